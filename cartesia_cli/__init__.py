@@ -1,0 +1,22 @@
+"""cartesia-cli: speech to text in a terminal, through Cartesia's API or on this machine.
+
+A walk through the house, from the cellar up. Every room may know the rooms named before it on
+this list, except that the five in the middle don't know each other (`make check` keeps it so):
+
+    errors       how a run can end, and with which exit code
+    protocol     what both sides of the API may say: options, events, commands, refusals
+    transcript   what a transcript is: words, segments, the JSON document
+    subtitles    words and segments as cues
+    audio        what a sound file is, and how its samples are read
+    ---
+    client       how the protocol is carried over HTTP: uploads, retries, deadlines
+    output       formats and files; what is drawn on stderr
+    settings     configuration file, environment, key
+    server       the other end: the same protocol answered on this machine
+    ---
+    commands     one room a command: options, and one call
+    cli          the Typer app; errors become one line and an exit code
+    __main__     the front door: answers `--version` and completion before the house is lit
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,115 @@
+"""The error tree and the exit codes: every way in which a run can end, and nothing else.
+
+    CliError                what happened, what to do next, and the exit code that it means
+    ├── UsageError      2   the command line or the configuration asks for something impossible
+    ├── InputError      3   a file, stdin or the audio in it can't be used
+    ├── AuthError       4   no key, or the key was refused (401, 403)
+    ├── ApiError        5   the API refused: 400, 402, 404, 413, 422; 429 and 5xx when retries are used up
+    │   └── ProtocolError   the API answered something that its documentation rules out
+    ├── NetworkError    6   unreachable, TLS, timeout, dropped
+    ├── OutputError     1   a transcript can't be written where it was asked for
+    └── EngineError     1   the offline engine is missing or broken
+
+This room knows nobody. It never prints, and it never decides what is worth a retry.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes, as promised in README.md."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INPUT = 3
+    AUTH = 4
+    API = 5
+    NETWORK = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class CliError(Exception):
+    """An end that a person must be told about.
+
+    message      one sentence: what happened, naming the file or the host
+    hint         what to do about it, or None
+    status       HTTP status (or the status_code of an error event), or None
+    request_id   the id that Cartesia's support asks for, or None
+    """
+
+    exit_code = Exit.FAILED
+    type = "internal"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.status = status
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        facts = []
+        if self.status is not None:
+            facts.append(f"status {self.status}")
+        if self.request_id:
+            facts.append(f"request id {self.request_id}")
+        return f"{self.message} ({', '.join(facts)})" if facts else self.message
+
+
+class UsageError(CliError):
+    exit_code = Exit.USAGE
+    type = "usage"
+
+
+class InputError(CliError):
+    exit_code = Exit.INPUT
+    type = "input"
+
+
+class AuthError(CliError):
+    exit_code = Exit.AUTH
+    type = "auth"
+
+
+class ApiError(CliError):
+    """A refusal. `code` is the API's `error_code`, such as `model_not_found`, or None."""
+
+    exit_code = Exit.API
+    type = "api"
+    code: str | None = None
+
+
+class ProtocolError(ApiError):
+    type = "protocol"
+
+
+class NetworkError(CliError):
+    exit_code = Exit.NETWORK
+    type = "network"
+
+
+class OutputError(CliError):
+    type = "output"
+
+
+class EngineError(CliError):
+    type = "engine"
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. Not an Exception, so that nothing on the way out mistakes it for a failure."""
+
+    def __init__(self, exit_code: Exit = Exit.INTERRUPTED) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code

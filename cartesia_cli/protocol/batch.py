@@ -1,0 +1,140 @@
+"""The batch endpoint: what a request asks for, what a 200 holds, what a refusal says.
+
+Must never open a file or a connection; it doesn't know how the audio travels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..errors import ApiError, ProtocolError
+from .events import Error, modernise
+from .vocabulary import ENCODINGS
+from .wire import Word, known, load_object, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResponse:
+    """The 200 of the batch endpoint.
+
+    text       the transcript; the only field that must be there
+    language   an echo of the parameter, not a detection
+    duration   seconds of the input audio
+    words      only when word timestamps were asked for
+    """
+
+    text: str
+    language: str | None = None
+    duration: float | None = None
+    words: tuple[Word, ...] | None = None
+    request_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def decode_batch(body: bytes) -> BatchResponse:
+    """The body of a 200. ProtocolError when it is not the documented object: never an empty transcript."""
+    wire = load_object(body)
+    wire.pop("type", None)  # required since 2026-08-14, absent before, and always "transcript"
+    if not isinstance(wire.get("text"), str):
+        raise ProtocolError("the answer has no text")
+    names = [f.name for f in fields(BatchResponse) if f.name != "extra"]
+    return BatchResponse(**{name: read(wire, name) for name in names}, extra=wire)
+
+
+def encode_batch(response: BatchResponse) -> bytes:
+    """A batch response as the local server sends it, `type` and `request_id` of newer versions included."""
+    return json.dumps({"type": "transcript"} | dict(response.extra) | known(response)).encode()
+
+
+def decode_error(status: int, body: bytes) -> Error:
+    """The body of a refusal. Total: old versions send plain text, proxies send HTML."""
+    try:
+        wire = load_object(body)
+        modernise(wire)
+        names = ("error_code", "title", "message", "doc_url", "request_id")
+        values = {name: read(wire, name) for name in names}
+        if values["message"] or values["title"]:
+            return Error(status_code=status, **values)
+    except ProtocolError:
+        pass
+    line = body[:2000].decode("utf-8", "replace").strip().partition("\n")[0]
+    return Error(status_code=status, message=None if line.startswith("<") else line[:200].strip() or None)
+
+
+def encode_error(error: Error) -> bytes:
+    """The body of a refusal: all four documented members, `error_code` null where there is none (errors)."""
+    title, message = error.title or "Error", error.message or error.title or "Unknown error"
+    wire = {"error_code": error.error_code, "title": title, "message": message, "request_id": error.request_id}
+    return json.dumps(wire | ({"doc_url": error.doc_url} if error.doc_url else {})).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """What a batch request asks for.
+
+    model             such as `ink-whisper`
+    language          ISO-639-1; None leaves the server's default, `en`: it does not detect
+    word_timestamps   times for each word
+    encoding          one of ENCODINGS for headerless audio; None lets the container tell
+    sample_rate       Hz, with `encoding`
+    """
+
+    model: str
+    language: str | None = None
+    word_timestamps: bool = False
+    encoding: str | None = None
+    sample_rate: int | None = None
+
+    def query(self) -> list[tuple[str, str]]:
+        """The part that goes into the URL (batch)."""
+        if self.encoding is None:
+            return []
+        return [("encoding", self.encoding), ("sample_rate", str(self.sample_rate))]
+
+    def form(self) -> list[tuple[str, str]]:
+        """The form fields that go before `file`, in the order of the official SDK."""
+        parts = [("model", self.model)]
+        if self.language:
+            parts.append(("language", self.language))
+        if self.word_timestamps:
+            parts.append(("timestamp_granularities[]", "word"))
+        return parts
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str], form: Sequence[tuple[str, str]]) -> BatchOptions:
+        """The server's side of `query` and `form`. ApiError 400 where the reference rules a value out."""
+        single = dict(form)
+        granularities = [value for name, value in form if name.removesuffix("[]") == "timestamp_granularities"]
+        encoding = query.get("encoding") or None
+        if not single.get("model"):
+            raise refusal(400, "Missing model", "The form field 'model' is required.")
+        if unknown := [value for value in granularities if value != "word"]:
+            raise refusal(400, "Invalid timestamp granularity", f"Only 'word' is supported, not {unknown[0]!r}.")
+        if encoding is not None and encoding not in ENCODINGS:
+            raise refusal(400, "Invalid encoding", f"{encoding!r} is not one of {', '.join(ENCODINGS)}.")
+        return cls(
+            model=single["model"],
+            language=single.get("language") or None,
+            word_timestamps=bool(granularities),
+            encoding=encoding,
+            sample_rate=parse_sample_rate(query.get("sample_rate"), required=encoding is not None),
+        )
+
+
+def refusal(status: int, title: str, message: str, code: str | None = None) -> ApiError:
+    """What the local server raises to refuse a request, in the words of Cartesia's error body."""
+    error = ApiError(f"{title}: {message}", status=status)
+    error.code = code
+    return error
+
+
+def parse_sample_rate(text: str | None, *, required: bool) -> int | None:
+    """A `sample_rate` parameter in Hz. ApiError 400 for what no recording has."""
+    if not text and not required:
+        return None
+    if not text or not text.isascii() or not text.isdigit() or not 1000 <= int(text[:7]) <= 384_000:
+        raise refusal(400, "Invalid sample rate", f"'sample_rate' must be 1000 to 384000 Hz, not {text!r}.")
+    return int(text)

@@ -1,0 +1,164 @@
+"""Events of both realtime endpoints: what a server says on a socket, decoded and encoded.
+
+    manual   transcript* flush_done ... done      deltas, to be joined verbatim
+    turns    connected (turn.start turn.update* (turn.eager_end turn.resume)* turn.end)*
+    both     error
+
+Must never read a clock, join text or decide what an event means for a session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from ..errors import ProtocolError
+from .wire import Word, known, load_object, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What every event carries.
+
+    request_id   id of the connection, the same in all its events (turns)
+    extra        fields that we don't know, as they came
+    """
+
+    kind: ClassVar[str] = ""
+    request_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta(Event):
+    """`transcript` of the manual endpoint: text since the last final one, to be joined verbatim.
+
+    text       may break inside a word, may begin with a blank, may be empty
+    is_final   False: a preview that the next delta replaces (old ink-whisper only)
+    duration   seconds; not from ink-2
+    words      not from ink-2
+    language   only in older API versions
+    """
+
+    kind = "transcript"
+    text: str = ""
+    is_final: bool = True
+    duration: float | None = None
+    words: tuple[Word, ...] | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushDone(Event):
+    """Acknowledges `finalize`. Transcripts may still follow it (an old example shows it)."""
+
+    kind = "flush_done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Event):
+    """Acknowledges `close` on the manual endpoint; the server closes next."""
+
+    kind = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(Event):
+    """First event of the auto endpoint. Nobody need wait for it."""
+
+    kind = "connected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStart(Event):
+    kind = "turn.start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnUpdate(Event):
+    """`transcript` is the whole turn up to now; later texts only append to it (turns)."""
+
+    kind = "turn.update"
+    transcript: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEagerEnd(Event):
+    """The turn is perhaps over: `turn.end` or `turn.resume` comes next."""
+
+    kind = "turn.eager_end"
+    transcript: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnResume(Event):
+    kind = "turn.resume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnd(Event):
+    """The definitive text of the turn, the blank that joins it to the one before included."""
+
+    kind = "turn.end"
+    transcript: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error(Event):
+    """An `error` event, and also the body of a refused HTTP request (errors).
+
+    Versions before 2026-03-01 say `error` for `message` and `code` for `status_code`.
+    """
+
+    kind = "error"
+    status_code: int | None = None
+    error_code: str | None = None
+    title: str | None = None
+    message: str | None = None
+    doc_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Event):
+    """An event of a type that we don't know: to be ignored, or logged."""
+
+    type: str
+
+
+EVENTS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (
+        Delta, FlushDone, Done, Connected, TurnStart, TurnUpdate, TurnEagerEnd, TurnResume, TurnEnd, Error
+    )
+}  # fmt: skip
+
+
+def decode(frame: str | bytes) -> Event:
+    """One frame from a server as an event. ProtocolError for whatever is not a JSON object with a `type`."""
+    wire = load_object(frame)
+    kind = wire.pop("type", None)
+    if not isinstance(kind, str):
+        raise ProtocolError("an event without a type")
+    if kind not in EVENTS:
+        return Unknown(type=kind, request_id=read(wire, "request_id"), extra=wire)
+    event = EVENTS[kind]
+    if event is Error:
+        modernise(wire)
+    values = {f.name: read(wire, f.name) for f in fields(event) if f.name != "extra"}
+    # What is null or absent takes the default: a field that went missing is no reason to lose a session.
+    return event(**{name: value for name, value in values.items() if value is not None}, extra=wire)
+
+
+def encode(event: Event) -> str:
+    """An event as the frame that a server sends. Optional fields that are None are left out."""
+    wire: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind, **event.extra}
+    return json.dumps(wire | known(event))
+
+
+def modernise(wire: dict[str, Any]) -> None:
+    """Spell an old error shape in today's names (errors)."""
+    for old, new, kind in (("error", "message", str), ("code", "status_code", int)):
+        if wire.get(new) is None and isinstance(wire.get(old), kind):
+            wire[new] = wire.pop(old)

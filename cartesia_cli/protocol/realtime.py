@@ -1,0 +1,190 @@
+"""The two realtime endpoints: how they differ, what a session asks for, what a client may command.
+
+The differences are data, one Dialect each; nothing here knows how frames are carried.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import ProtocolError, UsageError
+from .batch import parse_sample_rate, refusal
+from .vocabulary import ENCODINGS
+from .wire import load_object
+
+MAX_KEYTERMS = 100
+MAX_KEYTERM_CHARS = 1200
+
+
+@dataclass(frozen=True, slots=True)
+class TurnConfig:
+    """Turn detection of the auto endpoint. None leaves the server's default, which differs by API version.
+
+    start_threshold, eager_end_threshold, end_threshold   0 to 1; start > eager end > end, or the server
+                                                          closes with 1008 (turns)
+    end_timeout_ms                                        longest wait after speech stopped
+    """
+
+    start_threshold: float | None = None
+    eager_end_threshold: float | None = None
+    end_threshold: float | None = None
+    end_timeout_ms: int | None = None
+
+    def wire(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Finalize:
+    """Transcribe what is buffered now. Manual endpoint only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """No more audio: say the rest, then close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Change turn detection in mid-session. Auto endpoint only."""
+
+    turn: TurnConfig = TurnConfig()
+
+
+Command = Finalize | Close | Config
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One realtime endpoint.
+
+    path       route
+    bare       commands that are bare text, the word and what it means; empty where commands are JSON
+    ending     kind of the event that ends a session, or None where a close with code 1000 does
+    options    query parameters that this endpoint knows besides model, encoding and sample_rate
+    """
+
+    name: str
+    path: str
+    bare: Mapping[str, Command]
+    ending: str | None
+    options: tuple[str, ...]
+
+
+MANUAL = Dialect(
+    "manual",
+    "/stt/websocket",
+    # `done` was the name of `close` before 2026; the server still takes it.
+    {"finalize": Finalize(), "close": Close(), "done": Close()},
+    "done",
+    ("language", "min_volume", "max_silence_duration_secs"),
+)
+AUTO = Dialect("auto", "/stt/turns/websocket", {}, None, tuple(f"turn_{f.name}" for f in fields(TurnConfig)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeOptions:
+    """What a realtime session asks for; fixed once the socket is open.
+
+    sample_rate                              Hz of what is really sent, always mono
+    language                                 manual with ink-whisper only
+    keyterms                                 ink-2 only; at most 100, together at most 1200 characters (keyterms)
+    min_volume, max_silence_duration_secs    0 to 1, and seconds: silence-based finalize of ink-whisper
+    turn                                     auto only
+    """
+
+    model: str
+    encoding: str = "pcm_s16le"
+    sample_rate: int = 16000
+    language: str | None = None
+    keyterms: tuple[str, ...] = ()
+    min_volume: float | None = None
+    max_silence_duration_secs: float | None = None
+    turn: TurnConfig = TurnConfig()
+
+    def query(self, dialect: Dialect) -> list[tuple[str, str]]:
+        """The query of the handshake. UsageError when the keyterms exceed their limits."""
+        if len(self.keyterms) > MAX_KEYTERMS or sum(map(len, self.keyterms)) > MAX_KEYTERM_CHARS:
+            raise UsageError(
+                f"{len(self.keyterms)} keyterms with {sum(map(len, self.keyterms))} characters are too many",
+                hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together",
+            )
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        named |= {f"turn_{name}": value for name, value in self.turn.wire().items()}
+        pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
+        pairs += [(name, named[name]) for name in dialect.options if named.get(name) is not None]
+        pairs += [("keyterm", term) for term in self.keyterms]
+        return [(name, str(value)) for name, value in pairs]
+
+    @classmethod
+    def parse(cls, dialect: Dialect, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
+        """The server's side of `query`. ApiError 400 for what the reference rules out; the unknown is ignored."""
+        single = dict(query)
+        if not single.get("model"):
+            raise refusal(400, "Missing model", "The query parameter 'model' is required.")
+        if single.get("encoding") not in ENCODINGS:
+            raise refusal(400, "Invalid encoding", f"'encoding' must be one of {', '.join(ENCODINGS)}.")
+        rate = parse_sample_rate(single.get("sample_rate"), required=True)
+        assert rate is not None
+        numbers = {name: _number(name, single.get(name)) for name in dialect.options if name != "language"}
+        turn = {name.removeprefix("turn_"): value for name, value in numbers.items() if name.startswith("turn_")}
+        return cls(
+            model=single["model"],
+            encoding=single["encoding"],
+            sample_rate=rate,
+            language=single.get("language") if "language" in dialect.options else None,
+            keyterms=tuple(value for name, value in query if name == "keyterm"),
+            min_volume=numbers.get("min_volume"),
+            max_silence_duration_secs=numbers.get("max_silence_duration_secs"),
+            turn=_turn_config(turn),
+        )
+
+
+def encode_command(dialect: Dialect, command: Command) -> str:
+    """A command as the text frame of this endpoint: a bare word, or JSON (manual, turns)."""
+    for word, meaning in dialect.bare.items():
+        if meaning == command:
+            return word
+    if not dialect.bare and isinstance(command, Close):
+        return json.dumps({"type": "close"})
+    if not dialect.bare and isinstance(command, Config):
+        return json.dumps({"type": "config", "turn": command.turn.wire()})
+    raise ValueError(f"the {dialect.name} endpoint has no {type(command).__name__.lower()}")
+
+
+def decode_command(dialect: Dialect, frame: str) -> Command:
+    """The server's side of `encode_command`. ApiError 400 for a command of the other endpoint, or of none."""
+    if dialect.bare:
+        if frame in dialect.bare:
+            return dialect.bare[frame]
+    else:
+        try:
+            wire = load_object(frame)
+        except ProtocolError:
+            wire = {}
+        turn = wire.get("turn")
+        if wire.get("type") == "close":
+            return Close()
+        if wire.get("type") == "config" and isinstance(turn, dict):
+            return Config(_turn_config({f.name: turn.get(f.name) for f in fields(TurnConfig)}))
+    raise refusal(400, "Unrecognized message type", f"{frame[:60]!r} is not a command of {dialect.path}.")
+
+
+def _turn_config(values: Mapping[str, Any]) -> TurnConfig:
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise refusal(400, "Invalid turn configuration", f"{name!r} must be a number, not {value!r}.")
+    timeout = values.get("end_timeout_ms")
+    return TurnConfig(**(dict(values) | {"end_timeout_ms": None if timeout is None else int(timeout)}))
+
+
+def _number(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise refusal(400, "Invalid parameter", f"{name!r} must be a number, not {text!r}.") from error

@@ -1,0 +1,89 @@
+"""The words of the API: routes, encodings, models, languages, prices, headers, addresses.
+
+Lists of models and languages are offers for completion and for warnings, never fences: within an API
+version the server may learn new ones (docs: api-conventions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import quote, urlencode, urlsplit
+
+from ..errors import UsageError
+
+API_VERSION = "2026-03-01"
+"""Sent as `Cartesia-Version` with every request: the version whose OpenAPI document describes `POST /stt`."""
+
+BASE_URL = "https://api.cartesia.ai"
+
+HTTP_ROUTES = {"stt": "/stt", "openai": "/audio/transcriptions"}
+"""The two names of the batch endpoint. Same parameters, same answer (docs: migrate-from-open-ai)."""
+
+ENCODINGS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pcm_mulaw": 1, "pcm_alaw": 1}
+"""Encodings of headerless audio, with their bytes a sample (batch, manual, turns)."""
+
+BATCH_MODELS = ("ink-whisper", "ink-whisper-2025-06-04")
+MODELS = (*BATCH_MODELS, "ink-2", "ink-preview")
+
+LANGUAGES = tuple(
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la "
+    "mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be "
+    "tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
+)
+"""Languages of ink-whisper, in the order of the batch reference."""
+
+
+def batch_credits(seconds: float) -> float:
+    """What a batch request costs: 1 credit for 2 seconds of audio (pricing)."""
+    return seconds / 2
+
+
+def realtime_credits(model: str, seconds: float) -> float:
+    """What a realtime session costs, silence included: ink-whisper 1 credit a second, the others 3 (pricing)."""
+    return seconds * (1 if model.startswith("ink-whisper") else 3)
+
+
+def headers(credential: str | None) -> dict[str, str]:
+    """Headers of every request, HTTP or handshake. A key and an access token travel alike (batch)."""
+    version = {"Cartesia-Version": API_VERSION}
+    return version if credential is None else version | {"Authorization": f"Bearer {credential}"}
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether an address is this machine's own."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_base_url(text: str) -> str:
+    """A base URL without its trailing slash; a path in it is kept. UsageError when no request may go there.
+
+    Plain http carries the key in the clear, and Cartesia may revoke keys that it sees so (docs:
+    api-conventions): it is allowed to this machine only.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        parts.port  # noqa: B018  a port that isn't a number is told here, not by the first request
+    except ValueError as error:
+        raise UsageError(f"base URL {text!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"base URL {text!r} is not an http(s) address", hint=f"for example {BASE_URL}")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise UsageError(f"base URL {parts.hostname!r} carries a query, a fragment or a password")
+    if parts.scheme == "http" and not is_loopback(text.strip()):
+        raise UsageError(
+            f"base URL {text!r} would send the key and the audio unencrypted",
+            hint="use https; plain http is for this machine only (127.0.0.1, localhost)",
+        )
+    return text.strip().rstrip("/")
+
+
+def url(base_url: str, path: str, query: Iterable[tuple[str, str]] = (), *, websocket: bool = False) -> str:
+    """The address of a route. Blanks in the query are written `%20`, as the documentation does (keyterms)."""
+    base = "ws" + base_url.removeprefix("http") if websocket else base_url
+    encoded = urlencode(list(query), quote_via=quote)
+    return f"{base}{path}?{encoded}" if encoded else f"{base}{path}"

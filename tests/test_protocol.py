@@ -1,0 +1,256 @@
+"""The laws of the protocol module, over generated events and arbitrary bytes, and the documented examples."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli import protocol
+from cartesia_cli.errors import ApiError, ProtocolError, UsageError
+from cartesia_cli.protocol import events
+
+TEXT = st.text(max_size=40)
+SECONDS = st.floats(0, 1e6) | st.integers(0, 10**6).map(float)
+WORDS = st.lists(st.builds(protocol.Word, TEXT, st.none() | SECONDS, st.none() | SECONDS), max_size=4).map(tuple)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+# `error` and `code` are old spellings that decode gives today's names.
+RESERVED = {"type", "error", "code"} | {f.name for kind in events.EVENTS.values() for f in fields(kind)}
+EXTRA = st.dictionaries(TEXT.filter(lambda name: name not in RESERVED), JSON, max_size=3)
+OPTIONAL = st.none() | TEXT
+SHARED = {"request_id": OPTIONAL, "extra": EXTRA}
+VALUES = {
+    "text": TEXT,
+    "transcript": TEXT,
+    "is_final": st.booleans(),
+    "duration": st.none() | SECONDS,
+    "words": st.none() | WORDS,
+    "language": OPTIONAL,
+    "status_code": st.none() | st.integers(100, 599),
+    **dict.fromkeys(("error_code", "title", "message", "doc_url"), OPTIONAL),
+}
+EVENTS = st.one_of(
+    *(
+        st.builds(kind, **SHARED, **{f.name: VALUES[f.name] for f in fields(kind) if f.name in VALUES})
+        for kind in events.EVENTS.values()
+    ),
+    st.builds(protocol.Unknown, type=TEXT.filter(lambda name: name not in events.EVENTS), **SHARED),
+)
+
+
+@given(EVENTS)
+def test_every_event_survives_the_wire(event: protocol.Event) -> None:
+    assert protocol.decode(protocol.encode(event)) == event
+
+
+@given(
+    st.binary(max_size=200) | st.text(max_size=200) | JSON.map(json.dumps) | JSON.map(lambda v: json.dumps({"type": v}))
+)
+def test_decode_is_total(frame: str | bytes) -> None:
+    try:
+        assert isinstance(protocol.decode(frame), protocol.Event)
+    except ProtocolError:
+        pass
+
+
+@given(st.sampled_from(sorted(events.EVENTS)), st.dictionaries(st.sampled_from(sorted(RESERVED - {"type"})), JSON))
+def test_decode_is_total_for_known_events_with_broken_fields(kind: str, broken: dict[str, object]) -> None:
+    try:
+        protocol.decode(json.dumps({"type": kind} | broken))
+    except ProtocolError:
+        pass
+
+
+@given(st.builds(protocol.BatchResponse, text=TEXT, language=OPTIONAL, duration=st.none() | SECONDS,
+                 words=st.none() | WORDS, **SHARED))  # fmt: skip
+def test_every_batch_response_survives_the_wire(response: protocol.BatchResponse) -> None:
+    assert protocol.decode_batch(protocol.encode_batch(response)) == response
+
+
+@given(st.binary(max_size=300) | JSON.map(lambda v: json.dumps(v).encode()))
+def test_a_refusal_is_read_from_any_body(body: bytes) -> None:
+    assert protocol.decode_error(503, body).status_code == 503
+
+
+@given(st.builds(protocol.Error, status_code=st.just(400), **{n: st.text(min_size=1) for n in ("title", "message")},
+                 error_code=OPTIONAL, request_id=OPTIONAL))  # fmt: skip
+def test_a_refusal_survives_the_wire(error: protocol.Error) -> None:
+    assert protocol.decode_error(400, protocol.encode_error(error)) == error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[1, 2]", b'"text"', b"<html>hello</html>", b'{"words": []}', b'{"text": null}', b'{"text": 1}',
+     b'{"text": "cut sho', b'{"text": "x", "words": {}}', b'{"text": "x", "words": [1]}', b'{"text": "x", "duration": "1"}',
+     b'{"text": "\xff"}', b'{"text": "x", "words": [{"start": 0, "end": 1}]}', b"[" * 100_000],
+)  # fmt: skip
+def test_a_200_that_is_not_the_documented_object_is_a_protocol_error(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        protocol.decode_batch(body)
+
+
+def test_a_batch_response_of_any_documented_shape() -> None:
+    short = protocol.decode_batch(b'{"text": "", "language": null, "duration": null, "words": null}')
+    assert short == protocol.BatchResponse(text="")
+    full = protocol.decode_batch(
+        b'{"type": "transcript", "request_id": "r", "text": " Hi.", "is_final": true, "language": "en",'
+        b' "duration": 2, "words": [{"word": " Hi.", "start": 0, "end": 1e999}]}'
+    )
+    assert full.words == (protocol.Word(" Hi.", 0.0, None),)
+    assert full.duration == 2.0
+    assert full.extra == {"is_final": True}
+
+
+def test_errors_in_old_and_new_shapes() -> None:
+    new = protocol.decode(
+        '{"type":"error","status_code":400,"error_code":"model_not_found","title":"Invalid model",'
+        '"message":"The model is not valid.","request_id":"r","done":true}'
+    )
+    assert new == protocol.Error(
+        status_code=400,
+        error_code="model_not_found",
+        title="Invalid model",
+        message="The model is not valid.",
+        request_id="r",
+        extra={"done": True},
+    )
+    old = protocol.decode('{"type":"error","error":"no audio","code":500,"request_id":"r"}')
+    assert old == protocol.Error(message="no audio", status_code=500, request_id="r")
+    assert protocol.decode('{"type":"error"}') == protocol.Error()
+    assert protocol.decode_error(400, b"Invalid model: no such model\nmore").message == "Invalid model: no such model"
+    assert protocol.decode_error(502, b"<html>Bad gateway</html>") == protocol.Error(status_code=502)
+
+
+def test_missing_and_null_fields_of_an_event_take_their_defaults() -> None:
+    assert protocol.decode('{"type":"transcript","text":null}') == protocol.Delta()
+    assert protocol.decode('{"type":"turn.end"}') == protocol.TurnEnd()
+
+
+def test_times_that_are_no_numbers_are_none() -> None:
+    delta = protocol.decode('{"type":"transcript","duration":NaN,"words":[{"word":"a","start":-Infinity,"end":1}]}')
+    assert isinstance(delta, protocol.Delta)
+    assert delta.duration is None
+    assert delta.words == (protocol.Word("a", None, 1.0),)
+    assert not any(math.isnan(value) for value in (delta.words[0].end or 0.0,))
+
+
+COMMANDS = st.just(protocol.Close()) | st.builds(
+    protocol.Config,
+    st.builds(protocol.TurnConfig, *[st.none() | st.floats(0, 1)] * 3, st.none() | st.integers(640, 11200)),
+)
+
+
+@given(COMMANDS)
+def test_auto_commands_survive_the_wire(command: protocol.Command) -> None:
+    frame = protocol.encode_command(protocol.AUTO, command)
+    assert protocol.decode_command(protocol.AUTO, frame) == command
+    assert json.loads(frame)["type"] in ("close", "config")
+
+
+def test_manual_commands_are_bare_text() -> None:
+    assert protocol.encode_command(protocol.MANUAL, protocol.Finalize()) == "finalize"
+    assert protocol.encode_command(protocol.MANUAL, protocol.Close()) == "close"
+    assert protocol.decode_command(protocol.MANUAL, "done") == protocol.Close()
+    with pytest.raises(ValueError, match="no finalize"):
+        protocol.encode_command(protocol.AUTO, protocol.Finalize())
+    with pytest.raises(ValueError, match="no config"):
+        protocol.encode_command(protocol.MANUAL, protocol.Config())
+
+
+@given(st.sampled_from([protocol.MANUAL, protocol.AUTO]), st.text() | JSON.map(json.dumps))
+def test_an_unknown_command_is_refused_with_400(dialect: protocol.Dialect, frame: str) -> None:
+    try:
+        protocol.decode_command(dialect, frame)
+    except ApiError as error:
+        assert error.status == 400
+
+
+def test_the_wrong_kind_of_command_is_refused() -> None:
+    for dialect, frame in (
+        (protocol.MANUAL, '{"type": "close"}'),
+        (protocol.AUTO, "close"),
+        (protocol.AUTO, "finalize"),
+    ):
+        with pytest.raises(ApiError, match="Unrecognized message type"):
+            protocol.decode_command(dialect, frame)
+
+
+def test_handshake_queries_are_written_as_documented() -> None:
+    options = protocol.RealtimeOptions(
+        model="ink-2", keyterms=("Ink 2", "Cartesia"), language="en", turn=protocol.TurnConfig(end_threshold=0.3)
+    )
+    base = "https://api.cartesia.ai/proxy"
+    assert protocol.url(base, protocol.AUTO.path, options.query(protocol.AUTO), websocket=True) == (
+        "wss://api.cartesia.ai/proxy/stt/turns/websocket?model=ink-2&encoding=pcm_s16le&sample_rate=16000"
+        "&turn_end_threshold=0.3&keyterm=Ink%202&keyterm=Cartesia"
+    )
+    manual = dict(options.query(protocol.MANUAL))
+    assert manual["language"] == "en"
+    assert not any(name.startswith("turn_") for name in manual)
+    for dialect in (protocol.MANUAL, protocol.AUTO):
+        parsed = protocol.RealtimeOptions.parse(dialect, options.query(dialect))
+        assert parsed.query(dialect) == options.query(dialect)
+
+
+@pytest.mark.parametrize("terms", [("x",) * 101, ("x" * 1201,)])
+def test_too_many_keyterms_are_told_before_connecting(terms: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="too many"):
+        protocol.RealtimeOptions(model="ink-2", keyterms=terms).query(protocol.AUTO)
+
+
+def test_batch_options_have_one_spelling_on_both_sides() -> None:
+    options = protocol.BatchOptions(
+        model="ink-whisper", language="de", word_timestamps=True, encoding="pcm_mulaw", sample_rate=8000
+    )
+    assert options.query() == [("encoding", "pcm_mulaw"), ("sample_rate", "8000")]
+    assert options.form() == [("model", "ink-whisper"), ("language", "de"), ("timestamp_granularities[]", "word")]
+    assert protocol.BatchOptions.parse(dict(options.query()), options.form()) == options
+    assert protocol.BatchOptions(model="m").form() == [("model", "m")]
+
+
+@pytest.mark.parametrize(
+    ("query", "form", "words"),
+    [
+        ({}, [], "Missing model"),
+        ({"encoding": "mp3"}, [("model", "m")], "Invalid encoding"),
+        ({"encoding": "pcm_s16le"}, [("model", "m")], "Invalid sample rate"),
+        ({"encoding": "pcm_s16le", "sample_rate": "16k"}, [("model", "m")], "Invalid sample rate"),
+        ({"encoding": "pcm_s16le", "sample_rate": "9" * 5000}, [("model", "m")], "Invalid sample rate"),
+        ({}, [("model", "m"), ("timestamp_granularities[]", "segment")], "Invalid timestamp"),
+    ],
+)
+def test_bad_batch_parameters_are_refused(query: dict[str, str], form: list[tuple[str, str]], words: str) -> None:
+    with pytest.raises(ApiError, match=words) as caught:
+        protocol.BatchOptions.parse(query, form)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("given_url", "kept"),
+    [
+        ("https://api.cartesia.ai", "https://api.cartesia.ai"),
+        (" https://proxy.example/v1/cartesia/ ", "https://proxy.example/v1/cartesia"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://localhost", "http://localhost"),
+    ],
+)
+def test_base_urls_that_are_allowed(given_url: str, kept: str) -> None:
+    assert protocol.check_base_url(given_url) == kept
+
+
+@pytest.mark.parametrize(
+    "bad", ["http://api.cartesia.ai", "api.cartesia.ai", "ftp://x", "https://", "https://u:p@x", "https://x?key=1",
+            "https://x:port", "http://127.0.0.1.example", "http://localhost.example", ""],
+)  # fmt: skip
+def test_base_urls_that_are_not(bad: str) -> None:
+    with pytest.raises(UsageError):
+        protocol.check_base_url(bad)
