@@ -1,0 +1,1 @@
+"""What a sound file is, and how its samples are read."""

@@ -1,0 +1,81 @@
+"""Samples: the six encodings of the API as numbers, many channels as one, one rate as another.
+
+Pure: arrays in, arrays out, with state only where a stream needs it (the resampler). Samples are
+float32 in -1..1, one dimension, mono.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from ..protocol import ENCODINGS
+
+Samples = NDArray[np.float32]
+
+RATE = 16000
+"""Hz at which recognisers listen, and which the API recommends (docs: stt-input-encodings)."""
+
+
+def decode_pcm(data: bytes, encoding: str) -> Samples:
+    """Headerless mono audio as samples. `data` must hold whole samples; see ENCODINGS for their size."""
+    match encoding:
+        case "pcm_s16le":
+            return (np.frombuffer(data, "<i2") / 32768.0).astype(np.float32)
+        case "pcm_s32le":
+            return (np.frombuffer(data, "<i4") / 2147483648.0).astype(np.float32)
+        case "pcm_f16le":
+            return _finite(np.frombuffer(data, "<f2").astype(np.float32))
+        case "pcm_f32le":
+            return _finite(np.frombuffer(data, "<f4").astype(np.float32))
+        case "pcm_mulaw":
+            return _MULAW[np.frombuffer(data, np.uint8)]
+        case "pcm_alaw":
+            return _ALAW[np.frombuffer(data, np.uint8)]
+    raise ValueError(f"unknown encoding {encoding!r}")
+
+
+def whole_samples(data: bytes, encoding: str) -> int:
+    """How many bytes of `data` are whole samples."""
+    return len(data) - len(data) % ENCODINGS[encoding]
+
+
+class Resampler:
+    """A stream of samples at one rate as a stream at another, with nothing lost at its end."""
+
+    def __init__(self, rate: int, wanted: int = RATE) -> None:
+        self._stream = None if rate == wanted else soxr.ResampleStream(rate, wanted, 1, "float32", "HQ")
+
+    def feed(self, samples: Samples) -> Samples:
+        return samples if self._stream is None else self._stream.resample_chunk(samples)
+
+    def finish(self) -> Samples:
+        """What the filter still holds back."""
+        empty = np.zeros(0, np.float32)
+        return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
+
+
+def _finite(samples: Samples) -> Samples:
+    """Floats may be anything; a recogniser must not meet NaN."""
+    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+
+
+def _expand_mulaw() -> Samples:
+    """ITU-T G.711 mu-law: bits inverted; sign, 3 bits of exponent, 4 of mantissa, bias 0x84 (14 bits)."""
+    code = ~np.arange(256, dtype=np.uint8)
+    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
+    size = (((mantissa << 3) + 0x84) << exponent) - 0x84
+    return (np.where(code & 0x80, -size, size) / 32768.0).astype(np.float32)
+
+
+def _expand_alaw() -> Samples:
+    """ITU-T G.711 A-law: even bits inverted; the lowest segment is linear (13 bits)."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent, mantissa = ((code >> 4) & 7).astype(np.int32), (code & 15).astype(np.int32)
+    size = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent - 1, 0))
+    return (np.where(code & 0x80, size, -size) / 32768.0).astype(np.float32)
+
+
+_MULAW = _expand_mulaw()
+_ALAW = _expand_alaw()

@@ -1,0 +1,1 @@
+"""The other end of the API, on this machine: the same protocol, answered by an offline engine."""

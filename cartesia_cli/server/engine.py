@@ -1,0 +1,40 @@
+"""The seam between the server and a recogniser: an Engine is shared, an Utterance is private.
+
+Whatever implements these few methods can answer the API. They are called off the event loop, one call
+at a time for each engine; they may take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Protocol
+
+from ..audio.pcm import Samples
+from ..protocol import Word
+
+
+class Utterance(Protocol):
+    """A stretch of speech on its way to text."""
+
+    def feed(self, samples: Samples) -> None:
+        """More audio: 16 kHz, mono, float32 in -1..1."""
+
+    def finish(self) -> tuple[Word, ...]:
+        """The words of all that was fed, spelt with their leading blanks, so that joining them gives the text.
+
+        Times are seconds from the first sample fed. No speech, no words.
+        """
+
+
+class Engine(Protocol):
+    """A loaded recogniser.
+
+    name        as shown to people
+    languages   codes that it knows
+    """
+
+    name: str
+    languages: Container[str]
+
+    def start(self, language: str) -> Utterance:
+        """A new utterance, independent of all others."""
