@@ -53,11 +53,13 @@ from .realtime import (
 )
 from .vocabulary import (
     API_VERSION,
+    BASE_URL,
     BATCH_MODELS,
     ENCODINGS,
     HTTP_ROUTES,
     LANGUAGES,
     MODELS,
+    Credential,
     batch_credits,
     check_base_url,
     headers,
@@ -70,6 +72,7 @@ from .wire import Word
 __all__ = [
     "API_VERSION",
     "AUTO",
+    "BASE_URL",
     "BATCH_MODELS",
     "ENCODINGS",
     "HTTP_ROUTES",
@@ -82,6 +85,7 @@ __all__ = [
     "Command",
     "Config",
     "Connected",
+    "Credential",
     "Delta",
     "Dialect",
     "Done",

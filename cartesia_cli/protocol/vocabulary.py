@@ -7,6 +7,7 @@ version the server may learn new ones (docs: api-conventions).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -34,6 +35,18 @@ LANGUAGES = tuple(
 """Languages of ink-whisper, in the order of the batch reference."""
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What proves who asks: an API key, or a short-lived access token.
+
+    secret   never shown, not even by repr
+    origin   where it came from, in words: a variable's name, a file's path
+    """
+
+    secret: str = field(repr=False)
+    origin: str
+
+
 def batch_credits(seconds: float) -> float:
     """What a batch request costs: 1 credit for 2 seconds of audio (pricing)."""
     return seconds / 2
@@ -44,10 +57,10 @@ def realtime_credits(model: str, seconds: float) -> float:
     return seconds * (1 if model.startswith("ink-whisper") else 3)
 
 
-def headers(credential: str | None) -> dict[str, str]:
+def headers(credential: Credential | None) -> dict[str, str]:
     """Headers of every request, HTTP or handshake. A key and an access token travel alike (batch)."""
     version = {"Cartesia-Version": API_VERSION}
-    return version if credential is None else version | {"Authorization": f"Bearer {credential}"}
+    return version if credential is None else version | {"Authorization": f"Bearer {credential.secret}"}
 
 
 def is_loopback(base_url: str) -> bool:

@@ -1,0 +1,12 @@
+"""How the protocol is carried over the network: uploads, deadlines, retries, and what a refusal means.
+
+The only rooms that know httpx. What is said is decided in `protocol`; what is shown, in `output`.
+"""
+
+from .batch import BatchClient
+from .failures import is_hopeless
+from .patience import Meter, Patience
+from .retry import Retry
+from .upload import Upload
+
+__all__ = ["BatchClient", "Meter", "Patience", "Retry", "Upload", "is_hopeless"]

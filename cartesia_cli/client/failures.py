@@ -1,0 +1,127 @@
+"""What a try that failed means: refusals by status and error code, connections by how far they had come.
+
+Each becomes a Failure: the error to show if it was the last try, and what is needed to decide whether
+there may be another.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import httpx
+
+from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
+from ..protocol import Error, decode_error
+from .retry import LONGEST_WAIT, is_passing, retry_after
+
+OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
+
+PARAMETERS = "check --model, --language, --encoding and --sample-rate"
+CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
+HINTS = {
+    400: PARAMETERS,
+    402: CREDITS,
+    404: "check the base URL: the route is not there",
+    413: "the file is too large for the server: cut it, or compress it (for example to mp3)",
+    415: "the format is not supported: convert it, for example to wav",
+    422: PARAMETERS,
+    429: "too many requests at once for this plan, or too many in a short time: try again later",
+}
+SERVER_TROUBLE = "the trouble is on the server's side: try again later"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A try that brought nothing.
+
+    error     what to raise if no other follows
+    passing   whether another might do better
+    lost      whether the server may have done the work, and billed it
+    wait      seconds that the server asks for, or None
+    """
+
+    error: CliError
+    passing: bool = False
+    lost: bool = False
+    wait: float | None = None
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes, what: str, key_origin: str | None) -> Failure:
+    """An answer that is not a 200. `key_origin`: where the key came from, in words, or None if none was sent."""
+    error = _refusal(decode_error(status, body), headers.get("x-request-id"), what, key_origin)
+    wait = retry_after(headers.get("retry-after"))
+    if wait is not None and wait > LONGEST_WAIT:
+        until = datetime.now() + timedelta(seconds=min(wait, 10**7))
+        error.hint = f"the server asks to wait until {until:%Y-%m-%d %H:%M:%S}: try again then"
+        return Failure(error)
+    return Failure(error, passing=is_passing(status), wait=wait)
+
+
+def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool) -> Failure:
+    """A connection that failed. `uploaded`: the whole request had gone out before."""
+    reason = str(error).strip() or type(error).__name__
+    if (distrust := _tls_reason(error)) is not None:
+        message = f"{what}: no trust in {host}: {distrust}"
+        hint = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
+        return Failure(NetworkError(message, hint=hint))
+    if isinstance(error, httpx.ProxyError):
+        hint = "check HTTPS_PROXY, user and password included"
+        return Failure(NetworkError(f"{what}: the proxy refuses: {reason}", hint=hint))
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        hint = "check the network and the base URL"
+        return Failure(NetworkError(f"{what}: {host} can't be reached: {reason}", hint=hint), passing=True)
+    if uploaded:
+        message = f"{what}: the connection to {host} was lost before the answer came: {reason}"
+        hint = "the audio may have been billed: --retries N sends it again"
+        return Failure(NetworkError(message, hint=hint), passing=True, lost=True)
+    message = f"{what}: the connection to {host} was lost during the upload: {reason}"
+    return Failure(NetworkError(message, hint="check the network, then run the same command again"), passing=True)
+
+
+def unusable(error: ProtocolError, what: str, host: str, headers: Mapping[str, str], body: bytes) -> Failure:
+    """A 200 that is not what the documentation promises. The server has done its work, so it counts as lost."""
+    start = body[:80].decode("utf-8", "replace")
+    broken = ProtocolError(
+        f"{what}: status 200, but {error.message}",
+        hint=f"is {host} really Cartesia's API? Its answer begins with {start!r}",
+        request_id=headers.get("x-request-id"),
+    )
+    return Failure(broken, passing=True, lost=True)
+
+
+def is_hopeless(error: CliError) -> bool:
+    """Whether the next file would be refused for the same reason: the key, or the credits."""
+    return isinstance(error, AuthError) or (
+        isinstance(error, ApiError) and (error.status == 402 or error.code in OUT_OF_CREDITS)
+    )
+
+
+def _refusal(error: Error, header_id: str | None, what: str, key_origin: str | None) -> CliError:
+    """Error codes first, then the status, as Cartesia's own dictation app classifies them."""
+    status, request_id = error.status_code or 0, error.request_id or header_id
+    said = ": ".join(part for part in (error.title, error.message) if part) or "the server gave no reason"
+    message = f"{what}: {said}"
+    if error.error_code in OUT_OF_CREDITS or status not in (401, 403):
+        refusal = ApiError(message, hint=SERVER_TROUBLE if status >= 500 else HINTS.get(status), status=status)
+        if error.error_code in OUT_OF_CREDITS:
+            refusal.hint = CREDITS
+        refusal.code, refusal.request_id = error.error_code, request_id
+        return refusal
+    origin = f"the key came from {key_origin}" if key_origin else "no key was sent: set CARTESIA_API_KEY"
+    hint = f"{origin}; keys are made at play.cartesia.ai/keys"
+    return AuthError(message, hint=hint, status=status, request_id=request_id)
+
+
+def _tls_reason(error: BaseException) -> str | None:
+    """The reason of a TLS failure, found among the causes of an exception; None if there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return (cause.reason or str(cause)).replace("_", " ").lower()
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -1,0 +1,60 @@
+"""When to try again, and how long to wait before: pure but for the dice.
+
+Safe to repeat: what never reached the server whole (no connection, an upload cut off) and what the
+server itself put off (408, 429, 5xx; errors cost nothing, docs: pricing). Not safe: a request that the
+server got and whose answer was lost. The audio may have been billed; only an explicit --retries allows it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+LONGEST_WAIT = 60.0
+"""Seconds that a server may ask us to wait with Retry-After; beyond it the user decides."""
+
+DEFAULT_RETRIES = 2
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often to try again. `allowed` None: the default for what is safe, never for a lost answer."""
+
+    allowed: int | None = None
+    dice: Callable[[], float] = random.random
+
+    def permits(self, tries: int, *, lost: bool) -> bool:
+        """Whether another try may follow `tries` that failed. `lost`: the server may have done the work."""
+        if self.allowed is None:
+            return not lost and tries <= DEFAULT_RETRIES
+        return tries <= self.allowed
+
+    def pause(self, tries: int) -> float:
+        """Seconds before the next try: doubling, with jitter so that many clients don't come back at once."""
+        return float(min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) * (0.5 + 0.5 * self.dice()))
+
+
+def is_passing(status: int) -> bool:
+    """Whether a status says "later" rather than "no"."""
+    return status in (408, 429) or status >= 500
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110 10.2.3). None: no say."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,67 @@
+"""How a transcript is written: one writer a format, and a registry that is two dictionaries.
+
+A writer is a function from a Transcript to the whole text of a file. What it writes depends on the
+transcript and the options, never on whether somebody is looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from ..transcript import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the user asked for besides the format.
+
+    words   text gets the word table below it, json its `words`
+    """
+
+    words: bool = False
+
+
+Writer = Callable[[Transcript, Layout], str]
+
+FORMATS = {
+    "text": "plain:text",
+    "json": "plain:json",
+    "ndjson": "plain:ndjson",
+    "tsv": "table:tsv",
+    "csv": "table:csv",
+    "table": "table:table",
+    "srt": "subtitle:srt",
+    "vtt": "subtitle:vtt",
+}
+"""Format to the function that writes it, as room:name; a room is imported when it is used."""
+
+EXTENSIONS = {
+    ".txt": "text",
+    ".json": "json",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".srt": "srt",
+    ".vtt": "vtt",
+}
+"""The format that the name of an output file implies."""
+
+NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table"})
+"""Formats that are nothing without word times: they ask the server for them."""
+
+IN_A_ROW = frozenset({"text", "ndjson"})
+"""Formats of which several documents may follow each other in one stream."""
+
+
+def writer(name: str) -> Writer:
+    room, _, function = FORMATS[name].partition(":")
+    found: Writer = getattr(import_module(f".{room}", __name__), function)
+    return found
+
+
+def extension(name: str) -> str:
+    """The suffix of a file in this format; a table is text."""
+    return next((suffix for suffix, format in EXTENSIONS.items() if format == name), ".txt")

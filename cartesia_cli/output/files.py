@@ -1,0 +1,69 @@
+"""Where transcripts go: stdout, or files that are whole or not there at all.
+
+A file is written beside its final place and then moved over it, so that neither a full disk nor a kill
+leaves half a transcript, and a file that was there stays until its successor is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import OutputError
+
+
+class ReaderGone(Exception):
+    """Whoever read our stdout wants no more of it: time to end quietly."""
+
+
+def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
+    """UTF-8 to stdout, flushed. ReaderGone when nobody reads, OutputError when it can't be written."""
+    out = stream or sys.stdout.buffer
+    try:
+        out.write(_encoded(text))
+        out.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise OutputError(f"stdout can't be written: {error.strerror}") from error
+
+
+def write_file(path: Path, text: str) -> None:
+    """`text` as the whole content of `path`, replacing what was there. OutputError when it can't be."""
+    try:
+        target = Path(os.path.realpath(path))
+        previous = target.stat().st_mode if target.exists() else None
+        if previous is not None and not stat.S_ISREG(previous):
+            target.write_bytes(_encoded(text))  # a device or a pipe has no place beside it
+            return
+        _replace(target, _encoded(text), previous)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: can't be written: {error.strerror}", hint="the transcript follows on stdout"
+        ) from error
+
+
+def _replace(target: Path, data: bytes, mode: int | None) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        if mode is not None:
+            os.chmod(draft, stat.S_IMODE(mode))
+        os.replace(draft, target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; lone surrogates, which JSON can smuggle in, become question marks."""
+    return text.encode("utf-8", "replace")
