@@ -32,19 +32,18 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
         raise OutputError(f"stdout can't be written: {error.strerror}") from error
 
 
-def write_file(path: Path, text: str) -> None:
-    """`text` as the whole content of `path`, replacing what was there. OutputError when it can't be."""
+def write_file(path: Path, content: str | bytes) -> None:
+    """`content` as the whole of `path`, replacing what was there. OutputError when it can't be."""
+    data = content if isinstance(content, bytes) else _encoded(content)
     try:
         target = Path(os.path.realpath(path))
         previous = target.stat().st_mode if target.exists() else None
         if previous is not None and not stat.S_ISREG(previous):
-            target.write_bytes(_encoded(text))  # a device or a pipe has no place beside it
+            target.write_bytes(data)  # a device or a pipe has no place beside it
             return
-        _replace(target, _encoded(text), previous)
+        _replace(target, data, previous)
     except OSError as error:
-        raise OutputError(
-            f"{path}: can't be written: {error.strerror}", hint="the transcript follows on stdout"
-        ) from error
+        raise OutputError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _replace(target: Path, data: bytes, mode: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 
 from ..transcript import Transcript
 from . import Layout
@@ -17,10 +18,14 @@ def text(transcript: Transcript, layout: Layout) -> str:
 
 
 def json(transcript: Transcript, layout: Layout) -> str:
-    document = transcript.document(words=layout.words)
-    return json_module.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    return _dumped(transcript, layout, indent=2)
 
 
 def ndjson(transcript: Transcript, layout: Layout) -> str:
-    document = transcript.document(words=layout.words)
-    return json_module.dumps(document, ensure_ascii=False) + "\n"
+    return _dumped(transcript, layout, indent=None)
+
+
+def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
+    """JSON leaves U+007F to U+009F as they are, and terminals obey them: they are escaped like the others."""
+    text = json_module.dumps(transcript.document(words=layout.words), ensure_ascii=False, indent=indent)
+    return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"

@@ -27,14 +27,15 @@ class Utterance(Protocol):
 
 
 class Engine(Protocol):
-    """A loaded recogniser.
+    """A loaded recogniser."""
 
-    name        as shown to people
-    languages   codes that it knows
-    """
+    @property
+    def name(self) -> str:
+        """As shown to people."""
 
-    name: str
-    languages: Container[str]
+    @property
+    def languages(self) -> Container[str]:
+        """The codes that it knows."""
 
     def start(self, language: str) -> Utterance:
         """A new utterance, independent of all others."""

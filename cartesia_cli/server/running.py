@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 
 import uvicorn
 from starlette.applications import Starlette
 
-from ..errors import EngineError, UsageError
+from ..errors import EngineError, Interrupted, UsageError
 
 START_SECONDS = 10.0
 
@@ -36,7 +37,8 @@ def address(listener: socket.socket) -> str:
 
 def serve(app: Starlette, listener: socket.socket) -> None:
     """Answer requests until Ctrl-C or SIGTERM; requests that are under way get five seconds more."""
-    _server(app, graceful_seconds=5).run(sockets=[listener])
+    with suppress(Interrupted):  # uvicorn hands the signal on when all is done: here it means that all is well
+        _server(app, graceful_seconds=5).run(sockets=[listener])
 
 
 class Beside:

@@ -1,0 +1,103 @@
+"""The Typer app, and the way out: every error becomes one line, a hint and an exit code.
+
+Must stay light: nothing here, nor in the options of a command, may import what only a run needs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+
+from .commands import serve, transcribe
+from .errors import CliError, Exit, Interrupted
+from .output.files import ReaderGone
+from .output.talk import Talk
+
+HELP = "Speech to text in the terminal: Cartesia's API, or this machine when there is no key."
+EPILOG = """
+Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 130 interrupted.
+"""
+
+ALIASES = {
+    "--output_format": "--format",
+    "--output_dir": "--output-dir",
+    "--word_timestamps": "--word-timestamps",
+}
+"""Spellings of whisper's command line, for fingers that know them."""
+
+
+def build() -> typer.Typer:
+    """The app. Help is drawn by rich for a terminal, and plain for a pipe."""
+    app = typer.Typer(
+        name="cartesia-cli",
+        help=HELP,
+        epilog=EPILOG,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_version)
+    app.command("transcribe", epilog=transcribe.EXAMPLES)(transcribe.transcribe)
+    app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+    return app
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command line; its exit code."""
+    talk = Talk()
+    for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
+        signal.signal(number, _interrupting(code))
+    try:
+        build()(args=_modern(arguments), prog_name="cartesia-cli", obj=talk)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except CliError as error:
+        if talk.debug:
+            traceback.print_exc()
+        talk.error(error)
+        return error.exit_code
+    except ReaderGone:
+        return Exit.DONE
+    except Interrupted as stop:
+        return stop.exit_code
+    except Exception as error:
+        if talk.debug:
+            traceback.print_exc()
+        talk.error(
+            CliError(
+                f"a fault in cartesia-cli: {type(error).__name__}: {error}",
+                hint="--debug shows where; please report it",
+            )
+        )
+        return Exit.FAILED
+    return Exit.DONE
+
+
+def _version(
+    version: bool = typer.Option(False, "--version", "-V", help="Show the version."),  # answered in __main__
+) -> None:
+    pass
+
+
+def _modern(arguments: list[str]) -> list[str]:
+    """Old spellings as ours, up to a `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = []
+    for argument in arguments[:end]:
+        name, separator, value = argument.partition("=")
+        options.append(ALIASES.get(name, name) + separator + value)
+    return options + arguments[end:]
+
+
+def _interrupting(code: Exit) -> Any:
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(code)
+
+    return interrupt

@@ -1,0 +1,5 @@
+"""One room a command: its options, and the few calls that it is made of.
+
+Here the rooms that don't know each other meet: settings choose a backend, inputs go to a client, what
+comes back goes to a writer. Nothing heavy is imported before a command runs.
+"""

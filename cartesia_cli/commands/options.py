@@ -1,0 +1,101 @@
+"""The options that commands share, spelt and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..output.talk import Talk
+from ..protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, BatchOptions
+from ..settings import Settings, load
+
+SERVER, SHOW = "Where it is transcribed", "What is said on stderr"
+
+Local = Annotated[bool, typer.Option("--local", help="Transcribe on this machine, offline.", rich_help_panel=SERVER)]
+Cloud = Annotated[
+    bool, typer.Option("--cloud", help="Transcribe with Cartesia's API; needs a key.", rich_help_panel=SERVER)
+]
+LocalModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|NAME",
+        help="Another Whisper model for --local: a folder, or a name such as small (downloaded once).",
+        rich_help_panel=SERVER,
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Another server, with or without a path.", rich_help_panel=SERVER),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
+                 rich_help_panel=SERVER),
+]  # fmt: skip
+Retries = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=0, max=20, rich_help_panel=SERVER,
+                 help="Tries after a failure (2). Named, it also repeats uploads whose answer was lost, "
+                 "which may be billed again."),
+]  # fmt: skip
+Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model of the API.")]
+Language = Annotated[
+    str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as de; en by default.")
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Headerless audio: pcm_s16le, pcm_s32le, pcm_f16le, pcm_f32le, pcm_mulaw "
+                 "or pcm_alaw; mono."),
+]  # fmt: skip
+SampleRate = Annotated[int | None, typer.Option(metavar="HZ", help="Its samples a second; goes with --encoding.")]
+Keyterm = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TERM", help="A term to expect; realtime with ink-2 only (repeatable).", hidden=True),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=SHOW)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=SHOW)]
+Debug = Annotated[bool, typer.Option(help="A traceback for every error.", rich_help_panel=SHOW)]
+Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour on stderr.", rich_help_panel=SHOW)]
+
+
+def settle(talk: Talk, *, quiet: bool, verbose: bool, debug: bool, color: str) -> None:
+    """Tell the voice of this run how it is to speak."""
+    if color not in ("auto", "always", "never"):
+        raise UsageError(f"--color is auto, always or never, not {color!r}")
+    talk.quiet, talk.verbose, talk.debug, talk.color = quiet, verbose, debug, color
+
+
+def settings() -> Settings:
+    """The configuration of this user."""
+    return load(Path(typer.get_app_dir("cartesia-cli")))
+
+
+def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:
+    """--encoding, if it is one and has its rate. UsageError if not."""
+    if encoding is not None and encoding not in ENCODINGS:
+        raise UsageError(f"no encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
+    if (encoding is None) != (sample_rate is None):
+        raise UsageError("--encoding and --sample-rate go together", hint="they are for headerless audio only")
+    return encoding
+
+
+def checked_endpoint(name: str) -> str:
+    """--endpoint, if it is one. UsageError if not."""
+    if name not in HTTP_ROUTES:
+        raise UsageError(f"no endpoint {name!r}", hint=f"endpoints: {', '.join(HTTP_ROUTES)}")
+    return name
+
+
+def doubt(talk: Talk, options: BatchOptions, keyterms: list[str] | None) -> None:
+    """Say what looks wrong but is the server's to judge: it may know more than we do."""
+    if options.model not in BATCH_MODELS:
+        talk.say(
+            f"warning: {options.model!r} is not a batch model that we know ({', '.join(BATCH_MODELS)}): sent as it is"
+        )
+    if options.language and options.language not in LANGUAGES:
+        talk.say(f"warning: {options.language!r} is not a language code that we know: sent as it is")
+    if keyterms:
+        talk.say("warning: the batch endpoint takes no keyterms: not sent")

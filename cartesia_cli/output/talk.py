@@ -1,0 +1,113 @@
+"""What is said to the person at the terminal: on stderr, never on stdout.
+
+Sentences, errors with their hints, and a progress bar that makes way for both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from ..errors import CliError
+from .characters import one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
+
+
+class Bar:
+    """A progress bar that may not be there: every call is allowed on every terminal."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None) if progress else None
+
+    def show(self, what: str, done: float = 0.0, total: float | None = None) -> None:
+        """What is going on, and how far it is; without a total, just that it goes on."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=what, completed=done, total=total)
+            self._progress.refresh()
+
+
+class Talk:
+    """The voice of a run.
+
+    quiet     only errors
+    verbose   details, too
+    as_json   errors as one JSON object each, for programs that read JSON
+    color     auto, always or never
+    """
+
+    def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
+        self._stream = stream or sys.stderr
+        self._environ = environ
+        self._progress: Progress | None = None
+        self.quiet = self.verbose = self.as_json = self.debug = False
+        self.color = "auto"
+
+    def say(self, sentence: str) -> None:
+        if not self.quiet:
+            self._line(sentence)
+
+    def detail(self, sentence: str) -> None:
+        if self.verbose:
+            self._line(self._styled(DIM, sentence))
+
+    def error(self, error: CliError) -> None:
+        """What happened, and what to do next."""
+        if self.as_json:
+            facts = {name: getattr(error, name) for name in ("type", "message", "hint", "status", "request_id")}
+            self._line(json.dumps({"error": {name: value for name, value in facts.items() if value is not None}}))
+            return
+        self._line(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
+        if error.hint:
+            self._line(f"hint: {one_line(error.hint)}")
+
+    @contextmanager
+    def bar(self) -> Iterator[Bar]:
+        """A progress bar while the block runs, where somebody can see it."""
+        if self.quiet or not self._stream.isatty() or self._environ.get("TERM") == "dumb":
+            yield Bar()
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
+        console = Console(file=self._stream, no_color=not self._colored())
+        with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
+            self._progress = progress
+            try:
+                yield Bar(progress)
+            finally:
+                self._progress = None
+
+    def _line(self, text: str) -> None:
+        try:
+            if self._progress is not None:
+                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=self._stream, flush=True)
+        except OSError:
+            pass  # nobody to talk to is no reason to fail
+
+    def _styled(self, style: str, text: str) -> str:
+        return f"{style}{text}{PLAIN}" if self._colored() else text
+
+    def _colored(self) -> bool:
+        if self.color != "auto":
+            return self.color == "always"
+        if self._environ.get("NO_COLOR"):
+            return False
+        return bool(self._environ.get("FORCE_COLOR")) or (self._stream.isatty() and self._environ.get("TERM") != "dumb")
