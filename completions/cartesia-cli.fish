@@ -1,0 +1,31 @@
+# Completion for cartesia-cli in fish 3 and later. `make completions` writes this file: never edit it.
+
+function __cartesia_cli_answer
+    set -l words (commandline -opc)
+    set -l word (commandline -ct | string replace -ar '["\'\\\\]' '')
+    set -e words[1]
+    # No answer: then files, as for any command. Through env, since fish's own complaint of a program that is
+    # missing or broken can't be redirected.
+    env cartesia-cli __complete fish $words "$word" 2>/dev/null </dev/null
+    or printf '\tfiles\t\n'
+end
+
+function __cartesia_cli_candidates
+    for line in (__cartesia_cli_answer)
+        switch $line
+            case \tfiles\*
+                # The other rule's.
+            case \tfolders\*
+                __fish_complete_directories (commandline -ct) ''
+            case '*'
+                printf '%s\n' $line
+        end
+    end
+end
+
+function __cartesia_cli_wants_files
+    __cartesia_cli_answer | string match -q \tfiles\*
+end
+
+complete -c cartesia-cli -f -a '(__cartesia_cli_candidates)'
+complete -c cartesia-cli -n __cartesia_cli_wants_files -F

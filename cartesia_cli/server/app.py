@@ -7,15 +7,15 @@ which engine it has, nor touch the terminal.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 import anyio
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -53,6 +53,8 @@ DRAIN_SECONDS = 2
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Progress = Callable[[float], None]
 
 
@@ -71,7 +73,8 @@ class Batch:
     ) -> None:
         self._engine, self._key, self._max_bytes = engine, key, max_bytes
         self._on_progress = on_progress or (lambda seconds: None)
-        self._lane = anyio.CapacityLimiter(1)
+        # One thread for all that is heavy: requests take turns in it, and its memory is not had many times over.
+        self._lane = ThreadPoolExecutor(1, "engine")
         self._free = concurrency
 
     async def __call__(self, request: Request) -> Response:
@@ -122,10 +125,11 @@ class Batch:
             raise refusal(400, "Unsupported language", message)
         words: list[Word] = []
         heard = 0
-        async for window in _in_threads(windows(_blocks(file, options))):
+        cut = windows(_blocks(file, options))
+        while (window := await self._aside(next, cut, None)) is not None:
             if await request.is_disconnected():
                 raise refusal(400, "Client closed request", "Nobody waits for the answer any more.")
-            said = await to_thread.run_sync(partial(self._hear, window, language), limiter=self._lane)
+            said = await self._aside(self._hear, window, language)
             words += _settled(said, heard / RATE, len(window) / RATE, words)
             heard += len(window)
             self._on_progress(heard / RATE)
@@ -136,6 +140,10 @@ class Batch:
             words=tuple(Word(w.word.strip(), w.start, w.end) for w in words) if options.word_timestamps else None,
             request_id=_id(request),
         )
+
+    async def _aside(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do it off the event loop, when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._lane, work, *arguments)
 
     def _hear(self, samples: Samples, language: str) -> tuple[Word, ...]:
         utterance = self._engine.start(language)
@@ -225,12 +233,6 @@ def _blocks(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
         return decode_container(file)
     assert options.sample_rate is not None
     return decode_raw(file, options.encoding, options.sample_rate)
-
-
-async def _in_threads(items: Iterator[Samples]) -> AsyncIterator[Samples]:
-    """Decoding takes its time: each step of it off the event loop."""
-    while (item := await to_thread.run_sync(next, items, None)) is not None:
-        yield item
 
 
 def _settled(said: tuple[Word, ...], offset: float, length: float, before: list[Word]) -> Iterator[Word]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..audio.pcm import RATE, Samples
 
-WINDOW_SECONDS = 60.0
-"""Longest window. Word errors were the same from 30 s to 120 s; memory grows with it."""
+WINDOW_SECONDS = 30.0
+"""Longest window: what Whisper hears at once. Word errors were the same up to 120 s; memory grows with it."""
 
 FRAME = RATE // 50
 """20 ms, the grain in which loudness is measured."""

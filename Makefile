@@ -1,0 +1,66 @@
+# Two commands: `make run` sets everything up and transcribes; `make test` sets everything up and runs all tests.
+# Both may be stopped anywhere and started again.
+
+VENV := .venv
+JUDGES := .venv-judges
+PYTHON ?= python3
+BIN := $(VENV)/bin
+FILE ?=
+# Programs that the tests drive: shells for completion, a speech synthesiser, a converter.
+SYSTEM := bash curl espeak-ng ffmpeg fish zsh
+
+.PHONY: run test check format completions sample bench clean
+
+run: $(VENV)/.run
+	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
+
+test: $(VENV)/.dev $(JUDGES)/.done system check
+	@echo "-- tests"
+	@$(BIN)/pytest
+
+check: $(VENV)/.dev
+	@echo "-- ruff, mypy, import-linter"
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n +1
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+completions: $(VENV)/.dev
+	@$(BIN)/python completions/generate.py
+
+sample: $(VENV)/.dev
+	@$(BIN)/python -m tests.speech sample cartesia_cli/sample.wav
+
+bench: $(VENV)/.dev
+	@for script in startup upload local; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(JUDGES)
+
+# A marker file says that a step was finished; whatever was half done before is done again.
+$(VENV)/.run: pyproject.toml | $(VENV)/.made
+	@echo "-- installing cartesia-cli with its offline engine into $(VENV) (once, about 300 MB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
+	@echo "-- installing cartesia-cli and what its tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(JUDGES)/.done: tests/judges/requirements.txt
+	@echo "-- installing the official SDKs into $(JUDGES): they judge the local server"
+	@sh scripts/venv.sh $(PYTHON) $(JUDGES)
+	@$(JUDGES)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(VENV)/.made:
+	@echo "-- making a virtual environment in $(VENV)"
+	@sh scripts/venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+.PHONY: system
+system:
+	@sh scripts/system.sh $(SYSTEM)
