@@ -6,6 +6,7 @@ this list, except that the five in the middle don't know each other (`make check
     errors       how a run can end, and with which exit code
     protocol     what both sides of the API may say: options, events, commands, refusals
     transcript   what a transcript is: words, segments, the JSON document
+    grammar      little words that lines don't break at
     typesetting  where lines and cues break, found by optimisation
     subtitles    words and segments as cues, cues as SRT and VTT
     audio        what a sound file is, and how its samples are read

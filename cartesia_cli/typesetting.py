@@ -19,6 +19,7 @@ from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
 from .transcript import CLOSERS, SENTENCE_ENDS
 
 
@@ -85,75 +86,6 @@ LINE = 0.5
 UNEVEN = 0.1
 """For the squared distance in columns from lines of equal width."""
 
-
-class _Grammar(NamedTuple):
-    """Little words by what a subtitler does with them.
-
-    openers    conjunctions and prepositions: break before them, not behind
-    leaders    articles, possessives, subject pronouns, auxiliaries: no break behind
-    trailers   object pronouns, particles: no break before
-    """
-
-    openers: frozenset[str]
-    leaders: frozenset[str]
-    trailers: frozenset[str]
-
-
-def _grammar(openers: str = "", leaders: str = "", trailers: str = "") -> _Grammar:
-    return _Grammar(frozenset(openers.split()), frozenset(leaders.split()), frozenset(trailers.split()))
-
-
-NO_GRAMMAR = _grammar()
-GRAMMARS = {
-    "en": _grammar(
-        "and but or nor because although though while when where if unless until since before after whether as than "
-        "that which who whose what how why about above across against along among around at behind below between "
-        "beyond by during except for from in inside into near of on onto over through to toward towards under upon "
-        "with without",
-        "a an the this these those my your his her its our their no every each some any i you he she it we they "
-        "i'm i'll i've i'd you're you've he's she's it's that's there's we're we've they're is are was were be been am "
-        "have has had do does did don't will would can can't could should must may might not mr. mrs. ms. dr. prof. "
-        "st.",
-        "me him us them it you myself himself herself itself themselves percent o'clock",
-    ),
-    "de": _grammar(
-        "und oder aber denn sondern weil dass ob wenn als während obwohl damit nachdem bevor bis in im an am auf aus "
-        "bei beim mit nach von vom vor zu zum zur über unter zwischen durch für gegen ohne um seit wegen wie",
-        "der die das den dem des ein eine einen einem einer eines kein keine keinen keinem keiner mein meine meinen "
-        "meinem meiner dein deine sein seine seinen seinem seiner ihr ihre ihren ihrem ihrer unser unsere unseren "
-        "dieser diese dieses diesen diesem jeder jede jedes ich du er wir sie es man nicht sehr so herr frau dr. prof.",
-        "mich dich sich mir dir ihm ihn uns euch prozent uhr",
-    ),
-    "fr": _grammar(
-        "et ou mais donc car ni que qui quand lorsque comme si parce puisque pour dans sur sous avec sans chez par "
-        "entre vers depuis pendant avant après contre de du des à au aux en où dont",
-        "le la les un une ce cet cette ces mon ma mes ton ta tes son sa ses notre nos votre vos leur leurs je tu il "
-        "elle on nous vous ils elles ne se me te y très est sont était a ont m. mme dr",
-        "moi toi lui eux pas",
-    ),
-    "es": _grammar(
-        "y e o u pero sino porque que quien cuando donde como si aunque mientras a al ante con contra de del desde en "
-        "entre hacia hasta para por según sin sobre tras",
-        "el la los las un una unos unas mi mis tu tus su sus nuestro nuestra este esta estos estas ese esa esos esas "
-        "yo tú él ella nosotros ellos ellas me te se lo le les nos no muy es son era ha han sr. sra. dr.",
-    ),
-    "it": _grammar(
-        "e ed o ma perché che chi quando dove come se anche mentre a al alla ai di del della dei delle da dal dalla in "
-        "nel nella con su sul sulla per tra fra",
-        "il lo la i gli le un uno una mio mia tuo tua suo sua nostro nostra questo questa quel quella io tu lui lei "
-        "noi voi loro mi ti si ci vi non molto è sono era ha hanno sig. dott.",
-    ),
-    "pt": _grammar(
-        "e ou mas porque que quem quando onde como se embora enquanto a ao à de do da dos das em no na nos nas com "
-        "contra desde entre para por pelo pela sem sobre até",
-        "o os as um uma uns umas meu minha seu sua nosso nossa este esta esse essa aquele aquela eu tu ele ela nós "
-        "eles elas você me te lhe não muito é são era tem sr. sra. dr.",
-    ),
-    "ja": _grammar(
-        trailers="は が を に で と も の へ や か ね よ から まで より です ます でし まし た て ん ない だ"
-    ),
-    "zh": _grammar(trailers="的 地 得 了 着 过 吗 呢 吧 啊 们"),
-}
 
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
@@ -351,7 +283,7 @@ def _places(pieces: Sequence[Piece], language: str | None) -> list[float]:
     return places[: len(pieces)]
 
 
-def _place(ahead: _Look | None, before: _Look, after: _Look, blank: bool, grammar: _Grammar) -> float:
+def _place(ahead: _Look | None, before: _Look, after: _Look, blank: bool, grammar: Grammar) -> float:
     if before.opens or after.closes or not (blank or before.unspaced or after.unspaced):
         return SPLIT
     if before.word in grammar.leaders and not (before.word in grammar.trailers and _governs(ahead, grammar)):
@@ -367,7 +299,7 @@ def _place(ahead: _Look | None, before: _Look, after: _Look, blank: bool, gramma
     return PHRASE if after.word in grammar.openers else PLAIN
 
 
-def _governs(ahead: _Look | None, grammar: _Grammar) -> bool:
+def _governs(ahead: _Look | None, grammar: Grammar) -> bool:
     """Whether "it" or "you" behind this piece is its object, as in "told you", and not a subject, as in "when you"."""
     if ahead is None or ahead.sentence or ahead.clause:
         return False

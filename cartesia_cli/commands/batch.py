@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..audio.containers import MEDIA_TYPES, Recording, look, look_raw
 from ..client import Meter, Upload, is_hopeless
 from ..errors import CliError, InputError, OutputError
-from ..output import Layout, writer
+from ..output import NEEDS_WORDS, Layout, writer
 from ..output.characters import one_line
 from ..output.files import write_file, write_stdout
 from ..output.talk import Bar, Talk
@@ -93,11 +93,20 @@ def estimate(jobs: Sequence[Job], order: Order, base_url: str | None, talk: Talk
     if talk.as_json:
         inputs = [
             {"source": source, "bytes": size}
-            | ({} if duration is None else {"duration": round(duration, 3), "credits": batch_credits(duration)})
+            | (
+                {}
+                if duration is None
+                else {"duration": round(duration, 3), "credits": round(batch_credits(duration), 3)}
+            )
             for source, size, duration in rows
         ]
         request = {"to": where, "query": dict(order.options.query()), "form": dict(order.options.form())}
-        report = {"request": request, "inputs": inputs, "duration": seconds, "credits": batch_credits(seconds)}
+        report = {
+            "request": request,
+            "inputs": inputs,
+            "duration": round(seconds, 3),
+            "credits": round(batch_credits(seconds), 3),
+        }
         write_stdout(json.dumps(report, indent=2) + "\n")
         return
     asked = order.options.query() + order.options.form()
@@ -157,6 +166,8 @@ def _filename(item: Input, recording: Recording) -> str:
 def _deliver(transcript: Transcript, job: Job, layout: Layout, talk: Talk) -> None:
     """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
     trouble: OutputError | None = None
+    if transcript.words is None and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(job.targets):
+        talk.say(f"warning: {job.item.source}: the server sent no word times: times within the text are estimated")
     for name, file in job.targets.items():
         text = writer(name)(transcript, layout)
         if file is None:

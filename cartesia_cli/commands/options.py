@@ -57,7 +57,7 @@ Keyterm = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=SHOW)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=SHOW)]
-Debug = Annotated[bool, typer.Option(help="A traceback for every error.", rich_help_panel=SHOW)]
+Debug = Annotated[bool, typer.Option("--debug", help="A traceback for every error.", rich_help_panel=SHOW)]
 Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour on stderr.", rich_help_panel=SHOW)]
 
 

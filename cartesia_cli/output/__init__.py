@@ -63,5 +63,5 @@ def writer(name: str) -> Writer:
 
 
 def extension(name: str) -> str:
-    """The suffix of a file in this format; a table is text."""
-    return next((suffix for suffix, format in EXTENSIONS.items() if format == name), ".txt")
+    """The suffix of a file in this format."""
+    return next((suffix for suffix, format in EXTENSIONS.items() if format == name), f".{name}.txt")

@@ -26,9 +26,10 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
     try:
         out.write(_encoded(text))
         out.flush()
-    except BrokenPipeError as error:
-        raise ReaderGone from error
     except OSError as error:
+        _abandon(out)
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from error
         raise OutputError(f"stdout can't be written: {error.strerror}") from error
 
 
@@ -44,6 +45,12 @@ def write_file(path: Path, content: str | bytes) -> None:
         _replace(target, data, previous)
     except OSError as error:
         raise OutputError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def _abandon(out: BinaryIO) -> None:
+    """What is still buffered goes nowhere: Python would try it again at exit, and complain again."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), out.fileno())
 
 
 def _replace(target: Path, data: bytes, mode: int | None) -> None:

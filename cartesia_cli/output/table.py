@@ -20,7 +20,7 @@ HEADER = ("#", "start", "end", "length", "gap", "word")
 
 def table(transcript: Transcript, layout: Layout) -> str:
     """Number, start, end, length and gap to the next word in seconds, and the word; a dash where there is no time."""
-    rows = list(_rows(transcript.words or ()))
+    rows = list(_rows(_timed(transcript)))
     widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(5)]
     rule = "  ".join("-" * width for width in widths) + "  ----"
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row[:5], widths, strict=True)) + f"  {row[5]}"
@@ -30,7 +30,7 @@ def table(transcript: Transcript, layout: Layout) -> str:
 
 def tsv(transcript: Transcript, layout: Layout) -> str:
     """Start and end in milliseconds and the text, a line a word, with a header: the columns of whisper's TSV."""
-    lines = [f"{_ms(w.start)}\t{_ms(w.end)}\t{one_line(w.word)}" for w in transcript.words or ()]
+    lines = [f"{_ms(w.start)}\t{_ms(w.end)}\t{one_line(w.word)}" for w in _timed(transcript)]
     return "\n".join(["start\tend\ttext", *lines]) + "\n"
 
 
@@ -39,9 +39,16 @@ def csv(transcript: Transcript, layout: Layout) -> str:
     buffer = io.StringIO()
     rows = csv_module.writer(buffer)
     rows.writerow(("number", "start", "end", "word"))
-    for number, word in enumerate(transcript.words or (), 1):
+    for number, word in enumerate(_timed(transcript), 1):
         rows.writerow((number, _seconds(word.start, ""), _seconds(word.end, ""), one_line(word.word)))
     return buffer.getvalue()
+
+
+def _timed(transcript: Transcript) -> tuple[Word, ...]:
+    """The words; where the server sent none, the segments take their rows, so that nothing is missing."""
+    if transcript.words is not None:
+        return transcript.words
+    return tuple(Word(segment.text, segment.start, segment.end) for segment in transcript.segments)
 
 
 def _rows(words: tuple[Word, ...]) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,64 @@
+"""What tests share: a program run as a user runs it, in a home of its own; and no quiet skips where CI is set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def pytest_report_header() -> str:
+    missing = [program for program in ("bash", "espeak-ng", "ffmpeg", "fish", "zsh") if shutil.which(program) is None]
+    return (
+        f"system programs missing, their tests are skipped: {', '.join(missing)}"
+        if missing
+        else "system programs: all there"
+    )
+
+
+def need(program: str) -> str:
+    """The path of a system program. Its absence skips the test, and fails it where CI is set."""
+    found = shutil.which(program)
+    if found is None:
+        reason = f"{program} is not installed: `make test` installs it where it may"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A fresh home, and nothing configured."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
+    return kept | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "COLUMNS": "100", "TERM": "dumb"}
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """`run("transcribe", ..., stdin=b"", env={...})`: the program, to its end."""
+
+    def program(
+        *arguments: object, env: dict[str, str] | None = None, stdin: bytes = b""
+    ) -> "subprocess.CompletedProcess[bytes]":
+        command = [sys.executable, "-m", "cartesia_cli", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
+        return subprocess.run(
+            command,
+            env=environment | (env or {}),
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+
+    return program

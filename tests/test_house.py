@@ -1,0 +1,53 @@
+"""The house itself: what each room says of itself, and what is not imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cartesia_cli
+
+PACKAGE = Path(cartesia_cli.__file__).parent
+ROOMS = sorted(PACKAGE.rglob("*.py"))
+HEAVY = ("numpy", "httpx", "websockets", "sounddevice", "soundfile", "soxr", "pydantic", "starlette", "asyncio", "av")
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))
+def test_each_room_says_in_its_first_lines_what_it_is_for(room: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(room.read_text("utf-8")))
+    assert docstring
+    assert docstring.partition("\n")[0].endswith((".", ":", ";", ","))
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))
+def test_rooms_fit_on_three_screens(room: Path) -> None:
+    if room.name != "completion_table.py":
+        assert len(room.read_text("utf-8").splitlines()) <= 320
+
+
+def imported_by(*arguments: str) -> set[str]:
+    script = (
+        "import sys\nfrom cartesia_cli.__main__ import main\n"
+        f"sys.argv = ['cartesia-cli', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\nMODULES', *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--version",), ("--help",), ("transcribe", "--help"), ("serve", "--help"), ("__complete", "bash", "transcribe", "-")],
+)  # fmt: skip
+def test_nothing_heavy_is_imported_for_help_version_and_completion(arguments: tuple[str, ...]) -> None:
+    assert imported_by(*arguments).isdisjoint({*HEAVY, "rich"})
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("__complete", "zsh", "tr")])
+def test_version_and_completion_come_without_typer(arguments: tuple[str, ...]) -> None:
+    assert "typer" not in imported_by(*arguments)

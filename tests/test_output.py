@@ -1,0 +1,167 @@
+"""Every format says the same; files are whole or not there; nothing from a server moves the cursor."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.errors import CliError, OutputError
+from cartesia_cli.output import EXTENSIONS, FORMATS, Layout, extension, writer
+from cartesia_cli.output.characters import one_line, printable
+from cartesia_cli.output.files import ReaderGone, write_file, write_stdout
+from cartesia_cli.output.talk import Talk
+from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.transcript import Transcript, from_batch
+
+
+def made(text: str = 'It is 5 \t o\'clock, "sharp".', *words: Word) -> Transcript:
+    return from_batch(BatchResponse(text=text, words=words, duration=3.0), source="a b.wav", model="ink-whisper")
+
+
+WORDS = (Word("It", 0.0, 0.25), Word("is\t5", 0.5, None), Word('"sharp",', 1.0005, 2.5))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_ends_with_a_line_break_and_is_text(name: str) -> None:
+    for transcript in (made("Hi.", Word("Hi.", 0, 1)), made(""), made("Hi.")):
+        written = writer(name)(transcript, Layout())
+        assert written == "" or written.endswith("\n")
+
+
+def test_every_format_has_a_suffix_of_its_own() -> None:
+    suffixes = [extension(name) for name in FORMATS]
+    assert len(set(suffixes)) == len(suffixes)
+    assert set(EXTENSIONS.values()) <= set(FORMATS)
+
+
+def test_the_table_shows_times_lengths_and_gaps() -> None:
+    assert writer("table")(made("x", *WORDS), Layout()).splitlines() == [
+        "#  start    end  length    gap  word",
+        "-  -----  -----  ------  -----  ----",
+        "1  0.000  0.250   0.250  0.250  It",
+        "2  0.500      -       -      -  is 5",
+        '3  1.000  2.500   1.500      -  "sharp",',
+    ]
+
+
+def test_text_gets_the_table_below_it() -> None:
+    transcript = made("Hi.", Word("Hi.", 0, 1))
+    assert writer("text")(transcript, Layout()) == "Hi.\n"
+    assert writer("text")(transcript, Layout(words=True)) == "Hi.\n\n" + writer("table")(transcript, Layout())
+
+
+def test_json_has_words_when_they_are_asked_for() -> None:
+    transcript = made("Hi.", Word("Hi.", 0, 1))
+    assert "words" not in json.loads(writer("json")(transcript, Layout()))
+    assert json.loads(writer("ndjson")(transcript, Layout(words=True)))["words"] == [
+        {"word": "Hi.", "start": 0, "end": 1}
+    ]
+    assert writer("ndjson")(transcript, Layout()).count("\n") == 1
+
+
+def test_tsv_and_csv_are_read_back() -> None:
+    transcript = made("x", *WORDS)
+    lines = writer("tsv")(transcript, Layout()).splitlines()
+    assert [line.split("\t") for line in lines][1:] == [
+        ["0", "250", "It"],
+        ["500", "", "is 5"],
+        ["1000", "2500", '"sharp",'],
+    ]
+    rows = list(csv.reader(io.StringIO(writer("csv")(transcript, Layout()))))
+    assert rows[0] == ["number", "start", "end", "word"]
+    assert rows[3] == ["3", "1.000", "2.500", '"sharp",']
+
+
+def test_without_word_times_the_segments_take_their_rows() -> None:
+    bare = from_batch(BatchResponse(text="Hi there.", duration=2.0), source="a", model="m")
+    assert writer("tsv")(bare, Layout()) == "start\tend\ttext\n0\t2000\tHi there.\n"
+
+
+@given(st.text())
+def test_nothing_printed_moves_the_cursor(text: str) -> None:
+    words = (Word(text, 0, 1), Word("x\x1b[2Jy\x9b1m", 1, 2))
+    for name in FORMATS:
+        transcript = from_batch(BatchResponse(text=text + "\x1b]0;title\x07", words=words), source="a", model="m")
+        written = writer(name)(transcript, Layout(words=True))
+        assert not [c for c in written if (c < " " and c not in "\n\t\r") or "\x7f" <= c <= "\x9f"]
+    assert printable("مرحبا 👩‍👩‍👧") == "مرحبا 👩‍👩‍👧"
+    assert "\n" not in one_line("a\nb\r\tc")
+
+
+def test_a_file_is_replaced_as_a_whole_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    write_file(path, "one\n")
+    path.chmod(0o600)
+    write_file(path, "zwei ü\n")
+    assert path.read_text("utf-8") == "zwei ü\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    target = tmp_path / "target.txt"
+    target.write_text("old")
+    (tmp_path / "link").symlink_to(target)
+    write_file(tmp_path / "link", "new")
+    assert target.read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_file(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_stdout_that_is_full_or_gone() -> None:
+    with open("/dev/full", "wb") as full, pytest.raises(OutputError, match="No space left"):
+        write_stdout("x", full)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(ReaderGone):
+        pipe = os.fdopen(writing, "wb", buffering=0)
+        write_stdout("x", pipe)  # type: ignore[arg-type]
+    assert write_stdout("\ud800", io.BytesIO()) is None
+
+
+def test_errors_are_two_lines_or_one_object() -> None:
+    error = CliError("a\x1b[31mb\nc", hint="do", status=400, request_id="r")
+    stream = io.StringIO()
+    Talk(stream, {}).error(error)
+    assert stream.getvalue() == "error: a�[31mb c (status 400, request id r)\nhint: do\n"
+    stream = io.StringIO()
+    talk = Talk(stream, {})
+    talk.as_json = True
+    talk.error(error)
+    assert json.loads(stream.getvalue()) == {
+        "error": {"type": "internal", "message": "a\x1b[31mb\nc", "hint": "do", "status": 400, "request_id": "r"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("color", "environ", "red"),
+    [("auto", {}, False), ("always", {}, True), ("auto", {"FORCE_COLOR": "1"}, True),
+     ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False), ("never", {"FORCE_COLOR": "1"}, False)],
+)  # fmt: skip
+def test_colour_is_the_users_to_decide(color: str, environ: dict[str, str], red: bool) -> None:
+    stream = io.StringIO()
+    talk = Talk(stream, environ)
+    talk.color = color
+    talk.error(CliError("x"))
+    assert ("\033[" in stream.getvalue()) is red
