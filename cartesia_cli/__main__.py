@@ -21,9 +21,12 @@ def main() -> int:
         from .completion import answer
 
         return answer(arguments[1:])
-    from .cli import main as run
+    try:
+        from .cli import main as run
 
-    code = run(arguments)
+        code = run(arguments)
+    except KeyboardInterrupt:  # while the house was still being lit: `cli` has its own answer
+        code = 130
     if code >= 128:
         # Interrupted: threads that wait for a network or a model are not waited for.
         sys.stdout.flush()

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import typer
 
 from .commands import serve, transcribe
-from .errors import CliError, Exit, Interrupted
+from .commands.options import settings
+from .errors import CliError, Exit, Interrupted, UsageError
 from .output.files import ReaderGone
 from .output.talk import Talk
 
@@ -43,7 +44,7 @@ def build() -> typer.Typer:
         rich_markup_mode="rich" if sys.stdout.isatty() else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version)
+    app.callback()(_configure)
     app.command("transcribe", epilog=transcribe.EXAMPLES)(transcribe.transcribe)
     app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
     return app
@@ -80,10 +81,18 @@ def main(arguments: list[str]) -> int:
     return Exit.DONE
 
 
-def _version(
+def _configure(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", "-V", help="Show the version."),  # answered in __main__
 ) -> None:
-    pass
+    """Defaults of the configuration file, below flags and above our own."""
+    defaults = settings().defaults
+    commands = getattr(context.command, "commands", {})
+    for name, table in defaults.items():
+        known = {parameter.name for parameter in commands[name].params} if name in commands else set()
+        if wrong := sorted(set(table) - known):
+            raise UsageError(f"config.toml: [{name}] has no option {wrong[0]!r}", hint="names are those of --help")
+    context.default_map = {name: dict(table) for name, table in defaults.items()}
 
 
 def _modern(arguments: list[str]) -> list[str]:

@@ -10,10 +10,7 @@ written: a person edits the file.
 from __future__ import annotations
 
 import os
-import shlex
 import stat
-import subprocess
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +29,7 @@ class Settings:
     folder             where it lies
     base_url           checked, or None
     api_key_command    prints the key, or None
-    defaults           command name to option defaults
+    defaults           command name to its option defaults, spelt as parameters (`word_timestamps`)
     """
 
     folder: Path
@@ -44,12 +41,7 @@ class Settings:
 def load(folder: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read `config.toml` of a folder; the environment goes before the file. UsageError where a value is wrong."""
     path = folder / "config.toml"
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        values = {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {error}", hint="correct the file, or move it away") from error
+    values = _parsed(path) if path.exists() else {}
     for name in ("base_url", "api_key_command"):
         if not isinstance(values.get(name, ""), str):
             raise UsageError(f"{path}: {name} must be a string")
@@ -58,7 +50,11 @@ def load(folder: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         folder=folder,
         base_url=check_base_url(base_url) if base_url else None,
         api_key_command=values.get("api_key_command"),
-        defaults={name: table for name, table in values.items() if isinstance(table, dict)},
+        defaults={
+            name: {option.replace("-", "_"): value for option, value in table.items()}
+            for name, table in values.items()
+            if isinstance(table, dict)
+        },
     )
 
 
@@ -75,6 +71,15 @@ def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> C
     return None
 
 
+def _parsed(path: Path) -> dict[str, Any]:
+    import tomllib  # start-up: most people have no file
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}", hint="correct the file, or move it away") from error
+
+
 def _checked(found: Credential) -> Credential:
     trouble = None
     if not found.secret.strip():
@@ -89,6 +94,9 @@ def _checked(found: Credential) -> Credential:
 
 
 def _output(command: str) -> str:
+    import shlex
+    import subprocess
+
     try:
         done = subprocess.run(
             shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=KEY_COMMAND_SECONDS, check=True
@@ -104,7 +112,7 @@ def _private(path: Path) -> str:
     """A secret that only its owner can read."""
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077 and os.name == "posix":
-            raise AuthError(f"{path} can be read by others", hint=f"chmod 600 {shlex.quote(str(path))}")
+            raise AuthError(f"{path} can be read by others", hint=f"chmod 600 '{path}'")
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise AuthError(f"{path}: {error}") from error

@@ -25,11 +25,16 @@ HINTS = {
     400: PARAMETERS,
     402: CREDITS,
     404: "check the base URL: the route is not there",
+    405: "check the base URL: the route takes no uploads",
+    408: "the server gave up on the upload: check the network, then run the same command again",
+    409: "run the same command again",
     413: "the file is too large for the server: cut it, or compress it (for example to mp3)",
     415: "the format is not supported: convert it, for example to wav",
     422: PARAMETERS,
     429: "too many requests at once for this plan, or too many in a short time: try again later",
 }
+UNKNOWN = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
+BILLED = "the audio may have been billed: --retries N sends it again"
 SERVER_TROUBLE = "the trouble is on the server's side: try again later"
 
 
@@ -49,9 +54,13 @@ class Failure:
     wait: float | None = None
 
 
-def refused(status: int, headers: Mapping[str, str], body: bytes, what: str, key_origin: str | None) -> Failure:
+def refused(
+    status: int, headers: Mapping[str, str], body: bytes, what: str, key_origin: str | None, size: int = 0
+) -> Failure:
     """An answer that is not a 200. `key_origin`: where the key came from, in words, or None if none was sent."""
     error = _refusal(decode_error(status, body), headers.get("x-request-id"), what, key_origin)
+    if status == 413 and size:
+        error.hint = f"{size / 1e6:.1f} MB are too many for the server: cut the file, or compress it to mp3"
     wait = retry_after(headers.get("retry-after"))
     if wait is not None and wait > LONGEST_WAIT:
         until = datetime.now() + timedelta(seconds=min(wait, 10**7))
@@ -60,7 +69,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, what: str, key
     return Failure(error, passing=is_passing(status), wait=wait)
 
 
-def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool) -> Failure:
+def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool, proxied: bool = False) -> Failure:
     """A connection that failed. `uploaded`: the whole request had gone out before."""
     reason = str(error).strip() or type(error).__name__
     if (distrust := _tls_reason(error)) is not None:
@@ -71,14 +80,19 @@ def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool) -> 
         hint = "check HTTPS_PROXY, user and password included"
         return Failure(NetworkError(f"{what}: the proxy refuses: {reason}", hint=hint))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        hint = "check the network and the base URL"
+        hint = "check HTTPS_PROXY: the way goes through it" if proxied else "check the network and the base URL"
         return Failure(NetworkError(f"{what}: {host} can't be reached: {reason}", hint=hint), passing=True)
     if uploaded:
         message = f"{what}: the connection to {host} was lost before the answer came: {reason}"
-        hint = "the audio may have been billed: --retries N sends it again"
-        return Failure(NetworkError(message, hint=hint), passing=True, lost=True)
+        return Failure(NetworkError(message, hint=BILLED), passing=True, lost=True)
     message = f"{what}: the connection to {host} was lost during the upload: {reason}"
     return Failure(NetworkError(message, hint="check the network, then run the same command again"), passing=True)
+
+
+def cut_short(what: str, host: str) -> Failure:
+    """A 200 whose body ended before it was complete. The server has done its work, so it counts as lost."""
+    message = f"{what}: the answer of {host} was cut short"
+    return Failure(ProtocolError(message, hint=BILLED, status=200), passing=True, lost=True)
 
 
 def unusable(error: ProtocolError, what: str, host: str, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -105,7 +119,7 @@ def _refusal(error: Error, header_id: str | None, what: str, key_origin: str | N
     said = ": ".join(part for part in (error.title, error.message) if part) or "the server gave no reason"
     message = f"{what}: {said}"
     if error.error_code in OUT_OF_CREDITS or status not in (401, 403):
-        refusal = ApiError(message, hint=SERVER_TROUBLE if status >= 500 else HINTS.get(status), status=status)
+        refusal = ApiError(message, hint=SERVER_TROUBLE if status >= 500 else HINTS.get(status, UNKNOWN), status=status)
         if error.error_code in OUT_OF_CREDITS:
             refusal.hint = CREDITS
         refusal.code, refusal.request_id = error.error_code, request_id

@@ -52,6 +52,14 @@ class Patience:
         return cls(total=180.0 + size / SLOWEST_UPLOAD + thinking, silence=60.0 + thinking)
 
 
+class OutOfPatience(NetworkError):
+    """The watch ended the exchange. `final`: nothing may follow, the whole time is over."""
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message, hint="--timeout SECONDS waits longer")
+        self.final = final
+
+
 class Meter:
     """Where an exchange stands: written by its thread, read by the one that watches.
 
@@ -107,13 +115,11 @@ def supervise(
     while not done.wait(TICK_SECONDS):
         now = clock()
         if now > ends:
-            raise NetworkError(
-                f"no complete answer within {patience.total:.0f} s", hint="--timeout SECONDS waits longer"
-            )
+            raise OutOfPatience(f"no complete answer within {patience.total:g} s", final=True)
         limit = patience.silence if meter.uploaded else patience.stall
         if now - meter.moved > limit:
             what = "no answer" if meter.uploaded else "the upload did not move"
-            raise NetworkError(f"{what} for {limit:.0f} s", hint="--timeout SECONDS waits longer")
+            raise OutOfPatience(f"{what} for {limit:g} s", final=False)
         watch(meter)
     if isinstance(outcome[0], BaseException):
         raise outcome[0]

@@ -28,11 +28,11 @@ class Retry:
     allowed: int | None = None
     dice: Callable[[], float] = random.random
 
-    def permits(self, tries: int, *, lost: bool) -> bool:
-        """Whether another try may follow `tries` that failed. `lost`: the server may have done the work."""
+    def tries(self, *, lost: bool) -> int:
+        """How many tries there may be in all. `lost`: the last one may have been served, and billed."""
         if self.allowed is None:
-            return not lost and tries <= DEFAULT_RETRIES
-        return tries <= self.allowed
+            return 1 if lost else 1 + DEFAULT_RETRIES
+        return 1 + self.allowed
 
     def pause(self, tries: int) -> float:
         """Seconds before the next try: doubling, with jitter so that many clients don't come back at once."""
@@ -54,7 +54,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         pass
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())

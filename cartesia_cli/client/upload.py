@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from ..errors import InputError
@@ -24,15 +26,21 @@ class Upload:
     path         what is read, again from the start for each attempt
     filename     as the server is told
     media_type   such as audio/wav
+    name         as the user knows it, for messages; the filename where it is empty
     """
 
     path: Path
     filename: str
     media_type: str
+    name: str = ""
 
 
 class Multipart:
-    """The body of one request (RFC 7578): the fields, then the file. Iterate it once."""
+    """The body of one request (RFC 7578): the fields, then the file. Iterate it once.
+
+    headers      Content-Type and Content-Length
+    file_bytes   how much of the file is sent
+    """
 
     def __init__(self, fields: Sequence[tuple[str, str]], upload: Upload, sent: Callable[[int], None]) -> None:
         boundary = secrets.token_hex(16)
@@ -45,19 +53,20 @@ class Multipart:
         self._sent = sent
         self._head = "".join(parts).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self._file_bytes = os.stat(upload.path).st_size
+        self.file_bytes = size(upload)
         self.headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "Content-Length": str(len(self._head) + self._file_bytes + len(self._tail)),
+            "Content-Length": str(len(self._head) + self.file_bytes + len(self._tail)),
         }
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
-        left = self._file_bytes
-        with self._upload.path.open("rb", buffering=0) as file:
+        left = self.file_bytes
+        with _opened(self._upload) as file:
             # A file that grows is sent as long as it was at the start: a recording may still be going on.
             while left:
-                block = file.read(min(READ_BYTES, left))
+                with _told(self._upload):
+                    block = file.read(min(READ_BYTES, left))
                 if not block:
                     raise InputError(
                         f"{self._upload.filename} became shorter while it was sent",
@@ -67,6 +76,28 @@ class Multipart:
                 yield block
                 self._sent(len(block))
         yield self._tail
+
+
+def size(upload: Upload) -> int:
+    """Bytes of the file now. InputError when it is gone."""
+    with _told(upload):
+        return os.stat(upload.path).st_size
+
+
+@contextmanager
+def _told(upload: Upload) -> Iterator[None]:
+    """What the system has against a file, as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{upload.filename} can't be read any more: {error.strerror}", hint="was it moved or deleted meanwhile?"
+        ) from error
+
+
+def _opened(upload: Upload) -> FileIO:
+    with _told(upload):
+        return upload.path.open("rb", buffering=0)
 
 
 def _quoted(name: str) -> str:

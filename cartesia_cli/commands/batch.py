@@ -137,7 +137,10 @@ def _transcribe(job: Job, order: Order, backend: Backend, talk: Talk) -> Transcr
     with talk.bar() as bar:
         response = backend.client.transcribe(
             Upload(
-                item.path, _filename(item, recording), MEDIA_TYPES.get(recording.container, "application/octet-stream")
+                path=item.path,
+                filename=_filename(item, recording),
+                media_type=MEDIA_TYPES.get(recording.container, "application/octet-stream"),
+                name=item.source,
             ),
             order.options,
             endpoint=order.endpoint,

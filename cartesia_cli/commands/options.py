@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +83,13 @@ def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | Non
     return encoding
 
 
+def checked_timeout(seconds: float | None) -> float | None:
+    """--timeout, if it is a number. UsageError if not."""
+    if seconds is not None and isnan(seconds):
+        raise UsageError("--timeout is a number of seconds")
+    return seconds
+
+
 def checked_endpoint(name: str) -> str:
     """--endpoint, if it is one. UsageError if not."""
     if name not in HTTP_ROUTES:
@@ -91,6 +99,9 @@ def checked_endpoint(name: str) -> str:
 
 def doubt(talk: Talk, options: BatchOptions, keyterms: list[str] | None) -> None:
     """Say what looks wrong but is the server's to judge: it may know more than we do."""
+    for value in (options.model, options.language or ""):
+        if not value.isprintable():  # a lone surrogate is not, either
+            raise UsageError(f"{value!r} is no model and no language", hint="see --model and --language")
     if options.model not in BATCH_MODELS:
         talk.say(
             f"warning: {options.model!r} is not a batch model that we know ({', '.join(BATCH_MODELS)}): sent as it is"

@@ -127,7 +127,9 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.doubt(talk, options, keyterm)
-    order = batch.Order(options, Layout(words=word_timestamps), given.checked_endpoint(endpoint), timeout)
+    order = batch.Order(
+        options, Layout(words=word_timestamps), given.checked_endpoint(endpoint), given.checked_timeout(timeout)
+    )
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=local_model))

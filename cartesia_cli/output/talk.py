@@ -53,11 +53,11 @@ class Talk:
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
-            self._line(sentence)
+            self._line(one_line(sentence))
 
     def detail(self, sentence: str) -> None:
         if self.verbose:
-            self._line(self._styled(DIM, sentence))
+            self._line(self._styled(DIM, one_line(sentence)))
 
     def error(self, error: CliError) -> None:
         """What happened, and what to do next."""

@@ -81,8 +81,9 @@ def check_base_url(text: str) -> str:
     try:
         parts = urlsplit(text.strip())
         parts.port  # noqa: B018  a port that isn't a number is told here, not by the first request
+        (parts.hostname or "").encode("idna")  # so is a name that no resolver takes
     except ValueError as error:
-        raise UsageError(f"base URL {text!r}: {error}") from error
+        raise UsageError(f"base URL {text!r}: {error}", hint=f"for example {BASE_URL}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"base URL {text!r} is not an http(s) address", hint=f"for example {BASE_URL}")
     if parts.query or parts.fragment or parts.username or parts.password:
@@ -92,7 +93,7 @@ def check_base_url(text: str) -> str:
             f"base URL {text!r} would send the key and the audio unencrypted",
             hint="use https; plain http is for this machine only (127.0.0.1, localhost)",
         )
-    return text.strip().rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def url(base_url: str, path: str, query: Iterable[tuple[str, str]] = (), *, websocket: bool = False) -> str:

@@ -1,0 +1,1258 @@
+"""What goes wrong between a client and a server, and what the user is owed then: an exit code, one error, one hint.
+
+The whole program is run as a user runs it, against a server that misbehaves; what its command line adds
+nothing to is tried on the client alone. Nothing here leaves this machine, and no test looks at the clock
+but to see that it was not kept waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+import trustme
+
+from cartesia_cli.client import BatchClient, Meter, Patience, Retry, Upload, is_hopeless
+from cartesia_cli.client.patience import supervise
+from cartesia_cli.client.retry import FIRST_PAUSE, LONGEST_PAUSE, is_passing, retry_after
+from cartesia_cli.errors import (
+    ApiError,
+    AuthError,
+    CliError,
+    Exit,
+    InputError,
+    Interrupted,
+    NetworkError,
+    ProtocolError,
+)
+from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
+
+from .fault_server import (
+    KEY,
+    REQUEST_ID,
+    TEXT,
+    TRANSCRIPT,
+    Behaviour,
+    Exchange,
+    FaultServer,
+    answers,
+    early,
+    environment,
+    refusal,
+    refuses,
+    tunnels,
+    write_wav,
+)
+
+LONGEST_RUN = 30
+"""Seconds after which a run counts as hanging."""
+
+LARGE = 8 << 20
+"""Bytes of a file that doesn't fit into the buffers between two sockets."""
+
+HTML = "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
+PLAIN_TEXT = [("Content-Type", "text/plain")]
+
+NO_TRANSCRIPT: dict[str, Behaviour] = {
+    "HTML": answers(HTML, [("Content-Type", "text/html")]),
+    "empty": answers(""),
+    "null": answers(None),
+    "a list": answers([TRANSCRIPT]),
+    "a string": answers('"Hello."'),
+    "a number": answers(1),
+    "no text": answers({"type": "transcript", "words": []}),
+    "text null": answers({"text": None}),
+    "text a number": answers({"text": 1}),
+    "text a list": answers({"text": ["Hello."]}),
+    "words an object": answers({"text": "Hello.", "words": {"word": "Hello."}}),
+    "words of strings": answers({"text": "Hello.", "words": ["Hello."]}),
+    "words without word": answers({"text": "Hello.", "words": [{"start": 0, "end": 1}]}),
+    "times as strings": answers({"text": "Hello.", "words": [{"word": "Hello.", "start": "0", "end": "1"}]}),
+    "duration a string": answers({"text": "Hello.", "duration": "1.9"}),
+    "cut-off JSON": answers(json.dumps(TRANSCRIPT)[:-20]),
+    "two documents": answers(json.dumps(TRANSCRIPT) * 2),
+    "no UTF-8": answers(b'{"text": "caf\xe9"}'),
+    "UTF-16": answers(json.dumps(TRANSCRIPT).encode("utf-16")),
+    "deeply nested": answers("[" * 200_000),
+    "status 204": answers("", status=204),
+    "status 202": answers({"status": "queued"}, status=202),
+}
+"""Answers that call themselves a success and hold no transcript."""
+
+STATUSES = {
+    400: Exit.API,
+    401: Exit.AUTH,
+    402: Exit.API,
+    403: Exit.AUTH,
+    404: Exit.API,
+    405: Exit.API,
+    408: Exit.API,
+    409: Exit.API,
+    413: Exit.API,
+    415: Exit.API,
+    422: Exit.API,
+    429: Exit.API,
+    500: Exit.API,
+    502: Exit.API,
+    503: Exit.API,
+    504: Exit.API,
+}
+PASSING = {408, 429, 500, 502, 503, 504}
+
+
+# Running the program ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a short recording in it."""
+    write_wav(tmp_path / "talk.wav")
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of the program ended, and what it said."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.decode().splitlines()
+
+    def kept_its_manners(self) -> None:
+        """What holds for every run, however it ended."""
+        assert b"Traceback" not in self.err
+        assert b"a fault in cartesia-cli" not in self.err
+        assert KEY.encode() not in self.out + self.err
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", self.err.decode()), "stderr moves the cursor"
+
+    def succeeded(self) -> None:
+        self.kept_its_manners()
+        assert (self.code, self.out.decode()) == (0, TEXT + "\n"), self.err
+
+    def failed(self, code: int, *words: str) -> str:
+        """One error, one hint, nothing on stdout. `words` are said, too; both lines come back."""
+        self.kept_its_manners()
+        assert (self.code, self.out) == (code, b""), self.err
+        *before, error, hint = ["", *self.lines] if len(self.lines) == 1 else self.lines
+        assert hint.startswith("hint: "), f"no hint: {self.lines}"
+        assert error.startswith("error: "), self.lines
+        assert all("trying again in" in line or line.startswith("warning: ") for line in before if line), before
+        said = f"{error}\n{hint}"
+        for word in words:
+            assert word.lower() in said.lower(), f"{word!r} is not in {said!r}"
+        return said
+
+
+def command(*arguments: str | bytes) -> list[str | bytes]:
+    return [sys.executable, "-m", "cartesia_cli", "transcribe", *arguments]
+
+
+def run(home: Path, base_url: str, *arguments: str | bytes, **changes: str | None) -> Run:
+    """The program from its start to its end; with no file named, on talk.wav."""
+    named = any(str(argument).endswith("wav") for argument in arguments)
+    done = subprocess.run(
+        command(*arguments, *([] if named else ["talk.wav"])),
+        env=environment(home, base_url, **changes),
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=LONGEST_RUN,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is taken, so that nobody else gets it, and that refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+# The client alone ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Attempt:
+    """One call of the client: what came of it, what was told the user meanwhile, and how long it would have slept."""
+
+    response: BatchResponse | None = None
+    error: CliError | None = None
+    told: list[str] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+
+def patient(total: float = 20.0, stall: float = 20.0, silence: float = 20.0) -> Patience:
+    return Patience(total, stall, silence)
+
+
+def attempt(
+    server: FaultServer,
+    path: Path,
+    *,
+    retries: int | None = None,
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = lambda seconds: None,
+) -> Attempt:
+    """Transcribe without ever sleeping between two tries."""
+    came = Attempt()
+
+    def pause(seconds: float) -> None:
+        came.pauses.append(seconds)
+        sleep(seconds)
+
+    credential = Credential(KEY, "the variable CARTESIA_API_KEY")
+    retry = Retry(retries, dice=lambda: 1.0)
+    with BatchClient(server.base_url, credential, retry=retry, tell=came.told.append, sleep=pause) as client:
+        try:
+            came.response = client.transcribe(
+                Upload(path, path.name, "audio/wav"), BatchOptions(model="ink-whisper"), patience=patience or patient()
+            )
+        except CliError as error:
+            came.error = error
+    return came
+
+
+def failure(*script: str | Behaviour, path: Path, uploads: int, **how: object) -> CliError:
+    """The error that a script leads to, after as many uploads."""
+    with FaultServer(*script) as server:
+        came = attempt(server, path, **how)  # type: ignore[arg-type]
+        assert not server.faults
+        assert came.error is not None, came.response
+        assert len(server.requests) == uploads
+    assert "talk.wav" in came.error.message
+    assert KEY not in f"{came.error} {came.error.hint} {came.told}"
+    return came.error
+
+
+# Each fault, and how the program ends ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault and what is owed.
+
+    code      the exit code
+    words     that the error or its hint must say
+    uploads   how many requests the server must have seen, None for any number
+    size      bytes of the file
+    """
+
+    script: Sequence[str | Behaviour]
+    code: int
+    words: Sequence[str] = ()
+    uploads: int | None = 1
+    arguments: Sequence[str] = ()
+    size: int = 3244
+
+
+ONCE = ("--retries", "0")
+BRIEFLY = ("--timeout", "1.5")
+AGAIN = ("--retries", "2")
+BILLED = ("billed", "--retries")
+
+CASES = {
+    # connections that end
+    "closed at once": Case(["accepts_and_closes"], 6, ["127.0.0.1"], None, ONCE),
+    "reset at once": Case(["resets_before_reading"], 6, ["127.0.0.1"], None, ONCE),
+    "reset during the upload": Case(["resets_during_upload"], 6, ["lost during the upload"], 3, size=LARGE),
+    "closed during the upload": Case(["closes_during_upload"], 6, ["lost during the upload"], 1, ONCE, size=LARGE),
+    "closed after the upload": Case(["closes_after_upload"], 6, ["lost", *BILLED]),
+    "reset after the upload": Case(["resets_after_upload"], 6, ["lost", *BILLED]),
+    # a 200 that ends too early is no transcript, whatever became of the connection
+    "reset during the answer": Case(["resets_during_answer"], 5, ["cut short", *BILLED]),
+    "closed during the answer": Case(["closes_during_answer"], 5, ["cut short", *BILLED]),
+    "less than its Content-Length": Case(["closes_behind_a_transcript"], 5, ["cut short", *BILLED]),
+    "ends inside a chunk": Case(["ends_inside_a_chunk"], 5, ["cut short", *BILLED]),
+    "lost and repeated": Case(["closes_after_upload"], 6, ["lost"], 3, AGAIN),
+    # connections that don't move
+    "never answers": Case(["never_answers"], 6, ["--timeout"], 1, BRIEFLY),
+    "never answers, may be repeated": Case(["never_answers"], 6, ["--timeout"], 1, (*BRIEFLY, "--retries", "5")),
+    "stops reading": Case(["stops_reading"], 6, ["--timeout"], 1, BRIEFLY, size=LARGE),
+    "drips its headers": Case(["drips_headers"], 6, ["--timeout"], 1, BRIEFLY),
+    "drips its body": Case(["drips_body"], 6, ["--timeout"], 1, BRIEFLY),
+    # answers that are none
+    **{
+        f"200 with {what}": Case([NO_TRANSCRIPT[what]], 5)
+        for what in ("HTML", "empty", "null", "a list", "text null", "words of strings", "cut-off JSON", "no UTF-8")
+    },
+    "not HTTP": Case(["speaks_no_http"], 6),
+    # refusals
+    **{
+        f"status {status}": Case(
+            [refuses(status)], code, [f"Title {status}: Message {status}.", f"status {status}", REQUEST_ID], 1, ONCE
+        )
+        for status, code in STATUSES.items()
+        if status in (400, 401, 402, 403, 404, 408, 413, 429, 500, 503)  # the client alone is asked about the others
+    },
+    "401 names where the key came from": Case([refuses(401)], 4, ["the variable CARTESIA_API_KEY"]),
+    "402 speaks of credits": Case([refuses(402)], 5, ["credits"]),
+    "a code for used-up credits": Case([refuses(403, error_code="quota_exceeded")], 5, ["credits"]),
+    "an empty refusal": Case([answers("", [("X-Request-Id", "from-the-header")], 404)], 5, ["from-the-header", "404"]),
+    "an HTML refusal": Case([answers(HTML, [("Content-Type", "text/html")], 502)], 5, ["502"], 1, ONCE),
+    "a plain refusal": Case([answers("Title: Some reason\nmore", PLAIN_TEXT, 400)], 5, ["Title: Some reason"]),
+    "503 again and again": Case([refuses(503)], 5, ["503", "try again later"], 3),
+    "503 four times": Case([refuses(503)], 5, ["503"], 4, ("--retries", "3")),
+    "429 for an hour": Case([refuses(429, [("Retry-After", "3600")])], 5, ["429", "until 20"]),
+    "503 for ever": Case([refuses(503, [("Retry-After", "9" * 400)])], 5, ["503", "until 20"]),
+    "413 while still uploading": Case([early(413, drained=False)], 5, ["Title 413", "413"], 1, size=30 << 20),
+    "413, and the rest is read": Case([early(413, drained=True)], 5, ["Title 413", "413"], 1, size=30 << 20),
+    "401 while still uploading": Case([early(401, drained=False)], 4, ["Title 401", "401"], 1, size=30 << 20),
+    # redirects
+    "redirects to itself": Case([refuses(307, [("Location", "/stt")])], 5, ["redirect"], None),
+    "redirects to nowhere": Case([refuses(307)], 5, ["redirect"], 1),
+    "redirects to nonsense": Case([refuses(308, [("Location", "http://[::1")])], 5, ["redirect"], 1),
+}  # fmt: skip
+
+Ended = tuple[Run, FaultServer]
+
+
+@pytest.fixture(scope="module")
+def endings(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Future[Ended]]]:
+    """All cases that were asked for, run three at a time: they mostly wait."""
+    names = [item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")]
+
+    def end(case: Case) -> Ended:
+        home = tmp_path_factory.mktemp("case")
+        write_wav(home / "talk.wav", case.size)
+        with FaultServer(*case.script) as server:
+            return run(home, server.base_url, *case.arguments), server
+
+    with ThreadPoolExecutor(3) as pool:
+        yield {name: pool.submit(end, case) for name, case in CASES.items() if name in names}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_ends_in_one_error_and_its_exit_code(name: str, endings: dict[str, Future[Ended]]) -> None:
+    case = CASES[name]
+    ended, server = endings[name].result()
+    assert not server.faults
+    ended.failed(case.code, *case.words)
+    if case.uploads is not None:
+        assert len(server.requests) == case.uploads
+
+
+@pytest.mark.parametrize("name", ["fine", "sends_chunks", "closes_to_end_the_body", "continues_noisily"])
+def test_a_good_answer_in_an_unusual_form_is_taken(name: str, home: Path) -> None:
+    with FaultServer(name) as server:
+        run(home, server.base_url).succeeded()
+
+
+# No connection ---------------------------------------------------------------------------------------------
+
+
+def test_a_refused_connection_is_tried_again_and_then_told(home: Path, closed_port: int) -> None:
+    ended = run(home, f"http://127.0.0.1:{closed_port}")
+    ended.failed(6, f"127.0.0.1:{closed_port} can't be reached", "talk.wav", "refused")
+    assert sum("trying again in" in line for line in ended.lines) == 2
+
+
+def test_a_host_without_an_address_is_told(home: Path) -> None:
+    run(home, "https://nonexistent.invalid", *ONCE).failed(6, "nonexistent.invalid can't be reached")
+
+
+def test_a_connection_that_nobody_takes_up_ends_at_the_deadline(home: Path) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        others = [socket.socket() for _ in range(4)]
+        try:
+            for other in others:  # fill the queue: what comes next is left without any reply
+                other.setblocking(False)
+                other.connect_ex(full.getsockname())
+            run(home, f"http://127.0.0.1:{full.getsockname()[1]}", *BRIEFLY).failed(6, "talk.wav")
+        finally:
+            for other in others:
+                other.close()
+
+
+@pytest.mark.parametrize("base_url", ["https://a..invalid", "https://exa mple.invalid"])
+def test_a_host_name_that_can_not_be_one_is_no_fault_of_the_program(home: Path, base_url: str) -> None:
+    ended = run(home, base_url, *ONCE)
+    assert ended.code in (2, 6), ended.err
+    ended.failed(ended.code)
+
+
+def test_a_model_that_is_no_text_is_a_usage_error(home: Path) -> None:
+    with FaultServer("fine") as server:
+        run(home, server.base_url, b"-m", b"ink\xff").failed(2)
+        assert not server.requests
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan"])
+def test_no_timeout_breaks_the_program(home: Path, seconds: str) -> None:
+    with FaultServer("fine") as server:
+        ended = run(home, server.base_url, "--timeout", seconds)
+        ended.kept_its_manners()
+        assert ended.code in (0, 2)
+
+
+# Answers that are no transcript ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", NO_TRANSCRIPT)
+def test_a_success_without_a_transcript_is_an_error(what: str, home: Path) -> None:
+    error = failure(NO_TRANSCRIPT[what], path=home / "talk.wav", uploads=1)
+    assert isinstance(error, ApiError)
+    assert error.exit_code == Exit.API
+
+
+@pytest.mark.parametrize("broken", ["breaks_chunks", answers(TRANSCRIPT, [("Content-Encoding", "gzip")])])
+def test_an_answer_that_can_not_be_unpacked_is_an_error(broken: str | Behaviour, home: Path) -> None:
+    with FaultServer(broken) as server:
+        ended = run(home, server.base_url)
+        assert len(server.requests) == 1
+    assert ended.code in (5, 6)  # broken by the server, or on the way: who can tell
+    ended.failed(ended.code, "talk.wav")
+
+
+def test_the_first_words_of_a_wrong_answer_are_shown(home: Path) -> None:
+    error = failure(NO_TRANSCRIPT["HTML"], path=home / "talk.wav", uploads=1)
+    assert isinstance(error, ProtocolError)
+    assert "It works" in f"{error.hint}"[:200]
+
+
+def test_an_answer_to_half_a_recording_is_no_transcript(home: Path) -> None:
+    """A server, or a proxy before it, that answers early has not heard the end: its text would be cut short."""
+    path = write_wav(home / "talk.wav", 30 << 20)
+    error = failure("early_transcript", path=path, uploads=1)
+    assert error.exit_code in (Exit.API, Exit.NETWORK)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("flood", ["endless", "bomb"])
+def test_no_answer_fills_the_memory(flood: str, home: Path) -> None:
+    with FaultServer(flood) as server, (home / "err").open("wb") as err, (home / "out").open("wb") as out:
+        process = subprocess.Popen(
+            command("talk.wav"), env=environment(home, server.base_url), cwd=home, stdout=out, stderr=err
+        )
+        guard = threading.Timer(LONGEST_RUN, process.kill)
+        guard.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        guard.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert len(server.requests) == 1
+    assert usage.ru_maxrss < 350_000, "KiB"
+    Run(process.returncode, (home / "out").read_bytes(), (home / "err").read_bytes()).failed(5, "talk.wav")
+
+
+# Refusals --------------------------------------------------------------------------------------------------
+
+REFUSALS: dict[str, Callable[[int], Behaviour]] = {
+    "documented": lambda status: refuses(status),
+    "plain": lambda status: answers(f"Title {status}: Message {status}.", PLAIN_TEXT, status),
+    "HTML": lambda status: answers(HTML, [("Content-Type", "text/html")], status),
+    "empty": lambda status: answers("", [], status),
+    "no UTF-8": lambda status: answers(b"\xff\xfe\x00", PLAIN_TEXT, status),
+    "wrong types": lambda status: answers({"title": 1, "message": ["a"], "request_id": {}}, [], status),
+    "a list": lambda status: answers([1, 2], [], status),
+    "cut off": lambda status: answers(json.dumps(refusal(status))[:-30], [], status),
+}
+
+
+@pytest.mark.parametrize("body", REFUSALS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_refusal_is_told_whatever_its_body(status: int, body: str, home: Path) -> None:
+    uploads = 3 if status in PASSING else 1
+    error = failure(REFUSALS[body](status), path=home / "talk.wav", uploads=uploads)
+    assert (error.exit_code, error.status) == (STATUSES[status], status)
+    if body in ("documented", "plain"):
+        assert f"Title {status}: Message {status}." in error.message
+    if body == "documented":
+        assert error.request_id == REQUEST_ID
+    if body == "HTML":
+        assert "<" not in error.message
+
+
+@pytest.mark.parametrize("status", [*STATUSES, 418, 501])
+def test_a_refusal_says_what_to_do(status: int, home: Path) -> None:
+    with FaultServer(refuses(status)) as server:
+        error = attempt(server, home / "talk.wav", retries=0).error
+    assert error is not None
+    assert error.hint
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_the_request_id_of_the_header_is_told_where_the_body_has_none(status: int, home: Path) -> None:
+    header = [("X-Request-Id", "from-the-header")]
+    for body, expected in ((HTML, "from-the-header"), (json.dumps(refusal(status)), REQUEST_ID)):
+        error = failure(answers(body, header, status), path=home / "talk.wav", uploads=1, retries=0)
+        assert error.request_id == expected
+
+
+def test_the_request_id_of_a_broken_success_is_told(home: Path) -> None:
+    error = failure(answers("{}", [("X-Request-Id", "from-the-header")]), path=home / "talk.wav", uploads=1)
+    assert error.request_id == "from-the-header"
+
+
+def test_a_file_that_is_too_large_is_told_with_its_size(home: Path) -> None:
+    path = write_wav(home / "talk.wav", 30 << 20)
+    error = failure(refuses(413), path=path, uploads=1)
+    assert re.search(r"31[.,]?[45]|31[ ,.]?457|\b30(\.0)? ?M", f"{error} {error.hint}")
+
+
+def test_what_is_hopeless_for_every_file(home: Path) -> None:
+    path = home / "talk.wav"
+    for status, code, expected in (
+        (401, None, True),
+        (403, None, True),
+        (402, None, True),
+        (400, "quota_exceeded", True),
+        (429, "plan_upgrade_required", True),
+        (400, "model_not_found", False),
+        (413, None, False),
+        (503, None, False),
+    ):
+        with FaultServer(refuses(status, error_code=code)) as server:
+            error = attempt(server, path, retries=0).error
+        assert error is not None
+        assert is_hopeless(error) is expected
+
+
+# Strangers' words ------------------------------------------------------------------------------------------
+
+RUDE = "\x1b]0;owned\x07\x1b[2J\x9b31mred\r\nerror: something else\nhint: call 555\u2028\x00"
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_refusal_moves_no_cursor_and_adds_no_line(status: int, home: Path) -> None:
+    header = [("X-Request-Id", "\x1b[31mred\x9b")]
+    for body in (json.dumps(refusal(status, title=RUDE, message=RUDE, request_id=None)), f"\x1b[31m{RUDE}"):
+        with FaultServer(answers(body, header, status)) as server:
+            ended = run(home, server.base_url, *ONCE)
+        ended.failed(STATUSES[status], "owned")
+
+
+def test_a_notice_of_another_try_moves_no_cursor_and_adds_no_line(home: Path) -> None:
+    with FaultServer(refuses(503, title=RUDE, message=RUDE), "fine") as server:
+        ended = run(home, server.base_url)
+    ended.succeeded()
+    assert len(ended.lines) == 1
+    assert "trying again" in ended.lines[0]
+
+
+def test_a_wrong_answer_moves_no_cursor(home: Path) -> None:
+    with FaultServer(answers(RUDE)) as server:
+        run(home, server.base_url).failed(5)
+
+
+def test_a_redirect_moves_no_cursor(home: Path) -> None:
+    with FaultServer(refuses(307, [("Location", "http://\x1b[31m.example\x9b/")])) as server:
+        run(home, server.base_url).failed(5, "redirect")
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        refuses(401, message=f"Invalid API key: {KEY}."),
+        answers(f"Title: no such key: {KEY}", PLAIN_TEXT, 400),
+        answers(json.dumps({"headers": {"Authorization": f"Bearer {KEY}"}})),
+    ],
+    ids=["a refusal", "plain text", "a success"],
+)
+def test_a_key_that_the_server_repeats_is_not_shown(echo: Behaviour, home: Path) -> None:
+    with FaultServer(echo) as server:
+        ended = run(home, server.base_url)
+    assert ended.code in (4, 5)
+    ended.failed(ended.code)
+
+
+def test_an_error_is_one_json_object_for_programs_that_read_json(home: Path) -> None:
+    with FaultServer(refuses(402, title=RUDE)) as server:
+        for arguments in (["-f", "json"], ["-f", "ndjson"]):
+            ended = run(home, server.base_url, *arguments)
+            ended.kept_its_manners()
+            assert (ended.code, ended.out) == (5, b"")
+            (line,) = ended.lines
+            error = json.loads(line)["error"]
+            assert set(error) == {"type", "message", "hint", "status", "request_id"}
+            assert (error["type"], error["status"], error["request_id"]) == ("api", 402, REQUEST_ID)
+            assert "talk.wav" in error["message"]
+
+
+def test_the_last_line_is_json_after_notices_of_other_tries(home: Path) -> None:
+    with FaultServer(refuses(503)) as server:
+        ended = run(home, server.base_url, "-f", "json", "--retries", "1")
+    ended.kept_its_manners()
+    assert json.loads(ended.lines[-1])["error"]["status"] == 503
+
+
+# Trying again ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", sorted(PASSING))
+def test_what_passes_is_tried_again(status: int, home: Path) -> None:
+    with FaultServer(refuses(status), refuses(status), "fine") as server:
+        came = attempt(server, home / "talk.wav")
+        assert came.response is not None and came.response.text == TEXT
+        assert len(server.requests) == 3
+        assert all(request.part("file").content == (home / "talk.wav").read_bytes() for request in server.requests)
+    assert len(came.told) == 2
+    assert all(
+        f"Message {status}." in line and "trying again in" in line and "billed" not in line for line in came.told
+    )
+    assert came.pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE]
+
+
+def test_the_program_tries_again_and_says_so(home: Path) -> None:
+    with FaultServer(refuses(503), "fine") as server:
+        ended = run(home, server.base_url)
+        assert [request.whole for request in server.requests] == [True, True]
+    ended.succeeded()
+    (line,) = ended.lines
+    assert line.startswith("talk.wav: ") and "trying again in" in line
+
+
+def test_a_lost_answer_is_repeated_only_where_it_is_allowed(home: Path) -> None:
+    for lost in ("closes_after_upload", "resets_after_upload", "closes_during_answer", NO_TRANSCRIPT["cut-off JSON"]):
+        with FaultServer(lost, "fine") as server:
+            assert attempt(server, home / "talk.wav").error is not None
+            assert len(server.requests) == 1
+        with FaultServer(lost, lost, "fine") as server:
+            came = attempt(server, home / "talk.wav", retries=2)
+            assert came.response is not None and came.response.text == TEXT
+            assert len(server.requests) == 3
+        assert len(came.told) == 2 and all("may be billed again" in line for line in came.told)
+
+
+def test_the_program_warns_before_it_is_billed_again(home: Path) -> None:
+    with FaultServer("closes_after_upload", "fine") as server:
+        ended = run(home, server.base_url, "--retries", "1")
+        assert len(server.requests) == 2
+    ended.succeeded()
+    assert ["may be billed again" in line for line in ended.lines] == [True]
+
+
+def test_an_upload_that_broke_off_is_repeated_without_being_asked(home: Path) -> None:
+    path = write_wav(home / "talk.wav", LARGE)
+    for broken in ("resets_during_upload", "closes_during_upload"):
+        with FaultServer(broken, "fine") as server:
+            came = attempt(server, path)
+            assert came.response is not None and came.response.text == TEXT
+            assert len(server.requests[1].part("file").content) == LARGE
+        assert "billed" not in came.told[0]
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_tries_are_counted(retries: int, home: Path) -> None:
+    for broken in (refuses(500), "closes_after_upload"):
+        failure(broken, path=home / "talk.wav", uploads=retries + 1, retries=retries)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("value", "pause"), [("7", 7.0), ("0", 0.0), ("59.5", 59.5)])
+def test_a_server_is_given_the_time_it_asks_for(status: int, value: str, pause: float, home: Path) -> None:
+    with FaultServer(refuses(status, [("Retry-After", value)]), "fine") as server:
+        came = attempt(server, home / "talk.wav", patience=patient(total=100.0))
+    assert came.response is not None
+    assert came.pauses == [pause]
+
+
+def test_a_server_is_given_the_time_until_a_date(home: Path) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    with FaultServer(refuses(503, [("Retry-After", date)]), "fine") as server:
+        came = attempt(server, home / "talk.wav", patience=patient(total=100.0))
+    assert came.response is not None
+    assert 10 < came.pauses[0] <= 40
+
+
+@pytest.mark.parametrize(
+    "value", ["3600", "1e300", format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True)]
+)
+def test_a_server_that_asks_for_too_long_is_not_waited_for(value: str, home: Path) -> None:
+    for status in (429, 503):
+        error = failure(refuses(status, [("Retry-After", value)]), path=home / "talk.wav", uploads=1, retries=5)
+        assert error.status == status
+        assert re.search(r"until 2\d{3}-\d\d-\d\d \d\d:\d\d", error.hint or "")
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "-1e9", "nan", "", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Foo 2015",
+                                   "Wed, 21 Oct 2015 07:28:00 +99999999999999999999", "5 minutes", "\xff"])  # fmt: skip
+def test_a_strange_wish_for_time_leads_to_no_more_tries_and_no_long_pause(value: str, home: Path) -> None:
+    with FaultServer(refuses(503, [("Retry-After", value)])) as server:
+        came = attempt(server, home / "talk.wav")
+        assert len(server.requests) == 3
+    assert came.error is not None and came.error.status == 503
+    assert all(0 <= pause <= LONGEST_PAUSE for pause in came.pauses)
+
+
+def test_no_pause_goes_beyond_the_deadline(home: Path) -> None:
+    with FaultServer(refuses(503, [("Retry-After", "30")])) as server:
+        came = attempt(server, home / "talk.wav", patience=patient(total=10.0))
+        assert len(server.requests) == 1
+    assert came.error is not None and came.error.status == 503
+    assert came.pauses == []
+
+
+def test_a_server_that_falls_silent_is_asked_again_where_that_is_allowed(home: Path) -> None:
+    """A timeout behind the upload is a lost answer like any other, as long as the whole is not over."""
+    with FaultServer("never_answers", "fine") as server:
+        came = attempt(server, home / "talk.wav", retries=1, patience=patient(silence=1.0))
+        assert came.response is not None and came.response.text == TEXT, came.error
+        assert len(server.requests) == 2
+    assert "may be billed again" in came.told[0]
+
+
+def test_a_server_that_falls_silent_is_not_asked_again_by_default(home: Path) -> None:
+    error = failure("never_answers", path=home / "talk.wav", uploads=1, patience=patient(silence=0.5))
+    assert error.exit_code == Exit.NETWORK
+
+
+def test_an_upload_that_does_not_move_ends_by_its_own_limit(home: Path) -> None:
+    path = write_wav(home / "talk.wav", LARGE)
+    error = failure("stops_reading", path=path, uploads=1, patience=patient(stall=0.5), retries=0)
+    assert error.exit_code == Exit.NETWORK
+
+
+@pytest.mark.parametrize(("slow", "size"), [("never_answers", 3244), ("reads_slowly", 24 << 20)])
+def test_an_exchange_that_was_given_up_is_hung_up(slow: str, size: int, home: Path) -> None:
+    """Or else a file that was told as failed goes on being sent, billed, and counted as one request at a time."""
+    path = write_wav(home / "talk.wav", size)
+    with FaultServer(slow) as server, BatchClient(server.base_url, None, retry=Retry(0)) as client:
+        with pytest.raises(NetworkError):
+            client.transcribe(Upload(path, "talk.wav", "audio/wav"), BatchOptions(model="m"), patience=patient(total=1))
+        (request,) = server.requests
+        if slow == "never_answers":
+            assert request.gone.wait(5)
+        else:
+            server.wait(lambda server: request.gone.is_set() or request.whole)
+            assert not request.whole
+
+
+# Redirects -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_origin_gets_neither_key_nor_audio(status: int, home: Path) -> None:
+    with FaultServer("fine") as elsewhere:
+        port = elsewhere.port
+        for target in (
+            f"http://127.0.0.1:{port}/stt", f"//127.0.0.1:{port}/stt", f"http://localhost:{port}/stt",
+            f"http://me:pw@127.0.0.1:{port}/stt", f"https://127.0.0.1:{port}/stt",
+        ):  # fmt: skip
+            error = failure(refuses(status, [("Location", target)]), path=home / "talk.wav", uploads=1)
+            assert (error.exit_code, error.status) == (Exit.API, status)
+            assert error.hint
+        assert (elsewhere.connections, elsewhere.requests) == (0, [])
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_the_program_names_the_other_origin_and_does_not_go_there(status: int, home: Path) -> None:
+    with FaultServer("fine") as elsewhere, FaultServer(refuses(status, [("Location", elsewhere.base_url)])) as server:
+        run(home, server.base_url).failed(5, "redirect", elsewhere.base_url, f"status {status}", "key")
+        assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_would_lose_the_upload_is_refused(status: int, home: Path) -> None:
+    error = failure(refuses(status, [("Location", "/v2/stt")]), "fine", path=home / "talk.wav", uploads=1)
+    assert error.exit_code == Exit.API
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_within_the_origin_is_followed(status: int, home: Path) -> None:
+    with FaultServer(refuses(status, [("Location", "/v2/stt")]), "fine") as server:
+        run(home, server.base_url).succeeded()
+        assert [request.path for request in server.requests] == ["/stt", "/v2/stt"]
+
+
+def test_a_circle_of_redirects_is_left(home: Path) -> None:
+    with FaultServer(refuses(307, [("Location", "/a")]), refuses(308, [("Location", "/stt")])) as server:
+        came = attempt(server, home / "talk.wav", retries=5)
+        assert len(server.requests) <= 6
+    assert isinstance(came.error, ApiError)
+
+
+# A file that changes ---------------------------------------------------------------------------------------
+
+
+def test_a_file_that_becomes_shorter_is_an_input_error(home: Path) -> None:
+    path = write_wav(home / "talk.wav", 30 << 20)
+
+    def shrink(exchange: Exchange) -> None:
+        exchange.head()
+        exchange.body(100_000)
+        os.truncate(path, 50_000)
+        exchange.body()
+
+    with FaultServer(shrink) as server:
+        run(home, server.base_url).failed(3, "talk.wav", "shorter")
+        assert [request.whole for request in server.requests] == [False]
+
+
+def test_a_file_that_grows_is_sent_as_long_as_it_was(home: Path) -> None:
+    path = write_wav(home / "talk.wav", 30 << 20)
+
+    def grow(exchange: Exchange) -> None:
+        exchange.head()
+        exchange.body(100_000)
+        os.truncate(path, 40 << 20)
+        exchange.body()
+        exchange.answer(200, json.dumps(TRANSCRIPT))
+
+    with FaultServer(grow) as server:
+        run(home, server.base_url).succeeded()
+        assert len(server.requests[0].part("file").content) == 30 << 20
+
+
+def test_a_file_that_becomes_shorter_between_two_tries_is_not_billed_twice(home: Path) -> None:
+    path = write_wav(home / "talk.wav", 1 << 20)
+    with FaultServer(refuses(503), "closes_after_upload") as server:
+        came = attempt(server, path, sleep=lambda seconds: os.truncate(path, 100_000))
+        assert [request.whole for request in server.requests] == [True, True]
+    assert came.error is not None and came.error.exit_code == Exit.NETWORK
+
+
+def test_a_file_that_vanishes_between_two_tries_is_an_input_error(home: Path) -> None:
+    path = home / "talk.wav"
+    with FaultServer(refuses(503), "fine") as server:
+        came = attempt(server, path, sleep=lambda seconds: path.unlink())
+        assert len(server.requests) == 1
+    assert isinstance(came.error, InputError)
+
+
+# TLS and proxies -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of our own, and its certificate as a file."""
+
+    ca: trustme.CA
+    file: Path
+
+    def context(self, *names: str, not_after: datetime | None = None) -> ssl.SSLContext:
+        """The server's side for these names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        before = None if not_after is None else not_after - timedelta(days=30)
+        self.ca.issue_cert(*names, not_before=before, not_after=not_after).configure_cert(context)
+        return context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    ca, file = trustme.CA(), tmp_path_factory.mktemp("authority") / "ca.pem"
+    ca.cert_pem.write_to_path(str(file))
+    return Authority(ca, file)
+
+
+def test_a_private_authority_is_trusted_through_ssl_cert_file(home: Path, authority: Authority) -> None:
+    with FaultServer("fine", tls=authority.context("localhost")) as server:
+        run(home, server.base_url, SSL_CERT_FILE=str(authority.file)).succeeded()
+        assert server.requests[0].header("Authorization") == f"Bearer {KEY}"
+
+
+def test_an_unknown_authority_is_not_trusted(home: Path, authority: Authority) -> None:
+    with FaultServer("fine", tls=authority.context("localhost")) as server:
+        run(home, server.base_url).failed(6, "no trust", "localhost", "SSL_CERT_FILE")
+        assert (server.connections, server.requests) == (1, [])
+
+
+def test_the_case_of_a_scheme_decides_nothing_about_trust(home: Path, authority: Authority) -> None:
+    with FaultServer("fine", tls=authority.context("localhost")) as server:
+        run(home, f"HTTPS://localhost:{server.port}").failed(6, "no trust")
+        assert server.requests == []
+
+
+def test_a_certificate_that_expired_is_not_trusted(home: Path, authority: Authority) -> None:
+    expired = authority.context("localhost", not_after=datetime.now(UTC) - timedelta(days=1))
+    with FaultServer("fine", tls=expired) as server:
+        run(home, server.base_url, SSL_CERT_FILE=str(authority.file)).failed(6, "expired")
+        assert (server.connections, server.requests) == (1, [])
+
+
+def test_a_certificate_of_another_host_is_not_trusted(home: Path, authority: Authority) -> None:
+    with FaultServer("fine", tls=authority.context("other.example")) as server:
+        run(home, server.base_url, SSL_CERT_FILE=str(authority.file)).failed(6, "localhost", "mismatch")
+        assert (server.connections, server.requests) == (1, [])
+
+
+def test_tls_to_a_plain_port_is_told_at_once(home: Path) -> None:
+    def plain(exchange: Exchange) -> None:
+        exchange.connection.recv(8192)
+        exchange.answer(400, "The plain HTTP request was sent to HTTPS port", PLAIN_TEXT)
+
+    with FaultServer(plain) as server:
+        said = run(home, f"https://127.0.0.1:{server.port}").failed(6, f"127.0.0.1:{server.port}")
+        assert re.search("wrong version number|record layer|ssl|tls", said, re.IGNORECASE)
+        assert server.connections == 1
+
+
+def test_a_certificate_file_that_is_not_there_is_a_usage_error(home: Path) -> None:
+    run(home, "https://localhost:1", SSL_CERT_FILE=str(home / "none.pem")).failed(2, "certificate")
+
+
+def test_a_proxy_is_used_for_the_network(home: Path, authority: Authority) -> None:
+    with FaultServer(tunnels(authority.context("speech.example"))) as proxy:
+        address = f"http://127.0.0.1:{proxy.port}"
+        ended = run(home, "https://speech.example", HTTPS_PROXY=address, SSL_CERT_FILE=str(authority.file))
+        ended.succeeded()
+        connect, post = proxy.requests
+    assert (connect.method, connect.target) == ("CONNECT", "speech.example:443")
+    assert connect.header("Authorization") is None
+    assert (post.method, post.target) == ("POST", "/stt")
+
+
+def test_a_proxy_that_wants_a_password_is_explained(home: Path) -> None:
+    def wants_a_password(exchange: Exchange) -> None:
+        exchange.head()
+        exchange.answer(407, HTML, [("Proxy-Authenticate", "Basic realm=x"), ("Content-Type", "text/html")])
+
+    with FaultServer(wants_a_password) as proxy:
+        address = f"http://me:hunter2@127.0.0.1:{proxy.port}"
+        ended = run(home, "https://speech.example", HTTPS_PROXY=address)
+        assert "hunter2" not in ended.failed(6, "proxy", "407")
+        (connect,) = proxy.requests
+    assert connect.header("Authorization") is None
+
+
+def test_a_proxy_that_is_not_there_is_named_as_the_culprit(home: Path, closed_port: int) -> None:
+    ended = run(home, "https://speech.example", *ONCE, HTTPS_PROXY=f"http://me:hunter2@127.0.0.1:{closed_port}")
+    assert "hunter2" not in ended.failed(6, "proxy")
+
+
+@pytest.mark.parametrize("proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70"])
+def test_a_proxy_setting_that_is_none_is_a_usage_error(proxy: str, home: Path) -> None:
+    assert "hunter2" not in run(home, "https://speech.example", *ONCE, HTTPS_PROXY=proxy).failed(2, "proxy")
+
+
+def test_no_proxy_stands_between_this_machine_and_itself(home: Path) -> None:
+    with FaultServer("fine") as server, FaultServer("fine") as proxy:
+        address = f"http://127.0.0.1:{proxy.port}"
+        everything = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"), address)
+        run(home, server.base_url, **everything).succeeded()
+        assert (len(server.requests), proxy.connections) == (1, 0)
+
+
+# Ctrl-C and kill -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def started(home: Path, server: FaultServer, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The program at work, with stdout and stderr going into files; killed if it is still there at the end."""
+    with (home / "err").open("wb") as err, (home / "out").open("wb") as out:
+        process = subprocess.Popen(
+            command(*arguments), env=environment(home, server.base_url), cwd=home, stdout=out, stderr=err
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+SITUATIONS: dict[str, tuple[Behaviour | str, int, Callable[[FaultServer, Path], object]]] = {
+    "during the upload": ("stops_reading", LARGE, lambda server, home: server.requests and server.requests[0].body),
+    "waiting": ("never_answers", 3244, lambda server, home: server.requests and server.requests[0].whole),
+    "between two tries": (
+        refuses(503, [("Retry-After", "50")]),
+        3244,
+        lambda server, home: b"trying again in" in (home / "err").read_bytes(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_an_interruption_ends_the_program_at_once(situation: str, number: int, code: int, home: Path) -> None:
+    behaviour, size, reached = SITUATIONS[situation]
+    write_wav(home / "talk.wav", size)
+    with FaultServer(behaviour) as server, started(home, server, "talk.wav") as process:
+        server.wait(lambda server: reached(server, home))
+        time.sleep(0.2)
+        arguments = Path(f"/proc/{process.pid}/cmdline")
+        assert not arguments.exists() or KEY.encode() not in arguments.read_bytes()
+        process.send_signal(number)
+        process.wait(timeout=5)
+        ended = Run(process.returncode, (home / "out").read_bytes(), (home / "err").read_bytes())
+    ended.kept_its_manners()
+    assert (ended.code, ended.out) == (code, b"")
+    assert not any(line.startswith("error:") for line in ended.lines)
+
+
+def test_an_interruption_while_the_program_is_still_loading_is_none_of_its_faults(home: Path) -> None:
+    """The first tenths of a second, in which somebody notices that the command was wrong."""
+    (home / "typer.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n", "utf-8"
+    )
+    ended = run(home, "https://nonexistent.invalid", PYTHONPATH=str(home))
+    ended.kept_its_manners()
+    assert ended.code == 130
+
+
+# Several files ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[str]:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write_wav(tmp_path / name)
+    return ["a.wav", "b.wav", "c.wav"]
+
+
+NAMED = "names_the_file"
+
+
+@pytest.mark.parametrize("fault", [refuses(400), "closes_after_upload"])
+def test_one_file_that_fails_does_not_stop_the_others(fault: Behaviour | str, tmp_path: Path, three: list[str]) -> None:
+    with FaultServer(NAMED, fault, NAMED) as server:
+        ended = run(tmp_path, server.base_url, *three, "-o", "-")
+        assert [request.part("file").filename for request in server.requests] == [b"a.wav", b"b.wav", b"c.wav"]
+    ended.kept_its_manners()
+    assert (ended.code, ended.out.decode()) == (1, "words of a.wav\nwords of c.wav\n")
+    (error,) = (line for line in ended.lines if line.startswith("error: "))
+    assert "b.wav" in error
+    assert ended.lines[ended.lines.index(error) + 1].startswith("hint: ")
+
+
+def test_documents_keep_the_order_of_the_files(tmp_path: Path, three: list[str]) -> None:
+    with FaultServer(refuses(503), NAMED, NAMED, refuses(422)) as server:
+        ended = run(tmp_path, server.base_url, *three, "-f", "ndjson")
+    ended.kept_its_manners()
+    assert ended.code == 1
+    documents = [json.loads(line) for line in ended.out.splitlines()]
+    assert [document["source"] for document in documents] == ["a.wav", "b.wav"]
+    (error,) = (json.loads(line)["error"] for line in ended.lines if line.startswith("{"))
+    assert error["status"] == 422 and "c.wav" in error["message"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (402, 5)])
+def test_a_refusal_that_all_would_share_stops_the_rest(
+    status: int, code: int, tmp_path: Path, three: list[str]
+) -> None:
+    with FaultServer(refuses(status), NAMED) as server:
+        run(tmp_path, server.base_url, *three, "-o", "-").failed(code, "a.wav")
+        assert len(server.requests) == 1
+
+
+def test_what_was_transcribed_before_the_credits_ran_out_is_kept(tmp_path: Path, three: list[str]) -> None:
+    with FaultServer(NAMED, refuses(402)) as server:
+        ended = run(tmp_path, server.base_url, *three, "-o", "-")
+        assert len(server.requests) == 2
+    ended.kept_its_manners()
+    assert (ended.code, ended.out.decode()) == (5, "words of a.wav\n")
+
+
+def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path, three: list[str]) -> None:
+    def removes_b(exchange: Exchange) -> None:
+        exchange.request()
+        (tmp_path / "b.wav").unlink()
+        exchange.answer(200, json.dumps({"text": "words of a.wav"}))
+
+    with FaultServer(removes_b, NAMED) as server:
+        ended = run(tmp_path, server.base_url, *three, "-o", "-")
+    ended.kept_its_manners()
+    assert (ended.code, ended.out.decode()) == (1, "words of a.wav\nwords of c.wav\n")
+
+
+# When to try again -----------------------------------------------------------------------------------------
+
+
+def test_pauses_double_up_to_a_limit() -> None:
+    pauses = [Retry(dice=lambda: 1.0).pause(tries) for tries in range(1, 21)]
+    assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert pauses[5:] == [LONGEST_PAUSE] * 15
+
+
+@pytest.mark.parametrize("tries", [1, 2, 5, 20])
+def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
+    longest = Retry(dice=lambda: 1.0).pause(tries)
+    assert Retry(dice=lambda: 0.0).pause(tries) == longest / 2
+    assert Retry(dice=lambda: 0.5).pause(tries) == longest * 0.75
+    thrown = {Retry().pause(tries) for _ in range(50)}
+    assert len(thrown) > 1
+    assert all(longest / 2 <= pause <= longest for pause in thrown)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "lost", "tries"),
+    [(None, False, 3), (None, True, 1), (0, False, 1), (0, True, 1), (1, False, 2), (1, True, 2), (7, True, 8)],
+)
+def test_how_many_tries_there_may_be(allowed: int | None, lost: bool, tries: int) -> None:
+    assert Retry(allowed).tries(lost=lost) == tries
+
+
+def test_which_statuses_pass() -> None:
+    assert {status for status in range(100, 512) if is_passing(status)} == {408, 429} | set(range(500, 512))
+
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 3 ", 3.0),
+        ("1.5", 1.5),
+        ("Thu, 01 Jan 2026 12:00:30 GMT", 30.0),
+        ("Thursday, 01-Jan-26 12:00:30 GMT", 30.0),
+        ("Thu Jan  1 12:00:30 2026", 30.0),
+        ("Thu, 01 Jan 2026 13:00:30 +0100", 30.0),
+        ("Wed, 31 Dec 2025 12:00:00 GMT", 0.0),
+        ("soon", None),
+        ("5 minutes", None),
+        ("Wed, 99 Foo 2026", None),
+        ("Thu, 01 Jan 2026 12:00:30 +99999999999999999999", None),
+    ],
+)
+def test_what_a_server_asks_for(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("value", ["-5", "nan", "-inf", "-1e400"])
+def test_no_time_is_less_than_none(value: str) -> None:
+    seconds = retry_after(value, NOW)
+    assert seconds is None or seconds == 0
+
+
+# How long to wait ------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Watched:
+    """A `supervise` whose work lasts until the test is over, and whose clock goes on by `step` at each tick."""
+
+    clock: Clock
+    meter: Meter
+    ticks: int = 0
+
+    def run(
+        self, patience: Patience, step: float, *, each: Callable[[Meter], None] = lambda meter: None, most: int = 50
+    ) -> NetworkError:
+        over = threading.Event()
+
+        def watch(meter: Meter) -> None:
+            self.ticks += 1
+            assert self.ticks < most, "patience without end"
+            self.clock.now += step
+            each(meter)
+
+        try:
+            with pytest.raises(NetworkError) as caught:
+                supervise(over.wait, self.meter, patience, self.clock() + patience.total, watch, self.clock)
+        finally:
+            over.set()
+        return caught.value
+
+
+@pytest.fixture
+def watched() -> Watched:
+    clock = Clock()
+    return Watched(clock, Meter(100, clock))
+
+
+def test_the_whole_has_a_deadline_even_while_it_moves(watched: Watched) -> None:
+    error = watched.run(Patience(total=100, stall=30, silence=30), 12, each=lambda meter: meter.advance(1))
+    assert watched.ticks == 9
+    assert "100 s" in error.message
+    assert error.hint and "--timeout" in error.hint
+
+
+def test_an_upload_may_stand_still_for_a_while_only(watched: Watched) -> None:
+    error = watched.run(Patience(total=10_000, stall=30, silence=5000), 12)
+    assert watched.ticks == 3
+    assert "upload" in error.message and "30 s" in error.message
+
+
+def test_a_server_may_think_longer_than_an_upload_may_stand_still(watched: Watched) -> None:
+    watched.meter.advance(100)
+    error = watched.run(Patience(total=10_000, stall=30, silence=60), 12)
+    assert watched.ticks == 6
+    assert "no answer" in error.message and "60 s" in error.message
+
+
+def test_an_upload_that_moves_goes_on(watched: Watched) -> None:
+    def move(meter: Meter) -> None:
+        if watched.ticks <= 5:
+            meter.advance(1)
+
+    watched.run(Patience(total=10_000, stall=30, silence=60), 25, each=move)
+    assert watched.ticks == 7
+
+
+def test_what_the_work_brings_comes_back() -> None:
+    clock = Clock()
+    ends = clock() + 10
+    assert supervise(lambda: "done", Meter(0, clock), patient(), ends, lambda meter: None, clock) == "done"
+    for error in (InputError("no"), ValueError("no"), Interrupted()):
+
+        def fail(error: BaseException = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            supervise(fail, Meter(0, clock), patient(), ends, lambda meter: None, clock)
+
+
+def test_what_the_watcher_raises_is_not_kept_back_by_the_work() -> None:
+    over = threading.Event()
+
+    def interrupt(meter: Meter) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        supervise(over.wait, Meter(0), patient(), time.monotonic() + 1000, interrupt)
+    over.set()
+
+
+def test_a_meter_starts_again() -> None:
+    clock = Clock()
+    meter = Meter(10, clock)
+    meter.advance(4)
+    assert (meter.sent, meter.uploaded) == (4, False)
+    meter.advance(6)
+    assert meter.uploaded
+    clock.now += 5
+    meter.restart()
+    assert (meter.sent, meter.uploaded, meter.moved) == (0, False, clock())
+
+
+def test_patience_grows_with_the_file() -> None:
+    short, long = Patience.for_audio(32_000, 1.0), Patience.for_audio(32_000 * 7200, 7200.0)
+    assert short.total >= 60 and short.silence >= 60
+    assert long.total > 7200 * 32_000 / 125_000
+    assert long.silence >= 3600
+    assert long.total > long.silence > short.silence
+    assert Patience.for_audio(1000, 60.0, speed=0.2).silence > Patience.for_audio(1000, 60.0).silence
+    unknown = Patience.for_audio(2_000_000, None)
+    assert unknown.silence >= Patience.for_audio(2_000_000, 1000.0).silence
+
+
+def test_errors_of_the_client_carry_their_exit_codes() -> None:
+    ends = {AuthError: 4, ApiError: 5, ProtocolError: 5, NetworkError: 6, InputError: 3}
+    assert {kind: kind("x").exit_code for kind in ends} == ends

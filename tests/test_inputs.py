@@ -1,0 +1,148 @@
+"""What the user named becomes files to read, and each result gets a place that is checked before anything is sent."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.commands.destinations import Plan, formats
+from cartesia_cli.commands.inputs import Input, gather, is_search, spool
+from cartesia_cli.errors import InputError, UsageError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def named(*arguments: object) -> list[str]:
+    return [item.source if isinstance(item, Input) else str(item) for item in gather([str(a) for a in arguments], None)]
+
+
+def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "b.MP3",
+        tmp_path / "a" / "x.wav",
+        tmp_path / "note.txt",
+        tmp_path / "._b.mp3",
+        tmp_path / ".c" / "d.wav",
+    )
+    assert named(tmp_path) == [str(tmp_path / "b.MP3"), str(tmp_path / "a" / "x.wav")]
+    found = list(gather([str(tmp_path)], None))
+    assert [item.below for item in found if isinstance(item, Input)] == [Path("b.MP3"), Path("a/x.wav")]
+
+
+def test_globs_are_expanded_and_files_with_glob_characters_are_files(tmp_path: Path) -> None:
+    touch(tmp_path / "a1.wav", tmp_path / "a2.wav", tmp_path / "sub" / "a3.wav", tmp_path / "a[1].wav")
+    assert named(tmp_path / "a?.wav") == [str(tmp_path / "a1.wav"), str(tmp_path / "a2.wav")]
+    assert str(tmp_path / "sub" / "a3.wav") in named(tmp_path / "**" / "*.wav")
+    assert named(tmp_path / "a[1].wav") == [str(tmp_path / "a[1].wav")]
+    assert not is_search(str(tmp_path / "a[1].wav"))
+
+
+def test_each_file_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a.wav")
+    monkeypatch.chdir(tmp_path)
+    assert named("a.wav", tmp_path, "./a.wav") == ["a.wav"]
+
+
+def test_nothing_found_is_an_error_in_its_place(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav")
+    (tmp_path / "empty").mkdir()
+    found = list(gather([str(tmp_path / "empty"), str(tmp_path / "a.wav"), str(tmp_path / "*.xyz")], None))
+    assert [type(item) for item in found] == [InputError, Input, InputError]
+
+
+def test_stdin_is_kept_in_a_file_for_as_long_as_it_is_needed() -> None:
+    with spool(["-"], io.BytesIO(b"sound")) as kept:
+        assert kept is not None
+        assert kept.read_bytes() == b"sound"
+        assert list(gather(["-"], kept)) == [Input("-", kept, Path("stdin"))]
+    assert not kept.exists()
+    with spool(["a.wav"], io.BytesIO(b"unread")) as none:
+        assert none is None
+
+
+def test_a_terminal_is_not_read() -> None:
+    class Terminal(io.BytesIO):
+        def isatty(self) -> bool:
+            return True
+
+    with pytest.raises(UsageError, match="terminal"), spool(["-"], Terminal()):
+        pass
+
+
+def items(*names: str) -> list[Input]:
+    return [Input(name, Path(name), Path(Path(name).name)) for name in names]
+
+
+def plan(*names: str, several: bool | None = None, output: str | None = None, output_dir: str | None = None,
+         force: bool = False) -> Plan:  # fmt: skip
+    return Plan(names, bool(several), Path(output) if output else None, Path(output_dir) if output_dir else None, force)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_one_input_goes_to_stdout_and_several_beside_their_sources() -> None:
+    assert plan("text").targets(items("a.wav")) == [{"text": None}]
+    assert plan("text", several=True).targets(items("x/a.wav", "b.mp3")) == [
+        {"text": Path("x/a.txt")}, {"text": Path("b.txt")},
+    ]  # fmt: skip
+    assert plan("ndjson", several=True).targets(items("a.wav", "b.wav")) == [{"ndjson": None}] * 2
+    assert plan("text", several=True, output="-").targets(items("a.wav", "b.wav")) == [{"text": None}] * 2
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_keeps_the_folders_below_it() -> None:
+    inputs = [Input("in/x/a.wav", Path("in/x/a.wav"), Path("x/a.wav"))]
+    assert plan("srt", "table", several=True, output_dir="out").targets(inputs) == [
+        {"srt": Path("out/x/a.srt"), "table": Path("out/x/a.table.txt")}
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_inputs_that_would_share_a_file_keep_their_own_suffix() -> None:
+    planned = plan("text", several=True).targets(items("a.wav", "a.mp3", "b.wav"))
+    assert planned == [{"text": Path("a.wav.txt")}, {"text": Path("a.mp3.txt")}, {"text": Path("b.txt")}]
+    with pytest.raises(UsageError, match=r"x/a\.wav and y/a\.wav"):
+        plan("text", several=True, output_dir="out").targets(items("x/a.wav", "y/a.wav"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (plan("text", "srt"), "need a folder"),
+        (plan("text", output="a", output_dir="b"), "exclude"),
+        (plan("json", several=True, output="-"), "one place"),
+        (plan("text", several=True, output="all.txt"), "one place"),
+        (plan("text", output="a.wav", force=True), "is an input"),
+        (plan("text", output="folder", force=True), "is a folder"),
+        (plan("text", output="there.txt"), "exists"),
+    ],
+)
+def test_what_can_not_be_written_is_told_before_anything_is_sent(wrong: Plan, words: str, here: Path) -> None:
+    (here / "folder").mkdir()
+    touch(here / "there.txt", here / "a.wav", here / "b.wav")
+    inputs = items("a.wav", "b.wav") if wrong.several else items("a.wav")
+    with pytest.raises(UsageError, match=words):
+        wrong.targets(inputs)
+    assert plan("text", output="there.txt", force=True).targets(items("a.wav")) == [{"text": Path("there.txt")}]
+
+
+def test_formats_are_named_or_implied() -> None:
+    assert formats(None, False, None) == ("text",)
+    assert formats(None, True, None) == ("json",)
+    assert formats(None, False, Path("a.SRT")) == ("srt",)
+    assert formats("text, srt,text", False, None) == ("text", "srt")
+    with pytest.raises(UsageError, match="no format 'docx'"):
+        formats("text,docx", False, None)
+    with pytest.raises(UsageError, match="different formats"):
+        formats("srt", True, None)

@@ -1,0 +1,294 @@
+"""The whole program as a user types it, with the real engine on real speech; nothing is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jiwer
+import pytest
+
+import cartesia_cli
+from tests import speech
+from tests.conftest import Run, need
+
+SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
+
+
+def plain(text: str) -> str:
+    return " ".join(re.sub(r"[^a-z0-9' ]", " ", text.lower()).split())
+
+
+def word_errors(said: str, heard: str) -> float:
+    return float(jiwer.wer(plain(said), plain(heard)))
+
+
+def test_the_sample_is_transcribed_on_this_machine_with_a_word_table(run: Run) -> None:
+    done = run("transcribe", "--sample", "-w")
+    assert done.returncode == 0, done.stderr
+    text, _, table = done.stdout.decode().partition("\n\n")
+    assert word_errors(speech.SAMPLE, text) <= 0.03
+    assert table.splitlines()[0].split() == ["#", "start", "end", "length", "gap", "word"]
+    assert len(table.splitlines()) - 2 == len(text.split())
+    assert done.stderr == b"no CARTESIA_API_KEY: transcribing on this machine\n"
+
+
+def test_json_has_monotonic_words_within_the_duration_and_verbatim_segments(run: Run) -> None:
+    done = run("transcribe", "--local", SAMPLE, "-f", "json", "-w")
+    document = json.loads(done.stdout)
+    times = [time for word in document["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+    assert times[-1] <= document["duration"] == pytest.approx(10.809, abs=0.002)
+    assert "".join(segment["text"] for segment in document["segments"]) == document["text"]
+    assert len(document["segments"]) == 4
+    assert done.stderr == b""
+
+
+def test_every_format_at_once_from_one_transcription(run: Run, tmp_path: Path) -> None:
+    names = ["text", "json", "ndjson", "srt", "vtt", "tsv", "csv", "table"]
+    done = run("transcribe", SAMPLE, "-q", "-f", ",".join(names), "--output-dir", "out")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(
+        ["sample.txt", "sample.json", "sample.ndjson", "sample.srt", "sample.vtt", "sample.tsv", "sample.csv",
+         "sample.table.txt"]
+    )  # fmt: skip
+    again = run("transcribe", SAMPLE, "-f", "text", "--output-dir", "out")
+    assert again.returncode == 2
+    assert b"sample.txt exists" in again.stderr
+
+
+def test_containers_and_raw_samples_give_the_same_words(run: Run, tmp_path: Path) -> None:
+    ffmpeg = need("ffmpeg")
+    files = []
+    for name, codec in {
+        "a.flac": [], "b.m4a": [], "c.mp3": [], "d.mp4": [], "e.mpeg": ["-c:a", "mp2", "-f", "mpeg", "-ar", "44100"],
+        "f.mpga": ["-f", "mp3"], "g.oga": ["-c:a", "libvorbis"], "h.ogg": ["-c:a", "libopus"],
+        "i.wav": ["-ac", "2", "-ar", "44100"], "j.webm": ["-c:a", "libopus"],
+    }.items():  # fmt: skip
+        subprocess.run([ffmpeg, "-loglevel", "error", "-i", SAMPLE, *codec, tmp_path / name], check=True)
+        files.append(name)
+    done = run("transcribe", *files, "-f", "ndjson", "-w")
+    assert done.returncode == 0, done.stderr
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [document["source"] for document in documents] == files
+    for document in documents:
+        assert word_errors(speech.SAMPLE, document["text"]) <= 0.06, document["source"]
+        assert document["duration"] == pytest.approx(10.8, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec", "rate"),
+    [("pcm_s16le", "s16le", 16000), ("pcm_s32le", "s32le", 44100), ("pcm_f32le", "f32le", 48000),
+     ("pcm_mulaw", "mulaw", 8000), ("pcm_alaw", "alaw", 8000), ("pcm_f16le", None, 16000)],
+)  # fmt: skip
+def test_headerless_samples_in_every_encoding(run: Run, encoding: str, codec: str | None, rate: int) -> None:
+    if codec is None:
+        import numpy as np
+
+        samples = np.frombuffer(SAMPLE.read_bytes()[44:], "<i2")
+        data = (samples / 32768).astype("<f2").tobytes()
+    else:
+        command = [need("ffmpeg"), "-loglevel", "error", "-i", SAMPLE, "-ar", str(rate), "-ac", "1", "-f", codec, "-"]
+        data = subprocess.run(command, check=True, capture_output=True).stdout
+    done = run(
+        "transcribe", "-", "--encoding", encoding, "--sample-rate", rate, stdin=data + b"\0" * (encoding != "pcm_mulaw")
+    )
+    assert done.returncode == 0, done.stderr
+    assert word_errors(speech.SAMPLE, done.stdout.decode()) <= 0.1
+
+
+def test_words_survive_the_seams_of_long_audio_in_bounded_memory(run: Run, tmp_path: Path) -> None:
+    """Ten minutes of counting: every number once, in order, and no more memory than a minute takes."""
+    import numpy as np
+
+    numbers = [speech.say(f"Number {n}.") for n in range(10, 60)]
+    parts = [part for n in range(300) for part in (numbers[n % 50], speech.silence(0.25 + 0.1 * (n % 7)))]
+    file = speech.write_wav(tmp_path / "long.wav", np.concatenate(parts))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = run("transcribe", file, "--json", "-w")
+    document = json.loads(done.stdout)
+    heard = [int(number) for number in re.findall(r"\d+", document["text"])]
+    expected = [10 + n % 50 for n in range(300)]
+    assert jiwer.wer(" ".join(map(str, expected)), " ".join(map(str, heard))) <= 0.03
+    times = [time for word in document["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+    assert max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) <= 600 * 1024
+
+
+def test_silence_and_noise_give_no_words(run: Run, tmp_path: Path) -> None:
+    import numpy as np
+
+    dice = np.random.default_rng(7)
+    noise = dice.standard_normal(20 * speech.RATE).astype(np.float32)
+    speech.write_wav(tmp_path / "silence.wav", speech.silence(20))
+    speech.write_wav(tmp_path / "quiet.wav", noise * 0.01)
+    speech.write_wav(tmp_path / "loud.wav", (noise * 0.2).clip(-1, 1))
+    speech.write_wav(tmp_path / "hum.wav", np.sin(np.arange(20 * speech.RATE) * 0.02).astype(np.float32) * 0.4)
+    done = run("transcribe", "silence.wav", "quiet.wav", "loud.wav", "hum.wav", "-f", "ndjson")
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == [""] * 4
+    assert done.returncode == 0
+
+
+def test_a_language_that_the_model_does_not_know_is_refused(run: Run) -> None:
+    done = run("transcribe", SAMPLE, "-l", "de", "-q")
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert b"doesn't know 'de'" in done.stderr
+
+
+def test_a_cut_recording_is_transcribed_with_a_warning(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "cut.wav").write_bytes(SAMPLE.read_bytes()[:150_000])
+    done = run("transcribe", "cut.wav")
+    assert done.returncode == 0
+    assert b"This is the sample recording" in done.stdout
+    assert re.search(rb"warning: cut.wav: .*10\.81 s.*4\.69 s", done.stderr)
+
+
+def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("Dear diary")
+    (tmp_path / "header.wav").write_bytes(SAMPLE.read_bytes()[:44])
+    (tmp_path / "folder").mkdir()
+    done = run("transcribe", "missing.wav", "empty.wav", "text.mp3", "header.wav", "folder", SAMPLE, "-o", "-")
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"This is the sample recording")
+    errors = [line for line in done.stderr.decode().splitlines() if line.startswith("error:")]
+    assert len(errors) == 5
+    for alone in ("missing.wav", "empty.wav", "text.mp3", "header.wav", "folder"):
+        single = run("transcribe", alone)
+        assert (single.returncode, single.stdout) == (3, b"")
+        assert [line.partition(":")[0] for line in single.stderr.decode().splitlines()] == ["error", "hint"]
+
+
+def test_names_of_every_kind_work(run: Run, tmp_path: Path) -> None:
+    names = [b"a b.wav", b'it\'s "quoted".wav', b"new\nline.wav", b"-dash.wav", b"caf\xe9.wav", "日本.wav".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(SAMPLE.read_bytes())
+    done = run("transcribe", "-f", "ndjson", "--", *names)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(names)
+    assert "日本.wav".encode() in done.stdout
+
+
+def test_dry_run_sends_nothing_and_tells_the_price(run: Run) -> None:
+    cloud = {"CARTESIA_API_KEY": "sk_car_x", "CARTESIA_BASE_URL": "https://no.invalid"}
+    done = run("transcribe", "--dry-run", SAMPLE, "-w", env=cloud)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split() == [b"345928", b"10.8", b"5.4", os.fsencode(SAMPLE)]
+    assert b"https://no.invalid/stt, with model=ink-whisper, timestamp_granularities[]=word" in done.stderr
+    report = json.loads(run("transcribe", "--dry-run", SAMPLE, SAMPLE.parent, "--json", env=cloud).stdout)
+    assert report["credits"] == pytest.approx(5.404, abs=0.002)
+
+
+def test_stdout_is_the_same_for_a_terminal_and_a_pipe(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    piped = run("transcribe", SAMPLE, "-w", "--local")
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "cartesia_cli", "transcribe", str(SAMPLE), "-w", "--local"]
+    process = subprocess.Popen(
+        command, env=environment | {"TERM": "xterm"}, stdout=follower, stderr=follower, cwd=tmp_path
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            block = os.read(leader, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        shown += block
+    assert process.wait() == 0
+    # The progress bar was drawn on the same terminal and has wiped itself.
+    assert shown.replace(b"\r\n", b"\n").endswith(piped.stdout)
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(environment: dict[str, str], tmp_path: Path) -> None:
+    command = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} {SAMPLE} -f ndjson --local | head -c 5"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b'{"sou')
+    assert b"Broken" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_clear_line(environment: dict[str, str], tmp_path: Path) -> None:
+    command = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} --local > /dev/full"
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"error: stdout can't be written: No space left on device\n")
+
+
+def test_a_file_that_can_not_be_written_loses_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "full.txt").symlink_to("/dev/full")
+    done = run("transcribe", SAMPLE, "-o", "full.txt", "--local")
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"This is the sample recording")
+    assert b"full.txt: can't be written: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_ends_a_long_transcription_at_once(
+    environment: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    import numpy as np
+
+    long = speech.write_wav(tmp_path / "long.wav", np.tile(speech.say(speech.SAMPLE), 60))
+    command = [
+        sys.executable,
+        "-m",
+        "cartesia_cli",
+        "transcribe",
+        str(long),
+        "--local",
+        "-o",
+        str(tmp_path / "out.txt"),
+    ]
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
+    time.sleep(4)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert b"Traceback" not in stderr
+    assert [file.name for file in tmp_path.iterdir() if "out" in file.name] == []
+
+
+def test_defaults_of_the_configuration_file(run: Run, environment: dict[str, str]) -> None:
+    folder = Path(environment["XDG_CONFIG_HOME"]) / "cartesia-cli"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[transcribe]\nformat = "tsv"\nquiet = true\n')
+    done = run("transcribe", SAMPLE)
+    assert (done.stdout.splitlines()[0], done.stderr) == (b"start\tend\ttext", b"")
+    assert run("transcribe", SAMPLE, "-f", "text").stdout.startswith(b"This is")
+    (folder / "config.toml").write_text('[transcribe]\nfromat = "tsv"\n')
+    wrong = run("transcribe", SAMPLE)
+    assert wrong.returncode == 2
+    assert b"'fromat'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("transcribe",), ("transcribe", "a", "--no-such"), ("nonsense",), ("transcribe", "a.wav", "-f", "docx"),
+     ("transcribe", "a.wav", "--encoding", "pcm_s16le"), ("transcribe", "a.wav", "--endpoint", "x"),
+     ("transcribe", "a.wav", "--color", "x"), ("transcribe", "a.wav", "--local", "--base-url", "http://127.0.0.1:1"),
+     ("transcribe", "a.wav", "--base-url", "http://a.example"), ("transcribe", "--sample", "words", "--local")],
+)  # fmt: skip
+def test_usage_errors_exit_2_before_anything_else(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Traceback" not in done.stderr
+
+
+def test_whispers_spellings_are_understood(run: Run) -> None:
+    done = run("transcribe", SAMPLE, "--output_format=json", "--word_timestamps", "-q")
+    assert "words" in json.loads(done.stdout)
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
