@@ -23,8 +23,9 @@ def decode_container(file: BinaryIO) -> Iterator[Samples]:
         with av.open(file, mode="r", metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise refusal(400, "Invalid audio", "The file has no audio track.")
-            # The layout is kept and averaged here: FFmpeg has no downmix for layouts without a name.
-            resampler = av.AudioResampler(format="fltp", rate=RATE)
+            # The layout is kept and averaged here: FFmpeg has no downmix for layouts without a name. Packed,
+            # since PyAV reads no more than eight planes and finds nothing behind them.
+            resampler = av.AudioResampler(format="flt", rate=RATE)
             for packet in container.demux(container.streams.audio[0]):
                 try:
                     frames = packet.decode()
@@ -50,5 +51,6 @@ def decode_raw(file: BinaryIO, encoding: str, sample_rate: int) -> Iterator[Samp
 
 
 def _mono(frame: av.AudioFrame) -> Samples:
-    samples: Samples = np.nan_to_num(frame.to_ndarray().mean(axis=0, dtype=np.float32))
+    packed = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    samples: Samples = np.nan_to_num(packed.mean(axis=1, dtype=np.float32))
     return samples

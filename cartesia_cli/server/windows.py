@@ -28,14 +28,15 @@ def windows(blocks: Iterable[Samples], longest: float = WINDOW_SECONDS) -> Itera
     held: list[Samples] = []
     size = 0
     for block in blocks:
-        for start in range(0, len(block), limit):
-            held.append(block[start : start + limit])
-            size += len(held[-1])
-            if size >= limit:
-                window = np.concatenate(held)
-                at = quietest(window[:limit])
-                yield window[:at]
-                held, size = [window[at:]], len(window) - at
+        held.append(block)
+        size += len(block)
+        if size >= limit:
+            joined = np.concatenate(held)
+            while len(joined) >= limit:
+                at = quietest(joined[:limit])
+                yield joined[:at]
+                joined = joined[at:]
+            held, size = [joined], len(joined)
     if size:
         yield np.concatenate(held)
 

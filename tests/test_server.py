@@ -1,0 +1,340 @@
+"""The local server against the documentation: fields, refusals, limits, fairness; with an engine that only echoes."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.audio.pcm import RATE, Resampler, Samples, decode_pcm
+from cartesia_cli.errors import EngineError, UsageError
+from cartesia_cli.protocol import ENCODINGS, Word
+from cartesia_cli.server import whisper
+from cartesia_cli.server.app import create_app
+from cartesia_cli.server.decoding import decode_container, decode_raw
+from cartesia_cli.server.running import Beside, bind
+from cartesia_cli.server.windows import windows
+from tests import speech
+
+
+class Echo:
+    """Hears a word for each window, as long as the window is; can be held up."""
+
+    name = "Echo"
+    languages = frozenset({"en", "fr"})
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.go.set()
+        self.heard: list[str] = []
+
+    def start(self, language: str) -> EchoUtterance:
+        return EchoUtterance(self, language)
+
+
+class EchoUtterance:
+    def __init__(self, engine: Echo, language: str) -> None:
+        self.engine, self.language, self.samples = engine, language, 0
+
+    def feed(self, samples: Samples) -> None:
+        self.samples += len(samples)
+
+    def finish(self) -> tuple[Word, ...]:
+        self.engine.go.wait(20)
+        self.engine.heard.append(self.language)
+        # Times beyond the window, as an engine may guess them.
+        return (Word(" heard", -0.5, self.samples / RATE + 1.0),)
+
+
+@contextmanager
+def serving(engine: Echo | None = None, **options: object) -> Iterator[httpx.Client]:
+    with (
+        Beside(create_app(engine or Echo(), **options)) as server,  # type: ignore[arg-type]
+        httpx.Client(base_url=server.base_url, timeout=30, trust_env=False) as client,
+    ):
+        yield client
+
+
+def wav(seconds: float = 1.0) -> bytes:
+    data = np.zeros(int(seconds * RATE), "<i2").tobytes()
+    return b"RIFF" + struct.pack("<I4s4sIHHIIHH4sI", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16,
+                                 b"data", len(data)) + data  # fmt: skip
+
+
+FIELDS = {"model": "ink-whisper"}
+FORM = "multipart/form-data"
+
+
+@pytest.mark.parametrize("route", ["/stt", "/audio/transcriptions"])
+def test_the_answer_is_as_documented(route: str) -> None:
+    with serving() as client:
+        plain = client.post(route, data=FIELDS, files={"file": wav(2)})
+        assert plain.status_code == 200
+        assert plain.headers["content-type"] == "application/json"
+        body = plain.json()
+        assert plain.headers["x-request-id"] == body.pop("request_id")
+        assert body == {"type": "transcript", "text": "heard", "language": "en", "duration": 2.0}
+        words = client.post(
+            route, data=FIELDS | {"timestamp_granularities[]": "word", "language": "fr"}, files={"file": wav(2)}
+        ).json()
+        assert words["words"] == [{"word": "heard", "start": 0.0, "end": 2.0}]
+        assert words["language"] == "fr"
+
+
+@pytest.mark.parametrize(
+    ("request_parts", "status", "title", "code"),
+    [
+        ({}, 400, "Missing file", None),
+        ({"data": FIELDS}, 400, "Missing file", None),
+        ({"files": {"file": wav()}}, 400, "Missing model", None),
+        ({"data": {"model": "nope"}, "files": {"file": wav()}}, 400, "Invalid model", "model_not_found"),
+        ({"data": FIELDS | {"language": "xx"}, "files": {"file": wav()}}, 400, "Unsupported language", None),
+        ({"data": FIELDS, "files": {"file": b"Dear diary"}}, 400, "Invalid audio", None),
+        ({"data": FIELDS, "files": {"file": b""}}, 400, "Invalid audio", None),
+        ({"data": FIELDS, "files": {"file": wav()}, "params": {"encoding": "mp3"}}, 400, "Invalid encoding", None),
+        ({"data": FIELDS, "files": {"file": wav()}, "params": {"encoding": "pcm_alaw"}}, 400, "Invalid sample rate",
+         None),
+        ({"content": b"--x", "headers": {"Content-Type": f"{FORM}; boundary=y"}}, 400, "Request rejected", None),
+        ({"content": b"x", "headers": {"Content-Type": FORM}}, 400, "Request rejected", None),
+    ],
+)  # fmt: skip
+def test_refusals_carry_the_documented_body(
+    request_parts: dict[str, object], status: int, title: str, code: str | None
+) -> None:
+    with serving() as client:
+        answer = client.post("/stt", **request_parts)  # type: ignore[arg-type]
+        body = answer.json()
+        assert (answer.status_code, body["title"], body["error_code"]) == (status, title, code)
+        assert set(body) == {"error_code", "title", "message", "request_id"}
+        assert answer.headers["x-request-id"] == body["request_id"]
+
+
+def test_unknown_routes_and_methods_are_refused_in_json() -> None:
+    with serving() as client:
+        assert client.get("/stt").status_code == 405
+        assert client.post("/nowhere").json()["message"] == "Not Found"
+        assert client.get("/").json()["ok"] is True
+
+
+def test_a_key_is_asked_for_when_it_is_required() -> None:
+    with serving(key="secret") as client:
+        for given_headers, status in (
+            ({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer \xff"}, 401),
+            ({"Authorization": "Bearer secret"}, 200), ({"X-API-Key": "secret"}, 200),
+        ):  # fmt: skip
+            encoded = {name: value.encode("latin-1") for name, value in given_headers.items()}
+            answer = client.post("/stt", data=FIELDS, files={"file": wav()}, headers=encoded)
+            assert answer.status_code == status, given_headers
+
+
+def test_a_body_that_is_too_large_is_refused_whether_its_length_is_told_or_not() -> None:
+    with serving(max_bytes=50_000) as client:
+        assert client.post("/stt", data=FIELDS, files={"file": wav(1)}).status_code == 200
+        told = client.post("/stt", data=FIELDS, files={"file": wav(5)})
+        form = httpx.Request("POST", "http://x", data=FIELDS, files={"file": wav(5)})
+        body = form.read()
+        untold = client.post("/stt", content=iter([body]), headers={"Content-Type": form.headers["content-type"]})
+        for answer in (told, untold):
+            assert answer.status_code == 413
+            assert answer.json()["title"] == "Payload too large"
+
+
+def test_requests_beyond_the_limit_get_a_429_and_the_others_their_answer() -> None:
+    engine = Echo()
+    engine.go.clear()
+    with serving(engine, concurrency=2) as client:
+        answers: list[int] = []
+
+        def ask() -> None:
+            answers.append(client.post("/stt", data=FIELDS, files={"file": wav()}).status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while True:  # both are in, and the server still answers
+            refused = client.post("/stt", data=FIELDS, files={"file": wav()})
+            if refused.status_code == 429:
+                break
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error_code"] == "concurrency_limited"
+        assert client.get("/").status_code == 200
+        engine.go.set()
+        for thread in threads:
+            thread.join()
+        assert answers[-2:] == [200, 200]
+
+
+def test_a_short_recording_does_not_wait_for_a_long_one_to_end() -> None:
+    engine = Echo()
+    engine.go.clear()
+    with serving(engine) as client:
+        long = threading.Thread(target=client.post, args=("/stt",), kwargs={
+            "data": FIELDS | {"language": "fr"}, "files": {"file": wav(300)}})  # fmt: skip
+        long.start()
+        time.sleep(1)
+        short = threading.Thread(target=client.post, args=("/stt",), kwargs={"data": FIELDS, "files": {"file": wav(1)}})
+        short.start()
+        time.sleep(0.5)
+        engine.go.set()
+        long.join()
+        short.join()
+    assert engine.heard.count("fr") >= 10
+    assert engine.heard.index("en") < 5
+
+
+def test_nobody_is_transcribed_for_who_has_gone() -> None:
+    engine = Echo()
+    engine.go.clear()
+    with serving(engine) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/stt", data=FIELDS, files={"file": wav(300)}, timeout=1)
+        engine.go.set()
+        client.post("/stt", data=FIELDS | {"language": "fr"}, files={"file": wav()})
+    assert len(engine.heard) <= 4
+
+
+def test_a_fault_of_the_engine_is_a_500_in_json() -> None:
+    class Broken(Echo):
+        def start(self, language: str) -> EchoUtterance:
+            raise MemoryError("no room")
+
+    with serving(Broken()) as client:
+        answer = client.post("/stt", data=FIELDS, files={"file": wav()})
+        assert (answer.status_code, answer.json()["title"]) == (500, "Internal server error")
+
+
+@given(st.lists(st.integers(0, 40_000), max_size=30), st.sampled_from([0.5, 1.0, 3.0]), st.integers(0, 2**32 - 1))
+def test_windows_joined_are_the_audio(sizes: list[int], longest: float, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    blocks = [dice.standard_normal(size).astype(np.float32) for size in sizes]
+    cut = list(windows(blocks, longest))
+    assert all(0 < len(window) <= longest * RATE for window in cut)
+    joined = np.concatenate([*cut, np.zeros(0, np.float32)])
+    assert np.array_equal(joined, np.concatenate([*blocks, np.zeros(0, np.float32)]))
+
+
+def test_windows_are_cut_in_pauses() -> None:
+    tone = np.sin(np.arange(int(7.3 * RATE)) * 0.3).astype(np.float32)
+    cut = list(windows([np.concatenate([tone, speech.silence(0.4)] * 20)], 30))
+    ends = np.cumsum([len(window) for window in cut]) / RATE
+    assert all(7.3 <= end % 7.7 <= 7.7 for end in ends[:-1])
+
+
+def test_pcm_of_every_encoding_is_read_as_written() -> None:
+    samples = np.array([0.0, 0.5, -0.5, 0.999, -1.0])
+    written = {
+        "pcm_s16le": (samples * 32768).clip(-32768, 32767).astype("<i2"),
+        "pcm_s32le": (samples * 2147483648).clip(-(2**31), 2**31 - 1).astype("<i4"),
+        "pcm_f16le": samples.astype("<f2"),
+        "pcm_f32le": samples.astype("<f4"),
+        "pcm_mulaw": np.array([0xFF, 0x8F, 0x0F, 0x80, 0x00], np.uint8),  # 0, the middle of the scale, its ends
+        "pcm_alaw": np.array([0xD5, 0xA5, 0x25, 0xAA, 0x2A], np.uint8),
+    }
+    assert set(written) == set(ENCODINGS)
+    for encoding, data in written.items():
+        heard = decode_pcm(data.tobytes(), encoding)
+        assert heard.dtype == np.float32
+        assert np.allclose(heard, samples, atol=0.025), encoding
+    wild = np.array([np.nan, np.inf, -np.inf, 7.0], "<f4").tobytes()
+    assert decode_pcm(wild, "pcm_f32le").tolist() == [0.0, 1.0, -1.0, 1.0]
+    # G.711: the ends of the scales, and that each code has a value of its own but for the two zeros of mu-law.
+    every = bytes(range(256))
+    assert decode_pcm(every, "pcm_mulaw").max() == pytest.approx(32124 / 32768)
+    assert decode_pcm(every, "pcm_alaw").max() == pytest.approx(32256 / 32768)
+    assert len(set(decode_pcm(every, "pcm_mulaw").tolist())) == 255
+    assert len(set(decode_pcm(every, "pcm_alaw").tolist())) == 256
+
+
+@given(st.sampled_from([8000, 11025, 22050, 44100, 48000]), st.lists(st.integers(1, 9000), min_size=1, max_size=8))
+def test_resampling_in_pieces_loses_nothing(rate: int, sizes: list[int]) -> None:
+    resampler = Resampler(rate)
+    pieces = [resampler.feed(np.zeros(size, np.float32)) for size in sizes]
+    total = sum(len(piece) for piece in [*pieces, resampler.finish()])
+    assert abs(total - sum(sizes) * RATE / rate) <= 1
+
+
+def test_headerless_audio_at_any_rate_and_with_a_torn_sample() -> None:
+    data = np.zeros(44100, "<i2").tobytes() + b"\0"
+    assert sum(map(len, decode_raw(io.BytesIO(data), "pcm_s16le", 44100))) == RATE
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 9, 32])
+def test_any_number_of_channels_becomes_one(channels: int) -> None:
+    frames = np.repeat((np.sin(np.arange(48000) * 0.05) * 12000).astype("<i2")[:, None], channels, axis=1)
+    data = frames.tobytes()
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, channels, 48000,
+                       96000 * channels, 2 * channels, 16, b"data", len(data))  # fmt: skip
+    samples = np.concatenate(list(decode_container(io.BytesIO(head + data))))
+    assert len(samples) == pytest.approx(RATE, abs=40)
+    assert np.abs(samples).max() == pytest.approx(12000 / 32768, rel=0.05)
+
+
+def test_a_damaged_stretch_costs_itself_only(tmp_path: Path) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.mp3", speech.say(speech.SAMPLE), speech.RATE, format="MP3")
+    data = bytearray((tmp_path / "a.mp3").read_bytes())
+    whole = sum(map(len, decode_container(io.BytesIO(bytes(data)))))
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(range(200)) * 10
+    damaged = sum(map(len, decode_container(io.BytesIO(bytes(data)))))
+    assert 0.7 * whole < damaged <= whole
+
+
+def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="not installed"):
+        whisper.verified(tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"something else")
+    with pytest.raises(EngineError, match="not the published ones"):
+        whisper.verified(tmp_path)
+
+
+def test_a_model_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no model 'enormous'"):
+        whisper.load("enormous")
+    with pytest.raises(EngineError, match="can't be loaded"):
+        whisper.load(str(tmp_path))
+
+
+def test_an_address_that_is_taken_is_told() -> None:
+    listener = bind("127.0.0.1", 0)
+    listener.listen()
+    with pytest.raises(UsageError, match="can't listen"):
+        bind("127.0.0.1", listener.getsockname()[1])
+    listener.close()
+    with pytest.raises(UsageError):
+        bind("203.0.113.1", 0)
+
+
+def test_serve_prints_what_to_export_and_ends_cleanly(environment: dict[str, str]) -> None:
+    import signal
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", "--require-key"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    exports = dict(process.stdout.readline().decode().split()[1].split("=", 1) for _ in range(2))
+    with httpx.Client(base_url=exports["CARTESIA_BASE_URL"], timeout=60, trust_env=False) as client:
+        sample = Path(whisper.__file__).parent.parent / "sample.wav"
+        for key, status in (("wrong", 401), (exports["CARTESIA_API_KEY"], 200)):
+            with sample.open("rb") as file:
+                answer = client.post(
+                    "/stt", data=FIELDS, files={"file": file}, headers={"Authorization": f"Bearer {key}"}
+                )
+            assert answer.status_code == status
+        assert json.loads(answer.content)["text"].startswith("This is the sample recording")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"Traceback" not in stderr
