@@ -1,0 +1,77 @@
+"""A look at a file: what it is and how long, as a Recording, or an InputError that says why it is none.
+
+Must never know how a format is built: its readers do, and what they leave open stays open here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ...protocol import ENCODINGS
+from .files import opened, shown
+from .formats import EXTENSIONS, FORMATS
+from .peek import HEAD, Held, Hollow, Lost, Peek
+from .recognition import check_beginning, recognise
+
+UNDOCUMENTED = "not one of the formats that the API documents; it is sent as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a look at a file tells.
+
+    container   a key of MEDIA_TYPES: `mp4` is m4a as well, `webm` any Matroska, `mpeg` a program stream
+    duration    seconds of audio that the file really holds, None where a look can't tell; an estimate for
+                MP3 without an index and for files that were cut off, except WAV
+    declared    seconds that the header promises, where the file holds less, else None
+    bytes       size of the file
+    note        a warning in one sentence, or None
+    """
+
+    container: str
+    duration: float | None
+    declared: float | None
+    bytes: int
+    note: str | None
+
+
+def look(path: Path) -> Recording:
+    """A recording in a container. InputError when it can't be read, or provably holds no audio."""
+    with opened(path) as (file, size):
+        peek = Peek(file, size)
+        container = recognise(peek, listed=path.suffix.lower() in EXTENSIONS)
+        if container is None:
+            check_beginning(path, peek.at(0, HEAD))
+            container = "unknown"
+        kind = FORMATS[container]
+        try:
+            held = kind.measure(peek)
+        except Lost:
+            held = Held()
+        except Hollow as error:
+            raise InputError(f"{shown(path)} holds no audio: {error}", hint="does it play?") from error
+    note = held.note or (None if kind.documented else UNDOCUMENTED)
+    return Recording(container, _plausible(held.duration), _plausible(held.declared), size, note)
+
+
+def look_raw(path: Path, encoding: str, sample_rate: int) -> Recording:
+    """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz."""
+    with opened(path) as (file, size):
+        container = recognise(Peek(file, size), listed=False)
+    width = ENCODINGS[encoding]
+    samples, left_over = divmod(size, width)
+    if not samples:
+        raise InputError(f"{shown(path)} holds less than one sample of {encoding}", hint="is the encoding right?")
+    notes = []
+    if container:
+        notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
+    if left_over:
+        notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
+    return Recording("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
+
+
+def _plausible(seconds: float | None) -> float | None:
+    """Seconds, if a recording can have so many. A hostile header can say infinity, or not-a-number."""
+    return seconds if seconds is not None and 0 < seconds < 1e9 else None
