@@ -40,14 +40,14 @@ clean:
 	rm -rf $(VENV) $(JUDGES)
 
 # A marker file says that a step was finished; whatever was half done before is done again.
-$(VENV)/.run: pyproject.toml | $(VENV)/.made
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "-- installing cartesia-cli with its offline engine into $(VENV) (once, about 300 MB)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/.made
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "-- installing cartesia-cli and what its tests need into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
 $(JUDGES)/.done: tests/judges/requirements.txt

@@ -49,7 +49,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
 
     def program(
         *arguments: object, env: dict[str, str] | None = None, stdin: bytes = b""
-    ) -> "subprocess.CompletedProcess[bytes]":
+    ) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "cartesia_cli", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
         return subprocess.run(
             command,

@@ -134,9 +134,9 @@ def test_stdout_that_is_full_or_gone() -> None:
         write_stdout("x", full)
     reading, writing = os.pipe()
     os.close(reading)
+    pipe = os.fdopen(writing, "wb")
     with pytest.raises(ReaderGone):
-        pipe = os.fdopen(writing, "wb", buffering=0)
-        write_stdout("x", pipe)  # type: ignore[arg-type]
+        write_stdout("x", pipe)
     assert write_stdout("\ud800", io.BytesIO()) is None
 
 

@@ -89,7 +89,8 @@ def test_a_refusal_survives_the_wire(error: protocol.Error) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"null", b"[1, 2]", b'"text"', b"<html>hello</html>", b'{"words": []}', b'{"text": null}', b'{"text": 1}',
-     b'{"text": "cut sho', b'{"text": "x", "words": {}}', b'{"text": "x", "words": [1]}', b'{"text": "x", "duration": "1"}',
+     b'{"text": "cut sho', b'{"text": "x", "words": {}}', b'{"text": "x", "words": [1]}',
+     b'{"text": "x", "duration": "1"}',
      b'{"text": "\xff"}', b'{"text": "x", "words": [{"start": 0, "end": 1}]}', b"[" * 100_000],
 )  # fmt: skip
 def test_a_200_that_is_not_the_documented_object_is_a_protocol_error(body: bytes) -> None:
