@@ -134,6 +134,8 @@ def transcribe(
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=local_model))
         )
+        if sample and inputs and dry_run:
+            raise UsageError("a dry run sends nothing, not even words to speak", hint="--sample alone can be tried dry")
         if sample:
             names = [str(speech.sample(inputs or (), choice, connected, talk))]
         elif inputs:

@@ -1,0 +1,70 @@
+"""`--sample WORDS` with a key: Cartesia speaks them, the recording stays with the user, and is transcribed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+import cartesia_cli
+from tests.conftest import Run
+
+SOUND = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
+
+
+class Cartesia(BaseHTTPRequestHandler):
+    """Speech on one route, its transcript on the other."""
+
+    asked: dict[str, object]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/tts/bytes":
+            type(self).asked = json.loads(body)
+            self._answer("audio/wav", SOUND)
+        else:
+            assert SOUND in body
+            self._answer("application/json", b'{"text": "Hello there."}')
+
+    def _answer(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def cartesia() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Cartesia)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_sample_is_spoken_kept_and_transcribed(run: Run, cartesia: str, tmp_path: Path) -> None:
+    done = run(
+        "transcribe", "--sample", "Hello", "there.", env={"CARTESIA_BASE_URL": cartesia, "CARTESIA_API_KEY": "sk_car_x"}
+    )
+    assert (done.returncode, done.stdout) == (0, b"Hello there.\n")
+    (kept,) = tmp_path.glob("stt_sample_*.wav")
+    assert kept.read_bytes() == SOUND
+    assert kept.name.encode() in done.stderr
+    assert Cartesia.asked["transcript"] == "Hello there."
+    assert Cartesia.asked["output_format"] == {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000}
+
+
+def test_without_a_key_there_is_nobody_to_speak(run: Run) -> None:
+    done = run("transcribe", "--sample", "Hello")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"needs Cartesia's API" in done.stderr
