@@ -29,8 +29,9 @@ def main() -> int:
         code = 130
     if code >= 128:
         # Interrupted: threads that wait for a network or a model are not waited for.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         os._exit(code)
     return code
 

@@ -225,6 +225,21 @@ def test_a_full_disk_is_one_clear_line(environment: dict[str, str], tmp_path: Pa
     assert (done.returncode, done.stderr) == (1, b"error: stdout can't be written: No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    ("closed", "code", "said"),
+    [(">&-", 1, "error: stdout is closed\n"), ("2>&-", 0, ""), ("- <&-", 3, "error: stdin is closed")],
+)
+def test_streams_that_are_closed(
+    environment: dict[str, str], tmp_path: Path, closed: str, code: int, said: str
+) -> None:
+    (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
+    name = "" if closed.startswith("-") else "talk.wav"
+    command = f"{sys.executable} -m cartesia_cli transcribe --local {name} {closed}"
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.decode().startswith(said)
+
+
 def test_a_file_that_can_not_be_written_loses_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "full.txt").symlink_to("/dev/full")
     done = run("transcribe", SAMPLE, "-o", "full.txt", "--local")

@@ -63,6 +63,8 @@ def spool(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[
     if STDIN not in arguments:
         yield None
         return
+    if stream is None and sys.stdin is None:
+        raise InputError("stdin is closed", hint="pipe a recording in, or name a file")
     source = stream or sys.stdin.buffer
     if source.isatty():
         raise UsageError(

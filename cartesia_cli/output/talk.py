@@ -45,7 +45,7 @@ class Talk:
     """
 
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  as long as the run
         self._environ = environ
         self._progress: Progress | None = None
         self.quiet = self.verbose = self.as_json = self.debug = False
