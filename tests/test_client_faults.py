@@ -995,7 +995,10 @@ def test_an_interruption_ends_the_program_at_once(situation: str, number: int, c
 def test_an_interruption_while_the_program_is_still_loading_is_none_of_its_faults(home: Path) -> None:
     """The first tenths of a second, in which somebody notices that the command was wrong."""
     (home / "typer.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n", "utf-8"
+        # As on a terminal, even where the tests run in the background and inherit that Ctrl-C is ignored.
+        "import os, signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n",
+        "utf-8",
     )
     ended = run(home, "https://nonexistent.invalid", PYTHONPATH=str(home))
     ended.kept_its_manners()

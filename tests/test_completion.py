@@ -160,11 +160,6 @@ def test_what_is_given_is_not_offered_again(given: list[str]) -> None:
     assert candidates(["transcribe", *given, ""]) == ["\tfiles\t"]
 
 
-def test_either_side_of_a_switch_rules_out_both() -> None:
-    assert not {"--debug", "--no-debug"} & set(values("serve", "--debug", "-"))
-    assert not {"--debug", "--no-debug"} & set(values("serve", "--no-debug", "-"))
-
-
 def test_what_may_be_repeated_is_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPTIONS, "serve", (("--term", "", "none", True, "A term"), ("--once", "", "", False, "Once")))
     assert values("serve", "--term", "a", "--once", "-") == ["--term"]
