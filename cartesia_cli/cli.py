@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
 from .commands import serve, transcribe
-from .commands.options import settings
+from .commands.options import defaults
 from .errors import CliError, Exit, Interrupted, UsageError
 from .output.files import ReaderGone
 from .output.talk import Talk
@@ -60,8 +59,7 @@ def main(arguments: list[str]) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     except CliError as error:
-        if talk.debug:
-            traceback.print_exc()
+        _trace(talk)
         talk.error(error)
         return error.exit_code
     except ReaderGone:
@@ -69,8 +67,7 @@ def main(arguments: list[str]) -> int:
     except Interrupted as stop:
         return stop.exit_code
     except Exception as error:
-        if talk.debug:
-            traceback.print_exc()
+        _trace(talk)
         talk.error(
             CliError(
                 f"a fault in cartesia-cli: {type(error).__name__}: {error}",
@@ -86,13 +83,13 @@ def _configure(
     version: bool = typer.Option(False, "--version", "-V", help="Show the version."),  # answered in __main__
 ) -> None:
     """Defaults of the configuration file, below flags and above our own."""
-    defaults = settings().defaults
+    tables = defaults()
     commands = getattr(context.command, "commands", {})
-    for name, table in defaults.items():
+    for name, table in tables.items():
         known = {parameter.name for parameter in commands[name].params} if name in commands else set()
         if wrong := sorted(set(table) - known):
             raise UsageError(f"config.toml: [{name}] has no option {wrong[0]!r}", hint="names are those of --help")
-    context.default_map = {name: dict(table) for name, table in defaults.items()}
+    context.default_map = {name: dict(table) for name, table in tables.items()}
 
 
 def _modern(arguments: list[str]) -> list[str]:
@@ -103,6 +100,13 @@ def _modern(arguments: list[str]) -> list[str]:
         name, separator, value = argument.partition("=")
         options.append(ALIASES.get(name, name) + separator + value)
     return options + arguments[end:]
+
+
+def _trace(talk: Talk) -> None:
+    if talk.debug:
+        import traceback
+
+        traceback.print_exc()
 
 
 def _interrupting(code: Exit) -> Any:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
-from ..protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, BatchOptions
-from ..settings import Settings, load
+
+if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
+    from ..protocol import BatchOptions
+    from ..settings import Settings
 
 SERVER, SHOW = "Where it is transcribed", "What is said on stderr"
 
@@ -71,11 +74,24 @@ def settle(talk: Talk, *, quiet: bool, verbose: bool, debug: bool, color: str) -
 
 def settings() -> Settings:
     """The configuration of this user."""
-    return load(Path(typer.get_app_dir("cartesia-cli")))
+    from ..settings import load
+
+    return load(_folder())
+
+
+def defaults() -> Mapping[str, Mapping[str, Any]]:
+    """Command name to the defaults of its options in the configuration file, if there is one."""
+    return settings().defaults if (_folder() / "config.toml").exists() else {}
+
+
+def _folder() -> Path:
+    return Path(typer.get_app_dir("cartesia-cli"))
 
 
 def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:
     """--encoding, if it is one and has its rate. UsageError if not."""
+    from ..protocol import ENCODINGS
+
     if encoding is not None and encoding not in ENCODINGS:
         raise UsageError(f"no encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
     if (encoding is None) != (sample_rate is None):
@@ -92,6 +108,8 @@ def checked_timeout(seconds: float | None) -> float | None:
 
 def checked_endpoint(name: str) -> str:
     """--endpoint, if it is one. UsageError if not."""
+    from ..protocol import HTTP_ROUTES
+
     if name not in HTTP_ROUTES:
         raise UsageError(f"no endpoint {name!r}", hint=f"endpoints: {', '.join(HTTP_ROUTES)}")
     return name
@@ -99,6 +117,8 @@ def checked_endpoint(name: str) -> str:
 
 def doubt(talk: Talk, options: BatchOptions, keyterms: list[str] | None) -> None:
     """Say what looks wrong but is the server's to judge: it may know more than we do."""
+    from ..protocol import BATCH_MODELS, LANGUAGES
+
     for value in (options.model, options.language or ""):
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is no model and no language", hint="see --model and --language")

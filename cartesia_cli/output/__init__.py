@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ..transcript import Transcript
+if TYPE_CHECKING:  # every --help comes by here
+    from ..transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Layout:
     words: bool = False
 
 
-Writer = Callable[[Transcript, Layout], str]
+Writer = Callable[["Transcript", Layout], str]
 
 FORMATS = {
     "text": "plain:text",

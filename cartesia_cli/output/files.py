@@ -7,7 +7,6 @@ leaves half a transcript, and a file that was there stays until its successor is
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from pathlib import Path
@@ -56,6 +55,8 @@ def _abandon(out: BinaryIO) -> None:
 
 
 def _replace(target: Path, data: bytes, mode: int | None) -> None:
+    import secrets
+
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

@@ -5,7 +5,6 @@ Sentences, errors with their hints, and a progress bar that makes way for both.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -62,6 +61,8 @@ class Talk:
     def error(self, error: CliError) -> None:
         """What happened, and what to do next."""
         if self.as_json:
+            import json
+
             facts = {name: getattr(error, name) for name in ("type", "message", "hint", "status", "request_id")}
             self._line(json.dumps({"error": {name: value for name, value in facts.items() if value is not None}}))
             return
