@@ -3,6 +3,12 @@
 The only rooms that know httpx. What is said is decided in `protocol`; what is shown, in `output`.
 """
 
+import sys
+
+# httpx imports its own command line with rich and pygments, where they are installed: a third of its start-up.
+# It does without when that module can't be imported.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
 from .batch import BatchClient
 from .failures import is_hopeless
 from .patience import Meter, Patience
