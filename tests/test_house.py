@@ -31,7 +31,7 @@ def test_rooms_fit_on_three_screens(room: Path) -> None:
 
 def imported_by(*arguments: str) -> set[str]:
     script = (
-        "import sys\nfrom cartesia_cli.__main__ import main\n"
+        "import os, sys\nfrom cartesia_cli.__main__ import main\nos._exit = lambda code: None\n"
         f"sys.argv = ['cartesia-cli', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print('\\nMODULES', *sys.modules)\n"

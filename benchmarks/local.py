@@ -1,0 +1,142 @@
+"""How well and how fast this machine transcribes by itself, and how much memory an hour takes.
+
+By default with speech that is made here (`tests/speech.py`): some minutes of sentences, then an hour of them.
+With a folder of recordings instead: `local.py FOLDER --transcripts FILE.tsv`, a table with a header that
+names at least the columns `file` and `transcript`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import re
+import statistics
+import sys
+import tempfile
+from fnmatch import fnmatch
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import jiwer
+from measuring import CLI, ROOT, Report, Run, environment, run
+
+MEMORY_GOAL = 600_000_000
+HOUR = 60.0
+"""Minutes of the long recording."""
+
+DIGITS = "zero one two three four five six seven eight nine".split()
+
+
+def speak(folder: Path, minutes: float) -> None:
+    """The sentences as a recording each, with their table; and all of them again and again, as one of `minutes`.
+
+    Called in a process of its own, which may become large.
+    """
+    sys.path.insert(0, str(ROOT))
+    import numpy as np
+
+    from tests.speech import RATE, say, silence, write_wav
+
+    sentences = Path(__file__).with_name("sentences.txt").read_text("utf-8").splitlines()
+    with (folder / "transcripts.tsv").open("w", encoding="utf-8") as table:
+        table.write("file\ttranscript\n")
+        for number, sentence in enumerate(sentences):
+            name = f"sentence{number:02}.wav"
+            write_wav(folder / name, np.concatenate([silence(0.2), say(sentence), silence(0.3)]))
+            table.write(f"{name}\t{sentence}\n")
+    dice, parts, said, size = random.Random(0), [], [], 0
+    while size < minutes * 60 * RATE:
+        sentence = sentences[dice.randrange(len(sentences))]
+        for part in (say(sentence), silence(dice.uniform(0.1, 1.5))):
+            parts.append(part)
+            size += len(part)
+        said.append(sentence)
+    write_wav(folder / "long" / "long.wav", np.concatenate(parts))
+    (folder / "long" / "transcripts.tsv").write_text(f"file\ttranscript\nlong.wav\t{' '.join(said)}\n", "utf-8")
+
+
+def table(path: Path, skipped: list[str]) -> dict[str, str]:
+    """File to what is said in it."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    kept = [row for row in rows if not any(fnmatch(row["file"], pattern) for pattern in skipped)]
+    return {row["file"]: row["transcript"] for row in kept}
+
+
+def words(text: str) -> str:
+    """Words without case and punctuation; digits as they are spoken one by one."""
+    spelt = re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", text.lower().replace("10", "ten"))
+    return " ".join(re.findall(r"[a-zà-öø-ÿ]+(?:'[a-z]+)?", spelt.replace("’", "'")))
+
+
+def transcribe(files: list[Path], env: dict[str, str]) -> tuple[Run, list[dict[str, Any]]]:
+    """All files in one process, with word times; each transcript as a JSON document."""
+    done = run([CLI, "transcribe", *map(str, files), "--local", "-w", "-f", "ndjson", "--quiet"], env).checked()
+    return done, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def in_order(transcript: dict[str, Any]) -> bool:
+    """Whether the words of a transcript follow each other within it."""
+    times = [time for word in transcript["words"] for time in (word["start"], word["end"])]
+    within = not times or (times[0] >= 0 and times[-1] <= transcript["duration"])
+    return within and all(a <= b for a, b in pairwise(times))
+
+
+def measure(name: str, folder: Path, spoken: dict[str, str], env: dict[str, str], rounds: int, report: Report) -> None:
+    """Rows about the recordings of a folder."""
+    runs = []
+    for _ in range(rounds):
+        done, transcripts = transcribe([folder / file for file in spoken], env)
+        runs.append(done)
+    found = jiwer.process_words([*map(words, spoken.values())], [words(one["text"]) for one in transcripts])
+    count = found.hits + found.substitutions + found.deletions
+    seconds = sum(one["duration"] for one in transcripts)
+    wall = statistics.median(run.wall for run in runs)
+    cpu = statistics.median(run.cpu for run in runs)
+    peak = max(run.peak or 0 for run in runs)
+    recordings = f"{len(spoken)} recordings" if len(spoken) > 1 else "1 recording"
+    report.row(name, f"{recordings}, {seconds / 60:.1f} min, {count} words", "")
+    report.row(
+        "  word error rate",
+        f"{found.wer:.2%} ({found.substitutions} wrong, {found.deletions} missing, {found.insertions} too many)",
+        "",
+    )
+    report.row("  real-time factor", f"{wall / seconds:.3f} ({cpu / seconds:.3f} of CPU)", "")
+    report.row("  peak memory", f"{peak / 1e6:.0f} MB", f"{MEMORY_GOAL / 1e6:.0f} MB", met=0 < peak <= MEMORY_GOAL)
+    ordered = sum(map(in_order, transcripts))
+    report.row("  words in order", f"in {ordered} of {len(spoken)}", "all", met=ordered == len(spoken))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="recordings of yours, instead of speech made here")
+    parser.add_argument("--transcripts", type=Path, help="their table (FOLDER/transcripts.tsv)")
+    parser.add_argument("--skip", action="append", default=[], metavar="GLOB", help="files to leave out (repeatable)")
+    parser.add_argument("--minutes", type=float, default=HOUR, help="length of the long recording (60)")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of which times are the median (1)")
+    given = parser.parse_args()
+    report = Report("", "figure", "goal")
+    with tempfile.TemporaryDirectory() as home:
+        env = environment(home)
+        if given.folder:
+            spoken = table(given.transcripts or given.folder / "transcripts.tsv", given.skip)
+            measure(str(given.folder.name), given.folder, spoken, env, given.rounds, report)
+            return report.end()
+        made = Path(home, "speech")
+        (made / "long").mkdir(parents=True)
+        speaker = get_context("spawn").Process(target=speak, args=(made, given.minutes))
+        speaker.start()
+        speaker.join()
+        if speaker.exitcode != 0:
+            raise SystemExit("no speech could be made")
+        for name, folder in (("sentences", made), ("one long recording", made / "long")):
+            measure(name, folder, table(folder / "transcripts.tsv", []), env, given.rounds, report)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
