@@ -5,7 +5,6 @@ Python alone takes 11 ms to start, Typer 60 more.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -22,6 +21,8 @@ def main() -> int:
         from .completion import answer
 
         return answer(arguments[1:])
+    import gc
+
     # Looking for garbage among modules as they come in finds none, and takes a tenth of the start.
     gc.set_threshold(50_000, 20, 20)
     try:
