@@ -6,6 +6,7 @@ there may be another.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def refused(
 
 def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool, proxied: bool = False) -> Failure:
     """A connection that failed. `uploaded`: the whole request had gone out before."""
-    reason = str(error).strip() or type(error).__name__
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error).strip()) or type(error).__name__
     if (distrust := _tls_reason(error)) is not None:
         message = f"{what}: no trust in {host}: {distrust}"
         hint = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
