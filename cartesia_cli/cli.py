@@ -52,6 +52,7 @@ def build() -> typer.Typer:
 def main(arguments: list[str]) -> int:
     """Run a command line; its exit code."""
     talk = Talk()
+    talk.helps = not {"-h", "--help"}.isdisjoint(arguments)
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code))
     try:
@@ -83,6 +84,8 @@ def _configure(
     version: bool = typer.Option(False, "--version", "-V", help="Show the version."),  # answered in __main__
 ) -> None:
     """Defaults of the configuration file, below flags and above our own."""
+    if context.obj.helps:
+        return  # also where the file is broken
     tables = defaults()
     commands = getattr(context.command, "commands", {})
     for name, table in tables.items():

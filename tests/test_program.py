@@ -285,6 +285,7 @@ def test_defaults_of_the_configuration_file(run: Run, environment: dict[str, str
     wrong = run("transcribe", SAMPLE)
     assert wrong.returncode == 2
     assert b"'fromat'" in wrong.stderr
+    assert run("transcribe", "--help").returncode == 0
 
 
 @pytest.mark.parametrize(

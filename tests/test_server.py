@@ -314,7 +314,6 @@ def test_a_model_that_is_none_is_told(tmp_path: Path) -> None:
 
 def test_an_address_that_is_taken_is_told() -> None:
     listener = bind("127.0.0.1", 0)
-    listener.listen()
     with pytest.raises(UsageError, match="can't listen"):
         bind("127.0.0.1", listener.getsockname()[1])
     listener.close()

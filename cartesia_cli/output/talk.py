@@ -41,13 +41,14 @@ class Talk:
     verbose   details, too
     as_json   errors as one JSON object each, for programs that read JSON
     color     auto, always or never
+    helps     whether nothing is asked for but help
     """
 
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  as long as the run
         self._environ = environ
         self._progress: Progress | None = None
-        self.quiet = self.verbose = self.as_json = self.debug = False
+        self.quiet = self.verbose = self.as_json = self.debug = self.helps = False
         self.color = "auto"
 
     def say(self, sentence: str) -> None:

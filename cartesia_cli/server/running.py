@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from ..errors import EngineError, Interrupted, UsageError
 
 START_SECONDS = 10.0
+BACKLOG = 2048
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -23,6 +24,7 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # from here on, whoever is told the address finds somebody there
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
