@@ -23,6 +23,14 @@ def test_each_room_says_in_its_first_lines_what_it_is_for(room: Path) -> None:
     assert docstring.partition("\n")[0].endswith((".", ":", ";", ","))
 
 
+def test_rooms_know_only_whom_they_may_know() -> None:
+    """The contracts of pyproject.toml."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "6 kept, 0 broken" in done.stdout
+
+
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))
 def test_rooms_fit_on_three_screens(room: Path) -> None:
     if room.name != "completion_table.py":

@@ -16,11 +16,10 @@ from ..errors import AuthError, EngineError, UsageError
 from ..output.talk import Talk
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
 from ..settings import Settings, credential
+from . import offline
 
 LOCAL_SPEED = 0.2
 """Seconds of audio a second that the slowest machine is given: a big model on a small computer."""
-
-INSTALL = "pip install 'cartesia-cli[local]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,14 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
             yield Backend(client, local=False)
         return
     try:
-        from ..server import app, running, whisper
-    except ImportError as error:
-        missing = f"the offline engine is not installed ({error.name} is missing)"
-        if choice.reason:
-            raise AuthError(f"no API key, and {missing}", hint=f"set CARTESIA_API_KEY, or {INSTALL}") from error
-        raise EngineError(missing, hint=INSTALL) from error
+        offline.require()
+    except EngineError as error:
+        if not choice.reason:
+            raise
+        raise AuthError(
+            f"no API key, and {error.message}", hint=f"set CARTESIA_API_KEY, or {offline.INSTALL}"
+        ) from error
+    from ..server import app, whisper
 
     def progress(seconds: float) -> None:
         backend.heard = seconds
@@ -89,6 +90,9 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
     token = Credential(secrets.token_urlsafe(24), "this process")
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
     batch = app.create_app(engine, key=token.secret, max_bytes=1 << 62, on_progress=progress)
-    with running.Beside(batch) as server, BatchClient(server.base_url, token, retry=Retry(0), tell=talk.say) as client:
+    with (
+        server.running.Beside(app) as beside,
+        BatchClient(beside.base_url, token, retry=Retry(0), tell=talk.say) as client,
+    ):
         backend = Backend(client, local=True)
         yield backend

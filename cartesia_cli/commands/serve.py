@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EngineError
 from ..output.talk import Talk
 from . import options as given
 
@@ -40,12 +39,11 @@ def serve(
     """Answer Cartesia's speech-to-text API on this machine, offline."""
     talk: Talk = context.obj
     given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
-    try:
-        from ..server import app, running, whisper
-    except ImportError as error:
-        missing = f"the offline engine is not installed ({error.name} is missing)"
-        raise EngineError(missing, hint="pip install 'cartesia-cli[local]'") from error
     from ..output.files import write_stdout
+    from . import offline
+
+    offline.require()
+    from ..server import app, running, whisper
 
     listener = running.bind(host, port)
     engine = whisper.load(local_model)
