@@ -78,10 +78,9 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
     except EngineError as error:
         if not choice.reason:
             raise
-        raise AuthError(
-            f"no API key, and {error.message}", hint=f"set CARTESIA_API_KEY, or {offline.INSTALL}"
-        ) from error
-    from ..server import app, whisper
+        hint = f"set CARTESIA_API_KEY, or {offline.INSTALL}"
+        raise AuthError(f"no API key, and {error.message}", hint=hint) from error
+    from ..server import app, running, whisper
 
     def progress(seconds: float) -> None:
         backend.heard = seconds
@@ -90,9 +89,6 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
     token = Credential(secrets.token_urlsafe(24), "this process")
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
     batch = app.create_app(engine, key=token.secret, max_bytes=1 << 62, on_progress=progress)
-    with (
-        server.running.Beside(app) as beside,
-        BatchClient(beside.base_url, token, retry=Retry(0), tell=talk.say) as client,
-    ):
+    with running.Beside(batch) as server, BatchClient(server.base_url, token, retry=Retry(0), tell=talk.say) as client:
         backend = Backend(client, local=True)
         yield backend
