@@ -35,6 +35,39 @@ class Segment:
     text: str
     timing: Timing
 
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text, "timing": self.timing}
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What is being said in a live session, not settled yet: each replaces the one before it.
+
+    at     seconds of audio sent when it came
+    text   the whole of the open segment up to now, verbatim
+    """
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a live session that is no text: `turn.eager_end`, `turn.resume`, a gap, a silence.
+
+    at        seconds of audio sent when it came
+    event     a word for programs
+    message   a sentence for people
+    """
+
+    at: float
+    event: str
+    message: str
+
+
+Update = Partial | Segment | Notice
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
@@ -64,7 +97,7 @@ class Transcript:
             "duration": self.duration,
             "request_id": self.request_id,
             "text": self.text,
-            "segments": [{"start": s.start, "end": s.end, "text": s.text, "timing": s.timing} for s in self.segments],
+            "segments": [segment.document() for segment in self.segments],
             "words": [_word(word) for word in self.words] if words and self.words is not None else None,
         }
         return {name: value for name, value in facts.items() if value is not None}

@@ -1,0 +1,199 @@
+"""Events of a live session as updates: what is being said, what is settled, what else is worth knowing.
+
+One reducer a dialect, both machines with `feed`. Their law: the segments' texts joined are, character for
+character, what the server sent for good. Must never strip, add a blank or drop what was received, whatever
+order events come in; and must not know how they came.
+
+Times are the server's where it sends any. Otherwise they are those of the audio: where in what was sent
+somebody spoke, which the endpointer tells the AudioClock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from .protocol import (
+    Delta,
+    Done,
+    Event,
+    FlushDone,
+    TurnEagerEnd,
+    TurnEnd,
+    TurnResume,
+    TurnStart,
+    TurnUpdate,
+    Word,
+)
+from .transcript import Notice, Partial, Segment, Timing, Update
+
+
+class AudioClock:
+    """Seconds of audio sent, and the stretches of them in which somebody spoke."""
+
+    def __init__(self) -> None:
+        self.sent = 0.0
+        self._spoken: deque[list[float | None]] = deque()
+        self._taken = 0.0
+
+    def onset(self, at: float) -> None:
+        """Speech began at so many seconds."""
+        self._spoken.append([at, None])
+
+    def pause(self, at: float) -> None:
+        """Speech stopped, perhaps for good."""
+        if self._spoken:
+            self._spoken[-1][1] = at
+
+    def resume(self) -> None:
+        """It had not."""
+        if self._spoken:
+            self._spoken[-1][1] = None
+
+    def take(self) -> tuple[float, float]:
+        """Where speech began and ended in the audio since the last call; all of that audio where none was heard."""
+        first, last = self._taken, self.sent
+        self._taken = self.sent
+        if not self._spoken:
+            return first, last
+        start, end = self._spoken[0][0], self._spoken[-1][1]
+        self._spoken.clear()
+        if end is None:  # somebody is still speaking: the rest belongs to what comes next
+            self.onset(self.sent)
+        assert start is not None
+        return min(start, self.sent), max(start, self.sent if end is None else end)
+
+
+class Reducer(Protocol):
+    """Either reducer.
+
+    words    all words that came with times, in order; empty where the server sends none
+    """
+
+    words: list[Word]
+
+    def finalized(self) -> None:
+        """A `finalize` has been sent."""
+
+    def feed(self, event: Event) -> Iterator[Update]:
+        """What an event means."""
+
+    def end(self) -> Iterator[Update]:
+        """The session is over, well or not: what was open is settled."""
+
+
+class ManualReducer:
+    """Deltas of the manual endpoint: joined verbatim, settled at `flush_done` (docs: stt/common-pitfalls).
+
+    A delta that comes after the `flush_done` it belongs to opens the next segment: no text is lost by the
+    order that an old example of the documentation shows.
+    """
+
+    def __init__(self, clock: AudioClock) -> None:
+        self.words: list[Word] = []
+        self._clock = clock
+        self._open = ""
+        self._timed: list[Word] = []
+        self._due: deque[tuple[float, float]] = deque()
+
+    def finalized(self) -> None:
+        self._due.append(self._clock.take())
+
+    def feed(self, event: Event) -> Iterator[Update]:
+        match event:
+            case Delta(is_final=True):
+                self._open += event.text
+                self._timed += event.words or ()
+                if event.text:
+                    yield Partial(self._clock.sent, self._open)
+            case Delta():
+                yield Partial(self._clock.sent, self._open + event.text)
+            case FlushDone():
+                span = self._due.popleft() if self._due else self._clock.take()
+                yield from self._settle(span)
+            case Done():
+                yield from self.end()
+
+    def end(self) -> Iterator[Update]:
+        if self._open:
+            yield from self._settle(self._due[0] if self._due else self._clock.take(), whole=True)
+
+    def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
+        """The open text as a segment. Blanks alone wait for the text that they belong to, unless there is none."""
+        if not self._open or (self._open.isspace() and not whole):
+            return
+        timing: Timing = "audio"
+        if (times := _bounds(self._timed)) is not None:
+            span, timing = times, "server"
+        yield Segment(*span, self._open, timing)
+        self.words += self._timed
+        self._open, self._timed = "", []
+
+
+class AutoReducer:
+    """Turns of the auto endpoint: within a turn texts replace each other, across turns they join verbatim.
+
+    The turn machine, with rows for servers that leave events out or send them twice (docs: stt/turns, and
+    what other clients met): what was emitted is final, so no row drops it.
+
+        state      event       then
+        idle       start       speaking
+        idle       update      speaking    a start was left out
+        idle       eager_end   eager       likewise
+        idle       end         idle        settles a text that is not the last one repeated
+        any open   start       speaking    settles: the end was left out
+        speaking   eager_end   eager
+        eager      resume      speaking
+        eager      update      speaking    a resume was left out
+        any open   end         idle        settles; an empty end keeps the last text
+        others                             no change
+    """
+
+    def __init__(self, clock: AudioClock) -> None:
+        self.words: list[Word] = []
+        self._clock = clock
+        self._state = "idle"
+        self._open = ""
+        self._last = ""
+
+    def finalized(self) -> None:
+        return  # there is no such command here
+
+    def feed(self, event: Event) -> Iterator[Update]:
+        match event:
+            case TurnStart():
+                yield from self.end()
+                self._state = "speaking"
+            case TurnUpdate(transcript=text):
+                self._state = "speaking"
+                self._open = text or self._open
+                yield Partial(self._clock.sent, self._open)
+            case TurnEagerEnd(transcript=text):
+                self._state = "eager"
+                self._open = text or self._open
+                yield Partial(self._clock.sent, self._open)
+                yield Notice(self._clock.sent, "turn.eager_end", "perhaps the end of a turn")
+            case TurnResume() if self._state == "eager":
+                self._state = "speaking"
+                yield Notice(self._clock.sent, "turn.resume", "the turn goes on")
+            case TurnEnd(transcript=text) if self._state != "idle" or text != self._last:
+                self._open = text or self._open
+                yield from self.end()
+
+    def end(self) -> Iterator[Update]:
+        if self._open or self._state != "idle":
+            span = self._clock.take()
+            if self._open:
+                yield Segment(*span, self._open, "audio")
+                self._last = self._open
+        self._state, self._open = "idle", ""
+
+
+def _bounds(words: list[Word]) -> tuple[float, float] | None:
+    """First start and last end, if every word has both and none ends before it starts."""
+    times = [(word.start, word.end) for word in words]
+    if not times or any(start is None or end is None or end < start for start, end in times):
+        return None
+    starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
+    return min(starts), max(ends)
