@@ -36,6 +36,11 @@ def decode_pcm(data: bytes, encoding: str) -> Samples:
     raise ValueError(f"unknown encoding {encoding!r}")
 
 
+def encode_s16le(samples: Samples) -> bytes:
+    """Samples as `pcm_s16le`, which the API recommends (docs: stt-input-encodings). Beyond -1..1 they are clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+
+
 def whole_samples(data: bytes, encoding: str) -> int:
     """How many bytes of `data` are whole samples."""
     return len(data) - len(data) % ENCODINGS[encoding]
