@@ -1,0 +1,273 @@
+"""The one loop: each of its endings, with a line that does what a test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from itertools import pairwise
+
+import pytest
+
+from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.errors import ApiError, AuthError, CliError, InputError, Interrupted, NetworkError
+from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart
+from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
+from cartesia_cli.session import Session, Stop
+from cartesia_cli.transcript import Notice, Partial, Segment, Update
+from tests import speech
+
+CHUNK = 2 * RATE // 10
+SILENCE = bytes(CHUNK)
+
+
+def spoken(text: str) -> list[bytes]:
+    """`text` in blocks of 100 ms."""
+    data = encode_s16le(speech.say(text))
+    return [data[at : at + CHUNK].ljust(CHUNK, b"\0") for at in range(0, len(data), CHUNK)]
+
+
+class Tape:
+    """A source of blocks. `then`: an error to end with; "wait": it never ends."""
+
+    def __init__(self, *blocks: bytes, then: Exception | str | None = None) -> None:
+        self.blocks, self.then = blocks, then
+        self.given, self.closed = 0, False
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for block in self.blocks:
+                await asyncio.sleep(0)
+                self.given += 1
+                yield block
+            if isinstance(self.then, Exception):
+                raise self.then
+            if self.then == "wait":
+                await asyncio.Event().wait()
+        finally:
+            self.closed = True
+
+
+Said = bytes | Command
+Reply = list[Event | Exception | float | None]
+Answer = Callable[[Said], Reply]
+
+
+class Wire:
+    """A connection that answers what `answer` says to each frame.
+
+    An error ends it, None ends it well, a number is a wait in seconds.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.said: list[Said] = []
+        self._answer = answer
+        self._events: asyncio.Queue[Event | Exception | float | None] = asyncio.Queue()
+
+    async def send(self, frame: bytes) -> None:
+        self._take(frame)
+
+    async def command(self, command: Command) -> None:
+        self._take(command)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (event := await self._events.get()) is not None:
+            if isinstance(event, Exception):
+                raise event
+            if isinstance(event, float):
+                await asyncio.sleep(event)
+            else:
+                yield event
+
+    def _take(self, said: Said) -> None:
+        self.said.append(said)
+        for event in self._answer(said):
+            self._events.put_nowait(event)
+
+    @property
+    def audio(self) -> bytes:
+        return b"".join(said for said in self.said if isinstance(said, bytes))
+
+    @property
+    def commands(self) -> list[Command]:
+        return [said for said in self.said if not isinstance(said, bytes)]
+
+
+def good(said: Said) -> Reply:
+    match said:
+        case Finalize():
+            return [Delta(text=" words."), FlushDone()]
+        case Close():
+            return [Done(), None]
+    return []
+
+
+class Case:
+    """A session and all that it wrote."""
+
+    def __init__(
+        self, source: Tape, answer: Answer = good, *,
+        manual: bool = True, finalize: bool = True, silence_ms: int = 600,
+        on_audio: Callable[[Case], object] = lambda case: None,
+    ) -> None:  # fmt: skip
+        self.source, self.updates, self.on_audio = source, list[Update](), on_audio
+        self.error: BaseException | None = None
+        asyncio.run(self._run(answer, manual, finalize, silence_ms))
+
+    async def _run(self, answer: Answer, manual: bool, finalize: bool, silence_ms: int) -> None:
+        def answer_and_tell(said: Said) -> Reply:
+            if isinstance(said, bytes):
+                self.on_audio(self)
+            return answer(said)
+
+        self.wire, self.stop, clock = Wire(answer_and_tell), Stop(), AudioClock()
+        session = Session(
+            self.wire, self.source, (ManualReducer if manual else AutoReducer)(clock), clock,
+            Endpointer(Endpointing(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
+            write=self.write, patience=0.2,
+        )  # fmt: skip
+        asyncio.get_running_loop().call_later(20, self.stop.ask)  # no test hangs
+        try:
+            async with asyncio.timeout(30):
+                await session.run(self.stop)
+        except (CliError, Interrupted) as error:
+            self.error = error
+        await asyncio.sleep(0)
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    def write(self, update: Update) -> None:
+        self.updates.append(update)
+
+    @property
+    def texts(self) -> list[str]:
+        return [update.text for update in self.updates if isinstance(update, Segment)]
+
+
+VOICE = spoken("The ferry leaves at seven in the morning.")
+TALK = [SILENCE] * 5 + VOICE + [SILENCE] * 12
+
+
+def test_audio_ends() -> None:
+    case = Case(Tape(*TALK))
+    assert case.error is None
+    assert case.wire.audio == b"".join(TALK)
+    assert case.wire.commands == [Finalize(), Finalize(), Close()]  # at the end of the utterance, and of the audio
+    assert case.texts == [" words.", " words."]
+    assert case.source.closed
+
+
+def test_finalize_goes_out_where_the_utterance_ends_with_all_audio_up_to_there() -> None:
+    case = Case(Tape(*TALK), silence_ms=300)
+    before = case.wire.said.index(Finalize())
+    assert all(isinstance(said, bytes) for said in case.wire.said[:before])
+    heard = sum(len(said) for said in case.wire.said[:before] if isinstance(said, bytes)) / (2 * RATE)
+    end = 0.5 + len(VOICE) / 10
+    assert end - 0.2 < heard < end + 0.6
+    segment = next(update for update in case.updates if isinstance(update, Segment))
+    assert segment.start == pytest.approx(0.5, abs=0.3)
+    assert segment.end == pytest.approx(end, abs=0.3)
+    assert segment.timing == "audio"
+
+
+def test_blocks_of_any_size_leave_in_frames_of_one_size() -> None:
+    case = Case(Tape(*[VOICE[3][:500]] * 20, VOICE[3][:2]), finalize=False)
+    sizes = [len(said) for said in case.wire.said if isinstance(said, bytes)]
+    assert sizes == [CHUNK, CHUNK, CHUNK, 20 * 500 + 2 - 3 * CHUNK]
+
+
+def test_auto_never_says_finalize() -> None:
+    def answer(said: Said) -> Reply:
+        return [TurnStart(), TurnEnd(transcript="Hey"), None] if isinstance(said, Close) else []
+
+    case = Case(Tape(*TALK), answer, manual=False, finalize=False)
+    assert case.wire.commands == [Close()]
+    assert (case.error, case.texts) == (None, ["Hey"])
+
+
+def test_the_server_ends_before_the_audio_does() -> None:
+    case = Case(Tape(*TALK, then="wait"), lambda said: [Delta(text="Hel"), Done(), None])
+    assert isinstance(case.error, NetworkError)
+    assert case.texts[0] == "Hel"
+    assert case.source.closed
+
+
+@pytest.mark.parametrize("error", [ApiError("no"), NetworkError("gone"), AuthError("who?")])
+def test_the_server_fails(error: Exception) -> None:
+    case = Case(Tape(*TALK, then="wait"), lambda said: [Delta(text="kept"), error])
+    assert case.error is error
+    assert case.texts == ["kept"]
+
+
+def test_the_source_fails() -> None:
+    error = InputError("unplugged")
+    case = Case(Tape(*TALK, then=error))
+    assert case.error is error
+    assert case.wire.commands[-2:] == [Finalize(), Close()]
+    assert case.texts == [" words.", " words."]
+
+
+def test_stop_is_asked() -> None:
+    case = Case(Tape(*TALK, then="wait"), on_audio=lambda case: case.stop.asked.is_set() or case.stop.ask())
+    assert case.error is None
+    assert case.wire.commands == [Finalize(), Close()]
+    assert case.source.closed
+    assert len(case.wire.audio) < len(b"".join(TALK))
+
+
+def test_stop_is_asked_twice() -> None:
+    def insist(case: Case) -> None:
+        case.stop.ask()
+        case.stop.ask()
+
+    case = Case(Tape(*TALK, then="wait"), lambda said: [Delta(text="so far")], on_audio=insist)
+    assert isinstance(case.error, Interrupted)
+    assert set("".join(case.texts).split("so far")) == {""}
+
+
+def test_a_server_that_is_silent_after_close_is_not_waited_for_for_ever() -> None:
+    case = Case(Tape(*TALK), lambda said: [Delta(text="kept")] if isinstance(said, Finalize) else [])
+    assert isinstance(case.error, NetworkError)
+    assert "after the end of the audio" in case.error.message
+    assert "".join(case.texts) == "keptkept"
+
+
+def test_a_server_that_still_talks_after_close_is_waited_for() -> None:
+    def answer(said: Said) -> Reply:
+        # Together three times the patience.
+        late: Reply = [part for n in range(6) for part in (0.1, Delta(text=f" {n}"))]
+        return [*late, Done(), None] if isinstance(said, Close) else []
+
+    case = Case(Tape(*TALK), answer)
+    assert case.error is None
+    assert "".join(case.texts) == " 0 1 2 3 4 5"
+
+
+def test_nothing_was_said() -> None:
+    case = Case(Tape(*[SILENCE] * 20), lambda said: good(said)[1:] if isinstance(said, Finalize) else good(said))
+    assert case.error is None
+    assert [update.event for update in case.updates if isinstance(update, Notice)] == ["nothing_said"]
+
+
+def test_an_error_after_close_means_that_nothing_was_said_only_where_nobody_spoke() -> None:
+    def answer(said: Said) -> Reply:
+        return [ApiError("internal", status=500)] if isinstance(said, Close) else []
+
+    assert Case(Tape(SILENCE), answer).error is None
+    assert isinstance(Case(Tape(*TALK), answer).error, ApiError)
+
+
+def test_an_error_after_close_stays_one_where_text_had_come() -> None:
+    def answer(said: Said) -> Reply:
+        return [Delta(text="x"), FlushDone(), ApiError("internal", status=500)] if isinstance(said, Close) else []
+
+    assert isinstance(Case(Tape(SILENCE), answer).error, ApiError)
+
+
+def test_updates_come_in_order_and_partials_grow() -> None:
+    def answer(said: Said) -> Reply:
+        return [Delta(text="a")] if isinstance(said, bytes) else good(said)
+
+    case = Case(Tape(*TALK), answer)
+    partials = [update.text for update in case.updates if isinstance(update, Partial)]
+    assert all(later.startswith(earlier) or later == "a" for earlier, later in pairwise(partials))
+    assert "".join(case.texts).count("a") == len(TALK) + 2 * " words.".count("a")
