@@ -1,4 +1,4 @@
-"""The batch routes of Cartesia's API, answered by an offline engine.
+"""The routes of Cartesia's API, and the batch ones among them, answered by an offline engine.
 
 Speaks `protocol` and nothing else: fields, nullability, status codes and error bodies are those of the
 documentation, so that a client written against this server works against the real one. Must not know
@@ -7,12 +7,9 @@ which engine it has, nor touch the terminal.
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 from uuid import uuid4
 
 import anyio
@@ -21,14 +18,17 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message
+from starlette.websockets import WebSocket
 
 from .. import __version__
 from ..audio.pcm import RATE, Samples
 from ..errors import ApiError
 from ..protocol import (
+    AUTO,
     HTTP_ROUTES,
+    MANUAL,
     MODELS,
     BatchOptions,
     BatchResponse,
@@ -40,20 +40,18 @@ from ..protocol import (
 )
 from .decoding import decode_container, decode_raw
 from .engine import Engine
+from .gate import CONCURRENCY, Gate
+from .lane import Lane, hear
+from .realtime import IDLE_SECONDS, Realtime, denial
 from .windows import windows
 
 MAX_BYTES = 2 << 30
 """Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
 
-CONCURRENCY = 8
-"""Requests at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
-
 DRAIN_BYTES = 8 << 20
 DRAIN_SECONDS = 2
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Progress = Callable[[float], None]
 
@@ -61,27 +59,22 @@ Progress = Callable[[float], None]
 class Batch:
     """Answers `POST /stt` and its twin.
 
-    engine         shared by all requests, one call at a time; waiting requests take turns window by window
-    key            required of every request, or None
-    concurrency    requests at once before a 429
+    engine         shared by all requests; waiting requests take turns in its lane, window by window
+    gate           who may come in
     max_bytes      size of a request body before a 413
     on_progress    told the seconds of audio that are done, after each window of a request
     """
 
-    def __init__(
-        self, engine: Engine, *, key: str | None, concurrency: int, max_bytes: int, on_progress: Progress | None
-    ) -> None:
-        self._engine, self._key, self._max_bytes = engine, key, max_bytes
+    def __init__(self, engine: Engine, lane: Lane, gate: Gate, *, max_bytes: int, on_progress: Progress | None) -> None:
+        self._engine, self._lane, self._gate, self._max_bytes = engine, lane, gate, max_bytes
         self._on_progress = on_progress or (lambda seconds: None)
-        # One thread for all that is heavy: requests take turns in it, and its memory is not had many times over.
-        self._lane = ThreadPoolExecutor(1, "engine")
-        self._free = concurrency
 
     async def __call__(self, request: Request) -> Response:
         body = _Body(request, self._max_bytes)
         try:
-            self._authorise(request)
-            answer = await self._admit(Request(request.scope, body.receive))
+            self._gate.authorise(request.headers, request.query_params)
+            with self._gate.admit():
+                answer = await self._read(Request(request.scope, body.receive))
         except ApiError as error:
             await body.drain()
             return _refused(request, error)
@@ -93,27 +86,14 @@ class Batch:
             return _error(request, 500, "Internal server error", f"{type(error).__name__}: {error}")
         return _json(200, encode_batch(answer), _id(request))
 
-    async def _admit(self, request: Request) -> BatchResponse:
-        if self._free == 0:
-            message = "You have exceeded your plan's concurrency limit."
-            raise refusal(429, "Too many concurrent requests", message, "concurrency_limited")
-        self._free -= 1
-        try:
-            async with request.form() as form:
-                fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-                upload = form.get("file")
-                if not isinstance(upload, UploadFile):
-                    raise refusal(400, "Missing file", "The form field 'file' is required.")
-                options = BatchOptions.parse(request.query_params, fields)
-                return await self._transcribe(request, upload.file, options)
-        finally:
-            self._free += 1
-
-    def _authorise(self, request: Request) -> None:
-        """Bearer as documented, or the older X-API-Key that the documentation's curl lines still use."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("x-api-key", "")
-        if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
-            raise refusal(401, "Unauthorized", "The API key is missing or not valid.")
+    async def _read(self, request: Request) -> BatchResponse:
+        async with request.form() as form:
+            fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+            upload = form.get("file")
+            if not isinstance(upload, UploadFile):
+                raise refusal(400, "Missing file", "The form field 'file' is required.")
+            options = BatchOptions.parse(request.query_params, fields)
+            return await self._transcribe(request, upload.file, options)
 
     async def _transcribe(self, request: Request, file: BinaryIO, options: BatchOptions) -> BatchResponse:
         language = options.language or "en"
@@ -126,10 +106,10 @@ class Batch:
         words: list[Word] = []
         heard = 0
         cut = windows(_blocks(file, options))
-        while (window := await self._aside(next, cut, None)) is not None:
+        while (window := await self._lane.do(next, cut, None)) is not None:
             if await request.is_disconnected():
                 raise refusal(400, "Client closed request", "Nobody waits for the answer any more.")
-            said = await self._aside(self._hear, window, language)
+            said = await self._lane.do(hear, self._engine, window, language)
             words += _settled(said, heard / RATE, len(window) / RATE, words)
             heard += len(window)
             self._on_progress(heard / RATE)
@@ -141,29 +121,37 @@ class Batch:
             request_id=_id(request),
         )
 
-    async def _aside(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do it off the event loop, when its turn comes."""
-        return await asyncio.get_running_loop().run_in_executor(self._lane, work, *arguments)
-
-    def _hear(self, samples: Samples, language: str) -> tuple[Word, ...]:
-        utterance = self._engine.start(language)
-        utterance.feed(samples)
-        return utterance.finish()
-
 
 def create_app(
     engine: Engine,
+    live: Engine | None = None,
     *,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
+    idle_seconds: float = IDLE_SECONDS,
     on_progress: Progress | None = None,
 ) -> Starlette:
-    """The local server as an ASGI application; see Batch for the parameters."""
-    batch = Batch(engine, key=key, concurrency=concurrency, max_bytes=max_bytes, on_progress=on_progress)
+    """The local server as an ASGI application; see Batch, Realtime and Gate for the parameters.
+
+    `engine` answers for ink-whisper, which has word times; `live` for ink-2, which has none.
+    """
+    gate, lane = Gate(key, concurrency), Lane()
+    batch = Batch(engine, lane, gate, max_bytes=max_bytes, on_progress=on_progress)
+    timed = (engine, lane)
+    realtime = Realtime(timed, timed if live is None else (live, Lane()), gate, idle_seconds=idle_seconds)
 
     async def transcribe(request: Request) -> Response:
         return await batch(request)
+
+    async def manual(websocket: WebSocket) -> None:
+        await realtime(websocket, MANUAL)
+
+    async def auto(websocket: WebSocket) -> None:
+        await realtime(websocket, AUTO)
+
+    async def nowhere(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(denial(refusal(404, "Not found", "There is no such route."), str(uuid4())))
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -171,7 +159,13 @@ def create_app(
 
     routes = [Route(path, transcribe, methods=["POST"]) for path in HTTP_ROUTES.values()]
     return Starlette(
-        routes=[Route("/", _status, methods=["GET"]), *routes],
+        routes=[
+            Route("/", _status, methods=["GET"]),
+            *routes,
+            WebSocketRoute(MANUAL.path, manual),
+            WebSocketRoute(AUTO.path, auto),
+            WebSocketRoute("/{nowhere:path}", nowhere),
+        ],
         exception_handlers={HTTPException: unknown},
     )
 

@@ -74,7 +74,9 @@ def _server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
         log_level="critical",
         access_log=False,
         lifespan="off",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=16 << 20,
+        ws_per_message_deflate=False,
         http="h11",
         timeout_graceful_shutdown=graceful_seconds,
     )

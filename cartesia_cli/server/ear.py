@@ -1,0 +1,140 @@
+"""One utterance of a live session at a time: its audio, and what has been made of it so far.
+
+The recogniser hears the growing utterance every GLANCE_SECONDS, and once more where speech seems to have
+stopped: if it really has, that hearing is the answer, ready before anybody asks for it. Must not know what
+an event is, nor who decides where utterances end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ..audio.pcm import RATE, Samples
+from ..protocol import Word
+from .growing import GrowingText
+from .windows import quietest
+
+Recognise = Callable[[Samples], Awaitable[tuple[Word, ...]]]
+"""Samples to words, off the event loop."""
+
+GLANCE_SECONDS = 0.45
+"""Audio between two hearings of an utterance that goes on."""
+
+MARGIN = int(0.3 * RATE)
+"""Samples before an onset and behind the end of speech that belong to an utterance: soft sounds are there."""
+
+KEPT = int(0.8 * RATE)
+"""Samples held while nobody speaks: an onset is known only some time after it."""
+
+
+class Ear:
+    """Hears utterances. Positions are samples since the first one ever fed.
+
+    recognise   the recogniser
+    longest     seconds of audio that it hears at once; longer utterances are heard in pieces, cut where it is quiet
+    """
+
+    def __init__(self, recognise: Recognise, longest: float) -> None:
+        self._recognise, self._longest = recognise, int(longest * RATE)
+        self._text = GrowingText()
+        self._held: list[Samples] = []
+        self._start = self._end = 0
+        self._glanced = 0
+        self._took = 0.0
+        self._guess: tuple[Word, ...] | None = None
+        self.is_open = False
+
+    def feed(self, samples: Samples) -> None:
+        self._held.append(samples)
+        self._end += len(samples)
+        if not self.is_open:
+            self._forget(self._end - KEPT)
+
+    def open(self, speech: float) -> None:
+        """An utterance began at so many seconds."""
+        self._forget(int(speech * RATE) - MARGIN)
+        self._text = GrowingText()
+        self._guess = None
+        self._glanced = self._start
+        self.is_open = True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for another glance: not so often that hearing takes all the time there is."""
+        return self.is_open and self._end - self._glanced >= max(GLANCE_SECONDS, 1.3 * self._took) * RATE
+
+    @property
+    def is_full(self) -> bool:
+        return self._end - self._start > self._longest
+
+    @property
+    def said(self) -> str:
+        """The text of the utterance so far: each value begins with the one before."""
+        return self._text.said
+
+    async def glance(self) -> str:
+        """What is new in the utterance and certain enough to be said."""
+        return self._text.hear(_spelt(await self._hear(self._end)))
+
+    async def guess(self) -> str:
+        """Hear it as if it were over, and keep that; the words up to here."""
+        self._guess = await self._hear(self._end)
+        return "".join(_spelt(self._guess))
+
+    def concede(self) -> str:
+        """Say what was guessed; the utterance may still go on."""
+        return self._text.pause(_spelt(self._guess or ()))
+
+    def resume(self) -> None:
+        """It wasn't over."""
+        self._guess = None
+
+    async def cut(self) -> tuple[str, tuple[Word, ...]]:
+        """Settle the first part of an utterance that has grown too long; it goes on behind a quiet place."""
+        at = self._start + quietest(self._audio(self._end))
+        self._guess = None
+        words = await self._hear(at)
+        self._forget(at)
+        self._glanced = at
+        return self._text.settle(_spelt(words)), words
+
+    async def settle(self, speech: float | None = None) -> tuple[str, tuple[Word, ...]]:
+        """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
+        end = self._end if speech is None else min(self._end, int(speech * RATE) + MARGIN)
+        words = await self._hear(end) if self._guess is None else self._guess
+        self._guess, self.is_open = None, False
+        self._forget(end)
+        return self._text.settle(_spelt(words)), words
+
+    def _audio(self, end: int) -> Samples:
+        return np.concatenate([*self._held, np.zeros(0, np.float32)])[: max(0, end - self._start)]
+
+    async def _hear(self, end: int) -> tuple[Word, ...]:
+        loop = asyncio.get_running_loop()
+        began, offset = loop.time(), self._start / RATE
+        self._glanced = self._end
+        words = await self._recognise(self._audio(end))
+        self._took = loop.time() - began
+        return tuple(_moved(word, offset) for word in words)
+
+    def _forget(self, before: int) -> None:
+        """Let go of audio that is older."""
+        while self._held and self._start + len(self._held[0]) <= before:
+            self._start += len(self._held.pop(0))
+        if self._held and self._start < before:
+            self._held[0] = self._held[0][before - self._start :]
+            self._start = before
+
+
+def _moved(word: Word, offset: float) -> Word:
+    if word.start is None or word.end is None:
+        return word
+    return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
+
+
+def _spelt(words: tuple[Word, ...]) -> list[str]:
+    return [word.word for word in words]

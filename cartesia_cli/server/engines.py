@@ -1,0 +1,31 @@
+"""Which engine does what: one that times words, and one that is quick enough to hear a speaker live.
+
+Whisper times words, and takes a third of a second for whatever it hears, however short. Moonshine hears
+three seconds in a tenth of one, in English, without word times, which ink-2 does not send either. Who names a
+model wants that one, live as well.
+"""
+
+from __future__ import annotations
+
+from .engine import Engine
+
+
+def timed(model: str | None) -> Engine:
+    """The engine with word times. EngineError when it can't be loaded."""
+    from . import whisper
+
+    return whisper.load(model)
+
+
+def live(model: str | None) -> Engine:
+    """The engine for text that grows while somebody speaks. EngineError when it can't be loaded."""
+    from . import moonshine
+
+    return moonshine.load() if model is None and moonshine.is_installed() else timed(model)
+
+
+def both(model: str | None) -> tuple[Engine, Engine | None]:
+    """For a server that answers everything; None: the first does both."""
+    from . import moonshine
+
+    return timed(model), live(None) if model is None and moonshine.is_installed() else None

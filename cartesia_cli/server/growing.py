@@ -1,0 +1,88 @@
+"""The text of an utterance that is still being spoken: it only ever grows.
+
+A recogniser that hears a growing utterance again and again changes its mind about the last words. What the
+API emits is final (docs: stt/turns): so a word goes out when two hearings in a row agree on it and on all
+before it, and the latest word waits. What was said can't be unsaid: later hearings are laid beside it, and
+go on where it ends.
+
+Pure. Must not know which recogniser it has, nor what an event looks like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+ENDS = ".,;:!?…"
+"""Punctuation at the end of a hearing: a guess, until the utterance is known to be over."""
+
+
+class GrowingText:
+    """What has been said for good, and what the last hearing adds to it.
+
+    said    the text so far; each value begins with the one before
+    """
+
+    def __init__(self) -> None:
+        self.said = ""
+        self._words: list[str] = []
+        self._before: list[str] = []
+
+    def hear(self, words: Sequence[str]) -> str:
+        """Another hearing of the whole utterance so far; what of it is new and agreed on."""
+        heard = list(words)
+        agreed = 0
+        for ours, theirs in zip(heard[:-1], self._before, strict=False):
+            if _bare(ours) != _bare(theirs):
+                break
+            agreed += 1
+        self._before = heard
+        return self._say(heard[:agreed], open_ended=True)
+
+    def pause(self, words: Sequence[str]) -> str:
+        """A hearing at what may be the end: all of it counts, but for the punctuation that a full end would have."""
+        self._before = list(words)
+        return self._say(words, open_ended=True)
+
+    def settle(self, words: Sequence[str]) -> str:
+        """The last hearing: the rest of the text. What comes after is heard as an utterance of its own."""
+        rest = self._say(words, open_ended=False)
+        self._words, self._before = [], []
+        return rest
+
+    def _say(self, words: Sequence[str], *, open_ended: bool) -> str:
+        at = _continuation(self._words, words)
+        fresh = list(words[at:])
+        if open_ended and fresh:
+            fresh[-1] = fresh[-1].rstrip(ENDS) or fresh[-1]
+        # The mark that was held back behind the last word goes out as soon as something follows it.
+        if at and (fresh or not open_ended) and self.said and self.said[-1] not in ENDS:
+            fresh.insert(0, _mark(words[at - 1]))
+        self._words += words[at:]
+        text = "".join(fresh)
+        self.said += text
+        return text
+
+
+def _continuation(said: Sequence[str], words: Sequence[str]) -> int:
+    """How many of `words` are what was `said` already: the beginning of them that differs least from it."""
+    ours = [_bare(word) for word in said]
+    theirs = [_bare(word) for word in words]
+    if theirs[: len(ours)] == ours:
+        return len(ours)
+    # Edit distance of everything said to each beginning of what is heard now.
+    row = list(range(len(theirs) + 1))
+    for i, word in enumerate(ours, 1):
+        corner, row[0] = row[0], i
+        for j, other in enumerate(theirs, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (word != other))
+    return min(range(len(row)), key=lambda j: (row[j], abs(j - len(ours))))
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"\W", "", word).casefold()
+
+
+def _mark(word: str) -> str:
+    """The punctuation at the end of a word."""
+    return word[len(word.rstrip(ENDS)) :]

@@ -1,0 +1,36 @@
+"""The one thread in which an engine works.
+
+Requests and sessions take turns in it, call by call, so that none waits for another to end; and an engine's
+memory is not had many times over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from ..audio.pcm import Samples
+from ..protocol import Word
+from .engine import Engine
+
+T = TypeVar("T")
+
+
+class Lane:
+    """A queue of one."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "engine")
+
+    async def do(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do it off the event loop, when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def hear(engine: Engine, samples: Samples, language: str) -> tuple[Word, ...]:
+    """An utterance at once."""
+    utterance = engine.start(language)
+    utterance.feed(samples)
+    return utterance.finish()

@@ -1,0 +1,219 @@
+"""The realtime routes: the handshake, the frames in their order, and how a session ends.
+
+A socket that must not come in is refused with an HTTP answer and the documented body (docs: api-errors), as
+the real service does. Frames go to a `conversation` one after the other. Must not know what is said there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
+
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..audio.pcm import Resampler, decode_pcm, whole_samples
+from ..errors import ApiError
+from ..protocol import (
+    MANUAL,
+    MODELS,
+    Close,
+    Config,
+    Connected,
+    Dialect,
+    Done,
+    Error,
+    Event,
+    Finalize,
+    RealtimeOptions,
+    decode_command,
+    encode,
+    encode_error,
+    refusal,
+)
+from .conversation import Auto, Conversation, Manual
+from .ear import Ear
+from .engine import Engine
+from .gate import Gate
+from .lane import Lane, hear
+
+IDLE_SECONDS = 20.0
+"""Without a frame, a socket is closed after this time (docs of 2025: api-reference/stt/stt)."""
+
+WAITING_FRAMES = 600
+"""Frames that may wait for the engine: a minute in steps of 100 ms. More wait in the client."""
+
+LONGEST_LIVE, LONGEST_TIMED = 12.0, 25.0
+"""Seconds of audio heard at once: a glance takes longer the more it sees; word times want all there is."""
+
+NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011
+"""Close codes (RFC 6455 7.4.1)."""
+
+logger = logging.getLogger(__name__)
+
+
+class Realtime:
+    """Answers both realtime routes.
+
+    timed          engine and lane for ink-whisper: words with times
+    live           engine and lane for the other models: text that grows while somebody speaks
+    gate           who may come in; a socket counts as long as it is open
+    idle_seconds   patience with a socket that says nothing
+    """
+
+    def __init__(
+        self, timed: tuple[Engine, Lane], live: tuple[Engine, Lane], gate: Gate, *, idle_seconds: float
+    ) -> None:
+        self._timed, self._live, self._gate, self._idle = timed, live, gate, idle_seconds
+
+    async def __call__(self, websocket: WebSocket, dialect: Dialect) -> None:
+        request_id = str(uuid4())
+        try:
+            self._gate.authorise(websocket.headers, websocket.query_params)
+            options = self._options(websocket, dialect)
+            with self._gate.admit():
+                await websocket.accept(headers=[(b"x-request-id", request_id.encode())])
+                await _Session(websocket, dialect, options, request_id, self._idle).run(self._start)
+        except ApiError as error:
+            await websocket.send_denial_response(denial(error, request_id))
+
+    def _options(self, websocket: WebSocket, dialect: Dialect) -> RealtimeOptions:
+        options = RealtimeOptions.parse(dialect, websocket.query_params.multi_items())
+        is_timed = options.model.startswith("ink-whisper")
+        if options.model not in MODELS or (is_timed and dialect is not MANUAL):
+            message = "The model is not valid, make sure it is a valid model ID."
+            raise refusal(400, "Invalid model", message, "model_not_found")
+        engine, _ = self._timed if is_timed else self._live
+        if (options.language or "en") not in engine.languages:
+            message = f"{engine.name} doesn't know {options.language!r}; serve a multilingual model with --local-model."
+            raise refusal(400, "Unsupported language", message)
+        return options
+
+    def _start(self, session: _Session) -> Conversation:
+        """A conversation for a session. ApiError for turn thresholds out of order."""
+        options, dialect = session.options, session.dialect
+        is_timed = options.model.startswith("ink-whisper")
+        engine, lane = self._timed if is_timed else self._live
+        language = options.language or "en"
+        ear = Ear(lambda samples: lane.do(hear, engine, samples, language), LONGEST_TIMED if is_timed else LONGEST_LIVE)
+        if dialect is MANUAL:
+            return Manual(ear, session.say, options, is_timed=is_timed)
+        return Auto(ear, session.say, options)
+
+
+class _Session:
+    """One accepted socket."""
+
+    def __init__(
+        self, websocket: WebSocket, dialect: Dialect, options: RealtimeOptions, request_id: str, idle: float
+    ) -> None:
+        self.dialect, self.options = dialect, options
+        self._websocket, self._request_id, self._idle = websocket, request_id, idle
+        self._waiting: asyncio.Queue[bytes | str] = asyncio.Queue(WAITING_FRAMES)
+        self._resampler = Resampler(options.sample_rate)
+        self._rest = b""
+        self._busy = False
+
+    async def say(self, event: Event) -> None:
+        # An event is a frozen value: the id is put in where it is spelt.
+        await self._websocket.send_text(encode(_signed(event, self._request_id)))
+
+    async def run(self, start: Callable[[_Session], Conversation]) -> None:
+        """Until the client closes, or is silent for too long, or has heard all."""
+        try:
+            conversation = start(self)
+        except ApiError as error:
+            await self._websocket.close(POLICY, error.message.partition(": ")[0])
+            return
+        if self.dialect is not MANUAL:
+            await self.say(Connected())
+        answer, read = asyncio.create_task(self._answer(conversation)), asyncio.create_task(self._read())
+        await asyncio.wait({answer, read}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            read.cancel()
+            await self._end(answer.exception())
+        else:
+            answer.cancel()
+            if not read.cancelled() and read.result() == GOING_AWAY:
+                await self._websocket.close(GOING_AWAY, "connection idle timeout")
+
+    async def _read(self) -> int:
+        """Take in frames as fast as they are heard. How it ended: GOING_AWAY when nothing came any more."""
+        while True:
+            try:
+                async with asyncio.timeout(self._idle):
+                    message = await self._websocket.receive()
+            except TimeoutError:
+                if self._busy:
+                    continue  # who waits for an answer need not say anything
+                return GOING_AWAY
+            if message["type"] == "websocket.disconnect":
+                return NORMAL
+            await self._waiting.put(message["bytes"] if message.get("bytes") is not None else message["text"])
+
+    async def _answer(self, conversation: Conversation) -> None:
+        """Frames in their order, up to `close`."""
+        while True:
+            self._busy = False
+            frame = await self._waiting.get()
+            self._busy = True
+            try:
+                if isinstance(frame, bytes):
+                    await self._audio(conversation, frame)
+                elif await self._command(conversation, frame):
+                    return
+            except ApiError as error:
+                title, _, message = error.message.partition(": ")
+                await self.say(Error(status_code=error.status, error_code=error.code, title=title, message=message))
+
+    async def _audio(self, conversation: Conversation, frame: bytes) -> None:
+        data = self._rest + frame
+        whole = whole_samples(data, self.options.encoding)
+        self._rest = data[whole:]
+        samples = self._resampler.feed(decode_pcm(data[:whole], self.options.encoding))
+        await conversation.audio(samples, live=self._waiting.empty())
+
+    async def _command(self, conversation: Conversation, frame: str) -> bool:
+        """Do what a text frame says; whether it was `close`."""
+        command = decode_command(self.dialect, frame)
+        if isinstance(command, Config):
+            conversation.configure(command.turn)
+            return False
+        # What the resampler holds back belongs to what was said before.
+        await conversation.audio(self._resampler.finish(), live=False)
+        self._resampler = Resampler(self.options.sample_rate)
+        if isinstance(command, Finalize):
+            await conversation.finalize()
+            return False
+        assert isinstance(command, Close)
+        await conversation.close()
+        if self.dialect is MANUAL:
+            await self.say(Done())
+        return True
+
+    async def _end(self, failure: BaseException | None) -> None:
+        if isinstance(failure, WebSocketDisconnect):
+            return
+        if failure is None:
+            await self._websocket.close(NORMAL)
+            return
+        logger.debug("a live session failed", exc_info=failure)
+        message = f"{type(failure).__name__}: {failure}"
+        await self.say(Error(status_code=500, title="Internal server error", message=message))
+        await self._websocket.close(INTERNAL)
+
+
+def _signed(event: Event, request_id: str) -> Event:
+    return replace(event, request_id=request_id)
+
+
+def denial(error: ApiError, request_id: str) -> Response:
+    """An HTTP answer instead of a socket (docs: api-errors)."""
+    title, _, message = error.message.partition(": ")
+    body = Error(error_code=error.code, title=title, message=message, request_id=request_id)
+    extra = {"Retry-After": "1"} if error.status == 429 else {}
+    headers = {"X-Request-Id": request_id, **extra}
+    return Response(encode_error(body), error.status or 500, headers, "application/json")

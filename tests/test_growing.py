@@ -1,0 +1,74 @@
+"""The growing text of an utterance: what was said is never unsaid, whatever the recogniser thinks next."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.server.growing import GrowingText
+
+
+def words(text: str) -> list[str]:
+    return [f" {word}" for word in text.split()]
+
+
+def test_a_word_goes_out_when_two_hearings_agree_on_it_and_it_is_not_the_last() -> None:
+    text = GrowingText()
+    assert text.hear(words("the fairy")) == ""
+    assert text.hear(words("the ferry leaves")) == " the"
+    assert text.hear(words("the ferry leaves at")) == " ferry leaves"
+    assert text.settle(words("The ferry leaves at seven.")) == " at seven."
+    assert text.said == " the ferry leaves at seven."
+
+
+def test_punctuation_at_the_end_waits_until_something_follows_it() -> None:
+    text = GrowingText()
+    assert text.pause(words("Hello, world.")) == " Hello, world"
+    assert text.pause(words("Hello, world. And more.")) == ". And more"
+    assert text.settle(words("Hello, world. And more!")) == "!"
+    assert text.said == " Hello, world. And more!"
+
+
+def test_punctuation_that_is_gone_again_leaves_nothing_behind() -> None:
+    text = GrowingText()
+    assert text.pause(words("I went to.")) == " I went to"
+    assert text.settle(words("I went to the shop.")) == " the shop."
+
+
+def test_a_changed_mind_about_what_was_said_neither_loses_nor_doubles_what_follows() -> None:
+    text = GrowingText()
+    text.pause(words("the quick brown fox"))
+    assert text.settle(words("the quick round fox jumps over")) == " jumps over"
+    text = GrowingText()
+    text.pause(words("the quick brown fox"))
+    assert text.settle(words("a quick and brown fox jumps")) == " jumps"
+
+
+def test_what_settles_is_over_and_the_next_hearing_begins_anew() -> None:
+    text = GrowingText()
+    assert text.settle(words("One two.")) == " One two."
+    assert text.settle(words("One two.")) == " One two."
+    assert text.said == " One two. One two."
+
+
+HEARINGS = st.lists(
+    st.tuples(st.sampled_from(["hear", "pause", "settle"]), st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."])))
+)
+
+
+@given(HEARINGS)
+def test_the_text_only_ever_grows(hearings: list[tuple[str, list[str]]]) -> None:
+    text = GrowingText()
+    for kind, heard in hearings:
+        before = text.said
+        fresh = getattr(text, kind)(heard)
+        assert text.said == before + fresh
+
+
+@given(st.lists(st.sampled_from([" one", " two,", " three.", " Four"]), min_size=1))
+def test_one_hearing_settled_is_that_hearing_verbatim(heard: list[str]) -> None:
+    text = GrowingText()
+    text.hear(heard[: len(heard) // 2])
+    text.hear(heard[: len(heard) // 2])
+    text.settle(heard)
+    assert text.said == "".join(heard)

@@ -1,0 +1,389 @@
+"""The local server's realtime routes against the documentation, with an engine that counts instead of listening."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from socket import SHUT_RDWR
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soxr
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
+from cartesia_cli.protocol import ENCODINGS, Word
+from cartesia_cli.server.app import create_app
+from cartesia_cli.server.running import Beside
+from tests import speech
+
+MANUAL, AUTO = "/stt/websocket", "/stt/turns/websocket"
+QUERY = "model=ink-2&encoding=pcm_s16le&sample_rate=16000"
+TIMED = QUERY.replace("ink-2", "ink-whisper")
+
+
+class Counter:
+    """Hears a word for each half second of sound; can be held up, or fail."""
+
+    name = "Counter"
+    languages = frozenset({"en", "fr"})
+
+    def __init__(self, *, timed: bool = False) -> None:
+        self.timed, self.calls = timed, 0
+        self.fails = False
+        self.go = threading.Event()
+        self.go.set()
+
+    def start(self, language: str) -> CounterUtterance:
+        return CounterUtterance(self)
+
+
+class CounterUtterance:
+    def __init__(self, engine: Counter) -> None:
+        self.engine, self.samples = engine, np.zeros(0, np.float32)
+
+    def feed(self, samples: Samples) -> None:
+        self.samples = np.concatenate((self.samples, samples))
+
+    def finish(self) -> tuple[Word, ...]:
+        self.engine.calls += 1
+        self.engine.go.wait(20)
+        if self.engine.fails:
+            raise RuntimeError("out of order")
+        half = RATE // 2
+        loud = [n for n in range(len(self.samples) // half) if np.abs(self.samples[n * half :][:half]).max() > 0.01]
+        times = [(n / 2, n / 2 + 0.5) if self.engine.timed else (None, None) for n in loud]
+        words = [Word(f" w{n}", *time) for n, time in enumerate(times)]
+        return tuple(words[:-1]) + ((Word(f"{words[-1].word}.", *times[-1]),) if words else ())
+
+
+@contextmanager
+def serving(live: Counter | None = None, **options: Any) -> Iterator[str]:
+    with Beside(create_app(Counter(timed=True), live or Counter(), **options)) as server:
+        yield server.base_url
+
+
+def dial(base_url: str, path: str, query: str = QUERY, **options: Any) -> ClientConnection:
+    return connect(f"ws{base_url.removeprefix('http')}{path}?{query}", compression=None, proxy=None, **options)
+
+
+def talk(seconds: float = 3.0, pause: float = 2.0) -> NDArray[np.float32]:
+    """Somebody speaking for so long, then nothing."""
+    voice = speech.say("The ferry leaves at seven in the morning and comes back after dark, or so they say.")
+    return np.concatenate((speech.silence(0.5), voice[: int(seconds * RATE)], speech.silence(pause)))
+
+
+def encoded(samples: NDArray[np.float32], encoding: str) -> bytes:
+    """Samples as a client would send them; companded ones by looking up the nearest."""
+    match encoding:
+        case "pcm_s16le":
+            return encode_s16le(samples)
+        case "pcm_s32le":
+            return (samples * 2**31 * 0.99).astype("<i4").tobytes()
+        case "pcm_f16le":
+            return samples.astype("<f2").tobytes()
+        case "pcm_f32le":
+            return samples.astype("<f4").tobytes()
+    values = decode_pcm(bytes(range(256)), encoding)
+    order = np.argsort(values, kind="stable")
+    return order[np.searchsorted(values[order], samples).clip(0, 255)].astype(np.uint8).tobytes()
+
+
+def send(socket: ClientConnection, samples: NDArray[np.float32], size: int = 3200) -> None:
+    data = encode_s16le(samples)
+    for at in range(0, len(data), size):
+        socket.send(data[at : at + size])
+
+
+def events(socket: ClientConnection) -> list[dict[str, Any]]:
+    """All events up to the close."""
+    found = []
+    try:
+        while True:
+            found.append(json.loads(socket.recv(timeout=30)))
+    except ConnectionClosed:
+        return found
+
+
+def is_free_again(url: str) -> bool:
+    """Whether there is room for one more, as soon as the server has seen who left."""
+    for _ in range(100):
+        with suppress(InvalidStatus), dial(url, AUTO):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def kinds(found: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in found]
+
+
+def test_manual_answers_finalize_and_close_as_documented() -> None:
+    with serving() as url, dial(url, MANUAL) as socket:
+        send(socket, talk())
+        socket.send("finalize")
+        send(socket, talk())
+        socket.send("close")
+        found = events(socket)
+        assert socket.close_code == 1000
+    assert kinds(found)[-1] == "done"
+    assert kinds(found).count("flush_done") == 1
+    deltas = [event for event in found if event["type"] == "transcript"]
+    assert all(set(event) == {"type", "text", "is_final", "request_id"} and event["is_final"] for event in deltas)
+    text = "".join(event["text"] for event in deltas)
+    assert text.startswith("w0 w1 ")
+    assert ". w0 w1 " in text  # the blank at the seam is sent, and the first has none
+    assert len({event["request_id"] for event in found}) == 1
+    assert socket.response is not None
+    assert socket.response.headers["x-request-id"] == found[0]["request_id"]
+
+
+def test_ink_whisper_sends_words_with_times_from_the_start_of_the_stream() -> None:
+    with serving() as url, dial(url, MANUAL, TIMED) as socket:
+        send(socket, speech.silence(5))
+        send(socket, talk())
+        socket.send("finalize")
+        socket.send("done")  # the old name of close
+        found = events(socket)
+    assert kinds(found) == ["transcript", "flush_done", "done"]
+    delta = found[0]
+    assert "".join(word["word"] for word in delta["words"]).strip() == delta["text"].strip()
+    assert delta["words"][0]["start"] == pytest.approx(5.5, abs=0.7)
+    assert delta["duration"] > 5
+
+
+def test_text_grows_while_somebody_speaks_and_only_ever_grows() -> None:
+    with serving() as url, dial(url, AUTO) as socket:
+        for at in range(0, 5 * RATE, RATE // 10):
+            send(socket, talk(3.0)[at : at + RATE // 10])
+            time.sleep(0.03)  # slow enough that the server is never behind
+        socket.send(json.dumps({"type": "close"}))
+        found = events(socket)
+        assert socket.close_code == 1000
+    assert kinds(found)[:2] == ["connected", "turn.start"]
+    assert kinds(found)[-1] == "turn.end"
+    texts = [event["transcript"] for event in found if "transcript" in event]
+    assert len(set(texts)) >= 4
+    for earlier, later in pairwise(texts):
+        assert later.startswith(earlier)
+    assert all(set(event) <= {"type", "transcript", "request_id"} for event in found)
+
+
+LEGAL = {
+    None: {"connected"},
+    "connected": {"turn.start"},
+    "turn.start": {"turn.update", "turn.eager_end", "turn.end"},
+    "turn.update": {"turn.update", "turn.eager_end", "turn.end"},
+    "turn.eager_end": {"turn.resume", "turn.end"},
+    "turn.resume": {"turn.update", "turn.eager_end", "turn.end"},
+    "turn.end": {"turn.start"},
+}
+
+
+@pytest.mark.parametrize("pause", [0.1, 0.4, 0.5, 1.5])
+def test_turns_follow_the_documented_machine(pause: float) -> None:
+    with serving() as url, dial(url, AUTO) as socket:
+        for _ in range(4):
+            send(socket, talk(1.5, pause))
+        socket.send(json.dumps({"type": "close"}))
+        found = events(socket)
+    before = None
+    for kind in kinds(found):
+        assert kind in LEGAL[before], (before, kind)
+        before = kind
+    assert before == "turn.end"
+    ends = [event["transcript"] for event in found if event["type"] == "turn.end"]
+    assert all(text.startswith(" ") for text in ends[1:] if text)
+
+
+def test_an_eager_end_is_taken_back_when_the_speaker_goes_on() -> None:
+    with serving() as url, dial(url, AUTO, f"{QUERY}&turn_end_timeout_ms=3000&turn_end_threshold=0.05") as socket:
+        send(socket, np.concatenate((talk(2.0, 0.9), talk(2.0, 3.0))))
+        socket.send(json.dumps({"type": "close"}))
+        found = kinds(events(socket))
+    assert found.count("turn.end") == 1
+    assert found[found.index("turn.resume") - 1] == "turn.eager_end"
+    assert found[-2:] == ["turn.eager_end", "turn.end"]
+
+
+def test_turn_detection_can_be_changed_in_mid_session() -> None:
+    with serving() as url, dial(url, AUTO) as socket:
+        send(socket, talk(1.5, 1.2))
+        socket.send(json.dumps({"type": "config", "turn": {"end_threshold": 0.05}}))
+        send(socket, talk(1.5, 1.2))
+        send(socket, talk(1.5, 2.5))
+        socket.send(json.dumps({"type": "close"}))
+        assert kinds(events(socket)).count("turn.end") == 2
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_every_encoding_is_heard_at_any_rate_however_it_is_cut(encoding: str, rate: int) -> None:
+    data = encoded(soxr.resample(talk(2.0, 1.0), RATE, rate), encoding)
+    with serving() as url, dial(url, MANUAL, f"model=ink-2&encoding={encoding}&sample_rate={rate}") as socket:
+        for at in range(0, len(data), 4001):  # in the middle of samples
+            socket.send(data[at : at + 4001])
+        socket.send("finalize")
+        socket.send("close")
+        text = "".join(event.get("text", "") for event in events(socket))
+    assert text.startswith("w0 w1 w2")
+
+
+def test_a_long_utterance_is_heard_in_pieces() -> None:
+    live = Counter()
+    with serving(live) as url, dial(url, MANUAL) as socket:
+        voice = np.concatenate([talk(3.0, 0.0)[RATE // 2 :]] * 14)
+        send(socket, voice)
+        socket.send("finalize")
+        socket.send("close")
+        text = "".join(event.get("text", "") for event in events(socket))
+    assert len(text.split()) == pytest.approx(len(voice) / RATE * 2, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("path", "frame"),
+    [
+        (MANUAL, '{"type": "close"}'), (MANUAL, "Finalize"), (MANUAL, ""), (MANUAL, '"finalize"'),
+        (AUTO, "finalize"), (AUTO, "close"), (AUTO, "[]"), (AUTO, '{"type": "finalize"}'),
+        (AUTO, '{"type": "config", "turn": {"end_threshold": 0.9}}'),
+        (AUTO, '{"type": "config", "turn": {"end_threshold": "x"}}'),
+    ],
+)  # fmt: skip
+def test_commands_of_the_wrong_kind_are_answered_with_an_error_400(path: str, frame: str) -> None:
+    with serving() as url, dial(url, path) as socket:
+        socket.send(frame)
+        found = [json.loads(socket.recv(timeout=20)) for _ in range(1 + (path == AUTO))]
+        error = found[-1]
+        assert (error["type"], error["status_code"]) == ("error", 400)
+        assert {"title", "message", "request_id"} <= set(error)
+        socket.send("close" if path == MANUAL else '{"type": "close"}')
+        events(socket)
+        assert socket.close_code == 1000  # the session survived it
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "title"),
+    [
+        (MANUAL, "", 400, "Missing model"),
+        (MANUAL, "model=ink-2&sample_rate=16000", 400, "Invalid encoding"),
+        (MANUAL, "model=ink-2&encoding=opus&sample_rate=16000", 400, "Invalid encoding"),
+        (MANUAL, "model=ink-2&encoding=pcm_s16le", 400, "Invalid sample rate"),
+        (MANUAL, "model=ink-2&encoding=pcm_s16le&sample_rate=0", 400, "Invalid sample rate"),
+        (MANUAL, QUERY.replace("ink-2", "ink-9"), 400, "Invalid model"),
+        (MANUAL, f"{TIMED}&language=xx", 400, "Unsupported language"),
+        (MANUAL, f"{TIMED}&min_volume=loud", 400, "Invalid parameter"),
+        (AUTO, TIMED, 400, "Invalid model"),
+        ("/stt/nowhere", QUERY, 404, None),
+    ],
+)  # fmt: skip
+def test_a_handshake_is_refused_with_the_documented_body(path: str, query: str, status: int, title: str | None) -> None:
+    with serving() as url, pytest.raises(InvalidStatus) as refused:
+        dial(url, path, query)
+    response = refused.value.response
+    assert response.status_code == status
+    if title is not None:
+        body = json.loads(response.body or b"")
+        assert body["title"] == title
+        assert set(body) == {"error_code", "title", "message", "request_id"}
+        assert response.headers["x-request-id"] == body["request_id"]
+
+
+def test_a_key_is_asked_for_when_it_is_required() -> None:
+    with serving(key="secret") as url:
+        for headers, query in (({"Authorization": "Bearer secret"}, QUERY), ({"X-API-Key": "secret"}, QUERY),
+                               ({}, f"{QUERY}&access_token=secret")):  # fmt: skip
+            with dial(url, AUTO, query, additional_headers=headers) as socket:
+                assert json.loads(socket.recv(timeout=20))["type"] == "connected"
+        with pytest.raises(InvalidStatus) as refused:
+            dial(url, AUTO)
+        assert refused.value.response.status_code == 401
+
+
+def test_sockets_and_requests_count_together_against_the_concurrency_limit() -> None:
+    with serving(concurrency=1) as url:
+        with dial(url, MANUAL):
+            with pytest.raises(InvalidStatus) as refused:
+                dial(url, AUTO)
+            assert refused.value.response.status_code == 429
+            assert refused.value.response.headers["retry-after"] == "1"
+            form = {"data": {"model": "ink-whisper"}, "files": {"file": b"RIFF"}}
+            assert httpx.post(f"{url}/stt", trust_env=False, **form).status_code == 429  # type: ignore[arg-type]
+        assert is_free_again(url)
+
+
+def test_thresholds_out_of_order_close_the_socket_with_1008() -> None:
+    with serving() as url, dial(url, AUTO, f"{QUERY}&turn_end_threshold=0.7") as socket:
+        assert events(socket) == []
+        assert (socket.close_code, socket.close_reason) == (1008, "Invalid turn thresholds")
+
+
+def test_a_socket_that_says_nothing_is_closed_with_1001() -> None:
+    with serving(idle_seconds=0.3) as url, dial(url, MANUAL) as socket:
+        assert events(socket) == []
+        assert socket.close_code == 1001
+
+
+def test_who_waits_for_an_answer_is_not_idle() -> None:
+    live = Counter()
+    live.go.clear()
+    with serving(live, idle_seconds=0.3) as url, dial(url, MANUAL) as socket:
+        send(socket, talk(2.0, 0.0))
+        socket.send("close")
+        time.sleep(1.0)
+        live.go.set()
+        assert kinds(events(socket))[-1] == "done"
+        assert socket.close_code == 1000
+
+
+def test_an_engine_that_fails_is_told() -> None:
+    live = Counter()
+    live.fails = True
+    with serving(live) as url, dial(url, MANUAL) as socket:
+        send(socket, talk())
+        found = events(socket)
+        assert [event["status_code"] for event in found] == [500]
+        assert socket.close_code == 1011
+
+
+def test_a_client_that_leaves_in_mid_word_leaves_nothing_behind() -> None:
+    live = Counter()
+    with serving(live, concurrency=1) as url:
+        for _ in range(5):
+            with dial(url, AUTO) as socket:
+                send(socket, talk(1.0, 0.0))
+                socket.socket.shutdown(SHUT_RDWR)
+            assert is_free_again(url)
+
+
+def test_silence_and_nothing_at_all_end_well() -> None:
+    with serving() as url:
+        for samples in (speech.silence(0), speech.silence(3)):
+            with dial(url, MANUAL) as socket:
+                send(socket, samples)
+                socket.send("finalize")
+                socket.send("close")
+                assert kinds(events(socket)) == ["flush_done", "done"]
+            with dial(url, AUTO) as socket:
+                send(socket, samples)
+                socket.send('{"type": "close"}')
+                assert kinds(events(socket)) == ["connected"]
+
+
+def test_two_sessions_at_once_don_t_hear_each_other() -> None:
+    with serving() as url, dial(url, MANUAL) as one, dial(url, MANUAL) as other:
+        for at in range(0, 4 * RATE, RATE // 10):
+            send(one, talk(3.0)[at : at + RATE // 10])
+            send(other, speech.silence(0.1))
+        for socket in (one, other):
+            socket.send("finalize")
+            socket.send("close")
+        assert "transcript" in kinds(events(one))
+        assert "transcript" not in kinds(events(other))
