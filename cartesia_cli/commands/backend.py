@@ -7,9 +7,10 @@ server of `serve` on a loopback port of this process: one path for both, from th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..client import BatchClient, Patience, Retry
 from ..errors import AuthError, EngineError, UsageError
@@ -17,6 +18,9 @@ from ..output.talk import Talk
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
 from ..settings import Settings, credential
 from . import offline
+
+if TYPE_CHECKING:  # only who has the extra can import it
+    from ..server.engine import Engine
 
 LOCAL_SPEED = 0.2
 """Seconds of audio a second that the slowest machine is given: a big model on a small computer."""
@@ -29,6 +33,15 @@ class Choice:
     base_url: str | None
     credential: Credential | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers, and the credential that it takes; `local`: it is this process."""
+
+    base_url: str
+    credential: Credential | None
+    local: bool
 
 
 class Backend:
@@ -66,12 +79,39 @@ def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None
 
 @contextmanager
 def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str | None) -> Iterator[Backend]:
-    """The chosen server, ready for requests; a local one lives as long as the block."""
+    """The chosen server, ready for batch requests; a local one lives as long as the block."""
+
+    def progress(seconds: float) -> None:
+        backend.heard = seconds
+
+    def load() -> tuple[Engine, Engine | None]:
+        from ..server import engines
+
+        return engines.timed(local_model), None
+
+    with (
+        reach(choice, load, local_model=local_model, on_progress=progress) as server,
+        BatchClient(
+            server.base_url, server.credential, retry=Retry(0 if server.local else retries), tell=talk.say
+        ) as client,
+    ):
+        backend = Backend(client, local=server.local)
+        yield backend
+
+
+@contextmanager
+def reach(
+    choice: Choice,
+    load: Callable[[], tuple[Engine, Engine | None]],
+    *,
+    local_model: str | None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Iterator[Server]:
+    """The chosen server. `load` brings the engines of a local one: for word times, and for live text."""
     if choice.base_url is not None:
         if local_model is not None:
             raise UsageError("--local-model is for transcribing on this machine", hint="add --local")
-        with BatchClient(choice.base_url, choice.credential, retry=Retry(retries), tell=talk.say) as client:
-            yield Backend(client, local=False)
+        yield Server(choice.base_url, choice.credential, local=False)
         return
     try:
         offline.require()
@@ -80,15 +120,11 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
             raise
         hint = f"set CARTESIA_API_KEY, or {offline.INSTALL}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
-    from ..server import app, running, whisper
+    from ..server import app, running
 
-    def progress(seconds: float) -> None:
-        backend.heard = seconds
-
-    engine = whisper.load(local_model)
+    engine, live = load()
     token = Credential(secrets.token_urlsafe(24), "this process")
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
-    batch = app.create_app(engine, key=token.secret, max_bytes=1 << 62, on_progress=progress)
-    with running.Beside(batch) as server, BatchClient(server.base_url, token, retry=Retry(0), tell=talk.say) as client:
-        backend = Backend(client, local=True)
-        yield backend
+    answering = app.create_app(engine, live, key=token.secret, max_bytes=1 << 62, on_progress=on_progress)
+    with running.Beside(answering) as server:
+        yield Server(server.base_url, token, local=True)

@@ -15,11 +15,12 @@ from ..client import Meter, Upload, is_hopeless
 from ..errors import CliError, InputError, OutputError
 from ..output import NEEDS_WORDS, Layout, writer
 from ..output.characters import one_line
-from ..output.files import write_file, write_stdout
+from ..output.files import write_stdout
 from ..output.talk import Bar, Talk
 from ..protocol import HTTP_ROUTES, BatchOptions, batch_credits
 from ..transcript import Transcript, from_batch
 from .backend import Backend
+from .delivery import deliver
 from .destinations import Plan, Targets
 from .inputs import STDIN, Input
 
@@ -172,15 +173,6 @@ def _deliver(transcript: Transcript, job: Job, layout: Layout, talk: Talk) -> No
     if transcript.words is None and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(job.targets):
         talk.say(f"warning: {job.item.source}: the server sent no word times: times within the text are estimated")
     for name, file in job.targets.items():
-        text = writer(name)(transcript, layout)
-        if file is None:
-            write_stdout(text)
-            continue
-        try:
-            write_file(file, text)
-            talk.say(f"wrote {file}")
-        except OutputError as error:
-            trouble = error
-            write_stdout(text)
+        trouble = deliver(writer(name)(transcript, layout), file, talk) or trouble
     if trouble is not None:
         raise trouble

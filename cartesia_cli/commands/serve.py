@@ -43,17 +43,18 @@ def serve(
     from . import offline
 
     offline.require()
-    from ..server import app, running, whisper
+    from ..server import app, engines, running
 
     listener = running.bind(host, port)
-    engine = whisper.load(local_model)
+    engine, live = engines.both(local_model)
     known = os.environ.get("CARTESIA_API_KEY")
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     if key is None and host not in ("127.0.0.1", "::1", "localhost"):
         talk.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
-    batch = app.create_app(engine, key=key, concurrency=concurrency, max_bytes=max_bytes)
+    batch = app.create_app(engine, live, key=key, concurrency=concurrency, max_bytes=max_bytes)
     write_stdout(f"export CARTESIA_BASE_URL={running.address(listener)}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
-    talk.say(f"{engine.name} answers on {running.address(listener)}; Ctrl-C ends it")
+    names = engine.name if live is None else f"{engine.name}, and {live.name} for live text,"
+    talk.say(f"{names} answers on {running.address(listener)}; Ctrl-C ends it")
     running.serve(batch, listener)

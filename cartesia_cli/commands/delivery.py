@@ -1,0 +1,23 @@
+"""Results into their places. What can't be written where it should be is not lost: it goes to stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import OutputError
+from ..output.files import write_file, write_stdout
+from ..output.talk import Talk
+
+
+def deliver(text: str, file: Path | None, talk: Talk) -> OutputError | None:
+    """Write a whole result; None is stdout. The error of a file that had to go to stdout instead."""
+    if file is None:
+        write_stdout(text)
+        return None
+    try:
+        write_file(file, text)
+    except OutputError as error:
+        write_stdout(text)
+        return error
+    talk.say(f"wrote {file}")
+    return None

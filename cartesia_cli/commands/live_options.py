@@ -1,0 +1,184 @@
+"""The options of a live session, and what they mean together: `listen` and `stream-file` ask the same server.
+
+What can't be is said before anything is opened; what only looks wrong is the server's to judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..output.talk import Talk
+
+if TYPE_CHECKING:
+    from ..audio.speech import Endpointing
+    from ..protocol import Dialect, RealtimeOptions
+
+ENDS, TURNS, MORE = "Where an utterance ends", "Turns (auto)", "What is sent"
+
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="auto|manual",
+        help="auto: the server finds the turns; manual: `finalize` does. auto by default.",
+        rich_help_panel=ENDS,
+    ),
+]
+VadThreshold = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DBFS", max=0, help="Level of speech, such as -40; by default above the noise.", rich_help_panel=ENDS
+    ),
+]
+VadSilence = Annotated[
+    int,
+    typer.Option(
+        "--vad-silence-ms",
+        metavar="MS",
+        min=100,
+        max=10000,
+        help="Silence that ends an utterance.",
+        rich_help_panel=ENDS,
+    ),
+]
+MinVolume = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0..1",
+        min=0,
+        max=1,
+        help="What ink-whisper takes for silence, in its own finalizing.",
+        rich_help_panel=ENDS,
+    ),
+]
+MaxSilence = Annotated[
+    float | None,
+    typer.Option(
+        "--max-silence-secs",
+        metavar="SECONDS",
+        min=0,
+        help="How much of it ink-whisper waits for.",
+        rich_help_panel=ENDS,
+    ),
+]
+TurnStart = Annotated[
+    float | None, typer.Option("--turn-start-threshold", metavar="0.5..0.9", min=0, max=1, rich_help_panel=TURNS,
+                               help="How sure the server is that somebody speaks.")
+]  # fmt: skip
+TurnEagerEnd = Annotated[
+    float | None, typer.Option("--turn-eager-end-threshold", metavar="0.3..0.8", min=0, max=1, rich_help_panel=TURNS,
+                               help="Below it, the turn is perhaps over.")
+]  # fmt: skip
+TurnEnd = Annotated[
+    float | None, typer.Option("--turn-end-threshold", metavar="0.05..0.5", min=0, max=1, rich_help_panel=TURNS,
+                               help="Below it, it is over.")
+]  # fmt: skip
+TurnTimeout = Annotated[
+    int | None, typer.Option("--turn-end-timeout-ms", metavar="640..11200", min=0, rich_help_panel=TURNS,
+                             help="Longest wait after speech stopped.")
+]  # fmt: skip
+Keyterm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="A term to expect; ink-2 only (repeatable).")]
+ChunkMs = Annotated[int, typer.Option(metavar="MS", min=10, max=1000, help="Audio in a frame.", rich_help_panel=MORE)]
+Duration = Annotated[
+    float | None, typer.Option(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
+]
+SaveAudio = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Keep what is sent as a WAV file.", rich_help_panel=MORE)
+]
+RawEvents = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Record all frames, both ways; `serve --script` plays it.", rich_help_panel=MORE),
+]
+Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
+
+MODES = ("auto", "manual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the options say, each as it was given or None."""
+
+    mode: str | None
+    finalize: str | None
+    model: str
+    language: str | None
+    keyterms: tuple[str, ...]
+    vad_threshold: float | None
+    vad_silence_ms: int
+    min_volume: float | None
+    max_silence_secs: float | None
+    turn_start: float | None
+    turn_eager_end: float | None
+    turn_end: float | None
+    turn_timeout_ms: int | None
+
+    def dialect(self) -> Dialect:
+        """The endpoint that is meant: turns, unless something is named that only the manual one has."""
+        from ..protocol import AUTO, MANUAL
+
+        if self.mode is not None and self.mode not in MODES:
+            raise UsageError(f"no mode {self.mode!r}", hint=f"modes: {', '.join(MODES)}")
+        if self.mode == "auto" and self.finalize is not None:
+            raise UsageError("--finalize is for --mode manual: in auto mode the server ends the turns")
+        if self.mode is None and (self.finalize is not None or self._is_whisper):
+            return MANUAL
+        return MANUAL if self.mode == "manual" else AUTO
+
+    def endpointing(self) -> Endpointing:
+        from ..audio.speech import Endpointing
+
+        return Endpointing(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
+
+    def options(self, talk: Talk) -> RealtimeOptions:
+        """What is asked of the server. UsageError for what can't be; a warning for what looks wrong."""
+        from ..protocol import LANGUAGES, MANUAL, MODELS, RealtimeOptions, TurnConfig
+
+        dialect = self.dialect()
+        turn = TurnConfig(self.turn_start, self.turn_eager_end, self.turn_end, self.turn_timeout_ms)
+        named = [value for value in (self.turn_start, self.turn_eager_end, self.turn_end) if value is not None]
+        if turn.wire() and dialect is MANUAL:
+            raise UsageError("turn thresholds are for --mode auto", hint="--vad-silence-ms ends utterances here")
+        if named != sorted(set(named), reverse=True):
+            raise UsageError("turn thresholds must fall: start > eager end > end", hint="the server closes otherwise")
+        for value in (self.model, self.language or "", *self.keyterms):
+            if not value.isprintable():
+                raise UsageError(f"{value!r} can't be sent", hint="see --model, --language and --keyterm")
+        doubts = {
+            f"{self.model!r} is not a model that we know ({', '.join(MODELS)}): sent as it is": (
+                self.model not in MODELS
+            ),
+            "the auto endpoint takes no language: not sent": self.language is not None and dialect is not MANUAL,
+            "ink-2 finds out the language by itself: --language is for ink-whisper": (
+                self.language is not None and dialect is MANUAL and not self._is_whisper
+            ),
+            f"{self.language!r} is not a language code that we know: sent as it is": (
+                self.language is not None and self.language not in LANGUAGES
+            ),
+            "ink-whisper knows turns by no documentation": self._is_whisper and dialect is not MANUAL,
+            "keyterms are for ink-2 only": bool(self.keyterms) and self._is_whisper,
+            "--min-volume and --max-silence-secs are for ink-whisper only": (
+                not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
+            ),
+        }
+        for sentence, applies in doubts.items():
+            if applies:
+                talk.say(f"warning: {sentence}")
+        options = RealtimeOptions(
+            model=self.model,
+            language=self.language,
+            keyterms=self.keyterms,
+            min_volume=self.min_volume,
+            max_silence_duration_secs=self.max_silence_secs,
+            turn=turn,
+        )
+        options.query(dialect)  # tells whether the keyterms fit
+        return options
+
+    @property
+    def _is_whisper(self) -> bool:
+        return self.model.startswith("ink-whisper")
