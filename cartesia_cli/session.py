@@ -53,8 +53,8 @@ class Line(Protocol):
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
 
-class Witness:
-    """Is told what happens, when it happens. This one lets it pass; `stats.Instrument` measures."""
+class Witness(Protocol):
+    """Is told what happens, when it happens."""
 
     def sent(self, size: int) -> None:
         """So many bytes of audio went out."""
@@ -67,6 +67,22 @@ class Witness:
 
     def heard(self, event: Event) -> None:
         """An event came in."""
+
+
+class Nobody:
+    """A witness that lets all pass."""
+
+    def sent(self, size: int) -> None:
+        return
+
+    def marked(self, mark: Mark) -> None:
+        return
+
+    def finalized(self) -> None:
+        return
+
+    def heard(self, event: Event) -> None:
+        return
 
 
 class Stop:
@@ -110,7 +126,7 @@ class Session:
     ) -> None:
         self._line, self._source, self._reducer, self._clock = line, source, reducer, clock
         self._endpointer, self._finalizes, self._manual, self._chunk = endpointer, finalize, manual, chunk
-        self._write, self._witness, self._patience = write, witness or Witness(), patience
+        self._write, self._witness, self._patience = write, witness or Nobody(), patience
         self._held = bytearray()
         self._closing = self._text = self._speech = False
         self._news = asyncio.Event()

@@ -38,7 +38,8 @@ def decode_pcm(data: bytes, encoding: str) -> Samples:
 
 def encode_s16le(samples: Samples) -> bytes:
     """Samples as `pcm_s16le`, which the API recommends (docs: stt-input-encodings). Beyond -1..1 they are clipped."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    data: bytes = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    return data
 
 
 def whole_samples(data: bytes, encoding: str) -> int:

@@ -45,13 +45,16 @@ LEAST = 10.0
 RELEASE = 2.0
 """dB that speech may fall below where it begins before it is over."""
 
-LOWEST = -75.0
-"""dBFS. A floor below this is a recording that was cleaned, not a place where people speak."""
+DEPTH = 35.0
+"""dB. What is so far below the loudest sound is breath or a tail, not speech."""
+
+QUIETEST = -70.0
+"""dBFS. What is quieter is no speech, however quiet the place."""
 
 PRESUMED = -50.0
 """dBFS. The noise to be presumed where a recording begins with speech."""
 
-STEADY = 10.0
+STEADY = 5.0
 """dB. What varies less than this over the first stretch is noise, not speech."""
 
 
@@ -124,15 +127,15 @@ class Automaton:
         """Frames since speech stopped within an utterance. Clicks are silence."""
         self._attack, self._lull, self._hangover, self._longest = attack, lull, hangover, longest
         self._unit = unit
-        self._now = self._run = self._latest = 0
+        self.now = self._run = self._latest = 0
 
     def feed(self, speech: bool) -> Sequence[Mark]:
         """The next frame: what was noticed at its end."""
-        self._now += 1
+        self.now += 1
         self._run = self._run + 1 if speech else 0
         if not self.in_speech:
-            return () if self._run < self._attack else [self._begin(self._now - self._run)]
-        if speech and not self.silence and self._now < self._latest:
+            return () if self._run < self._attack else [self._begin(self.now - self._run)]
+        if speech and not self.silence and self.now < self._latest:
             return ()
         marks = []
         if not speech or (self.silence and self._run < self._attack):
@@ -140,16 +143,16 @@ class Automaton:
             if self.silence == self._hangover:
                 return [self._end()]
             if self.silence == self._lull:
-                marks.append(self._mark("lull", self._now - self.silence))
+                marks.append(self._mark("lull", self.now - self.silence))
         else:
             if self.silence >= self._lull:
-                marks.append(self._mark("resume", self._now - self._run))
+                marks.append(self._mark("resume", self.now - self._run))
             self.silence = 0
-        if self._now >= self._latest:
+        if self.now >= self._latest:
             went_on = not self.silence
             marks.append(self._end(capped=True))
             if went_on:
-                marks.append(self._begin(self._now))
+                marks.append(self._begin(self.now))
         return marks
 
     def _begin(self, frame: int) -> Mark:
@@ -158,44 +161,39 @@ class Automaton:
         return self._mark("onset", frame)
 
     def _end(self, *, capped: bool = False) -> Mark:
-        mark = self._mark("end", self._now - self.silence, capped)
+        mark = self._mark("end", self.now - self.silence, capped)
         self.in_speech = False
         self.silence = 0
         return mark
 
     def _mark(self, kind: Kind, frame: int, capped: bool = False) -> Mark:
-        return Mark(kind, self._now * self._unit, frame * self._unit, capped)
+        return Mark(kind, self.now * self._unit, frame * self._unit, capped)
 
 
 _NONE: Samples = np.zeros(0, np.float32)
-_LEAST = 10 ** (SILENCE / 10)
 
 
 class Meter:
-    """Samples as levels, one for each whole frame, dBFS; SILENCE at the least. A constant offset is not sound."""
+    """Samples as levels, one for each whole frame, dBFS; SILENCE at the least."""
 
     def __init__(self, rate: int) -> None:
         self.size = round(rate * FRAME_SECONDS)
         """Samples in a frame."""
         self.rest = _NONE
         """Samples that don't make a frame yet."""
-        self._ones = np.ones(self.size, np.float32)
+        self._least = self.size * 10 ** (SILENCE / 10)
 
     def feed(self, samples: Samples) -> list[float]:
+        size, least = self.size, self._least
         if self.rest.size:
             samples = np.concatenate([self.rest, samples])
-        size = self.size
+            self.rest = _NONE
         if left := samples.size % size:
             self.rest = samples[-left:].copy()  # the block is the caller's
             samples = samples[:-left]
-        else:
-            self.rest = _NONE
         frames = samples.reshape(-1, size)
-        sums = zip(np.vecdot(frames, frames).tolist(), frames.dot(self._ones).tolist(), strict=True)
-        return [
-            10.0 * log10(power) if (power := (squares - total * total / size) / size) > _LEAST else SILENCE
-            for squares, total in sums
-        ]
+        energies = np.vecdot(frames, frames).tolist()
+        return [10.0 * log10(energy / size) if energy > least else SILENCE for energy in energies]
 
 
 class NoiseFloor:
@@ -246,9 +244,9 @@ class NoiseFloor:
             self._stretches.append((min(lowest, PRESUMED), PRESUMED))
         self._stretches.append((lowest, loudest))
         lows, highs = zip(*self._stretches, strict=True)
-        self.floor = max(LOWEST, min(lows))
-        highest = self.floor + max(LEAST, SHARE * (max(highs) - self.floor))
-        self.threshold = min(min(highs) + MARGIN, highest)
+        self.floor, ceiling, peak = min(lows), min(highs), max(highs)
+        highest = self.floor + max(LEAST, SHARE * (peak - self.floor))
+        self.threshold = max(min(ceiling + MARGIN, highest), peak - DEPTH, QUIETEST)
 
 
 class Endpointer:
@@ -270,7 +268,6 @@ class Endpointer:
         )
         self._fixed = settings.threshold
         self._rate = rate
-        self._count = 0
         self._loud = False
         self._held: list[tuple[float, float]] | None = [] if self._fixed is None else None
 
@@ -280,7 +277,8 @@ class Endpointer:
     @property
     def heard(self) -> float:
         """Seconds fed."""
-        return (self._count * self._meter.size + len(self._meter.rest)) / self._rate
+        held = len(self._held) if self._held else 0
+        return ((self._automaton.now + held) * self._meter.size + self._meter.rest.size) / self._rate
 
     @property
     def level(self) -> float:
@@ -311,24 +309,24 @@ class Endpointer:
         """The next samples, any number of them, mono, -1..1: what was noticed in them."""
         marks: list[Mark] = []
         for level in self._meter.feed(samples):
-            self._count += 1
             smooth = self._noise.feed(level)
-            found = self._judge(level, smooth) if self._held is None else self._hold(self._held, level, smooth)
-            if found:
+            if self._held is not None:
+                marks += self._hold(self._held, level, smooth)
+            elif found := self._judge(level, smooth):
                 marks += found
         return marks
 
     def _hold(self, held: list[tuple[float, float]], level: float, smooth: float) -> Sequence[Mark]:
-        """Keep a frame until the first stretch of sound is whole; then judge them all."""
+        """Keep the frame until the first stretch of sound is whole; then judge all of it."""
         if not held and level == SILENCE:
-            return self._automaton.feed(False)
+            return self._judge(level, smooth)
         held.append((level, smooth))
         if len(held) < STRETCH:
             return ()
         self._held = None
         self._noise.settle()
-        now = self._count * self._unit
-        return [replace(mark, at=now) for pair in held for mark in self._judge(*pair)]
+        found = [mark for pair in held for mark in self._judge(*pair)]
+        return [replace(mark, at=self._automaton.now * self._unit) for mark in found]
 
     def _judge(self, level: float, smooth: float) -> Sequence[Mark]:
         # Smoothing draws a click out: it must not begin an utterance by that.

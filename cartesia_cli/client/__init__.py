@@ -1,6 +1,7 @@
 """How the protocol is carried over the network: uploads, deadlines, retries, and what a refusal means.
 
-The only rooms that know httpx. What is said is decided in `protocol`; what is shown, in `output`.
+The only rooms that know httpx and websockets. The realtime connection is to be had from `client.realtime`,
+not from here: who sends files needs no websockets. What is said is decided in `protocol`; what is shown, in `output`.
 """
 
 import sys

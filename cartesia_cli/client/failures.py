@@ -6,6 +6,7 @@ there may be another.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -35,8 +36,12 @@ HINTS = {
     429: "too many requests at once for this plan, or too many in a short time: try again later",
 }
 UNKNOWN = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
+AGAIN = "check the network, then run the same command again"
 BILLED = "the audio may have been billed: --retries N sends it again"
 SERVER_TROUBLE = "the trouble is on the server's side: try again later"
+
+LONGEST_SAYING = 300
+"""Characters of what a server says that are passed on in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,16 @@ class Failure:
 
 
 def refused(
-    status: int, headers: Mapping[str, str], body: bytes, what: str, key_origin: str | None, size: int = 0
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    what: str,
+    key_origin: str | None,
+    size: int = 0,
+    hints: Mapping[int, str] = HINTS,
 ) -> Failure:
     """An answer that is not a 200. `key_origin`: where the key came from, in words, or None if none was sent."""
-    error = _refusal(decode_error(status, body), headers.get("x-request-id"), what, key_origin)
+    error = refusal(decode_error(status, body), headers.get("x-request-id"), what, key_origin, hints)
     if status == 413 and size:
         error.hint = f"{size / 1e6:.1f} MB are too many for the server: cut the file, or compress it to mp3"
     wait = retry_after(headers.get("retry-after"))
@@ -72,22 +83,40 @@ def refused(
 
 def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool, proxied: bool = False) -> Failure:
     """A connection that failed. `uploaded`: the whole request had gone out before."""
-    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error).strip()) or type(error).__name__
-    if (distrust := _tls_reason(error)) is not None:
-        message = f"{what}: no trust in {host}: {distrust}"
-        hint = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
-        return Failure(NetworkError(message, hint=hint))
-    if isinstance(error, httpx.ProxyError):
-        hint = "check HTTPS_PROXY, user and password included"
-        return Failure(NetworkError(f"{what}: the proxy refuses: {reason}", hint=hint))
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        hint = "check HTTPS_PROXY: the way goes through it" if proxied else "check the network and the base URL"
-        return Failure(NetworkError(f"{what}: {host} can't be reached: {reason}", hint=hint), passing=True)
+    failure = _not_opened(error, host, proxied)
+    if failure is not None:
+        failure.error.message = f"{what}: {failure.error.message}"
+        return failure
     if uploaded:
-        message = f"{what}: the connection to {host} was lost before the answer came: {reason}"
+        message = f"{what}: the connection to {host} was lost before the answer came: {reason(error)}"
         return Failure(NetworkError(message, hint=BILLED), passing=True, lost=True)
-    message = f"{what}: the connection to {host} was lost during the upload: {reason}"
-    return Failure(NetworkError(message, hint="check the network, then run the same command again"), passing=True)
+    message = f"{what}: the connection to {host} was lost during the upload: {reason(error)}"
+    return Failure(NetworkError(message, hint=AGAIN), passing=True)
+
+
+def _not_opened(error: httpx.HTTPError, host: str, proxied: bool) -> Failure | None:
+    if (distrust := tls_reason(error)) is not None:
+        return distrusted(host, distrust)
+    if isinstance(error, httpx.ProxyError):
+        return stopped_by_proxy(reason(error))
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return unreachable(host, reason(error), proxied=proxied)
+    return None
+
+
+def distrusted(host: str, reason: str) -> Failure:
+    """A TLS handshake that failed. Another try would, too."""
+    hint = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
+    return Failure(NetworkError(f"no trust in {host}: {reason}", hint=hint))
+
+
+def stopped_by_proxy(reason: str) -> Failure:
+    return Failure(NetworkError(f"the proxy refuses: {reason}", hint="check HTTPS_PROXY, user and password included"))
+
+
+def unreachable(host: str, reason: str, *, proxied: bool) -> Failure:
+    hint = "check HTTPS_PROXY: the way goes through it" if proxied else "check the network and the base URL"
+    return Failure(NetworkError(f"{host} can't be reached: {reason}", hint=hint), passing=True)
 
 
 def cut_short(what: str, host: str) -> Failure:
@@ -114,23 +143,43 @@ def is_hopeless(error: CliError) -> bool:
     )
 
 
-def _refusal(error: Error, header_id: str | None, what: str, key_origin: str | None) -> CliError:
-    """Error codes first, then the status, as Cartesia's own dictation app classifies them."""
+def refusal(
+    error: Error, header_id: str | None, what: str, key_origin: str | None, hints: Mapping[int, str] = HINTS
+) -> CliError:
+    """A refusal, or an error event, as an error: its code first, then its status, as Cartesia's own dictation app does.
+
+    header_id   the request id of the connection, for where the error itself has none
+    """
     status, request_id = error.status_code or 0, error.request_id or header_id
-    said = ": ".join(part for part in (error.title, error.message) if part) or "the server gave no reason"
+    said = brief(": ".join(part for part in (error.title, error.message) if part)) or "the server gave no reason"
     message = f"{what}: {said}"
     if error.error_code in OUT_OF_CREDITS or status not in (401, 403):
-        refusal = ApiError(message, hint=SERVER_TROUBLE if status >= 500 else HINTS.get(status, UNKNOWN), status=status)
+        hint = SERVER_TROUBLE if status >= 500 else hints.get(status, UNKNOWN)
+        denial = ApiError(message, hint=hint, status=error.status_code, request_id=request_id)
         if error.error_code in OUT_OF_CREDITS:
-            refusal.hint = CREDITS
-        refusal.code, refusal.request_id = error.error_code, request_id
-        return refusal
+            denial.hint = CREDITS
+        denial.code = error.error_code
+        return denial
     origin = f"the key came from {key_origin}" if key_origin else "no key was sent: set CARTESIA_API_KEY"
     hint = f"{origin}; keys are made at play.cartesia.ai/keys"
     return AuthError(message, hint=hint, status=status, request_id=request_id)
 
 
-def _tls_reason(error: BaseException) -> str | None:
+def brief(text: str) -> str:
+    """What a stranger says, on one line and not longer than a person will read."""
+    line = " ".join(text[: 4 * LONGEST_SAYING].split())
+    return line if len(line) <= LONGEST_SAYING else f"{line[:LONGEST_SAYING]}…"
+
+
+def reason(error: BaseException) -> str:
+    """What the system says about a failure; the number before it, and asyncio's words for it, help nobody."""
+    text = str(error).strip()
+    if number := re.search(r"\[Errno (\d+)\]", text):
+        return os.strerror(int(number[1]))
+    return re.sub(r"^\[Errno -\d+\] ", "", text) or type(error).__name__
+
+
+def tls_reason(error: BaseException) -> str | None:
     """The reason of a TLS failure, found among the causes of an exception; None if there is none."""
     cause: BaseException | None = error
     while cause is not None:

@@ -75,7 +75,7 @@ def run(order: Order, server: Server, make: MakeSource, talk: Talk) -> None:
         if order.raw_events is not None:
             address = url(server.base_url, order.dialect.path, order.options.query(order.dialect), websocket=True)
             tap = stack.enter_context(FrameLog(order.raw_events, address, API_VERSION, force=order.force)).frame
-        performance = _Performance(order, talk)
+        performance = _Performance(order, talk, stack.enter_context(talk.live(order.seconds)))
         try:
             asyncio.run(performance.run(server, make, tap))
         except BaseException:
@@ -89,8 +89,8 @@ def run(order: Order, server: Server, make: MakeSource, talk: Talk) -> None:
 class _Performance:
     """One session while it runs, and what came of it."""
 
-    def __init__(self, order: Order, talk: Talk) -> None:
-        self._order, self._talk = order, talk
+    def __init__(self, order: Order, talk: Talk, view: LiveView) -> None:
+        self._order, self._talk, self._view = order, talk, view
         self._clock = AudioClock()
         self._reducer = (ManualReducer if order.dialect is MANUAL else AutoReducer)(self._clock)
         self._endpointer = Endpointer(order.endpointing)
@@ -100,7 +100,6 @@ class _Performance:
         self._complete = False
         self._pending: dict[Path, list[str]] = {}
         self._streams = [stream(name, order.layout, self._put(file)) for name, file in order.targets.items()]
-        self._view = LiveView(talk, order.seconds)
 
     async def run(self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None]) -> None:
         order, talk = self._order, self._talk
@@ -144,7 +143,7 @@ class _Performance:
         for file, parts in self._pending.items():
             trouble = deliver("".join(parts), file, self._talk) or trouble
         if figures is not None:
-            self._talk.block(draw(figures, self._talk.width))
+            self._talk.show(lambda width, encoding: draw(figures, width, encoding=encoding))
         price = "on this machine" if local else f"{realtime_credits(order.options.model, self._clock.sent):.0f} credits"
         self._talk.detail(f"{self._clock.sent:.1f} s of audio, {price}")
         return trouble

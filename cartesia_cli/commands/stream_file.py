@@ -16,8 +16,9 @@ from . import transcribe
 
 if TYPE_CHECKING:
     from ..audio.pcm import Samples
+    from ..server.engine import Engine
+    from ..session import Source
     from ..stats import Instrument
-    from .live import Source
 
 EXAMPLES = """
 cartesia-cli stream-file talk.wav
@@ -211,7 +212,7 @@ def _peeked(blocks: Iterator[Samples], file: str) -> Iterator[Samples]:
     return chain([first], blocks)
 
 
-def _engines(model: str, local_model: str | None):  # type: ignore[no-untyped-def]
+def _engines(model: str, local_model: str | None) -> tuple[Engine, Engine | None]:
     from ..server import engines
 
     engine = engines.timed(local_model) if model.startswith("ink-whisper") else engines.live(local_model)

@@ -1,13 +1,13 @@
 """What is said to the person at the terminal: on stderr, never on stdout.
 
-Sentences, errors with their hints, and a progress bar that makes way for both.
+Sentences, errors with their hints, and what makes way for both: a progress bar, the live view of a session.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,6 +16,8 @@ from .characters import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from .live import LiveView
 
 RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
@@ -48,6 +50,7 @@ class Talk:
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  as long as the run
         self._environ = environ
         self._progress: Progress | None = None
+        self._view: LiveView | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.helps = False
         self.color = "auto"
 
@@ -71,10 +74,17 @@ class Talk:
         if error.hint:
             self._line(f"hint: {one_line(error.hint)}")
 
+    def show(self, picture: Callable[[int, str], str]) -> None:
+        """Lines that were asked for, whatever else is said. `picture` is told the columns and the encoding."""
+        from .live import columns
+
+        for line in picture(columns(self._stream), self._stream.encoding or "utf-8").splitlines():
+            self._line(line)
+
     @contextmanager
     def bar(self) -> Iterator[Bar]:
         """A progress bar while the block runs, where somebody can see it."""
-        if self.quiet or not self._stream.isatty() or self._environ.get("TERM") == "dumb":
+        if not self._watched():
             yield Bar()
             return
         from rich.console import Console
@@ -95,7 +105,28 @@ class Talk:
             finally:
                 self._progress = None
 
+    @contextmanager
+    def live(self, total: float | None) -> Iterator[LiveView]:
+        """The live view while the block runs, where somebody can see it. Sentences clear it before they are said.
+
+        Whoever writes to stdout meanwhile must call its `clear` first: that may be the same terminal.
+        """
+        from .live import LiveView
+
+        view = LiveView(self._stream, total, colored=self._colored(), active=self._watched())
+        self._view = view
+        try:
+            yield view
+        finally:
+            self._view = None
+            view.close()
+
+    def _watched(self) -> bool:
+        return not self.quiet and self._stream.isatty() and self._environ.get("TERM") != "dumb"
+
     def _line(self, text: str) -> None:
+        if self._view is not None:
+            self._view.clear()
         try:
             if self._progress is not None:
                 self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,286 @@
+"""The realtime connection: audio and commands go out, events come in, and every end has its reason.
+
+Both endpoints alike, over one WebSocket; what they differ in is their Dialect. What an end is called is
+decided in `endings`. No exception of websockets leaves this room, nothing waits without a limit, and the
+key goes to the server of the base URL alone. Must never know what an event means for a transcript.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import httpx
+from websockets.asyncio import client
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from .. import __version__
+from ..errors import CliError, ProtocolError
+from ..protocol import (
+    Close,
+    Command,
+    Credential,
+    Dialect,
+    Error,
+    Event,
+    RealtimeOptions,
+    decode,
+    encode_command,
+    headers,
+    url,
+)
+from .endings import MAX_EVENT, Peer, ended, misconfigured, not_opened, over, refused, stuck
+from .exchange import is_proxied
+from .failures import Failure
+from .retry import Retry
+
+OPEN_SECONDS = 10.0
+PING_SECONDS = 5.0
+"""Between pings, and until one must be answered: a dead link is noticed in 11 seconds (websockets' own 20: in 41)."""
+CLOSE_SECONDS = 1.0
+SHOWN = 60
+"""Characters of a frame that is no event, for whoever looks into it."""
+
+Tap = Callable[[str, str | bytes], None]
+Tell = Callable[[str], None]
+
+SILENT = logging.Logger("websockets", logging.CRITICAL + 1)
+"""websockets would log failures to stderr, and with DEBUG the key."""
+
+
+def ignore(*_: object) -> None:
+    """Nobody listens."""
+
+
+class Connection:
+    """An open session. Iterating gives its events, and raises the reason of an end that came too early.
+
+    Somebody must iterate all the time: behind a few unread events nothing is read, and answers to pings neither.
+
+    request_id   what Cartesia's support asks for; None until the server told one
+    """
+
+    def __init__(
+        self,
+        socket: client.ClientConnection,
+        dialect: Dialect,
+        peer: Peer,
+        *,
+        tap: Tap = ignore,
+        doubt: Tell = ignore,
+        silence: float = 2 * PING_SECONDS,
+    ) -> None:
+        self._socket, self._dialect, self._peer = socket, dialect, peer
+        self._tap, self._doubt, self._silence = tap, doubt, silence
+        self.request_id = peer.headers(socket.response).get("x-request-id")
+        self._reading = asyncio.Lock()
+        self._held: deque[Event] = deque()
+        self._closing = self._ended = False
+        self._failure: CliError | None = None
+        self._excuse: CliError | None = None
+
+    async def send(self, frame: bytes) -> None:
+        """A frame of audio: whole samples, in the encoding and rate of the options.
+
+        After the end of the session, the error that iteration raises there; NetworkError if it raises none.
+        """
+        await self._send(frame)
+
+    async def command(self, command: Command) -> None:
+        """A command as the endpoint spells it. Errors as `send`; ValueError if the endpoint doesn't have it."""
+        text = encode_command(self._dialect, command)
+        self._closing = self._closing or isinstance(command, Close)
+        await self._send(text)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        async with self._reading:
+            event = self._held.popleft() if self._held else await self._read()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def _send(self, message: str | bytes) -> None:
+        if self._failure is None and not self._ended:
+            self._tap("sent", message)
+            try:
+                # A ping waits behind what fills the buffers, so it can't tell that nothing moves: this does.
+                async with asyncio.timeout(self._silence):
+                    return await self._socket.send(message)
+            except ConnectionClosed:
+                await self._read_out()
+            except TimeoutError:
+                self._excuse = stuck(self._peer, self.request_id, self._silence)
+                self._socket.transport.abort()
+                await self._read_out()
+        raise self._failure or over(self._peer)
+
+    async def _read(self) -> Event | None:
+        """The next event; None behind the last one of a session that ended as it should."""
+        while self._failure is None and not self._ended:
+            try:
+                frame = await self._socket.recv()
+            except ConnectionClosed as closed:
+                self._ended = self._is_proper(closed)
+                if not self._ended:
+                    self._failure = self._excuse or ended(closed, self._peer, self.request_id, self._silence)
+                break
+            event = self._understand(frame)
+            if isinstance(event, Error):
+                self._failure = refused(event, self._peer, self.request_id)
+            elif event is not None:
+                self._ended = event.kind == self._dialect.ending
+                return event
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    async def _read_out(self) -> None:
+        """Read what is left, for iteration to come, until the reason of the end is known: it may be among it."""
+        async with self._reading:
+            with suppress(CliError):
+                while (event := await self._read()) is not None:
+                    self._held.append(event)
+
+    def _understand(self, frame: str | bytes) -> Event | None:
+        """A frame as an event; None for what is none, which is no reason to lose a session."""
+        if isinstance(frame, str):
+            frame = self._peer.conceal(frame)
+        self._tap("received", frame)
+        try:
+            if isinstance(frame, bytes):
+                raise ProtocolError("binary")
+            event = decode(frame)
+        except ProtocolError as error:
+            self._doubt(f"{self._peer.host} sent something that is no event: {error.message}: {frame[:SHOWN]!r}")
+            return None
+        self.request_id = event.request_id or self.request_id
+        return event
+
+    def _is_proper(self, closed: ConnectionClosed) -> bool:
+        """Whether this is the end that we had asked for. websockets itself takes a 1001 for one, too."""
+        codes = [frame.code for frame in (closed.rcvd, closed.sent) if frame is not None]
+        return self._closing and self._dialect.ending is None and codes == [1000, 1000]
+
+    async def hang_up(self, seconds: float) -> None:
+        """Say goodbye, and wait for the answer no longer than this."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._socket.close()
+        except TimeoutError:
+            pass
+        finally:
+            self._socket.transport.abort()
+
+
+@asynccontextmanager
+async def connect(
+    base_url: str,
+    credential: Credential | None,
+    dialect: Dialect,
+    options: RealtimeOptions,
+    *,
+    retry: Retry | None = None,
+    tell: Tell = ignore,
+    doubt: Tell = ignore,
+    tap: Tap = ignore,
+    open_timeout: float = OPEN_SECONDS,
+    ping_interval: float = PING_SECONDS,
+    ping_timeout: float = PING_SECONDS,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> AsyncIterator[Connection]:
+    """A session with a realtime endpoint, for as long as the block lasts.
+
+    base_url      checked by protocol.check_base_url
+    credential    key or access token, or None for a local server that asks for none
+    tell          receives a sentence for the user when a try failed and another follows
+    doubt         receives one about a frame that is no event and was passed over
+    tap           receives "sent" or "received", and each text or binary frame
+    *_timeout     seconds, as ping_interval
+
+    UsageError for options and settings that nothing can be opened with; AuthError, ApiError or NetworkError when the
+    server refuses, or can't be reached, however often it was tried. Nothing was sent until then, so nothing is billed.
+    """
+    address = url(base_url, dialect.path, options.query(dialect), websocket=True)
+    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
+    context, proxy = _trust(base_url), _proxy(base_url)
+
+    async def knock() -> client.ClientConnection | Failure:
+        try:
+            return await _Door(
+                address,
+                additional_headers=headers(credential),
+                user_agent_header=f"cartesia-cli/{__version__}",
+                compression=None,  # 15 times the work for a seventh less of PCM
+                proxy=proxy,
+                ssl=context,
+                open_timeout=open_timeout,
+                ping_interval=ping_interval,
+                ping_timeout=ping_timeout,
+                close_timeout=CLOSE_SECONDS,
+                max_size=MAX_EVENT,
+                logger=SILENT,
+                happy_eyeballs_delay=0.25,  # RFC 8305: an IPv6 way that leads nowhere costs no more than this
+            )
+        except (WebSocketException, OSError, ImportError, ValueError) as error:
+            return not_opened(error, peer, open_timeout)
+
+    socket = await _open(knock, retry or Retry(), tell, sleep)
+    connection = Connection(socket, dialect, peer, tap=tap, doubt=doubt, silence=ping_interval + ping_timeout)
+    patience = CLOSE_SECONDS
+    try:
+        yield connection
+    except asyncio.CancelledError:
+        patience = 0.0
+        raise
+    finally:
+        await connection.hang_up(patience)
+
+
+class _Door(client.connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Follow none: releases of websockets differ in whether the key would travel along."""
+        return exc
+
+
+async def _open(
+    knock: Callable[[], Awaitable[client.ClientConnection | Failure]],
+    retry: Retry,
+    tell: Tell,
+    sleep: Callable[[float], Awaitable[object]],
+) -> client.ClientConnection:
+    """Try until somebody opens, or there is a reason to stop."""
+    tries, allowed = 0, retry.tries(lost=False)
+    while isinstance(outcome := await knock(), Failure):
+        tries += 1
+        if not outcome.passing or tries >= allowed:
+            raise outcome.error
+        pause = retry.pause(tries) if outcome.wait is None else outcome.wait
+        tell(f"{outcome.error.message}: trying again in {pause:.1f} s (try {tries + 1} of {allowed})")
+        await sleep(pause)
+    return outcome
+
+
+def _trust(base_url: str) -> ssl.SSLContext | None:
+    """Whom batch requests trust. UsageError when SSL_CERT_FILE is no use."""
+    try:
+        return httpx.create_ssl_context() if base_url.startswith("https:") else None
+    except (OSError, ValueError) as error:
+        raise misconfigured(str(error)) from error
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy that batch requests go through; websockets knows neither ALL_PROXY nor proxies without a scheme."""
+    if not is_proxied(base_url):
+        return None
+    proxies = getproxies()
+    found = proxies.get(urlsplit(base_url).scheme) or proxies["all"]
+    return found if "://" in found else f"http://{found}"

@@ -1,0 +1,351 @@
+"""`stream-file` as a user runs it: against a realtime server that was not written with it, and on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from tests import speech
+from tests.conftest import Run
+from tests.realtime_server import (
+    EVENTS,
+    MANUAL,
+    TURNS,
+    UTTERANCES,
+    Event,
+    Line,
+    RealtimeServer,
+    among_strangers,
+    closes,
+    done,
+    ends_unfinished,
+    error,
+    fails_behind_close,
+    flush_done,
+    in_pieces,
+    manual,
+    refuses,
+    transcript,
+    turns,
+    whispered,
+)
+
+SENTENCES = ("The ferry leaves at seven in the morning.", "A small dog slept under the table.")
+FAST = ("--speed", "20")
+KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+
+
+@pytest.fixture(scope="session")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sentences and the pauses between them."""
+    pause = speech.silence(1.2)
+    samples = [part for sentence in SENTENCES for part in (speech.say(sentence), pause)]
+    return speech.write_wav(tmp_path_factory.mktemp("talk") / "talk.wav", np.concatenate([pause, *samples]))
+
+
+def said(call_texts: Iterator[Event] | list[Event]) -> str:
+    return "".join(str(event["text"]) for event in call_texts if event["type"] == "transcript")
+
+
+def lines(output: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.decode().splitlines()]
+
+
+@pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers, whispered])
+def test_manual_text_comes_out_exactly_as_it_was_sent(run: Run, talk: Path, voice: object) -> None:
+    with RealtimeServer(manual(voice=voice)) as server:  # type: ignore[arg-type]
+        ended = run(
+            "stream-file", talk, "--mode", "manual", "-f", "json", "--base-url", server.base_url, *FAST, env=KEY
+        )
+        call = server.calls[0]
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert document["text"] == "".join("".join(deltas) for deltas in UTTERANCES)
+    assert "".join(segment["text"] for segment in document["segments"]) == document["text"]
+    assert call.path == MANUAL
+    assert call.query == [("model", "ink-2"), ("encoding", "pcm_s16le"), ("sample_rate", "16000")]
+    assert call.header("authorization") == "Bearer sk_car_test"
+    assert call.commands[-2:] == ["finalize", "close"]
+
+
+@pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers])
+def test_auto_text_comes_out_exactly_as_it_was_sent(run: Run, talk: Path, voice: object) -> None:
+    with RealtimeServer(turns(voice=voice)) as server:  # type: ignore[arg-type]
+        ended = run("stream-file", talk, "-f", "json", "--base-url", server.base_url, *FAST, env=KEY)
+        call = server.calls[0]
+    assert ended.returncode == 0, ended.stderr
+    expected = "".join(str(event["transcript"]) for event in EVENTS if event["type"] == "turn.end")
+    assert json.loads(ended.stdout)["text"] == expected
+    assert call.path == TURNS
+    assert call.commands == ["close"]
+
+
+def test_the_whole_recording_is_sent_once_in_frames_of_one_size(run: Run, talk: Path) -> None:
+    with RealtimeServer(manual()) as server:
+        run("stream-file", talk, "--finalize", "none", "--base-url", server.base_url, *FAST, env=KEY)
+        frames = server.calls[0].payloads(2)
+    with wave.open(str(talk)) as file:
+        assert b"".join(frames) == file.readframes(file.getnframes())
+    assert {len(frame) for frame in frames[:-1]} == {3200}
+
+
+def test_what_is_asked_for_is_in_the_query(run: Run, talk: Path) -> None:
+    with RealtimeServer(turns(), manual()) as server:
+        run("stream-file", talk, "--keyterm", "Ink 2", "--keyterm", "Cartesia", "--turn-end-threshold", "0.2",
+            "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
+        run("stream-file", talk, "-m", "ink-whisper", "-l", "de", "--min-volume", "0.1", "--max-silence-secs", "1",
+            "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
+        one, other = server.calls
+    assert one.query_string.endswith("&turn_end_threshold=0.2&keyterm=Ink%202&keyterm=Cartesia")
+    assert other.path == MANUAL
+    assert dict(other.query) | {"language": "de", "min_volume": "0.1", "max_silence_duration_secs": "1.0"} == dict(
+        other.query
+    )
+
+
+def test_text_is_a_line_a_segment_and_ndjson_a_line_an_update(run: Run, talk: Path) -> None:
+    with RealtimeServer(manual(), turns()) as server:
+        ended = run("stream-file", talk, "--mode", "manual", "--base-url", server.base_url, *FAST, env=KEY)
+        updates = lines(
+            run("stream-file", talk, "-f", "ndjson", "--stats", "--base-url", server.base_url, *FAST, env=KEY).stdout
+        )
+    assert ended.stdout.decode().splitlines() == ["".join(deltas).strip() for deltas in UTTERANCES if "".join(deltas)]
+    assert {str(update["type"]) for update in updates} == {"partial", "segment", "notice", "end"}
+    assert {update["event"] for update in updates if update["type"] == "notice"} >= {"turn.eager_end", "turn.resume"}
+    end = updates[-1]
+    assert (end["type"], end["complete"]) == ("end", True)
+    assert end["text"] == "".join(str(update["text"]) for update in updates if update["type"] == "segment")
+    assert "stats" in end
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (refuses(401), 4), (refuses(402), 5), (refuses(403), 4), (refuses(404), 5), (closes(1000), 6),
+        (closes(1001), 6), (closes(None), 6), (closes(1008, "Invalid turn thresholds"), 5), (closes(1011), 6),
+        (closes(1013), 6),
+        (ends_unfinished(1000), 6), (ends_unfinished(1001), 6), (fails_behind_close(500, heard=True), 5),
+    ],
+)  # fmt: skip
+def test_an_end_that_is_a_failure_has_its_code_and_one_line(run: Run, talk: Path, script: object, code: int) -> None:
+    with RealtimeServer(script) as server:  # type: ignore[arg-type]
+        ended = run("stream-file", talk, "--mode", "manual", "-q", "--base-url", server.base_url, *FAST, env=KEY)
+    assert ended.returncode == code, ended.stderr
+    told = ended.stderr.decode()
+    assert told.startswith("error: ")
+    assert told.count("\n") == 2
+    assert "hint: " in told
+    assert "Traceback" not in told
+    assert "sk_car_test" not in told
+
+
+def test_what_was_heard_before_a_socket_dropped_is_on_stdout(run: Run, talk: Path) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        line.until_audio(1.0)
+        for text in ("Kept", " for", " good."):
+            line.say(transcript(text))
+        line.say(flush_done())
+        line.say(transcript(" And this"))
+        line.pause(0.2)
+        line.reset()
+
+    with RealtimeServer(script) as server:
+        ended = run("stream-file", talk, "--mode", "manual", "--base-url", server.base_url, "--speed", "4", env=KEY)
+    assert ended.returncode == 6
+    assert ended.stdout == b"Kept for good.\nAnd this\n"
+
+
+def test_an_error_event_is_told_with_its_request_id(run: Run, talk: Path) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        line.until_audio(0.2)
+        line.say(error(429, title="Too many", message="Slow down"))
+        line.close(1008)
+
+    with RealtimeServer(script) as server:
+        ended = run("stream-file", talk, "--json", "--base-url", server.base_url, *FAST, env=KEY)
+    assert ended.returncode == 5
+    told = json.loads(ended.stderr.decode().splitlines()[-1])["error"]
+    assert told["status"] == 429
+    assert "Slow down" in told["message"]
+    assert told["request_id"]
+
+
+def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
+    quiet = speech.write_wav(tmp_path / "quiet.wav", speech.silence(1.0))
+    with RealtimeServer(fails_behind_close(500)) as server:
+        ended = run("stream-file", quiet, "--mode", "manual", "--base-url", server.base_url, *FAST, env=KEY)
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    assert b"nothing was said" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mode", "both"], "no mode 'both'"),
+        (["--mode", "auto", "--finalize", "vad"], "--finalize is for --mode manual"),
+        (["--finalize", "key"], "--finalize is vad or none"),
+        (["--mode", "manual", "--turn-end-threshold", "0.2"], "turn thresholds are for --mode auto"),
+        (["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.5"], "turn thresholds must fall"),
+        (["--keyterm", "x" * 1201], "keyterms"),
+        (["-f", "wav"], "no format 'wav'"),
+        (["--encoding", "pcm_s16le"], "--encoding and --sample-rate go together"),
+        (["--save-audio", "there.wav"], "there.wav exists"),
+        (["--raw-events", "there.wav"], "there.wav exists"),
+        (["-o", "there.wav"], "there.wav exists"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_opened(
+    run: Run, talk: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "there.wav").write_bytes(b"here before")
+    ended = run("stream-file", talk, *arguments, "--base-url", "http://127.0.0.1:9", env=KEY)
+    assert ended.returncode == 2
+    assert said in ended.stderr.decode()
+    assert (tmp_path / "there.wav").read_bytes() == b"here before"
+
+
+@pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "text.wav"])
+def test_what_is_no_recording_is_said_before_anything_is_opened(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("Dear diary")
+    ended = run("stream-file", name, "--base-url", "http://127.0.0.1:9", env=KEY)
+    assert ended.returncode == 3
+    assert name in ended.stderr.decode()
+
+
+def test_audio_and_frames_are_kept_where_asked_without_the_key(run: Run, talk: Path, tmp_path: Path) -> None:
+    with RealtimeServer(manual()) as server:
+        ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "kept.wav", "--raw-events", "raw.ndjson",
+                    "-o", "out.srt", "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
+        sent = b"".join(server.calls[0].payloads(2))
+    assert ended.returncode == 0, ended.stderr
+    with wave.open(str(tmp_path / "kept.wav")) as file:
+        assert file.readframes(file.getnframes()) == sent
+    recorded = (tmp_path / "raw.ndjson").read_text()
+    assert "sk_car_test" not in recorded
+    entries = [json.loads(line) for line in recorded.splitlines()]
+    assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
+    assert {entry["event"] for entry in entries} == {"open", "sent", "received"}
+    for name in ("kept.wav", "raw.ndjson"):
+        assert (tmp_path / name).stat().st_mode & 0o077 == 0
+    assert " --> " in (tmp_path / "out.srt").read_text()
+
+
+def test_raw_audio_comes_by_stdin(run: Run, talk: Path) -> None:
+    with wave.open(str(talk)) as file:
+        data = file.readframes(file.getnframes())
+    with RealtimeServer(manual(), manual()) as server:
+        run("stream-file", "-", "--encoding", "pcm_s16le", "--sample-rate", "16000", "--finalize", "none",
+            "--base-url", server.base_url, *FAST, env=KEY, stdin=data)  # fmt: skip
+        run("stream-file", "-", "--finalize", "none", "--base-url", server.base_url, *FAST, env=KEY,
+            stdin=talk.read_bytes())  # fmt: skip
+        assert [b"".join(call.payloads(2)) for call in server.calls] == [data, data]
+
+
+def start(environment: dict[str, str], *arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cartesia_cli", "stream-file", *map(str, arguments)]
+    # A shell's background jobs ignore SIGINT, and hand that down.
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
+
+
+def speaks_once_and_for_all(line: Line) -> None:
+    line.admit()
+    line.until_audio(0.3)
+    line.say(transcript("Heard so far."))
+    line.say(flush_done())
+    if line.until_command("finalize", "close"):
+        line.until_command("close")
+        line.say(transcript(" The rest."))
+        line.say(done())
+        line.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_ctrl_c_finishes(environment: dict[str, str], talk: Path, number: signal.Signals) -> None:
+    with RealtimeServer(speaks_once_and_for_all) as server:
+        program = start(
+            environment | KEY, talk, "--mode", "manual", "--finalize", "none", "--base-url", server.base_url
+        )
+        assert program.stdout is not None
+        first = program.stdout.readline()
+        program.send_signal(number)
+        rest, told = program.communicate(timeout=60)
+        call = server.calls[0]
+    assert (first, rest) == (b"Heard so far.\n", b"The rest.\n")
+    assert program.returncode == 0, told
+    assert call.commands == ["finalize", "close"]
+    assert call.seconds < 3
+
+
+def test_the_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        line.until_audio(0.3)
+        line.say(transcript("Heard so far."))
+        line.say(flush_done())
+        line.until_command("close")
+        line.hold()
+
+    with RealtimeServer(script) as server:
+        program = start(
+            environment | KEY, talk, "--mode", "manual", "--finalize", "none", "--base-url", server.base_url
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"Heard so far.\n"
+        program.send_signal(signal.SIGINT)
+        server.wait(lambda server: "close" in server.calls[0].commands)
+        program.send_signal(signal.SIGINT)
+        _, told = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert b"Traceback" not in told
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(environment: dict[str, str], talk: Path) -> None:
+    with RealtimeServer(manual()) as server:
+        program = start(environment | KEY, talk, "--mode", "manual", "-f", "ndjson", "--base-url", server.base_url)
+        assert program.stdout is not None
+        program.stdout.close()
+        assert program.stderr is not None
+        told = program.stderr.read()
+        assert program.wait(timeout=60) == 0
+    assert b"error" not in told
+
+
+def bare(text: str) -> str:
+    return "".join(c for c in text.lower().replace("-", " ") if c.isalnum() or c == " ")
+
+
+@pytest.mark.parametrize("mode", ["manual", "auto"])
+def test_without_a_key_this_machine_writes_what_was_said(run: Run, talk: Path, mode: str) -> None:
+    ended = run("stream-file", talk, "--mode", mode, "-f", "ndjson", "--stats")
+    assert ended.returncode == 0, ended.stderr
+    assert b"no CARTESIA_API_KEY: transcribing on this machine" in ended.stderr
+    updates = lines(ended.stdout)
+    text = str(updates[-1]["text"])
+    assert jiwer.wer(bare(" ".join(SENTENCES)), bare(text)) <= 0.2
+    assert [update["type"] for update in updates].count("segment") == 2
+    assert sum(update["type"] == "partial" for update in updates) > 4
+
+
+def test_ink_whisper_times_words_on_this_machine(run: Run, talk: Path) -> None:
+    ended = run("stream-file", talk, "-m", "ink-whisper", "--json", "-w", *FAST)
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert [segment["timing"] for segment in document["segments"]] == ["server"] * len(document["segments"])
+    starts = [word["start"] for word in document["words"]]
+    assert starts == sorted(starts)
+    assert 0.8 < starts[0] < 2.0
+    assert os.path.basename(document["source"]) == "talk.wav"
