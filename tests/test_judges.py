@@ -1,6 +1,7 @@
-"""The local server before its judges: the official SDKs, unmodified, take it for Cartesia's API.
+"""The local server before its judges: the official SDKs and two frameworks, unmodified, take it for Cartesia's API.
 
-They run in an environment of their own (`.venv-judges`, made by `make test`), as scripts that print JSON.
+They run in environments of their own (`.venv-judges` and `.venv-frameworks`, made by `make test`), as scripts
+that print JSON.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from urllib.request import ProxyHandler, build_opener
 from uuid import UUID
 
 import jiwer
+import numpy as np
 import pytest
 
 import cartesia_cli
 
-from .speech import SAMPLE
+from . import realtime_server as realtime
+from .speech import SAMPLE, say, silence, write_wav
 
 ROOT = Path(__file__).parent.parent
 JUDGES = ROOT / "tests" / "judges"
-PYTHON = ROOT / ".venv-judges" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+BIN = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+PYTHON = ROOT / ".venv-judges" / BIN
+FRAMEWORKS = ROOT / ".venv-frameworks" / BIN
+PYTHONS = {"pipecat_services": FRAMEWORKS, "livekit_streams": FRAMEWORKS}
+"""Script to the Python that runs it, where that isn't PYTHON."""
 RECORDING = Path(cartesia_cli.__file__).parent / "sample.wav"
 
-KEY = "sk_car_judge"  # as in judges/sdks.py
+KEY = "sk_car_judge"  # as in judges/asked.py
 SDKS = ("cartesia", "openai", "async cartesia", "async openai")
 
 with wave.open(str(RECORDING)) as sound:
@@ -50,10 +57,11 @@ DIRECT = build_opener(ProxyHandler({}))
 
 @pytest.fixture(scope="module", autouse=True)
 def judges() -> None:
-    """The SDKs, or a reason why they aren't heard. Where CI is set there is no such reason."""
-    if PYTHON.exists():
+    """All judges, or a reason why they aren't heard. Where CI is set there is no such reason."""
+    missing = [python for python in (PYTHON, FRAMEWORKS) if not python.exists()]
+    if not missing:
         return
-    reason = "the official SDKs are not installed in .venv-judges: `make test` does it"
+    reason = f"the judges are not installed, {missing[0]} isn't there: `make test` does it"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -88,7 +96,7 @@ def serving(*options: str, **environment: str) -> Iterator[str]:
 
 def judge(script: str, *arguments: str) -> Any:
     """What a script of the judges prints."""
-    command = [str(PYTHON), str(JUDGES / f"{script}.py"), *arguments]
+    command = [str(PYTHONS.get(script, PYTHON)), str(JUDGES / f"{script}.py"), *arguments]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -123,9 +131,9 @@ def words(text: str) -> str:
     return " ".join(re.findall(r"[a-z']+", text.lower()))
 
 
-def errors(heard: str) -> int:
-    """How many words of the sample were heard wrong."""
-    found = jiwer.process_words(words(SAMPLE), words(heard))
+def errors(heard: str, said: str = SAMPLE) -> int:
+    """How many words were heard wrong."""
+    found = jiwer.process_words(words(said), words(heard))
     return found.substitutions + found.deletions + found.insertions
 
 
@@ -224,3 +232,225 @@ def test_four_requests_side_by_side_succeed_while_the_server_keeps_answering(ope
     waits = sorted(wait for start, wait in knocking.result() if heard["began"] < start < heard["ended"])
     # If every answer had to wait for a transcription to end, there would be hardly more than four.
     assert len(waits) >= 20 and waits[len(waits) // 2] < 0.25, waits
+
+
+# Live: two utterances at the pace of speech, through everything that speaks Cartesia's realtime protocol.
+
+SAID = ("The weather is lovely this morning.", "Let us walk along the river.")
+
+MANUAL = ("manual", "async manual", "manual at once")
+AUTO = ("auto", "async auto")
+CLASSES = {
+    "transcript": "STTManualFinalizeTranscriptResponse",
+    "flush_done": "STTManualFinalizeFlushDoneResponse",
+    "done": "STTManualFinalizeDoneResponse",
+    "connected": "STTAutoFinalizeConnected",
+    "turn.start": "STTAutoFinalizeTurnStart",
+    "turn.update": "STTAutoFinalizeTurnUpdate",
+    "turn.eager_end": "STTAutoFinalizeTurnEagerEnd",
+    "turn.resume": "STTAutoFinalizeTurnResume",
+    "turn.end": "STTAutoFinalizeTurnEnd",
+}
+"""Type of an event to the SDK's class for it."""
+LETTERS = {
+    "connected": "c", "turn.start": "s", "turn.update": "u", "turn.eager_end": "e", "turn.resume": "r", "turn.end": ".",
+}  # fmt: skip
+GRAMMAR = re.compile(r"c(su*(eru*)*e?\.)*")
+"""What an auto session may say: the documented state machine of turns, each of which is ended."""
+
+
+@pytest.fixture(scope="module")
+def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Recordings of SAID, each with a pause behind it in which a turn ends."""
+    folder = tmp_path_factory.mktemp("utterances")
+    sounds = [np.concatenate([silence(0.3), say(text), silence(1.8)]) for text in SAID]
+    return [str(write_wav(folder / f"{number}.wav", sound)) for number, sound in enumerate(sounds)]
+
+
+@pytest.fixture(scope="module")
+def sdk_sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
+    sessions: dict[str, Any] = judge("realtime", open_server, "1", *utterances)
+    return sessions
+
+
+@pytest.fixture(scope="module")
+def pipecat_sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
+    sessions: dict[str, Any] = judge("pipecat_services", open_server, "1", *utterances)
+    return sessions
+
+
+@pytest.fixture(scope="module")
+def livekit_sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
+    sessions: dict[str, Any] = judge("livekit_streams", open_server, "1", *utterances)
+    return sessions
+
+
+def check_session(session: dict[str, Any]) -> list[str]:
+    """What all sessions of the SDK have in common; the types of the events."""
+    assert "raised" not in session, session["raised"]
+    assert session["close_code"] == 1000
+    events = session["events"]
+    assert [event["class"] for event in events] == [CLASSES[event["type"]] for event in events]
+    (request_id,) = {event["request_id"] for event in events}
+    assert str(UUID(request_id)) == request_id
+    return [event["type"] for event in events]
+
+
+def check_words(heard: list[str]) -> None:
+    """Both utterances, with a word wrong in each at most."""
+    assert len(heard) == len(SAID), heard
+    for text, said in zip(heard, SAID, strict=True):
+        assert errors(text, said) <= 1, heard
+
+
+@pytest.mark.parametrize("session", MANUAL)
+def test_the_sdk_holds_a_manual_session(sdk_sessions: dict[str, Any], session: str) -> None:
+    types = check_session(sdk_sessions[session])
+    finalized = 1 if session == "manual at once" else len(SAID)
+    assert types.count("flush_done") == finalized
+    assert types.count("done") == 1 and types[-1] == "done"
+    assert errors(sdk_sessions[session]["text"], " ".join(SAID)) <= 2
+    assert all(event["is_final"] for event in sdk_sessions[session]["events"] if event["type"] == "transcript")
+
+
+@pytest.mark.parametrize("session", ["manual", "async manual"])
+def test_what_was_said_before_finalize_is_told_before_its_acknowledgement(
+    sdk_sessions: dict[str, Any], session: str
+) -> None:
+    heard, told = [], ""
+    for event in sdk_sessions[session]["events"]:
+        told += event.get("text", "")
+        if event["type"] == "flush_done":
+            heard.append(told)
+            told = ""
+    check_words(heard)
+    assert not told
+
+
+@pytest.mark.parametrize("session", AUTO)
+def test_the_sdk_holds_an_auto_session_in_which_turns_keep_their_rules(
+    sdk_sessions: dict[str, Any], session: str
+) -> None:
+    types = check_session(sdk_sessions[session])
+    assert GRAMMAR.fullmatch("".join(LETTERS[type] for type in types)), types
+    check_words(sdk_sessions[session]["turns"])
+    assert "turn.update" in types
+    text = ""
+    for event in sdk_sessions[session]["events"]:
+        if event["type"] == "turn.start":
+            text = ""
+        told = event.get("transcript", text)
+        assert told.startswith(text), f"{text!r} was taken back for {told!r}"
+        text = told
+
+
+@pytest.mark.parametrize("session", AUTO)
+def test_turns_joined_as_they_come_are_the_text(sdk_sessions: dict[str, Any], session: str) -> None:
+    text = "".join(sdk_sessions[session]["turns"])
+    assert not text.startswith(" ")
+    assert errors(text, " ".join(SAID)) <= 2
+
+
+@pytest.mark.parametrize("service", ["manual", "turns"])
+def test_pipecat_hears_each_utterance(pipecat_sessions: dict[str, Any], service: str) -> None:
+    session = pipecat_sessions[service]
+    assert session["errors"] == []
+    assert errors("".join(session["finals"]), " ".join(SAID)) <= 2, session["finals"]
+    if service == "turns":
+        check_words(session["finals"])
+
+
+def test_pipecat_is_told_when_somebody_speaks(pipecat_sessions: dict[str, Any]) -> None:
+    told = [frame["class"] for frame in pipecat_sessions["turns"]["frames"] if frame["class"].startswith("Proposed")]
+    assert told == ["ProposedUserStartedSpeakingFrame", "ProposedUserStoppedSpeakingFrame"] * len(SAID)
+    assert any(frame["class"] == "InterimTranscriptionFrame" for frame in pipecat_sessions["turns"]["frames"])
+
+
+@pytest.mark.parametrize("model", ["turns", "whisper"])
+def test_livekit_hears_each_utterance(livekit_sessions: dict[str, Any], model: str) -> None:
+    session = livekit_sessions[model]
+    assert session["errors"] == []
+    check_words(session["finals"])
+    types = [event["type"] for event in session["events"]]
+    assert types.count("start_of_speech") == types.count("end_of_speech") == len(SAID)
+
+
+def test_livekit_gets_word_times_from_whisper(livekit_sessions: dict[str, Any]) -> None:
+    finals = [event for event in livekit_sessions["whisper"]["events"] if event["type"] == "final_transcript"]
+    for event in finals:
+        assert "".join(word["word"] for word in event["words"]).split() == event["text"].split()
+    times = [time for event in finals for word in event["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times) and times[0] >= 0
+    # The second utterance was said behind the first and its pause.
+    assert finals[1]["words"][0]["start"] > finals[0]["words"][-1]["end"] + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "status", "said"),
+    [
+        (["--require-key"], {"CARTESIA_API_KEY": "sk_car_another"}, 401, "not valid"),
+        (["--concurrency", "0"], {}, 429, "concurrency limit"),
+    ],
+)
+def test_a_refused_handshake_is_told_by_every_judge(
+    utterances: list[str], options: list[str], environment: dict[str, str], status: int, said: str
+) -> None:
+    with serving(*options, **environment) as base_url:
+        sessions = judge("realtime", base_url, "8", utterances[0])
+        for session in sessions.values():
+            assert session["refused"] == status
+            assert set(session["body"]) == {"error_code", "title", "message", "request_id"}
+            assert said in session["body"]["message"]
+        if status == 401:  # what is worth another try, they try again, at length
+            told = judge("livekit_streams", base_url, "8", utterances[0], "--only", "turns")["turns"]["errors"]
+            assert told and "status_code=401" in told[0]
+
+
+# The judges before a server whose words are known, and the server before those who know.
+
+
+def by_the_book(line: realtime.Line) -> None:
+    """Either endpoint, and whichever model."""
+    is_whisper = (line.call.parameter("model") or "").startswith("ink-whisper")
+    voice = realtime.whispered if is_whisper else realtime.Line.say
+    (realtime.turns() if line.call.path == realtime.TURNS else realtime.manual(voice=voice))(line)
+
+
+def test_the_sdk_hears_the_tests_own_server_to_the_letter(utterances: list[str]) -> None:
+    with realtime.RealtimeServer(by_the_book) as server:
+        sessions = judge("realtime", server.base_url, "8", *utterances)
+    for name in MANUAL:
+        check_session(sessions[name])
+        assert sessions[name]["text"] == realtime.MANUAL_TEXT
+    for name in AUTO:
+        check_session(sessions[name])
+        assert sessions[name]["turns"] == list(realtime.TURN_TEXTS)
+    manual, *_ = server.calls
+    assert manual.commands == ["finalize", "finalize", "close"]
+    assert len({len(call.audio) for call in server.calls}) == 1
+
+
+def test_the_frameworks_hear_the_tests_own_server_to_the_letter(utterances: list[str]) -> None:
+    with realtime.RealtimeServer(by_the_book) as server:
+        pipecat = judge("pipecat_services", server.base_url, "8", utterances[0])
+        livekit = judge("livekit_streams", server.base_url, "8", utterances[0])
+    # The rest comes with the end of the session, for which this service doesn't wait.
+    assert "".join(pipecat["manual"]["finals"]) == "".join(realtime.UTTERANCES[0])
+    assert pipecat["turns"]["finals"] == [text for text in realtime.TURN_TEXTS if text]
+    assert "".join(livekit["whisper"]["finals"]) == realtime.MANUAL_TEXT
+    assert livekit["turns"]["finals"] == list(realtime.TURN_TEXTS)
+    assert [call.commands for call in server.calls] == [
+        ["finalize", "done"],
+        ["close"],
+        ["close"],
+        ["finalize", "close"],
+    ]
+
+
+def test_an_end_that_the_sdk_takes_for_a_good_one_is_noticed_here(utterances: list[str]) -> None:
+    with realtime.RealtimeServer(realtime.ends_unfinished(1001)) as server:
+        sessions = judge("realtime", server.base_url, "8", utterances[0], "--only", "manual at once", "auto")
+    for session in sessions.values():
+        assert "raised" not in session
+        with pytest.raises(AssertionError):
+            check_session(session)

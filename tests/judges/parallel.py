@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdks import ASK, ASYNC, KEY, facts
+from asked import KEY
+from sdks import ASK, ASYNC, facts
 
 
 async def side_by_side(base_url: str, file: Path) -> dict[str, Any]:

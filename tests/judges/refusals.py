@@ -10,7 +10,8 @@ from typing import Any
 
 import cartesia
 import openai
-from sdks import ASK, KEY, NAMES, transcribe
+from asked import KEY
+from sdks import ASK, NAMES, transcribe
 
 
 def silence() -> bytes:

@@ -13,8 +13,6 @@ from typing import Any
 import cartesia
 import openai
 
-KEY = "sk_car_judge"
-
 PATIENCE = 300.0
 """Seconds that a client waits for an answer: their own 60 are short for a busy machine without a GPU."""
 

@@ -6,7 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from sdks import ASK, KEY, NAMES, facts, transcribe
+from asked import KEY
+from sdks import ASK, NAMES, facts, transcribe
 
 if __name__ == "__main__":
     base_url, file = sys.argv[1], Path(sys.argv[2])

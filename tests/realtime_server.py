@@ -1,0 +1,913 @@
+"""A realtime server that plays a script: RFC 6455 by hand on a loopback socket, owing nothing to the project's own.
+
+    def script(line: Line) -> None:
+        line.admit()                                # the handshake, as Cartesia checks it
+        line.until_audio(1.0)                       # seconds, by the encoding and rate of the query
+        line.say(transcript("Hello wor"))
+        line.until_command("finalize")
+        line.say(transcript("ld."))
+        line.say(flush_done())
+        line.drop()                                 # ... and the connection is gone
+
+    with RealtimeServer(script, manual()) as server:    # the first connection meets `script`, all others `manual`
+        ...                                             # a client goes to server.base_url
+    server.calls[0].commands                            # what came, frame by frame
+
+The script of a connection runs in a thread of its own; another one reads, so that pings and close frames are
+answered and frames bear the time when they came, whatever the script waits for. Nothing waits for ever: a
+script that waits in vain, a client that breaks the RFC, and a command that the endpoint doesn't know are
+`faults`, and the first of them is raised where the block ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from urllib.parse import parse_qsl
+
+from .fault_server import LONGEST_HEAD, REQUEST_ID, SOON, Headers, head, refusal
+
+MANUAL = "/stt/websocket"
+TURNS = "/stt/turns/websocket"
+WIDTHS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pcm_mulaw": 1, "pcm_alaw": 1}
+"""Encoding to bytes a sample."""
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+LONGEST_FRAME = 16 << 20
+LONGEST_CALL = 6 * SOON
+"""Seconds after which a connection is ended, whatever its script and its client would like."""
+TICK = 0.02
+
+Event = dict[str, object]
+
+
+class Breach(AssertionError):
+    """The client did what RFC 6455 forbids."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of the client.
+
+    at        when all of it had been read, seconds of the monotonic clock
+    mask      the four bytes; None where the client sent it unmasked
+    payload   unmasked
+    """
+
+    at: float
+    opcode: int
+    fin: bool
+    mask: bytes | None
+    payload: bytes
+
+
+@dataclass
+class Call:
+    """What one connection sent.
+
+    number     of the connection, from 0
+    began      when its handshake had been read, seconds of the monotonic clock
+    frames     all of them, in order
+    texts      text messages, whole
+    commands   what they mean to the endpoint: finalize, close, done; close, config
+    audio      the payloads of all binary messages, joined
+    closed     code and reason of the client's close frame; code 1005 where it named none
+    gone       set when the client has hung up
+    """
+
+    number: int
+    target: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    began: float = 0.0
+    frames: list[Frame] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    audio: bytearray = field(default_factory=bytearray)
+    closed: tuple[int, str] | None = None
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query_string(self) -> str:
+        return self.target.partition("?")[2]
+
+    @cached_property
+    def query(self) -> list[tuple[str, str]]:
+        return parse_qsl(self.query_string, keep_blank_values=True, strict_parsing=bool(self.query_string))
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a query parameter, None without it. It must not be there twice."""
+        return _only(name, [value for found, value in self.query if found == name])
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, None without it. It must not be there twice."""
+        return _only(name, [value for found, value in self.headers if found.lower() == name.lower()])
+
+    @property
+    def seconds(self) -> float:
+        """How much audio came, by the encoding and rate that the query promised."""
+        width = WIDTHS.get(self.parameter("encoding") or "", 2)
+        return len(self.audio) / width / int(self.parameter("sample_rate") or 16000)
+
+    @property
+    def finished(self) -> bool:
+        """The client has said that no more audio comes."""
+        return "close" in self.commands or "done" in self.commands
+
+    def payloads(self, opcode: int) -> list[bytes]:
+        return [frame.payload for frame in self.frames if frame.opcode == opcode]
+
+
+def _only(name: str, values: list[str]) -> str | None:
+    assert len(values) < 2, f"{name} was sent {len(values)} times"
+    return values[0] if values else None
+
+
+class Line:
+    """One connection and what a script can do with it. Whatever fails because the client is gone raises OSError.
+
+    reads           False: the reader stops, as in a server that hangs; pings are then not answered, either
+    answers_pings   False: they are read, and that is all
+    answers_close   False: the client's close frame is read, and that is all
+    """
+
+    def __init__(self, server: RealtimeServer, connection: socket.socket, call: Call) -> None:
+        self.call = call
+        self.reads = self.answers_pings = self.answers_close = True
+        self._server = server
+        self._connection = connection
+        self._ahead = bytearray()
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._stopped = False
+        self._closing = False
+        self._taken = 0
+        self._heard_at = time.monotonic()
+        self._message: tuple[int, bytearray] | None = None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    # the handshake
+
+    def handshake(self) -> None:
+        """Read the request. Breach where it isn't an opening handshake (RFC 6455 4.2.1)."""
+        while b"\r\n\r\n" not in self._ahead:
+            block = self._connection.recv(8192)
+            if not block or len(self._ahead) > LONGEST_HEAD:
+                raise ConnectionError("no request")
+            self._ahead += block
+        request, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
+        first, *lines = request.decode("latin-1").split("\r\n")
+        method, self.call.target, version = first.split(" ")
+        for line in lines:
+            name, _, value = line.partition(":")
+            self.call.headers.append((name, value.strip()))
+        self.call.began = self._heard_at = time.monotonic()
+        self._server.called(self.call)
+        header = self.call.header
+        _must(method == "GET" and version == "HTTP/1.1", first)
+        _must(bool(header("Host")), "no Host")
+        _must((header("Upgrade") or "").lower() == "websocket", "no upgrade to websocket")
+        _must("upgrade" in re.split(r"\s*,\s*", (header("Connection") or "").lower()), "no Connection: Upgrade")
+        _must(header("Sec-WebSocket-Version") == "13", "not version 13")
+        try:
+            nonce = base64.b64decode(header("Sec-WebSocket-Key") or "", validate=True)
+        except binascii.Error:
+            nonce = b""
+        _must(len(nonce) == 16, "a key that isn't 16 bytes")
+
+    def accept(self, headers: Headers = (), first: Event | None = None) -> None:
+        """Switch protocols. `headers` may replace the ordinary ones; `first` goes out in the same segment."""
+        digest = hashlib.sha1(((self.call.header("Sec-WebSocket-Key") or "") + GUID).encode()).digest()
+        answer = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": base64.b64encode(digest).decode(),
+            "X-Request-Id": REQUEST_ID,
+        } | dict(headers)
+        lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in answer.items()), "", ""]
+        self.send("\r\n".join(lines).encode("latin-1") + (b"" if first is None else pack(TEXT, _wire(first))))
+        self._start_reading()
+
+    def admit(self, first: Event | None = None) -> None:
+        """Accept what Cartesia would; refuse the rest as it would, which ends the script."""
+        call = self.call
+        bearer = (call.header("Authorization") or "").partition("Bearer ")[2]
+        version = call.parameter("cartesia_version") or call.header("Cartesia-Version") or ""
+        if call.path not in (MANUAL, TURNS):
+            self.refuse(404)
+        elif not (bearer or call.header("X-API-Key") or call.parameter("access_token")):
+            self.refuse(401)
+        elif not re.fullmatch(r"20\d\d-\d\d-\d\d", version):
+            self.refuse(400, refusal(400, message="Cartesia-Version is required."))
+        else:
+            # Bad values are seen after the upgrade only: an event, then the end.
+            bad = [name for name in ("model", "encoding", "sample_rate") if not call.parameter(name)]
+            bad += [] if (call.parameter("encoding") or "pcm_s16le") in WIDTHS else ["encoding"]
+            bad += [] if (call.parameter("sample_rate") or "16000").isdecimal() else ["sample_rate"]
+            if not bad:
+                return self.accept(first=first)
+            self.accept(first=error(400, message=f"invalid {bad[0]}"))
+            self.close(1008)
+        raise ConnectionError("refused")
+
+    def refuse(self, status: int, body: Event | bytes | None = None, headers: Headers = ()) -> None:
+        """An HTTP answer instead of 101, in the documented shape unless a body is given."""
+        data = body if isinstance(body, bytes) else json.dumps(body or refusal(status)).encode()
+        self.send(head(status, [("Content-Length", str(len(data))), *headers]) + data)
+
+    # speaking
+
+    def send(self, data: bytes) -> None:
+        """Bytes as they stand."""
+        with self._sending:
+            self._connection.sendall(data)
+
+    def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True) -> None:
+        self.send(pack(opcode, payload, fin=fin))
+
+    def say(self, message: Event | str | bytes) -> None:
+        """A text frame: an event, a text that may be no event, or bytes that may be no text."""
+        self.frame(TEXT, _wire(message))
+
+    def say_in_pieces(self, message: Event | str | bytes, *cuts: int, ping: bool = False) -> None:
+        """A text message in frames that end at `cuts`, or at every byte. `ping`: one goes between the pieces."""
+        data = _wire(message)
+        ends = [*(cuts or range(1, len(data))), len(data)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            self.frame(CONTINUATION if start else TEXT, data[start:end], fin=end == len(data))
+            if ping and end < len(data):
+                self.frame(PING, b"between")
+
+    def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """A close frame; then wait for the client's. None: a frame without a code."""
+        self._closing = True
+        self.frame(CLOSE, b"" if code is None else struct.pack(">H", code) + reason.encode())
+        self._wait(lambda: self.call.closed is not None or self.call.gone.is_set(), "an answer to the close frame")
+
+    def drop(self) -> None:
+        """End the connection with a FIN and no close frame."""
+        self._closing = True
+        self._connection.shutdown(socket.SHUT_WR)
+        self._wait(self.call.gone.is_set, "the client to hang up")
+
+    def reset(self) -> None:
+        """End the connection with a RST; what was sent and not yet read is lost."""
+        self._stop()  # a socket that is being read from is not closed by closing it
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._connection.close()
+        self.call.gone.set()
+
+    # waiting
+
+    def until_audio(self, seconds: float) -> bool:
+        """Until so much audio came in all. False if the client said before that no more comes."""
+        seconds -= 1e-6  # three times 0.1 is more than 0.3
+        self._wait(lambda: self.call.seconds >= seconds or self.call.finished, f"{seconds:.1f} s of audio")
+        return self.call.seconds >= seconds
+
+    def until_command(self, *wanted: str) -> str:
+        """The next command that is one of these, or any; those before it are passed over."""
+        found: list[str] = []
+
+        def came() -> bool:
+            while not found and self._taken < len(self.call.commands):
+                command = self.call.commands[self._taken]
+                self._taken += 1
+                if not wanted or command in wanted:
+                    found.append(command)
+            return bool(found)
+
+        self._wait(came, " or ".join(wanted) or "a command")
+        return found[0]
+
+    def until(self, so: Callable[[Call], object], what: str = "something else") -> None:
+        self._wait(lambda: so(self.call), what)
+
+    def pause(self, seconds: float) -> None:
+        if self._server.closing.wait(seconds):
+            raise ConnectionError("the server is closed")
+
+    def hold(self) -> None:
+        """Say nothing more until the client has gone: it has to give up by itself.
+
+        Where `reads` is False its end may come behind what isn't read, and is then not noticed.
+        """
+        if self._reader is None:
+            self._start_reading()
+        ends = time.monotonic() + 3 * self._server.patience
+        while not (self.call.gone.is_set() or self._closed_by_client()):
+            self.pause(TICK)
+            if time.monotonic() > ends:
+                assert not self.reads, "the client never gave up"
+                return
+
+    def end(self) -> None:
+        """The end of the script: the connection is closed, politely where close frames were exchanged."""
+        with suppress(OSError):
+            if self._reader is not None and self.call.closed is not None:
+                self._connection.shutdown(socket.SHUT_WR)
+                self._reader.join(1.0)  # nothing may come any more
+            elif self._reader is not None and self._server.closing.is_set():
+                self._reader.join(1.0)  # it reads what has already come, and ends
+        self._stop()
+        self._selector.close()
+        self._connection.close()
+        self.call.gone.set()
+
+    def _closed_by_client(self) -> bool:
+        return self.call.closed is not None and self.answers_close and not self._closing
+
+    def _wait(self, so: Callable[[], object], what: str) -> None:
+        """Until something is so. A client that keeps silent too long is a fault; one that has gone, an OSError."""
+        asked = time.monotonic()
+        while not so():
+            now = time.monotonic()
+            if self._server.closing.is_set():
+                raise ConnectionError("the server is closed")
+            if self.call.gone.is_set() or self._closed_by_client():
+                raise ConnectionError("the client has gone")
+            in_time = now < max(self._heard_at, asked) + self._server.patience and now < self.call.began + LONGEST_CALL
+            assert in_time, f"connection {self.call.number} waited in vain for {what}"
+            with self._changed:
+                self._changed.wait(TICK)
+
+    # reading
+
+    def _start_reading(self) -> None:
+        self._reader = threading.Thread(target=self._read, name=f"reader {self.call.number}", daemon=True)
+        self._reader.start()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        if self._reader is not None:
+            self._reader.join()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._take(self._read_frame())
+                with self._changed:
+                    self._changed.notify_all()
+        except OSError:
+            pass
+        except Breach as breach:
+            self._server.blame(breach)
+            with suppress(OSError):
+                self.frame(CLOSE, struct.pack(">H", 1002))
+        finally:
+            self.call.gone.set()
+
+    def _bytes(self, count: int) -> bytes:
+        """The next bytes. While the server is being closed, those that are there already."""
+        while len(self._ahead) < count:
+            closing = self._server.closing.is_set()
+            if self._stopped:
+                raise ConnectionError("the script is over")
+            ready = self._selector.select(0 if closing else TICK)
+            if not (self.reads or closing):  # perhaps only since a moment ago
+                time.sleep(TICK)
+            elif ready:
+                block = self._connection.recv(1 << 16)
+                if not block:
+                    raise ConnectionError("the client hung up")
+                self._ahead += block
+            elif closing:
+                raise ConnectionError("the server is closed")
+        taken = bytes(self._ahead[:count])
+        del self._ahead[:count]
+        return taken
+
+    def _read_frame(self) -> Frame:
+        """RFC 6455 5.2."""
+        first, second = self._bytes(2)
+        length = second & 127
+        if length > 125:
+            size, least = (2, 126) if length == 126 else (8, 1 << 16)
+            length = int.from_bytes(self._bytes(size), "big")
+            _must(length >= least, f"a length of {length} in {size} bytes")
+            _must(length <= LONGEST_FRAME, f"a frame of {length} bytes")
+        mask = self._bytes(4) if second & 128 else None
+        payload = self._bytes(length)
+        if mask is not None:
+            payload = unmask(payload, mask)
+        frame = Frame(time.monotonic(), first & 15, bool(first & 128), mask, payload)
+        self.call.frames.append(frame)
+        _must(mask is not None, "a frame without a mask")
+        _must(not first & 0x70, f"reserved bits {first >> 4 & 7:03b}")
+        _must(self.call.closed is None, "a frame behind the close frame")
+        return frame
+
+    def _take(self, frame: Frame) -> None:
+        opcode, payload = frame.opcode, frame.payload
+        if opcode in (CLOSE, PING, PONG):
+            _must(frame.fin and len(payload) < 126, "a control frame in pieces, or too long")
+            if opcode == CLOSE:
+                self._take_close(payload)
+            elif opcode == PING and self.answers_pings:
+                self.frame(PONG, payload)
+            return
+        _must(opcode in (CONTINUATION, TEXT, BINARY), f"opcode {opcode}")
+        _must((opcode == CONTINUATION) == (self._message is not None), "pieces of messages in disorder")
+        kind, whole = self._message or (opcode, bytearray())
+        whole += payload
+        self._message = None if frame.fin else (kind, whole)
+        self._heard_at = frame.at
+        if frame.fin and kind == BINARY:
+            self.call.audio += whole
+        elif frame.fin:
+            self._take_text(_decode(whole))
+
+    def _take_text(self, text: str) -> None:
+        self.call.texts.append(text)
+        command = _command(self.call.path, text)
+        if command is not None:
+            self.call.commands.append(command)
+            return
+        self._server.blame(AssertionError(f"not a command of {self.call.path}: {text!r}"))
+        self.say(error(400, title="Unrecognized message type"))
+
+    def _take_close(self, payload: bytes) -> None:
+        """RFC 6455 5.5.1, 7.4."""
+        _must(len(payload) != 1, "half a close code")
+        code = int.from_bytes(payload[:2], "big") if payload else 1005
+        allowed = code in range(1000, 1004) or code in range(1007, 1015) or code in range(3000, 5000)
+        _must(allowed or not payload, f"close code {code}")
+        self.call.closed = code, _decode(payload[2:])
+        if self.answers_close and not self._closing:
+            self.frame(CLOSE, payload[:2])
+
+
+def _must(so: bool, otherwise: str) -> None:
+    if not so:
+        raise Breach(otherwise)
+
+
+def _decode(data: bytes | bytearray) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Breach(f"text that isn't UTF-8: {bytes(data)!r}") from error
+
+
+def _command(path: str, text: str) -> str | None:
+    """What a text message means to an endpoint: bare words to the manual one, JSON to the other. None: nothing."""
+    if path == MANUAL:
+        return text if text in ("finalize", "close", "done") else None
+    try:
+        command = json.loads(text)["type"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return command if command in ("close", "config") else None
+
+
+def _wire(message: Event | str | bytes) -> bytes:
+    text = json.dumps(message, ensure_ascii=False) if isinstance(message, dict) else message
+    return text.encode() if isinstance(text, str) else text
+
+
+def pack(opcode: int, payload: bytes = b"", *, fin: bool = True, mask: bytes | None = None) -> bytes:
+    """A frame (RFC 6455 5.2). Only clients mask; a server that does breaks the rule."""
+    length, masked = len(payload), 0 if mask is None else 128
+    if length < 126:
+        size = bytes([masked | length])
+    elif length < 1 << 16:
+        size = bytes([masked | 126]) + struct.pack(">H", length)
+    else:
+        size = bytes([masked | 127]) + struct.pack(">Q", length)
+    first = bytes([(128 if fin else 0) | opcode])
+    return first + size + (payload if mask is None else mask + unmask(payload, mask))
+
+
+def unmask(data: bytes, mask: bytes) -> bytes:
+    """RFC 6455 5.3; it undoes itself."""
+    repeated = (mask * (len(data) // 4 + 1))[: len(data)]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(repeated, "big")).to_bytes(len(data), "big")
+
+
+class RealtimeServer:
+    """A listening socket with two threads for each connection.
+
+    calls    those whose handshake came whole, in that order
+    faults   what went wrong in a script, and what a client must not do
+    """
+
+    def __init__(self, *scripts: Script, receive_buffer: int | None = None, patience: float = SOON) -> None:
+        """The last script meets all connections behind its own.
+
+        receive_buffer   bytes; a small one is soon full
+        patience         seconds that a script waits for a client that sends neither audio nor text
+        """
+        self.scripts = scripts
+        self.patience = patience
+        self.calls: list[Call] = []
+        self.faults: list[BaseException] = []
+        self.closing = threading.Event()
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._connections: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=32)
+        if receive_buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._listener.settimeout(TICK)
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._listen)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> RealtimeServer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+        if error is None and self.faults:
+            raise self.faults[0]
+
+    def close(self) -> None:
+        """What has already come is read, then all connections end."""
+        self.closing.set()
+        for thread in self._threads:
+            thread.join(2.0)
+        for connection in self._connections:
+            with suppress(OSError):  # where a script is stuck in sending
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(SOON)
+
+    def called(self, call: Call) -> None:
+        with self._changed:
+            self.calls.append(call)
+            self._changed.notify_all()
+
+    def blame(self, fault: BaseException) -> None:
+        self.faults.append(fault)
+
+    def wait(self, until: Callable[[RealtimeServer], object]) -> None:
+        """Until something is so. AssertionError if it doesn't become so."""
+        ends = time.monotonic() + SOON
+        while not until(self):
+            with self._changed:
+                self._changed.wait(TICK)
+            assert time.monotonic() < ends, "waited in vain"
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, name=f"realtime {self.port}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _listen(self) -> None:
+        with self._listener:
+            number = 0
+            while not self.closing.is_set():
+                try:
+                    connection, _ = self._listener.accept()
+                except TimeoutError:
+                    continue
+                self._connections.append(connection)
+                self._start(self._serve, connection, number)
+                number += 1
+
+    def _serve(self, connection: socket.socket, number: int) -> None:
+        connection.settimeout(3 * SOON)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = Line(self, connection, Call(number))
+        try:
+            try:
+                line.handshake()
+            except Breach:
+                line.refuse(400)
+                raise
+            self.scripts[min(number, len(self.scripts) - 1)](line)
+        except OSError:  # the client went away, which is its good right
+            pass
+        except BaseException as error:
+            self.blame(error)
+        finally:
+            line.end()
+
+
+Script = Callable[[Line], None]
+Voice = Callable[[Line, Event], None]
+"""How a script says its events."""
+
+
+# Events as the documentation has them.
+
+
+def transcript(text: str, **more: object) -> Event:
+    return {"type": "transcript", "is_final": True, "text": text, "request_id": REQUEST_ID} | more
+
+
+def flush_done() -> Event:
+    return {"type": "flush_done", "request_id": REQUEST_ID}
+
+
+def done() -> Event:
+    return {"type": "done", "request_id": REQUEST_ID}
+
+
+def connected() -> Event:
+    return {"type": "connected", "request_id": REQUEST_ID}
+
+
+def turn(kind: str, text: str | None = None) -> Event:
+    """`turn.start` and `turn.resume` have no text."""
+    event: Event = {"type": f"turn.{kind}", "request_id": REQUEST_ID}
+    return event if text is None else event | {"transcript": text}
+
+
+def error(status: int, **changes: object) -> Event:
+    return {"type": "error", "status_code": status} | refusal(status, **changes)
+
+
+# Conversations that end as they should.
+
+UTTERANCES = (("Ink sends", " deltas and may break wor", "ds."), ("", " Größe", "", " und na", "ïve 🎙", "."))
+"""Deltas up to each `finalize`."""
+MANUAL_TEXT = "Ink sends deltas and may break words. Größe und naïve 🎙."
+
+_HELP = "Hey can you help me with something?"
+EVENTS = (
+    turn("start"), turn("update", "Hey can"), turn("update", "Hey can you help"), turn("eager_end", "Hey can you help"),
+    turn("resume"), turn("update", _HELP), turn("eager_end", _HELP), turn("end", _HELP),
+    turn("start"), turn("end", ""),
+    turn("start"), turn("update", " Größe"), turn("update", " Größe und naïve 🎙."), turn("end", " Größe und naïve 🎙."),
+)  # fmt: skip
+TURN_TEXTS = (_HELP, "", " Größe und naïve 🎙.")
+
+
+def manual(utterances: Sequence[Sequence[str]] = UTTERANCES, voice: Voice = Line.say, *, early: bool = False) -> Script:
+    """An utterance for each `finalize`, and with `close` those that are left; the first delta comes unasked.
+
+    `early`: `flush_done` before the last delta, as in an old example.
+    """
+
+    def script(line: Line) -> None:
+        line.admit()
+        rest = [list(utterance) for utterance in utterances]
+        if rest and line.until_audio(0.1):
+            voice(line, transcript(rest[0].pop(0)))
+        while line.until_command() == "finalize":
+            deltas = rest.pop(0) if rest else []
+            behind = deltas[-1:] if early else []
+            for delta in deltas[: len(deltas) - len(behind)]:
+                voice(line, transcript(delta))
+            voice(line, flush_done())
+            for delta in behind:
+                voice(line, transcript(delta))
+        for delta in (delta for deltas in rest for delta in deltas):
+            voice(line, transcript(delta))
+        voice(line, done())
+        line.close()
+
+    return script
+
+
+def turns(events: Iterable[Event] = EVENTS, voice: Voice = Line.say) -> Script:
+    """An event for each 0.1 s of audio, and with `close` those that are left; then 1000, and no `done`."""
+
+    def script(line: Line) -> None:
+        line.admit(first=connected())
+        for number, event in enumerate(events, 1):
+            line.until_audio(0.1 * number)
+            voice(line, event)
+        line.until_command("close")
+        line.close()
+
+    return script
+
+
+def in_pieces(line: Line, event: Event) -> None:
+    """A frame for every byte, characters and all, with pings between them."""
+    line.say_in_pieces(event, ping=True)
+
+
+def among_strangers(line: Line, event: Event) -> None:
+    """Fields, events and frames that nobody knows, which are no reason to end a session."""
+    line.say({"type": "brandnew", "text": "not to be heard", "transcript": "not to be heard"})
+    line.say(event | {"turn_id": 7, "confidence": None, "later": {"text": ["deep"]}})
+    line.say("no JSON")
+    line.say('["no object"]')
+    line.say({"text": "no type", "transcript": "no type"})
+    line.frame(BINARY, b"\x00\xff")
+
+
+def whispered(line: Line, event: Event) -> None:
+    """Ink-whisper as it was documented in 2025: previews, word times, durations, a language."""
+    if event["type"] != "transcript":
+        return line.say(event)
+    text = str(event["text"])
+    words = [
+        {"word": word, "start": 0.1 * i, "end": 0.1 * i + 0.1} for i, word in enumerate(re.findall(r"\s*\S+", text))
+    ]
+    line.say(event | {"is_final": False, "text": text[: len(text) // 2], "duration": 0.1, "words": words[:1]})
+    line.say(event | {"duration": 0.1 * len(words), "words": words, "language": "en"})
+
+
+# Faults before the first event.
+
+
+def refuses(status: int, headers: Headers = (), body: bytes | None = None, **changes: object) -> Script:
+    """No upgrade, but an answer in the documented shape, or with another body."""
+    return lambda line: line.refuse(status, body or refusal(status, **changes), headers)
+
+
+def never_answers(line: Line) -> None:
+    line.hold()
+
+
+def closes_unanswered(line: Line) -> None:
+    """The connection ends where the answer to the handshake should be: the script is over."""
+
+
+def resets_unanswered(line: Line) -> None:
+    line.reset()
+
+
+def speaks_no_http(line: Line) -> None:
+    line.send(b"220 mail.example ESMTP\r\n")
+    line.hold()
+
+
+def accepts_another_key(line: Line) -> None:
+    """A cached 101, or that of a server which knows nothing of WebSockets."""
+    line.accept([("Sec-WebSocket-Accept", base64.b64encode(bytes(20)).decode())])
+    line.hold()
+
+
+def fails_at_once(status: int = 400, code: int = 1008, **changes: object) -> Script:
+    """Bad values are seen behind the upgrade only (third parties saw it): an error event, and the end."""
+
+    def script(line: Line) -> None:
+        line.accept(first=error(status, **changes))
+        line.close(code)
+
+    return script
+
+
+def closes_at_once(code: int | None = 1008, reason: str = "Invalid turn thresholds") -> Script:
+    def script(line: Line) -> None:
+        line.accept()
+        line.close(code, reason)
+
+    return script
+
+
+# Faults in the middle.
+
+PARTIAL = "Hello wor"
+"""What `begin` lets be heard, of a word that doesn't come to its end."""
+
+
+def open_up(line: Line) -> None:
+    line.admit(first=connected() if line.call.path == TURNS else None)
+
+
+def begin(line: Line, seconds: float = 0.2, **changes: bool) -> None:
+    """Take so much audio, make `changes` of the line, and answer with PARTIAL: whoever hears it meets the changes."""
+    open_up(line)
+    line.until_audio(seconds)
+    for name, value in changes.items():
+        setattr(line, name, value)
+    if line.call.path == TURNS:
+        line.say(turn("start"))
+        line.say(turn("update", PARTIAL))
+    else:
+        line.say(transcript(PARTIAL))
+
+
+def then(act: Script, seconds: float = 0.2) -> Script:
+    """Begin well, and then this."""
+
+    def script(line: Line) -> None:
+        begin(line, seconds)
+        act(line)
+
+    return script
+
+
+def closes(code: int | None, reason: str = "", seconds: float = 0.2) -> Script:
+    return then(lambda line: line.close(code, reason), seconds)
+
+
+def fails(status: int, code: int = 1011, **changes: object) -> Script:
+    """An error event, and the end."""
+
+    def act(line: Line) -> None:
+        line.say(error(status, **changes))
+        line.close(code)
+
+    return then(act)
+
+
+def breaks_off(data: bytes) -> Script:
+    """Bytes that no server may send. The client has to end it."""
+
+    def act(line: Line) -> None:
+        line.send(data)
+        line.hold()
+
+    return then(act)
+
+
+def drops(line: Line) -> None:
+    begin(line)
+    line.drop()
+
+
+def resets(line: Line) -> None:
+    begin(line)
+    line.pause(0.2)  # so that what was sent is there to be read before the reset
+    line.reset()
+
+
+def stops_reading(line: Line) -> None:
+    begin(line, reads=False)
+    line.hold()
+
+
+def falls_silent(line: Line) -> None:
+    """All is read and nothing is answered, neither pings nor a close frame: half open, seen from the client."""
+    begin(line, answers_pings=False, answers_close=False)
+    line.hold()
+
+
+# Faults at the end.
+
+
+def never_finishes(line: Line) -> None:
+    """No `done` and no close frame, however long somebody waits."""
+    begin(line)
+    line.until_command("close", "done")
+    line.hold()
+
+
+def never_flushes(line: Line) -> None:
+    """No `flush_done`; but `close` is heeded."""
+    begin(line)
+    line.until_command("close", "done")
+    line.say(done())
+    line.close()
+
+
+def ends_unfinished(code: int | None = 1000, reason: str = "") -> Script:
+    """`close` is answered by a close frame alone: no `done`, and no `turn.end`."""
+
+    def act(line: Line) -> None:
+        line.until_command("close", "done")
+        line.close(code, reason)
+
+    return then(act)
+
+
+def talks_behind_done(line: Line) -> None:
+    begin(line)
+    line.until_command("close", "done")
+    line.say(done())
+    line.say(transcript(" not to be heard"))
+    line.close()
+
+
+def fails_behind_close(status: int = 500, *, heard: bool = False) -> Script:
+    """What some get who close with hardly any audio sent: an error for an end. `heard`: there was text before."""
+
+    def script(line: Line) -> None:
+        (begin if heard else open_up)(line)
+        line.until_command("close", "done")
+        line.say(error(status))
+        line.close()
+
+    return script
+
+
+def never_hangs_up(line: Line) -> None:
+    """All is as it should be, but the TCP connection stays open behind the close frames."""
+    begin(line)
+    line.until_command("close", "done")
+    line.say(turn("end", PARTIAL) if line.call.path == TURNS else done())
+    line.close()
+    line.hold()
