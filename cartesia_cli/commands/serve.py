@@ -51,8 +51,6 @@ def serve(
     color: given.Color = "auto",
 ) -> None:
     """Answer Cartesia's speech-to-text API on this machine, offline."""
-    if script is not None and local_model is not None:
-        raise UsageError("--script and --local-model exclude each other", hint="a script needs no model")
     talk: Talk = context.obj
     given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
     from ..output.files import write_stdout

@@ -1,0 +1,182 @@
+"""The scripted server: all routes of the API, played from a `script` against the audio that has come.
+
+Needs no engine and hears nothing: for tests, and for people who build clients. Deterministic: the same frames in
+give the same frames out, ids included; only `wait` and `stall` look at a clock. Must not know how scripts are spelt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from itertools import count
+
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from .. import __version__
+from ..errors import ApiError
+from ..protocol import AUTO, HTTP_ROUTES, MANUAL, BatchOptions, BatchResponse, Dialect, Word, encode_batch, refusal
+from .gate import CONCURRENCY, Gate
+from .play import Play, Refused
+from .realtime import denial
+from .script import Reply, Script, Step
+from .transport import Transport
+
+CODES = {402: "quota_exceeded", 429: "concurrency_limited"}
+"""The `error_code` of a status (docs: api-errors)."""
+
+
+def create_app(script: Script, *, key: str | None = None, concurrency: int = CONCURRENCY) -> Starlette:
+    """The scripted server as an ASGI application, for `running`; see Gate for `key` and `concurrency`."""
+    gate = Gate(key, concurrency)
+    batch, numbers = _Batch(script, gate), count(1)
+
+    async def status(request: Request) -> Response:
+        return Response(json.dumps({"ok": True, "version": __version__}), media_type="application/json")
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return denial(refusal(error.status_code, "Request rejected", error.detail), _id("9", 0))
+
+    async def nowhere(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(denial(refusal(404, "Not found", "There is no such route."), _id("8", 0)))
+
+    return Starlette(
+        routes=[
+            Route("/", status, methods=["GET"]),
+            *(Route(path, batch.answer, methods=["POST"]) for path in HTTP_ROUTES.values()),
+            *(WebSocketRoute(dialect.path, _Socket(script, gate, dialect, numbers)) for dialect in (MANUAL, AUTO)),
+            WebSocketRoute("/{nowhere:path}", nowhere),
+        ],
+        exception_handlers={HTTPException: unknown},
+    )
+
+
+class _Batch:
+    """Answers `POST /stt` and its twin."""
+
+    def __init__(self, script: Script, gate: Gate) -> None:
+        self._script, self._gate, self._numbers = script, gate, count(1)
+
+    async def answer(self, request: Request) -> Response:
+        request_id = _id("9", 0)
+        try:
+            self._gate.authorise(request.headers, request.query_params)
+            with self._gate.admit():
+                number = next(self._numbers)
+                request_id = _id("9", number)
+                steps = self._script.of(number)
+                step = next((step for step in steps if step.on == "batch"), Step())
+                return await self._perform(request, step, steps, request_id)
+        except ApiError as error:
+            return denial(error, request_id)
+        except ClientDisconnect:
+            return Response()
+
+    async def _perform(self, request: Request, step: Step, steps: tuple[Step, ...], request_id: str) -> Response:
+        reply = step.reply or Reply(200)
+        if reply.status == 200 and reply.body is None:
+            response = Response(await _hear(request, steps, request_id), media_type="application/json")
+            response.headers.update({"X-Request-Id": request_id} | dict(reply.headers))
+        else:
+            async for _ in request.stream():
+                pass
+            response = _reply(reply, request_id)
+        if pause := step.wait + step.stall:
+            gone = asyncio.create_task(_disconnected(request))
+            await asyncio.wait({gone}, timeout=None if math.isinf(pause) else pause)
+            gone.cancel()
+        return response
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Socket:
+    """A realtime route, as an ASGI application: what lies under a socket can't be had from Starlette's own."""
+
+    def __init__(self, script: Script, gate: Gate, dialect: Dialect, numbers: Iterator[int]) -> None:
+        self._script, self._gate, self._dialect, self._numbers = script, gate, dialect, numbers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        request_id = _id("8", 0)
+        try:
+            self._gate.authorise(websocket.headers, websocket.query_params)
+            with self._gate.admit():
+                number = next(self._numbers)
+                request_id = _id("8", number)
+                play = Play(websocket, Transport(receive), self._dialect, request_id)
+                await play.run(self._script.of(number), self._script.recorded)
+        except Refused as refused:
+            await websocket.send_denial_response(_reply(refused.reply, request_id))
+        except ApiError as error:
+            await websocket.send_denial_response(denial(error, request_id))
+
+
+def _reply(reply: Reply, request_id: str) -> Response:
+    """A scripted HTTP answer; what it leaves out is as documented."""
+    body = reply.body
+    if body is None:
+        title = _PHRASES.get(reply.status, "Error")
+        response = denial(refusal(reply.status, title, "So the script says.", CODES.get(reply.status)), request_id)
+    elif isinstance(body, str):
+        response = Response(body, reply.status, {"X-Request-Id": request_id}, "text/plain")
+    else:
+        if isinstance(body, dict):
+            body = body if "request_id" in body else {**body, "request_id": request_id}
+        response = Response(json.dumps(body), reply.status, {"X-Request-Id": request_id}, "application/json")
+    response.headers.update(reply.headers)
+    return response
+
+
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+
+
+async def _hear(request: Request, steps: Iterable[Step], request_id: str) -> bytes:
+    """All texts as the 200 of a batch request. ApiError for a request that the reference rules out."""
+    async with request.form() as form:
+        if not isinstance(form.get("file"), UploadFile):
+            raise refusal(400, "Missing file", "The form field 'file' is required.")
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        options = BatchOptions.parse(request.query_params, fields)
+    # Those that wait for a command have no time: they come last.
+    texts = [
+        (step.at, step.text) for step in sorted(steps, key=lambda step: step.on != "audio") if step.text is not None
+    ]
+    return encode_batch(
+        BatchResponse(
+            text="".join(text for _, text in texts).strip(),
+            language=options.language or "en",
+            duration=max((at for at, _ in texts), default=0.0),
+            words=tuple(_words(texts)) if options.word_timestamps else None,
+            request_id=request_id,
+        )
+    )
+
+
+def _words(texts: Iterable[tuple[float, str]]) -> Iterator[Word]:
+    """The words of each text, evenly between the text before it and its own time."""
+    start = 0.0
+    for at, text in texts:
+        end, words = max(at, start), text.split()
+        for n, word in enumerate(words):
+            length = (end - start) / len(words)
+            yield Word(word, round(start + n * length, 3), round(start + (n + 1) * length, 3))
+        start = end
+
+
+def _id(kind: str, number: int) -> str:
+    """The id of a socket ("8") or a batch request ("9"): the same in every run."""
+    return f"00000000-0000-4000-{kind}000-{number:012d}"

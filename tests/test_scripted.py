@@ -1,0 +1,909 @@
+"""The scripted server as a client meets it: a library's sockets over a real port, and the program that serves it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from cartesia_cli.errors import UsageError
+from cartesia_cli.output.frames import FrameLog
+from cartesia_cli.protocol import AUTO, MANUAL, Close, Dialect, RealtimeOptions, encode_command, url
+from cartesia_cli.server.notation import parse
+from cartesia_cli.server.running import Beside
+from cartesia_cli.server.script import Script
+from cartesia_cli.server.scripted import create_app
+from tests.conftest import Run
+
+SOON = 20.0
+"""Seconds in which everything that comes at all has come."""
+
+OPTIONS = RealtimeOptions(model="ink-2")
+CLOSE = {dialect.name: encode_command(dialect, Close()) for dialect in (MANUAL, AUTO)}
+HELLO: list[dict[str, Any]] = [{"at": 1, "text": "Hello"}, {"at": 2.5, "text": " wörld."}]
+
+Step = dict[str, Any]
+Heard = list[dict[str, Any]]
+
+
+def audio(seconds: float) -> bytes:
+    return bytes(2 * round(seconds * OPTIONS.sample_rate))
+
+
+@contextmanager
+def playing(script: list[Any] | Script, **options: Any) -> Iterator[str]:
+    """The address of a server that plays it."""
+    script = script if isinstance(script, Script) else parse("\n".join(map(json.dumps, script)))
+    with Beside(create_app(script, **options)) as server:
+        yield server.base_url
+
+
+def call(base_url: str, dialect: Dialect = MANUAL, **how: Any) -> ClientConnection:
+    address = url(base_url, dialect.path, OPTIONS.query(dialect), websocket=True)
+    return connect(address, **{"proxy": None, "compression": None, "open_timeout": SOON, "ping_interval": None} | how)
+
+
+def event(line: ClientConnection) -> dict[str, Any]:
+    """The next one, without its request id."""
+    wire: dict[str, Any] = json.loads(line.recv(SOON))
+    wire.pop("request_id")
+    return wire
+
+
+def rest(line: ClientConnection) -> tuple[Heard, int, str]:
+    """All events up to the end, its code and its reason."""
+    events = []
+    try:
+        while True:
+            events.append(event(line))
+    except ConnectionClosed as closed:
+        return events, closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else ""
+
+
+def said(script: list[Any] | Script, *frames: bytes | str, dialect: Dialect = MANUAL) -> tuple[Heard, int, str]:
+    """What a session of its own, with these frames, hears."""
+    with playing(script) as base_url, call(base_url, dialect) as line:
+        with suppress(ConnectionClosed):  # the end may come before all is sent
+            for frame in frames:
+                line.send(frame)
+        return rest(line)
+
+
+def delta(text: str) -> dict[str, Any]:
+    return {"type": "transcript", "is_final": True, "text": text}
+
+
+def turn(text: str) -> Heard:
+    return [
+        {"type": "turn.start"}, {"type": "turn.update", "transcript": text}, {"type": "turn.end", "transcript": text}
+    ]  # fmt: skip
+
+
+FLUSHED, DONE, CONNECTED = {"type": "flush_done"}, {"type": "done"}, {"type": "connected"}
+
+# A script that says what it hears.
+
+
+def test_texts_alone_are_a_whole_server_of_the_manual_endpoint() -> None:
+    heard = said(HELLO, audio(1), audio(1), "finalize", audio(1), "finalize", "close")
+    assert heard == ([delta("Hello"), FLUSHED, delta(" wörld."), FLUSHED, DONE], 1000, "")
+
+
+def test_texts_alone_are_a_whole_server_of_the_auto_endpoint() -> None:
+    heard = said(HELLO, audio(3), '{"type": "config", "turn": {}}', CLOSE["auto"], dialect=AUTO)
+    assert heard == ([CONNECTED, *turn("Hello"), *turn(" wörld.")], 1000, "")
+
+
+def test_texts_that_wait_for_a_command_come_last_in_batch() -> None:
+    with playing([{"on": "finalize", "text": " Bye."}, *HELLO]) as base_url:
+        answer = httpx.post(f"{base_url}/stt", **BATCH, trust_env=False).json()  # type: ignore[arg-type]
+    assert (answer["text"], answer["duration"]) == ("Hello wörld. Bye.", 2.5)
+
+
+@pytest.mark.parametrize("route", ["/stt", "/audio/transcriptions"])
+def test_texts_alone_are_a_whole_batch_server(route: str) -> None:
+    with playing(HELLO) as base_url:
+        data = {"model": "ink-whisper", "timestamp_granularities[]": "word", "language": "de"}
+        answer = httpx.post(base_url + route, data=data, files={"file": b"any"}, trust_env=False)
+        assert answer.status_code == 200
+        body = answer.json()
+        assert answer.headers["x-request-id"] == body.pop("request_id")
+        assert body == {
+            "type": "transcript", "text": "Hello wörld.", "language": "de", "duration": 2.5,
+            "words": [{"word": "Hello", "start": 0.0, "end": 1.0}, {"word": "wörld.", "start": 1.0, "end": 2.5}],
+        }  # fmt: skip
+        refused = httpx.post(base_url + route, data=data, trust_env=False)
+        assert (refused.status_code, refused.json()["title"]) == (400, "Missing file")
+
+
+def test_the_other_routes_answer_like_those_of_the_real_engine() -> None:
+    with playing([]) as base_url, httpx.Client(base_url=base_url, trust_env=False) as client:
+        assert client.get("/").json()["ok"] is True
+        assert client.get("/nowhere").json()["title"] == "Request rejected"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(base_url.replace("http", "ws") + "/nowhere", proxy=None)
+        assert refused.value.response.status_code == 404
+
+
+def test_what_lies_beyond_the_audio_is_not_said() -> None:
+    assert said(HELLO, audio(2.4), "close") == ([delta("Hello"), DONE], 1000, "")
+
+
+@pytest.mark.parametrize("size", [2, 3199, 3200, 40001, 200_000])
+def test_the_frames_that_audio_comes_in_make_no_difference(size: int) -> None:
+    data = audio(2.5)
+    script = [{"at": n / 20, "say": {"type": "tick", "n": n}} for n in range(60)]
+    frames = [data[at : at + size] for at in range(0, len(data), size)] if size > 2 else [data[:2], data[2:]]
+    heard, _, _ = said(script, *frames, "close")
+    assert [wire["n"] for wire in heard[:-1]] == list(range(51))
+
+
+def test_an_event_comes_as_soon_as_its_audio_has_come_and_not_before() -> None:
+    with playing([{"at": 0.5, "text": "now"}]) as base_url, call(base_url) as line:
+        line.send(audio(0.5)[:-2])
+        line.send("what?")
+        assert event(line)["status_code"] == 400
+        line.send(bytes(2))
+        assert event(line) == delta("now")
+
+
+def test_time_is_that_of_the_encoding_and_rate_that_were_asked_for() -> None:
+    options = RealtimeOptions(model="ink-2", encoding="pcm_mulaw", sample_rate=8000)
+    with playing(HELLO) as base_url:
+        address = url(base_url, MANUAL.path, options.query(MANUAL), websocket=True)
+        with connect(address, proxy=None) as line:
+            line.send(bytes(7999))
+            line.send("?")
+            assert event(line)["type"] == "error"
+            line.send(bytes(1))
+            assert event(line) == delta("Hello")
+
+
+def test_steps_of_one_time_come_as_they_are_written_and_others_by_their_time() -> None:
+    script = [{"at": 2, "text": "c"}, {"at": 1, "text": "a"}, {"text": "0"}, {"at": 1, "text": "b"}]
+    heard, _, _ = said(script, audio(2), "close")
+    assert "".join(wire.get("text", "") for wire in heard) == "0abc"
+
+
+def test_commands_are_reacted_to_each_time_or_once_before_the_servers_own_answer() -> None:
+    script = [
+        {"on": "finalize", "text": "each"},
+        {"on": "finalize", "nth": 2, "text": "second"},
+        {"on": "close", "text": "last"},
+        {"on": "unknown", "say": {"type": "huh"}, "answer": False},
+    ]
+    heard = said(script, "finalize", "finalize", "pardon?", "finalize", "close")
+    assert heard[0] == [
+        delta("each"), FLUSHED, delta("each"), delta("second"), FLUSHED, {"type": "huh"}, delta("each"), FLUSHED,
+        delta("last"), DONE,
+    ]  # fmt: skip
+
+
+def test_config_and_open_can_be_reacted_to() -> None:
+    script = [{"on": "config", "text": "ok"}, {"on": "open", "say": {"type": "welcome"}}, {"text": "start"}]
+    heard = said(script, '{"type": "config", "turn": {}}', CLOSE["auto"], dialect=AUTO)
+    assert heard[0] == [{"type": "welcome"}, CONNECTED, *turn("start"), *turn("ok")]
+
+
+def test_a_command_of_the_other_endpoint_is_an_error_as_documented() -> None:
+    heard, code, _ = said([], "finalize", CLOSE["auto"], dialect=AUTO)
+    assert (heard[1]["type"], heard[1]["status_code"], heard[1]["title"]) == ("error", 400, "Unrecognized message type")
+    assert code == 1000
+
+
+def test_ids_are_the_same_in_every_run_and_differ_between_sockets() -> None:
+    def ids() -> list[tuple[str, str]]:
+        with playing([{"text": "x"}]) as base_url:
+            found = []
+            for _ in range(2):
+                with call(base_url) as line:
+                    assert line.response
+                    found.append((json.loads(line.recv(SOON))["request_id"], line.response.headers["x-request-id"]))
+            return found
+
+    first = ids()
+    assert first == ids()
+    assert all(one == other for one, other in first)
+    assert len(set(first)) == 2
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", first[0][0])
+
+
+STEPS = st.one_of(
+    st.fixed_dictionaries(
+        {"at": st.integers(0, 4).map(lambda n: n / 2), "text": st.text(st.characters(exclude_categories=["Cs"]))}
+    ),
+    st.fixed_dictionaries(
+        {"on": st.sampled_from(["finalize", "unknown", "open", "close"]), "say": st.just({"type": "x", "n": 1})},
+        optional={"answer": st.booleans(), "times": st.integers(1, 3), "split": st.integers(1, 9)},
+    ),
+    st.fixed_dictionaries({"at": st.integers(0, 4), "drop": st.sampled_from([1000, 1001, 1008, 4000])}),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(STEPS, max_size=6), st.lists(st.sampled_from([audio(0.5), "finalize", "?", "close"]), max_size=8))
+def test_the_same_frames_in_give_the_same_frames_out(script: list[Step], frames: list[bytes | str]) -> None:
+    def play() -> tuple[list[str | bytes], int]:
+        heard: list[str | bytes] = []
+        try:
+            with playing([*script, {"on": "close", "drop": 1001}]) as base_url, call(base_url) as line:
+                with suppress(ConnectionClosed):
+                    for frame in [*frames, "close"]:
+                        line.send(frame)
+                while True:
+                    heard.append(line.recv(SOON))
+        except ConnectionClosed as closed:
+            assert closed.rcvd
+            return heard, closed.rcvd.code
+
+    assert play() == play()
+
+
+# Frames that no well-behaved server sends.
+
+
+def test_frames_are_said_as_they_are_written() -> None:
+    odd = {"type": "turn.end", "request_id": None, "turn_id": 7}
+    script = [{"say": ["not JSON", odd, {"no": "type"}, '{"type":']}, {"binary": b64encode(b"\0\xff").decode()}]
+    with playing(script) as base_url, call(base_url) as line:
+        frames = [line.recv(SOON) for _ in range(5)]
+    assert frames[0] == "not JSON"
+    assert json.loads(frames[1]) == odd
+    assert set(json.loads(frames[2])) == {"no", "request_id"}
+    assert frames[3:] == ['{"type":', b"\0\xff"]
+
+
+def test_an_event_can_come_twice() -> None:
+    heard, _, _ = said([{"at": 1, "text": "Hi", "times": 2}], audio(1), CLOSE["auto"], dialect=AUTO)
+    assert heard == [CONNECTED, *turn("Hi"), *turn("Hi")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_a_message_comes_in_frames_that_split_characters(size: int) -> None:
+    text = "smörgåsbord 😀 東京"
+    script = [{"text": text, "split": size}, {"say": text, "split": size}, {"binary": "AAECAw==", "split": size}]
+    with playing(script) as base_url, call(base_url) as line:
+        pieces = list(line.recv_streaming(decode=False))
+        assert json.loads(b"".join(pieces))["text"] == text
+        assert {len(piece) for piece in pieces[:-1]} <= {size}
+        assert line.recv(SOON) == text
+        binary = list(line.recv_streaming())
+        assert b"".join(binary) == b"\0\1\2\3"  # type: ignore[arg-type]
+        assert len(binary) == -(-4 // size)
+
+    def is_whole(piece: bytes) -> bool:
+        try:
+            return bool(piece.decode()) or True
+        except UnicodeDecodeError:
+            return False
+
+    assert all(map(is_whole, pieces)) == (size == 1000)
+
+
+def test_half_a_surrogate_pair_travels_as_an_escape() -> None:
+    with playing(parse(r'{"say": {"type": "x", "text": "\ud83d"}}')) as base_url, call(base_url) as line:
+        frame = line.recv(SOON)
+        assert isinstance(frame, str)
+        assert r'"\ud83d"' in frame
+
+
+def test_error_events_carry_their_status_and_can_end_the_socket() -> None:
+    error = {"type": "error", "status_code": 500, "title": "Oops", "message": "Sorry", "error_code": None}
+    heard = said([{"at": 1, "say": error, "drop": {"code": 1011, "reason": "sørry"}}], audio(2))
+    assert heard == ([error], 1011, "sørry")
+
+
+@pytest.mark.parametrize("dialect", [MANUAL, AUTO])
+def test_a_close_can_remain_without_an_answer(dialect: Dialect) -> None:
+    with playing([{"on": "close", "answer": False}]) as base_url, call(base_url, dialect) as line:
+        line.send(CLOSE[dialect.name])
+        line.send("still there?")
+        answers = [event(line)["type"] for _ in range(1 + (dialect is AUTO))]
+        assert answers == ["connected", "error"][dialect is MANUAL :]
+
+
+def test_done_can_be_left_out_and_come_without_a_close() -> None:
+    assert said([{"on": "close", "drop": 1000}], "close") == ([], 1000, "")
+    with playing([{"on": "close", "say": DONE, "answer": False}]) as base_url, call(base_url) as line:
+        line.send("close")
+        assert event(line) == DONE
+        line.send("?")
+        assert event(line)["type"] == "error"
+
+
+def test_flush_done_can_come_before_the_text_and_late() -> None:
+    script = [
+        {"on": "finalize", "nth": 1, "say": [FLUSHED, delta("late")], "answer": False},
+        {"on": "finalize", "nth": 2, "wait": 0.05},
+    ]
+    assert said(script, "finalize", "finalize", "close")[0] == [FLUSHED, delta("late"), FLUSHED, DONE]
+
+
+def test_while_a_finalize_takes_its_time_frames_are_taken_in_and_pings_answered() -> None:
+    with playing([{"on": "finalize", "wait": 600}]) as base_url, call(base_url) as line:
+        line.send("finalize")
+        for _ in range(50):
+            line.send(bytes(1 << 20))  # more than fits between two sockets
+        assert line.ping().wait(SOON)
+        with pytest.raises(TimeoutError):
+            line.recv(0.2)
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4321])
+def test_a_socket_is_closed_with_any_code_after_so_much_audio(code: int) -> None:
+    assert said([{"at": 1, "drop": code}, *HELLO], *[audio(0.5)] * 4) == ([], code, "")
+
+
+def test_a_socket_ends_without_a_close_frame_after_everything_that_was_said() -> None:
+    script = [{"at": 1, "text": "x" * 100_000, "times": 5}, {"at": 1, "drop": 1006}]
+    with playing(script) as base_url, call(base_url) as line:
+        for _ in range(15):
+            line.send(audio(0.1))
+        heard, code, _ = rest(line)
+    assert (len(heard), code) == (5, 1006)
+
+
+def knock(base_url: str) -> socket.socket:
+    """A handshake by hand, its answer still to come."""
+    port = int(base_url.rpartition(":")[2])
+    hand = socket.create_connection(("127.0.0.1", port), timeout=SOON)
+    path = url("", MANUAL.path, OPTIONS.query(MANUAL))
+    hand.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return hand
+
+
+def everything(hand: socket.socket) -> bytes:
+    return b"".join(iter(lambda: hand.recv(65536), b""))
+
+
+def test_an_end_without_a_close_frame_is_a_fin_and_a_reset_a_reset() -> None:
+    with playing([{"drop": 1006}]) as base_url, knock(base_url) as hand:
+        assert everything(hand).endswith(b"\r\n\r\n")
+    with playing([{"drop": "reset"}]) as base_url, knock(base_url) as hand, pytest.raises(ConnectionResetError):
+        everything(hand)
+
+
+def test_a_client_that_keeps_its_end_open_does_not_keep_the_server() -> None:
+    with playing([{"connection": 1, "drop": 1006}], concurrency=1) as base_url, knock(base_url) as hand:
+        everything(hand)
+        with eventually(base_url) as line:
+            line.send("close")
+            assert rest(line)[0] == [DONE]
+
+
+# Stalls.
+
+
+@contextmanager
+def eventually(base_url: str) -> Iterator[ClientConnection]:
+    """A socket as soon as there is a place for one."""
+    while True:
+        try:
+            line = call(base_url)
+            break
+        except InvalidStatus as refused:
+            assert refused.response.status_code == 429
+            time.sleep(0.05)
+    with line:
+        yield line
+
+
+def test_a_stalled_socket_answers_neither_commands_nor_pings() -> None:
+    script = [{"at": 1, "text": "well"}, {"at": 1, "stall": True}]
+    with playing(script) as base_url, call(base_url, close_timeout=0.1) as line:
+        line.send(audio(1))
+        assert event(line) == delta("well")
+        line.send("finalize")
+        assert not line.ping().wait(0.3)
+        with pytest.raises(TimeoutError):
+            line.recv(0.1)
+
+
+def test_a_stalled_socket_reads_nothing_more_even_in_the_middle_of_a_flood() -> None:
+    def flood() -> None:
+        with suppress(ConnectionClosed, OSError):
+            for size, times in ((1 << 13, 2000), (1 << 20, 64)):
+                for _ in range(times):
+                    line.send(bytes(size))
+
+    with playing([{"at": 1, "wait": 0.05, "stall": True}]) as base_url, call(base_url, close_timeout=0.1) as line:
+        flooding = threading.Thread(target=flood, daemon=True)
+        flooding.start()
+        flooding.join(1.5)  # 80 MB are soon read, and more than fits between two sockets
+        assert flooding.is_alive()
+        line.socket.shutdown(socket.SHUT_RDWR)
+        flooding.join(SOON)
+
+
+def test_after_a_stall_it_goes_on_as_if_nothing_had_been() -> None:
+    with playing([{"at": 1, "stall": 0.3}, *HELLO]) as base_url, call(base_url) as line:
+        for _ in range(30):
+            line.send(audio(0.1))
+        line.send("finalize")
+        assert line.ping().wait(SOON)
+        line.send("close")
+        assert rest(line) == ([delta("Hello"), delta(" wörld."), FLUSHED, DONE], 1000, "")
+
+
+def test_a_stalled_socket_gives_its_place_back_when_the_client_has_gone() -> None:
+    with playing([{"connection": 1, "stall": True}], concurrency=1) as base_url:
+        with knock(base_url) as hand:
+            hand.recv(1)
+            with pytest.raises(InvalidStatus):
+                call(base_url)
+        with eventually(base_url) as line:
+            line.send("close")
+            assert rest(line)[0] == [DONE]
+
+
+def test_a_server_with_stalled_sockets_can_be_ended() -> None:
+    script = [{"connection": 2, "on": "handshake", "stall": True}, {"text": "well"}, {"stall": True}]
+    with playing(script) as base_url, call(base_url, close_timeout=0.1) as line:
+        assert event(line) == delta("well")
+        hand = knock(base_url)
+    assert everything(hand).startswith(b"HTTP/1.1 500")
+    hand.close()
+
+
+# The handshake.
+
+
+@pytest.mark.parametrize(
+    ("refuse", "status", "code", "retry_after"),
+    [
+        (401, 401, None, None), (402, 402, "quota_exceeded", None), (403, 403, None, None), (500, 500, None, None),
+        (429, 429, "concurrency_limited", "1"),
+        ({"status": 429, "headers": {"retry-after": 7}}, 429, "concurrency_limited", "7"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dialect", [MANUAL, AUTO])
+def test_a_handshake_is_refused_with_the_documented_body(
+    refuse: Any, status: int, code: str | None, retry_after: str | None, dialect: Dialect
+) -> None:
+    with playing([{"refuse": refuse}]) as base_url, pytest.raises(InvalidStatus) as refused:
+        call(base_url, dialect)
+    response = refused.value.response
+    assert response.status_code == status
+    assert response.headers.get("Retry-After") == retry_after
+    body = json.loads(response.body or b"")
+    assert set(body) == {"error_code", "title", "message", "request_id"}
+    assert (body["error_code"], body["request_id"]) == (code, response.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize(
+    ("body", "sent", "content_type"),
+    [
+        ("Gone: fishing\n", b"Gone: fishing\n", "text/plain; charset=utf-8"),
+        ("", b"", "text/plain; charset=utf-8"),
+        ({"request_id": "r", "error": "ö"}, json.dumps({"request_id": "r", "error": "ö"}).encode(), "application/json"),
+        ([1], b"[1]", "application/json"),
+    ],
+)
+def test_a_handshake_is_refused_with_any_body(body: Any, sent: bytes, content_type: str) -> None:
+    script = [{"refuse": {"status": 503, "body": body, "headers": {"X-Mood": "bad"}}}]
+    with playing(script) as base_url, pytest.raises(InvalidStatus) as refused:
+        call(base_url)
+    response = refused.value.response
+    assert (response.status_code, response.body) == (503, sent)
+    assert (response.headers["Content-Type"], response.headers["X-Mood"]) == (content_type, "bad")
+
+
+def test_the_first_connections_are_refused_and_the_next_accepted() -> None:
+    script = [
+        {"connection": "1-2", "refuse": 503}, {"connection": 3, "text": "third"}, {"connection": "4-", "text": "later"},
+        {"text": "all"},
+    ]  # fmt: skip
+    with playing(script) as base_url:
+        for dialect in (MANUAL, AUTO):
+            with pytest.raises(InvalidStatus):
+                call(base_url, dialect)
+        heard = []
+        for _ in range(3):
+            with call(base_url) as line:
+                line.send("close")
+                heard.append("".join(wire.get("text", "") for wire in rest(line)[0]))
+    assert heard == ["thirdall", "laterall", "laterall"]
+
+
+def test_each_socket_plays_the_script_from_its_start() -> None:
+    with playing(HELLO) as base_url, call(base_url) as one, call(base_url, AUTO) as other:
+        one.send(audio(1))
+        assert event(one) == delta("Hello")
+        other.send(audio(1))
+        assert [event(other) for _ in range(4)] == [CONNECTED, *turn("Hello")]
+        one.send(audio(2))
+        assert event(one) == delta(" wörld.")
+
+
+@pytest.mark.parametrize("step", [{"stall": True}, {"wait": 600}])
+def test_a_handshake_hangs_and_its_place_is_free_when_the_client_gives_up(step: Step) -> None:
+    with playing([{"on": "handshake", "connection": 1, **step}], concurrency=1) as base_url:
+        with pytest.raises(TimeoutError):
+            call(base_url, open_timeout=0.3)
+        with eventually(base_url) as line:
+            line.send("close")
+            assert rest(line)[0] == [DONE]
+
+
+@pytest.mark.parametrize("step", [{"stall": 0.05}, {"wait": 0.05}])
+def test_a_slow_handshake_is_a_handshake(step: Step) -> None:
+    assert said([{"on": "handshake", **step}, {"text": "here"}], "close")[0] == [delta("here"), DONE]
+
+
+@pytest.mark.parametrize("end", [1006, "reset"])
+def test_a_connection_ends_in_the_middle_of_its_handshake(end: Any) -> None:
+    with (
+        playing([{"on": "handshake", "drop": end}]) as base_url,
+        pytest.raises((InvalidMessage, EOFError, ConnectionResetError)),
+    ):
+        call(base_url)
+    with playing([{"on": "handshake", "drop": end}]) as base_url, knock(base_url) as hand:
+        try:
+            assert (everything(hand), end) == (b"", 1006)
+        except ConnectionResetError:
+            assert end == "reset"
+
+
+def test_a_bad_query_is_refused_as_the_real_engine_refuses_it() -> None:
+    with playing([]) as base_url, pytest.raises(InvalidStatus) as refused:
+        connect(base_url.replace("http", "ws") + MANUAL.path + "?model=ink-2", proxy=None)
+    assert json.loads(refused.value.response.body or b"")["title"] == "Invalid encoding"
+
+
+def test_key_and_concurrency_are_those_of_the_gate() -> None:
+    with playing([], key="sk_x", concurrency=1) as base_url:
+        for how, status in [({}, 401), ({"additional_headers": {"Authorization": "Bearer sk_y"}}, 401)]:
+            with pytest.raises(InvalidStatus) as refused:
+                call(base_url, **how)
+            assert refused.value.response.status_code == status
+        headers = {"Authorization": "Bearer sk_x"}
+        with call(base_url, additional_headers=headers) as line:
+            with pytest.raises(InvalidStatus) as refused:
+                call(base_url, additional_headers=headers)
+            assert refused.value.response.status_code == 429
+            assert httpx.post(f"{base_url}/stt", headers=headers, trust_env=False).status_code == 429
+            assert httpx.post(f"{base_url}/stt", trust_env=False).status_code == 401
+            line.send("close")
+            # Who was not let in is not counted.
+            assert json.loads(line.recv(SOON))["request_id"].endswith("-000000000001")
+
+
+# Batch.
+
+BATCH = {"data": {"model": "ink-whisper"}, "files": {"file": b"any"}}
+
+
+def test_batch_requests_are_answered_one_after_the_other_as_written() -> None:
+    html = {"status": 502, "body": "<html>", "headers": {"Content-Type": "text/html"}}
+    script = [
+        {"request": 1, "batch": {"status": 429, "headers": {"Retry-After": "0.1"}}},
+        {"request": 2, "batch": html},
+        {"request": 3, "batch": {"body": {"text": "mine", "words": None}}},
+        {"request": "4-5", "wait": 0.01, "batch": 500},
+        *HELLO,
+    ]
+    with playing(script) as base_url:
+        answers = [httpx.post(f"{base_url}/stt", **BATCH, trust_env=False) for _ in range(6)]  # type: ignore[arg-type]
+    assert [answer.status_code for answer in answers] == [429, 502, 200, 500, 500, 200]
+    assert answers[0].headers["retry-after"] == "0.1"
+    assert answers[0].json()["error_code"] == "concurrency_limited"
+    assert (answers[1].text, answers[1].headers["content-type"]) == ("<html>", "text/html")
+    assert answers[2].json() == {"text": "mine", "words": None, "request_id": answers[2].headers["x-request-id"]}
+    assert answers[5].json()["text"] == "Hello wörld."
+
+
+def test_the_first_batch_step_that_fits_counts_and_headers_may_come_with_the_texts() -> None:
+    script = [{"request": 1, "batch": {"headers": {"X-Warm": "yes"}}}, {"batch": 503}, *HELLO]
+    with playing(script) as base_url:
+        answers = [httpx.post(f"{base_url}/stt", **BATCH, trust_env=False) for _ in range(3)]  # type: ignore[arg-type]
+    assert [answer.status_code for answer in answers] == [200, 503, 503]
+    assert answers[0].headers["x-warm"] == "yes"
+    assert answers[0].json()["text"] == "Hello wörld."
+
+
+def test_a_batch_request_hangs_and_its_place_is_free_when_the_client_gives_up() -> None:
+    with playing([{"request": 1, "batch": {}, "stall": True}], concurrency=1) as base_url:
+        address = f"{base_url}/stt"
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(address, **BATCH, timeout=0.3, trust_env=False)  # type: ignore[arg-type]
+        while (answer := httpx.post(address, **BATCH, trust_env=False)).status_code == 429:  # type: ignore[arg-type]
+            time.sleep(0.05)
+        assert answer.status_code == 200
+
+
+# Recordings.
+
+WAY: list[bytes | str] = [audio(0.6), audio(0.6), "finalize", audio(1.5), "finalize", "close"]
+
+
+def record(file: Path, dialect: Dialect, way: list[bytes | str]) -> list[str | bytes]:
+    """A session with a script, recorded as `stream-file` does it. What was received."""
+    script = [*HELLO, {"on": "finalize", "nth": 2, "binary": "AAE="}, {"on": "finalize", "text": "!"}]
+    clock = iter(range(1000))
+    heard: list[str | bytes] = []
+    with playing(script) as base_url, call(base_url, dialect) as line:
+        address = url(base_url + "/v1", dialect.path, OPTIONS.query(dialect), websocket=True)
+        with FrameLog(file, address, "2026-03-01", force=False, clock=lambda: next(clock)) as log:
+            for frame in way:
+                log.frame("sent", frame)
+                line.send(frame)
+                line.send("?")  # until it is answered, everything before it is, too; not part of the recording
+                with suppress(ConnectionClosed):
+                    while '"error"' not in str(answer := line.recv(SOON)):
+                        log.frame("received", answer)
+                        heard.append(answer)
+    return heard
+
+
+def replay(file: Path, dialect: Dialect, way: list[bytes | str]) -> tuple[list[str | bytes], int]:
+    heard: list[str | bytes] = []
+    with playing(parse(file.read_text("utf-8"))) as base_url, call(base_url, dialect) as line:
+        try:
+            for frame in way:
+                line.send(frame)
+            while True:
+                heard.append(line.recv(SOON))
+        except ConnectionClosed as closed:
+            return heard, closed.rcvd.code if closed.rcvd else 1006
+
+
+def test_a_recording_is_said_again_byte_for_byte(tmp_path: Path) -> None:
+    file = tmp_path / "talk.ndjson"
+    heard = record(file, MANUAL, WAY)
+    assert len(heard) == 8
+    assert replay(file, MANUAL, WAY) == (heard, 1000)
+    sliced = [bytes(n) for n in (1, 38399, 3, 50_000)] + ["finalize", audio(0.5), audio(1), "finalize", "close"]
+    assert replay(file, MANUAL, sliced) == (heard, 1000)  # type: ignore[arg-type]
+
+
+def test_a_recording_waits_for_audio_and_for_commands(tmp_path: Path) -> None:
+    file = tmp_path / "talk.ndjson"
+    heard = record(file, MANUAL, WAY)
+    with playing(parse(file.read_text("utf-8"))) as base_url, call(base_url) as line:
+        line.send(audio(3))
+        assert line.recv(SOON) == heard[0]
+        with pytest.raises(TimeoutError):
+            line.recv(0.2)
+        line.send("finalize")
+        assert [line.recv(SOON) for _ in range(3)] == heard[1:4]
+        line.send("close")
+        assert [line.recv(SOON) for _ in range(4)] == heard[4:]
+
+
+def test_a_recording_that_is_closed_early_says_the_rest(tmp_path: Path) -> None:
+    heard = record(tmp_path / "talk.ndjson", MANUAL, WAY)
+    assert replay(tmp_path / "talk.ndjson", MANUAL, ["close"]) == (heard, 1000)
+
+
+def test_a_recording_of_the_auto_endpoint(tmp_path: Path) -> None:
+    way = [audio(1.2), audio(1.5), CLOSE["auto"]]
+    heard = record(tmp_path / "turns.ndjson", AUTO, way)
+    assert len(heard) == 7
+    assert replay(tmp_path / "turns.ndjson", AUTO, way) == (heard, 1000)
+    with pytest.raises(InvalidStatus, match="404"):
+        replay(tmp_path / "turns.ndjson", MANUAL, way)
+
+
+# What is written.
+
+
+def test_scripts_are_lines_or_a_list_with_comments_and_blanks() -> None:
+    lines = '\n# two words\n{"at": 1, "text": "Hello"}\n\n{"at": 2.5,\n "text": " wörld."} # done\n'
+    as_list = '# one\n[{"at": 1, "text": "Hello"}, # two\n {"at": 2.5, "text": " wörld."}, ]\n# three'
+    assert parse(lines) == parse(as_list) == parse(json.dumps(HELLO)) == parse("".join(map(json.dumps, HELLO)))
+    assert parse("") == parse(" # nothing\n") == parse("[]") == Script()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ('{"at": 1, "text": "x"}\n{"at": 1,', 2, "no JSON: Expecting property name"),
+        ("\n\nhello", 3, "no JSON: Expecting value"),
+        ('{"text": "x"}\n7', 2, "a step is an object, not 7"),
+        ('[{"text": "x"},\n\n{"text": "y"}', 3, "a comma or ] is missing"),
+        ('[{"text": "x"}\n{"text": "y"}]', 1, "a comma or ] is missing"),
+        ('[{"text": "x"},\n', 2, "the list has no end"),
+        ('[\n]\n{"text": "x"}', 2, "something follows the list"),
+        ("[" * 100_000, 1, "no JSON that can be read"),
+        ('\n{"at": ' + "9" * 5000 + ', "text": "x"}', 2, "no JSON that can be read"),
+        ('{"txt": "x"}', 1, "no key 'txt'; there are at, on, "),
+        ('{"at": "soon", "text": "x"}', 1, "'at' is a number of seconds from 0 up, not \"soon\""),
+        ('{"at": NaN, "text": "x"}', 1, "'at' is a number"),
+        ('{"at": -1, "text": "x"}', 1, "'at' is a number"),
+        ('{"at": true, "text": "x"}', 1, "'at' is a number"),
+        ('{"wait": 1e999}', 1, "'wait' is a number"),
+        ('{"on": "flush", "text": "x"}', 1, "'on' is handshake, open, finalize, close, config, unknown"),
+        ('{"on": [], "text": "x"}', 1, "'on' is handshake"),
+        ('{"on": "close", "at": 1, "text": "x"}', 1, "'at' doesn't go with 'close'"),
+        ('{"nth": 1, "text": "x"}', 1, "'nth' doesn't go with 'audio'"),
+        ('{"on": "close", "nth": 0, "text": "x"}', 1, "'nth' is a whole number from 1 up"),
+        ('{"on": "open", "nth": 1, "text": "x"}', 1, "'nth' doesn't go with 'open'"),
+        ('{"answer": false}', 1, "'answer' doesn't go with 'audio'"),
+        ('{"on": "close", "answer": 0}', 1, "'answer' is true or false"),
+        ('{"connection": "0-2", "text": "x"}', 1, "'connection' is a whole number from 1 up, or a range"),
+        ('{"connection": 1.5, "text": "x"}', 1, "'connection' is a whole number"),
+        ('{"request": 1, "text": "x"}', 1, "'request' doesn't go with 'audio'"),
+        ('{"connection": 1, "batch": 500}', 1, "'connection' doesn't go with 'batch'"),
+        ('{"refuse": 500, "text": "x"}', 1, "'text' doesn't go with 'refuse'"),
+        ('{"on": "handshake", "text": "x"}', 1, "'text' doesn't go with 'handshake'"),
+        ('{"on": "handshake", "drop": 1000}', 1, "no close codes before the handshake"),
+        ('{"stall": "long"}', 1, "'stall' is a number"),
+        ('{"text": 5}', 1, "'text' is a string, not 5"),
+        (r'{"text": "\ud800"}', 1, "'text' is a string"),
+        ('{"say": 5}', 1, "'say' is a string"),
+        ('{"say": [{"type": "x"}, null]}', 1, "'say' is a string"),
+        ('{"binary": "€"}', 1, "'binary' is base64"),
+        ('{"binary": [1]}', 1, "'binary' is base64"),
+        ('{"drop": 1005}', 1, "'drop' is a close code"),
+        ('{"drop": true}', 1, "'drop' is a close code"),
+        ('{"drop": {"code": 1000, "reason": "' + "ö" * 62 + '"}}', 1, "'drop' is a close code"),
+        ('{"drop": {"code": 1000, "why": ""}}', 1, "'drop' is a close code"),
+        ('{"refuse": 101}', 1, "'refuse' is a status from 200 to 599"),
+        ('{"refuse": {"status": 500, "header": {}}}', 1, "'refuse' is a status"),
+        ('{"refuse": {"status": 500, "headers": {"A": "b\\r\\nC: d"}}}', 1, "'refuse' is sent with headers that HTTP"),
+        ('{"refuse": {"status": 500, "headers": {"A b": "c"}}}', 1, "headers that HTTP allows"),
+        ('{"batch": "500"}', 1, "'batch' is a status"),
+        ('{"times": 2, "drop": 1000}', 1, "'times' and 'split' need something to say"),
+        ('{"text": "x", "times": 0}', 1, "'times' is a whole number"),
+        ('{"at": 1}', 1, "nothing happens in this step"),
+        ('{"on": "finalize", "nth": 2}', 1, "nothing happens in this step"),
+        ('{"event": "open", "url": "ws://x/stt/websocket"}', 1, "a recording without its address"),
+        ('{"event": "open"}', 1, "a recording without its address"),
+        ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}\n{"event": "sent"}', 2, "no frame of a"),
+        ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=0"}', 1, "a recording without its address"),
+        (
+            '{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}\n\n{"event": "sent", "audio": "?"}',
+            3,
+            "'audio' is base64",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(text: str, line: int, reason: str) -> None:
+    with pytest.raises(UsageError) as told:
+        parse(text, "bad.ndjson")
+    assert told.value.message.startswith(f"bad.ndjson, line {line}: ")
+    assert reason in told.value.message
+    assert len(told.value.message) < 300
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(
+        ["close", "finalize", "open", "handshake", "1-2", "2-", "AA==", "reset", 1000, 1006, 404, 1, 0.5, "sent"]
+    ),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["code", "reason", "status", "headers", "body", "type"]), inner, max_size=3),
+    max_leaves=4,
+)  # fmt: skip
+KEYS = (
+    "at on nth connection request wait stall text say binary drop refuse batch times split answer event url audio"
+).split()
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4), max_size=3))
+def test_whatever_is_written_is_a_script_or_a_mistake(steps: list[Step]) -> None:
+    for text in (json.dumps(steps), "\n".join(map(json.dumps, steps))):
+        try:
+            script = parse(text)
+        except UsageError as error:
+            assert re.match(r"script, line \d+: ", error.message)
+        else:
+            assert len(script.steps) <= len(steps)
+
+
+@given(st.text(st.sampled_from('{}[],:"# \n\\1aé'), max_size=30))
+def test_parsing_is_total(text: str) -> None:
+    with suppress(UsageError):
+        parse(text)
+
+
+# The program.
+
+
+def test_no_engine_is_imported() -> None:
+    script = (
+        "import sys; from cartesia_cli.server import notation, running, scripted; "
+        "print({'faster_whisper', 'ctranslate2', 'onnxruntime', 'moonshine_voice'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@contextmanager
+def program(environment: dict[str, str], *arguments: object) -> Iterator[str]:
+    """`cartesia-cli serve` with these arguments, up to Ctrl-C. Its address."""
+    command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", *map(str, arguments)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        try:
+            line = process.stdout.readline().decode()
+            assert line.startswith("export CARTESIA_BASE_URL=http://127.0.0.1:"), process.stderr.read().decode()
+            assert str(arguments[-1]) in process.stderr.readline().decode()
+            yield line.strip().partition("=")[2]
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SOON) == 0
+
+
+def test_the_program_plays_a_script(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "flaky.ndjson"
+    file.write_text('\ufeff# a server with a cold\n{"connection": 1, "refuse": 503}\n{"at": 1, "text": "Achoo ö"}\n')
+    with program(environment, "--script", file) as base_url:
+        with pytest.raises(InvalidStatus):
+            call(base_url)
+        with call(base_url) as line:
+            line.send(audio(1))
+            line.send("close")
+            assert rest(line) == ([delta("Achoo ö"), DONE], 1000, "")
+        assert httpx.post(f"{base_url}/stt", **BATCH, trust_env=False).json()["text"] == "Achoo ö"  # type: ignore[arg-type]
+
+
+def test_the_program_asks_for_a_key_where_it_is_told_to(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "script.json"
+    file.write_text("[]")
+    with program(environment | {"CARTESIA_API_KEY": "sk_x"}, "--require-key", "--script", file) as base_url:
+        with pytest.raises(InvalidStatus):
+            call(base_url)
+        with call(base_url, additional_headers={"Authorization": "Bearer sk_x"}) as line:
+            line.send("close")
+            assert rest(line) == ([DONE], 1000, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"text": "x"}\n{"at": "x"}\n', b"bad.ndjson, line 2: 'at' is a number of seconds"),
+        (b"RIFF\xff\xfe", b"bad.ndjson: not UTF-8, so no script"),
+        (None, b"bad.ndjson: can't be read: No such file or directory"),
+    ],
+)
+def test_a_bad_script_is_told_before_the_server_starts(
+    run: Run, tmp_path: Path, content: bytes | None, message: bytes
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.ndjson").write_bytes(content)
+    done = run("serve", "--port", "0", "--script", "bad.ndjson")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert message in done.stderr
+
+
+def test_what_stream_file_records_is_said_to_stream_file_again(
+    run: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    data = audio(1.5)
+    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16,
+                         b"data", len(data))  # fmt: skip
+    (tmp_path / "talk.wav").write_bytes(header + data)
+    (tmp_path / "script.ndjson").write_text('{"at": 0.5, "text": "One,"}\n{"at": 1.2, "text": " twö."}\n', "utf-8")
+    heard = []
+    for script, log in (("script.ndjson", "one.ndjson"), ("one.ndjson", "two.ndjson")):
+        with program(environment, "--script", tmp_path / script) as base_url:
+            done = run("stream-file", "talk.wav", "--mode", "manual", "--raw-events", log,
+                       env={"CARTESIA_BASE_URL": base_url})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        heard.append(done.stdout.decode())
+    assert heard[0] == heard[1]
+    assert "".join(heard[0].split()) == "One,twö."
