@@ -2,60 +2,20 @@
 
 Pure: samples in, marks out. Seconds are seconds of audio, counted from the first sample ever fed; there is no clock.
 Must never filter, hold back or drop audio: it only says what it heard.
-
-    Meter        samples -> a level for each frame of 20 ms
-    NoiseFloor   levels -> the level from which on a frame is speech
-    Automaton    speech or not, frame by frame -> onset, lull, resume, end
-    Endpointer   the three together
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import log10
 from typing import Literal
 
-import numpy as np
-
+from .level import FRAME_SECONDS as FRAME_SECONDS
+from .level import SILENCE, Meter, NoiseFloor
 from .pcm import RATE, Samples
 
-FRAME_SECONDS = 0.02
-
-SILENCE = -90.0
-"""dBFS. Whatever is quieter is digital silence, dither included: it tells nothing about the noise of a place."""
-
-SMOOTHING = 0.3
-"""Weight of a frame in the smoothed level. Noise flutters from frame to frame; the end of speech lasts."""
-
-STRETCH = 20
-STRETCHES = 10
-"""Frames in a stretch, and the stretches by which noise is known: 4 seconds."""
-
-MARGIN = 4.0
-"""dB. Speech begins so far above what noise reaches by itself. This and the next three: see NoiseFloor."""
-
-SHARE = 0.55
-"""Speech begins no higher than this part of the way from the noise to the loudest sound ..."""
-
-LEAST = 10.0
-"""... or this many dB above the noise, whichever is more."""
-
-RELEASE = 2.0
-"""dB that speech may fall below where it begins before it is over."""
-
-DEPTH = 35.0
-"""dB. What is so far below the loudest sound is breath or a tail, not speech."""
-
-QUIETEST = -70.0
-"""dBFS. What is quieter is no speech, however quiet the place."""
-
-PRESUMED = -50.0
-"""dBFS. The noise to be presumed where a recording begins with speech."""
-
-STEADY = 5.0
-"""dB. What varies less than this over the first stretch is noise, not speech."""
+RELEASE = 3.0
+"""dB that speech may fall below the threshold before it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,89 +130,10 @@ class Automaton:
         return Mark(kind, self.now * self._unit, frame * self._unit, capped)
 
 
-_NONE: Samples = np.zeros(0, np.float32)
-
-
-class Meter:
-    """Samples as levels, one for each whole frame, dBFS; SILENCE at the least."""
-
-    def __init__(self, rate: int) -> None:
-        self.size = round(rate * FRAME_SECONDS)
-        """Samples in a frame."""
-        self.rest = _NONE
-        """Samples that don't make a frame yet."""
-        self._least = self.size * 10 ** (SILENCE / 10)
-
-    def feed(self, samples: Samples) -> list[float]:
-        size, least = self.size, self._least
-        if self.rest.size:
-            samples = np.concatenate([self.rest, samples])
-            self.rest = _NONE
-        if left := samples.size % size:
-            self.rest = samples[-left:].copy()  # the block is the caller's
-            samples = samples[:-left]
-        frames = samples.reshape(-1, size)
-        energies = np.vecdot(frames, frames).tolist()
-        return [10.0 * log10(energy / size) if energy > least else SILENCE for energy in energies]
-
-
-class NoiseFloor:
-    """How loud speech must be to stand out, by three figures of the last 4 seconds in stretches of 0.4 s. All dBFS.
-
-    floor       the lowest level: between syllables even restless speech falls back to the noise
-                (minimum statistics, after Martin, IEEE Transactions on Speech and Audio Processing 9, 2001)
-    ceiling     the loudest level of the quietest stretch: what noise reaches by itself, if nobody spoke in it
-    peak        the loudest level
-    threshold   MARGIN above the ceiling; but, as somebody may have spoken, no higher than SHARE of the way from floor
-                to peak, or LEAST above the floor
-
-    So it stays close above steady noise, where faint syllables are heard, and far above babble, which is not.
-    """
-
-    def __init__(self) -> None:
-        self.floor = PRESUMED
-        self.threshold = PRESUMED + MARGIN
-        self.level = SILENCE
-        """The smoothed level of the last frame."""
-        self._stretches: deque[tuple[float, float]] = deque(maxlen=STRETCHES)
-        self._levels: list[float] = []
-        self._sounding = 0
-
-    def feed(self, level: float) -> float:
-        """The next frame; its level, smoothed."""
-        if level > SILENCE:
-            # Digital silence tells nothing, nor do the frames that border on it: they may be cut.
-            if self._sounding > 1:
-                self._levels.append(self.level)
-                if len(self._levels) == STRETCH:
-                    self.settle()
-            elif not self._sounding:
-                self.level = level  # nothing before it to smooth it with
-            self._sounding += 1
-        else:
-            self._sounding = 0
-        self.level += SMOOTHING * (level - self.level)
-        return self.level
-
-    def settle(self) -> None:
-        """Judge by what was heard up to now, whole stretch or not."""
-        if not self._levels:
-            return
-        lowest, loudest = min(self._levels), max(self._levels)
-        self._levels.clear()
-        if not self._stretches and loudest - lowest > STEADY:
-            self._stretches.append((min(lowest, PRESUMED), PRESUMED))
-        self._stretches.append((lowest, loudest))
-        lows, highs = zip(*self._stretches, strict=True)
-        self.floor, ceiling, peak = min(lows), min(highs), max(highs)
-        highest = self.floor + max(LEAST, SHARE * (peak - self.floor))
-        self.threshold = max(min(ceiling + MARGIN, highest), peak - DEPTH, QUIETEST)
-
-
 class Endpointer:
     """A stream of samples as marks, the same ones however it is cut into blocks.
 
-    The first 0.4 s of sound are judged together, when they are over: noise is not known before.
+    With no fixed threshold, the first third of a second of sound is judged when it is over: noise is not known before.
     """
 
     def __init__(self, settings: Endpointing = DEFAULTS, rate: int = RATE) -> None:
@@ -307,30 +188,38 @@ class Endpointer:
 
     def feed(self, samples: Samples) -> list[Mark]:
         """The next samples, any number of them, mono, -1..1: what was noticed in them."""
+        levels = self._meter.feed(samples)
+        frames = zip(levels, self._noise.feed(levels), strict=True)
+        first = [] if self._held is None else self._hold(self._held, frames)
+        return first + self._judge(frames)
+
+    def _hold(self, held: list[tuple[float, float]], frames: Iterable[tuple[float, float]]) -> list[Mark]:
+        """Keep frames until noise is known or the first sound is over; then judge them all."""
         marks: list[Mark] = []
-        for level in self._meter.feed(samples):
-            smooth = self._noise.feed(level)
-            if self._held is not None:
-                marks += self._hold(self._held, level, smooth)
-            elif found := self._judge(level, smooth):
-                marks += found
+        for frame in frames:
+            held.append(frame)
+            if frame[0] == SILENCE:
+                self._noise.settle()
+            elif not self._noise.known:
+                continue
+            marks += [replace(mark, at=self._automaton.now * self._unit) for mark in self._judge(held)]
+            held.clear()
+            if self._noise.known:
+                self._held = None
+                break
         return marks
 
-    def _hold(self, held: list[tuple[float, float]], level: float, smooth: float) -> Sequence[Mark]:
-        """Keep the frame until the first stretch of sound is whole; then judge all of it."""
-        if not held and level == SILENCE:
-            return self._judge(level, smooth)
-        held.append((level, smooth))
-        if len(held) < STRETCH:
-            return ()
-        self._held = None
-        self._noise.settle()
-        found = [mark for pair in held for mark in self._judge(*pair)]
-        return [replace(mark, at=self._automaton.now * self._unit) for mark in found]
-
-    def _judge(self, level: float, smooth: float) -> Sequence[Mark]:
-        # Smoothing draws a click out: it must not begin an utterance by that.
-        heard = smooth if smooth < level or self._automaton.in_speech else level
-        threshold = self._noise.threshold if self._fixed is None else self._fixed
-        self._loud = heard > (threshold - RELEASE if self._loud else threshold)
-        return self._automaton.feed(self._loud)
+    def _judge(self, frames: Iterable[tuple[float, float]]) -> list[Mark]:
+        """Frames as their own level and the smoothed one."""
+        marks: list[Mark] = []
+        noise, automaton, fixed, loud = self._noise, self._automaton, self._fixed, self._loud
+        for level, smooth in frames:
+            # Smoothing bridges gaps in speech. It draws clicks out as well, which may not begin or resume by that.
+            speaking = automaton.in_speech and not automaton.silence
+            heard = smooth if speaking or smooth < level else level
+            threshold = noise.threshold if fixed is None else fixed
+            loud = heard > (threshold - RELEASE if loud else threshold)
+            if found := automaton.feed(loud):
+                marks += found
+        self._loud = loud
+        return marks

@@ -1,0 +1,310 @@
+"""An open microphone as a source for a session. With `devices`, the only room that knows sounddevice.
+
+    PortAudio's callback ─bytes─► inbox (bounded, drops the oldest) ─► mono ─► 16 kHz ─► frames()
+
+The callback copies and hands over, nothing else: it is late for the next block before Python has done more. What goes
+wrong in mid-session comes without an exception: a device that is unplugged ends its stream, or its server moves on to
+another one; one whose server is stuck just says no more, and closing it takes for ever. Must never block the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from . import pulse
+from .chatter import quiet
+from .devices import LISTED, Device, chosen, devices, library, names, stuck
+from .lowdelay import LowDelay, can_resample
+from .pcm import Samples, decode_pcm, encode_s16le
+
+__all__ = ["Device", "Microphone", "chosen", "devices", "names"]
+
+BLOCK = 0.02
+"""Seconds. The device then reports a latency of two of them, and a block costs 0.3 ms of CPU time."""
+
+INBOX = 30.0
+"""Seconds that are kept for a session that doesn't take them."""
+
+PATIENCE = 2.0
+"""Seconds without a callback, after which no more will come; they jitter by 2 ms."""
+
+FIRST_PATIENCE = 4.0
+"""For opening, and again for the first callback: that one takes up to two seconds, more from a wireless headset."""
+
+TURNS = 4
+"""The waiting is cut into: when the whole program was stopped for a while, it is not the device's fault."""
+
+FAREWELL = 1.0
+"""Seconds that closing may take. It goes on behind our back."""
+
+CHANNELS = 2
+"""A microphone has one or two. Sound servers offer 32, of which most are silence."""
+
+USUAL_RATES = (48000, 44100, 16000)
+"""Hz, for a device that refuses its own."""
+
+BUSY, BAD_RATE, BAD_CHANNELS = -9985, -9997, -9998
+"""PortAudio's errors (portaudio.h, PaErrorCode): device unavailable, invalid sample rate, invalid channel count."""
+
+
+class Microphone:
+    """A source for a session: 16-bit blocks at RATE of about `block` seconds, as they come.
+
+    device       where from
+    block        seconds between callbacks
+    on_trouble   told in a sentence, once, of what costs sound and goes on nevertheless
+    patience     seconds without a callback, after which the device is given up
+
+    For meters and statistics:
+
+    started         set when the first sound is there: what is said from now on is heard
+    rate, channels  as the device is open; 0 before
+    latency         seconds, as the device reports it
+    captured        when the newest block that was given left the device, by time.monotonic()
+    overflows       blocks before which the system lost sound
+    dropped         seconds that the session was too late to take
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        block: float = BLOCK,
+        on_trouble: Callable[[str], None] = lambda sentence: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.device = device
+        self.started = asyncio.Event()
+        self.rate = self.channels = self.overflows = 0
+        self.latency = self.captured = self.dropped = 0.0
+        self._block, self._on_trouble, self._patience = block, on_trouble, patience
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """Until it is cancelled or closed. InputError where the device can't be opened, and when it is gone.
+
+        There is nothing to flush at the end of an utterance: the resampler is late by less than half a millisecond.
+        """
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(news.set)
+            except RuntimeError:  # the loop is gone, and with it whoever wanted this
+                pass
+
+        stream = _Stream(self.device, self._block, wake)
+        with quiet():
+            try:
+                await self._open(stream)
+                resampler = LowDelay(stream.rate)
+                while True:
+                    heard = await self._next(stream, news)
+                    self._count(stream, heard)
+                    if block := encode_s16le(resampler.feed(_mono(heard.data, stream.channels))):
+                        yield block
+            finally:
+                await asyncio.wait({_aside(stream.close)}, timeout=FAREWELL)
+
+    async def _open(self, stream: _Stream) -> None:
+        opening = _aside(stream.open)
+        await asyncio.wait({opening}, timeout=FIRST_PATIENCE)
+        if not opening.done():
+            raise InputError(f"{self.device.name}: the sound system doesn't open it", hint=stuck())
+        opening.result()
+        self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
+
+    async def _next(self, stream: _Stream, news: asyncio.Event) -> _Heard:
+        """What the callback handed over. InputError where it will hand over no more."""
+        while not stream.inbox:
+            if stream.gone:
+                raise InputError(
+                    f"the microphone is gone: {self.device.name} was unplugged, or its sound server ended",
+                    hint=f"choose another one with --device: {LISTED}",
+                )
+            patience = self._patience if self.started.is_set() else FIRST_PATIENCE
+            if not await _told(news, patience):
+                raise InputError(f"{self.device.name}: no sound for {patience:g} s: the system hangs", hint=stuck())
+            news.clear()  # and then look: whoever comes between the two is seen
+        return stream.inbox.popleft()
+
+    def _count(self, stream: _Stream, heard: _Heard) -> None:
+        self.started.set()
+        self.captured = heard.at
+        if heard.overflow:
+            self.overflows += 1
+            if self.overflows == 1:
+                self._on_trouble("the sound system lost some sound: this machine is too busy")
+        if stream.dropped and not self.dropped:
+            self._on_trouble(f"sound is lost: nobody took it for {INBOX:.0f} s")
+        self.dropped = stream.dropped * self._block
+
+
+class _Heard(NamedTuple):
+    """A block as it came: float32, channels interleaved; whether sound was lost before it; when it came."""
+
+    data: bytes
+    overflow: bool
+    at: float
+
+
+class _Stream:
+    """PortAudio's stream, and the inbox that its thread fills. `open` and `close` block, each once, in any thread."""
+
+    def __init__(self, device: Device, block: float, wake: Callable[[], None]) -> None:
+        self.inbox: deque[_Heard] = deque()
+        self.gone = False
+        self.dropped = 0
+        """Blocks."""
+        self.rate = self.channels = 0
+        self.latency = 0.0
+        self._device, self._block, self._wake = device, block, wake
+        self._limit = round(INBOX / block)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._stream: Any = None
+        self._watch: pulse.Watch | None = None
+
+    def open(self) -> None:
+        """InputError where it can't be."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._device.source is not None:
+                self._watch = pulse.Watch(self._device.source, self._end)
+            sound, refusal = library(), None
+            for rate, channels in _ways(self._device):
+                try:
+                    with pulse.selected(self._device.source):
+                        self._start(sound, rate, channels)
+                    return
+                except sound.PortAudioError as error:
+                    refusal = refusal or error
+                    if _code(error) == BUSY:
+                        break
+            raise _refused(self._device, refusal)
+
+    def _start(self, sound: Any, rate: int, channels: int) -> None:
+        stream = sound.RawInputStream(
+            samplerate=rate,
+            blocksize=round(rate * self._block),
+            device=self._device.opens,
+            channels=channels,
+            dtype="float32",  # 16 bits would be dithered, and a muted microphone not silent
+            latency="low",
+            callback=self._hear,
+            finished_callback=self._end,
+        )
+        self.rate, self.channels, self.latency = rate, channels, float(stream.latency)
+        try:
+            stream.start()
+        except BaseException:
+            stream.close()
+            raise
+        self._stream = stream
+
+    def close(self) -> None:
+        """What was opened, or is being opened, is closed. May hang for ever."""
+        self._closed = True
+        with self._lock:
+            if self._watch is not None:
+                self._watch.close()
+            if self._stream is not None:
+                self._stream.abort()
+                self._stream.close()
+
+    def _hear(self, data: Any, frames: int, when: Any, status: Any) -> None:
+        """In PortAudio's thread."""
+        if len(self.inbox) >= self._limit:
+            self.inbox.popleft()
+            self.dropped += 1
+        self.inbox.append(_Heard(bytes(data), bool(status.input_overflow), time.monotonic()))
+        self._wake()
+
+    def _end(self) -> None:
+        self.gone = True
+        self._wake()
+
+
+def _ways(device: Device) -> Iterator[tuple[int, int]]:
+    """Rates and channel counts to try, the device's own first."""
+    rates = [rate for rate in dict.fromkeys((device.rate, *USUAL_RATES)) if can_resample(rate)]
+    counts = dict.fromkeys((min(device.channels, CHANNELS), device.channels, 1))
+    return ((rate, count) for rate in rates for count in counts)
+
+
+def _refused(device: Device, error: Any) -> InputError:
+    if _code(error) == BUSY:
+        hint = f"end the program that records from it, or choose its sound server instead: {LISTED}"
+        return InputError(f"{device.name}: another program is using it", hint=hint)
+    if _code(error) in (BAD_RATE, BAD_CHANNELS):
+        message = f"{device.name}: takes neither its own {device.rate} Hz nor any usual rate"
+        return InputError(message, hint=f"choose another one with --device: {LISTED}")
+    reason = _reason(error)
+    hint = "is it still there, and are you allowed to use it?"
+    return InputError(f"{device.name}: can't be opened: {reason}", hint=f"{hint} {LISTED}")
+
+
+def _code(error: Any) -> int:
+    return error.args[1] if error is not None and len(error.args) > 1 else 0
+
+
+def _reason(error: Any) -> str:
+    """What the system said (API, number, text), or else PortAudio (what it did: why not)."""
+    if error is None:
+        return "it has no rate that can be used"
+    return error.args[2][2] if len(error.args) > 2 else str(error.args[0]).rpartition(": ")[2]
+
+
+def _mono(data: bytes, channels: int) -> Samples:
+    samples = decode_pcm(data, "pcm_f32le")
+    if channels == 1:
+        return samples
+    mixed: Samples = samples.reshape(-1, channels).mean(axis=1)
+    return mixed
+
+
+async def _told(news: asyncio.Event, patience: float) -> bool:
+    """Whether anything came in time."""
+    for _ in range(TURNS):
+        try:
+            async with asyncio.timeout(patience / TURNS):
+                return await news.wait()
+        except TimeoutError:
+            pass
+    return news.is_set()
+
+
+def _aside(work: Callable[[], None]) -> asyncio.Future[None]:
+    """`work` in a thread that nobody has to wait for: not the loop when it ends, nor the program."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        failure = None
+        try:
+            work()
+        except BaseException as error:
+            failure = error
+        try:
+            loop.call_soon_threadsafe(partial(settle, failure))
+        except RuntimeError:
+            pass
+
+    done.add_done_callback(lambda done: done.cancelled() or done.exception())  # asyncio complains of unread ones
+    threading.Thread(target=run, name="microphone", daemon=True).start()
+    return done

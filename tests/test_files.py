@@ -1,0 +1,643 @@
+"""Recordings as samples: odd WAVs against the truth that was written into them, real encoders, pipes, damage."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cartesia_cli.audio.containers import look
+from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
+from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
+from cartesia_cli.errors import InputError
+from cartesia_cli.protocol import ENCODINGS
+
+from .conftest import need
+from .test_containers import chunk, ds64, fmt, guid_chunk, riff, w64
+
+SECONDS = 2.0
+
+
+def truth(rate: int = RATE, seconds: float = SECONDS) -> Samples:
+    """Two tones that swell, so that no part is like another; no sign is like the other either."""
+    at = np.arange(int(rate * seconds)) / rate
+    return (at / seconds * (0.5 * np.sin(880 * np.pi * at) + 0.2 * np.cos(1760 * np.pi * at))).astype(np.float32)
+
+
+def whole(samples: Samples, bits: int, order: str = "<") -> bytes:
+    """Integers with a sign, as the bytes of a file; 24 bits are packed."""
+    numbers = (samples.astype(float) * (2.0 ** (bits - 1) - 1)).astype(np.int64).astype(">i8")
+    packed = numbers.view(np.uint8).reshape(-1, 8)[:, 8 - bits // 8 :]
+    return (packed if order == ">" else packed[:, ::-1]).tobytes()
+
+
+def blocks_of(parts: Iterable[Samples]) -> Samples:
+    return np.concatenate(list(parts))
+
+
+class Trickle:
+    """A pipe: what one writes at a time is what the other reads at a time, and it can't be sought."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = iter(parts)
+        self._rest = b""
+
+    def read(self, count: int = -1) -> bytes:
+        if not self._rest:
+            self._rest = next(self._parts, b"")
+        data, self._rest = self._rest[:count], self._rest[count:]
+        return data
+
+
+def trickle(data: bytes, sizes: Iterable[int] = ()) -> BinaryIO:
+    """`data` in parts of such sizes, and the rest in one."""
+
+    def parts() -> Iterator[bytes]:
+        at = 0
+        for size in sizes:
+            if at < len(data):
+                yield data[at : at + size]
+            at += size
+        if at < len(data):
+            yield data[at:]
+
+    return cast(BinaryIO, Trickle(parts()))
+
+
+# Odd WAVs --------------------------------------------------------------------------------------------------
+
+
+def extensible(codec: int, bits: int, valid: int = 0, mask: int = 4) -> bytes:
+    """What WAVE_EXTENSIBLE appends to a fmt chunk: the real codec is the beginning of a GUID."""
+    guid = struct.pack("<H", codec) + bytes.fromhex("000000001000800000aa00389b71")
+    return struct.pack("<HHI", 22, valid or bits, mask) + guid
+
+
+def many(count: int) -> bytes:
+    return np.repeat(np.frombuffer(PCM, "<i2"), count).tobytes()
+
+
+PCM = whole(truth(), 16)
+DATA = chunk(b"data", PCM)
+FLOATS, BIG = truth().tobytes(), whole(truth(), 16, ">")
+
+NO_LENGTH, CUT_OFF, DAMAGED = "names no length", "was cut off", "is damaged"
+
+
+class Odd(NamedTuple):
+    """A WAV that can be decoded: its bytes, how far a sample may be off, what a look says of it."""
+
+    data: bytes
+    error: float = 0.0001
+    note: str | None = None
+
+
+ODD = {
+    "8 bit": Odd(riff(fmt(bits=8), chunk(b"data", (truth() * 127 + 128).round().astype(np.uint8).tobytes())), 0.01),
+    "16 bit": Odd(riff(fmt(), DATA)),
+    "20 bit in 24": Odd(riff(fmt(bits=20, block=3), chunk(b"data", whole(truth(), 24)))),
+    "24 bit": Odd(riff(fmt(bits=24), chunk(b"data", whole(truth(), 24)))),
+    "24 bit in 32": Odd(riff(fmt(bits=24, block=4), chunk(b"data", whole(truth(), 32)))),
+    "32 bit": Odd(riff(fmt(bits=32), chunk(b"data", whole(truth(), 32)))),
+    "64 bit": Odd(riff(fmt(bits=64), chunk(b"data", whole(truth(), 64)))),
+    "half floats": Odd(riff(fmt(3, bits=16), chunk(b"data", truth().astype("<f2").tobytes())), 0.001),
+    "floats": Odd(riff(fmt(3, bits=32), chunk(b"data", FLOATS))),
+    "doubles": Odd(riff(fmt(3, bits=64), chunk(b"data", truth().astype("<f8").tobytes()))),
+    "extensible": Odd(riff(fmt(0xFFFE, extra=extensible(1, 16)), DATA)),
+    "extensible 24 bit in 32": Odd(
+        riff(fmt(0xFFFE, bits=32, extra=extensible(1, 32, 24)), chunk(b"data", whole(truth(), 32)))
+    ),
+    "extensible floats": Odd(riff(fmt(0xFFFE, bits=32, extra=extensible(3, 32)), chunk(b"data", FLOATS))),
+    "long fmt": Odd(riff(chunk(b"fmt ", fmt()[8:] + b"\1" * 300), DATA)),
+    "RF64": Odd(riff(ds64(len(PCM)), fmt(), chunk(b"data", PCM, 0xFFFFFFFF), chunk(b"LIST", b"INFO" * 99),
+                     magic=b"RF64", size=0xFFFFFFFF)),
+    "RF64 without its sizes": Odd(riff(fmt(), chunk(b"data", PCM, 0xFFFFFFFF), magic=b"RF64"), note=NO_LENGTH),
+    "BW64": Odd(riff(ds64(len(PCM)), fmt(), chunk(b"data", PCM, 0xFFFFFFFF), magic=b"BW64", size=0xFFFFFFFF)),
+    "RIFX": Odd(riff(fmt(order=">"), chunk(b"data", BIG, order=">"), magic=b"RIFX", order=">")),
+    "RIFX 24 bit": Odd(riff(fmt(bits=24, order=">"), chunk(b"data", whole(truth(), 24, ">"), order=">"),
+                            magic=b"RIFX", order=">")),
+    "RIFX floats": Odd(riff(fmt(3, bits=32, order=">"), chunk(b"data", truth().astype(">f4").tobytes(), order=">"),
+                            magic=b"RIFX", order=">")),
+    "Wave64": Odd(w64(guid_chunk(b"junk", b"odd"), guid_chunk(b"fmt ", fmt()[8:]), guid_chunk(b"data", PCM))),
+    "Wave64 from a pipe": Odd(w64(guid_chunk(b"fmt ", fmt()[8:]), guid_chunk(b"data", PCM, 2**63 - 1)),
+                              note=NO_LENGTH),
+    "size 0": Odd(riff(fmt(), chunk(b"data", PCM, 0), size=0), note=NO_LENGTH),
+    "size 0xFFFFFFFF": Odd(riff(fmt(), chunk(b"data", PCM, 0xFFFFFFFF), size=0xFFFFFFFF), note=NO_LENGTH),
+    "size of sox": Odd(riff(fmt(), chunk(b"data", PCM, 0x7FFFF000), size=0x7FFFF024), note=NO_LENGTH),
+    "truncated": Odd(riff(fmt(), chunk(b"data", PCM, 3 * len(PCM))), note=CUT_OFF),
+    "truncated in a sample": Odd(riff(fmt(), b"data", struct.pack("<I", 3 * len(PCM)), PCM, b"\x7f"), note=CUT_OFF),
+    "truncated RIFX": Odd(riff(fmt(order=">"), chunk(b"data", BIG, 3 * len(BIG), order=">"), magic=b"RIFX", order=">"),
+                          note=CUT_OFF),
+    "odd chunk": Odd(riff(fmt(), chunk(b"LIST", b"INFOabc"), DATA)),
+    "odd chunk, not padded": Odd(riff(fmt(), b"LIST\7\0\0\0INFOabc", DATA), note=DAMAGED),
+    "chunks before fmt": Odd(riff(chunk(b"JUNK", b"\0" * 27), chunk(b"bext", b"x" * 602), fmt(), DATA)),
+    "a large chunk before fmt": Odd(riff(chunk(b"JUNK", b"\0" * 1_500_000), fmt(), DATA)),
+    "chunks behind data": Odd(riff(fmt(), DATA, chunk(b"LIST", b"INFOISFT" * 99), chunk(b"id3 ", b"ID3" * 99))),
+    "fmt behind data": Odd(riff(DATA, fmt())),
+    "wrong byte rate": Odd(riff(fmt(average=7), DATA)),
+    "no block size": Odd(riff(fmt(block=0), DATA), note="names no data rate"),
+    "2 channels": Odd(riff(fmt(channels=2), chunk(b"data", many(2)))),
+    "6 channels": Odd(riff(fmt(0xFFFE, channels=6, extra=extensible(1, 16, mask=0x3F)), chunk(b"data", many(6)))),
+    "32 channels": Odd(riff(fmt(channels=32), chunk(b"data", many(32)))),
+    "100 channels": Odd(riff(fmt(channels=100), chunk(b"data", many(100)))),
+    "8 kHz": Odd(riff(fmt(rate=8000), chunk(b"data", whole(truth(8000), 16))), 0.001),
+    "44.1 kHz": Odd(riff(fmt(rate=44100), chunk(b"data", whole(truth(44100), 16))), 0.001),
+    "384 kHz": Odd(riff(fmt(rate=384000), chunk(b"data", whole(truth(384000), 16))), 0.001),
+}  # fmt: skip
+
+PLAIN = ODD["16 bit"].data
+
+ENCODED = {
+    "mu-law": ("pcm_mulaw", 0.02, 0),
+    "A-law": ("pcm_alaw", 0.02, 0),
+    "IMA ADPCM": ("adpcm_ima_wav", 0.03, 1017),
+    "Microsoft ADPCM": ("adpcm_ms", 0.03, 1012),
+    "Yamaha ADPCM": ("adpcm_yamaha", 0.05, 2048),
+}
+"""Codec of FFmpeg, error of a sample, samples that its last block may be too long."""
+
+
+def ffmpeg(path: Path, *options: str | Path) -> Path:
+    command = [need("ffmpeg"), "-v", "error", "-y", "-nostdin", *map(str, options), str(path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return path
+
+
+def put(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def assert_true(samples: Samples, error: float, extra: int = 0) -> None:
+    """The samples are the truth. At both ends a filter may ring: tones begin and end there."""
+    expected = truth()
+    assert samples.dtype == np.float32
+    assert -1 <= len(samples) - len(expected) <= max(1, extra)
+    inner = slice(300, len(expected) - 300)
+    assert np.abs(samples[inner] - expected[inner]).max() < error
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said(tmp_path: Path, kind: str) -> None:
+    odd = ODD[kind]
+    path = put(tmp_path / "odd.wav", odd.data)
+    note, said = look(path).note, list[str]()
+    assert_true(blocks_of(decoded(path, warn=said.append)), odd.error)
+    assert note is None if odd.note is None else note is not None and odd.note in note
+    assert said == []  # a look has told it
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_wav_in_a_pipe_is_decoded_like_a_file(kind: str) -> None:
+    odd, said = ODD[kind], list[str]()
+    assert_true(blocks_of(decoded_pipe(trickle(odd.data, [1, 2, 3, 5, 1000, 1001]), warn=said.append)), odd.error)
+    # In a pipe it is as it should be that a header names no length, and what needs no look isn't called damaged.
+    wanted = odd.note if odd.note == CUT_OFF else None
+    assert len(said) == (wanted is not None) and (wanted is None or wanted in said[0])
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
+    codec, error, extra = ENCODED[kind]
+    source = put(tmp_path / "in.wav", PLAIN)
+    path = ffmpeg(tmp_path / "odd.wav", "-i", source, "-c:a", codec)
+    assert_true(blocks_of(decoded(path)), error, extra)
+    assert_true(blocks_of(decoded_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
+
+
+def test_a_cut_off_pipe_says_both_durations() -> None:
+    said = list[str]()
+    blocks_of(decoded_pipe(trickle(ODD["truncated"].data), warn=said.append))
+    assert said == ["it was cut off: its header promises 6.00 s of audio, and it holds 2.00 s"]
+
+
+# What is no recording --------------------------------------------------------------------------------------
+
+NOISE = np.random.default_rng(7).bytes(40_000)
+
+HOPELESS = {
+    "header only": (riff(fmt(), chunk(b"data", b"")), "no audio"),
+    "half a header": (riff(fmt(), DATA)[:30], "no audio"),
+    "less than a sample": (riff(fmt(bits=32), b"data\xff\xff\xff\xffab"), "no audio"),
+    "text": (b"Dear diary, today I recorded nothing.\n" * 99, "not a recording"),
+    "a web page": (b"<!DOCTYPE html><html>", "not a recording"),
+    "noise": (NOISE, "decoded"),
+    "noise behind a header": (b"RIFF\0\0\0\0WAVE" + NOISE, "decoded"),
+    "Wave64 that leads nowhere": (w64(guid_chunk(b"junk", b"", 2**64 - 200), guid_chunk(b"data", PCM)), "decoded"),
+    "unknown codec": (riff(fmt(0x1234), DATA), "Decoder not found"),
+    "no channels": (riff(fmt(channels=0, block=2), DATA), "decoded"),
+    "1 Hz": (riff(fmt(rate=1), DATA), "no recording has 1 samples a second"),
+    "4 GHz": (riff(fmt(rate=4_000_000_000, average=7), DATA), "samples a second"),
+}
+
+
+@pytest.mark.parametrize("kind", HOPELESS)
+def test_what_can_not_be_decoded_is_refused(tmp_path: Path, kind: str) -> None:
+    data, why = HOPELESS[kind]
+    with pytest.raises(InputError, match=why) as caught:
+        blocks_of(decoded(put(tmp_path / "odd.wav", data)))
+    assert "odd.wav" in caught.value.message
+
+
+@pytest.mark.parametrize("kind", [*HOPELESS, "nothing"])
+def test_a_pipe_that_can_not_be_decoded_is_refused_without_the_name_of_a_temporary_file(kind: str) -> None:
+    data, _ = HOPELESS.get(kind, (b"", ""))
+    with pytest.raises(InputError, match=r"^the input ") as caught:
+        blocks_of(decoded_pipe(trickle(data)))
+    assert tempfile.gettempdir() not in caught.value.message
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "empty.wav").touch()
+    for name, why in {"folder.wav": "is a folder", "empty.wav": "is empty", "gone.wav": "does not exist"}.items():
+        with pytest.raises(InputError, match=why):
+            next(decoded(tmp_path / name))
+
+
+def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
+    film = ffmpeg(tmp_path / "film.avi", "-f", "lavfi", "-i", "testsrc=duration=0.2:size=32x32", "-c:v", "mpeg4")
+    with pytest.raises(InputError, match="no audio track"):
+        next(decoded(film))
+
+
+def test_a_playlist_leads_to_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg would follow one, whatever the file is called; a control character hides that it is text."""
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "other.wav", PLAIN)
+    playlist = put(tmp_path / "talk.wav", b"ffconcat version 1.0\nfile other.wav\n#\x01\n")
+    with playlist.open("rb") as file, av.open(file) as container:
+        assert any(container.decode(audio=0))
+    with pytest.raises(InputError, match="can't be decoded"):
+        next(decoded(playlist))
+
+
+def test_a_name_that_is_no_text_is_no_hindrance(tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "talk.flac", "-f", "lavfi", "-i", "sine=duration=1:sample_rate=16000")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/http:\xff %d.flac"))
+    path.rename(odd)
+    assert len(blocks_of(decoded(odd))) == RATE
+
+
+@pytest.mark.parametrize("read", [decoded_pipe, lambda stream: decoded_raw(stream, "pcm_s16le", RATE)])
+def test_a_pipe_that_breaks_is_an_error_with_its_reason(read) -> None:
+    class Broken(io.RawIOBase):
+        def read(self, count: int = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(InputError, match="the input can't be read: Input/output error"):
+        next(read(Broken()))
+
+
+# Other containers ------------------------------------------------------------------------------------------
+
+CONTAINERS = [
+    ("talk.flac", "flac", 44100, 0),
+    ("talk.mp3", "libmp3lame", 22050, 0),
+    ("talk.ogg", "libvorbis", 44100, 0),
+    ("talk.oga", "flac", RATE, 0),
+    ("talk.opus", "libopus", 48000, 0),
+    ("talk.webm", "libopus", 48000, 0),
+    ("talk.m4a", "aac", 44100, 1024),
+    ("talk.mp4", "aac", 48000, 1024),
+    ("talk.aac", "aac", RATE, 2048),
+    ("talk.mkv", "pcm_s24le", 32000, 0),
+    ("talk.aiff", "pcm_s16be", 44100, 0),
+    ("talk.au", "pcm_mulaw", 8000, 0),
+    ("talk.caf", "alac", 48000, 0),
+]
+"""Name, codec, rate, and by how many samples an encoder may fill up both ends without saying so."""
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("name", "codec", "rate", "extra"), CONTAINERS)
+def test_what_others_encode_is_decoded(
+    tmp_path: Path, name: str, codec: str, rate: int, extra: int, channels: int
+) -> None:
+    source = put(tmp_path / "in.wav", riff(fmt(channels=channels), chunk(b"data", many(channels))))
+    options = ["-ar", str(rate), "-b:a", "128k", "-strict", "-2"]
+    path = ffmpeg(tmp_path / name, "-i", source, "-c:a", codec, *options)
+    samples = blocks_of(decoded(path))
+    expected = truth()
+    room = int(extra * RATE / rate) + 2
+    assert -room <= len(samples) - len(expected) <= room
+    # An encoder's delay that no header tells makes all of it late: the two are compared where they fit best.
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (0, room)), len(expected))
+    off = np.abs(windows[: room + 1, 300:-300] - expected[300:-300]).mean(axis=1)
+    assert off.min() < 0.01
+    said = list[str]()
+    assert np.array_equal(blocks_of(decoded_pipe(trickle(path.read_bytes(), [3, 4096]), warn=said.append)), samples)
+    assert said == []
+
+
+def test_a_film_is_heard(tmp_path: Path) -> None:
+    sources = ["-f", "lavfi", "-i", "testsrc=duration=2:size=64x64:rate=5", "-i", put(tmp_path / "in.wav", PLAIN)]
+    film = ffmpeg(tmp_path / "film.mp4", *sources, "-c:v", "mpeg4", "-c:a", "aac", "-ar", "48000")
+    samples = blocks_of(decoded(film))
+    assert np.corrcoef(samples[: len(truth())], truth())[0, 1] > 0.99
+
+
+def test_a_rate_that_changes_on_the_way_is_followed(tmp_path: Path) -> None:
+    """Frames of AAC stand for themselves, so that two recordings can follow each other in one file."""
+    source = put(tmp_path / "in.wav", PLAIN)
+    parts = [
+        ffmpeg(tmp_path / f"{rate}.aac", "-i", source, "-ar", str(rate)).read_bytes() for rate in (48000, 24000, 32000)
+    ]
+    one, two, three = [len(blocks_of(decoded(put(tmp_path / "one.aac", part)))) for part in parts]
+    assert abs(len(blocks_of(decoded(put(tmp_path / "all.aac", b"".join(parts))))) - (one + two + three)) <= 3
+
+
+# Damage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_m4a(tmp_path: Path) -> Path:
+    """Ten seconds at 128 kbit/s."""
+    source = ["-f", "lavfi", "-i", "sine=440:duration=10:sample_rate=48000"]
+    return ffmpeg(tmp_path / "long.m4a", *source, "-c:a", "aac", "-b:a", "128k")
+
+
+def test_damaged_packets_cost_their_own_time_and_are_said(long_m4a: Path) -> None:
+    data = bytearray(long_m4a.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = NOISE[:4000]
+    said = list[str]()
+    samples = blocks_of(decoded(put(long_m4a, bytes(data)), warn=said.append))
+    assert 9 < len(samples) / RATE < 10
+    assert len(said) == 1 and "can't be decoded and were left out" in said[0]
+    # Behind the damage, it is the tone again.
+    tail = samples[-2 * RATE : -RATE]
+    assert np.abs(np.fft.rfft(tail)).argmax() == 440
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_damage_within_aac_leaves_the_rest(long_m4a: Path, seed: int) -> None:
+    """Its decoder has more than one kind of error for it."""
+    data, random = bytearray(long_m4a.read_bytes()), np.random.default_rng(seed)
+    for at in random.integers(5000, len(data) - 5000, 40):
+        data[at] ^= 1 << random.integers(8)
+    assert len(blocks_of(decoded(put(long_m4a, bytes(data))))) / RATE > 7
+
+
+def test_a_container_that_leads_nowhere_in_its_middle_ends_there_with_a_word(tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "long.wv", "-f", "lavfi", "-i", "anoisesrc=duration=10:sample_rate=16000:seed=1")
+    data = path.read_bytes()
+    said = list[str]()
+    samples = blocks_of(decoded(put(path, data[: len(data) // 2]), warn=said.append))
+    assert 3 < len(samples) / RATE < 6
+    assert len(said) == 1 and "nothing behind" in said[0]
+
+
+def test_whole_recordings_are_not_called_damaged(long_m4a: Path) -> None:
+    said = list[str]()
+    blocks_of(decoded(long_m4a, warn=said.append))
+    assert said == []
+
+
+# Channels, values, rates, blocks ---------------------------------------------------------------------------
+
+
+def channels_of(count: int) -> tuple[Samples, bytes]:
+    """So many channels, each of another loudness, and a WAV of them."""
+    frames = truth()[:, None] * np.linspace(0.1, 1, count, dtype=np.float32)
+    return frames, riff(fmt(3, channels=count, bits=32), chunk(b"data", frames.tobytes()))
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 32])
+def test_channels_are_averaged_or_picked(tmp_path: Path, count: int) -> None:
+    frames, data = channels_of(count)
+    path = put(tmp_path / "many.wav", data)
+    assert np.allclose(blocks_of(decoded(path)), frames.mean(axis=1), atol=1e-6)
+    for channel in {1, count // 2 + 1, count}:
+        assert np.array_equal(blocks_of(decoded(path, channel=channel)), frames[:, channel - 1])
+        assert np.array_equal(blocks_of(decoded_pipe(trickle(data), channel=channel)), frames[:, channel - 1])
+    for channel in (0, count + 1):
+        with pytest.raises(InputError, match=f"many.wav has {count} channels?: there is no channel {channel}"):
+            next(decoded(path, channel=channel))
+
+
+@pytest.mark.parametrize(("name", "codec", "count"), [("many.flac", "flac", 8), ("many.mka", "pcm_s16le", 16)])
+def test_channels_of_other_containers_are_averaged_or_picked(tmp_path: Path, name, codec: str, count: int) -> None:
+    frames, data = channels_of(count)
+    path = ffmpeg(tmp_path / name, "-i", put(tmp_path / "in.wav", data), "-c:a", codec, "-sample_fmt", "s16")
+    assert np.allclose(blocks_of(decoded(path)), frames.mean(axis=1), atol=1e-4)
+    for channel in (1, 2, count):
+        assert np.allclose(blocks_of(decoded(path, channel=channel)), frames[:, channel - 1], atol=1e-4)
+    with pytest.raises(InputError, match=f"{name} has {count} channels: there is no channel {count + 1}"):
+        next(decoded(path, channel=count + 1))
+
+
+@pytest.mark.parametrize("form", ["<f4", "<f8"])
+def test_floats_that_are_no_samples_become_some(tmp_path: Path, form: str) -> None:
+    values = np.array([0.5, np.nan, np.inf, -np.inf, 7, -7, np.finfo(form).max, 0.25], form)
+    data = riff(fmt(3, bits=8 * values.itemsize), chunk(b"data", values.tobytes()))
+    # The largest double is infinite as a float.
+    large = 1.0 if form == "<f4" else 0.0
+    expected = np.array([0.5, 0, 0, 0, 1, -1, large, 0.25], np.float32)
+    assert np.array_equal(blocks_of(decoded(put(tmp_path / "odd.wav", data))), expected)
+
+
+def test_one_impossible_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
+    values = np.zeros(9600, np.float32)
+    values[4800] = np.finfo(np.float32).max
+    data = riff(fmt(3, bits=32, rate=48000), chunk(b"data", values.tobytes()))
+    samples = blocks_of(decoded(put(tmp_path / "odd.wav", data)))
+    assert 0.1 < np.abs(samples).max() <= 1
+    assert np.abs(samples[:1400]).max() < 0.01 and np.abs(samples[1800:]).max() < 0.01
+
+
+def test_no_filter_overshoots(tmp_path: Path) -> None:
+    """A square wave at full scale, which rings when it is resampled."""
+    square = np.where(np.arange(48000) // 24 % 2, 32767, -32768).astype("<i2").tobytes()
+    samples = blocks_of(decoded(put(tmp_path / "square.wav", riff(fmt(rate=48000), chunk(b"data", square)))))
+    assert np.abs(samples).max() == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000, 96000, 384000]), st.integers(1000, 400_000)),
+    st.integers(400, 60_000),
+    st.sampled_from([8000, 16000, 24000, 44100, 48000]),
+)
+def test_the_length_is_exact_at_any_rate(source: int, count: int, rate: int) -> None:
+    blocks = list(decoded_pipe(trickle(riff(fmt(rate=source), chunk(b"data", b"\1\0" * count))), rate=rate))
+    assert abs(sum(map(len, blocks)) - count * rate / source) <= 1
+
+
+SPLITS = st.lists(st.integers(1, 9000), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(ENCODINGS)), st.sampled_from([8000, 16000, 44100]), SPLITS, st.integers(0, 3))
+def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source: int, sizes, tail: int) -> None:
+    width = ENCODINGS[encoding]
+    data = NOISE[: 8000 * width]
+    clean = decode_pcm(data, encoding)
+    once = blocks_of(decoded_raw(io.BytesIO(data), encoding, source))
+    split = blocks_of(decoded_raw(trickle(data + b"\1" * min(tail, width - 1), sizes), encoding, source))
+    assert np.array_equal(once, split)
+    assert abs(len(split) - len(clean) * RATE / source) <= 1
+    if source == RATE:
+        assert np.array_equal(split, clean)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["24 bit", "6 channels", "size 0", "RF64", "odd chunk, not padded", "44.1 kHz"]), SPLITS)
+def test_any_split_of_a_wav_stream_gives_the_same_samples(kind: str, sizes: list[int]) -> None:
+    data = ODD[kind].data
+    assert np.array_equal(blocks_of(decoded_pipe(trickle(data, sizes))), blocks_of(decoded_pipe(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("data", [b"", b"\1"])
+def test_a_raw_stream_without_a_sample_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match="the input holds no audio"):
+        next(decoded_raw(io.BytesIO(data), "pcm_s16le", RATE))
+
+
+@pytest.mark.parametrize("head", [riff(fmt(), chunk(b"data", b"", 0xFFFFFFFF)), b""])
+def test_a_live_stream_is_heard_before_it_goes_on(head: bytes) -> None:
+    there, here = os.pipe()
+    with os.fdopen(there, "rb") as stream, ThreadPoolExecutor() as pool, os.fdopen(here, "wb", buffering=0) as writer:
+        writer.write(head + b"\1\0" * 1600)
+        blocks = decoded_pipe(stream) if head else decoded_raw(stream, "pcm_s16le", RATE)
+        first = pool.submit(next, blocks)
+        try:
+            assert len(first.result(timeout=30)) == 1600
+        finally:
+            writer.close()  # lets a reader go that waits for more
+
+
+def test_blocks_of_files_are_about_half_a_second(tmp_path: Path) -> None:
+    sine = ["-f", "lavfi", "-i", "sine=duration=9.9:sample_rate=44100"]
+    for name in ("a.wav", "a.ogg", "a.m4a", "a.flac"):
+        blocks = [len(block) / RATE for block in decoded(ffmpeg(tmp_path / name, *sine))]
+        assert len(blocks) > 9 and all(0.4 <= block <= 1.0 for block in blocks[:-1]), name
+
+
+# Cost ------------------------------------------------------------------------------------------------------
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from cartesia_cli.audio.files import decoded, decoded_pipe
+name = sys.argv[1]
+blocks = decoded_pipe(sys.stdin.buffer) if name == "-" else decoded(Path(name))
+print(sum(map(len, blocks)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+@pytest.mark.parametrize("way", ["plain", "FFmpeg", "pipe"])
+def test_half_an_hour_takes_no_more_memory_than_ten_seconds(tmp_path: Path, way: str) -> None:
+    head, rate = fmt(channels=2, rate=48000), 48000
+
+    def peak(seconds: int) -> float:
+        """MiB at most, over a file that is nearly all a hole."""
+        size, path = seconds * rate * 4, tmp_path / f"{seconds}.wav"
+        data = b"data" + struct.pack("<I", size)
+        with path.open("wb") as file:
+            file.write(riff(data if way == "FFmpeg" else head + data, size=0))
+            if way == "FFmpeg":  # fmt behind data is read by FFmpeg
+                file.seek(size, os.SEEK_CUR)
+                file.write(head)
+            else:
+                file.truncate(file.tell() + size)
+        with path.open("rb") as stdin:
+            command = [sys.executable, "-c", PEAK, "-" if way == "pipe" else str(path)]
+            out = subprocess.run(command, stdin=stdin, capture_output=True, check=True, timeout=300).stdout
+        samples, kilobytes = map(int, out.split())
+        assert samples == seconds * RATE
+        return kilobytes / 1024
+
+    assert peak(1800) < peak(10) + 20
+
+
+HOSTILE = {
+    "a million channels a second": riff(fmt(channels=65535, bits=64, rate=1_000_000, block=0, average=7),
+                                        chunk(b"data", b"\0" * 65535 * 16, 0)),
+    "4 GiB of fmt": riff(chunk(b"fmt ", fmt()[8:], 0xFFFFFFF0), DATA),
+    "4 GiB of ds64": riff(chunk(b"ds64", b"\0" * 28, 0xFFFFFFF0), fmt(), DATA, magic=b"RF64"),
+    "4 GiB of junk": riff(chunk(b"JUNK", b"\0" * 60_000_000, 0xFFFFFFF0), fmt(), DATA),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_header_takes_no_memory(tmp_path: Path, kind: str, pipe: bool) -> None:
+    path = put(tmp_path / "odd.wav", HOSTILE[kind])
+    with path.open("rb", buffering=0) as stream:
+        tracemalloc.start()
+        try:
+            blocks_of(decoded_pipe(stream) if pipe else decoded(path))
+        except InputError:
+            pass
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("ends", ["at its end", "early"])
+def test_nothing_of_a_pipe_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    source = ffmpeg(tmp_path / "talk.flac", "-f", "lavfi", "-i", "sine=duration=3:sample_rate=16000").read_bytes()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(kept))
+    blocks = cast(Generator[Samples, None, None], decoded_pipe(trickle(source)))
+    next(blocks)
+    assert list(kept.iterdir())
+    if ends == "early":
+        blocks.close()
+    else:
+        blocks_of(blocks)
+    assert not list(kept.iterdir())
+
+
+def test_a_pipe_that_can_not_be_kept_is_an_error_with_a_way_out(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="can't be kept in") as caught:
+        next(decoded_pipe(trickle(b"fLaC" + NOISE)))
+    assert "TMPDIR" in str(caught.value.hint)
+
+
+def test_ffmpeg_is_loaded_only_for_what_needs_it(tmp_path: Path) -> None:
+    path = put(tmp_path / "talk.wav", PLAIN)
+    code = (
+        "import sys; from pathlib import Path; from cartesia_cli.audio.files import decoded; "
+        "n = sum(map(len, decoded(Path(sys.argv[1])))); print(n, 'av' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
+    assert out.split() == [str(len(truth())), "False"]
+
+
+@pytest.mark.parametrize("name", ["long.m4a", "talk.caf"])
+def test_damage_is_silent_on_stderr(long_m4a: Path, name: str) -> None:
+    """FFmpeg and PyAV like to print what they think of a file: the terminal belongs to the transcript."""
+    path = long_m4a.with_name(name)
+    if path == long_m4a:
+        data = bytearray(path.read_bytes())
+        data[60_000:64_000] = NOISE[:4000]
+    else:
+        data = bytearray(ffmpeg(path, "-i", long_m4a, "-c:a", "alac").read_bytes())
+        data[56:60] = b"\x45\x7f\xef\x3e"  # a chunk that is larger than any file
+    code = (
+        "import sys; from pathlib import Path; from cartesia_cli.audio.files import decoded; "
+        "from cartesia_cli.errors import InputError\n"
+        "try: sum(map(len, decoded(Path(sys.argv[1]))))\nexcept InputError: pass"
+    )
+    command = [sys.executable, "-c", code, str(put(path, bytes(data)))]
+    assert subprocess.run(command, capture_output=True, check=True).stderr == b""
