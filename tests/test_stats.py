@@ -1,0 +1,569 @@
+"""What the instrument says is what happened; what nobody observed has no figure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.speech import Endpointer, Mark
+from cartesia_cli.output.figures import ASCII, BLOCKS, bars, draw
+from cartesia_cli.protocol import (
+    Close,
+    Command,
+    Connected,
+    Delta,
+    Done,
+    Event,
+    Finalize,
+    FlushDone,
+    TurnEagerEnd,
+    TurnEnd,
+    TurnResume,
+    TurnStart,
+    TurnUpdate,
+    Unknown,
+)
+from cartesia_cli.reducers import AudioClock, ManualReducer
+from cartesia_cli.session import Session, Stop
+from cartesia_cli.stats import FRAMES, LISTED, Instrument
+from cartesia_cli.tally import KEPT, Tally
+
+from .speech import say, silence
+
+
+class Day:
+    """An instrument and a clock that stands still until it is told to go on. Frames of 100 ms, sent at once."""
+
+    def __init__(self, model: str = "ink-2") -> None:
+        self.now, self.position = 1000.0, 0.0
+        self.instrument = Instrument(model, clock=lambda: self.now)
+
+    def audio(self, until: float) -> None:
+        """Frames in real time until so many seconds have been sent."""
+        while self.position < until - 1e-6:
+            self.position += 0.1
+            self.now += 0.1
+            self.instrument.sent(3200)
+
+    def mark(self, kind: Any, speech: float, *, capped: bool = False) -> None:
+        self.instrument.marked(Mark(kind, self.position, speech, capped))
+
+    def hear(self, *events: Event, after: float = 0.0) -> None:
+        self.now += after
+        for event in events:
+            self.instrument.heard(event)
+
+    def speak(self, start: float, stop: float, end: float | None = None) -> None:
+        """Audio with speech in it, noticed as soon as it can be."""
+        self.audio(start)
+        self.mark("onset", start)
+        self.audio(stop)
+        self.mark("lull", stop)
+        if end is not None:
+            self.audio(end)
+            self.mark("end", stop)
+
+    def figures(self) -> dict[str, list[float]]:
+        """Of all utterances, in milliseconds."""
+        found: dict[str, list[float]] = {}
+        for utterance in self.instrument.report()["utterances"]:
+            for name, value in utterance["latency_ms"].items():
+                found.setdefault(name, []).append(value)
+        return found
+
+
+def test_an_utterance_is_measured_from_its_first_sample_to_its_last_text() -> None:
+    day = Day()
+    day.speak(0.5, 2.0, end=2.6)  # its last sample leaves at 2.0, its first at 0.6
+    day.instrument.finalized()
+    day.hear(Delta(text=" Hel"), after=0.2)
+    day.hear(Delta(text="lo."), after=0.1)
+    day.hear(Delta(text=""), FlushDone(), after=0.1)
+    report = day.instrument.report()
+    assert report["utterances"] == [
+        {
+            "start": 0.5,
+            "end": 2.0,
+            "latency_ms": {
+                "speech_to_finalize": 600.0,
+                "finalize_to_flush_done": 400.0,
+                "finalize_to_text": 300.0,
+                "onset_to_text": 2200.0,
+            },
+        }
+    ]
+    assert report["latency_ms"]["finalize_to_text"] == {
+        "count": 1, "p50": 300.0, "p95": 300.0, "p99": 300.0, "max": 300.0
+    }  # fmt: skip
+    assert (report["bytes"], report["seconds"], report["credits"]) == (26 * 3200, 2.6, 7.8)
+    assert "pacing" not in report
+    json.dumps(report, allow_nan=False)
+
+
+def test_ink_whisper_costs_a_third() -> None:
+    day = Day("ink-whisper")
+    day.audio(10.0)
+    assert day.instrument.report()["credits"] == 10.0
+
+
+def test_a_finalize_for_which_nobody_was_heard_gives_no_figure() -> None:
+    day = Day()
+    day.audio(3.0)
+    day.instrument.finalized()
+    day.hear(Delta(text=""), FlushDone(), Done(), after=0.1)
+    report = day.instrument.report()
+    assert report["latency_ms"] == {} and report["utterances"] == []
+
+
+def test_a_finalize_counts_where_the_server_heard_what_the_endpointer_did_not() -> None:
+    day = Day()
+    day.audio(3.0)
+    day.instrument.finalized()
+    day.hear(Delta(text="psst"), FlushDone(), after=0.1)
+    assert day.figures() == {"finalize_to_flush_done": [100.0], "finalize_to_text": [100.0]}
+
+
+def test_audio_that_ends_in_speech_has_no_last_speech() -> None:
+    day = Day()
+    day.mark("onset", 0.0)
+    day.audio(1.0)
+    day.instrument.finalized()
+    day.hear(Delta(text="and"), FlushDone(), after=0.3)
+    assert day.figures() == {
+        "finalize_to_flush_done": [300.0], "finalize_to_text": [300.0], "onset_to_text": [1200.0]
+    }  # fmt: skip
+
+
+def test_a_lull_that_speech_went_on_after_is_not_its_end() -> None:
+    day = Day()
+    day.speak(0.0, 1.0)
+    day.audio(1.3)
+    day.mark("resume", 1.2)
+    day.audio(2.0)
+    day.mark("lull", 1.9)
+    day.audio(2.5)
+    day.mark("end", 1.9)
+    day.instrument.finalized()
+    assert day.figures() == {"speech_to_finalize": [600.0]}
+
+
+def test_a_cap_is_no_end_of_speech_and_what_goes_on_after_it_no_onset() -> None:
+    day = Day()
+    day.mark("onset", 0.0)
+    day.audio(30.0)
+    day.mark("end", 30.0, capped=True)
+    day.mark("onset", 30.0)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), FlushDone(), after=0.1)
+    day.audio(32.0)
+    day.mark("end", 31.5)
+    day.instrument.finalized()
+    day.hear(Delta(text=" two"), FlushDone(), after=0.1)
+    figures = day.figures()
+    assert figures["onset_to_text"] == [30000.0]
+    assert figures["finalize_to_text"] == [100.0, 100.0]
+    assert len(figures["speech_to_finalize"]) == 1
+
+
+def test_speech_that_begins_in_the_frame_where_speech_ended_belongs_to_the_next_utterance() -> None:
+    day = Day()
+    day.speak(0.0, 1.0)
+    day.audio(1.6)
+    day.mark("end", 1.0)
+    day.mark("onset", 1.6)
+    day.audio(1.7)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), FlushDone())
+    day.audio(3.0)
+    day.mark("end", 2.5)
+    day.instrument.finalized()
+    day.hear(Delta(text="two"), FlushDone())
+    assert [(u["start"], u["end"]) for u in day.instrument.report()["utterances"]] == [(0.0, 1.0), (1.6, 2.5)]
+    assert day.figures()["speech_to_finalize"] == [700.0, 500.0]
+
+
+def test_speech_that_ended_before_a_finalize_in_mid_sentence_is_not_said_again() -> None:
+    day = Day()
+    day.mark("onset", 0.0)
+    day.audio(1.0)
+    day.instrument.finalized()  # somebody pressed a key
+    day.mark("lull", 0.9)
+    day.audio(2.0)
+    day.mark("end", 0.9)
+    day.instrument.finalized()
+    day.hear(Delta(text="yes"), FlushDone(), FlushDone(), after=0.1)
+    assert day.figures()["finalize_to_flush_done"] == [1100.0]
+
+
+def test_speech_that_goes_on_after_a_finalize_in_mid_sentence_has_an_end_of_its_own() -> None:
+    day = Day()
+    day.mark("onset", 0.0)
+    day.audio(1.0)
+    day.instrument.finalized()
+    day.audio(2.0)
+    day.mark("lull", 1.8)
+    day.audio(2.4)
+    day.mark("end", 1.8)
+    day.instrument.finalized()
+    day.hear(FlushDone(), Delta(text="no onset"), FlushDone())
+    assert day.instrument.report()["utterances"][-1] == {
+        "end": 1.8, "latency_ms": {"speech_to_finalize": 600.0, "finalize_to_flush_done": 0.0, "finalize_to_text": 0.0}
+    }  # fmt: skip
+
+
+def test_text_of_what_was_not_heard_is_not_the_first_of_what_is_heard_next() -> None:
+    day = Day()
+    day.audio(1.0)
+    day.hear(Delta(text="psst"))
+    day.speak(2.0, 3.0)
+    day.hear(Delta(text="Hello"))
+    assert day.figures() == {"onset_to_text": [900.0]}
+
+
+def test_answers_come_in_the_order_of_their_questions() -> None:
+    day = Day()
+    day.speak(0.0, 1.0, end=1.6)
+    day.instrument.finalized()
+    day.speak(1.7, 2.5, end=3.1)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), FlushDone(), after=1.0)
+    day.hear(Delta(text="two"), FlushDone(), after=0.5)
+    figures = day.figures()
+    assert figures["finalize_to_flush_done"] == [2500.0, 1500.0]
+    assert figures["finalize_to_text"] == [2500.0, 1500.0]
+    assert figures["onset_to_text"] == [4000.0, 2800.0]
+
+
+def test_text_may_come_after_its_flush_done_but_not_much_later() -> None:
+    day = Day()
+    day.speak(0.0, 1.0, end=1.6)
+    day.instrument.finalized()
+    day.hear(FlushDone(), after=0.2)
+    day.hear(Delta(text="late"), after=0.3)
+    day.hear(Delta(text="somebody who was not heard"), after=9.0)
+    figures = day.figures()
+    assert figures["finalize_to_text"] == [500.0]
+    assert figures["finalize_to_flush_done"] == [200.0]
+
+
+def test_text_after_the_next_onset_is_not_the_last_utterances() -> None:
+    day = Day()
+    day.speak(0.0, 1.0, end=1.6)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), FlushDone(), after=0.1)
+    day.mark("onset", 1.6)
+    day.audio(1.9)  # its first sample left 0.2 s before
+    day.hear(Delta(text="two"))
+    figures = day.figures()
+    assert figures["finalize_to_text"] == [100.0]
+    assert figures["onset_to_text"] == [1600.0, 200.0]
+
+
+def test_a_preview_is_text_but_not_the_last() -> None:
+    day = Day()
+    day.speak(0.0, 1.0)
+    day.hear(Delta(text="o", is_final=False), after=0.1)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), after=0.1)
+    day.hear(Delta(text="one?", is_final=False), FlushDone(), after=0.1)
+    assert day.figures()["onset_to_text"] == [1000.0]
+    assert day.figures()["finalize_to_text"] == [100.0]
+
+
+def test_without_flush_done_nobody_knows_whether_it_was_the_last_text() -> None:
+    day = Day()
+    day.speak(0.0, 1.0, end=1.6)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), after=0.1)
+    assert day.figures() == {"speech_to_finalize": [600.0], "onset_to_text": [1600.0]}
+
+
+def test_done_says_that_it_was_the_last_text() -> None:
+    day = Day()
+    day.speak(0.0, 1.0, end=1.6)
+    day.instrument.finalized()
+    day.hear(Delta(text="one"), Done(), after=0.1)
+    assert day.figures()["finalize_to_text"] == [100.0]
+
+
+def test_a_turn_is_measured_from_its_first_sample_to_its_end() -> None:
+    day = Day()
+    day.hear(Connected())
+    day.speak(0.5, 2.0)
+    day.audio(2.6)
+    day.hear(TurnStart(), TurnUpdate(transcript=""), TurnUpdate(transcript="He"))
+    day.hear(TurnEagerEnd(transcript="Hello"), after=0.1)
+    day.hear(TurnResume(), after=0.1)
+    day.hear(TurnEagerEnd(transcript="Hello."), after=0.1)
+    day.hear(TurnEagerEnd(transcript="Hello."), after=0.1)
+    day.hear(TurnEnd(transcript="Hello."), TurnEnd(transcript="Hello."), TurnEnd(), Unknown(type="x"), after=0.1)
+    assert day.figures() == {"onset_to_text": [2000.0], "speech_to_turn_end": [1100.0], "eager_lead": [200.0]}
+
+
+def test_an_update_takes_an_eager_end_back() -> None:
+    day = Day()
+    day.hear(TurnStart(), TurnEagerEnd(transcript="a"))
+    day.hear(TurnUpdate(transcript="a b"), after=0.5)
+    day.hear(TurnEnd(transcript="a b"), after=0.5)
+    assert day.figures() == {}
+
+
+def test_somebody_who_speaks_again_when_a_turn_ends_begins_the_next_one() -> None:
+    day = Day()
+    day.hear(Connected())
+    day.speak(0.0, 1.0, end=1.6)
+    day.hear(TurnStart(), TurnUpdate(transcript="one"))
+    day.audio(1.8)
+    day.mark("onset", 1.7)
+    day.audio(2.0)
+    day.hear(TurnEnd(transcript="one"))
+    day.audio(2.5)
+    day.hear(TurnUpdate(transcript="two"))
+    day.hear(TurnEnd(transcript="two"))
+    figures = day.figures()
+    assert figures["speech_to_turn_end"] == [1000.0]  # of the second, nobody heard an end
+    assert figures["onset_to_text"] == [1500.0, 700.0]
+
+
+def test_an_end_that_is_repeated_does_not_end_the_next_turn() -> None:
+    day = Day()
+    day.hear(Connected())
+    day.speak(0.0, 1.0)
+    day.hear(TurnStart(), TurnEnd(transcript="one"))
+    day.speak(1.5, 2.0)
+    day.hear(TurnEnd(transcript="one"), TurnEnd())
+    day.audio(2.5)
+    day.hear(TurnStart(), TurnEnd(transcript="two"))
+    assert day.figures()["speech_to_turn_end"] == [0.0, 500.0]
+
+
+def test_a_turn_that_ends_while_somebody_goes_on_speaking_has_no_last_speech() -> None:
+    day = Day()
+    day.hear(Connected())
+    day.speak(0.0, 1.0)
+    day.audio(1.4)
+    day.mark("resume", 1.3)
+    day.audio(2.0)
+    day.hear(TurnStart(), TurnEnd(transcript="one"))
+    assert day.figures() == {"onset_to_text": [1900.0]}
+
+
+def test_a_cough_that_the_server_did_not_answer_begins_no_turn() -> None:
+    day = Day()
+    day.hear(Connected())
+    day.speak(0.0, 0.3, end=0.9)
+    day.speak(20.0, 21.0)
+    day.hear(TurnStart(), TurnUpdate(transcript="Sorry."))
+    assert day.figures() == {"onset_to_text": [900.0]}
+
+
+def test_a_pause_within_a_turn_doesnt_move_its_beginning() -> None:
+    day = Day()
+    day.hear(Connected())
+    for start in (0.0, 1.5, 3.0, 4.5):
+        day.speak(start, start + 0.5, end=start + 1.1)
+        day.hear(TurnStart())
+    day.audio(6.0)
+    day.hear(TurnEnd(transcript="at last"))
+    utterance = day.instrument.report()["utterances"][0]
+    assert (utterance["start"], utterance["end"]) == (0.0, 5.0)
+    assert day.figures() == {"onset_to_text": [5900.0], "speech_to_turn_end": [1000.0]}
+
+
+def test_a_turn_without_words_and_one_whose_end_is_left_out_have_no_end() -> None:
+    day = Day()
+    day.hear(Connected())
+    day.speak(0.0, 0.5)
+    day.hear(TurnStart(), TurnEnd())
+    day.speak(1.0, 1.5)
+    day.hear(TurnStart(), TurnUpdate(transcript="a"))
+    day.speak(2.0, 2.5)
+    day.hear(TurnStart(), TurnUpdate(transcript="b"), TurnEnd(transcript="b"))
+    assert day.figures() == {"onset_to_text": [400.0]}
+
+
+def test_lateness_drift_and_gaps_are_told() -> None:
+    day = Day()
+    for late in (0.001, 0.0, 0.004, 1.5, 0.003):
+        day.instrument.late(late)
+    day.instrument.gap(0.5)
+    pacing = day.instrument.report()["pacing"]
+    assert pacing == {
+        "lateness_ms": {"count": 5, "p50": 3.0, "p95": 1500.0, "p99": 1500.0, "max": 1500.0},
+        "drift_ms": 2.0,
+        "gaps": 1,
+        "gap_seconds": 0.5,
+    }
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300))
+def test_percentiles_are_values_that_enough_others_dont_exceed(values: list[float]) -> None:
+    tally = Tally()
+    for value in values:
+        tally.add(value)
+    summary = tally.summary()
+    assert summary["count"] == len(values) and "sampled" not in summary
+    assert summary["max"] == round(max(values) * 1000, 1)
+    for name, share in (("p50", 50), ("p95", 95), ("p99", 99)):
+        held = [value for value in values if round(value * 1000, 1) <= summary[name]]
+        assert len(held) * 100 >= share * len(values)
+        assert summary[name] in {round(value * 1000, 1) for value in values}
+        below = [value for value in values if round(value * 1000, 1) < summary[name]]
+        assert len(below) < math.ceil(len(values) * share / 100)
+
+
+def test_more_values_than_are_kept_are_thinned_evenly() -> None:
+    tally = Tally()
+    for number in range(5 * KEPT):
+        tally.add(number / 1000)
+    summary = tally.summary()
+    assert summary["count"] == 5 * KEPT and summary["max"] == 5 * KEPT - 1
+    assert KEPT / 2 <= summary["sampled"] <= KEPT
+    assert summary["p50"] == pytest.approx(2.5 * KEPT, abs=16)
+    assert summary["p99"] == pytest.approx(4.95 * KEPT, abs=16)
+
+
+def test_a_longer_session_takes_no_more_memory() -> None:
+    def size(hours: int) -> int:
+        day = Day()
+        for _ in range(hours * 60):
+            start = day.position
+            day.speak(start, start + 0.2, end=start + 0.8)
+            day.instrument.finalized()  # never answered
+        return _size(day.instrument)
+
+    assert LISTED < 18 * 60  # of everything that is kept one by one, more came than is kept
+    assert size(36) <= size(18) * 1.05
+    day, sizes = Day(), []
+    for start in range(2000):  # nothing is ever finalized
+        day.speak(start, start + 0.2, end=start + 0.8)
+        if start in (999, 1999):
+            sizes.append(_size(day.instrument))
+    assert sizes[1] <= sizes[0] * 1.05
+
+
+def test_what_was_sent_too_long_ago_has_no_figure() -> None:
+    day = Day()
+    day.mark("onset", 1.0)
+    for _ in range(FRAMES + 100):
+        day.now += 0.01
+        day.instrument.sent(320)
+    day.mark("end", 0.5)
+    day.instrument.finalized()
+    assert "speech_to_finalize" not in day.figures()
+
+
+def _size(thing: Any) -> int:
+    """Bytes of an object with all that it holds."""
+    if isinstance(thing, dict):
+        return sys.getsizeof(thing) + sum(_size(value) for value in thing.values())
+    if isinstance(thing, list | tuple) or type(thing).__name__ == "deque":
+        return sys.getsizeof(thing) + sum(map(_size, thing))
+    if hasattr(thing, "__slots__") and not isinstance(thing, int | float | str | np.generic):
+        return sys.getsizeof(thing) + sum(_size(getattr(thing, name)) for name in thing.__slots__)
+    return sys.getsizeof(thing) + (_size(vars(thing)) if hasattr(thing, "__dict__") else 0)
+
+
+class Wire:
+    """The far end of a session: it takes audio in real time by the day's clock, and answers `finalize`."""
+
+    def __init__(self, day: Day) -> None:
+        self._day, self._events = day, asyncio.Queue[tuple[float, Event] | None]()
+
+    async def send(self, frame: bytes) -> None:
+        self._day.now += len(frame) / 2 / RATE
+
+    async def command(self, command: Command) -> None:
+        match command:
+            case Finalize():
+                for event in (0.15, Delta(text=" word")), (0.1, FlushDone()):
+                    self._events.put_nowait(event)
+            case Close():
+                self._events.put_nowait((0.1, Done()))
+                self._events.put_nowait(None)
+        await self._events.join()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            item = await self._events.get()
+            if item is None:
+                self._events.task_done()
+                return
+            self._day.now += item[0]
+            yield item[1]
+            self._events.task_done()
+
+
+class Recording:
+    def __init__(self, samples: Any) -> None:
+        self._samples = samples
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        for at in range(0, len(self._samples), 1600):
+            yield encode_s16le(self._samples[at : at + 1600])
+
+
+def test_a_real_session_with_real_speech_is_measured() -> None:
+    words = say("Good morning.")
+    spoken = np.concatenate([silence(1.0), words, silence(1.5), words, silence(1.5)])
+    day, updates = Day(), []
+
+    async def run() -> None:
+        clock = AudioClock()
+        await Session(
+            Wire(day), Recording(spoken), ManualReducer(clock), clock, Endpointer(),
+            finalize=True, manual=True, chunk=3200, write=updates.append, witness=day.instrument,
+        ).run(Stop())  # fmt: skip
+
+    asyncio.run(run())
+    report = day.instrument.report()
+    assert report["bytes"] == 2 * len(spoken)
+    assert [round(u["start"]) for u in report["utterances"][:1]] == [1]
+    figures = day.figures()
+    assert figures["finalize_to_text"][:2] == [150.0, 150.0]
+    assert figures["finalize_to_flush_done"][:2] == [250.0, 250.0]
+    assert len(figures["speech_to_finalize"]) == 2
+    for late in figures["speech_to_finalize"]:  # the hangover, and the frames that begin and end of it lie in
+        assert 500.0 <= late <= 800.0
+    for late in figures["onset_to_text"]:
+        assert late >= len(words) / RATE * 1000 * 0.7
+
+
+def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
+    day = Day()
+    for start in (0.0, 5.0, 10.0):
+        day.speak(start, start + 1.0, end=start + 1.6)
+        day.instrument.finalized()
+        day.hear(Delta(text="x"), FlushDone(), after=0.1 + start / 50)
+        day.instrument.late(0.001)
+    report = day.instrument.report()
+    drawn = draw(report, 100)
+    assert "finalize to last text" in drawn and "credits" in drawn and "drift 0.0 ms" in drawn
+    assert drawn.splitlines()[0].split() == ["ms", "count", "p50", "p95", "p99", "max"]
+    assert any(block in drawn for block in BLOCKS[1:])
+    for width in (30, 40, 50, 60, 80, 200):
+        assert all(len(line) <= width for line in draw(report, width).splitlines())
+        draw(report, width, encoding="ascii").encode("ascii")
+
+
+def test_a_report_of_nothing_can_be_drawn() -> None:
+    assert draw(Day().instrument.report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.integers(1, 60), st.sampled_from([BLOCKS, ASCII]))
+def test_a_histogram_shows_whatever_occurs_at_all(values: list[float], count: int, ramp: str) -> None:
+    drawn = bars(values, count, ramp)
+    assert len(drawn) == count
+    assert ramp[-1] in drawn
+    assert drawn[0] != " " and (drawn[-1] != " " or max(values) == min(values))
+    assert sum(bar != " " for bar in drawn) <= len(values)
