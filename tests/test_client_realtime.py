@@ -1,0 +1,571 @@
+"""The realtime connection when all goes well: what it asks for, what goes out, what comes in, and how it is left.
+
+The other end is a server by other rules, on a socket of its own. What goes wrong is in the faults' own tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cartesia_cli import __version__
+from cartesia_cli.client.realtime import Connection, connect
+from cartesia_cli.errors import CliError, NetworkError, ProtocolError, UsageError
+from cartesia_cli.protocol import (
+    API_VERSION,
+    AUTO,
+    MANUAL,
+    Close,
+    Command,
+    Config,
+    Connected,
+    Credential,
+    Delta,
+    Dialect,
+    Done,
+    Event,
+    Finalize,
+    FlushDone,
+    RealtimeOptions,
+    TurnConfig,
+    TurnEnd,
+    TurnUpdate,
+    Unknown,
+    decode,
+)
+
+from . import realtime_server as foreign
+from .fault_server import KEY, REQUEST_ID, SOON
+from .realtime_server import Line, RealtimeServer
+
+CREDENTIAL = Credential(KEY, "CARTESIA_API_KEY")
+FRAME = bytes(range(256)) * 12 + bytes(128)
+"""100 ms at 16 kHz."""
+BOTH = pytest.mark.parametrize("dialect", [MANUAL, AUTO], ids=lambda dialect: dialect.name)
+
+Speak = Callable[[Connection], Awaitable[None]]
+
+
+@dataclass
+class Heard:
+    """What came of one session.
+
+    error      what ended it, None for a proper end
+    told       sentences between tries
+    pauses     seconds that would have been slept between them
+    doubts     about frames that are no events
+    tapped     frames, as they passed
+    """
+
+    events: list[Event] = field(default_factory=list)
+    error: CliError | None = None
+    told: list[str] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    tapped: list[tuple[str, str | bytes]] = field(default_factory=list)
+    request_id: str | None = None
+
+    @property
+    def failure(self) -> CliError:
+        assert self.error is not None, self.events
+        return self.error
+
+    def texts(self) -> list[str]:
+        return [getattr(event, "text", "") or getattr(event, "transcript", "") for event in self.events]
+
+
+async def a_second(connection: Connection) -> None:
+    """Audio, `finalize` where there is one, and the end."""
+    await some_audio(connection)
+    await connection.command(Close())
+
+
+async def some_audio(connection: Connection, frames: int = 20) -> None:
+    for _ in range(frames):
+        await connection.send(FRAME)
+
+
+async def send_on(connection: Connection) -> None:
+    """Audio until it can't be sent."""
+    while True:
+        await connection.send(FRAME)
+        await asyncio.sleep(0.01)
+
+
+async def nothing(connection: Connection) -> None:
+    pass
+
+
+async def listen(connection: Connection, events: list[Event]) -> None:
+    async for event in connection:
+        events.append(event)  # noqa: PERF401  a comprehension would lose what came before an error
+
+
+async def session(
+    base_url: str,
+    dialect: Dialect,
+    speak: Speak = a_second,
+    *,
+    options: RealtimeOptions | None = None,
+    credential: Credential | None = CREDENTIAL,
+    **settings: Any,
+) -> Heard:
+    """One session to its end. What the connection raises is raised in both its halves alike."""
+    heard = Heard()
+
+    async def sleep(seconds: float) -> None:
+        heard.pauses.append(seconds)
+
+    hooks = {"tell": heard.told.append, "doubt": heard.doubts.append, "sleep": sleep}
+    hooks["tap"] = lambda way, frame: heard.tapped.append((way, frame))
+    options = options or RealtimeOptions(model="ink-2")
+    try:
+        async with connect(base_url, credential, dialect, options, **hooks | settings) as connection:
+            listening, speaking = (
+                asyncio.create_task(listen(connection, heard.events)),
+                asyncio.create_task(speak(connection)),
+            )
+            both = await asyncio.gather(listening, speaking, return_exceptions=True)
+            heard.request_id = connection.request_id
+            for error in both:
+                assert error is None or isinstance(error, CliError), repr(error)
+            heard.error = both[0]
+            if both[1] is not None and both[0] is not None:
+                assert both[1] is both[0]
+    except CliError as error:
+        heard.error = error
+    return heard
+
+
+def converse(
+    server: RealtimeServer | str,
+    dialect: Dialect = MANUAL,
+    speak: Speak = a_second,
+    *,
+    within: float = 3 * SOON,
+    **settings: Any,
+) -> Heard:
+    """The same from outside, and not for ever."""
+    base_url = server if isinstance(server, str) else server.base_url
+
+    async def bounded() -> Heard:
+        async with asyncio.timeout(within):
+            return await session(base_url, dialect, speak, **settings)
+
+    return asyncio.run(bounded())
+
+
+async def utterances(connection: Connection) -> None:
+    for _ in range(2):
+        await some_audio(connection, 5)
+        await connection.command(Finalize())
+    await connection.command(Close())
+
+
+@pytest.mark.parametrize(
+    ("voice", "early"),
+    [(Line.say, False), (Line.say, True), (foreign.in_pieces, False), (foreign.among_strangers, False)],
+)
+def test_a_manual_session_ends_with_done(voice: foreign.Voice, early: bool) -> None:
+    with RealtimeServer(foreign.manual(voice=voice, early=early)) as server:
+        heard = converse(server, speak=utterances)
+    assert heard.error is None
+    events = [event for event in heard.events if not isinstance(event, Unknown)]
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == foreign.MANUAL_TEXT
+    assert [type(event) for event in events].count(FlushDone) == 2
+    assert isinstance(events[-1], Done)
+    (call,) = server.calls
+    assert call.commands == ["finalize", "finalize", "close"]
+    assert call.audio == FRAME * 10
+    assert call.closed == (1000, "")
+
+
+@pytest.mark.parametrize("voice", [Line.say, foreign.in_pieces, foreign.among_strangers])
+def test_an_auto_session_ends_with_a_normal_close(voice: foreign.Voice) -> None:
+    with RealtimeServer(foreign.turns(voice=voice)) as server:
+        heard = converse(server, AUTO)
+    assert heard.error is None
+    assert isinstance(heard.events[0], Connected)
+    assert tuple(event.transcript for event in heard.events if isinstance(event, TurnEnd)) == foreign.TURN_TEXTS
+    assert server.calls[0].texts == ['{"type": "close"}']
+
+
+def test_old_previews_words_and_languages_come_through() -> None:
+    with RealtimeServer(foreign.manual(voice=foreign.whispered)) as server:
+        heard = converse(server, speak=utterances)
+    final = [event for event in heard.events if isinstance(event, Delta) and event.is_final]
+    assert "".join(event.text for event in final) == foreign.MANUAL_TEXT
+    assert final[0].words and final[0].language == "en"
+    assert heard.error is None and heard.doubts == []
+
+
+def test_frames_that_are_no_events_are_doubted_and_passed_over() -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        line.say("no JSON " * 1000)
+        line.say('["no object"]')
+        line.say({"text": "no type"})
+        line.say(foreign.transcript("") | {"text": 5})
+        line.say({"type": "brandnew", "request_id": ["not a string"]})
+        line.frame(foreign.BINARY, b'{"type": "done"}')
+        line.say(foreign.transcript("still here"))
+        line.say(foreign.done())
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server)
+    assert heard.error is None
+    assert heard.texts() == ["still here", ""]
+    assert len(heard.doubts) == 6
+    assert all(f"127.0.0.1:{server.port}" in doubt and len(doubt) < 250 for doubt in heard.doubts)
+
+
+def test_an_event_as_large_as_an_hours_text_comes_through() -> None:
+    text = "word " * (8 << 20 >> 3) + "Größe 🎙" * (1 << 20 >> 1)
+
+    def script(line: Line) -> None:
+        line.admit()
+        line.say(foreign.transcript(text))
+        line.say(foreign.done())
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server)
+    assert (len(text.encode()) > 8 << 20, heard.error) == (True, None)
+    assert heard.texts()[0] == text
+
+
+def test_nothing_is_heard_behind_done() -> None:
+    with RealtimeServer(foreign.talks_behind_done) as server:
+        heard = converse(server)
+    assert (heard.error, heard.texts()) == (None, [foreign.PARTIAL, ""])
+
+
+@BOTH
+def test_a_server_that_never_hangs_up_behind_its_end_keeps_nobody(dialect: Dialect) -> None:
+    with RealtimeServer(foreign.never_hangs_up) as server:
+        heard = converse(server, dialect, ping_interval=0.2)
+    assert heard.error is None
+    assert heard.texts()[-1] == (foreign.PARTIAL if dialect is AUTO else "")
+
+
+# What is asked for.
+
+
+def asked(dialect: Dialect, options: RealtimeOptions, **settings: Any) -> foreign.Call:
+    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
+        heard = converse(server, dialect, options=options, **settings)
+    assert heard.error is None
+    return server.calls[0]
+
+
+@BOTH
+def test_a_plain_session_asks_for_no_more_than_it_must(dialect: Dialect) -> None:
+    call = asked(dialect, RealtimeOptions(model="ink-2"))
+    assert call.target == f"{dialect.path}?model=ink-2&encoding=pcm_s16le&sample_rate=16000"
+
+
+EVERYTHING = RealtimeOptions(
+    model="ink-whisper",
+    encoding="pcm_mulaw",
+    sample_rate=8000,
+    language="de",
+    keyterms=("Ink 2", "Größe & Co.", "a+b", "50%"),
+    min_volume=0.25,
+    max_silence_duration_secs=1.5,
+    turn=TurnConfig(0.8, 0.5, 0.25, 5600),
+)
+KEYTERMS = "keyterm=Ink%202&keyterm=Gr%C3%B6%C3%9Fe%20%26%20Co.&keyterm=a%2Bb&keyterm=50%25"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "between"),
+    [
+        (MANUAL, "language=de&min_volume=0.25&max_silence_duration_secs=1.5"),
+        (
+            AUTO,
+            "turn_start_threshold=0.8&turn_eager_end_threshold=0.5&turn_end_threshold=0.25&turn_end_timeout_ms=5600",
+        ),
+    ],
+    ids=["manual", "auto"],
+)
+def test_each_endpoint_is_asked_for_what_it_documents_and_in_order(dialect: Dialect, between: str) -> None:
+    call = asked(dialect, EVERYTHING)
+    assert call.query_string == f"model=ink-whisper&encoding=pcm_mulaw&sample_rate=8000&{between}&{KEYTERMS}"
+    assert [value for name, value in call.query if name == "keyterm"] == list(EVERYTHING.keyterms)
+
+
+def test_a_base_url_keeps_its_path() -> None:
+    with RealtimeServer(lambda line: line.refuse(404)) as server:
+        converse(f"{server.base_url}/proxy/v1")
+    assert server.calls[0].path == "/proxy/v1/stt/websocket"
+
+
+@BOTH
+def test_the_handshake_says_who_asks_and_offers_no_extensions(dialect: Dialect) -> None:
+    call = asked(dialect, RealtimeOptions(model="ink-2"))
+    assert call.header("Authorization") == f"Bearer {KEY}"
+    assert call.header("Cartesia-Version") == API_VERSION
+    assert call.header("User-Agent") == f"cartesia-cli/{__version__}"
+    assert call.header("Sec-WebSocket-Extensions") is None
+    assert call.header("Origin") is None
+    assert KEY not in call.target
+
+
+def test_without_a_key_none_is_sent() -> None:
+    with RealtimeServer(lambda line: line.admit()) as server:
+        heard = converse(server, credential=None)
+    assert server.calls[0].header("Authorization") is None
+    assert "no key was sent" in (heard.failure.hint or "")
+
+
+@pytest.mark.parametrize("keyterms", [("a",) * 101, ("x" * 1201,)])
+def test_too_many_keyterms_are_refused_before_anything_is_opened(keyterms: tuple[str, ...]) -> None:
+    with RealtimeServer(foreign.manual()) as server:
+        heard = converse(server, options=RealtimeOptions(model="ink-2", keyterms=keyterms))
+        assert isinstance(heard.error, UsageError)
+        assert server.calls == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "command", "text"),
+    [
+        (MANUAL, Finalize(), "finalize"),
+        (AUTO, Config(TurnConfig(end_timeout_ms=640)), '{"type": "config", "turn": {"end_timeout_ms": 640}}'),
+    ],
+)
+def test_commands_are_spelt_as_the_endpoint_has_them(dialect: Dialect, command: Command, text: str) -> None:
+    async def speak(connection: Connection) -> None:
+        await connection.command(command)
+        await a_second(connection)
+
+    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
+        assert converse(server, dialect, speak).error is None
+    assert server.calls[0].texts[0] == text
+
+
+@pytest.mark.parametrize(("dialect", "command"), [(AUTO, Finalize()), (MANUAL, Config())])
+def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Dialect, command: Command) -> None:
+    async def speak(connection: Connection) -> None:
+        with pytest.raises(ValueError, match="endpoint has no"):
+            await connection.command(command)
+        await a_second(connection)
+
+    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
+        assert converse(server, dialect, speak).error is None
+    assert server.calls[0].commands == ["close"]
+
+
+# What is said of it.
+
+
+@BOTH
+def test_all_frames_pass_the_tap_as_they_are(dialect: Dialect) -> None:
+    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
+        heard = converse(server, dialect)
+    sent = [frame for way, frame in heard.tapped if way == "sent"]
+    assert b"".join(frame for frame in sent if isinstance(frame, bytes)) == server.calls[0].audio
+    assert [frame for frame in sent if isinstance(frame, str)] == server.calls[0].texts
+    received = [decode(frame) for way, frame in heard.tapped if way == "received"]
+    assert received == heard.events
+
+
+@BOTH
+def test_the_request_id_is_that_of_the_events_before_that_of_the_handshake(dialect: Dialect) -> None:
+    def script(line: Line) -> None:
+        line.accept([("X-Request-Id", "of the handshake")], foreign.connected() | {"request_id": "of the event"})
+        line.close(1011)
+
+    def bare(line: Line) -> None:
+        line.accept([("x-request-id", "of the handshake")])
+        line.close(1011)
+
+    with RealtimeServer(script) as server:
+        heard = converse(server, dialect)
+        assert (heard.request_id, heard.failure.request_id) == ("of the event", "of the event")
+    with RealtimeServer(bare) as server:
+        heard = converse(server, dialect)
+        assert (heard.request_id, heard.failure.request_id) == ("of the handshake", "of the handshake")
+
+
+def test_the_key_is_not_logged_even_where_everything_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with RealtimeServer(foreign.falls_silent) as server:
+        heard = converse(server, ping_interval=0.1, ping_timeout=0.1)
+    assert isinstance(heard.error, NetworkError)
+    assert KEY not in caplog.text
+    assert "websockets" not in {record.name.partition(".")[0] for record in caplog.records}
+
+
+# Two sides at once, and leaving.
+
+
+@pytest.mark.parametrize("heard_before", [0, 1])
+def test_sending_fails_for_the_reason_that_is_still_to_be_heard(heard_before: int) -> None:
+    """The server says why, closes, and only then is something sent: nobody has read the reason yet."""
+
+    def script(line: Line) -> None:
+        line.admit()
+        for number in range(10):
+            line.say(foreign.transcript(str(number)))
+        line.say(foreign.error(402))
+        line.close(1011)
+
+    async def scenario(base_url: str) -> None:
+        async with connect(base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
+            heard = [await anext(connection) for _ in range(heard_before)]
+            with pytest.raises(CliError) as sending:
+                await send_on(connection)
+            with pytest.raises(CliError) as hearing:
+                await listen(connection, heard)
+            assert hearing.value is sending.value
+            assert hearing.value.status == 402
+            assert [event.text for event in heard if isinstance(event, Delta)] == [str(n) for n in range(10)]
+            with pytest.raises(CliError) as again:
+                await anext(connection)
+            assert again.value is sending.value
+            with pytest.raises(CliError) as commanding:
+                await connection.command(Close())
+            assert commanding.value is sending.value
+
+    with RealtimeServer(script) as server:
+        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
+
+
+@BOTH
+def test_behind_a_proper_end_nothing_can_be_sent_and_nothing_is_heard(dialect: Dialect) -> None:
+    async def scenario(base_url: str) -> None:
+        async with connect(base_url, CREDENTIAL, dialect, RealtimeOptions(model="ink-2")) as connection:
+            await a_second(connection)
+            assert [event async for event in connection]
+            assert [event async for event in connection] == []
+            with pytest.raises(NetworkError, match="over"):
+                await connection.send(FRAME)
+
+    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
+        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
+
+
+def test_a_listener_that_is_cancelled_loses_nothing() -> None:
+    async def scenario(base_url: str) -> list[str]:
+        texts: list[str] = []
+        async with connect(base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
+            await utterances(connection)
+            while True:
+                try:
+                    event = await asyncio.wait_for(anext(connection), 0.001)
+                except TimeoutError:
+                    continue
+                except StopAsyncIteration:
+                    return texts
+                if isinstance(event, Delta):
+                    texts.append(event.text)
+
+    with RealtimeServer(foreign.manual(voice=foreign.in_pieces)) as server:
+        assert "".join(asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))) == foreign.MANUAL_TEXT
+
+
+def test_leaving_early_says_goodbye() -> None:
+    async def scenario(base_url: str) -> None:
+        async with connect(base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
+            assert isinstance(await anext(connection), Connected)
+
+    with RealtimeServer(foreign.then(Line.hold)) as server:
+        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
+        assert server.calls[0].gone.wait(SOON)
+    assert server.calls[0].closed == (1000, "")
+
+
+def test_a_cancelled_session_is_left_at_once() -> None:
+    """Whatever the server does about it: this one answers nothing."""
+
+    async def scenario(base_url: str) -> None:
+        begun = asyncio.Event()
+
+        async def run() -> None:
+            async with connect(base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
+                await some_audio(connection, 2)
+                async for event in connection:
+                    if isinstance(event, TurnUpdate):
+                        begun.set()
+
+        task = asyncio.create_task(run())
+        await begun.wait()
+        task.cancel()
+        steps = 0
+        while not task.done():
+            steps += 1
+            assert steps < 20  # turns of the loop, none of which waits
+            await asyncio.sleep(0)
+        assert task.cancelled()
+
+    with RealtimeServer(foreign.falls_silent) as server:
+        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
+        assert server.calls[0].gone.wait(SOON)
+
+
+FRAMES = st.lists(
+    st.one_of(
+        st.text(max_size=30),
+        st.sampled_from(["{", "[]", "null", '{"type": null}', '{"type": "transcript", "words": [{}]}', "1" * 5000]),
+        st.builds(lambda text: f'{{"type": "transcript", "text": "{text}"}}', st.sampled_from(["", " a", "b ", "é"])),
+        st.just("[" * 100_000),
+        st.binary(max_size=30),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(FRAMES)
+def test_any_frames_at_all_give_events_or_doubts_and_a_proper_end(frames: list[str | bytes]) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        for frame in frames:
+            if isinstance(frame, bytes):
+                line.frame(foreign.BINARY, frame)
+            else:
+                line.say(frame)
+        line.say(foreign.done())
+        line.close()
+
+    wanted = []
+    for frame in frames:
+        if isinstance(frame, str):
+            try:
+                wanted.append(decode(frame))
+            except ProtocolError:
+                pass
+    with RealtimeServer(script) as server:
+        heard = converse(server, speak=nothing)
+    assert heard.error is None
+    assert heard.events[:-1] == wanted
+    assert len(heard.doubts) == len(frames) - len(wanted)
+
+
+def test_who_sends_files_needs_no_websockets() -> None:
+    script = "import sys, cartesia_cli.client; print('websockets' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_server_that_asks_for_no_request_id_gives_none() -> None:
+    def script(line: Line) -> None:
+        line.accept([("X-Request-Id", "")])
+        line.say({"type": "done"})
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server)
+    assert heard.error is None
+    assert not heard.request_id
+    assert REQUEST_ID not in str(heard.events)
