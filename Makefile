@@ -3,6 +3,7 @@
 
 VENV := .venv
 JUDGES := .venv-judges
+FRAMEWORKS := .venv-frameworks
 PYTHON ?= python3
 BIN := $(VENV)/bin
 FILE ?=
@@ -14,7 +15,7 @@ SYSTEM := bash curl espeak-ng ffmpeg fish zsh
 run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
 
-test: $(VENV)/.dev $(JUDGES)/.done system check
+test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
 	@echo "-- tests"
 	@$(BIN)/pytest
 
@@ -34,10 +35,10 @@ sample: $(VENV)/.dev
 	@$(BIN)/python -m tests.speech sample cartesia_cli/sample.wav
 
 bench: $(VENV)/.dev
-	@for script in startup upload local; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	@for script in startup upload endpointing pacing live_engines live local; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(JUDGES)
+	rm -rf $(VENV) $(JUDGES) $(FRAMEWORKS)
 
 # A marker file says that a step was finished; whatever was half done before is done again.
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.made
@@ -54,6 +55,12 @@ $(JUDGES)/.done: tests/judges/requirements.txt
 	@echo "-- installing the official SDKs into $(JUDGES): they judge the local server"
 	@sh scripts/venv.sh $(PYTHON) $(JUDGES)
 	@$(JUDGES)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(FRAMEWORKS)/.done: tests/judges/frameworks.txt
+	@echo "-- installing two frameworks for voice agents into $(FRAMEWORKS) (415 MB): they judge the live server"
+	@sh scripts/venv.sh $(PYTHON) $(FRAMEWORKS)
+	@$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
 $(VENV)/.made:

@@ -1,7 +1,7 @@
 """The command line as completion knows it. `make completions` writes this from the app: never edit it."""
 
 # A command (the program itself: "") to the kind of its arguments; "" where it takes none.
-OPERANDS: dict[str, str] = {"": "command", "transcribe": "file", "serve": ""}
+OPERANDS: dict[str, str] = {"": "command", "transcribe": "file", "stream-file": "file", "serve": ""}
 
 # A command to its options: names to offer, names that are only understood, kind of the value ("" for a flag),
 # whether it may be repeated, description.
@@ -61,6 +61,75 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
         ("--color", "", "color", False, "Colour on stderr"),
         ("--help -h", "", "", False, "Show this message and exit"),
     ),
+    "stream-file": (
+        ("--mode", "", "mode", False, "auto: the server finds the turns; manual: `finalize` does"),
+        (
+            "--finalize",
+            "",
+            "finalize",
+            False,
+            "Who sends `finalize`: the level of the voice (vad), or nobody before the end",
+        ),
+        ("--vad-threshold", "", "none", False, "Level of speech, such as -40; by default above the noise"),
+        ("--vad-silence-ms", "", "none", False, "Silence that ends an utterance"),
+        ("--min-volume", "", "none", False, "What ink-whisper takes for silence, in its own finalizing"),
+        ("--max-silence-secs", "", "none", False, "How much of it ink-whisper waits for"),
+        ("--turn-start-threshold", "", "none", False, "How sure the server is that somebody speaks"),
+        ("--turn-eager-end-threshold", "", "none", False, "Below it, the turn is perhaps over"),
+        ("--turn-end-threshold", "", "none", False, "Below it, it is over"),
+        ("--turn-end-timeout-ms", "", "none", False, "Longest wait after speech stopped"),
+        ("--speed", "", "none", False, "Faster or slower than it was spoken"),
+        ("--channel", "", "none", False, "One channel alone; otherwise all are mixed"),
+        ("--duration", "", "none", False, "Stop after so much audio"),
+        ("--chunk-ms", "", "none", False, "Audio in a frame"),
+        ("--save-audio", "", "file", False, "Keep what is sent as a WAV file"),
+        ("--raw-events", "", "file", False, "Record all frames, both ways; `serve --script` plays it"),
+        ("--stats", "", "", False, "Show latencies, pacing and cost at the end"),
+        ("--model -m", "", "model", False, "Model of the API"),
+        ("--language -l", "", "language", False, "Language spoken, such as de; en by default"),
+        ("--keyterm", "", "none", True, "A term to expect; ink-2 only (repeatable)"),
+        (
+            "--encoding",
+            "",
+            "encoding",
+            False,
+            "Headerless audio: pcm_s16le, pcm_s32le, pcm_f16le, pcm_f32le, pcm_mulaw or pcm_alaw; mono",
+        ),
+        ("--sample-rate", "", "none", False, "Its samples a second; goes with --encoding"),
+        (
+            "--format -f",
+            "--output_format",
+            "format",
+            False,
+            "text, json, ndjson, srt, vtt, tsv, csv or table; several with --output-dir",
+        ),
+        ("--json", "", "", False, "Short for -f json"),
+        ("--output -o", "", "file", False, "Write here; the name implies the format"),
+        ("--output-dir", "--output_dir", "folder", False, "Write a file for each input and format"),
+        ("--force", "", "", False, "Overwrite what exists"),
+        (
+            "--word-timestamps -w",
+            "--word_timestamps",
+            "",
+            False,
+            "Times for each word: a table below the text, words in json",
+        ),
+        ("--local", "", "", False, "Transcribe on this machine, offline"),
+        ("--cloud", "", "", False, "Transcribe with Cartesia's API; needs a key"),
+        (
+            "--local-model",
+            "",
+            "whisper",
+            False,
+            "Another Whisper model for --local: a folder, or a name such as small (downloaded once)",
+        ),
+        ("--base-url", "", "none", False, "Another server, with or without a path"),
+        ("--quiet -q", "", "", False, "Errors only"),
+        ("--verbose -v", "", "", False, "Details, too"),
+        ("--debug", "", "", False, "A traceback for every error"),
+        ("--color", "", "color", False, "Colour on stderr"),
+        ("--help -h", "", "", False, "Show this message and exit"),
+    ),
     "serve": (
         ("--host", "", "none", False, "Address to listen on"),
         ("--port", "", "none", False, "Port; 0 picks a free one"),
@@ -74,6 +143,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
             False,
             "Another Whisper model for --local: a folder, or a name such as small (downloaded once)",
         ),
+        ("--script", "", "file", False, "Recognise nothing: play this script, or a recording of --raw-events"),
         ("--quiet -q", "", "", False, "Errors only"),
         ("--verbose -v", "", "", False, "Details, too"),
         ("--debug", "", "", False, "A traceback for every error"),
@@ -86,6 +156,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
 VALUES: dict[str, tuple[tuple[str, str], ...]] = {
     "command": (
         ("transcribe", "Turn recordings into text, word tables, subtitles or JSON"),
+        ("stream-file", "Replay a recording at the pace of life, and show the text as it grows"),
         ("serve", "Answer Cartesia's speech-to-text API on this machine, offline"),
     ),
     "batch-model": (("ink-whisper", ""), ("ink-whisper-2025-06-04", "")),
@@ -99,6 +170,7 @@ VALUES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcm_alaw", ""),
     ),
     "endpoint": (("stt", "/stt"), ("openai", "/audio/transcriptions")),
+    "finalize": (("vad", ""), ("none", "")),
     "format": (
         ("text", ""),
         ("json", ""),
@@ -211,6 +283,7 @@ VALUES: dict[str, tuple[tuple[str, str], ...]] = {
         ("su", "Sundanese"),
         ("yue", "Cantonese"),
     ),
+    "mode": (("auto", ""), ("manual", "")),
     "model": (("ink-whisper", ""), ("ink-whisper-2025-06-04", ""), ("ink-2", ""), ("ink-preview", "")),
     "whisper": (
         ("tiny", ""),

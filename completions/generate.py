@@ -16,6 +16,7 @@ import typer
 from typer.main import get_command
 
 from cartesia_cli import cli
+from cartesia_cli.commands import live_options, stream_file
 from cartesia_cli.output import FORMATS
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
@@ -23,26 +24,44 @@ ROOT = Path(__file__).parent.parent
 
 KINDS = {
     "INPUT...": "file",
+    "FILE": "file",
     "--base-url": "none",
+    "--channel": "none",
+    "--chunk-ms": "none",
     "--color": "color",
     "--concurrency": "none",
     "--device": "device",
+    "--duration": "none",
     "--encoding": "encoding",
     "--endpoint": "endpoint",
+    "--finalize": "finalize",
     "--format": "format",
     "--host": "none",
     "--keyterm": "none",
     "--language": "language",
     "--local-model": "whisper",
     "--max-bytes": "none",
+    "--max-silence-secs": "none",
+    "--min-volume": "none",
+    "--mode": "mode",
     "--model": "model",
     "transcribe --model": "batch-model",
     "--output": "file",
     "--output-dir": "folder",
     "--port": "none",
+    "--raw-events": "file",
     "--retries": "none",
     "--sample-rate": "none",
+    "--save-audio": "file",
+    "--script": "file",
+    "--speed": "none",
     "--timeout": "none",
+    "--turn-eager-end-threshold": "none",
+    "--turn-end-threshold": "none",
+    "--turn-end-timeout-ms": "none",
+    "--turn-start-threshold": "none",
+    "--vad-silence-ms": "none",
+    "--vad-threshold": "none",
 }
 """Option, or metavar of an argument, to the kind of its value. With a command before it, for that command only.
 
@@ -78,8 +97,10 @@ VALUES = {
     "color": dict.fromkeys(("auto", "always", "never"), ""),
     "encoding": dict.fromkeys(ENCODINGS, ""),
     "endpoint": HTTP_ROUTES,
+    "finalize": dict.fromkeys(stream_file.FINALIZE, ""),
     "format": dict.fromkeys(FORMATS, ""),
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
+    "mode": dict.fromkeys(live_options.MODES, ""),
     "model": dict.fromkeys(MODELS, ""),
     "whisper": dict.fromkeys(WHISPER, ""),
 }

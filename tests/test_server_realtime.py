@@ -216,9 +216,9 @@ def test_an_eager_end_is_taken_back_when_the_speaker_goes_on() -> None:
 
 def test_turn_detection_can_be_changed_in_mid_session() -> None:
     with serving() as url, dial(url, AUTO) as socket:
-        send(socket, talk(1.5, 1.2))
+        send(socket, talk(1.5, 1.0))
         socket.send(json.dumps({"type": "config", "turn": {"end_threshold": 0.05}}))
-        send(socket, talk(1.5, 1.2))
+        send(socket, talk(1.5, 0.5))
         send(socket, talk(1.5, 2.5))
         socket.send(json.dumps({"type": "close"}))
         assert kinds(events(socket)).count("turn.end") == 2

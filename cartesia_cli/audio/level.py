@@ -29,12 +29,16 @@ STRETCHES = 13
 # What follows was tuned on speech of four synthesisers and of people, in white, pink and brown noise and in babble,
 # with pauses and without: lower values end utterances late in babble, higher ones too early in plain noise.
 
-MARGIN = 4.5
-"""dB. Speech begins so far above what noise reaches by itself ..."""
+MARGIN = 2.0
+SWING = 0.6
+"""Speech begins so many dB above what noise reaches by itself, and this part of the noise's own swing higher ..."""
 
 SHARE = 0.45
 LEAST = 9.0
 """... but at this part of the way from the noise to the loudest sound, or so many dB above the noise, at the latest."""
+
+RELEASE = 0.7
+"""The part of what speech must stand out that it may lose again before it is over."""
 
 DEPTH = 35.0
 """dB. What is so far below the loudest sound is breath or the tail of a word."""
@@ -79,19 +83,20 @@ class Meter:
 class NoiseFloor:
     """Levels as a threshold for speech, by the last 3.9 s of sound in stretches of 0.3 s. All figures are dBFS.
 
-    level       the last one, smoothed: what is to be held against the threshold
-    floor       the lowest: between syllables even restless speech falls back to the noise (minimum statistics, after
-                Martin, IEEE Transactions on Speech and Audio Processing 9, 2001)
-    threshold   MARGIN above the ceiling, which is the loudest level of the quietest stretch: what noise reaches by
-                itself, unless somebody spoke in all of them. Therefore SHARE and LEAST are its upper bounds, DEPTH
-                and QUIETEST the lower ones
+    level       the last one, smoothed: what is to be held against the next two
+    threshold   speech begins above it
+    release     speech is over below it
+    floor       the lowest of all: between syllables even restless speech falls back to the noise (minimum statistics,
+                after Martin, IEEE Transactions on Speech and Audio Processing 9, 2001)
 
-    So it stays close above steady noise, where faint syllables are heard, and far above babble, which is not.
+    The loudest level of the quietest stretch, the ceiling, is what noise reaches by itself; its distance from the floor
+    is the noise's swing. The threshold lies above the ceiling, but not too far from the floor, since somebody may have
+    spoken in all stretches. So it stays close to steady noise, where faint syllables are heard, and far above babble.
     """
 
     def __init__(self) -> None:
         self.floor = PRESUMED
-        self.threshold = PRESUMED + MARGIN
+        self.threshold = self.release = PRESUMED + LEAST
         self.level = SILENCE
         self._lows: deque[float] = deque(maxlen=STRETCHES)
         self._highs: deque[float] = deque(maxlen=STRETCHES)
@@ -135,5 +140,7 @@ class NoiseFloor:
         self._lows.append(lowest)
         self._highs.append(loudest)
         self.floor, ceiling, peak = min(self._lows), min(self._highs), max(self._highs)
+        margin = MARGIN + SWING * (ceiling - self.floor)
         highest = self.floor + max(LEAST, SHARE * (peak - self.floor))
-        self.threshold = max(min(ceiling + MARGIN, highest), peak - DEPTH, QUIETEST)
+        self.threshold = max(min(ceiling + margin, highest), peak - DEPTH, QUIETEST)
+        self.release = self.threshold - RELEASE * margin

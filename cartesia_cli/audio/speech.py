@@ -14,9 +14,6 @@ from .level import FRAME_SECONDS as FRAME_SECONDS
 from .level import SILENCE, Meter, NoiseFloor
 from .pcm import RATE, Samples
 
-RELEASE = 3.0
-"""dB that speech may fall below the threshold before it is over."""
-
 
 @dataclass(frozen=True, slots=True)
 class Endpointing:
@@ -85,9 +82,14 @@ class Automaton:
         """Whether an utterance has begun and not ended."""
         self.silence = 0
         """Frames since speech stopped within an utterance. Clicks are silence."""
-        self._attack, self._lull, self._hangover, self._longest = attack, lull, hangover, longest
         self._unit = unit
+        self._lulled = False
+        self.configure(attack, lull, hangover, longest)
         self.now = self._run = self._latest = 0
+
+    def configure(self, attack: int, lull: int, hangover: int, longest: int) -> None:
+        """Other figures from now on; `longest` from the next utterance on."""
+        self._attack, self._lull, self._hangover, self._longest = attack, lull, hangover, longest
 
     def feed(self, speech: bool) -> Sequence[Mark]:
         """The next frame: what was noticed at its end."""
@@ -100,14 +102,15 @@ class Automaton:
         marks = []
         if not speech or (self.silence and self._run < self._attack):
             self.silence += 1
-            if self.silence == self._hangover:
+            if self.silence >= self._hangover:
                 return [self._end()]
-            if self.silence == self._lull:
+            if self.silence >= self._lull and not self._lulled:
+                self._lulled = True
                 marks.append(self._mark("lull", self.now - self.silence))
         else:
-            if self.silence >= self._lull:
+            if self._lulled:
                 marks.append(self._mark("resume", self.now - self._run))
-            self.silence = 0
+            self.silence, self._lulled = 0, False
         if self.now >= self._latest:
             went_on = not self.silence
             marks.append(self._end(capped=True))
@@ -123,7 +126,7 @@ class Automaton:
     def _end(self, *, capped: bool = False) -> Mark:
         mark = self._mark("end", self.now - self.silence, capped)
         self.in_speech = False
-        self.silence = 0
+        self.silence, self._lulled = 0, False
         return mark
 
     def _mark(self, kind: Kind, frame: int, capped: bool = False) -> Mark:
@@ -139,21 +142,27 @@ class Endpointer:
     def __init__(self, settings: Endpointing = DEFAULTS, rate: int = RATE) -> None:
         self._meter, self._noise = Meter(rate), NoiseFloor()
         self._unit = self._meter.size / rate
-        self._hangover = self._frames(settings.silence_ms / 1000)
-        self._automaton = Automaton(
-            attack=self._frames(settings.attack_ms / 1000),
-            lull=self._frames(settings.lull_ms / 1000),
-            hangover=self._hangover,
-            longest=self._frames(settings.longest_seconds),
-            unit=self._unit,
-        )
+        self._automaton = Automaton(*self._figures(settings), unit=self._unit)
+        self._settings = settings
         self._fixed = settings.threshold
         self._rate = rate
         self._loud = False
         self._held: list[tuple[float, float]] | None = [] if self._fixed is None else None
 
-    def _frames(self, seconds: float) -> int:
-        return max(1, round(seconds / self._unit))
+    def configure(self, settings: Endpointing) -> None:
+        """Other settings from now on. Whether the threshold is fixed stays as it was."""
+        self._settings = settings
+        self._automaton.configure(*self._figures(settings))
+        if self._fixed is not None:
+            self._fixed = settings.threshold if settings.threshold is not None else self._fixed
+
+    def _figures(self, settings: Endpointing) -> tuple[int, int, int, int]:
+        """Attack, lull, hangover and longest, in frames."""
+        seconds = (
+            settings.attack_ms / 1000, settings.lull_ms / 1000, settings.silence_ms / 1000, settings.longest_seconds
+        )  # fmt: skip
+        attack, lull, hangover, longest = (max(1, round(length / self._unit)) for length in seconds)
+        return attack, lull, hangover, longest
 
     @property
     def heard(self) -> float:
@@ -184,7 +193,8 @@ class Endpointer:
     @property
     def hangover_left(self) -> float:
         """Seconds of silence that would end the utterance; 0 where there is none."""
-        return (self._hangover - self._automaton.silence) * self._unit if self.in_speech else 0.0
+        left = self._settings.silence_ms / 1000 - self._automaton.silence * self._unit
+        return max(0.0, left) if self.in_speech else 0.0
 
     def feed(self, samples: Samples) -> list[Mark]:
         """The next samples, any number of them, mono, -1..1: what was noticed in them."""
@@ -217,8 +227,10 @@ class Endpointer:
             # Smoothing bridges gaps in speech. It draws clicks out as well, which may not begin or resume by that.
             speaking = automaton.in_speech and not automaton.silence
             heard = smooth if speaking or smooth < level else level
-            threshold = noise.threshold if fixed is None else fixed
-            loud = heard > (threshold - RELEASE if loud else threshold)
+            if fixed is None:
+                loud = heard > (noise.release if loud else noise.threshold)
+            else:
+                loud = heard > fixed
             if found := automaton.feed(loud):
                 marks += found
         self._loud = loud

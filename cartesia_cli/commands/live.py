@@ -86,6 +86,18 @@ def run(order: Order, server: Server, make: MakeSource, talk: Talk) -> None:
             raise trouble
 
 
+class _Drawing(Instrument):
+    """The instrument, which also has the view drawn while audio goes out: its clock must not stand still."""
+
+    def __init__(self, model: str, draw: Callable[[], None]) -> None:
+        super().__init__(model)
+        self._redraw = draw
+
+    def sent(self, size: int) -> None:
+        super().sent(size)
+        self._redraw()
+
+
 class _Performance:
     """One session while it runs, and what came of it."""
 
@@ -94,7 +106,7 @@ class _Performance:
         self._clock = AudioClock()
         self._reducer = (ManualReducer if order.dialect is MANUAL else AutoReducer)(self._clock)
         self._endpointer = Endpointer(order.endpointing)
-        self._instrument = Instrument(order.options.model)
+        self._instrument = _Drawing(order.options.model, self._draw)
         self._segments: list[Segment] = []
         self._request_id: str | None = None
         self._complete = False
@@ -136,6 +148,8 @@ class _Performance:
         if not self._reducer.words and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(order.targets):
             self._talk.say("warning: the server sent no word times: times within the text are estimated")
         figures = self._instrument.report() if order.stats else None
+        if figures is not None and local:
+            figures.pop("credits", None)
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
         for writing in self._streams:
             with suppress(ReaderGone):
@@ -155,15 +169,21 @@ class _Performance:
             case Segment():
                 self._segments.append(update)
                 self._view.partial("")
-                self._view.clear()
             case Notice():
                 (self._talk.say if update.event == "nothing_said" else self._talk.detail)(update.message)
         for writing in self._streams:
             writing.write(update)
+        self._draw()
+
+    def _draw(self) -> None:
         self._view.draw(self._clock.sent, self._endpointer.in_speech)
 
     def _put(self, file: Path | None) -> Callable[[str], None]:
-        return write_stdout if file is None else self._pending.setdefault(file, []).append
+        return self._to_stdout if file is None else self._pending.setdefault(file, []).append
+
+    def _to_stdout(self, text: str) -> None:
+        self._view.clear()  # it may be the same terminal
+        write_stdout(text)
 
     def _transcript(self) -> Transcript:
         order = self._order

@@ -178,10 +178,13 @@ def _recording(
     """The samples of the input, and how many seconds they are where that is known."""
     import sys
 
-    from ..audio.containers import look, look_raw
+    from ..audio.containers import UNDOCUMENTED, look, look_raw
     from ..audio.files import decoded, decoded_pipe, decoded_raw
     from ..audio.pcm import RATE
     from .inputs import STDIN
+
+    def warn(note: str) -> None:
+        talk.say(f"warning: {file}: {note}")
 
     if file == STDIN:
         if sys.stdin is None or sys.stdin.buffer.isatty():
@@ -189,16 +192,16 @@ def _recording(
         stream = sys.stdin.buffer
         if encoding is not None and sample_rate is not None:
             return decoded_raw(stream, encoding, sample_rate, rate=RATE), None
-        return decoded_pipe(stream, rate=RATE, channel=channel), None
+        return decoded_pipe(stream, rate=RATE, channel=channel, warn=warn), None
     path = Path(file)
     if encoding is not None and sample_rate is not None:
         recording = look_raw(path, encoding, sample_rate)
         blocks = decoded_raw(path.open("rb"), encoding, sample_rate, rate=RATE)
     else:
         recording = look(path)
-        blocks = decoded(path, rate=RATE, channel=channel)
-    if recording.note:
-        talk.say(f"warning: {file}: {recording.note}")
+        blocks = decoded(path, rate=RATE, channel=channel, warn=warn)
+    if recording.note and recording.note != UNDOCUMENTED:  # what the API takes is no matter: samples are sent
+        warn(recording.note)
     return _peeked(blocks, file), recording.duration
 
 

@@ -152,7 +152,7 @@ class Auto:
 
     def configure(self, turn: TurnConfig) -> None:
         self._turn = _merged(self._turn, turn)
-        self._endpointer.settings = _endpointing(self._turn)
+        self._endpointer.configure(_endpointing(self._turn))
 
     async def close(self) -> None:
         if self._ear.is_open:

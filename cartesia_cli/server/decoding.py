@@ -16,11 +16,14 @@ from ..protocol import refusal
 
 READ_BYTES = 1 << 20
 
+NO_PLAYLISTS = {"protocol_whitelist": "none"}
+"""FFmpeg takes a text for a playlist, too, and would open the files of this machine that it names."""
+
 
 def decode_container(file: BinaryIO) -> Iterator[Samples]:
     """Blocks of 16 kHz mono from a container; its channels are averaged. ApiError 400 if there is no audio in it."""
     try:
-        with av.open(file, mode="r", metadata_errors="replace") as container:
+        with av.open(file, mode="r", metadata_errors="replace", options=NO_PLAYLISTS) as container:
             if not container.streams.audio:
                 raise refusal(400, "Invalid audio", "The file has no audio track.")
             # The layout is kept and averaged here: FFmpeg has no downmix for layouts without a name. Packed,
@@ -29,7 +32,7 @@ def decode_container(file: BinaryIO) -> Iterator[Samples]:
             for packet in container.demux(container.streams.audio[0]):
                 try:
                     frames = packet.decode()
-                except av.InvalidDataError:
+                except av.FFmpegError:
                     continue  # a damaged packet costs its own milliseconds, not the recording
                 for frame in frames:
                     yield from map(_mono, resampler.resample(frame))

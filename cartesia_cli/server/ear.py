@@ -24,8 +24,10 @@ Recognise = Callable[[Samples], Awaitable[tuple[Word, ...]]]
 GLANCE_SECONDS = 0.45
 """Audio between two hearings of an utterance that goes on."""
 
-MARGIN = int(0.3 * RATE)
-"""Samples before an onset and behind the end of speech that belong to an utterance: soft sounds are there."""
+BEFORE, BEHIND = int(0.1 * RATE), int(0.3 * RATE)
+"""Samples before an onset and behind the end of speech that belong to an utterance: soft sounds are there. With
+0.2 s before the onset instead of 0.1, Moonshine made half as many word errors again.
+"""
 
 KEPT = int(0.8 * RATE)
 """Samples held while nobody speaks: an onset is known only some time after it."""
@@ -56,7 +58,7 @@ class Ear:
 
     def open(self, speech: float) -> None:
         """An utterance began at so many seconds."""
-        self._forget(int(speech * RATE) - MARGIN)
+        self._forget(int(speech * RATE) - BEFORE)
         self._text = GrowingText()
         self._guess = None
         self._glanced = self._start
@@ -104,7 +106,7 @@ class Ear:
 
     async def settle(self, speech: float | None = None) -> tuple[str, tuple[Word, ...]]:
         """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
-        end = self._end if speech is None else min(self._end, int(speech * RATE) + MARGIN)
+        end = self._end if speech is None else min(self._end, int(speech * RATE) + BEHIND)
         words = await self._hear(end) if self._guess is None else self._guess
         self._guess, self.is_open = None, False
         self._forget(end)

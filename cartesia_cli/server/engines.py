@@ -19,13 +19,13 @@ def timed(model: str | None) -> Engine:
 
 def live(model: str | None) -> Engine:
     """The engine for text that grows while somebody speaks. EngineError when it can't be loaded."""
-    from . import moonshine
+    from .moonshine import is_installed, load
 
-    return moonshine.load() if model is None and moonshine.is_installed() else timed(model)
+    return load() if model is None and is_installed() else timed(model)
 
 
 def both(model: str | None) -> tuple[Engine, Engine | None]:
     """For a server that answers everything; None: the first does both."""
-    from . import moonshine
+    from .moonshine import is_installed
 
-    return timed(model), live(None) if model is None and moonshine.is_installed() else None
+    return timed(model), live(None) if model is None and is_installed() else None

@@ -21,6 +21,6 @@ A new container is a row in `formats` and, where its duration can be told, a fun
 
 from .files import shown
 from .formats import EXTENSIONS, MEDIA_TYPES
-from .looking import Recording, look, look_raw
+from .looking import UNDOCUMENTED, Recording, look, look_raw
 
-__all__ = ["EXTENSIONS", "MEDIA_TYPES", "Recording", "look", "look_raw", "shown"]
+__all__ = ["EXTENSIONS", "MEDIA_TYPES", "UNDOCUMENTED", "Recording", "look", "look_raw", "shown"]

@@ -1,0 +1,90 @@
+"""`devices`: what can be recorded from, and by which number or name it is chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..output.characters import one_line
+from ..output.files import write_stdout
+from ..output.talk import Talk
+from . import options as given
+
+if TYPE_CHECKING:  # help asks no sound system
+    from ..audio.devices import Device
+
+EXAMPLES = """
+cartesia-cli devices
+
+cartesia-cli devices -f json
+
+cartesia-cli listen --device 'Monitor of'
+"""
+
+HEADER = ("#", "Hz", "channels", "system", "kind", "name")
+FORMATS = ("table", "json")
+
+
+def devices(
+    context: typer.Context,
+    form: Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How they are listed.")] = "table",
+    quiet: given.Quiet = False,
+    verbose: given.Verbose = False,
+    debug: given.Debug = False,
+    color: given.Color = "auto",
+) -> None:
+    """List microphones, and the monitors by which what this computer plays can be heard."""
+    talk: Talk = context.obj
+    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
+    if form not in FORMATS:
+        raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
+    talk.as_json = form == "json"
+    from ..audio import devices as known
+
+    found = known.devices()
+    if found or form == "json":  # a program gets its list, and a person no empty table
+        write_stdout(document(found) if form == "json" else table(found))
+    known.choose(found, None)
+
+
+def table(found: list[Device]) -> str:
+    """A line for each; the one that is heard where none is named has a star."""
+    rows = [
+        (
+            f"{'* ' if device.is_default else ''}{device.index}",
+            str(device.rate),
+            str(device.channels),
+            one_line(device.host_api),
+            "monitor" if device.is_monitor else "input",
+            one_line(device.name),
+        )
+        for device in found
+    ]
+    widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(len(HEADER) - 1)]
+    lines = []
+    for *cells, name in [HEADER, *rows]:
+        numbers = [cell.rjust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
+        words = [cell.ljust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
+        lines.append("  ".join([*numbers, *words, name]))
+    return "\n".join(lines) + "\n"
+
+
+def document(found: list[Device]) -> str:
+    """`{"devices": [...]}`: what the table has, for programs."""
+    import json
+
+    entries = [
+        {
+            "index": device.index,
+            "name": device.name,
+            "channels": device.channels,
+            "rate": device.rate,
+            "system": device.host_api,
+            "default": device.is_default,
+            "monitor": device.is_monitor,
+        }
+        for device in found
+    ]
+    return json.dumps({"devices": entries}, ensure_ascii=False, indent=2) + "\n"
