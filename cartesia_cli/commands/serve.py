@@ -66,19 +66,19 @@ def serve(
     known = os.environ.get("CARTESIA_API_KEY")
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     if play is not None:
-        server, names = play(key=key, concurrency=concurrency), str(script)
+        server, name = engine.name if live is None else f"{engine.name} (live: {live.name})"
     else:
         from ..server import app, engines
 
         engine, live = engines.both(local_model)
         server = app.create_app(engine, live, key=key, concurrency=concurrency, max_bytes=max_bytes)
-        names = engine.name if live is None else f"{engine.name}, and {live.name} for live text,"
+        name = engine.name if live is None else f"{engine.name} (live: {live.name})"
     if key is None and host not in ("127.0.0.1", "::1", "localhost"):
         talk.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
     write_stdout(f"export CARTESIA_BASE_URL={running.address(listener)}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
-    talk.say(f"{names} answers on {running.address(listener)}; Ctrl-C ends it")
+    talk.say(f"{name} answers on {running.address(listener)}; Ctrl-C ends it")
     running.serve(server, listener)
 
 
