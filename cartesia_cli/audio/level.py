@@ -26,19 +26,20 @@ STRETCH = 15
 STRETCHES = 13
 """Frames in a stretch, and the stretches by which noise is known: 0.3 s, 3.9 s."""
 
-# What follows was tuned on speech of four synthesisers and of people, in white, pink and brown noise and in babble,
-# with pauses and without: lower values end utterances late in babble, higher ones too early in plain noise.
+# What follows was tuned on the speech of four synthesisers and of people, with pauses and without, in white, pink and
+# brown noise, noise that comes and goes, babble and the clatter of keys. Higher thresholds end utterances too early in
+# noise, lower ones too late in babble.
 
-MARGIN = 2.0
-SWING = 0.6
-"""Speech begins so many dB above what noise reaches by itself, and this part of the noise's own swing higher ..."""
+MARGIN = 3.0
+SWING = 0.5
+"""Speech begins so many dB above what noise reaches, and by this part of the noise's own swing higher ..."""
 
 SHARE = 0.45
 LEAST = 9.0
-"""... but at this part of the way from the noise to the loudest sound, or so many dB above the noise, at the latest."""
+"""... but at this part of the way from the floor to the loudest sound, or so many dB above the floor, at the latest."""
 
 RELEASE = 0.7
-"""The part of what speech must stand out that it may lose again before it is over."""
+"""The part of its distance from the noise that speech may lose before it is over."""
 
 DEPTH = 35.0
 """dB. What is so far below the loudest sound is breath or the tail of a word."""
@@ -140,6 +141,8 @@ class NoiseFloor:
         self._lows.append(lowest)
         self._highs.append(loudest)
         self.floor, ceiling, peak = min(self._lows), min(self._highs), max(self._highs)
+        if peak - self.floor < LEAST:  # speech varies more: all this is noise
+            ceiling = peak
         margin = MARGIN + SWING * (ceiling - self.floor)
         highest = self.floor + max(LEAST, SHARE * (peak - self.floor))
         self.threshold = max(min(ceiling + margin, highest), peak - DEPTH, QUIETEST)

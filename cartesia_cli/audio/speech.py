@@ -227,10 +227,7 @@ class Endpointer:
             # Smoothing bridges gaps in speech. It draws clicks out as well, which may not begin or resume by that.
             speaking = automaton.in_speech and not automaton.silence
             heard = smooth if speaking or smooth < level else level
-            if fixed is None:
-                loud = heard > (noise.release if loud else noise.threshold)
-            else:
-                loud = heard > fixed
+            loud = heard > (fixed if fixed is not None else noise.release if loud else noise.threshold)
             if found := automaton.feed(loud):
                 marks += found
         self._loud = loud

@@ -66,7 +66,7 @@ def serve(
     known = os.environ.get("CARTESIA_API_KEY")
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     if play is not None:
-        server, name = engine.name if live is None else f"{engine.name} (live: {live.name})"
+        server, name = play(key=key, concurrency=concurrency), str(script)
     else:
         from ..server import app, engines
 
