@@ -1,8 +1,8 @@
 """The text of an utterance that is still being spoken: it only ever grows.
 
 A recogniser that hears a growing utterance again and again changes its mind about the last words. What the
-API emits is final (docs: stt/turns): so a word goes out when two hearings in a row agree on it and on all
-before it, and the latest word waits. What was said can't be unsaid: later hearings are laid beside it, and
+API emits is final (docs: stt/turns): so a word goes out when AGREEING hearings in a row agree on it and on all
+before it, and the latest words wait. What was said can't be unsaid: later hearings are laid beside it, and
 go on where it ends.
 
 Pure. Must not know which recogniser it has, nor what an event looks like.
@@ -11,10 +11,17 @@ Pure. Must not know which recogniser it has, nor what an event looks like.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 ENDS = ".,;:!?…"
 """Punctuation at the end of a hearing: a guess, until the utterance is known to be over."""
+
+
+AGREEING, WAITING = 3, 2
+"""Hearings that must agree, and words that wait whatever they say. With 2 and 1, text came half a second sooner and
+had twice the word errors on short utterances.
+"""
 
 
 class GrowingText:
@@ -26,28 +33,30 @@ class GrowingText:
     def __init__(self) -> None:
         self.said = ""
         self._words: list[str] = []
-        self._before: list[str] = []
+        self._before: deque[list[str]] = deque(maxlen=AGREEING - 1)
 
     def hear(self, words: Sequence[str]) -> str:
         """Another hearing of the whole utterance so far; what of it is new and agreed on."""
-        heard = list(words)
+        hearings = [*self._before, list(words)]
+        self._before.append(hearings[-1])
         agreed = 0
-        for ours, theirs in zip(heard[:-1], self._before, strict=False):
-            if _bare(ours) != _bare(theirs):
-                break
-            agreed += 1
-        self._before = heard
-        return self._say(heard[:agreed], open_ended=True)
+        if len(hearings) == AGREEING:
+            for spellings in zip(*hearings[:-1], hearings[-1][:-WAITING], strict=False):
+                if len({_bare(word) for word in spellings}) > 1:
+                    break
+                agreed += 1
+        return self._say(words[:agreed], open_ended=True)
 
     def pause(self, words: Sequence[str]) -> str:
         """A hearing at what may be the end: all of it counts, but for the punctuation that a full end would have."""
-        self._before = list(words)
+        self._before.append(list(words))
         return self._say(words, open_ended=True)
 
     def settle(self, words: Sequence[str]) -> str:
         """The last hearing: the rest of the text. What comes after is heard as an utterance of its own."""
         rest = self._say(words, open_ended=False)
-        self._words, self._before = [], []
+        self._words.clear()
+        self._before.clear()
         return rest
 
     def _say(self, words: Sequence[str], *, open_ended: bool) -> str:
