@@ -18,6 +18,7 @@ Must never know how frames are carried, where audio comes from, or what is shown
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Protocol
@@ -128,6 +129,7 @@ class Session:
         self._endpointer, self._finalizes, self._manual, self._chunk = endpointer, finalize, manual, chunk
         self._write, self._witness, self._patience = write, witness or Nobody(), patience
         self._held = bytearray()
+        self._ordered: deque[Command] = deque()
         self._closing = self._text = self._speech = False
         self._news = asyncio.Event()
 
@@ -154,6 +156,10 @@ class Session:
         if not self._text:
             self._write(Notice(self._clock.sent, "nothing_said", "nothing was said"))
 
+    def order(self, command: Command) -> None:
+        """Have a command sent behind the block of audio that comes next. A `finalize` takes all held audio along."""
+        self._ordered.append(command)
+
     async def _speak(self) -> None:
         async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
             async for block in blocks:
@@ -162,7 +168,9 @@ class Session:
                 while len(self._held) >= self._chunk:
                     await self._send(self._chunk)
                 if self._finalizes and any(mark.kind == "end" for mark in marks):
-                    await self._flush()
+                    self._ordered.append(Finalize())
+                while self._ordered:
+                    await self._command(self._ordered.popleft())
 
     def _listen(self, block: bytes) -> list[Mark]:
         """Where in the audio somebody speaks, for the clock and for whoever wants to know."""
@@ -185,6 +193,12 @@ class Session:
         await self._line.send(frame)
         self._clock.sent += len(frame) / BYTES_A_SECOND
         self._witness.sent(len(frame))
+
+    async def _command(self, command: Command) -> None:
+        if isinstance(command, Finalize):
+            await self._flush()
+        else:
+            await self._line.command(command)
 
     async def _flush(self) -> None:
         """Everything that is held, and a `finalize` right behind it."""

@@ -6,6 +6,7 @@ The other end is a server by other rules, on a socket of its own. What goes wron
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
@@ -227,6 +228,21 @@ def test_frames_that_are_no_events_are_doubted_and_passed_over() -> None:
     assert heard.texts() == ["still here", ""]
     assert len(heard.doubts) == 6
     assert all(f"127.0.0.1:{server.port}" in doubt and len(doubt) < 250 for doubt in heard.doubts)
+
+
+def test_a_transcript_may_say_the_key_of_a_local_server() -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        line.say(foreign.transcript("a bag"))
+        line.say("a bag")
+        line.say(foreign.done())
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server, credential=Credential("a", "the test"))
+    assert (heard.error, heard.texts()) == (None, ["a bag", ""])
+    assert json.loads(heard.tapped[-3][1])["text"] == "a bag"
+    assert "'[the key] b[the key]g'" in heard.doubts[0]
 
 
 def test_an_event_as_large_as_an_hours_text_comes_through() -> None:

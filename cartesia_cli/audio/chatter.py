@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,28 +19,36 @@ from functools import cache
 @contextmanager
 def quiet() -> Iterator[None]:
     """No chatter while the block runs. Elsewhere than with glibc, whose `stderr` can be set, they may still talk."""
-    streams = _streams()
-    if streams is None:
+    stderr = _stderr()
+    if stderr is None:
         yield
         return
-    variable, theirs, nowhere = streams
-    variable.value = nowhere
+    stderr.turn(1)
     try:
         yield
     finally:
-        variable.value = theirs
+        stderr.turn(-1)
+
+
+class _Stderr:
+    """C's `stderr`, and how many want it quiet. A stream is never closed: some thread may be writing to it."""
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        self._variable = ctypes.c_void_p.in_dll(libc, "stderr")
+        self._theirs, self._nowhere = self._variable.value, libc.fopen(os.fsencode(os.devnull), b"w")
+        self._wishes, self._lock = 0, threading.Lock()
+
+    def turn(self, more: int) -> None:
+        with self._lock:
+            self._wishes += more
+            self._variable.value = self._nowhere if self._wishes and self._nowhere else self._theirs
 
 
 @cache
-def _streams() -> tuple[ctypes.c_void_p, int | None, int] | None:
-    """The variable, what was in it, and a stream that goes nowhere; kept, since a thread may be writing to it."""
-    if platform.libc_ver()[0] != "glibc":
-        return None
+def _stderr() -> _Stderr | None:
     try:
-        libc = ctypes.CDLL(None)
-        variable = ctypes.c_void_p.in_dll(libc, "stderr")
-        libc.fopen.restype = ctypes.c_void_p
-        nowhere = libc.fopen(os.fsencode(os.devnull), b"w")
+        return _Stderr() if platform.libc_ver()[0] == "glibc" else None
     except (AttributeError, OSError, ValueError):
         return None
-    return (variable, variable.value, nowhere) if nowhere else None

@@ -53,7 +53,7 @@ class LowDelay:
         """Of the next sample that is due: its place after the first new one, in samples / phases."""
 
     def feed(self, samples: Samples) -> Samples:
-        if self._same:
+        if self._same or not samples.size:
             return samples
         known = np.concatenate((self._held, samples))
         windows = sliding_window_view(known, self._bank.shape[1])

@@ -9,7 +9,7 @@ Must never send, read or wait.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from websockets.exceptions import (
@@ -77,7 +77,9 @@ class Peer:
         return self.credential.origin if self.credential else None
 
     def conceal(self, text: str) -> str:
-        """What the server says, without the key, should it have been sent back."""
+        """What the server says of a failure, without the key, should it have sent it back. Never for a transcript:
+        the key of a local server may be a word.
+        """
         secret = self.credential.secret if self.credential else ""
         return text.replace(secret, "[the key]") if secret else text
 
@@ -122,13 +124,20 @@ def misconfigured(why: str) -> UsageError:
 
 def refused(event: Error, peer: Peer, request_id: str | None) -> CliError:
     """An error event: the same error as the refusal of a request (errors)."""
-    return failures.refusal(event, request_id, peer.host, peer.key_origin, HINTS)
+    shown = replace(
+        event,
+        title=peer.conceal(event.title or ""),
+        message=peer.conceal(event.message or ""),
+        error_code=peer.conceal(event.error_code or "") or None,
+        request_id=peer.conceal(event.request_id or request_id or "") or None,
+    )
+    return failures.refusal(shown, None, peer.host, peer.key_origin, HINTS)
 
 
 def ended(closed: ConnectionClosed, peer: Peer, request_id: str | None, silence: float) -> CliError:
     """How a session ended that should have gone on. `silence`: seconds of it after which a link counts as dead."""
     error = _hung_up(closed, peer, silence) if closed.rcvd is None else _closed(closed.rcvd.code, closed, peer)
-    error.request_id = request_id
+    error.request_id = request_id and peer.conceal(request_id)
     return error
 
 

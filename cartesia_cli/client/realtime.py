@@ -152,15 +152,15 @@ class Connection:
 
     def _understand(self, frame: str | bytes) -> Event | None:
         """A frame as an event; None for what is none, which is no reason to lose a session."""
-        if isinstance(frame, str):
-            frame = self._peer.conceal(frame)
         self._tap("received", frame)
         try:
             if isinstance(frame, bytes):
                 raise ProtocolError("binary")
             event = decode(frame)
         except ProtocolError as error:
-            self._doubt(f"{self._peer.host} sent something that is no event: {error.message}: {frame[:SHOWN]!r}")
+            text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+            start = self._peer.conceal(text)[:SHOWN]
+            self._doubt(f"{self._peer.host} sent something that is no event: {error.message}: {start!r}")
             return None
         self.request_id = event.request_id or self.request_id
         return event

@@ -111,7 +111,11 @@ class _Performance:
         self._request_id: str | None = None
         self._complete = False
         self._pending: dict[Path, list[str]] = {}
-        self._streams = [stream(name, order.layout, self._put(file)) for name, file in order.targets.items()]
+        self._streams = [
+            stream(name, order.layout, self._put(file), order.source, order.options.model, live=file is None)
+            for name, file in order.targets.items()
+        ]
+        self._told = 0
 
     async def run(self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None]) -> None:
         order, talk = self._order, self._talk
@@ -171,8 +175,10 @@ class _Performance:
                 self._view.partial("")
             case Notice():
                 (self._talk.say if update.event == "nothing_said" else self._talk.detail)(update.message)
+        words = self._reducer.words[self._told :] if isinstance(update, Segment) else []
+        self._told += len(words)
         for writing in self._streams:
-            writing.write(update)
+            writing.write(update, words)
         self._draw()
 
     def _draw(self) -> None:

@@ -1,0 +1,105 @@
+"""Formats of a live session: what settles is written at once, and what is written is what is meant."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+import srt
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.output import Layout
+from cartesia_cli.output.streams import stream
+from cartesia_cli.protocol import Word
+from cartesia_cli.transcript import Notice, Partial, Segment, Transcript
+
+ONE = Segment(0.5, 2.0, "The ferry leaves at seven.", "audio")
+TWO = Segment(3.0, 5.5, " A small dog slept under the table & the <chair>.", "audio")
+
+
+def written(name: str, *, live: bool = True, words: bool = False) -> list[str]:
+    """What each of four calls put: a partial, two segments, the end."""
+    parts: list[str] = []
+    writing = stream(name, Layout(), parts.append, "talk.wav", "ink-2", live=live)
+    timed = [Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1)] if words else []
+    calls = []
+    for call in (
+        lambda: writing.write(Partial(1.0, "The fer")),
+        lambda: writing.write(ONE, timed),
+        lambda: writing.write(TWO),
+        lambda: writing.close(
+            Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(ONE, TWO)), {"complete": True}
+        ),
+    ):
+        call()
+        calls.append("".join(parts))
+        parts.clear()
+    return calls
+
+
+def test_text_is_a_line_a_segment_at_once() -> None:
+    assert written("text") == ["", "The ferry leaves at seven.\n", f"{TWO.text.strip()}\n", ""]
+    assert written("text", live=False) == ["", "", "", f"{ONE.text}\n{TWO.text.strip()}\n"]
+
+
+def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
+    lines = [json.loads(text) for text in written("ndjson")]
+    assert [line["type"] for line in lines] == ["partial", "segment", "segment", "end"]
+    assert lines[1] == {"type": "segment", "start": 0.5, "end": 2.0, "text": ONE.text, "timing": "audio"}
+    assert lines[3]["complete"] is True
+    assert lines[3]["text"] == ONE.text + TWO.text
+    assert "segments" not in lines[3]
+
+
+def test_a_notice_has_its_place_in_ndjson_only() -> None:
+    for name in ("text", "srt", "csv"):
+        parts: list[str] = []
+        stream(name, Layout(), parts.append, "x", "m", live=True).write(Notice(1.0, "turn.resume", "the turn goes on"))
+        assert parts == []
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt", "tsv", "csv"])
+def test_a_format_of_rows_comes_segment_by_segment(name: str) -> None:
+    partial, first, second, _ = written(name)
+    assert partial == ""
+    assert "ferry" in first
+    assert "dog" not in first
+    assert "dog" in second
+
+
+def test_subtitles_that_came_in_pieces_are_read_back() -> None:
+    cues = list(srt.parse("".join(written("srt"))))
+    assert [cue.index for cue in cues] == list(range(1, len(cues) + 1))
+    assert cues[0].start.total_seconds() == 0.5
+    assert " ".join(cue.content.replace("\n", " ") for cue in cues) == (ONE.text + TWO.text)
+    captions = webvtt.from_string("".join(written("vtt")))
+    assert captions[0].start == "00:00:00.500"
+    assert len(captions) == len(cues)
+
+
+def test_rows_are_words_where_there_are_any_and_segments_otherwise() -> None:
+    rows = list(csv.DictReader(io.StringIO("".join(written("csv", words=True)))))
+    assert [row["word"] for row in rows] == ["The", "ferry", TWO.text.strip()]
+    assert [row["number"] for row in rows] == ["1", "2", "3"]
+
+
+def test_what_needs_all_waits_for_all() -> None:
+    for name in ("json", "table"):
+        *before, last = written(name)
+        assert before == ["", "", ""]
+        assert "ferry" in last
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5), st.text(max_size=30)), max_size=8))
+def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tuple[float, float, str]]) -> None:
+    parts: list[str] = []
+    writing = stream("srt", Layout(), parts.append, "x", "m", live=True)
+    for start, length, text in segments:
+        writing.write(Segment(start, start + length, text, "audio"))
+    cues = list(srt.parse("".join(parts)))
+    for earlier, later in zip(cues, cues[1:], strict=False):
+        assert earlier.start < earlier.end <= later.start
