@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 
 import pytest
 import srt
@@ -26,14 +27,13 @@ def written(name: str, *, live: bool = True, words: bool = False) -> list[str]:
     parts: list[str] = []
     writing = stream(name, Layout(), parts.append, "talk.wav", "ink-2", live=live)
     timed = [Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1)] if words else []
+    whole = Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(ONE, TWO))
     calls = []
     for call in (
         lambda: writing.write(Partial(1.0, "The fer")),
         lambda: writing.write(ONE, timed),
         lambda: writing.write(TWO),
-        lambda: writing.close(
-            Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(ONE, TWO)), {"complete": True}
-        ),
+        lambda: writing.close(whole, {"complete": True}),
     ):
         call()
         calls.append("".join(parts))
@@ -101,5 +101,5 @@ def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tup
     for start, length, text in segments:
         writing.write(Segment(start, start + length, text, "audio"))
     cues = list(srt.parse("".join(parts)))
-    for earlier, later in zip(cues, cues[1:], strict=False):
+    for earlier, later in pairwise(cues):
         assert earlier.start < earlier.end <= later.start
