@@ -124,7 +124,7 @@ def choose(found: list[Device], which: str | None) -> Device:
     if len(matches) > 1:  # one that several systems know is no choice
         matches = [device for device in matches if device.host_api == usual.host_api] or matches
     if not matches:
-        raise InputError(f"no microphone has {which!r} in its name", hint=f"there are {_listed(found)}")
+        raise InputError(f"no microphone {which!r}", hint=f"say a number or part of a name: {_listed(found)}")
     if len(matches) > 1:
         raise InputError(
             f"{which!r} may be {len(matches)} microphones",

@@ -47,7 +47,7 @@ DEPTH = 35.0
 QUIETEST = -70.0
 """dBFS. What is quieter is no speech, however quiet the place."""
 
-PRESUMED = -50.0
+PRESUMED = -55.0
 """dBFS. The noise to be presumed where a recording begins with speech."""
 
 STEADY = 4.5
@@ -113,7 +113,7 @@ class NoiseFloor:
                 if self._sounding > 1:
                     heard.append(smooth)
                     if len(heard) == STRETCH:
-                        self.settle()
+                        self._settle()
                 else:
                     smooth = level  # nor is there anything before them to smooth them with
                     self._sounding += 1
@@ -128,14 +128,11 @@ class NoiseFloor:
         """Whether it goes by what was heard, not by what is presumed."""
         return bool(self._lows)
 
-    def settle(self) -> None:
-        """Judge by what was heard up to now, even if that is no whole stretch."""
-        if not self._levels:
-            return
+    def _settle(self) -> None:
+        """Judge by the stretches, now that another one is whole."""
         lowest, loudest = min(self._levels), max(self._levels)
-        steady = loudest - lowest <= STEADY and len(self._levels) == STRETCH
         self._levels.clear()
-        if not self.known and not steady:  # speech, as if noise had gone before
+        if not self.known and loudest - lowest > STEADY:  # speech, as if noise had gone before
             self._lows.append(min(lowest, PRESUMED))
             self._highs.append(PRESUMED)
         self._lows.append(lowest)

@@ -208,9 +208,7 @@ class Endpointer:
         marks: list[Mark] = []
         for frame in frames:
             held.append(frame)
-            if frame[0] == SILENCE:
-                self._noise.settle()
-            elif not self._noise.known:
+            if frame[0] > SILENCE and not self._noise.known:
                 continue
             marks += [replace(mark, at=self._automaton.now * self._unit) for mark in self._judge(held)]
             held.clear()

@@ -57,7 +57,7 @@ def prepare(
         try:
             if isinstance(item, InputError):
                 raise item
-            looked.append((item, _look(item, options)))
+            looked.append((item, looked_at(item, options)))
         except InputError as error:
             if len(found) == 1:
                 raise
@@ -118,7 +118,8 @@ def estimate(jobs: Sequence[Job], order: Order, base_url: str | None, talk: Talk
     write_stdout("\n".join([f"{'bytes':>12}  {'seconds':>9}  {'credits':>9}  source", *lines]) + "\n")
 
 
-def _look(item: Input, options: BatchOptions) -> Recording:
+def looked_at(item: Input, options: BatchOptions) -> Recording:
+    """A look at an input before it is sent. InputError when it is no recording."""
     if options.encoding is None:
         return look(item.path)
     assert options.sample_rate is not None

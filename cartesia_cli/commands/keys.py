@@ -190,11 +190,11 @@ class _Reading:
             self._loop.remove_reader(self._descriptor)
 
     def close(self) -> None:
-        self._closed = True
         self._loop.remove_reader(self._descriptor)
         if self._watch is not None:
             self._watch.cancel()
         self._leave()
+        self._closed = True
         os.close(self._descriptor)
 
     def ways_out(self) -> dict[str, Callable[[int, FrameType | None], None]]:
@@ -223,7 +223,7 @@ class _Reading:
     def _leave(self) -> None:
         # From the background, setting a mode would stop us; and the mode is another's by then.
         with suppress(OSError, termios.error):
-            if self._in_foreground():
+            if not self._closed and self._in_foreground():
                 self._mode.leave()
 
     def _in_foreground(self) -> bool:

@@ -137,6 +137,7 @@ def stream_file(
     from ..audio.pacing import Paced, limited
     from ..audio.saving import Saved
     from . import live
+    from .performance import Order
 
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
         def gap(seconds: float) -> None:
@@ -152,7 +153,7 @@ def stream_file(
         )
         return paced if save_audio is None else Saved(paced, save_audio)
 
-    order = live.Order(
+    order = Order(
         source=file,
         dialect=wish.dialect(),
         options=options,
@@ -168,7 +169,7 @@ def stream_file(
     )
     if choice.reason:
         talk.say(choice.reason)
-    with backend.reach(choice, lambda: _engines(model, local_model), local_model=local_model) as server:
+    with backend.reach(choice, lambda: engines(model, local_model), local_model=local_model) as server:
         live.run(order, server, make, talk)
 
 
@@ -215,7 +216,8 @@ def _peeked(blocks: Iterator[Samples], file: str) -> Iterator[Samples]:
     return chain([first], blocks)
 
 
-def _engines(model: str, local_model: str | None) -> tuple[Engine, Engine | None]:
+def engines(model: str, local_model: str | None) -> tuple[Engine, Engine | None]:
+    """What a local server needs for one live session: the engine of its model."""
     from ..server import engines
 
     engine = engines.timed(local_model) if model.startswith("ink-whisper") else engines.live(local_model)

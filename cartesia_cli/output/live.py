@@ -35,6 +35,7 @@ class LiveView:
 
     total     seconds of audio there will be, or None where nobody knows
     colored   whether the text may be dim
+    meter     a few columns about the microphone, before the text, where there is room for them
     active    whether anybody sees it: if not, every call is allowed and does nothing
     width     tells the columns of the terminal, each time anew
     """
@@ -52,9 +53,10 @@ class LiveView:
         self._stream, self._total, self._colored, self._clock = stream, total, colored, clock
         self._width = width or (lambda: columns(stream))
         self.active = active
+        self.meter: Callable[[bool], str] = lambda plain: ""
         self._encoding = stream.encoding or "utf-8"
-        rich = takes(self._encoding, "●○…")
-        self._marks, self._ellipsis = (("○", "●"), "…") if rich else (("-", "*"), "...")
+        self._is_rich = takes(self._encoding, "●○…▇▏·")
+        self._marks, self._ellipsis = (("○", "●"), "…") if self._is_rich else (("-", "*"), "...")
         self._text = ""
         self._shown: str | None = None
         self._drawn = 0.0
@@ -92,6 +94,9 @@ class LiveView:
         mark, share = self._marks[speaking], min(TEXT_ROOM, room // 2)
         heads = (f"{mark} {told}" for told in self._times(position))
         head = next((head for head in heads if len(head) + share <= room), "")
+        told = self.meter(not self._is_rich)
+        if len(head) + len(told) + share <= room:
+            head += told
         text = fit(self._safe(room), room - len(head), self._ellipsis)
         return head + (f"{DIM}{text}{PLAIN}" if self._colored and text else text)
 

@@ -1,0 +1,152 @@
+"""A person at a live session: what keys and signals do to it, and what was left behind by one that failed.
+
+Must never open a device, nor end a session by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+from ..audio.complaints import Doctor
+from ..audio.pcm import decode_pcm
+from ..audio.spool import left_behind, state_folder
+from ..errors import CliError
+from ..output import Layout
+from ..output.talk import Talk
+from ..protocol import BatchOptions, Config, Finalize, TurnConfig
+from ..session import Source
+from . import batch
+from .backend import Backend
+from .inputs import Input
+from .keys import BINDINGS, PUSH_TO_TALK, action, help_text, keys, signals
+from .performance import Attend, Controls
+
+THRESHOLD, STEP = 0.3, 0.05
+"""The end threshold that `+` and `-` begin from where none was named (docs: stt/turns, 2026-08-14), and its steps."""
+
+LOWEST, HIGHEST = 0.05, 0.35
+"""Above it, the eager threshold of older API versions (0.4) would be too near, and the server would hang up."""
+
+
+class Pausable:
+    """A microphone that can be switched off: silence goes out instead, at the same pace, for the server must not
+    fall idle and turns end by silence (docs: stt/troubleshooting). What is wrong with its sound is said.
+
+    paused      whether it is off
+    on_first    called when the first sound is there
+    """
+
+    def __init__(self, source: Source, say: Callable[[str], None], on_first: Callable[[], None]) -> None:
+        self.paused = False
+        self._source, self._say, self._on_first = source, say, on_first
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        doctor, first = Doctor(), True
+        async with aclosing(self._source.frames()) as blocks:
+            async for block in blocks:
+                if first:
+                    first = False
+                    self._on_first()
+                if self.paused:
+                    yield bytes(len(block))
+                    continue
+                for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
+                    self._say(f"warning: {complaint}")
+                yield block
+
+
+class Attendance:
+    """What a person's keys and signals mean.
+
+    manual      whether there is a `finalize` to send; otherwise there are thresholds to shift
+    pushes      push to talk
+    threshold   of the end of a turn, or None for the server's
+    """
+
+    def __init__(self, talk: Talk, *, manual: bool, pushes: bool, threshold: float | None) -> None:
+        self.microphone: Pausable | None = None
+        self._talk, self._manual, self._pushes = talk, manual, pushes
+        self._threshold = THRESHOLD if threshold is None else threshold
+        self._bindings = PUSH_TO_TALK if pushes else BINDINGS
+
+    def attend(self) -> Attend:
+        """For the length of a session."""
+
+        @contextmanager
+        def attending(controls: Controls) -> Iterator[None]:
+            actions: dict[str, Callable[[], None]] = {
+                "finalize": lambda: self._finalize(controls),
+                "pause": lambda: self._switch(controls),
+                "talk": lambda: self._switch(controls),
+                "mark": controls.mark,
+                "undo": controls.undo,
+                "threshold_up": lambda: self._shift(controls, STEP),
+                "threshold_down": lambda: self._shift(controls, -STEP),
+                "help": self._help,
+                "stop": controls.stop,
+            }
+
+            def handle(key: str) -> None:
+                if (meant := action(key, self._bindings)) is not None:
+                    actions[meant]()
+
+            with keys(handle, on_resume=controls.redraw), signals(actions):
+                yield
+
+        return attending
+
+    def _finalize(self, controls: Controls) -> None:
+        if self._manual:
+            controls.order(Finalize())
+        else:
+            self._talk.say("in auto mode the server ends the turns; --mode manual lets you")
+
+    def _switch(self, controls: Controls) -> None:
+        microphone = self.microphone
+        if microphone is None:
+            return
+        microphone.paused = not microphone.paused
+        if microphone.paused and self._manual:
+            controls.order(Finalize())
+        on, off = ("talking", "quiet: the space bar talks") if self._pushes else ("on again", "paused: p goes on")
+        self._talk.say(off if microphone.paused else on)
+
+    def _shift(self, controls: Controls, by: float) -> None:
+        if self._manual:
+            self._talk.say("turn thresholds are for --mode auto")
+            return
+        self._threshold = round(min(HIGHEST, max(LOWEST, self._threshold + by)), 2)
+        controls.order(Config(TurnConfig(end_threshold=self._threshold)))
+        self._talk.say(f"end threshold {self._threshold:g}: turns end {'sooner' if by > 0 else 'later'}")
+
+    def _help(self) -> None:
+        self._talk.show(lambda width, encoding: help_text(self._bindings))
+
+
+def folder() -> Path:
+    """Where recordings of sessions under way are."""
+    return state_folder(os.environ)
+
+
+def recover(connect: Callable[[], Backend], model: str, talk: Talk) -> int:
+    """Transcribe what was left behind, oldest first, and let go of what succeeded; how many failed."""
+    found = left_behind(folder())
+    if not found:
+        talk.say("nothing was left behind")
+    failed = 0
+    for recording in found:
+        talk.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
+        options = BatchOptions(model=model, language=recording.asked.get("language"))
+        item = Input(str(recording.path), recording.path, Path(recording.path.name))
+        order = batch.Order(options, Layout(), "stt", None)
+        job = batch.Job(item, batch.looked_at(item, options), {"text": None})
+        try:
+            batch.run([job], order, connect(), talk)
+            recording.remove()
+        except CliError as error:
+            talk.error(error)
+            failed += 1
+    return failed

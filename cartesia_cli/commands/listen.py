@@ -1,0 +1,260 @@
+"""`listen`: the microphone to text, live; keys, signals and silence end an utterance, and nothing said is lost."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, aclosing
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import Exit, UsageError
+from ..output.talk import Talk
+from . import live_options as live_given
+from . import options as given
+from . import transcribe
+
+if TYPE_CHECKING:
+    from ..audio.spool import Spool
+    from ..session import Source
+    from ..stats import Instrument
+    from .backend import Choice
+
+EXAMPLES = """
+cartesia-cli listen
+
+cartesia-cli listen --mode manual --finalize both -o notes.md
+
+cartesia-cli listen --push-to-talk --copy
+
+cartesia-cli listen --device 'Monitor of' -f srt > meeting.srt
+
+cartesia-cli listen --exec 'wtype -' --append dictation.txt
+
+cartesia-cli listen --recover
+"""
+
+FINALIZE = ("vad", "key", "both", "none")
+KEEPING = "What is kept, and where it goes"
+
+Device = Annotated[
+    str | None,
+    typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone: its number, or a part of its name."),
+]
+Finalize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="vad|key|both|none",
+        help="Who sends `finalize`: the level of the voice, Enter, both, or nobody. Means --mode manual.",
+        rich_help_panel=live_given.ENDS,
+    ),
+]
+PushToTalk = Annotated[
+    bool, typer.Option("--push-to-talk", help="Sound counts only while the space bar has switched it on.")
+]
+StopAfterSilence = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", min=0.5, help="Stop when nobody spoke for so long.",
+                 rich_help_panel=live_given.ENDS),
+]  # fmt: skip
+Append = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Add each settled line to the end of a file.", rich_help_panel=KEEPING),
+]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Put the text on the terminal's clipboard at the end.", rich_help_panel=KEEPING)
+]
+Exec = Annotated[
+    str | None,
+    typer.Option("--exec", metavar="CMD", rich_help_panel=KEEPING,
+                 help="Run a command for each settled segment, its text on standard input."),
+]  # fmt: skip
+Recover = Annotated[
+    bool,
+    typer.Option("--recover", help="Transcribe recordings that were left behind by failures.", rich_help_panel=KEEPING),
+]
+
+
+def listen(
+    context: typer.Context,
+    device: Device = None,
+    mode: live_given.Mode = None,
+    finalize: Finalize = None,
+    push_to_talk: PushToTalk = False,
+    vad_threshold: live_given.VadThreshold = None,
+    vad_silence_ms: live_given.VadSilence = 600,
+    min_volume: live_given.MinVolume = None,
+    max_silence_secs: live_given.MaxSilence = None,
+    turn_start_threshold: live_given.TurnStart = None,
+    turn_eager_end_threshold: live_given.TurnEagerEnd = None,
+    turn_end_threshold: live_given.TurnEnd = None,
+    turn_end_timeout_ms: live_given.TurnTimeout = None,
+    duration: live_given.Duration = None,
+    stop_after_silence: StopAfterSilence = None,
+    chunk_ms: live_given.ChunkMs = 100,
+    save_audio: live_given.SaveAudio = None,
+    raw_events: live_given.RawEvents = None,
+    stats: live_given.Stats = False,
+    append: Append = None,
+    copy: Copy = False,
+    command: Exec = None,
+    recover: Recover = False,
+    model: given.Model = "ink-2",
+    language: given.Language = None,
+    keyterm: live_given.Keyterm = None,
+    format: transcribe.Format = None,
+    json: transcribe.Json = False,
+    output: transcribe.Output = None,
+    output_dir: transcribe.OutputDir = None,
+    force: transcribe.Force = False,
+    word_timestamps: transcribe.WordTimestamps = False,
+    local: given.Local = False,
+    cloud: given.Cloud = False,
+    local_model: given.LocalModel = None,
+    base_url: given.BaseUrl = None,
+    quiet: given.Quiet = False,
+    verbose: given.Verbose = False,
+    debug: given.Debug = False,
+    color: given.Color = "auto",
+) -> None:
+    """Turn what the microphone hears into text, live."""
+    from ..output import Layout
+    from . import backend, destinations, dictation, live
+    from .inputs import Input
+    from .performance import Order
+    from .stream_file import engines
+
+    talk: Talk = context.obj
+    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
+    formats = destinations.formats(format, json, output)
+    talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    if finalize is not None and finalize not in FINALIZE:
+        raise UsageError(f"--finalize is {', '.join(FINALIZE[:-1])} or {FINALIZE[-1]}, not {finalize!r}")
+    choice = backend.choose(given.settings(), local=local, cloud=cloud, base_url=base_url)
+    if recover:
+        _recover(choice, local_model, talk)
+        return
+    wish = live_given.Wish(
+        mode="manual" if push_to_talk and mode is None else mode,
+        finalize=finalize,
+        model=model,
+        language=language,
+        keyterms=tuple(keyterm or ()),
+        vad_threshold=vad_threshold,
+        vad_silence_ms=vad_silence_ms,
+        min_volume=min_volume,
+        max_silence_secs=max_silence_secs,
+        turn_start=turn_start_threshold,
+        turn_eager_end=turn_eager_end_threshold,
+        turn_end=turn_end_threshold,
+        turn_timeout_ms=turn_end_timeout_ms,
+    )
+    options, manual = wish.options(talk), wish.dialect().name == "manual"
+    source = Input("microphone", Path("microphone"), Path("microphone"))
+    targets = destinations.Plan(formats, False, output, output_dir, force).targets([source])[0]
+    if save_audio is not None and save_audio.exists() and not force:
+        raise UsageError(f"{save_audio} exists", hint="--force overwrites it")
+
+    from ..audio.microphone import Microphone, chosen
+
+    microphone = chosen(device)
+    if microphone.is_monitor:
+        talk.say(f"{microphone.name} is what this computer plays")
+    attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=turn_end_threshold)
+    kept = _Kept(talk, save_audio, force, {"model": model, "language": language})
+
+    def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
+        def listening() -> None:
+            talk.say(f"listening to {microphone.name}: ? shows the keys, Ctrl-C ends it")
+
+        spool = kept.spool(Microphone(microphone, on_trouble=lambda sentence: say(f"warning: {sentence}")))
+        attendance.microphone = dictation.Pausable(spool, say, listening)
+        attendance.microphone.paused = push_to_talk
+        return attendance.microphone if duration is None else _Limited(attendance.microphone, duration)
+
+    order = Order(
+        source="microphone",
+        dialect=wish.dialect(),
+        options=options,
+        endpointing=wish.endpointing(),
+        finalize=manual and finalize in (None, "vad", "both") and not push_to_talk,
+        chunk_ms=chunk_ms,
+        targets=targets,
+        layout=Layout(words=word_timestamps),
+        seconds=duration,
+        stats=stats,
+        raw_events=raw_events,
+        force=force,
+        append=append,
+        copy=copy,
+        stop_after_silence=stop_after_silence,
+        hook=command,
+    )
+    if choice.reason:
+        talk.say(choice.reason)
+    with backend.reach(choice, lambda: engines(model, local_model), local_model=local_model) as server, kept:
+        live.run(order, server, make, talk, attend=attendance.attend(), show_meter=True)
+
+
+class _Kept:
+    """The recording of a session: gone after a clean end, kept and named after any other."""
+
+    def __init__(self, talk: Talk, target: Path | None, force: bool, asked: dict[str, str | None]) -> None:
+        self._talk, self._target, self._force, self._asked = talk, target, force, asked
+        self._spool: Spool | None = None
+
+    def spool(self, source: Source) -> Spool:
+        from ..audio.spool import Spool
+        from .dictation import folder
+
+        def trouble(sentence: str) -> None:
+            self._talk.say(f"warning: {sentence}")
+
+        self._spool = Spool(source, folder(), asked=self._asked, on_trouble=trouble)
+        return self._spool
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._spool is None:
+            return
+        if kind is None and self._target is None:
+            self._spool.discard()
+            return
+        path = self._spool.keep(self._target, force=self._force)
+        if path is not None and kind is None:
+            self._talk.say(f"wrote {path}")
+        elif path is not None:
+            finish = f"cartesia-cli transcribe {shlex.quote(str(path))}"
+            self._talk.say(f"the recording is kept; this finishes the job: {finish}")
+
+
+class _Limited:
+    """A source that ends after so many seconds."""
+
+    def __init__(self, source: Source, seconds: float) -> None:
+        self._source, self._left = source, 2 * round(seconds * 16000)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._source.frames()) as blocks:
+            async for block in blocks:
+                yield block[: self._left]
+                self._left -= len(block)
+                if self._left <= 0:
+                    return
+
+
+def _recover(choice: Choice, local_model: str | None, talk: Talk) -> None:
+    from . import backend, dictation
+
+    with ExitStack() as stack:
+        connected = cache(
+            lambda: stack.enter_context(backend.connect(choice, talk, retries=None, local_model=local_model))
+        )
+        if dictation.recover(connected, "ink-whisper", talk):
+            raise typer.Exit(Exit.FAILED)

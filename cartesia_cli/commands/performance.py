@@ -1,0 +1,297 @@
+"""One live session while it runs, and what came of it: what is wanted, what a person can do, what is written.
+
+Puts together the rooms that don't know each other: a connection of the client, the loop, the formats, the view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..audio.pcm import RATE
+from ..audio.speech import Endpointer, Endpointing, Mark
+from ..client import Retry
+from ..client.realtime import connect
+from ..errors import Interrupted, OutputError
+from ..output import NEEDS_WORDS, Layout
+from ..output.characters import printable
+from ..output.clipboard import copy
+from ..output.figures import draw
+from ..output.files import ReaderGone, write_stdout
+from ..output.live import LiveView, clock_time
+from ..output.meter import meter
+from ..output.streams import stream
+from ..output.talk import Talk
+from ..protocol import MANUAL, Command, Dialect, RealtimeOptions, realtime_credits
+from ..reducers import AudioClock, AutoReducer, ManualReducer
+from ..session import Session, Source, Stop
+from ..stats import Instrument
+from ..transcript import Notice, Partial, Segment, Transcript, Update
+from .backend import Server
+from .delivery import deliver
+from .destinations import Targets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted of a session.
+
+    source        its name in results
+    finalize      whether the endpointer sends `finalize`
+    chunk_ms      milliseconds of audio in a frame
+    seconds       of audio to come, None where nobody knows
+    stats         whether the figures are shown
+    raw_events    file for a recording of all frames, or None
+    """
+
+    source: str
+    dialect: Dialect
+    options: RealtimeOptions
+    endpointing: Endpointing
+    finalize: bool
+    chunk_ms: int
+    targets: Targets
+    layout: Layout
+    seconds: float | None = None
+    stats: bool = False
+    raw_events: Path | None = None
+    force: bool = False
+    append: Path | None = None
+    copy: bool = False
+    stop_after_silence: float | None = None
+    hook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What a person can do to a session while it runs.
+
+    order      have a command sent
+    stop       that's all
+    mark       mark this spot
+    undo       drop the last segment
+    redraw     the view, after the terminal was another's
+    """
+
+    order: Callable[[Command], None]
+    stop: Callable[[], None]
+    mark: Callable[[], None]
+    undo: Callable[[], None]
+    redraw: Callable[[], None]
+
+
+Attend = Callable[[Controls], AbstractContextManager[object]]
+"""What is done around a session while its loop runs: keys are read, signals taken."""
+
+STOPS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+
+SAID = frozenset({"nothing_said", "mark", "undo"})
+"""Notices for people; others are details."""
+
+MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
+"""Makes the source of a session, which tells the instrument about its pace, and the user about trouble."""
+
+
+class _Drawing(Instrument):
+    """The instrument, which also tells whenever audio goes out: the view's clock must not stand still.
+
+    last_speech   seconds of audio at which somebody spoke last, as far as is known
+    """
+
+    def __init__(self, model: str, moved: Callable[[], None]) -> None:
+        super().__init__(model)
+        self._tell = moved
+        self.last_speech = 0.0
+
+    def sent(self, size: int) -> None:
+        super().sent(size)
+        self._tell()
+
+    def marked(self, mark: Mark) -> None:
+        super().marked(mark)
+        self.last_speech = mark.speech
+
+
+class Performance:
+    """One session while it runs, and what came of it."""
+
+    def __init__(self, order: Order, talk: Talk, view: LiveView, on_segment: Callable[[Segment], None]) -> None:
+        self._order, self._talk, self._view, self._on_segment = order, talk, view, on_segment
+        self._clock = AudioClock()
+        self._reducer = (ManualReducer if order.dialect is MANUAL else AutoReducer)(self._clock)
+        self._endpointer = Endpointer(order.endpointing)
+        self._instrument = _Drawing(order.options.model, self._moved)
+        self._stop: Stop | None = None
+        self._segments: list[Segment] = []
+        self._request_id: str | None = None
+        self._complete = False
+        self._pending: dict[Path, list[str]] = {}
+        self._streams = [
+            stream(name, order.layout, self._put(file), order.source, order.options.model, live=file is None)
+            for name, file in order.targets.items()
+        ]
+        self._told = 0
+
+    def show_meter(self) -> None:
+        """Have the level of the microphone drawn."""
+        heard = self._endpointer
+        self._view.meter = lambda plain: meter(heard.level, heard.threshold, heard.hangover_left, plain=plain)
+
+    async def run(
+        self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Attend
+    ) -> None:
+        order, talk = self._order, self._talk
+        host = urlsplit(server.base_url).netloc
+        async with connect(
+            server.base_url, server.credential, order.dialect, order.options,
+            retry=Retry(), tell=talk.say, doubt=talk.detail, tap=tap,
+        ) as connection:  # fmt: skip
+            talk.detail(f"connected to {host}")
+            session = Session(
+                connection,
+                make(self._instrument, talk.say),
+                self._reducer,
+                self._clock,
+                self._endpointer,
+                finalize=order.finalize,
+                manual=order.dialect is MANUAL,
+                chunk=2 * round(RATE * order.chunk_ms / 1000),
+                write=self._write,
+                witness=self._instrument,
+            )
+            with _stopping(Stop()) as stop:
+                self._stop = stop
+                controls = Controls(session.order, stop.asked.set, self._mark, self._undo, self._draw)
+                try:
+                    with attend(controls):
+                        await session.run(stop)
+                    self._complete = True
+                finally:
+                    self._request_id = connection.request_id
+
+    def finish(self, *, local: bool) -> OutputError | None:
+        """Write what is written at the end, whatever the end was; what could not be written where it should be."""
+        self._view.close()
+        order, trouble = self._order, None
+        transcript = self._transcript()
+        if not self._reducer.words and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(order.targets):
+            self._talk.say("warning: the server sent no word times: times within the text are estimated")
+        figures = self._instrument.report() if order.stats else None
+        if figures is not None and local:
+            figures.pop("credits", None)
+        facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
+        for writing in self._streams:
+            with suppress(ReaderGone):
+                writing.close(transcript, facts)
+        for file, parts in self._pending.items():
+            trouble = deliver("".join(parts), file, self._talk) or trouble
+        if order.copy and transcript.text.strip():
+            trouble = self._to_clipboard(transcript.text.strip()) or trouble
+        if figures is not None:
+            self._talk.show(lambda width, encoding: draw(figures, width, encoding=encoding))
+        price = "on this machine" if local else f"{realtime_credits(order.options.model, self._clock.sent):.0f} credits"
+        self._talk.detail(f"{self._clock.sent:.1f} s of audio, {price}")
+        return trouble
+
+    def _write(self, update: Update) -> None:
+        match update:
+            case Partial():
+                self._view.partial(update.text)
+            case Segment():
+                self._segments.append(update)
+                self._view.partial("")
+                self._on_segment(update)
+                self._append(update)
+            case Notice():
+                (self._talk.say if update.event in SAID else self._talk.detail)(update.message)
+        words = self._reducer.words[self._told :] if isinstance(update, Segment) else []
+        self._told += len(words)
+        for writing in self._streams:
+            writing.write(update, words)
+        self._draw()
+
+    def _moved(self) -> None:
+        """More audio went out."""
+        limit, heard = self._order.stop_after_silence, self._endpointer
+        quiet = self._clock.sent - self._instrument.last_speech
+        if limit is not None and self._stop is not None and not heard.in_speech and quiet >= limit:
+            self._stop.asked.set()
+        self._draw()
+
+    def _mark(self) -> None:
+        self._write(Notice(self._clock.sent, "mark", f"mark at {clock_time(self._clock.sent)}"))
+
+    def _undo(self) -> None:
+        if self._segments:
+            dropped = self._segments.pop()
+            self._write(Notice(self._clock.sent, "undo", f"dropped: {dropped.text.strip()}"))
+
+    def _draw(self) -> None:
+        self._view.draw(self._clock.sent, self._endpointer.in_speech)
+
+    def _append(self, segment: Segment) -> None:
+        """A line at the end of a file that is never overwritten, at once."""
+        if self._order.append is None or not (text := printable(segment.text).strip()):
+            return
+        try:
+            with self._order.append.open("a", encoding="utf-8", errors="replace") as file:
+                file.write(f"{text}\n")
+        except OSError as error:
+            raise OutputError(f"{self._order.append}: can't be written: {error.strerror}") from error
+
+    def _put(self, file: Path | None) -> Callable[[str], None]:
+        return self._to_stdout if file is None else self._pending.setdefault(file, []).append
+
+    def _to_clipboard(self, text: str) -> OutputError | None:
+        try:
+            told = "copied" if copy(text, sys.stderr) else "warning: not copied: stderr is no terminal"
+        except OutputError as error:
+            return error
+        self._talk.say(told)
+        return None
+
+    def _to_stdout(self, text: str) -> None:
+        self._view.clear()  # it may be the same terminal
+        write_stdout(text)
+
+    def _transcript(self) -> Transcript:
+        order = self._order
+        return Transcript(
+            source=order.source,
+            model=order.options.model,
+            language=order.options.language,
+            duration=round(self._clock.sent, 3),
+            request_id=self._request_id,
+            text="".join(segment.text for segment in self._segments),
+            segments=tuple(self._segments),
+            words=tuple(self._reducer.words) or None,
+        )
+
+
+@contextmanager
+def _stopping(stop: Stop) -> Iterator[Stop]:
+    """Ctrl-C and SIGTERM ask the session to stop for the length of the block; the third time they don't ask."""
+    loop = asyncio.get_running_loop()
+    asked = 0
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            raise Interrupted
+        loop.call_soon_threadsafe(stop.ask)
+
+    before = {number: signal.signal(number, ask) for number in STOPS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

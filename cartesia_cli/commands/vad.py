@@ -1,0 +1,93 @@
+"""`vad`: what the endpointer hears in a recording, so that its thresholds can be chosen before a live session."""
+
+from __future__ import annotations
+
+import json as json_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..output.talk import Talk
+from . import live_options as live_given
+from . import options as given
+
+EXAMPLES = """
+cartesia-cli vad talk.wav
+
+cartesia-cli vad talk.wav --vad-silence-ms 900
+
+cartesia-cli vad talk.wav -f json | jq .utterances
+"""
+
+FORMATS = ("table", "json")
+PAUSE_SHARE = 0.25
+"""Of the pauses between utterances: those shorter than the hangover that is suggested."""
+
+
+def vad(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A recording.", show_default=False)],
+    vad_threshold: live_given.VadThreshold = None,
+    vad_silence_ms: live_given.VadSilence = 600,
+    form: Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How it is shown.")] = "table",
+    quiet: given.Quiet = False,
+    verbose: given.Verbose = False,
+    debug: given.Debug = False,
+    color: given.Color = "auto",
+) -> None:
+    """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
+    talk: Talk = context.obj
+    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
+    if form not in FORMATS:
+        raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
+    talk.as_json = form == "json"
+    from ..audio.containers import look
+    from ..audio.files import decoded
+    from ..audio.speech import Endpointer, Endpointing, Mark, utterances
+    from ..output.files import write_stdout
+
+    path = Path(file)
+    recording = look(path)
+    if recording.note:
+        talk.say(f"warning: {file}: {recording.note}")
+    endpointer = Endpointer(Endpointing(silence_ms=vad_silence_ms, threshold=vad_threshold))
+    marks: list[Mark] = []
+    levels: list[float] = []
+    for block in decoded(path):
+        marks += endpointer.feed(block)
+        levels.append(endpointer.floor)
+    found = utterances(marks, until=endpointer.heard)
+    noise, threshold = sorted(levels)[len(levels) // 2] if levels else 0.0, endpointer.threshold
+    flags = f"--vad-threshold {threshold:.0f} --vad-silence-ms {_hangover(found, vad_silence_ms)}"
+    if form == "json":
+        report = {
+            "source": file,
+            "duration": round(endpointer.heard, 3),
+            "noise_dbfs": round(noise, 1),
+            "threshold_dbfs": round(threshold, 1),
+            "utterances": [{"start": round(start, 2), "end": round(end, 2)} for start, end in found],
+            "flags": flags,
+        }
+        write_stdout(json_module.dumps(report, indent=2) + "\n")
+        return
+    lines = [f"{'#':>3}  {'start':>8}  {'end':>8}  {'length':>7}  {'pause':>7}"]
+    before = 0.0
+    for number, (start, end) in enumerate(found, 1):
+        lines.append(f"{number:>3}  {start:>8.2f}  {end:>8.2f}  {end - start:>7.2f}  {start - before:>7.2f}")
+        before = end
+    write_stdout("\n".join(lines) + "\n")
+    levels_found = f"noise {noise:.0f} dBFS, speech above {threshold:.0f}"
+    talk.say(f"{len(found)} utterances in {endpointer.heard:.1f} s; {levels_found}")
+    talk.say(f"flags that fix this: {flags}")
+
+
+def _hangover(found: list[tuple[float, float]], asked: int) -> int:
+    """A hangover below most of the pauses that were found, in milliseconds; what was asked for where there are none."""
+    pauses = sorted(later[0] - earlier[1] for earlier, later in pairwise(found))
+    if not pauses:
+        return asked
+    short = pauses[int(len(pauses) * PAUSE_SHARE)]
+    return max(asked, min(1500, round(short * 0.6 * 1000 / 50) * 50))
