@@ -7,8 +7,8 @@ FRAMEWORKS := .venv-frameworks
 PYTHON ?= python3
 BIN := $(VENV)/bin
 FILE ?=
-# Programs that the tests drive: shells for completion, a speech synthesiser, a converter.
-SYSTEM := bash curl espeak-ng ffmpeg fish zsh
+# What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware.
+SYSTEM := bash curl espeak-ng ffmpeg fish libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils zsh
 
 .PHONY: run test check format completions sample bench clean
 
@@ -35,7 +35,7 @@ sample: $(VENV)/.dev
 	@$(BIN)/python -m tests.speech sample cartesia_cli/sample.wav
 
 bench: $(VENV)/.dev
-	@for script in startup upload endpointing pacing live_engines live local; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	@for script in startup upload endpointing capture pacing live_engines live local; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(JUDGES) $(FRAMEWORKS)

@@ -111,6 +111,6 @@ def _microphones() -> list[str]:
     from importlib import import_module
 
     try:
-        return list(import_module("cartesia_cli.audio.microphone").names())
+        return list(import_module("cartesia_cli.audio.devices").names())
     except Exception:
         return []

@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from cartesia_cli import cli
-from cartesia_cli.commands import live_options, stream_file
+from cartesia_cli.commands import devices, listen, live_options, stream_file
 from cartesia_cli.output import FORMATS
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 KINDS = {
     "INPUT...": "file",
     "FILE": "file",
+    "--append": "file",
     "--base-url": "none",
     "--channel": "none",
     "--chunk-ms": "none",
@@ -33,9 +34,13 @@ KINDS = {
     "--device": "device",
     "--duration": "none",
     "--encoding": "encoding",
+    "--exec": "none",
     "--endpoint": "endpoint",
     "--finalize": "finalize",
+    "listen --finalize": "keys",
     "--format": "format",
+    "devices --format": "list",
+    "vad --format": "list",
     "--host": "none",
     "--keyterm": "none",
     "--language": "language",
@@ -55,6 +60,7 @@ KINDS = {
     "--save-audio": "file",
     "--script": "file",
     "--speed": "none",
+    "--stop-after-silence": "none",
     "--timeout": "none",
     "--turn-eager-end-threshold": "none",
     "--turn-end-threshold": "none",
@@ -98,6 +104,8 @@ VALUES = {
     "encoding": dict.fromkeys(ENCODINGS, ""),
     "endpoint": HTTP_ROUTES,
     "finalize": dict.fromkeys(stream_file.FINALIZE, ""),
+    "keys": dict.fromkeys(listen.FINALIZE, ""),
+    "list": dict.fromkeys(devices.FORMATS, ""),
     "format": dict.fromkeys(FORMATS, ""),
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "mode": dict.fromkeys(live_options.MODES, ""),

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+PROGRAMS = ("bash", "espeak-ng", "ffmpeg", "fish", "pactl", "pulseaudio", "zsh")
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 def pytest_report_header() -> str:
-    missing = [program for program in ("bash", "espeak-ng", "ffmpeg", "fish", "zsh") if shutil.which(program) is None]
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
     return (
         f"system programs missing, their tests are skipped: {', '.join(missing)}"
         if missing

@@ -50,7 +50,17 @@ def imported_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--version",), ("--help",), ("transcribe", "--help"), ("serve", "--help"), ("__complete", "bash", "serve", "-")],
+    [
+        ("--version",),
+        ("--help",),
+        ("transcribe", "--help"),
+        ("listen", "--help"),
+        ("stream-file", "--help"),
+        ("devices", "--help"),
+        ("vad", "--help"),
+        ("serve", "--help"),
+        ("__complete", "bash", "serve", "-"),
+    ],
 )
 def test_nothing_heavy_is_imported_for_help_version_and_completion(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments).isdisjoint({*HEAVY, "rich"})

@@ -337,7 +337,7 @@ def test_without_a_key_this_machine_writes_what_was_said(run: Run, talk: Path, m
     text = str(updates[-1]["text"])
     assert jiwer.wer(bare(" ".join(SENTENCES)), bare(text)) <= 0.2
     assert [update["type"] for update in updates].count("segment") == 2
-    assert sum(update["type"] == "partial" for update in updates) > 4
+    assert sum(update["type"] == "partial" for update in updates) >= 2
 
 
 def test_ink_whisper_times_words_on_this_machine(run: Run, talk: Path) -> None:

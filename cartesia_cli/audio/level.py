@@ -26,9 +26,9 @@ STRETCH = 15
 STRETCHES = 13
 """Frames in a stretch, and the stretches by which noise is known: 0.3 s, 3.9 s."""
 
-# What follows was tuned on the speech of four synthesisers and of people, with pauses and without, in white, pink and
-# brown noise, noise that comes and goes, babble and the clatter of keys. Higher thresholds end utterances too early in
-# noise, lower ones too late in babble.
+# What follows was tuned on the speech of synthesisers and of people, with pauses and without, in white, pink and brown
+# noise, noise that comes and goes, babble and the clatter of keys. Higher thresholds end utterances too early in noise,
+# lower ones too late in babble.
 
 MARGIN = 3.0
 SWING = 0.5
@@ -58,7 +58,7 @@ _NONE: Samples = np.zeros(0, np.float32)
 
 
 class Meter:
-    """Samples as levels, one for each whole frame, dBFS; SILENCE at the least."""
+    """Samples as levels, one for each whole frame, dBFS; SILENCE at the least. A constant offset counts as sound."""
 
     def __init__(self, rate: int) -> None:
         self.size = round(rate * FRAME_SECONDS)

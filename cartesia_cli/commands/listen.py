@@ -8,11 +8,11 @@ from contextlib import ExitStack, aclosing
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Exit, UsageError
+from ..errors import Exit, OutputError, UsageError
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
@@ -165,16 +165,18 @@ def listen(
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
     attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=turn_end_threshold)
-    kept = _Kept(talk, save_audio, force, {"model": model, "language": language})
+    kept = _Kept(talk, save_audio, force, {"model": model, "language": language, "keyterms": list(keyterm or ())})
 
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
         def listening() -> None:
             talk.say(f"listening to {microphone.name}: ? shows the keys, Ctrl-C ends it")
 
-        spool = kept.spool(Microphone(microphone, on_trouble=lambda sentence: say(f"warning: {sentence}")))
-        attendance.microphone = dictation.Pausable(spool, say, listening)
+        opened = Microphone(microphone, on_trouble=lambda sentence: say(f"warning: {sentence}"))
+        attendance.microphone = dictation.Pausable(opened, say, listening)
         attendance.microphone.paused = push_to_talk
-        return attendance.microphone if duration is None else _Limited(attendance.microphone, duration)
+        # Behind the switch: what is said while it is off is off the record.
+        spool = kept.spool(attendance.microphone)
+        return spool if duration is None else _Limited(spool, duration)
 
     order = Order(
         source="microphone",
@@ -203,7 +205,7 @@ def listen(
 class _Kept:
     """The recording of a session: gone after a clean end, kept and named after any other."""
 
-    def __init__(self, talk: Talk, target: Path | None, force: bool, asked: dict[str, str | None]) -> None:
+    def __init__(self, talk: Talk, target: Path | None, force: bool, asked: dict[str, Any]) -> None:
         self._talk, self._target, self._force, self._asked = talk, target, force, asked
         self._spool: Spool | None = None
 
@@ -226,10 +228,19 @@ class _Kept:
         if kind is None and self._target is None:
             self._spool.discard()
             return
-        path = self._spool.keep(self._target, force=self._force)
-        if path is not None and kind is None:
+        try:
+            path = self._spool.keep(self._target, force=self._force)
+        except OutputError as trouble:
+            if kind is None:
+                raise
+            self._talk.error(trouble)  # beside the error that ended the session
+            return
+        if path is None:
+            if self._target is not None:
+                self._talk.say(f"nothing was recorded: no {self._target}")
+        elif kind is None:
             self._talk.say(f"wrote {path}")
-        elif path is not None:
+        else:
             finish = f"cartesia-cli transcribe {shlex.quote(str(path))}"
             self._talk.say(f"the recording is kept; this finishes the job: {finish}")
 

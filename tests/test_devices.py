@@ -1,0 +1,164 @@
+"""Which microphones there are and which one is meant: by the real PortAudio, and among made-up ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartesia_cli.audio import pulse
+from cartesia_cli.audio.devices import INSTALL, Device, choose, installation
+from cartesia_cli.commands.devices import document, table
+from cartesia_cli.errors import InputError
+from tests.conftest import Run
+from tests.microphone import Studio, open_studio
+
+
+@pytest.fixture
+def studio(environment: dict[str, str]) -> Iterator[Studio]:
+    with open_studio(environment) as opened:
+        yield opened
+
+
+class TestTheProgram:
+    def test_microphones_and_monitors_are_listed_with_what_they_are(self, run: Run, studio: Studio) -> None:
+        done = run("devices", env=studio.environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == b""
+        assert done.stdout.decode().splitlines() == [
+            "  #     Hz  channels  system      kind     name",
+            "  0  48000         2  PulseAudio  monitor  Monitor of Room",
+            "* 1  48000         2  PulseAudio  input    Gooseneck",
+        ]
+
+    def test_programs_get_json(self, run: Run, studio: Studio) -> None:
+        studio.add("Größe 日本", "third")
+        done = run("devices", "-f", "json", env=studio.environment)
+        listed = json.loads(done.stdout)["devices"]
+        assert [device["name"] for device in listed] == ["Monitor of Room", "Gooseneck", "Größe 日本"]
+        assert [device["monitor"] for device in listed] == [True, False, False]
+        assert [device["default"] for device in listed] == [False, True, False]
+        assert listed[1] == {"index": 1, "name": "Gooseneck", "channels": 2, "rate": 48000, "system": "PulseAudio",
+                             "default": True, "monitor": False}  # fmt: skip
+
+    def test_the_default_is_what_the_user_told_the_server_of_this_program(self, run: Run, studio: Studio) -> None:
+        done = run("devices", env=studio.environment | {"PULSE_SOURCE": "room.monitor"})
+        assert done.stdout.decode().splitlines()[1].startswith("* 0 ")
+
+    def test_without_pactl_there_is_still_what_portaudio_sees(self, run: Run, studio: Studio, tmp_path: Path) -> None:
+        done = run("devices", "-f", "json", env=studio.environment | {"PATH": str(tmp_path)})
+        listed = json.loads(done.stdout)["devices"]
+        assert {"pulse", "default"} <= {device["name"] for device in listed}
+        assert sum(device["default"] for device in listed) == 1
+
+    def test_without_any_there_is_a_hint_and_code_3(self, run: Run, studio: Studio) -> None:
+        studio.end()
+        done = run("devices", env=studio.environment)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr.startswith(b"error: there is no microphone\nhint: ")
+        done = run("devices", "-f", "json", env=studio.environment)
+        assert done.returncode == 3
+        assert json.loads(done.stdout) == {"devices": []}
+        assert json.loads(done.stderr)["error"]["message"] == "there is no microphone"
+
+    def test_a_frozen_sound_server_is_not_waited_for(self, run: Run, studio: Studio) -> None:
+        studio.freeze()
+        done = run("devices", env=studio.environment)
+        assert done.returncode == 3
+        assert done.stderr.startswith(b"error: the sound system doesn't answer\nhint: restart ")
+
+    def test_without_portaudio_the_line_that_installs_it_is_shown(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "sitecustomize.py").write_text("import ctypes.util\nctypes.util.find_library = lambda name: None\n")
+        done = run("devices", env={"PYTHONPATH": str(tmp_path)})
+        assert (done.returncode, done.stdout) == (3, b"")
+        error, hint = done.stderr.decode().splitlines()
+        assert error == "error: PortAudio is not installed, by which microphones are heard"
+        assert any(line in hint for line in INSTALL.values())
+
+    def test_an_unknown_format_is_a_fault_of_the_command_line(self, run: Run) -> None:
+        done = run("devices", "-f", "xml")
+        assert done.returncode == 2
+        assert b"table, json" in done.stderr
+
+
+def device(index: int, name: str, **facts: Any) -> Device:
+    known: dict[str, Any] = {"channels": 1, "rate": 48000, "host_api": "ALSA", "is_default": False, "is_monitor": False}
+    return Device(index=index, name=name, opens=index, **known | facts)
+
+
+BUILT_IN = device(0, "Built-in Microphone", is_default=True)
+HEADSET = device(1, "Headset")
+HEADSET_PRO = device(2, "Headset Pro (hw:1,0)")
+MONITOR = device(3, "Monitor of Headset", is_monitor=True)
+ALL = [BUILT_IN, HEADSET, HEADSET_PRO, MONITOR]
+
+
+class TestTheChoice:
+    @pytest.mark.parametrize(
+        ("which", "meant"),
+        [
+            (None, BUILT_IN),
+            ("2", HEADSET_PRO),
+            ("built", BUILT_IN),
+            ("HEADSET", HEADSET),
+            ("pro", HEADSET_PRO),
+            (" monitor ", MONITOR),
+            ("hw:1", HEADSET_PRO),
+        ],
+    )
+    def test_it_is_an_index_a_name_or_a_part_of_one(self, which: str | None, meant: Device) -> None:
+        assert choose(ALL, which) is meant
+
+    def test_what_may_be_several_is_none_and_they_are_listed(self) -> None:
+        with pytest.raises(InputError, match="'head' may be 3 microphones") as caught:
+            choose(ALL, "head")
+        assert caught.value.hint is not None
+        assert "1 Headset, 2 Headset Pro (hw:1,0), 3 Monitor of Headset" in caught.value.hint
+        assert caught.value.exit_code == 3
+
+    @pytest.mark.parametrize("which", ["4", "loudspeaker", ""])
+    def test_what_is_none_is_answered_with_what_there_is(self, which: str) -> None:
+        with pytest.raises(InputError) as caught:
+            choose(ALL, which)
+        assert caught.value.hint is not None
+        assert all(known.name in caught.value.hint for known in ALL)
+
+    def test_without_a_default_it_is_no_monitor_if_that_can_be_helped(self) -> None:
+        assert choose([MONITOR, HEADSET], None) is HEADSET
+        assert choose([MONITOR], None) is MONITOR
+
+    def test_one_that_several_systems_know_is_that_of_the_default(self) -> None:
+        again = device(7, "Headset", host_api="JACK")
+        assert choose([BUILT_IN, again, HEADSET], "headset") is HEADSET
+
+    def test_a_source_has_the_name_that_its_server_knows_too(self) -> None:
+        source = pulse.Source(5, "alsa_input.usb-0", "Headset", 1, 48000, False)
+        known = device(4, "Headset", source=source)
+        assert choose([*ALL, known], "alsa_input.usb-0") is known
+
+
+def test_names_move_no_cursor_and_are_verbatim_in_json() -> None:
+    odd = device(0, "a\x1b[2Jb\nc", host_api="J\tK")
+    assert table([odd]).splitlines()[1] == "0  48000         1  J K     input  a�[2Jb c"
+    assert json.loads(document([odd]))["devices"][0]["name"] == "a\x1b[2Jb\nc"
+
+
+@pytest.mark.parametrize(
+    ("release", "line"),
+    [
+        ({"ID": "debian"}, "sudo apt install libportaudio2"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "sudo apt install libportaudio2"),
+        ({"ID": "fedora"}, "sudo dnf install portaudio"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "sudo dnf install portaudio"),
+        ({"ID": "arch"}, "sudo pacman -S portaudio"),
+    ],
+)
+def test_each_system_has_its_line(release: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    assert installation(release) == line
+    assert all(known in installation({"ID": "nowhere"}) for known in INSTALL.values())
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert installation(release) == "brew install portaudio"
