@@ -1,0 +1,279 @@
+"""`listen` as a person uses it: a virtual microphone, a terminal, keys, and everything that goes wrong with either."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import termios
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pexpect
+import pytest
+
+from tests import speech
+from tests.conftest import Run
+from tests.microphone import Studio, open_studio
+from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
+
+ONE, TWO = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
+KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+
+
+@pytest.fixture
+def studio(environment: dict[str, str]) -> Iterator[Studio]:
+    with open_studio(environment) as opened:
+        yield opened
+
+
+def talk(*sentences: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    pause = speech.silence(1.3)
+    return np.concatenate([speech.silence(0.5), *(part for text in sentences for part in (speech.say(text), pause))])
+
+
+class Listener:
+    """The program, listening."""
+
+    def __init__(self, environment: dict[str, str], *arguments: object) -> None:
+        command = [sys.executable, "-m", "cartesia_cli", "listen", *map(str, arguments)]
+        # A shell's background jobs ignore SIGINT, and hand that down.
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        self.told = ""
+        while "listening to" not in self.told:
+            assert self.process.stderr is not None
+            line = self.process.stderr.readline().decode()
+            assert line, self.told
+            self.told += line
+
+    def stop(self, number: int = signal.SIGINT) -> str:
+        """Its stdout."""
+        self.process.send_signal(number)
+        return self.end()
+
+    def end(self) -> str:
+        out, told = self.process.communicate(timeout=60)
+        self.told += told.decode()
+        return out.decode()
+
+
+@contextmanager
+def listening(environment: dict[str, str], *arguments: object) -> Iterator[Listener]:
+    listener = Listener(environment, *arguments)
+    try:
+        yield listener
+    finally:
+        listener.process.kill()
+        listener.process.wait()
+
+
+def bare(text: str) -> str:
+    return re.sub(r"[^a-z ]", "", text.lower())
+
+
+def state(environment: dict[str, str]) -> list[Path]:
+    return sorted((Path(environment["HOME"]) / ".local" / "state" / "cartesia-cli").glob("*.wav"))
+
+
+@pytest.mark.parametrize("mode", ["manual", "auto"])
+def test_what_is_said_is_written_offline(studio: Studio, mode: str) -> None:
+    with listening(studio.environment, "--mode", mode) as listener:
+        studio.play(talk(ONE, TWO), speech.RATE)
+        lines = listener.stop().splitlines()
+    assert listener.process.returncode == 0, listener.told
+    assert len(lines) == 2, listener.told
+    assert jiwer.wer(bare(f"{ONE} {TWO}"), bare(" ".join(lines))) <= 0.2
+    assert state(studio.environment) == []  # nothing is left behind by a clean end
+
+
+def test_first_and_last_words_are_not_clipped_and_all_is_kept_where_asked(studio: Studio, tmp_path: Path) -> None:
+    kept, srt = tmp_path / "kept.wav", tmp_path / "said.srt"
+    with listening(studio.environment, "--mode", "manual", "--save-audio", kept, "-o", srt) as listener:
+        studio.play(talk(ONE), speech.RATE)
+        listener.stop(signal.SIGTERM)
+    assert listener.process.returncode == 0, listener.told
+    text = bare(re.sub(r"(?m)^\d.*$", " ", srt.read_text()))
+    assert text.split()[0] == "the"
+    assert text.split()[-1] == "morning"
+    with wave.open(str(kept)) as file:
+        assert file.getnframes() / file.getframerate() > len(talk(ONE)) / speech.RATE - 0.5
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_it_ends_by_itself_after_silence_or_when_its_time_is_over(studio: Studio, tmp_path: Path) -> None:
+    appended = tmp_path / "notes.txt"
+    appended.write_text("before\n")
+    with listening(studio.environment, "--stop-after-silence", "1", "--append", appended) as listener:
+        studio.play(talk(TWO), speech.RATE)
+        out = listener.end()
+    assert listener.process.returncode == 0
+    assert appended.read_text() == f"before\n{out}"
+    with listening(studio.environment, "--duration", "1.5", "--json") as listener:
+        assert json.loads(listener.end())["duration"] == pytest.approx(1.5, abs=0.01)
+
+
+def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_recording(studio: Studio, run: Run) -> None:
+    with listening(studio.environment, "--mode", "manual") as listener:
+        studio.play(talk(ONE), speech.RATE)
+        studio.unplug()
+        out = listener.end()
+    assert listener.process.returncode == 3
+    assert jiwer.wer(bare(ONE), bare(out)) <= 0.3
+    assert "the microphone is gone" in listener.told
+    assert "Traceback" not in listener.told
+    (left,) = state(studio.environment)
+    assert f"cartesia-cli transcribe {left}" in listener.told
+    recovered = run("listen", "--recover", env=studio.environment)
+    assert recovered.returncode == 0, recovered.stderr
+    assert jiwer.wer(bare(ONE), bare(recovered.stdout.decode())) <= 0.3
+    assert state(studio.environment) == []
+
+
+def test_a_kill_leaves_a_recording_that_can_be_played_and_finished(studio: Studio, run: Run) -> None:
+    with listening(studio.environment, "--mode", "manual") as listener:
+        studio.play(talk(TWO), speech.RATE)
+        listener.process.kill()
+        listener.process.wait()
+    (left,) = state(studio.environment)
+    with wave.open(str(left)) as file:
+        assert file.getnframes() / file.getframerate() > 2
+    recovered = run("listen", "--recover", env=studio.environment)
+    assert jiwer.wer(bare(TWO), bare(recovered.stdout.decode())) <= 0.3
+
+
+def test_nothing_to_recover_is_said(run: Run) -> None:
+    ended = run("listen", "--recover", "--local")
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    assert b"nothing was left behind" in ended.stderr
+
+
+def test_a_socket_that_drops_keeps_the_recording(studio: Studio) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        line.until_audio(1.0)
+        line.say(transcript("So far."))
+        line.say(flush_done())
+        line.pause(0.2)
+        line.reset()
+
+    with RealtimeServer(script) as server:
+        environment = studio.environment | KEY
+        with listening(environment, "--mode", "manual", "--base-url", server.base_url) as listener:
+            out = listener.end()
+    assert (listener.process.returncode, out) == (6, "So far.\n")
+    (left,) = state(studio.environment)
+    assert str(left) in listener.told
+
+
+def test_a_device_that_is_not_there_is_said_with_those_that_are(studio: Studio, run: Run) -> None:
+    ended = run("listen", "--device", "Grandmother", env=studio.environment)
+    assert ended.returncode == 3
+    assert b"Gooseneck" in ended.stderr
+
+
+@contextmanager
+def terminal(studio: Studio, server: RealtimeServer, *arguments: str) -> Iterator[pexpect.spawn[str]]:
+    """The program at a terminal of its own."""
+    command = ["-m", "cartesia_cli", "listen", "--base-url", server.base_url, *arguments]
+    environment = studio.environment | KEY | {"TERM": "xterm-256color"}
+    program = pexpect.spawn(
+        sys.executable, command, env=environment, timeout=30, encoding="utf-8", dimensions=(24, 100)
+    )
+    before = termios.tcgetattr(program.child_fd)
+    try:
+        program.expect("listening to")
+        yield program
+        program.expect(pexpect.EOF)
+        program.close()
+    finally:
+        program.close(force=True)
+    assert before[3] & termios.ECHO
+
+
+def echoes(line: Line) -> None:
+    """A segment for each `finalize`."""
+    line.admit()
+    count = 0
+    while line.until_command() == "finalize":
+        count += 1
+        line.say(transcript(f" Number {count}."))
+        line.say(flush_done())
+    line.say(done())
+    line.close()
+
+
+def test_keys_steer_a_session(studio: Studio) -> None:
+    with RealtimeServer(echoes) as server, terminal(studio, server, "--finalize", "key") as program:
+        program.send(" ")
+        program.expect(r"Number 1\.")
+        program.send("\r")
+        program.expect(r"Number 2\.")
+        program.send("m")
+        program.expect("mark at")
+        program.send("u")
+        program.expect(r"dropped: Number 2\.")
+        program.send("p")
+        program.expect("paused")
+        program.expect(r"Number 3\.")
+        program.send("p")
+        program.expect("on again")
+        program.send("?")
+        program.expect("that's all")
+        program.send("q")
+        program.expect(r"Number 4\.")
+    assert program.exitstatus == 0
+    assert server.calls[0].commands == ["finalize"] * 4 + ["close"]
+
+
+def test_push_to_talk_sends_silence_until_the_space_bar_is_pressed(studio: Studio) -> None:
+    with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
+        studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
+        silent = server.calls[0].audio
+        program.send(" ")
+        program.expect("talking")
+        studio.play(talk(TWO)[: 3 * speech.RATE], speech.RATE)
+        program.send(" ")
+        program.expect("quiet")
+        program.expect(r"Number 1\.")
+        program.send("q")
+    assert program.exitstatus == 0
+    audio = b"".join(server.calls[0].payloads(2))
+    assert not any(audio[:silent])
+    assert any(audio[silent:])
+
+
+def test_the_end_threshold_is_shifted_live_and_signals_are_keys(studio: Studio) -> None:
+    def script(line: Line) -> None:
+        line.admit(first=connected())
+        line.until(lambda call: len(call.texts) >= 2)
+        line.say(turn("start"))
+        line.say(turn("end", "Hey."))
+        line.until_command("close")
+        line.close()
+
+    with RealtimeServer(script, echoes) as server:
+        with terminal(studio, server) as program:
+            program.send("+")
+            program.expect("end threshold 0.35")
+            program.send("-")
+            program.expect("end threshold 0.3")
+            program.expect("Hey")
+            program.send("q")
+        configs = [json.loads(text) for text in server.calls[0].texts]
+        assert [entry["turn"] for entry in configs[:2]] == [{"end_threshold": 0.35}, {"end_threshold": 0.3}]
+        with terminal(studio, server, "--mode", "manual") as program:
+            program.kill(signal.SIGUSR1)
+            program.expect(r"Number 1\.")
+            program.kill(signal.SIGUSR2)
+            program.expect("paused")
+            program.send("q")
+    assert program.exitstatus == 0
