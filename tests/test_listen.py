@@ -237,7 +237,7 @@ def test_keys_steer_a_session(studio: Studio) -> None:
 def test_push_to_talk_sends_silence_until_the_space_bar_is_pressed(studio: Studio) -> None:
     with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
         studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
-        silent = server.calls[0].audio
+        silent = len(b"".join(server.calls[0].payloads(2)))
         program.send(" ")
         program.expect("talking")
         studio.play(talk(TWO)[: 3 * speech.RATE], speech.RATE)

@@ -80,7 +80,7 @@ def vad(
         before = end
     write_stdout("\n".join(lines) + "\n")
     levels_found = f"noise {noise:.0f} dBFS, speech above {threshold:.0f}"
-    talk.say(f"{len(found)} utterances in {endpointer.heard:.1f} s; {levels_found}")
+    talk.say(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.heard:.1f} s; {levels_found}")
     talk.say(f"flags that fix this: {flags}")
 
 
