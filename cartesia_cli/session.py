@@ -18,9 +18,8 @@ Must never know how frames are carried, where audio comes from, or what is shown
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Protocol
 
 from .audio.pcm import RATE, decode_pcm
@@ -129,7 +128,7 @@ class Session:
         self._endpointer, self._finalizes, self._manual, self._chunk = endpointer, finalize, manual, chunk
         self._write, self._witness, self._patience = write, witness or Nobody(), patience
         self._held = bytearray()
-        self._ordered: deque[Command] = deque()
+        self._orders: set[asyncio.Task[None]] = set()
         self._closing = self._text = self._speech = False
         self._news = asyncio.Event()
 
@@ -148,7 +147,7 @@ class Session:
                     await _ended(closing)
             failure = self._failure(hear) or _error(speak)
         finally:
-            for task in (speak, hear, asked, insisted):
+            for task in (speak, hear, asked, insisted, *self._orders):
                 task.cancel()
             self._put(self._reducer.end())
         if failure is not None:
@@ -157,8 +156,11 @@ class Session:
             self._write(Notice(self._clock.sent, "nothing_said", "nothing was said"))
 
     def order(self, command: Command) -> None:
-        """Have a command sent behind the block of audio that comes next. A `finalize` takes all held audio along."""
-        self._ordered.append(command)
+        """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
+        if not self._closing:
+            task = asyncio.create_task(self._obey(command))
+            self._orders.add(task)
+            task.add_done_callback(self._orders.discard)
 
     async def _speak(self) -> None:
         async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
@@ -168,9 +170,7 @@ class Session:
                 while len(self._held) >= self._chunk:
                     await self._send(self._chunk)
                 if self._finalizes and any(mark.kind == "end" for mark in marks):
-                    self._ordered.append(Finalize())
-                while self._ordered:
-                    await self._command(self._ordered.popleft())
+                    await self._flush()
 
     def _listen(self, block: bytes) -> list[Mark]:
         """Where in the audio somebody speaks, for the clock and for whoever wants to know."""
@@ -194,11 +194,12 @@ class Session:
         self._clock.sent += len(frame) / BYTES_A_SECOND
         self._witness.sent(len(frame))
 
-    async def _command(self, command: Command) -> None:
-        if isinstance(command, Finalize):
-            await self._flush()
-        else:
-            await self._line.command(command)
+    async def _obey(self, command: Command) -> None:
+        with suppress(CliError):  # `_hear` tells what is wrong with the connection
+            if isinstance(command, Finalize):
+                await self._flush()
+            else:
+                await self._line.command(command)
 
     async def _flush(self) -> None:
         """Everything that is held, and a `finalize` right behind it."""

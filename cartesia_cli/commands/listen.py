@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Exit, OutputError, UsageError
+from ..output.files import ReaderGone
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
@@ -167,11 +168,12 @@ def listen(
     attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=turn_end_threshold)
     kept = _Kept(talk, save_audio, force, {"model": model, "language": language, "keyterms": list(keyterm or ())})
 
+    opened = Microphone(microphone, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
+
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
         def listening() -> None:
             talk.say(f"listening to {microphone.name}: ? shows the keys, Ctrl-C ends it")
 
-        opened = Microphone(microphone, on_trouble=lambda sentence: say(f"warning: {sentence}"))
         attendance.microphone = dictation.Pausable(opened, say, listening)
         attendance.microphone.paused = push_to_talk
         # Behind the switch: what is said while it is off is off the record.
@@ -195,11 +197,16 @@ def listen(
         copy=copy,
         stop_after_silence=stop_after_silence,
         hook=command,
+        captured=lambda: opened.captured,
     )
     if choice.reason:
         talk.say(choice.reason)
     with backend.reach(choice, lambda: engines(model, local_model), local_model=local_model) as server, kept:
-        live.run(order, server, make, talk, attend=attendance.attend(), show_meter=True)
+        try:
+            live.run(order, server, make, talk, attend=attendance.attend(), show_meter=True)
+        finally:
+            if opened.overflows:
+                talk.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")
 
 
 class _Kept:
@@ -225,6 +232,8 @@ class _Kept:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._spool is None:
             return
+        if kind is ReaderGone:  # a good end, as for every command whose reader has had enough
+            kind = None
         if kind is None and self._target is None:
             self._spool.discard()
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Order:
     seconds       of audio to come, None where nobody knows
     stats         whether the figures are shown
     raw_events    file for a recording of all frames, or None
+    append        file that gets a line for each segment, or None
+    copy          whether the text goes to the clipboard
+    stop_after_silence   seconds, or None
+    hook          command for each segment, or None
+    captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
     """
 
     source: str
@@ -68,6 +74,7 @@ class Order:
     copy: bool = False
     stop_after_silence: float | None = None
     hook: str | None = None
+    captured: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,9 @@ class Performance:
     def show_meter(self) -> None:
         """Have the level of the microphone drawn."""
         heard = self._endpointer
-        self._view.meter = lambda plain: meter(heard.level, heard.threshold, heard.hangover_left, plain=plain)
+        self._view.meter = lambda plain: meter(
+            heard.level, heard.floor, heard.threshold, heard.hangover_left, plain=plain
+        )
 
     async def run(
         self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Attend
@@ -220,6 +229,8 @@ class Performance:
 
     def _moved(self) -> None:
         """More audio went out."""
+        if self._order.captured is not None:
+            self._instrument.late(time.monotonic() - self._order.captured())
         limit, heard = self._order.stop_after_silence, self._endpointer
         quiet = self._clock.sent - self._instrument.last_speech
         if limit is not None and self._stop is not None and not heard.in_speech and quiet >= limit:

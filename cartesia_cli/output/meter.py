@@ -1,8 +1,8 @@
 """The level of a microphone as a bar: how loud it is, how loud the place is, and from where on it is speech.
 
-    ▇▇▇▇▇▇▇·▏···  -31 dB   0.4 s
+    ▇▇▇▇▇▇▇·▏···  -31 dB, noise -61 0.4 s
 
-Filled up to the level; the stroke is the threshold; left of it, dots are noise. The seconds are what is left of the
+Filled up to the level; the stroke is the threshold, from which on it is speech. The seconds are what is left of the
 silence that ends the utterance. Pure: numbers in, a few columns of text out.
 """
 
@@ -14,7 +14,7 @@ QUIETEST, LOUDEST = -72.0, 0.0
 CELLS = 12
 
 
-def meter(level: float, threshold: float, hangover_left: float, *, plain: bool = False) -> str:
+def meter(level: float, floor: float, threshold: float, hangover_left: float, *, plain: bool = False) -> str:
     """Levels in dBFS, the hangover in seconds; `plain` for a terminal that knows ASCII only."""
     full, stroke, empty = ("#", "|", ".") if plain else ("▇", "▏", "·")
     filled, at = _cell(level), min(_cell(threshold), CELLS - 1)
@@ -22,7 +22,7 @@ def meter(level: float, threshold: float, hangover_left: float, *, plain: bool =
         stroke if cell == at and cell >= filled else full if cell < filled else empty for cell in range(CELLS)
     )
     left = f"{hangover_left:.1f} s" if hangover_left > 0 else ""
-    return f"{bar} {max(level, -99):4.0f} dB {left:5} "
+    return f"{bar} {max(level, -99):4.0f} dB, noise {floor:.0f} {left:5} "
 
 
 def _cell(level: float) -> int:
