@@ -112,11 +112,13 @@ def test_first_and_last_words_are_not_clipped_and_all_is_kept_where_asked(studio
 def test_it_ends_by_itself_after_silence_or_when_its_time_is_over(studio: Studio, tmp_path: Path) -> None:
     appended = tmp_path / "notes.txt"
     appended.write_text("before\n")
-    with listening(studio.environment, "--stop-after-silence", "1", "--append", appended) as listener:
+    hook = ("--exec", f"tee -a '{tmp_path / 'hook.txt'}'")
+    with listening(studio.environment, "--stop-after-silence", "1", "--append", appended, *hook) as listener:
         studio.play(talk(TWO), speech.RATE)
         out = listener.end()
     assert listener.process.returncode == 0
     assert appended.read_text() == f"before\n{out}"
+    assert (tmp_path / "hook.txt").read_text() == out
     with listening(studio.environment, "--duration", "1.5", "--json") as listener:
         assert json.loads(listener.end())["duration"] == pytest.approx(1.5, abs=0.01)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, nullcontext
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -125,6 +125,7 @@ def listen(
     """Turn what the microphone hears into text, live."""
     from ..output import Layout
     from . import backend, destinations, dictation, live
+    from .handover import Handover
     from .inputs import Input
     from .performance import Order
     from .stream_file import engines
@@ -159,6 +160,8 @@ def listen(
     targets = destinations.Plan(formats, False, output, output_dir, force).targets([source])[0]
     if save_audio is not None and save_audio.exists() and not force:
         raise UsageError(f"{save_audio} exists", hint="--force overwrites it")
+
+    handover = Handover(command, talk.say) if command is not None else None
 
     from ..audio.microphone import Microphone, chosen
 
@@ -196,14 +199,15 @@ def listen(
         append=append,
         copy=copy,
         stop_after_silence=stop_after_silence,
-        hook=command,
         captured=lambda: opened.captured,
     )
     if choice.reason:
         talk.say(choice.reason)
     with backend.reach(choice, lambda: engines(model, local_model), local_model=local_model) as server, kept:
         try:
-            live.run(order, server, make, talk, attend=attendance.attend(), show_meter=True)
+            with handover or nullcontext():
+                give = handover.give if handover else lambda segment: None
+                live.run(order, server, make, talk, attend=attendance.attend(), on_segment=give, show_meter=True)
         finally:
             if opened.overflows:
                 talk.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")

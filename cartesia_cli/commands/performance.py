@@ -54,7 +54,6 @@ class Order:
     append        file that gets a line for each segment, or None
     copy          whether the text goes to the clipboard
     stop_after_silence   seconds, or None
-    hook          command for each segment, or None
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
     """
 
@@ -73,7 +72,6 @@ class Order:
     append: Path | None = None
     copy: bool = False
     stop_after_silence: float | None = None
-    hook: str | None = None
     captured: Callable[[], float] | None = None
 
 
