@@ -1,0 +1,246 @@
+"""The engine for live use, with its real weights: what it hears, what it doesn't, and which weights it takes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.audio.pcm import Samples
+from cartesia_cli.errors import EngineError
+from cartesia_cli.protocol import Word
+from cartesia_cli.server import moonshine
+from cartesia_cli.server.engine import Engine
+from cartesia_cli.server.moonshine import MoonshineEngine
+
+from .speech import RATE, say, silence
+
+SENTENCES = (
+    "The weather is nice today, and we are going to the beach.",
+    "My brother bought a new car last week.",
+    "The children are playing in the garden.",
+    "I would like a cup of coffee, please.",
+    "We have a meeting tomorrow morning.",
+    "Every morning he drinks a glass of water.",
+)
+WEATHER, BROTHER, *_ = SENTENCES
+
+SHORT = st.integers(0, 9)
+"""A token of a made-up vocabulary."""
+
+
+@pytest.fixture(scope="module")
+def engine() -> MoonshineEngine:
+    return moonshine.load()
+
+
+def heard(engine: Engine, *blocks: Samples) -> tuple[Word, ...]:
+    utterance = engine.start("en")
+    for block in blocks:
+        utterance.feed(block)
+    return utterance.finish()
+
+
+def text(words: tuple[Word, ...]) -> str:
+    """In small letters, without punctuation."""
+    return re.sub(r"[^a-z' ]", "", "".join(word.word for word in words).lower()).strip()
+
+
+def noise(seconds: float, level: float) -> Samples:
+    return np.random.default_rng(0).normal(0, level, int(seconds * RATE)).astype(np.float32)
+
+
+def spoken(sentence: str) -> str:
+    return re.sub(r"[^a-z ]", "", sentence.lower())
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_simple_sentences_are_heard_right(engine: MoonshineEngine, sentence: str) -> None:
+    assert text(heard(engine, say(sentence))) == spoken(sentence)
+
+
+def test_words_join_to_the_text_and_have_no_times(engine: MoonshineEngine) -> None:
+    words = heard(engine, say(WEATHER))
+    assert len(words) == len(WEATHER.split())
+    assert all(re.fullmatch(r" \S+", word.word) and word.start is word.end is None for word in words)
+
+
+def test_it_knows_english_only(engine: MoonshineEngine) -> None:
+    assert engine.languages == {"en"}
+    assert engine.name == "Moonshine tiny"
+
+
+@pytest.mark.parametrize("sentence", ["Yes.", "Stop.", "No, no, no.", "Five, five, five, five."])
+def test_short_and_repeated_words_are_heard(engine: MoonshineEngine, sentence: str) -> None:
+    assert text(heard(engine, say(sentence))) == spoken(sentence)
+
+
+@pytest.mark.parametrize("level", [0.003, 0.01, 0.1])
+def test_speech_is_heard_at_any_level(engine: MoonshineEngine, level: float) -> None:
+    said = say(WEATHER)
+    assert text(heard(engine, said * np.float32(level / np.abs(said).max()))) == spoken(WEATHER)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.3, 3, 45])
+def test_silence_has_no_words(engine: MoonshineEngine, seconds: float) -> None:
+    assert heard(engine, silence(seconds)) == ()
+
+
+def test_noise_has_hardly_any_words(engine: MoonshineEngine) -> None:
+    clips = [noise(seconds, level) for seconds in (0.3, 1.5, 6) for level in (0.003, 0.02, 0.1)]
+    assert sum(len(heard(engine, clip)) for clip in clips) <= 2
+
+
+def test_hum_has_no_words(engine: MoonshineEngine) -> None:
+    assert heard(engine, 0.1 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 50 / RATE, dtype=np.float32)) == ()
+
+
+def test_nothing_fed_has_no_words(engine: MoonshineEngine) -> None:
+    assert heard(engine) == ()
+    assert heard(engine, silence(0)) == ()
+
+
+def test_less_than_a_sound_has_no_words(engine: MoonshineEngine) -> None:
+    assert heard(engine, say(WEATHER)[RATE // 2 :][: RATE // 12]) == ()
+
+
+def test_blocks_make_no_difference_nor_does_what_was_heard_before(engine: MoonshineEngine) -> None:
+    said = say(WEATHER)
+    whole = heard(engine, said)
+    heard(engine, say(BROTHER))
+    assert heard(engine, *np.array_split(said, 40)) == whole
+    assert heard(moonshine.load(), said) == whole
+
+
+def test_an_utterance_knows_nothing_of_another(engine: MoonshineEngine) -> None:
+    first, second = engine.start("en"), engine.start("en")
+    first.feed(say(WEATHER))
+    second.feed(say(BROTHER))
+    assert text(second.finish()) == spoken(BROTHER)
+    assert text(first.finish()) == spoken(WEATHER)
+
+
+def test_long_speech_is_heard_to_its_end(engine: MoonshineEngine) -> None:
+    """Longer than the model may hear at once: it is cut in the pauses, and no word is lost or heard twice."""
+    sentences = SENTENCES + SENTENCES[::-1]
+    said = np.concatenate([part for sentence in sentences for part in (say(sentence), silence(0.6))])
+    assert len(said) > 1.2 * moonshine.LONGEST_SECONDS * RATE
+    assert text(heard(engine, *np.array_split(said, 100))) == " ".join(map(spoken, sentences))
+
+
+@pytest.mark.parametrize("seconds", [8, 11, 19.9])
+def test_a_long_piece_is_heard_at_once(engine: MoonshineEngine, seconds: float) -> None:
+    said = np.concatenate([say(WEATHER), silence(seconds)])[: int(seconds * RATE)]
+    assert text(heard(engine, said)) == spoken(WEATHER)
+
+
+def test_memory_stays_where_it_is(engine: MoonshineEngine) -> None:
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("no /proc here")
+
+    def resident() -> int:
+        gc.collect()
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    said = np.concatenate([say(WEATHER), say(BROTHER)])
+    dice = np.random.default_rng(0)
+
+    def hear_some(count: int) -> None:
+        for _ in range(count):
+            start, seconds = dice.integers(0, len(said) // 2), dice.uniform(0.1, 2)
+            heard(engine, said[start : start + int(seconds * RATE)])
+
+    heard(engine, said, said, said)
+    hear_some(20)
+    before = resident()
+    hear_some(300)
+    assert resident() - before < 30_000_000
+
+
+def test_a_decoder_that_finds_no_end_is_stopped() -> None:
+    """Without the silence that the engine adds, most of these scraps of noise are "2-2-2-2-2-2-" or the like."""
+    model = moonshine.Model(moonshine.packaged())
+    for seed in range(8):
+        scrap = np.random.default_rng(seed).normal(0, 0.01, 1000).astype(np.float32)
+        for limit in (12, 200):
+            assert not re.search(r"(..+)\1\1", model.transcribe(scrap, limit))
+
+
+@given(st.lists(SHORT, max_size=20), st.lists(SHORT, min_size=1, max_size=9), st.integers(2, 9), st.data())
+def test_what_is_repeated_at_the_end_is_left_once(
+    before: list[int], block: list[int], times: int, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(block) - 1))
+    said = [*before, *block * times, *block[:cut]]
+    left = moonshine.unrepeated(said)
+    assert left == said[: len(left)]
+    assert len(left) < len(said)
+
+
+def test_a_repeated_phrase_keeps_what_came_before_it() -> None:
+    assert moonshine.unrepeated([8, 9, 1, 2, 3, 1, 2, 3, 1, 2]) == [8, 9, 1, 2, 3]
+    assert moonshine.unrepeated([1, 1, 2]) == [1, 1, 2]
+
+
+@given(st.lists(SHORT, unique=True))
+def test_what_is_not_repeated_is_left_alone(said: list[int]) -> None:
+    assert moonshine.unrepeated(said) == said
+    assert not moonshine.looping(said)
+
+
+@given(st.lists(SHORT, max_size=20), st.lists(SHORT, min_size=1, max_size=9))
+def test_a_loop_is_noticed_and_a_few_repeated_words_are_none(before: list[int], block: list[int]) -> None:
+    assert moonshine.looping([*before, *block * 24])
+    assert not moonshine.looping([-1, *[5, 6] * 8])  # "no, " eight times
+
+
+def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path) -> None:
+    copied = shutil.copytree(moonshine.packaged(), tmp_path / "weights")
+    assert moonshine.verified(copied) == copied
+    for name in moonshine.DIGESTS:
+        with (copied / name).open("r+b") as file:
+            file.seek(1000)
+            byte = file.read(1)[0]
+            file.seek(1000)
+            file.write(bytes([byte ^ 1]))
+        with pytest.raises(EngineError, match="not the published ones") as refused:
+            moonshine.verified(copied)
+        assert "pip install" in str(refused.value.hint)
+        shutil.copy(moonshine.packaged() / name, copied / name)
+    assert moonshine.verified(copied) == copied
+
+
+def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert moonshine.is_installed()
+    monkeypatch.setattr(moonshine, "PACKAGE", "no_such_package")
+    assert not moonshine.is_installed()
+    with pytest.raises(EngineError, match="not installed") as missing:
+        moonshine.load()
+    assert "moonshine-voice==0.1.0" in str(missing.value.hint)
+
+
+def test_a_release_without_weights_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moonshine, "PACKAGE", "pytest")
+    assert not moonshine.is_installed()
+    with pytest.raises(EngineError, match="not installed"):
+        moonshine.load()
+
+
+def test_the_package_is_never_run_and_nothing_is_printed() -> None:
+    script = (
+        "import sys, numpy\nfrom cartesia_cli.server import moonshine\n"
+        "utterance = moonshine.load().start('en')\nutterance.feed(numpy.full(16000, 0.1, 'f4'))\nutterance.finish()\n"
+        "assert moonshine.PACKAGE not in sys.modules and 'faster_whisper' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
