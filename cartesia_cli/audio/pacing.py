@@ -16,6 +16,7 @@ from contextlib import aclosing
 
 import numpy as np
 
+from ..errors import CliError
 from .pcm import RATE, Samples, encode_s16le
 
 CATCH_UP = 1.0
@@ -78,13 +79,18 @@ def limited(blocks: Iterable[Samples], seconds: float) -> Iterable[Samples]:
 
 
 def _evenly(blocks: Iterable[Samples], size: int) -> Iterable[Samples]:
-    """The same samples in blocks of `size`; the last has what is left."""
+    """The same samples in blocks of `size`; the last has what is left, also where `blocks` ends with an error."""
     held = np.zeros(0, np.float32)
-    for block in blocks:
-        held = np.concatenate((held, block)) if len(held) else block
-        while len(held) >= size:
-            yield held[:size]
-            held = held[size:]
+    try:
+        for block in blocks:
+            held = np.concatenate((held, block)) if len(held) else block
+            while len(held) >= size:
+                yield held[:size]
+                held = held[size:]
+    except CliError:
+        if len(held):
+            yield held
+        raise
     if len(held):
         yield held
 

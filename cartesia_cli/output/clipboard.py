@@ -43,7 +43,8 @@ def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
         stream.write(sequence(data, environ))
         stream.flush()
     except (OSError, ValueError) as error:
-        raise OutputError(f"the clipboard can't be reached: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"the clipboard can't be reached: {reason}") from error
     return True
 
 

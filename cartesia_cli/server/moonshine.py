@@ -93,15 +93,13 @@ class MoonshineUtterance:
 
     def finish(self) -> tuple[Word, ...]:
         """The words, without times."""
-        return tuple(Word(word) for piece in windows(self._held, LONGEST_SECONDS) for word in _words(self._hear(piece)))
+        return tuple(Word(word) for piece in windows(self._held, LONGEST_SECONDS) for word in words(self._hear(piece)))
 
     def _hear(self, samples: Samples) -> str:
-        peak = float(np.abs(samples).max(initial=0.0))
-        if peak < SILENT or len(samples) < SHORTEST_SECONDS * RATE:
+        if len(samples) < SHORTEST_SECONDS * RATE or np.abs(samples).max() < SILENT:
             return ""
-        gain = np.float32(min(LOUDEST_GAIN, max(1.0, LOUDEST / peak)))
         limit = TOKENS_AT_LEAST + int(len(samples) / RATE * TOKENS_A_SECOND)
-        return self._model.transcribe(np.concatenate([PADDING, samples * gain, PADDING]), limit)
+        return self._model.transcribe(np.concatenate([PADDING, audible(samples), PADDING]), limit)
 
 
 class Model:
@@ -187,6 +185,19 @@ def verified(folder: Path) -> Path:
     return folder
 
 
+def audible(samples: Samples) -> Samples:
+    """Quiet audio as loud as it can be, within LOUDEST_GAIN."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples * np.float32(min(LOUDEST_GAIN, max(1.0, LOUDEST / peak)) if peak > 0 else 1.0)
+
+
+def words(text: str) -> Iterator[str]:
+    """The words of what the model says, with their leading blanks: "♪music♪" and stray punctuation are none."""
+    said = [word for word in text.split() if any(map(str.isalnum, word)) and NOTES.isdisjoint(word)]
+    if said != [NOTHING]:
+        yield from (f" {word}" for word in said)
+
+
 def looping(said: list[int]) -> bool:
     """Whether the last tokens are nothing but the same few, over and over."""
     for period in range(1, len(said) // LOOP_TIMES + 1):
@@ -246,10 +257,3 @@ def _before(name: str) -> str:
 
 def _repeated(said: list[int], period: int) -> bool:
     return said[period:] == said[:-period]
-
-
-def _words(text: str) -> Iterator[str]:
-    """Words with their leading blanks; "♪music♪" and stray punctuation are none."""
-    words = [word for word in text.split() if any(map(str.isalnum, word)) and NOTES.isdisjoint(word)]
-    if words != [NOTHING]:
-        yield from (f" {word}" for word in words)

@@ -1,0 +1,138 @@
+"""Pace: absolute deadlines, on a clock that the test moves; nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cartesia_cli.audio.pacing import CATCH_UP, Paced, limited
+from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
+from cartesia_cli.errors import InputError
+
+STEP = 0.1
+
+
+class Time:
+    """A clock that only sleeping, and the test, move. `costs`: seconds that each block takes to be sent."""
+
+    def __init__(self, costs: Iterable[float] = ()) -> None:
+        self.now = 100.0
+        self.costs = iter(costs)
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def ramp(seconds: float) -> Samples:
+    return (np.arange(round(seconds * RATE)) % 1000 / 1000).astype(np.float32)
+
+
+def played(
+    blocks: Iterable[Samples], costs: Iterable[float] = (), speed: float = 1.0
+) -> tuple[list[tuple[float, bytes]], list[float], list[float]]:
+    """When each block left, since the first; how late each was; what gaps were told."""
+    time, late, gaps = Time(costs), list[float](), list[float]()
+
+    async def play() -> list[tuple[float, bytes]]:
+        paced = Paced(
+            blocks, STEP, speed=speed, on_late=late.append, on_gap=gaps.append, clock=time.clock, sleep=time.sleep
+        )
+        left = []
+        async for block in paced.frames():
+            left.append((time.now - 100.0, block))
+            time.now += next(time.costs, 0.0)
+        return left
+
+    return asyncio.run(play()), late, gaps
+
+
+def test_blocks_leave_at_absolute_deadlines_however_long_sending_takes() -> None:
+    left, late, gaps = played([ramp(3.0)], costs=[0.03, 0.0, 0.09, 0.02] * 10)
+    assert [at for at, _ in left] == pytest.approx([n * STEP for n in range(30)])
+    assert max(late) == pytest.approx(0, abs=1e-9)
+    assert gaps == []
+
+
+def test_a_short_stall_is_caught_up_and_a_long_one_moves_the_schedule() -> None:
+    left, late, gaps = played([ramp(4.0)], costs=[0.0, 0.55])
+    assert [at for at, _ in left][-1] == pytest.approx(3.9)
+    assert max(late) == pytest.approx(0.45)
+    assert gaps == []
+    left, _, gaps = played([ramp(4.0)], costs=[0.0, 5.0])
+    assert gaps == pytest.approx([4.9 - CATCH_UP])
+    assert [at for at, _ in left][-1] == pytest.approx(3.9 + 4.9 - CATCH_UP)
+
+
+@given(st.lists(st.floats(0, 3), max_size=40), st.sampled_from([0.5, 1.0, 4.0]))
+@settings(max_examples=30, deadline=None)
+def test_never_more_than_one_block_ahead_of_real_time(costs: list[float], speed: float) -> None:
+    left, _, _ = played([ramp(4.0)], costs, speed)
+    sent = 0.0
+    for at, block in left:
+        sent += len(block) / 2 / RATE
+        assert sent <= at * speed + STEP + 1e-6
+
+
+@given(st.lists(st.integers(0, 5000), max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_all_samples_leave_once_and_in_blocks_of_one_size(sizes: list[int]) -> None:
+    samples = ramp(sum(sizes) / RATE)
+    cuts = np.split(samples, np.cumsum(sizes)[:-1]) if sizes else []
+    left, _, _ = played(cuts)
+    blocks = [block for _, block in left]
+    assert all(len(block) == 2 * RATE // 10 for block in blocks[:-1])
+    heard = decode_pcm(b"".join(blocks), "pcm_s16le")
+    assert len(heard) == len(samples)
+    assert np.allclose(heard, samples, atol=2 / 32768)
+
+
+def test_what_decoding_raises_comes_after_what_came_before() -> None:
+    def broken() -> Iterator[Samples]:
+        yield ramp(0.25)
+        raise InputError("damaged")
+
+    async def play() -> int:
+        count, time = 0, Time()
+        try:
+            async for _ in Paced(broken(), STEP, clock=time.clock, sleep=time.sleep).frames():
+                count += 1
+        except InputError:
+            return count
+        return -1
+
+    assert asyncio.run(play()) == 3  # the last, which is no whole block, is not lost
+
+
+def test_who_leaves_early_leaves_no_decoder_running() -> None:
+    def endless() -> Iterator[Samples]:
+        while True:
+            yield ramp(0.1)
+
+    async def play() -> None:
+        time = Time()
+        frames = Paced(endless(), STEP, clock=time.clock, sleep=time.sleep).frames()
+        async for _ in frames:
+            break
+        await frames.aclose()
+
+    asyncio.run(play())
+    for thread in threading.enumerate():
+        if thread.name == "decoding":
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_a_limit_is_exact() -> None:
+    assert sum(map(len, limited([ramp(0.4), ramp(0.4)], 0.5))) == RATE // 2
+    assert sum(map(len, limited([ramp(0.4)], 0.5))) == round(0.4 * RATE)
