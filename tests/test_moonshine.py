@@ -101,7 +101,8 @@ def test_noise_has_hardly_any_words(engine: MoonshineEngine) -> None:
 
 
 def test_hum_has_no_words(engine: MoonshineEngine) -> None:
-    assert heard(engine, 0.1 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 50 / RATE, dtype=np.float32)) == ()
+    hum = 0.1 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 50 / RATE)
+    assert heard(engine, hum.astype(np.float32)) == ()
 
 
 def test_nothing_fed_has_no_words(engine: MoonshineEngine) -> None:
@@ -110,7 +111,33 @@ def test_nothing_fed_has_no_words(engine: MoonshineEngine) -> None:
 
 
 def test_less_than_a_sound_has_no_words(engine: MoonshineEngine) -> None:
-    assert heard(engine, say(WEATHER)[RATE // 2 :][: RATE // 12]) == ()
+    said = say(WEATHER)
+    for start in range(0, len(said), RATE // 5):
+        assert heard(engine, said[start:][: RATE // 11]) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (" Well, - yes!", [" Well,", " yes!"]),
+        (" You're right.", [" You're", " right."]),
+        (" You", []),
+        (" You.", [" You."]),
+        (" ♪♪", []),
+        (" 🎵Music🎵", []),
+        (" ... 10%", [" 10%"]),
+        ("", []),
+    ],
+)
+def test_what_is_no_word_is_left_out(said: str, found: list[str]) -> None:
+    assert [*moonshine.words(said)] == found
+
+
+@pytest.mark.parametrize(("peak", "loud"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])
+def test_quiet_audio_is_made_audible_within_bounds(peak: float, loud: float) -> None:
+    wave = np.sin(np.arange(RATE) * 0.1).astype(np.float32) * np.float32(peak)
+    assert np.abs(moonshine.audible(wave)).max() == pytest.approx(loud, rel=0.01)
+    assert moonshine.audible(wave).dtype == np.float32
 
 
 def test_blocks_make_no_difference_nor_does_what_was_heard_before(engine: MoonshineEngine) -> None:

@@ -22,7 +22,7 @@ class Utterance(Protocol):
     def finish(self) -> tuple[Word, ...]:
         """The words of all that was fed, spelt with their leading blanks, so that joining them gives the text.
 
-        Times are seconds from the first sample fed. No speech, no words.
+        Times are seconds from the first sample fed, or None from an engine that tells none. No speech, no words.
         """
 
 
