@@ -52,8 +52,27 @@ def test_what_settles_is_over_and_the_next_hearing_begins_anew() -> None:
     assert text.said == " One two. One two."
 
 
+def test_what_was_said_beyond_a_cut_is_not_said_again() -> None:
+    text = GrowingText()
+    for _ in range(3):
+        text.hear(words("one two three four five six seven"))
+    assert text.said == " one two three four five"
+    assert text.cut(words("one two three.")) == ""
+    assert text.settle(words("four five six seven")) == " six seven"
+    assert text.said == " one two three four five six seven"
+
+
+def test_what_was_not_said_before_a_cut_is_said() -> None:
+    text = GrowingText()
+    text.pause(words("one"))
+    assert text.cut(words("one two three.")) == " two three"
+    assert text.settle(words("four")) == " four"
+
+
 HEARINGS = st.lists(
-    st.tuples(st.sampled_from(["hear", "pause", "settle"]), st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."])))
+    st.tuples(
+        st.sampled_from(["hear", "pause", "cut", "settle"]), st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."]))
+    )
 )
 
 

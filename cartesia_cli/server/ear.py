@@ -101,8 +101,7 @@ class Ear:
         self._guess = None
         words = await self._hear(at)
         self._forget(at)
-        self._glanced = at
-        return self._text.settle(_spelt(words)), words
+        return self._text.cut(_spelt(words)), words
 
     async def settle(self, speech: float | None = None) -> tuple[str, tuple[Word, ...]]:
         """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
@@ -110,7 +109,7 @@ class Ear:
         words = await self._hear(end) if self._guess is None else self._guess
         self._guess, self.is_open = None, False
         self._forget(end)
-        return self._text.settle(_spelt(words)), words
+        return self._text.cut(_spelt(words)), words
 
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._held, np.zeros(0, np.float32)])[: max(0, end - self._start)]

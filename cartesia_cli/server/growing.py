@@ -59,6 +59,20 @@ class GrowingText:
         self._before.clear()
         return rest
 
+    def cut(self, words: Sequence[str]) -> str:
+        """A last hearing of the first part of an utterance that goes on: what of it wasn't said yet.
+
+        What was said already may reach beyond that part. The next hearing begins with those words, and they must not
+        be said again.
+        """
+        if not self._words:
+            return self.settle(words)
+        beyond = self._words[_continuation(words, self._words) :]
+        fresh = "" if beyond else self._say(words, open_ended=True)
+        self._words = beyond
+        self._before.clear()
+        return fresh
+
     def _say(self, words: Sequence[str], *, open_ended: bool) -> str:
         at = _continuation(self._words, words)
         fresh = list(words[at:])
