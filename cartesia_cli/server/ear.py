@@ -109,7 +109,7 @@ class Ear:
         words = await self._hear(end) if self._guess is None else self._guess
         self._guess, self.is_open = None, False
         self._forget(end)
-        return self._text.cut(_spelt(words)), words
+        return self._text.settle(_spelt(words)), words
 
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._held, np.zeros(0, np.float32)])[: max(0, end - self._start)]
