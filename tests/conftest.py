@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = ("bash", "espeak-ng", "ffmpeg", "fish", "pactl", "pulseaudio", "zsh")
+PROGRAMS = ("bash", "espeak-ng", "ffmpeg", "fish", "pactl", "pulseaudio", "tmux", "zsh")
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

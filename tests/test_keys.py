@@ -1,0 +1,505 @@
+"""Keys on real terminals: a small program under a pseudo-terminal, a shell that mends nothing, and bash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cartesia_cli.commands.keys import (
+    BINDINGS,
+    ESCAPE_SECONDS,
+    PUSH_TO_TALK,
+    SIGNALS,
+    Keyboard,
+    action,
+    help_text,
+    signals,
+)
+from tests.conftest import need
+
+PROGRAM = """
+import asyncio, os, signal, sys
+from cartesia_cli.commands.keys import keys
+from cartesia_cli.errors import Interrupted
+
+if "session" in sys.argv:
+    if os.fork():
+        os.wait()
+        os._exit(0)
+    os.setsid()
+print(f"pid {os.getpid()}.", flush=True)
+
+async def main():
+    ended = asyncio.get_running_loop().create_future()
+    def handle(key):
+        print(f"<{key.encode('unicode_escape').decode()}>", flush=True)
+        if key == "q":
+            ended.set_result(None)
+        elif key == "x":
+            ended.set_exception(ValueError("an exception"))
+        elif key == "c":
+            task.cancel()
+        elif key == "k":
+            os.kill(os.getpid(), signal.SIGKILL)
+    task = asyncio.current_task()
+    with keys(handle, on_resume=lambda: print("resumed", flush=True)) as there:
+        print(f"ready {there}", flush=True)
+        await ended
+
+def interrupt(number, frame):
+    raise Interrupted
+
+if "handler" in sys.argv:
+    signal.signal(signal.SIGTERM, interrupt)
+try:
+    asyncio.run(main())
+except Interrupted:
+    print("interrupted", flush=True)
+print("ended", flush=True)
+os._exit(0)
+"""
+
+SHELL = """
+import os, signal, subprocess, sys
+
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+usual = lambda: signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+child = subprocess.Popen(sys.argv[1:], process_group=0, preexec_fn=usual)
+os.tcsetpgrp(0, child.pid)
+signal.signal(signal.SIGUSR1, lambda number, frame: (os.tcsetpgrp(0, os.getpgrp()), print("taken", flush=True)))
+signal.signal(signal.SIGUSR2, lambda number, frame: (os.tcsetpgrp(0, child.pid), print("given", flush=True)))
+while os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1]):
+    os.tcsetpgrp(0, os.getpgrp())
+    print("stopped", flush=True)
+    if input() == "bg":
+        os.killpg(child.pid, signal.SIGCONT)
+        print("in the background", flush=True)
+        input()
+        os.tcsetpgrp(0, child.pid)
+    else:
+        os.tcsetpgrp(0, child.pid)
+        os.killpg(child.pid, signal.SIGCONT)
+os.tcsetpgrp(0, os.getpgrp())
+print("over", flush=True)
+"""
+"""What a shell does to a job, but for putting right what the job does to the terminal."""
+
+
+MODE = 'stty -echoe min 7 time 3; echo set; read go; exec "$@"'
+"""Not the usual mode, so that a usual one put back is noticed."""
+
+
+class Terminal:
+    """A pseudo-terminal with a command at it."""
+
+    def __init__(self, *command: str) -> None:
+        environ: Any = os.environ | {"TERM": "dumb", "PYTHONPATH": str(Path(__file__).parents[1])}
+        self.child = pexpect.spawn("sh", ["-c", MODE, "sh", *command], encoding="utf-8", timeout=60, env=environ)
+        self.see("set")
+        self.before = self.mode
+        self.type("\n")
+
+    def see(self, text: str) -> None:
+        self.child.expect_exact(text)
+
+    def type(self, text: str) -> None:
+        self.child.send(text)
+
+    @property
+    def mode(self) -> list[Any]:
+        return termios.tcgetattr(self.child.child_fd)
+
+    @property
+    def takes_keys(self) -> bool:
+        return not self.mode[3] & (termios.ICANON | termios.ECHO)
+
+    def end(self) -> None:
+        """The program has ended, and the terminal is as it was."""
+        self.child.expect(pexpect.EOF)
+        assert self.mode == self.before
+
+
+@pytest.fixture
+def at() -> Iterator[Callable[..., Terminal]]:
+    """Makes a terminal for a command."""
+    made: list[Terminal] = []
+
+    def make(*command: str) -> Terminal:
+        made.append(Terminal(*command))
+        return made[-1]
+
+    yield make
+    for terminal in made:
+        terminal.child.close(force=True)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> tuple[str, str]:
+    """The command that runs it."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return sys.executable, str(path)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> tuple[str, str]:
+    path = tmp_path / "shell.py"
+    path.write_text(SHELL)
+    return sys.executable, str(path)
+
+
+Command = tuple[str, str]
+At = Callable[..., Terminal]
+
+
+def test_keys_arrive_one_by_one_and_unseen(at: At, program: Command) -> None:
+    terminal = at(*program)
+    terminal.see("ready True")
+    assert terminal.takes_keys
+    terminal.type("p")
+    terminal.see("<p>")
+    assert "p" not in terminal.child.before.strip()
+    terminal.type(" \r\n+é\x1b[A\x1b[1;5C\x1bOP?")
+    terminal.see("<space>\r\n<enter>\r\n<enter>\r\n<+>\r\n<\\xe9>\r\n<?>")
+    terminal.type("q")
+    terminal.see("ended")
+    terminal.end()
+
+
+@pytest.mark.parametrize(("key", "last"), [("q", "ended"), ("x", "ValueError"), ("c", "CancelledError")])
+def test_the_terminal_is_as_it_was_after_an_end_an_exception_and_a_cancellation(
+    at: At, program: Command, key: str, last: str
+) -> None:
+    terminal = at(*program)
+    terminal.see("ready True")
+    terminal.type(key)
+    terminal.see(last)
+    terminal.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_terminal_is_as_it_was_after_a_signal_that_ends_the_program_at_once(
+    at: At, program: Command, number: signal.Signals
+) -> None:
+    terminal = at(*program)
+    terminal.see("ready True")
+    terminal.child.kill(number)
+    terminal.end()
+    terminal.child.close()
+    assert terminal.child.signalstatus == number
+
+
+def test_the_terminal_is_as_it_was_after_a_signal_that_the_program_takes_in_hand(at: At, program: Command) -> None:
+    terminal = at(*program, "handler")
+    terminal.see("ready True")
+    terminal.child.kill(signal.SIGTERM)
+    terminal.see("interrupted")
+    terminal.end()
+
+
+def test_ctrl_c_stays_a_signal(at: At, program: Command) -> None:
+    terminal = at(*program)
+    terminal.see("ready True")
+    terminal.type("\x03")
+    terminal.see("KeyboardInterrupt")
+    terminal.end()
+
+
+def test_ctrl_z_stops_the_program_and_leaves_the_terminal_as_it_was_until_it_goes_on(
+    at: At, shell: Command, program: Command
+) -> None:
+    terminal = at(*shell, *program)
+    terminal.see("ready True")
+    for _ in range(2):
+        terminal.type("\x1a")
+        terminal.see("stopped")
+        assert terminal.mode == terminal.before
+        terminal.type("fg\n")
+        terminal.see("resumed")
+        assert terminal.takes_keys
+        terminal.type("m")
+        terminal.see("<m>")
+    terminal.type("q")
+    terminal.see("over")
+    terminal.end()
+
+
+def test_a_program_let_go_on_in_the_background_leaves_the_terminal_alone_until_it_comes_back(
+    at: At, shell: Command, program: Command
+) -> None:
+    terminal = at(*shell, *program)
+    terminal.see("ready True")
+    terminal.type("\x1a")
+    terminal.see("stopped")
+    terminal.type("bg\n")
+    terminal.see("in the background")
+    terminal.see("resumed")
+    assert terminal.mode == terminal.before
+    terminal.type("for the shell\n")  # were the program to read it, it would be stopped for that
+    terminal.see("resumed")
+    assert terminal.takes_keys
+    terminal.type("q")
+    terminal.see("<q>")
+    terminal.see("over")
+    terminal.end()
+
+
+def test_a_key_that_comes_while_the_terminal_is_lent_to_another_does_not_stop_the_program(
+    at: At, shell: Command, program: Command
+) -> None:
+    terminal = at(*shell, *program)
+    terminal.see("ready True")
+    terminal.child.kill(signal.SIGUSR1)
+    terminal.see("taken")
+    terminal.type("m")
+    time.sleep(0.3)  # for it to be tempted
+    terminal.child.kill(signal.SIGUSR2)
+    terminal.see("given")
+    terminal.see("<m>")
+    terminal.type("q")
+    terminal.see("over")
+    terminal.end()
+
+
+def test_a_stop_without_warning_is_made_good_and_an_end_in_the_background_touches_nothing(
+    at: At, program: Command
+) -> None:
+    terminal = at(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
+    terminal.type(f"PS1='$ '; {' '.join(program)}\n")
+    terminal.see("pid ")
+    terminal.child.expect(r"\d+")
+    number = int(terminal.child.after)
+    terminal.see("ready True")
+    os.kill(number, signal.SIGSTOP)
+    terminal.see("Stopped")
+    terminal.see("$ ")
+    terminal.type("fg\n")
+    terminal.see("resumed")
+    assert terminal.takes_keys
+    os.kill(number, signal.SIGSTOP)
+    terminal.see("Stopped")
+    terminal.see("$ ")
+    terminal.type("bg; kill %1; wait; echo over $((40 + 2)); exit\n")
+    terminal.see("over 42")
+    assert "Stopped" not in terminal.child.before
+    terminal.end()
+
+
+def test_ctrl_z_does_nothing_where_no_shell_could_let_the_program_go_on(at: At, program: Command) -> None:
+    terminal = at(*program)
+    terminal.see("ready True")
+    terminal.type("\x1a")
+    terminal.type("m")
+    terminal.see("<m>")
+    assert terminal.takes_keys
+    terminal.type("q")
+    terminal.see("ended")
+    terminal.end()
+
+
+def test_a_program_started_in_the_background_of_bash_is_not_stopped_and_takes_keys_once_it_comes_forward(
+    at: At,
+    program: Command,
+) -> None:
+    terminal = at(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
+    terminal.type(f"PS1='$ '; {' '.join(program)} &\n")
+    terminal.see("ready True")
+    assert not terminal.takes_keys
+    terminal.type("echo for $((40 + 2)); jobs\n")
+    terminal.see("for 42")
+    terminal.see("Running")
+    terminal.type("fg\n")
+    terminal.see("resumed")
+    assert terminal.takes_keys
+    terminal.type("\x1a")
+    terminal.see("Stopped")
+    terminal.see("$ ")
+    assert not terminal.takes_keys
+    terminal.type("fg\n")
+    terminal.see("resumed")
+    terminal.type("q")
+    terminal.see("ended")
+    terminal.see("$ ")
+    terminal.type("exit\n")
+    terminal.end()
+
+
+def test_keys_are_read_from_the_terminal_also_when_stdin_is_something_else(at: At, program: Command) -> None:
+    terminal = at("sh", "-c", 'echo q | "$@"', "sh", *program)
+    terminal.see("ready True")
+    terminal.type("m")
+    terminal.see("<m>")
+    terminal.type("q")
+    terminal.see("ended")
+    terminal.end()
+
+
+def test_keys_are_read_from_a_terminal_that_is_not_that_of_the_session(at: At, program: Command) -> None:
+    terminal = at(*program, "session")
+    terminal.see("ready True")
+    assert terminal.takes_keys
+    terminal.type("q")
+    terminal.see("<q>")
+    terminal.see("ended")
+    terminal.end()
+
+
+def test_two_programs_at_one_terminal_leave_it_as_it_was_whoever_ends_first(at: At, program: Command) -> None:
+    """One of them finds a mode that must not be put back."""
+    terminal = at("sh", "-c", '"$@" & "$@"; wait', "sh", *program)
+    terminal.see("ready True")
+    terminal.see("ready True")
+    assert terminal.takes_keys
+    for _ in range(2):
+        terminal.type("q\n")  # the one that is left may have no cbreak mode any more
+        terminal.see("ended")
+    terminal.end()
+
+
+def test_without_a_terminal_there_are_no_keys_and_no_failure(program: Command) -> None:
+    script = PROGRAM.replace("await ended", "return")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.endswith(b"ready False\nended\n")
+
+
+HANGUP = """
+import asyncio, os, selectors, signal, sys
+from cartesia_cli.commands.keys import keys
+
+class Selector(selectors.DefaultSelector):
+    rounds = 0
+
+    def select(self, timeout=None):
+        Selector.rounds += 1
+        return super().select(timeout)
+
+async def main():
+    wrong = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
+    with keys(lambda key: None) as there:
+        print(f"ready {there}", flush=True)
+        while os.isatty(0):
+            await asyncio.sleep(0.01)
+        before = Selector.rounds
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+        rounds = Selector.rounds - before
+    open(sys.argv[1], "w").write("quiet" if rounds < 60 and not wrong else f"{rounds} rounds, {wrong}")
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if "session" in sys.argv:
+    if os.fork():
+        os.wait()
+        os._exit(0)
+    os.setsid()
+with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Selector())) as runner:
+    runner.run(main())
+"""
+
+
+@pytest.mark.parametrize("whose", ["ours", "session"])
+def test_a_terminal_that_goes_away_ends_the_keys_and_nothing_else(at: At, tmp_path: Path, whose: str) -> None:
+    """One that is gone can be read at any moment: the loop must not go round and round."""
+    told = tmp_path / "told"
+    terminal = at(sys.executable, "-c", HANGUP, str(told), whose)
+    terminal.see("ready True")
+    terminal.child.ptyproc.fileobj.close()
+    os.waitpid(terminal.child.pid, 0)
+    terminal.child.ptyproc.terminated = True
+    assert told.read_text() == "quiet"
+
+
+SEQUENCES = st.sampled_from(
+    [
+        "\x1b[A", "\x1bOA", "\x1b[1;5C", "\x1b[15~", "\x1b[[A", "\x1b[?2026;2$y", "\x1b]11;rgb:0/0/0\x07", "\x1b\x1b[D",
+        "\x1bP>|tmux 3.3a\x1b\\", "\x1bq", "\x1b ", "\x1b[<0;1;2M", "\x1b[200~", "\x1b\x7f",
+    ]
+)  # fmt: skip
+PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\x1b")
+
+
+@given(st.lists(SEQUENCES | PLAIN), st.data())
+def test_sequences_are_no_keys_however_they_are_cut_and_characters_are_one_each(parts: list[str], data: Any) -> None:
+    stream = "".join(parts).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    keyboard, found = Keyboard(), []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        found += keyboard.feed(stream[start:end], 1.0)
+    names = {"\r": "enter", "\n": "enter", " ": "space"}
+    assert found == [names.get(part, part) for part in parts if not part.startswith("\x1b")]
+
+
+@given(st.binary(max_size=60), st.sampled_from("qpmu?+-"))
+@example(b"\x1b", "q")
+@example(b"\x1b[1;", "+")
+@example("é".encode()[:1], "p")
+def test_whatever_comes_a_key_some_time_later_is_that_key(noise: bytes, key: str) -> None:
+    keyboard = Keyboard()
+    keyboard.feed(noise, 1.0)
+    assert keyboard.feed(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
+
+
+def test_every_key_has_one_meaning_and_is_shown() -> None:
+    for bindings in (BINDINGS, PUSH_TO_TALK):
+        taken = [key for binding in bindings for key in binding.keys]
+        assert len(taken) == len(set(taken))
+        shown = help_text(bindings)
+        assert len(shown.splitlines()) == len(bindings)
+        assert all(binding.help in shown for binding in bindings)
+    assert help_text().splitlines()[0] == "Enter, Space  end the utterance now"
+    assert [action(key) for key in ("enter", "space", "p", "P", "q", "+", "é")] == [
+        "finalize", "finalize", "pause", "pause", "stop", "threshold_up", None,
+    ]  # fmt: skip
+    assert action("space", PUSH_TO_TALK) == "talk"
+
+
+def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:
+    numbers = [signal.Signals[name] for name in SIGNALS]
+    before = [signal.getsignal(number) for number in numbers]
+    called: list[str] = []
+
+    async def session() -> None:
+        both = asyncio.Event()
+
+        def act(name: str) -> None:
+            called.append(name)
+            if len(called) == 2:
+                both.set()
+
+        with signals({"finalize": lambda: act("finalize"), "pause": lambda: act("pause")}):
+            for number in numbers:
+                os.kill(os.getpid(), number)
+            assert not called  # a handler would have been called by now
+            await both.wait()
+
+    asyncio.run(session())
+    assert sorted(called) == ["finalize", "pause"]
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_signal_without_an_action_does_not_end_the_program() -> None:
+    async def session() -> None:
+        with signals({}):
+            signal.raise_signal(signal.SIGUSR1)
+            await asyncio.sleep(0)
+
+    asyncio.run(session())
