@@ -1,0 +1,300 @@
+"""The processes that `pacing.py` starts: `senders.py receiver`, and three clients of it, of which each is told on
+stdin, line by line, what to do (see TASKS), and answers with a line of JSON.
+
+    ours     what `stream-file` does: the paced source, the session, the connection, and what measures them
+    naive    `asyncio.sleep` after each frame, over `websockets`
+    sdk      the same over the official SDK, as its examples have it; with a Python that has the SDK
+
+A session's keyterm is its name. Nothing is imported that the others need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RATE = 16000
+SECOND = 2 * RATE
+REPORT = "report"
+"""Name of the session in which the receiver tells what it saw in all others."""
+
+TEXT, WORDS = "text", "words"
+"""Names of sessions without a pace, and what is answered there: a text as of ink-2, or words as of ink-whisper."""
+
+FRAMES, FLUSHES = 300, 50
+"""Frames that are sent in a row to know what one costs, and questions behind them."""
+
+
+@dataclass
+class Log:
+    """What a client saw of its own pace: seconds of the monotonic clock, and of CPU time."""
+
+    start: float = 0.0
+    sent: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """A frame is about to leave; the first one counts."""
+        if not self.sent:
+            self.cpu.append(time.process_time())
+            self.start = time.monotonic()
+
+    def frame(self) -> None:
+        """A frame has been handed to the socket."""
+        self.sent.append(time.monotonic())
+        self.cpu.append(time.process_time())
+
+    def told(self) -> dict[str, Any]:
+        return {"start": self.start, "sent": self.sent, "cpu": self.cpu[-1] - self.cpu[0]}
+
+
+@dataclass(frozen=True)
+class Link:
+    """An open session: `hear` gives the type of the next event, when it has been parsed."""
+
+    send: Callable[[bytes], Awaitable[None]]
+    say: Callable[[str], Awaitable[None]]
+    hear: Callable[[], Awaitable[str]]
+
+
+def query(name: str) -> str:
+    return f"/stt/websocket?model=ink-2&encoding=pcm_s16le&sample_rate={RATE}&keyterm={name}"
+
+
+@asynccontextmanager
+async def naive(address: str, name: str) -> AsyncIterator[Link]:
+    from websockets.asyncio.client import connect
+
+    async with connect(f"ws{address.removeprefix('http')}{query(name)}", compression=None) as socket:
+
+        async def hear() -> str:
+            return str(json.loads(await socket.recv())["type"])
+
+        yield Link(socket.send, socket.send, hear)
+
+
+@asynccontextmanager
+async def sdk(address: str, name: str) -> AsyncIterator[Link]:
+    from cartesia import AsyncCartesia
+
+    audio = {"model": "ink-2", "encoding": "pcm_s16le", "sample_rate": RATE, "keyterm": [name]}
+    async with (
+        AsyncCartesia(api_key="key", base_url=address) as client,
+        client.stt.manual_finalize.websocket(**audio) as connection,
+    ):
+
+        async def hear() -> str:
+            return str((await connection.recv()).type)
+
+        yield Link(connection.send_raw, connection.send, hear)
+
+
+@asynccontextmanager
+async def ours(address: str, name: str) -> AsyncIterator[Link]:
+    from cartesia_cli.client.realtime import connect
+    from cartesia_cli.protocol import MANUAL, RealtimeOptions
+
+    async with connect(address, None, MANUAL, RealtimeOptions(model="ink-2", keyterms=(name,))) as connection:
+
+        async def hear() -> str:
+            return (await anext(connection)).kind
+
+        async def say(command: str) -> None:
+            await connection.command(MANUAL.bare[command])
+
+        yield Link(connection.send, say, hear)
+
+
+LINKS = {"ours": ours, "naive": naive, "sdk": sdk}
+
+
+async def cost(role: str, address: str, audio: bytes, answer: str) -> dict[str, Any]:
+    """Seconds: until connected, of CPU for a frame, and from each `finalize` until its `flush_done` was parsed.
+
+    answer    TEXT or WORDS, what the receiver says before `flush_done`
+    """
+    began = time.perf_counter()
+    async with LINKS[role](address, answer) as link:
+        connected = time.perf_counter() - began
+        frames = list(cut(audio, 100, FRAMES / 10))
+        cpu = time.process_time()
+        for frame in frames:
+            await link.send(frame)
+        cpu = time.process_time() - cpu
+        flushes = []
+        for _ in range(FLUSHES):
+            began = time.perf_counter()
+            await link.say("finalize")
+            while await link.hear() != "flush_done":
+                pass
+            flushes.append(time.perf_counter() - began)
+        await link.say("close")
+        while await link.hear() != "done":
+            pass
+    return {"connect": connected, "frame": cpu / len(frames), "flush": flushes[1:]}  # the first waits for all frames
+
+
+async def slept(role: str, address: str, audio: bytes, name: str, ms: int, seconds: float) -> dict[str, Any]:
+    """A frame, and a sleep as long as the frame: the examples' idea of real time."""
+    log = Log()
+    async with LINKS[role](address, name) as link:
+
+        async def hear() -> None:
+            while await link.hear() != "done":
+                pass
+
+        hearing = asyncio.create_task(hear())
+        for frame in cut(audio, ms, seconds):
+            log.begin()
+            await link.send(frame)
+            log.frame()
+            await asyncio.sleep(ms / 1000)
+        await link.say("close")
+        await hearing
+    return log.told()
+
+
+async def paced(
+    address: str, audio: bytes, name: str, ms: int, seconds: float, watch: Log | None = None, **time: Any
+) -> dict[str, Any]:
+    """A live session with all that measures it, its segments kept as a transcript keeps them. `time`: as of Paced."""
+    from cartesia_cli.audio.pacing import Paced
+    from cartesia_cli.audio.pcm import decode_pcm
+    from cartesia_cli.audio.speech import Endpointer
+    from cartesia_cli.client.realtime import connect
+    from cartesia_cli.protocol import MANUAL, RealtimeOptions
+    from cartesia_cli.reducers import AudioClock, ManualReducer
+    from cartesia_cli.session import Session, Stop
+    from cartesia_cli.stats import Instrument
+    from cartesia_cli.transcript import Segment, Update
+
+    log, clock, segments = watch or Log(), AudioClock(), list[Segment]()
+
+    class Watched(Paced):
+        async def frames(self) -> AsyncGenerator[bytes, None]:
+            async with aclosing(super().frames()) as blocks:
+                async for block in blocks:
+                    log.begin()
+                    yield block
+                    log.frame()  # the session asks for the next block when it has sent this one
+
+    def write(update: Update) -> None:
+        if isinstance(update, Segment):
+            segments.append(update)
+
+    instrument = Instrument("ink-2")
+    blocks = (decode_pcm(frame, "pcm_s16le") for frame in cut(audio, ms, seconds))
+    source = Watched(blocks, ms / 1000, on_late=instrument.late, on_gap=instrument.gap, **time)
+    async with connect(address, None, MANUAL, RealtimeOptions(model="ink-2", keyterms=(name,))) as connection:
+        session = Session(
+            connection, source, ManualReducer(clock), clock, Endpointer(), finalize=True, manual=True,
+            chunk=SECOND * ms // 1000, write=write, witness=instrument,
+        )  # fmt: skip
+        await session.run(Stop())
+    instrument.report()
+    return log.told()
+
+
+class Memory(Log):
+    """Bytes that are resident after so many frames of 100 ms."""
+
+    def __init__(self, *minutes: int) -> None:
+        super().__init__()
+        self._frames, self._at = 0, [minute * 600 for minute in minutes]
+        self._seen: list[int] = []
+
+    def begin(self) -> None:
+        return
+
+    def frame(self) -> None:
+        self._frames += 1
+        if self._frames in self._at:
+            self._seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+
+    def told(self) -> dict[str, Any]:
+        return {"resident": self._seen}
+
+
+async def hour(address: str, audio: bytes) -> dict[str, Any]:
+    """Sixty minutes at a clock that is always as late as it should be."""
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+
+    return await paced(address, audio, "hour", 100, 3600, Memory(5, 60), clock=lambda: now, sleep=sleep)
+
+
+def cut(audio: bytes, ms: int, seconds: float) -> Iterator[bytes]:
+    """So many seconds of `audio`, again and again, in frames."""
+    size = SECOND * ms // 1000
+    for number in range(round(seconds * 1000 / ms)):
+        at = number * size % (len(audio) - size)
+        yield audio[at - at % 2 :][:size]
+
+
+async def receive() -> None:
+    """A realtime endpoint that notes when frames came, and has a word for each half second of them."""
+    from urllib.parse import parse_qs, urlsplit
+
+    from websockets.asyncio.server import ServerConnection, serve
+
+    seen: dict[str, list[float]] = {}
+
+    async def answer(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        (name,) = parse_qs(urlsplit(socket.request.path).query)["keyterm"]
+        if name == REPORT:
+            await socket.send(json.dumps(seen))
+            return
+        came, size = seen.setdefault(name, []), 0
+        words = [{"word": f" word{number}", "start": number / 2, "end": number / 2 + 0.5} for number in range(6)]
+        text = {"type": "transcript", "is_final": True, "text": " word"}
+        delta = json.dumps(text | ({"words": words, "duration": 3.0, "language": "en"} if name == WORDS else {}))
+        async for message in socket:
+            if isinstance(message, bytes):
+                came.append(time.monotonic())
+                size += len(message)
+                if size >= SECOND // 2 and name not in (TEXT, WORDS):
+                    size = 0
+                    await socket.send(delta)
+            elif message == "finalize":
+                await socket.send(delta)
+                await socket.send('{"type": "flush_done"}')
+            else:
+                await socket.send('{"type": "done"}')
+                return
+
+    async with serve(answer, "127.0.0.1", 0) as server:
+        tell(server.sockets[0].getsockname()[1])
+        await asyncio.to_thread(sys.stdin.read)  # until whoever started this is gone
+
+
+def tell(line: object) -> None:
+    sys.stdout.write(f"{json.dumps(line)}\n")
+    sys.stdout.flush()
+
+
+TASKS: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
+    "cost": cost,
+    "pace": lambda role, *more: paced(*more) if role == "ours" else slept(role, *more),
+    "hour": lambda role, *more: hour(*more),
+}
+
+if __name__ == "__main__":
+    if sys.argv[1] == "receiver":
+        asyncio.run(receive())
+    else:
+        role, address, sound = sys.argv[1:]
+        for line in sys.stdin:
+            task, *more = json.loads(line)
+            tell(asyncio.run(TASKS[task](role, address, Path(sound).read_bytes(), *more)))
