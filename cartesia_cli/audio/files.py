@@ -1,8 +1,9 @@
 """Recordings as streams of samples: files in any container, headerless samples, and what comes by a pipe.
 
-    plain WAV            waves, as it comes
-    everything else      FFmpeg's libraries, from a file
-    a pipe of that       kept in a temporary file first
+    plain WAV                waves, as it comes: libsndfile and FFmpeg each take some kinds for silence or noise
+    FLAC, AIFF, AU, CAF      libsndfile
+    everything else          FFmpeg's libraries, from a file
+    a pipe of those          kept in a temporary file first
 
 Memory is bounded: a block comes out before the next is read. Must never open anything but the file that it is
 given, and never leave out a part of a recording without a word, where a decoder notices that.
@@ -11,12 +12,13 @@ All of it is lazy: errors show when the first block is asked for.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -28,6 +30,9 @@ from .containers.looking import UNDOCUMENTED
 from .containers.peek import SEARCHED, in_proportion
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .waves import Frames, Wave, read_header
+
+if TYPE_CHECKING:
+    import soundfile
 
 Warn = Callable[[str], object]
 Read = Callable[[int], bytes]
@@ -46,6 +51,9 @@ RATES = range(1000, 1_000_001)
 
 PERCEPTIBLE = 0.1
 """Seconds of damage worth a word. Less than that is missing from many files that were cut somewhere."""
+
+SNDFILE = frozenset({"flac", "aiff", "au", "caf"})
+"""What libsndfile reads sample for sample. Of WAV it takes a size of 0 for no samples, as pipes write it."""
 
 INPUT = "the input"
 """What a stream is called in messages, since it has no name."""
@@ -66,6 +74,8 @@ def decoded(
             wave = read_header(_all_of(file.read), lambda count: file.seek(min(file.tell() + count, size)))
         if wave is not None:
             pieces = _plain(wave, file.read, channel, name)
+        elif container in SNDFILE and (sound := _sound(path)) is not None:
+            pieces = _sounded(sound, channel, name, warn)
         else:
             file.seek(0)
             pieces = _unpacked(_Nameless(file), channel, name, warn)
@@ -135,6 +145,35 @@ class _Nameless:
             return self._file.seek(offset, whence)
         except (OSError, OverflowError):
             return -1
+
+
+def _sound(path: Path) -> soundfile.SoundFile | None:
+    """A file that libsndfile can open; None where FFmpeg may do better."""
+    import soundfile
+
+    try:
+        return soundfile.SoundFile(os.fsencode(path))
+    except soundfile.SoundFileError:
+        return None
+
+
+def _sounded(sound: soundfile.SoundFile, channel: int | None, name: str, warn: Warn) -> Pieces:
+    """A file of libsndfile's, block by block. What its header promises and it does not give is told."""
+    import soundfile
+
+    heard, rate = 0, sound.samplerate
+    most = max(1, min(int(rate * BLOCK), LARGEST // 4 // sound.channels))
+    with sound:
+        try:
+            while len(frames := sound.read(most, dtype="float32", always_2d=True)):
+                heard += len(frames)
+                yield rate, _mono(frames, channel, name)
+        except soundfile.SoundFileError as error:
+            if not heard:
+                raise InputError(f"{name} can't be decoded: {error}", hint="does it play?") from error
+        known = sound.frames < 1 << 62  # more is libsndfile's word for a length that the header leaves open
+        if heard and known and (sound.frames - heard) / rate >= PERCEPTIBLE:
+            warn(f"it is damaged: nothing behind {heard / rate:.2f} s can be decoded")
 
 
 def _unpacked(file: _Nameless, channel: int | None, name: str, warn: Warn) -> Pieces:
