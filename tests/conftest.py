@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,12 @@ def need(program: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+def usual_signals() -> None:
+    """For a child before its program: who starts the tests with nohup, or in the background, has signals ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

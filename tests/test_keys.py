@@ -28,7 +28,7 @@ from cartesia_cli.commands.keys import (
     help_text,
     signals,
 )
-from tests.conftest import need
+from tests.conftest import need, usual_signals
 
 PROGRAM = """
 import asyncio, os, signal, sys
@@ -107,7 +107,8 @@ class Terminal:
 
     def __init__(self, *command: str) -> None:
         environ: Any = os.environ | {"TERM": "dumb", "PYTHONPATH": str(Path(__file__).parents[1])}
-        self.child = pexpect.spawn("sh", ["-c", MODE, "sh", *command], encoding="utf-8", timeout=60, env=environ)
+        arguments = ["-c", MODE, "sh", *command]
+        self.child = pexpect.spawn("sh", arguments, encoding="utf-8", timeout=60, env=environ, preexec_fn=usual_signals)
         self.see("set")
         self.before = self.mode
         self.type("\n")
