@@ -42,7 +42,7 @@ clean:
 
 # A marker file says that a step was finished; whatever was half done before is done again.
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.made
-	@echo "-- installing cartesia-cli with its offline engine into $(VENV) (once, about 300 MB)"
+	@echo "-- installing cartesia-cli with its offline engine into $(VENV) (once, about 700 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local]'
 	@touch $@
 
