@@ -347,7 +347,8 @@ def test_an_engine_that_fails_is_told() -> None:
     live = Counter()
     live.fails = True
     with serving(live) as url, dial(url, MANUAL) as socket:
-        send(socket, talk())
+        with suppress(ConnectionClosed):  # it may be over before all is sent
+            send(socket, talk())
         found = events(socket)
         assert [event["status_code"] for event in found] == [500]
         assert socket.close_code == 1011
