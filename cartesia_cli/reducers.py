@@ -126,9 +126,10 @@ class ManualReducer:
         timing: Timing = "audio"
         if (times := _bounds(self._timed)) is not None:
             span, timing = times, "server"
-        yield Segment(*span, self._open, timing)
-        self.words += self._timed
+        segment = Segment(*span, self._open, timing)
+        self.words += self._timed  # before it is told: whoever hears of the segment looks for its words
         self._open, self._timed = "", []
+        yield segment
 
 
 class AutoReducer:

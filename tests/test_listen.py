@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,10 +196,10 @@ def terminal(studio: Studio, server: RealtimeServer, *arguments: str) -> Iterato
         program.expect("listening to")
         yield program
         program.expect(pexpect.EOF)
+        assert termios.tcgetattr(program.child_fd)[3] == before[3]  # as it was
         program.close()
     finally:
         program.close(force=True)
-    assert before[3] & termios.ECHO
 
 
 def echoes(line: Line) -> None:
@@ -234,6 +235,32 @@ def test_keys_steer_a_session(studio: Studio) -> None:
         program.expect(r"Number 4\.")
     assert program.exitstatus == 0
     assert server.calls[0].commands == ["finalize"] * 4 + ["close"]
+
+
+def test_a_dropped_segment_takes_its_words_along(studio: Studio, tmp_path: Path) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        count = 0
+        while line.until_command() == "finalize":
+            count += 1
+            line.say(transcript(f" word{count}", words=[{"word": f" word{count}", "start": count, "end": count + 0.5}]))
+            line.say(flush_done())
+        line.say(done())
+        line.close()
+
+    out = tmp_path / "said.json"
+    with RealtimeServer(script) as server:
+        options = ("--finalize", "key", "-m", "ink-whisper", "-w", "-o", str(out))
+        with terminal(studio, server, *options) as program:
+            for key, seen in ((" ", None), ("u", "dropped: word1"), ("q", "wrote")):
+                if key == "u":
+                    server.wait(lambda server: "finalize" in server.calls[0].commands)
+                    time.sleep(0.3)  # until the answer is there, too
+                program.send(key)
+                if seen is not None:
+                    program.expect(seen)
+    document = json.loads(out.read_text())
+    assert [word["word"].strip() for word in document["words"]] == document["text"].split() == ["word2"]
 
 
 def test_push_to_talk_sends_silence_until_the_space_bar_is_pressed(studio: Studio) -> None:

@@ -85,6 +85,15 @@ def test_word_times_of_the_server_go_before_those_of_the_audio() -> None:
     assert tuple(reducer.words) == words
 
 
+def test_the_words_of_a_segment_are_there_when_it_is_told() -> None:
+    reducer = ManualReducer(AudioClock())
+    word = Word("Hello", 0.5, 0.9)
+    list(reducer.feed(Delta(text="Hello", words=(word,))))
+    for update in reducer.feed(FlushDone()):
+        assert isinstance(update, Segment)
+        assert reducer.words == [word]
+
+
 @pytest.mark.parametrize("broken", [Word("x"), Word("x", 1.0), Word("x", 2.0, 1.0)])
 def test_broken_word_times_are_not_called_the_servers(broken: Word) -> None:
     segments = [u for u in manual(Delta(text="x", words=(broken,)), FlushDone()) if isinstance(u, Segment)]

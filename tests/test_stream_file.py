@@ -287,7 +287,8 @@ def test_the_first_ctrl_c_finishes(environment: dict[str, str], talk: Path, numb
     assert (first, rest) == (b"Heard so far.\n", b"The rest.\n")
     assert program.returncode == 0, told
     assert call.commands == ["finalize", "close"]
-    assert call.seconds < 3
+    with wave.open(str(talk)) as file:
+        assert call.seconds < file.getnframes() / file.getframerate()  # not all of it was sent
 
 
 def test_the_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> None:

@@ -117,7 +117,7 @@ class Recording:
 
 def opened(path: Path, mode: str) -> FileIO:
     """A file to record into, "wb" or "xb", readable by its owner only. OSError where it can't be."""
-    file = open(path, mode, buffering=0, opener=_private)  # noqa: SIM115
+    file = open(path, mode, buffering=0, opener=_private)  # noqa: SIM115  whoever asked closes it
     assert isinstance(file, FileIO)
     return file
 

@@ -11,7 +11,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from ..audio.complaints import Doctor
-from ..audio.pcm import decode_pcm
+from ..audio.pcm import RATE, decode_pcm
 from ..audio.spool import left_behind, state_folder
 from ..errors import CliError
 from ..output import Layout
@@ -56,6 +56,21 @@ class Pausable:
                 for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
                     self._say(f"warning: {complaint}")
                 yield block
+
+
+class Limited:
+    """A source that ends after so many seconds."""
+
+    def __init__(self, source: Source, seconds: float) -> None:
+        self._source, self._left = source, 2 * round(seconds * RATE)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._source.frames()) as blocks:
+            async for block in blocks:
+                yield block[: self._left]
+                self._left -= len(block)
+                if self._left <= 0:
+                    return
 
 
 class Attendance:
@@ -142,8 +157,8 @@ def recover(connect: Callable[[], Backend], model: str, talk: Talk) -> int:
         options = BatchOptions(model=model, language=recording.asked.get("language"))
         item = Input(str(recording.path), recording.path, Path(recording.path.name))
         order = batch.Order(options, Layout(), "stt", None)
-        job = batch.Job(item, batch.looked_at(item, options), {"text": None})
         try:
+            job = batch.Job(item, batch.looked_at(item, options), {"text": None})
             batch.run([job], order, connect(), talk)
             recording.remove()
         except CliError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -181,7 +181,7 @@ def listen(
         attendance.microphone.paused = push_to_talk
         # Behind the switch: what is said while it is off is off the record.
         spool = kept.spool(attendance.microphone)
-        return spool if duration is None else _Limited(spool, duration)
+        return spool if duration is None else dictation.Limited(spool, duration)
 
     order = Order(
         source="microphone",
@@ -256,21 +256,6 @@ class _Kept:
         else:
             finish = f"cartesia-cli transcribe {shlex.quote(str(path))}"
             self._talk.say(f"the recording is kept; this finishes the job: {finish}")
-
-
-class _Limited:
-    """A source that ends after so many seconds."""
-
-    def __init__(self, source: Source, seconds: float) -> None:
-        self._source, self._left = source, 2 * round(seconds * 16000)
-
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._source.frames()) as blocks:
-            async for block in blocks:
-                yield block[: self._left]
-                self._left -= len(block)
-                if self._left <= 0:
-                    return
 
 
 def _recover(choice: Choice, local_model: str | None, talk: Talk) -> None:

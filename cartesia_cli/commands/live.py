@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """One session, to its end. CliError for every end that is a failure."""
     with ExitStack() as stack:
-        tap: Callable[[str, str | bytes], None] = lambda direction, frame: None  # noqa: E731
+        tap: Callable[[str, str | bytes], None] = _nobody
         if order.raw_events is not None:
             address = url(server.base_url, order.dialect.path, order.options.query(order.dialect), websocket=True)
             tap = stack.enter_context(FrameLog(order.raw_events, address, API_VERSION, force=order.force)).frame
@@ -44,3 +44,7 @@ def run(
             raise
         if (trouble := performance.finish(local=server.local)) is not None:
             raise trouble
+
+
+def _nobody(direction: str, frame: str | bytes) -> None:
+    """Whom frames are shown where nobody records them."""

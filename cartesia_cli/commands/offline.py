@@ -10,6 +10,6 @@ INSTALL = "pip install 'cartesia-cli[local]'"
 def require() -> None:
     """Import what `server` needs. EngineError where it is missing."""
     try:
-        from ..server import app, running, whisper  # noqa: F401
+        from ..server import app, running, whisper  # noqa: F401  whether it can be imported is the question
     except ImportError as error:
         raise EngineError(f"the offline engine is not installed ({error.name} is missing)", hint=INSTALL) from error

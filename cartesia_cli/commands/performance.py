@@ -31,7 +31,7 @@ from ..output.live import LiveView, clock_time
 from ..output.meter import meter
 from ..output.streams import stream
 from ..output.talk import Talk
-from ..protocol import MANUAL, Command, Dialect, RealtimeOptions, realtime_credits
+from ..protocol import MANUAL, Command, Dialect, RealtimeOptions, Word, realtime_credits
 from ..reducers import AudioClock, AutoReducer, ManualReducer
 from ..session import Session, Source, Stop
 from ..stats import Instrument
@@ -143,6 +143,7 @@ class Performance:
             stream(name, order.layout, self._put(file), order.source, order.options.model, live=file is None)
             for name, file in order.targets.items()
         ]
+        self._words: list[list[Word]] = []
         self._told = 0
 
     def show_meter(self) -> None:
@@ -213,16 +214,19 @@ class Performance:
             case Partial():
                 self._view.partial(update.text)
             case Segment():
-                self._segments.append(update)
                 self._view.partial("")
-                self._on_segment(update)
-                self._append(update)
             case Notice():
                 (self._talk.say if update.event in SAID else self._talk.detail)(update.message)
         words = self._reducer.words[self._told :] if isinstance(update, Segment) else []
         self._told += len(words)
+        if isinstance(update, Segment):
+            self._segments.append(update)
+            self._words.append(words)
         for writing in self._streams:
             writing.write(update, words)
+        if isinstance(update, Segment):
+            self._on_segment(update)
+            self._append(update)
         self._draw()
 
     def _moved(self) -> None:
@@ -241,6 +245,7 @@ class Performance:
     def _undo(self) -> None:
         if self._segments:
             dropped = self._segments.pop()
+            self._words.pop()
             self._write(Notice(self._clock.sent, "undo", f"dropped: {dropped.text.strip()}"))
 
     def _draw(self) -> None:
@@ -281,7 +286,7 @@ class Performance:
             request_id=self._request_id,
             text="".join(segment.text for segment in self._segments),
             segments=tuple(self._segments),
-            words=tuple(self._reducer.words) or None,
+            words=tuple(word for words in self._words for word in words) or None,
         )
 
 

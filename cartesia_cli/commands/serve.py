@@ -85,7 +85,7 @@ def serve(
 def _player(path: Path) -> Callable[..., Starlette]:
     """`scripted.create_app` for this script. UsageError for a file that is none, EngineError without a server."""
     try:
-        from ..server import notation, running, scripted  # noqa: F401
+        from ..server import notation, running, scripted  # noqa: F401  here they are tried, used below
     except ImportError as error:
         message = f"the local server is not installed ({error.name} is missing)"
         raise EngineError(message, hint=offline.INSTALL) from error
