@@ -114,10 +114,11 @@ def test_it_ends_by_itself_after_silence_or_when_its_time_is_over(studio: Studio
     appended = tmp_path / "notes.txt"
     appended.write_text("before\n")
     hook = ("--exec", f"tee -a '{tmp_path / 'hook.txt'}'")
-    with listening(studio.environment, "--stop-after-silence", "1", "--append", appended, *hook) as listener:
+    with listening(studio.environment, "--stop-after-silence", "4", "--append", appended, *hook) as listener:
         studio.play(talk(TWO), speech.RATE)
         out = listener.end()
     assert listener.process.returncode == 0
+    assert "dog" in out
     assert appended.read_text() == f"before\n{out}"
     assert (tmp_path / "hook.txt").read_text() == out
     with listening(studio.environment, "--duration", "1.5", "--json") as listener:
