@@ -85,6 +85,15 @@ def state(environment: dict[str, str]) -> list[Path]:
     return sorted((Path(environment["HOME"]) / ".local" / "state" / "cartesia-cli").glob("*.wav"))
 
 
+def assert_recovered(left: Path, studio: Studio, run: Run) -> None:
+    """What `--recover` says is what the recording says: how well the engine hears it is another matter."""
+    said = run("transcribe", "--local", left, env=studio.environment)
+    recovered = run("listen", "--recover", env=studio.environment)
+    assert recovered.returncode == 0, recovered.stderr
+    assert recovered.stdout == said.stdout
+    assert len(recovered.stdout.split()) >= 5
+
+
 @pytest.mark.parametrize("mode", ["manual", "auto"])
 def test_what_is_said_is_written_offline(studio: Studio, mode: str) -> None:
     with listening(studio.environment, "--mode", mode) as listener:
@@ -136,9 +145,7 @@ def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_reco
     assert "Traceback" not in listener.told
     (left,) = state(studio.environment)
     assert f"cartesia-cli transcribe {left}" in listener.told
-    recovered = run("listen", "--recover", env=studio.environment)
-    assert recovered.returncode == 0, recovered.stderr
-    assert jiwer.wer(bare(ONE), bare(recovered.stdout.decode())) <= 0.3
+    assert_recovered(left, studio, run)
     assert state(studio.environment) == []
 
 
@@ -150,8 +157,7 @@ def test_a_kill_leaves_a_recording_that_can_be_played_and_finished(studio: Studi
     (left,) = state(studio.environment)
     with wave.open(str(left)) as file:
         assert file.getnframes() / file.getframerate() > 2
-    recovered = run("listen", "--recover", env=studio.environment)
-    assert jiwer.wer(bare(TWO), bare(recovered.stdout.decode())) <= 0.3
+    assert_recovered(left, studio, run)
 
 
 def test_nothing_to_recover_is_said(run: Run) -> None:
