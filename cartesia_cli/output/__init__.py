@@ -13,16 +13,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..transcript import Transcript
+    from ..typesetting import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows of a word table are wanted.
+
+    pattern        a regular expression that a word, or a run of words, matches; None is any
+    context        words shown before and behind a match
+    since, until   seconds; what lies outside is left out
+    longest_gaps   so many words, those before the longest silences, in order of time; None is all
+    """
+
+    pattern: str | None = None
+    context: int = 0
+    since: float | None = None
+    until: float | None = None
+    longest_gaps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What the user asked for besides the format.
 
-    words   text gets the word table below it, json its `words`
+    words             text gets the word table below it, json its `words`
+    rules             what a good cue is; None is the standard
+    crlf              lines of SubRip end as Windows has it
+    highlight_words   WebVTT carries a time for each word
+    paragraphs        text is set in paragraphs, by pauses
+    selection         the rows of a table; None is all
+    columns           width of a table for people; None is as wide as it gets
     """
 
     words: bool = False
+    rules: Rules | None = None
+    crlf: bool = False
+    highlight_words: bool = False
+    paragraphs: bool = False
+    selection: Selection | None = None
+    columns: int | None = None
 
 
 Writer = Callable[["Transcript", Layout], str]
@@ -36,6 +66,8 @@ FORMATS = {
     "table": "table:table",
     "srt": "subtitle:srt",
     "vtt": "subtitle:vtt",
+    "lrc": "lyrics:lrc",
+    "md": "prose:md",
 }
 """Format to the function that writes it, as room:name; a room is imported when it is used."""
 
@@ -48,10 +80,12 @@ EXTENSIONS = {
     ".csv": "csv",
     ".srt": "srt",
     ".vtt": "vtt",
+    ".lrc": "lrc",
+    ".md": "md",
 }
 """The format that the name of an output file implies."""
 
-NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table"})
+NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md"})
 """Formats that are nothing without word times: they ask the server for them."""
 
 IN_A_ROW = frozenset({"text", "ndjson"})
