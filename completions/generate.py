@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from cartesia_cli import cli
-from cartesia_cli.commands import devices, listen, live_options, stream_file
+from cartesia_cli.commands import listen, live_options, look, stream_file
 from cartesia_cli.output import FORMATS
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
@@ -31,6 +31,7 @@ KINDS = {
     "--chunk-ms": "none",
     "--color": "color",
     "--concurrency": "none",
+    "--context": "none",
     "--device": "device",
     "--duration": "none",
     "--encoding": "encoding",
@@ -39,14 +40,24 @@ KINDS = {
     "--finalize": "finalize",
     "listen --finalize": "keys",
     "--format": "format",
+    "--from": "none",
+    "--grep": "none",
     "devices --format": "list",
     "vad --format": "list",
     "--host": "none",
     "--keyterm": "none",
     "--language": "language",
     "--local-model": "whisper",
+    "--longest-gaps": "none",
     "--max-bytes": "none",
+    "--max-cps": "none",
+    "--max-cue": "none",
+    "--max-line-count": "none",
+    "--max-line-width": "none",
     "--max-silence-secs": "none",
+    "--max-words-per-line": "none",
+    "--min-cue": "none",
+    "--min-gap": "none",
     "--min-volume": "none",
     "--mode": "mode",
     "--model": "model",
@@ -61,7 +72,9 @@ KINDS = {
     "--script": "file",
     "--speed": "none",
     "--stop-after-silence": "none",
+    "--subtitle-profile": "profile",
     "--timeout": "none",
+    "--to": "none",
     "--turn-eager-end-threshold": "none",
     "--turn-end-threshold": "none",
     "--turn-end-timeout-ms": "none",
@@ -105,11 +118,12 @@ VALUES = {
     "endpoint": HTTP_ROUTES,
     "finalize": dict.fromkeys(stream_file.FINALIZE, ""),
     "keys": dict.fromkeys(listen.FINALIZE, ""),
-    "list": dict.fromkeys(devices.FORMATS, ""),
+    "list": dict.fromkeys(("table", "json"), ""),
     "format": dict.fromkeys(FORMATS, ""),
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "mode": dict.fromkeys(live_options.MODES, ""),
     "model": dict.fromkeys(MODELS, ""),
+    "profile": dict.fromkeys(look.PROFILES, ""),
     "whisper": dict.fromkeys(WHISPER, ""),
 }
 """Kind to its values, and to what is said about each."""

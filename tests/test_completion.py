@@ -21,7 +21,7 @@ import typer
 from typer.main import get_command
 
 from cartesia_cli import cli, completion, protocol
-from cartesia_cli.commands.options import settle
+from cartesia_cli.commands.options import Voice
 from cartesia_cli.completion import candidates
 from cartesia_cli.completion_table import OPERANDS, OPTIONS, VALUES
 from cartesia_cli.output import FORMATS
@@ -114,7 +114,7 @@ def test_values_are_those_of_the_program() -> None:
     assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
     assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
     for color, _ in VALUES["color"]:
-        settle(Talk(), quiet=False, verbose=False, debug=False, color=color)
+        Voice(color=color).settle(Talk())
 
 
 # What is offered

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,17 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
     ):
         backend = Backend(client, local=server.local)
         yield backend
+
+
+def live(choice: Choice, model: str, local_model: str | None) -> AbstractContextManager[Server]:
+    """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
+
+    def load() -> tuple[Engine, Engine | None]:
+        from ..server import engines
+
+        return (engines.timed if model.startswith("ink-whisper") else engines.live)(local_model), None
+
+    return reach(choice, load, local_model=local_model)
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from ..errors import UsageError
 from ..output.characters import one_line
 from ..output.files import write_stdout
-from ..output.talk import Talk
 from . import options as given
+from .unfold import unfold
 
 if TYPE_CHECKING:  # help asks no sound system
     from ..audio.devices import Device
@@ -24,23 +23,18 @@ cartesia-cli listen --device 'Monitor of'
 """
 
 HEADER = ("#", "Hz", "channels", "system", "kind", "name")
-FORMATS = ("table", "json")
 
 
+@unfold(voice=given.Voice)
 def devices(
     context: typer.Context,
-    form: Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How they are listed.")] = "table",
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
-    debug: given.Debug = False,
-    color: given.Color = "auto",
+    *,
+    form: given.Listing = "table",
+    voice: given.Voice,
 ) -> None:
     """List microphones, and the monitors by which what this computer plays can be heard."""
-    talk: Talk = context.obj
-    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
-    if form not in FORMATS:
-        raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
-    talk.as_json = form == "json"
+    talk = voice.settle(context.obj)
+    talk.as_json = given.checked_listing(form) == "json"
     from ..audio import devices as known
 
     found = known.devices()

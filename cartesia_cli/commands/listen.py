@@ -17,7 +17,9 @@ from ..output.files import ReaderGone
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
-from . import transcribe
+from .look import Cueing, Look
+from .place import Place
+from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.spool import Spool
@@ -80,85 +82,53 @@ Recover = Annotated[
 ]
 
 
+@unfold(wish=live_given.Wish, place=Place, look=Look, cueing=Cueing, where=given.Where, voice=given.Voice)
 def listen(
     context: typer.Context,
+    *,
     device: Device = None,
-    mode: live_given.Mode = None,
-    finalize: Finalize = None,
     push_to_talk: PushToTalk = False,
-    vad_threshold: live_given.VadThreshold = None,
-    vad_silence_ms: live_given.VadSilence = 600,
-    min_volume: live_given.MinVolume = None,
-    max_silence_secs: live_given.MaxSilence = None,
-    turn_start_threshold: live_given.TurnStart = None,
-    turn_eager_end_threshold: live_given.TurnEagerEnd = None,
-    turn_end_threshold: live_given.TurnEnd = None,
-    turn_end_timeout_ms: live_given.TurnTimeout = None,
-    duration: live_given.Duration = None,
+    stats: live_given.Stats = False,
+    wish: live_given.Wish,
+    finalize: Finalize = None,
     stop_after_silence: StopAfterSilence = None,
+    duration: live_given.Duration = None,
     chunk_ms: live_given.ChunkMs = 100,
     save_audio: live_given.SaveAudio = None,
     raw_events: live_given.RawEvents = None,
-    stats: live_given.Stats = False,
     append: Append = None,
     copy: Copy = False,
     command: Exec = None,
     recover: Recover = False,
-    model: given.Model = "ink-2",
-    language: given.Language = None,
-    keyterm: live_given.Keyterm = None,
-    format: transcribe.Format = None,
-    json: transcribe.Json = False,
-    output: transcribe.Output = None,
-    output_dir: transcribe.OutputDir = None,
-    force: transcribe.Force = False,
-    word_timestamps: transcribe.WordTimestamps = False,
-    local: given.Local = False,
-    cloud: given.Cloud = False,
-    local_model: given.LocalModel = None,
-    base_url: given.BaseUrl = None,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
-    debug: given.Debug = False,
-    color: given.Color = "auto",
+    place: Place,
+    look: Look,
+    cueing: Cueing,
+    where: given.Where,
+    voice: given.Voice,
 ) -> None:
     """Turn what the microphone hears into text, live."""
-    from ..output import Layout
-    from . import backend, destinations, dictation, live
+    from . import backend, dictation, live
     from .handover import Handover
     from .inputs import Input
     from .performance import Order
-    from .stream_file import engines
 
-    talk: Talk = context.obj
-    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
-    formats = destinations.formats(format, json, output)
+    talk = voice.settle(context.obj)
+    formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(formats, cueing)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"--finalize is {', '.join(FINALIZE[:-1])} or {FINALIZE[-1]}, not {finalize!r}")
-    choice = backend.choose(given.settings(), local=local, cloud=cloud, base_url=base_url)
+    choice = where.choose()
     if recover:
-        _recover(choice, local_model, talk)
+        _recover(choice, where.local_model, talk)
         return
-    wish = live_given.Wish(
-        mode="manual" if push_to_talk and mode is None else mode,
-        finalize=finalize,
-        model=model,
-        language=language,
-        keyterms=tuple(keyterm or ()),
-        vad_threshold=vad_threshold,
-        vad_silence_ms=vad_silence_ms,
-        min_volume=min_volume,
-        max_silence_secs=max_silence_secs,
-        turn_start=turn_start_threshold,
-        turn_eager_end=turn_eager_end_threshold,
-        turn_end=turn_end_threshold,
-        turn_timeout_ms=turn_end_timeout_ms,
-    )
-    options, manual = wish.options(talk), wish.dialect().name == "manual"
+    if push_to_talk and wish.mode is None:
+        finalize = finalize or "key"
+    dialect = wish.dialect(finalize)
+    options, manual = wish.options(dialect, talk), dialect.name == "manual"
     source = Input("microphone", Path("microphone"), Path("microphone"))
-    targets = destinations.Plan(formats, False, output, output_dir, force).targets([source])[0]
-    if save_audio is not None and save_audio.exists() and not force:
+    targets = place.plan(formats).targets([source])[0]
+    if save_audio is not None and save_audio.exists() and not place.force:
         raise UsageError(f"{save_audio} exists", hint="--force overwrites it")
 
     handover = Handover(command, talk.say) if command is not None else None
@@ -168,8 +138,9 @@ def listen(
     microphone = chosen(device)
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
-    attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=turn_end_threshold)
-    kept = _Kept(talk, save_audio, force, {"model": model, "language": language, "keyterms": list(keyterm or ())})
+    attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold)
+    asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
+    kept = _Kept(talk, save_audio, place.force, asked)
 
     opened = Microphone(microphone, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
 
@@ -185,17 +156,17 @@ def listen(
 
     order = Order(
         source="microphone",
-        dialect=wish.dialect(),
+        dialect=dialect,
         options=options,
         endpointing=wish.endpointing(),
         finalize=manual and finalize in (None, "vad", "both") and not push_to_talk,
         chunk_ms=chunk_ms,
         targets=targets,
-        layout=Layout(words=word_timestamps),
+        layout=layout,
         seconds=duration,
         stats=stats,
         raw_events=raw_events,
-        force=force,
+        force=place.force,
         append=append,
         copy=copy,
         stop_after_silence=stop_after_silence,
@@ -203,7 +174,7 @@ def listen(
     )
     if choice.reason:
         talk.say(choice.reason)
-    with backend.reach(choice, lambda: engines(model, local_model), local_model=local_model) as server, kept:
+    with backend.live(choice, wish.model, where.local_model) as server, kept:
         try:
             with handover or nullcontext():
                 give = handover.give if handover else lambda segment: None

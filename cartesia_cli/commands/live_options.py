@@ -13,6 +13,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
+from .options import Language, Model
 
 if TYPE_CHECKING:
     from ..audio.speech import Endpointing
@@ -101,31 +102,33 @@ MODES = ("auto", "manual")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the options say, each as it was given or None."""
+    """What is asked of a realtime endpoint, and how utterances are told apart."""
 
-    mode: str | None
-    finalize: str | None
-    model: str
-    language: str | None
-    keyterms: tuple[str, ...]
-    vad_threshold: float | None
-    vad_silence_ms: int
-    min_volume: float | None
-    max_silence_secs: float | None
-    turn_start: float | None
-    turn_eager_end: float | None
-    turn_end: float | None
-    turn_timeout_ms: int | None
+    mode: Mode = None
+    vad_threshold: VadThreshold = None
+    vad_silence_ms: VadSilence = 600
+    min_volume: MinVolume = None
+    max_silence_secs: MaxSilence = None
+    turn_start_threshold: TurnStart = None
+    turn_eager_end_threshold: TurnEagerEnd = None
+    turn_end_threshold: TurnEnd = None
+    turn_end_timeout_ms: TurnTimeout = None
+    model: Model = "ink-2"
+    language: Language = None
+    keyterm: Keyterm = None
 
-    def dialect(self) -> Dialect:
-        """The endpoint that is meant: turns, unless something is named that only the manual one has."""
+    def dialect(self, finalize: str | None) -> Dialect:
+        """The endpoint that is meant: turns, unless something is named that only the manual one has.
+
+        finalize   who is to send it, None where that was not said
+        """
         from ..protocol import AUTO, MANUAL
 
         if self.mode is not None and self.mode not in MODES:
             raise UsageError(f"no mode {self.mode!r}", hint=f"modes: {', '.join(MODES)}")
-        if self.mode == "auto" and self.finalize is not None:
+        if self.mode == "auto" and finalize is not None:
             raise UsageError("--finalize is for --mode manual: in auto mode the server ends the turns")
-        if self.mode is None and (self.finalize is not None or self._is_whisper):
+        if self.mode is None and (finalize is not None or self._is_whisper):
             return MANUAL
         return MANUAL if self.mode == "manual" else AUTO
 
@@ -134,18 +137,19 @@ class Wish:
 
         return Endpointing(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
-    def options(self, talk: Talk) -> RealtimeOptions:
+    def options(self, dialect: Dialect, talk: Talk) -> RealtimeOptions:
         """What is asked of the server. UsageError for what can't be; a warning for what looks wrong."""
         from ..protocol import LANGUAGES, MANUAL, MODELS, RealtimeOptions, TurnConfig
 
-        dialect = self.dialect()
-        turn = TurnConfig(self.turn_start, self.turn_eager_end, self.turn_end, self.turn_timeout_ms)
-        named = [value for value in (self.turn_start, self.turn_eager_end, self.turn_end) if value is not None]
+        thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
+        turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
+        named = [value for value in thresholds if value is not None]
+        keyterms = tuple(self.keyterm or ())
         if turn.wire() and dialect is MANUAL:
             raise UsageError("turn thresholds are for --mode auto", hint="--vad-silence-ms ends utterances here")
         if named != sorted(set(named), reverse=True):
             raise UsageError("turn thresholds must fall: start > eager end > end", hint="the server closes otherwise")
-        for value in (self.model, self.language or "", *self.keyterms):
+        for value in (self.model, self.language or "", *keyterms):
             if not value.isprintable():
                 raise UsageError(f"{value!r} can't be sent", hint="see --model, --language and --keyterm")
         doubts = {
@@ -160,7 +164,7 @@ class Wish:
                 self.language is not None and self.language not in LANGUAGES
             ),
             "ink-whisper knows turns by no documentation": self._is_whisper and dialect is not MANUAL,
-            "keyterms are for ink-2 only": bool(self.keyterms) and self._is_whisper,
+            "keyterms are for ink-2 only": bool(keyterms) and self._is_whisper,
             "--min-volume and --max-silence-secs are for ink-whisper only": (
                 not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
             ),
@@ -171,7 +175,7 @@ class Wish:
         options = RealtimeOptions(
             model=self.model,
             language=self.language,
-            keyterms=self.keyterms,
+            keyterms=keyterms,
             min_volume=self.min_volume,
             max_silence_duration_secs=self.max_silence_secs,
             turn=turn,

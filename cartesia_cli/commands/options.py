@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from ..output.talk import Talk
 if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
     from ..protocol import BatchOptions
     from ..settings import Settings
+    from .backend import Choice
 
 SERVER, SHOW = "Where it is transcribed", "What is said on stderr"
 
@@ -59,17 +61,43 @@ Keyterm = Annotated[
     list[str] | None,
     typer.Option(metavar="TERM", help="A term to expect; realtime with ink-2 only (repeatable).", hidden=True),
 ]
+Listing = Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How it is shown.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=SHOW)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=SHOW)]
 Debug = Annotated[bool, typer.Option("--debug", help="A traceback for every error.", rich_help_panel=SHOW)]
 Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour on stderr.", rich_help_panel=SHOW)]
 
 
-def settle(talk: Talk, *, quiet: bool, verbose: bool, debug: bool, color: str) -> None:
-    """Tell the voice of this run how it is to speak."""
-    if color not in ("auto", "always", "never"):
-        raise UsageError(f"--color is auto, always or never, not {color!r}")
-    talk.quiet, talk.verbose, talk.debug, talk.color = quiet, verbose, debug, color
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """How much is said on stderr, and how."""
+
+    quiet: Quiet = False
+    verbose: Verbose = False
+    debug: Debug = False
+    color: Color = "auto"
+
+    def settle(self, talk: Talk) -> Talk:
+        """Tell the voice of this run how it is to speak. UsageError for a colour that is none."""
+        if self.color not in ("auto", "always", "never"):
+            raise UsageError(f"--color is auto, always or never, not {self.color!r}")
+        talk.quiet, talk.verbose, talk.debug, talk.color = self.quiet, self.verbose, self.debug, self.color
+        return talk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Who transcribes: this machine, Cartesia, or another server."""
+
+    local: Local = False
+    cloud: Cloud = False
+    local_model: LocalModel = None
+    base_url: BaseUrl = None
+
+    def choose(self) -> Choice:
+        from . import backend
+
+        return backend.choose(settings(), local=self.local, cloud=self.cloud, base_url=self.base_url)
 
 
 def settings() -> Settings:
@@ -86,6 +114,13 @@ def defaults() -> Mapping[str, Mapping[str, Any]]:
 
 def _folder() -> Path:
     return Path(typer.get_app_dir("cartesia-cli"))
+
+
+def checked_listing(form: str) -> str:
+    """--format of what is shown and no transcript, if it is one. UsageError if not."""
+    if form not in ("table", "json"):
+        raise UsageError(f"no format {form!r}", hint="formats: table, json")
+    return form
 
 
 def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:

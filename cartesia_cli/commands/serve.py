@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import EngineError, UsageError
-from ..output.talk import Talk
 from . import offline
 from . import options as given
+from .unfold import unfold
 
 if TYPE_CHECKING:  # help needs no server
     from starlette.applications import Starlette
@@ -30,8 +30,10 @@ cartesia-cli serve --script flaky.ndjson
 """
 
 
+@unfold(voice=given.Voice)
 def serve(
     context: typer.Context,
+    *,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
     require_key: Annotated[
@@ -45,14 +47,10 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Recognise nothing: play this script, or a recording of --raw-events."),
     ] = None,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
-    debug: given.Debug = False,
-    color: given.Color = "auto",
+    voice: given.Voice,
 ) -> None:
     """Answer Cartesia's speech-to-text API on this machine, offline."""
-    talk: Talk = context.obj
-    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
+    talk = voice.settle(context.obj)
     from ..output.files import write_stdout
 
     if script is None:

@@ -12,11 +12,12 @@ from ..errors import InputError, UsageError
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
-from . import transcribe
+from .look import Cueing, Look
+from .place import Place
+from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.pcm import Samples
-    from ..server.engine import Engine
     from ..session import Source
     from ..stats import Instrument
 
@@ -55,78 +56,45 @@ Channel = Annotated[
 ]  # fmt: skip
 
 
+@unfold(wish=live_given.Wish, place=Place, look=Look, cueing=Cueing, where=given.Where, voice=given.Voice)
 def stream_file(
     context: typer.Context,
+    *,
     file: File,
-    mode: live_given.Mode = None,
+    stats: live_given.Stats = False,
+    wish: live_given.Wish,
     finalize: Finalize = None,
-    vad_threshold: live_given.VadThreshold = None,
-    vad_silence_ms: live_given.VadSilence = 600,
-    min_volume: live_given.MinVolume = None,
-    max_silence_secs: live_given.MaxSilence = None,
-    turn_start_threshold: live_given.TurnStart = None,
-    turn_eager_end_threshold: live_given.TurnEagerEnd = None,
-    turn_end_threshold: live_given.TurnEnd = None,
-    turn_end_timeout_ms: live_given.TurnTimeout = None,
+    encoding: given.Encoding = None,
+    sample_rate: given.SampleRate = None,
     speed: Speed = 1.0,
     channel: Channel = None,
     duration: live_given.Duration = None,
     chunk_ms: live_given.ChunkMs = 100,
     save_audio: live_given.SaveAudio = None,
     raw_events: live_given.RawEvents = None,
-    stats: live_given.Stats = False,
-    model: given.Model = "ink-2",
-    language: given.Language = None,
-    keyterm: live_given.Keyterm = None,
-    encoding: given.Encoding = None,
-    sample_rate: given.SampleRate = None,
-    format: transcribe.Format = None,
-    json: transcribe.Json = False,
-    output: transcribe.Output = None,
-    output_dir: transcribe.OutputDir = None,
-    force: transcribe.Force = False,
-    word_timestamps: transcribe.WordTimestamps = False,
-    local: given.Local = False,
-    cloud: given.Cloud = False,
-    local_model: given.LocalModel = None,
-    base_url: given.BaseUrl = None,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
-    debug: given.Debug = False,
-    color: given.Color = "auto",
+    place: Place,
+    look: Look,
+    cueing: Cueing,
+    where: given.Where,
+    voice: given.Voice,
 ) -> None:
     """Replay a recording at the pace of life, and show the text as it grows."""
-    from ..output import Layout
-    from . import backend, destinations
+    from . import backend
     from .inputs import STDIN, Input
 
-    talk: Talk = context.obj
-    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
-    formats = destinations.formats(format, json, output)
+    talk = voice.settle(context.obj)
+    formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(formats, cueing)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"--finalize is {' or '.join(FINALIZE)} here, not {finalize!r}")
-    wish = live_given.Wish(
-        mode=mode,
-        finalize=finalize,
-        model=model,
-        language=language,
-        keyterms=tuple(keyterm or ()),
-        vad_threshold=vad_threshold,
-        vad_silence_ms=vad_silence_ms,
-        min_volume=min_volume,
-        max_silence_secs=max_silence_secs,
-        turn_start=turn_start_threshold,
-        turn_eager_end=turn_eager_end_threshold,
-        turn_end=turn_end_threshold,
-        turn_timeout_ms=turn_end_timeout_ms,
-    )
-    choice = backend.choose(given.settings(), local=local, cloud=cloud, base_url=base_url)
+    choice = where.choose()
     given.checked_encoding(encoding, sample_rate)
-    options = wish.options(talk)
+    dialect = wish.dialect(finalize)
+    options = wish.options(dialect, talk)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
-    targets = destinations.Plan(formats, False, output, output_dir, force).targets([Input(file, path, name)])[0]
-    if save_audio is not None and save_audio.exists() and not force:
+    targets = place.plan(formats).targets([Input(file, path, name)])[0]
+    if save_audio is not None and save_audio.exists() and not place.force:
         raise UsageError(f"{save_audio} exists", hint="--force overwrites it")
     blocks, seconds = _recording(file, encoding, sample_rate, channel, talk)
     if duration is not None:
@@ -155,21 +123,21 @@ def stream_file(
 
     order = Order(
         source=file,
-        dialect=wish.dialect(),
+        dialect=dialect,
         options=options,
         endpointing=wish.endpointing(),
-        finalize=wish.dialect().name == "manual" and finalize != "none",
+        finalize=dialect.name == "manual" and finalize != "none",
         chunk_ms=chunk_ms,
         targets=targets,
-        layout=Layout(words=word_timestamps),
+        layout=layout,
         seconds=seconds,
         stats=stats,
         raw_events=raw_events,
-        force=force,
+        force=place.force,
     )
     if choice.reason:
         talk.say(choice.reason)
-    with backend.reach(choice, lambda: engines(model, local_model), local_model=local_model) as server:
+    with backend.live(choice, wish.model, where.local_model) as server:
         live.run(order, server, make, talk)
 
 
@@ -214,11 +182,3 @@ def _peeked(blocks: Iterator[Samples], file: str) -> Iterator[Samples]:
     if first is None:
         raise InputError(f"{file} holds no audio", hint="does it play?")
     return chain([first], blocks)
-
-
-def engines(model: str, local_model: str | None) -> tuple[Engine, Engine | None]:
-    """What a local server needs for one live session: the engine of its model."""
-    from ..server import engines
-
-    engine = engines.timed(local_model) if model.startswith("ink-whisper") else engines.live(local_model)
-    return engine, None

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
-from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
+from .unfold import unfold
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -22,28 +21,23 @@ cartesia-cli vad talk.wav --vad-silence-ms 900
 cartesia-cli vad talk.wav -f json | jq .utterances
 """
 
-FORMATS = ("table", "json")
 PAUSE_SHARE = 0.25
 """Of the pauses between utterances: those shorter than the hangover that is suggested."""
 
 
+@unfold(voice=given.Voice)
 def vad(
     context: typer.Context,
+    *,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A recording.", show_default=False)],
     vad_threshold: live_given.VadThreshold = None,
     vad_silence_ms: live_given.VadSilence = 600,
-    form: Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How it is shown.")] = "table",
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
-    debug: given.Debug = False,
-    color: given.Color = "auto",
+    form: given.Listing = "table",
+    voice: given.Voice,
 ) -> None:
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
-    talk: Talk = context.obj
-    given.settle(talk, quiet=quiet, verbose=verbose, debug=debug, color=color)
-    if form not in FORMATS:
-        raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
-    talk.as_json = form == "json"
+    talk = voice.settle(context.obj)
+    talk.as_json = given.checked_listing(form) == "json"
     from ..audio.containers import look
     from ..audio.files import decoded
     from ..audio.speech import Endpointer, Endpointing, Mark, utterances

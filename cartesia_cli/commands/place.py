@@ -1,0 +1,54 @@
+"""Where it goes, and as what: the options of every command that writes transcripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # every --help comes by here
+    from .destinations import Plan
+
+OUTPUT = "What comes out"
+
+Format = Annotated[
+    str | None,
+    typer.Option("--format", "-f", metavar="FORMAT,...", rich_help_panel=OUTPUT,
+                 help="text, json, ndjson, srt, vtt, tsv, csv, table, lrc or md; several with --output-dir."),
+]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write here; the name implies the format.",
+                 rich_help_panel=OUTPUT),
+]  # fmt: skip
+OutputDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write a file for each input and format.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.", rich_help_panel=OUTPUT)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Formats, and the files or the folder that take them."""
+
+    format: Format = None
+    json: Json = False
+    output: Output = None
+    output_dir: OutputDir = None
+    force: Force = False
+
+    def formats(self, *, rows: bool = False) -> tuple[str, ...]:
+        """What is asked for; where nothing is, text, or a table for chosen `rows`. UsageError for what isn't there."""
+        from . import destinations
+
+        if rows and self.format is None and self.output is None and not self.json:
+            return ("table",)
+        return destinations.formats(self.format, self.json, self.output)
+
+    def plan(self, formats: tuple[str, ...], *, several: bool = False, force: bool = False) -> Plan:
+        from .destinations import Plan
+
+        return Plan(formats, several, self.output, self.output_dir, self.force or force)
