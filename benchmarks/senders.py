@@ -169,9 +169,10 @@ async def paced(
     from cartesia_cli.audio.pcm import decode_pcm
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.client.realtime import connect
+    from cartesia_cli.parties import Stop
     from cartesia_cli.protocol import MANUAL, RealtimeOptions
     from cartesia_cli.reducers import AudioClock, ManualReducer
-    from cartesia_cli.session import Session, Stop
+    from cartesia_cli.session import Session
     from cartesia_cli.stats import Instrument
     from cartesia_cli.transcript import Segment, Update
 
@@ -192,12 +193,12 @@ async def paced(
     instrument = Instrument("ink-2")
     blocks = (decode_pcm(frame, "pcm_s16le") for frame in cut(audio, ms, seconds))
     source = Watched(blocks, ms / 1000, on_late=instrument.late, on_gap=instrument.gap, **time)
-    async with connect(address, None, MANUAL, RealtimeOptions(model="ink-2", keyterms=(name,))) as connection:
-        session = Session(
-            connection, source, ManualReducer(clock), clock, Endpointer(), finalize=True, manual=True,
-            chunk=SECOND * ms // 1000, write=write, witness=instrument,
-        )  # fmt: skip
-        await session.run(Stop())
+    options = RealtimeOptions(model="ink-2", keyterms=(name,))
+    session = Session(
+        lambda again: connect(address, None, MANUAL, options), source, ManualReducer(clock), clock, Endpointer(),
+        finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=instrument,
+    )  # fmt: skip
+    await session.run(Stop())
     instrument.report()
     return log.told()
 

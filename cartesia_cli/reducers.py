@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from .protocol import (
@@ -45,11 +46,18 @@ class AudioClock:
         """Speech stopped, perhaps for good."""
         if self._spoken:
             self._spoken[-1][1] = at
+        elif at > self._taken:  # it was going on when the last utterance was cut off
+            self._spoken.append([self._taken, at])
 
     def resume(self) -> None:
         """It had not."""
         if self._spoken:
             self._spoken[-1][1] = None
+
+    def rewind(self, at: float) -> None:
+        """Audio from so many seconds on will be sent again."""
+        self.sent = self._taken = at
+        self._spoken.clear()
 
     def take(self) -> tuple[float, float]:
         """Where speech began and ended in the audio since the last call; all of that audio where none was heard."""
@@ -79,6 +87,12 @@ class Reducer(Protocol):
     def feed(self, event: Event) -> Iterator[Update]:
         """What an event means."""
 
+    def rewind(self, at: float) -> None:
+        """The connection was lost: audio from so many seconds on goes to another one, whose times begin there.
+
+        What is open will come again; until it does, it is kept: perhaps there is no other connection.
+        """
+
     def end(self) -> Iterator[Update]:
         """The session is over, well or not: what was open is settled."""
 
@@ -96,15 +110,23 @@ class ManualReducer:
         self._open = ""
         self._timed: list[Word] = []
         self._due: deque[tuple[float, float]] = deque()
+        self._origin = 0.0  # of the connection's times
+        self._is_stale = False  # what is open came by a connection that was lost
 
     def finalized(self) -> None:
         self._due.append(self._clock.take())
 
+    def rewind(self, at: float) -> None:
+        self._origin, self._is_stale = at, True
+        self._due.clear()
+
     def feed(self, event: Event) -> Iterator[Update]:
+        if self._is_stale and isinstance(event, Delta) and event.text:
+            self._open, self._timed, self._is_stale = "", [], False
         match event:
             case Delta(is_final=True):
                 self._open += event.text
-                self._timed += event.words or ()
+                self._timed += [_moved(word, self._origin) for word in event.words or ()]
                 if event.text:
                     yield Partial(self._clock.sent, self._open)
             case Delta():
@@ -127,6 +149,7 @@ class ManualReducer:
         if (times := _bounds(self._timed)) is not None:
             span, timing = times, "server"
         segment = Segment(*span, self._open, timing)
+        self._is_stale = False
         self.words += self._timed  # before it is told: whoever hears of the segment looks for its words
         self._open, self._timed = "", []
         yield segment
@@ -157,6 +180,10 @@ class AutoReducer:
         self._state = "idle"
         self._open = ""
         self._last = ""
+        self._is_stale = False  # what is open came by a connection that was lost
+
+    def rewind(self, at: float) -> None:
+        self._state, self._is_stale = "idle", True
 
     def finalized(self) -> None:
         return  # there is no such command here
@@ -164,8 +191,9 @@ class AutoReducer:
     def feed(self, event: Event) -> Iterator[Update]:
         match event:
             case TurnStart():
-                yield from self.end()
-                self._state = "speaking"
+                if not self._is_stale:  # otherwise this is the same turn again
+                    yield from self.end()
+                self._state, self._is_stale = "speaking", False
             case TurnUpdate(transcript=text):
                 self._state = "speaking"
                 self._open = text or self._open
@@ -188,7 +216,13 @@ class AutoReducer:
             if self._open:
                 yield Segment(*span, self._open, "audio")
                 self._last = self._open
-        self._state, self._open = "idle", ""
+        self._state, self._open, self._is_stale = "idle", "", False
+
+
+def _moved(word: Word, by: float) -> Word:
+    """A word whose connection began so many seconds into the session."""
+    start, end = word.start, word.end
+    return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
 
 
 def _bounds(words: list[Word]) -> tuple[float, float] | None:

@@ -1,16 +1,18 @@
 """The one loop of a realtime session: speak, hear, stop. The only place where these happen at once.
 
-Serves the microphone and the replay of a file alike; they differ in their source. What a session ends
-with is decided here:
+Serves the microphone and the replay of a file alike; they differ in their source. What is said goes into a ledger
+and from there to the connection, so that a lost connection is replaced by another one that is told what the first
+one did not confirm. What a session ends with is decided here:
 
     audio ends       finalize (manual), close, the last words, the end
     stop asked       the same, without the audio that was still to come
     source fails     the same, and then the source's error
     server fails     its error, after everything that came before it
     server ends      an error: nobody had told it to
+    link lost        another one, and what was not confirmed again; an error when that is no use
     silence          an error: after close, the server said nothing for PATIENCE seconds
     nothing said     a notice: neither side heard a word
-    stop, again      Interrupted, at once
+    stop, again      Interrupted, at once; as soon as asked where there was no connection yet
 
 Must never know how frames are carried, where audio comes from, or what is shown.
 """
@@ -18,100 +20,52 @@ Must never know how frames are carried, where audio comes from, or what is shown
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing, suppress
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
 
 from .audio.pcm import RATE, decode_pcm
 from .audio.speech import Endpointer, Mark
+from .confirmation import Confirmation, Entry
 from .errors import ApiError, CliError, Interrupted, NetworkError
-from .protocol import Close, Command, Event, Finalize
+from .ledger import Ledger
+from .lifeline import Lifeline
+from .parties import Connect, Line, Nobody, Source, Stop, Witness
+from .protocol import Close, Command, Config, Finalize
 from .reducers import AudioClock, Reducer
 from .transcript import Notice, Segment, Update
 
 PATIENCE = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
 
+CATCH_UP = 2.0
+"""Seconds of audio a second at most. The documentation allows one and knows no exception (docs: stt, "in real time");
+who is behind after a lost connection tries two, and one if that connection is lost as well."""
+
+LEAD = 1.0
+"""Seconds of audio that may go out at once, however late they are."""
+
 ENCODING = "pcm_s16le"
 BYTES_A_SECOND = 2 * RATE
 
 
-class Source(Protocol):
-    """Where audio comes from. Cancelled, it closes what it holds open; it never goes faster than real time."""
-
-    def frames(self) -> AsyncGenerator[bytes, None]:
-        """Blocks of ENCODING at RATE, of any length."""
-
-
-class Line(Protocol):
-    """A connection to a realtime endpoint, as `client.realtime` makes it."""
-
-    async def send(self, frame: bytes) -> None: ...
-
-    async def command(self, command: Command) -> None: ...
-
-    def __aiter__(self) -> AsyncIterator[Event]: ...
-
-
-class Witness(Protocol):
-    """Is told what happens, when it happens."""
-
-    def sent(self, size: int) -> None:
-        """So many bytes of audio went out."""
-
-    def marked(self, mark: Mark) -> None:
-        """The endpointer heard something."""
-
-    def finalized(self) -> None:
-        """A `finalize` went out."""
-
-    def heard(self, event: Event) -> None:
-        """An event came in."""
-
-
-class Nobody:
-    """A witness that lets all pass."""
-
-    def sent(self, size: int) -> None:
-        return
-
-    def marked(self, mark: Mark) -> None:
-        return
-
-    def finalized(self) -> None:
-        return
-
-    def heard(self, event: Event) -> None:
-        return
-
-
-class Stop:
-    """How a user says "that's all": once to finish, twice to be gone."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.insisted = asyncio.Event()
-
-    def ask(self) -> None:
-        (self.insisted if self.asked.is_set() else self.asked).set()
-
-
 class Session:
-    """One conversation with a realtime endpoint.
+    """One conversation with a realtime endpoint, over as many connections as it takes.
 
-    line         the connection
+    connect      opens a connection
     source       the audio
-    reducer      of the line's dialect, on `clock`
+    reducer      of the dialect, on `clock`
     endpointer   hears where utterances end, in everything that is sent
     finalize     whether a `finalize` goes out where it hears an end
     manual       whether the dialect has `finalize` at all: it then goes before `close`
     chunk        bytes of audio in a frame
     write        receives every update, as it settles
+    lifeline     which lost connections are replaced
+    pace         seconds of audio a second that are usual
     """
 
     def __init__(
         self,
-        line: Line,
+        connect: Connect,
         source: Source,
         reducer: Reducer,
         clock: AudioClock,
@@ -122,34 +76,47 @@ class Session:
         chunk: int,
         write: Callable[[Update], None],
         witness: Witness | None = None,
+        lifeline: Lifeline | None = None,
         patience: float = PATIENCE,
+        pace: float = 1.0,
     ) -> None:
-        self._line, self._source, self._reducer, self._clock = line, source, reducer, clock
-        self._endpointer, self._finalizes, self._manual, self._chunk = endpointer, finalize, manual, chunk
+        self._connect, self._source, self._reducer, self._clock = connect, source, reducer, clock
+        self._endpointer, self._finalizes, self._manual = endpointer, finalize, manual
         self._write, self._witness, self._patience = write, witness or Nobody(), patience
-        self._held = bytearray()
-        self._orders: set[asyncio.Task[None]] = set()
-        self._closing = self._text = self._speech = False
+        self._lifeline = lifeline or Lifeline()
+        self._usual, self._pace, self._due = pace, pace * CATCH_UP, 0.0
+        self._ledger: Ledger[Entry] = Ledger(chunk)
+        self._confirmation = Confirmation(self._ledger, manual=manual)
+        self._config: Config | None = None
+        self._speaking: asyncio.Task[None] | None = None
+        self._ended = self._closing = self._text = self._speech = False
         self._news = asyncio.Event()
+
+    @property
+    def behind(self) -> float:
+        """Seconds of audio that there are, and that have not been sent."""
+        return (self._ledger.written - self._ledger.sent) / BYTES_A_SECOND
 
     async def run(self, stop: Stop) -> None:
         """Until the end. CliError for every end that is a failure; all updates have been written before it."""
-        speak, hear = asyncio.create_task(self._speak()), asyncio.create_task(self._hear())
+        talk = asyncio.create_task(self._talk())
         asked, insisted = asyncio.create_task(stop.asked.wait()), asyncio.create_task(stop.insisted.wait())
         try:
-            await asyncio.wait({speak, hear, asked}, return_when=asyncio.FIRST_COMPLETED)
-            await _ended(speak)
-            if not hear.done():
-                closing = asyncio.create_task(self._close())
-                try:
-                    await self._last_words(hear, insisted)
-                finally:
-                    await _ended(closing)
-            failure = self._failure(hear) or _error(speak)
+            await asyncio.wait({talk, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not talk.done():
+                if self._speaking is None:  # nothing was said: there is nothing to finish
+                    raise Interrupted
+                self._speaking.cancel()
+                await asyncio.wait({talk, insisted}, return_when=asyncio.FIRST_COMPLETED)
+                if not talk.done():
+                    raise Interrupted
+            failure = _error(talk) or _error(self._speaking)
         finally:
-            for task in (speak, hear, asked, insisted, *self._orders):
-                task.cancel()
+            asked.cancel()
+            insisted.cancel()
+            await _ended(talk, self._speaking)
             self._put(self._reducer.end())
+            self._ledger.close()
         if failure is not None:
             raise failure
         if not self._text:
@@ -157,105 +124,153 @@ class Session:
 
     def order(self, command: Command) -> None:
         """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
-        if not self._closing:
-            task = asyncio.create_task(self._obey(command))
-            self._orders.add(task)
-            task.add_done_callback(self._orders.discard)
+        if not self._ended:
+            self._ledger.note(command)
 
     async def _speak(self) -> None:
-        async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
-            async for block in blocks:
-                marks = self._listen(block)
-                self._held += block
-                while len(self._held) >= self._chunk:
-                    await self._send(self._chunk)
-                if self._finalizes and any(mark.kind == "end" for mark in marks):
-                    await self._flush()
-
-    def _listen(self, block: bytes) -> list[Mark]:
-        """Where in the audio somebody speaks, for the clock and for whoever wants to know."""
-        marks = self._endpointer.feed(decode_pcm(block, ENCODING))
-        for mark in marks:
-            self._witness.marked(mark)
-            match mark.kind:
-                case "onset":
-                    self._speech = True
-                    self._clock.onset(mark.speech)
-                case "resume":
-                    self._clock.resume()
-                case "lull" | "end":
-                    self._clock.pause(mark.speech)
-        return marks
-
-    async def _send(self, size: int) -> None:
-        frame = bytes(self._held[:size])
-        del self._held[:size]
-        await self._line.send(frame)
-        self._clock.sent += len(frame) / BYTES_A_SECOND
-        self._witness.sent(len(frame))
-
-    async def _obey(self, command: Command) -> None:
-        with suppress(CliError):  # `_hear` tells what is wrong with the connection
-            if isinstance(command, Finalize):
-                await self._flush()
-            else:
-                await self._line.command(command)
-
-    async def _flush(self) -> None:
-        """Everything that is held, and a `finalize` right behind it."""
-        if self._held:
-            await self._send(len(self._held))
-        self._reducer.finalized()
-        self._witness.finalized()
-        await self._line.command(Finalize())
-
-    async def _close(self) -> None:
-        """The end of what we have to say. A connection that fails here is told by `_hear`, which knows more."""
-        self._closing = True
+        """Everything there is to say, into the ledger; to the end, whatever the end is."""
         try:
+            async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
+                async for block in blocks:
+                    marks = self._endpointer.feed(decode_pcm(block, ENCODING))
+                    for mark in marks:
+                        self._ledger.note(mark, cuts=False)
+                    self._ledger.write(block)
+                    if self._finalizes and any(mark.kind == "end" for mark in marks):
+                        self._ledger.note(Finalize())
+        finally:
+            self._ended = True
             if self._manual:
-                await self._flush()
-            elif self._held:
-                await self._send(len(self._held))
-            await self._line.command(Close())
-        except CliError:
-            return
+                self._ledger.note(Finalize())
+            self._ledger.note(Close())
 
-    async def _hear(self) -> None:
-        async for event in self._line:
+    async def _talk(self) -> None:
+        """Over one connection after the other, until all is said and answered."""
+        lost: NetworkError | None = None
+        while True:
+            is_open = False
+            try:
+                async with self._connect(lost is not None) as line:
+                    is_open = True
+                    self._speaking = self._speaking or asyncio.create_task(self._speak())
+                    if lost is not None:
+                        self._replay()
+                    lost = await self._converse(line)
+            except CliError as error:
+                if lost is not None and not is_open:
+                    error.message = f"{lost.message}, and no other connection could be made: {error.message}"
+                raise
+            if lost is None:
+                return
+            pause = self._lifeline.lost(self._ledger.confirmed + self._ledger.sent)
+            if pause is None:
+                raise lost
+            if self.behind > 0:
+                self._pace = self._usual  # it was still catching up: perhaps that was why
+            self._write(Notice(self._clock.sent, "connection_lost", f"{lost.message}: connecting again"))
+            await asyncio.sleep(pause)
+
+    def _replay(self) -> None:
+        """Back to what is not confirmed."""
+        again, at = self._clock.sent, self._ledger.confirmed / BYTES_A_SECOND
+        self._ledger.rewind()
+        self._confirmation.rewind()
+        self._clock.rewind(at)
+        self._reducer.rewind(at)
+        self._witness.rewound(at)
+        self._closing = False
+        seconds = max(0.0, again - at)
+        self._write(Notice(at, "reconnected", f"connected again: {seconds:.1f} s of audio are sent again"))
+
+    async def _converse(self, line: Line) -> NetworkError | None:
+        """Until the end; the error of a link that was lost before."""
+        pump, hear = asyncio.create_task(self._pump(line)), asyncio.create_task(self._hear(line))
+        try:
+            while not hear.done():
+                self._news.clear()
+                news = asyncio.create_task(self._news.wait())
+                patience = self._patience if self._closing else None
+                done, _ = await asyncio.wait({hear, news}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                if not done:
+                    raise NetworkError(
+                        f"the server said nothing for {self._patience:g} s after the end of the audio",
+                        hint="the last words may be missing: run the same command again",
+                    )
+        finally:
+            await _ended(pump, hear)
+        fault, error = _error(pump), _error(hear)
+        if fault is not None and not isinstance(fault, CliError):  # of the connection, `hear` knows more
+            raise fault
+        if error is None and not self._closing:
+            raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
+        if isinstance(error, NetworkError):
+            return error
+        if error is not None and not self._is_excused(error):
+            raise error
+        return None
+
+    async def _pump(self, line: Line) -> None:
+        """Say what the ledger holds, as it comes, and no faster than the endpoint takes it."""
+        if self._config is not None:
+            await line.command(self._config)
+        while not self._closing:
+            match self._ledger.take():
+                case None:
+                    await self._ledger.news.wait()
+                case bytes() as frame:
+                    await self._keep_pace(len(frame) / BYTES_A_SECOND)
+                    await line.send(frame)
+                    self._clock.sent = self._ledger.sent / BYTES_A_SECOND
+                    self._witness.sent(len(frame))
+                    self._confirmation.sent()
+                case Mark() as mark:
+                    self._confirmation.said(mark)
+                    self._listen(mark)
+                case command:
+                    self._confirmation.said(command)
+                    if isinstance(command, Finalize):
+                        self._reducer.finalized()
+                        self._witness.finalized()
+                    elif isinstance(command, Config):
+                        self._config = command
+                    self._closing = isinstance(command, Close)
+                    await line.command(command)
+                    self._news.set()
+
+    async def _keep_pace(self, seconds: float) -> None:
+        """Wait until so much more audio may be sent."""
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now - LEAD) + seconds / self._pace
+        if self._due > now:
+            await asyncio.sleep(self._due - now)
+
+    def _listen(self, mark: Mark) -> None:
+        """Where in the audio somebody speaks, for the clock and for whoever wants to know."""
+        self._witness.marked(mark)
+        match mark.kind:
+            case "onset":
+                self._speech = True
+                self._clock.onset(mark.speech)
+            case "resume":
+                self._clock.resume()
+            case "lull" | "end":
+                self._clock.pause(mark.speech)
+
+    async def _hear(self, line: Line) -> None:
+        async for event in line:
             self._witness.heard(event)
             self._put(self._reducer.feed(event))
+            self._confirmation.feed(event)
             self._news.set()
-        if not self._closing:
-            raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
 
-    async def _last_words(self, hear: asyncio.Task[None], insisted: asyncio.Task[bool]) -> None:
-        """Wait for `hear` to end, as long as something comes now and then."""
-        while not hear.done():
-            self._news.clear()
-            news = asyncio.create_task(self._news.wait())
-            done, _ = await asyncio.wait(
-                {hear, insisted, news}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            news.cancel()
-            if insisted in done:
-                raise Interrupted
-            if not done:
-                raise NetworkError(
-                    f"the server said nothing for {self._patience:g} s after the end of the audio",
-                    hint="the last words may be missing: run the same command again",
-                )
-
-    def _failure(self, hear: asyncio.Task[None]) -> BaseException | None:
-        """The error that ended `hear`, unless it only says that there was nothing to transcribe.
+    def _is_excused(self, error: BaseException) -> bool:
+        """Whether an error only says that there was nothing to transcribe.
 
         A server may answer `close` with an error 400 or 5xx where no audio, or silence, went before it
         (Cartesia's own dictation app takes it so). Where somebody did speak, it stays an error.
         """
-        error = _error(hear)
-        if isinstance(error, ApiError) and self._closing and not self._text and not self._speech:
-            return None
-        return error
+        return isinstance(error, ApiError) and self._closing and not self._text and not self._speech
 
     def _put(self, updates: Iterable[Update]) -> None:
         for update in updates:
@@ -263,11 +278,14 @@ class Session:
             self._write(update)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task and see it end. Awaiting it instead would swallow a cancellation of our own."""
-    task.cancel()
-    await asyncio.wait({task})
+async def _ended(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel tasks and see them end. Awaiting one instead would swallow a cancellation of our own."""
+    running = {task for task in tasks if task is not None}
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
 
 
-def _error(task: asyncio.Task[None]) -> BaseException | None:
-    return None if not task.done() or task.cancelled() else task.exception()
+def _error(task: asyncio.Task[None] | None) -> BaseException | None:
+    return None if task is None or not task.done() or task.cancelled() else task.exception()

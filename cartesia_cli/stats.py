@@ -119,11 +119,12 @@ class Instrument:
         self._tallies, self._lateness = {name: Tally() for name in FIGURES}, Tally()
         self._utterances: deque[dict[str, Any]] = deque(maxlen=LISTED)
         self._gaps, self._lost = 0, 0.0
+        self._lost_connections = 0
 
     def sent(self, size: int) -> None:
         """So many bytes of 16-bit samples have just been handed to the socket."""
         self._bytes += size
-        self._samples = self._bytes // 2
+        self._samples += size // 2
         self._frames.append((self._samples, self._clock()))
         self._place()
 
@@ -176,6 +177,18 @@ class Instrument:
                 self._auto = True
                 self._turned(event, now)
 
+    def rewound(self, at: float) -> None:
+        """The connection was lost; what is sent from here on is the audio from so many seconds on, a second time.
+
+        What was being waited for gives no figure: it would measure the loss.
+        """
+        self._lost_connections += 1
+        self._samples = self._cut = round(at * RATE)
+        self._frames.append((self._samples, self._clock()))
+        self._due.clear()
+        self._spoken.clear()
+        self._open, self._late, self._turn = _Utterance(), _Utterance(), False
+
     def late(self, seconds: float) -> None:
         """A block left so long after its deadline."""
         self._lateness.add(seconds)
@@ -199,7 +212,7 @@ class Instrument:
             utterance.last = None  # more was perhaps to come
             self._keep(utterance)
         self._due.clear()
-        seconds = self._samples / RATE
+        seconds = self._bytes / (2 * RATE)
         report: dict[str, Any] = {
             "bytes": self._bytes,
             "seconds": round(seconds, 3),

@@ -66,6 +66,7 @@ KINDS = {
     "--output-dir": "folder",
     "--port": "none",
     "--raw-events": "file",
+    "--reconnect": "none",
     "--retries": "none",
     "--sample-rate": "none",
     "--save-audio": "file",

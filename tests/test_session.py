@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import ApiError, AuthError, CliError, InputError, Interrupted, NetworkError
+from cartesia_cli.lifeline import Lifeline
+from cartesia_cli.parties import Stop
 from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
-from cartesia_cli.session import Session, Stop
+from cartesia_cli.session import Session
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
 
@@ -122,9 +125,9 @@ class Case:
 
         self.wire, self.stop, clock = Wire(answer_and_tell), Stop(), AudioClock()
         session = Session(
-            self.wire, self.source, (ManualReducer if manual else AutoReducer)(clock), clock,
+            lambda again: nullcontext(self.wire), self.source, (ManualReducer if manual else AutoReducer)(clock), clock,
             Endpointer(Endpointing(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
-            write=self.write, patience=0.2,
+            write=self.write, patience=0.2, lifeline=Lifeline(tries=0), pace=1000.0,
         )  # fmt: skip
         asyncio.get_running_loop().call_later(20, self.stop.ask)  # no test hangs
         try:

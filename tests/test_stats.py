@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Mark
 from cartesia_cli.output.figures import ASCII, BLOCKS, bars, draw
+from cartesia_cli.parties import Stop
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -34,7 +36,7 @@ from cartesia_cli.protocol import (
     Unknown,
 )
 from cartesia_cli.reducers import AudioClock, ManualReducer
-from cartesia_cli.session import Session, Stop
+from cartesia_cli.session import Session
 from cartesia_cli.stats import FRAMES, LISTED, Instrument
 from cartesia_cli.tally import KEPT, Tally
 
@@ -521,8 +523,8 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
     async def run() -> None:
         clock = AudioClock()
         await Session(
-            Wire(day), Recording(spoken), ManualReducer(clock), clock, Endpointer(),
-            finalize=True, manual=True, chunk=3200, write=updates.append, witness=day.instrument,
+            lambda again: nullcontext(Wire(day)), Recording(spoken), ManualReducer(clock), clock, Endpointer(),
+            finalize=True, manual=True, chunk=3200, write=updates.append, witness=day.instrument, pace=1000.0,
         ).run(Stop())  # fmt: skip
 
     asyncio.run(run())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -258,13 +259,15 @@ async def _open(
     sleep: Callable[[float], Awaitable[object]],
 ) -> client.ClientConnection:
     """Try until somebody opens, or there is a reason to stop."""
-    tries, allowed = 0, retry.tries(lost=False)
+    tries, allowed, began = 0, retry.tries(lost=False), time.monotonic()
     while isinstance(outcome := await knock(), Failure):
         tries += 1
-        if not outcome.passing or tries >= allowed:
-            raise outcome.error
         pause = retry.pause(tries) if outcome.wait is None else outcome.wait
-        tell(f"{outcome.error.message}: trying again in {pause:.1f} s (try {tries + 1} of {allowed})")
+        late = retry.seconds is not None and time.monotonic() + pause - began > retry.seconds
+        if not outcome.passing or tries >= allowed or late:
+            raise outcome.error
+        number = f"try {tries + 1} of {allowed}" if retry.seconds is None else f"for up to {retry.seconds:g} s"
+        tell(f"{outcome.error.message}: trying again in {pause:.1f} s ({number})")
         await sleep(pause)
     return outcome
 

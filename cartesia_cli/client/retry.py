@@ -23,9 +23,13 @@ LONGEST_PAUSE = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often to try again. `allowed` None: the default for what is safe, never for a lost answer."""
+    """How often to try again. `allowed` None: the default for what is safe, never for a lost answer.
+
+    seconds   how long to go on trying, None for as long as tries are left
+    """
 
     allowed: int | None = None
+    seconds: float | None = None
     dice: Callable[[], float] = random.random
 
     def tries(self, *, lost: bool) -> int:

@@ -23,7 +23,7 @@ from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.spool import Spool
-    from ..session import Source
+    from ..parties import Source
     from ..stats import Instrument
     from .backend import Choice
 
@@ -94,6 +94,7 @@ def listen(
     stop_after_silence: StopAfterSilence = None,
     duration: live_given.Duration = None,
     chunk_ms: live_given.ChunkMs = 100,
+    reconnect: live_given.Reconnect = 120,
     save_audio: live_given.SaveAudio = None,
     raw_events: live_given.RawEvents = None,
     append: Append = None,
@@ -161,6 +162,7 @@ def listen(
         endpointing=wish.endpointing(),
         finalize=manual and finalize in (None, "vad", "both") and not push_to_talk,
         chunk_ms=chunk_ms,
+        reconnect=reconnect,
         targets=targets,
         layout=layout,
         seconds=duration,

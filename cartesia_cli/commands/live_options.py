@@ -95,6 +95,11 @@ RawEvents = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Record all frames, both ways; `serve --script` plays it.", rich_help_panel=MORE),
 ]
+Reconnect = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0, rich_help_panel=MORE,
+                 help="How long to try to replace a connection that was lost; 0: not at all."),
+]  # fmt: skip
 Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
 
 MODES = ("auto", "manual")

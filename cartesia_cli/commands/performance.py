@@ -9,8 +9,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 from ..audio.pcm import RATE
 from ..audio.speech import Endpointer, Endpointing, Mark
 from ..client import Retry
-from ..client.realtime import connect
+from ..client.realtime import Connection, connect
 from ..errors import Interrupted, OutputError
+from ..lifeline import Lifeline
 from ..output import NEEDS_WORDS, Layout
 from ..output.characters import printable
 from ..output.clipboard import copy
@@ -31,9 +32,10 @@ from ..output.live import LiveView, clock_time
 from ..output.meter import meter
 from ..output.streams import stream
 from ..output.talk import Talk
+from ..parties import Source, Stop
 from ..protocol import MANUAL, Command, Dialect, RealtimeOptions, Word, realtime_credits
 from ..reducers import AudioClock, AutoReducer, ManualReducer
-from ..session import Session, Source, Stop
+from ..session import Session
 from ..stats import Instrument
 from ..transcript import Notice, Partial, Segment, Transcript, Update
 from .backend import Server
@@ -54,6 +56,8 @@ class Order:
     append        file that gets a line for each segment, or None
     copy          whether the text goes to the clipboard
     stop_after_silence   seconds, or None
+    reconnect     seconds for which a lost connection is tried to be replaced; 0: not at all
+    speed         seconds of audio that the source gives in one
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
     """
 
@@ -73,6 +77,8 @@ class Order:
     copy: bool = False
     stop_after_silence: float | None = None
     captured: Callable[[], float] | None = None
+    reconnect: float = 120.0
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +102,12 @@ class Controls:
 Attend = Callable[[Controls], AbstractContextManager[object]]
 """What is done around a session while its loop runs: keys are read, signals taken."""
 
+RECONNECTS = 1000
+"""More tries than there is time for: it is time that limits them."""
+
 STOPS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
 
-SAID = frozenset({"nothing_said", "mark", "undo"})
+SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected"})
 """Notices for people; others are details."""
 
 MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
@@ -157,33 +166,40 @@ class Performance:
         self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Attend
     ) -> None:
         order, talk = self._order, self._talk
-        host = urlsplit(server.base_url).netloc
-        async with connect(
-            server.base_url, server.credential, order.dialect, order.options,
-            retry=Retry(), tell=talk.say, doubt=talk.detail, tap=tap,
-        ) as connection:  # fmt: skip
-            talk.detail(f"connected to {host}")
-            session = Session(
-                connection,
-                make(self._instrument, talk.say),
-                self._reducer,
-                self._clock,
-                self._endpointer,
-                finalize=order.finalize,
-                manual=order.dialect is MANUAL,
-                chunk=2 * round(RATE * order.chunk_ms / 1000),
-                write=self._write,
-                witness=self._instrument,
-            )
-            with _stopping(Stop()) as stop:
-                self._stop = stop
-                controls = Controls(session.order, stop.asked.set, self._mark, self._undo, self._draw)
+
+        @asynccontextmanager
+        async def opened(again: bool) -> AsyncIterator[Connection]:
+            retry = Retry(allowed=RECONNECTS, seconds=order.reconnect) if again else Retry()
+            async with connect(
+                server.base_url, server.credential, order.dialect, order.options,
+                retry=retry, tell=talk.say, doubt=talk.detail, tap=tap,
+            ) as connection:  # fmt: skip
+                talk.detail(f"connected to {urlsplit(server.base_url).netloc}")
                 try:
-                    with attend(controls):
-                        await session.run(stop)
-                    self._complete = True
+                    yield connection
                 finally:
-                    self._request_id = connection.request_id
+                    self._request_id = connection.request_id or self._request_id
+
+        session = Session(
+            opened,
+            make(self._instrument, talk.say),
+            self._reducer,
+            self._clock,
+            self._endpointer,
+            finalize=order.finalize,
+            manual=order.dialect is MANUAL,
+            chunk=2 * round(RATE * order.chunk_ms / 1000),
+            write=self._write,
+            witness=self._instrument,
+            lifeline=Lifeline() if order.reconnect > 0 else Lifeline(tries=0),
+            pace=order.speed,
+        )
+        with _stopping(Stop()) as stop:
+            self._stop = stop
+            controls = Controls(session.order, stop.asked.set, self._mark, self._undo, self._draw)
+            with attend(controls):
+                await session.run(stop)
+            self._complete = True
 
     def finish(self, *, local: bool) -> OutputError | None:
         """Write what is written at the end, whatever the end was; what could not be written where it should be."""

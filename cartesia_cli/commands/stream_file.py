@@ -18,7 +18,7 @@ from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.pcm import Samples
-    from ..session import Source
+    from ..parties import Source
     from ..stats import Instrument
 
 EXAMPLES = """
@@ -70,6 +70,7 @@ def stream_file(
     channel: Channel = None,
     duration: live_given.Duration = None,
     chunk_ms: live_given.ChunkMs = 100,
+    reconnect: live_given.Reconnect = 120,
     save_audio: live_given.SaveAudio = None,
     raw_events: live_given.RawEvents = None,
     place: Place,
@@ -128,6 +129,8 @@ def stream_file(
         endpointing=wish.endpointing(),
         finalize=dialect.name == "manual" and finalize != "none",
         chunk_ms=chunk_ms,
+        reconnect=reconnect,
+        speed=speed,
         targets=targets,
         layout=layout,
         seconds=seconds,

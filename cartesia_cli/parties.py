@@ -1,0 +1,84 @@
+"""Who takes part in a session: where audio comes from, what carries it, who watches, and who says that it's over.
+
+Seams only: nothing here does anything but `Stop`, which remembers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from .audio.speech import Mark
+from .protocol import Command, Event
+
+
+class Source(Protocol):
+    """Where audio comes from. Cancelled, it closes what it holds open; it never goes faster than real time."""
+
+    def frames(self) -> AsyncGenerator[bytes, None]:
+        """Blocks of ENCODING at RATE, of any length."""
+
+
+class Line(Protocol):
+    """A connection to a realtime endpoint, as `client.realtime` makes it."""
+
+    async def send(self, frame: bytes) -> None: ...
+
+    async def command(self, command: Command) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+
+Connect = Callable[[bool], AbstractAsyncContextManager[Line]]
+"""Opens a connection. Its argument: whether another one was lost before it."""
+
+
+class Witness(Protocol):
+    """Is told what happens, when it happens."""
+
+    def sent(self, size: int) -> None:
+        """So many bytes of audio went out."""
+
+    def marked(self, mark: Mark) -> None:
+        """The endpointer heard something."""
+
+    def finalized(self) -> None:
+        """A `finalize` went out."""
+
+    def heard(self, event: Event) -> None:
+        """An event came in."""
+
+    def rewound(self, at: float) -> None:
+        """The connection was lost; what follows is the audio from so many seconds on."""
+
+
+class Nobody:
+    """A witness that lets all pass."""
+
+    def sent(self, size: int) -> None:
+        return
+
+    def marked(self, mark: Mark) -> None:
+        return
+
+    def finalized(self) -> None:
+        return
+
+    def heard(self, event: Event) -> None:
+        return
+
+    def rewound(self, at: float) -> None:
+        return
+
+
+class Stop:
+    """How a user says "that's all": once to finish, twice to be gone."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+
+    def ask(self) -> None:
+        (self.insisted if self.asked.is_set() else self.asked).set()

@@ -1,0 +1,248 @@
+"""A lost connection loses no word and says none twice: numbers that are heard, across connections that drop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
+from cartesia_cli.lifeline import Lifeline
+from cartesia_cli.parties import Stop
+from cartesia_cli.protocol import (
+    Close,
+    Command,
+    Config,
+    Connected,
+    Delta,
+    Done,
+    Event,
+    Finalize,
+    FlushDone,
+    TurnConfig,
+    TurnEnd,
+    TurnStart,
+    TurnUpdate,
+    Word,
+)
+from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
+from cartesia_cli.session import Session
+from cartesia_cli.transcript import Notice, Segment, Update
+from tests.tones import Recogniser, spoken
+
+CHUNK = 2 * RATE // 10
+
+
+class Line:
+    """A server on one connection, that says what its recogniser hears; `life`: frames until it drops, None for ever."""
+
+    def __init__(self, manual: bool, life: int | None, error: CliError) -> None:
+        self._manual, self._life, self._error = manual, life, error
+        self._ears, self._told, self._in_turn = Recogniser(), 0, False
+        self._events: asyncio.Queue[Event | CliError | None] = asyncio.Queue()
+        self.commands: list[Command] = []
+        self.audio = 0
+
+    async def send(self, frame: bytes) -> None:
+        self.audio += len(frame)
+        if self._life is not None:
+            self._life -= 1
+            if self._life < 0:
+                self._events.put_nowait(self._error)
+                await asyncio.sleep(0.001)
+                raise self._error
+        self._ears.feed(frame)
+        if not self._manual:
+            self._turns()
+        elif len(self._ears.heard) > self._told:
+            self._tell()
+        await asyncio.sleep(0.0005)  # time for whoever hears
+
+    async def command(self, command: Command) -> None:
+        self.commands.append(command)
+        match command:
+            case Finalize():
+                self._events.put_nowait(FlushDone())
+            case Close():
+                if self._in_turn:
+                    self._end_turn()
+                if self._manual:
+                    self._events.put_nowait(Done())
+                self._events.put_nowait(None)
+        await asyncio.sleep(0.0005)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        yield Connected(request_id="x")
+        while (event := await self._events.get()) is not None:
+            if isinstance(event, CliError):
+                raise event
+            yield event
+
+    def _tell(self) -> None:
+        for number in self._ears.heard[self._told :]:
+            self._events.put_nowait(
+                Delta(text=f" {number}", words=(Word(str(number), self.audio / 32000 - 0.3, None),))
+            )
+        self._told = len(self._ears.heard)
+
+    def _turns(self) -> None:
+        if self._ears.within and not self._in_turn:
+            self._in_turn = True
+            self._events.put_nowait(TurnStart())
+        if self._in_turn and len(self._ears.heard) > self._told and self._ears.quiet < 0.3:
+            self._events.put_nowait(TurnUpdate(transcript=self._text()))
+        if self._in_turn and self._ears.quiet >= 0.4:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._events.put_nowait(TurnEnd(transcript=self._text()))
+        self._told, self._in_turn = len(self._ears.heard), False
+
+    def _text(self) -> str:
+        return "".join(f" {number}" for number in self._ears.heard[self._told :])
+
+
+class Tape:
+    def __init__(self, numbers: list[int], rest: float, noise: float) -> None:
+        self._audio = encode_s16le(spoken(numbers, rest, noise))
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        for at in range(0, len(self._audio), 640):
+            yield self._audio[at : at + 640]
+            await asyncio.sleep(0)
+
+
+class Case:
+    """A session over lines with these lives; the last of them for ever."""
+
+    def __init__(
+        self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
+        error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
+        noise: float = 0.0005,
+    ) -> None:  # fmt: skip
+        self.lines: list[Line] = []
+        self.updates: list[Update] = []
+        self.error: CliError | None = None
+        error = error or NetworkError("lost")
+
+        @asynccontextmanager
+        async def connect(again: bool) -> AsyncIterator[Line]:
+            assert again == bool(self.lines)
+            life = lives[len(self.lines)] if len(self.lines) < len(lives) else last
+            self.lines.append(Line(manual, life, error))
+            yield self.lines[-1]
+
+        async def run() -> None:
+            clock = AudioClock()
+            reducer = (ManualReducer if manual else AutoReducer)(clock)
+            session = Session(
+                connect, Tape(numbers, rest, noise), reducer, clock, Endpointer(Endpointing(silence_ms=400)),
+                finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
+                lifeline=Lifeline(tries, dice=lambda: -0.5), pace=10000.0,
+            )  # fmt: skip
+            if config is not None:
+                session.order(config)
+            try:
+                async with asyncio.timeout(60):
+                    await session.run(Stop())
+            except CliError as failure:
+                self.error = failure
+            self.words = reducer.words
+
+        asyncio.run(run())
+
+    @property
+    def segments(self) -> list[Segment]:
+        return [update for update in self.updates if isinstance(update, Segment)]
+
+    @property
+    def heard(self) -> list[int]:
+        return [int(number) for segment in self.segments for number in segment.text.split()]
+
+    def noticed(self, event: str) -> list[Notice]:
+        return [update for update in self.updates if isinstance(update, Notice) and update.event == event]
+
+
+NUMBERS = list(range(40))
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+@pytest.mark.parametrize("noise", [0.0, 0.0005, 0.005], ids=["digital", "quiet", "noisy"])
+@pytest.mark.parametrize("seed", range(6))
+def test_each_number_is_heard_once_however_often_the_line_drops(manual: bool, seed: int, noise: float) -> None:
+    """Over digital silence the endpointer takes even tones for noise, and is no help."""
+    dice = random.Random(seed)
+    lives = [dice.randrange(1, 60) for _ in range(20)]
+    case = Case(NUMBERS, lives, manual=manual, rest=dice.choice([0.6, 0.9, 1.5]), noise=noise)
+    assert case.error is None
+    assert case.heard == NUMBERS
+    assert len(case.noticed("reconnected")) == len(case.lines) - 1 > 5
+    starts = [segment.start for segment in case.segments]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_times_stay_on_one_clock(manual: bool) -> None:
+    whole, torn = Case(NUMBERS, [], manual=manual), Case(NUMBERS, [33, 50, 21, 80], manual=manual)
+    assert len(torn.lines) == 5
+    for before, after in zip(whole.segments, torn.segments, strict=True):
+        assert (after.start, after.end) == (pytest.approx(before.start, abs=0.25), pytest.approx(before.end, abs=0.25))
+    for before, after in zip(whole.words, torn.words, strict=True):
+        assert after.start == pytest.approx(before.start, abs=0.11)
+
+
+def test_without_finalize_all_is_sent_again_since_nothing_was_ever_confirmed() -> None:
+    case = Case(NUMBERS[:10], [70], manual=True, finalize=False)
+    assert case.heard == NUMBERS[:10]
+    assert case.lines[1].audio == len(encode_s16le(spoken(NUMBERS[:10], 0.9)))
+
+
+def test_what_was_confirmed_is_not_sent_again() -> None:
+    case = Case(NUMBERS, [300], manual=True)
+    assert case.heard == NUMBERS
+    assert case.lines[1].audio < len(encode_s16le(spoken(NUMBERS, 0.9))) - 250 * CHUNK
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_a_long_silence_is_not_sent_again(manual: bool) -> None:
+    case = Case([], [150], manual=manual, rest=30.0)
+    assert [len(case.lines), case.error] == [2, None]
+    assert case.lines[1].audio <= len(encode_s16le(spoken([], 30.0))) - 150 * CHUNK + 2.2 * 2 * RATE
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_lines_that_come_to_nothing_are_tried_a_few_times_and_all_that_was_heard_stays(manual: bool) -> None:
+    lost = NetworkError("lost")
+    case = Case(NUMBERS, [200], manual=manual, error=lost, tries=5, last=3)
+    assert case.error is lost
+    assert len(case.lines) == 6
+    assert case.heard == NUMBERS[: len(case.heard)]
+    assert len(case.heard) >= 15
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_what_was_open_when_the_last_line_dropped_is_written(manual: bool) -> None:
+    rest = 0.1  # one utterance, one turn, without an end
+    case = Case(NUMBERS[:30], [60], manual=manual, rest=rest, tries=0)
+    assert isinstance(case.error, NetworkError)
+    assert case.heard == NUMBERS[: len(case.heard)]
+    assert len(case.heard) >= 10
+
+
+@pytest.mark.parametrize("error", [ApiError("bad", status=400), AuthError("who?", status=401)])
+def test_a_refusal_is_final(error: CliError) -> None:
+    case = Case(NUMBERS, [100], manual=True, error=error)
+    assert case.error is error
+    assert len(case.lines) == 1
+
+
+def test_what_was_configured_is_told_to_the_next_line() -> None:
+    shifted = Config(TurnConfig(end_threshold=0.2))
+    case = Case(NUMBERS[:10], [50], manual=False, config=shifted)
+    assert [line.commands[0] for line in case.lines] == [shifted, shifted]
+    assert case.heard == NUMBERS[:10]
