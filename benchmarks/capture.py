@@ -1,7 +1,8 @@
 """What a microphone's sound goes through before it is sent: how late it becomes, what it loses, what it costs.
 
-First the resampler, against soxr's, for the rates of sound cards. Then all of it, from PortAudio's callback to the
-session, by a virtual microphone (needs PulseAudio; without it, this part is left out).
+First the resampler, against soxr's, for the rates of sound cards. Then an hour of a session whose device calls back as
+fast as it can: whether its memory grows, and whether its clock and its samples stay together. Then all of it, from
+PortAudio's callback to the session, by a virtual microphone (needs PulseAudio; without it, this part is left out).
 """
 
 # ruff: noqa: T201  what these scripts print is their result
@@ -10,22 +11,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
+import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import soxr
-from measuring import ROOT, Report, environment
+from measuring import MIB, PYTHON, ROOT, Report, environment
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.lowdelay import LowDelay
+from cartesia_cli.protocol import Command, Event
 
 RATES = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
 WANTED = 16000
@@ -39,6 +49,12 @@ CPU_GOAL = 10.0
 """Milliseconds a second: a hundredth of a core."""
 
 TOTAL_GOAL = 3.0
+
+GROWTH_GOAL = 5 * MIB
+"""More memory after an hour than after five minutes."""
+
+AHEAD = 100
+"""Blocks that the device of an hour may be ahead of whoever takes them."""
 
 Feed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -127,6 +143,150 @@ def resamplers(seconds: int) -> int:
     return report.end()
 
 
+class Device:
+    """PortAudio's stream for a device that is as fast as those who listen to it.
+
+    room   one for each block that it may be ahead of them
+    """
+
+    latency = 0.04
+    room: threading.Semaphore
+
+    def __init__(self, samplerate: float, blocksize: int, channels: int, callback: Any, **others: Any) -> None:
+        self._callback = callback
+        self._size = blocksize
+        seconds = np.arange(50 * blocksize) / samplerate  # a second: speech-like, half of it quiet
+        noise = np.random.default_rng(0).normal(0, 0.001, len(seconds))
+        voice = np.where(seconds < 0.5, 0.2, 0.0) * np.sin(2 * np.pi * 180 * seconds)
+        sound = np.repeat((noise + voice)[:, None], channels, axis=1).astype(np.float32)
+        self._blocks = [part.tobytes() for part in np.split(sound, 50)]
+        self._over = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        flags, number = SimpleNamespace(input_overflow=False), 0
+        while not self._over:
+            self.room.acquire()
+            self._callback(self._blocks[number % 50], self._size, None, flags)
+            number += 1
+
+    def abort(self) -> None:
+        self._over = True
+        self.room.release()
+
+    def close(self) -> None:
+        return
+
+
+class Swallowing:
+    """A line into which everything goes, and out of which nothing comes until it is closed."""
+
+    def __init__(self) -> None:
+        self._closed = asyncio.Event()
+        self.size = 0
+
+    async def send(self, frame: bytes) -> None:
+        self.size += len(frame)
+
+    async def command(self, command: Command) -> None:
+        from cartesia_cli.protocol import Close
+
+        if isinstance(command, Close):
+            self._closed.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        await self._closed.wait()
+        return
+        yield
+
+
+async def simulated(minutes: int, rate: int) -> dict[str, float]:
+    """A session of so many minutes: all seconds that anybody counted, bytes of memory, CPU seconds."""
+    sound: Any = ModuleType("sounddevice")
+    sound.RawInputStream, sound.PortAudioError = Device, OSError
+    sys.modules["sounddevice"] = sound
+    from cartesia_cli.audio import devices, microphone, spool
+    from cartesia_cli.audio.speech import Endpointer
+    from cartesia_cli.commands.dictation import Limited, Pausable
+    from cartesia_cli.parties import Stop
+    from cartesia_cli.reducers import AudioClock, ManualReducer
+    from cartesia_cli.session import Session
+    from cartesia_cli.stats import Instrument
+
+    Device.room = threading.Semaphore(AHEAD)
+    asked = devices.Device(0, "simulated", 2, rate, "none", True, False, 0)
+
+    class Taken:
+        """Who takes a block lets the device give another one."""
+
+        def __init__(self, source: Any) -> None:
+            self._source = source
+
+        async def frames(self) -> Any:
+            async with aclosing(self._source.frames()) as blocks:
+                async for block in blocks:
+                    Device.room.release()
+                    yield block
+
+    opened = microphone.Microphone(asked)
+    memory: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        kept = spool.Spool(Pausable(opened, print, lambda: None), Path(folder))
+        clock, heard, line, instrument = AudioClock(), Endpointer(), Swallowing(), Instrument("ink-2")
+
+        class Early(Instrument):
+            def sent(self, size: int) -> None:
+                instrument.sent(size)
+                if not memory and clock.sent >= 300:
+                    memory.append(peak())
+
+        @asynccontextmanager
+        async def connect(again: bool) -> AsyncIterator[Swallowing]:
+            yield line
+
+        session = Session(
+            connect, Limited(Taken(kept), 60.0 * minutes), ManualReducer(clock), clock, heard,
+            finalize=True, manual=True, chunk=3200, write=lambda update: None, witness=Early("ink-2"),
+            pace=1e6,
+        )  # fmt: skip
+        before = time.process_time()
+        await session.run(Stop())
+        used = time.process_time() - before
+        found = {"clock": clock.sent, "sent": line.size / 2 / WANTED, "endpointer": heard.heard, "spool": kept.seconds}
+        kept.discard()
+    return found | {"early": memory[0], "late": peak(), "cpu": used, "dropped": opened.dropped + kept.dropped}
+
+
+def peak() -> int:
+    """Bytes, of this process."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def hour(minutes: int) -> int:
+    report = Report(f"{minutes} min of a session, as fast as it goes", "48 kHz", "44.1 kHz", "goal")
+    runs = []
+    for rate in ("48000", "44100"):
+        command = [PYTHON, __file__, "--simulate", str(minutes), rate]
+        runs.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=1800).stdout))
+    seconds = 60 * minutes
+    for name in ("clock", "sent", "endpointer"):
+        apart = [1e6 * (run[name] - seconds) for run in runs]
+        report.row(f"{name}, microseconds from {seconds} s", *(f"{value:.1f}" for value in apart), "0",
+                   met=max(map(abs, apart)) < 1e6 / WANTED)  # fmt: skip
+    short = [run["spool"] >= seconds for run in runs]
+    report.row("all of it in the spool", *("yes" if all_there else "no" for all_there in short), "yes", met=all(short))
+    report.row("dropped, s", *(f"{run['dropped']:g}" for run in runs), "0", met=not any(run["dropped"] for run in runs))
+    more = [run["late"] - run["early"] for run in runs]
+    report.row("more memory than after 5 min, MiB", *(f"{value / MIB:.1f}" for value in more), f"{GROWTH_GOAL / MIB:g}",
+               met=max(more) < GROWTH_GOAL)  # fmt: skip
+    report.row("CPU, ms/s", *(f"{1000 * run['cpu'] / seconds:.1f}" for run in runs), "")
+    return report.end()
+
+
 async def listen(seconds: float) -> tuple[list[float], float, float, float]:
     """By the virtual microphone: seconds from each callback to the session; CPU share; overflows; reported latency."""
     from cartesia_cli.audio.microphone import Microphone, chosen
@@ -167,8 +327,16 @@ def capture(seconds: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=20, help="of audio for each figure of time (20)")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--minutes", type=int, default=60, help="of the simulated session, 6 or more (60)")
+    parser.add_argument("--simulate", type=int, nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.simulate:
+        print(json.dumps(asyncio.run(simulated(*given.simulate))))
+        return 0
+    seconds = given.seconds
     missed = resamplers(seconds)
+    print()
+    missed |= hour(given.minutes)
     if shutil.which("pulseaudio"):
         print()
         missed |= capture(seconds)

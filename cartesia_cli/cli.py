@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from .commands import devices, listen, serve, stream_file, transcribe, vad
+from .commands import cache, check, devices, listen, render, serve, stream_file, transcribe, vad
 from .commands.options import defaults
 from .errors import CliError, Exit, Interrupted, UsageError
 from .output.files import ReaderGone
@@ -45,10 +45,13 @@ def build() -> typer.Typer:
     )
     app.callback()(_configure)
     app.command("transcribe", epilog=transcribe.EXAMPLES)(transcribe.transcribe)
+    app.command("render", epilog=render.EXAMPLES)(render.render)
+    app.command("check", epilog=check.EXAMPLES)(check.check)
     app.command("listen", epilog=listen.EXAMPLES)(listen.listen)
     app.command("stream-file", epilog=stream_file.EXAMPLES)(stream_file.stream_file)
     app.command("devices", epilog=devices.EXAMPLES)(devices.devices)
     app.command("vad", epilog=vad.EXAMPLES)(vad.vad)
+    app.command("cache", epilog=cache.EXAMPLES)(cache.cache)
     app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
     return app
 

@@ -5,10 +5,15 @@
              behind the last speech: too early, and a word is heard twice; too late, and one is lost
     both     silence in which nothing is open needs no confirmation
 
-Pure: places in bytes of audio go in and out. Must never send anything, nor read what an event says.
+Places are bytes of audio. Must never send anything, nor read what an event says.
 """
 
 from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import pairwise
 
 from .audio.pcm import RATE
 from .audio.speech import Mark
@@ -35,8 +40,12 @@ LEAD = SECOND // 2
 TAIL = SECOND // 8
 """Silence behind speech that is not sent again: a word fades, and what is left of it could be taken for one."""
 
-IN_FLIGHT = SECOND
-"""What may have been sent and not yet been heard when an answer comes: the way there and back, and some thinking."""
+ON_ITS_WAY = 1.0
+"""Seconds: what was sent so shortly before an answer came may not have been heard yet. There and back, and some
+thinking."""
+
+PAUSE = SECOND // 4
+"""Silence that may have ended a turn."""
 
 IDLE = 2 * SECOND
 """Silence after which nothing is expected any more, and the most of it that is sent again."""
@@ -44,23 +53,23 @@ IDLE = 2 * SECOND
 UNHEARD = 5 * SECOND
 """The same where we heard somebody and the server, in auto mode, nobody: it was noise."""
 
+SPEAKING = 1 << 62
+"""Where speech stops that goes on: behind everything."""
+
 Entry = Mark | Command
 
 
 class Confirmation:
-    """Confirms what a ledger holds. `feed` it events, and tell it what was said.
+    """Confirms what a ledger holds. `feed` it events, and tell it what was said and sent."""
 
-    Until it's confirmed, where the last speech was is known by what the endpointer marked in what was sent.
-    """
-
-    def __init__(self, ledger: Ledger[Entry], *, manual: bool) -> None:
-        self._ledger, self._manual = ledger, manual
+    def __init__(self, ledger: Ledger[Entry], *, manual: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger, self._manual, self._clock = ledger, manual, clock
         self.rewind()
 
     def rewind(self) -> None:
         """The ledger is back at what is confirmed: everything from there on is said, and marked, again."""
-        self._onset: int | None = None  # of speech that goes on
-        self._stopped: int | None = None  # where the last speech ended
+        self._speech: deque[list[int]] = deque(maxlen=256)  # stretches: where each began and stopped; SPEAKING: not yet
+        self._times: deque[tuple[float, int]] = deque()  # when the last frames went out, and where they ended
         self._began: int | None = None  # what had been sent when the open turn began
         self._is_open = False  # something was said, or asked, that is not confirmed
 
@@ -69,19 +78,23 @@ class Confirmation:
         match entry:
             case Finalize():
                 self._is_open = True
-            case Mark(kind="onset" | "resume"):
-                self._is_open, self._onset = True, _place(entry.speech)
-            case Mark():
-                self._onset, self._stopped = None, _place(entry.speech)
+            case Mark(kind="onset"):
+                self._is_open = True
+                self._speech.append([_place(entry.speech), SPEAKING])
+            case Mark() if self._speech:
+                self._speech[-1][1] = SPEAKING if entry.kind == "resume" else _place(entry.speech)
 
     def sent(self) -> None:
         """The sender sent audio: what is silent and waits for nothing is confirmed by that."""
-        heard = not self._manual and self._began is None
-        if self._onset is None and (heard or not self._is_open):
-            quiet = UNHEARD if self._is_open else IDLE
-            if self._ledger.sent - (self._stopped or self._ledger.confirmed) >= quiet:
-                self._is_open = False
-                self._ledger.confirm(self._ledger.sent - IDLE)
+        now, place = self._clock(), self._ledger.sent
+        self._times.append((now, place))
+        while len(self._times) > 1 and self._times[1][0] <= now - ON_ITS_WAY:
+            self._times.popleft()
+        stopped = self._speech[-1][1] if self._speech else self._ledger.confirmed
+        ignored = not self._manual and self._began is None
+        if place - stopped >= (UNHEARD if self._is_open else IDLE) and (ignored or not self._is_open):
+            self._is_open = False
+            self._ledger.confirm(place - IDLE)
 
     def feed(self, event: Event) -> None:
         """What an event confirms."""
@@ -89,7 +102,7 @@ class Confirmation:
             case FlushDone():
                 if self._ledger.answered(lambda entry: isinstance(entry, Finalize)) is None:
                     self._ledger.confirm(self._seam())  # the server's own idea
-                self._is_open = self._onset is not None or (self._stopped or 0) > self._ledger.confirmed
+                self._is_open = any(stopped > self._ledger.confirmed for _, stopped in self._speech)
             case Delta():
                 self._is_open = True
             case TurnStart() | TurnUpdate() | TurnEagerEnd() | TurnResume():
@@ -97,23 +110,22 @@ class Confirmation:
             case TurnEnd():
                 self._ledger.confirm(self._seam())
                 self._began = None
-                self._is_open = self._onset is not None
+                self._is_open = any(stopped > self._ledger.confirmed for _, stopped in self._speech)
 
     def _seam(self) -> int:
-        """Where what has ended is over for certain and what comes has not begun."""
-        sent, onset, stopped = self._ledger.sent, self._onset, self._stopped
-        if onset is None:
-            if stopped is None or stopped <= self._ledger.confirmed:
-                return sent  # what the server heard was too soft for us
-            return _between(stopped, sent)
-        if sent - onset > IN_FLIGHT or (self._began is not None and onset < self._began):
-            return sent  # the speech that has just ended seems to go on: that is noise
-        return _between(self._ledger.confirmed if stopped is None else stopped, onset)
+        """Where what has ended is over for certain, and what comes next has not begun.
 
-
-def _between(before: int, after: int) -> int:
-    """A place in the silence between two stretches of speech, nearer to the second."""
-    return max(min(before + TAIL, (before + after) // 4 * 2), after - LEAD)
+        That is the first pause that may have been the last thing the server heard. Where the level of the sound
+        knows of none, because it is noise or because what the server heard was too soft for us, it is right here.
+        """
+        sent = self._ledger.sent
+        heard = self._times[0][1] if self._times else sent  # by now, for certain
+        speech = [stretch for stretch in self._speech if stretch[1] > self._ledger.confirmed]
+        for (_, stopped), (onset, _) in pairwise([*speech, [sent, sent]]):
+            is_next = onset >= heard and onset > (self._began or 0) and onset - stopped >= PAUSE
+            if stopped < sent and (is_next or onset == sent):
+                return max(min(stopped + TAIL, (stopped + onset) // 4 * 2), onset - LEAD)
+        return sent
 
 
 def _place(seconds: float) -> int:

@@ -157,9 +157,7 @@ class Session:
                         self._replay()
                     lost = await self._converse(line)
             except CliError as error:
-                if lost is not None and not is_open:
-                    error.message = f"{lost.message}, and no other connection could be made: {error.message}"
-                raise
+                raise error if lost is None or is_open else _not_replaced(lost, error) from None
             if lost is None:
                 return
             pause = self._lifeline.lost(self._ledger.confirmed + self._ledger.sent)
@@ -276,6 +274,17 @@ class Session:
         for update in updates:
             self._text = self._text or (isinstance(update, Segment) and not update.text.isspace())
             self._write(update)
+
+
+def _not_replaced(lost: NetworkError, error: CliError) -> CliError:
+    """The end of a session whose connection was lost and could not be made again: a matter of the network, still,
+    unless the server says that it never will be.
+    """
+    message = f"{lost.message}, and no other connection could be made: {error.message}"
+    if error.status is None or error.status in (408, 429) or error.status >= 500:
+        return NetworkError(message, hint=error.hint, status=error.status, request_id=error.request_id)
+    error.message = message
+    return error
 
 
 async def _ended(*tasks: asyncio.Task[None] | None) -> None:

@@ -119,7 +119,6 @@ class Instrument:
         self._tallies, self._lateness = {name: Tally() for name in FIGURES}, Tally()
         self._utterances: deque[dict[str, Any]] = deque(maxlen=LISTED)
         self._gaps, self._lost = 0, 0.0
-        self._lost_connections = 0
 
     def sent(self, size: int) -> None:
         """So many bytes of 16-bit samples have just been handed to the socket."""
@@ -178,16 +177,10 @@ class Instrument:
                 self._turned(event, now)
 
     def rewound(self, at: float) -> None:
-        """The connection was lost; what is sent from here on is the audio from so many seconds on, a second time.
-
-        What was being waited for gives no figure: it would measure the loss.
-        """
-        self._lost_connections += 1
+        """The connection was lost, audio from so many seconds on is sent again: what was waited for gives no figure."""
         self._samples = self._cut = round(at * RATE)
-        self._frames.append((self._samples, self._clock()))
+        self._open, self._late, self._turn, self._spoken = _Utterance(), _Utterance(), False, []
         self._due.clear()
-        self._spoken.clear()
-        self._open, self._late, self._turn = _Utterance(), _Utterance(), False
 
     def late(self, seconds: float) -> None:
         """A block left so long after its deadline."""

@@ -1,16 +1,19 @@
 """What a transcript is: words, segments, and the JSON document that the user gets.
 
 Text is sacred: nothing here strips, joins with blanks or corrects. Segments are slices of the text,
-so that all of them joined give it back, character for character. Every time says where it comes from.
+so that all of them joined give it back, character for character. Every time says where it comes from:
+one that the server sent, but that can't be true, is none of the server's, and is estimated like a missing one.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from .protocol import BatchResponse, Word
+from .timing import fitting, timeline
 
 Timing = Literal["server", "audio", "estimated"]
 
@@ -69,6 +72,18 @@ class Notice:
 Update = Partial | Segment | Notice
 
 
+class Times(NamedTuple):
+    """When a word is said.
+
+    start, end   seconds: as the server sent them, or else estimated, in whole milliseconds
+    estimated    whether they are
+    """
+
+    start: float
+    end: float
+    estimated: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """One recording as text.
@@ -76,7 +91,7 @@ class Transcript:
     source     the input as the user named it; "-" is stdin
     model      what was asked for
     duration   seconds of audio, or None where neither the server nor the file tells
-    words      None when they were not asked for
+    words      None when they were not asked for; see `fitted`
     """
 
     source: str
@@ -98,71 +113,109 @@ class Transcript:
             "request_id": self.request_id,
             "text": self.text,
             "segments": [segment.document() for segment in self.segments],
-            "words": [_word(word) for word in self.words] if words and self.words is not None else None,
+            "words": self._word_documents() if words and self.words is not None else None,
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+    def word_times(self) -> list[Times]:
+        """When each of `words` is said. Times that are missing or can't be true are estimated."""
+        words = self.words or ()
+        fit = fitting(((word.start, word.end) for word in words), self.duration)
+        guesses = fit
+        if not all(fit):
+            known = [span or (None, None) for span in fit] if any(fit) else self._bounds(words)
+            guesses = [*timeline([len(word.word.strip()) + 1 for word in words], known, self.duration)]
+        times: list[Times] = []
+        for word, span, guess in zip(words, fit, guesses, strict=True):
+            assert guess is not None
+            if span is None or word.start is None or word.end is None:
+                times.append(Times(guess[0] / 1000, guess[1] / 1000, True))
+            else:
+                times.append(Times(word.start, word.end, False))
+        return times
+
+    def _bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
+        """What the segments tell of words without times: when the first in each begins, and when the last ends."""
+        spans = fitting(((segment.start, segment.end) for segment in self.segments), self.duration)
+        parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
+        ends = _ends("".join(segment.text for segment in self.segments), words)
+        if ends is None:  # spelt in another way: they are said somewhere between the first segment and the last
+            there = [span for span in spans if span is not None]
+            parts, ends = [(0, (there[0][0], there[-1][1]))] if there else [], [0] * len(words)
+        bounds: list[tuple[int | None, int | None]] = [(None, None)] * len(words)
+        first = at = 0
+        for length, span in parts:
+            at += length
+            behind = bisect_right(ends, at)
+            if span is not None and first < behind:
+                bounds[first] = (span[0], bounds[first][1])
+                bounds[behind - 1] = (bounds[behind - 1][0], span[1])
+            first = behind
+        return bounds
+
+    def _word_documents(self) -> list[dict[str, Any]]:
+        documents: list[dict[str, Any]] = []
+        for word, times in zip(self.words or (), self.word_times(), strict=True):
+            document: dict[str, Any] = {"word": word.word, "start": times.start, "end": times.end}
+            documents.append(document | {"timing": "estimated"} if times.estimated else document)
+        return documents
 
 
 def from_batch(response: BatchResponse, *, source: str, model: str, measured: float | None = None) -> Transcript:
     """A batch response as a transcript. `measured`: seconds of audio by the file itself, where it tells."""
     duration = response.duration if response.duration is not None else measured
-    return Transcript(
+    transcript = Transcript(
         source=source,
         model=model,
         text=response.text,
         language=response.language,
         duration=duration,
         request_id=response.request_id,
-        segments=tuple(_segments(response, duration)),
-        words=response.words,
+        words=None if response.words is None else fitted(response.words, duration),
     )
+    whole: Timing = "audio" if response.duration is None else "server"
+    return replace(transcript, segments=tuple(_segments(transcript, whole)))
 
 
-def _word(word: Word) -> dict[str, Any]:
-    facts = {"word": word.word, "start": word.start, "end": word.end}
-    return {name: value for name, value in facts.items() if value is not None}
+def fitted(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:
+    """Words without such times as can't be true, so that nobody shows those as the server's.
 
-
-def _segments(response: BatchResponse, duration: float | None) -> Iterator[Segment]:
-    """Sentences where there are word times, otherwise the whole text from 0 to the duration."""
-    text, words = response.text, response.words or ()
-    cuts = _cuts(text, words)
-    if cuts is None:
-        if text.strip() and duration is not None:
-            timing: Timing = "audio" if response.duration is None else "server"
-            yield Segment(0.0, duration, text, timing)
-        return
-    at = 0
-    for first, last, cut in cuts:
-        start, end = words[first].start, words[last].end
-        assert start is not None and end is not None
-        yield Segment(start, max(start, end), text[at:cut], "server")
-        at = cut
-
-
-def _cuts(text: str, words: Sequence[Word]) -> list[tuple[int, int, int]] | None:
-    """Where to cut `text`: (first word, last word, offset behind it) for each segment.
-
-    None when the words can't all be found in the text in their order, or one has no times: then no
-    slice of the text could be given times honestly.
+    A word keeps both its times or none. Words that have been here come out the same if they come again.
     """
+    spans = fitting(((word.start, word.end) for word in words), duration)
+    return tuple(Word(word.word) if span is None else word for word, span in zip(words, spans, strict=True))
+
+
+def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
+    """Sentences, where words tell when they are said; otherwise the whole text from 0 to the duration, as `whole`."""
+    text, words, times = transcript.text, transcript.words or (), transcript.word_times()
+    ends = _ends(text, words)
+    if ends is None or all(time.estimated for time in times):
+        if text.strip() and transcript.duration is not None:
+            yield Segment(0.0, transcript.duration, text, whole)
+        return
+    at = first = 0
+    for i, (word, time) in enumerate(zip(words, times, strict=True)):
+        is_last = i + 1 == len(words)
+        if not (is_last or _ends_sentence(word.word) or times[i + 1].start - time.end >= PAUSE_SECONDS):
+            continue
+        cut = len(text) if is_last else ends[i]
+        start, guessed = times[first].start, times[first].estimated or time.estimated
+        yield Segment(start, max(start, time.end), text[at:cut], "estimated" if guessed else "server")
+        at, first = cut, i + 1
+
+
+def _ends(text: str, words: Sequence[Word]) -> list[int] | None:
+    """Where each word ends in `text`. None when they can't all be found there in their order."""
     ends, at = [], 0
     for word in words:
         spelt = word.word.strip()
         found = text.find(spelt, at)
-        if found < 0 or word.start is None or word.end is None:
+        if found < 0:
             return None
         at = found + len(spelt)
         ends.append(at)
-    cuts, first = [], 0
-    for i, word in enumerate(words):
-        following = words[i + 1] if i + 1 < len(words) else None
-        if following is None:
-            cuts.append((first, i, len(text)))
-        elif _ends_sentence(word.word) or (following.start or 0) - (word.end or 0) >= PAUSE_SECONDS:
-            cuts.append((first, i, ends[i]))
-            first = i + 1
-    return cuts or None
+    return ends
 
 
 def _ends_sentence(word: str) -> bool:

@@ -11,39 +11,18 @@ what a transcript is, and must never leave a piece out, however bad the times or
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import accumulate, pairwise
+from functools import cache
+from itertools import accumulate, count, repeat
+from operator import add, sub
 from typing import NamedTuple
 
-from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
-from .transcript import CLOSERS, SENTENCE_ENDS
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a good cue is. Lengths in columns (a wide character is two), times in seconds, speed in columns a second.
-
-    What is a maximum is positive, nothing is negative.
-
-    min_cue, max_cue   how long a cue should and may stay
-    min_gap            between the out-time of a cue and the in-time of the next
-    max_cps            reading speed
-    max_linger         how long a cue may stay behind the end of its last word
-    chain              a gap shorter than this is closed down to min_gap: a short flash of nothing disturbs
-    """
-
-    max_line_width: int = 42
-    max_line_count: int = 2
-    min_cue: float = 5 / 6
-    max_cue: float = 7.0
-    min_gap: float = 0.083
-    max_cps: float = 20.0
-    max_linger: float = 1.5
-    chain: float = 0.5
+from .breaks import OPENERS as OPENERS
+from .breaks import SENTENCE, TORN, joined, look, places
+from .breaks import UNSPACED as UNSPACED
+from .breaks import width as width
+from .profiles import Rules as Rules
 
 
 class Piece(NamedTuple):
@@ -60,18 +39,20 @@ class Piece(NamedTuple):
     end: int
 
 
-# Prices of a break by its place, in points.
-SENTENCE, CLAUSE, PHRASE, PLAIN, TORN, SPLIT = 0, 15, 30, 50, 150, 600
 PAUSE = 0.05
 """What a break gets cheaper by for each millisecond of silence around it."""
 
 # Prices of a cue, in points.
 CUE = 40.0
 """For every cue: without it, a cue for each clause would be free."""
+BARRED = 100.0
+"""An end of a cue whose place costs more is there only if there is no other way, whatever the rules say."""
 STRAY = 80.0
 """For a cue of a single piece."""
 SCRAP = 1.0
 """For each column that a cue has less than half a line."""
+TOO_FAST = 1000.0
+"""For a cue that can't be read in time, or stays too short, however little is missing: rules come before looks."""
 HURRY = 0.08
 """For each millisecond that is missing for reading speed or shortest stay. Linear, so that fast speech
 costs the same however it is cut, and the other prices decide."""
@@ -79,38 +60,30 @@ WAIT = 60.0
 """For a second of silence within a cue, growing with its square: text that stands there before it's said."""
 FULL_STOP = 20.0
 """For the end of a sentence within a cue."""
+MIXED = 30.0
+"""For the same, if the cue goes on with a sentence that it doesn't end, or begins with the rest of one."""
+NEVER = 1e6
+"""For the same, where every sentence begins a cue of its own."""
 
 # Prices of a line break within a cue, in points.
 LINE = 0.5
 """Share of the price of its place: the eye gets over a line break sooner than over a change of cue."""
+TEAR = 2000.0
+"""For a line break that tears what belongs together: it isn't done for the sake of rules, either."""
 UNEVEN = 0.1
 """For the squared distance in columns from lines of equal width."""
 
 
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
-)
-"""Characters of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
-
-CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
-OPENERS = "«„“‘‹([{¿¡「『（【〈《"
-SMALL_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
-
-
-def width(text: str) -> int:
-    """Columns that a text takes."""
-    return len(text) if text.isascii() else len(text) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-
-
 def crumbs(word: str, line: int) -> list[str]:
-    """A word wider than a line, in pieces of a twentieth of a line, or characters if they are wider.
+    """A word wider than a line, in pieces of a twentieth of a line, or characters where these may be words.
 
     Marks and joiners stay with the character that they belong to, unless there are more than any script needs.
     """
     grain, pieces = max(1, line // 20), [word[:1]]
     for char in word[1:]:
-        joined = "\u200d" in (char, pieces[-1][-1]) or unicodedata.category(char)[0] == "M"
-        if (joined and len(pieces[-1]) < 16) or width(pieces[-1] + char) <= grain:
+        last = pieces[-1]
+        small = width(last + char) <= grain and not UNSPACED.match(char)
+        if small or (joined(last[-1], char) and len(last) < 16):
             pieces[-1] += char
         else:
             pieces.append(char)
@@ -127,43 +100,75 @@ def compose(pieces: Sequence[Piece], rules: Rules, language: str | None) -> list
 
     (3, 7, 12) is a cue with the pieces 3 to 6 in its first line and 7 to 11 in its second.
     """
-    place = _places(pieces, language)
-    page = _Page(pieces, rules, place)
-    begins, starts = page.begins, [piece.start for piece in pieces]
-    silences = [0, *(after.start - before.end for before, after in pairwise(pieces))]
-    # held[j] - held[i + 1]: the price of the breaks that a cue of the pieces i to j - 1 passes over.
-    held = [0.0, *accumulate(map(_held, place, silences))]
+    if not pieces:
+        return []
+    looks, blanks = [look(piece.text) for piece in pieces], [piece.blank for piece in pieces]
+    place = places(looks, blanks, language)
+    page = _Page([seen.columns for seen in looks], blanks, rules, place)
+    begins, starts, spoken = page.begins, [piece.start for piece in pieces], [piece.end for piece in pieces]
     gap, linger, longest = milliseconds(rules.min_gap), milliseconds(rules.max_linger), milliseconds(rules.max_cue)
-    shortest, pace = milliseconds(rules.min_cue), 1000 / rules.max_cps
-    line = rules.max_line_width
-    scrap, fullest = line // 2, (line + 1) * rules.max_line_count - 1
+    shortest, pace, scrap = milliseconds(rules.min_cue), 1000 / rules.max_cps, rules.max_line_width // 2
+    full_stop = NEVER if rules.sentences else FULL_STOP
+    silences = [0, *map(sub, starts[1:], spoken)]
+    # held[j] - held[i + 1]: the price of the breaks that a cue of the pieces i to j - 1 passes over.
+    held = [0.0, *accumulate(map(_held, place, silences, repeat(full_stop))), 0.0]
+    # For a cue that ends with each piece: when it goes at the latest, and the price of its end.
+    latests = [min(last + linger, next_ - gap) for last, next_ in zip(spoken, starts[1:], strict=False)]
+    endings = [CUE + max(0.0, at - PAUSE * silence) for at, silence in zip(place[1:], silences[1:], strict=True)]
+    endings, latests = [*endings, CUE], [*latests, spoken[-1] + linger]
+    _bar(endings, page.first, starts, spoken, longest)
+    # What it costs to have the end of a sentence in a cue that begins or ends here.
+    mixed = [MIXED if price != SENTENCE else 0.0 for price in place] + [0.0]
+    columns = zip(page.ends[1:], page.first[1:], page.furthest[1:], strict=True)
+    sounds = zip(spoken, latests, endings, page.stops, strict=True)
 
-    best, back = [0.0], [0]  # for the first j pieces: the lowest price, and where the last cue of them begins
+    # For the first j pieces: the lowest price, that without what held takes away again, where the last cue begins.
+    best, bare, back = 0.0, [-held[1]], [0]
     low = 0
-    for j in range(1, len(pieces) + 1):
-        spoken = pieces[j - 1].end
-        latest, ending = spoken + linger, CUE
-        if j < len(pieces):
-            latest = min(latest, starts[j] - gap)
-            ending += max(0.0, place[j] - PAUSE * silences[j])
-        while low < j - 1 and (page.columns(low, j) > fullest or spoken - starts[low] > longest):
+    for j, (end, one_line, furthest), (until, latest, ending, stop) in zip(count(1), columns, sounds):
+        if furthest > low:
+            low = furthest
+        while low < j - 1 and until - starts[low] > longest:
             low += 1
-        end, cheapest, origin = page.ends[j], math.inf, j - 1
-        for i in range(j - 1, low - 1, -1):  # here the time goes: no calls but the one that can't be helped
-            price = best[i] + (held[j] - held[i + 1] if i < j - 1 else STRAY)
-            if price >= cheapest:
-                continue
-            columns = end - begins[i]
-            if columns < scrap:
-                price += SCRAP * (scrap - columns)
-            reading = pace * columns if pace * columns > shortest else shortest
-            if reading > latest - starts[i]:
-                price += HURRY * (reading - latest + starts[i])
-            if columns > line and price < cheapest and i < j - 1:
-                price += page.lines(i, j)[0]
-            if price < cheapest:
-                cheapest, origin = price, i
-        best.append(cheapest + ending)
+        if ending == math.inf:
+            best = math.inf
+            bare.append(best)
+            back.append(0)
+            continue
+        # Here the time goes: no calls but the one that can't be helped. First a piece alone, then one line, then more.
+        wide, origin, passed = end - begins[j - 1], j - 1, held[j]
+        bar = best + STRAY - passed
+        if wide < scrap:
+            bar += SCRAP * (scrap - wide)
+        late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[j - 1]
+        if late > 0:
+            bar += TOO_FAST + HURRY * late
+        if one_line < low:
+            one_line = low
+        for i in range(j - 2, one_line - 1, -1):
+            if bare[i] < bar:
+                wide = end - begins[i]
+                price = bare[i] if wide >= scrap else bare[i] + SCRAP * (scrap - wide)
+                late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[i]
+                if late > 0:
+                    price += TOO_FAST + HURRY * late
+                if i < stop:
+                    price += mixed[i] + mixed[j]
+                if price < bar:
+                    bar, origin = price, i
+        for i in range(one_line - 1, low - 1, -1):
+            if bare[i] < bar:
+                wide = end - begins[i]
+                price = bare[i]
+                late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[i]
+                if late > 0:
+                    price += TOO_FAST + HURRY * late
+                if i < stop:
+                    price += mixed[i] + mixed[j]
+                if price < bar and (price := price + page.lines(i, j)[0]) < bar:
+                    bar, origin = price, i
+        best = bar + passed + ending
+        bare.append(best - held[j + 1])
         back.append(origin)
 
     cues, j = [], len(pieces)
@@ -171,6 +176,19 @@ def compose(pieces: Sequence[Piece], rules: Rules, language: str | None) -> list
         cues.append((back[j], *page.lines(back[j], j)[1], j))
         j = back[j]
     return cues[::-1]
+
+
+def _bar(
+    endings: list[float], first: Sequence[int], starts: Sequence[int], spoken: Sequence[int], longest: int
+) -> None:
+    """Rule out the ends of cues that cost more than BARRED, wherever one line without any is short enough."""
+    opened = 0
+    for j, ending in enumerate(endings, 1):
+        if j < len(endings) and ending > CUE + BARRED:
+            continue
+        if first[j] <= opened and spoken[j - 1] - starts[opened] <= longest:
+            endings[opened : j - 1] = [math.inf] * (j - 1 - opened)
+        opened = j
 
 
 Lines = tuple[float, tuple[int, ...]]
@@ -181,126 +199,76 @@ NO_WAY: Lines = (math.inf, ())
 
 
 class _Page:
-    """Lines within a cue. `begins` and `ends` are the columns of each piece if all were set in one endless line."""
+    """Lines within a cue.
 
-    def __init__(self, pieces: Sequence[Piece], rules: Rules, place: Sequence[float]) -> None:
-        self.line, self.count, self.place = rules.max_line_width, rules.max_line_count, place
-        self.begins: list[int] = []
-        self.ends = [0]  # ends[j]: where piece j - 1 ends
+    begins, ends   the columns of each piece if all were set in one endless line: of piece k, and of piece k - 1
+    first          first[j]: the first piece with which all up to piece j - 1 fit on one line
+    furthest       the same for all lines of a cue, if they could break anywhere
+    stops          stops[j - 1]: the last piece but the first up to piece j - 1 that begins a sentence, 0 if none does
+    """
+
+    def __init__(self, widths: Sequence[int], blanks: Sequence[bool], rules: Rules, place: Sequence[float]) -> None:
+        self._count = rules.max_line_count
+        self.stops = [*accumulate((k if price == SENTENCE else 0 for k, price in enumerate(place)), max)]
+        self._leads = [LINE * price + (TEAR if price == TORN else 0) for price in place]
+        self._mixed = [
+            lead + MIXED if price != SENTENCE else lead for lead, price in zip(self._leads, place, strict=True)
+        ]
         self._above = cache(self._lines)
-        for piece in pieces:
-            self.begins.append(self.ends[-1] + piece.blank)
-            self.ends.append(self.begins[-1] + _look(piece.text).columns)
+        self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
+        self.begins = [*map(sub, self.ends[1:], widths)]
+        self.first = self._reaching(rules.max_line_width)
+        self.furthest = self._reaching((rules.max_line_width + 1) * self._count - 1)
+        if (most := rules.max_words_per_line) is not None:
+            words = [*accumulate(blanks[1:], initial=1)]  # of which word each piece is
+            self.first = [*map(max, self.first, _lately(words, most))]
+            self.furthest = [*map(max, self.furthest, _lately(words, most * self._count))]
+        # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.
+        self._behind = [bisect_right(self.first, i) for i in range(len(widths))]
 
-    def columns(self, i: int, j: int) -> int:
-        """What the pieces i to j - 1 take in one line."""
-        return self.ends[j] - self.begins[i]
+    def _reaching(self, columns: int) -> list[int]:
+        """For each j the first i so that the pieces i to j - 1 are no wider than this, j - 1 if none are."""
+        begins = self.begins
+        return [0, *(bisect_left(begins, end - columns, 0, j) for j, end in enumerate(self.ends[1:]))]
 
     def lines(self, i: int, j: int) -> Lines:
         """The cheapest way to set the pieces i to j - 1 in as few lines as they need. NO_WAY leaves them in one."""
-        for count in range(1, self.count + 1):
-            way = self._lines(i, j, count)
+        if i >= self.first[j]:
+            return ONE_LINE
+        for lines in range(2, self._count + 1):
+            way = self._lines(i, j, lines)
             if way is not NO_WAY:
                 return way
         return NO_WAY
 
     def _lines(self, i: int, j: int, count: int) -> Lines:
-        columns, best = self.columns(i, j), NO_WAY
-        if columns <= self.line:
-            return ONE_LINE
-        room = (count - 1) * (self.line + 1) - 1  # in the lines above the last
-        for m in range(j - 1, i, -1) if room > 0 else ():
-            last = self.ends[j] - self.begins[m]
-            if last > self.line:
-                break
-            if self.ends[m] - self.begins[i] > room:
-                continue
-            price = LINE * self.place[m] + UNEVEN * (last - columns / count) ** 2
-            if price < best[0]:
-                above, breaks = ONE_LINE if count == 2 else self._above(i, m, count - 1)
-                if above + price < best[0]:
-                    best = above + price, (*breaks, m)
+        """The cheapest way into `count` lines; fewer, where fewer are enough for what is above the last."""
+        low = max(self.first[j], i + 1)
+        high = j if count > 2 else min(j, self._behind[i])
+        if low >= high:
+            return NO_WAY
+        begins, first = self.begins, self.first
+        leads = self._mixed if i < self.stops[j - 1] else self._leads  # a cue of two sentences breaks between them
+        even = self.ends[j] - (self.ends[j] - begins[i]) / count  # where the last line would begin
+        best, price, above = NO_WAY, math.inf, ONE_LINE
+        for m in range(low, high):
+            off = even - begins[m]
+            total = leads[m] + UNEVEN * off * off
+            if total < price:
+                if count > 2:
+                    above = self._above(i, m, count - 1) if i < first[m] else ONE_LINE
+                    total += above[0]
+                if total < price:
+                    price, best = total, (total, (*above[1], m))
         return best
 
 
-def _held(place: float, silence: int) -> float:
+def _lately(words: Sequence[int], most: int) -> list[int]:
+    """For each j the first i so that the pieces i to j - 1 are of no more than `most` words."""
+    return [0, *(bisect_left(words, word - most + 1, 0, j) for j, word in enumerate(words))]
+
+
+def _held(place: float, silence: int, full_stop: float) -> float:
     """The price of passing over a break within a cue. Five seconds of silence are as bad as any longer."""
     seconds = min(silence, 5000) / 1000
-    return WAIT * seconds * seconds + (FULL_STOP if place == SENTENCE else 0.0)
-
-
-class _Look(NamedTuple):
-    """What a piece shows of itself, whatever stands around it.
-
-    word               as the grammars spell it
-    sentence, clause   whether it ends one
-    lower              whether it begins with a small letter
-    name, number       whether it looks like one
-    opens, closes      whether it must stay with what follows, or with what comes before
-    unspaced           whether its script puts no blanks between words
-    """
-
-    columns: int
-    word: str
-    sentence: bool
-    clause: bool
-    lower: bool
-    name: bool
-    number: bool
-    opens: bool
-    closes: bool
-    unspaced: bool
-
-
-@lru_cache(maxsize=1 << 14)
-def _look(text: str) -> _Look:
-    bare = not any(map(str.isalnum, text))
-    inner = text.rstrip(CLOSERS + " ")
-    initial = len(text) == 2 and text[0].isupper() and text[1] == "."
-    return _Look(
-        columns=width(text),
-        word=text.casefold().replace("’", "'"),
-        sentence=inner.endswith(SENTENCE_ENDS) and not initial,
-        clause=inner.endswith(CLAUSE_ENDS),
-        lower=text[0].islower(),
-        name=text[0].isupper() and len(text) > 1 and not text.startswith(("I'", "I’")),
-        number=text[0].isdigit() or text[-1].isdigit(),
-        opens=bare and text[-1] in OPENERS,
-        closes=text[0] in SMALL_KANA or (bare and text[-1] not in OPENERS and text[0] not in "-–—\"'"),
-        unspaced=bool(UNSPACED.match(text)),
-    )
-
-
-def _places(pieces: Sequence[Piece], language: str | None) -> list[float]:
-    """The price of a break before each piece, by what stands around it. Without a language it's taken for English."""
-    grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
-    looks = [_look(piece.text) for piece in pieces]
-    ahead: _Look | None = None
-    places = [0.0]
-    for (before, after), piece in zip(pairwise(looks), pieces[1:], strict=True):
-        places.append(_place(ahead, before, after, piece.blank, grammar))
-        ahead = before
-    return places[: len(pieces)]
-
-
-def _place(ahead: _Look | None, before: _Look, after: _Look, blank: bool, grammar: Grammar) -> float:
-    if before.opens or after.closes or not (blank or before.unspaced or after.unspaced):
-        return SPLIT
-    if before.word in grammar.leaders and not (before.word in grammar.trailers and _governs(ahead, grammar)):
-        return PHRASE if after.word in grammar.openers else TORN
-    if before.sentence:
-        return CLAUSE if after.lower else SENTENCE
-    if before.clause:
-        return CLAUSE
-    if before.word in grammar.openers or after.word in grammar.trailers:
-        return TORN
-    if (before.name and after.name) or (before.number and after.number):
-        return TORN
-    return PHRASE if after.word in grammar.openers else PLAIN
-
-
-def _governs(ahead: _Look | None, grammar: Grammar) -> bool:
-    """Whether "it" or "you" behind this piece is its object, as in "told you", and not a subject, as in "when you"."""
-    if ahead is None or ahead.sentence or ahead.clause:
-        return False
-    return ahead.word not in grammar.openers and ahead.word not in grammar.leaders
+    return WAIT * seconds * seconds + (full_stop if place == SENTENCE else 0.0)

@@ -25,6 +25,13 @@ ROOT = Path(__file__).parent.parent
 KINDS = {
     "INPUT...": "file",
     "FILE": "file",
+    "SUBTITLES...": "file",
+    "TRANSCRIPT...": "file",
+    "[clear]": "clear",
+    "check --format": "report",
+    "cache --format": "list",
+    "--keep-json": "folder",
+    "--transcript": "file",
     "--append": "file",
     "--base-url": "none",
     "--channel": "none",
@@ -113,6 +120,8 @@ LANGUAGE_NAMES = dict(
 WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3")
 
 VALUES = {
+    "clear": {"clear": "take all away"},
+    "report": dict.fromkeys(("text", "json"), ""),
     "batch-model": dict.fromkeys(BATCH_MODELS, ""),
     "color": dict.fromkeys(("auto", "always", "never"), ""),
     "encoding": dict.fromkeys(ENCODINGS, ""),

@@ -1013,8 +1013,8 @@ def test_an_interruption_while_the_program_is_still_loading_is_none_of_its_fault
 
 @pytest.fixture
 def three(tmp_path: Path) -> list[str]:
-    for name in ("a.wav", "b.wav", "c.wav"):
-        write_wav(tmp_path / name)
+    for more, name in enumerate(("a.wav", "b.wav", "c.wav")):
+        write_wav(tmp_path / name, 3244 + 2 * more)  # alike, one answer would do for all
     return ["a.wav", "b.wav", "c.wav"]
 
 

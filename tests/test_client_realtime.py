@@ -241,7 +241,8 @@ def test_a_transcript_may_say_the_key_of_a_local_server() -> None:
     with RealtimeServer(script) as server:
         heard = converse(server, credential=Credential("a", "the test"))
     assert (heard.error, heard.texts()) == (None, ["a bag", ""])
-    assert json.loads(heard.tapped[-3][1])["text"] == "a bag"
+    received = [frame for direction, frame in heard.tapped if direction == "received"]
+    assert json.loads(received[-3])["text"] == "a bag"
     assert "'[the key] b[the key]g'" in heard.doubts[0]
 
 

@@ -177,7 +177,7 @@ def test_a_socket_that_drops_keeps_the_recording(studio: Studio) -> None:
 
     with RealtimeServer(script) as server:
         environment = studio.environment | KEY
-        with listening(environment, "--mode", "manual", "--base-url", server.base_url) as listener:
+        with listening(environment, "--mode", "manual", "--base-url", server.base_url, "--reconnect", "0") as listener:
             out = listener.end()
     assert (listener.process.returncode, out) == (6, "So far.\n")
     (left,) = state(studio.environment)

@@ -26,7 +26,7 @@ def made(text: str = 'It is 5 \t o\'clock, "sharp".', *words: Word) -> Transcrip
     return from_batch(BatchResponse(text=text, words=words, duration=3.0), source="a b.wav", model="ink-whisper")
 
 
-WORDS = (Word("It", 0.0, 0.25), Word("is\t5", 0.5, None), Word('"sharp",', 1.0005, 2.5))
+WORDS = (Word("It", 0.0, 0.25), Word("is\t5", 0.5, 1.25), Word('"sharp",', 1.0005, 2.5))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -44,11 +44,13 @@ def test_every_format_has_a_suffix_of_its_own() -> None:
 
 def test_the_table_shows_times_lengths_and_gaps() -> None:
     assert writer("table")(made("x", *WORDS), Layout()).splitlines() == [
-        "#  start    end  length    gap  word",
-        "-  -----  -----  ------  -----  ----",
-        "1  0.000  0.250   0.250  0.250  It",
-        "2  0.500      -       -      -  is 5",
-        '3  1.000  2.500   1.500      -  "sharp",',
+        "#  start    end  length     gap  ch/s     word",
+        "-  -----  -----  ------  ------  ----  -  ----",
+        "1  0.000  0.250   0.250   0.250   8.0     It",
+        "2  0.500  1.250   0.750  -0.250   4.0  x  is 5",
+        '3  1.000  2.500   1.500       -   5.3     "sharp",',
+        "",
+        "x overlaps the next",
     ]
 
 
@@ -72,7 +74,7 @@ def test_tsv_and_csv_are_read_back() -> None:
     lines = writer("tsv")(transcript, Layout()).splitlines()
     assert [line.split("\t") for line in lines][1:] == [
         ["0", "250", "It"],
-        ["500", "", "is 5"],
+        ["500", "1250", "is 5"],
         ["1000", "2500", '"sharp",'],
     ]
     rows = list(csv.reader(io.StringIO(writer("csv")(transcript, Layout()))))
@@ -94,6 +96,21 @@ def test_nothing_printed_moves_the_cursor(text: str) -> None:
         assert not [c for c in written if (c < " " and c not in "\n\t\r") or "\x7f" <= c <= "\x9f"]
     assert printable("مرحبا 👩‍👩‍👧") == "مرحبا 👩‍👩‍👧"
     assert "\n" not in one_line("a\nb\r\tc")
+
+
+@pytest.mark.parametrize("trick", ["\u202egpj.exe", "a\u2066b\u2069", "\u202aab\u202c"])
+def test_nothing_printed_turns_the_order_of_a_line(trick: str) -> None:
+    for name in ("text", "tsv", "csv", "table", "md", "lrc", "json", "ndjson"):
+        written = writer(name)(made(trick, Word(trick, 0, 1)), Layout(words=True))
+        assert not set(written) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    assert json.loads(writer("json")(made(trick), Layout()))["text"] == trick
+
+
+def test_json_is_one_line_for_everybody_and_can_be_written() -> None:
+    text = "a\u2028b\u2029c\x85d \ud800 \U0001f600"
+    written = writer("ndjson")(made(text), Layout())
+    assert len(written.splitlines()) == 1
+    assert json.loads(written.encode())["text"] == text
 
 
 def test_a_file_is_replaced_as_a_whole_and_keeps_its_mode(tmp_path: Path) -> None:

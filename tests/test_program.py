@@ -36,7 +36,7 @@ def test_the_sample_is_transcribed_on_this_machine_with_a_word_table(run: Run) -
     assert done.returncode == 0, done.stderr
     text, _, table = done.stdout.decode().partition("\n\n")
     assert word_errors(speech.SAMPLE, text) <= 0.03
-    assert table.splitlines()[0].split() == ["#", "start", "end", "length", "gap", "word"]
+    assert table.splitlines()[0].split() == ["#", "start", "end", "length", "gap", "ch/s", "word"]
     assert len(table.splitlines()) - 2 == len(text.split())
     assert done.stderr == b"no CARTESIA_API_KEY: transcribing on this machine\n"
 
@@ -205,7 +205,7 @@ def test_dry_run_sends_nothing_and_tells_the_price(run: Run) -> None:
 def test_stdout_is_the_same_for_a_terminal_and_a_pipe(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
     piped = run("transcribe", SAMPLE, "-w", "--local")
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "cartesia_cli", "transcribe", str(SAMPLE), "-w", "--local"]
+    command = [sys.executable, "-m", "cartesia_cli", "transcribe", str(SAMPLE), "-w", "--local", "--no-cache"]
     process = subprocess.Popen(
         command, env=environment | {"TERM": "xterm"}, stdout=follower, stderr=follower, cwd=tmp_path
     )

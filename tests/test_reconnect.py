@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +36,12 @@ from cartesia_cli.protocol import (
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.transcript import Notice, Segment, Update
-from tests.tones import Recogniser, spoken
+from tests.conftest import Run
+from tests.microphone import open_studio
+from tests.realtime_server import RealtimeServer, refuses
+from tests.speech import write_wav
+from tests.test_listen import listening
+from tests.tones import Recogniser, dies, listens, spoken
 
 CHUNK = 2 * RATE // 10
 
@@ -246,3 +254,80 @@ def test_what_was_configured_is_told_to_the_next_line() -> None:
     case = Case(NUMBERS[:10], [50], manual=False, config=shifted)
     assert [line.commands[0] for line in case.lines] == [shifted, shifted]
     assert case.heard == NUMBERS[:10]
+
+
+# The program, and a server of another make
+
+
+@pytest.mark.parametrize("mode", ["manual", "auto"])
+def test_twenty_lost_connections_lose_no_number(run: Run, tmp_path: Path, mode: str) -> None:
+    """At the pace of life: a turn has no times, and how far a server has heard is told by the clock alone."""
+    dice = random.Random(mode)
+    numbers = NUMBERS[:25]
+    recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
+    scripts = [listens(dice.uniform(0.3, 3.0), dies(dice)) for _ in range(20)]
+    with RealtimeServer(*scripts, listens()) as server:
+        ended = run(
+            "stream-file", recording, "--mode", mode, "-f", "ndjson", "--base-url", server.base_url,
+            env={"CARTESIA_API_KEY": "sk_car_test"},
+        )  # fmt: skip
+        connections = len(server.calls)
+    told = ended.stderr.decode()
+    assert ended.returncode == 0, told
+    updates = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [int(n) for update in updates if update["type"] == "segment" for n in update["text"].split()] == numbers
+    events = [update["event"] for update in updates if update["type"] == "notice"]
+    assert events.count("reconnected") == connections - 1 >= 15
+    assert "connecting again" in told and "Traceback" not in told
+    assert [update["complete"] for update in updates if update["type"] == "end"] == [True]
+
+
+def test_a_microphone_goes_on_while_the_connection_is_made_again(environment: dict[str, str], tmp_path: Path) -> None:
+    dice = random.Random(3)
+    numbers = NUMBERS[:20]
+    scripts = [listens(seconds, dies(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
+    with open_studio(environment) as studio, RealtimeServer(*scripts, listens()) as server:
+        kept = tmp_path / "kept.wav"
+        arguments = (
+            "--mode",
+            "manual",
+            "--base-url",
+            server.base_url,
+            "--save-audio",
+            kept,
+            "-o",
+            tmp_path / "said.vtt",
+        )
+        with listening(studio.environment | {"CARTESIA_API_KEY": "x"}, *arguments) as listener:
+            studio.play(spoken(numbers), RATE)
+            listener.stop()
+    assert listener.process.returncode == 0, listener.told
+    heard = re.sub(r"(?m)^(WEBVTT|NOTE.*|.*-->.*)$", "", (tmp_path / "said.vtt").read_text())
+    assert [int(number) for number in heard.split()] == numbers
+    assert listener.told.count("connected again") == 5
+
+
+def test_a_server_that_stays_away_ends_the_session_with_all_that_was_said(run: Run, tmp_path: Path) -> None:
+    recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
+    with RealtimeServer(listens(10.0, lambda line: line.close(1012)), refuses(503)) as server:
+        ended = run(
+            "stream-file", recording, "--mode", "manual", "--speed", "4", "--base-url", server.base_url,
+            "--reconnect", "2", env={"CARTESIA_API_KEY": "sk_car_test"},
+        )  # fmt: skip
+    told = ended.stderr.decode()
+    assert ended.returncode == 6, told
+    assert [int(number) for number in ended.stdout.split()] == NUMBERS[: len(ended.stdout.split())]
+    assert len(ended.stdout.split()) >= 5
+    assert told.count("error:") == 1
+    assert "no other connection could be made" in told
+    assert f"cartesia-cli transcribe {recording}" in told
+    assert "Traceback" not in told
+
+
+def test_a_server_that_refuses_the_next_connection_is_believed(run: Run, tmp_path: Path) -> None:
+    recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
+    with RealtimeServer(listens(5.0, lambda line: line.reset()), refuses(401)) as server:
+        arguments = ("--mode", "manual", "--speed", "4", "--base-url", server.base_url)
+        ended = run("stream-file", recording, *arguments, env={"CARTESIA_API_KEY": "sk_car_test"})
+        assert len(server.calls) == 2
+    assert ended.returncode == 4, ended.stderr

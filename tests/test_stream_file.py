@@ -161,7 +161,19 @@ def test_what_was_heard_before_a_socket_dropped_is_on_stdout(run: Run, talk: Pat
         line.reset()
 
     with RealtimeServer(script) as server:
-        ended = run("stream-file", talk, "--mode", "manual", "--base-url", server.base_url, "--speed", "4", env=KEY)
+        ended = run(
+            "stream-file",
+            talk,
+            "--mode",
+            "manual",
+            "--base-url",
+            server.base_url,
+            "--speed",
+            "4",
+            "--reconnect",
+            "0",
+            env=KEY,
+        )
     assert ended.returncode == 6
     assert ended.stdout == b"Kept for good.\nAnd this\n"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.protocol import BatchResponse, Word
-from cartesia_cli.transcript import Segment, from_batch
+from cartesia_cli.transcript import Segment, Transcript, fitted, from_batch
 
 TEXT = " Good morning. It is late,  no? Yes"
 WORDS = tuple(
@@ -69,3 +71,102 @@ def test_segments_joined_are_the_text(text: str, words: tuple[Word, ...] | None,
     joined = "".join(segment.text for segment in transcript.segments)
     assert joined == text or (not transcript.segments)
     assert all(segment.start <= segment.end for segment in transcript.segments)
+
+
+def reread(transcript: Transcript) -> Transcript:
+    """The transcript as it comes back from its JSON: estimated words have no times."""
+    document = json.loads(json.dumps(transcript.document()))
+    words = tuple(
+        Word(word["word"]) if "timing" in word else Word(word["word"], word["start"], word["end"])
+        for word in document.get("words", ())
+    )
+    return Transcript(
+        document["source"],
+        document["model"],
+        document["text"],
+        document.get("language"),
+        document.get("duration"),
+        document.get("request_id"),
+        tuple(Segment(**segment) for segment in document["segments"]),
+        words if "words" in document else None,
+    )
+
+
+def test_words_with_good_times_are_written_as_they_came() -> None:
+    response = BatchResponse(text="One two.", words=(Word(" One", 0.12345, 0.5), Word(" two.", 0.5, 0.9)), duration=1.0)
+    assert from_batch(response, source="a", model="m").document()["words"] == [
+        {"word": " One", "start": 0.12345, "end": 0.5},
+        {"word": " two.", "start": 0.5, "end": 0.9},
+    ]
+
+
+def test_estimated_words_say_so() -> None:
+    words = (Word("aaa", 0.0, 1.0), Word("bbb"), Word("ccc", 2.0, 1.5), Word("ddd", None, 7.0), Word("eee", 4.0, 5.0))
+    transcript = from_batch(BatchResponse(text="aaa bbb ccc ddd eee", words=words), source="a", model="m")
+    assert transcript.words == (words[0], Word("bbb"), Word("ccc"), Word("ddd"), words[4])
+    assert transcript.document()["words"] == [
+        {"word": "aaa", "start": 0.0, "end": 1.0},
+        {"word": "bbb", "start": 1.0, "end": 2.0, "timing": "estimated"},
+        {"word": "ccc", "start": 2.0, "end": 3.0, "timing": "estimated"},
+        {"word": "ddd", "start": 3.0, "end": 4.0, "timing": "estimated"},
+        {"word": "eee", "start": 4.0, "end": 5.0},
+    ]
+
+
+def test_words_without_times_lie_within_their_segments() -> None:
+    segments = (Segment(1.0, 3.0, "One two.", "audio"), Segment(8.0, 9.0, " Three.", "audio"))
+    words = (Word("One"), Word("two."), Word("Three."))
+    times = Transcript("a", "m", "One two. Three.", segments=segments, words=words).word_times()
+    assert [time.start for time in times] == [1.0, 1.888, 8.0]
+    assert [time.end for time in times] == [1.888, 3.0, 9.0]
+    spelt_otherwise = (Word("1"), Word("2."), Word("3."))
+    times = Transcript("a", "m", "One two. Three.", segments=segments, words=spelt_otherwise).word_times()
+    assert (times[0].start, times[-1].end) == (1.0, 9.0)
+    assert all(time.estimated for time in times)
+
+
+def test_a_sentence_whose_first_or_last_word_is_estimated_says_so() -> None:
+    words = (Word("One", 0.0, 0.4), Word("two."), Word("Three", 1.0, 1.5), Word("four.", 1.5, 2.0))
+    segments = from_batch(BatchResponse(text="One two. Three four.", words=words), source="a", model="m").segments
+    assert segments == (Segment(0.0, 1.0, "One two.", "estimated"), Segment(1.0, 2.0, " Three four.", "server"))
+
+
+def test_words_that_all_lack_times_time_no_sentence() -> None:
+    words = tuple(Word(word, 0.0, 0.0) for word in ("One.", "Two."))
+    transcript = from_batch(BatchResponse(text="One. Two.", words=words, duration=4.0), source="a", model="m")
+    assert transcript.segments == (Segment(0.0, 4.0, "One. Two.", "server"),)
+    assert [word["timing"] for word in transcript.document()["words"]] == ["estimated"] * 2
+
+
+ANY_TIME = st.none() | st.floats(-5, 60) | st.sampled_from([0.0, 1.0, 2.0005, 1e7])
+
+
+@given(
+    SOME,
+    st.none() | st.lists(st.builds(Word, SOME, ANY_TIME, ANY_TIME), max_size=12).map(tuple),
+    st.none() | st.floats(0, 50),
+)
+def test_the_json_of_what_was_read_from_json_is_the_same(
+    text: str, words: tuple[Word, ...] | None, duration: float | None
+) -> None:
+    joined = "".join(word.word for word in words or ())
+    for said in (text, joined):
+        response = BatchResponse(text=said, words=words, duration=duration)
+        transcript = from_batch(response, source="a", model="m")
+        again = reread(transcript)
+        assert again.document() == transcript.document()
+        assert again.words == transcript.words
+        bare = Transcript("a", "m", said, duration=duration, words=words)  # as a live session makes it
+        assert reread(bare).document() == bare.document()
+
+
+@given(st.lists(st.builds(Word, SOME, ANY_TIME, ANY_TIME), max_size=12).map(tuple), st.none() | st.floats(0, 50))
+def test_estimates_run_forward_between_times_that_are_believed(words: tuple[Word, ...], duration: float | None) -> None:
+    times = Transcript("a", "m", "", duration=duration, words=words).word_times()
+    for time, word in zip(times, words, strict=True):
+        assert time.start <= time.end
+        if not time.estimated:
+            assert (time.start, time.end) == (word.start, word.end)
+    starts = [round(time.start, 3) for time in times]
+    assert starts == sorted(starts)
+    assert fitted(fitted(words, duration), duration) == fitted(words, duration)

@@ -6,11 +6,14 @@ whoever gets it twice hears it twice: what reaches a server, and how often, can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from cartesia_cli.audio.pcm import RATE, Samples
+
+from .realtime_server import BINARY, MANUAL, TEXT, Line, Script, done, flush_done, transcript, turn
 
 TONE, REST = 0.3, 0.9
 LOWEST, STEP = 300, 25
@@ -70,3 +73,65 @@ class Recogniser:
         middle = tone[len(tone) // 4 : -len(tone) // 4]
         peak = np.argmax(np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 1 << 16))) * RATE / (1 << 16)
         self.heard.append(round((peak - LOWEST) / STEP))
+
+
+def listens(life: float | None = None, end: Callable[[Line], None] | None = None) -> Script:
+    """A script that says the numbers it hears, on either endpoint; after `life` seconds of audio it ends by `end`."""
+
+    def script(line: Line) -> None:
+        line.admit()
+        manual = line.call.path == MANUAL
+        ears, read, told, in_turn, seconds = Recogniser(), 0, 0, False, 0.0
+
+        def text() -> str:
+            return "".join(f" {number}" for number in ears.heard[told:])
+
+        while True:
+            for frame in line.call.frames[read:]:
+                read += 1
+                if frame.opcode == TEXT:
+                    message = frame.payload.decode()
+                    if "finalize" in message:
+                        line.say(flush_done())
+                    elif "close" in message or "done" in message:
+                        if in_turn:
+                            line.say(turn("end", text()))
+                        if manual:
+                            line.say(done())
+                        line.close(1000)
+                        return
+                if frame.opcode != BINARY:
+                    continue
+                ears.feed(frame.payload)
+                seconds += len(frame.payload) / 2 / RATE
+                if manual and len(ears.heard) > told:
+                    line.say(transcript(text()))
+                    told = len(ears.heard)
+                if not manual and ears.within and not in_turn:
+                    in_turn = True
+                    line.say(turn("start"))
+                if in_turn and ears.quiet >= 0.4:
+                    line.say(turn("end", text()))
+                    told, in_turn = len(ears.heard), False
+                if life is not None and seconds >= life:
+                    assert end is not None
+                    end(line)
+                    return
+            line.pause(0.005)
+
+    return script
+
+
+def dies(dice: random.Random) -> Callable[[Line], None]:
+    """One of the ways in which connections are lost."""
+    code = dice.choice([None, 1001, 1011, 1012, 1013, "reset", "drop"])
+
+    def end(line: Line) -> None:
+        if code == "reset":
+            line.reset()
+        elif code == "drop":
+            line.drop()
+        else:
+            line.close(code if isinstance(code, int) else None)
+
+    return end

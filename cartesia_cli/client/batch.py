@@ -89,8 +89,12 @@ class BatchClient:
         endpoint: str = "stt",
         patience: Patience,
         watch: Watch = lambda meter: None,
+        keep: Callable[[bytes], None] = lambda body: None,
     ) -> BatchResponse:
-        """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError."""
+        """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError.
+
+        `keep` is handed the body of that answer as it came, the key aside where a server repeats it.
+        """
         meter = Meter(size(upload), self._clock)
 
         def build(address: str) -> httpx.Request:
@@ -98,8 +102,13 @@ class BatchClient:
             meter.size = body.file_bytes
             return self._http.build_request("POST", address, headers=body.headers, content=body)
 
+        def accept(body: bytes) -> BatchResponse:
+            response = decode_batch(body)
+            keep(self._without_key(body))
+            return response
+
         address = url(self._base_url, HTTP_ROUTES[endpoint], options.query())
-        return self._fetch(Errand(upload.name or upload.filename, address, build, decode_batch, meter, patience, watch))
+        return self._fetch(Errand(upload.name or upload.filename, address, build, accept, meter, patience, watch))
 
     def speak(self, request: Mapping[str, object], *, patience: Patience) -> bytes:
         """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
@@ -152,7 +161,7 @@ class BatchClient:
         except (NetworkError, ApiError) as error:
             error.message = f"{what}: {error.message}"
             raise
-        shown = reply.body.replace(self._secret, b"[the key]") if self._secret else reply.body
+        shown = self._without_key(reply.body)
         if reply.status != 200:
             return refused(reply.status, reply.headers, shown, what, self._key_origin, meter.size)
         if not reply.complete:
@@ -163,3 +172,6 @@ class BatchClient:
             return errand.accept(reply.body)
         except ProtocolError as error:
             return unusable(error, what, self._host, reply.headers, shown)
+
+    def _without_key(self, body: bytes) -> bytes:
+        return body.replace(self._secret, b"[the key]") if self._secret else body

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import OutputError
+from ..output import Layout, writer
 from ..output.files import write_file, write_stdout
 from ..output.talk import Talk
+from ..transcript import Transcript
+from .destinations import Targets
+
+
+def deliver_all(transcript: Transcript, targets: Targets, layout: Layout, talk: Talk) -> OutputError | None:
+    """Write a transcript in each of its formats; the error of a file that had to go to stdout instead."""
+    trouble: OutputError | None = None
+    uncut = replace(layout, columns=None)  # a file is no terminal
+    for name, file in targets.items():
+        trouble = deliver(writer(name)(transcript, uncut if file else layout), file, talk) or trouble
+    return trouble
 
 
 def deliver(text: str, file: Path | None, talk: Talk) -> OutputError | None:

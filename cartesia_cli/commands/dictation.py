@@ -159,7 +159,7 @@ def recover(connect: Callable[[], Backend], model: str, talk: Talk) -> int:
         order = batch.Order(options, Layout(), "stt", None)
         try:
             job = batch.Job(item, batch.looked_at(item, options), {"text": None})
-            batch.run([job], order, connect(), talk)
+            batch.run([job], order, connect, talk)
             recording.remove()
         except CliError as error:
             talk.error(error)

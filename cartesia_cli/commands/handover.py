@@ -1,12 +1,16 @@
 """`--exec`: each settled segment handed to a command, one after the other, beside the session.
 
-The text comes on standard input, the segment as JSON in CARTESIA_SEGMENT; what the command prints goes to stderr,
-for stdout is data. No shell is involved. Must never hold up or end a session: a command that fails or hangs is
-told, once for each way of failing.
+The text comes on standard input, the segment as JSON in CARTESIA_SEGMENT; what the command prints is told line by
+line, for stdout is data and the live view has the last row of the terminal. No shell is involved.
+
+    give ─► waiting ─► worker: one command at a time ─► pipe ─► reader ─► said ─► say, in the loop's thread
+
+Must never hold up or end a session: a command that fails or hangs is told, once for each way of failing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import queue
@@ -15,7 +19,9 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from ..errors import UsageError
@@ -27,6 +33,15 @@ LIMIT = 10.0
 FAREWELL = 15.0
 """Seconds that the last segments may take after the session."""
 
+LINES = 100
+"""Lines of a command that are told for one segment: one that never stops talking fills neither memory nor screen."""
+
+LONGEST_LINE = 4096
+"""Bytes; what is longer is told in pieces."""
+
+TRAILING = 0.2
+"""Seconds in which the last line comes. A program that goes on in the background (xclip does) keeps the pipe open."""
+
 LARGEST = 100_000
 """Bytes of JSON in the environment: systems have a limit for all of it together."""
 
@@ -35,7 +50,10 @@ SECRETS = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 
 
 class Handover:
-    """The command, for the length of a `with` block. UsageError for one that can't be found."""
+    """The command, for the length of a `with` block. UsageError for one that can't be found.
+
+    `say` is called in the thread of the block: by the event loop in which segments are given, and at the end.
+    """
 
     def __init__(self, command: str, say: Callable[[str], None], *, limit: float = LIMIT, farewell: float = FAREWELL):
         try:
@@ -46,21 +64,36 @@ class Handover:
             raise UsageError(f"--exec: no command {command!r}", hint="name a program, and its arguments behind it")
         self._say, self._limit, self._farewell = say, limit, farewell
         self._waiting: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
-        self._told: set[str] = set()
-        self._thread = threading.Thread(target=self._work, name="handover", daemon=True)
+        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        """Lines to be told; None behind the last one."""
+        self._room = 0
+        """Lines that the command may still print."""
+        self._failures: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker = threading.Thread(target=self._work, name="handover", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="handover", daemon=True)
 
     def __enter__(self) -> Handover:
-        self._thread.start()
+        self._source, self._sink = os.pipe()
+        self._worker.start()
+        self._reader.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._waiting.put(None)
-        self._thread.join(self._farewell)
-        if self._thread.is_alive():
-            self._tell("late", f"--exec: the last segments were not done within {self._farewell:g} s")
+        end = time.monotonic() + self._farewell
+        while (left := end - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                if (line := self._said.get(timeout=left)) is None:
+                    return
+                self._say(line)
+        self._say(f"warning: --exec: the last segments were not done within {self._farewell:g} s")
 
     def give(self, segment: Segment) -> None:
         """One more; it waits for its turn."""
+        if self._loop is None:
+            with suppress(RuntimeError):
+                self._loop = asyncio.get_running_loop()
         if segment.text.strip():
             self._waiting.put(segment)
 
@@ -70,16 +103,41 @@ class Handover:
                 self._run(segment)
             except OSError as error:
                 self._tell("start", f"--exec: {self._words[0]} can't be started: {error.strerror}")
+        os.close(self._sink)
+        self._reader.join(TRAILING)
+        self._said.put(None)
+
+    def _read(self) -> None:
+        """What commands print."""
+        with open(self._source, "rb") as lines:
+            while line := lines.readline(LONGEST_LINE):
+                if text := line.decode("utf-8", "replace").rstrip():
+                    self._room -= 1
+                    if self._room >= 0:
+                        self._put(text if self._room else "--exec: the rest of what it says is not shown")
+
+    def _put(self, line: str) -> None:
+        self._said.put(line)
+        with suppress(RuntimeError):  # the loop is gone: the end of the block tells it
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._show)
+
+    def _show(self) -> None:
+        with suppress(queue.Empty):
+            while (line := self._said.get_nowait()) is not None:
+                self._say(line)
 
     def _run(self, segment: Segment) -> None:
         document = json.dumps(segment.document(), ensure_ascii=False)
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         if len(document.encode("utf-8", "replace")) <= LARGEST and "\0" not in document:
             environment["CARTESIA_SEGMENT"] = document
+        self._room = LINES
         process = subprocess.Popen(
             self._words,
             stdin=subprocess.PIPE,
-            stdout=2,
+            stdout=self._sink,
+            stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # so that all of it can be killed, and Ctrl-C stays ours
         )
@@ -94,6 +152,6 @@ class Handover:
             self._tell("failed", f"--exec: {self._words[0]} ended with {process.returncode}")
 
     def _tell(self, kind: str, sentence: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            self._say(f"warning: {sentence}")
+        if kind not in self._failures:
+            self._failures.add(kind)
+            self._put(f"warning: {sentence}")

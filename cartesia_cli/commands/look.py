@@ -40,7 +40,7 @@ MinGap = Annotated[
 ]
 MaxCps = Annotated[
     float | None,
-    typer.Option(metavar="N", min=0.001, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
+    typer.Option(metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
 ]
 Crlf = Annotated[bool, typer.Option("--crlf", help="Windows line ends in srt.", rich_help_panel=CUES)]
 HighlightWords = Annotated[
@@ -146,7 +146,10 @@ class Look:
 
     def _selection(self) -> Selection:
         from ..output import Selection
+        from ..output.rows import expression
 
+        if self.grep is not None:
+            expression(self.grep)  # a pattern that is none is told before anything is sent
         return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps)
 
 

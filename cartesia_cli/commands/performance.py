@@ -5,15 +5,12 @@ Puts together the rooms that don't know each other: a connection of the client, 
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +18,7 @@ from ..audio.pcm import RATE
 from ..audio.speech import Endpointer, Endpointing, Mark
 from ..client import Retry
 from ..client.realtime import Connection, connect
-from ..errors import Interrupted, OutputError
+from ..errors import OutputError
 from ..lifeline import Lifeline
 from ..output import NEEDS_WORDS, Layout
 from ..output.characters import printable
@@ -41,6 +38,7 @@ from ..transcript import Notice, Partial, Segment, Transcript, Update
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
+from .stopping import stopping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +102,6 @@ Attend = Callable[[Controls], AbstractContextManager[object]]
 
 RECONNECTS = 1000
 """More tries than there is time for: it is time that limits them."""
-
-STOPS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
 
 SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected"})
 """Notices for people; others are details."""
@@ -194,7 +190,7 @@ class Performance:
             lifeline=Lifeline() if order.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
         )
-        with _stopping(Stop()) as stop:
+        with stopping(Stop()) as stop:
             self._stop = stop
             controls = Controls(session.order, stop.asked.set, self._mark, self._undo, self._draw)
             with attend(controls):
@@ -304,24 +300,3 @@ class Performance:
             segments=tuple(self._segments),
             words=tuple(word for words in self._words for word in words) or None,
         )
-
-
-@contextmanager
-def _stopping(stop: Stop) -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM ask the session to stop for the length of the block; the third time they don't ask."""
-    loop = asyncio.get_running_loop()
-    asked = 0
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked += 1
-        if asked > 2:
-            raise Interrupted
-        loop.call_soon_threadsafe(stop.ask)
-
-    before = {number: signal.signal(number, ask) for number in STOPS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

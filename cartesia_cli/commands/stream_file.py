@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, NetworkError, UsageError
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
@@ -140,8 +141,13 @@ def stream_file(
     )
     if choice.reason:
         talk.say(choice.reason)
-    with backend.live(choice, wish.model, where.local_model) as server:
-        live.run(order, server, make, talk)
+    try:
+        with backend.live(choice, wish.model, where.local_model) as server:
+            live.run(order, server, make, talk)
+    except NetworkError:
+        if file != STDIN:
+            talk.say(f"what was heard is written; this does the whole: cartesia-cli transcribe {shlex.quote(file)}")
+        raise
 
 
 def _recording(

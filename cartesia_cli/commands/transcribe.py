@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import Exit, UsageError
 from . import options as given
+from .cache import NoCache
 from .look import Cueing, Look
-from .place import Place
+from .place import OUTPUT, Place
 from .unfold import unfold
 
 EXAMPLES = """
@@ -42,6 +44,10 @@ Sample = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="List what would be sent, how long it is, and what it would cost.")
 ]
+KeepJson = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
+]
 Endpoint = Annotated[
     str,
     typer.Option(
@@ -58,6 +64,7 @@ def transcribe(
     sample: Sample = False,
     dry_run: DryRun = False,
     place: Place,
+    keep_json: KeepJson = None,
     look: Look,
     cueing: Cueing,
     model: given.Model = "ink-whisper",
@@ -69,12 +76,14 @@ def transcribe(
     endpoint: Endpoint = "stt",
     timeout: given.Timeout = None,
     retries: given.Retries = None,
+    no_cache: NoCache = False,
     voice: given.Voice,
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..output import NEEDS_WORDS
     from ..protocol import BatchOptions
     from . import backend, batch, speech
+    from .cache import chosen
     from .inputs import gather, is_search, spool
 
     talk = voice.settle(context.obj)
@@ -90,7 +99,8 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.doubt(talk, options, keyterm)
-    order = batch.Order(options, layout, given.checked_endpoint(endpoint), given.checked_timeout(timeout))
+    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model)
+    order = batch.Order(options, layout, endpoint, given.checked_timeout(timeout), answers)
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=where.local_model))
@@ -105,12 +115,12 @@ def transcribe(
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
         plan = place.plan(formats, several=len(names) > 1 or is_search(names[0]), force=dry_run)
         found = gather(names, stack.enter_context(spool(names)))
-        jobs, failed = batch.prepare(list(found), options, plan, talk)
+        jobs, failed = batch.prepare(list(found), options, plan, talk, keep_json=keep_json)
         if dry_run:
             batch.estimate(jobs, order, choice.base_url, talk)
         elif jobs:
             if choice.reason:
                 talk.say(choice.reason)
-            failed += batch.run(jobs, order, connected(), talk)
+            failed += batch.run(jobs, order, connected, talk)
     if failed:
         raise typer.Exit(Exit.FAILED)

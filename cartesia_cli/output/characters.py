@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
+
+BIDI = "\u202a-\u202e\u2066-\u2069"
+"""Embeddings, overrides and isolates, for a class of a regular expression: they show text in another order than it
+has, up to the end of the line, ours included. Right-to-left text needs none of them, and no recogniser sends any."""
+
+_UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
-    """`text` with control characters and lone surrogates as U+FFFD: no server or file name moves the cursor.
+    """`text` with control characters, lone surrogates and what turns its order as U+FFFD.
 
-    Kept are the characters in `keep`, and format characters, which right-to-left text and emoji need.
+    So no server or file name moves the cursor, or passes for something else. Kept are the characters in `keep`, and
+    the other format characters, which emoji and some scripts need.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else "�" for c in text)
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else "�", text)
 
 
 def one_line(text: str) -> str:

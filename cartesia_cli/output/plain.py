@@ -9,14 +9,18 @@ from typing import Any
 
 from ..transcript import Transcript
 from . import Layout
-from .characters import printable
+from .characters import BIDI, printable
+from .prose import paragraphs
 from .table import table
+
+_UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
 
 
 def text(transcript: Transcript, layout: Layout) -> str:
-    """The transcript as a line of its own; with words, their table below it."""
-    line = printable(transcript.text).strip() + "\n"
-    return f"{line}\n{table(transcript, layout)}" if layout.words and transcript.words else line
+    """The transcript as a line of its own, or in paragraphs; with words, their table below it."""
+    parts = [part.text for part in paragraphs(transcript)] if layout.paragraphs else [transcript.text]
+    said = "\n\n".join(printable(part).strip() for part in parts) + "\n"
+    return f"{said}\n{table(transcript, layout)}" if layout.words and transcript.words else said
 
 
 def json(transcript: Transcript, layout: Layout) -> str:
@@ -37,5 +41,6 @@ def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
 
 
 def _safe(text: str) -> str:
-    """JSON leaves U+007F to U+009F as they are, and terminals obey them: they are escaped like the others."""
-    return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    """JSON leaves as they are U+007F to U+009F, which terminals obey, what turns the order of a line, what some take
+    for the end of one, and halves of characters, which can't be written: they are escaped like the others."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"

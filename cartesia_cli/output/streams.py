@@ -8,15 +8,21 @@ format has a place for it: a table for people has none, its columns are as wide 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import subtitles
+from ..captions import SubRip, WebVtt
+from ..profiles import STANDARD
 from ..protocol import Word
 from ..transcript import Notice, Partial, Segment, Transcript, Update
-from . import Layout, writer
+from ..typesetting import milliseconds
+from . import Layout, Selection, writer
 from .characters import printable
-from .plain import line
-from .table import table
+from .plain import line, text
+from .prose import long_pause
+from .rows import rows
+from .table import ROWS, table
 
 Put = Callable[[str], None]
 """Takes text for stdout or for a file."""
@@ -40,24 +46,33 @@ def stream(name: str, layout: Layout, put: Put, source: str, model: str, *, live
         case "text":
             return TextStream(layout, put, live=live)
         case "srt" | "vtt" if live:
-            return CueStream(name, put, source, model)
+            return CueStream(name, layout, put, source, model)
         case "tsv" | "csv" if live:
             return RowStream(name, layout, put, source, model)
     return WholeStream(name, layout, put)
 
 
 class TextStream:
-    """A line for each settled segment, and nothing else; with words, their table at the end."""
+    """A line for each settled segment, and nothing else; with words, their table at the end.
+
+    With paragraphs, there is an empty line where the speaker paused for long, by what has been heard until then. In a
+    file, which is written at the end, they are the same as those of a recording.
+    """
 
     def __init__(self, layout: Layout, put: Put, *, live: bool) -> None:
         self._layout, self._put, self._live = layout, put, live
+        self._pauses: list[float] = []
+        self._ended: float | None = None
 
     def write(self, update: Update, words: Sequence[Word] = ()) -> None:
         if self._live and isinstance(update, Segment):
             self._line(update)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        if not self._live:
+        if not self._live and self._layout.paragraphs:
+            if transcript.text.strip():
+                self._put(text(transcript, replace(self._layout, words=False)))
+        elif not self._live:
             for segment in transcript.segments:
                 self._line(segment)
         if self._layout.words and transcript.words:
@@ -65,8 +80,14 @@ class TextStream:
 
     def _line(self, segment: Segment) -> None:
         # Blanks at the seams are for joining; a line of its own has none.
-        if text := printable(segment.text).strip():
-            self._put(f"{text}\n")
+        if said := printable(segment.text).strip():
+            if self._layout.paragraphs and self._ended is not None:
+                pause = segment.start - self._ended
+                if pause >= long_pause(self._pauses):
+                    self._put("\n")
+                self._pauses.append(pause)
+            self._ended = segment.end
+            self._put(f"{said}\n")
 
 
 class EventStream:
@@ -91,57 +112,66 @@ class EventStream:
         self._put(line({"type": "end", **document, **facts}))
 
 
+LATE = 1500
+"""Milliseconds that a live cue may be late so that the one before it, and itself, can be read."""
+
+
 class CueStream:
     """Subtitles, the cues of each segment as it settles."""
 
-    def __init__(self, name: str, put: Put, source: str, model: str) -> None:
-        self._name, self._put, self._source, self._model = name, put, source, model
-        self._cues: list[subtitles.Cue] = []
-        self._written = ""
+    def __init__(self, name: str, layout: Layout, put: Put, source: str, model: str) -> None:
+        notes = (f"{source}, {model}",)
+        self._file: SubRip | WebVtt = (
+            SubRip(crlf=layout.crlf) if name == "srt" else WebVtt(notes, highlight_words=layout.highlight_words)
+        )
+        self._rules, self._put, self._source, self._model = layout.rules or STANDARD, put, source, model
+        self._free: int | None = None  # where the last cue has ended, milliseconds
 
     def write(self, update: Update, words: Sequence[Word] = ()) -> None:
         if not isinstance(update, Segment):
             return
         said = Transcript(self._source, self._model, update.text, segments=(update,), words=tuple(words) or None)
-        for cue in subtitles.cues(said):
-            start = max(cue.start, self._cues[-1].end if self._cues else 0)
-            self._cues.append(subtitles.Cue(start, max(cue.end, start + 1), cue.lines))
-        self._write()
+        self._put(self._file.feed(map(self._behind, subtitles.cues(said, self._rules))))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        self._write()
+        self._put(self._file.feed([]))
 
-    def _write(self) -> None:
-        """What is new: the text of some cues is the beginning of the text of more."""
-        if self._name == "srt":
-            text = subtitles.srt(self._cues)
-        else:
-            text = subtitles.vtt(self._cues, notes=(f"{self._source}, {self._model}",))
-        self._put(text[len(self._written) :])
-        self._written = text
+    def _behind(self, cue: subtitles.Cue) -> subtitles.Cue:
+        """A cue behind the last, which has gone out: it may have to wait, but not for nothing but a flash."""
+        gap, shortest = milliseconds(self._rules.min_gap), milliseconds(self._rules.min_cue)
+        start = cue.start if self._free is None else max(cue.start, self._free + gap)
+        stay = min(cue.end - cue.start, shortest) if start - cue.start <= LATE else 1
+        self._free = max(cue.end, start + stay)
+        return replace(cue, start=start, end=self._free)
 
 
 class RowStream:
-    """Rows for programs, those of each segment as it settles: its words, or itself where it has none."""
+    """Rows for programs, those of each segment as it settles: its words, or itself where it has none.
+
+    A selection by pattern or by the longest gaps looks at all words, and waits for them.
+    """
 
     def __init__(self, name: str, layout: Layout, put: Put, source: str, model: str) -> None:
-        self._writer, self._layout, self._put = writer(name), layout, put
-        self._source, self._model = source, model
-        self._rows: list[Word] = []
-        self._written = ""
+        self._header, self._lines = ROWS[name]
+        self._put, self._selection = put, layout.selection or Selection()
+        self._waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
+        self._words: list[Word] = []
+        self._written = 0
 
     def write(self, update: Update, words: Sequence[Word] = ()) -> None:
         if isinstance(update, Segment):
-            self._rows += words or [Word(update.text, update.start, update.end)]
-            self._write()
+            self._words += words or [Word(update.text, update.start, update.end)]
+            if not self._waits:
+                self._write(update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        self._write()
+        self._write(0.0)
 
-    def _write(self) -> None:
-        text = self._writer(Transcript(self._source, self._model, "", words=tuple(self._rows)), self._layout)
-        self._put(text[len(self._written) :])
-        self._written = text
+    def _write(self, at: float) -> None:
+        """What is new. `at`: seconds at which it begins."""
+        found = rows(self._words[self._written :], self._selection, before=self._written, at=at)
+        self._put(self._header + self._lines(found))
+        self._header, self._written = "", len(self._words)
 
 
 class WholeStream:

@@ -1,72 +1,171 @@
 """Words with their times: as a table for people, as TSV and CSV for programs.
 
-Drawn by hand: rich takes 1.9 s for the ten thousand words of an hour.
+Drawn by hand: rich takes 1.9 s for the ten thousand words of an hour. Must never be wider than it was asked to be,
+nor show a word other than it is, but for the end of one that finds no room.
 """
 
 from __future__ import annotations
 
 import csv as csv_module
 import io
-from collections.abc import Iterator
-from itertools import pairwise
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 
-from ..protocol import Word
 from ..transcript import Transcript
 from . import Layout
-from .characters import one_line
+from .live import cells
+from .places import estimated
+from .rows import Row, rows, spoken
 
-HEADER = ("#", "start", "end", "length", "gap", "word")
+EXPENDABLE = ("ch/s", "length", "#", "gap", "end", "start", "")
+"""Columns that a narrow terminal goes without, in this order. The one of the marks has no name."""
+
+ROOM = 12
+"""Columns that words get, if one of them needs as many, before other columns do."""
+
+APART = "--"
+"""Between groups of words, as grep has it."""
+
+MATCHED = ">"
+ODDITIES = {"x": "overlaps the next", "0": "has no length", "+": "is longer than 3 s"}
+LONG = 3000
+"""Milliseconds: where a word lasts longer, as a rule its times are wrong."""
+
+ISOLATE, END_OF_ISOLATE = "\u2068", "\u2069"
+"""Right-to-left text between them doesn't turn the rest of its line around."""
+
+TSV_HEADER = "start\tend\ttext\n"
+CSV_HEADER = "number,start,end,word\r\n"
 
 
 def table(transcript: Transcript, layout: Layout) -> str:
-    """Number, start, end, length and gap to the next word in seconds, and the word; a dash where there is no time."""
-    rows = list(_rows(_timed(transcript)))
-    widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(5)]
-    rule = "  ".join("-" * width for width in widths) + "  ----"
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row[:5], widths, strict=True)) + f"  {row[5]}"
-             for row in [HEADER, *rows]]  # fmt: skip
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+    """Number, start, end, length and gap to the next word in seconds, characters a second, and the word.
+
+    A dash where there is no time. Before the word stand marks: for what the pattern matches, and for oddities, which
+    are explained below the table.
+    """
+    words, are_words = spoken(transcript)
+    found = rows(words, layout.selection)
+    marks = [_marks(row, are_words) for row in found]
+    columns = {
+        "#": [str(row.number) for row in found],
+        "start": [_seconds(row.start) for row in found],
+        "end": [_seconds(row.end) for row in found],
+        "length": [_seconds(row.length) for row in found],
+        "gap": [_seconds(row.gap) for row in found],
+        "ch/s": [_speed(row) for row in found],
+    }
+    if any(marks):
+        columns[""] = marks
+    texts = [row.text for row in found]
+    sizes = {name: max(map(len, (name, *column))) for name, column in columns.items()}
+    room = width = None
+    if layout.columns is not None:
+        width = max(layout.columns, 1)
+        needed = min(max(map(_width, ("word", *texts))), ROOM)
+        for name in EXPENDABLE:
+            if sum(sizes.values()) + 2 * len(sizes) + needed > width:
+                sizes.pop(name, None)
+        room = width - sum(sizes.values()) - 2 * len(sizes)
+    texts = [_placed(text, room) for text in ("word", "----", *texts)]
+    justified = ([cell.rjust(size) for cell in (name, "-" * size, *columns[name])] if name else
+                 [cell.ljust(size) for cell in ("", "-" * size, *marks)] for name, size in sizes.items())  # fmt: skip
+    lines = list(map(str.rstrip, map("  ".join, zip(*justified, texts, strict=True))))
+    if layout.selection is not None and layout.selection.context:
+        lines = list(_parted(lines, found, APART[:width]))
+    legend = [f"{mark} {said}" for mark, said in ODDITIES.items() if "" in sizes and any(mark in own for own in marks)]
+    if not are_words and estimated(transcript):
+        legend.append("times are estimated")
+    if legend:
+        lines += ["", *wrap(", ".join(legend), width or 1000)]
+    return "\n".join(lines) + "\n"
 
 
 def tsv(transcript: Transcript, layout: Layout) -> str:
     """Start and end in milliseconds and the text, a line a word, with a header: the columns of whisper's TSV."""
-    lines = [f"{_ms(w.start)}\t{_ms(w.end)}\t{one_line(w.word)}" for w in _timed(transcript)]
-    return "\n".join(["start\tend\ttext", *lines]) + "\n"
+    return TSV_HEADER + tsv_lines(rows(spoken(transcript)[0], layout.selection))
 
 
 def csv(transcript: Transcript, layout: Layout) -> str:
-    """Number, start and end in seconds, and the word, quoted as RFC 4180 has it."""
+    """Number, start and end in seconds, and the word, as RFC 4180 has it."""
+    return CSV_HEADER + csv_lines(rows(spoken(transcript)[0], layout.selection))
+
+
+def tsv_lines(found: Iterable[Row]) -> str:
+    """Rows without the header, for what comes piece by piece."""
+    return "".join(f"{_whole(row.start)}\t{_whole(row.end)}\t{row.text}\n" for row in found)
+
+
+def csv_lines(found: Iterable[Row]) -> str:
+    """Likewise."""
     buffer = io.StringIO()
-    rows = csv_module.writer(buffer)
-    rows.writerow(("number", "start", "end", "word"))
-    for number, word in enumerate(_timed(transcript), 1):
-        rows.writerow((number, _seconds(word.start, ""), _seconds(word.end, ""), one_line(word.word)))
+    csv_module.writer(buffer).writerows(
+        (row.number, _seconds(row.start, ""), _seconds(row.end, ""), row.text) for row in found
+    )
     return buffer.getvalue()
 
 
-def _timed(transcript: Transcript) -> tuple[Word, ...]:
-    """The words; where the server sent none, the segments take their rows, so that nothing is missing."""
-    if transcript.words is not None:
-        return transcript.words
-    return tuple(Word(segment.text, segment.start, segment.end) for segment in transcript.segments)
+ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}
+"""Formats of rows for programs: their header, and how rows are written below it."""
 
 
-def _rows(words: tuple[Word, ...]) -> Iterator[tuple[str, ...]]:
-    for number, (word, following) in enumerate(pairwise((*words, None)), 1):
-        assert word is not None
-        length = _difference(word.start, word.end)
-        gap = _difference(word.end, following.start) if following else None
-        times = (_seconds(value) for value in (word.start, word.end, length, gap))
-        yield (str(number), *times, one_line(word.word))
+def shorten(text: str, room: int) -> str:
+    """The beginning of `text` in at most `room` columns, before an ellipsis where something is missing.
+
+    What takes no column of its own stays with the character that it belongs to.
+    """
+    if _width(text) <= room:
+        return text
+    left, end = room - 1, 0
+    while end < len(text) and (left := left - cells(text[end])) >= 0:
+        end += 1
+    return text[:end].rstrip("\u200d ") + "…" if room > 0 else ""
 
 
-def _difference(earlier: float | None, later: float | None) -> float | None:
-    return None if earlier is None or later is None else later - earlier
+def _width(text: str) -> int:
+    return len(text) if text.isascii() else sum(map(cells, text))
 
 
-def _seconds(value: float | None, missing: str = "-") -> str:
-    return missing if value is None else f"{round(value, 3) + 0.0:.3f}"
+def _placed(text: str, room: int | None) -> str:
+    """A word as it stands in its column."""
+    if text.isascii() or not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
+        return text if room is None else shorten(text, room)
+    if room is None:
+        return ISOLATE + text + END_OF_ISOLATE
+    return ISOLATE + shorten(text, room - 2) + END_OF_ISOLATE if room > 2 else shorten(text, room)
 
 
-def _ms(value: float | None) -> str:
-    return "" if value is None else str(round(value * 1000))
+def _marks(row: Row, is_word: bool) -> str:
+    length, gap = row.length, row.gap
+    marks = MATCHED if row.matched else ""
+    if gap is not None and gap < 0:
+        marks += "x"
+    if length is not None and length <= 0:
+        marks += "0"
+    if length is not None and length > LONG and is_word:
+        marks += "+"
+    return marks
+
+
+def _parted(lines: Sequence[str], found: Sequence[Row], apart: str) -> Iterator[str]:
+    """The lines of a table, with `apart` before each row that is apart from the one above it."""
+    yield from lines[:2]
+    for line, row in zip(lines[2:], found, strict=True):
+        if row.apart:
+            yield apart
+        yield line
+
+
+def _speed(row: Row) -> str:
+    if row.length is None or row.length <= 0:
+        return "-"
+    return f"{len(row.text.replace(' ', '')) * 1000 / row.length:.1f}"
+
+
+def _seconds(milliseconds: int | None, missing: str = "-") -> str:
+    return missing if milliseconds is None else f"{milliseconds / 1000:.3f}"
+
+
+def _whole(milliseconds: int | None) -> str:
+    return "" if milliseconds is None else str(milliseconds)

@@ -1,0 +1,166 @@
+"""What a break costs by its place in the sentence: nothing at its end, a lot between an article and its noun.
+
+Must not know times, lines or cues.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
+from .transcript import CLOSERS, SENTENCE_ENDS
+
+SENTENCE, CLAUSE, PHRASE, PLAIN, LOOSE, TORN, SPLIT = 0, 15, 30, 50, 140, 150, 600
+"""Prices of a break, in points. LOOSE is one between characters that may belong to one word, or not."""
+SNIPPET = 40
+"""What a break costs more that cuts a single word off its sentence."""
+
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+"""Characters of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+
+CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
+OPENERS = "«„“‘‹([{¿¡「『（【〈《"
+SMALL_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
+
+
+THAI_LEADING = frozenset("เแโใไເແໂໃໄ")
+"""Vowels of Thai and Lao that are written before their consonant: a syllable begins with them."""
+THAI_TRAILING = frozenset("ะาำๅๆฯະາຳໆຯ")
+
+
+def width(text: str) -> int:
+    """Columns that a text takes: two for wide characters, none for marks and for characters that aren't seen."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def joined(before: str, after: str) -> bool:
+    """Whether a character must stay with the one before it."""
+    return (
+        "\u200d" in (before, after)
+        or unicodedata.category(after)[0] == "M"
+        or before in THAI_LEADING
+        or after in THAI_TRAILING
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+class Look(NamedTuple):
+    """What a piece shows of itself, whatever stands around it.
+
+    columns            how wide it is
+    word, head         as the grammars spell it, with the punctuation behind it and without
+    sentence, clause   whether it ends one
+    lower              whether it begins with a small letter
+    name, number       whether it looks like one
+    opens, closes      whether it must stay with what follows, or with what comes before
+    elided             what stands before its apostrophe, with it: d', l', qu'
+    unspaced           whether its script puts no blanks between words
+    single             whether it is one character of such a script, which may be part of a word
+    """
+
+    columns: int
+    word: str
+    head: str
+    sentence: bool
+    clause: bool
+    lower: bool
+    name: bool
+    number: bool
+    opens: bool
+    closes: bool
+    elided: str
+    unspaced: bool
+    single: bool
+
+
+@lru_cache(maxsize=1 << 14)
+def look(text: str) -> Look:
+    bare = not any(map(str.isalnum, text))
+    inner = text.rstrip(CLOSERS + " ")
+    initial = len(text) == 2 and text[0].isupper() and text[1] == "."
+    unspaced = bool(UNSPACED.match(text))
+    word = text.casefold().replace("’", "'").lstrip(OPENERS + "\"'") or text
+    return Look(
+        columns=width(text),
+        word=word,
+        head=word.rstrip(",;:.!?…" + CLOSERS),
+        sentence=inner.endswith(SENTENCE_ENDS) and not initial,
+        clause=inner.endswith(CLAUSE_ENDS),
+        lower=text[0].islower(),
+        name=text[0].isupper() and len(text) > 1 and not text.startswith(("I'", "I’")),
+        number=text[0].isdigit() or text[-1].isdigit(),
+        opens=bare and text[-1] in OPENERS,
+        closes=text[0] in SMALL_KANA or (bare and text[-1] not in OPENERS and text[0] not in "-–—\"'"),
+        elided=word[: word.find("'") + 1],
+        unspaced=unspaced,
+        single=unspaced and all(joined(*pair) for pair in pairwise(text)),
+    )
+
+
+def places(looks: Sequence[Look], blanks: Sequence[bool], language: str | None) -> list[float]:
+    """The price of a break before each piece, by what stands around it. Without a language it's taken for English.
+
+    blanks   whether one parts each piece from the one before
+    """
+    grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
+    around = zip([None, *looks], looks, looks[1:], [*looks[2:], None], blanks[1:], strict=False)
+    found = [0.0, *(_place(*four, blank, grammar) for *four, blank in around)]
+    ends = [*(price == SENTENCE for price in found[1:]), True]  # of the pieces; a text begins like a sentence
+    for k, price in enumerate(found):
+        if price != SENTENCE and price < TORN and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):
+            found[k] = price + SNIPPET
+    return found
+
+
+def _place(ahead: Look | None, before: Look, after: Look, beyond: Look | None, blank: bool, grammar: Grammar) -> float:
+    """The price of a break between two pieces, told by them and by one more on either side."""
+    if before.opens or after.closes or not (blank or before.unspaced or after.unspaced):
+        return SPLIT
+    if before.word in grammar.leaders and not (
+        before.word in grammar.trailers and after.word not in grammar.verbs and _governs(ahead, grammar)
+    ):
+        return PHRASE if after.head in grammar.openers else TORN
+    if before.sentence:
+        return CLAUSE if after.lower else SENTENCE
+    if before.clause or (blank and before.unspaced and after.unspaced):  # a blank is punctuation there
+        return CLAUSE
+    if before.word in grammar.openers or before.word in grammar.links:
+        return TORN
+    if after.head in grammar.trailers and (beyond is None or beyond.word not in grammar.verbs):
+        return TORN
+    if (before.name and after.name) or (before.number and after.number):
+        return TORN
+    if not blank and before.unspaced and after.unspaced:
+        return PLAIN if _parted(before, after) else LOOSE
+    return PHRASE if after.head in grammar.openers or after.elided in grammar.openers else PLAIN
+
+
+def _parted(before: Look, after: Look) -> bool:
+    """Whether a word begins between two pieces without a blank: as far as somebody else found words, or can be seen."""
+    if after.word[0] in THAI_LEADING or not (before.single and after.single):
+        return True
+    return _is_hiragana(before.word[-1]) and not _is_hiragana(after.word[0])
+
+
+def _is_hiragana(char: str) -> bool:
+    return "\u3040" <= char <= "\u309f"
+
+
+def _governs(ahead: Look | None, grammar: Grammar) -> bool:
+    """Whether "it" or "you" behind this piece is its object, as in "told you", and not a subject, as in "when you"."""
+    if ahead is None or ahead.sentence or ahead.clause:
+        return False
+    return not any(ahead.word in words for words in (grammar.openers, grammar.links, grammar.leaders))

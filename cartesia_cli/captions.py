@@ -1,0 +1,120 @@
+"""Cues, and how they are written: SubRip (.srt) and WebVTT (.vtt).
+
+Pure: cues in, text out. The text of more cues begins with the text of fewer, so that a live session can write what
+is new. Must never change when a cue comes, and nothing of its text but what the format can't hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+ESTIMATED = "times within the text are estimated"
+"""The note before the first cue of which that is true."""
+
+CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_ARROW = re.compile(r"-{2,}>")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+Marks = tuple[tuple[int, int], ...]
+"""Where words begin in a line, in characters, and when they are said, in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """What stands on the screen for a while.
+
+    start, end   in-time and out-time, in milliseconds
+    lines        from top to bottom, none of them empty
+    estimated    whether either time was
+    marks        for each line, its words; empty where nobody knows them
+    """
+
+    start: int
+    end: int
+    lines: tuple[str, ...]
+    estimated: bool = field(default=False, compare=False)
+    marks: tuple[Marks, ...] = field(default=(), compare=False)
+
+
+class SubRip:
+    """A SubRip file that grows: `feed` tells what new cues add to it.
+
+    SubRip has no escapes: an arrow in the text loses a dash. `crlf`: lines end as Windows has it.
+    """
+
+    def __init__(self, *, crlf: bool = False) -> None:
+        self._break = "\r\n" if crlf else "\n"
+        self._count = 0
+
+    def feed(self, cues: Iterable[Cue]) -> str:
+        blocks: list[str] = [""] if self._count else []
+        for cue in cues:
+            if lines := [text for line in cue.lines if (text := _ARROW.sub("->", _tidy(line)))]:
+                self._count += 1
+                times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
+                blocks.append(self._break.join([str(self._count), times, *lines, ""]))
+        return self._break.join(blocks) if blocks != [""] else ""
+
+
+class WebVtt:
+    """A WebVTT file that grows, as SubRip does. The first `feed` gives its head, too.
+
+    notes             comments at its head, which no player shows
+    highlight_words   words carry the times at which players light them up
+    """
+
+    def __init__(self, notes: Iterable[str] = (), *, highlight_words: bool = False) -> None:
+        self._head = ["WEBVTT\n", *(f"NOTE {text}\n" for note in notes if (text := _ARROW.sub("->", _tidy(note))))]
+        self._highlight_words = highlight_words
+        self._estimated = False
+
+    def feed(self, cues: Iterable[Cue]) -> str:
+        blocks, self._head = self._head or [""], []
+        for cue in cues:
+            if lines := self._lines(cue):
+                if cue.estimated and not self._estimated:
+                    self._estimated = True
+                    blocks.append(f"NOTE {ESTIMATED}\n")
+                blocks.append("\n".join([f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}", *lines, ""]))
+        return "\n".join(blocks) if blocks != [""] else ""
+
+    def _lines(self, cue: Cue) -> list[str]:
+        tidy = [(line, text) for line in cue.lines if (text := _tidy(line))]
+        if not self._highlight_words or len(cue.marks) != len(cue.lines) or any(a != b for a, b in tidy):
+            return [text.translate(_ENTITIES) for _, text in tidy]
+        lines, latest = [], cue.start
+        for line, marks in zip(cue.lines, cue.marks, strict=True):
+            parts = [line[: marks[0][0] if marks else None].translate(_ENTITIES)]
+            for (begins, time), (ends, _) in pairwise((*marks, (len(line), 0))):
+                if latest < time < cue.end:  # players expect times that rise within the cue, or show nothing at all
+                    parts.append(f"<{_clock(time, '.')}>")
+                    latest = time
+                parts.append(line[begins:ends].translate(_ENTITIES))
+            lines.append("".join(parts))
+        return lines
+
+
+def srt(cues: Iterable[Cue], *, crlf: bool = False) -> str:
+    """Cues as a SubRip file."""
+    return SubRip(crlf=crlf).feed(cues)
+
+
+def vtt(cues: Iterable[Cue], notes: Iterable[str] = (), *, highlight_words: bool = False) -> str:
+    """Cues as a WebVTT file."""
+    return WebVtt(notes, highlight_words=highlight_words).feed(cues)
+
+
+def _clock(time: int, point: str) -> str:
+    seconds, thousandths = divmod(time, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{thousandths:03}"
+
+
+def _tidy(text: str) -> str:
+    """A text as one line of characters that UTF-8 can write and a screen can show."""
+    return _SURROGATES.sub("\ufffd", " ".join(CONTROLS.sub("", text).split()))

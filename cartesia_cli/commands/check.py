@@ -1,0 +1,242 @@
+"""`check`: subtitle files of anybody against the rules of a profile.
+
+Every file is read before anything is said: one that is no subtitle file ends the run.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Exit, InputError, UsageError
+from .look import Cueing
+from .options import Voice
+from .unfold import unfold
+
+if TYPE_CHECKING:  # every --help comes by here
+    from ..cuesheet import CueSheet, Finding, Kind
+    from ..protocol import Word
+    from .inputs import Input
+
+EXAMPLES = """
+cartesia-cli check talk.srt
+
+cartesia-cli check *.vtt --subtitle-profile bbc
+
+cartesia-cli check talk.srt --transcript talk.json
+
+cartesia-cli transcribe talk.mp3 -f srt | cartesia-cli check - --json | jq .counts
+"""
+
+FORMATS = ("text", "json")
+MOST_BYTES = 64 << 20
+"""Of a subtitle file: a day of speech is not a tenth of it, and a film named by mistake is more."""
+
+KINDS: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="SUBTITLES...", help="SRT or VTT files, quoted globs, or - for stdin.", show_default=False),
+]
+Transcript = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="JSON with the words: tells which violations their times force."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail for what is forced, and for advice, too.")]
+Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How it is shown.")]
+Json = Annotated[bool, typer.Option("--json", help="Short for -f json.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found in a file."""
+
+    source: str
+    sheet: CueSheet
+    findings: list[Finding]
+
+    def counts(self) -> Counter[str]:
+        """By how much a finding matters: violations, forced, advice."""
+        return Counter(map(_weight, self.findings))
+
+
+@unfold(cueing=Cueing, voice=Voice)
+def check(
+    context: typer.Context,
+    *,
+    inputs: Inputs,
+    transcript: Transcript = None,
+    strict: Strict = False,
+    form: Format = "text",
+    json: Json = False,
+    cueing: Cueing,
+    voice: Voice,
+) -> None:
+    """List what is wrong with subtitle files: lines, times, reading speed, and how they are written."""
+    talk = voice.settle(context.obj)
+    if form not in FORMATS:
+        raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
+    talk.as_json = json or form == "json"
+    from ..lint import lint
+    from ..necessity import mark
+    from ..output.files import write_stdout
+    from ..profiles import STANDARD
+
+    rules = cueing.rules() or STANDARD
+    words, sheets = _read(inputs, transcript)
+    reports = [Report(source, sheet, mark(lint(sheet, rules), sheet, rules, words)) for source, sheet in sheets]
+    total = sum((report.counts() for report in reports), Counter[str]())
+    failed = bool(total.total() if strict else total["violations"])
+    if talk.as_json:
+        document = {"profile": cueing.subtitle_profile or "netflix", "rules": asdict(rules), "failed": failed}
+        document |= {"counts": _counts(total), "files": [_document(report) for report in reports]}
+        write_stdout(json_module.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout("".join(line for report in reports for line in _lines(report)))
+        for report in reports:
+            talk.say(f"{report.source}: {_summary(report)}")
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[tuple[str, CueSheet]]]:
+    """The words, if there is a transcript, and every subtitle file. InputError for the first that is no use."""
+    from .inputs import STDIN, gather, spool
+
+    if STDIN in inputs and transcript == STDIN:
+        raise UsageError("stdin can't be subtitles and transcript at once", hint="name a file for one of them")
+    named = [*inputs, transcript] if transcript else inputs
+    if STDIN in named and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("stdin is the terminal: there is no file in it", hint="cartesia-cli check - < talk.srt")
+    if folder := next((name for name in named if os.path.isdir(name)), None):
+        raise InputError(f"{folder} is a folder", hint="name the files in it, or a quoted glob")
+    with spool(named) as spooled:
+        words = _words(next(iter(gather([transcript], spooled)))) if transcript else ()
+        return words, [_sheet(item) for item in gather(inputs, spooled)]
+
+
+def _sheet(item: Input | InputError) -> tuple[str, CueSheet]:
+    from dataclasses import replace
+
+    from ..cuesheet import decode, read
+
+    text, findings = decode(_bytes(item))
+    assert not isinstance(item, InputError)
+    sheet = read(text, KINDS.get(Path(item.source).suffix.lower()))
+    if sheet.kind is None:
+        raise InputError(
+            f"{item.source} is no subtitle file: there are no times in it", hint="`check` reads SRT and VTT"
+        )
+    return item.source, replace(sheet, findings=(*findings, *sheet.findings))
+
+
+def _words(item: Input | InputError) -> tuple[Word, ...]:
+    """The words of a saved transcript. InputError where there are none."""
+    from ..reading import read
+
+    text = _bytes(item).decode("utf-8", "replace")
+    assert not isinstance(item, InputError)
+    transcripts = read(text, item.source)
+    if len(transcripts) > 1:
+        raise InputError(f"{item.source} has {len(transcripts)} transcripts", hint="--transcript takes a single one")
+    if not transcripts[0].words:
+        raise InputError(f"{item.source} has no words", hint="`transcribe -w --json` writes them")
+    return transcripts[0].words
+
+
+def _bytes(item: Input | InputError) -> bytes:
+    if isinstance(item, InputError):
+        raise item
+    try:
+        with item.path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{item.source} can't be read: {error.strerror}", hint="does it exist?") from error
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{item.source} is too big", hint=f"files may have {MOST_BYTES >> 20} MiB")
+    return data
+
+
+def _weight(finding: Finding) -> str:
+    from ..lint import RULES
+
+    return "advice" if RULES[finding.rule].advice else "forced" if finding.forced else "violations"
+
+
+def _lines(report: Report) -> list[str]:
+    """A line for each finding, as compilers write them, so that editors find the place."""
+    from ..lint import sentence
+    from ..output.characters import one_line
+
+    starts = {cue.number: cue.start for cue in report.sheet.cues}
+    lines = []
+    for finding in report.findings:
+        place = "" if finding.cue is None else f"cue {finding.cue}"
+        if finding.cue in starts:
+            place += f" at {_clock(starts[finding.cue])}"
+        mark = {"advice": " (advice)", "forced": " (forced)", "violations": ""}[_weight(finding)]
+        text = (
+            f"{report.source}:{finding.line}: {place}{': ' if place else ''}{finding.rule}: {sentence(finding)}{mark}"
+        )
+        lines.append(one_line(text + (f": {finding.text}" if finding.text else "")) + "\n")
+    return lines
+
+
+def _clock(time: int) -> str:
+    seconds, thousandths = divmod(abs(time), 1000)
+    return f"{'-' if time < 0 else ''}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{thousandths:03}"
+
+
+def _summary(report: Report) -> str:
+    counts = report.counts()
+    cues = f"{len(report.sheet.cues)} cue{'s' if len(report.sheet.cues) != 1 else ''}"
+    if not counts:
+        return f"{cues}, nothing wrong"
+    number = counts["violations"]
+    parts = [f"{number or 'no'} violation{'s' if number != 1 else ''}"]
+    parts += [f"{counts[name]} {what}" for name, what in (("forced", "forced by the words"), ("advice", "advice"))
+              if counts[name]]  # fmt: skip
+    by_rule = Counter(finding.rule for finding in report.findings)
+    return f"{cues}, {', '.join(parts)} ({', '.join(f'{count} {rule}' for rule, count in by_rule.most_common())})"
+
+
+def _counts(counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in ("violations", "forced", "advice")}
+
+
+def _document(report: Report) -> dict[str, Any]:
+    from ..lint import RULES
+
+    times = {cue.number: (cue.start, cue.end) for cue in report.sheet.cues}
+    findings = []
+    for finding in report.findings:
+        start, end = times.get(finding.cue or 0, (None, None))
+        facts = {
+            "rule": finding.rule,
+            "weight": "advice" if RULES[finding.rule].advice else "violation",
+            "forced": finding.forced,
+            "line": finding.line,
+            "cue": finding.cue,
+            "start": None if start is None else start / 1000,
+            "end": None if end is None else end / 1000,
+            "value": finding.value,
+            "limit": finding.limit,
+            "unit": RULES[finding.rule].unit or None,
+            "text": finding.text or None,
+        }
+        findings.append({name: value for name, value in facts.items() if value is not None})
+    return {
+        "source": report.source,
+        "format": report.sheet.kind,
+        "cues": len(report.sheet.cues),
+        "counts": _counts(report.counts()),
+        "rules": dict(Counter(finding.rule for finding in report.findings).most_common()),
+        "findings": findings,
+    }

@@ -1,0 +1,170 @@
+"""`render`: saved transcripts in another format, without sound, network or cost.
+
+Every input is read, and every place for a result checked, before anything is written.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import CliError, Exit, InputError, UsageError
+from .look import Cueing, Look
+from .options import Voice
+from .place import Place
+from .unfold import unfold
+
+if TYPE_CHECKING:  # every --help comes by here
+    from ..output import Layout
+    from ..output.talk import Talk
+    from ..transcript import Transcript
+    from .destinations import Targets
+    from .inputs import Input
+
+EXAMPLES = """
+cartesia-cli render talk.json
+
+cartesia-cli render talk.json -o talk.srt --subtitle-profile bbc
+
+cartesia-cli render whisper.json -f table --longest-gaps 10
+
+cartesia-cli transcribe talk.mp3 -w --json | tee talk.json | cartesia-cli render - -f vtt
+
+cartesia-cli render all.ndjson -f srt,vtt --output-dir out
+"""
+
+MOST_BYTES = 256 << 20
+"""Of JSON: four times the largest answer that is taken from a server."""
+
+LONGEST_NAME = 200
+"""Bytes of a file name that a transcript may choose for its results: with a suffix, file systems take 255."""
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TRANSCRIPT...",
+        help="JSON of transcribe, listen, the API or Whisper; quoted globs; - for stdin.",
+        show_default=False,
+    ),
+]
+
+
+@unfold(place=Place, look=Look, cueing=Cueing, voice=Voice)
+def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, cueing: Cueing, voice: Voice) -> None:
+    """Turn saved JSON into text, word tables or subtitles, without asking a server again."""
+    from .inputs import STDIN, gather, is_search, spool
+
+    talk = voice.settle(context.obj)
+    formats = place.formats(rows=look.rows)
+    talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(formats, cueing)
+    plan = place.plan(formats, several=len(inputs) > 1 or is_search(inputs[0]))
+    if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("stdin is the terminal: there is no JSON in it", hint="cartesia-cli render - < talk.json")
+    folders = [name for name in inputs if os.path.isdir(name)]
+    with spool(inputs) as spooled:
+        found = [
+            *(InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob") for name in folders),
+            *gather([name for name in inputs if name not in folders], spooled),
+        ]
+        items, failed = _read(found, talk)
+    targets = plan.targets([item for item, _ in items])
+    _check(targets, [item for item in found if not isinstance(item, InputError)])
+    for (item, transcript), files in zip(items, targets, strict=True):
+        try:
+            _deliver(item, transcript, files, layout, talk)
+        except CliError as error:
+            if len(items) == 1:
+                raise
+            talk.error(error)
+            failed += 1
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _read(found: Sequence[Input | InputError], talk: Talk) -> tuple[list[tuple[Input, Transcript]], int]:
+    """The transcripts of every input, and how many inputs are no use: those are told, that of an only one is raised."""
+    from ..reading import read
+
+    items: list[tuple[Input, Transcript]] = []
+    failed = 0
+    for item in found:
+        try:
+            if isinstance(item, InputError):
+                raise item
+            transcripts = read(_text(item), item.source)
+        except InputError as error:
+            if len(found) == 1:
+                raise
+            talk.error(error)
+            failed += 1
+        else:
+            items += zip(_named(item, transcripts), transcripts, strict=True)
+    return items, failed
+
+
+def _text(item: Input) -> str:
+    """The whole of an input, as text. InputError when it can't be read, or can't be JSON."""
+    try:
+        with item.path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{item.source} can't be read: {error.strerror}", hint="does it exist?") from error
+    # PowerShell writes UTF-16 where a result is redirected into a file.
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        if len(data) <= MOST_BYTES:
+            return data.decode("utf-16" if wide else "utf-8")
+    except UnicodeDecodeError:
+        pass
+    raise InputError(f"{item.source} is no JSON text", hint="`render` takes JSON; `transcribe` takes recordings")
+
+
+def _named(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:
+    """The input once for each of its transcripts. Of several, each has the name of its recording, or a number."""
+    if len(transcripts) == 1:
+        return [item]
+    names = [_name(transcript.source) for transcript in transcripts]
+    alone = {name for name, count in Counter(names).items() if name and count == 1}
+    numbered = [name if name in alone else f"{item.below.stem}-{k}.json" for k, name in enumerate(names, 1)]
+    return [replace(item, below=item.below.with_name(name)) for name in numbered]
+
+
+def _name(source: str) -> str:
+    """A file name from what a transcript says about itself, which may be anything; "" where that is no name."""
+    name = source.replace("\\", "/").rpartition("/")[2]
+    usable = name.isprintable() and not name.startswith((".", "-")) and len(name.encode()) <= LONGEST_NAME
+    return name if usable else ""
+
+
+def _check(targets: Sequence[Targets], inputs: Sequence[Input]) -> None:
+    """UsageError where two results would be one file, or a result an input, be it one that can't be read."""
+    sources = {os.path.realpath(item.path) for item in inputs}
+    files = Counter(os.path.realpath(file) for one in targets for file in one.values() if file is not None)
+    for file, count in files.items():
+        if file in sources:
+            raise UsageError(f"{file} is an input: it is not overwritten", hint="name another folder")
+        if count > 1:
+            raise UsageError(f"{count} results would be written to {file}", hint="--output-dir DIR, or one by one")
+
+
+def _deliver(item: Input, transcript: Transcript, files: Targets, layout: Layout, talk: Talk) -> None:
+    """Write every format. The error of a file that can't be written is raised when all is done."""
+    from ..output import NEEDS_WORDS
+    from .delivery import deliver_all
+
+    if transcript.words is None and transcript.text.strip():
+        if not NEEDS_WORDS.isdisjoint(files):
+            talk.say(f"warning: {item.source} has no word times: times within the text are estimated")
+        elif layout.words:
+            talk.say(f"warning: {item.source} has no word times: it was made without -w")
+    trouble = deliver_all(transcript, files, layout, talk)
+    if trouble is not None:
+        raise trouble

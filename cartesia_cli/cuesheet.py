@@ -1,0 +1,260 @@
+"""Cue sheets: what stands in an SRT or VTT file of anybody, however broken, and what is broken about it.
+
+Reading goes by blocks, as players do: lines up to a blank one, with times in the first line, or in the
+second below a number or a name. What can't be read is a finding, and reading goes on behind it.
+
+Pure: text in, values out. Must never raise, whatever the text, and never judge how cues read: `lint` does.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Kind = Literal["srt", "vtt"]
+Value = int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong with a file.
+
+    rule     its name, a key of `lint.RULES`
+    line     of the file, from 1
+    cue      position among the cues of the file, from 1; None where there is no cue
+    value    what was found, in the unit of the rule
+    limit    what would be allowed; None where that is no number and no text
+    text     the words that it's about
+    forced   whether the words themselves force it: see `necessity`
+    """
+
+    rule: str
+    line: int
+    cue: int | None = None
+    value: Value = None
+    limit: Value = None
+    text: str = ""
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A cue of a file.
+
+    number       its position among the cues of the file, from 1, whatever number it carries
+    line         where in the file its times stand, from 1
+    start, end   milliseconds, as they are given: the end may come before the start
+    lines        as a reader sees them: without tags, entities resolved, none of them empty
+    """
+
+    number: int
+    line: int
+    start: int
+    end: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CueSheet:
+    """A subtitle file.
+
+    kind       srt or vtt by its content; None if it is no subtitle file at all. An empty file is one.
+    cues       in the order of the file; those whose times can't be read are left out
+    findings   what is broken, in the order of the file
+    """
+
+    kind: Kind | None
+    cues: tuple[Caption, ...]
+    findings: tuple[Finding, ...]
+
+
+def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:
+    """The bytes of a file as text, and what is wrong with its encoding.
+
+    UTF-8 is what sites and the rules of WebVTT expect. What isn't is read as UTF-16 if it says so, or else as
+    Latin-1, in which everything is text.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace"), (Finding("encoding", 1, value="UTF-16", limit="UTF-8"),)
+    try:
+        return data.decode("utf-8"), ()
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        return data.decode("latin-1"), (Finding("encoding", line, value="unknown", limit="UTF-8"),)
+
+
+def read(text: str, kind: Kind | None = None) -> CueSheet:
+    """The cues of a text. `kind` is what its name promises; without it, the text itself tells."""
+    findings: list[Finding] = []
+    if text.startswith("\ufeff"):
+        findings.append(Finding("bom", 1))
+        text = text[1:]
+    breaks = sorted({found[0] for found in _BREAK.finditer(text)}, key=[*_BREAK_NAMES].index)
+    if len(breaks) > 1:
+        findings.append(Finding("line-ends", 1, value=" and ".join(map(_BREAK_NAMES.__getitem__, breaks))))
+    lines = _BREAK.split(text)
+    header = _HEADER.match(lines[0]) is not None
+    if header and kind == "srt":
+        findings.append(Finding("format", 1, value="WebVTT", limit="SubRip"))
+    found: Kind = "vtt" if header else kind or _likely(lines)
+    if found == "vtt":
+        findings = [finding for finding in findings if finding.rule != "bom"]  # WebVTT allows it
+    reading = _Reading(found, findings)
+    for block in _blocks(lines, found):
+        reading.feed(block)
+    if found == "vtt" and not header and text.strip():
+        findings.append(Finding("no-header", 1, limit="WEBVTT"))
+    nothing = not header and text.strip() != "" and not reading.cues
+    findings.sort(key=lambda finding: finding.line)
+    return CueSheet(None if nothing else found, tuple(reading.cues), tuple(findings))
+
+
+_BREAK = re.compile(r"\r\n|\n|\r")
+_BREAK_NAMES = {"\r\n": "CR LF", "\n": "LF", "\r": "CR"}
+_HEADER = re.compile(r"WEBVTT(?=[ \t]|\Z)")
+_COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?=[ \t]|\Z)")
+
+_STRICT: dict[Kind, re.Pattern[str]] = {
+    "srt": re.compile(r"\d{2,}:[0-5]\d:[0-5]\d,\d{3} --> \d{2,}:[0-5]\d:[0-5]\d,\d{3}(?:[ \t].*)?", re.ASCII),
+    "vtt": re.compile(
+        r"(?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3}[ \t]+-->[ \t]+(?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3}(?:[ \t].*)?", re.ASCII
+    ),
+}
+_FORMS: dict[Kind, str] = {"srt": "00:00:00,000 --> 00:00:00,000", "vtt": "00:00:00.000 --> 00:00:00.000"}
+
+_TIME = r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,9})(?:[.,](\d{1,9}))?"
+_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?![\d:.,])", re.ASCII)
+"""Times that can be understood, whoever wrote them."""
+_ARROWLESS = re.compile(rf"\s*(?=-?\d+:\d){_TIME}(?:\s*(?:-+>?|=+>|[–—→]>?)\s*|\s+)(?=-?\d+:\d){_TIME}\s*", re.ASCII)
+"""Two times with anything but an arrow between them."""
+_NUMBER = re.compile(r"\s*(\d{1,9})\s*", re.ASCII)
+
+_TAG: dict[Kind, re.Pattern[str]] = {
+    # What players of SubRip take for a tag: they show any other "<", so that "1 < 2" is safe.
+    "srt": re.compile(
+        r"</?(?:b|i|u|s|font|c|v|lang|ruby|rt)(?=[\s.>])[^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}", re.IGNORECASE | re.ASCII
+    ),
+    "vtt": re.compile(r"<[^>]*(?:>|\Z)"),
+}
+
+
+def _likely(lines: Sequence[str]) -> Kind:
+    """What a file without a header and without a telling name is, by the first times in it."""
+    for line in lines:
+        for kind, strict in _STRICT.items():
+            if "-->" in line and strict.fullmatch(line):
+                return kind
+    return "srt"
+
+
+class _Line(NamedTuple):
+    number: int
+    text: str
+
+
+def _blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_Line]]:
+    """Lines between blank ones. In WebVTT a line of blanks is none; in SubRip players take it for one."""
+    block: list[_Line] = []
+    for number, text in enumerate(lines, 1):
+        if text.strip() if kind == "srt" else text:
+            block.append(_Line(number, text))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+class _Reading:
+    """One pass over the blocks of a file."""
+
+    def __init__(self, kind: Kind, findings: list[Finding]) -> None:
+        self.kind = kind
+        self.cues: list[Caption] = []
+        self._findings = findings
+        self._count = 0  # of cues, those included whose times can't be read
+        self._expected = 1
+
+    def feed(self, block: Sequence[_Line]) -> None:
+        at = [k for k in range(len(block)) if self._has_times(block, k)]
+        if self.kind == "vtt":
+            if _COMMENT.match(block[0].text):
+                return
+            if block[0].number == 1 and _HEADER.match(block[0].text):
+                # What stands below the header up to a blank line is nobody's text.
+                if not at:
+                    return
+                self._find("no-blank-line", block[at[0]].number, 1)
+                block, at = block[at[0] :], [k - at[0] for k in at]
+        if not at:
+            self._stray(block)
+            return
+        begin = max(0, at[0] - 1)
+        self._stray(block[:begin])
+        for n, k in enumerate(at):
+            following = at[n + 1] if n + 1 < len(at) else len(block)
+            labelled = following < len(block) and following - 1 > k and _NUMBER.fullmatch(block[following - 1].text)
+            label = block[k - 1].text if k > begin and (n == 0 or _NUMBER.fullmatch(block[k - 1].text)) else None
+            if n > 0:
+                self._find("no-blank-line", block[k if label is None else k - 1].number, self._count + 1)
+            self._cue(label, block[k], block[k + 1 : following - 1 if labelled else following])
+
+    def _has_times(self, block: Sequence[_Line], k: int) -> bool:
+        """At the head of a block an arrow is enough, or two times; further down only what can be nothing else."""
+        text = block[k].text
+        if k > 1 or (k == 1 and self._has_times(block, 0)):
+            return "-->" in text and _TIMES.match(text) is not None
+        below_label = k == 0 or self.kind == "vtt" or _NUMBER.fullmatch(block[0].text) is not None
+        return "-->" in text or (below_label and _ARROWLESS.fullmatch(text) is not None)
+
+    def _cue(self, label: str | None, line: _Line, below: Sequence[_Line]) -> None:
+        self._count += 1
+        if self.kind == "srt":
+            self._numbered(label, line)
+        times = self._times(line)
+        for number, text in below:
+            if "-->" in text:
+                self._find("arrow-in-text", number, self._count, text=text.strip())
+        shown = _TAG[self.kind].sub("", "\n".join(text for _, text in below))
+        shown = html.unescape(shown) if self.kind == "vtt" else shown
+        lines = tuple(text for piece in shown.split("\n") if (text := piece.strip()))
+        if not lines:
+            self._find("empty", line.number, self._count)
+        if times is not None:
+            self.cues.append(Caption(self._count, line.number, *times, lines))
+
+    def _numbered(self, label: str | None, line: _Line) -> None:
+        number = _NUMBER.fullmatch(label) if label is not None else None
+        if number is None:
+            self._find("no-number", line.number, self._count, value=label, limit=self._expected)
+        elif int(number[1]) != self._expected:
+            self._find("number", line.number - 1, self._count, value=int(number[1]), limit=self._expected)
+        self._expected = (int(number[1]) if number else self._expected) + 1
+
+    def _times(self, line: _Line) -> tuple[int, int] | None:
+        text = line.text.strip()
+        found = _TIMES.match(text)
+        if "-->" not in text:
+            found = _ARROWLESS.fullmatch(text)
+            self._find("no-arrow", line.number, self._count, value=text, limit=_FORMS[self.kind])
+        elif found is None or not _STRICT[self.kind].fullmatch(line.text):
+            self._find("bad-time", line.number, self._count, value=text, limit=_FORMS[self.kind])
+        return None if found is None else (_time(*found.groups()[:5]), _time(*found.groups()[5:]))
+
+    def _stray(self, block: Sequence[_Line]) -> None:
+        if block:
+            self._find("stray-text", block[0].number, text=" ".join(text.strip() for _, text in block))
+
+    def _find(
+        self, rule: str, line: int, cue: int | None = None, value: Value = None, limit: Value = None, text: str = ""
+    ) -> None:
+        self._findings.append(Finding(rule, line, cue, value, limit, text))
+
+
+def _time(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> int:
+    """Milliseconds."""
+    whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds)
+    return (-1 if sign else 1) * (whole * 1000 + int((fraction or "").ljust(3, "0")[:3]))

@@ -1,0 +1,163 @@
+"""Lint: cues against the rules of a profile, each violation with its cue, value and limit.
+
+Advice is what may be meant so: a word alone, a byte order mark. Everything else is a violation.
+
+Pure. Must never know how our own cues are made: it judges them like anybody's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from .breaks import UNSPACED, width
+from .cuesheet import Caption, CueSheet, Finding, Value
+from .profiles import Rules
+from .transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
+
+
+class Rule(NamedTuple):
+    """What a finding of this rule says.
+
+    says     a sentence, with places for value and limit
+    unit     of value and limit; "" where they are texts, or just numbers
+    advice   whether it may be meant so
+    """
+
+    says: str
+    unit: str = ""
+    advice: bool = False
+
+
+RULES = {
+    # how cues read
+    "line-width": Rule("a line of {value} columns, at most {limit}", "columns"),
+    "line-count": Rule("{value} lines, at most {limit}", "lines"),
+    "words-per-line": Rule("{value} words in a line, at most {limit}", "words"),
+    "cue-short": Rule("stays {value} s, at least {limit}", "seconds"),
+    "cue-long": Rule("stays {value} s, at most {limit}", "seconds"),
+    "gap-short": Rule("{value} s before the next cue, at least {limit}", "seconds"),
+    "overlap": Rule("the next cue comes {value} s before this one goes", "seconds"),
+    "order": Rule("comes {value} s earlier than the cue above it", "seconds"),
+    "end-before-start": Rule("goes {value} s after it comes, more than {limit} is needed", "seconds"),
+    "reading-speed": Rule("{value} columns a second, at most {limit}", "columns a second"),
+    "empty": Rule("no text"),
+    "stray-word": Rule("a word alone in a {value}", advice=True),
+    # how the file is written
+    "bad-time": Rule("times {value!r} are not written as {limit}"),
+    "no-arrow": Rule("no arrow in {value!r}, which should be {limit}"),
+    "no-number": Rule("no number above the times, {limit} is next"),
+    "number": Rule("number {value} where {limit} is next"),
+    "no-blank-line": Rule("no blank line above it"),
+    "arrow-in-text": Rule("an arrow in the text, which players take for times"),
+    "stray-text": Rule("text without times, which players don't show or add to the cue above"),
+    "no-header": Rule("no {limit} in the first line"),
+    "format": Rule("{value} in a file that is named as {limit}"),
+    "encoding": Rule("encoding is {value}, not {limit}"),
+    "bom": Rule("a byte order mark, which some players show", advice=True),
+    "line-ends": Rule("lines end in more than one way: {value}", advice=True),
+}
+
+
+def sentence(finding: Finding) -> str:
+    """What a finding says, in words."""
+    return RULES[finding.rule].says.format(value=finding.value, limit=finding.limit)
+
+
+def lint(sheet: CueSheet, rules: Rules) -> list[Finding]:
+    """All that is wrong with a file, in its order. Nothing is marked as forced here.
+
+    Times in files are whole milliseconds: what a rule misses by less than one is kept.
+    """
+    found = [*sheet.findings, *_order(sheet.cues)]
+    for cue in sheet.cues:
+        found += _layout(cue, rules)
+        found += _stay(cue, rules)
+    by_time = sorted(sheet.cues, key=lambda cue: cue.start)
+    for cue, following in pairwise(by_time):
+        found += _gap(cue, following, rules)
+    if rules.max_words_per_line is None:
+        found += _strays(by_time)
+    return sorted(found, key=lambda finding: (finding.line, finding.cue or 0))
+
+
+def seconds(milliseconds: int) -> float:
+    """As values of findings are given."""
+    return milliseconds / 1000
+
+
+def words(line: str) -> int:
+    """Words of a line, as far as blanks part them. A dash that stands alone is none."""
+    return sum(any(map(str.isalnum, word)) for word in line.split())
+
+
+def _finding(rule: str, cue: Caption, value: Value, limit: Value = None, text: str | None = None) -> Finding:
+    return Finding(rule, cue.line, cue.number, value, limit, " ".join(cue.lines) if text is None else text)
+
+
+def _order(cues: Iterable[Caption]) -> Iterator[Finding]:
+    for above, cue in pairwise(cues):
+        if cue.start < above.start:
+            yield _finding("order", cue, seconds(above.start - cue.start))
+
+
+def _layout(cue: Caption, rules: Rules) -> Iterator[Finding]:
+    for line in cue.lines:
+        if width(line) > rules.max_line_width:
+            yield _finding("line-width", cue, width(line), rules.max_line_width, line)
+        if rules.max_words_per_line is not None and words(line) > rules.max_words_per_line:
+            yield _finding("words-per-line", cue, words(line), rules.max_words_per_line, line)
+    if len(cue.lines) > rules.max_line_count:
+        yield _finding("line-count", cue, len(cue.lines), rules.max_line_count)
+
+
+def _stay(cue: Caption, rules: Rules) -> Iterator[Finding]:
+    """How long it stays. Reading speed is that of the whole cue, a line break read as a blank."""
+    stay = cue.end - cue.start
+    if stay <= 0:
+        yield _finding("end-before-start", cue, seconds(stay), 0)
+        return
+    if stay < math.floor(rules.min_cue * 1000):
+        yield _finding("cue-short", cue, seconds(stay), round(rules.min_cue, 3))
+    if stay > math.ceil(rules.max_cue * 1000):
+        yield _finding("cue-long", cue, seconds(stay), round(rules.max_cue, 3))
+    columns = width(" ".join(cue.lines))
+    if columns * 1000 > rules.max_cps * (stay + 1):
+        yield _finding("reading-speed", cue, round(columns * 1000 / stay, 2), rules.max_cps)
+
+
+def _gap(cue: Caption, following: Caption, rules: Rules) -> Iterator[Finding]:
+    """The gap belongs to the cue before it, whose out-time could make it longer."""
+    gap = following.start - cue.end
+    if cue.end <= cue.start:
+        return  # it ends nowhere
+    if gap < 0:
+        yield _finding("overlap", cue, seconds(-gap), 0)
+    elif gap < math.floor(round(rules.min_gap * 1000, 3)):
+        yield _finding("gap-short", cue, seconds(gap), round(rules.min_gap, 3))
+
+
+def _strays(cues: Sequence[Caption]) -> Iterator[Finding]:
+    """Words alone that are no sentence of their own."""
+    above: Caption | None = None
+    for cue in cues:
+        near = above is not None and cue.start - above.end < PAUSE_SECONDS * 1000
+        before = above.lines[-1] if near and above is not None and above.lines else None
+        if len(cue.lines) == 1 and _is_stray(cue.lines[0], before):
+            yield _finding("stray-word", cue, "cue")
+        for k, line in enumerate(cue.lines if len(cue.lines) > 1 else ()):
+            if _is_stray(line, cue.lines[k - 1] if k > 0 else before):
+                yield _finding("stray-word", cue, "line", text=line)
+        above = cue
+
+
+def _is_stray(line: str, before: str | None) -> bool:
+    if words(line) != 1 or UNSPACED.search(line) or line.startswith(("-", "–", "—", "[", "(", "♪")):
+        return False
+    return not (_ends_sentence(line) and (before is None or _ends_sentence(before)))
+
+
+def _ends_sentence(line: str) -> bool:
+    return line.rstrip(CLOSERS + " ").endswith(SENTENCE_ENDS)

@@ -1,0 +1,155 @@
+"""Rows of a word table: what each says of its word, and which of them are wanted.
+
+Numbers and gaps are those of the whole transcript, whichever rows are left. Must never change a word, or leave one
+out that was not deselected: where there are no words, segments take their rows, and where there are none, the text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from ..breaks import UNSPACED
+from ..errors import UsageError
+from ..protocol import Word
+from ..transcript import Transcript
+from . import Selection
+from .characters import one_line
+from .places import milliseconds
+
+
+class Row(NamedTuple):
+    """A word and its times, in milliseconds, None where there are none.
+
+    number    its place among all words, from 1
+    length    end less start; below zero where it ends before it starts
+    gap       from its end to the start of the next; below zero where they overlap
+    text      the word as one line
+    matched   whether the pattern of the selection is found there
+    apart     whether words were left out between it and the row before
+    """
+
+    number: int
+    start: int | None
+    end: int | None
+    length: int | None
+    gap: int | None
+    text: str
+    matched: bool = False
+    apart: bool = False
+
+
+def spoken(transcript: Transcript) -> tuple[Sequence[Word], bool]:
+    """What takes a row each, and whether it is words."""
+    if transcript.words:
+        return transcript.words, True
+    if transcript.segments:
+        return [Word(segment.text, segment.start, segment.end) for segment in transcript.segments], False
+    return [Word(transcript.text)] if transcript.text.strip() else [], False
+
+
+def rows(words: Sequence[Word], selection: Selection | None = None, *, before: int = 0, at: float = 0.0) -> list[Row]:
+    """The rows of `words` that are wanted.
+
+    `before`: how many words went before these; `at`: seconds at which a first word without a time is taken to be.
+    UsageError for a pattern that is none.
+    """
+    texts = [one_line(word.word) for word in words]
+    starts, ends = [milliseconds(word.start) for word in words], [milliseconds(word.end) for word in words]
+    lengths, gaps = list(map(_less, ends, starts)), list(map(_less, [*starts[1:], None], ends))
+    numbers = range(before + 1, before + len(words) + 1)
+    every = [Row(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
+    if selection is None:
+        return every
+    inside = hits = _inside(every, selection, round(at * 1000))
+    if selection.pattern is not None:
+        hits = inside & _matches(words, texts, selection.pattern)
+    if selection.longest_gaps is not None:
+        silences = sorted((-gap, i) for i in hits if (gap := gaps[i]) is not None and gap > 0)
+        hits = {i for _, i in silences[: selection.longest_gaps]}
+    wanted = [i for i in _around(hits, selection.context, len(every)) if i in inside]
+    matched = hits if selection.pattern is not None else set()
+    return [
+        every[i]._replace(matched=i in matched, apart=previous not in (None, i - 1))
+        for previous, i in zip([None, *wanted], wanted, strict=False)
+    ]
+
+
+def expression(pattern: str) -> re.Pattern[str]:
+    """The pattern of a selection, compiled. UsageError where it is no regular expression."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a later Python may read otherwise is no news for users
+            return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"{pattern!r} is no regular expression: {error}", hint="a backslash makes a character stand for itself"
+        ) from error
+
+
+def _inside(every: Sequence[Row], selection: Selection, at: int) -> set[int]:
+    """Which words are heard between `since` and `until`, if only in part. Those without times are where the last was.
+
+    Words touch: the one that ends at `since`, and the one that starts at `until`, are outside.
+    """
+    since = -math.inf if selection.since is None else selection.since * 1000
+    until = math.inf if selection.until is None else selection.until * 1000
+    found = set()
+    for i, row in enumerate(every):
+        first = at if row.start is None else row.start
+        at = first if row.end is None else max(first, row.end)
+        if (first >= since or at > since) and first < until:
+            found.add(i)
+    return found
+
+
+def _around(hits: Iterable[int], context: int, count: int) -> Iterator[int]:
+    """The hits and `context` words before and behind each, in order."""
+    done = 0
+    for hit in sorted(hits):
+        yield from range(max(done, hit - context), min(count, hit + context + 1))
+        done = min(count, hit + context + 1)
+
+
+def _matches(words: Sequence[Word], texts: Sequence[str], pattern: str) -> set[int]:
+    """Which words the pattern is found in. It reads them as running text, so that it can span several."""
+    joints = list(_joints(words, texts))
+    running = "".join(" " * blank + text for blank, text in zip(joints, texts, strict=True))
+    lengths = (blank + len(text) for blank, text in zip(joints, texts, strict=True))
+    ends = list(accumulate(lengths))
+    found, i = set(), 0
+    for match in expression(pattern).finditer(running):
+        first, last = match.span()
+        while i < len(ends) and ends[i] <= first:
+            i += 1
+        k = i
+        while k < len(ends) and ends[k] - len(texts[k]) < last:
+            if max(first, ends[k] - len(texts[k])) < min(last, ends[k]):
+                found.add(k)
+            k += 1
+    return found
+
+
+def _joints(words: Sequence[Word], texts: Sequence[str]) -> Iterator[bool]:
+    """Whether a blank parts each word from the one before it.
+
+    Some servers send the blanks with the words, and then where there is none there is none; others leave them out.
+    """
+    sent = any(word.word[:1].isspace() for word in words[1:])
+    before = ""
+    for word, text in zip(words, texts, strict=True):
+        if not before or not text:
+            yield False
+        elif sent:
+            yield word.word[0].isspace()
+        else:
+            yield not (UNSPACED.match(before[-1]) and UNSPACED.match(text))
+        before = text or before
+
+
+def _less(later: int | None, earlier: int | None) -> int | None:
+    return None if earlier is None or later is None else later - earlier

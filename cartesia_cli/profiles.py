@@ -1,0 +1,127 @@
+"""What a good cue is: house rules of subtitlers, as tables of numbers.
+
+Must not know how cues are made, or who asks for them; it only says no to numbers that exclude each other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from .errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a good cue is. Lengths in columns (a wide character is two), times in seconds, speed in columns a second.
+
+    What is a maximum is positive, nothing is negative.
+
+    max_words_per_line   words between blanks; None is any number
+    min_cue, max_cue     how long a cue should and may stay
+    min_gap              between the out-time of a cue and the in-time of the next
+    max_cps              reading speed
+    max_linger           how long a cue may stay behind the end of its last word
+    chain                a gap shorter than this is closed down to min_gap: a short flash of nothing disturbs
+    sentences            whether every sentence begins a cue of its own
+    """
+
+    max_line_width: int = 42
+    max_line_count: int = 2
+    min_cue: float = 5 / 6
+    max_cue: float = 7.0
+    min_gap: float = 0.083
+    max_cps: float = 20.0
+    max_linger: float = 1.5
+    chain: float = 0.5
+    max_words_per_line: int | None = None
+    sentences: bool = False
+
+
+# Netflix, Timed Text Style Guide. General Requirements: 5/6 s to 7 s, two lines at most, gaps of less than half a
+# second closed to two frames (83 ms at 24 frames a second). English: 42 characters a line, 20 a second for adults.
+NETFLIX = Rules()
+
+# BBC, Subtitle Guidelines. 3.1: 37 characters a line, as teletext has it. 3.3: two lines. 4: 160 to 180 words a
+# minute; 180 words of five columns, which is how such rates are counted, are 15 columns a second. 4.1: 0.3 s a word,
+# so that a second is for three words; there is no other shortest stay, and no longest one: that is Netflix's.
+# 4.5: a gap is no less than a second, or none at all. 5.2: 1.5 s behind the end of speech.
+BBC = Rules(max_line_width=37, min_cue=1.0, min_gap=0.0, max_cps=15.0, chain=1.0)
+
+# Upright video for telephones: a few words at a time, in step with the voice. The width is that of the BBC's
+# guidelines for 9:16 video (3.1); the other numbers are custom, no house has written them down.
+SHORTS = Rules(
+    max_line_width=25, max_line_count=1, max_words_per_line=4, min_cue=0.4, max_cue=3.0, min_gap=0.0, max_cps=30.0,
+    max_linger=0.5,
+)  # fmt: skip
+
+# No rules: a cue a sentence, in one line, from its first word to the end of its last, as Whisper writes segments. What
+# limits there are (Whisper hears 30 s at a time) are for text that never ends a sentence.
+NONE = Rules(
+    max_line_width=400, max_line_count=1, min_cue=0.0, max_cue=30.0, min_gap=0.0, max_cps=10_000.0, max_linger=0.0,
+    chain=0.0, sentences=True,
+)  # fmt: skip
+
+PROFILES = {"netflix": NETFLIX, "bbc": BBC, "shorts": SHORTS, "none": NONE}
+STANDARD = NETFLIX
+
+
+def rules(
+    profile: str | None = None,
+    *,
+    max_line_width: int | None = None,
+    max_line_count: int | None = None,
+    max_words_per_line: int | None = None,
+    min_cue: float | None = None,
+    max_cue: float | None = None,
+    min_gap: float | None = None,
+    max_cps: float | None = None,
+) -> Rules:
+    """A profile, the standard one if none is named, with other numbers where some are given.
+
+    UsageError for a profile that there isn't, and for numbers that no cue can keep.
+    """
+    if profile is not None and profile not in PROFILES:
+        raise UsageError(f"there is no subtitle profile {profile!r}", hint=f"profiles are {', '.join(PROFILES)}")
+    asked = {
+        "max_line_width": max_line_width,
+        "max_line_count": max_line_count,
+        "max_words_per_line": max_words_per_line,
+        "min_cue": min_cue,
+        "max_cue": max_cue,
+        "min_gap": min_gap,
+        "max_cps": max_cps,
+    }
+    known: dict[str, float] = {name: value for name, value in asked.items() if value is not None}
+    start = STANDARD if profile is None else PROFILES[profile]
+    for name, value in known.items():
+        _check(name, value)
+    found = replace(start, **known)  # type: ignore[arg-type]
+    if found.min_cue > found.max_cue:
+        raise UsageError(
+            f"a cue can't stay {found.min_cue:.3g} s at least and {found.max_cue:.3g} s at most",
+            hint="give --min-cue and --max-cue that go together",
+        )
+    if found.min_gap > found.max_cue:
+        raise UsageError(
+            f"with gaps of {found.min_gap:g} s, cues of {found.max_cue:g} s at most would be away longer than there",
+            hint="give a shorter --min-gap or a longer --max-cue",
+        )
+    return found
+
+
+_LEAST = {
+    "max_line_width": (2, "a wide character takes two columns"),
+    "max_line_count": (1, "a cue has at least one line"),
+    "max_words_per_line": (1, "a line has at least one word"),
+    "min_cue": (0, "times are not negative"),
+    "max_cue": (0.001, "a cue stays a millisecond at least"),
+    "min_gap": (0, "times are not negative"),
+    "max_cps": (0.1, "nobody reads slower than that"),
+}
+
+
+def _check(name: str, value: float) -> None:
+    flag, (least, why) = f"--{name.replace('_', '-')}", _LEAST[name]
+    if not math.isfinite(value) or value < least:
+        raise UsageError(f"{flag} {value:g} is impossible: {why}", hint=f"{flag} is {least:g} at least")

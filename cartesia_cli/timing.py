@@ -1,0 +1,160 @@
+"""Times where none were given, or none that can be true: estimated from the characters between those that can.
+
+Two steps. `fitting` says which of the given times can be believed: all of them, as a rule. `timeline` fills in the
+others. Both give the same when the times that were not believed are left out beforehand, so that a transcript that
+was saved without them is timed as before.
+
+Pure. Times that are believed must come out as they went in, but for an end that lies behind the next start.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from operator import le
+
+SPEAKING_RATE = 15
+"""Characters a second: how fast words are taken to be spoken where nothing else tells."""
+
+LATEST = 3_600_000
+"""Seconds, a thousand hours: what claims to be later, infinities and NaN included, is no time of a recording."""
+
+SLACK = 1000
+"""Milliseconds by which words may outlast the recording: its duration and they are measured by different programs."""
+
+Span = tuple[int, int]
+"""Start and end, milliseconds."""
+
+
+def moment(seconds: float) -> int:
+    """A time that isn't negative in milliseconds: the same before and after it was rounded to three decimals."""
+    shifted = seconds * 1000 + 0.5
+    whole = int(shifted)
+    if 1e-6 < shifted - whole < 1 - 1e-6:
+        return whole
+    return int(round(seconds, 3) * 1000 + 0.5)  # at half a millisecond the product errs, and only this is exact
+
+
+def fitting(times: Iterable[tuple[float | None, float | None]], duration: float | None) -> list[Span | None]:
+    """The spans, given in seconds, that can be true together; None in the places of the others.
+
+    A span that fits has both its times, and they don't run backwards. It ends after 0, since 0 to 0 is what
+    programs write that don't know. It doesn't begin before the one before it, nor with it unless it ends later,
+    and doesn't end behind the recording. Of those that contradict each other as many as possible are kept, so that
+    a stray one costs only itself; and if most lie behind the end of the recording, `duration` is what is wrong.
+    """
+    spans: list[Span | None] = []
+    latest, rising = (-1, -1), True
+    for start, end in times:
+        if (
+            start is None
+            or end is None
+            or not 0 <= start <= end < LATEST
+            or (span := (moment(start), moment(end))) <= (0, 0)
+        ):
+            spans.append(None)
+        else:
+            rising = rising and span > latest
+            latest = span
+            spans.append(span)
+    if not rising:
+        kept = set(_rising(spans))
+        spans = [span if k in kept else None for k, span in enumerate(spans)]
+    limit = _limit(duration)
+    if limit is None:
+        return spans
+    late = {k for k, span in enumerate(spans) if span is not None and span[1] > limit + SLACK}
+    if late and 2 * len(late) <= sum(span is not None for span in spans):
+        spans = [None if k in late else span for k, span in enumerate(spans)]
+    return spans
+
+
+def timeline(
+    lengths: Sequence[int], given: Sequence[tuple[int | None, int | None]], duration: float | None
+) -> list[Span]:
+    """A span for everything that is said: neither starts nor ends ever fall, and no end lies behind the next start.
+
+    lengths    characters
+    given      what is known, in milliseconds; starts don't fall
+    duration   of the recording, seconds
+
+    What is unknown lies between its neighbours that are known, by the characters between them; outside of them it is
+    spoken at SPEAKING_RATE, as far as there is room. Where nothing is known, all is spread over the duration.
+    """
+    if not lengths:
+        return []
+    starts, ends = zip(*given, strict=True)
+    if None not in starts and None not in ends and all(map(le, ends, starts[1:])):
+        return [*zip(starts, ends, strict=True)]  # as a rule
+    passed = list(accumulate(lengths, initial=0))  # the position of mark number k is passed[(k + 1) // 2]
+    marks, final, limit = _marks(given), 2 * len(lengths) - 1, _limit(duration)
+    known = [k for k, mark in enumerate(marks) if mark >= 0]
+    if not known:
+        marks[0], marks[final] = 0, _nominal(passed[-1]) if limit is None else limit
+        known = [0, final]
+    first, last = known[0], known[-1]
+    if first > 0:
+        marks[0] = max(0, marks[first] - _nominal(passed[(first + 1) // 2]))
+        known.insert(0, 0)
+    if last < final:
+        end = marks[last] + _nominal(passed[-1] - passed[(last + 1) // 2])
+        marks[final] = end if limit is None or limit < marks[last] else min(end, limit)
+        known.append(final)
+    if len(known) <= final:
+        for a, b in pairwise(known):
+            start, origin = marks[a], passed[(a + 1) // 2]
+            rise, whole = marks[b] - start, passed[(b + 1) // 2] - origin
+            for k in range(a + 1, b):
+                marks[k] = start + (rise * (passed[(k + 1) // 2] - origin) // whole if whole else 0)
+    return list(zip(marks[::2], marks[1::2], strict=True))
+
+
+def _marks(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
+    """What is known: mark 2k is the start of thing k, 2k + 1 its end, cut off where the next known start is.
+
+    -1 is what isn't known.
+    """
+    marks = [-1] * (2 * len(given))
+    ceiling = LATEST * 1000
+    for k in range(len(given) - 1, -1, -1):
+        start, end = given[k]
+        if end is not None:
+            marks[2 * k + 1] = ceiling = min(end, ceiling)
+        if start is not None:
+            marks[2 * k] = ceiling = min(start, ceiling)
+    return marks
+
+
+def _limit(duration: float | None) -> int | None:
+    """Where the recording ends, None where that isn't known."""
+    return None if duration is None or not 0.001 <= duration < LATEST else moment(duration)
+
+
+def _nominal(characters: int) -> int:
+    """Milliseconds that so many characters are taken to last."""
+    return characters * 1000 // SPEAKING_RATE
+
+
+def _rising(spans: Sequence[Span | None]) -> list[int]:
+    """The places of the longest strictly rising run."""
+    lowest: list[Span] = []  # for every length, the lowest span that a run of it can end with, and where
+    places: list[int] = []
+    before: dict[int, int] = {}  # place: the one before it in its run
+    for k, span in enumerate(spans):
+        if span is None:
+            continue
+        length = bisect_left(lowest, span)
+        if length == len(lowest):
+            lowest.append(span)
+            places.append(k)
+        elif span < lowest[length]:
+            lowest[length], places[length] = span, k
+        else:
+            continue
+        before[k] = places[length - 1] if length else -1
+    run, k = [], places[-1] if places else -1
+    while k >= 0:
+        run.append(k)
+        k = before[k]
+    return run[::-1]

@@ -1,0 +1,961 @@
+"""What goes wrong between a person and a transcript, and what the person is owed then: a row each.
+
+`python -m tests.faults` prints the rows as a table; tests/test_faults.py runs the program through each of them. What
+the table shows of stderr is what the program must print, to the letter, except that HOST, ID and TIME stand for what
+differs from run to run, and … for what is worded by the system or left to chance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import trustme
+
+from cartesia_cli.errors import Exit
+
+from . import realtime_server as realtime
+from .fault_proxy import FaultProxy, Plan, Way
+from .fault_server import (
+    TEXT,
+    TRANSCRIPT,
+    Behaviour,
+    Exchange,
+    FaultServer,
+    answers,
+    early,
+    environment,
+    refuses,
+    tunnels,
+    write_wav,
+)
+from .realtime_server import PARTIAL, Line, RealtimeServer, Script
+
+HEADER, SECOND = 44, 32_000
+"""Bytes of a WAV's header, and of a second."""
+
+LARGE = 8 << 20
+"""Bytes of a recording that doesn't fit into the buffers between two sockets."""
+
+BATCH, LIVE, LISTEN = "transcribe", "stream-file", "listen"
+
+FINISH = "… cartesia-cli transcribe talk.wav"
+"""What is offered wherever the network fails a recording that is replayed."""
+
+
+@dataclass
+class Scene:
+    """Where the program is run.
+
+    home, here   folders: the user's, and the one in which it is started
+    arguments    behind the command
+    changes      of the environment; None takes a variable away
+    stdin        bytes for it
+    stdout       where it goes instead of to us
+    limit        blocks of 512 bytes that a file may grow to, None: there is room
+    written      files that must be in `here` afterwards besides those that were, and what is in them; None: anything
+    must         what else must be so afterwards, and what it means if it is not
+    """
+
+    home: Path
+    here: Path
+    stack: ExitStack
+    base_url: str = "http://127.0.0.1:9"
+    arguments: list[str | bytes] = field(default_factory=list)
+    changes: dict[str, str | None] = field(default_factory=dict)
+    stdin: bytes = b""
+    stdout: str | None = None
+    limit: int | None = None
+    written: dict[str, str | None] = field(default_factory=dict)
+    must: list[tuple[Callable[[], object], str]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return environment(self.home, self.base_url, **self.changes)
+
+    def wav(self, name: str = "talk.wav", size: int = 3244) -> str:
+        write_wav(self.here / name, size)
+        return name
+
+    def serve(self, *script: str | Behaviour, requests: int | None = None) -> FaultServer:
+        """An HTTP server that plays a script, and must have seen so many requests."""
+        server = self.stack.enter_context(FaultServer(*script))
+        self.base_url = server.base_url
+        self.must.append((lambda: not server.faults, "the server itself failed"))
+        self.must.append((lambda: requests in (None, len(server.requests)), "not so many requests"))
+        return server
+
+    def closed_port(self) -> int:
+        """It is taken, so that nobody else gets it, and refuses connections."""
+        taken = self.stack.enter_context(socket.socket())
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+Stage = Callable[[Scene], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row.
+
+    what      goes wrong
+    command   that meets it
+    stage     sets it up
+    code      exit code
+    error     what the error says; "" where there is none
+    hint      what its hint says
+    out       stdout; None where that doesn't matter
+    notes     other lines on stderr, before the error
+    slow      it takes seconds by its nature, so that it is started first
+    """
+
+    what: str
+    command: str
+    stage: Stage
+    code: int
+    error: str = ""
+    hint: str = ""
+    out: str | None = ""
+    notes: Sequence[str] = ()
+    slow: bool = False
+
+    @property
+    def stderr(self) -> list[str]:
+        """All its lines."""
+        offer = [FINISH] if self.command == LIVE and self.code == Exit.NETWORK else []
+        error = [f"error: {self.error}"] if self.error else []
+        return [*self.notes, *offer, *error, *([f"hint: {self.hint}"] if self.hint else [])]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A row whose test is named, because it is there already, or needs more than a program to its end.
+
+    owed   what the user gets
+    test   "file::function", below tests/
+    """
+
+    what: str
+    command: str
+    code: int
+    owed: str
+    test: str
+
+
+# How the scenes are set ------------------------------------------------------------------------------------
+
+
+def http(*script: str | Behaviour, size: int = 3244, requests: int | None = 1, options: Sequence[str] = ()) -> Stage:
+    """A recording, and a server that plays a script."""
+
+    def stage(scene: Scene) -> None:
+        scene.serve(*script, requests=requests)
+        scene.arguments += [*options, scene.wav(size=size)]
+
+    return stage
+
+
+def live(
+    *scripts: Script,
+    seconds: float = 1.0,
+    options: Sequence[str] = (),
+    calls: int | None = 1,
+    buffer: int | None = None,
+) -> Stage:
+    """A recording, and a realtime server that plays a script on each connection, of which there must be so many."""
+
+    def stage(scene: Scene) -> None:
+        server = scene.stack.enter_context(RealtimeServer(*scripts, receive_buffer=buffer))
+        scene.base_url = server.base_url
+        scene.arguments += ["--mode", "manual", *options, scene.wav(size=HEADER + int(SECOND * seconds))]
+        scene.must.append((lambda: calls in (None, len(server.calls)), "not so many connections"))
+
+    return stage
+
+
+def lost(script: Script, **how: int) -> Stage:
+    """A session that breaks off and is not taken up again."""
+    return live(script, options=("--reconnect", "0"), **how)
+
+
+def through(stage: Stage, *plans: Plan) -> Stage:
+    """The same, by way of a proxy with these plans."""
+
+    def longer(scene: Scene) -> None:
+        stage(scene)
+        port = int(scene.base_url.rpartition(":")[2])
+        scene.base_url = scene.stack.enter_context(FaultProxy(port, *plans)).base_url
+
+    return longer
+
+
+def given(*options: str, then: Stage | None = None, **changes: str | None) -> Stage:
+    """Options and an environment before another stage; without one, a server that does its work."""
+
+    def stage(scene: Scene) -> None:
+        (then or http("fine"))(scene)
+        scene.arguments[:0] = options
+        scene.changes |= changes
+
+    return stage
+
+
+def unasked(*options: str, **changes: str | None) -> Stage:
+    """The same, but nothing must be sent."""
+    return given(*options, then=http("fine", requests=0), **changes)
+
+
+def at(base_url: str, *options: str, **changes: str | None) -> Stage:
+    """An address where no server of ours is."""
+
+    def stage(scene: Scene) -> None:
+        scene.base_url, scene.changes = base_url, {**scene.changes, **changes}
+        scene.arguments += [*options, scene.wav(size=SECOND)]
+
+    return stage
+
+
+def nobody(*options: str) -> Stage:
+    return lambda scene: at(f"http://127.0.0.1:{scene.closed_port()}", *options)(scene)
+
+
+def secure(*names: str, known: bool = True, expired: bool = False) -> Stage:
+    """TLS with a certificate for these names, of an authority that SSL_CERT_FILE names if it is `known`."""
+
+    def stage(scene: Scene) -> None:
+        file, context = certified(scene, *names, expired=expired)
+        server = scene.stack.enter_context(FaultServer("fine", tls=context))
+        scene.base_url = server.base_url
+        scene.arguments.append(scene.wav(size=SECOND))
+        scene.changes |= {"SSL_CERT_FILE": file} if known else {}
+        if not (known and "localhost" in names and not expired):
+            scene.must.append((lambda: not server.requests, "the key went to a server that can't be trusted"))
+
+    return stage
+
+
+def certified(scene: Scene, *names: str, expired: bool = False) -> tuple[str, ssl.SSLContext]:
+    """The file of an authority, and the server's side of TLS."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    end = datetime.now(UTC) - timedelta(days=1) if expired else None
+    begin = None if end is None else end - timedelta(days=30)
+    authority.issue_cert(*names, not_before=begin, not_after=end).configure_cert(context)
+    file = scene.home / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return str(file), context
+
+
+def plain_port(scene: Scene) -> None:
+    """A server that knows no TLS, and is spoken to in it."""
+
+    def plain(exchange: Exchange) -> None:
+        exchange.connection.recv(8192)
+        exchange.answer(400, "The plain HTTP request was sent to HTTPS port", [("Content-Type", "text/plain")])
+
+    port = scene.serve(plain).port
+    at(f"https://127.0.0.1:{port}")(scene)
+
+
+def proxied(scene: Scene) -> None:
+    """A host that only the proxy knows."""
+    file, context = certified(scene, "speech.example")
+    proxy = scene.serve(tunnels(context))
+    at("https://speech.example", HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}", SSL_CERT_FILE=file)(scene)
+    scene.must.append((lambda: [request.method for request in proxy.requests] == ["CONNECT", "POST"], "another way"))
+
+
+def asks_for_a_password(scene: Scene) -> None:
+    def behave(exchange: Exchange) -> None:
+        exchange.head()
+        exchange.answer(407, "", [("Proxy-Authenticate", "Basic realm=x")])
+
+    proxy = scene.serve(behave)
+    at("https://speech.example", HTTPS_PROXY=f"http://me:hunter2@127.0.0.1:{proxy.port}")(scene)
+    scene.must.append((lambda: not any(r.header("Authorization") for r in proxy.requests), "the proxy got the key"))
+
+
+def no_proxy_there(scene: Scene) -> None:
+    address = f"http://me:hunter2@127.0.0.1:{scene.closed_port()}"
+    at("https://speech.example", HTTPS_PROXY=address)(scene)
+
+
+def redirected(status: int, of: str) -> Stage:
+    """A redirect to another origin, where neither the key nor the audio may go."""
+
+    def stage(scene: Scene) -> None:
+        other = scene.stack.enter_context(FaultServer("fine"))
+        there = [("Location", f"{other.base_url}/stt")]
+        (http(refuses(status, there)) if of == BATCH else lost(realtime.refuses(status, there)))(scene)
+        scene.must.append((lambda: other.connections == 0, "it went there"))
+
+    return stage
+
+
+def three(*script: str | Behaviour, requests: int, options: Sequence[str] = ("-o", "-")) -> Stage:
+    """Three recordings."""
+
+    def stage(scene: Scene) -> None:
+        scene.serve(*script, requests=requests)
+        names = ("a.wav", "b.wav", "c.wav")  # and no two alike: what was had before is not asked for again
+        scene.arguments += [*options, *(scene.wav(name, 3000 + 2 * k) for k, name in enumerate(names))]
+
+    return stage
+
+
+def file(name: str, content: bytes | None) -> Stage:
+    """An input that is none, of which nothing must be sent."""
+
+    def stage(scene: Scene) -> None:
+        if content is not None:
+            (scene.here / name).write_bytes(content)
+        scene.serve("fine", requests=0)
+        scene.arguments.append(name)
+
+    return stage
+
+
+def header_only(scene: Scene) -> None:
+    scene.serve("fine", requests=0)
+    scene.arguments.append(scene.wav("header.wav", HEADER))
+
+
+def alone(*options: str, **changes: str | None) -> Stage:
+    """Options and no recording."""
+
+    def stage(scene: Scene) -> None:
+        scene.serve("fine", requests=0)
+        scene.arguments += options
+        scene.changes |= changes
+
+    return stage
+
+
+def taken(scene: Scene) -> None:
+    alone("-o", "there.txt")(scene)
+    (scene.here / "there.txt").write_text("here before")
+
+
+def folder(scene: Scene) -> None:
+    """A folder without a recording in it."""
+    (scene.here / "talks").mkdir()
+    scene.serve("fine", requests=0)
+    scene.arguments.append("talks")
+
+
+def cut_off(scene: Scene) -> None:
+    """A header that promises more than there is."""
+    http("fine", size=HEADER + SECOND)(scene)
+    os.truncate(scene.here / "talk.wav", HEADER + SECOND // 2)
+
+
+def piped(scene: Scene) -> None:
+    """A stdin that can be read but once, and a server that has to be asked twice."""
+    scene.serve(refuses(503), "fine", requests=2)
+    scene.stdin = (scene.here / scene.wav()).read_bytes()
+    (scene.here / "talk.wav").unlink()
+    scene.arguments.append("-")
+
+
+def named(name: bytes) -> Stage:
+    """A recording whose name is odd, and whose name is said."""
+
+    def stage(scene: Scene) -> None:
+        scene.serve(refuses(400), requests=1)
+        write_wav(Path(os.fsdecode(os.path.join(os.fsencode(scene.here), name))))
+        scene.arguments += ["--", name]
+
+    return stage
+
+
+def exists(scene: Scene) -> None:
+    unasked("-o", "there.txt")(scene)
+    there = scene.here / "there.txt"
+    there.write_text("here before")
+    scene.must.append((lambda: there.read_text() == "here before", "it was overwritten"))
+
+
+def full_stdout(stage: Stage) -> Stage:
+    def full(scene: Scene) -> None:
+        stage(scene)
+        scene.stdout = "/dev/full"
+
+    return full
+
+
+def full_disk(stage: Stage) -> Stage:
+    """No file can grow, as where there is no room."""
+
+    def full(scene: Scene) -> None:
+        given("-o", "said.txt", then=stage)(scene)
+        scene.limit = 0
+
+    return full
+
+
+# What servers of live sessions do --------------------------------------------------------------------------
+
+
+def says(*events: realtime.Event | str | bytes) -> Script:
+    """These after a moment; then what is owed at the end."""
+
+    def script(line: Line) -> None:
+        line.admit()
+        line.until_audio(0.2)
+        for event in events:
+            line.say(event)
+        line.until_command("close")
+        line.say(realtime.done())
+        line.close()
+
+    return script
+
+
+def strange(line: Line) -> None:
+    """All that is no reason to end a session, around the only text that counts."""
+    line.admit()
+    line.until_audio(0.2)
+    realtime.among_strangers(line, realtime.transcript(PARTIAL))
+    broken: list[realtime.Event] = [{"text": None}, {}, {"text": 5}, {"is_final": "no", "text": "not kept"}]
+    for event in broken:
+        line.say({"type": "transcript"} | event)
+    line.say({"type": "transcript", "is_final": False, "text": "not kept"})
+    line.until_command("close")
+    line.say(realtime.done())
+    line.close()
+
+
+def half_open(scene: Scene) -> None:
+    """Behind the first word, nothing goes through in either direction, and no end of the connection shows it."""
+
+    def vanish(line: Line) -> None:
+        realtime.begin(line)
+        line.pause(0.5)  # the word is through
+        proxy.change(HOLE, HOLE)
+        line.hold()
+
+    lost(vanish, seconds=30)(scene)
+    proxy = scene.stack.enter_context(FaultProxy(int(scene.base_url.rpartition(":")[2])))
+    scene.base_url = proxy.base_url
+
+
+def garbled(scene: Scene) -> None:
+    """Behind the first word, bytes come that no server has sent."""
+
+    def spoil(line: Line) -> None:
+        realtime.begin(line)
+        line.pause(0.5)
+        proxy.change(down=Way(then="garbage"))
+        line.hold()
+
+    lost(spoil, seconds=30)(scene)
+    proxy = scene.stack.enter_context(FaultProxy(int(scene.base_url.rpartition(":")[2])))
+    scene.base_url = proxy.base_url
+
+
+def stalled(scene: Scene) -> None:
+    """Nothing moves for a second within the upload."""
+    http("fine", size=LARGE)(scene)
+    port = int(scene.base_url.rpartition(":")[2])
+    proxy = scene.stack.enter_context(FaultProxy(port, Plan(Way(after=100_000, then="stall"))))
+    scene.base_url = proxy.base_url
+    clock = threading.Timer(2.0, proxy.change)
+    clock.start()
+    scene.stack.callback(clock.cancel)
+
+
+def full(scene: Scene) -> None:
+    """Two minutes at a hundred times the pace of life, which fill all buffers on the way."""
+    options = ("--reconnect", "0", "--speed", "100")
+    live(realtime.stops_reading, options=options, seconds=120, buffer=4096)(scene)
+
+
+def gone(scene: Scene) -> None:
+    """A session that is cut, and a server that does not come back."""
+    live(realtime.drops, realtime.resets_unanswered, options=("--reconnect", "1"), calls=None)(scene)
+
+
+def sends_too_much(line: Line) -> None:
+    realtime.begin(line)
+    line.send(realtime.pack(realtime.TEXT, b"{" + b" " * (17 << 20)))
+    line.hold()
+
+
+SPOKEN = realtime.manual([["Hello", " world."]])
+"""A session as it should be."""
+
+WHOLE, BEGUN, HEARD = "Hello world.\n", f"{PARTIAL}\n", f"{TEXT}\n"
+"""What is on stdout: of such a session, of one that breaks off, of a recording."""
+
+HOLE, STALL = Way(then="hole"), Way(then="stall")
+ONCE, BRIEFLY = ("--retries", "0"), ("--retries", "0", "--timeout", "1.5")
+LATER = format_datetime(datetime(2098, 7, 6, 5, 4, 3, tzinfo=UTC), usegmt=True)
+
+
+def refusal(status: int, command: str = BATCH) -> str:
+    what = "talk.wav" if command == BATCH else "HOST"
+    return f"{what}: Title {status}: Message {status}. (status {status}, request id ID)"
+
+
+# The rows --------------------------------------------------------------------------------------------------
+
+CHECK_NETWORK = "check the network, then run the same command again"
+CHECK_URL = "check the network and the base URL"
+CHECK_OPTIONS = "check --model, --language, --encoding and --sample-rate"
+TRUST = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
+KEYS = "the key came from the variable CARTESIA_API_KEY; keys are made at play.cartesia.ai/keys"
+CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
+TOO_MANY = "too many requests at once for this plan, or too many in a short time: try again later"
+TROUBLE = "the trouble is on the server's side: try again later"
+NOT_THERE = "the key is not sent there; if that is the right place, make it the base URL"
+BILLED = "the audio may have been billed: --retries N sends it again"
+WAITS = "--timeout SECONDS waits longer"
+PROXY = "check HTTPS_PROXY, user and password included"
+BEHIND = "check HTTPS_PROXY: the way goes through it"
+REALLY = "is HOST really Cartesia's API? Its answer begins with "
+IS_IT = "is it really Cartesia's API? Check the base URL"
+SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
+IDLE = "a server that hears nothing for long hangs up, too"
+KINDS = ("a recording is one of flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus, wav, webm; "
+         "headerless samples need --encoding and --sample-rate")  # fmt: skip
+BAD_KEY = "it has a line break, a blank or another character that no key has"
+COPY = "copy the key again: play.cartesia.ai/keys"
+NO_KEY = "set CARTESIA_API_KEY (play.cartesia.ai/keys), or use --local"
+
+REFUSALS = {
+    400: CHECK_OPTIONS,
+    401: KEYS,
+    402: CREDITS,
+    403: KEYS,
+    404: "check the base URL: the route is not there",
+    408: "the server gave up on the upload: check the network, then run the same command again",
+    409: "run the same command again",
+    413: "0.0 MB are too many for the server: cut the file, or compress it to mp3",
+    415: "the format is not supported: convert it, for example to wav",
+    422: CHECK_OPTIONS,
+    429: TOO_MANY,
+    500: TROUBLE,
+    502: TROUBLE,
+    503: TROUBLE,
+    504: TROUBLE,
+}
+"""Status → what the hint says."""
+
+NO_TRANSCRIPT: dict[str, tuple[bytes | str | object, str, str]] = {
+    "HTML": ("<html>It works!</html>", "not JSON", "'<html>It works!</html>'"),
+    "nothing": ("", "not JSON", "''"),
+    "null": (None, "JSON, but null where an object belongs", "'null'"),
+    "a list": ([TRANSCRIPT], "JSON, but a list where an object belongs", "'[{\"type\": …'"),
+    "no text": ({"type": "transcript"}, "the answer has no text", '\'{"type": "transcript"}\''),
+    "text that is null": ({"text": None}, "the answer has no text", "'{\"text\": null}'"),
+    "words that are strings": ({"text": "Hello.", "words": ["Hello."]}, "'words' is a str instead of words", "…"),
+    "a duration that is a string": (
+        {"text": "Hello.", "duration": "1"},
+        "'duration' is a str instead of a number",
+        "…",
+    ),
+    "JSON that is cut off": (json.dumps(TRANSCRIPT)[:-9], "not JSON", "'{\"type\": …'"),
+    "no UTF-8": (b'{"text": "caf\xe9"}', "not JSON", '\'{"text": "caf�"}\''),
+    "200,000 brackets": ("[" * 200_000, "not JSON", "'[[[…'"),
+}
+"""What calls itself a success → what the error says of it, how the hint shows it."""
+
+CLOSES = {
+    1000: ("normal closure", IDLE),
+    1001: ("going away", IDLE),
+    1011: ("internal error", CHECK_NETWORK),
+    1012: ("service restart", CHECK_NETWORK),
+    1013: ("try again later", CHECK_NETWORK),
+}
+"""Codes with which a session may be lost."""
+
+SAYS_NO = {
+    1002: ("protocol error", SUPPORT),
+    1003: ("unsupported data", SUPPORT),
+    1007: ("invalid data", SUPPORT),
+    1008: ("policy violation", "check the options of the session: the server won't take them"),
+    1009: ("message too big", SUPPORT),
+}
+"""Codes behind which another session would end in the same way: none is tried."""
+
+NO_TIMES = (
+    '{"text": "The quick brown fox.", "duration": NaN, "words": [{"word": "fox", "start": 1e999, "end": -1e999}]}'
+)
+GONE = "talk.wav: the connection to HOST was lost before the answer came: …"
+BROKEN_OFF = "talk.wav: the connection to HOST was lost during the upload: …"
+IN_VAIN = "talk.wav: no complete answer within 1.5 s"
+AGAIN = "trying again in … s"
+
+# fmt: off
+ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
+    "No connection": (
+        Fault("nobody listens", BATCH, nobody(), 6,
+              "talk.wav: HOST can't be reached: Connection refused", CHECK_URL,
+              notes=[f"talk.wav: HOST can't be reached: Connection refused: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+        Fault("nobody listens", LIVE, nobody(), 6,
+              "HOST can't be reached: Connection refused", CHECK_URL,
+              notes=[f"HOST can't be reached: Connection refused: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+        Fault("no such host", BATCH, at("https://nonexistent.invalid", *ONCE), 6,
+              "talk.wav: nonexistent.invalid can't be reached: …", CHECK_URL),
+        Fault("no such host", LIVE, at("https://nonexistent.invalid"), 6,
+              "nonexistent.invalid can't be reached: …", CHECK_URL,
+              notes=[f"nonexistent.invalid can't be reached: …: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+        Elsewhere("a name that is looked up for ever, and Ctrl-C", f"{BATCH}, {LIVE}", 130, "nothing",
+                  "test_faults.py::test_ctrl_c_is_answered_while_a_name_is_looked_up"),
+        Fault("a black hole", BATCH, through(http("fine", requests=0, options=BRIEFLY), Plan(HOLE, HOLE)), 6,
+              IN_VAIN, WAITS),
+        Fault("a black hole", LIVE, through(lost(SPOKEN, calls=0), Plan(HOLE, HOLE)), 6,
+              "HOST did not answer within 10 s", CHECK_URL,
+              notes=[f"HOST did not answer within 10 s: {AGAIN} (try {n} of 3)" for n in (2, 3)], slow=True),
+        Fault("a reset at once", BATCH, http("resets_before_reading", size=LARGE, requests=None, options=ONCE), 6,
+              BROKEN_OFF, CHECK_NETWORK),
+        Fault("a reset at once", LIVE, live(realtime.resets_unanswered, calls=3), 6,
+              "HOST hung up before it answered", CHECK_NETWORK,
+              notes=[f"HOST hung up before it answered: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+        Fault("a reset of the first try", LIVE, live(realtime.resets_unanswered, SPOKEN, calls=2), 0, out=WHOLE,
+              notes=[f"HOST hung up before it answered: {AGAIN} (try 2 of 3)"]),
+    ),
+    "TLS and proxies": (
+        Fault("a private authority that SSL_CERT_FILE names", BATCH, secure("localhost"), 0, out=HEARD),
+        Elsewhere("a private authority that SSL_CERT_FILE names", LIVE, 0, "the transcript",
+                  "test_client_realtime_faults.py::test_a_private_authority_is_trusted_through_ssl_cert_file"),
+        Fault("an unknown authority", BATCH, secure("localhost", known=False), 6,
+              "talk.wav: no trust in HOST: unable to get local issuer certificate", TRUST),
+        Fault("an unknown authority", LIVE, secure("localhost", known=False), 6,
+              "no trust in HOST: unable to get local issuer certificate", TRUST),
+        Fault("an expired certificate", BATCH, secure("localhost", expired=True), 6,
+              "talk.wav: no trust in HOST: certificate has expired", TRUST),
+        Fault("an expired certificate", LIVE, secure("localhost", expired=True), 6,
+              "no trust in HOST: certificate has expired", TRUST),
+        Fault("a certificate of another host", BATCH, secure("other.example"), 6,
+              "talk.wav: no trust in HOST: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
+        Fault("a certificate of another host", LIVE, secure("other.example"), 6,
+              "no trust in HOST: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
+        Fault("TLS to a plain port", BATCH, plain_port, 6, "talk.wav: no trust in HOST: …", TRUST),
+        Fault("TLS to a plain port", LIVE, plain_port, 6, "no trust in HOST: …", TRUST),
+        Fault("a way through HTTPS_PROXY", BATCH, proxied, 0, out=HEARD),
+        Elsewhere("a way through HTTPS_PROXY", LIVE, 0, "the transcript",
+                  "test_client_realtime_faults.py::test_a_proxy_is_used_for_the_network"),
+        Fault("a proxy that wants a password", BATCH, asks_for_a_password, 6,
+              "talk.wav: the proxy refuses: 407 Something", PROXY),
+        Fault("a proxy that wants a password", LIVE, asks_for_a_password, 6,
+              "the proxy refuses: 407 Something", PROXY),
+        Fault("a proxy that is not there", BATCH, given(*ONCE, then=no_proxy_there), 6,
+              "talk.wav: speech.example can't be reached: Connection refused", BEHIND),
+        Fault("a proxy that is not there", LIVE, no_proxy_there, 6,
+              "speech.example can't be reached: Connection refused", BEHIND,
+              notes=[f"speech.example can't be reached: Connection refused: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+    ),
+    "Redirects": (
+        Fault("307 within the origin", BATCH, http(refuses(307, [("Location", "/v2")]), "fine", requests=2), 0,
+              out=HEARD),
+        Fault("307 to another origin", BATCH, redirected(307, BATCH), 5,
+              "talk.wav: the server redirects to HOST (status 307)", NOT_THERE),
+        Fault("307 to another origin", LIVE, redirected(307, LIVE), 5,
+              "HOST redirects to HOST/stt (status 307)", NOT_THERE),
+        Fault("302, which would lose the upload", BATCH, http(refuses(302, [("Location", "/v2")])), 5,
+              "talk.wav: the server redirects to HOST (status 302)", NOT_THERE),
+        Fault("a circle", BATCH, http(refuses(308, [("Location", "/stt")]), requests=4), 5,
+              "talk.wav: the server redirects in a circle (status 308)", "check the base URL"),
+    ),
+    "Refusals": (
+        *(Fault(f"status {status}", BATCH, http(refuses(status), options=ONCE), 4 if hint == KEYS else 5,
+                refusal(status), hint) for status, hint in REFUSALS.items()),
+        *(Fault(f"status {status}", LIVE, live(realtime.refuses(status)), 4 if REFUSALS[status] == KEYS else 5,
+                refusal(status, LIVE), REFUSALS[status]) for status in (400, 401, 402, 403, 404, 422)),
+        *(Fault(f"status {status}, again and again", LIVE, live(realtime.refuses(status), calls=3), 5,
+                refusal(status, LIVE), REFUSALS[status],
+                notes=[f"HOST: Title {status}: Message {status}.: {AGAIN} (try {n} of 3)" for n in (2, 3)])
+          for status in (429, 500, 503)),
+        Fault("status 503, again and again", BATCH, http(refuses(503), requests=3), 5, refusal(503), TROUBLE,
+              notes=[f"talk.wav: Title 503: Message 503.: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+        Fault("status 503, once", BATCH, http(refuses(503), "fine", requests=2), 0, out=HEARD,
+              notes=[f"talk.wav: Title 503: Message 503.: {AGAIN} (try 2 of 3)"]),
+        Fault("status 503, once", LIVE, live(realtime.refuses(503), SPOKEN, calls=2), 0, out=WHOLE,
+              notes=[f"HOST: Title 503: Message 503.: {AGAIN} (try 2 of 3)"]),
+        Fault("status 429, which asks for two seconds", BATCH,
+              http(refuses(429, [("Retry-After", "2")]), "fine", requests=2), 0, out=HEARD,
+              notes=["talk.wav: Title 429: Message 429.: trying again in 2.0 s (try 2 of 3)"]),
+        Fault("status 429, which asks for two seconds", LIVE,
+              live(realtime.refuses(429, [("Retry-After", "2")]), SPOKEN, calls=2), 0, out=WHOLE,
+              notes=["HOST: Title 429: Message 429.: trying again in 2.0 s (try 2 of 3)"]),
+        Fault("status 429, which asks for an hour", BATCH, http(refuses(429, [("Retry-After", "3600")])), 5,
+              refusal(429), "the server asks to wait until TIME: try again then"),
+        Fault("status 429, which asks for an hour", LIVE, live(realtime.refuses(429, [("Retry-After", "3600")])), 5,
+              refusal(429, LIVE), "the server asks to wait until TIME: try again then"),
+        Fault("status 503, which names a date in 2098", BATCH, http(refuses(503, [("Retry-After", LATER)])), 5,
+              refusal(503), "the server asks to wait until TIME: try again then"),
+        Fault("status 413 while 31 MB are still sent", BATCH, http(early(413, drained=False), size=30 << 20), 5,
+              refusal(413), "31.5 MB are too many for the server: cut the file, or compress it to mp3"),
+        Fault("status 401 while 31 MB are still sent", BATCH, http(early(401, drained=False), size=30 << 20), 4,
+              refusal(401), KEYS),
+        Fault("a refusal in HTML", BATCH,
+              http(answers("<html>Bad gateway</html>", [("Content-Type", "text/html")], 502), options=ONCE), 5,
+              "talk.wav: the server gave no reason (status 502)", TROUBLE),
+        Fault("a refusal without a word", BATCH, http(answers("", status=404)), 5,
+              "talk.wav: the server gave no reason (status 404)", REFUSALS[404]),
+        Fault("an error event", LIVE, live(realtime.fails(500)), 5, refusal(500, LIVE), TROUBLE, out=BEGUN),
+        Fault("an error event about credits", LIVE, live(realtime.fails(402)), 5, refusal(402, LIVE), CREDITS,
+              out=BEGUN),
+        Fault("an error event about the key", LIVE, live(realtime.fails_at_once(401)), 4, refusal(401, LIVE), KEYS),
+        Fault("status 400 for the second of three files", BATCH,
+              three("names_the_file", refuses(400), "names_the_file", requests=3), 1,
+              out="words of a.wav\nwords of c.wav\n",
+              notes=["error: b.wav: Title 400: Message 400. (status 400, request id ID)", f"hint: {CHECK_OPTIONS}",
+                     "2 of 3 transcribed, 2.0 s of audio, 1.0 credits"]),
+        Fault("status 402 for the second of three files", BATCH,
+              three("names_the_file", refuses(402), requests=2), 5,
+              "b.wav: Title 402: Message 402. (status 402, request id ID)", CREDITS, out="words of a.wav\n"),
+        Fault("status 401 for the first of three files", BATCH, three(refuses(401), requests=1), 4,
+              "a.wav: Title 401: Message 401. (status 401, request id ID)", KEYS),
+    ),
+    "Connections that break": (
+        Fault("reset during each upload", BATCH, http("resets_during_upload", size=LARGE, requests=3), 6,
+              BROKEN_OFF, CHECK_NETWORK, notes=[f"{BROKEN_OFF}: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
+        Fault("reset during the first upload", BATCH, http("resets_during_upload", "fine", size=LARGE, requests=2), 0,
+              out=HEARD, notes=[f"{BROKEN_OFF}: {AGAIN} (try 2 of 3)"]),
+        Fault("cut on the way during the upload", BATCH,
+              through(http("fine", size=LARGE, options=ONCE), Plan(Way(after=100_000, then="cut"))), 6,
+              BROKEN_OFF, CHECK_NETWORK),
+        Fault("hung up after the upload", BATCH, http("closes_after_upload"), 6, GONE, BILLED),
+        Fault("reset after the upload", BATCH, http("resets_after_upload"), 6, GONE, BILLED),
+        Fault("hung up after the upload, --retries 1", BATCH,
+              http("closes_after_upload", "fine", requests=2, options=("--retries", "1")), 0, out=HEARD,
+              notes=[f"{GONE}: {AGAIN} (try 2 of 2); the audio may be billed again"]),
+        Fault("half closed after the upload", BATCH, through(http("fine"), Plan(down=Way(then="half"))), 6,
+              GONE, BILLED),
+        Fault("cut within the answer", BATCH, through(http("fine"), Plan(down=Way(after=200, then="cut"))), 5,
+              "talk.wav: the answer of HOST was cut short (status 200)", BILLED),
+        Fault("garbage before the answer", BATCH, through(http("fine"), Plan(down=Way(then="garbage"))), 6,
+              GONE, BILLED),
+        Fault("a slow uplink", BATCH,
+              through(http("fine", size=100_000), Plan(Way(rate=200_000, piece=1000))), 0, out=HEARD),
+        Fault("a second of latency", BATCH, through(http("fine"), Plan(Way(delay=0.5), Way(delay=0.5))), 0, out=HEARD),
+        Fault("a second of latency", LIVE, through(live(SPOKEN), Plan(Way(delay=0.5), Way(delay=0.5))), 0, out=WHOLE),
+        Fault("half open behind the upload", BATCH, through(http("fine", options=BRIEFLY), Plan(down=HOLE)), 6,
+              IN_VAIN, WAITS),
+        Fault("stalled on the way, and going on", BATCH, stalled, 0, out=HEARD),
+        Fault("a server that never answers", BATCH, http("never_answers", options=BRIEFLY), 6, IN_VAIN, WAITS),
+        Fault("a server that stops reading", BATCH, http("stops_reading", size=LARGE, options=BRIEFLY), 6,
+              IN_VAIN, WAITS),
+        Fault("headers that drip", BATCH, http("drips_headers", options=BRIEFLY), 6, IN_VAIN, WAITS),
+        Fault("an answer that drips", BATCH, http("drips_body", options=BRIEFLY), 6, IN_VAIN, WAITS),
+        Elsewhere("a recording that becomes shorter meanwhile", BATCH, 3, "`… became shorter while it was sent`",
+                  "test_client_faults.py::test_a_file_that_becomes_shorter_is_an_input_error"),
+        Elsewhere("a recording that grows meanwhile", BATCH, 0, "the transcript of what it was",
+                  "test_client_faults.py::test_a_file_that_grows_is_sent_as_long_as_it_was"),
+    ),
+    "Answers that are no transcript": (
+        *(Fault(what, BATCH, http(answers(body)), 5, f"talk.wav: status 200, but {error}", f"{REALLY}{start}")
+          for what, (body, error, start) in NO_TRANSCRIPT.items()),
+        Fault("status 204", BATCH, http(answers("", status=204)), 5,
+              "talk.wav: the server gave no reason (status 204)", SUPPORT),
+        Fault("words that are null", BATCH, http(answers({"text": TEXT, "words": None})), 0, out=HEARD),
+        Fault("times that are no numbers", BATCH, http(answers(NO_TIMES)), 0, out=HEARD),
+        Fault("half a GiB", BATCH, http("endless"), 5,
+              "talk.wav: the answer is larger than 64 MiB", "check the base URL"),
+        Elsewhere("a few bytes that unpack to 400 MiB", BATCH, 5, "an error, and memory stays bounded",
+                  "test_client_faults.py::test_no_answer_fills_the_memory"),
+        Fault("an answer before all was sent", BATCH, http("early_transcript", size=30 << 20), 5,
+              "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
+        Fault("a server of something else", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
+        Fault("a server of something else", LIVE, live(realtime.speaks_no_http), 5,
+              "HOST does not answer as a WebSocket does: …", IS_IT),
+        Fault("a handshake with another key", LIVE, live(realtime.accepts_another_key), 5,
+              "HOST does not answer as a WebSocket does: …", IS_IT),
+    ),
+    "Sessions that break off": (
+        *(Fault(f"code {code}", LIVE, lost(realtime.closes(code)), 6,
+                f"HOST ended the session early (code {code}, {name}) (request id ID)", hint, out=BEGUN)
+          for code, (name, hint) in CLOSES.items()),
+        Fault("no code", LIVE, lost(realtime.closes(None)), 6,
+              "HOST ended the session early (no code) (request id ID)", CHECK_NETWORK, out=BEGUN),
+        Fault("no close frame", LIVE, lost(realtime.drops), 6,
+              "the connection to HOST was lost: it hung up without a word (request id ID)", CHECK_NETWORK, out=BEGUN),
+        Fault("a reset", LIVE, lost(realtime.resets), 6,
+              "the connection to HOST was lost: Connection reset by peer (request id ID)", CHECK_NETWORK, out=BEGUN),
+        *(Fault(f"code {code}, which is final", LIVE, live(realtime.closes(code, "No.")), 5,
+                f"HOST refused to go on (code {code}, {name}: No.) (request id ID)", hint, out=BEGUN)
+          for code, (name, hint) in SAYS_NO.items()),
+        Fault("closed instead of `done`", LIVE, lost(realtime.ends_unfinished(1000)), 6,
+              "HOST ended the session early (code 1000, normal closure) (request id ID)", IDLE, out=BEGUN),
+        Fault("neither `done` nor an end", LIVE, lost(realtime.never_finishes), 6,
+              "the server said nothing for 15 s after the end of the audio",
+              "the last words may be missing: run the same command again", out=BEGUN, slow=True),
+        Fault("`done` without `flush_done`", LIVE, live(realtime.never_flushes), 0, out=BEGUN),
+        Fault("half open", LIVE, half_open, 6,
+              "HOST gave no sign of life for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True),
+        Fault("a server that reads no more", LIVE, full, 6,
+              "HOST took no audio for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True,
+              notes=["warning: --speed: …"]),
+        Fault("garbage on the way", LIVE, garbled, 5,
+              "HOST sent what no WebSocket may send: … (request id ID)", IS_IT, out=BEGUN),
+        Fault("no close frame, and taken up again", LIVE, live(realtime.drops, SPOKEN, calls=2), 0, out=WHOLE,
+              notes=["the connection to HOST was lost: it hung up without a word: connecting again",
+                     "connected again: … s of audio are sent again"]),
+        Fault("code 1012, and taken up again", LIVE, live(realtime.closes(1012), SPOKEN, calls=2), 0, out=WHOLE,
+              notes=["HOST ended the session early (code 1012, service restart): connecting again",
+                     "connected again: … s of audio are sent again"]),
+        Fault("no close frame, and nobody is there any more", LIVE, gone, 6,
+              "the connection to HOST was lost: it hung up without a word, and no other connection could be made: …",
+              "check the network…", out=BEGUN,
+              notes=["the connection to HOST was lost: it hung up without a word: connecting again", "HOST …"]),
+    ),
+    "What servers of sessions say": (
+        Fault("unknown events and fields, binary, no JSON, null", LIVE, live(strange), 0, out=BEGUN),
+        Fault("the same text twice", LIVE, live(says(*[realtime.transcript(" Yes.")] * 2)), 0, out="Yes. Yes.\n"),
+        Fault("text behind `done`", LIVE, live(realtime.talks_behind_done), 0, out=BEGUN),
+        Fault("an event of 17 MiB", LIVE, live(sends_too_much), 5,
+              "HOST sent what no WebSocket may send: larger than 16 MiB (request id ID)", IS_IT, out=BEGUN),
+        Fault("an error for silence alone", LIVE, live(realtime.fails_behind_close(500)), 0,
+              notes=["nothing was said"]),
+        Fault("an error instead of the last words", LIVE, live(realtime.fails_behind_close(500, heard=True)), 5,
+              refusal(500, LIVE), TROUBLE, out=BEGUN),
+    ),
+    "Recordings": (
+        *(row for command in (BATCH, LIVE) for row in (
+            Fault("not there", command, file("none.wav", None), 3,
+                  "none.wav does not exist", "check the spelling and the folder"),
+            Fault("empty", command, file("empty.wav", b""), 3,
+                  "empty.wav is empty (0 bytes)", "was the recording cut off?"),
+            Fault("a header only", command, header_only, 3,
+                  "header.wav holds no audio: it consists of a header only", "does it play?"),
+            Fault("no audio", command, file("diary.wav", b"Dear diary, "), 3,
+                  "diary.wav is not a recording: it begins like text", KINDS),
+        )),
+        Fault("a folder without any", BATCH, folder, 3, "no audio in the folder 'talks'",
+              "looked for .flac .m4a .mp3 .mp4 .mpeg .mpga .oga .ogg .opus .wav .webm, subfolders included"),
+        Fault("a folder", LIVE, folder, 3, "talks is a folder, not a recording"),
+        Fault("cut off", BATCH, cut_off, 0, out=HEARD,
+              notes=["warning: talk.wav: it was cut off: its header promises 1.00 s of audio, and it holds 0.50 s"]),
+        Fault("stdin, for a server that has to be asked twice", BATCH, piped, 0, out=HEARD,
+              notes=[f"-: Title 503: Message 503.: {AGAIN} (try 2 of 3)"]),
+        Elsewhere("31 odd WAVs", LIVE, 0, "the transcript, and a warning where something is missing",
+                  "test_files.py::test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said"),
+        *(Fault(f"a name {what}", BATCH, named(name), 5,
+                f"{shown}: Title 400: Message 400. (status 400, request id ID)", CHECK_OPTIONS)
+          for what, name, shown in (
+              ("that is no UTF-8", b"caf\xe9.wav", "caf�.wav"), ("of two lines", b"two\nlines.wav", "two lines.wav"),
+              ("that begins like an option", b"-q.wav", "-q.wav"), ("of 255 bytes", b"x" * 251 + b".wav", "xxx….wav"),
+              ("with quotes and escapes", b'"\x1b[31m\'.wav', "\"�[31m'.wav"),
+          )),
+    ),
+    "Places for results": (
+        Fault("exists", BATCH, exists, 2, "there.txt exists", "--force overwrites it"),
+        Fault("exists", LIVE, exists, 2, "there.txt exists", "--force overwrites it"),
+        Fault("exists", LISTEN, taken, 2, "there.txt exists", "--force overwrites it"),
+        Fault("can't be written to", BATCH, given("-o", "/proc/said.txt"), 1,
+              "/proc/said.txt: can't be written: …", out=HEARD),
+        Fault("a full disk", BATCH, full_disk(http("fine")), 1, "said.txt: can't be written: …", out=HEARD),
+        Fault("a full disk", LIVE, full_disk(live(SPOKEN)), 1, "said.txt: can't be written: …", out=WHOLE),
+        Fault("stdout on a full disk", BATCH, full_stdout(http("fine")), 1,
+              "stdout can't be written: No space left on device"),
+        Fault("stdout on a full disk", LIVE, full_stdout(live(SPOKEN)), 1,
+              "stdout can't be written: No space left on device"),
+        Elsewhere("two runs into one file", BATCH, 0, "one of the two results, whole",
+                  "test_faults.py::test_two_runs_into_one_file_leave_one_whole_result"),
+        Elsewhere("a reader that goes away", BATCH, 0, "nothing",
+                  "test_program.py::test_a_reader_that_goes_away_ends_the_run_quietly"),
+        Elsewhere("a reader that goes away", LIVE, 0, "nothing",
+                  "test_stream_file.py::test_a_reader_that_goes_away_ends_the_run_quietly"),
+        Elsewhere("stdout or stderr closed", BATCH, 1, "no traceback", "test_program.py::test_streams_that_are_closed"),
+    ),
+    "Terminals and languages": (
+        Fault("LANG=C, and words that aren't ASCII", BATCH,
+              given(then=http(answers({"text": "Grüße 🎙"})), LANG="C", LC_ALL="C"), 0, out="Grüße 🎙\n"),
+        Fault("ten columns, NO_COLOR, TERM=dumb", BATCH,
+              given(then=http(refuses(400)), COLUMNS="10", NO_COLOR="1", TERM="dumb"), 5, refusal(400), CHECK_OPTIONS),
+        Elsewhere("forty columns, and terminals of any kind", LISTEN, 0, "a clean screen",
+                  "test_listen_faults.py::test_a_narrow_screen_stays_clean"),
+    ),
+    "The key": (
+        *(Fault("none", command, (alone if command == LISTEN else unasked)(
+            "--cloud", CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None), 4, "no API key", NO_KEY)
+          for command in (BATCH, LIVE, LISTEN)),
+        *(Fault(what, command, unasked(CARTESIA_API_KEY=key), 4,
+                f"the variable CARTESIA_API_KEY holds no API key: {why}", COPY)
+          for what, key, command, why in (
+              ("blank", "  ", BATCH, "it is blank"),
+              ("with a line break", "sk_car_a\nb", BATCH, BAD_KEY), ("with a line break", "sk_car_a\nb", LIVE, BAD_KEY),
+              ("an admin key", "sk_car_admin_x", BATCH, "it is an admin key, which transcribes nothing"),
+          )),
+        Elsewhere("a key file that others can read", BATCH, 4, "`… can be read by others`, and the `chmod` for it",
+                  "test_settings.py::test_a_key_file_that_others_can_read_is_refused"),
+    ),
+    "Signals": (
+        Elsewhere("Ctrl-C, whatever the network does", BATCH, 130, "nothing",
+                  "test_client_faults.py::test_an_interruption_ends_the_program_at_once"),
+        Elsewhere("Ctrl-C while connecting", LIVE, 130, "nothing",
+                  "test_faults.py::test_ctrl_c_is_answered_while_nobody_answers"),
+        Elsewhere("Ctrl-C, once", LIVE, 0, "the last words", "test_stream_file.py::test_the_first_ctrl_c_finishes"),
+        Elsewhere("Ctrl-C twice, whatever the network does", LIVE, 130, "what was heard so far",
+                  "test_faults.py::test_ctrl_c_twice_ends_a_session_at_once"),
+        Elsewhere("a terminal in raw mode", LISTEN, 130, "the terminal as it was",
+                  "test_keys.py::test_the_terminal_is_as_it_was_after_a_signal_that_ends_the_program_at_once"),
+    ),
+    "Microphones": (
+        Elsewhere("unplugged", LISTEN, 3, "what was said, and the recording",
+                  "test_listen.py::test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_recording"),
+        Elsewhere("not there", LISTEN, 3, "those that are",
+                  "test_listen.py::test_a_device_that_is_not_there_is_said_with_those_that_are"),
+        Elsewhere("frozen sound server", LISTEN, 3, "what was said, and the recording",
+                  "test_listen_faults.py::test_a_sound_server_that_is_stuck_ends_it_with_the_words_and_the_recording"),
+        Elsewhere("a rate that it doesn't have", LISTEN, 0, "resampled",
+                  "test_microphone.py::test_a_rate_that_is_refused_is_followed_by_the_usual_ones"),
+        Elsewhere("overflows", LISTEN, 0, "one warning",
+                  "test_microphone.py::test_overflows_are_counted_and_told_once"),
+        Elsewhere("a network that is cut", LISTEN, 6, "what was said, and the recording",
+                  "test_listen_faults.py::test_a_network_that_is_cut_keeps_the_words_and_the_recording"),
+        Elsewhere("a full disk", LISTEN, 0, "the words; the recording ends",
+                  "test_listen_faults.py::test_a_disk_that_is_full_ends_the_recording_but_not_the_session"),
+        Elsewhere("silence alone, or too faint", LISTEN, 0, "a warning with the level",
+                  "test_microphone.py::test_a_faint_sound_is_told_with_its_level"),
+        Elsewhere("a machine that slept", LIVE, 0, "a warning; the schedule goes on",
+                  "test_pacing.py::test_a_short_stall_is_caught_up_and_a_long_one_moves_the_schedule"),
+    ),
+}
+# fmt: on
+
+
+def rows() -> Iterator[tuple[str, Fault | Elsewhere]]:
+    """All of them, each with its chapter."""
+    for chapter, found in ROWS.items():
+        for row in found:
+            yield chapter, row
+
+
+def table() -> str:
+    """The rows as a table in Markdown."""
+    lines = ["| what goes wrong | command | exit code | what you get |", "|---|---|---|---|"]
+    for chapter, found in ROWS.items():
+        lines.append(f"| **{chapter}** | | | |")
+        lines += [f"| {row.what} | `{row.command}` | {row.code} | {_owed(row)} |" for row in found]
+    return "\n".join(lines) + "\n"
+
+
+def _owed(row: Fault | Elsewhere) -> str:
+    """What the user gets. Of notes about further tries, the table shows none."""
+    if isinstance(row, Elsewhere):
+        return row.owed
+    text = "the transcript" if row.code == 0 else "what was heard"
+    lines = [text] if row.out else []
+    if row.error:
+        lines += [f"`error: {row.error}`"] + ([f"`hint: {row.hint}`"] if row.hint else [])
+    else:
+        lines += [f"`{note}`" for note in row.notes]
+    return "<br>".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

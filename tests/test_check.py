@@ -1,0 +1,471 @@
+"""What `check` finds: every rule with its value and limit, what words force, and nothing to find in our own files."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cartesia_cli.captions import srt, vtt
+from cartesia_cli.cuesheet import Caption, CueSheet, Finding, Kind, read
+from cartesia_cli.lint import RULES, lint, sentence
+from cartesia_cli.necessity import JUDGED, mark
+from cartesia_cli.profiles import PROFILES, Rules
+from cartesia_cli.protocol import Word
+from cartesia_cli.subtitles import cues
+from cartesia_cli.transcript import Transcript
+from tests.conftest import Run
+
+RULED = Rules(max_line_width=10, max_line_count=2, max_cps=20.0, min_cue=0.8, max_cue=7.0, min_gap=0.1)
+
+
+def clock(time: int) -> str:
+    return f"{time // 3_600_000:02}:{time // 60_000 % 60:02}:{time // 1000 % 60:02},{time % 1000:03}"
+
+
+def file(*cues: tuple[int, int, str]) -> str:
+    """Cues as SubRip: in-time and out-time in milliseconds, text."""
+    return "\n".join(f"{k}\n{clock(start)} --> {clock(end)}\n{text}\n" for k, (start, end, text) in enumerate(cues, 1))
+
+
+def found(rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[Any, ...]]:
+    return [(f.rule, f.cue, f.value, f.limit) for f in lint(read(file(*cues), "srt"), rules)]
+
+
+# Rules
+
+
+@pytest.mark.parametrize(
+    ("cues", "findings"),
+    [
+        ([(0, 1000, "ten column")], []),
+        ([(0, 1000, "eleven_col.")], [("line-width", 1, 11, 10)]),
+        ([(0, 1000, "東京東京東")], []),
+        ([(0, 1000, "東京東京東京")], [("line-width", 1, 12, 10)]),
+        ([(0, 1000, "<i>ten</i> <b>co{\\an8}lumn</b>")], []),
+        ([(0, 3000, "a b\nc d\ne f")], [("line-count", 1, 3, 2)]),
+        ([(0, 799, "one two")], [("cue-short", 1, 0.799, 0.8)]),
+        ([(0, 800, "one two")], []),
+        ([(0, 7000, "one two")], []),
+        ([(0, 7001, "one two")], [("cue-long", 1, 7.001, 7.0)]),
+        ([(0, 1000, "one two."), (1099, 2000, "one two.")], [("gap-short", 1, 0.099, 0.1)]),
+        ([(0, 1000, "one two."), (1000, 2000, "one two.")], [("gap-short", 1, 0.0, 0.1)]),
+        ([(0, 1000, "one two."), (1100, 2000, "one two.")], []),
+        ([(0, 1500, "one two."), (1200, 2000, "one two.")], [("overlap", 1, 0.3, 0)]),
+        ([(0, 9000, "one two."), (1000, 2000, "x y."), (3000, 4000, "z z.")],
+         [("cue-long", 1, 9.0, 7.0), ("overlap", 1, 8.0, 0)]),
+        ([(5000, 6000, "one two."), (1000, 2000, "one two.")], [("order", 2, 4.0, None)]),
+        ([(2000, 1000, "one two.")], [("end-before-start", 1, -1.0, 0)]),
+        ([(2000, 2000, "one two.")], [("end-before-start", 1, 0.0, 0)]),
+        ([(0, 1000, "ten column\nten column")], [("reading-speed", 1, 21.0, 20.0)]),
+        ([(0, 1050, "ten column\nten column")], []),
+        ([(0, 1000, "")], [("empty", 1, None, None)]),
+        ([(0, 1000, "one two"), (1100, 2000, "three")], [("stray-word", 2, "cue", None)]),
+        ([(0, 1000, "one two."), (1100, 2000, "Three.")], []),
+        ([(0, 1000, "one two"), (9000, 9900, "Three.")], []),
+        ([(0, 1000, "one two\nthree")], [("stray-word", 1, "line", None)]),
+        ([(0, 1000, "- Yes.\n- No.")], []),
+    ],
+)  # fmt: skip
+def test_each_rule_has_its_value_and_its_limit(
+    cues: list[tuple[int, int, str]], findings: list[tuple[Any, ...]]
+) -> None:
+    assert found(RULED, *cues) == findings
+
+
+def test_words_of_a_line_are_counted_where_that_is_asked_for() -> None:
+    rules = Rules(max_words_per_line=3)
+    assert found(rules, (0, 2000, "one two — three")) == []
+    assert found(rules, (0, 2000, "one\none two three four")) == [("words-per-line", 1, 4, 3)]
+
+
+def test_entities_and_tags_of_webvtt_take_the_columns_that_they_show() -> None:
+    sheet = read("WEBVTT\n\n00:00.000 --> 00:02.000\n<v Mary Ann>a &amp; b<00:01.000> &lt;five\n")
+    assert lint(sheet, Rules(max_line_width=11)) == []
+    assert [finding.value for finding in lint(sheet, Rules(max_line_width=10))] == [11]
+
+
+def test_what_a_rule_misses_by_less_than_a_millisecond_is_kept() -> None:
+    assert found(Rules(), (0, 833, "five"), (916, 1750, "more")) == [
+        ("stray-word", 1, "cue", None),
+        ("stray-word", 2, "cue", None),
+    ]
+
+
+def test_profiles_are_not_all_the_same() -> None:
+    cue = (0, 1200, "Four words in 20.")
+    counts = {name: [finding[0] for finding in found(rules, cue)] for name, rules in PROFILES.items()}
+    assert counts == {"netflix": [], "bbc": [], "shorts": [], "none": []}
+    cue = (0, 1200, "Five words in 24 columns")
+    counts = {name: [finding[0] for finding in found(rules, cue)] for name, rules in PROFILES.items()}
+    assert counts == {"netflix": [], "bbc": ["reading-speed"], "shorts": ["words-per-line"], "none": []}
+
+
+def test_every_rule_can_be_told_in_a_sentence() -> None:
+    for rule in RULES:
+        assert sentence(Finding(rule, 1, value=3, limit=2)).strip()
+
+
+# What words force
+
+
+def words(*times: tuple[str, int, int]) -> list[Word]:
+    return [Word(text, start / 1000, end / 1000) for text, start, end in times]
+
+
+def forced(said: Sequence[Word], rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[str, int | None, bool]]:
+    sheet = read(file(*cues), "srt")
+    return [(finding.rule, finding.cue, finding.forced) for finding in mark(lint(sheet, rules), sheet, rules, said)
+            if not RULES[finding.rule].advice]  # fmt: skip
+
+
+def test_a_word_wider_than_a_line_is_known_without_a_transcript() -> None:
+    cues = [(0, 2000, "aaaaabbbbbc\nab"), (3000, 5000, "aaaaa bbbbbc")]
+    assert forced([], RULED, *cues) == [("line-width", 1, True), ("line-width", 2, False)]
+
+
+def test_speech_that_is_too_fast_on_all_sides_forces_reading_speed() -> None:
+    said = words(("aaaaaaaaa", 0, 300), ("bbbbbbbbb", 300, 600), ("ccccccccc", 600, 900))
+    tight = [*said, Word("d", 0.9, 3.0)]
+    at_once = Rules(max_line_width=10, min_cue=0.1, min_gap=0.0)
+    assert forced(tight, at_once, (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 3000, "ccccccccc\nd")) == [
+        ("reading-speed", 1, True)
+    ]
+    assert forced(said, at_once, (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 900, "ccccccccc")) == [
+        ("reading-speed", 1, True),
+        ("reading-speed", 2, False),  # it could stay: nothing follows
+    ]
+
+
+def test_a_cue_that_could_take_a_word_of_its_neighbour_is_not_forced_to_be_short() -> None:
+    said = words(("one", 0, 400), ("two", 500, 900), ("three", 1000, 1400), ("four", 1500, 1900))
+    cues = (0, 400, "one"), (500, 3000, "two three\nfour")
+    assert forced(said, RULED, *cues) == [("cue-short", 1, False)]
+
+
+def test_what_could_only_be_exchanged_for_another_violation_is_forced() -> None:
+    said = words(("aaaaa", 0, 250), ("bbbbb", 250, 500), ("ccccc", 500, 750), ("ddddd", 750, 1000), ("e", 1000, 1100))
+    rules = Rules(max_line_width=5, max_line_count=1, max_cps=20, min_cue=0.1, min_gap=0.1, max_linger=0.5)
+    cues = [(k * 250, k * 250 + 150, letter * 5) for k, letter in enumerate("abcd")]
+    assert [flag for *_, flag in forced(said, rules, *cues, (1000, 1500, "e"))] == [True] * 4
+
+
+def test_reading_speed_is_forced_where_only_too_long_a_cue_would_keep_it() -> None:
+    said = words(("aaaaaaaa", 0, 200), ("bbbbbbbb", 200, 400), ("cccccccc", 400, 1000))
+    cue = (0, 1000, "aaaaaaaa bbbbbbbb\ncccccccc")
+    for longest, is_forced in ((1.0, True), (1.5, False)):
+        rules = Rules(max_line_width=20, min_cue=0.1, min_gap=0.0, max_cue=longest, max_linger=0.5)
+        assert forced(said, rules, cue) == [("reading-speed", 1, is_forced)]
+
+
+def test_without_times_nothing_is_known_to_be_forced() -> None:
+    said = words(("aaaaaaaaa", 0, 300), ("bbbbbbbbb", 300, 600), ("ccccccccc", 600, 900), ("d", 900, 3000))
+    rules = Rules(max_line_width=10, min_cue=0.1, min_gap=0.0)
+    cues = (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 3000, "ccccccccc\nd")
+    assert forced(said, rules, *cues) == [("reading-speed", 1, True)]
+    said[2] = Word("ccccccccc")
+    assert forced(said, rules, *cues) == [("reading-speed", 1, False)]
+
+
+def test_with_other_words_nothing_is_known_to_be_forced() -> None:
+    said = words(("axaaaaaaa", 0, 300), ("bbbbbbbbb", 300, 600), ("ccccccccc", 600, 900), ("d", 900, 3000))
+    rules = Rules(max_line_width=10, min_cue=0.1, min_gap=0.0)
+    cues = (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 3000, "ccccccccc\nd")
+    assert forced(said, rules, *cues) == [("reading-speed", 1, False)]
+
+
+LETTERS = "abcdefg"
+STEPS = st.integers(1, 8)
+
+
+class Scene:
+    """A few words, a file of cues for them, and all other ways to divide them: by trying each, judged by `lint`."""
+
+    step = 50  # milliseconds: all times are multiples
+
+    def __init__(self, said: list[Word], cues: list[tuple[int, int, Caption]], rules: Rules) -> None:
+        self.said, self.rules = said, rules
+        self.file = cues
+        self.sheet = CueSheet("srt", tuple(cue for *_, cue in cues), ())
+        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in JUDGED]
+        self._ways: dict[tuple[int, int], list[frozenset[str]]] = {}
+
+    def __repr__(self) -> str:
+        said = [(word.word, self.time(k), round((word.end or 0) * 1000)) for k, word in enumerate(self.said)]
+        return f"{said} {[(cue.start, cue.end, cue.lines) for *_, cue in self.file]} {self.rules}"
+
+    def time(self, k: int) -> int:
+        return round((self.said[k].start or 0) * 1000)
+
+    def ways(self, i: int, j: int) -> list[frozenset[str]]:
+        """What a cue of the words i to j - 1 breaks, for every out-time that it may have."""
+        if (i, j) not in self._ways:
+            self._ways[i, j] = list(self._tries(i, j))
+        return self._ways[i, j]
+
+    def _tries(self, i: int, j: int) -> Iterator[frozenset[str]]:
+        start, over = self.time(i), round((self.said[j - 1].end or 0) * 1000)
+        latest = over + round(self.rules.max_linger * 1000)
+        following = self.time(j) if j < len(self.said) else None
+        lines = next(self._lines(i, j), None)
+        if lines is None or (j - i > 1 and over - start > self.rules.max_cue * 1000):
+            return
+        for end in range(start + self.step, min(latest, following or latest) + 1, self.step):
+            shown = [Caption(1, 1, start, end, lines)]
+            if following is not None:
+                shown.append(Caption(2, 2, following, following + 10_000, ("x",)))
+            broken = {f.rule for f in lint(CueSheet("srt", tuple(shown), ()), self.rules) if f.cue == 1}
+            if "cue-long" not in broken:
+                yield frozenset(broken & JUDGED)
+
+    def _lines(self, i: int, j: int) -> Iterator[tuple[str, ...]]:
+        texts, most = [word.word for word in self.said[i:j]], self.rules.max_words_per_line or j - i
+        for count in range(self.rules.max_line_count):
+            for cuts in combinations(range(1, len(texts)), count):
+                lines = tuple(" ".join(texts[a:b]) for a, b in pairwise((0, *cuts, len(texts))))
+                if all(len(line) <= self.rules.max_line_width and len(line.split()) <= most for line in lines):
+                    yield lines
+
+    def can_be_avoided(self, finding: Finding) -> bool:
+        first, last = next((i, j) for i, j, cue in self.file if cue.number == finding.cue)
+        own = {0, *(j for _, j, _ in self.file)}
+        size = len(self.said)
+        for count in range(size):
+            for cuts in combinations(range(1, size), count):
+                places = [0, *cuts, size]
+                shared = own.intersection(places)
+                low, high = max(k for k in shared if k <= first), min(k for k in shared if k >= last)
+                price = 0.0
+                for i, j in pairwise(k for k in places if low <= k <= high):
+                    ways = [way for way in self.ways(i, j) if not (i < last and j > first and finding.rule in way)]
+                    price += min(map(len, ways), default=1000)
+                numbers = {cue.number for i, j, cue in self.file if low <= i and j <= high}
+                if price < sum(finding.cue in numbers for finding in self.findings):
+                    return True
+        return False
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> Scene:
+    size = draw(st.integers(1, 6))
+    rules = Rules(
+        max_line_width=draw(st.sampled_from([8, 12, 24])), max_line_count=draw(st.sampled_from([1, 2])), max_cps=20.0,
+        min_cue=draw(st.sampled_from([0.0, 0.3, 0.8])), max_cue=draw(st.sampled_from([1.0, 5.0])),
+        min_gap=draw(st.sampled_from([0.0, 0.1])), max_linger=draw(st.sampled_from([0.0, 0.5])),
+        max_words_per_line=draw(st.sampled_from([None, 2])),
+    )  # fmt: skip
+    said, at = [], 0
+    for letter in LETTERS[:size]:
+        length, stay, pause = draw(STEPS), draw(STEPS | st.just(25)), draw(st.sampled_from([0, 0, 0, 1, 6]))
+        said.append(Word(letter * length, at * 0.05, (at + stay) * 0.05))
+        at += stay + pause
+    shown: list[tuple[int, int, Caption]] = []
+    i = 0
+    while i < size:
+        j = draw(st.integers(i + 1, size))
+        start = round((said[i].start or 0) * 1000)
+        latest = round((said[j].start or 0) * 1000) if j < size else start + 2000
+        end = draw(st.integers(start // 50 + 1, latest // 50)) * 50 if draw(st.booleans()) else latest
+        text = [word.word for word in said[i:j]]
+        m = draw(st.integers(0, len(text)))
+        lines = tuple(" ".join(part) for part in (text[:m], text[m:]) if part)
+        shown.append((i, j, Caption(len(shown) + 1, 1, start, end, lines)))
+        i = j
+    return Scene(said, shown, rules)
+
+
+@settings(deadline=None, max_examples=300)
+@given(scenes())
+def test_forced_is_what_no_other_division_avoids_and_nothing_else(scene: Scene) -> None:
+    for finding in mark(scene.findings, scene.sheet, scene.rules, scene.said):
+        if finding.rule == "line-width" and len(finding.text.split()) == 1:
+            assert finding.forced
+        else:
+            assert finding.forced != scene.can_be_avoided(finding), finding
+
+
+# The program
+
+FAST = "1\n00:00:00,000 --> 00:00:01,000\nTwenty-four columns text.\n"
+NOISY = file((0, 2000, "One line. This one is a\nlot too wide for 42 columns, and it goes on."), (2500, 2900, "Short."))
+
+
+class TestTheProgram:
+    def test_a_file_with_nothing_wrong_is_code_0_and_says_so_on_stderr(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "good.srt").write_text(file((0, 2000, "One line."), (2500, 4500, "Another one.")))
+        done = run("check", "good.srt")
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert done.stderr == b"good.srt: 2 cues, nothing wrong\n"
+
+    def test_each_violation_is_a_line_with_its_place(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "bad.srt").write_text(NOISY)
+        done = run("check", "bad.srt")
+        assert done.returncode == 1
+        assert done.stdout.decode().splitlines() == [
+            "bad.srt:2: cue 1 at 0:00:00.000: line-width: a line of 44 columns, at most 42: "
+            "lot too wide for 42 columns, and it goes on.",
+            "bad.srt:2: cue 1 at 0:00:00.000: reading-speed: 34.0 columns a second, at most 20.0: "
+            "One line. This one is a lot too wide for 42 columns, and it goes on.",
+            "bad.srt:7: cue 2 at 0:00:02.500: cue-short: stays 0.4 s, at least 0.833: Short.",
+        ]
+        assert done.stderr == b"bad.srt: 2 cues, 3 violations (1 line-width, 1 reading-speed, 1 cue-short)\n"
+        assert run("check", "bad.srt", "-q").stderr == b""
+
+    def test_programs_get_json(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "bad.srt").write_text(NOISY)
+        done = run("check", "bad.srt", "--json", "--max-line-width", "50", "--max-cps", "40")
+        document = json.loads(done.stdout)
+        assert done.returncode == 1
+        assert document["failed"] is True
+        assert (document["profile"], document["rules"]["max_line_width"]) == ("netflix", 50)
+        assert document["counts"] == {"violations": 1, "forced": 0, "advice": 0}
+        (of_file,) = document["files"]
+        assert (of_file["source"], of_file["format"], of_file["cues"]) == ("bad.srt", "srt", 2)
+        assert of_file["counts"] == document["counts"]
+        assert of_file["rules"] == {"cue-short": 1}
+        assert of_file["findings"] == [
+            {"rule": "cue-short", "weight": "violation", "forced": False, "line": 7, "cue": 2, "start": 2.5, "end": 2.9,
+             "value": 0.4, "limit": 0.833, "unit": "seconds", "text": "Short."}
+        ]  # fmt: skip
+        assert json.loads(run("check", "bad.srt", "-f", "json").stdout)["counts"]["violations"] == 3
+
+    def test_profiles_and_numbers_are_those_of_the_command_line(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "fast.srt").write_text(FAST)
+        assert run("check", "fast.srt").returncode == 1
+        assert run("check", "fast.srt", "--max-cps", "25").returncode == 0
+        assert run("check", "fast.srt", "--subtitle-profile", "none").returncode == 0
+        assert run("check", "fast.srt", "--max-words-per-line", "2", "--max-cps", "25").returncode == 1
+        assert run("check", "fast.srt", "--subtitle-profile", "nobody").returncode == 2
+
+    def test_several_files_and_stdin_are_checked_in_their_order(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "b.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:01.100\nHello there\n")
+        (tmp_path / "a.srt").write_text("\ufeff" + file((0, 2000, "One line.")))
+        done = run("check", "b.vtt", "a.srt", "-", stdin=FAST.encode())
+        places = [line.partition(": ")[0] for line in done.stdout.decode().splitlines()]
+        assert done.returncode == 1
+        assert places == ["b.vtt:3", "b.vtt:3", "a.srt:1", "-:2"]
+        assert [line.partition(": ")[0] for line in done.stderr.decode().splitlines()] == ["b.vtt", "a.srt", "-"]
+        assert [f["source"] for f in json.loads(run("check", "*.srt", "b.vtt", "--json").stdout)["files"]] == [
+            "a.srt", "b.vtt",
+        ]  # fmt: skip
+
+    def test_advice_fails_only_where_strictness_is_asked_for(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "one.srt").write_text("\ufeff" + file((0, 2000, "One line.")))
+        done = run("check", "one.srt")
+        assert done.returncode == 0
+        assert done.stdout == b"one.srt:1: bom: a byte order mark, which some players show (advice)\n"
+        assert done.stderr == b"one.srt: 1 cue, no violations, 1 advice (1 bom)\n"
+        assert run("check", "one.srt", "--strict").returncode == 1
+
+    def test_a_transcript_tells_what_its_words_force(self, run: Run, tmp_path: Path) -> None:
+        said = words(("Twenty-four", 0, 400), ("columns", 400, 700), ("text.", 700, 1000), ("Next", 1000, 3000))
+        talk = Transcript("talk.wav", "ink-2", "Twenty-four columns text. Next", duration=9.0, words=tuple(said))
+        (tmp_path / "talk.json").write_text(json.dumps(talk.document()))
+        (tmp_path / "fast.srt").write_text(FAST + "\n2\n00:00:01,000 --> 00:00:03,000\nNext\n")
+        flags = ("--min-gap", "0", "--max-line-width", "26", "--max-line-count", "1", "--min-cue", "0")
+        assert run("check", "fast.srt", *flags).returncode == 1
+        done = run("check", "fast.srt", "--transcript", "talk.json", *flags)
+        assert b"reading-speed: 25.0 columns a second, at most 20.0 (forced): Twenty" in done.stdout
+        counts = b"no violations, 1 forced by the words, 1 advice (1 reading-speed, 1 stray-word)"
+        assert done.stderr == b"fast.srt: 2 cues, " + counts + b"\n"
+        assert done.returncode == 0
+        assert run("check", "fast.srt", "--transcript", "talk.json", "--strict", *flags).returncode == 1
+        done = run(
+            "check", "fast.srt", "--transcript", "-", "--json", *flags, stdin=(tmp_path / "talk.json").read_bytes()
+        )
+        assert json.loads(done.stdout)["counts"] == {"violations": 0, "forced": 1, "advice": 1}
+
+    def test_what_is_no_subtitle_file_is_code_3_before_anything_else(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "fast.srt").write_text(FAST)
+        (tmp_path / "notes.srt").write_text("no times\n")
+        (tmp_path / "sound.vtt").write_bytes(bytes(range(256)) * 20)
+        (tmp_path / "words.json").write_text('{"text": "hello"}')
+        (tmp_path / "folder").mkdir()
+        for arguments, message in [
+            (["notes.srt"], b"notes.srt is no subtitle file: there are no times in it"),
+            (["sound.vtt"], b"sound.vtt is no subtitle file"),
+            (["gone.srt"], b"gone.srt can't be read: No such file or directory"),
+            (["folder"], b"folder is a folder"),
+            (["*.sub"], b"no file matches '*.sub'"),
+            (["fast.srt", "--transcript", "fast.srt"], b"fast.srt, line 2, column 3: not JSON"),
+            (["fast.srt", "--transcript", "words.json"], b"words.json has no words"),
+            (["fast.srt", "--transcript", "gone.json"], b"gone.json can't be read"),
+        ]:
+            done = run("check", "fast.srt", *arguments)
+            assert (done.returncode, done.stdout) == (3, b""), arguments
+            assert done.stderr.startswith(b"error: " + message)
+            assert b"\nhint: " in done.stderr or arguments == ["*.sub"]
+        done = run("check", "notes.srt", "--json")
+        assert json.loads(done.stderr)["error"]["type"] == "input"
+
+    def test_text_of_strangers_moves_no_cursor(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "evil.srt").write_text("1\n00:00:00,000 --> \x1b[2J\nx\n\n" + FAST + "\n\x1b]0;owned\x07\n")
+        done = run("check", "evil.srt")
+        assert done.returncode == 1
+        assert not any(byte in done.stdout + done.stderr for byte in (0x1B, 0x07))
+
+    def test_an_empty_file_has_nothing_wrong(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "empty.srt").write_text("")
+        (tmp_path / "empty.vtt").write_text("WEBVTT\n")
+        assert run("check", "empty.srt", "empty.vtt").returncode == 0
+
+
+# Our own files
+
+COMMON = (
+    "the a of and to in that it is was for on with as at by from but or so I you he she they we this which not have "
+    "had been could there what when who people time year way day man thing woman life world school state family place "
+    "country problem hand part week company system program question work government number night point home water room "
+    "responsibility international extraordinary understanding Mary Smith London Europe 1984 25 nevertheless because"
+).split()
+
+
+def speech(seed: int, count: int, slowest: float, fastest: float) -> Transcript:
+    """Sentences of common words: each with a rate of its own (characters a second), commas, pauses of all lengths."""
+    draw = random.Random(seed)
+    said: list[Word] = []
+    at = draw.uniform(0, 2)
+    while len(said) < count:
+        rate, length = draw.uniform(slowest, fastest), max(1, int(draw.lognormvariate(2.4, 0.6)))
+        for k in range(length):
+            text = draw.choice(COMMON)
+            text = text[0].upper() + text[1:] if k == 0 else text
+            text += draw.choice(("." * 6) + "?!") if k == length - 1 else "," if draw.random() < 0.1 else ""
+            stay = max(0.04, (len(text) + 1) / rate * draw.uniform(0.7, 1.4))
+            start, end = round(at, 2), round(at + stay * draw.uniform(0.85, 1.0), 2)
+            said.append(Word(text, start, max(end, start + 0.02)))
+            at = max(at + stay, said[-1].end or 0)
+            if text.endswith(","):
+                at += draw.choice((0, 0, 0.1, 0.25, 0.4))
+            elif draw.random() < 0.03:
+                at += draw.uniform(0.05, 0.6)
+        at += draw.choice((0, 0.05, 0.2, 0.4, 0.6, 0.9, 1.5, 4))
+    text = " ".join(word.word for word in said)
+    return Transcript("-", "ink-2", text, language="en", duration=at + 1, words=tuple(said))
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+@pytest.mark.parametrize("rate", [(11, 15), (13, 19), (18, 26)], ids=["slow", "usual", "fast"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_our_own_files_have_no_violation_that_the_words_do_not_force(
+    profile: str, rate: tuple[float, float], kind: Kind
+) -> None:
+    rules = PROFILES[profile]
+    for seed in (1, 2):
+        transcript = speech(seed, 2500, *rate)
+        written = (srt if kind == "srt" else vtt)(cues(transcript, rules))
+        sheet = read(written, kind)
+        findings = mark(lint(sheet, rules), sheet, rules, transcript.words or ())
+        left = [(f.cue, f.rule, f.value) for f in findings if not f.forced and not RULES[f.rule].advice]
+        assert left == []
+        assert len(sheet.cues) > 100
+        shown = "".join("".join(cue.lines) for cue in sheet.cues)
+        assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", transcript.text)

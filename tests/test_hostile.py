@@ -1,0 +1,311 @@
+"""Strangers' bytes: whatever a server, a recording or a saved transcript holds, the program stays what it is.
+
+Either something documented comes out, or a CliError; nothing that a terminal obeys comes out, and nobody else on
+this machine gets to read what was said.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import stat
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cartesia_cli import protocol
+from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
+from cartesia_cli.audio.waves import Wave, read_header
+from cartesia_cli.errors import CliError, InputError, ProtocolError
+from cartesia_cli.output import FORMATS, Layout, writer
+from cartesia_cli.output.characters import BIDI
+from cartesia_cli.output.streams import stream
+from cartesia_cli.protocol import ENCODINGS, Delta, Event, TurnEnd, decode, decode_batch, decode_error, events
+from cartesia_cli.reading import read
+from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
+from cartesia_cli.transcript import Segment, Transcript, Update, from_batch
+
+from . import realtime_server as realtime
+from .fault_server import KEY, Exchange, FaultServer, answers, environment, refusal, write_wav
+from .realtime_server import RealtimeServer
+from .test_containers import CHANGES, SEEDS, mutate
+
+EVERY_FORMAT = sorted(FORMATS)
+LAYOUT = Layout(words=True)
+
+# JSON as it may come -----------------------------------------------------------------------------------------
+
+LONG = "x" * 5000
+ATOMS = st.sampled_from([
+    "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e308", "-1e308", "1e-999", "-0", "0.1", "-5", "3",
+    "9" * 400, "9" * 4000, "9" * 5000, "true", "false", "null", '""', '" "', '"\\u0000"', '"\\ud800"',
+    '"\\udc00\\ud800"', '"\\u001b]0;x\\u0007"', '"a\\nb"', '"\\u202egnp.exe"', f'"{LONG}"', '"server"', '"word"',
+])  # fmt: skip
+"""Values, spelt as JSON, which Python's own `dumps` would not spell."""
+
+FIELDS = sorted({
+    "type", "text", "transcript", "words", "word", "start", "end", "duration", "language", "is_final", "request_id",
+    "status_code", "error_code", "title", "message", "doc_url", "error", "code", "segments", "source", "model",
+    "timing", "event", "at", "word_segments", "extra", "", "\0", "__class__",
+})  # fmt: skip
+
+
+def listed(values: list[str]) -> str:
+    return f"[{', '.join(values)}]"
+
+
+def braced(members: list[tuple[str, str]]) -> str:
+    """An object, in which a name may be there twice."""
+    return "{%s}" % ", ".join(f"{json.dumps(name)}: {value}" for name, value in members)
+
+
+def nested(depth: int, opening: str, closing: str) -> str:
+    return opening * depth + "1" + closing * depth
+
+
+DEEP = st.builds(
+    nested, st.sampled_from([50, 900, 1000, 5000, 100_000]), st.sampled_from(["[", '{"a":']), st.just("")
+) | st.builds(nested, st.sampled_from([50, 500, 900, 1000, 5000, 100_000]), st.just("["), st.just("]"))
+VALUES = st.recursive(
+    ATOMS | st.text(max_size=20).map(json.dumps) | DEEP,
+    lambda inner: st.lists(inner, max_size=4).map(listed)
+    | st.lists(st.tuples(st.sampled_from(FIELDS), inner), max_size=6).map(braced),
+    max_leaves=12,
+)
+WORDS = st.lists(
+    st.tuples(st.text(max_size=6).map(json.dumps) | ATOMS, ATOMS, ATOMS).map(
+        lambda word: '{"word": %s, "start": %s, "end": %s}' % word
+    ),
+    max_size=5,
+).map(listed)
+SPOKEN = st.text(max_size=20).map(json.dumps) | st.sampled_from(['"\\ud800 a"', '"\\u001b[2J"', '"a  b "'])
+
+
+def documents(*kinds: str) -> st.SearchStrategy[str]:
+    """Objects that look like what is expected, but for one member or another."""
+    usual = st.tuples(
+        st.sampled_from(kinds).map(lambda kind: ("type", json.dumps(kind))),
+        SPOKEN.map(lambda text: ("text", text)),
+        SPOKEN.map(lambda text: ("transcript", text)),
+        WORDS.map(lambda words: ("words", words)),
+        ATOMS.map(lambda duration: ("duration", duration)),
+    ).map(list)
+    strange = st.lists(st.tuples(st.sampled_from(FIELDS), VALUES), max_size=3)
+    return st.builds(lambda known, more: braced(known + more), usual, strange)
+
+
+EVENTS = documents(*events.EVENTS, "brandnew")
+ANSWERS = documents("transcript")
+TEXTS = VALUES | EVENTS | st.text(max_size=60)
+
+
+def written(text: str, encoding: str, cut: int | None, garbage: bytes, at: int) -> bytes:
+    data = text.encode(encoding, "surrogatepass" if encoding.startswith("utf") else "replace")[:cut]
+    return data[:at] + garbage + data[at:]
+
+
+def as_bytes(texts: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
+    """In the right encoding mostly, and mostly whole."""
+    encodings = st.sampled_from(["utf-8"] * 5 + ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1"])
+    cuts = st.none() | st.none() | st.none() | st.integers(0, 300)
+    garbage = st.just(b"") | st.just(b"") | st.sampled_from([b"\0", b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\x1b[2J"])
+    return st.builds(written, texts, encodings, cuts, garbage, st.integers(0, 100))
+
+
+def no_constant(name: str) -> NoReturn:
+    raise AssertionError(f"{name} is no JSON")
+
+
+CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")
+"""What no output has: control characters, but for line breaks and tabs; what turns the order; halves of characters."""
+
+
+def harmless(text: str) -> None:
+    text = text.replace("\r\n", "\n")  # which rows of CSV end with
+    found = CONTROL.search(text)
+    assert found is None, f"{found[0]!r} in {text[max(0, found.start() - 40) : found.end() + 40]!r}"
+
+
+def all_formats(transcript: Transcript) -> None:
+    """Each of them can be written, and what programs read is what they read."""
+    for name in EVERY_FORMAT:
+        text = writer(name)(transcript, LAYOUT)
+        harmless(text)
+        if name in ("json", "ndjson"):
+            document = json.loads(text, parse_constant=no_constant)
+            # a half of a character can't be written: its escape stands for it
+            assert document["text"] == transcript.text
+            assert "".join(segment["text"] for segment in document["segments"]) in ("", transcript.text)
+
+
+# What servers say --------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=300)
+@given(TEXTS | as_bytes(TEXTS))
+@example("[" * 100_000)
+@example('{"type": ' * 100_000)
+@example('{"type": "transcript", "text": ' + "[" * 100_000)
+@example('{"type": "error", "status_code": 1e999}')
+@example('{"type": "error", "status_code": ' + "9" * 5000 + "}")
+def test_whatever_a_frame_is_it_is_an_event_or_a_protocol_error(frame: str | bytes) -> None:
+    try:
+        assert isinstance(decode(frame), Event)
+    except ProtocolError as error:
+        assert len(str(error)) < 200
+
+
+@settings(deadline=None, max_examples=300)
+@given(as_bytes(ANSWERS | TEXTS))
+def test_whatever_an_answer_is_it_is_a_transcript_in_every_format_or_a_protocol_error(body: bytes) -> None:
+    try:
+        response = decode_batch(body)
+    except ProtocolError as error:
+        assert len(str(error)) < 200
+        return
+    transcript = from_batch(response, source="talk.wav", model="ink-whisper", measured=1.0)
+    assert transcript.text == response.text
+    all_formats(transcript)
+
+
+@settings(deadline=None)
+@given(as_bytes(documents("error") | TEXTS))
+def test_whatever_a_refusal_is_it_is_read(body: bytes) -> None:
+    assert decode_error(500, body).status_code == 500
+
+
+def heard(frames: list[str]) -> list[Event]:
+    """Those frames that are events, as the client takes them."""
+    found = []
+    for frame in frames:
+        try:
+            found.append(decode(frame))
+        except ProtocolError:
+            continue
+    return found
+
+
+@settings(deadline=None)
+@given(st.lists(EVENTS | VALUES, max_size=12), st.booleans(), st.sampled_from(EVERY_FORMAT))
+def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be_written(
+    frames: list[str], is_manual: bool, name: str
+) -> None:
+    clock, found = AudioClock(), heard(frames)
+    reducer = ManualReducer(clock) if is_manual else AutoReducer(clock)
+    out: list[str] = []
+    writing = stream(name, LAYOUT, out.append, "talk.wav", "ink-2", live=True)
+    segments: list[Segment] = []
+    told = 0
+
+    def write(update: Update) -> None:
+        nonlocal told
+        words = reducer.words[told:] if isinstance(update, Segment) else []
+        told += len(words)
+        if isinstance(update, Segment):
+            segments.append(update)
+        writing.write(update, words)
+
+    for k, event in enumerate(found):
+        clock.sent = 0.5 * k
+        if k % 4 == 3:
+            reducer.finalized()
+        for update in reducer.feed(event):
+            write(update)
+    for update in reducer.end():
+        write(update)
+    text = "".join(segment.text for segment in segments)
+    if is_manual:
+        assert text == "".join(event.text for event in found if isinstance(event, Delta) and event.is_final)
+    else:
+        assert all(event.transcript in text for event in found if isinstance(event, TurnEnd))
+    transcript = Transcript("talk.wav", "ink-2", text, segments=tuple(segments), words=tuple(reducer.words) or None)
+    writing.close(transcript, {"complete": True})
+    harmless("".join(out))
+    all_formats(transcript)
+
+
+# Saved transcripts -------------------------------------------------------------------------------------------
+
+SAVED = documents("segment", "end", "partial", "notice", "transcript") | VALUES
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(SAVED, min_size=1, max_size=4).map("\n".join) | st.text(max_size=60))
+@example("[" * 100_000)
+@example('{"text": "a", "x": ' + "[" * 100_000)
+@example('{"text": "a", "duration": ' + "9" * 5000 + "}")
+def test_whatever_was_saved_it_is_rendered_in_every_format_or_refused(text: str) -> None:
+    try:
+        transcripts = read(text, "saved.json")
+    except InputError as error:
+        assert len(str(error)) < 400
+        return
+    for transcript in transcripts:
+        all_formats(transcript)
+
+
+# Recordings --------------------------------------------------------------------------------------------------
+
+
+def samples_of(blocks: Callable[[], Any]) -> None:
+    """All that comes is samples, or an InputError."""
+    count = 0
+    try:
+        for block in blocks():
+            count += len(block)
+            assert block.dtype == np.float32 and block.ndim == 1
+            assert np.isfinite(block).all() and (abs(block) <= 1).all()
+            if count > 1 << 22:
+                break  # a file may say that each of its samples is a second long
+    except InputError as error:
+        assert error.message
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recordings")
+
+
+HEADS = st.sampled_from([b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"data", b"fmt ", b""])
+
+
+@settings(deadline=None, max_examples=500)
+@given(HEADS, st.binary(max_size=200) | st.sampled_from([seed[4:300] for seed in SEEDS]), CHANGES)
+def test_whatever_a_header_is_it_is_plain_samples_or_none(head: bytes, body: bytes, changes: Any) -> None:
+    data = io.BytesIO(mutate(head + body, changes, None))
+    wave = read_header(data.read, data.read)
+    if wave is None:
+        return
+    assert isinstance(wave, Wave) and wave.frame > 0 and wave.rate > 0
+    frames = wave.decode(bytes(range(256)) * wave.frame)
+    assert frames.shape == (256, wave.channels)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(SEEDS) | st.binary(max_size=300), CHANGES, st.none() | st.integers(1, 400), st.booleans())
+def test_whatever_a_recording_is_its_samples_are_samples(
+    place: Path, seed: bytes, changes: Any, end: int | None, piped: bool
+) -> None:
+    data = mutate(seed[:20_000], changes, end)
+    if piped:
+        return samples_of(lambda: decoded_pipe(io.BytesIO(data)))
+    path = place / "odd.wav"
+    path.write_bytes(data)
+    samples_of(lambda: decoded(path))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODINGS)), st.sampled_from([1000, 8000, 16000, 384_000]))
+def test_whatever_headerless_bytes_are_their_samples_are_samples(data: bytes, encoding: str, rate: int) -> None:
+    samples_of(lambda: decoded_raw(io.BytesIO(data), encoding, rate))

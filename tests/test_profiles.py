@@ -1,0 +1,71 @@
+"""House rules are numbers: those of the guides, and those that a user puts in their place."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from cartesia_cli.errors import UsageError
+from cartesia_cli.profiles import PROFILES, STANDARD, Rules, rules
+
+
+def test_netflix_is_the_standard_and_its_numbers_are_those_of_its_guide() -> None:
+    assert rules() == rules("netflix") == STANDARD == Rules()
+    assert (STANDARD.max_line_width, STANDARD.max_line_count, STANDARD.max_cue, STANDARD.max_cps) == (42, 2, 7.0, 20.0)
+    assert STANDARD.min_cue == pytest.approx(5 / 6)
+    assert STANDARD.min_gap == pytest.approx(2 / 24, abs=0.001)
+    assert STANDARD.max_words_per_line is None
+
+
+def test_bbc_reads_180_words_of_five_columns_a_minute() -> None:
+    bbc = rules("bbc")
+    assert bbc.max_line_width == 37
+    assert bbc.max_cps == 180 * 5 / 60
+    assert bbc.min_gap == 0.0 and bbc.chain == 1.0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_make_sense(profile: str) -> None:
+    found = PROFILES[profile]
+    assert found.max_line_width > 0 and found.max_line_count > 0 and found.max_cps > 0
+    assert 0 <= found.min_cue <= found.max_cue
+    assert 0 <= found.min_gap <= found.max_cue
+    assert min(found.chain, found.max_linger) >= 0
+    assert rules(profile) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_line_width", 30), ("max_line_count", 3), ("max_words_per_line", 5), ("min_cue", 1.5), ("max_cue", 5.0),
+     ("min_gap", 0.2), ("max_cps", 17.0)],
+)  # fmt: skip
+def test_a_number_replaces_that_of_the_profile_and_no_other(name: str, value: Any) -> None:
+    found = rules("bbc", **{name: value})
+    assert getattr(found, name) == value
+    for field in fields(Rules):
+        if field.name != name:
+            assert getattr(found, field.name) == getattr(PROFILES["bbc"], field.name)
+
+
+@pytest.mark.parametrize(
+    ("profile", "numbers", "says"),
+    [
+        ("hulu", {}, "no subtitle profile 'hulu'"),
+        (None, {"max_line_width": 1}, "--max-line-width 1"),
+        (None, {"max_line_count": 0}, "--max-line-count 0"),
+        (None, {"max_words_per_line": 0}, "--max-words-per-line 0"),
+        (None, {"min_cue": -1.0}, "--min-cue -1"),
+        (None, {"max_cps": float("nan")}, "--max-cps nan"),
+        (None, {"max_cue": float("inf")}, "--max-cue inf"),
+        (None, {"min_cue": 3.0, "max_cue": 2.0}, "3 s at least and 2 s at most"),
+        (None, {"max_cue": 0.5}, "0.833 s at least and 0.5 s at most"),
+        ("shorts", {"min_cue": 4.0}, "4 s at least and 3 s at most"),
+        (None, {"min_gap": 8.0}, "gaps of 8 s"),
+    ],
+)
+def test_what_no_cue_can_keep_is_refused_with_a_hint(profile: str | None, numbers: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says) as refusal:
+        rules(profile, **numbers)
+    assert refusal.value.hint

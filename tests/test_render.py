@@ -1,0 +1,257 @@
+"""A saved transcript becomes any other format as if it had been transcribed so; the whole program, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cartesia_cli
+from cartesia_cli.commands.render import MOST_BYTES
+from cartesia_cli.output import FORMATS, Layout, extension, writer
+from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.transcript import from_batch
+from tests.conftest import Run
+from tests.fault_server import KEY, TRANSCRIPT, FaultServer, answers, write_wav
+
+SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
+WORDS = (Word("One,", 0.0, 0.5), Word("two.", 0.5, 1.0), Word("Three!", 2.5, 3.0))
+
+
+def document(source: str = "talk.wav", *, words: bool = True) -> str:
+    """A saved transcript."""
+    response = BatchResponse(text="One, two. Three!", words=WORDS, duration=4.0)
+    return writer("json")(from_batch(response, source=source, model="ink-whisper"), Layout(words=words))
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.json"
+    path.write_text(document())
+    return path
+
+
+# The same as transcribed -----------------------------------------------------------------------------------
+
+
+def test_every_format_of_a_saved_transcript_is_what_transcribe_printed(run: Run, tmp_path: Path) -> None:
+    """Real speech, the real engine, and every format, with and without -w."""
+    saved = run("transcribe", SAMPLE, "--local", "-w", "-f", "json", "-o", "saved.json")
+    assert saved.returncode == 0
+    for options in ([], ["-w"]):
+        formats = ",".join(FORMATS)
+        # With its words: a transcript that was made without them knows less than the saved one.
+        run("transcribe", SAMPLE, "--local", "-q", "-f", formats, *options, "--output-dir", "printed", "--force")
+        done = run("render", "saved.json", "-q", "-f", formats, *options, "--output-dir", "rendered", "--force")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        for name in FORMATS:
+            printed = (tmp_path / "printed" / f"sample{extension(name)}").read_bytes()
+            assert (tmp_path / "rendered" / f"saved{extension(name)}").read_bytes() == printed, name
+            assert run("render", "saved.json", "-f", name, *options).stdout == printed
+
+
+def test_what_came_by_stdin_and_goes_by_stdin_stays_what_it_was(run: Run) -> None:
+    audio = SAMPLE.read_bytes()
+    saved = run("transcribe", "-", "--local", "-w", "--json", stdin=audio)
+    for name in ("vtt", "md", "json"):
+        options = ["-w", "-f", name]
+        printed = run("transcribe", "-", "--local", *options, stdin=audio)
+        assert run("render", "-", *options, stdin=saved.stdout).stdout == printed.stdout != b""
+    assert json.loads(saved.stdout)["source"] == "-"
+
+
+def test_the_kept_answer_of_a_server_gives_the_same_subtitles(run: Run, tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav")
+    words = [{"word": "The", "start": 0.0, "end": None}, {"word": "quick", "start": 1.0, "end": 0.5}]
+    with FaultServer(answers({**TRANSCRIPT, "text": "The quick", "words": words})) as server:
+        cloud = {"CARTESIA_API_KEY": KEY, "CARTESIA_BASE_URL": server.base_url}
+        for name in ("srt", "tsv", "table", "text"):
+            printed = run("transcribe", "talk.wav", "-f", name, "--keep-json", "raw", "--force", "-w", env=cloud)
+            assert printed.returncode == 0
+            assert run("render", "raw/talk.json", "-f", name, "-w").stdout == printed.stdout
+
+
+def test_options_for_what_it_looks_like_are_those_of_transcribe(run: Run, talk: Path) -> None:
+    crlf = run("render", talk, "-f", "srt", "--crlf", "--max-words-per-line", 1, "--max-line-count", 1).stdout
+    assert crlf.startswith(b"1\r\n00:00:00,000 --> ")
+    assert crlf.count(b" --> ") == 3
+    assert run("render", talk, "--from", 2).stdout.decode().splitlines()[-1].split()[-1] == "Three!"
+    assert run("render", talk, "--crlf").returncode == 2
+
+
+def test_no_network_and_no_key_is_asked_for(run: Run, talk: Path) -> None:
+    with FaultServer("fine") as server:
+        cloud = {"CARTESIA_API_KEY": "not a key", "CARTESIA_BASE_URL": server.base_url}
+        assert run("render", talk, env=cloud).stdout == b"One, two. Three!\n"
+        assert server.connections == 0
+
+
+# Words that are missing ------------------------------------------------------------------------------------
+
+
+def test_times_that_have_to_be_estimated_are_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bare.json").write_text(json.dumps({"text": "One, two. Three!", "duration": 4.0}))
+    done = run("render", "bare.json", "-f", "srt")
+    assert done.stdout.startswith(b"1\n00:00:00,000 --> ")
+    assert done.stderr == b"warning: bare.json has no word times: times within the text are estimated\n"
+    shown = run("render", "bare.json", "-w")
+    assert (shown.stdout, shown.stderr) == (
+        b"One, two. Three!\n", b"warning: bare.json has no word times: it was made without -w\n",
+    )  # fmt: skip
+    assert run("render", "bare.json").stderr == b""
+
+
+# Where it goes ---------------------------------------------------------------------------------------------
+
+
+def test_several_inputs_and_formats_go_into_a_folder(run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(document(f"{name}.wav"))
+    done = run("render", "?.json", "-f", "srt,vtt", "--output-dir", "out")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.srt", "a.vtt", "b.srt", "b.vtt"]
+    assert run("render", "a.json", "b.json", "-f", "srt").returncode == 0
+    assert (tmp_path / "a.srt").read_bytes() == (tmp_path / "out" / "a.srt").read_bytes()
+    again = run("render", "a.json", "b.json", "-f", "srt")
+    assert (again.returncode, again.stderr.splitlines()[0]) == (2, b"error: a.srt exists")
+
+
+def test_lines_of_many_transcripts_become_a_file_each(run: Run, tmp_path: Path) -> None:
+    sources = ["talks/a.wav", "talks/b.wav", "other/b.wav", "-", "../../../c", ".bashrc", "x" * 300, "C:\\d.wav", "\n"]
+    lines = [json.dumps(json.loads(document(source))) + "\n" for source in sources]
+    (tmp_path / "all.ndjson").write_text("".join(lines))
+    assert run("render", "all.ndjson").stdout == b"One, two. Three!\n" * len(sources)
+    packed = run("render", "all.ndjson", "-f", "ndjson", "-w").stdout
+    assert packed.decode() == "".join(lines)
+    done = run("render", "all.ndjson", "-f", "srt", "--output-dir", "deep/out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == sorted(
+        ["a.srt", "all-2.srt", "all-3.srt", "all-4.srt", "c.srt", "all-6.srt", "all-7.srt", "d.srt", "all-9.srt"]
+    )
+    refused = run("render", "all.ndjson", "-f", "srt")
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"--output-dir" in refused.stderr
+
+
+def test_a_live_session_becomes_subtitles(run: Run, tmp_path: Path) -> None:
+    lines = [
+        {"type": "partial", "at": 0.5, "text": "One"},
+        {"type": "segment", "start": 0.0, "end": 1.0, "text": "One.", "timing": "audio"},
+        {"type": "segment", "start": 8.0, "end": 9.0, "text": " Two.", "timing": "audio"},
+        {"type": "end", "source": "mic", "model": "ink-2", "duration": 9.0, "text": "One. Two.", "complete": True},
+    ]
+    (tmp_path / "live.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run("render", "live.ndjson", "-f", "srt").stdout.count(b" --> ") == 2
+    assert run("render", "live.ndjson").stdout == b"One. Two.\n"
+
+
+def test_an_input_is_never_overwritten(run: Run, talk: Path, tmp_path: Path) -> None:
+    before = talk.read_bytes()
+    (tmp_path / "link.json").symlink_to(talk)
+    (tmp_path / "bad.json").write_text("no JSON")
+    (tmp_path / "two.json").write_text(document("x.wav") + document("bad.wav"))
+    for arguments in (
+        ["talk.json", "-o", "talk.json"],
+        ["talk.json", "-o", "link.json"],
+        ["talk.json", "--json", "--output-dir", "."],
+        ["two.json", "bad.json", "--json", "--output-dir", "."],
+    ):
+        done = run("render", *arguments, "--force")
+        assert (done.returncode, done.stdout) == (2, b""), arguments
+        assert b"is an input: it is not overwritten" in done.stderr
+    assert (talk.read_bytes(), (tmp_path / "bad.json").read_text()) == (before, "no JSON")
+
+
+def test_two_results_never_share_a_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "two.json").write_text(document("a.wav") + document("b.wav"))
+    (tmp_path / "one.json").write_text(document())
+    done = run("render", "two.json", "one.json", "-f", "srt")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"2 results would be written to" in done.stderr
+
+
+def test_what_can_not_be_written_is_not_lost(run: Run, talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "full.txt").symlink_to("/dev/full")
+    done = run("render", talk, "-o", "full.txt")
+    assert (done.returncode, done.stdout) == (1, b"One, two. Three!\n")
+    assert b"No space left on device" in done.stderr
+
+
+# What is no transcript -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", b"error: a.json is empty"),
+        (b"Dear diary", b"error: a.json, line 1, column 1: not JSON: Expecting value"),
+        (b'{"text": 5}', b"error: a.json: text is a number, where a string belongs"),
+        (b"[" * 100_000, b"error: a.json, line 1: nested too deep for a transcript"),
+        (b'{"text": "\xff"}', b"error: a.json is no JSON text"),
+        (b"RIFF\x00\xe9\x05\x00WAVEfmt ", b"error: a.json is no JSON text"),
+        (b'{"text": "a\x00b"}', b"error: a.json, line 1, column 12: not JSON: Invalid control character at"),
+        (b"\xff\xfe\x00", b"error: a.json is no JSON text"),
+    ],
+)
+def test_what_is_no_transcript_is_told_in_two_lines(run: Run, tmp_path: Path, content: bytes, said: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    done = run("render", "a.json")
+    assert (done.returncode, done.stdout) == (3, b"")
+    error, hint = done.stderr.splitlines()
+    assert error == said
+    assert hint.startswith(b"hint: ")
+
+
+def test_inputs_that_are_none(run: Run, tmp_path: Path) -> None:
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    for name in ("missing.json", ".", "nothing*.json", "huge.json"):
+        done = run("render", name)
+        assert (done.returncode, done.stdout) == (3, b""), done.stderr
+        assert done.stderr.startswith(b"error: ")
+        assert b"fault in cartesia-cli" not in done.stderr
+    assert run("render").returncode == 2
+
+
+def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    done = run("render", "missing.json", "bad.json", talk, "folder/*.json", "-f", "ndjson")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["text"] == "One, two. Three!"
+    assert len([line for line in done.stderr.splitlines() if line.startswith(b'{"error"')]) == 3
+
+
+def test_what_powershell_saves_can_be_read(run: Run, tmp_path: Path) -> None:
+    for encoding in ("utf-16", "utf-8-sig"):
+        (tmp_path / "a.json").write_bytes(document().replace("\n", "\r\n").encode(encoding))
+        assert run("render", "a.json").stdout == b"One, two. Three!\n"
+
+
+def test_lone_surrogates_and_controls_reach_nobody(run: Run, tmp_path: Path) -> None:
+    text = "a\ud800\x00\x1b[2J"
+    (tmp_path / "a.json").write_text(json.dumps({"text": text, "words": [{"word": text, "start": 0, "end": 1}]}))
+    for name in FORMATS:
+        done = run("render", "a.json", "-f", name, "-w")
+        assert done.returncode == 0
+        assert not {0, 0x1B} & set(done.stdout)
+
+
+def test_a_terminal_is_not_waited_for(environment: dict[str, str], tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "cartesia_cli", "render", "-"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, stdin=follower, capture_output=True, timeout=60)
+    os.close(leader)
+    os.close(follower)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == b"error: stdin is the terminal: there is no JSON in it"
+
+
+def test_a_pipe_by_name_is_read(environment: dict[str, str], talk: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m cartesia_cli render <(cat talk.json) -f srt"
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False)
+    assert done.stdout.count(b" --> ") >= 1, done.stderr
