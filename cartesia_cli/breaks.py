@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import NamedTuple
 
 from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
@@ -116,8 +116,8 @@ def places(looks: Sequence[Look], blanks: Sequence[bool], language: str | None) 
     blanks   whether one parts each piece from the one before
     """
     grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
-    around = zip([None, *looks], looks, looks[1:], [*looks[2:], None], blanks[1:], strict=False)
-    found = [0.0, *(_place(*four, blank, grammar) for *four, blank in around)]
+    after = looks[1:]
+    found = [0.0, *map(_place, [None, *looks], looks, after, [*after[1:], None], blanks[1:], repeat(grammar))]
     ends = [*(price == SENTENCE for price in found[1:]), True]  # of the pieces; a text begins like a sentence
     for k, price in enumerate(found):
         if price != SENTENCE and price < TORN and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import Generic, TypeVar
 
@@ -97,6 +97,11 @@ class Ledger(Generic[Entry]):
                 self.confirm(place)
                 return place
         return None
+
+    def rest(self) -> Iterator[bytes]:
+        """All audio that is not confirmed."""
+        for at in range(self.confirmed, self.written, 1 << 16):
+            yield self._audio.read(at, min(1 << 16, self.written - at))
 
     def close(self) -> None:
         self._audio.close()

@@ -6,12 +6,13 @@ Seams only: nothing here does anything but `Stop`, which remembers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from .audio.speech import Mark
-from .protocol import Command, Event
+from .protocol import Command, Event, Word
+from .transcript import Segment
 
 
 class Source(Protocol):
@@ -33,6 +34,11 @@ class Line(Protocol):
 
 Connect = Callable[[bool], AbstractAsyncContextManager[Line]]
 """Opens a connection. Its argument: whether another one was lost before it."""
+
+
+CatchUp = Callable[[Iterable[bytes], float], Awaitable[tuple[list[Segment], list[Word]]]]
+"""Has the rest of a session's audio transcribed at once: its blocks, and at how many seconds it begins.
+Segments and words are timed from the start of the session."""
 
 
 class Witness(Protocol):

@@ -93,6 +93,9 @@ class Reducer(Protocol):
         What is open will come again; until it does, it is kept: perhaps there is no other connection.
         """
 
+    def forget(self) -> None:
+        """What is open has come by another way, and is settled."""
+
     def end(self) -> Iterator[Update]:
         """The session is over, well or not: what was open is settled."""
 
@@ -118,6 +121,10 @@ class ManualReducer:
 
     def rewind(self, at: float) -> None:
         self._origin, self._is_stale = at, True
+        self._due.clear()
+
+    def forget(self) -> None:
+        self._open, self._timed = "", []
         self._due.clear()
 
     def feed(self, event: Event) -> Iterator[Update]:
@@ -184,6 +191,9 @@ class AutoReducer:
 
     def rewind(self, at: float) -> None:
         self._state, self._is_stale = "idle", True
+
+    def forget(self) -> None:
+        self._state, self._open = "idle", ""
 
     def finalized(self) -> None:
         return  # there is no such command here

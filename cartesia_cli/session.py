@@ -29,7 +29,7 @@ from .confirmation import Confirmation, Entry
 from .errors import ApiError, CliError, Interrupted, NetworkError
 from .ledger import Ledger
 from .lifeline import Lifeline
-from .parties import Connect, Line, Nobody, Source, Stop, Witness
+from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
 from .protocol import Close, Command, Config, Finalize
 from .reducers import AudioClock, Reducer
 from .transcript import Notice, Segment, Update
@@ -40,6 +40,9 @@ PATIENCE = 15.0
 CATCH_UP = 2.0
 """Seconds of audio a second at most. The documentation allows one and knows no exception (docs: stt, "in real time");
 who is behind after a lost connection tries two, and one if that connection is lost as well."""
+
+FAR = 30.0
+"""Seconds that nobody has to wait at the end of the audio for a server to hear the rest of it."""
 
 LEAD = 1.0
 """Seconds of audio that may go out at once, however late they are."""
@@ -59,6 +62,7 @@ class Session:
     manual       whether the dialect has `finalize` at all: it then goes before `close`
     chunk        bytes of audio in a frame
     write        receives every update, as it settles
+    catch_up     has what is left at the end transcribed at once, where that is more than FAR; None: nobody does
     lifeline     which lost connections are replaced
     pace         seconds of audio a second that are usual
     """
@@ -77,19 +81,20 @@ class Session:
         write: Callable[[Update], None],
         witness: Witness | None = None,
         lifeline: Lifeline | None = None,
+        catch_up: CatchUp | None = None,
         patience: float = PATIENCE,
         pace: float = 1.0,
     ) -> None:
         self._connect, self._source, self._reducer, self._clock = connect, source, reducer, clock
         self._endpointer, self._finalizes, self._manual = endpointer, finalize, manual
         self._write, self._witness, self._patience = write, witness or Nobody(), patience
-        self._lifeline = lifeline or Lifeline()
+        self._lifeline, self._catch_up = lifeline or Lifeline(), catch_up
         self._usual, self._pace, self._due = pace, pace * CATCH_UP, 0.0
         self._ledger: Ledger[Entry] = Ledger(chunk)
         self._confirmation = Confirmation(self._ledger, manual=manual)
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
-        self._ended = self._closing = self._text = self._speech = False
+        self._ended = self._closing = self._text = self._speech = self._leaves = False
         self._news = asyncio.Event()
 
     @property
@@ -158,6 +163,13 @@ class Session:
                     lost = await self._converse(line)
             except CliError as error:
                 raise error if lost is None or is_open else _not_replaced(lost, error) from None
+            if self._leaves and self._catch_up is not None:
+                at = self._ledger.confirmed / BYTES_A_SECOND
+                segments, words = await self._catch_up(self._ledger.rest(), at)
+                self._reducer.forget()
+                self._reducer.words += words
+                self._put(segments)
+                return
             if lost is None:
                 return
             pause = self._lifeline.lost(self._ledger.confirmed + self._ledger.sent)
@@ -184,7 +196,7 @@ class Session:
         """Until the end; the error of a link that was lost before."""
         pump, hear = asyncio.create_task(self._pump(line)), asyncio.create_task(self._hear(line))
         try:
-            while not hear.done():
+            while not hear.done() and not self._leaves:
                 self._news.clear()
                 news = asyncio.create_task(self._news.wait())
                 patience = self._patience if self._closing else None
@@ -197,6 +209,8 @@ class Session:
                     )
         finally:
             await _ended(pump, hear)
+        if self._leaves:
+            return None
         fault, error = _error(pump), _error(hear)
         if fault is not None and not isinstance(fault, CliError):  # of the connection, `hear` knows more
             raise fault
@@ -217,6 +231,9 @@ class Session:
                 case None:
                     await self._ledger.news.wait()
                 case bytes() as frame:
+                    if self._ended and self._catch_up is not None and self.behind > FAR * self._pace:
+                        self._leaves = True
+                        return self._news.set()
                     await self._keep_pace(len(frame) / BYTES_A_SECOND)
                     await line.send(frame)
                     self._clock.sent = self._ledger.sent / BYTES_A_SECOND

@@ -34,6 +34,7 @@ KINDS = {
     "--transcript": "file",
     "--append": "file",
     "--base-url": "none",
+    "--catch-up": "way",
     "--channel": "none",
     "--chunk-ms": "none",
     "--color": "color",
@@ -121,6 +122,7 @@ WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", 
 
 VALUES = {
     "clear": {"clear": "take all away"},
+    "way": dict.fromkeys(live_options.WAYS, ""),
     "report": dict.fromkeys(("text", "json"), ""),
     "batch-model": dict.fromkeys(BATCH_MODELS, ""),
     "color": dict.fromkeys(("auto", "always", "never"), ""),

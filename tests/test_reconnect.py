@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
 from cartesia_cli.lifeline import Lifeline
-from cartesia_cli.parties import Stop
+from cartesia_cli.parties import CatchUp, Stop
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -131,7 +131,7 @@ class Case:
     def __init__(
         self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
         error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
-        noise: float = 0.0005,
+        noise: float = 0.0005, catch_up: CatchUp | None = None, pace: float = 10000.0,
     ) -> None:  # fmt: skip
         self.lines: list[Line] = []
         self.updates: list[Update] = []
@@ -151,7 +151,8 @@ class Case:
             session = Session(
                 connect, Tape(numbers, rest, noise), reducer, clock, Endpointer(Endpointing(silence_ms=400)),
                 finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
-                lifeline=Lifeline(tries, dice=lambda: -0.5), pace=10000.0,
+                lifeline=Lifeline(tries, dice=lambda: -0.5), pace=pace,
+                catch_up=catch_up,
             )  # fmt: skip
             if config is not None:
                 session.order(config)
@@ -254,6 +255,34 @@ def test_what_was_configured_is_told_to_the_next_line() -> None:
     case = Case(NUMBERS[:10], [50], manual=False, config=shifted)
     assert [line.commands[0] for line in case.lines] == [shifted, shifted]
     assert case.heard == NUMBERS[:10]
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_much_that_is_left_at_the_end_is_transcribed_at_once(manual: bool) -> None:
+    taken: list[float] = []
+
+    async def catch_up(audio: Iterable[bytes], at: float) -> tuple[list[Segment], list[Word]]:
+        taken.append(at)
+        ears = Recogniser()
+        for block in audio:
+            ears.feed(block)
+        return [Segment(at, at + 1, f" {number}", "server") for number in ears.heard], []
+
+    case = Case(list(range(80)), [30, 40], manual=manual, catch_up=catch_up, pace=1.0)
+    assert case.error is None
+    assert case.heard == list(range(80))
+    assert len(taken) == 1
+    assert taken[0] > 0.5
+
+
+def test_what_is_open_stays_where_catching_up_fails() -> None:
+    async def catch_up(audio: Iterable[bytes], at: float) -> tuple[list[Segment], list[Word]]:
+        raise NetworkError("gone")
+
+    case = Case(list(range(80)), [30], manual=True, finalize=False, catch_up=catch_up, pace=1.0)
+    assert isinstance(case.error, NetworkError)
+    assert case.heard == list(range(len(case.heard)))
+    assert case.heard != []
 
 
 # The program, and a server of another make

@@ -867,3 +867,12 @@ def test_long_text_that_has_nothing_to_do_with_its_words() -> None:
     words = [Word(f"w{k}", k / 3, k / 3 + 0.3) for k in range(20_000)]
     found = cues(transcript("Lorem ipsum dolor. " * 8000, words))
     assert shown(found) == "".join(word.word for word in words)
+
+
+def test_a_pronoun_before_its_verb_is_a_subject_and_behind_it_an_object() -> None:
+    found = said(
+        "Somebody told you about all of this. On the left you can see the names of all who came along.", rate=13
+    )
+    lines = [line for cue in found for line in cue]
+    assert any("told you" in line for line in lines)
+    assert any("you can see" in line for line in lines)

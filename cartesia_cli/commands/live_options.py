@@ -100,9 +100,22 @@ Reconnect = Annotated[
     typer.Option(metavar="SECONDS", min=0, rich_help_panel=MORE,
                  help="How long to try to replace a connection that was lost; 0: not at all."),
 ]  # fmt: skip
+CatchUp = Annotated[
+    str,
+    typer.Option("--catch-up", metavar="batch|live", rich_help_panel=MORE,
+                 help="Who gets what is left at the end, if it is much: the batch endpoint, or the same as before."),
+]  # fmt: skip
 Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
 
 MODES = ("auto", "manual")
+WAYS = ("batch", "live")
+
+
+def checked_catch_up(way: str) -> str:
+    """--catch-up, if it is one. UsageError if not."""
+    if way not in WAYS:
+        raise UsageError(f"--catch-up is batch or live, not {way!r}")
+    return way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from ..transcript import Notice, Partial, Segment, Transcript, Update
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
+from .remainder import batched
 from .stopping import stopping
 
 
@@ -56,6 +57,7 @@ class Order:
     stop_after_silence   seconds, or None
     reconnect     seconds for which a lost connection is tried to be replaced; 0: not at all
     speed         seconds of audio that the source gives in one
+    catch_up      how a session that has fallen behind ends: by "batch", or "live"
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
     """
 
@@ -77,6 +79,7 @@ class Order:
     captured: Callable[[], float] | None = None
     reconnect: float = 120.0
     speed: float = 1.0
+    catch_up: str = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ class Performance:
             chunk=2 * round(RATE * order.chunk_ms / 1000),
             write=self._write,
             witness=self._instrument,
+            catch_up=batched(server, order.options, talk) if order.catch_up == "batch" else None,
             lifeline=Lifeline() if order.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
         )

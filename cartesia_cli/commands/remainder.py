@@ -1,0 +1,87 @@
+"""What a live session has fallen behind with, through the batch endpoint: minutes of audio in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ..audio.saving import BYTES_A_SECOND, header
+from ..client import BatchClient, Patience, Retry, Upload
+from ..output.talk import Talk
+from ..parties import CatchUp
+from ..protocol import BatchOptions, RealtimeOptions, Word
+from ..transcript import Segment, from_batch
+from .backend import LOCAL_SPEED, Server
+
+MODEL = "ink-whisper"
+"""Of the batch endpoint, whatever the session asked for (docs: api-reference/stt/transcribe)."""
+
+T = TypeVar("T")
+
+
+def batched(server: Server, options: RealtimeOptions, talk: Talk) -> CatchUp:
+    """A way to catch up with a server that has a batch endpoint, too."""
+
+    async def catch_up(audio: Iterable[bytes], at: float) -> tuple[list[Segment], list[Word]]:
+        with tempfile.NamedTemporaryFile(prefix="cartesia-cli-", suffix=".wav") as file:  # nobody else can read it
+            file.write(header(0))
+            size = sum(file.write(block) for block in audio)
+            file.seek(0)
+            file.write(header(size))
+            file.flush()
+            seconds = size / BYTES_A_SECOND
+            talk.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
+            return await _beside(lambda: _transcribed(Path(file.name), seconds, at))
+
+    def _transcribed(path: Path, seconds: float, at: float) -> tuple[list[Segment], list[Word]]:
+        asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
+        speed = {"speed": LOCAL_SPEED} if server.local else {}
+        with BatchClient(server.base_url, server.credential, retry=Retry(), tell=talk.say) as client:
+            response = client.transcribe(
+                Upload(path, "rest.wav", "audio/wav", "the rest"),
+                asked,
+                patience=Patience.for_audio(path.stat().st_size, seconds, **speed),
+            )
+        found = from_batch(response, source="", model=MODEL, measured=seconds)
+        segments = [replace(part, start=part.start + at, end=part.end + at) for part in found.segments]
+        words = [replace(word, start=_later(word.start, at), end=_later(word.end, at)) for word in found.words or ()]
+        return segments, words
+
+    return catch_up
+
+
+def _later(time: float | None, by: float) -> float | None:
+    return None if time is None else time + by
+
+
+async def _beside(work: Callable[[], T]) -> T:
+    """The result of `work`, which runs in a thread that nobody waits for once its result isn't wanted any more."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as failure:
+            error = failure
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:  # the loop is gone, and whoever asked with it
+            return
+
+    threading.Thread(target=run, name="batch", daemon=True).start()
+    return await done
