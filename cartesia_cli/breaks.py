@@ -17,6 +17,8 @@ from .transcript import CLOSERS, SENTENCE_ENDS
 
 SENTENCE, CLAUSE, PHRASE, PLAIN, LOOSE, TORN, SPLIT = 0, 15, 30, 50, 140, 150, 600
 """Prices of a break, in points. LOOSE is one between characters that may belong to one word, or not."""
+TEAR = 2000.0
+"""What a break costs more than TORN where nothing but a rule of cues can be worth it."""
 SNIPPET = 40
 """What a break costs more that cuts a single word off its sentence."""
 

@@ -1,4 +1,4 @@
-"""Whether a connection that was lost is worth another one, and how soon.
+"""Whether a connection that was lost is worth another one, how soon, and how fast the new one is caught up with.
 
 A loss after which something had been achieved is answered at once. One that follows another without anything
 between them waits longer each time, and a few of them are enough. Must never connect by itself.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+
+from .errors import CliError, NetworkError
 
 TRIES = 5
 """Connections in a row that may come to nothing."""
@@ -35,3 +37,41 @@ class Lifeline:
             return None
         pause: float = min(PAUSE * 2.0 ** (self._losses - 1), LONGEST_PAUSE)
         return pause * (0.5 + self._dice())
+
+
+CATCH_UP = 2.0
+"""Seconds of audio a second at most. The documentation allows one and knows no exception (docs: stt, "in real time");
+who is behind after a lost connection tries two, and one if that connection is lost as well."""
+
+LEAD = 1.0
+"""Seconds of audio that may go out at once, however late they are."""
+
+
+class Allowance:
+    """How much audio may go out, and when.
+
+    pace   seconds of audio a second at most; `usual`: what the source gives
+    """
+
+    def __init__(self, usual: float = 1.0) -> None:
+        self._usual, self.pace, self._due = usual, usual * CATCH_UP, 0.0
+
+    def wait(self, now: float, seconds: float) -> float:
+        """How long to wait before so much more audio goes out; it counts as gone."""
+        self._due = max(self._due, now - LEAD) + seconds / self.pace
+        return self._due - now
+
+    def slow_down(self) -> None:
+        """The endpoint didn't take so much."""
+        self.pace = self._usual
+
+
+def not_replaced(lost: NetworkError, error: CliError) -> CliError:
+    """The end of a session whose connection was lost and could not be made again: a matter of the network, still,
+    unless the server says that it never will be.
+    """
+    message = f"{lost.message}, and no other connection could be made: {error.message}"
+    if error.status is None or error.status in (408, 429) or error.status >= 500:
+        return NetworkError(message, hint=error.hint, status=error.status, request_id=error.request_id)
+    error.message = message
+    return error

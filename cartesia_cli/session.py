@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Any
 
 from .audio.pcm import RATE, decode_pcm
 from .audio.speech import Endpointer, Mark
 from .confirmation import Confirmation, Entry
 from .errors import ApiError, CliError, Interrupted, NetworkError
 from .ledger import Ledger
-from .lifeline import Lifeline
+from .lifeline import Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
 from .protocol import Close, Command, Config, Finalize
 from .reducers import AudioClock, Reducer
@@ -37,15 +38,11 @@ from .transcript import Notice, Segment, Update
 PATIENCE = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
 
-CATCH_UP = 2.0
-"""Seconds of audio a second at most. The documentation allows one and knows no exception (docs: stt, "in real time");
-who is behind after a lost connection tries two, and one if that connection is lost as well."""
-
 FAR = 30.0
 """Seconds that nobody has to wait at the end of the audio for a server to hear the rest of it."""
 
-LEAD = 1.0
-"""Seconds of audio that may go out at once, however late they are."""
+GRACE = 5.0
+"""Seconds in which a connection that is lost may still be replaced once somebody wants the end."""
 
 ENCODING = "pcm_s16le"
 BYTES_A_SECOND = 2 * RATE
@@ -89,12 +86,14 @@ class Session:
         self._endpointer, self._finalizes, self._manual = endpointer, finalize, manual
         self._write, self._witness, self._patience = write, witness or Nobody(), patience
         self._lifeline, self._catch_up = lifeline or Lifeline(), catch_up
-        self._usual, self._pace, self._due = pace, pace * CATCH_UP, 0.0
+        self._allowance = Allowance(pace)
         self._ledger: Ledger[Entry] = Ledger(chunk)
         self._confirmation = Confirmation(self._ledger, manual=manual)
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._ended = self._closing = self._text = self._speech = self._leaves = False
+        self._haste = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
         self._news = asyncio.Event()
 
     @property
@@ -109,17 +108,16 @@ class Session:
         try:
             await asyncio.wait({talk, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not talk.done():
-                if self._speaking is None:  # nothing was said: there is nothing to finish
+                if self._speaking is None:  # nothing was said, there is nothing to finish
                     raise Interrupted
                 self._speaking.cancel()
+                self._hurry()
                 await asyncio.wait({talk, insisted}, return_when=asyncio.FIRST_COMPLETED)
                 if not talk.done():
                     raise Interrupted
             failure = _error(talk) or _error(self._speaking)
         finally:
-            asked.cancel()
-            insisted.cancel()
-            await _ended(talk, self._speaking)
+            await _ended(talk, self._speaking, asked, insisted)
             self._put(self._reducer.end())
             self._ledger.close()
         if failure is not None:
@@ -155,17 +153,17 @@ class Session:
         while True:
             is_open = False
             try:
-                async with self._connect(lost is not None) as line:
+                async with AsyncExitStack() as stack:
+                    line = await self._reach(stack, lost is not None)
                     is_open = True
                     self._speaking = self._speaking or asyncio.create_task(self._speak())
                     if lost is not None:
                         self._replay()
                     lost = await self._converse(line)
             except CliError as error:
-                raise error if lost is None or is_open else _not_replaced(lost, error) from None
+                raise error if lost is None or is_open else not_replaced(lost, error) from None
             if self._leaves and self._catch_up is not None:
-                at = self._ledger.confirmed / BYTES_A_SECOND
-                segments, words = await self._catch_up(self._ledger.rest(), at)
+                segments, words = await self._catch_up(self._ledger.rest(), self._ledger.confirmed / BYTES_A_SECOND)
                 self._reducer.forget()
                 self._reducer.words += words
                 self._put(segments)
@@ -176,20 +174,41 @@ class Session:
             if pause is None:
                 raise lost
             if self.behind > 0:
-                self._pace = self._usual  # it was still catching up: perhaps that was why
+                self._allowance.slow_down()  # it was still catching up: perhaps that was why
             self._write(Notice(self._clock.sent, "connection_lost", f"{lost.message}: connecting again"))
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._haste.wait(), pause)
+
+    async def _reach(self, stack: AsyncExitStack, again: bool) -> Line:
+        """A connection, for as long as the stack lasts. Whoever is in a hurry doesn't wait for it for long."""
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                if self._haste.is_set():
+                    self._hurry()
+                return await stack.enter_async_context(self._connect(again))
+        except TimeoutError:
+            raise NetworkError(f"none within {GRACE:g} s", hint="run the same command again") from None
+        finally:
+            self._limit = None
+
+    def _hurry(self) -> None:
+        """Somebody wants the end: the server may take its time for the last words, but it has to be there."""
+        self._haste.set()
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + GRACE)
+            told = f"there is no connection: {GRACE:g} s more for another one; Ctrl-C again ends at once"
+            self._write(Notice(self._clock.sent, "hurry", told))
 
     def _replay(self) -> None:
         """Back to what is not confirmed."""
-        again, at = self._clock.sent, self._ledger.confirmed / BYTES_A_SECOND
+        at = self._ledger.confirmed / BYTES_A_SECOND
+        seconds = max(0.0, self._clock.sent - at)
         self._ledger.rewind()
         self._confirmation.rewind()
         self._clock.rewind(at)
         self._reducer.rewind(at)
         self._witness.rewound(at)
         self._closing = False
-        seconds = max(0.0, again - at)
         self._write(Notice(at, "reconnected", f"connected again: {seconds:.1f} s of audio are sent again"))
 
     async def _converse(self, line: Line) -> NetworkError | None:
@@ -231,10 +250,12 @@ class Session:
                 case None:
                     await self._ledger.news.wait()
                 case bytes() as frame:
-                    if self._ended and self._catch_up is not None and self.behind > FAR * self._pace:
+                    if self._ended and self._catch_up is not None and self.behind > FAR * self._allowance.pace:
                         self._leaves = True
                         return self._news.set()
-                    await self._keep_pace(len(frame) / BYTES_A_SECOND)
+                    now = asyncio.get_running_loop().time()
+                    if (wait := self._allowance.wait(now, len(frame) / BYTES_A_SECOND)) > 0:
+                        await asyncio.sleep(wait)
                     await line.send(frame)
                     self._clock.sent = self._ledger.sent / BYTES_A_SECOND
                     self._witness.sent(len(frame))
@@ -252,13 +273,6 @@ class Session:
                     self._closing = isinstance(command, Close)
                     await line.command(command)
                     self._news.set()
-
-    async def _keep_pace(self, seconds: float) -> None:
-        """Wait until so much more audio may be sent."""
-        now = asyncio.get_running_loop().time()
-        self._due = max(self._due, now - LEAD) + seconds / self._pace
-        if self._due > now:
-            await asyncio.sleep(self._due - now)
 
     def _listen(self, mark: Mark) -> None:
         """Where in the audio somebody speaks, for the clock and for whoever wants to know."""
@@ -293,18 +307,7 @@ class Session:
             self._write(update)
 
 
-def _not_replaced(lost: NetworkError, error: CliError) -> CliError:
-    """The end of a session whose connection was lost and could not be made again: a matter of the network, still,
-    unless the server says that it never will be.
-    """
-    message = f"{lost.message}, and no other connection could be made: {error.message}"
-    if error.status is None or error.status in (408, 429) or error.status >= 500:
-        return NetworkError(message, hint=error.hint, status=error.status, request_id=error.request_id)
-    error.message = message
-    return error
-
-
-async def _ended(*tasks: asyncio.Task[None] | None) -> None:
+async def _ended(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks and see them end. Awaiting one instead would swallow a cancellation of our own."""
     running = {task for task in tasks if task is not None}
     for task in running:

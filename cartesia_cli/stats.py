@@ -6,6 +6,8 @@
     onset_to_text            the first speech was sent -> the first text
     speech_to_turn_end       the last speech was sent -> `turn.end`
     eager_lead               `turn.eager_end` that was not taken back -> `turn.end`
+    key_to_finalize          a key was pressed -> `finalize` was sent
+    hangover_to_finalize     the sound that ended a hangover left the microphone -> `finalize` was sent
 
 "Was sent" is when the frame with that sample had been handed to the socket. What was not observed gives no
 figure, never a guess:
@@ -24,23 +26,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from . import protocol as wire
 from .audio.pcm import RATE
 from .audio.speech import Mark
+from .observed import FIGURES, WAITS, Stretch, Utterance
 from .tally import Tally, milliseconds
-
-FIGURES = {
-    "speech_to_finalize": ("ceased", "finalized"),
-    "finalize_to_flush_done": ("finalized", "flushed"),
-    "finalize_to_text": ("finalized", "last"),
-    "onset_to_text": ("began", "first"),
-    "speech_to_turn_end": ("ceased", "ended"),
-    "eager_lead": ("eager", "ended"),
-}
-"""From when to when in an utterance each figure is."""
 
 LISTED = 1000
 """Utterances that are told one by one: the last ones."""
@@ -56,53 +48,6 @@ UNANSWERED = 2.0
 """Seconds of audio after which a sound that began no turn was none: the next turn doesn't begin with it."""
 
 
-@dataclass(slots=True)
-class _Stretch:
-    """Speech between two silences. None: not known, or not yet.
-
-    start, stop      samples
-    began, ceased    when those were sent, seconds of the clock
-    opened, closed   samples that had been sent when this was noticed
-    capped           it was cut off, not over
-    """
-
-    start: int | None
-    opened: int
-    began: float | None = None
-    stop: int | None = None
-    ceased: float | None = None
-    closed: int = -1
-    capped: bool = False
-
-
-@dataclass(slots=True)
-class _Utterance:
-    """What was observed of one utterance or turn. start, stop: samples; the others: seconds of the clock.
-
-    spoken   the endpointer heard it
-    text     the server did
-    """
-
-    start: int | None = None
-    began: float | None = None
-    stop: int | None = None
-    ceased: float | None = None
-    finalized: float | None = None
-    flushed: float | None = None
-    first: float | None = None
-    last: float | None = None
-    eager: float | None = None
-    ended: float | None = None
-    spoken: bool = False
-    text: bool = False
-
-    def figures(self) -> dict[str, float]:
-        """Seconds, of those that were observed at both ends."""
-        heard = self.spoken or self.text
-        spans = ((name, getattr(self, since), getattr(self, to)) for name, (since, to) in FIGURES.items())
-        return {name: to - since for name, since, to in spans if heard and since is not None and to is not None}
-
-
 class Instrument:
     """Measures a session with `model`; shaped as `session.Witness`, and as what `audio.pacing` reports to."""
 
@@ -110,13 +55,13 @@ class Instrument:
         self._model, self._clock = model, clock
         self._samples = self._bytes = 0
         self._frames: deque[tuple[int, float]] = deque([(0, 0.0)], FRAMES)
-        self._spoken: list[_Stretch] = []
+        self._spoken: list[Stretch] = []
         self._cut = self._capped = -1
-        self._open, self._late = _Utterance(), _Utterance()
-        self._due: deque[_Utterance] = deque(maxlen=LISTED)
+        self._open, self._late = Utterance(), Utterance()
+        self._due: deque[Utterance] = deque(maxlen=LISTED)
         self._auto = self._turn = False
         self._said = ""
-        self._tallies, self._lateness = {name: Tally() for name in FIGURES}, Tally()
+        self._tallies, self._lateness = {name: Tally() for name in (*FIGURES, *WAITS)}, Tally()
         self._utterances: deque[dict[str, Any]] = deque(maxlen=LISTED)
         self._gaps, self._lost = 0, 0.0
 
@@ -136,7 +81,7 @@ class Instrument:
             case "resume" if self._spoken:
                 self._spoken[-1].stop = self._spoken[-1].ceased = None
             case "resume":  # what it resumes has been finalized
-                self._spoken.append(_Stretch(at, self._samples))
+                self._spoken.append(Stretch(at, self._samples))
             case _ if self._spoken:
                 last = self._spoken[-1]
                 if last.start is None and at <= self._cut:
@@ -179,12 +124,16 @@ class Instrument:
     def rewound(self, at: float) -> None:
         """The connection was lost, audio from so many seconds on is sent again: what was waited for gives no figure."""
         self._samples = self._cut = round(at * RATE)
-        self._open, self._late, self._turn, self._spoken = _Utterance(), _Utterance(), False, []
+        self._open, self._late, self._turn, self._spoken = Utterance(), Utterance(), False, []
         self._due.clear()
 
     def late(self, seconds: float) -> None:
         """A block left so long after its deadline."""
         self._lateness.add(seconds)
+
+    def took(self, name: str, seconds: float) -> None:
+        """Something else took so long: one of WAITS."""
+        self._tallies[name].add(seconds)
 
     def gap(self, seconds: float) -> None:
         """All later deadlines were put off by so much."""
@@ -229,7 +178,7 @@ class Instrument:
             stop = self._spoken[-1].stop
             if stop is not None and at - stop > UNANSWERED * RATE:
                 self._spoken.clear()
-        self._spoken.append(_Stretch(None if at == self._capped else at, self._samples))
+        self._spoken.append(Stretch(None if at == self._capped else at, self._samples))
         if len(self._spoken) > 3:  # the first, the last, and the one before it: that is all one needs
             del self._spoken[1]
 
@@ -256,14 +205,14 @@ class Instrument:
                     self._keep(turn)
                 self._turn, self._said = False, text or self._said
 
-    def _owner(self, now: float) -> _Utterance:
+    def _owner(self, now: float) -> Utterance:
         """To which utterance a delta belongs."""
         if self._due:
             return self._due[0]
         flushed = self._late.flushed
         return self._open if flushed is None or now - flushed > LATE else self._late
 
-    def _text(self, utterance: _Utterance, text: str, now: float, *, settled: bool = True) -> None:
+    def _text(self, utterance: Utterance, text: str, now: float, *, settled: bool = True) -> None:
         if not text.strip():
             return
         if not utterance.text:
@@ -273,27 +222,27 @@ class Instrument:
         if settled and utterance.finalized is not None:
             utterance.last = now
 
-    def _take(self) -> _Utterance:
+    def _take(self) -> Utterance:
         """The utterance up to here. Speech that begins in the very frame where it ended stays for the next one."""
         taken, spoken = self._open, self._spoken
-        rest: list[_Stretch] = []
+        rest: list[Stretch] = []
         if spoken and spoken[-1].stop is None:
             if len(spoken) > 1 and (self._auto or spoken[-1].opened == spoken[-2].closed):
                 rest = [spoken.pop()]
             else:
-                rest = [_Stretch(None, self._samples)]
+                rest = [Stretch(None, self._samples)]
         if spoken:
             first, last = spoken[0], spoken[-1]
             taken.spoken, taken.start, taken.began = True, first.start, first.began
             taken.stop, taken.ceased = last.stop, None if last.capped else last.ceased
-        self._open, self._spoken, self._cut = _Utterance(), rest, self._samples
+        self._open, self._spoken, self._cut = Utterance(), rest, self._samples
         return taken
 
     def _settle_late(self) -> None:
         self._keep(self._late)
-        self._late = _Utterance()
+        self._late = Utterance()
 
-    def _keep(self, utterance: _Utterance) -> None:
+    def _keep(self, utterance: Utterance) -> None:
         figures = utterance.figures()
         for name, seconds in figures.items():
             self._tallies[name].add(seconds)

@@ -11,17 +11,16 @@ what a transcript is, and must never leave a piece out, however bad the times or
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from functools import cache
-from itertools import accumulate, count, repeat
-from operator import add, sub
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, count, pairwise, repeat
+from operator import sub
 from typing import NamedTuple
 
 from .breaks import OPENERS as OPENERS
-from .breaks import SENTENCE, TORN, joined, look, places
+from .breaks import SENTENCE, TEAR, joined, look, places
 from .breaks import UNSPACED as UNSPACED
 from .breaks import width as width
+from .lines import MIXED, Page
 from .profiles import Rules as Rules
 
 
@@ -39,20 +38,23 @@ class Piece(NamedTuple):
     end: int
 
 
+BARRED = 100.0
+"""A cue that ends at a place that costs more does so; with a second of silence, nothing is torn."""
+AROUND = 40
+"""Pieces before and behind a cue that breaks a rule, among which better ends are looked for without regard to looks."""
 PAUSE = 0.05
 """What a break gets cheaper by for each millisecond of silence around it."""
 
 # Prices of a cue, in points.
 CUE = 40.0
 """For every cue: without it, a cue for each clause would be free."""
-BARRED = 100.0
-"""An end of a cue whose place costs more is there only if there is no other way, whatever the rules say."""
 STRAY = 80.0
 """For a cue of a single piece."""
 SCRAP = 1.0
 """For each column that a cue has less than half a line."""
-TOO_FAST = 1000.0
-"""For a cue that can't be read in time, or stays too short, however little is missing: rules come before looks."""
+TOO_FAST = 1e5
+"""For a cue that can't be read in time, and for one that stays too short, however little is missing: rules come
+before looks, as the BBC's guidelines have it (3.10)."""
 HURRY = 0.08
 """For each millisecond that is missing for reading speed or shortest stay. Linear, so that fast speech
 costs the same however it is cut, and the other prices decide."""
@@ -60,18 +62,8 @@ WAIT = 60.0
 """For a second of silence within a cue, growing with its square: text that stands there before it's said."""
 FULL_STOP = 20.0
 """For the end of a sentence within a cue."""
-MIXED = 30.0
-"""For the same, if the cue goes on with a sentence that it doesn't end, or begins with the rest of one."""
 NEVER = 1e6
 """For the same, where every sentence begins a cue of its own."""
-
-# Prices of a line break within a cue, in points.
-LINE = 0.5
-"""Share of the price of its place: the eye gets over a line break sooner than over a change of cue."""
-TEAR = 2000.0
-"""For a line break that tears what belongs together: it isn't done for the sake of rules, either."""
-UNEVEN = 0.1
-"""For the squared distance in columns from lines of equal width."""
 
 
 def crumbs(word: str, line: int) -> list[str]:
@@ -102,170 +94,151 @@ def compose(pieces: Sequence[Piece], rules: Rules, language: str | None) -> list
     """
     if not pieces:
         return []
-    looks, blanks = [look(piece.text) for piece in pieces], [piece.blank for piece in pieces]
-    place = places(looks, blanks, language)
-    page = _Page([seen.columns for seen in looks], blanks, rules, place)
-    begins, starts, spoken = page.begins, [piece.start for piece in pieces], [piece.end for piece in pieces]
-    gap, linger, longest = milliseconds(rules.min_gap), milliseconds(rules.max_linger), milliseconds(rules.max_cue)
-    shortest, pace, scrap = milliseconds(rules.min_cue), 1000 / rules.max_cps, rules.max_line_width // 2
-    full_stop = NEVER if rules.sentences else FULL_STOP
-    silences = [0, *map(sub, starts[1:], spoken)]
-    # held[j] - held[i + 1]: the price of the breaks that a cue of the pieces i to j - 1 passes over.
-    held = [0.0, *accumulate(map(_held, place, silences, repeat(full_stop))), 0.0]
-    # For a cue that ends with each piece: when it goes at the latest, and the price of its end.
-    latests = [min(last + linger, next_ - gap) for last, next_ in zip(spoken, starts[1:], strict=False)]
-    endings = [CUE + max(0.0, at - PAUSE * silence) for at, silence in zip(place[1:], silences[1:], strict=True)]
-    endings, latests = [*endings, CUE], [*latests, spoken[-1] + linger]
-    _bar(endings, page.first, starts, spoken, longest)
-    # What it costs to have the end of a sentence in a cue that begins or ends here.
-    mixed = [MIXED if price != SENTENCE else 0.0 for price in place] + [0.0]
-    columns = zip(page.ends[1:], page.first[1:], page.furthest[1:], strict=True)
-    sounds = zip(spoken, latests, endings, page.stops, strict=True)
-
-    # For the first j pieces: the lowest price, that without what held takes away again, where the last cue begins.
-    best, bare, back = 0.0, [-held[1]], [0]
-    low = 0
-    for j, (end, one_line, furthest), (until, latest, ending, stop) in zip(count(1), columns, sounds):
-        if furthest > low:
-            low = furthest
-        while low < j - 1 and until - starts[low] > longest:
-            low += 1
-        if ending == math.inf:
-            best = math.inf
-            bare.append(best)
-            back.append(0)
-            continue
-        # Here the time goes: no calls but the one that can't be helped. First a piece alone, then one line, then more.
-        wide, origin, passed = end - begins[j - 1], j - 1, held[j]
-        bar = best + STRAY - passed
-        if wide < scrap:
-            bar += SCRAP * (scrap - wide)
-        late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[j - 1]
-        if late > 0:
-            bar += TOO_FAST + HURRY * late
-        if one_line < low:
-            one_line = low
-        for i in range(j - 2, one_line - 1, -1):
-            if bare[i] < bar:
-                wide = end - begins[i]
-                price = bare[i] if wide >= scrap else bare[i] + SCRAP * (scrap - wide)
-                late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[i]
-                if late > 0:
-                    price += TOO_FAST + HURRY * late
-                if i < stop:
-                    price += mixed[i] + mixed[j]
-                if price < bar:
-                    bar, origin = price, i
-        for i in range(one_line - 1, low - 1, -1):
-            if bare[i] < bar:
-                wide = end - begins[i]
-                price = bare[i]
-                late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[i]
-                if late > 0:
-                    price += TOO_FAST + HURRY * late
-                if i < stop:
-                    price += mixed[i] + mixed[j]
-                if price < bar and (price := price + page.lines(i, j)[0]) < bar:
-                    bar, origin = price, i
-        best = bar + passed + ending
-        bare.append(best - held[j + 1])
-        back.append(origin)
-
-    cues, j = [], len(pieces)
-    while j:
-        cues.append((back[j], *page.lines(back[j], j)[1], j))
-        j = back[j]
-    return cues[::-1]
+    search = _Search(pieces, rules, language)
+    search.run(1, len(pieces))
+    if areas := search.unbar():
+        search.mend(areas)
+    return [(i, *search.page.lines(i, j)[1], j) for i, j in search.cues()]
 
 
-def _bar(
-    endings: list[float], first: Sequence[int], starts: Sequence[int], spoken: Sequence[int], longest: int
-) -> None:
-    """Rule out the ends of cues that cost more than BARRED, wherever one line without any is short enough."""
-    opened = 0
-    for j, ending in enumerate(endings, 1):
-        if j < len(endings) and ending > CUE + BARRED:
-            continue
-        if first[j] <= opened and spoken[j - 1] - starts[opened] <= longest:
-            endings[opened : j - 1] = [math.inf] * (j - 1 - opened)
-        opened = j
+class _Search:
+    """The dynamic program. For the first j pieces of a text:
 
-
-Lines = tuple[float, tuple[int, ...]]
-"""A price, and the positions where a line breaks."""
-
-ONE_LINE: Lines = (0.0, ())
-NO_WAY: Lines = (math.inf, ())
-
-
-class _Page:
-    """Lines within a cue.
-
-    begins, ends   the columns of each piece if all were set in one endless line: of piece k, and of piece k - 1
-    first          first[j]: the first piece with which all up to piece j - 1 fit on one line
-    furthest       the same for all lines of a cue, if they could break anywhere
-    stops          stops[j - 1]: the last piece but the first up to piece j - 1 that begins a sentence, 0 if none does
+    bare   the lowest price of cues for them, without what `held` takes away again; infinite where no cue may end
+    back   where the last of these cues begins
     """
 
-    def __init__(self, widths: Sequence[int], blanks: Sequence[bool], rules: Rules, place: Sequence[float]) -> None:
-        self._count = rules.max_line_count
-        self.stops = [*accumulate((k if price == SENTENCE else 0 for k, price in enumerate(place)), max)]
-        self._leads = [LINE * price + (TEAR if price == TORN else 0) for price in place]
-        self._mixed = [
-            lead + MIXED if price != SENTENCE else lead for lead, price in zip(self._leads, place, strict=True)
+    def __init__(self, pieces: Sequence[Piece], rules: Rules, language: str | None) -> None:
+        looks, blanks = [look(piece.text) for piece in pieces], [piece.blank for piece in pieces]
+        place = places(looks, blanks, language)
+        self.page = Page([seen.columns for seen in looks], blanks, rules, place)
+        self.starts, self.spoken = [piece.start for piece in pieces], [piece.end for piece in pieces]
+        self.longest, self.shortest = milliseconds(rules.max_cue), milliseconds(rules.min_cue)
+        self.pace, self.scrap = 1000 / rules.max_cps, rules.max_line_width // 2
+        silences = [0, *map(sub, self.starts[1:], self.spoken)]
+        # held[j] - held[i + 1]: the price of the breaks that a cue of the pieces i to j - 1 passes over.
+        full_stop = NEVER if rules.sentences else FULL_STOP
+        self.held = [0.0, *accumulate(map(_held, place, silences, repeat(full_stop))), 0.0]
+        self.bare, self.back = [-self.held[1]] + [math.inf] * len(pieces), [0] * (len(pieces) + 1)
+        # What it costs to have the end of a sentence in a cue that begins or ends here.
+        self.mixed = [MIXED if price != SENTENCE else 0.0 for price in place] + [0.0]
+        # For a cue that ends with each piece: when it goes at the latest, where it begins at the earliest, the price
+        # of its end, and whether that would tear what belongs together.
+        gap, linger = milliseconds(rules.min_gap), milliseconds(rules.max_linger)
+        self.latests = [
+            min(last + linger, then - gap) for last, then in zip(self.spoken, self.starts[1:], strict=False)
         ]
-        self._above = cache(self._lines)
-        self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
-        self.begins = [*map(sub, self.ends[1:], widths)]
-        self.first = self._reaching(rules.max_line_width)
-        self.furthest = self._reaching((rules.max_line_width + 1) * self._count - 1)
-        if (most := rules.max_words_per_line) is not None:
-            words = [*accumulate(blanks[1:], initial=1)]  # of which word each piece is
-            self.first = [*map(max, self.first, _lately(words, most))]
-            self.furthest = [*map(max, self.furthest, _lately(words, most * self._count))]
-        # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.
-        self._behind = [bisect_right(self.first, i) for i in range(len(widths))]
+        self.latests.append(self.spoken[-1] + linger)
+        self.lows = [0, *self._lows()]
+        endings = [at - PAUSE * silence for at, silence in zip(place[1:], silences[1:], strict=True)]
+        self.endings = [*(CUE + (max(0.0, at) if at <= BARRED else at + TEAR) for at in endings), CUE]
+        self.barred = self._bar()
 
-    def _reaching(self, columns: int) -> list[int]:
-        """For each j the first i so that the pieces i to j - 1 are no wider than this, j - 1 if none are."""
-        begins = self.begins
-        return [0, *(bisect_left(begins, end - columns, 0, j) for j, end in enumerate(self.ends[1:]))]
+    def run(self, first: int, last: int) -> None:
+        """Find the best cues for the first j pieces, for each j from `first` to `last`, knowing those before."""
+        page, held, bare, back, mixed = self.page, self.held, self.bare, self.back, self.mixed
+        begins, starts, shortest, pace, scrap = page.begins, self.starts, self.shortest, self.pace, self.scrap
+        part = slice(first - 1, last)
+        columns = zip(
+            page.ends[first : last + 1], page.first[first : last + 1], self.lows[first : last + 1], strict=True
+        )
+        sounds = zip(self.latests[part], self.endings[part], page.stops[part], self.barred[part], strict=True)
+        for j, (end, one_line, low), (latest, ending, stop, barred) in zip(count(first), columns, sounds):
+            if barred:
+                bare[j] = math.inf
+                continue
+            # Here the time goes: no calls but the one that can't be helped. First a piece alone, one line, then more.
+            wide, origin = end - begins[j - 1], j - 1
+            bar = bare[j - 1] + STRAY
+            if wide < scrap:
+                bar += SCRAP * (scrap - wide)
+            late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[j - 1]
+            if late > 0:
+                bar += HURRY * late + (TOO_FAST if late <= abs(pace * wide - shortest) else 2 * TOO_FAST)
+            if one_line < low:
+                one_line = low
+            for i in range(j - 2, one_line - 1, -1):
+                if bare[i] < bar:
+                    wide = end - begins[i]
+                    price = bare[i] if wide >= scrap else bare[i] + SCRAP * (scrap - wide)
+                    late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[i]
+                    if late > 0:
+                        price += HURRY * late + (TOO_FAST if late <= abs(pace * wide - shortest) else 2 * TOO_FAST)
+                    if i < stop:
+                        price += mixed[i] + mixed[j]
+                    if price < bar:
+                        bar, origin = price, i
+            for i in range(one_line - 1, low - 1, -1):
+                if bare[i] < bar:
+                    wide = end - begins[i]
+                    price = bare[i]
+                    late = (pace * wide if pace * wide > shortest else shortest) - latest + starts[i]
+                    if late > 0:
+                        price += HURRY * late + (TOO_FAST if late <= abs(pace * wide - shortest) else 2 * TOO_FAST)
+                    if i < stop:
+                        price += mixed[i] + mixed[j]
+                    if price < bar and (price := price + page.lines(i, j)[0]) < bar:
+                        bar, origin = price, i
+            bare[j], back[j] = bar + held[j] + ending - held[j + 1], origin
 
-    def lines(self, i: int, j: int) -> Lines:
-        """The cheapest way to set the pieces i to j - 1 in as few lines as they need. NO_WAY leaves them in one."""
-        if i >= self.first[j]:
-            return ONE_LINE
-        for lines in range(2, self._count + 1):
-            way = self._lines(i, j, lines)
-            if way is not NO_WAY:
-                return way
-        return NO_WAY
+    def cues(self) -> list[tuple[int, int]]:
+        """For each cue of the cheapest way its first piece, and the one behind its last."""
+        found, j = [], len(self.starts)
+        while j:
+            found.append((self.back[j], j))
+            j = self.back[j]
+        return found[::-1]
 
-    def _lines(self, i: int, j: int, count: int) -> Lines:
-        """The cheapest way into `count` lines; fewer, where fewer are enough for what is above the last."""
-        low = max(self.first[j], i + 1)
-        high = j if count > 2 else min(j, self._behind[i])
-        if low >= high:
-            return NO_WAY
-        begins, first = self.begins, self.first
-        leads = self._mixed if i < self.stops[j - 1] else self._leads  # a cue of two sentences breaks between them
-        even = self.ends[j] - (self.ends[j] - begins[i]) / count  # where the last line would begin
-        best, price, above = NO_WAY, math.inf, ONE_LINE
-        for m in range(low, high):
-            off = even - begins[m]
-            total = leads[m] + UNEVEN * off * off
-            if total < price:
-                if count > 2:
-                    above = self._above(i, m, count - 1) if i < first[m] else ONE_LINE
-                    total += above[0]
-                if total < price:
-                    price, best = total, (total, (*above[1], m))
-        return best
+    def unbar(self) -> list[tuple[int, int]]:
+        """Open what is barred around each cue that breaks a rule; these areas, in order and apart."""
+        areas: list[tuple[int, int]] = []
+        for i, j in self.cues():
+            reading = max(self.pace * (self.page.ends[j] - self.page.begins[i]), self.shortest)
+            if reading > self.latests[j - 1] - self.starts[i]:
+                first, last = max(1, i - AROUND), min(len(self.starts), j + AROUND)
+                if areas and first <= areas[-1][1] + AROUND:
+                    first = areas.pop()[0]
+                areas.append((first, last))
+        for first, last in areas:
+            self.barred[first - 1 : last] = [False] * (last - first + 1)
+        return areas
 
+    def mend(self, areas: Sequence[tuple[int, int]]) -> None:
+        """Run again where something was opened, and on until all prices have changed alike: so will all others."""
+        before, size, change = self.bare[:], len(self.starts), 0.0
+        for (j, last), (following, _) in pairwise((*areas, (size + 1, size + 1))):
+            while j < following:
+                self.run(j, last)
+                j, window = last + 1, range(self.lows[last], last + 1)
+                changes = [self.bare[k] - before[k] for k in window if before[k] < math.inf]
+                if changes and min(changes) > max(changes) - 1e-3:
+                    change = changes[0]
+                    break
+                last = min(last + AROUND, following - 1)
+            self.bare[j:following] = [price + change for price in before[j:following]]
 
-def _lately(words: Sequence[int], most: int) -> list[int]:
-    """For each j the first i so that the pieces i to j - 1 are of no more than `most` words."""
-    return [0, *(bisect_left(words, word - most + 1, 0, j) for j, word in enumerate(words))]
+    def _lows(self) -> Iterator[int]:
+        low = 0
+        for j, (furthest, until) in enumerate(zip(self.page.furthest[1:], self.spoken, strict=True), 1):
+            if furthest > low:
+                low = furthest
+            while low < j - 1 and until - self.starts[low] > self.longest:
+                low += 1
+            yield low
+
+    def _bar(self) -> list[bool]:
+        """Ends of cues that tear what belongs together, wherever one line without any is short enough.
+
+        That is what makes a search fast; where it breaks a rule they are opened again.
+        """
+        barred, opened = [False] * len(self.endings), 0
+        for j, ending in enumerate(self.endings, 1):
+            if j < len(self.endings) and ending > TEAR:
+                continue
+            if self.page.first[j] <= opened and self.spoken[j - 1] - self.starts[opened] <= self.longest:
+                barred[opened : j - 1] = [True] * (j - 1 - opened)
+            opened = j
+        return barred
 
 
 def _held(place: float, silence: int, full_stop: float) -> float:

@@ -6,6 +6,9 @@ import asyncio
 import json
 import random
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,7 +39,7 @@ from cartesia_cli.protocol import (
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.transcript import Notice, Segment, Update
-from tests.conftest import Run
+from tests.conftest import Run, usual_signals
 from tests.microphone import open_studio
 from tests.realtime_server import RealtimeServer, refuses
 from tests.speech import write_wav
@@ -360,3 +363,26 @@ def test_a_server_that_refuses_the_next_connection_is_believed(run: Run, tmp_pat
         ended = run("stream-file", recording, *arguments, env={"CARTESIA_API_KEY": "sk_car_test"})
         assert len(server.calls) == 2
     assert ended.returncode == 4, ended.stderr
+
+
+def test_ctrl_c_while_nobody_answers_ends_soon_with_all_that_was_said(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
+    with RealtimeServer(listens(4.0, lambda line: line.close(1012)), refuses(503)) as server:
+        command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
+        process = subprocess.Popen(
+            [*command, "--base-url", server.base_url], env=environment | {"CARTESIA_API_KEY": "x"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual_signals,
+        )  # fmt: skip
+        assert process.stderr is not None
+        told = b""
+        while b"trying again" not in told:
+            told += process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, more = process.communicate(timeout=60)
+    told += more
+    assert process.returncode == 6, told
+    assert b"5 s more for another one; Ctrl-C again ends at once" in told
+    assert told.count(b"error:") == 1
+    assert [int(number) for number in out.split()] == NUMBERS[: len(out.split())] != []

@@ -454,7 +454,7 @@ def test_a_story_is_set_as_by_hand() -> None:
     assert "\n\n".join("\n".join(cue) for cue in found) == SET
 
 
-@pytest.mark.parametrize("rate", [10.0, 14.0, 18.0, 25.0])
+@pytest.mark.parametrize("rate", [10.0, 14.0, 18.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_that_belongs_together_is_torn(rate: float, seed: int) -> None:
     luck = random.Random(seed)

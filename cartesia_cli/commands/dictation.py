@@ -126,7 +126,11 @@ class Attendance:
         microphone.paused = not microphone.paused
         if microphone.paused and self._manual:
             controls.order(Finalize())
-        on, off = ("talking", "quiet: the space bar talks") if self._pushes else ("on again", "paused: p goes on")
+        on, off = (
+            ("talking", "quiet: the space bar talks")
+            if self._pushes
+            else ("on again", "paused: nothing is sent; p goes on")
+        )
         self._talk.say(off if microphone.paused else on)
 
     def _shift(self, controls: Controls, by: float) -> None:

@@ -150,11 +150,10 @@ def listen(
         def listening() -> None:
             talk.say(f"listening to {microphone.name}: ? shows the keys, Ctrl-C ends it")
 
-        attendance.microphone = dictation.Pausable(opened, say, listening)
+        # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
+        attendance.microphone = dictation.Pausable(kept.spool(opened), say, listening)
         attendance.microphone.paused = push_to_talk
-        # Behind the switch: what is said while it is off is off the record.
-        spool = kept.spool(attendance.microphone)
-        return spool if duration is None else dictation.Limited(spool, duration)
+        return attendance.microphone if duration is None else dictation.Limited(attendance.microphone, duration)
 
     order = Order(
         source="microphone",

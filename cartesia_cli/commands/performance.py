@@ -6,7 +6,6 @@ Puts together the rooms that don't know each other: a connection of the client, 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..audio.pcm import RATE
-from ..audio.speech import Endpointer, Endpointing, Mark
+from ..audio.speech import Endpointer, Endpointing
 from ..client import Retry
 from ..client.realtime import Connection, connect
 from ..errors import OutputError
@@ -30,7 +29,7 @@ from ..output.meter import meter
 from ..output.streams import stream
 from ..output.talk import Talk
 from ..parties import Source, Stop
-from ..protocol import MANUAL, Command, Dialect, RealtimeOptions, Word, realtime_credits
+from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, Word, realtime_credits
 from ..reducers import AudioClock, AutoReducer, ManualReducer
 from ..session import Session
 from ..stats import Instrument
@@ -40,6 +39,7 @@ from .delivery import deliver
 from .destinations import Targets
 from .remainder import batched
 from .stopping import stopping
+from .watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,31 +106,11 @@ Attend = Callable[[Controls], AbstractContextManager[object]]
 RECONNECTS = 1000
 """More tries than there is time for: it is time that limits them."""
 
-SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected"})
+SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry"})
 """Notices for people; others are details."""
 
 MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
 """Makes the source of a session, which tells the instrument about its pace, and the user about trouble."""
-
-
-class _Drawing(Instrument):
-    """The instrument, which also tells whenever audio goes out: the view's clock must not stand still.
-
-    last_speech   seconds of audio at which somebody spoke last, as far as is known
-    """
-
-    def __init__(self, model: str, moved: Callable[[], None]) -> None:
-        super().__init__(model)
-        self._tell = moved
-        self.last_speech = 0.0
-
-    def sent(self, size: int) -> None:
-        super().sent(size)
-        self._tell()
-
-    def marked(self, mark: Mark) -> None:
-        super().marked(mark)
-        self.last_speech = mark.speech
 
 
 class Performance:
@@ -141,7 +121,8 @@ class Performance:
         self._clock = AudioClock()
         self._reducer = (ManualReducer if order.dialect is MANUAL else AutoReducer)(self._clock)
         self._endpointer = Endpointer(order.endpointing)
-        self._instrument = _Drawing(order.options.model, self._moved)
+        self._chunk = 2 * round(RATE * order.chunk_ms / 1000)
+        self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved)
         self._stop: Stop | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
@@ -187,7 +168,7 @@ class Performance:
             self._endpointer,
             finalize=order.finalize,
             manual=order.dialect is MANUAL,
-            chunk=2 * round(RATE * order.chunk_ms / 1000),
+            chunk=self._chunk,
             write=self._write,
             witness=self._instrument,
             catch_up=batched(server, order.options, talk) if order.catch_up == "batch" else None,
@@ -196,7 +177,13 @@ class Performance:
         )
         with stopping(Stop()) as stop:
             self._stop = stop
-            controls = Controls(session.order, stop.asked.set, self._mark, self._undo, self._draw)
+
+            def give(command: Command) -> None:
+                if isinstance(command, Finalize):
+                    self._instrument.asked()
+                session.order(command)
+
+            controls = Controls(give, stop.asked.set, self._mark, self._undo, self._draw)
             with attend(controls):
                 await session.run(stop)
             self._complete = True
@@ -247,8 +234,6 @@ class Performance:
 
     def _moved(self) -> None:
         """More audio went out."""
-        if self._order.captured is not None:
-            self._instrument.late(time.monotonic() - self._order.captured())
         limit, heard = self._order.stop_after_silence, self._endpointer
         quiet = self._clock.sent - self._instrument.last_speech
         if limit is not None and self._stop is not None and not heard.in_speech and quiet >= limit:

@@ -1,0 +1,225 @@
+"""Hours of speech over lines that die, in seconds: every number once and in order, and nothing grows meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import selectors
+import tracemalloc
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.errors import CliError, NetworkError
+from cartesia_cli.lifeline import Lifeline
+from cartesia_cli.parties import Stop
+from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
+from cartesia_cli.session import Session
+from cartesia_cli.stats import Instrument
+from cartesia_cli.transcript import Segment, Update
+from tests.test_reconnect import CHUNK, Line
+from tests.tones import TONE, spoken
+
+NUMBERS = 200
+"""After the last of them they begin again."""
+
+RESTS = 0.6, 1.2
+"""Seconds of silence behind a number, from and to."""
+
+LENGTH = TONE + sum(RESTS) / 2
+"""Seconds of a number with its silence, on the average."""
+
+WAY = 0.2
+"""Seconds that an event takes to arrive."""
+
+
+class Skipping(selectors.DefaultSelector):
+    """Doesn't wait: where there is nothing to do until a timer goes off, it is that late already."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "everybody waits for somebody else"
+            self.now += timeout
+        return ready
+
+
+class Hurried(asyncio.SelectorEventLoop):
+    """A loop in which an hour takes as long as the work of it. Only for what waits for nothing outside."""
+
+    def __init__(self) -> None:
+        self._waiting = Skipping()
+        super().__init__(self._waiting)
+
+    def time(self) -> float:
+        return self._waiting.now
+
+
+class Wire(asyncio.Queue[Any]):
+    """Events on their way; those that have not arrived are lost with the connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._way: deque[Any] = deque()
+
+    def put_nowait(self, event: Any) -> None:
+        if isinstance(event, CliError):
+            self._way.clear()
+            super().put_nowait(event)
+        else:
+            self._way.append(event)
+            asyncio.get_running_loop().call_later(WAY, self._arrive)
+
+    def _arrive(self) -> None:
+        if self._way:
+            super().put_nowait(self._way.popleft())
+
+
+class Distant(Line):
+    """A server that is some way off."""
+
+    def __init__(self, manual: bool, life: int | None) -> None:
+        super().__init__(manual, life, NetworkError("lost"))
+        self._events = Wire()
+
+
+class Speaker:
+    """Says `count` numbers at the pace of life, in blocks of 100 ms."""
+
+    def __init__(self, count: int, dice: random.Random) -> None:
+        self._count, self._dice = count, dice
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        due, held = loop.time(), hiss(1.0)
+        for number in range(self._count + 1):
+            while len(held) >= CHUNK:
+                yield held[:CHUNK]
+                held, due = held[CHUNK:], due + CHUNK / 2 / RATE
+                await asyncio.sleep(due - loop.time())
+            if number < self._count:
+                held += tone(number % NUMBERS) + hiss(self._dice.uniform(*RESTS))
+        yield held
+
+
+@cache
+def tone(number: int) -> bytes:
+    return encode_s16le(spoken([number], rest=0.0))
+
+
+@cache
+def _noise() -> bytes:
+    return encode_s16le(np.random.default_rng(1).normal(0, 0.0005, 2 * RATE).astype(np.float32))
+
+
+def hiss(seconds: float) -> bytes:
+    """A quiet room, 2 s at the most."""
+    return _noise()[: 2 * round(seconds * RATE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How things are at a moment.
+
+    at         seconds of the session
+    heard      numbers
+    resident   bytes, of the process
+    traced     bytes that Python knows of, 0 where it isn't asked to
+    files      open file descriptors
+    tasks      of asyncio
+    behind     seconds of audio that were still to be sent
+    """
+
+    at: float
+    heard: int
+    resident: int
+    traced: int
+    files: int
+    tasks: int
+    behind: float
+
+
+@dataclass
+class Soak:
+    """A session of `count` numbers over connections of which `losses` are lost, and what was seen of it.
+
+    every         numbers between two samples
+    write         is handed the updates, too
+    heard, lost   numbers that came, and connections that were lost
+    wrong         the first numbers that were not the next: how many had been heard, and which it was
+    """
+
+    count: int
+    losses: int
+    manual: bool
+    every: int
+    seed: int = 1
+    write: Callable[[Update], None] = lambda update: None
+    heard: int = 0
+    lost: int = -1
+    wrong: list[tuple[int, int]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    _session: Session | None = None
+
+    def run(self) -> None:
+        """To its end, as fast as it goes. CliError where that is a failure."""
+        with asyncio.Runner(loop_factory=Hurried) as runner:
+            runner.run(self._run())
+
+    async def _run(self) -> None:
+        dice, clock, loop = random.Random(self.seed), AudioClock(), asyncio.get_running_loop()
+        frames = self.count * LENGTH * 2 * RATE / CHUNK
+        lives = [dice.randrange(1, round(1.7 * frames / self.losses)) for _ in range(self.losses)]
+
+        @asynccontextmanager
+        async def connect(again: bool) -> AsyncIterator[Line]:
+            self.lost += 1
+            # Now and then the network is away for so long that what is said meanwhile goes to the disk.
+            await asyncio.sleep(dice.choice([0.1] * 20 + [2.0] * 4 + [90.0]) if again else 0.1)
+            yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
+
+        self._session = Session(
+            connect, Speaker(self.count, dice), (ManualReducer if self.manual else AutoReducer)(clock), clock,
+            Endpointer(Endpointing(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
+            write=self._take, witness=Instrument("ink-2", loop.time), lifeline=Lifeline(dice=dice.random),
+        )  # fmt: skip
+        self._session._confirmation._clock = loop.time  # the only clock that isn't the loop's
+        await self._session.run(Stop())
+
+    def _take(self, update: Update) -> None:
+        self.write(update)
+        if isinstance(update, Segment):
+            for number in map(int, update.text.split()):
+                if number != self.heard % NUMBERS and len(self.wrong) < 10:
+                    self.wrong.append((self.heard, number))
+                self.heard += 1
+                if self.heard % self.every == 0:
+                    self._sample()
+
+    def _sample(self) -> None:
+        assert self._session is not None
+        gc.collect()  # what waits to be collected is not what grows
+        self.samples.append(
+            Sample(
+                at=asyncio.get_running_loop().time(),
+                heard=self.heard,
+                resident=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"),
+                traced=tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else 0,
+                files=len(os.listdir("/proc/self/fd")),
+                tasks=len(asyncio.all_tasks()),
+                behind=self._session.behind,
+            )
+        )
