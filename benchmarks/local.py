@@ -75,7 +75,9 @@ def words(text: str) -> str:
 
 def transcribe(files: list[Path], env: dict[str, str]) -> tuple[Run, list[dict[str, Any]]]:
     """All files in one process, with word times; each transcript as a JSON document."""
-    done = run([CLI, "transcribe", *map(str, files), "--local", "-w", "-f", "ndjson", "--quiet"], env).checked()
+    done = run(
+        [CLI, "transcribe", *map(str, files), "--local", "--no-cache", "-w", "-f", "ndjson", "--quiet"], env
+    ).checked()
     return done, [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -59,7 +59,7 @@ def main() -> int:
         large, small = write_wav(Path(folder, "large.wav"), LARGE), write_wav(Path(folder, "small.wav"), SMALL)
 
         def cli(file: Path) -> Run:
-            done = run([CLI, "transcribe", str(file), "--base-url", address, "--quiet"], env).checked()
+            done = run([CLI, "transcribe", str(file), "--no-cache", "--base-url", address, "--quiet"], env).checked()
             assert done.stdout == b"swallowed\n", done.stdout
             return done
 

@@ -62,7 +62,7 @@ def _columns(char: str) -> int:
 class Look(NamedTuple):
     """What a piece shows of itself, whatever stands around it.
 
-    columns            how wide it is
+    columns, blanks    how wide it is, and how many blanks are in it
     word, head         as the grammars spell it, with the punctuation behind it and without
     sentence, clause   whether it ends one
     lower              whether it begins with a small letter
@@ -74,6 +74,7 @@ class Look(NamedTuple):
     """
 
     columns: int
+    blanks: int
     word: str
     head: str
     sentence: bool
@@ -97,6 +98,7 @@ def look(text: str) -> Look:
     word = text.casefold().replace("’", "'").lstrip(OPENERS + "\"'") or text
     return Look(
         columns=width(text),
+        blanks=text.count(" "),
         word=word,
         head=word.rstrip(",;:.!?…" + CLOSERS),
         sentence=inner.endswith(SENTENCE_ENDS) and not initial,

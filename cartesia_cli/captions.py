@@ -82,6 +82,11 @@ class WebVtt:
                 blocks.append("\n".join([f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}", *lines, ""]))
         return "\n".join(blocks) if blocks != [""] else ""
 
+    def note(self, text: str) -> str:
+        """A comment where the file is now."""
+        blocks, self._head = self._head or [""], []
+        return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', _tidy(text))}\n"])
+
     def _lines(self, cue: Cue) -> list[str]:
         tidy = [(line, text) for line in cue.lines if (text := _tidy(line))]
         if not self._highlight_words or len(cue.marks) != len(cue.lines) or any(a != b for a, b in tidy):

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import accumulate
 from operator import add, sub
 
-from .breaks import SENTENCE, TEAR, TORN
+from .breaks import SENTENCE, TEAR, TORN, Look
 from .profiles import Rules
 
 # Prices of a line break within a cue, in points.
@@ -39,7 +39,7 @@ class Page:
     stops          stops[j - 1]: the last piece but the first up to piece j - 1 that begins a sentence, 0 if none does
     """
 
-    def __init__(self, widths: Sequence[int], blanks: Sequence[bool], rules: Rules, place: Sequence[float]) -> None:
+    def __init__(self, looks: Sequence[Look], blanks: Sequence[bool], rules: Rules, place: Sequence[float]) -> None:
         self._count = rules.max_line_count
         self.stops = [*accumulate((k if price == SENTENCE else 0 for k, price in enumerate(place)), max)]
         self._leads = [LINE * price + (TEAR if price == TORN else 0) for price in place]
@@ -47,14 +47,17 @@ class Page:
             lead + MIXED if price != SENTENCE else lead for lead, price in zip(self._leads, place, strict=True)
         ]
         self._above = cache(self._lines)
+        widths = [look.columns for look in looks]
         self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
         self.begins = [*map(sub, self.ends[1:], widths)]
         self.first = self._reaching(rules.max_line_width)
         self.furthest = self._reaching((rules.max_line_width + 1) * self._count - 1)
         if (most := rules.max_words_per_line) is not None:
-            words = [*accumulate(blanks[1:], initial=1)]  # of which word each piece is
-            self.first = [*map(max, self.first, _lately(words, most))]
-            self.furthest = [*map(max, self.furthest, _lately(words, most * self._count))]
+            begun = accumulate(map(add, [look.blanks for look in looks[1:]], blanks[1:]), initial=1 + looks[0].blanks)
+            words = [*begun]  # up to the end of each piece
+            firsts = [word - look.blanks for word, look in zip(words, looks, strict=True)]
+            self.first = [*map(max, self.first, _lately(firsts, words, most))]
+            self.furthest = [*map(max, self.furthest, _lately(firsts, words, most * self._count))]
         # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.
         self._behind = [bisect_right(self.first, i) for i in range(len(widths))]
 
@@ -95,6 +98,6 @@ class Page:
         return best
 
 
-def _lately(words: Sequence[int], most: int) -> list[int]:
+def _lately(firsts: Sequence[int], words: Sequence[int], most: int) -> list[int]:
     """For each j the first i so that the pieces i to j - 1 are of no more than `most` words."""
-    return [0, *(bisect_left(words, word - most + 1, 0, j) for j, word in enumerate(words))]
+    return [0, *(bisect_left(firsts, word - most + 1, 0, j) for j, word in enumerate(words))]

@@ -44,6 +44,9 @@ Segments and words are timed from the start of the session."""
 class Witness(Protocol):
     """Is told what happens, when it happens."""
 
+    def came(self, size: int) -> None:
+        """So many bytes of audio came from the source."""
+
     def sent(self, size: int) -> None:
         """So many bytes of audio went out."""
 
@@ -62,6 +65,9 @@ class Witness(Protocol):
 
 class Nobody:
     """A witness that lets all pass."""
+
+    def came(self, size: int) -> None:
+        return
 
     def sent(self, size: int) -> None:
         return

@@ -11,12 +11,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from .errors import InputError
 from .protocol import BatchResponse, Word
-from .transcript import Segment, Timing, Transcript, fitted, from_batch
+from .transcript import KEPT, Notice, Segment, Timing, Transcript, fitted, from_batch
 
 KINDS = "known: json and ndjson of cartesia-cli, answers of the API, and JSON of Whisper with its segments"
 
@@ -170,20 +170,30 @@ def _own(item: _Object, text: str, segments: Iterable[Segment], source: str = "-
         request_id=item.text("request_id"),
         segments=tuple(segments),
         words=None if words is None else fitted(words, duration),
+        notices=tuple(map(_notice, item.objects("notices") or ())),
     )
+
+
+def _notice(item: _Object) -> Notice:
+    return Notice(item.seconds("at") or 0.0, item.text("event") or "", item.text("message") or "")
 
 
 def _session(lines: Sequence[_Object], source: str) -> Transcript:
     """The lines of a live session: its segments as they settled, and the rest from its end, if it came to that."""
     segments: list[Segment] = []
+    notices: list[Notice] = []
     for line in lines:
         if line.values["type"] == "segment":
             segments.append(_segment(line))
-        elif line.values["type"] == "notice" and line.values.get("event") == "undo" and segments:
-            segments.pop()
+        elif line.values["type"] == "notice":
+            notices.append(_notice(line))
+            if notices[-1].event == "undo" and segments:
+                segments.pop()
     end = lines[-1] if lines[-1].values["type"] == "end" else _Object({}, lines[-1].place)
     text = end.text("text")
-    return _own(end, "".join(segment.text for segment in segments) if text is None else text, segments, source)
+    whole = "".join(segment.text for segment in segments) if text is None else text
+    kept = tuple(notice for notice in notices if notice.event in KEPT)
+    return replace(_own(end, whole, segments, source), notices=kept)
 
 
 def _whisper(item: _Object, source: str) -> Transcript:

@@ -92,9 +92,8 @@ class Session:
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._ended = self._closing = self._text = self._speech = self._leaves = False
-        self._haste = asyncio.Event()
+        self._haste, self._news = asyncio.Event(), asyncio.Event()
         self._limit: asyncio.Timeout | None = None
-        self._news = asyncio.Event()
 
     @property
     def behind(self) -> float:
@@ -139,6 +138,7 @@ class Session:
                     for mark in marks:
                         self._ledger.note(mark, cuts=False)
                     self._ledger.write(block)
+                    self._witness.came(len(block))
                     if self._finalizes and any(mark.kind == "end" for mark in marks):
                         self._ledger.note(Finalize())
         finally:
@@ -196,7 +196,7 @@ class Session:
         self._haste.set()
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + GRACE)
-            told = f"there is no connection: {GRACE:g} s more for another one; Ctrl-C again ends at once"
+            told = f"no connection: {GRACE:g} s more for another one; Ctrl-C again ends at once"
             self._write(Notice(self._clock.sent, "hurry", told))
 
     def _replay(self) -> None:

@@ -65,6 +65,9 @@ class Instrument:
         self._utterances: deque[dict[str, Any]] = deque(maxlen=LISTED)
         self._gaps, self._lost = 0, 0.0
 
+    def came(self, size: int) -> None:
+        """So many bytes came from the source: nothing to measure."""
+
     def sent(self, size: int) -> None:
         """So many bytes of 16-bit samples have just been handed to the socket."""
         self._bytes += size

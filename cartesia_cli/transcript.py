@@ -68,6 +68,13 @@ class Notice:
     event: str
     message: str
 
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"at": round(self.at, 3), "event": self.event, "message": self.message}
+
+
+KEPT = frozenset({"mark", "connection_lost", "reconnected"})
+"""Events that whoever reads the transcript later should know of."""
 
 Update = Partial | Segment | Notice
 
@@ -92,6 +99,7 @@ class Transcript:
     model      what was asked for
     duration   seconds of audio, or None where neither the server nor the file tells
     words      None when they were not asked for; see `fitted`
+    notices    those that are KEPT, in order
     """
 
     source: str
@@ -102,6 +110,7 @@ class Transcript:
     request_id: str | None = None
     segments: tuple[Segment, ...] = ()
     words: tuple[Word, ...] | None = None
+    notices: tuple[Notice, ...] = ()
 
     def document(self, *, words: bool = True) -> dict[str, Any]:
         """The JSON document: optional members are left out, never null."""
@@ -114,6 +123,7 @@ class Transcript:
             "text": self.text,
             "segments": [segment.document() for segment in self.segments],
             "words": self._word_documents() if words and self.words is not None else None,
+            "notices": [notice.document() for notice in self.notices] or None,
         }
         return {name: value for name, value in facts.items() if value is not None}
 

@@ -111,7 +111,7 @@ class _Search:
     def __init__(self, pieces: Sequence[Piece], rules: Rules, language: str | None) -> None:
         looks, blanks = [look(piece.text) for piece in pieces], [piece.blank for piece in pieces]
         place = places(looks, blanks, language)
-        self.page = Page([seen.columns for seen in looks], blanks, rules, place)
+        self.page = Page(looks, blanks, rules, place)
         self.starts, self.spoken = [piece.start for piece in pieces], [piece.end for piece in pieces]
         self.longest, self.shortest = milliseconds(rules.max_cue), milliseconds(rules.min_cue)
         self.pace, self.scrap = 1000 / rules.max_cps, rules.max_line_width // 2

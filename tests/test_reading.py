@@ -126,6 +126,7 @@ UPDATES = (
     Segment(2.0, 3.0, " Two.", "audio"),
 )
 KEPT = (UPDATES[1], UPDATES[5])
+NOTICES = (UPDATES[2],)
 
 
 def session(words: Sequence[Word] | None = None, source: str = "-") -> str:
@@ -141,7 +142,7 @@ def session(words: Sequence[Word] | None = None, source: str = "-") -> str:
 
 
 def test_the_lines_of_a_session_are_one_transcript() -> None:
-    assert only(session()) == Transcript("-", "ink-2", "One. Two.", None, 3.5, "r", KEPT)
+    assert only(session()) == Transcript("-", "ink-2", "One. Two.", None, 3.5, "r", KEPT, notices=NOTICES)
     words = (Word("One.", 0.0, 1.0), Word("Two.", 2.0, 3.0))
     assert only(session(words)).words == words
     assert [transcript.source for transcript in read(session() + session(source="b"))] == ["-", "b"]
@@ -149,7 +150,9 @@ def test_the_lines_of_a_session_are_one_transcript() -> None:
 
 def test_a_session_that_was_cut_off_is_what_had_settled() -> None:
     lines = session().splitlines(keepends=True)
-    assert only("".join(lines[:-1]), "live.ndjson") == Transcript("live.ndjson", "unknown", "One. Two.", segments=KEPT)
+    assert only("".join(lines[:-1]), "live.ndjson") == Transcript(
+        "live.ndjson", "unknown", "One. Two.", None, None, None, KEPT, None, NOTICES
+    )
     assert only("".join(lines[:2])).text == "One."
     assert only(lines[-1]).text == "One. Two."
     assert refusal("".join(lines[:-1]) + lines[-1][:30]).startswith("a.json, line 7, column ")
@@ -345,3 +348,14 @@ def test_whatever_text_it_is_it_is_read_or_refused(text: str) -> None:
         read(text)
     except InputError as error:
         assert error.hint
+
+
+def test_what_happened_in_a_live_session_is_read_back() -> None:
+    notices = [
+        {"type": "notice", "at": 1.0, "event": "mark", "message": "mark at 0:01"},
+        {"type": "notice", "at": 2.0, "event": "turn.resume", "message": "the turn goes on"},
+        {"type": "segment", "start": 0.0, "end": 2.0, "text": "Hello.", "timing": "audio"},
+    ]
+    (transcript,) = read("\n".join(json.dumps(line) for line in notices))
+    assert transcript.notices == (Notice(1.0, "mark", "mark at 0:01"),)
+    assert read(json.dumps(transcript.document()))[0].notices == transcript.notices

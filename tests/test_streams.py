@@ -13,7 +13,7 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.output import Layout
+from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import Word
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript
@@ -103,3 +103,20 @@ def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tup
     cues = list(srt.parse("".join(parts)))
     for earlier, later in pairwise(cues):
         assert earlier.start < earlier.end <= later.start
+
+
+def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
+    seam = Notice(63.0, "reconnected", "connected again: 2.0 s --> sent again")
+    said = Segment(0.0, 2.0, "Hello there.", "audio")
+    transcript = Transcript("x", "m", said.text, segments=(said,), notices=(seam,))
+    assert json.loads(writer("json")(transcript, Layout()))["notices"] == [seam.document()]
+    assert "*1:03 connected again: 2.0 s --> sent again*" in writer("md")(transcript, Layout())
+    assert "NOTE 1:03 connected again: 2.0 s -> sent again\n" in writer("vtt")(transcript, Layout())
+    parts: list[str] = []
+    live = stream("vtt", Layout(), parts.append, "x", "m", live=True)
+    for update in (said, seam, Segment(70.0, 72.0, " Again.", "audio")):
+        live.write(update)
+    live.close(transcript, {})
+    text = "".join(parts)
+    assert text.index("Hello there.") < text.index("NOTE 1:03 connected again") < text.index("Again.")
+    assert [caption.text for caption in webvtt.from_string(text)] == ["Hello there.", "Again."]

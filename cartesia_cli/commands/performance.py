@@ -33,7 +33,7 @@ from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, Word
 from ..reducers import AudioClock, AutoReducer, ManualReducer
 from ..session import Session
 from ..stats import Instrument
-from ..transcript import Notice, Partial, Segment, Transcript, Update
+from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
@@ -133,6 +133,7 @@ class Performance:
             for name, file in order.targets.items()
         ]
         self._words: list[list[Word]] = []
+        self._notices: list[Notice] = []
         self._told = 0
 
     def show_meter(self) -> None:
@@ -175,6 +176,7 @@ class Performance:
             lifeline=Lifeline() if order.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
         )
+        self._view.lag = lambda: session.behind
         with stopping(Stop()) as stop:
             self._stop = stop
 
@@ -220,6 +222,7 @@ class Performance:
                 self._view.partial("")
             case Notice():
                 (self._talk.say if update.event in SAID else self._talk.detail)(update.message)
+                self._notices += [update] if update.event in KEPT else []
         words = self._reducer.words[self._told :] if isinstance(update, Segment) else []
         self._told += len(words)
         if isinstance(update, Segment):
@@ -288,4 +291,5 @@ class Performance:
             text="".join(segment.text for segment in self._segments),
             segments=tuple(self._segments),
             words=tuple(word for words in self._words for word in words) or None,
+            notices=tuple(self._notices),
         )

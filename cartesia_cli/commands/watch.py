@@ -11,7 +11,7 @@ from ..stats import Instrument
 
 
 class Watch(Instrument):
-    """Tells whenever audio goes out, as the clock of the view must not stand still.
+    """Tells whenever audio comes in, as the clock of the view must not stand still.
 
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
     last_speech   seconds of audio at which somebody spoke last, as far as is known
@@ -28,11 +28,13 @@ class Watch(Instrument):
         """Somebody wants a `finalize`."""
         self._asked.append(time.monotonic())
 
+    def came(self, size: int) -> None:
+        self._tell()
+
     def sent(self, size: int) -> None:
         super().sent(size)
         if self._captured is not None and size == self._chunk:  # one that is cut short waits for nothing
             self.late(time.monotonic() - self._captured())
-        self._tell()
 
     def marked(self, mark: Mark) -> None:
         super().marked(mark)

@@ -23,6 +23,9 @@ PERIOD = 1 / 12
 TEXT_ROOM = 24
 """Columns that the text has at least, or half a row where that is less, before the time is told in detail."""
 
+WORTH_TELLING = 2.0
+"""Seconds that a session is behind: less of it is nobody's worry."""
+
 FALLBACK_WIDTH = 80
 EMOJI = "\ufe0f"
 ERASE = "\033[J"
@@ -36,6 +39,7 @@ class LiveView:
     total     seconds of audio there will be, or None where nobody knows
     colored   whether the text may be dim
     meter     a few columns about the microphone, before the text, where there is room for them
+    lag       tells how many seconds of audio are still to be sent; shown where they are more than WORTH_TELLING
     active    whether anybody sees it: if not, every call is allowed and does nothing
     width     tells the columns of the terminal, each time anew
     """
@@ -54,6 +58,7 @@ class LiveView:
         self._width = width or (lambda: columns(stream))
         self.active = active
         self.meter: Callable[[bool], str] = lambda plain: ""
+        self.lag: Callable[[], float] = lambda: 0.0
         self._encoding = stream.encoding or "utf-8"
         self._is_rich = takes(self._encoding, "●○…▇▏·")
         self._marks, self._ellipsis = (("○", "●"), "…") if self._is_rich else (("-", "*"), "...")
@@ -102,7 +107,9 @@ class LiveView:
 
     def _times(self, position: float) -> Iterator[str]:
         """How far it is, from the most to the least."""
-        elapsed = clock_time(position)
+        elapsed, lag = clock_time(position), self.lag()
+        if lag >= WORTH_TELLING:
+            yield f"{elapsed}, {lag:.0f} s behind "
         if self._total is not None:
             whole = f"{elapsed} / {clock_time(self._total)}"
             yield f"{whole}, {clock_time(max(int(self._total) - int(position), 0))} left "  # they add up

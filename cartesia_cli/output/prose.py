@@ -73,6 +73,7 @@ def md(transcript: Transcript, layout: Layout) -> str:
     )
     source = "stdin" if transcript.source == "-" else transcript.source
     blocks = [f"# {_escaped(source)}", " · ".join(_escaped(fact) for fact in facts if fact)]
+    blocks += [f"*{clock_time(notice.at)} {_escaped(notice.message)}*" for notice in transcript.notices]
     stamped = None
     for start, text in paragraphs(transcript):
         block = _escaped(text)

@@ -15,13 +15,14 @@ from .. import subtitles
 from ..captions import SubRip, WebVtt
 from ..profiles import STANDARD
 from ..protocol import Word
-from ..transcript import Notice, Partial, Segment, Transcript, Update
+from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
 from ..typesetting import milliseconds
 from . import Layout, Selection, writer
 from .characters import printable
 from .plain import line, text
 from .prose import long_pause
 from .rows import rows
+from .subtitle import told
 from .table import ROWS, table
 
 Put = Callable[[str], None]
@@ -103,12 +104,12 @@ class EventStream:
             case Segment():
                 self._put(line({"type": "segment", **update.document()}))
             case Notice():
-                wire = {"at": round(update.at, 3), "event": update.event, "message": update.message}
-                self._put(line({"type": "notice", **wire}))
+                self._put(line({"type": "notice", **update.document()}))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         document = transcript.document(words=self._layout.words)
         document.pop("segments", None)  # they have gone out
+        document.pop("notices", None)
         self._put(line({"type": "end", **document, **facts}))
 
 
@@ -128,6 +129,8 @@ class CueStream:
         self._free: int | None = None  # where the last cue has ended, milliseconds
 
     def write(self, update: Update, words: Sequence[Word] = ()) -> None:
+        if isinstance(update, Notice) and update.event in KEPT and isinstance(self._file, WebVtt):
+            self._put(self._file.note(told(update)))
         if not isinstance(update, Segment):
             return
         said = Transcript(self._source, self._model, update.text, segments=(update,), words=tuple(words) or None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .. import subtitles
 from ..profiles import STANDARD
-from ..transcript import Transcript
+from ..transcript import Notice, Transcript
 from . import Layout
+from .live import clock_time
 
 
 def srt(transcript: Transcript, layout: Layout) -> str:
@@ -13,6 +14,11 @@ def srt(transcript: Transcript, layout: Layout) -> str:
 
 
 def vtt(transcript: Transcript, layout: Layout) -> str:
-    notes = (f"{transcript.source}, {transcript.model}",)
+    notes = (f"{transcript.source}, {transcript.model}", *map(told, transcript.notices))
     found = subtitles.cues(transcript, layout.rules or STANDARD)
     return subtitles.vtt(found, notes, highlight_words=layout.highlight_words)
+
+
+def told(notice: Notice) -> str:
+    """A notice for whoever reads the file."""
+    return f"{clock_time(notice.at)} {notice.message}"
