@@ -397,7 +397,7 @@ async def main():
     wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
     with keys(lambda key: None) as there:
-        print(f"ready {there}", flush=True)
+        os.write(1, f"ready {there}".encode())  # at once: the terminal may be gone before a line ends
         while os.isatty(0):
             await asyncio.sleep(0.01)
         before = Selector.rounds

@@ -7,9 +7,12 @@ import gc
 import os
 import random
 import selectors
+import subprocess
+import sys
+import tempfile
 import tracemalloc
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,14 +25,18 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import CliError, NetworkError
+from cartesia_cli.ledger import MEMORY
 from cartesia_cli.lifeline import Lifeline
 from cartesia_cli.parties import Stop
+from cartesia_cli.protocol import Delta
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.stats import Instrument
 from cartesia_cli.transcript import Segment, Update
+from tests.realtime_server import RealtimeServer, Script
+from tests.speech import write_wav
 from tests.test_reconnect import CHUNK, Line
-from tests.tones import TONE, spoken
+from tests.tones import TONE, dies, listens, spoken
 
 NUMBERS = 200
 """After the last of them they begin again."""
@@ -89,11 +96,15 @@ class Wire(asyncio.Queue[Any]):
 
 
 class Distant(Line):
-    """A server that is some way off."""
+    """A server that is some way off, and sends no word times, as ink-2: a session keeps those for its end."""
 
     def __init__(self, manual: bool, life: int | None) -> None:
         super().__init__(manual, life, NetworkError("lost"))
         self._events = Wire()
+
+    def _tell(self) -> None:
+        self._events.put_nowait(Delta(text=self._text()))
+        self._told = len(self._ears.heard)
 
 
 class Speaker:
@@ -101,6 +112,7 @@ class Speaker:
 
     def __init__(self, count: int, dice: random.Random) -> None:
         self._count, self._dice = count, dice
+        self._tones = [tone(number) for number in range(NUMBERS)]
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
@@ -111,7 +123,7 @@ class Speaker:
                 held, due = held[CHUNK:], due + CHUNK / 2 / RATE
                 await asyncio.sleep(due - loop.time())
             if number < self._count:
-                held += tone(number % NUMBERS) + hiss(self._dice.uniform(*RESTS))
+                held += self._tones[number % NUMBERS] + hiss(self._dice.uniform(*RESTS))
         yield held
 
 
@@ -128,6 +140,16 @@ def _noise() -> bytes:
 def hiss(seconds: float) -> bytes:
     """A quiet room, 2 s at the most."""
     return _noise()[: 2 * round(seconds * RATE)]
+
+
+def resident_of(process: int) -> int:
+    """Bytes of memory that it has (Linux)."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def files_of(process: int) -> int:
+    """How many it has open, sockets included (Linux)."""
+    return len(os.listdir(f"/proc/{process}/fd"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +179,10 @@ class Soak:
     """A session of `count` numbers over connections of which `losses` are lost, and what was seen of it.
 
     every         numbers between two samples
+    outages       seconds until there is another connection, one of them by chance each time
+    measured      whether it is told to an instrument, as every session of the program is
     write         is handed the updates, too
+    look          called with each sample
     heard, lost   numbers that came, and connections that were lost
     wrong         the first numbers that were not the next: how many had been heard, and which it was
     """
@@ -167,7 +192,10 @@ class Soak:
     manual: bool
     every: int
     seed: int = 1
+    outages: Sequence[float] = (0.1, 0.1, 0.1, 2.0)
+    measured: bool = False
     write: Callable[[Update], None] = lambda update: None
+    look: Callable[[Sample], None] = lambda sample: None
     heard: int = 0
     lost: int = -1
     wrong: list[tuple[int, int]] = field(default_factory=list)
@@ -187,14 +215,14 @@ class Soak:
         @asynccontextmanager
         async def connect(again: bool) -> AsyncIterator[Line]:
             self.lost += 1
-            # Now and then the network is away for so long that what is said meanwhile goes to the disk.
-            await asyncio.sleep(dice.choice([0.1] * 20 + [2.0] * 4 + [90.0]) if again else 0.1)
+            await asyncio.sleep(dice.choice(self.outages) if again else 0.1)
             yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
 
         self._session = Session(
             connect, Speaker(self.count, dice), (ManualReducer if self.manual else AutoReducer)(clock), clock,
             Endpointer(Endpointing(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
-            write=self._take, witness=Instrument("ink-2", loop.time), lifeline=Lifeline(dice=dice.random),
+            write=self._take, witness=Instrument("ink-2", loop.time) if self.measured else None,
+            lifeline=Lifeline(dice=dice.random),
         )  # fmt: skip
         self._session._confirmation._clock = loop.time  # the only clock that isn't the loop's
         await self._session.run(Stop())
@@ -212,14 +240,93 @@ class Soak:
     def _sample(self) -> None:
         assert self._session is not None
         gc.collect()  # what waits to be collected is not what grows
-        self.samples.append(
-            Sample(
-                at=asyncio.get_running_loop().time(),
-                heard=self.heard,
-                resident=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"),
-                traced=tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else 0,
-                files=len(os.listdir("/proc/self/fd")),
-                tasks=len(asyncio.all_tasks()),
-                behind=self._session.behind,
-            )
+        sample = Sample(
+            at=asyncio.get_running_loop().time(),
+            heard=self.heard,
+            resident=resident_of(os.getpid()),
+            traced=tracemalloc.get_traced_memory()[0],
+            files=files_of(os.getpid()),
+            tasks=len(asyncio.all_tasks()),
+            behind=self._session.behind,
         )
+        self.samples.append(sample)
+        self.look(sample)
+
+
+N, LOSSES = 120, 20
+FEW = 100
+"""Bytes for an utterance that may stay: most of them are those of what waits to be sent."""
+
+
+def held() -> int:
+    """Bytes that Python knows of, but for the audio that is not confirmed yet: of that there is now more, now less."""
+    others = [tracemalloc.Filter(False, module.__file__ or "") for module in (tempfile, tracemalloc)]
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(others).traces)
+
+
+def grown(soak: Soak) -> int:
+    """Run it: how many bytes more it holds after 4 N numbers than after N."""
+    found: list[int] = []
+    soak.look = lambda sample: found.append(held()) if sample.heard in (N, 4 * N) else None
+    tracemalloc.start()
+    try:
+        soak.run()
+    finally:
+        tracemalloc.stop()
+    return found[1] - found[0]
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_nothing_is_lost_or_doubled_and_nothing_grows(manual: bool) -> None:
+    soak = Soak(4 * N + 10, LOSSES, manual, every=N // 5)
+    assert grown(soak) < 3 * N * FEW
+    assert (soak.heard, soak.wrong, soak.lost) == (soak.count, [], LOSSES)
+    assert {sample.files for sample in soak.samples} == {soak.samples[0].files}
+    assert max(sample.tasks for sample in soak.samples) <= soak.samples[0].tasks + 1
+    assert max(sample.traced for sample in soak.samples) < 8 << 20
+
+
+def test_what_would_be_kept_of_each_utterance_would_be_seen() -> None:
+    kept: list[Update] = []
+    assert grown(Soak(4 * N + 10, LOSSES, manual=True, every=N // 5, write=kept.append)) > 3 * N * FEW
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_what_is_said_while_the_network_is_away_waits_on_the_disk(manual: bool) -> None:
+    before = files_of(os.getpid())
+    soak = Soak(400, 2, manual, every=5, outages=[90.0])
+    soak.run()
+    assert (soak.heard, soak.wrong, soak.lost) == (soak.count, [], 2)
+    assert max(sample.behind for sample in soak.samples) > MEMORY / 2 / RATE
+    assert files_of(os.getpid()) == before
+
+
+def test_the_program_holds_no_socket_of_a_connection_that_was_lost(environment: dict[str, str], tmp_path: Path) -> None:
+    """Each connection is counted when it has been made: those before it are gone."""
+    dice, numbers = random.Random(1), list(range(25))
+    recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
+    files: list[int] = []
+    threads: list[int] = []
+
+    def counted(script: Script) -> Script:
+        def counting(line: Any) -> None:
+            files.append(files_of(program.pid))
+            threads.append(len(os.listdir(f"/proc/{program.pid}/task")))
+            script(line)
+
+        return counting
+
+    scripts = [counted(listens(dice.uniform(0.3, 3.0), dies(dice))) for _ in range(20)]
+    with RealtimeServer(*scripts, counted(listens())) as server:
+        command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
+        command += ["--speed", "20", "--base-url", server.base_url]
+        program = subprocess.Popen(
+            command, env=environment | {"CARTESIA_API_KEY": "sk_car_test"}, cwd=tmp_path, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        said, told = program.communicate(timeout=120)
+    assert program.returncode == 0, told
+    assert [int(number) for number in said.split()] == numbers
+    assert len(files) > 15
+    assert max(files) == files[0]
+    assert max(threads) <= threads[0] + 1
