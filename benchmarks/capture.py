@@ -210,9 +210,9 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.audio import devices, microphone, spool
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.commands.dictation import Limited, Pausable
-    from cartesia_cli.parties import Stop
     from cartesia_cli.reducers import AudioClock, ManualReducer
     from cartesia_cli.session import Session
+    from cartesia_cli.session.parties import Stop
     from cartesia_cli.stats import Instrument
 
     Device.room = threading.Semaphore(AHEAD)

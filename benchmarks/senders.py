@@ -169,10 +169,10 @@ async def paced(
     from cartesia_cli.audio.pcm import decode_pcm
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.client.realtime import connect
-    from cartesia_cli.parties import Stop
     from cartesia_cli.protocol import MANUAL, RealtimeOptions
     from cartesia_cli.reducers import AudioClock, ManualReducer
     from cartesia_cli.session import Session
+    from cartesia_cli.session.parties import Stop
     from cartesia_cli.stats import Instrument
     from cartesia_cli.transcript import Segment, Update
 

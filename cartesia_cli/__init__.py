@@ -1,23 +1,23 @@
 """cartesia-cli: speech to text in a terminal, through Cartesia's API or on this machine.
 
 A walk through the house, from the cellar up. Every room may know the rooms named before it on
-this list, except that the six in the middle don't know each other (`make check` keeps it so):
+this list, except that the seven in the middle don't know each other (`make check` keeps it so):
 
     errors       how a run can end, and with which exit code
     protocol     what both sides of the API may say: options, events, commands, refusals
+    timing       when words are said of which nobody told
     transcript   what a transcript is: words, segments, what comes before they are settled, the JSON document
     reducers     events of a live session as segments
-    grammar      little words that lines don't break at
-    typesetting  where lines and cues break, found by optimisation
-    subtitles    words and segments as cues, cues as SRT and VTT
+    reading      saved JSON, ours or anybody's, as transcripts
+    subtitles    transcripts as cues, SRT and VTT; what is wrong with anybody's subtitles
     audio        what a sound file is, how its samples are read, replayed and kept; where in them somebody speaks
-    tally        many numbers as a few
     ---
-    session      the one loop of a live session: speak, hear, stop
+    session      the one loop of a live session: speak, hear, stop; lost connections are replaced
     stats        how long everything took
     client       how the protocol is carried over HTTP and WebSocket: uploads, retries, deadlines, how sockets end
     output       formats and files; what is drawn on stderr
     settings     configuration file, environment, key
+    cache        answers that were paid for once
     server       the other end: the same protocol answered on this machine
     ---
     commands     one room a command: options, and one call

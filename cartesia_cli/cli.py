@@ -27,6 +27,9 @@ ALIASES = {
     "--output_format": "--format",
     "--output_dir": "--output-dir",
     "--word_timestamps": "--word-timestamps",
+    "--max_line_width": "--max-line-width",
+    "--max_line_count": "--max-line-count",
+    "--max_words_per_line": "--max-words-per-line",
 }
 """Spellings of whisper's command line, for fingers that know them."""
 

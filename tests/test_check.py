@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.captions import srt, vtt
-from cartesia_cli.cuesheet import Caption, CueSheet, Finding, Kind, read
-from cartesia_cli.lint import RULES, lint, sentence
-from cartesia_cli.necessity import JUDGED, mark
-from cartesia_cli.profiles import PROFILES, Rules
 from cartesia_cli.protocol import Word
 from cartesia_cli.subtitles import cues
+from cartesia_cli.subtitles.captions import srt, vtt
+from cartesia_cli.subtitles.cuesheet import Caption, CueSheet, Finding, Kind, read
+from cartesia_cli.subtitles.lint import RULES, lint, sentence
+from cartesia_cli.subtitles.necessity import JUDGED, mark
+from cartesia_cli.subtitles.profiles import PROFILES, Rules
 from cartesia_cli.transcript import Transcript
 from tests.conftest import Run
 

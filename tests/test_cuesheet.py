@@ -14,8 +14,8 @@ import webvtt
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.captions import Cue, srt, vtt
-from cartesia_cli.cuesheet import Caption, CueSheet, Kind, decode, read
+from cartesia_cli.subtitles.captions import Cue, srt, vtt
+from cartesia_cli.subtitles.cuesheet import Caption, CueSheet, Kind, decode, read
 
 TIMES = st.integers(0, 400_000_000)
 PLAIN = st.text(st.characters(exclude_categories=("Cc", "Cs", "Z")), min_size=1, max_size=12)

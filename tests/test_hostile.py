@@ -11,11 +11,10 @@ import json
 import os
 import re
 import stat
-import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,10 +23,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli import protocol
 from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
 from cartesia_cli.audio.waves import Wave, read_header
-from cartesia_cli.errors import CliError, InputError, ProtocolError
+from cartesia_cli.errors import InputError, ProtocolError
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.characters import BIDI
 from cartesia_cli.output.streams import stream
@@ -71,7 +69,7 @@ def listed(values: list[str]) -> str:
 
 def braced(members: list[tuple[str, str]]) -> str:
     """An object, in which a name may be there twice."""
-    return "{%s}" % ", ".join(f"{json.dumps(name)}: {value}" for name, value in members)
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in members) + "}"
 
 
 def nested(depth: int, opening: str, closing: str) -> str:
@@ -92,7 +90,7 @@ VALUES = st.recursive(
 )
 WORDS = st.lists(
     st.tuples(st.text(max_size=6).map(json.dumps), TIMES, TIMES).map(
-        lambda word: '{"word": %s, "start": %s, "end": %s}' % word
+        lambda word: braced(list(zip(("word", "start", "end"), word, strict=True)))
     ),
     max_size=5,
 ).map(listed)
@@ -141,8 +139,12 @@ CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")
 """What no output has: control characters, but for line breaks and tabs; what turns the order; halves of characters."""
 
 
+ISOLATE = re.compile("[\u2067\u2068]([^\u2066-\u2069]*)\u2069")
+"""What a table for people puts around a word that is written from the right."""
+
+
 def harmless(text: str) -> None:
-    text = text.replace("\r\n", "\n")  # which rows of CSV end with
+    text = ISOLATE.sub(r"\1", text).replace("\r\n", "\n")  # which rows of CSV end with
     found = CONTROL.search(text)
     assert found is None, f"{found[0]!r} in {text[max(0, found.start() - 40) : found.end() + 40]!r}"
 
@@ -320,3 +322,194 @@ def test_whatever_a_recording_is_its_samples_are_samples(
 @given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODINGS)), st.sampled_from([1000, 8000, 16000, 384_000]))
 def test_whatever_headerless_bytes_are_their_samples_are_samples(data: bytes, encoding: str, rate: int) -> None:
     samples_of(lambda: decoded_raw(io.BytesIO(data), encoding, rate))
+
+
+# Through the whole program -----------------------------------------------------------------------------------
+
+RUDE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x9d8;;x\x9c a\x00b\r\x08\x7f \u202egnp.exe\u2066 \u2028c --> d <b>"
+"""A title for the window, a screen that is cleared, colours by one byte, a link, a name that reads backwards."""
+
+RUDE_NAME = b"\x1b]0;owned\x07 \xc2\x9b31m\xff\n.wav"
+
+RUDE_ANSWER = {
+    "text": f"one {RUDE} two", "language": RUDE, "request_id": RUDE, "duration": 1.0, RUDE: RUDE,
+    "words": [{"word": "one", "start": 0.0, "end": 0.2}, {"word": RUDE, "start": 0.2, "end": 0.6},
+              {"word": " two", "start": 0.7, "end": 0.9}],
+}  # fmt: skip
+
+RUDE_HEADERS = [("X-Request-Id", "\x1b[31mred\x9b"), ("Content-Disposition", 'attachment; filename="../../owned"')]
+
+
+def run(
+    here: Path, base_url: str, *arguments: str | bytes, stdin: bytes = b"", umask: int = 0o022, **changes: str | None
+) -> subprocess.CompletedProcess[bytes]:
+    """The program, to its end, in a folder that is a user's home, too."""
+    return subprocess.run(
+        [sys.executable, "-m", "cartesia_cli", *arguments],
+        env=environment(here, base_url, **changes), cwd=here, input=stdin, capture_output=True, timeout=60, umask=umask,
+    )  # fmt: skip
+
+
+def is_harmless(done: subprocess.CompletedProcess[bytes], code: int = 0) -> None:
+    """The exit code; and nothing on either stream that a terminal would obey."""
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    harmless(done.stdout.decode())
+    harmless(done.stderr.decode())
+    assert KEY.encode() not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_no_answer_moves_a_cursor(name: str, tmp_path: Path) -> None:
+    file = os.fsdecode(os.path.join(os.fsencode(tmp_path), RUDE_NAME))
+    write_wav(Path(file))
+    with FaultServer(answers(RUDE_ANSWER, RUDE_HEADERS)) as server:
+        done = run(tmp_path, server.base_url, "transcribe", RUDE_NAME, "-f", name, "-w", "-v")
+    is_harmless(done)
+    assert b"two" in done.stdout
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_no_event_moves_a_cursor(name: str, tmp_path: Path) -> None:
+    file = os.fsdecode(os.path.join(os.fsencode(tmp_path), RUDE_NAME))
+    write_wav(Path(file), 6444)
+
+    def script(line: realtime.Line) -> None:
+        line.admit()
+        line.until_audio(0.1)
+        line.say({"type": RUDE, "text": RUDE})
+        line.say(f"\x1b[31m no JSON {RUDE}")
+        line.say(realtime.transcript(RUDE, is_final=False))
+        line.say(realtime.transcript(f"one {RUDE} two", words=RUDE_ANSWER["words"], request_id=RUDE))
+        line.until_command("close")
+        line.say(realtime.done())
+        line.close(1000, "\x1b[31m bye")
+
+    with RealtimeServer(script) as server:
+        command = ["stream-file", RUDE_NAME, "--mode", "manual", "-f", name, "-w", "-v", "--stats"]
+        done = run(tmp_path, server.base_url, *command)
+    is_harmless(done)
+    assert b"two" in done.stdout
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_nothing_that_was_saved_moves_a_cursor(name: str, tmp_path: Path) -> None:
+    saved = RUDE_ANSWER | {"source": RUDE, "model": RUDE, "segments": [
+        {"start": 0, "end": 1, "text": RUDE_ANSWER["text"], "timing": "server"}]}  # fmt: skip
+    done = run(tmp_path, "", "render", "-", "-f", name, "-w", "-v", stdin=json.dumps(saved).encode())
+    is_harmless(done)
+    assert b"two" in done.stdout
+
+
+@pytest.mark.parametrize("member", ["title", "message", "error_code", "request_id"])
+@pytest.mark.parametrize("command", ["transcribe", "stream-file"])
+def test_no_refusal_moves_a_cursor_or_fills_the_screen(command: str, member: str, tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav", 6444)
+    body = refusal(400, **{member: RUDE * 20_000})
+    server: AbstractContextManager[FaultServer | RealtimeServer] = (
+        FaultServer(answers(body, RUDE_HEADERS, 400))
+        if command == "transcribe"
+        else RealtimeServer(realtime.refuses(400, RUDE_HEADERS, **{member: RUDE * 20_000}))
+    )
+    with server as it:
+        done = run(tmp_path, it.base_url, command, "talk.wav")
+    is_harmless(done, 5)
+    assert len(done.stderr) < 3000
+
+
+def test_no_error_event_or_close_reason_moves_a_cursor(tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav", 6444)
+    for script in (realtime.fails(400, title=RUDE, message=RUDE, request_id=RUDE), realtime.closes(1008, RUDE[:40])):
+        with RealtimeServer(script) as server:
+            done = run(tmp_path, server.base_url, "stream-file", "talk.wav", "--mode", "manual", "-v")
+        is_harmless(done, 5)
+
+
+def test_no_name_that_comes_from_outside_is_where_something_is_written(tmp_path: Path) -> None:
+    """Neither that of a header, nor that which a saved transcript gives itself."""
+    here = tmp_path / "here"
+    here.mkdir()
+    write_wav(here / "talk.wav")
+    with FaultServer(answers(RUDE_ANSWER | {"request_id": "../../id"}, RUDE_HEADERS)) as server:
+        is_harmless(run(here, server.base_url, "transcribe", "talk.wav", "--output-dir", "out", "-f", "text,json"))
+    names = [
+        "../../owned.wav",
+        "/tmp/owned.wav",
+        "..",
+        ".",
+        "-rf",
+        ".hidden",
+        "a\nb",
+        "C:\\owned",
+        "x" * 300,
+        "\x1b[2J",
+        "",
+    ]
+    saved = [{"source": name, "model": "m", "text": f"text {k}"} for k, name in enumerate(names)]
+    is_harmless(run(here, "", "render", "-", "--output-dir", "out", stdin=json.dumps(saved).encode()))
+    found = {
+        path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file() and ".cache" not in path.parts
+    }
+    assert all(path.parts[:2] == ("here", "out") or path == Path("here/talk.wav") for path in found), found
+    assert len([path for path in found if len(path.parts) == 3 and path.name[0] not in ".-"]) == len(names) + 2
+
+
+# What is private ---------------------------------------------------------------------------------------------
+
+SECRET = "the launch code is 0000"
+
+
+def others_may_read(folder: Path, *public: str) -> list[str]:
+    """Files and folders below `folder` that somebody else could look into, those aside that are meant for it."""
+    found = [folder / name for name in public]
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path not in found and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077 and path.is_file()
+    ]
+
+
+def test_what_a_run_keeps_of_speech_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Even where the user's umask lets everybody read everything."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    write_wav(tmp_path / "talk.wav", 32_044)
+    seen: list[str] = []
+
+    def looks(exchange: Exchange) -> None:
+        exchange.request()
+        seen.extend(path.name for path in temporary.iterdir())
+        assert others_may_read(tmp_path, "talk.wav") == []
+        exchange.answer(200, json.dumps({"text": SECRET}))
+
+    speech = (tmp_path / "talk.wav").read_bytes()
+    with FaultServer(looks) as server:
+        done = run(tmp_path, server.base_url, "transcribe", "-", stdin=speech, umask=0, TMPDIR=str(temporary))
+        assert not server.faults
+    assert (done.returncode, done.stdout.decode()) == (0, SECRET + "\n"), done.stderr
+    assert seen != [], "stdin was not kept where we looked"
+    assert others_may_read(tmp_path, "talk.wav") == []
+    assert list(temporary.iterdir()) == []
+    with RealtimeServer(realtime.manual([[SECRET]])) as live:
+        kept = ("--save-audio", "kept.wav", "--raw-events", "raw.ndjson", "-o", "said.txt")
+        done = run(tmp_path, live.base_url, "stream-file", "talk.wav", "--mode", "manual", *kept, umask=0)
+    assert done.returncode == 0, done.stderr
+    assert {"kept.wav", "raw.ndjson", "said.txt"} <= {path.name for path in tmp_path.iterdir()}
+    assert others_may_read(tmp_path, "talk.wav", "said.txt") == []
+    assert KEY not in (tmp_path / "raw.ndjson").read_text()
+
+
+@pytest.mark.parametrize("command", ["transcribe", "stream-file"])
+def test_details_tell_neither_what_was_said_nor_the_key(command: str, tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav", 32_044)
+    server: AbstractContextManager[FaultServer | RealtimeServer] = (
+        FaultServer(answers({"text": SECRET}))
+        if command == "transcribe"
+        else RealtimeServer(realtime.manual([[SECRET]]))
+    )
+    with server as it:
+        more = [] if command == "transcribe" else ["--mode", "manual", "--stats"]
+        done = run(tmp_path, it.base_url, command, "talk.wav", "-v", "--debug", *more)
+    assert (done.returncode, done.stdout.decode()) == (0, SECRET + "\n"), done.stderr
+    assert SECRET not in done.stderr.decode()
+    assert KEY not in done.stderr.decode()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cartesia_cli.errors import UsageError
-from cartesia_cli.profiles import PROFILES, STANDARD, Rules, rules
+from cartesia_cli.subtitles.profiles import PROFILES, STANDARD, Rules, rules
 
 
 def test_netflix_is_the_standard_and_its_numbers_are_those_of_its_guide() -> None:

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cartesia_cli.breaks import width
 from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.characters import one_line
 from cartesia_cli.output.prose import MOST, long_pause, paragraphs
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.subtitles.breaks import width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 
 from .conftest import need

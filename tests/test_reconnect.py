@@ -18,8 +18,6 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
-from cartesia_cli.lifeline import Lifeline
-from cartesia_cli.parties import CatchUp, Stop
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -38,6 +36,8 @@ from cartesia_cli.protocol import (
 )
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
+from cartesia_cli.session.lifeline import Lifeline
+from cartesia_cli.session.parties import CatchUp, Stop
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, usual_signals
 from tests.microphone import open_studio

@@ -12,11 +12,11 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import ApiError, AuthError, CliError, InputError, Interrupted, NetworkError
-from cartesia_cli.lifeline import Lifeline
-from cartesia_cli.parties import Stop
 from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
+from cartesia_cli.session.lifeline import Lifeline
+from cartesia_cli.session.parties import Stop
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
 

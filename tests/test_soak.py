@@ -25,12 +25,12 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import CliError, NetworkError
-from cartesia_cli.ledger import MEMORY
-from cartesia_cli.lifeline import Lifeline
-from cartesia_cli.parties import Stop
 from cartesia_cli.protocol import Delta
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
+from cartesia_cli.session.ledger import MEMORY
+from cartesia_cli.session.lifeline import Lifeline
+from cartesia_cli.session.parties import Stop
 from cartesia_cli.stats import Instrument
 from cartesia_cli.transcript import Segment, Update
 from tests.realtime_server import RealtimeServer, Script

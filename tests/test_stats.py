@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Mark
 from cartesia_cli.output.figures import ASCII, BLOCKS, bars, draw
-from cartesia_cli.parties import Stop
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -37,8 +36,9 @@ from cartesia_cli.protocol import (
 )
 from cartesia_cli.reducers import AudioClock, ManualReducer
 from cartesia_cli.session import Session
+from cartesia_cli.session.parties import Stop
 from cartesia_cli.stats import FRAMES, LISTED, Instrument
-from cartesia_cli.tally import KEPT, Tally
+from cartesia_cli.stats.tally import KEPT, Tally
 
 from .speech import say, silence
 

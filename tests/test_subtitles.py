@@ -21,15 +21,15 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.breaks import width
-from cartesia_cli.grammar import GRAMMARS
 from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.streams import CueStream
-from cartesia_cli.profiles import PROFILES
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
+from cartesia_cli.subtitles.breaks import width
+from cartesia_cli.subtitles.grammar import GRAMMARS
+from cartesia_cli.subtitles.profiles import PROFILES
+from cartesia_cli.subtitles.typesetting import crumbs
 from cartesia_cli.transcript import Segment, Transcript, from_batch
-from cartesia_cli.typesetting import crumbs
 from tests.conftest import need
 from tests.test_transcript import reread
 

@@ -21,8 +21,8 @@ from .options import Voice
 from .unfold import unfold
 
 if TYPE_CHECKING:  # every --help comes by here
-    from ..cuesheet import CueSheet, Finding, Kind
     from ..protocol import Word
+    from ..subtitles.cuesheet import CueSheet, Finding, Kind
     from .inputs import Input
 
 EXAMPLES = """
@@ -84,10 +84,10 @@ def check(
     if form not in FORMATS:
         raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
     talk.as_json = json or form == "json"
-    from ..lint import lint
-    from ..necessity import mark
     from ..output.files import write_stdout
-    from ..profiles import STANDARD
+    from ..subtitles.lint import lint
+    from ..subtitles.necessity import mark
+    from ..subtitles.profiles import STANDARD
 
     rules = cueing.rules() or STANDARD
     words, sheets = _read(inputs, transcript)
@@ -125,7 +125,7 @@ def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], 
 def _sheet(item: Input | InputError) -> tuple[str, CueSheet]:
     from dataclasses import replace
 
-    from ..cuesheet import decode, read
+    from ..subtitles.cuesheet import decode, read
 
     text, findings = decode(_bytes(item))
     assert not isinstance(item, InputError)
@@ -165,15 +165,15 @@ def _bytes(item: Input | InputError) -> bytes:
 
 
 def _weight(finding: Finding) -> str:
-    from ..lint import RULES
+    from ..subtitles.lint import RULES
 
     return "advice" if RULES[finding.rule].advice else "forced" if finding.forced else "violations"
 
 
 def _lines(report: Report) -> list[str]:
     """A line for each finding, as compilers write them, so that editors find the place."""
-    from ..lint import sentence
     from ..output.characters import one_line
+    from ..subtitles.lint import sentence
 
     starts = {cue.number: cue.start for cue in report.sheet.cues}
     lines = []
@@ -212,7 +212,7 @@ def _counts(counts: Counter[str]) -> dict[str, int]:
 
 
 def _document(report: Report) -> dict[str, Any]:
-    from ..lint import RULES
+    from ..subtitles.lint import RULES
 
     times = {cue.number: (cue.start, cue.end) for cue in report.sheet.cues}
     findings = []

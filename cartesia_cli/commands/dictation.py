@@ -16,8 +16,8 @@ from ..audio.spool import left_behind, state_folder
 from ..errors import CliError
 from ..output import Layout
 from ..output.talk import Talk
-from ..parties import Source
 from ..protocol import BatchOptions, Config, Finalize, TurnConfig
+from ..session.parties import Source
 from . import batch
 from .backend import Backend
 from .inputs import Input

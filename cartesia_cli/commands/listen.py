@@ -23,7 +23,7 @@ from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.spool import Spool
-    from ..parties import Source
+    from ..session.parties import Source
     from ..stats import Instrument
     from .backend import Choice
 

@@ -15,7 +15,7 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout, Selection
-    from ..typesetting import Rules
+    from ..subtitles.typesetting import Rules
 
 CUES, ROWS, SHAPE = "Subtitles", "Rows of a word table", "What it looks like"
 PROFILES = ("netflix", "bbc", "shorts", "none")
@@ -91,7 +91,7 @@ class Cueing:
         asked = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         if not asked:
             return None
-        from ..profiles import rules
+        from ..subtitles.profiles import rules
 
         return rules(asked.pop("subtitle_profile", None), **asked)
 

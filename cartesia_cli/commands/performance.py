@@ -18,7 +18,6 @@ from ..audio.speech import Endpointer, Endpointing
 from ..client import Retry
 from ..client.realtime import Connection, connect
 from ..errors import OutputError
-from ..lifeline import Lifeline
 from ..output import NEEDS_WORDS, Layout
 from ..output.characters import printable
 from ..output.clipboard import copy
@@ -28,12 +27,13 @@ from ..output.live import LiveView, clock_time
 from ..output.meter import meter
 from ..output.streams import stream
 from ..output.talk import Talk
-from ..parties import Source, Stop
 from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, Word, realtime_credits
 from ..reducers import AudioClock, AutoReducer, ManualReducer
 from ..session import Session
+from ..session.lifeline import Lifeline
+from ..session.parties import Source, Stop
 from ..stats import Instrument
-from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
+from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, fitted
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
@@ -129,7 +129,15 @@ class Performance:
         self._complete = False
         self._pending: dict[Path, list[str]] = {}
         self._streams = [
-            stream(name, order.layout, self._put(file), order.source, order.options.model, live=file is None)
+            stream(
+                name,
+                order.layout,
+                self._put(file),
+                order.source,
+                order.options.model,
+                live=file is None,
+                language=order.options.language,
+            )
             for name, file in order.targets.items()
         ]
         self._words: list[list[Word]] = []
@@ -290,6 +298,6 @@ class Performance:
             request_id=self._request_id,
             text="".join(segment.text for segment in self._segments),
             segments=tuple(self._segments),
-            words=tuple(word for words in self._words for word in words) or None,
+            words=fitted([word for words in self._words for word in words], round(self._clock.sent, 3)) or None,
             notices=tuple(self._notices),
         )

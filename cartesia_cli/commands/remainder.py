@@ -13,8 +13,8 @@ from typing import TypeVar
 from ..audio.saving import BYTES_A_SECOND, header
 from ..client import BatchClient, Patience, Retry, Upload
 from ..output.talk import Talk
-from ..parties import CatchUp
 from ..protocol import BatchOptions, RealtimeOptions, Word
+from ..session.parties import CatchUp
 from ..transcript import Segment, from_batch
 from .backend import LOCAL_SPEED, Server
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..errors import Interrupted
-from ..parties import Stop
+from ..session.parties import Stop
 
 STOPS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
 

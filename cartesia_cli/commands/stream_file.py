@@ -19,7 +19,7 @@ from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.pcm import Samples
-    from ..parties import Source
+    from ..session.parties import Source
     from ..stats import Instrument
 
 EXAMPLES = """

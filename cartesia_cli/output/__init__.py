@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # every --help comes by here
+    from ..subtitles.typesetting import Rules
     from ..transcript import Transcript
-    from ..typesetting import Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import subtitles
-from ..breaks import UNSPACED, width
-from ..profiles import Rules
+from ..subtitles.breaks import UNSPACED, width
+from ..subtitles.profiles import Rules
 from ..transcript import Transcript
 from . import Layout
 from .characters import one_line

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from ..breaks import OPENERS, UNSPACED
+from ..subtitles.breaks import OPENERS, UNSPACED
 from ..transcript import CLOSERS, SENTENCE_ENDS, Transcript
 from . import Layout
 from .characters import one_line

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..breaks import UNSPACED
 from ..errors import UsageError
 from ..protocol import Word
+from ..subtitles.breaks import UNSPACED
 from ..transcript import Transcript
 from . import Selection
 from .characters import one_line

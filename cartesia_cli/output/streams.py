@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import subtitles
-from ..captions import SubRip, WebVtt
-from ..profiles import STANDARD
 from ..protocol import Word
+from ..subtitles.captions import SubRip, WebVtt
+from ..subtitles.profiles import STANDARD
+from ..subtitles.typesetting import milliseconds
 from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
-from ..typesetting import milliseconds
 from . import Layout, Selection, writer
 from .characters import printable
 from .plain import line, text
@@ -39,7 +39,9 @@ class Stream(Protocol):
         """All has come. `facts`: members for the last line of ndjson, such as `complete`."""
 
 
-def stream(name: str, layout: Layout, put: Put, source: str, model: str, *, live: bool) -> Stream:
+def stream(
+    name: str, layout: Layout, put: Put, source: str, model: str, *, live: bool, language: str | None = None
+) -> Stream:
     """The stream of a format. `live`: somebody waits for it, as on stdout."""
     match name:
         case "ndjson":
@@ -47,7 +49,7 @@ def stream(name: str, layout: Layout, put: Put, source: str, model: str, *, live
         case "text":
             return TextStream(layout, put, live=live)
         case "srt" | "vtt" if live:
-            return CueStream(name, layout, put, source, model)
+            return CueStream(name, layout, put, source, model, language)
         case "tsv" | "csv" if live:
             return RowStream(name, layout, put, source, model)
     return WholeStream(name, layout, put)
@@ -120,12 +122,15 @@ LATE = 1500
 class CueStream:
     """Subtitles, the cues of each segment as it settles."""
 
-    def __init__(self, name: str, layout: Layout, put: Put, source: str, model: str) -> None:
+    def __init__(
+        self, name: str, layout: Layout, put: Put, source: str, model: str, language: str | None = None
+    ) -> None:
         notes = (f"{source}, {model}",)
         self._file: SubRip | WebVtt = (
             SubRip(crlf=layout.crlf) if name == "srt" else WebVtt(notes, highlight_words=layout.highlight_words)
         )
         self._rules, self._put, self._source, self._model = layout.rules or STANDARD, put, source, model
+        self._language = language
         self._free: int | None = None  # where the last cue has ended, milliseconds
 
     def write(self, update: Update, words: Sequence[Word] = ()) -> None:
@@ -133,7 +138,9 @@ class CueStream:
             self._put(self._file.note(told(update)))
         if not isinstance(update, Segment):
             return
-        said = Transcript(self._source, self._model, update.text, segments=(update,), words=tuple(words) or None)
+        said = Transcript(
+            self._source, self._model, update.text, self._language, segments=(update,), words=tuple(words) or None
+        )
         self._put(self._file.feed(map(self._behind, subtitles.cues(said, self._rules))))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:

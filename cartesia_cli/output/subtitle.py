@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import subtitles
-from ..profiles import STANDARD
+from ..subtitles.profiles import STANDARD
 from ..transcript import Notice, Transcript
 from . import Layout
 from .live import clock_time

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from .errors import CliError, NetworkError
+from ..errors import CliError, NetworkError
 
 TRIES = 5
 """Connections in a row that may come to nothing."""

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise, repeat, zip_longest
 from typing import NamedTuple
 
+from ..timing import Span, fitting, timeline
+from ..transcript import Transcript
 from .breaks import OPENERS, UNSPACED, width
 from .captions import CONTROLS, Cue, Marks, srt, vtt
 from .profiles import STANDARD, Rules
-from .timing import Span, fitting, timeline
-from .transcript import Transcript
 from .typesetting import Piece, compose, crumbs, milliseconds
 
 __all__ = ["Cue", "Rules", "cues", "srt", "vtt"]

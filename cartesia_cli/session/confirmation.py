@@ -15,10 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 
-from .audio.pcm import RATE
-from .audio.speech import Mark
-from .ledger import Ledger
-from .protocol import (
+from ..audio.pcm import RATE
+from ..audio.speech import Mark
+from ..protocol import (
     Command,
     Delta,
     Event,
@@ -30,6 +29,7 @@ from .protocol import (
     TurnStart,
     TurnUpdate,
 )
+from .ledger import Ledger
 
 SECOND = 2 * RATE
 """Bytes of a second of audio."""

@@ -28,9 +28,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import protocol as wire
-from .audio.pcm import RATE
-from .audio.speech import Mark
+from .. import protocol as wire
+from ..audio.pcm import RATE
+from ..audio.speech import Mark
 from .observed import FIGURES, WAITS, Stretch, Utterance
 from .tally import Tally, milliseconds
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 from itertools import pairwise, repeat
 from typing import NamedTuple
 
+from ..transcript import CLOSERS, SENTENCE_ENDS
 from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
-from .transcript import CLOSERS, SENTENCE_ENDS
 
 SENTENCE, CLAUSE, PHRASE, PLAIN, LOOSE, TORN, SPLIT = 0, 15, 30, 50, 140, 150, 600
 """Prices of a break, in points. LOOSE is one between characters that may belong to one word, or not."""

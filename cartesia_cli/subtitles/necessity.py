@@ -27,11 +27,11 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
+from ..protocol import Word
+from ..timing import fitting
 from .breaks import UNSPACED, width
 from .cuesheet import Caption, CueSheet, Finding
 from .profiles import Rules
-from .protocol import Word
-from .timing import fitting
 from .typesetting import milliseconds
 
 SHORT, SPEED, GAP = "cue-short", "reading-speed", "gap-short"

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
 from .breaks import UNSPACED, width
 from .cuesheet import Caption, CueSheet, Finding, Value
 from .profiles import Rules
-from .transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
 
 
 class Rule(NamedTuple):

@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from .audio.speech import Mark
-from .protocol import Command, Event, Word
-from .transcript import Segment
+from ..audio.speech import Mark
+from ..protocol import Command, Event, Word
+from ..transcript import Segment
 
 
 class Source(Protocol):

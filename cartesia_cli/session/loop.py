@@ -24,16 +24,16 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 
-from .audio.pcm import RATE, decode_pcm
-from .audio.speech import Endpointer, Mark
+from ..audio.pcm import RATE, decode_pcm
+from ..audio.speech import Endpointer, Mark
+from ..errors import ApiError, CliError, Interrupted, NetworkError
+from ..protocol import Close, Command, Config, Finalize
+from ..reducers import AudioClock, Reducer
+from ..transcript import Notice, Segment, Update
 from .confirmation import Confirmation, Entry
-from .errors import ApiError, CliError, Interrupted, NetworkError
 from .ledger import Ledger
 from .lifeline import Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
-from .protocol import Close, Command, Config, Finalize
-from .reducers import AudioClock, Reducer
-from .transcript import Notice, Segment, Update
 
 PATIENCE = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
