@@ -153,7 +153,6 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
     "listen": (
         ("--device -d", "", "device", False, "Microphone: its number, or a part of its name"),
         ("--push-to-talk", "", "", False, "Sound counts only while the space bar has switched it on"),
-        ("--stats", "", "", False, "Show latencies, pacing and cost at the end"),
         ("--mode", "", "mode", False, "auto: the server finds the turns; manual: `finalize` does"),
         ("--vad-threshold", "", "none", False, "Level of speech, such as -40; by default above the noise"),
         ("--vad-silence-ms", "", "none", False, "Silence that ends an utterance"),
@@ -178,8 +177,9 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
             False,
             "Who gets what is left at the end, if it is much: the batch endpoint, or the same as before",
         ),
-        ("--save-audio", "", "file", False, "Keep what is sent as a WAV file"),
+        ("--save-audio", "", "file", False, "Keep the audio as a WAV file"),
         ("--raw-events", "", "file", False, "Record all frames, both ways; `serve --script` plays it"),
+        ("--stats", "", "", False, "Show latencies, pacing and cost at the end"),
         ("--append", "", "file", False, "Add each settled line to the end of a file"),
         ("--copy", "", "", False, "Put the text on the terminal's clipboard at the end"),
         ("--exec", "", "none", False, "Run a command for each settled segment, its text on standard input"),
@@ -235,7 +235,6 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
         ("--help -h", "", "", False, "Show this message and exit"),
     ),
     "stream-file": (
-        ("--stats", "", "", False, "Show latencies, pacing and cost at the end"),
         ("--mode", "", "mode", False, "auto: the server finds the turns; manual: `finalize` does"),
         ("--vad-threshold", "", "none", False, "Level of speech, such as -40; by default above the noise"),
         ("--vad-silence-ms", "", "none", False, "Silence that ends an utterance"),
@@ -275,8 +274,9 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
             False,
             "Who gets what is left at the end, if it is much: the batch endpoint, or the same as before",
         ),
-        ("--save-audio", "", "file", False, "Keep what is sent as a WAV file"),
+        ("--save-audio", "", "file", False, "Keep the audio as a WAV file"),
         ("--raw-events", "", "file", False, "Record all frames, both ways; `serve --script` plays it"),
+        ("--stats", "", "", False, "Show latencies, pacing and cost at the end"),
         (
             "--format -f",
             "--output_format",

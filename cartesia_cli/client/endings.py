@@ -137,7 +137,7 @@ def refused(event: Error, peer: Peer, request_id: str | None) -> CliError:
 def ended(closed: ConnectionClosed, peer: Peer, request_id: str | None, silence: float) -> CliError:
     """How a session ended that should have gone on. `silence`: seconds of it after which a link counts as dead."""
     error = _hung_up(closed, peer, silence) if closed.rcvd is None else _closed(closed.rcvd.code, closed, peer)
-    error.request_id = request_id and peer.conceal(request_id)
+    error.request_id = brief(peer.conceal(request_id or "")) or None
     return error
 
 

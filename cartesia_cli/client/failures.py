@@ -131,7 +131,7 @@ def unusable(error: ProtocolError, what: str, host: str, headers: Mapping[str, s
     broken = ProtocolError(
         f"{what}: status 200, but {error.message}",
         hint=f"is {host} really Cartesia's API? Its answer begins with {start!r}",
-        request_id=headers.get("x-request-id"),
+        request_id=brief(headers.get("x-request-id", "")) or None,
     )
     return Failure(broken, passing=True, lost=True)
 
@@ -150,7 +150,7 @@ def refusal(
 
     header_id   the request id of the connection, for where the error itself has none
     """
-    status, request_id = error.status_code or 0, error.request_id or header_id
+    status, request_id = error.status_code or 0, brief(error.request_id or header_id or "") or None
     said = brief(": ".join(part for part in (error.title, error.message) if part)) or "the server gave no reason"
     message = f"{what}: {said}"
     if error.error_code in OUT_OF_CREDITS or status not in (401, 403):

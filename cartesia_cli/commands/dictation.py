@@ -73,6 +73,11 @@ class Limited:
                     return
 
 
+def limited(source: Source, seconds: float | None) -> Source:
+    """A source with a limit, if there is one."""
+    return source if seconds is None else Limited(source, seconds)
+
+
 class Attendance:
     """What a person's keys and signals mean.
 

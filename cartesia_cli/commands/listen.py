@@ -82,22 +82,24 @@ Recover = Annotated[
 ]
 
 
-@unfold(wish=live_given.Wish, place=Place, look=Look, cueing=Cueing, where=given.Where, voice=given.Voice)
+@unfold(
+    wish=live_given.Wish,
+    sending=live_given.Sending,
+    place=Place,
+    look=Look,
+    cueing=Cueing,
+    where=given.Where,
+    voice=given.Voice,
+)
 def listen(
     context: typer.Context,
     *,
     device: Device = None,
     push_to_talk: PushToTalk = False,
-    stats: live_given.Stats = False,
     wish: live_given.Wish,
     finalize: Finalize = None,
     stop_after_silence: StopAfterSilence = None,
-    duration: live_given.Duration = None,
-    chunk_ms: live_given.ChunkMs = 100,
-    reconnect: live_given.Reconnect = 120,
-    catch_up: live_given.CatchUp = "batch",
-    save_audio: live_given.SaveAudio = None,
-    raw_events: live_given.RawEvents = None,
+    sending: live_given.Sending,
     append: Append = None,
     copy: Copy = False,
     command: Exec = None,
@@ -130,8 +132,7 @@ def listen(
     options, manual = wish.options(dialect, talk), dialect.name == "manual"
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
-    if save_audio is not None and save_audio.exists() and not place.force:
-        raise UsageError(f"{save_audio} exists", hint="--force overwrites it")
+    sending.check(force=place.force)
 
     handover = Handover(command, talk.say) if command is not None else None
 
@@ -142,7 +143,7 @@ def listen(
         talk.say(f"{microphone.name} is what this computer plays")
     attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold)
     asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
-    kept = _Kept(talk, save_audio, place.force, asked)
+    kept = _Kept(talk, sending.save_audio, place.force, asked)
 
     opened = Microphone(microphone, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
 
@@ -153,7 +154,7 @@ def listen(
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
         attendance.microphone = dictation.Pausable(kept.spool(opened), say, listening)
         attendance.microphone.paused = push_to_talk
-        return attendance.microphone if duration is None else dictation.Limited(attendance.microphone, duration)
+        return dictation.limited(attendance.microphone, sending.duration)
 
     order = Order(
         source="microphone",
@@ -161,14 +162,10 @@ def listen(
         options=options,
         endpointing=wish.endpointing(),
         finalize=manual and finalize in (None, "vad", "both") and not push_to_talk,
-        chunk_ms=chunk_ms,
-        reconnect=reconnect,
-        catch_up=live_given.checked_catch_up(catch_up),
+        sending=sending,
         targets=targets,
         layout=layout,
-        seconds=duration,
-        stats=stats,
-        raw_events=raw_events,
+        seconds=sending.duration,
         force=place.force,
         append=append,
         copy=copy,

@@ -30,9 +30,9 @@ def run(
     """One session, to its end. CliError for every end that is a failure."""
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _nobody
-        if order.raw_events is not None:
+        if order.sending.raw_events is not None:
             address = url(server.base_url, order.dialect.path, order.options.query(order.dialect), websocket=True)
-            tap = stack.enter_context(FrameLog(order.raw_events, address, API_VERSION, force=order.force)).frame
+            tap = stack.enter_context(FrameLog(order.sending.raw_events, address, API_VERSION, force=order.force)).frame
         performance = Performance(order, talk, stack.enter_context(talk.live(order.seconds)), on_segment)
         if show_meter:
             performance.show_meter()

@@ -89,7 +89,7 @@ Duration = Annotated[
     float | None, typer.Option(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
 ]
 SaveAudio = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Keep what is sent as a WAV file.", rich_help_panel=MORE)
+    Path | None, typer.Option(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE)
 ]
 RawEvents = Annotated[
     Path | None,
@@ -109,13 +109,6 @@ Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and
 
 MODES = ("auto", "manual")
 WAYS = ("batch", "live")
-
-
-def checked_catch_up(way: str) -> str:
-    """--catch-up, if it is one. UsageError if not."""
-    if way not in WAYS:
-        raise UsageError(f"--catch-up is batch or live, not {way!r}")
-    return way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +197,23 @@ class Wish:
     @property
     def _is_whisper(self) -> bool:
         return self.model.startswith("ink-whisper")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How audio goes out, how much of it, and what is kept of that."""
+
+    duration: Duration = None
+    chunk_ms: ChunkMs = 100
+    reconnect: Reconnect = 120
+    catch_up: CatchUp = "batch"
+    save_audio: SaveAudio = None
+    raw_events: RawEvents = None
+    stats: Stats = False
+
+    def check(self, *, force: bool) -> None:
+        """UsageError for what can't be, before anything is opened. `force`: what exists may be overwritten."""
+        if self.catch_up not in WAYS:
+            raise UsageError(f"--catch-up is {' or '.join(WAYS)}, not {self.catch_up!r}")
+        if self.save_audio is not None and self.save_audio.exists() and not force:
+            raise UsageError(f"{self.save_audio} exists", hint="--force overwrites it")

@@ -37,6 +37,7 @@ from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, fit
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
+from .live_options import Sending
 from .remainder import batched
 from .stopping import stopping
 from .watch import Watch
@@ -48,16 +49,12 @@ class Order:
 
     source        its name in results
     finalize      whether the endpointer sends `finalize`
-    chunk_ms      milliseconds of audio in a frame
+    sending       how audio goes out
     seconds       of audio to come, None where nobody knows
-    stats         whether the figures are shown
-    raw_events    file for a recording of all frames, or None
     append        file that gets a line for each segment, or None
     copy          whether the text goes to the clipboard
     stop_after_silence   seconds, or None
-    reconnect     seconds for which a lost connection is tried to be replaced; 0: not at all
     speed         seconds of audio that the source gives in one
-    catch_up      how a session that has fallen behind ends: by "batch", or "live"
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
     """
 
@@ -66,20 +63,16 @@ class Order:
     options: RealtimeOptions
     endpointing: Endpointing
     finalize: bool
-    chunk_ms: int
+    sending: Sending
     targets: Targets
     layout: Layout
     seconds: float | None = None
-    stats: bool = False
-    raw_events: Path | None = None
     force: bool = False
     append: Path | None = None
     copy: bool = False
     stop_after_silence: float | None = None
     captured: Callable[[], float] | None = None
-    reconnect: float = 120.0
     speed: float = 1.0
-    catch_up: str = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +114,7 @@ class Performance:
         self._clock = AudioClock()
         self._reducer = (ManualReducer if order.dialect is MANUAL else AutoReducer)(self._clock)
         self._endpointer = Endpointer(order.endpointing)
-        self._chunk = 2 * round(RATE * order.chunk_ms / 1000)
+        self._chunk = 2 * round(RATE * order.sending.chunk_ms / 1000)
         self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved)
         self._stop: Stop | None = None
         self._segments: list[Segment] = []
@@ -158,7 +151,7 @@ class Performance:
 
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[Connection]:
-            retry = Retry(allowed=RECONNECTS, seconds=order.reconnect) if again else Retry()
+            retry = Retry(allowed=RECONNECTS, seconds=order.sending.reconnect) if again else Retry()
             async with connect(
                 server.base_url, server.credential, order.dialect, order.options,
                 retry=retry, tell=talk.say, doubt=talk.detail, tap=tap,
@@ -180,8 +173,8 @@ class Performance:
             chunk=self._chunk,
             write=self._write,
             witness=self._instrument,
-            catch_up=batched(server, order.options, talk) if order.catch_up == "batch" else None,
-            lifeline=Lifeline() if order.reconnect > 0 else Lifeline(tries=0),
+            catch_up=batched(server, order.options, talk) if order.sending.catch_up == "batch" else None,
+            lifeline=Lifeline() if order.sending.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
         )
         self._view.lag = lambda: session.behind
@@ -205,7 +198,7 @@ class Performance:
         transcript = self._transcript()
         if not self._reducer.words and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(order.targets):
             self._talk.say("warning: the server sent no word times: times within the text are estimated")
-        figures = self._instrument.report() if order.stats else None
+        figures = self._instrument.report() if order.sending.stats else None
         if figures is not None and local:
             figures.pop("credits", None)
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})

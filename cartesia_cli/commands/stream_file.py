@@ -57,24 +57,26 @@ Channel = Annotated[
 ]  # fmt: skip
 
 
-@unfold(wish=live_given.Wish, place=Place, look=Look, cueing=Cueing, where=given.Where, voice=given.Voice)
+@unfold(
+    wish=live_given.Wish,
+    sending=live_given.Sending,
+    place=Place,
+    look=Look,
+    cueing=Cueing,
+    where=given.Where,
+    voice=given.Voice,
+)
 def stream_file(
     context: typer.Context,
     *,
     file: File,
-    stats: live_given.Stats = False,
     wish: live_given.Wish,
     finalize: Finalize = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
     speed: Speed = 1.0,
     channel: Channel = None,
-    duration: live_given.Duration = None,
-    chunk_ms: live_given.ChunkMs = 100,
-    reconnect: live_given.Reconnect = 120,
-    catch_up: live_given.CatchUp = "batch",
-    save_audio: live_given.SaveAudio = None,
-    raw_events: live_given.RawEvents = None,
+    sending: live_given.Sending,
     place: Place,
     look: Look,
     cueing: Cueing,
@@ -97,11 +99,10 @@ def stream_file(
     options = wish.options(dialect, talk)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = place.plan(formats).targets([Input(file, path, name)])[0]
-    if save_audio is not None and save_audio.exists() and not place.force:
-        raise UsageError(f"{save_audio} exists", hint="--force overwrites it")
+    sending.check(force=place.force)
     blocks, seconds = _recording(file, encoding, sample_rate, channel, talk)
-    if duration is not None:
-        seconds = duration if seconds is None else min(duration, seconds)
+    if sending.duration is not None:
+        seconds = sending.duration if seconds is None else min(sending.duration, seconds)
     if speed != 1.0:
         talk.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
@@ -116,13 +117,13 @@ def stream_file(
             say(f"warning: held up for {seconds:.1f} s: the schedule goes on from here")
 
         paced = Paced(
-            blocks if duration is None else limited(blocks, duration),
-            chunk_ms / 1000,
+            blocks if sending.duration is None else limited(blocks, sending.duration),
+            sending.chunk_ms / 1000,
             speed=speed,
             on_late=instrument.late,
             on_gap=gap,
         )
-        return paced if save_audio is None else Saved(paced, save_audio)
+        return paced if sending.save_audio is None else Saved(paced, sending.save_audio)
 
     order = Order(
         source=file,
@@ -130,15 +131,11 @@ def stream_file(
         options=options,
         endpointing=wish.endpointing(),
         finalize=dialect.name == "manual" and finalize != "none",
-        chunk_ms=chunk_ms,
-        reconnect=reconnect,
-        catch_up=live_given.checked_catch_up(catch_up),
+        sending=sending,
         speed=speed,
         targets=targets,
         layout=layout,
         seconds=seconds,
-        stats=stats,
-        raw_events=raw_events,
         force=place.force,
     )
     if choice.reason:
