@@ -37,7 +37,7 @@ from cartesia_cli.protocol import (
 from cartesia_cli.reducers import AudioClock, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.session.parties import Stop
-from cartesia_cli.stats import FRAMES, LISTED, Instrument
+from cartesia_cli.stats.instrument import FRAMES, LISTED, Instrument
 from cartesia_cli.stats.tally import KEPT, Tally
 
 from .speech import say, silence

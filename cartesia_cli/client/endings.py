@@ -203,4 +203,5 @@ def over(peer: Peer) -> NetworkError:
 
 def stuck(peer: Peer, request_id: str | None, silence: float) -> NetworkError:
     """What was sent didn't leave this machine for so many seconds: behind it, pings would wait in vain, too."""
-    return NetworkError(f"{peer.host} took no audio for {silence:g} s", hint=AGAIN, request_id=request_id)
+    known = brief(peer.conceal(request_id or "")) or None
+    return NetworkError(f"{peer.host} took no audio for {silence:g} s", hint=AGAIN, request_id=known)
