@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import re
 import signal
@@ -386,3 +387,24 @@ def test_ctrl_c_while_nobody_answers_ends_soon_with_all_that_was_said(
     assert b"5 s more for another one; Ctrl-C again ends at once" in told
     assert told.count(b"error:") == 1
     assert [int(number) for number in out.split()] == NUMBERS[: len(out.split())] != []
+
+
+def test_a_machine_that_slept_goes_on_where_it_was(environment: dict[str, str], tmp_path: Path) -> None:
+    """While it sleeps, nothing is sent and no ping is answered, and the server hangs up."""
+    numbers = NUMBERS[:12]
+    recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
+    with RealtimeServer(listens(math.inf, lambda line: line.reset(), silence=1.0), listens()) as server:
+        command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
+        process = subprocess.Popen(
+            [*command, "--base-url", server.base_url], env=environment | {"CARTESIA_API_KEY": "x"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual_signals,
+        )  # fmt: skip
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        server.calls[0].gone.wait(30)
+        process.send_signal(signal.SIGCONT)
+        out, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert [int(number) for number in (first + out).split()] == numbers
+    assert b"connected again" in told

@@ -7,6 +7,7 @@ whoever gets it twice hears it twice: what reaches a server, and how often, can 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -75,8 +76,11 @@ class Recogniser:
         self.heard.append(round((peak - LOWEST) / STEP))
 
 
-def listens(life: float | None = None, end: Callable[[Line], None] | None = None) -> Script:
-    """A script that says the numbers it hears, on either endpoint; after `life` seconds of audio it ends by `end`."""
+def listens(life: float | None = None, end: Callable[[Line], None] | None = None, silence: float = 1e9) -> Script:
+    """A script that says the numbers it hears, on either endpoint.
+
+    After `life` seconds of audio, or after so many seconds without any, it ends by `end`.
+    """
 
     def script(line: Line) -> None:
         line.admit()
@@ -117,6 +121,9 @@ def listens(life: float | None = None, end: Callable[[Line], None] | None = None
                     assert end is not None
                     end(line)
                     return
+            if end is not None and line.call.frames and time.monotonic() - line.call.frames[-1].at > silence:
+                end(line)
+                return
             line.pause(0.005)
 
     return script
