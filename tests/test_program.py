@@ -323,3 +323,24 @@ def test_whispers_spellings_are_understood(run: Run) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version").stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
+
+
+def test_a_run_that_was_cut_off_is_resumed(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (folder / name).write_bytes(SAMPLE.read_bytes())
+    out = tmp_path / "out"
+    first = run("transcribe", "--local", folder / "a.wav", "-f", "text,srt", "--output-dir", out)
+    assert first.returncode == 0, first.stderr
+    (out / "a.srt").unlink()
+    (out / "a.txt").write_text("mine")
+    (out / "b.txt").write_text("was there")
+    (out / "b.srt").write_text("was there")
+    again = run("transcribe", "--local", folder, "-f", "text,srt", "--output-dir", out, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert b"1 of 2 had their results before: 1 left" in again.stderr
+    assert (out / "b.txt").read_text() == "was there"
+    assert "-->" in (out / "a.srt").read_text() and (out / "a.txt").read_text() != "mine"
+    nothing = run("transcribe", "--local", folder, "-f", "text,srt", "--output-dir", out, "--resume")
+    assert (nothing.returncode, nothing.stdout) == (0, b"")

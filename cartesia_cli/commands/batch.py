@@ -89,6 +89,14 @@ def prepare(
     return jobs, failed
 
 
+def left(jobs: Sequence[Job], talk: Talk) -> list[Job]:
+    """Those whose results are not all there. Results are whole or not there at all, so nothing else is to be asked."""
+    waiting = [job for job in jobs if not all(file is not None and file.is_file() for file in job.targets.values())]
+    if done := len(jobs) - len(waiting):
+        talk.say(f"{done} of {len(jobs)} had their results before: {len(waiting)} left")
+    return waiting
+
+
 def run(jobs: Sequence[Job], order: Order, connect: Callable[[], Backend], talk: Talk) -> int:
     """Transcribe all; how many failed. Each failure is told and the rest go on; that of an only job is raised.
 

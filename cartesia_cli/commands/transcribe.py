@@ -48,6 +48,11 @@ KeepJson = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", rich_help_panel=OUTPUT,
+                 help="Leave out what has its results already, as after a run that was cut off."),
+]  # fmt: skip
 Endpoint = Annotated[
     str,
     typer.Option(
@@ -64,6 +69,7 @@ def transcribe(
     sample: Sample = False,
     dry_run: DryRun = False,
     place: Place,
+    resume: Resume = False,
     keep_json: KeepJson = None,
     look: Look,
     cueing: Cueing,
@@ -113,9 +119,11 @@ def transcribe(
             names = inputs
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
-        plan = place.plan(formats, several=len(names) > 1 or is_search(names[0]), force=dry_run)
+        plan = place.plan(formats, several=len(names) > 1 or is_search(names[0]), force=dry_run or resume)
         found = gather(names, stack.enter_context(spool(names)))
         jobs, failed = batch.prepare(list(found), options, plan, talk, keep_json=keep_json)
+        if resume:
+            jobs = batch.left(jobs, talk)
         if dry_run:
             batch.estimate(jobs, order, choice.base_url, talk)
         elif jobs:
