@@ -2,8 +2,8 @@
 
 Somebody says numbers, to a server that says which ones it hears; a hundred connections break at random moments, and
 now and then the network is away for a minute and a half. The clock is simulated (`tests/test_soak.py`): four hours take
-as long as the work of them. Then the program itself, with real sockets, at forty times the pace of life. In the end,
-what a session keeps of each utterance for what is written at its end.
+as long as the work of them. Then the program itself, with real sockets, at forty times the pace of life; and what a
+session keeps of each utterance for what is written at its end.
 """
 
 # ruff: noqa: T201  the plot is a result
@@ -97,6 +97,7 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
 def kept(form: str, into_file: bool, timed: bool) -> float:
     """Bytes that a session of the program holds for an utterance of ten words once it has settled."""
     from cartesia_cli.audio.speech import Endpointing
+    from cartesia_cli.commands.live_options import Sending
     from cartesia_cli.commands.performance import Order, Performance
     from cartesia_cli.output import Layout
     from cartesia_cli.output.live import LiveView
@@ -106,7 +107,7 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
 
     order = Order(
         source="microphone", dialect=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=Endpointing(),
-        finalize=True, chunk_ms=100, targets={form: Path("never.written") if into_file else None}, layout=Layout(),
+        finalize=True, sending=Sending(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
     )  # fmt: skip
     sizes, nobody = [], io.StringIO()
     performance = Performance(order, Talk(nobody), LiveView(nobody, None, colored=False, active=False), lambda s: None)
@@ -209,6 +210,12 @@ def main() -> int:
         print(json.dumps(simulated(given.only, given.hours, given.losses)))
         return 0
     report, found = Report("", "figure", "goal"), {}
+    tracemalloc.start()
+    for form, into_file in (("ndjson", False), ("ndjson", True), ("srt", False), ("srt", True)):
+        sizes = [kept(form, into_file, timed) for timed in (False, True)]
+        report.row(f"bytes for an utterance, -f {form}{' -o FILE' * into_file}; with word times",
+                   "; ".join(f"{size:.0f}" for size in sizes), "")  # fmt: skip
+    tracemalloc.stop()
     with tempfile.TemporaryDirectory() as home:
         for mode in ("manual", "auto"):
             command = [PYTHON, __file__, "--only", mode, "--hours", str(given.hours), "--losses", str(given.losses)]
@@ -216,11 +223,6 @@ def main() -> int:
             found[mode] = row(f"{mode}, simulated", json.loads(said), report)
         losses = max(1, round(given.losses * given.minutes / 60 / given.hours))
         found["stream-file"] = row("stream-file, manual", replayed(given.minutes, losses, home), report)
-    tracemalloc.start()
-    for form, into_file in (("ndjson", False), ("ndjson", True), ("srt", False), ("srt", True)):
-        sizes = (kept(form, into_file, timed) for timed in (False, True))
-        report.row(f"bytes for an utterance, -f {form}{' -o FILE' * into_file}; with word times",
-                   "; ".join(f"{size:.0f}" for size in sizes), "")  # fmt: skip
     code = report.end()
     for name, samples in found.items():
         print("\n" + plot(f"{name}: resident memory", [one.resident for one in samples], samples[-1].at / 3600))

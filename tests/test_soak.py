@@ -253,14 +253,16 @@ class Soak:
         self.look(sample)
 
 
-N, LOSSES = 120, 20
+N, LOSSES = 80, 20
 FEW = 100
 """Bytes for an utterance that may stay: most of them are those of what waits to be sent."""
 
 
 def held() -> int:
-    """Bytes that Python knows of, but for the audio that is not confirmed yet: of that there is now more, now less."""
-    others = [tracemalloc.Filter(False, module.__file__ or "") for module in (tempfile, tracemalloc)]
+    """Bytes that Python knows of, but for the tests' own, and for audio that is not confirmed yet: of that there is now
+    more, now less.
+    """
+    others = [tracemalloc.Filter(False, name) for name in (tempfile.__file__, tracemalloc.__file__, "*/tests/*")]
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(others).traces)
 
 
@@ -303,7 +305,7 @@ def test_what_is_said_while_the_network_is_away_waits_on_the_disk(manual: bool) 
 
 def test_the_program_holds_no_socket_of_a_connection_that_was_lost(environment: dict[str, str], tmp_path: Path) -> None:
     """Each connection is counted when it has been made: those before it are gone."""
-    dice, numbers = random.Random(1), list(range(25))
+    dice, numbers = random.Random(1), list(range(15))
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
     files: list[int] = []
     threads: list[int] = []
@@ -316,7 +318,7 @@ def test_the_program_holds_no_socket_of_a_connection_that_was_lost(environment: 
 
         return counting
 
-    scripts = [counted(listens(dice.uniform(0.3, 3.0), dies(dice))) for _ in range(20)]
+    scripts = [counted(listens(dice.uniform(0.3, 3.0), dies(dice))) for _ in range(12)]
     with RealtimeServer(*scripts, counted(listens())) as server:
         command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
         command += ["--speed", "20", "--base-url", server.base_url]
@@ -327,6 +329,6 @@ def test_the_program_holds_no_socket_of_a_connection_that_was_lost(environment: 
         said, told = program.communicate(timeout=120)
     assert program.returncode == 0, told
     assert [int(number) for number in said.split()] == numbers
-    assert len(files) > 15
+    assert len(files) > 9
     assert max(files) == files[0]
     assert max(threads) <= threads[0] + 1

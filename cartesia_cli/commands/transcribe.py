@@ -27,6 +27,8 @@ cartesia-cli transcribe talk.mp3 -w
 
 cartesia-cli transcribe talk.mp4 -o talk.srt
 
+cartesia-cli transcribe talk.mp3 --grep 'by (one|another)' -C 3
+
 cartesia-cli transcribe lectures/ -f text,vtt --output-dir out
 
 ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
