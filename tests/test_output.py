@@ -182,3 +182,13 @@ def test_colour_is_the_users_to_decide(color: str, environ: dict[str, str], red:
     talk.color = color
     talk.error(CliError("x"))
     assert ("\033[" in stream.getvalue()) is red
+
+
+def test_drafts_that_a_kill_left_behind_are_taken_away_a_day_later(tmp_path: Path) -> None:
+    old, young, foreign = (tmp_path / name for name in (".a.txt.0123abcd.tmp", ".b.txt.0123abcd.tmp", ".c.tmp"))
+    for path in (old, young, foreign):
+        path.write_text("half")
+    for path in (old, foreign):
+        os.utime(path, (0, 0))
+    write_file(tmp_path / "a.txt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([young.name, foreign.name, "a.txt"])

@@ -90,8 +90,16 @@ def prepare(
 
 
 def left(jobs: Sequence[Job], talk: Talk) -> list[Job]:
-    """Those whose results are not all there. Results are whole or not there at all, so nothing else is to be asked."""
-    waiting = [job for job in jobs if not all(file is not None and file.is_file() for file in job.targets.values())]
+    """Those whose results are not all there, with what is missing; what is there is not written again.
+
+    Results are whole or not there at all, so that nothing else is to be asked.
+    """
+    waiting: list[Job] = []
+    for job in jobs:
+        missing = {name: file for name, file in job.targets.items() if file is None or not file.exists()}
+        kept = None if job.kept is None or job.kept.exists() else job.kept
+        if missing or kept is not None:
+            waiting.append(replace(job, targets=missing, kept=kept))
     if done := len(jobs) - len(waiting):
         talk.say(f"{done} of {len(jobs)} had their results before: {len(waiting)} left")
     return waiting

@@ -53,7 +53,7 @@ KeepJson = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", rich_help_panel=OUTPUT,
-                 help="Leave out what has its results already, as after a run that was cut off."),
+                 help="Make only results that are not there, as after a run that was cut off."),
 ]  # fmt: skip
 Endpoint = Annotated[
     str,

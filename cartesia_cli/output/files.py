@@ -7,12 +7,19 @@ leaves half a transcript, and a file that was there stays until its successor is
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
+import time
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
+
+DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+STALE_SECONDS = 86_400.0
 
 
 class ReaderGone(Exception):
@@ -58,6 +65,7 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
     import secrets
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
     draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -71,6 +79,15 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Take away drafts that a kill left behind, once in a run: a day later nobody finishes them."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if DRAFT.fullmatch(entry.name) and entry.stat().st_mtime < time.time() - STALE_SECONDS:
+                os.unlink(entry)
 
 
 def _encoded(text: str) -> bytes:

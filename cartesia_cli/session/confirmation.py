@@ -10,7 +10,6 @@ Places are bytes of audio. Must never send anything, nor read what an event says
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
@@ -62,7 +61,7 @@ Entry = Mark | Command
 class Confirmation:
     """Confirms what a ledger holds. `feed` it events, and tell it what was said and sent."""
 
-    def __init__(self, ledger: Ledger[Entry], *, manual: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger[Entry], *, manual: bool, clock: Callable[[], float]) -> None:
         self._ledger, self._manual, self._clock = ledger, manual, clock
         self.rewind()
 

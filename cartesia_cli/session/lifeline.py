@@ -43,6 +43,9 @@ CATCH_UP = 2.0
 """Seconds of audio a second at most. The documentation allows one and knows no exception (docs: stt, "in real time");
 who is behind after a lost connection tries two, and one if that connection is lost as well."""
 
+TRUST = 60.0
+"""Seconds of audio after which it is tried again: who stayed slow for good would stay behind for good."""
+
 LEAD = 1.0
 """Seconds of audio that may go out at once, however late they are."""
 
@@ -55,15 +58,19 @@ class Allowance:
 
     def __init__(self, usual: float = 1.0) -> None:
         self._usual, self.pace, self._due = usual, usual * CATCH_UP, 0.0
+        self._gone = 0.0  # since the pace was changed
 
     def wait(self, now: float, seconds: float) -> float:
         """How long to wait before so much more audio goes out; it counts as gone."""
+        self._gone += seconds
+        if self._gone >= TRUST:
+            self.pace = self._usual * CATCH_UP
         self._due = max(self._due, now - LEAD) + seconds / self.pace
         return self._due - now
 
     def slow_down(self) -> None:
         """The endpoint didn't take so much."""
-        self.pace = self._usual
+        self.pace, self._gone = self._usual, 0.0
 
 
 def not_replaced(lost: NetworkError, error: CliError) -> CliError:

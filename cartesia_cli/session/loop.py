@@ -32,7 +32,7 @@ from ..reducers import AudioClock, Reducer
 from ..transcript import Notice, Segment, Update
 from .confirmation import Confirmation, Entry
 from .ledger import Ledger
-from .lifeline import Allowance, Lifeline, not_replaced
+from .lifeline import LEAD, Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
 
 PATIENCE = 15.0
@@ -88,7 +88,7 @@ class Session:
         self._lifeline, self._catch_up = lifeline or Lifeline(), catch_up
         self._allowance = Allowance(pace)
         self._ledger: Ledger[Entry] = Ledger(chunk)
-        self._confirmation = Confirmation(self._ledger, manual=manual)
+        self._confirmation = Confirmation(self._ledger, manual=manual, clock=self._now)
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._ended = self._closing = self._text = self._speech = self._leaves = False
@@ -173,7 +173,7 @@ class Session:
             pause = self._lifeline.lost(self._ledger.confirmed + self._ledger.sent)
             if pause is None:
                 raise lost
-            if self.behind > 0:
+            if self.behind > LEAD:
                 self._allowance.slow_down()  # it was still catching up: perhaps that was why
             self._write(Notice(self._clock.sent, "connection_lost", f"{lost.message}: connecting again"))
             with suppress(TimeoutError):
@@ -195,7 +195,7 @@ class Session:
         """Somebody wants the end: the server may take its time for the last words, but it has to be there."""
         self._haste.set()
         if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + GRACE)
+            self._limit.reschedule(self._now() + GRACE)
             told = f"no connection: {GRACE:g} s more for another one; Ctrl-C again ends at once"
             self._write(Notice(self._clock.sent, "hurry", told))
 
@@ -222,10 +222,8 @@ class Session:
                 done, _ = await asyncio.wait({hear, news}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
                 if not done:
-                    raise NetworkError(
-                        f"the server said nothing for {self._patience:g} s after the end of the audio",
-                        hint="the last words may be missing: run the same command again",
-                    )
+                    told = f"the server said nothing for {self._patience:g} s after the end of the audio"
+                    raise NetworkError(told, hint="the last words may be missing: run the same command again")
         finally:
             await _ended(pump, hear)
         if self._leaves:
@@ -253,8 +251,7 @@ class Session:
                     if self._ended and self._catch_up is not None and self.behind > FAR * self._allowance.pace:
                         self._leaves = True
                         return self._news.set()
-                    now = asyncio.get_running_loop().time()
-                    if (wait := self._allowance.wait(now, len(frame) / BYTES_A_SECOND)) > 0:
+                    if (wait := self._allowance.wait(self._now(), len(frame) / BYTES_A_SECOND)) > 0:
                         await asyncio.sleep(wait)
                     await line.send(frame)
                     self._clock.sent = self._ledger.sent / BYTES_A_SECOND
@@ -273,6 +270,9 @@ class Session:
                     self._closing = isinstance(command, Close)
                     await line.command(command)
                     self._news.set()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _listen(self, mark: Mark) -> None:
         """Where in the audio somebody speaks, for the clock and for whoever wants to know."""

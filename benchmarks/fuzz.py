@@ -1,0 +1,243 @@
+"""Strangers' bytes by the million: what reads them is run for a bounded time, and must end as it is documented.
+
+    event       a frame of a live session, through both reducers
+    answer      the body of a 200, into every format
+    refusal     the body of any other status
+    saved       JSON of `render`, into every format
+    header      the header of a WAV
+    samples     a whole WAV in a pipe
+    container   a look at a file
+
+With atheris (`pip install atheris`), bytes that reach code which none had reached before are built upon; without it,
+seeds are changed blindly. Each target runs in a process of its own. Prints how often, and what broke it.
+"""
+
+# ruff: noqa: T201  what it prints is its result
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+SEED = 20260922
+LONGEST = 4096
+"""Bytes of an input. What only size can break is the business of tests."""
+
+LONGEST_RUN = 20
+"""Seconds after which one input counts as hanging."""
+
+ANSWER = (
+    b'{"type": "transcript", "text": "The \\u202equick \\ud83d fox.\\u001b[2J", "language": "en", "duration": 1.9, '
+    b'"request_id": "r", "words": [{"word": "The", "start": 0.0, "end": 0.2}, {"word": " fox.", "start": 1e3}]}'
+)
+SEEDS: dict[str, list[bytes]] = {
+    "event": [
+        ANSWER + b"\n" + b'{"type": "flush_done"}\n{"type": "done"}',
+        b'{"type": "turn.start"}\n{"type": "turn.update", "transcript": "a"}\n{"type": "turn.end", "transcript": " a"}',
+        b'{"type": "error", "status_code": 429, "title": "t", "message": "m", "error": "e", "code": 5}',
+    ],
+    "answer": [ANSWER],
+    "refusal": [b'{"error_code": null, "title": "t", "message": "m", "request_id": "r"}', b"<html>", b"Title: why"],
+    "saved": [
+        ANSWER,
+        b'{"type": "segment", "start": 0, "end": 1, "text": "a", "timing": "audio"}\n{"type": "end", "text": "a"}',
+        b'{"source": "a", "model": "m", "text": "ab", "segments": [{"start": 0, "end": 1.5, "text": "ab", '
+        b'"timing": "server"}], "words": [{"word": "ab", "start": 0, "end": NaN, "timing": "estimated"}]}',
+        b'{"segments": [{"id": 0, "start": 0.0, "end": 2.0, "text": " a b", "words": [{"word": " a"}]}]}',
+    ],
+    "header": [
+        b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x08\0\0\0" + b"abcdefgh",
+        b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0" + bytes(28) + b"fmt \x10\0\0\0" + bytes(16) + b"data\xff\xff\xff\xff",
+        b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0" + bytes(24) + b"fmt " + bytes(12) + b"\x28" + bytes(40),
+    ],
+}
+SEEDS["samples"] = SEEDS["header"]
+SEEDS["container"] = [
+    *SEEDS["header"],
+    b"fLaC\0\0\0\x22" + bytes(34),
+    b"OggS\0\x02" + bytes(40),
+    b"ID3\x04" + bytes(30),
+    b"\0\0\0\x18ftypM4A " + bytes(12) + b"\0\0\0\x08moov",
+    b"\x1aE\xdf\xa3" + bytes(40),
+]
+
+Target = Callable[[bytes], object]
+
+
+def targets(folder: Path) -> dict[str, Target]:
+    """Name → what takes some bytes. Whatever it raises is a crash. Imported here: the parent has no need of them."""
+    from cartesia_cli.audio.containers import look
+    from cartesia_cli.audio.containers.riff import LAYOUTS
+    from cartesia_cli.audio.files import decoded_pipe
+    from cartesia_cli.audio.waves import read_header
+    from cartesia_cli.errors import InputError, ProtocolError
+    from cartesia_cli.output import FORMATS, Layout, writer
+    from cartesia_cli.protocol import decode, decode_batch, decode_error
+    from cartesia_cli.reading import read
+    from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
+    from cartesia_cli.transcript import Transcript, from_batch
+
+    writers = [writer(name) for name in FORMATS]
+    path = folder / "odd.bin"
+
+    def write(transcript: Transcript) -> None:
+        for into in writers:
+            text = into(transcript, Layout(words=True))
+            assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", text), "it moves the cursor"
+
+    def event(data: bytes) -> None:
+        clock = AudioClock()
+        reducers = ManualReducer(clock), AutoReducer(clock)
+        for frame in data.split(b"\n"):
+            clock.sent += 0.1
+            try:
+                found = decode(frame)
+            except ProtocolError:
+                continue
+            for reducer in reducers:
+                list(reducer.feed(found))
+        for reducer in reducers:
+            list(reducer.end())
+
+    def answer(data: bytes) -> None:
+        try:
+            response = decode_batch(data)
+        except ProtocolError:
+            return
+        write(from_batch(response, source="a", model="m"))
+
+    def saved(data: bytes) -> None:
+        try:
+            for transcript in read(data.decode("utf-8", "replace"), "a"):
+                write(transcript)
+        except InputError:
+            return
+
+    def header(data: bytes) -> None:
+        file = io.BytesIO(data)
+        wave = read_header(file.read, lambda count: file.read(min(count, 1 << 20)))
+        if wave is not None:
+            wave.decode(bytes(8 * wave.frame))
+
+    def samples(data: bytes) -> None:
+        if (
+            data[:4] not in LAYOUTS
+            or read_header((file := io.BytesIO(data)).read, lambda n: file.read(n % 8192)) is None
+        ):
+            return  # others than ours decode it
+        try:
+            for _, block in zip(range(50), decoded_pipe(io.BytesIO(data)), strict=False):
+                assert abs(block).max(initial=0) <= 1
+        except InputError:
+            return
+
+    def container(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            look(path)
+        except InputError:
+            return
+
+    return {
+        "event": event,
+        "answer": answer,
+        "refusal": lambda data: decode_error(500, data),
+        "saved": saved,
+        "header": header,
+        "samples": samples,
+        "container": container,
+    }
+
+
+def guided(name: str, seconds: int, folder: Path) -> None:
+    """One target with atheris. Never returns: libFuzzer ends the process."""
+    atheris = import_module("atheris")
+
+    with atheris.instrument_imports(include=["cartesia_cli", "json"]):
+        take = targets(folder)[name]
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for k, seed in enumerate(SEEDS[name]):
+        (corpus / str(k)).write_bytes(seed)
+    limits = [f"-max_total_time={seconds}", f"-timeout={LONGEST_RUN}", f"-max_len={LONGEST}", f"-seed={SEED}"]
+    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)], take)
+    atheris.Fuzz()
+
+
+def blind(name: str, seconds: int, folder: Path) -> None:
+    """One target without it: seeds are changed in a few places. Says the same as libFuzzer does."""
+    take, dice, runs, ends = targets(folder)[name], random.Random(SEED), 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
+        data = bytearray(dice.choice(SEEDS[name]))
+        for _ in range(dice.randrange(5)):
+            at = dice.randrange(len(data) + 1)
+            data[at : at + dice.randrange(4)] = dice.choice(
+                [
+                    dice.randbytes(dice.randrange(5)),
+                    b"\xff" * 4,
+                    b"[" * 3000,
+                    b"1e999",
+                    b"null",
+                    b"\\ud800",
+                    b"\\u202e",
+                    b"\0",
+                ]
+            )
+        try:
+            take(bytes(data[:LONGEST]))
+        except Exception:
+            (folder / f"crash-{runs}").write_bytes(data)
+            traceback.print_exc()
+            break
+        runs += 1
+    print(f"stat::number_of_executed_units: {runs}", file=sys.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60, help="for all targets together (60)")
+    parser.add_argument("--only", choices=SEEDS, help="one target, with all the time")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        folder = Path(given.child)
+        (guided if find_spec("atheris") else blind)(given.only, given.seconds, folder)
+        return 0
+    names = [given.only] if given.only else list(SEEDS)
+    each = max(1, given.seconds // len(names))
+    print(f"{'guided by coverage' if find_spec('atheris') else 'blind: atheris is not installed'}, {each} s a target\n")
+    print(f"{'target':<10}  {'runs':>10}  crashes")
+    failed = False
+    for name in names:
+        with tempfile.TemporaryDirectory() as place:
+            command = [sys.executable, __file__, "--only", name, "--seconds", str(each), "--child", place]
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=dict(os.environ))
+            runs = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+            broken = [file.read_bytes() for file in Path(place).glob("*-*")]
+        print(f"{name:<10}  {runs[1] if runs else '?':>10}  {len(broken)}")
+        for found in broken:
+            print(f"\n{found[:300]!r}")
+        if broken or runs is None:
+            failed = True
+            print(
+                re.sub(r"(?m)^(#\d|INFO|WARNING|stat::|MS: |0x|artifact|Base64).*\n", "", done.stdout + done.stderr)[
+                    -3000:
+                ]
+            )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,300 @@
+"""kill -9 at any moment: what is there afterwards is whole, what was said is not lost, and a second run does the rest.
+
+Moments are drawn, the same ones in every run: before or after any call that the rooms make which write results and
+keep answers (a profile function counts them in the program itself), or so many milliseconds into a session.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import srt
+
+from cartesia_cli.audio.pcm import RATE
+from cartesia_cli.cache import DRAFTS, Shelf
+from tests.conftest import Run
+from tests.fault_server import Exchange, FaultServer
+from tests.microphone import open_studio
+from tests.realtime_server import RealtimeServer
+from tests.speech import write_wav
+from tests.test_listen import listening, state
+from tests.tones import listens, spoken
+
+KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+FORMATS = ("text", "json", "srt")
+SUFFIXES = (".txt", ".json", ".srt")
+COUNT = 4
+WORDS = 400
+MOMENTS = 8
+DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+MORTAL = """
+import os, signal, sys
+from pathlib import Path
+
+steps, rooms = int(sys.argv[1]), ("output/files.py", "cartesia_cli/cache.py")
+del sys.argv[1]
+
+def count(frame, event, argument):
+    global steps
+    if frame.f_code.co_filename.endswith(rooms):
+        steps -= 1
+        if steps == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+from cartesia_cli import cache, cli
+from cartesia_cli.output import files
+
+sys.setprofile(count)
+code = cli.main(sys.argv[1:])
+sys.setprofile(None)
+Path("steps").write_text(str(-steps))
+sys.exit(code)
+"""
+"""The program, killed at one of its steps; with 0, never, and it tells how many there are."""
+
+
+def die_at(step: int, environment: dict[str, str], folder: Path, *arguments: object) -> int:
+    """Run it to that step; how it ended."""
+    command = [sys.executable, "-c", MORTAL, str(step), *map(str, arguments)]
+    path = str(Path(__file__).parent.parent)
+    ended = subprocess.run(
+        command, env=environment | KEY | {"PYTHONPATH": path}, cwd=folder, capture_output=True, timeout=60, check=False
+    )
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    return ended.returncode
+
+
+def words_of(name: str) -> list[str]:
+    """What a recording says: enough for a result that isn't written in one piece."""
+    return [f"{name.partition('.')[0]}-{number}" for number in range(WORDS)]
+
+
+def answers_at_length(exchange: Exchange) -> None:
+    said = words_of((exchange.request().part("file").filename or b"").decode())
+    words = [{"word": word, "start": number / 2, "end": number / 2 + 0.4} for number, word in enumerate(said)]
+    exchange.answer(200, json.dumps({"text": " ".join(said), "duration": WORDS / 2, "words": words}))
+
+
+def recorded(place: Path) -> list[str]:
+    """Lectures, each with another number in it: alike, one answer would do for all."""
+    folder = place / "lectures"
+    folder.mkdir()
+    return [write_wav(folder / f"lecture{number}.wav", spoken([number])).name for number in range(COUNT)]
+
+
+@pytest.fixture
+def lectures(tmp_path: Path) -> list[str]:
+    return recorded(tmp_path)
+
+
+def transcribing(server: FaultServer, *more: str) -> tuple[str, ...]:
+    return (
+        "transcribe",
+        "lectures",
+        "-f",
+        ",".join(FORMATS),
+        "--output-dir",
+        "out",
+        "--base-url",
+        server.base_url,
+        *more,
+    )
+
+
+def results(folder: Path) -> set[str]:
+    """The names of the results there are. Each of them is whole, and all else is a draft that shows as one."""
+    found = set()
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name.startswith("."):
+            assert DRAFT.fullmatch(path.name)
+            continue
+        found.add(path.name)
+        text, said = path.read_text("utf-8"), " ".join(words_of(path.name))
+        match path.suffix:
+            case ".json":
+                assert json.loads(text)["text"] == said
+            case ".srt":
+                assert " ".join(cue.content.replace("\n", " ") for cue in srt.parse(text)) == said
+            case ".txt":
+                assert text == f"{said}\n"
+            case other:
+                raise AssertionError(f"nobody asked for {other}")
+    return found
+
+
+def drafts(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")] if folder.exists() else []
+
+
+def everything(names: Sequence[str]) -> set[str]:
+    return {Path(name).stem + suffix for name in names for suffix in SUFFIXES}
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
+    """How many steps `transcribe` of all lectures has, with the cache and without."""
+    found = {}
+    for caching in (True, False):
+        folder = tmp_path_factory.mktemp("steps")
+        environment = {**os.environ, "HOME": str(folder)}
+        recorded(folder)
+        with FaultServer(answers_at_length) as server:
+            assert die_at(0, environment, folder, *transcribing(server, *([] if caching else ["--no-cache"]))) == 0
+        found[caching] = int((folder / "steps").read_text())
+    return found
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_a_second_run_sends_only_what_had_not_been_answered(
+    moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    step = random.Random(moment).randrange(steps[True] * moment // MOMENTS, steps[True] * (moment + 1) // MOMENTS) + 1
+    out, shelf = tmp_path / "out", Shelf(Path(environment["HOME"]) / ".cache" / "cartesia-cli" / "answers")
+    with FaultServer(answers_at_length) as server:
+        assert die_at(step, environment, tmp_path, *transcribing(server)) == -signal.SIGKILL
+        written, left, asked = results(out), drafts(out), len(server.requests)
+        kept = shelf.entries()
+        assert all(shelf.get(entry.name) for entry in kept)
+        assert all(DRAFTS.fullmatch(name) for name in drafts(shelf.folder))
+        assert asked - len(kept) in (0, 1)  # paid for, and lost: at most what was under way
+        assert len(written) <= len(SUFFIXES) * len(kept)
+        assert len(left) + len(drafts(shelf.folder)) <= 1
+        again = run(*transcribing(server, "--force"), env=KEY)
+        assert again.returncode == 0, again.stderr
+        assert len(server.requests) - asked == COUNT - len(kept)
+    assert results(out) == everything(lectures)
+    assert drafts(out) == left  # no more of them
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_without_the_cache_a_run_is_resumed_behind_the_last_recording_with_all_its_results(
+    moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    step = random.Random(moment).randrange(steps[False] * moment // 4, steps[False] * (moment + 1) // 4) + 1
+    out = tmp_path / "out"
+    with FaultServer(answers_at_length) as server:
+        assert die_at(step, environment, tmp_path, *transcribing(server, "--no-cache")) == -signal.SIGKILL
+        written, asked = results(out), len(server.requests)
+        done = [name for name in lectures if everything([name]) <= written]
+        stamps = {name: (out / name).stat().st_mtime_ns for name in everything(done)}
+        again = run(*transcribing(server, "--no-cache", "--resume"), env=KEY)
+        assert again.returncode == 0, again.stderr
+        sent = [request.part("file").filename for request in server.requests[asked:]]
+        assert sent == [name.encode() for name in lectures if name not in done]
+    assert results(out) == everything(lectures)
+    assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
+
+
+# A recording that is replayed
+
+
+NUMBERS = list(range(6))
+
+
+def numbers_in(path: Path) -> list[int]:
+    text = path.read_text("utf-8")
+    said = json.loads(text)["text"] if path.suffix == ".json" else " ".join(cue.content for cue in srt.parse(text))
+    return [int(number) for number in said.split()]
+
+
+@pytest.mark.parametrize("name", ["out.srt", "out.json"])
+def test_a_replay_that_is_killed_leaves_the_result_of_an_earlier_one_or_its_own(
+    name: str, environment: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    dice = random.Random(name)
+    recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / name
+    with RealtimeServer(listens()) as server:
+        arguments = ("stream-file", recording, "--mode", "manual", "--speed", "20", "--base-url", server.base_url)
+        began = time.monotonic()
+        assert run(*arguments, "-o", target, env=KEY).returncode == 0
+        length = time.monotonic() - began
+        old = target.read_bytes()
+        assert numbers_in(target) == NUMBERS
+        for _ in range(3):
+            kept, events = tmp_path / "kept.wav", tmp_path / "events.ndjson"
+            command = [sys.executable, "-m", "cartesia_cli", *map(str, arguments), "-o", str(target), "--force"]
+            command += ["--save-audio", str(kept), "--raw-events", str(events)]
+            program = subprocess.Popen(command, env=environment | KEY, cwd=tmp_path, stderr=subprocess.DEVNULL)
+            calls = len(server.calls)
+            server.wait(lambda server, calls=calls: len(server.calls) > calls)  # type: ignore[misc]
+            time.sleep(dice.uniform(0, length))
+            program.kill()
+            assert program.wait() in (0, -signal.SIGKILL)
+            assert numbers_in(target) == NUMBERS
+            assert target.read_bytes() == old or name.endswith(".json")  # with the id of its own session
+            if kept.exists() and kept.stat().st_size:
+                with wave.open(str(kept)) as file:
+                    assert len(file.readframes(1 << 30)) == 2 * file.getnframes()
+            for line in events.read_text().splitlines():
+                json.loads(line)
+        target.unlink()
+        assert run(*arguments, "-o", target, env=KEY).returncode == 0  # nothing that was left behind is in its way
+        assert numbers_in(target) == NUMBERS
+
+
+def test_a_replay_that_is_killed_while_it_writes_leaves_no_half_of_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / "out.json"
+    with RealtimeServer(listens()) as server:
+        arguments = ("stream-file", recording, "--mode", "manual", "--speed", "50", "--base-url", server.base_url)
+        assert die_at(0, environment, tmp_path, *arguments, "-o", target) == 0
+        steps = int((tmp_path / "steps").read_text())
+        target.unlink()
+        for step in random.Random(1).sample(range(1, steps + 1), 4):
+            assert die_at(step, environment, tmp_path, *arguments, "-o", target) == -signal.SIGKILL
+            if target.exists():
+                assert numbers_in(target) == NUMBERS
+                target.unlink()
+
+
+# A microphone
+
+
+def test_what_was_said_until_the_kill_can_be_finished_by_a_run_that_may_be_killed_itself(
+    environment: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    dice, out = random.Random(1), tmp_path / "said.srt"
+    with open_studio(environment) as studio, RealtimeServer(listens()) as server:
+        for number in range(2):
+            with listening(studio.environment | KEY, "--base-url", server.base_url, "-o", out) as listener:
+                studio.play(spoken([number], rest=0.5), RATE)
+                time.sleep(dice.uniform(0, 0.5))
+                listener.process.kill()
+                listener.process.wait()
+            assert not out.exists()
+            assert len(state(environment)) == number + 1
+    left = state(environment)
+    for path in left:
+        with wave.open(str(path)) as file:
+            held = file.readframes(1 << 30)
+            assert len(held) == 2 * file.getnframes() > RATE  # half a second of it, at the least
+
+    def hangs(exchange: Exchange) -> None:
+        exchange.request()
+        exchange.hold()
+
+    with FaultServer(answers_at_length, hangs, answers_at_length) as batch:
+        command = [sys.executable, "-m", "cartesia_cli", "listen", "--recover", "--base-url", batch.base_url]
+        recovering = subprocess.Popen(command, env=environment | KEY, cwd=tmp_path, stdout=subprocess.PIPE)
+        batch.wait(lambda server: len(server.requests) == 2 and server.requests[1].whole)
+        recovering.kill()
+        first, _ = recovering.communicate()
+        assert first.split() == [word.encode() for word in words_of(left[0].name)]
+        assert state(environment) == left[1:]
+        again = run("listen", "--recover", "--base-url", batch.base_url, env=KEY)
+        assert again.returncode == 0, again.stderr
+        assert [request.part("file").filename for request in batch.requests[2:]] == [p.name.encode() for p in left[1:]]
+    assert state(environment) == []
