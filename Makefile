@@ -10,7 +10,7 @@ FILE ?=
 # What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware.
 SYSTEM := bash curl espeak-ng ffmpeg fish libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils tmux zsh
 
-.PHONY: run test check format completions sample bench clean
+.PHONY: run test check format completions sample bench faults fuzz clean
 
 run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
@@ -36,6 +36,12 @@ sample: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(JUDGES)/.done
 	@for script in startup upload endpointing capture latency subtitles pacing live_engines live local soak; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+faults: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python benchmarks/fuzz.py
 
 clean:
 	rm -rf $(VENV) $(JUDGES) $(FRAMEWORKS)

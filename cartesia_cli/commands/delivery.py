@@ -31,6 +31,7 @@ def deliver(text: str, file: Path | None, talk: Talk) -> OutputError | None:
         write_file(file, text)
     except OutputError as error:
         write_stdout(text)
+        error.hint = "it went to stdout instead; -o names another place"
         return error
     talk.say(f"wrote {file}")
     return None

@@ -6,7 +6,8 @@ Whatever ends a session, all that was heard is written before the error is told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 
 from ..output.frames import FrameLog
@@ -37,13 +38,25 @@ def run(
         if show_meter:
             performance.show_meter()
         try:
-            asyncio.run(performance.run(server, make, tap, attend))
+            asyncio.run(_unhurried(performance.run(server, make, tap, attend)))
         except BaseException:
             if (trouble := performance.finish(local=server.local)) is not None:
                 talk.error(trouble)
             raise
         if (trouble := performance.finish(local=server.local)) is not None:
             raise trouble
+
+
+class _Left(ThreadPoolExecutor):
+    """Threads that nobody waits for at the end: the lookup of a name can't be given up, and may take a minute."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+async def _unhurried(session: Awaitable[None]) -> None:
+    asyncio.get_running_loop().set_default_executor(_Left())
+    await session
 
 
 def _nobody(direction: str, frame: str | bytes) -> None:

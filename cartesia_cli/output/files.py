@@ -38,7 +38,7 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
         _abandon(out)
         if isinstance(error, BrokenPipeError):
             raise ReaderGone from error
-        raise OutputError(f"stdout can't be written: {error.strerror}") from error
+        raise OutputError(f"stdout can't be written: {error.strerror}", hint="-o writes to a file instead") from error
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -65,7 +65,7 @@ def rows(words: Sequence[Word], selection: Selection | None = None, *, before: i
     every = [Row(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
     if selection is None:
         return every
-    inside = hits = _inside(every, selection, round(at * 1000))
+    inside = hits = _inside(every, selection, milliseconds(at) or 0)
     if selection.pattern is not None:
         hits = inside & _matches(words, texts, selection.pattern)
     if selection.longest_gaps is not None:

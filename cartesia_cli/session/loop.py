@@ -29,7 +29,7 @@ from ..audio.speech import Endpointer, Mark
 from ..errors import ApiError, CliError, Interrupted, NetworkError
 from ..protocol import Close, Command, Config, Finalize
 from ..reducers import AudioClock, Reducer
-from ..transcript import Notice, Segment, Update
+from ..transcript import Notice, Partial, Segment, Update
 from .confirmation import Confirmation, Entry
 from .ledger import Ledger
 from .lifeline import LEAD, Allowance, Lifeline, not_replaced
@@ -303,7 +303,7 @@ class Session:
 
     def _put(self, updates: Iterable[Update]) -> None:
         for update in updates:
-            self._text = self._text or (isinstance(update, Segment) and not update.text.isspace())
+            self._text = self._text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
             self._write(update)
 
 
