@@ -197,6 +197,7 @@ async def paced(
     session = Session(
         lambda again: connect(address, None, MANUAL, options), source, ManualReducer(clock), clock, Endpointer(),
         finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=instrument,
+        pace=1e6 if time else 1.0,
     )  # fmt: skip
     await session.run(Stop())
     instrument.report()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
-from .commands import cache, check, devices, listen, render, serve, stream_file, transcribe, vad
 from .commands.options import defaults
 from .errors import CliError, Exit, Interrupted, UsageError
 from .output.files import ReaderGone
@@ -34,8 +34,14 @@ ALIASES = {
 """Spellings of whisper's command line, for fingers that know them."""
 
 
-def build() -> typer.Typer:
-    """The app. Help is drawn by rich for a terminal, and plain for a pipe."""
+COMMANDS = ("transcribe", "render", "check", "listen", "stream-file", "devices", "vad", "cache", "serve")
+"""In the order of --help. Each is a room of `commands`, with a function of that name and its EXAMPLES."""
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """The app, with all commands or one: the others would cost a third of the start. Help is drawn by rich for a
+    terminal, and plain for a pipe.
+    """
     app = typer.Typer(
         name="cartesia-cli",
         help=HELP,
@@ -47,15 +53,10 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_configure)
-    app.command("transcribe", epilog=transcribe.EXAMPLES)(transcribe.transcribe)
-    app.command("render", epilog=render.EXAMPLES)(render.render)
-    app.command("check", epilog=check.EXAMPLES)(check.check)
-    app.command("listen", epilog=listen.EXAMPLES)(listen.listen)
-    app.command("stream-file", epilog=stream_file.EXAMPLES)(stream_file.stream_file)
-    app.command("devices", epilog=devices.EXAMPLES)(devices.devices)
-    app.command("vad", epilog=vad.EXAMPLES)(vad.vad)
-    app.command("cache", epilog=cache.EXAMPLES)(cache.cache)
-    app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+    for name in COMMANDS if only is None else (only,):
+        function = name.replace("-", "_")
+        room = import_module(f".commands.{function}", __package__)
+        app.command(name, epilog=room.EXAMPLES)(getattr(room, function))
     return app
 
 
@@ -66,7 +67,8 @@ def main(arguments: list[str]) -> int:
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code))
     try:
-        build()(args=_modern(arguments), prog_name="cartesia-cli", obj=talk)
+        named = next((argument for argument in arguments if not argument.startswith("-")), None)
+        build(named if named in COMMANDS else None)(args=_modern(arguments), prog_name="cartesia-cli", obj=talk)
     except SystemExit as ended:
         return int(ended.code or 0)
     except CliError as error:
@@ -99,6 +101,8 @@ def _configure(
     tables = defaults()
     commands = getattr(context.command, "commands", {})
     for name, table in tables.items():
+        if name in COMMANDS and name not in commands:
+            continue  # of a command that isn't running
         known = {parameter.name for parameter in commands[name].params} if name in commands else set()
         if wrong := sorted(set(table) - known):
             raise UsageError(f"config.toml: [{name}] has no option {wrong[0]!r}", hint="names are those of --help")
