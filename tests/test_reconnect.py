@@ -165,7 +165,7 @@ class Case:
                     await session.run(Stop())
             except CliError as failure:
                 self.error = failure
-            self.words = reducer.words
+            self.words, self.sent = reducer.words, clock.sent
 
         asyncio.run(run())
 
@@ -277,6 +277,7 @@ def test_much_that_is_left_at_the_end_is_transcribed_at_once(manual: bool) -> No
     assert case.heard == list(range(80))
     assert len(taken) == 1
     assert taken[0] > 0.5
+    assert case.sent == pytest.approx(len(spoken(range(80))) / RATE)
 
 
 def test_what_is_open_stays_where_catching_up_fails() -> None:

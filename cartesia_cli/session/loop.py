@@ -85,8 +85,7 @@ class Session:
         self._connect, self._source, self._reducer, self._clock = connect, source, reducer, clock
         self._endpointer, self._finalizes, self._manual = endpointer, finalize, manual
         self._write, self._witness, self._patience = write, witness or Nobody(), patience
-        self._lifeline, self._catch_up = lifeline or Lifeline(), catch_up
-        self._allowance = Allowance(pace)
+        self._lifeline, self._allowance, self._catch_up = lifeline or Lifeline(), Allowance(pace), catch_up
         self._ledger: Ledger[Entry] = Ledger(chunk)
         self._confirmation = Confirmation(self._ledger, manual=manual, clock=self._now)
         self._config: Config | None = None
@@ -166,6 +165,7 @@ class Session:
                 segments, words = await self._catch_up(self._ledger.rest(), self._ledger.confirmed / BYTES_A_SECOND)
                 self._reducer.forget()
                 self._reducer.words += words
+                self._clock.sent = self._ledger.written / BYTES_A_SECOND
                 self._put(segments)
                 return
             if lost is None:
