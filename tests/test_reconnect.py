@@ -10,10 +10,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
@@ -42,6 +44,7 @@ from cartesia_cli.session.parties import CatchUp, Stop
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, usual_signals
 from tests.microphone import open_studio
+from tests.realtime_server import Line as Peer
 from tests.realtime_server import RealtimeServer, refuses
 from tests.speech import write_wav
 from tests.test_listen import listening
@@ -409,3 +412,26 @@ def test_a_machine_that_slept_goes_on_where_it_was(environment: dict[str, str], 
     assert process.returncode == 0, told
     assert [int(number) for number in (first + out).split()] == numbers
     assert b"connected again" in told
+
+
+def test_how_far_a_session_is_behind_is_shown_and_nothing_is_lost(environment: dict[str, str], tmp_path: Path) -> None:
+    numbers = NUMBERS[:30]
+    recording, said = write_wav(tmp_path / "numbers.wav", spoken(numbers)), tmp_path / "said.txt"
+    listening = listens()
+
+    def slow(line: Peer) -> None:
+        line.reads = False
+        threading.Timer(5.0, setattr, (line, "reads", True)).start()
+        listening(line)
+
+    with RealtimeServer(slow, receive_buffer=1 << 14) as server:
+        command = ["-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual", "--speed", "6"]
+        program = pexpect.spawn(
+            sys.executable, [*command, "-o", str(said), "--base-url", server.base_url], timeout=60, encoding="utf-8",
+            env=environment | {"CARTESIA_API_KEY": "x", "TERM": "xterm"}, dimensions=(24, 100),
+        )  # fmt: skip
+        program.expect(r"\d+ s behind")
+        program.expect(pexpect.EOF)
+        program.close()
+    assert program.exitstatus == 0
+    assert [int(number) for number in said.read_text().split()] == numbers

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from socket import SO_SNDBUF, SOL_SOCKET
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -45,6 +46,10 @@ OPEN_SECONDS = 10.0
 PING_SECONDS = 5.0
 """Between pings, and until one must be answered: a dead link is noticed in 11 seconds (websockets' own 20: in 41)."""
 CLOSE_SECONDS = 1.0
+SEND_BUFFER = 1 << 16
+"""Bytes that the system holds back for us, some two seconds of audio. Its own idea grows to minutes of it, behind
+which a slow or dead way out would be noticed by nobody.
+"""
 SHOWN = 60
 """Characters of a frame that is no event, for whoever looks into it."""
 
@@ -235,6 +240,8 @@ async def connect(
             return not_opened(error, peer, open_timeout)
 
     socket = await _open(knock, retry or Retry(), tell, sleep)
+    if (wire := socket.transport.get_extra_info("socket")) is not None:
+        wire.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
     connection = Connection(socket, dialect, peer, tap=tap, doubt=doubt, silence=ping_interval + ping_timeout)
     patience = CLOSE_SECONDS
     try:
