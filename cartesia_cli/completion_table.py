@@ -35,7 +35,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
         ("--output -o", "", "file", False, "Write here; the name implies the format"),
         ("--output-dir", "--output_dir", "folder", False, "Write a file for each input and format"),
         ("--force", "", "", False, "Overwrite what exists"),
-        ("--resume", "", "", False, "Leave out what has its results already, as after a run that was cut off"),
+        ("--resume", "", "", False, "Make only results that are not there, as after a run that was cut off"),
         ("--keep-json", "", "folder", False, "Keep the server's answers there as they came"),
         (
             "--word-timestamps -w",

@@ -237,7 +237,10 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(environment: dict[str, str
 def test_a_full_disk_is_one_clear_line(environment: dict[str, str], tmp_path: Path) -> None:
     command = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} --local > /dev/full"
     done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (1, b"error: stdout can't be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"error: stdout can't be written: No space left on device\nhint: -o writes to a file instead\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Confirmation:
         """The ledger is back at what is confirmed: everything from there on is said, and marked, again."""
         self._speech: deque[list[int]] = deque(maxlen=256)  # stretches: where each began and stopped; SPEAKING: not yet
         self._times: deque[tuple[float, int]] = deque()  # when the last frames went out, and where they ended
-        self._began: int | None = None  # what had been sent when the open turn began
+        self._began: int | None = None  # what had been heard, for certain, when the open turn began
         self._is_open = False  # something was said, or asked, that is not confirmed
 
     def said(self, entry: Entry) -> None:
@@ -105,11 +105,15 @@ class Confirmation:
             case Delta():
                 self._is_open = True
             case TurnStart() | TurnUpdate() | TurnEagerEnd() | TurnResume():
-                self._began = self._ledger.sent if self._began is None else self._began
+                self._began = self._heard() if self._began is None else self._began
             case TurnEnd():
                 self._ledger.confirm(self._seam())
                 self._began = None
                 self._is_open = any(stopped > self._ledger.confirmed for _, stopped in self._speech)
+
+    def _heard(self) -> int:
+        """How far the server has heard by now, for certain."""
+        return self._times[0][1] if self._times else self._ledger.sent
 
     def _seam(self) -> int:
         """Where what has ended is over for certain, and what comes next has not begun.
@@ -117,8 +121,7 @@ class Confirmation:
         That is the first pause that may have been the last thing the server heard. Where the level of the sound
         knows of none, because it is noise or because what the server heard was too soft for us, it is right here.
         """
-        sent = self._ledger.sent
-        heard = self._times[0][1] if self._times else sent  # by now, for certain
+        sent, heard = self._ledger.sent, self._heard()
         speech = [stretch for stretch in self._speech if stretch[1] > self._ledger.confirmed]
         for (_, stopped), (onset, _) in pairwise([*speech, [sent, sent]]):
             is_next = onset >= heard and onset > (self._began or 0) and onset - stopped >= PAUSE
