@@ -569,3 +569,13 @@ def test_a_histogram_shows_whatever_occurs_at_all(values: list[float], count: in
     assert ramp[-1] in drawn
     assert drawn[0] != " " and (drawn[-1] != " " or max(values) == min(values))
     assert sum(bar != " " for bar in drawn) <= len(values)
+
+
+def test_what_is_sent_twice_is_counted_twice_and_measured_where_it_is() -> None:
+    day = Day()
+    day.instrument.sent(64_000)
+    day.instrument.rewound(1.0)
+    day.instrument.sent(32_000)
+    report = day.instrument.report()
+    assert (report["bytes"], report["seconds"], day.instrument.seconds) == (96_000, 3.0, 3.0)
+    assert report["credits"] == 9.0

@@ -362,3 +362,11 @@ def test_ink_whisper_times_words_on_this_machine(run: Run, talk: Path) -> None:
     assert starts == sorted(starts)
     assert 0.8 < starts[0] < 2.0
     assert os.path.basename(document["source"]) == "talk.wav"
+
+
+def test_a_table_in_a_file_is_not_cut_to_the_width_of_the_terminal(run: Run, talk: Path, tmp_path: Path) -> None:
+    with RealtimeServer(manual()) as server:
+        arguments = ("--mode", "manual", "-f", "table", "-o", tmp_path / "said.txt", "--base-url", server.base_url)
+        ended = run("stream-file", talk, *arguments, *FAST, env=KEY | {"COLUMNS": "20"})
+    assert ended.returncode == 0, ended.stderr
+    assert "Ink sends deltas and may break words." in (tmp_path / "said.txt").read_text()

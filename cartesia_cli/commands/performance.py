@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -121,10 +121,11 @@ class Performance:
         self._request_id: str | None = None
         self._complete = False
         self._pending: dict[Path, list[str]] = {}
+        uncut = replace(order.layout, columns=None)  # a file is no terminal
         self._streams = [
             stream(
                 name,
-                order.layout,
+                uncut if file else order.layout,
                 self._put(file),
                 order.source,
                 order.options.model,
@@ -211,7 +212,8 @@ class Performance:
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
             self._talk.show(lambda width, encoding: draw(figures, width, encoding=encoding))
-        price = "on this machine" if local else f"{realtime_credits(order.options.model, self._clock.sent):.0f} credits"
+        credits = realtime_credits(order.options.model, self._instrument.seconds)  # what was sent twice costs twice
+        price = "on this machine" if local else f"{credits:.0f} credits"
         self._talk.detail(f"{self._clock.sent:.1f} s of audio, {price}")
         return trouble
 

@@ -65,6 +65,11 @@ class Instrument:
         self._utterances: deque[dict[str, Any]] = deque(maxlen=LISTED)
         self._gaps, self._lost = 0, 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Of audio that was sent, all told."""
+        return self._bytes / (2 * RATE)
+
     def came(self, size: int) -> None:
         """So many bytes came from the source: nothing to measure."""
 
@@ -157,7 +162,7 @@ class Instrument:
             utterance.last = None  # more was perhaps to come
             self._keep(utterance)
         self._due.clear()
-        seconds = self._bytes / (2 * RATE)
+        seconds = self.seconds
         report: dict[str, Any] = {
             "bytes": self._bytes,
             "seconds": round(seconds, 3),
