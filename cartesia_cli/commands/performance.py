@@ -266,7 +266,8 @@ class Performance:
             with self._order.append.open("a", encoding="utf-8", errors="replace") as file:
                 file.write(f"{text}\n")
         except OSError as error:
-            raise OutputError(f"{self._order.append}: can't be written: {error.strerror}") from error
+            told = f"{self._order.append}: can't be written: {error.strerror}"
+            raise OutputError(told, hint="--append names another file") from error
 
     def _put(self, file: Path | None) -> Callable[[str], None]:
         return self._to_stdout if file is None else self._pending.setdefault(file, []).append

@@ -145,7 +145,7 @@ def stream_file(
             live.run(order, server, make, talk)
     except NetworkError:
         if file != STDIN:
-            talk.say(f"what was heard is written; this does the whole: cartesia-cli transcribe {shlex.quote(file)}")
+            talk.say(f"to do the whole again, at once: cartesia-cli transcribe {shlex.quote(file)}")
         raise
 
 
