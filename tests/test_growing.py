@@ -12,14 +12,32 @@ def words(text: str) -> list[str]:
     return [f" {word}" for word in text.split()]
 
 
-def test_a_word_goes_out_when_three_hearings_agree_on_it_and_two_words_follow_it() -> None:
+def test_a_word_goes_out_when_four_hearings_agree_on_it_and_two_words_follow_it() -> None:
     text = GrowingText()
+    assert text.hear(words("the")) == ""
     assert text.hear(words("the fairy")) == ""
     assert text.hear(words("the ferry leaves")) == ""
     assert text.hear(words("the ferry leaves at")) == " the"
+    assert text.hear(words("the ferry leaves at seven")) == ""
     assert text.hear(words("the ferry leaves at seven in")) == " ferry leaves"
     assert text.settle(words("The ferry leaves at seven in it.")) == " at seven in it."
     assert text.said == " the ferry leaves at seven in it."
+
+
+def test_a_word_that_the_recogniser_is_sure_of_goes_out_at_once_when_two_words_follow_it() -> None:
+    text = GrowingText()
+    assert text.hear(words("the ferry"), [0.99, 0.99]) == ""
+    assert text.hear(words("the ferry leaves at"), [0.99, 0.9, 0.99, 0.99]) == " the ferry"
+    assert text.hear(words("the ferry leaves at seven in"), [0.99, 0.2, 0.99, 0.3, 0.9, 0.9]) == ""
+
+
+def test_sureness_and_agreement_carry_each_other_on() -> None:
+    text = GrowingText()
+    for _ in range(3):
+        assert text.hear(words("the ferry leaves at seven"), [0.5, 0.9, 0.9, 0.9, 0.9]) == ""
+    assert text.hear(words("the ferry leaves at seven in it"), [0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]) == (
+        " the ferry leaves at seven"
+    )
 
 
 def test_punctuation_at_the_end_waits_until_something_follows_it() -> None:
@@ -54,7 +72,7 @@ def test_what_settles_is_over_and_the_next_hearing_begins_anew() -> None:
 
 def test_what_was_said_beyond_a_cut_is_not_said_again() -> None:
     text = GrowingText()
-    for _ in range(3):
+    for _ in range(4):
         text.hear(words("one two three four five six seven"))
     assert text.said == " one two three four five"
     assert text.cut(words("one two three.")) == ""

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,8 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
-from cartesia_cli.protocol import Word
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import Engine
+from cartesia_cli.server.engine import Engine, Heard
 from cartesia_cli.server.moonshine import MoonshineEngine
 
 from .speech import RATE, say, silence
@@ -43,14 +43,14 @@ def engine() -> MoonshineEngine:
     return moonshine.load()
 
 
-def heard(engine: Engine, *blocks: Samples) -> tuple[Word, ...]:
+def heard(engine: Engine, *blocks: Samples) -> Sequence[Heard]:
     utterance = engine.start("en")
     for block in blocks:
         utterance.feed(block)
     return utterance.finish()
 
 
-def text(words: tuple[Word, ...]) -> str:
+def text(words: Sequence[Heard]) -> str:
     """In small letters, without punctuation."""
     return re.sub(r"[^a-z' ]", "", "".join(word.word for word in words).lower()).strip()
 
@@ -130,7 +130,22 @@ def test_less_than_a_sound_has_no_words(engine: MoonshineEngine) -> None:
     ],
 )
 def test_what_is_no_word_is_left_out(said: str, found: list[str]) -> None:
-    assert [*moonshine.words(said)] == found
+    tokens = [(token.encode(), 0.5) for token in re.split(r"(?=\u2581)", said.replace(" ", "\u2581")) if token]
+    assert [word.word for word in moonshine.words(tokens)] == found
+
+
+def test_a_word_is_as_sure_as_its_least_sure_token() -> None:
+    tokens = [("\u2581Caf".encode(), 0.9), (b"\xc3", 0.4), (b"\xa9", 0.8), ("\u2581noir".encode(), 0.7)]
+    assert [*moonshine.words(tokens)] == [Heard(" Café", odds=0.4), Heard(" noir", odds=0.7)]
+
+
+def test_the_engine_is_less_sure_of_what_noise_covers(engine: MoonshineEngine) -> None:
+    said = say(WEATHER)
+    noise = np.random.default_rng(1).normal(0, 0.1, len(said)).astype(np.float32)
+    clear, covered = ([word.odds for word in heard(engine, sound)] for sound in (said, said + noise))
+    assert all(0 < odds <= 1 for odds in clear)
+    assert np.mean(clear) > 0.85
+    assert not covered or np.mean(covered) < np.mean(clear)
 
 
 @pytest.mark.parametrize(("peak", "loud"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])
@@ -200,7 +215,7 @@ def test_a_decoder_that_finds_no_end_is_stopped() -> None:
     for seed in range(8):
         scrap = np.random.default_rng(seed).normal(0, 0.01, 1000).astype(np.float32)
         for limit in (12, 200):
-            assert not re.search(r"(..+)\1\1", model.transcribe(scrap, limit))
+            assert not re.search(r"(..+)\1\1", b"".join(token for token, _ in model.transcribe(scrap, limit)).decode())
 
 
 @given(st.lists(SHORT, max_size=20), st.lists(SHORT, min_size=1, max_size=9), st.integers(2, 9), st.data())

@@ -8,20 +8,20 @@ an event is, nor who decides where utterances end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import Word
+from .engine import Heard
 from .growing import GrowingText
 from .windows import quietest
 
-Recognise = Callable[[Samples], Awaitable[tuple[Word, ...]]]
+Recognise = Callable[[Samples], Awaitable[Sequence[Heard]]]
 """Samples to words, off the event loop."""
 
-GLANCE_SECONDS = 0.45
+GLANCE_SECONDS = 0.4
 """Audio between two hearings of an utterance that goes on."""
 
 BEFORE, BEHIND = int(0.1 * RATE), int(0.3 * RATE)
@@ -47,7 +47,7 @@ class Ear:
         self._start = self._end = 0
         self._glanced = 0
         self._took = 0.0
-        self._guess: tuple[Word, ...] | None = None
+        self._guess: tuple[Heard, ...] | None = None
         self.is_open = False
 
     def feed(self, samples: Samples) -> None:
@@ -80,7 +80,8 @@ class Ear:
 
     async def glance(self) -> str:
         """What is new in the utterance and certain enough to be said."""
-        return self._text.hear(_spelt(await self._hear(self._end)))
+        words = await self._hear(self._end)
+        return self._text.hear(_spelt(words), [word.odds for word in words])
 
     async def guess(self) -> str:
         """Hear it as if it were over, and keep that; the words up to here."""
@@ -95,7 +96,7 @@ class Ear:
         """It wasn't over."""
         self._guess = None
 
-    async def cut(self) -> tuple[str, tuple[Word, ...]]:
+    async def cut(self) -> tuple[str, tuple[Heard, ...]]:
         """Settle the first part of an utterance that has grown too long; it goes on behind a quiet place."""
         at = self._start + quietest(self._audio(self._end))
         self._guess = None
@@ -103,7 +104,7 @@ class Ear:
         self._forget(at)
         return self._text.cut(_spelt(words)), words
 
-    async def settle(self, speech: float | None = None) -> tuple[str, tuple[Word, ...]]:
+    async def settle(self, speech: float | None = None) -> tuple[str, tuple[Heard, ...]]:
         """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
         end = self._end if speech is None else min(self._end, int(speech * RATE) + BEHIND)
         words = await self._hear(end) if self._guess is None else self._guess
@@ -114,7 +115,7 @@ class Ear:
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._held, np.zeros(0, np.float32)])[: max(0, end - self._start)]
 
-    async def _hear(self, end: int) -> tuple[Word, ...]:
+    async def _hear(self, end: int) -> tuple[Heard, ...]:
         loop = asyncio.get_running_loop()
         began, offset = loop.time(), self._start / RATE
         self._glanced = self._end
@@ -131,11 +132,11 @@ class Ear:
             self._start = before
 
 
-def _moved(word: Word, offset: float) -> Word:
+def _moved(word: Heard, offset: float) -> Heard:
     if word.start is None or word.end is None:
         return word
     return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
 
 
-def _spelt(words: tuple[Word, ...]) -> list[str]:
+def _spelt(words: tuple[Heard, ...]) -> list[str]:
     return [word.word for word in words]

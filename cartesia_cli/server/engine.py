@@ -6,11 +6,22 @@ at a time for each engine; they may take seconds.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..audio.pcm import Samples
 from ..protocol import Word
+
+
+@dataclass(frozen=True, slots=True)
+class Heard(Word):
+    """A word as an engine heard it.
+
+    odds   how sure it is of the word, 0 to 1; 0 where it can't tell
+    """
+
+    odds: float = 0.0
 
 
 class Utterance(Protocol):
@@ -19,7 +30,7 @@ class Utterance(Protocol):
     def feed(self, samples: Samples) -> None:
         """More audio: 16 kHz, mono, float32 in -1..1."""
 
-    def finish(self) -> tuple[Word, ...]:
+    def finish(self) -> Sequence[Heard]:
         """The words of all that was fed, spelt with their leading blanks, so that joining them gives the text.
 
         Times are seconds from the first sample fed, or None from an engine that tells none. No speech, no words.

@@ -7,13 +7,12 @@ memory is not had many times over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ..audio.pcm import Samples
-from ..protocol import Word
-from .engine import Engine
+from .engine import Engine, Heard
 
 T = TypeVar("T")
 
@@ -29,7 +28,7 @@ class Lane:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
 
-def hear(engine: Engine, samples: Samples, language: str) -> tuple[Word, ...]:
+def hear(engine: Engine, samples: Samples, language: str) -> Sequence[Heard]:
     """An utterance at once."""
     utterance = engine.start(language)
     utterance.feed(samples)

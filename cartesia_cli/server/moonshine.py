@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import onnxruntime
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from ..protocol import Word
+from .engine import Heard
 from .windows import windows
 
 PACKAGE = "moonshine_voice"
@@ -65,6 +65,12 @@ NOTES = frozenset("♪🎵")
 START, END = 1, 2
 """Tokens that begin and end a text."""
 
+BLANK = "\u2581".encode()
+"""How a token begins that begins a word."""
+
+Token = tuple[bytes, float]
+"""A piece of UTF-8, and how sure the model is of it: 0 to 1."""
+
 REPAIR = "reinstall it: pip install --force-reinstall --no-deps moonshine-voice==0.1.0"
 
 
@@ -91,13 +97,13 @@ class MoonshineUtterance:
     def feed(self, samples: Samples) -> None:
         self._held.append(samples)
 
-    def finish(self) -> tuple[Word, ...]:
+    def finish(self) -> tuple[Heard, ...]:
         """The words, without times."""
-        return tuple(Word(word) for piece in windows(self._held, LONGEST_SECONDS) for word in words(self._hear(piece)))
+        return tuple(word for piece in windows(self._held, LONGEST_SECONDS) for word in words(self._hear(piece)))
 
-    def _hear(self, samples: Samples) -> str:
+    def _hear(self, samples: Samples) -> list[Token]:
         if len(samples) < SHORTEST_SECONDS * RATE or np.abs(samples).max() < SILENT:
-            return ""
+            return []
         limit = TOKENS_AT_LEAST + int(len(samples) / RATE * TOKENS_A_SECOND)
         return self._model.transcribe(np.concatenate([PADDING, audible(samples), PADDING]), limit)
 
@@ -125,7 +131,7 @@ class Model:
         self._first = [one.name for one in self._decoder.get_outputs()]
         self._later = [name for name in self._first if ".encoder." not in name]
 
-    def transcribe(self, samples: Samples, limit: int) -> str:
+    def transcribe(self, samples: Samples, limit: int) -> list[Token]:
         """What is said in `samples`: at most `limit` tokens, the likeliest each time."""
         audio = samples[np.newaxis]
         heard = np.ones(audio.shape, np.int64)
@@ -133,21 +139,20 @@ class Model:
         # The decoder, too, wants to be told about samples, not frames: with frames it fails from nine seconds on.
         fixed = {"encoder_attention_mask": heard, "encoder_hidden_states": frames}
         state = {name: np.zeros((1, shape[1], 0, shape[3]), np.float32) for name, shape in self._state.items()}
-        said, wanted = [START], self._first
+        said, sure, wanted = [START], [1.0], self._first
         while len(said) <= limit and not looping(said):
             step = {"input_ids": np.array([said[-1:]]), "use_cache_branch": np.array([wanted is self._later])}
             odds, *after = self._decoder.run(wanted, fixed | state | step)
             token = int(odds[0, -1].argmax())
             if token == END:
-                return self._spelt(said[1:])
+                break
             said.append(token)
+            sure.append(float(1 / np.exp(odds[0, -1] - odds[0, -1, token]).sum()))
             state |= {_before(name): value for name, value in zip(wanted[1:], after, strict=True)}
             wanted = self._later
-        return self._spelt(unrepeated(said[1:]))
-
-    def _spelt(self, said: list[int]) -> str:
-        """Tokens as text. A character may need several of them, and the last may be cut off."""
-        return b"".join(self._tokens[token] for token in said).decode("utf-8", "ignore").replace("\u2581", " ")
+        else:
+            said = [START, *unrepeated(said[1:])]
+        return [(self._tokens[token], odd) for token, odd in zip(said[1:], sure[1:], strict=False)]
 
 
 def load() -> MoonshineEngine:
@@ -191,11 +196,21 @@ def audible(samples: Samples) -> Samples:
     return samples * np.float32(min(LOUDEST_GAIN, max(1.0, LOUDEST / peak)) if peak > 0 else 1.0)
 
 
-def words(text: str) -> Iterator[str]:
-    """The words of what the model says, with their leading blanks: "♪music♪" and stray punctuation are none."""
-    said = [word for word in text.split() if any(map(str.isalnum, word)) and NOTES.isdisjoint(word)]
-    if said != [NOTHING]:
-        yield from (f" {word}" for word in said)
+def words(tokens: Iterable[Token]) -> Iterator[Heard]:
+    """The words of what the model says, with their leading blanks: "♪music♪" and stray punctuation are none.
+
+    A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token.
+    """
+    said: list[Token] = []
+    for token, odds in tokens:
+        if token.startswith(BLANK) or not said:
+            said.append((token.removeprefix(BLANK), odds))
+        else:
+            said[-1] = said[-1][0] + token, min(said[-1][1], odds)
+    spelt = [(word.decode("utf-8", "ignore"), odds) for word, odds in said]
+    spelt = [(word, odds) for word, odds in spelt if any(map(str.isalnum, word)) and NOTES.isdisjoint(word)]
+    if [word for word, _ in spelt] != [NOTHING]:
+        yield from (Heard(f" {word}", odds=odds) for word, odds in spelt)
 
 
 def looping(said: list[int]) -> bool:
