@@ -50,6 +50,8 @@ SEND_BUFFER = 1 << 16
 """Bytes that the system holds back for us, some two seconds of audio. Its own idea grows to minutes of it, behind
 which a slow or dead way out would be noticed by nobody.
 """
+UNHELD = 1 << 14
+"""Bytes that need not wait when nothing else does: half of what websockets lets wait. A limit costs more than they."""
 SHOWN = 60
 """Characters of a frame that is no event, for whoever looks into it."""
 
@@ -118,6 +120,8 @@ class Connection:
         if self._failure is None and not self._ended:
             self._tap("sent", message)
             try:
+                if not self._socket.transport.get_write_buffer_size() and len(message) < UNHELD:
+                    return await self._socket.send(message)
                 # A ping waits behind what fills the buffers, so it can't tell that nothing moves: this does.
                 async with asyncio.timeout(self._silence):
                     return await self._socket.send(message)

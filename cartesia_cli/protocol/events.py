@@ -134,6 +134,8 @@ EVENTS: dict[str, type[Event]] = {
     )
 }  # fmt: skip
 
+_NAMES = {kind: tuple(f.name for f in fields(event) if f.name != "extra") for kind, event in EVENTS.items()}
+
 
 def decode(frame: str | bytes) -> Event:
     """One frame from a server as an event. ProtocolError for whatever is not a JSON object with a `type`."""
@@ -143,12 +145,12 @@ def decode(frame: str | bytes) -> Event:
         raise ProtocolError("an event without a type")
     if kind not in EVENTS:
         return Unknown(type=kind, request_id=read(wire, "request_id"), extra=wire)
-    event = EVENTS[kind]
+    event, names = EVENTS[kind], _NAMES[kind]
     if event is Error:
         modernise(wire)
-    values = {f.name: read(wire, f.name) for f in fields(event) if f.name != "extra"}
     # What is null or absent takes the default: a field that went missing is no reason to lose a session.
-    return event(**{name: value for name, value in values.items() if value is not None}, extra=wire)
+    values = {name: value for name in names if (value := read(wire, name)) is not None}
+    return event(**values, extra=wire)
 
 
 def encode(event: Event) -> str:
