@@ -350,7 +350,7 @@ def test_while_a_finalize_takes_its_time_frames_are_taken_in_and_pings_answered(
 # Ends.
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4321])
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1008, 1011, 1012, 1013, 4321])
 def test_a_socket_is_closed_with_any_code_after_so_much_audio(code: int) -> None:
     assert said([{"at": 1, "drop": code}, *HELLO], *[audio(0.5)] * 4) == ([], code, "")
 
@@ -758,7 +758,8 @@ def test_scripts_are_lines_or_a_list_with_comments_and_blanks() -> None:
         ('{"say": [{"type": "x"}, null]}', 1, "'say' is a string"),
         ('{"binary": "€"}', 1, "'binary' is base64"),
         ('{"binary": [1]}', 1, "'binary' is base64"),
-        ('{"drop": 1005}', 1, "'drop' is a close code"),
+        ('{"drop": 1015}', 1, "'drop' is a close code"),
+        ('{"connection": "3-2", "drop": 1000}', 1, "'connection' is a whole number"),
         ('{"drop": true}', 1, "'drop' is a close code"),
         ('{"drop": {"code": 1000, "reason": "' + "ö" * 62 + '"}}', 1, "'drop' is a close code"),
         ('{"drop": {"code": 1000, "why": ""}}', 1, "'drop' is a close code"),

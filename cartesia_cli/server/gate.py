@@ -27,7 +27,8 @@ class Gate:
 
     def authorise(self, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
         """ApiError 401 without the key: Bearer as documented, the older X-API-Key, or a browser's access_token."""
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else ""  # in whatever case (RFC 9110 11.1)
         given = bearer or headers.get("x-api-key", "") or query.get("access_token", "")
         if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
             raise refusal(401, "Unauthorized", "The API key is missing or not valid.")

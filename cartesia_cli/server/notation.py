@@ -204,7 +204,7 @@ def _range(key: str, value: Any) -> tuple[float, float]:
     if not isinstance(value, str):
         return _count(key, value), value
     ends = re.fullmatch(r"([1-9][0-9]{0,8})-([1-9][0-9]{0,8})?", value)
-    if ends is None:
+    if ends is None or (ends[2] and int(ends[2]) < int(ends[1])):
         raise _wrong(key, 'a whole number from 1 up, or a range such as "2-3" or "2-"', value)
     return int(ends[1]), int(ends[2]) if ends[2] else math.inf
 
@@ -247,10 +247,10 @@ def _drop(key: str, value: Any) -> Drop:
         return Drop(RESET)
     wire = value if isinstance(value, dict) else {"code": value}
     code, reason = wire.get("code"), wire.get("reason", "")
-    # RFC 6455 7.4: what may be sent, and 1006 for nothing that was. A reason has at most 123 bytes (5.5).
+    # RFC 6455 7.4: what may be sent, 1005 for a frame without a code, 1006 for none. A reason: up to 123 bytes (5.5).
     if (
         not isinstance(code, int)
-        or not (code in (*range(1000, 1004), *range(1006, 1015)) or 3000 <= code < 5000)
+        or not (code in (*range(1000, 1004), *range(1005, 1015)) or 3000 <= code < 5000)
         or set(wire) - {"code", "reason"}
         or len(_text("reason", reason).encode()) > 123
     ):

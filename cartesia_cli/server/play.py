@@ -33,7 +33,7 @@ from ..protocol import (
     encode,
     refusal,
 )
-from .script import ABRUPT, RESET, Drop, Frame, Reply, Step, command_name
+from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Reply, Step, command_name
 from .transport import Transport
 
 NORMAL = 1000
@@ -184,15 +184,15 @@ class Play:
         self._transport.listen()
 
     async def _drop(self, drop: Drop) -> None:
-        if drop.code not in (ABRUPT, RESET):
+        if drop.code not in (NO_CODE, ABRUPT, RESET):
             await self._websocket.close(drop.code, drop.reason)
             raise _Over
-        if drop.code == ABRUPT:
-            self._transport.half_close()
+        if drop.code == RESET:
+            self._transport.reset()
+        else:
+            self._transport.close_without_code() if drop.code == NO_CODE else self._transport.half_close()
             await asyncio.wait({self._reader}, timeout=GOODBYE_SECONDS)
             self._transport.abort()
-        else:
-            self._transport.reset()
         await asyncio.wait({self._reader})  # until uvicorn knows: it would answer an open handshake with a 500
         raise _Over
 

@@ -16,15 +16,16 @@ from ..protocol import Dialect, decode_command
 Frame = dict[str, Any] | str | bytes
 """An event, or a text or binary frame as it is."""
 
-ABRUPT, RESET = 1006, 0
-"""Ends without a close frame, as codes of a Drop: of the connection (RFC 6455 7.4.1), and by a TCP reset."""
+NO_CODE, ABRUPT, RESET = 1005, 1006, 0
+"""Ends as codes of a Drop that no close frame can have: a frame without any, none at all (RFC 6455 7.4.1), and a TCP
+reset."""
 
 COMMANDS = ("finalize", "close", "config", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The end of a socket. `code`: that of a close frame, ABRUPT or RESET."""
+    """The end of a socket. `code`: that of a close frame, NO_CODE, ABRUPT or RESET."""
 
     code: int
     reason: str = ""

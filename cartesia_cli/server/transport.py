@@ -33,6 +33,11 @@ class Transport:
             (self._conn.send_continuation if at else first)(piece, fin=is_last)
         self._transport.write(b"".join(self._conn.data_to_send()))
 
+    def close_without_code(self) -> None:
+        """Say goodbye, and not why."""
+        self._conn.send_close()
+        self._transport.write(b"".join(self._conn.data_to_send()))
+
     def reset(self) -> None:
         """End the connection with an RST instead of a FIN."""
         self._transport.get_extra_info("socket").setsockopt(
