@@ -427,7 +427,7 @@ def strange(line: Line) -> None:
     line.admit()
     line.until_audio(0.2)
     realtime.among_strangers(line, realtime.transcript(PARTIAL))
-    broken: list[realtime.Event] = [{"text": None}, {}, {"text": 5}, {"is_final": "no", "text": "not kept"}]
+    broken: list[realtime.Event] = [{"text": None}, {}, {"is_final": 0, "text": "not kept"}]
     for event in broken:
         line.say({"type": "transcript"} | event)
     line.say({"type": "transcript", "is_final": False, "text": "not kept"})
@@ -589,6 +589,13 @@ SAYS_NO = {
 }
 """Codes behind which another session would end in the same way: none is tried."""
 
+ODD = realtime.transcript(
+    PARTIAL, is_final=1, request_id=17, language=["en"], duration="0.5", words={"words": ["Hello"], "start": [0.1]}
+)
+"""A text, and beside it nothing as it is documented."""
+
+UNREADABLE = "HOST sent text that can't be read: 'text' is no string"
+
 NO_TIMES = (
     '{"text": "The quick brown fox.", "duration": NaN, "words": [{"word": "fox", "start": 1e999, "end": -1e999}]}'
 )
@@ -709,6 +716,8 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("an error event about credits", LIVE, live(realtime.fails(402)), 5, refusal(402, LIVE), CREDITS,
               out=BEGUN),
         Fault("an error event about the key", LIVE, live(realtime.fails_at_once(401)), 4, refusal(401, LIVE), KEYS),
+        Fault("an error event whose status is a string", LIVE, live(realtime.fails(402, status_code="402")), 5,
+              refusal(402, LIVE), CREDITS, out=BEGUN),
         Fault("status 400 for the second of three files", BATCH,
               three("names_the_file", refuses(400), "names_the_file", requests=3), 1,
               out="words of a.wav\nwords of c.wav\n",
@@ -815,6 +824,11 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
     ),
     "What servers of sessions say": (
         Fault("unknown events and fields, binary, no JSON, null", LIVE, live(strange), 0, out=BEGUN),
+        Fault("a text, and other fields that are of another type", LIVE, live(says(ODD)), 0, out=BEGUN),
+        Fault("a text that is no string, behind one that is", LIVE,
+              live(says(realtime.transcript(PARTIAL), realtime.transcript("") | {"text": ["more"]})), 5,
+              f"{UNREADABLE} (request id ID)", "words are missing: --raw-events FILE shows what came instead",
+              out=BEGUN, notes=[f"warning: {UNREADABLE}: words are missing"]),
         Fault("the same text twice", LIVE, live(says(*[realtime.transcript(" Yes.")] * 2)), 0, out="Yes. Yes.\n"),
         Fault("text behind `done`", LIVE, live(realtime.talks_behind_done), 0, out=BEGUN),
         Fault("an event of 17 MiB", LIVE, live(sends_too_much), 5,

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli import __version__
 from cartesia_cli.client.realtime import Connection, connect
-from cartesia_cli.errors import CliError, NetworkError, ProtocolError, UsageError
+from cartesia_cli.errors import CliError, Exit, NetworkError, ProtocolError, UsageError
 from cartesia_cli.protocol import (
     API_VERSION,
     AUTO,
@@ -42,6 +42,7 @@ from cartesia_cli.protocol import (
     TurnUpdate,
     Unknown,
     decode,
+    misfits,
 )
 
 from . import realtime_server as foreign
@@ -215,7 +216,6 @@ def test_frames_that_are_no_events_are_doubted_and_passed_over() -> None:
         line.say("no JSON " * 1000)
         line.say('["no object"]')
         line.say({"text": "no type"})
-        line.say(foreign.transcript("") | {"text": 5})
         line.say({"type": "brandnew", "request_id": ["not a string"]})
         line.frame(foreign.BINARY, b'{"type": "done"}')
         line.say(foreign.transcript("still here"))
@@ -225,9 +225,53 @@ def test_frames_that_are_no_events_are_doubted_and_passed_over() -> None:
     with RealtimeServer(script) as server:
         heard = converse(server)
     assert heard.error is None
-    assert heard.texts() == ["still here", ""]
-    assert len(heard.doubts) == 6
+    assert heard.texts() == ["", "still here", ""]
+    assert heard.events[0] == Unknown(type="brandnew", extra={"request_id": ["not a string"]})
+    assert len(heard.doubts) == 4 and heard.told == []
     assert all(f"127.0.0.1:{server.port}" in doubt and len(doubt) < 250 for doubt in heard.doubts)
+
+
+@BOTH
+def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Dialect) -> None:
+    odd = {"words": {"words": [], "start": [], "end": []}, "duration": "0.5", "language": 5, "request_id": 17}
+
+    def script(line: Line) -> None:
+        line.admit()
+        for text in ("Hello", " there."):
+            line.say((foreign.transcript(text) if dialect is MANUAL else foreign.turn("end", text)) | odd)
+        line.until_command("close")
+        line.say(foreign.done())
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server, dialect)
+    assert (heard.error, heard.told) == (None, [])
+    assert heard.texts()[:2] == ["Hello", " there."]
+    (doubt,) = heard.doubts
+    assert ("transcript: words" in doubt) == (dialect is MANUAL) and "request_id" in doubt
+
+
+@BOTH
+def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(dialect: Dialect) -> None:
+    def script(line: Line) -> None:
+        line.admit()
+        for text in (5, ["Hi"]):
+            line.say((foreign.transcript("") | {"text": text}) if dialect is MANUAL else
+                     (foreign.turn("end", "") | {"transcript": text}))  # fmt: skip
+        line.say(foreign.transcript("after") if dialect is MANUAL else foreign.turn("end", "after"))
+        line.until_command("close")
+        line.say(foreign.done())
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server, dialect)
+    assert "after" in heard.texts()
+    assert isinstance(heard.events[-1], Done)
+    assert isinstance(heard.failure, ProtocolError)
+    assert (heard.failure.exit_code, heard.failure.request_id) == (Exit.API, REQUEST_ID)
+    (told,) = heard.told
+    assert told == f"warning: {heard.failure.message}: words are missing"
+    assert "is no string" in told and len(heard.doubts) == 2
 
 
 def test_a_transcript_may_say_the_key_of_a_local_server() -> None:
@@ -544,6 +588,7 @@ FRAMES = st.lists(
 
 @settings(max_examples=30, deadline=None)
 @given(FRAMES)
+@example(['{"type": "transcript", "words": [{}]}'] * 2)
 def test_any_frames_at_all_give_events_or_doubts_and_a_proper_end(frames: list[str | bytes]) -> None:
     def script(line: Line) -> None:
         line.admit()
@@ -566,7 +611,8 @@ def test_any_frames_at_all_give_events_or_doubts_and_a_proper_end(frames: list[s
         heard = converse(server, speak=nothing)
     assert heard.error is None
     assert heard.events[:-1] == wanted
-    assert len(heard.doubts) == len(frames) - len(wanted)
+    odd = {name for event in wanted for name in misfits(event)}
+    assert len(heard.doubts) == len(frames) - len(wanted) + len(odd)
 
 
 def test_who_sends_files_needs_no_websockets() -> None:

@@ -272,15 +272,40 @@ def test_errors_of_any_shape_are_told_on_one_line(event: dict[str, object], said
     assert error.status == event.get("status_code", event.get("code"))
 
 
-def test_an_error_of_the_wrong_type_is_doubted_and_the_end_counts() -> None:
+@BOTH
+@pytest.mark.parametrize(
+    ("odd", "kind", "said"),
+    [
+        ({"status_code": "402"}, ApiError, "(status 402, request id"), ({"code": "401"}, AuthError, "play.cartesia.ai"),
+        ({"status_code": ["402"]}, ApiError, "Buy more. (request id"), ({"title": {}}, ApiError, ": Buy more."),
+        ({"message": {"detail": "x"}}, ApiError, ": No credits ("), ({"error_code": 402}, ApiError, "Buy more."),
+        ({"request_id": 7}, ApiError, REQUEST_ID), ({"done": "no"}, ApiError, "Buy more."),
+    ],
+)  # fmt: skip
+def test_an_error_of_odd_members_ends_the_session_all_the_same(
+    dialect: Dialect, odd: dict[str, object], kind: type[CliError], said: str
+) -> None:
     def act(line: Line) -> None:
-        line.say({"type": "error", "status_code": "400"})
-        line.close(1011)
+        line.say({"type": "error", "title": "No credits", "message": "Buy more."} | odd)
+        line.hold()
+
+    with RealtimeServer(foreign.then(act)) as server:
+        heard = converse(server, dialect, half)
+    failed(heard, kind, said)
+    assert heard.texts()[-1] == PARTIAL
+
+
+def test_a_link_that_is_lost_behind_a_text_that_can_t_be_read_is_a_lost_link() -> None:
+    """Another one may bring the same words again."""
+
+    def act(line: Line) -> None:
+        line.say(foreign.transcript("") | {"text": 5})
+        line.drop()
 
     with RealtimeServer(foreign.then(act)) as server:
         heard = converse(server, speak=half)
-    failed(heard, NetworkError, "1011")
-    assert len(heard.doubts) == 1
+    failed(heard, NetworkError, "lost")
+    assert len(heard.told) == 1
 
 
 # Handshakes that are refused.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,59 @@ def test_decode_is_total_for_known_events_with_broken_fields(kind: str, broken: 
         pass
 
 
+OPTIONS = sorted(RESERVED - {"type", "text", "transcript", "extra"})
+
+
+@given(st.sampled_from(sorted(events.EVENTS)), TEXT, st.dictionaries(st.sampled_from(OPTIONS), JSON))
+def test_text_survives_whatever_the_other_fields_hold(kind: str, text: str, odd: dict[str, object]) -> None:
+    event = protocol.decode(json.dumps({"type": kind, "text": text, "transcript": text} | odd))
+    assert type(event) is events.EVENTS[kind]
+    assert getattr(event, "text", text) == getattr(event, "transcript", text) == text
+    assert protocol.decode(protocol.encode(event)) == event
+    assert set(protocol.misfits(event)) <= set(odd)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("words", {"words": ["Hi"], "start": [0], "end": [1]}),
+        ("words", [{"word": "Hi", "start": 0, "end": 1}, {"word": "you", "start": "0.1"}]),
+        ("words", [{"word": "Hi", "start": 0, "end": 1}, {"word": 5}]),
+        ("words", ["Hi"]), ("duration", "0.5"), ("duration", True), ("language", ["en"]), ("request_id", 17),
+        ("is_final", "no"), ("is_final", []),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_as_documented_stays_as_it_came(name: str, value: object) -> None:
+    wire = {"type": "transcript", "text": "Hi", name: value}
+    event = protocol.decode(json.dumps(wire))
+    assert event == protocol.Delta(text="Hi", extra={name: value})
+    assert json.loads(protocol.encode(event)) == {"is_final": True} | wire
+    assert protocol.misfits(event) == [name]
+
+
+@pytest.mark.parametrize("value", [0, 0.0, False])
+def test_a_preview_is_one_however_its_flag_is_spelt(value: object) -> None:
+    event = protocol.decode(json.dumps({"type": "transcript", "text": "Hi", "is_final": value}))
+    assert event == protocol.Delta(text="Hi", is_final=False)
+
+
+@pytest.mark.parametrize("text", [5, True, [], ["Hi"], {"text": "Hi"}])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("transcript", "text"), *((f"turn.{kind}", "transcript") for kind in ("update", "eager_end", "end"))],
+)
+def test_a_text_that_is_none_can_t_be_passed_over_quietly(kind: str, name: str, text: object) -> None:
+    with pytest.raises(protocol.UnreadableText, match=f"'{name}' is no string"):
+        protocol.decode(json.dumps({"type": kind, name: text}))
+
+
+def test_a_number_of_any_length_is_no_reason_to_lose_a_text() -> None:
+    long = "9" * 5000
+    event = protocol.decode(f'{{"type": "transcript", "text": "Hi", "duration": {long}, "later": -{long}}}')
+    assert event == protocol.Delta(text="Hi", extra={"later": -math.inf})
+    assert protocol.decode_batch(f'{{"text": "Hi", "duration": {long}}}'.encode()) == protocol.BatchResponse(text="Hi")
+
+
 @given(st.builds(protocol.BatchResponse, text=TEXT, language=OPTIONAL, duration=st.none() | SECONDS,
                  words=st.none() | WORDS, **SHARED))  # fmt: skip
 def test_every_batch_response_survives_the_wire(response: protocol.BatchResponse) -> None:
@@ -130,6 +184,31 @@ def test_errors_in_old_and_new_shapes() -> None:
     assert protocol.decode_error(502, b"<html>Bad gateway</html>") == protocol.Error(status_code=502)
 
 
+@pytest.mark.parametrize(
+    "status", [{"status_code": "402"}, {"status_code": 402.0}, {"code": "402"}, {"code": 402}, {"code": 402.0}]
+)
+def test_a_status_is_one_however_it_is_spelt(status: dict[str, object]) -> None:
+    assert protocol.decode(json.dumps({"type": "error"} | status)) == protocol.Error(status_code=402)
+
+
+ODD_MEMBERS: list[dict[str, object]] = [
+    {"status_code": "no"}, {"status_code": "4" * 5000}, {"status_code": "\xb2"}, {"status_code": [402]},
+    {"status_code": True}, {"status_code": 402.5}, {"status_code": {}},
+    {"error_code": 402}, {"message": {"detail": "x"}}, {"title": 3}, {"doc_url": []}, {"request_id": 5},
+    {"error": {"message": "x"}}, {"error": 5}, {"code": "quota_exceeded"}, {"code": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_MEMBERS)
+def test_an_error_is_one_whatever_its_members_are(odd: dict[str, object]) -> None:
+    assert protocol.decode(json.dumps({"type": "error"} | odd)) == protocol.Error(extra=odd)
+    told: dict[str, Any] = {"title": "Out of credits", "message": "Buy more."}
+    body = json.dumps(told | odd).encode()
+    assert protocol.decode_error(402, body).status_code == 402
+    if not told.keys() & odd.keys():
+        assert protocol.decode_error(402, body) == protocol.Error(status_code=402, **told)
+
+
 def test_missing_and_null_fields_of_an_event_take_their_defaults() -> None:
     assert protocol.decode('{"type":"transcript","text":null}') == protocol.Delta()
     assert protocol.decode('{"type":"turn.end"}') == protocol.TurnEnd()
@@ -145,7 +224,11 @@ def test_times_that_are_no_numbers_are_none() -> None:
 
 COMMANDS = st.just(protocol.Close()) | st.builds(
     protocol.Config,
-    st.builds(protocol.TurnConfig, *[st.none() | st.floats(0, 1)] * 3, st.none() | st.integers(640, 11200)),
+    st.builds(
+        protocol.TurnConfig,
+        *(st.none() | st.floats(*limits) for limits in ((0.5, 0.9), (0.3, 0.8), (0.05, 0.5))),
+        st.none() | st.integers(640, 11200),
+    ),
 )
 
 
@@ -205,6 +288,54 @@ def test_handshake_queries_are_written_as_documented() -> None:
 def test_too_many_keyterms_are_told_before_connecting(terms: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="too many"):
         protocol.RealtimeOptions(model="ink-2", keyterms=terms).query(protocol.AUTO)
+
+
+@pytest.mark.parametrize("terms", [("x",) * 101, ("x" * 1201,)])
+def test_too_many_keyterms_are_refused_by_the_server_too(terms: tuple[str, ...]) -> None:
+    query = protocol.RealtimeOptions(model="ink-2").query(protocol.AUTO)
+    with pytest.raises(ApiError, match="too many") as caught:
+        protocol.RealtimeOptions.parse(protocol.AUTO, query + [("keyterm", term) for term in terms])
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("min_volume", 0, 1), ("max_silence_duration_secs", 0, 3600), ("turn_start_threshold", 0.5, 0.9),
+        ("turn_eager_end_threshold", 0.3, 0.8), ("turn_end_threshold", 0.05, 0.5), ("turn_end_timeout_ms", 640, 11200),
+    ],
+)  # fmt: skip
+def test_numbers_are_taken_within_their_documented_range_alone(name: str, least: float, most: float) -> None:
+    dialect = protocol.AUTO if name.startswith("turn_") else protocol.MANUAL
+    query = protocol.RealtimeOptions(model="ink-2").query(dialect)
+
+    def ask(text: str) -> protocol.RealtimeOptions:
+        return protocol.RealtimeOptions.parse(dialect, [*query, (name, text)])
+
+    for value in (least, most):
+        assert float(dict(ask(str(value)).query(dialect))[name]) == value
+    outside = [repr(math.nextafter(least, -math.inf)), repr(math.nextafter(most, math.inf))]
+    for text in (*outside, "nan", "inf", "-inf", "1e999", "", "x", "9" * 5000):
+        with pytest.raises(ApiError, match="Invalid parameter") as caught:
+            ask(text)
+        assert caught.value.status == 400
+    if dialect is protocol.AUTO:
+        member = name.removeprefix("turn_")
+        for text in (*outside, "NaN", "Infinity", "1e999", '"0.5"', "true", "[]", "[" * 400 + "]" * 400, "9" * 5000):
+            with pytest.raises(ApiError) as caught:
+                protocol.decode_command(dialect, f'{{"type": "config", "turn": {{"{member}": {text}}}}}')
+            assert caught.value.status == 400
+
+
+def test_numbers_of_the_other_endpoint_are_ignored() -> None:
+    query = protocol.RealtimeOptions(model="ink-2").query(protocol.MANUAL)
+    assert protocol.RealtimeOptions.parse(protocol.MANUAL, [*query, ("turn_end_threshold", "x")]).turn.wire() == {}
+    assert protocol.RealtimeOptions.parse(protocol.AUTO, [*query, ("min_volume", "x")]).min_volume is None
+
+
+def test_ink_whisper_is_known_by_its_name_dated_or_not() -> None:
+    assert {model for model in protocol.MODELS if protocol.is_whisper(model)} == set(protocol.BATCH_MODELS)
+    assert protocol.is_whisper("ink-whisper-2027-01-01")
 
 
 def test_batch_options_have_one_spelling_on_both_sides() -> None:

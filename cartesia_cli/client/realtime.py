@@ -32,14 +32,16 @@ from ..protocol import (
     Error,
     Event,
     RealtimeOptions,
+    UnreadableText,
     decode,
     encode_command,
     headers,
+    misfits,
     url,
 )
 from .endings import MAX_EVENT, Peer, ended, misconfigured, not_opened, over, refused, stuck
 from .exchange import is_proxied
-from .failures import Failure
+from .failures import Failure, brief
 from .retry import Retry
 
 OPEN_SECONDS = 10.0
@@ -51,9 +53,10 @@ SEND_BUFFER = 1 << 16
 which a slow or dead way out would be noticed by nobody.
 """
 UNHELD = 1 << 14
-"""Bytes that need not wait when nothing else does: half of what websockets lets wait. A limit costs more than they."""
+"""So few bytes behind an empty buffer can't be held up: no limit is needed, which would cost more than the sending."""
 SHOWN = 60
-"""Characters of a frame that is no event, for whoever looks into it."""
+"""Characters of a frame that is no event, or an odd one, for whoever looks into it."""
+RECORD = "words are missing: --raw-events FILE shows what came instead"
 
 Tap = Callable[[str, str | bytes], None]
 Tell = Callable[[str], None]
@@ -67,7 +70,8 @@ def ignore(*_: object) -> None:
 
 
 class Connection:
-    """An open session. Iterating gives its events, and raises the reason of an end that came too early.
+    """An open session. Iterating gives its events, and raises the reason of an end that came too early, or, behind
+    all events, a ProtocolError where text came that can't be read: what was heard is not all that was said.
 
     Somebody must iterate all the time: behind a few unread events nothing is read, and answers to pings neither.
 
@@ -81,17 +85,20 @@ class Connection:
         peer: Peer,
         *,
         tap: Tap = ignore,
+        tell: Tell = ignore,
         doubt: Tell = ignore,
         silence: float = 2 * PING_SECONDS,
     ) -> None:
         self._socket, self._dialect, self._peer = socket, dialect, peer
-        self._tap, self._doubt, self._silence = tap, doubt, silence
+        self._tap, self._tell, self._doubt, self._silence = tap, tell, doubt, silence
         self.request_id = peer.headers(socket.response).get("x-request-id")
         self._reading = asyncio.Lock()
         self._held: deque[Event] = deque()
         self._closing = self._ended = False
         self._failure: CliError | None = None
         self._excuse: CliError | None = None
+        self._gap: CliError | None = None  # words are lost: no reason to lose the others, but such an end is no success
+        self._doubted: set[str] = set()
 
     async def send(self, frame: bytes) -> None:
         """A frame of audio: whole samples, in the encoding and rate of the options.
@@ -140,14 +147,15 @@ class Connection:
                 frame = await self._socket.recv()
             except ConnectionClosed as closed:
                 self._ended = self._is_proper(closed)
-                if not self._ended:
-                    self._failure = self._excuse or ended(closed, self._peer, self.request_id, self._silence)
+                lost = self._excuse or ended(closed, self._peer, self.request_id, self._silence)
+                self._failure = self._gap if self._ended else lost
                 break
             event = self._understand(frame)
             if isinstance(event, Error):
                 self._failure = refused(event, self._peer, self.request_id)
             elif event is not None:
-                self._ended = event.kind == self._dialect.ending
+                if event.kind == self._dialect.ending:
+                    self._ended, self._failure = True, self._gap
                 return event
         if self._failure is not None:
             raise self._failure
@@ -168,12 +176,23 @@ class Connection:
                 raise ProtocolError("binary")
             event = decode(frame)
         except ProtocolError as error:
-            text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-            start = self._peer.conceal(text)[:SHOWN]
-            self._doubt(f"{self._peer.host} sent something that is no event: {error.message}: {start!r}")
+            self._wonder(f"something that is no event: {error.message}", frame)
+            if isinstance(error, UnreadableText) and self._gap is None:
+                told = f"{self._peer.host} sent text that can't be read: {error.message}"
+                known = brief(self._peer.conceal(self.request_id or "")) or None
+                self._gap = ProtocolError(told, hint=RECORD, request_id=known)
+                self._tell(f"warning: {told}: words are missing")
             return None
         self.request_id = event.request_id or self.request_id
+        odd = [f"{event.kind}: {name}" for name in misfits(event)] if event.extra else ()
+        if not self._doubted.issuperset(odd):
+            self._doubted.update(odd)
+            self._wonder(f"an event with odd fields ({', '.join(odd)})", frame)
         return event
+
+    def _wonder(self, about: str, frame: str | bytes) -> None:
+        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+        self._doubt(f"{self._peer.host} sent {about}: {self._peer.conceal(text)[:SHOWN]!r}")
 
     def _is_proper(self, closed: ConnectionClosed) -> bool:
         """Whether this is the end that we had asked for. websockets itself takes a 1001 for one, too."""
@@ -211,8 +230,8 @@ async def connect(
 
     base_url      checked by protocol.check_base_url
     credential    key or access token, or None for a local server that asks for none
-    tell          receives a sentence for the user when a try failed and another follows
-    doubt         receives one about a frame that is no event and was passed over
+    tell          receives a sentence for the user: a try failed and another follows, or words are lost
+    doubt         receives one about a frame that is no event, or an odd one
     tap           receives "sent" or "received", and each text or binary frame
     *_timeout     seconds, as ping_interval
 
@@ -246,7 +265,8 @@ async def connect(
     socket = await _open(knock, retry or Retry(), tell, sleep)
     if (wire := socket.transport.get_extra_info("socket")) is not None:
         wire.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
-    connection = Connection(socket, dialect, peer, tap=tap, doubt=doubt, silence=ping_interval + ping_timeout)
+    silence = ping_interval + ping_timeout
+    connection = Connection(socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence)
     patience = CLOSE_SECONDS
     try:
         yield connection

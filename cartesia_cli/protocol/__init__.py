@@ -5,8 +5,9 @@ values out; no I/O, no clock. Its laws, held by the property tests:
 
     decode is total           any frame gives an event or a ProtocolError, nothing else
     decode(encode(e)) == e    for every event, command and batch response
-    nothing is thrown away    fields that we don't know live on in `extra`, events that we don't know are
-                              Unknown: within an API version the server may add both (docs: api-conventions)
+    nothing is thrown away    fields that we don't know, or not as they come, live on in `extra`, events that we
+                              don't know are Unknown: within an API version the server may add both (docs:
+                              api-conventions)
 
 Sources are named by the pages of Cartesia's documentation: "batch" is api-reference/stt/transcribe,
 "manual" api-reference/stt/websocket, "turns" api-reference/stt/turns/websocket, "errors"
@@ -35,8 +36,10 @@ from .events import (
     TurnStart,
     TurnUpdate,
     Unknown,
+    UnreadableText,
     decode,
     encode,
+    misfits,
 )
 from .realtime import (
     AUTO,
@@ -64,6 +67,7 @@ from .vocabulary import (
     check_base_url,
     headers,
     is_loopback,
+    is_whisper,
     realtime_credits,
     url,
 )
@@ -101,6 +105,7 @@ __all__ = [
     "TurnStart",
     "TurnUpdate",
     "Unknown",
+    "UnreadableText",
     "Word",
     "batch_credits",
     "check_base_url",
@@ -114,6 +119,8 @@ __all__ = [
     "encode_error",
     "headers",
     "is_loopback",
+    "is_whisper",
+    "misfits",
     "realtime_credits",
     "refusal",
     "url",

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ApiError, ProtocolError
 from .events import Error, modernise
 from .vocabulary import ENCODINGS
-from .wire import Word, known, load_object, read
+from .wire import Word, gather, known, load_object, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,8 @@ def decode_error(status: int, body: bytes) -> Error:
     try:
         wire = load_object(body)
         modernise(wire)
-        names = ("error_code", "title", "message", "doc_url", "request_id")
-        values = {name: read(wire, name) for name in names}
-        if values["message"] or values["title"]:
+        values = gather(wire, ("error_code", "title", "message", "doc_url", "request_id"))
+        if values.get("message") or values.get("title"):
             return Error(status_code=status, **values)
     except ProtocolError:
         pass

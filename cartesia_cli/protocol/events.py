@@ -4,7 +4,8 @@
     turns    connected (turn.start turn.update* (turn.eager_end turn.resume)* turn.end)*
     both     error
 
-Must never read a clock, join text or decide what an event means for a session.
+Nothing but its text makes an event worthless: any other field may be missing or odd. Must never read a clock, join
+text or decide what an event means for a session.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import ProtocolError
-from .wire import Word, known, load_object, read
+from .wire import Word, gather, known, load_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Event:
     """What every event carries.
 
     request_id   id of the connection, the same in all its events (turns)
-    extra        fields that we don't know, as they came
+    extra        as they came: fields that we don't know, and those that are not as documented
     """
 
     kind: ClassVar[str] = ""
@@ -127,6 +128,10 @@ class Unknown(Event):
     type: str
 
 
+class UnreadableText(ProtocolError):
+    """An event whose text is none: somebody's words are lost in it."""
+
+
 EVENTS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
@@ -138,29 +143,39 @@ _NAMES = {kind: tuple(f.name for f in fields(event) if f.name != "extra") for ki
 
 
 def decode(frame: str | bytes) -> Event:
-    """One frame from a server as an event. ProtocolError for whatever is not a JSON object with a `type`."""
+    """One frame from a server as an event. ProtocolError for whatever is not a JSON object with a `type`:
+    UnreadableText, where a text is not a string.
+    """
     wire = load_object(frame)
     kind = wire.pop("type", None)
     if not isinstance(kind, str):
         raise ProtocolError("an event without a type")
     if kind not in EVENTS:
-        return Unknown(type=kind, request_id=read(wire, "request_id"), extra=wire)
+        return Unknown(type=kind, **gather(wire, ["request_id"]), extra=wire)
     event, names = EVENTS[kind], _NAMES[kind]
     if event is Error:
         modernise(wire)
-    # What is null or absent takes the default: a field that went missing is no reason to lose a session.
-    values = {name: value for name in names if (value := read(wire, name)) is not None}
+    # What is null, absent or odd takes the default: no such field is a reason to lose a text or a session.
+    values = gather(wire, names)
+    for name in ("text", "transcript"):
+        if name in wire and name in names:
+            raise UnreadableText(f"{name!r} is no string")
     return event(**values, extra=wire)
+
+
+def misfits(event: Event) -> list[str]:
+    """Fields of an event that we know, but not as they came: they are in `extra`."""
+    return [name for name in event.extra if name in _NAMES.get(event.kind, ())]
 
 
 def encode(event: Event) -> str:
     """An event as the frame that a server sends. Optional fields that are None are left out."""
-    wire: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind, **event.extra}
-    return json.dumps(wire | known(event))
+    wire: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind}
+    return json.dumps(wire | known(event) | dict(event.extra))
 
 
 def modernise(wire: dict[str, Any]) -> None:
     """Spell an old error shape in today's names (errors)."""
-    for old, new, kind in (("error", "message", str), ("code", "status_code", int)):
-        if wire.get(new) is None and isinstance(wire.get(old), kind):
-            wire[new] = wire.pop(old)
+    for old, new in (("error", "message"), ("code", "status_code")):
+        if wire.get(new) is None and (found := gather(wire, [old])):
+            wire[new] = found[old]

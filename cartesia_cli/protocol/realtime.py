@@ -12,19 +12,29 @@ from typing import Any
 
 from ..errors import ProtocolError, UsageError
 from .batch import parse_sample_rate, refusal
-from .vocabulary import ENCODINGS
+from .vocabulary import ENCODINGS, MODELS, is_whisper
 from .wire import load_object
 
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200
+
+RANGES = {
+    "min_volume": (0.0, 1.0),
+    "max_silence_duration_secs": (0.0, 3600.0),  # documented without an end
+    "turn_start_threshold": (0.5, 0.9),
+    "turn_eager_end_threshold": (0.3, 0.8),  # up to 0.6 in older versions
+    "turn_end_threshold": (0.05, 0.5),
+    "turn_end_timeout_ms": (640, 11200),
+}
+"""Least and most of each number in a query, or, without `turn_`, in a `config` (manual, turns)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
     """Turn detection of the auto endpoint. None leaves the server's default, which differs by API version.
 
-    start_threshold, eager_end_threshold, end_threshold   0 to 1; start > eager end > end, or the server
-                                                          closes with 1008 (turns)
+    start_threshold, eager_end_threshold, end_threshold   in their RANGES; start > eager end > end, or the
+                                                          server closes with 1008 (turns)
     end_timeout_ms                                        longest wait after speech stopped
     """
 
@@ -107,11 +117,8 @@ class RealtimeOptions:
 
     def query(self, dialect: Dialect) -> list[tuple[str, str]]:
         """The query of the handshake. UsageError when the keyterms exceed their limits."""
-        if len(self.keyterms) > MAX_KEYTERMS or sum(map(len, self.keyterms)) > MAX_KEYTERM_CHARS:
-            raise UsageError(
-                f"{len(self.keyterms)} keyterms with {sum(map(len, self.keyterms))} characters are too many",
-                hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together",
-            )
+        if (excess := _excess(self.keyterms)) is not None:
+            raise UsageError(excess, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
         named = {f.name: getattr(self, f.name) for f in fields(self)}
         named |= {f"turn_{name}": value for name, value in self.turn.wire().items()}
         pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
@@ -125,21 +132,26 @@ class RealtimeOptions:
         single = dict(query)
         if not single.get("model"):
             raise refusal(400, "Missing model", "The query parameter 'model' is required.")
+        if single["model"] not in MODELS or (is_whisper(single["model"]) and dialect is not MANUAL):
+            message = "The model is not valid, make sure it is a valid model ID."
+            raise refusal(400, "Invalid model", message, "model_not_found")
         if single.get("encoding") not in ENCODINGS:
             raise refusal(400, "Invalid encoding", f"'encoding' must be one of {', '.join(ENCODINGS)}.")
         rate = parse_sample_rate(single.get("sample_rate"), required=True)
         assert rate is not None
-        numbers = {name: _number(name, single.get(name)) for name in dialect.options if name != "language"}
-        turn = {name.removeprefix("turn_"): value for name, value in numbers.items() if name.startswith("turn_")}
+        numbers = _numbers({name: _parsed(single[name]) for name in dialect.options if name in single})
+        keyterms = tuple(value for name, value in query if name == "keyterm")
+        if (excess := _excess(keyterms)) is not None:
+            raise refusal(400, "Too many keyterms", f"{excess}.")
         return cls(
             model=single["model"],
             encoding=single["encoding"],
             sample_rate=rate,
             language=single.get("language") if "language" in dialect.options else None,
-            keyterms=tuple(value for name, value in query if name == "keyterm"),
+            keyterms=keyterms,
             min_volume=numbers.get("min_volume"),
             max_silence_duration_secs=numbers.get("max_silence_duration_secs"),
-            turn=_turn_config(turn),
+            turn=_turn_config(numbers),
         )
 
 
@@ -169,22 +181,40 @@ def decode_command(dialect: Dialect, frame: str) -> Command:
         if wire.get("type") == "close":
             return Close()
         if wire.get("type") == "config" and isinstance(turn, dict):
-            return Config(_turn_config({f.name: turn.get(f.name) for f in fields(TurnConfig)}))
+            return Config(_turn_config(_numbers({f"turn_{name}": value for name, value in turn.items()})))
     raise refusal(400, "Unrecognized message type", f"{frame[:60]!r} is not a command of {dialect.path}.")
 
 
-def _turn_config(values: Mapping[str, Any]) -> TurnConfig:
-    for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise refusal(400, "Invalid turn configuration", f"{name!r} must be a number, not {value!r}.")
-    timeout = values.get("end_timeout_ms")
-    return TurnConfig(**(dict(values) | {"end_timeout_ms": None if timeout is None else int(timeout)}))
-
-
-def _number(name: str, text: str | None) -> float | None:
-    if text is None:
+def _excess(keyterms: Sequence[str]) -> str | None:
+    """What is too much about keyterms, or None."""
+    characters = sum(map(len, keyterms))
+    if len(keyterms) <= MAX_KEYTERMS and characters <= MAX_KEYTERM_CHARS:
         return None
+    return f"{len(keyterms)} keyterms with {characters} characters are too many"
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Those that have RANGES and are there. ApiError 400 for any that is no number within its own."""
+    found = {}
+    for name, (least, most) in RANGES.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise refusal(400, "Invalid parameter", f"{name!r} must be a number from {least:g} to {most:g}.")
+        found[name] = value
+    return found
+
+
+def _turn_config(numbers: Mapping[str, float]) -> TurnConfig:
+    turn: dict[str, Any] = {f.name: numbers.get(f"turn_{f.name}") for f in fields(TurnConfig)}
+    if turn["end_timeout_ms"] is not None:
+        turn["end_timeout_ms"] = int(turn["end_timeout_ms"])
+    return TurnConfig(**turn)
+
+
+def _parsed(text: str) -> float | str:
     try:
         return float(text)
-    except ValueError as error:
-        raise refusal(400, "Invalid parameter", f"{name!r} must be a number, not {text!r}.") from error
+    except ValueError:
+        return text

@@ -52,9 +52,16 @@ def batch_credits(seconds: float) -> float:
     return seconds / 2
 
 
+def is_whisper(model: str) -> bool:
+    """Whether a model, dated or not, is ink-whisper: it takes a language and sends word times. The others find out
+    the language by themselves, take keyterms, know turns, and send text alone (manual, turns).
+    """
+    return model.startswith("ink-whisper")
+
+
 def realtime_credits(model: str, seconds: float) -> float:
     """What a realtime session costs, silence included: ink-whisper 1 credit a second, the others 3 (pricing)."""
-    return seconds * (1 if model.startswith("ink-whisper") else 3)
+    return seconds * (1 if is_whisper(model) else 3)
 
 
 def headers(credential: Credential | None) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """Reading and writing the JSON values of the wire, one field at a time.
 
-Strict about types, lenient about absence: a null or missing field is None, a field of the wrong type
-is a ProtocolError. Must not know which message a field belongs to.
+A null or missing field is None. One of the wrong type is a ProtocolError where a message is worth nothing without
+it, and otherwise left where it was. Must not know which message a field belongs to.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,7 +31,7 @@ class Word:
 def load_object(frame: str | bytes) -> dict[str, Any]:
     """JSON text that must be an object. ProtocolError for anything else, however it is broken."""
     try:
-        value = json.loads(frame if isinstance(frame, str) else frame.decode("utf-8"))
+        value = _JSON.decode(frame if isinstance(frame, str) else frame.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
     if not isinstance(value, dict):
@@ -40,17 +40,39 @@ def load_object(frame: str | bytes) -> dict[str, Any]:
 
 
 def read(wire: dict[str, Any], name: str) -> Any:
-    """Take the field `name` out of `wire`: its value, or None. ProtocolError when its type is wrong."""
-    value = wire.pop(name, None)
-    return None if value is None else _READERS[name](name, value)
+    """Take the field `name` out of `wire`: its value, or None. ProtocolError, and nothing taken, for a wrong type."""
+    value = wire.get(name)
+    value = None if value is None else _READERS[name](name, value)
+    wire.pop(name, None)
+    return value
+
+
+def gather(wire: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Take those of these fields out of `wire` that are there and of the right type; the others stay as they came."""
+    found = {}
+    for name in names:
+        try:
+            if (value := read(wire, name)) is not None:
+                found[name] = value
+        except ProtocolError:
+            continue
+    return found
 
 
 def known(value: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON values, those that are None left out, `extra` aside."""
     wire = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type")}
     if wire.get("words") is not None:
-        wire["words"] = [{f.name: getattr(word, f.name) for f in fields(word)} for word in wire["words"]]
+        wire["words"] = [{f.name: getattr(word, f.name) for f in fields(Word)} for word in wire["words"]]
     return {name: item for name, item in wire.items() if item is not None}
+
+
+def _number(digits: str) -> int | float:
+    """A whole number. Python converts no more than some thousand digits; nobody means such a number."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+_JSON = json.JSONDecoder(parse_int=_number)
 
 
 def _wrong(name: str, value: Any, wanted: str) -> ProtocolError:
@@ -68,15 +90,18 @@ def _text(name: str, value: Any) -> str:
 
 
 def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
+    if value not in (True, False):  # which 1 and 0 are, too
         raise _wrong(name, value, "true or false")
-    return value
+    return bool(value)
 
 
 def _whole(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    """402, 402.0 and "402" alike: what an error means depends on it."""
+    if isinstance(value, str) and value.isdecimal():
+        value = _number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
         raise _wrong(name, value, "a whole number")
-    return value
+    return int(value)
 
 
 def _seconds(name: str, value: Any) -> float | None:
@@ -99,14 +124,15 @@ def _words(name: str, value: Any) -> tuple[Word, ...]:
 def _word(item: Any) -> Word:
     if not isinstance(item, dict) or not isinstance(item.get("word"), str):
         raise _wrong("words", item, "words")
-    return Word(item["word"], read(item, "start"), read(item, "end"))
+    times = (None if item.get(name) is None else _seconds(name, item[name]) for name in ("start", "end"))
+    return Word(item["word"], *times)
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("request_id", "text", "transcript", "language"), _text),
-    **dict.fromkeys(("error_code", "title", "message", "doc_url"), _text),
+    **dict.fromkeys(("error_code", "title", "message", "error", "doc_url"), _text),
     **dict.fromkeys(("start", "end", "duration"), _seconds),
     "is_final": _flag,
-    "status_code": _whole,
+    **dict.fromkeys(("status_code", "code"), _whole),
     "words": _words,
 }
