@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import av
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.containers import look
+from cartesia_cli.audio.containers import UNDOCUMENTED, look
+from cartesia_cli.audio.decoders import Nameless
 from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import ENCODINGS
+from cartesia_cli.server.app import create_app
+from cartesia_cli.server.engine import Heard
+from cartesia_cli.server.running import Beside
 
 from .conftest import need
 from .test_containers import chunk, ds64, fmt, guid_chunk, riff, w64
@@ -95,7 +100,7 @@ PCM = whole(truth(), 16)
 DATA = chunk(b"data", PCM)
 FLOATS, BIG = truth().tobytes(), whole(truth(), 16, ">")
 
-NO_LENGTH, CUT_OFF, DAMAGED = "names no length", "was cut off", "is damaged"
+NO_LENGTH, CUT_OFF = "names no length", "was cut off"
 
 
 class Odd(NamedTuple):
@@ -143,7 +148,7 @@ ODD = {
     "truncated RIFX": Odd(riff(fmt(order=">"), chunk(b"data", BIG, 3 * len(BIG), order=">"), magic=b"RIFX", order=">"),
                           note=CUT_OFF),
     "odd chunk": Odd(riff(fmt(), chunk(b"LIST", b"INFOabc"), DATA)),
-    "odd chunk, not padded": Odd(riff(fmt(), b"LIST\7\0\0\0INFOabc", DATA), note=DAMAGED),
+    "odd chunk, not padded": Odd(riff(fmt(), b"LIST\7\0\0\0INFOabc", DATA)),
     "chunks before fmt": Odd(riff(chunk(b"JUNK", b"\0" * 27), chunk(b"bext", b"x" * 602), fmt(), DATA)),
     "a large chunk before fmt": Odd(riff(chunk(b"JUNK", b"\0" * 1_500_000), fmt(), DATA)),
     "chunks behind data": Odd(riff(fmt(), DATA, chunk(b"LIST", b"INFOISFT" * 99), chunk(b"id3 ", b"ID3" * 99))),
@@ -219,6 +224,54 @@ def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
     assert_true(blocks_of(decoded_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
 
 
+# The local server -------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """An engine that keeps what it hears."""
+
+    name, languages = "Listener", frozenset({"en"})
+
+    def __init__(self) -> None:
+        self.heard: list[Samples] = []
+
+    def start(self, language: str) -> Listener:
+        return self
+
+    def feed(self, samples: Samples) -> None:
+        self.heard.append(samples)
+
+    def finish(self) -> tuple[Heard, ...]:
+        return ()
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[tuple[Listener, httpx.Client]]:
+    """A local server's engine, and a client of it."""
+    engine = Listener()
+    with (
+        Beside(create_app(engine)) as server,
+        httpx.Client(base_url=server.base_url, timeout=60, trust_env=False) as client,
+    ):
+        yield engine, client
+
+
+def upload(listener: tuple[Listener, httpx.Client], data: bytes) -> tuple[httpx.Response, Samples]:
+    """What the server answers to a file without a name that says anything, and what its engine heard of it."""
+    engine, client = listener
+    engine.heard = [np.zeros(0, np.float32)]
+    answer = client.post("/stt", data={"model": "ink-whisper"}, files={"file": ("upload", data)})
+    return answer, np.concatenate(engine.heard)
+
+
+@pytest.mark.filterwarnings("error")  # numpy's would be printed
+@pytest.mark.parametrize("kind", ODD)
+def test_the_server_hears_an_odd_wav_as_it_is(listener, kind: str) -> None:
+    answer, heard = upload(listener, ODD[kind].data)
+    assert answer.status_code == 200, answer.text
+    assert_true(heard, ODD[kind].error)
+
+
 def test_a_cut_off_pipe_says_both_durations() -> None:
     said = list[str]()
     blocks_of(decoded_pipe(trickle(ODD["truncated"].data), warn=said.append))
@@ -251,6 +304,21 @@ def test_what_can_not_be_decoded_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(InputError, match=why) as caught:
         blocks_of(decoded(put(tmp_path / "odd.wav", data)))
     assert "odd.wav" in caught.value.message
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [*HOPELESS, "nothing"])
+def test_what_can_not_be_decoded_is_refused_by_the_server(listener, kind: str) -> None:
+    answer, heard = upload(listener, HOPELESS.get(kind, (b"", ""))[0])
+    assert (answer.status_code, answer.json()["title"], len(heard)) == (400, "Invalid audio", 0)
+    assert answer.json()["message"].startswith("The file ")
+
+
+@pytest.mark.parametrize("data", [b"", b"\1"])
+def test_headerless_audio_without_a_sample_is_refused_by_the_server(listener, data: bytes) -> None:
+    query = {"encoding": "pcm_s16le", "sample_rate": "16000"}
+    answer = listener[1].post("/stt", params=query, data={"model": "ink-whisper"}, files={"file": ("upload", data)})
+    assert (answer.status_code, answer.json()["message"]) == (400, "The file holds no audio.")
 
 
 @pytest.mark.parametrize("kind", [*HOPELESS, "nothing"])
@@ -326,7 +394,7 @@ CONTAINERS = [
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("name", "codec", "rate", "extra"), CONTAINERS)
 def test_what_others_encode_is_decoded(
-    tmp_path: Path, name: str, codec: str, rate: int, extra: int, channels: int
+    tmp_path: Path, listener, name: str, codec: str, rate: int, extra: int, channels: int
 ) -> None:
     source = put(tmp_path / "in.wav", riff(fmt(channels=channels), chunk(b"data", many(channels))))
     options = ["-ar", str(rate), "-b:a", "128k", "-strict", "-2"]
@@ -342,6 +410,7 @@ def test_what_others_encode_is_decoded(
     said = list[str]()
     assert np.array_equal(blocks_of(decoded_pipe(trickle(path.read_bytes(), [3, 4096]), warn=said.append)), samples)
     assert said == []
+    assert np.array_equal(upload(listener, path.read_bytes())[1], samples)
 
 
 def test_a_film_is_heard(tmp_path: Path) -> None:
@@ -406,6 +475,163 @@ def test_whole_recordings_are_not_called_damaged(long_m4a: Path) -> None:
     said = list[str]()
     blocks_of(decoded(long_m4a, warn=said.append))
     assert said == []
+
+# Parts that are missing --------------------------------------------------------------------------------------
+
+
+def speech_like(path: Path, seconds: int, *options: str | Path) -> Path:
+    """Noise, of which no two seconds are alike: nothing in it packs to nothing."""
+    return ffmpeg(path, "-f", "lavfi", "-i", f"anoisesrc=duration={seconds}:sample_rate=16000:seed=1", *options)
+
+
+def heard_and_said(path: Path) -> tuple[Samples, list[str]]:
+    """The samples of a file, and all that `stream-file` says of it."""
+    note, said = look(path).note, list[str]()
+    samples = blocks_of(decoded(path, warn=said.append))
+    return samples, [*([note] if note and note != UNDOCUMENTED else []), *said]
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.97])
+def test_a_damaged_byte_in_a_flac_costs_its_own_frame_and_is_said(tmp_path: Path, place: float) -> None:
+    path = speech_like(tmp_path / "long.flac", 20)
+    whole, said = heard_and_said(path)
+    assert (len(whole), said) == (20 * RATE, [])
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 0x55
+    samples, said = heard_and_said(put(path, bytes(data)))
+    at, missing = int(20 * RATE * place), len(whole) - len(samples)
+    assert 0 < missing <= 2 * 4608
+    assert np.array_equal(samples[: at - missing - 4608], whole[: at - missing - 4608])
+    assert np.array_equal(samples[at + 4608 :], whole[at + 4608 + missing :])
+    assert said == [f"it has gaps: it spans 20.00 s, and {len(samples) / RATE:.2f} s of it can be heard"]
+
+
+def test_of_half_a_flac_all_whole_frames_are_heard(tmp_path: Path) -> None:
+    path = speech_like(tmp_path / "long.flac", 20)
+    whole, (data, frame) = blocks_of(decoded(path)), (path.read_bytes(), 4608)
+    samples, said = heard_and_said(put(path, data[: len(data) // 2]))
+    assert len(samples) > 10 * RATE - 3 * frame
+    assert np.array_equal(samples[:-frame], whole[: len(samples) - frame])
+    assert f"its header promises 20.00 s, and {len(samples) / RATE:.2f} s of audio were found" in said[-1]
+
+
+CUT = [
+    ("talk.aiff", "pcm_s16be"), ("talk.aifc", "pcm_s16le"), ("talk.au", "pcm_s16be"), ("talk.caf", "pcm_s16le"),
+    ("talk.ogg", "libvorbis"), ("talk.opus", "libopus"), ("talk.oga", "flac"), ("talk.flac", "flac"),
+    ("talk.mp3", "libmp3lame"), ("talk.flv", "aac"), ("talk.avi", "libmp3lame"), ("talk.wma", "wmav2"),
+    ("talk.mka", "libopus"), ("talk.wv", "wavpack"), ("talk.tta", "tta"), ("talk.wav", "pcm_mulaw"),
+    ("talk.wav", "adpcm_ms"), ("fast.m4a", "aac"), ("parts.mp4", "aac"),
+]  # fmt: skip
+"""Name and codec."""
+
+FLAGS = {
+    "fast.m4a": ["-movflags", "faststart"],
+    "parts.mp4": ["-movflags", "frag_keyframe+empty_moov", "-frag_duration", "3000000"],
+    "talk.oga": ["-f", "ogg"],
+    "talk.aifc": ["-f", "aiff"],
+}
+
+
+@pytest.mark.parametrize(("name", "codec"), CUT)
+def test_what_was_cut_off_is_said_whatever_the_container(tmp_path: Path, name: str, codec: str) -> None:
+    path = speech_like(tmp_path / name, 20, "-ar", "44100", "-c:a", codec, *FLAGS.get(name, []))
+    samples, said = heard_and_said(path)
+    assert len(samples) / RATE == pytest.approx(20, abs=0.15) and said == []
+    data = path.read_bytes()
+    samples, said = heard_and_said(put(path, data[: int(len(data) * 0.6)]))
+    assert 8 < len(samples) / RATE < 13
+    # Of one loss, one or two decoders' words, but never a word twice.
+    assert 1 <= len(said) <= 2 and len(set(said)) == len(said)
+    assert any(word in note for note in said for word in ("cut off", "damaged")), said
+
+
+@pytest.mark.parametrize(("name", "codec"), [
+    ("talk.flac", "flac"), ("talk.ogg", "libvorbis"), ("talk.opus", "libopus"), ("talk.mka", "libopus"),
+    ("talk.mp3", "libmp3lame"), ("fast.m4a", "aac"),
+])  # fmt: skip
+def test_what_is_missing_in_the_middle_is_said(tmp_path: Path, name: str, codec: str) -> None:
+    path = speech_like(tmp_path / name, 20, "-ar", "48000", "-c:a", codec, *FLAGS.get(name, []))
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) * 6 // 10)
+    data[middle] = (NOISE * (len(data) // len(NOISE) + 1))[: middle.stop - middle.start]
+    samples, said = heard_and_said(put(path, bytes(data)))
+    assert len(samples) / RATE < 19.5 and said
+
+
+def live(path: Path, kind: str, *options: str | Path) -> Path:
+    """As a writer into a pipe leaves it, who can't go back to the header."""
+    source = ["-f", "lavfi", "-i", "anoisesrc=duration=20:sample_rate=48000:seed=1"]
+    command = [need("ffmpeg"), "-v", "error", "-nostdin", *source, *map(str, options), "-f", kind, "-"]
+    return put(path, subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+
+
+@pytest.mark.parametrize(("kind", "codec"), [
+    ("matroska", "pcm_s16le"), ("matroska", "libmp3lame"), ("matroska", "ac3"), ("webm", "libopus"), ("flac", "flac"),
+    ("au", "pcm_s16be"), ("caf", "pcm_s16be"), ("asf", "wmav2"), ("flv", "libmp3lame"), ("wv", "wavpack"),
+    ("ogg", "libvorbis"), ("mp3", "libmp3lame"), ("avi", "pcm_s16le"), ("mpegts", "aac"), ("adts", "aac"),
+    ("ac3", "ac3"), ("aiff", "pcm_s16be"), ("wav", "adpcm_ima_wav"), ("mp2", "mp2"),
+])  # fmt: skip
+def test_a_header_that_promises_nothing_is_not_held_to_it(tmp_path: Path, kind: str, codec: str) -> None:
+    """FFmpeg guesses a duration then, by the bit rate."""
+    rate = ["-ar", "44100"] if kind == "flv" else []
+    samples, said = heard_and_said(live(tmp_path / f"talk.{kind}", kind, "-c:a", codec, *rate))
+    assert len(samples) / RATE == pytest.approx(20, abs=0.1)
+    assert [note for note in said if "names no length" not in note] == []
+
+
+@pytest.mark.parametrize(("name", "codec"), [
+    ("a.mp4", "aac"), ("a.webm", "libvorbis"), ("a.mkv", "ac3"), ("a.avi", "libmp3lame"), ("a.flv", "aac"),
+    ("a.ts", "aac"), ("a.mpg", "mp2"), ("a.wmv", "wmav2"), ("a.mov", "pcm_s16le"), ("a.ogv", "libvorbis"),
+])  # fmt: skip
+@pytest.mark.parametrize("sound", [3, 9])
+def test_a_film_may_be_longer_or_shorter_than_its_sound(tmp_path: Path, name: str, codec: str, sound: int) -> None:
+    film = ["-f", "lavfi", "-i", "testsrc=duration=6:size=64x64:rate=10"]
+    video = {"a.webm": ["libvpx"], "a.flv": ["flv1"], "a.mpg": ["mpeg2video", "-r", "25"], "a.ogv": ["libtheora"]}
+    pictures = ["-c:v", *video.get(name, ["mpeg4"])]
+    samples, said = heard_and_said(speech_like(
+        tmp_path / name, sound, *film, *pictures, "-c:a", codec, "-ar", "44100"))  # fmt: skip
+    assert (len(samples) / RATE, said) == (pytest.approx(sound, abs=0.1), [])
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("quiet.opus", ["-c:a", "libopus", "-dtx", "1", "-application", "voip"]),
+    ("quiet.webm", ["-c:a", "libopus", "-dtx", "1", "-application", "voip"]),
+    ("vbr.mp3", ["-q:a", "7"]), ("cbr.mp3", ["-b:a", "64k"]), ("bare.mp3", ["-q:a", "7", "-write_xing", "0"]),
+    ("slow.mp3", ["-ar", "8000"]), ("lossless.m4a", ["-c:a", "alac"]), ("lossless.caf", ["-c:a", "alac"]),
+    ("dash.mp4", ["-c:a", "aac", "-movflags", "dash+frag_keyframe+empty_moov", "-frag_duration", "1000000"]),
+    ("slow.m4a", ["-c:a", "aac", "-ar", "8000", "-b:a", "16k"]), ("deep.flac", ["-sample_fmt", "s32"]),
+    ("a.amr", ["-c:a", "libopencore_amrnb", "-ar", "8000", "-b:a", "12.2k"]), ("ima.wav", ["-c:a", "adpcm_ima_wav"]),
+    ("mp3.wav", ["-c:a", "libmp3lame"]), ("speex.ogg", ["-c:a", "libspeex"]),
+])  # fmt: skip
+def test_a_healthy_recording_is_not_complained_of(tmp_path: Path, name: str, options: list[str]) -> None:
+    quiet = ["-af", "volume=enable='between(t,5,12)':volume=0"]
+    samples, said = heard_and_said(speech_like(tmp_path / name, 20, *quiet, *options))
+    assert (len(samples) / RATE, said) == (pytest.approx(20, abs=0.2), [])
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "talk.flac", "talk.mp3"])
+def test_a_file_that_becomes_shorter_while_it_is_read_is_said(tmp_path: Path, name: str) -> None:
+    path, said = speech_like(tmp_path / name, 60), list[str]()
+    blocks = decoded(path, warn=said.append)
+    next(blocks)
+    os.truncate(path, path.stat().st_size // 2)
+    assert sum(map(len, blocks)) < 45 * RATE
+    assert "it became shorter while it was read: its end may be missing" in said
+
+
+def test_of_several_tracks_the_one_that_is_meant_to_be_played_is_heard_and_that_is_said(tmp_path: Path) -> None:
+    tones = ["-f", "lavfi", "-i", "sine=300:d=3", "-f", "lavfi", "-i", "sine=440:d=3", "-map", "0", "-map", "1"]
+    path = ffmpeg(tmp_path / "two.mkv", *tones, "-c:a", "flac", "-disposition:a:0", "0", "-disposition:a:1", "default")
+    samples, said = heard_and_said(path)
+    assert np.abs(np.fft.rfft(samples[:RATE])).argmax() == 440
+    assert said == ["it has 2 audio tracks: track 2 is heard, and no other"]
+
+
+def test_a_longer_chain_of_recordings_in_one_ogg_is_heard_to_its_end(tmp_path: Path) -> None:
+    kinds = [["-ar", "44100"], ["-ar", "16000"], ["-ar", "16000", "-ac", "2"], ["-c:a", "libopus"], ["-c:a", "flac"]]
+    parts = [speech_like(tmp_path / f"{at}.ogg", 2 + at, *kind).read_bytes() for at, kind in enumerate(kinds)]
+    samples, said = heard_and_said(put(tmp_path / "chain.ogg", b"".join(parts)))
+    assert (len(samples) / RATE, said) == (pytest.approx(2 + 3 + 4 + 5 + 6, abs=0.05), [])
 
 
 # Channels, values, rates, blocks ---------------------------------------------------------------------------
@@ -502,6 +728,13 @@ def test_any_split_of_a_wav_stream_gives_the_same_samples(kind: str, sizes: list
     assert np.array_equal(blocks_of(decoded_pipe(trickle(data, sizes))), blocks_of(decoded_pipe(io.BytesIO(data))))
 
 
+def test_a_raw_stream_has_one_channel() -> None:
+    data = NOISE[:8000]
+    assert np.array_equal(*(blocks_of(decoded_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=c)) for c in (None, 1)))
+    with pytest.raises(InputError, match="the input has 1 channel: there is no channel 5"):
+        next(decoded_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=5))
+
+
 @pytest.mark.parametrize("data", [b"", b"\1"])
 def test_a_raw_stream_without_a_sample_is_refused(data: bytes) -> None:
     with pytest.raises(InputError, match="the input holds no audio"):
@@ -533,15 +766,16 @@ def test_blocks_of_files_are_about_half_a_second(tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from cartesia_cli.audio.files import decoded, decoded_pipe
-name = sys.argv[1]
-blocks = decoded_pipe(sys.stdin.buffer) if name == "-" else decoded(Path(name))
+from cartesia_cli.audio.files import decoded, decoded_file, decoded_pipe
+way, name = sys.argv[1:]
+stdin = sys.stdin.buffer
+blocks = decoded_pipe(stdin) if way == "pipe" else decoded_file(stdin) if way == "upload" else decoded(Path(name))
 print(sum(map(len, blocks)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
-@pytest.mark.parametrize("way", ["plain", "FFmpeg", "pipe"])
+@pytest.mark.parametrize("way", ["plain", "FFmpeg", "pipe", "upload"])
 def test_half_an_hour_takes_no_more_memory_than_ten_seconds(tmp_path: Path, way: str) -> None:
     head, rate = fmt(channels=2, rate=48000), 48000
 
@@ -557,7 +791,7 @@ def test_half_an_hour_takes_no_more_memory_than_ten_seconds(tmp_path: Path, way:
             else:
                 file.truncate(file.tell() + size)
         with path.open("rb") as stdin:
-            command = [sys.executable, "-c", PEAK, "-" if way == "pipe" else str(path)]
+            command = [sys.executable, "-c", PEAK, way, str(path)]
             out = subprocess.run(command, stdin=stdin, capture_output=True, check=True, timeout=300).stdout
         samples, kilobytes = map(int, out.split())
         assert samples == seconds * RATE
@@ -624,20 +858,46 @@ def test_ffmpeg_is_loaded_only_for_what_needs_it(tmp_path: Path) -> None:
     assert out.split() == [str(len(truth())), "False"]
 
 
-@pytest.mark.parametrize("name", ["long.m4a", "talk.caf"])
-def test_damage_is_silent_on_stderr(long_m4a: Path, name: str) -> None:
-    """FFmpeg and PyAV like to print what they think of a file: the terminal belongs to the transcript."""
+@pytest.mark.parametrize("offset", [-1, 1 << 62, 1 << 70])
+def test_a_decoder_is_told_of_a_seek_to_nowhere_in_any_kind_of_file(tmp_path: Path, offset: int) -> None:
+    """A raised error would be printed: there is nobody above a decoder's call."""
+    with put(tmp_path / "talk.raw", PCM).open("rb") as there, tempfile.SpooledTemporaryFile() as spool:
+        for file in (there, io.BytesIO(PCM), cast(BinaryIO, spool)):
+            assert Nameless(file).seek(offset) == -1
+
+
+SILENT = """
+import io, sys
+from pathlib import Path
+from cartesia_cli.audio.files import decoded, decoded_file
+from cartesia_cli.errors import InputError
+path = Path(sys.argv[1])
+for blocks in (decoded(path), decoded_file(io.BytesIO(path.read_bytes()))):
+    try:
+        print(sum(map(len, blocks)))
+    except InputError:
+        print("no audio")
+"""
+
+
+@pytest.mark.parametrize(("name", "place", "damage"), [
+    ("long.m4a", 60_000, NOISE[:4000]),
+    ("talk.caf", 56, b"\x45\x7f\xef\x3e"),  # a chunk that is larger than any file
+    ("talk.caf", 56, b"\xff\xff\xff\xff"),  # one that leads to before its beginning
+    ("talk.flac", 60, NOISE[:4000]),
+    ("talk.aiff", 18, NOISE[:2]),
+])  # fmt: skip
+def test_damage_is_silent_on_stderr(long_m4a: Path, name: str, place: int, damage: bytes) -> None:
+    """Decoders like to print what they think of a file: the terminal belongs to the transcript, and to a server.
+
+    A file with a path and one without, such as an upload, come out alike.
+    """
     path = long_m4a.with_name(name)
-    if path == long_m4a:
-        data = bytearray(path.read_bytes())
-        data[60_000:64_000] = NOISE[:4000]
-    else:
-        data = bytearray(ffmpeg(path, "-i", long_m4a, "-c:a", "alac").read_bytes())
-        data[56:60] = b"\x45\x7f\xef\x3e"  # a chunk that is larger than any file
-    code = (
-        "import sys; from pathlib import Path; from cartesia_cli.audio.files import decoded; "
-        "from cartesia_cli.errors import InputError\n"
-        "try: sum(map(len, decoded(Path(sys.argv[1]))))\nexcept InputError: pass"
-    )
-    command = [sys.executable, "-c", code, str(put(path, bytes(data)))]
-    assert subprocess.run(command, capture_output=True, check=True).stderr == b""
+    if path != long_m4a:
+        ffmpeg(path, "-i", long_m4a, *(["-c:a", "alac"] if name == "talk.caf" else []))
+    data = bytearray(path.read_bytes())
+    data[place : place + len(damage)] = damage
+    done = subprocess.run([sys.executable, "-c", SILENT, put(path, bytes(data))], capture_output=True, check=True)
+    by_path, by_itself = done.stdout.splitlines()
+    assert done.stderr == b""
+    assert by_path == by_itself

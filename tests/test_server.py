@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, Resampler, Samples, decode_pcm
 from cartesia_cli.errors import EngineError, UsageError
-from cartesia_cli.protocol import ENCODINGS, Word
+from cartesia_cli.protocol import ENCODINGS, BatchOptions
 from cartesia_cli.server import whisper
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.decoding import decode_container, decode_raw
+from cartesia_cli.server.decoding import decoded_upload
+from cartesia_cli.server.engine import Heard
 from cartesia_cli.server.running import Beside, bind
 from cartesia_cli.server.windows import windows
 from tests import speech
@@ -53,12 +54,12 @@ class EchoUtterance:
     def feed(self, samples: Samples) -> None:
         self.samples += len(samples)
 
-    def finish(self) -> tuple[Word, ...]:
+    def finish(self) -> tuple[Heard, ...]:
         self.engine.busy.set()
         self.engine.wait()
         self.engine.heard.append(self.language)
         # Times beyond the window, as an engine may guess them.
-        return (Word(" heard", -0.5, self.samples / RATE + 1.0),)
+        return (Heard(" heard", -0.5, self.samples / RATE + 1.0),)
 
 
 @contextmanager
@@ -78,6 +79,7 @@ def wav(seconds: float = 1.0) -> bytes:
 
 FIELDS = {"model": "ink-whisper"}
 FORM = "multipart/form-data"
+CONTAINER = BatchOptions(model="ink-whisper")
 
 
 @pytest.mark.parametrize("route", ["/stt", "/audio/transcriptions"])
@@ -278,7 +280,8 @@ def test_resampling_in_pieces_loses_nothing(rate: int, sizes: list[int]) -> None
 
 def test_headerless_audio_at_any_rate_and_with_a_torn_sample() -> None:
     data = np.zeros(44100, "<i2").tobytes() + b"\0"
-    assert sum(map(len, decode_raw(io.BytesIO(data), "pcm_s16le", 44100))) == RATE
+    options = BatchOptions(model="ink-whisper", encoding="pcm_s16le", sample_rate=44100)
+    assert sum(map(len, decoded_upload(io.BytesIO(data), options))) == RATE
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 9, 32])
@@ -287,7 +290,7 @@ def test_any_number_of_channels_becomes_one(channels: int) -> None:
     data = frames.tobytes()
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, channels, 48000,
                        96000 * channels, 2 * channels, 16, b"data", len(data))  # fmt: skip
-    samples = np.concatenate(list(decode_container(io.BytesIO(head + data))))
+    samples = np.concatenate(list(decoded_upload(io.BytesIO(head + data), CONTAINER)))
     assert len(samples) == pytest.approx(RATE, abs=40)
     assert np.abs(samples).max() == pytest.approx(12000 / 32768, rel=0.05)
 
@@ -297,9 +300,9 @@ def test_a_damaged_stretch_costs_itself_only(tmp_path: Path) -> None:
 
     soundfile.write(tmp_path / "a.mp3", speech.say(speech.SAMPLE), speech.RATE, format="MP3")
     data = bytearray((tmp_path / "a.mp3").read_bytes())
-    whole = sum(map(len, decode_container(io.BytesIO(bytes(data)))))
+    whole = sum(map(len, decoded_upload(io.BytesIO(bytes(data)), CONTAINER)))
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(range(200)) * 10
-    damaged = sum(map(len, decode_container(io.BytesIO(bytes(data)))))
+    damaged = sum(map(len, decoded_upload(io.BytesIO(bytes(data)), CONTAINER)))
     assert 0.7 * whole < damaged <= whole
 
 

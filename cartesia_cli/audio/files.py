@@ -1,12 +1,13 @@
 """Recordings as streams of samples: files in any container, headerless samples, and what comes by a pipe.
 
     plain WAV                waves, as it comes: libsndfile and FFmpeg each take some kinds for silence or noise
-    FLAC, AIFF, AU, CAF      libsndfile
-    everything else          FFmpeg's libraries, from a file
+    FLAC, AIFF, AU, CAF      libsndfile (decoders)
+    everything else          FFmpeg's libraries (decoders), from a file
     a pipe of those          kept in a temporary file first
 
-Memory is bounded: a block comes out before the next is read. Must never open anything but the file that it is
-given, and never leave out a part of a recording without a word, where a decoder notices that.
+The one decoder of the house: what is sent live and what the local server is sent are heard alike. Memory is
+bounded: a block comes out before the next is read. Must never open anything but the file that it is given, never
+print, and never leave out a part of a recording without a word, where a decoder notices that.
 All of it is lazy: errors show when the first block is asked for.
 """
 
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,33 +28,19 @@ from ..protocol import ENCODINGS
 from .containers import look, shown
 from .containers.files import opened
 from .containers.looking import UNDOCUMENTED
-from .containers.peek import SEARCHED, in_proportion
+from .containers.peek import SEARCHED, Peek, in_proportion
+from .containers.recognition import recognise
+from .decoders import BLOCK, LARGEST, SNDFILE, Nameless, Pieces, Warn, sounded, unpacked
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .waves import Frames, Wave, read_header
 
-if TYPE_CHECKING:
-    import soundfile
-
-Warn = Callable[[str], object]
 Read = Callable[[int], bytes]
 
-Pieces = Iterator[tuple[int, Samples]]
-"""Mono samples and their rate in Hz, which may change on the way: chained Ogg, MPEG frames."""
-
-BLOCK, LEAST = 0.5, 0.4
-"""Seconds that are read at once, and that a block of a file holds, but for the last."""
-
-LARGEST = 4 << 20
-"""Bytes of a read, however many channels there are."""
+LEAST = 0.4
+"""Seconds that a block of a file holds, but for the last."""
 
 RATES = range(1000, 1_000_001)
 """Hz that a recording may have. Others would be blown up without bounds, or cost seconds of preparation."""
-
-PERCEPTIBLE = 0.1
-"""Seconds of damage worth a word. Less than that is missing from many files that were cut somewhere."""
-
-SNDFILE = frozenset({"flac", "aiff", "au", "caf"})
-"""What libsndfile reads sample for sample. Of WAV it takes a size of 0 for no samples, as pipes write it."""
 
 INPUT = "the input"
 """What a stream is called in messages, since it has no name."""
@@ -67,28 +54,57 @@ def decoded(
     `warn` hears, in a sentence, what only decoding shows: damaged parts. What a look tells is in `look(path).note`.
     InputError when it can't be decoded, has no audio, or has no such channel.
     """
-    name, container = shown(path), look(path).container
-    with opened(path) as (file, size):
-        wave = None
-        if container == "wav":
-            wave = read_header(_all_of(file.read), lambda count: file.seek(min(file.tell() + count, size)))
+    look(path)  # it says best what is no recording
+    with opened(path) as (file, _):
+        yield from decoded_file(file, shown(path), path=path, rate=rate, channel=channel, warn=warn)
+
+
+def decoded_file(
+    file: BinaryIO,
+    name: str = INPUT,
+    *,
+    path: Path | None = None,
+    rate: int = RATE,
+    channel: int | None = None,
+    warn: Warn = lambda note: None,
+) -> Iterator[Samples]:
+    """`decoded` for a file that is open and can be sought, from its beginning. `name` is what messages call it.
+
+    `path`: where it lies, if it has a name.
+    """
+    size = file.seek(0, os.SEEK_END)
+    container = recognise(Peek(file, size), listed=False)
+    pieces: Pieces | None = None
+    file.seek(0)
+    if container == "wav":
+        wave = read_header(_all_of(file.read), lambda count: file.seek(min(file.tell() + count, size)))
         if wave is not None:
-            pieces = _plain(wave, file.read, channel, name)
-        elif container in SNDFILE and (sound := _sound(path)) is not None:
-            pieces = _sounded(sound, channel, name, warn)
-        else:
-            file.seek(0)
-            pieces = _unpacked(_Nameless(file), channel, name, warn)
-        yield from _gathered(_resampled(pieces, rate, name), int(rate * LEAST))
+            pieces = _plain(wave, file.read)
+    elif container in SNDFILE:
+        pieces = sounded(os.fsencode(path) if path else Nameless(file), name, warn)
+    if pieces is None:
+        file.seek(0)
+        pieces = unpacked(Nameless(file), name, warn)
+    yield from _gathered(_resampled(pieces, rate, channel, name), int(rate * LEAST))
 
 
-def decoded_raw(stream: BinaryIO, encoding: str, sample_rate: int, *, rate: int = RATE) -> Iterator[Samples]:
+def decoded_raw(
+    stream: BinaryIO,
+    encoding: str,
+    sample_rate: int,
+    name: str = INPUT,
+    *,
+    rate: int = RATE,
+    channel: int | None = None,
+) -> Iterator[Samples]:
     """Headerless mono samples as blocks at `rate` Hz, as they come; a partial last sample is dropped.
 
-    `encoding` is one of ENCODINGS, `sample_rate` in Hz. InputError when there is no sample, or reading fails.
+    `encoding` is one of ENCODINGS, `sample_rate` in Hz. InputError when there is no sample, a `channel` other than
+    the only one is asked for, or reading fails.
     """
     blocks = _whole(_as_they_come(stream), ENCODINGS[encoding], sample_rate)
-    yield from _resampled(((sample_rate, decode_pcm(data, encoding)) for data in blocks), rate, INPUT)
+    pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
+    yield from _resampled(pieces, rate, channel, name)
 
 
 def decoded_pipe(
@@ -107,7 +123,7 @@ def decoded_pipe(
 
     wave = read_header(header, header)
     if wave is not None:
-        yield from _resampled(_plain(wave, come, channel, INPUT, warn), rate, INPUT)
+        yield from _resampled(_plain(wave, come, warn), rate, channel, INPUT)
         return
     with _kept(bytes(seen), come) as path:
         try:
@@ -119,106 +135,22 @@ def decoded_pipe(
             raise InputError(error.message.replace(shown(path), INPUT), hint=error.hint) from error
 
 
-def _plain(wave: Wave, read: Read, channel: int | None, name: str, warn: Warn = lambda note: None) -> Pieces:
+def _plain(wave: Wave, read: Read, warn: Warn = lambda note: None) -> Pieces:
     """The samples behind the header of a WAV."""
     held = 0
     for data in _whole(read, wave.frame, wave.rate, wave.promised):
         held += len(data)
-        yield wave.rate, _mono(wave.decode(data), channel, name)
+        yield wave.rate, wave.decode(data)
     if wave.promised is not None:
         seconds = wave.promised / (wave.rate * wave.frame)
         if note := in_proportion(seconds, held, wave.promised, exact=True).note:
             warn(note)
 
 
-class _Nameless:
-    """A file for PyAV: without a name to draw conclusions from, and with a plain -1 for a seek to nowhere.
-
-    A header can say such a place; an exception would be printed on stderr.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.tell, self._file = file.read, file.tell, file
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, OverflowError):
-            return -1
-
-
-def _sound(path: Path) -> soundfile.SoundFile | None:
-    """A file that libsndfile can open; None where FFmpeg may do better."""
-    import soundfile
-
-    try:
-        return soundfile.SoundFile(os.fsencode(path))
-    except soundfile.SoundFileError:
-        return None
-
-
-def _sounded(sound: soundfile.SoundFile, channel: int | None, name: str, warn: Warn) -> Pieces:
-    """A file of libsndfile's, block by block. What its header promises and it does not give is told."""
-    import soundfile
-
-    heard, rate = 0, sound.samplerate
-    most = max(1, min(int(rate * BLOCK), LARGEST // 4 // sound.channels))
-    with sound:
-        try:
-            while len(frames := sound.read(most, dtype="float32", always_2d=True)):
-                heard += len(frames)
-                yield rate, _mono(frames, channel, name)
-        except soundfile.SoundFileError as error:
-            if not heard:
-                raise InputError(f"{name} can't be decoded: {error}", hint="does it play?") from error
-        known = sound.frames < 1 << 62  # more is libsndfile's word for a length that the header leaves open
-        if heard and known and (sound.frames - heard) / rate >= PERCEPTIBLE:
-            warn(f"it is damaged: nothing behind {heard / rate:.2f} s can be decoded")
-
-
-def _unpacked(file: _Nameless, channel: int | None, name: str, warn: Warn) -> Pieces:
-    """The first audio track of a container, frame by frame. A damaged packet costs its own milliseconds."""
-    import av
-
-    lost = heard = 0.0
-    fault: av.FFmpegError | None = None
-    try:
-        # A playlist may name other files and hosts. FFmpeg must not follow it there.
-        options = {"protocol_whitelist": "none"}
-        with av.open(file, mode="r", metadata_errors="replace", options=options) as container:
-            if not container.streams.audio:
-                raise InputError(f"{name} has no audio track")
-            packed_kind: tuple[object, ...] = ()
-            for packet in container.demux(container.streams.audio[0]):
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError as error:  # of any kind: to AAC, damage is "operation not permitted"
-                    fault, lost = error, lost + float((packet.duration or 0) * (packet.time_base or 0))
-                    continue
-                for frame in frames:
-                    kind = frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.rate
-                    if kind != packed_kind:
-                        packed_kind, packer = kind, av.AudioResampler(format="flt")
-                    # Packed, since PyAV reads no more than eight planes and crashes behind them. The channels are
-                    # kept and mixed here: FFmpeg has no downmix for layouts without a name.
-                    for packed in packer.resample(frame):
-                        heard += packed.samples / packed.rate
-                        shape = -1, packed.layout.nb_channels
-                        yield packed.rate, _mono(packed.to_ndarray().astype(np.float32).reshape(shape), channel, name)
-        if fault is not None and not heard:
-            raise fault
-    except av.FFmpegError as error:
-        if not heard:
-            raise InputError(f"{name} can't be decoded: {error.strerror}", hint="does it play?") from error
-        warn(f"it is damaged: nothing behind {heard:.2f} s can be decoded ({error.strerror})")
-    if lost >= PERCEPTIBLE:
-        warn(f"it is damaged: {lost:.2f} s of it can't be decoded and were left out")
-
-
-def _resampled(pieces: Pieces, rate: int, name: str) -> Iterator[Samples]:
-    """Pieces of any rate as blocks at `rate`, none of them empty. InputError when there is nothing at all."""
+def _resampled(pieces: Pieces, rate: int, channel: int | None, name: str) -> Iterator[Samples]:
+    """Pieces of any rate as mono blocks at `rate`, none of them empty. InputError when there is nothing at all."""
     heard = False
-    for samples in _at_one_rate(pieces, rate, name):
+    for samples in _at_one_rate(pieces, rate, channel, name):
         if len(samples):
             heard = True
             yield samples.clip(-1, 1)  # a filter may overshoot what was within
@@ -226,15 +158,15 @@ def _resampled(pieces: Pieces, rate: int, name: str) -> Iterator[Samples]:
         raise InputError(f"{name} holds no audio", hint="does it play?")
 
 
-def _at_one_rate(pieces: Pieces, rate: int, name: str) -> Iterator[Samples]:
+def _at_one_rate(pieces: Pieces, rate: int, channel: int | None, name: str) -> Iterator[Samples]:
     resampler, source = Resampler(rate, rate), rate
-    for piece_rate, samples in pieces:
+    for piece_rate, frames in pieces:
         if piece_rate not in RATES:
             raise InputError(f"{name} can't be decoded: no recording has {piece_rate} samples a second")
         if piece_rate != source:
             yield resampler.finish()
             resampler, source = Resampler(piece_rate, rate), piece_rate
-        yield resampler.feed(samples)
+        yield resampler.feed(_mono(frames, channel, name))
     yield resampler.finish()
 
 

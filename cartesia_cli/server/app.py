@@ -8,7 +8,7 @@ which engine it has, nor touch the terminal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from .. import __version__
-from ..audio.pcm import RATE, Samples
+from ..audio.pcm import RATE
 from ..errors import ApiError
 from ..protocol import (
     AUTO,
@@ -38,7 +38,7 @@ from ..protocol import (
     encode_error,
     refusal,
 )
-from .decoding import decode_container, decode_raw
+from .decoding import decoded_upload
 from .engine import Engine
 from .gate import CONCURRENCY, Gate
 from .lane import Lane, hear
@@ -105,7 +105,7 @@ class Batch:
             raise refusal(400, "Unsupported language", message)
         words: list[Word] = []
         heard = 0
-        cut = windows(_blocks(file, options))
+        cut = windows(decoded_upload(file, options))
         while (window := await self._lane.do(next, cut, None)) is not None:
             if await request.is_disconnected():
                 raise refusal(400, "Client closed request", "Nobody waits for the answer any more.")
@@ -222,14 +222,7 @@ class _Body:
         return refusal(413, "Payload too large", f"A request may have at most {self._limit} bytes.")
 
 
-def _blocks(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
-    if options.encoding is None:
-        return decode_container(file)
-    assert options.sample_rate is not None
-    return decode_raw(file, options.encoding, options.sample_rate)
-
-
-def _settled(said: tuple[Word, ...], offset: float, length: float, before: list[Word]) -> Iterator[Word]:
+def _settled(said: Iterable[Word], offset: float, length: float, before: list[Word]) -> Iterator[Word]:
     """Words on the clock of the whole recording: in order, inside their window, to the millisecond."""
     latest = before[-1].end or 0.0 if before else 0.0
     for word in said:
