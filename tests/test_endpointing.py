@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +17,8 @@ from cartesia_cli.audio.level import SILENCE, Meter, NoiseFloor
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.audio.speech import FRAME_SECONDS, Automaton, Endpointer, Endpointing, Mark, utterances
 
-from .speech import say, silence
+from .conftest import Run
+from .speech import say, silence, write_wav
 
 FRAME = round(RATE * FRAME_SECONDS)
 
@@ -49,8 +53,16 @@ def test_clicks_neither_begin_nor_prolong_an_utterance() -> None:
     assert told("..a..a...aa.a.a..a.") == "onset 9/11, lull 11/14, end 11/16"
 
 
-def test_speech_that_begins_as_the_hangover_ends_is_an_utterance_of_its_own() -> None:
-    assert told("aaa....aa.....") == "onset 0/2, lull 3/6, end 3/8, onset 7/9, lull 9/12, end 9/14"
+def test_no_end_is_told_inside_the_next_sound_before_it_is_over() -> None:
+    assert told("aaa....aa.....") == "onset 0/2, lull 3/6, resume 7/9, lull 9/12, end 9/14"
+    assert told("aaaa....aa.....", attack=3) == "onset 0/3, lull 4/7, end 4/11"
+    assert told("aaaa....aaa.....", attack=3) == "onset 0/3, lull 4/7, resume 8/11, lull 11/14, end 11/16"
+    assert told("aaa.....aa.....") == "onset 0/2, lull 3/6, end 3/8, onset 8/10, lull 10/13, end 10/15"
+
+
+def test_no_lull_is_told_inside_a_sound_before_it_is_over() -> None:
+    assert told("aaa..aaa") == "onset 0/2"
+    assert told("aaaa..aa.", attack=3, hangover=8) == "onset 0/3, lull 4/9"
 
 
 def test_no_lull_is_told_where_it_would_come_with_the_end_or_later() -> None:
@@ -63,12 +75,22 @@ def test_a_cap_in_the_middle_of_speech_begins_the_next_utterance_in_the_same_pla
 
 
 def test_a_cap_in_a_pause_ends_where_speech_stopped_and_the_next_utterance_waits_for_speech() -> None:
-    assert told("aaa...a.aa", longest=6) == "onset 0/2, lull 3/6, capped end 3/6, onset 8/10"
+    assert told("aaa...a.aa", longest=6) == "onset 0/2, capped end 3/6, onset 8/10"
     assert told("aaa.aa", longest=5) == "onset 0/2, capped end 3/5, onset 4/6"
 
 
+def test_the_first_lull_in_the_last_fifth_before_the_cap_ends_the_utterance() -> None:
+    assert told("aaaaaaaa...aaa", longest=20) == "onset 0/2, lull 8/11, resume 11/13"
+    assert told("aaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, lull 12/15, resume 15/17"
+    assert told("aaaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, capped end 13/16, onset 16/18"
+    assert told("aaaaaaaaaaaaaaaa...aaa", longest=20) == "onset 0/2, capped end 16/19, onset 19/21"
+    assert told("aaaaaaaaaaaaaaa..aaaaa", longest=20) == "onset 0/2, capped end 20/20, onset 20/20"
+    assert told("aaaaaaaaaaaa....aaa", longest=20) == "onset 0/2, lull 12/15, capped end 12/16, onset 16/18"
+    assert told("aaaaaaaaaaaaaa...aaaa", lull=5, longest=20) == "onset 0/2, capped end 20/20, onset 20/20"
+
+
 def test_silence_that_is_long_enough_is_no_cap() -> None:
-    assert told("aa.....", longest=7) == "onset 0/2, lull 2/5, end 2/7"
+    assert told("aa.....", lull=5, longest=7) == "onset 0/2, end 2/7"
 
 
 SIZES = st.fixed_dictionaries(
@@ -101,7 +123,11 @@ def test_marks_keep_their_order_and_no_speech_is_left_out(runs: list[tuple[bool,
         assert before.at <= after.at and before.speech <= after.speech
         if before.capped and before.speech == before.at:
             assert (after.kind, after.speech, after.at) == ("onset", before.speech, before.at)
-    assert all(mark.at - mark.speech == sizes["hangover"] for mark in marks if mark.kind == "end" and not mark.capped)
+    for mark in marks:
+        if mark.kind in ("lull", "end") and mark.at > mark.speech:
+            assert not frames[int(mark.at) - 1] or mark.capped  # never inside a sound that may be speech
+        if mark.kind == "end" and not mark.capped:  # at once, or with the end of a click
+            assert 0 <= mark.at - mark.speech - sizes["hangover"] < sizes["attack"]
 
     found = utterances(marks, until=len(frames))
     assert all(0 <= end - begin <= sizes["longest"] for begin, end in found)
@@ -170,6 +196,10 @@ def heard(samples: Samples, settings: Endpointing | None = None) -> list[Mark]:
     return in_blocks(Endpointer(settings or Endpointing()), samples)
 
 
+def smoothed(noise: NoiseFloor, levels: list[float]) -> list[float]:
+    return [smooth for _, smooth in noise.feed(levels)]
+
+
 def spoken(*parts: Samples) -> Samples:
     """Parts in a room that is not quite quiet."""
     whole = np.concatenate(parts)
@@ -196,7 +226,7 @@ def test_marks_are_the_same_however_the_samples_are_cut(
     samples = np.concatenate(parts)
     options = Endpointing(silence_ms=300, threshold=threshold, longest_seconds=2)
     whole, cut = Endpointer(options, rate), Endpointer(options, rate)
-    marks = []
+    marks: list[Mark] = []
     rest = samples
     while sizes and len(rest):
         size = sizes.pop()
@@ -221,11 +251,27 @@ def test_a_block_may_be_written_over_once_it_was_fed() -> None:
 
 def test_levels_are_decibels_below_full_scale() -> None:
     times = np.arange(FRAME * 3) / RATE
-    assert Meter(RATE).feed(np.ones(FRAME, np.float32)) == [0.0]
+    assert Meter(RATE).feed(np.resize(np.array([1, -1], np.float32), FRAME)) == [0.0]
     assert Meter(RATE).feed(np.sin(2 * np.pi * 1000 * times).astype(np.float32)) == pytest.approx([-3.01] * 3, abs=0.01)
     assert Meter(RATE).feed(noise(0.4, -40)) == pytest.approx([-40] * 20, abs=1.5)
     assert Meter(RATE).feed(np.zeros(FRAME * 2 + 5, np.float32)) == [SILENCE] * 2
     assert Meter(RATE).feed(np.full(FRAME, np.nan, np.float32)) == [SILENCE]
+
+
+@pytest.mark.parametrize("offset", [0.01, -0.1, 0.5])
+def test_an_offset_is_no_sound(offset: float) -> None:
+    assert Meter(RATE).feed(np.full(FRAME * 2, offset, np.float32)) == [SILENCE] * 2
+    levels = np.array(Meter(RATE).feed(noise(2, -40)))
+    assert np.array(Meter(RATE).feed(noise(2, -40) + np.float32(offset))) == pytest.approx(levels, abs=0.01)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.01, 0.1])
+def test_quiet_speech_is_heard_through_an_offset_and_a_slow_drift(offset: float) -> None:
+    parts = [silence(1), *(part for seed in range(4) for part in (speechlike(1.5, -40, seed), silence(1.5)))]
+    samples = np.concatenate(parts) + noise(13, -75)
+    drift = 0.01 * np.sin(2 * np.pi * 1.3 * np.arange(len(samples)) / RATE)  # as loud as the speech
+    found = utterances(heard((samples + offset + drift).astype(np.float32)))
+    assert np.array(found) == pytest.approx(np.array([(1 + 3 * n, 2.5 + 3 * n) for n in range(4)]), abs=0.1)
 
 
 def test_the_floor_is_the_noise_and_the_threshold_lies_close_above_it() -> None:
@@ -241,15 +287,15 @@ def test_the_floor_is_the_noise_and_the_threshold_lies_close_above_it() -> None:
 
 
 def test_noise_that_flutters_is_levelled_and_the_end_of_speech_is_not() -> None:
-    fluttering = list(NoiseFloor().feed([-40.0, -52.0] * 20))[10:]
+    fluttering = smoothed(NoiseFloor(), [-40.0, -52.0] * 20)[10:]
     assert max(fluttering) - min(fluttering) < 4
-    falling = list(NoiseFloor().feed([-20.0] * 20 + [-60.0] * 5))
+    falling = smoothed(NoiseFloor(), [-20.0] * 20 + [-60.0] * 5)
     assert falling[19] == pytest.approx(-20) and falling[-1] < -50
 
 
 def test_noise_that_swings_by_itself_is_given_more_room() -> None:
     swinging = NoiseFloor()
-    levels = list(swinging.feed([-50.0 + 2 * np.sin(step / 5) for step in range(300)]))
+    levels = smoothed(swinging, [-50.0 + 2 * np.sin(step / 5) for step in range(300)])
     assert swinging.threshold > max(levels) + 4.5
 
 
@@ -293,7 +339,7 @@ def test_the_settings_are_kept() -> None:
     onset, lull, end = heard(samples, Endpointing(silence_ms=1000, lull_ms=300, attack_ms=100))
     assert onset.at == pytest.approx(onset.speech + 0.1)
     assert (lull.at, end.at) == (pytest.approx(lull.speech + 0.3), pytest.approx(end.speech + 1.0))
-    marks = heard(samples, Endpointing(silence_ms=300, longest_seconds=0.6))
+    marks = heard(samples, Endpointing(silence_ms=300, longest_seconds=0.64))
     assert [mark.capped for mark in marks if mark.kind == "end"] == [True, True, True, False]
     assert [mark.kind for mark in heard(samples, Endpointing(lull_ms=600))] == ["onset", "end"]
 
@@ -372,6 +418,44 @@ def test_one_short_word_between_digital_silences_is_found() -> None:
     marks = heard(np.concatenate([silence(1), speechlike(0.25, -35), silence(2)]))
     assert [mark.kind for mark in marks] == ["onset", "lull", "end"]
     assert np.array(utterances(marks)) == pytest.approx(np.array([(1.0, 1.25)]), abs=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.25, 0.3])
+@pytest.mark.parametrize("before", [0.0, 0.5])
+def test_one_short_word_at_the_end_of_the_audio_is_told_when_it_is_asked_for(seconds: float, before: float) -> None:
+    endpointer = Endpointer()
+    samples = np.concatenate([silence(before), speechlike(1, -25)[RATE // 8 :][: round(seconds * RATE)]])
+    assert in_blocks(endpointer, samples) == []
+    length = endpointer.heard
+    (onset,) = endpointer.finish()
+    assert onset.kind == "onset" and onset.speech == pytest.approx(before, abs=0.03)
+    assert onset.at == pytest.approx(length, abs=FRAME_SECONDS) and onset.at <= length == endpointer.heard
+    assert endpointer.in_speech and endpointer.finish() == []
+    assert [mark.kind for mark in in_blocks(endpointer, silence(2))] == ["lull", "end"]
+
+
+def test_nothing_is_told_at_the_end_that_was_told_before_or_is_no_speech() -> None:
+    for samples in (silence(0), silence(2), noise(0.25, -60), noise(0.04, -10), spoken(silence(1), speechlike(1, -20))):
+        endpointer = Endpointer()
+        marks = in_blocks(endpointer, samples)
+        assert endpointer.finish() == [] and endpointer.in_speech == bool(marks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(PARTS, min_size=1, max_size=5), st.lists(st.integers(0, 4), max_size=3))
+def test_marks_keep_their_order_whenever_somebody_asks_for_what_is_held_back(
+    parts: list[Samples], asked: list[int]
+) -> None:
+    endpointer = Endpointer(Endpointing(silence_ms=300, longest_seconds=2))
+    marks: list[Mark] = []
+    for number, part in enumerate(parts):
+        marks += in_blocks(endpointer, part)
+        if number in asked:
+            marks += endpointer.finish()
+    marks += endpointer.finish()
+    assert in_order(marks)
+    assert all(before.at <= after.at and before.speech <= after.speech for before, after in pairwise(marks))
+    assert endpointer.heard == pytest.approx(sum(map(len, parts)) / RATE)
 
 
 def test_a_beep_before_speech_is_not_taken_for_the_noise_of_the_place() -> None:
@@ -484,3 +568,30 @@ def test_somebody_who_speaks_without_a_pause_is_not_cut_short() -> None:
     samples = spoken(silence(0.5), *(part[slice(*loud_part(part))] for part in words), silence(1))
     begin, end = 0.5, len(samples) / RATE - 1
     assert np.array(utterances(heard(samples))) == pytest.approx(np.array([(begin, end)]), abs=0.3)
+
+
+# The command that shows it
+
+
+def test_vad_hears_a_file_and_a_pipe_alike_and_the_word_that_either_ends_in(run: Run, tmp_path: Path) -> None:
+    spoken = np.concatenate([silence(1), say(SENTENCES[0]), silence(2), speechlike(0.25, -20)])
+    for samples, count in ((spoken, 2), (spoken[-RATE // 4 :], 1)):
+        file = write_wav(tmp_path / "talk.wav", samples)
+        named, piped = run("vad", str(file), "-f", "json"), run("vad", "-", "-f", "json", stdin=file.read_bytes())
+        assert (named.returncode, piped.returncode) == (0, 0)
+        report = json.loads(named.stdout)
+        assert {**report, "source": "-"} == json.loads(piped.stdout)
+        assert len(report["utterances"]) == count
+        assert report["utterances"][-1]["end"] == pytest.approx(len(samples) / RATE, abs=0.01)
+
+
+def test_vad_hears_one_channel_alone(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "two.wav"
+    both = np.stack([silence(3), np.concatenate([silence(1), speechlike(1, -20), silence(1)])], axis=1)
+    soundfile.write(file, both, RATE, "PCM_16")
+    counts = []
+    for channel in ("1", "2"):
+        shown = run("vad", str(file), "--channel", channel, "-f", "json")
+        counts.append(len(json.loads(shown.stdout)["utterances"]))
+    assert counts == [0, 1]
+    assert run("vad", str(file), "--channel", "3").returncode == 3

@@ -23,7 +23,8 @@ class Endpointing:
     threshold         level that is speech, dBFS; None: what stands out from the noise
     lull_ms           silence after which speech may be over, milliseconds; no less than silence_ms: no lulls
     attack_ms         speech that it takes to begin or resume, milliseconds; a shorter sound is a click, and silence
-    longest_seconds   an utterance is ended then, whatever is heard: above a fixed threshold, noise never ends
+    longest_seconds   an utterance is ended then, whatever is heard: above a fixed threshold, noise never ends. In the
+                      last fifth of this time the first lull ends it, so that no word is cut where there is a choice
     """
 
     silence_ms: int = 600
@@ -35,6 +36,9 @@ class Endpointing:
 
 DEFAULTS = Endpointing()
 
+LAST = 5
+"""The part of the longest utterance, one in so many, in which it waits for a lull to be ended in."""
+
 Kind = Literal["onset", "lull", "resume", "end"]
 
 
@@ -44,7 +48,7 @@ class Mark:
 
     at       when it was decided, seconds of audio
     speech   onset, resume: where speech began; lull, end: where it stopped. Seconds
-    capped   an `end` because the utterance became too long. Where speech went on, an onset follows in the same place
+    capped   an `end` because the utterance became too long. Where no lull came, an onset follows in the same place
     """
 
     kind: Kind
@@ -73,7 +77,7 @@ class Automaton:
     attack     speech that it takes to begin or resume
     lull       silence that makes a lull
     hangover   silence that makes an end
-    longest    an utterance that has lasted this long is ended
+    longest    an utterance that has lasted this long is ended; in the last fifth of it by the first lull
     unit       seconds in a frame
     """
 
@@ -85,7 +89,7 @@ class Automaton:
         self._unit = unit
         self._lulled = False
         self.configure(attack, lull, hangover, longest)
-        self.now = self._run = self._latest = 0
+        self.now = self._run = self._late = self._latest = 0
 
     def configure(self, attack: int, lull: int, hangover: int, longest: int) -> None:
         """Other figures from now on; `longest` from the next utterance on."""
@@ -102,11 +106,16 @@ class Automaton:
         marks = []
         if not speech or (self.silence and self._run < self._attack):
             self.silence += 1
-            if self.silence >= self._hangover:
+            if speech:
+                pass  # the beginning of speech, or a click: what this silence is, is known when the sound is over
+            elif self.silence >= self._hangover:
                 return [self._end()]
-            if self.silence >= self._lull and not self._lulled:
-                self._lulled = True
-                marks.append(self._mark("lull", self.now - self.silence))
+            elif self.silence >= self._lull:
+                if self.now >= self._late:
+                    return [self._end(capped=True)]
+                if not self._lulled:
+                    self._lulled = True
+                    marks.append(self._mark("lull", self.now - self.silence))
         else:
             if self._lulled:
                 marks.append(self._mark("resume", self.now - self._run))
@@ -121,6 +130,7 @@ class Automaton:
     def _begin(self, frame: int) -> Mark:
         self.in_speech = True
         self._latest = frame + self._longest
+        self._late = self._latest - self._longest // LAST
         return self._mark("onset", frame)
 
     def _end(self, *, capped: bool = False) -> Mark:
@@ -136,7 +146,8 @@ class Automaton:
 class Endpointer:
     """A stream of samples as marks, the same ones however it is cut into blocks.
 
-    With no fixed threshold, the first third of a second of sound is judged when it is over: noise is not known before.
+    With no fixed threshold, the first third of a second of sound is judged when it is over, since noise is not known
+    before; at the end of the audio, `finish` has it judged.
     """
 
     def __init__(self, settings: Endpointing = DEFAULTS, rate: int = RATE) -> None:
@@ -198,10 +209,17 @@ class Endpointer:
 
     def feed(self, samples: Samples) -> list[Mark]:
         """The next samples, any number of them, mono, -1..1: what was noticed in them."""
-        levels = self._meter.feed(samples)
-        frames = zip(levels, self._noise.feed(levels), strict=True)
-        first = [] if self._held is None else self._hold(self._held, frames)
-        return first + self._judge(frames)
+        frames = self._noise.feed(self._meter.feed(samples))
+        if self._held is None:
+            return self._judge(frames)
+        return self._hold(self._held, frames) + self._judge(frames)
+
+    def finish(self) -> list[Mark]:
+        """The audio is over, or somebody knows that the utterance is: what was noticed in what is held back.
+
+        No mark is lost, and none comes twice; nothing is made up, so an utterance may still go on. `feed` may follow.
+        """
+        return [] if self._held is None else self._release(self._held)
 
     def _hold(self, held: list[tuple[float, float]], frames: Iterable[tuple[float, float]]) -> list[Mark]:
         """Keep frames until noise is known or the first sound is over; then judge them all."""
@@ -210,12 +228,17 @@ class Endpointer:
             held.append(frame)
             if frame[0] > SILENCE and not self._noise.known:
                 continue
-            marks += [replace(mark, at=self._automaton.now * self._unit) for mark in self._judge(held)]
-            held.clear()
+            marks += self._release(held)
             if self._noise.known:
                 self._held = None
                 break
         return marks
+
+    def _release(self, held: list[tuple[float, float]]) -> list[Mark]:
+        """Judge what was held, now."""
+        marks = self._judge(held)
+        held.clear()
+        return [replace(mark, at=self._automaton.now * self._unit) for mark in marks]
 
     def _judge(self, frames: Iterable[tuple[float, float]]) -> list[Mark]:
         """Frames as their own level and the smoothed one."""
@@ -223,9 +246,9 @@ class Endpointer:
         noise, automaton, fixed, loud = self._noise, self._automaton, self._fixed, self._loud
         for level, smooth in frames:
             # Smoothing bridges gaps in speech. It draws clicks out as well, which may not begin or resume by that.
-            speaking = automaton.in_speech and not automaton.silence
-            heard = smooth if speaking or smooth < level else level
-            loud = heard > (fixed if fixed is not None else noise.release if loud else noise.threshold)
+            if smooth < level or (automaton.in_speech and not automaton.silence):
+                level = smooth
+            loud = level > (fixed if fixed is not None else noise.release if loud else noise.threshold)
             if found := automaton.feed(loud):
                 marks += found
         self._loud = loud

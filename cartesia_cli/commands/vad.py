@@ -19,6 +19,8 @@ cartesia-cli vad talk.wav
 cartesia-cli vad talk.wav --vad-silence-ms 900
 
 cartesia-cli vad talk.wav -f json | jq .utterances
+
+arecord -d 10 -f cd | cartesia-cli vad -
 """
 
 PAUSE_SHARE = 0.25
@@ -29,30 +31,43 @@ PAUSE_SHARE = 0.25
 def vad(
     context: typer.Context,
     *,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A recording.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", callback=given.named, help="A recording, or - for stdin.", show_default=False),
+    ],
     vad_threshold: live_given.VadThreshold = None,
     vad_silence_ms: live_given.VadSilence = 600,
+    channel: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="One channel alone; otherwise all are mixed.")
+    ] = None,
     form: given.Listing = "table",
     voice: given.Voice,
 ) -> None:
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
     talk = voice.settle(context.obj)
     talk.as_json = given.checked_listing(form) == "json"
-    from ..audio.containers import look
-    from ..audio.files import decoded
+    from ..audio.containers import UNDOCUMENTED, look
+    from ..audio.files import decoded, decoded_pipe
     from ..audio.speech import Endpointer, Endpointing, Mark, utterances
     from ..output.files import write_stdout
+    from .inputs import STDIN, piped
 
-    path = Path(file)
-    recording = look(path)
-    if recording.note:
-        talk.say(f"warning: {file}: {recording.note}")
+    def warn(note: str) -> None:
+        talk.say(f"warning: {file}: {note}")
+
+    if file == STDIN:
+        blocks = decoded_pipe(piped(), channel=channel, warn=warn)
+    else:
+        if (note := look(Path(file)).note) and note != UNDOCUMENTED:  # what the API takes is no matter here
+            warn(note)
+        blocks = decoded(Path(file), channel=channel, warn=warn)
     endpointer = Endpointer(Endpointing(silence_ms=vad_silence_ms, threshold=vad_threshold))
     marks: list[Mark] = []
     levels: list[float] = []
-    for block in decoded(path):
+    for block in blocks:
         marks += endpointer.feed(block)
         levels.append(endpointer.floor)
+    marks += endpointer.finish()
     found = utterances(marks, until=endpointer.heard)
     noise, threshold = sorted(levels)[len(levels) // 2] if levels else 0.0, endpointer.threshold
     flags = f"--vad-threshold {threshold:.0f} --vad-silence-ms {_hangover(found, vad_silence_ms)}"
