@@ -20,8 +20,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
-from cartesia_cli.protocol import ENCODINGS, Word
+from cartesia_cli.protocol import ENCODINGS
 from cartesia_cli.server.app import create_app
+from cartesia_cli.server.engine import Heard
 from cartesia_cli.server.running import Beside
 from tests import speech
 
@@ -53,7 +54,7 @@ class CounterUtterance:
     def feed(self, samples: Samples) -> None:
         self.samples = np.concatenate((self.samples, samples))
 
-    def finish(self) -> tuple[Word, ...]:
+    def finish(self) -> tuple[Heard, ...]:
         self.engine.calls += 1
         self.engine.go.wait(20)
         if self.engine.fails:
@@ -61,8 +62,8 @@ class CounterUtterance:
         half = RATE // 2
         loud = [n for n in range(len(self.samples) // half) if np.abs(self.samples[n * half :][:half]).max() > 0.01]
         times = [(n / 2, n / 2 + 0.5) if self.engine.timed else (None, None) for n in loud]
-        words = [Word(f" w{n}", *time) for n, time in enumerate(times)]
-        return tuple(words[:-1]) + ((Word(f"{words[-1].word}.", *times[-1]),) if words else ())
+        words = [Heard(f" w{n}", *time) for n, time in enumerate(times)]
+        return tuple(words[:-1]) + ((Heard(f"{words[-1].word}.", *times[-1]),) if words else ())
 
 
 @contextmanager
@@ -115,7 +116,7 @@ def events(socket: ClientConnection) -> list[dict[str, Any]]:
 
 def is_free_again(url: str) -> bool:
     """Whether there is room for one more, as soon as the server has seen who left."""
-    for _ in range(100):
+    for _ in range(600):
         with suppress(InvalidStatus), dial(url, AUTO):
             return True
         time.sleep(0.05)
@@ -162,11 +163,11 @@ def test_ink_whisper_sends_words_with_times_from_the_start_of_the_stream() -> No
 
 def test_text_grows_while_somebody_speaks_and_only_ever_grows() -> None:
     with serving() as url, dial(url, AUTO) as socket:
-        for at in range(0, 5 * RATE, RATE // 10):
-            send(socket, talk(3.0)[at : at + RATE // 10])
-            time.sleep(0.03)  # slow enough that the server is never behind
+        samples = talk(3.0)
+        send(socket, samples, size=2 * len(samples))  # one frame: the server looks only where none waits behind it
+        found = [json.loads(socket.recv(timeout=30)) for _ in ("connected", "turn.start")]
         socket.send(json.dumps({"type": "close"}))
-        found = events(socket)
+        found += events(socket)
         assert socket.close_code == 1000
     assert kinds(found)[:2] == ["connected", "turn.start"]
     assert kinds(found)[-1] == "turn.end"
@@ -255,6 +256,10 @@ def test_a_long_utterance_is_heard_in_pieces() -> None:
         (AUTO, "finalize"), (AUTO, "close"), (AUTO, "[]"), (AUTO, '{"type": "finalize"}'),
         (AUTO, '{"type": "config", "turn": {"end_threshold": 0.9}}'),
         (AUTO, '{"type": "config", "turn": {"end_threshold": "x"}}'),
+        (AUTO, '{"type": "config", "turn": {"start_threshold": 0.55}}'),
+        (AUTO, '{"type": "config", "turn": {"end_timeout_ms": NaN}}'),
+        (AUTO, '{"type": "config", "turn": {"end_timeout_ms": 1e999}}'),
+        (AUTO, '{"type": "config", "turn": {"end_timeout_ms": 1%s}}' % ("0" * 400)),
     ],
 )  # fmt: skip
 def test_commands_of_the_wrong_kind_are_answered_with_an_error_400(path: str, frame: str) -> None:
@@ -280,6 +285,13 @@ def test_commands_of_the_wrong_kind_are_answered_with_an_error_400(path: str, fr
         (MANUAL, QUERY.replace("ink-2", "ink-9"), 400, "Invalid model"),
         (MANUAL, f"{TIMED}&language=xx", 400, "Unsupported language"),
         (MANUAL, f"{TIMED}&min_volume=loud", 400, "Invalid parameter"),
+        (MANUAL, f"{TIMED}&min_volume=-0.5", 400, "Invalid parameter"),
+        (MANUAL, f"{TIMED}&max_silence_duration_secs=nan", 400, "Invalid parameter"),
+        (MANUAL, f"{TIMED}&max_silence_duration_secs=inf", 400, "Invalid parameter"),
+        (AUTO, f"{QUERY}&turn_end_timeout_ms=nan", 400, "Invalid parameter"),
+        (AUTO, f"{QUERY}&turn_end_timeout_ms=inf", 400, "Invalid parameter"),
+        (AUTO, f"{QUERY}&turn_end_threshold=0.7", 400, "Invalid parameter"),
+        (MANUAL, QUERY + "&keyterm=x" * 101, 400, "Too many keyterms"),
         (AUTO, TIMED, 400, "Invalid model"),
         ("/stt/nowhere", QUERY, 404, None),
     ],
@@ -299,6 +311,7 @@ def test_a_handshake_is_refused_with_the_documented_body(path: str, query: str, 
 def test_a_key_is_asked_for_when_it_is_required() -> None:
     with serving(key="secret") as url:
         for headers, query in (({"Authorization": "Bearer secret"}, QUERY), ({"X-API-Key": "secret"}, QUERY),
+                               ({"Authorization": "bearer secret"}, QUERY),
                                ({}, f"{QUERY}&access_token=secret")):  # fmt: skip
             with dial(url, AUTO, query, additional_headers=headers) as socket:
                 assert json.loads(socket.recv(timeout=20))["type"] == "connected"
@@ -320,7 +333,7 @@ def test_sockets_and_requests_count_together_against_the_concurrency_limit() -> 
 
 
 def test_thresholds_out_of_order_close_the_socket_with_1008() -> None:
-    with serving() as url, dial(url, AUTO, f"{QUERY}&turn_end_threshold=0.7") as socket:
+    with serving() as url, dial(url, AUTO, f"{QUERY}&turn_start_threshold=0.55") as socket:
         assert events(socket) == []
         assert (socket.close_code, socket.close_reason) == (1008, "Invalid turn thresholds")
 
@@ -334,10 +347,13 @@ def test_a_socket_that_says_nothing_is_closed_with_1001() -> None:
 def test_who_waits_for_an_answer_is_not_idle() -> None:
     live = Counter()
     live.go.clear()
-    with serving(live, idle_seconds=0.3) as url, dial(url, MANUAL) as socket:
-        send(socket, talk(2.0, 0.0))
+    samples = talk(2.0, 0.0)
+    with serving(live, idle_seconds=1.0) as url, dial(url, MANUAL) as socket:
+        send(socket, samples)
         socket.send("close")
-        time.sleep(1.0)
+        with dial(url, MANUAL) as silent:
+            assert events(silent) == []
+            assert silent.close_code == 1001  # so the other one has been silent for as long
         live.go.set()
         assert kinds(events(socket))[-1] == "done"
         assert socket.close_code == 1000

@@ -7,6 +7,7 @@ The legal order of events is that of `protocol.events`. Must never wait for a cl
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from math import log2, log10
 from typing import Protocol
 
@@ -52,12 +53,6 @@ class Conversation(Protocol):
     async def audio(self, samples: Samples, *, live: bool) -> None:
         """More audio. `live`: nothing waits behind it, so that there is time for a look at what is being said."""
 
-    async def finalize(self) -> None:
-        """The client says that the utterance is over."""
-
-    def configure(self, turn: TurnConfig) -> None:
-        """Change turn detection. ApiError where thresholds are out of order."""
-
     async def close(self) -> None:
         """No more audio: say the rest."""
 
@@ -70,11 +65,12 @@ class Manual:
     """
 
     def __init__(self, ear: Ear, say: Say, options: RealtimeOptions, *, is_timed: bool) -> None:
-        self._ear, self._say, self._is_timed = ear, say, is_timed
-        silence = SILENCE_SECONDS
-        if options.max_silence_duration_secs is not None:
+        self._ear, self._say, self._is_timed, self._language = ear, say, is_timed, options.language or "en"
+        silence, threshold = SILENCE_SECONDS, None
+        if is_timed and options.max_silence_duration_secs is not None:
             silence = options.max_silence_duration_secs
-        threshold = 20 * log10(options.min_volume) if options.min_volume else None
+        if is_timed and options.min_volume:
+            threshold = 20 * log10(options.min_volume)
         self._endpointer = Endpointer(
             Endpointing(silence_ms=max(200, int(silence * 1000)), threshold=threshold, longest_seconds=3600.0)
         )
@@ -86,32 +82,43 @@ class Manual:
             await self._step(samples[at : at + STEP], live=live)
 
     async def finalize(self) -> None:
-        await self._settle(None)
+        """The client says that the utterance is over."""
+        await self._finish()
         await self._say(FlushDone())
 
-    def configure(self, turn: TurnConfig) -> None:
-        raise refusal(400, "Unrecognized message type", "This endpoint has no turns to configure.")
-
     async def close(self) -> None:
-        await self._settle(None)
+        await self._finish()
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
         ear = self._ear
         ear.feed(samples)
-        for mark in self._endpointer.feed(samples):
+        await self._heed(self._endpointer.feed(samples), live=live)
+        if ear.is_open and ear.is_full:
+            await self._delta(*await ear.cut())
+        elif live and ear.is_due and not self._is_timed and self._endpointer.in_speech:
+            await self._delta(await ear.glance(), ())
+
+    async def _finish(self) -> None:
+        """Say all that was said, whether or not it is over: `finalize` is for all that was sent."""
+        await self._heed(self._endpointer.finish(), live=False)
+        if not self._ear.is_open:
+            await self._delta(*await self._ear.overlooked())
+        await self._settle(None)
+
+    async def _heed(self, marks: list[Mark], *, live: bool) -> None:
+        ear = self._ear
+        for mark in marks:
             match mark.kind:
                 case "onset":
+                    if not ear.is_open:
+                        await self._delta(*await ear.overlooked(mark.speech))
                     ear.open(mark.speech)
-                case "lull" if ear.is_open:
+                case "lull" if ear.is_open and live and ear.is_rested:
                     await ear.guess()
                 case "resume":
                     ear.resume()
                 case "end":
                     await self._settle(mark)
-        if ear.is_open and ear.is_full:
-            await self._delta(*await ear.cut())
-        elif live and ear.is_due and not self._is_timed and self._endpointer.in_speech:
-            await self._delta(await ear.glance(), ())
 
     async def _settle(self, end: Mark | None) -> None:
         if self._ear.is_open:
@@ -121,7 +128,7 @@ class Manual:
 
     async def _delta(self, text: str, words: tuple[Word, ...]) -> None:
         if not self._begun:
-            text = text.lstrip()
+            text, words = text.lstrip(), tuple(replace(word, word=word.word.lstrip()) for word in words[:1]) + words[1:]
         if not text:
             return
         self._begun = True
@@ -129,7 +136,8 @@ class Manual:
             await self._say(Delta(text=text))
             return
         heard = self._endpointer.heard
-        await self._say(Delta(text=text, words=words, duration=round(heard - self._settled, 3), language="en"))
+        duration = round(heard - self._settled, 3)
+        await self._say(Delta(text=text, words=words, duration=duration, language=self._language))
         self._settled = heard
 
 
@@ -147,21 +155,32 @@ class Auto:
         for at in range(0, len(samples), STEP):
             await self._step(samples[at : at + STEP], live=live)
 
-    async def finalize(self) -> None:
-        raise refusal(400, "Unrecognized message type", "This endpoint decides itself where a turn ends.")
-
     def configure(self, turn: TurnConfig) -> None:
+        """Change turn detection. ApiError where thresholds are out of order."""
         self._turn = _merged(self._turn, turn)
         self._endpointer.configure(_endpointing(self._turn))
 
     async def close(self) -> None:
+        await self._heed(self._endpointer.finish())
         if self._ear.is_open:
             await self._end(None)
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
         ear = self._ear
         ear.feed(samples)
-        for mark in self._endpointer.feed(samples):
+        await self._heed(self._endpointer.feed(samples))
+        if self._eager or not ear.is_open:
+            return
+        if ear.is_full:
+            await ear.cut()
+            await self._update()
+        elif live and ear.is_due:
+            await ear.glance()
+            await self._update()
+
+    async def _heed(self, marks: list[Mark]) -> None:
+        ear = self._ear
+        for mark in marks:
             match mark.kind:
                 case "onset":
                     ear.open(mark.speech)
@@ -178,14 +197,6 @@ class Auto:
                     await self._resume()
                 case "end":
                     await self._end(mark)
-        if self._eager or not ear.is_open:
-            return
-        if ear.is_full:
-            await ear.cut()
-            await self._update()
-        elif live and ear.is_due:
-            await ear.glance()
-            await self._update()
 
     async def _end(self, mark: Mark | None) -> None:
         await self._ear.settle(mark.speech if mark else None)
@@ -197,10 +208,9 @@ class Auto:
         self._eager, self._told = False, ""
 
     async def _update(self) -> None:
-        """The text so far. Also where it hasn't grown: it says that the speaker is still being heard."""
-        if text := self._text():
-            self._told = text
-            await self._say(TurnUpdate(transcript=text))
+        """The text so far. Also where it hasn't grown, or is empty: it says that the speaker is still being heard."""
+        self._told = self._text()
+        await self._say(TurnUpdate(transcript=self._told))
 
     async def _resume(self) -> None:
         if self._eager:

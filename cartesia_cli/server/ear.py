@@ -16,7 +16,7 @@ import numpy as np
 from ..audio.pcm import RATE, Samples
 from .engine import Heard
 from .growing import GrowingText
-from .windows import quietest
+from .windows import FRAME, quietest
 
 Recognise = Callable[[Samples], Awaitable[Sequence[Heard]]]
 """Samples to words, off the event loop."""
@@ -29,8 +29,13 @@ BEFORE, BEHIND = int(0.1 * RATE), int(0.3 * RATE)
 0.2 s before the onset instead of 0.1, Moonshine made half as many word errors again.
 """
 
-KEPT = int(0.8 * RATE)
-"""Samples held while nobody speaks: an onset is known only some time after it."""
+KEPT_SECONDS = 0.8
+"""Audio held while nobody speaks: an onset is known only some time after it."""
+
+PROMINENT, CLEAR = 4.0, 0.6
+"""What was taken for no speech is heard where its loudest tenth stands out by so many dB from its softest, and counts
+where the words are so sure on the average: noise alone has neither.
+"""
 
 
 class Ear:
@@ -38,10 +43,11 @@ class Ear:
 
     recognise   the recogniser
     longest     seconds of audio that it hears at once; longer utterances are heard in pieces, cut where it is quiet
+    kept        seconds of audio that are held while nobody speaks
     """
 
-    def __init__(self, recognise: Recognise, longest: float) -> None:
-        self._recognise, self._longest = recognise, int(longest * RATE)
+    def __init__(self, recognise: Recognise, longest: float, kept: float = KEPT_SECONDS) -> None:
+        self._recognise, self._longest, self._kept = recognise, int(longest * RATE), int(kept * RATE)
         self._text = GrowingText()
         self._held: list[Samples] = []
         self._start = self._end = 0
@@ -54,7 +60,7 @@ class Ear:
         self._held.append(samples)
         self._end += len(samples)
         if not self.is_open:
-            self._forget(self._end - KEPT)
+            self._forget(self._end - self._kept)
 
     def open(self, speech: float) -> None:
         """An utterance began at so many seconds."""
@@ -65,9 +71,14 @@ class Ear:
         self.is_open = True
 
     @property
+    def is_rested(self) -> bool:
+        """Whether it may hear again: not so often that hearing takes all the time there is."""
+        return self._end - self._glanced >= 1.3 * self._took * RATE
+
+    @property
     def is_due(self) -> bool:
-        """Whether it is time for another glance: not so often that hearing takes all the time there is."""
-        return self.is_open and self._end - self._glanced >= max(GLANCE_SECONDS, 1.3 * self._took) * RATE
+        """Whether it is time for another glance."""
+        return self.is_open and self.is_rested and self._end - self._glanced >= GLANCE_SECONDS * RATE
 
     @property
     def is_full(self) -> bool:
@@ -104,6 +115,16 @@ class Ear:
         self._forget(at)
         return self._text.cut(_spelt(words)), words
 
+    async def overlooked(self, onset: float | None = None) -> tuple[str, tuple[Heard, ...]]:
+        """What was said since the last utterance without being taken for speech, up to the next `onset`, in seconds."""
+        end = self._end if onset is None else int(onset * RATE) - BEFORE
+        words = await self._hear(end) if _stands_out(self._audio(end)) else ()
+        odds = [word.odds for word in words if word.odds]
+        self._forget(end)
+        if odds and sum(odds) < CLEAR * len(odds):
+            return "", ()
+        return "".join(_spelt(words)), words
+
     async def settle(self, speech: float | None = None) -> tuple[str, tuple[Heard, ...]]:
         """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
         end = self._end if speech is None else min(self._end, int(speech * RATE) + BEHIND)
@@ -130,6 +151,15 @@ class Ear:
         if self._held and self._start < before:
             self._held[0] = self._held[0][before - self._start :]
             self._start = before
+
+
+def _stands_out(samples: Samples) -> bool:
+    """Whether anything in it is louder than the rest, for long enough to be a sound."""
+    if len(samples) < BEHIND:
+        return False
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    soft, loud = np.percentile(10 * np.log10(np.mean(frames**2, axis=1) + 1e-10), [10, 90])
+    return bool(loud - soft > PROMINENT)
 
 
 def _moved(word: Heard, offset: float) -> Heard:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ..audio.pcm import Resampler, decode_pcm, whole_samples
+from ..audio.pcm import Resampler, Samples, decode_pcm, whole_samples
 from ..errors import ApiError
 from ..protocol import (
     MANUAL,
-    MODELS,
     Close,
     Config,
     Connected,
@@ -32,19 +31,22 @@ from ..protocol import (
     decode_command,
     encode,
     encode_error,
+    is_whisper,
     refusal,
 )
 from .conversation import Auto, Conversation, Manual
 from .ear import Ear
-from .engine import Engine
+from .engine import Engine, Heard
 from .gate import Gate
 from .lane import Lane, hear
 
 IDLE_SECONDS = 20.0
 """Without a frame, a socket is closed after this time (docs of 2025: api-reference/stt/stt)."""
 
-WAITING_FRAMES = 600
-"""Frames that may wait for the engine: a minute in steps of 100 ms. More wait in the client."""
+WAITING_BYTES, FRAME_BYTES = 2 << 20, 64
+"""What may wait for the engine: a minute of 16-bit samples at 16 kHz, more waits in the client; and what a frame
+takes however small it is.
+"""
 
 LONGEST_LIVE, LONGEST_TIMED = 8.0, 25.0
 """Seconds of audio heard at once. A glance takes longer the more it sees: with 12 s, two speakers at once waited
@@ -84,11 +86,7 @@ class Realtime:
 
     def _options(self, websocket: WebSocket, dialect: Dialect) -> RealtimeOptions:
         options = RealtimeOptions.parse(dialect, websocket.query_params.multi_items())
-        is_timed = options.model.startswith("ink-whisper")
-        if options.model not in MODELS or (is_timed and dialect is not MANUAL):
-            message = "The model is not valid, make sure it is a valid model ID."
-            raise refusal(400, "Invalid model", message, "model_not_found")
-        engine, _ = self._timed if is_timed else self._live
+        engine, _ = self._timed if is_whisper(options.model) else self._live
         if (options.language or "en") not in engine.languages:
             message = f"{engine.name} doesn't know {options.language!r}; serve a multilingual model with --local-model."
             raise refusal(400, "Unsupported language", message)
@@ -97,13 +95,16 @@ class Realtime:
     def _start(self, session: _Session) -> Conversation:
         """A conversation for a session. ApiError for turn thresholds out of order."""
         options, dialect = session.options, session.dialect
-        is_timed = options.model.startswith("ink-whisper")
+        is_timed = is_whisper(options.model)
         engine, lane = self._timed if is_timed else self._live
-        language = options.language or "en"
-        ear = Ear(lambda samples: lane.do(hear, engine, samples, language), LONGEST_TIMED if is_timed else LONGEST_LIVE)
+        longest = LONGEST_TIMED if is_timed else LONGEST_LIVE
+
+        def recognise(samples: Samples) -> Awaitable[Sequence[Heard]]:
+            return lane.do(hear, engine, samples, options.language or "en")
+
         if dialect is MANUAL:
-            return Manual(ear, session.say, options, is_timed=is_timed)
-        return Auto(ear, session.say, options)
+            return Manual(Ear(recognise, longest, kept=longest), session.say, options, is_timed=is_timed)
+        return Auto(Ear(recognise, longest), session.say, options)
 
 
 class _Session:
@@ -114,7 +115,8 @@ class _Session:
     ) -> None:
         self.dialect, self.options = dialect, options
         self._websocket, self._request_id, self._idle = websocket, request_id, idle
-        self._waiting: asyncio.Queue[bytes | str] = asyncio.Queue(WAITING_FRAMES)
+        self._waiting: asyncio.Queue[bytes | str] = asyncio.Queue()
+        self._held, self._taken = 0, asyncio.Event()
         self._resampler = Resampler(options.sample_rate)
         self._rest = b""
         self._busy = False
@@ -154,7 +156,12 @@ class _Session:
                 return GOING_AWAY
             if message["type"] == "websocket.disconnect":
                 return NORMAL
-            await self._waiting.put(message["bytes"] if message.get("bytes") is not None else message["text"])
+            frame = message["bytes"] if message.get("bytes") is not None else message["text"]
+            self._waiting.put_nowait(frame)
+            self._held += len(frame) + FRAME_BYTES
+            while self._held > WAITING_BYTES:
+                self._taken.clear()
+                await self._taken.wait()
 
     async def _answer(self, conversation: Conversation) -> None:
         """Frames in their order, up to `close`."""
@@ -162,6 +169,8 @@ class _Session:
             self._busy = False
             frame = await self._waiting.get()
             self._busy = True
+            self._held -= len(frame) + FRAME_BYTES
+            self._taken.set()
             try:
                 if isinstance(frame, bytes):
                     await self._audio(conversation, frame)
@@ -182,12 +191,14 @@ class _Session:
         """Do what a text frame says; whether it was `close`."""
         command = decode_command(self.dialect, frame)
         if isinstance(command, Config):
+            assert isinstance(conversation, Auto)
             conversation.configure(command.turn)
             return False
         # What the resampler holds back belongs to what was said before.
         await conversation.audio(self._resampler.finish(), live=False)
         self._resampler = Resampler(self.options.sample_rate)
         if isinstance(command, Finalize):
+            assert isinstance(conversation, Manual)
             await conversation.finalize()
             return False
         assert isinstance(command, Close)
