@@ -115,10 +115,10 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
         for number in range(KEPT):
             at = 3.0 * number
             text = f" Utterance number {number} has so many words as people say."
-            words = [Word(f" {w}", at + i / 5, at + i / 5 + 0.15) for i, w in enumerate(text.split())] if timed else []
-            performance._reducer.words += words
+            spoken = enumerate(text.split() if timed else ())
+            words = tuple(Word(f" {word}", at + k / 5, at + k / 5 + 0.15) for k, word in spoken)
             performance._write(Partial(at + 2.5, text))
-            performance._write(Segment(at, at + 2.5, text, "server" if timed else "audio"))
+            performance._write(Segment(at, at + 2.5, text, "server" if timed else "audio", words))
             if number + 1 in (KEPT // 4, KEPT):
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])

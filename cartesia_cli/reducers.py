@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from .protocol import (
@@ -27,7 +27,21 @@ from .protocol import (
     TurnUpdate,
     Word,
 )
-from .transcript import Notice, Partial, Segment, Timing, Update
+from .transcript import Notice, Partial, Segment, Timing, Update, moved
+
+WORD = 0.2
+"""Seconds in which nobody says a word: who began to speak no longer ago has said nothing yet."""
+
+LAG = 2.0
+"""Seconds that the end of a turn may come late: who began to speak no longer ago began the next one."""
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Speech between two silences, seconds. stop: None while it goes on."""
+
+    start: float
+    stop: float | None = None
 
 
 class AudioClock:
@@ -35,51 +49,49 @@ class AudioClock:
 
     def __init__(self) -> None:
         self.sent = 0.0
-        self._spoken: deque[list[float | None]] = deque()
+        self._spoken: list[Stretch] = []
         self._taken = 0.0
 
     def onset(self, at: float) -> None:
         """Speech began at so many seconds."""
-        self._spoken.append([at, None])
+        self._spoken.append(Stretch(at))
 
     def pause(self, at: float) -> None:
         """Speech stopped, perhaps for good."""
         if self._spoken:
-            self._spoken[-1][1] = at
+            self._spoken[-1].stop = at
         elif at > self._taken:  # it was going on when the last utterance was cut off
-            self._spoken.append([self._taken, at])
+            self._spoken.append(Stretch(self._taken, at))
 
     def resume(self) -> None:
         """It had not."""
         if self._spoken:
-            self._spoken[-1][1] = None
+            self._spoken[-1].stop = None
 
     def rewind(self, at: float) -> None:
         """Audio from so many seconds on will be sent again."""
         self.sent = self._taken = at
         self._spoken.clear()
 
-    def take(self) -> tuple[float, float]:
-        """Where speech began and ended in the audio since the last call; all of that audio where none was heard."""
-        first, last = self._taken, self.sent
-        self._taken = self.sent
-        if not self._spoken:
-            return first, last
-        start, end = self._spoken[0][0], self._spoken[-1][1]
-        self._spoken.clear()
-        if end is None:  # somebody is still speaking: the rest belongs to what comes next
-            self.onset(self.sent)
-        assert start is not None
-        return min(start, self.sent), max(start, self.sent if end is None else end)
+    def take(self, lag: float = WORD) -> tuple[float, float]:
+        """Where speech began and ended in the audio since the last call; all of that audio where none was heard.
+
+        Who is still speaking is cut off here. But after a silence, who began no more than `lag` seconds ago
+        belongs to what comes next as a whole.
+        """
+        first, self._taken = self._taken, self.sent
+        spoken, self._spoken = self._spoken, []
+        if not spoken:
+            return first, self.sent
+        if spoken[-1].stop is None:
+            begins = len(spoken) > 1 and self.sent - spoken[-1].start <= lag
+            self._spoken.append(spoken.pop() if begins else Stretch(self.sent))
+        start, stop = spoken[0].start, spoken[-1].stop
+        return start, max(start, self.sent if stop is None else stop)
 
 
 class Reducer(Protocol):
-    """Either reducer.
-
-    words    all words that came with times, in order; empty where the server sends none
-    """
-
-    words: list[Word]
+    """Either reducer."""
 
     def finalized(self) -> None:
         """A `finalize` has been sent."""
@@ -108,10 +120,9 @@ class ManualReducer:
     """
 
     def __init__(self, clock: AudioClock) -> None:
-        self.words: list[Word] = []
         self._clock = clock
         self._open = ""
-        self._timed: list[Word] = []
+        self._words: list[Word] = []
         self._due: deque[tuple[float, float]] = deque()
         self._origin = 0.0  # of the connection's times
         self._is_stale = False  # what is open came by a connection that was lost
@@ -124,20 +135,20 @@ class ManualReducer:
         self._due.clear()
 
     def forget(self) -> None:
-        self._open, self._timed = "", []
+        self._open, self._words = "", []
         self._due.clear()
 
     def feed(self, event: Event) -> Iterator[Update]:
-        if self._is_stale and isinstance(event, Delta) and event.text:
-            self._open, self._timed, self._is_stale = "", [], False
         match event:
             case Delta(is_final=True):
+                if self._is_stale and event.text:
+                    self._open, self._words, self._is_stale = "", [], False
                 self._open += event.text
-                self._timed += [_moved(word, self._origin) for word in event.words or ()]
+                self._words += [moved(word, self._origin) for word in event.words or ()]
                 if event.text:
                     yield Partial(self._clock.sent, self._open)
             case Delta():
-                yield Partial(self._clock.sent, self._open + event.text)
+                yield Partial(self._clock.sent, ("" if self._is_stale else self._open) + event.text)
             case FlushDone():
                 span = self._due.popleft() if self._due else self._clock.take()
                 yield from self._settle(span)
@@ -153,12 +164,10 @@ class ManualReducer:
         if not self._open or (self._open.isspace() and not whole):
             return
         timing: Timing = "audio"
-        if (times := _bounds(self._timed)) is not None:
+        if (times := _bounds(self._words)) is not None:
             span, timing = times, "server"
-        segment = Segment(*span, self._open, timing)
-        self._is_stale = False
-        self.words += self._timed  # before it is told: whoever hears of the segment looks for its words
-        self._open, self._timed = "", []
+        segment = Segment(*span, self._open, timing, tuple(self._words))
+        self._open, self._words, self._is_stale = "", [], False
         yield segment
 
 
@@ -182,7 +191,6 @@ class AutoReducer:
     """
 
     def __init__(self, clock: AudioClock) -> None:
-        self.words: list[Word] = []
         self._clock = clock
         self._state = "idle"
         self._open = ""
@@ -202,37 +210,36 @@ class AutoReducer:
         match event:
             case TurnStart():
                 if not self._is_stale:  # otherwise this is the same turn again
-                    yield from self.end()
+                    yield from self._settle(LAG)
                 self._state, self._is_stale = "speaking", False
             case TurnUpdate(transcript=text):
-                self._state = "speaking"
-                self._open = text or self._open
-                yield Partial(self._clock.sent, self._open)
+                yield self._grown("speaking", text)
             case TurnEagerEnd(transcript=text):
-                self._state = "eager"
-                self._open = text or self._open
-                yield Partial(self._clock.sent, self._open)
+                yield self._grown("eager", text)
                 yield Notice(self._clock.sent, "turn.eager_end", "perhaps the end of a turn")
             case TurnResume() if self._state == "eager":
                 self._state = "speaking"
                 yield Notice(self._clock.sent, "turn.resume", "the turn goes on")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last:
                 self._open = text or self._open
-                yield from self.end()
+                yield from self._settle(LAG)
 
     def end(self) -> Iterator[Update]:
+        return self._settle(WORD)
+
+    def _grown(self, state: str, text: str) -> Partial:
+        self._state = state
+        if text:
+            self._open, self._is_stale = text, False
+        return Partial(self._clock.sent, self._open)
+
+    def _settle(self, lag: float) -> Iterator[Segment]:
         if self._open or self._state != "idle":
-            span = self._clock.take()
+            span = self._clock.take(lag)
             if self._open:
                 yield Segment(*span, self._open, "audio")
                 self._last = self._open
         self._state, self._open, self._is_stale = "idle", "", False
-
-
-def _moved(word: Word, by: float) -> Word:
-    """A word whose connection began so many seconds into the session."""
-    start, end = word.start, word.end
-    return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
 
 
 def _bounds(words: list[Word]) -> tuple[float, float] | None:

@@ -31,12 +31,19 @@ class Segment:
     start, end   seconds from the start of the audio
     text         a verbatim slice of the transcript
     timing       server: the API said so; audio: from the audio's own clock; estimated: interpolated
+    words        those that came with it from a server; in documents they stand beside the segments
     """
 
     start: float
     end: float
     text: str
     timing: Timing
+    words: tuple[Word, ...] = ()
+
+    def moved(self, by: float) -> Segment:
+        """The same in audio that begins so many seconds earlier."""
+        words = tuple(moved(word, by) for word in self.words)
+        return replace(self, start=self.start + by, end=self.end + by, words=words)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -187,6 +194,12 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
     return replace(transcript, segments=tuple(_segments(transcript, whole)))
 
 
+def moved(word: Word, by: float) -> Word:
+    """A word in audio that begins so many seconds earlier."""
+    start, end = word.start, word.end
+    return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
+
+
 def fitted(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:
     """Words without such times as can't be true, so that nobody shows those as the server's.
 
@@ -202,7 +215,7 @@ def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
     ends = _ends(text, words)
     if ends is None or all(time.estimated for time in times):
         if text.strip() and transcript.duration is not None:
-            yield Segment(0.0, transcript.duration, text, whole)
+            yield Segment(0.0, transcript.duration, text, whole, tuple(words))
         return
     at = first = 0
     for i, (word, time) in enumerate(zip(words, times, strict=True)):
@@ -211,7 +224,8 @@ def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
             continue
         cut = len(text) if is_last else ends[i]
         start, guessed = times[first].start, times[first].estimated or time.estimated
-        yield Segment(start, max(start, time.end), text[at:cut], "estimated" if guessed else "server")
+        timing: Timing = "estimated" if guessed else "server"
+        yield Segment(start, max(start, time.end), text[at:cut], timing, tuple(words[first : i + 1]))
         at, first = cut, i + 1
 
 

@@ -223,15 +223,11 @@ def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be
     out: list[str] = []
     writing = stream(name, LAYOUT, out.append, "talk.wav", "ink-2", live=True)
     segments: list[Segment] = []
-    told = 0
 
     def write(update: Update) -> None:
-        nonlocal told
-        words = reducer.words[told:] if isinstance(update, Segment) else []
-        told += len(words)
         if isinstance(update, Segment):
             segments.append(update)
-        writing.write(update, words)
+        writing.write(update)
 
     for k, event in enumerate(found):
         clock.sent = 0.5 * k
@@ -246,7 +242,8 @@ def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be
         assert text == "".join(event.text for event in found if isinstance(event, Delta) and event.is_final)
     else:
         assert all(event.transcript in text for event in found if isinstance(event, TurnEnd))
-    transcript = Transcript("talk.wav", "ink-2", text, segments=tuple(segments), words=tuple(reducer.words) or None)
+    words = tuple(word for segment in segments for word in segment.words)
+    transcript = Transcript("talk.wav", "ink-2", text, segments=tuple(segments), words=words or None)
     writing.close(transcript, {"complete": True})
     harmless("".join(out))
     all_formats(transcript)

@@ -93,7 +93,7 @@ def test_estimated_times_are_estimated_again() -> None:
     document = json.loads(writer("json")(transcript, Layout(words=True)))
     assert [word.get("timing") for word in document["words"]] == [None, "estimated", None]
     assert only(document).words == words
-    assert only(document) == transcript
+    assert only(document).document() == transcript.document()
 
 
 def test_what_a_document_says_about_itself_is_kept() -> None:
@@ -172,7 +172,7 @@ def test_the_answer_of_an_openai_shaped_api() -> None:
     transcript = only({"task": "transcribe", "language": "english", "duration": 1.5, "text": "Hello world.",
                        "words": words, "usage": {"seconds": 2}})  # fmt: skip
     assert transcript.words == (Word("Hello", 0.0, 0.5), Word("world", 0.5, 1.0))
-    assert transcript.segments == (Segment(0.0, 1.0, "Hello world.", "server"),)
+    assert transcript.segments == (Segment(0.0, 1.0, "Hello world.", "server", transcript.words),)
 
 
 # Whisper's programs ----------------------------------------------------------------------------------------

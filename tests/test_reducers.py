@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 import pytest
 from hypothesis import given
@@ -79,19 +80,20 @@ def test_word_times_of_the_server_go_before_those_of_the_audio() -> None:
     words = (Word("Hello", 0.5, 0.9), Word(" world!", 0.9, 1.4))
     updates = reduced(reducer, [Delta(text="Hello world!", words=words), FlushDone(), Delta(text=" Bye"), FlushDone()])
     assert [update for update in updates if isinstance(update, Segment)] == [
-        Segment(0.5, 1.4, "Hello world!", "server"),
+        Segment(0.5, 1.4, "Hello world!", "server", words),
         Segment(0.0, 0.0, " Bye", "audio"),
     ]
-    assert tuple(reducer.words) == words
 
 
-def test_the_words_of_a_segment_are_there_when_it_is_told() -> None:
+def test_words_of_what_is_said_again_are_there_once_and_timed_from_the_start_of_the_session() -> None:
     reducer = ManualReducer(AudioClock())
-    word = Word("Hello", 0.5, 0.9)
-    list(reducer.feed(Delta(text="Hello", words=(word,))))
-    for update in reducer.feed(FlushDone()):
-        assert isinstance(update, Segment)
-        assert reducer.words == [word]
+    reducer.rewind(10.0)
+    heard = Delta(text="Hello", words=(Word("Hello", 0.5, 0.75),))
+    list(reducer.feed(heard))
+    reducer.rewind(20.0)
+    assert [update for update in reduced(reducer, [heard, FlushDone()]) if isinstance(update, Segment)] == [
+        Segment(20.5, 20.75, "Hello", "server", (Word("Hello", 20.5, 20.75),))
+    ]
 
 
 @pytest.mark.parametrize("broken", [Word("x"), Word("x", 1.0), Word("x", 2.0, 1.0)])
@@ -125,10 +127,97 @@ def test_speech_that_runs_on_over_a_finalize_is_divided_there() -> None:
     assert clock.take() == (6.0, 6.0)
 
 
-@given(st.lists(st.one_of(st.text(max_size=8).map(lambda text: Delta(text=text)), st.just(FlushDone()))))
-def test_segments_of_any_deltas_joined_are_the_deltas_joined(events: list[Event]) -> None:
-    sent = "".join(event.text for event in events if isinstance(event, Delta))
-    assert "".join(texts(manual(*events, Done()))) == sent
+def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
+    clock = AudioClock()
+    clock.onset(1.0)
+    clock.pause(2.0)
+    clock.onset(3.0)
+    clock.sent = 4.0
+    assert clock.take() == (1.0, 4.0)
+    clock.pause(4.5)
+    clock.sent = 5.0
+    assert clock.take() == (4.0, 4.5)
+
+
+def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_next_one() -> None:
+    clock = AudioClock()
+    clock.onset(1.0)
+    clock.pause(2.0)
+    clock.onset(2.55)
+    clock.sent = 2.6
+    assert clock.take() == (1.0, 2.0)
+    clock.pause(3.5)
+    clock.sent = 4.0
+    assert clock.take() == (2.55, 3.5)
+
+
+def test_speech_that_was_noticed_before_it_was_sent_does_not_end_before_it_begins() -> None:
+    clock = AudioClock()
+    clock.sent = 1.0
+    clock.onset(1.05)
+    assert clock.take() == (1.05, 1.05)
+
+
+def test_audio_from_a_lost_connection_is_not_timed_twice() -> None:
+    clock = AudioClock()
+    clock.onset(1.0)
+    clock.pause(2.0)
+    clock.sent = 3.0
+    clock.rewind(1.5)
+    clock.pause(2.0)  # the onset was confirmed, and doesn't come again
+    clock.sent = 3.0
+    assert clock.take() == (1.5, 2.0)
+
+
+WORDS = ["", " ", "a", " b", "\n", "c\u0301"]
+LOST, ASKED = "lost", "asked"
+STEPS = st.one_of(
+    st.builds(Delta, text=st.sampled_from(WORDS), is_final=st.booleans()),
+    st.sampled_from([FlushDone(), LOST, ASKED, Unknown(type="x")]),
+)
+
+
+def joined(steps: Sequence[Event | str]) -> str:
+    """What a session of the manual endpoint said for good.
+
+    What is open when a connection is lost is said again by the next one, if that says anything.
+    """
+    settled, connections = "", [""]
+    for step in steps:
+        if step is LOST:
+            connections.append("")
+        elif isinstance(step, Delta) and step.is_final:
+            connections[-1] += step.text
+        elif isinstance(step, FlushDone) and (said := last(connections)).strip():
+            settled, connections = settled + said, [""]
+    return settled + last(connections)
+
+
+def last(texts: Iterable[str]) -> str:
+    """The last one that isn't empty."""
+    return next((text for text in reversed([*texts]) if text), "")
+
+
+@given(st.lists(STEPS, max_size=30), st.lists(st.sampled_from(["onset", "pause", "resume", ""]), max_size=30))
+def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
+    steps: list[Event | str], sounds: list[str]
+) -> None:
+    clock, updates = AudioClock(), list[Update]()
+    reducer = ManualReducer(clock)
+    for number, (step, sound) in enumerate(zip_longest(steps, sounds)):
+        clock.sent += 0.5
+        if sound:
+            getattr(clock, sound)(*[clock.sent + (number % 3 - 1) / 10] * (sound != "resume"))
+        if step is LOST:
+            clock.rewind(clock.sent - 0.5 * (number % 3))
+            reducer.rewind(clock.sent)
+        elif step is ASKED:
+            reducer.finalized()
+        elif isinstance(step, Event):
+            updates += reducer.feed(step)
+    updates += reducer.end()
+    assert "".join(texts(updates)) == joined(steps)
+    assert all(0 <= update.start <= update.end for update in updates if isinstance(update, Segment))
 
 
 START, RESUME = TurnStart(), TurnResume()
@@ -195,17 +284,119 @@ def test_turn_times_come_from_the_audio() -> None:
     assert list(reducer.feed(end("Hey"))) == [Segment(1.2, 3.4, "Hey", "audio")]
 
 
+def test_a_turn_whose_end_comes_when_the_next_one_has_begun_ends_where_its_speech_did() -> None:
+    clock = AudioClock()
+    reducer = AutoReducer(clock)
+    clock.sent = 1.2
+    clock.onset(1.0)
+    list(reducer.feed(START))
+    clock.sent = 2.3
+    clock.pause(2.0)
+    clock.sent = 3.0
+    clock.onset(2.9)
+    clock.sent = 3.2
+    assert list(reducer.feed(end("One."))) == [Segment(1.0, 2.0, "One.", "audio")]
+    clock.sent = 4.1
+    clock.pause(3.9)
+    clock.sent = 4.8
+    assert reduced(reducer, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "audio")]
+
+
+def test_speech_behind_a_pause_that_ended_no_turn_belongs_to_the_turn() -> None:
+    clock = AudioClock()
+    reducer = AutoReducer(clock)
+    clock.onset(1.0)
+    clock.pause(2.0)
+    clock.onset(3.0)
+    clock.sent = 6.0  # nobody's turn ends four seconds late: the audio ended before speech did
+    assert reduced(reducer, [START, end("One. Two.")]) == [Segment(1.0, 6.0, "One. Two.", "audio")]
+
+
+def test_what_is_open_at_the_end_lasts_as_long_as_somebody_spoke() -> None:
+    clock = AudioClock()
+    reducer = AutoReducer(clock)
+    clock.onset(1.0)
+    clock.pause(2.0)
+    clock.onset(3.0)
+    clock.sent = 4.0
+    assert reduced(reducer, [START, update("One. Two")])[-1] == Segment(1.0, 4.0, "One. Two", "audio")
+
+
+TEXTS = st.sampled_from(["", "a", " b", "a b"])
 EVENTS = st.one_of(
     st.sampled_from([START, RESUME, Connected(), Unknown(type="x")]),
-    st.text(max_size=4).flatmap(lambda text: st.sampled_from([update(text), eager(text), end(text)])),
+    TEXTS.flatmap(lambda text: st.sampled_from([update(text), eager(text), end(text)])),
 )
 
 
-@given(st.lists(EVENTS, max_size=30))
-def test_no_order_of_events_breaks_the_machine_or_loses_a_definitive_text(events: list[Event]) -> None:
-    settled = texts(auto(*events))
-    last = None
+def turns(events: Iterable[Event]) -> list[str]:
+    """What a session of the auto endpoint said for good: of each turn, its last text.
+
+    A turn begins with its start, or behind the end of the one before it. An end that has neither a start nor a text
+    before it and says what the last turn said is that one's, sent twice.
+    """
+    groups: list[list[Event]] = [[]]
     for event in events:
-        if isinstance(event, TurnEnd) and event.transcript and event.transcript != last:
-            assert event.transcript in settled
-            last = event.transcript
+        if isinstance(event, TurnStart):
+            groups.append([])
+        groups[-1].append(event)
+        if isinstance(event, TurnEnd):
+            groups.append([])
+    said: list[str] = []
+    for group in groups:
+        text = last(event.transcript for event in group if isinstance(event, TurnUpdate | TurnEagerEnd | TurnEnd))
+        began = any(isinstance(event, TurnStart | TurnUpdate | TurnEagerEnd) for event in group)
+        if text and (began or said[-1:] != [text]):
+            said.append(text)
+    return said
+
+
+@given(st.lists(EVENTS, max_size=30))
+def test_in_any_order_of_events_every_turn_is_settled_once(events: list[Event]) -> None:
+    assert texts(auto(*events)) == turns(events)
+
+
+PARTS = st.lists(st.one_of(TEXTS.map(update), TEXTS.map(eager), st.just(RESUME)), max_size=4)
+
+
+@given(st.lists(st.tuples(st.lists(PARTS, max_size=2), PARTS, st.sampled_from(["x", " y"]), st.booleans())), PARTS)
+def test_turns_that_were_cut_off_and_said_again_are_settled_once(
+    said: list[tuple[list[list[Event]], list[Event], str, bool]], open_: list[Event]
+) -> None:
+    reducer, updates = AutoReducer(AudioClock()), list[Update]()
+    for attempts, parts, text, starts in said:
+        for attempt in attempts:  # each over a connection that is lost
+            updates += [update for event in [START, *attempt] for update in reducer.feed(event)]
+            reducer.rewind(0.0)
+        begun = [START] if starts or not any(isinstance(p, TurnUpdate | TurnEagerEnd) for p in parts) else []
+        updates += [update for event in [*begun, *parts, end(text)] for update in reducer.feed(event)]
+    updates += [update for event in [START, *open_] for update in reducer.feed(event)]
+    reducer.rewind(0.0)  # and there is no other
+    updates += reducer.end()
+    rest = last(event.transcript for event in open_ if isinstance(event, TurnUpdate | TurnEagerEnd))
+    assert texts(updates) == [text for _, _, text, _ in said] + [rest] * bool(rest)
+
+
+def test_a_turn_that_lost_its_start_and_its_end_behind_a_new_connection_is_settled() -> None:
+    reducer = AutoReducer(AudioClock())
+    list(reducer.feed(update("a")))
+    reducer.rewind(0.0)
+    assert texts(reduced(reducer, [update("a"), START, update(" b"), end(" b")])) == ["a", " b"]
+
+
+@pytest.mark.parametrize("event", [Delta(text="Hal", is_final=False), Delta(text="")])
+def test_nothing_said_for_good_replaces_nothing_that_a_lost_connection_said(event: Delta) -> None:
+    reducer = ManualReducer(AudioClock())
+    list(reducer.feed(Delta(text="Hello")))
+    reducer.rewind(0.0)
+    assert texts(reduced(reducer, [event])) == ["Hello"]
+
+
+@pytest.mark.parametrize("machine", [ManualReducer, AutoReducer])
+def test_what_came_by_another_way_is_not_settled_again(machine: type[ManualReducer | AutoReducer]) -> None:
+    reducer = machine(AudioClock())
+    for event in (Delta(text="a", words=(Word("a", 0.0, 1.0),)), START, update("a")):
+        list(reducer.feed(event))
+    reducer.finalized()
+    reducer.forget()
+    assert list(reducer.end()) == []

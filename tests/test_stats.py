@@ -571,6 +571,39 @@ def test_a_histogram_shows_whatever_occurs_at_all(values: list[float], count: in
     assert sum(bar != " " for bar in drawn) <= len(values)
 
 
+def test_an_outage_is_not_taken_for_latency() -> None:
+    day = Day()
+    day.speak(1.0, 1.5, end=2.0)
+    day.now += 30.0
+    day.instrument.rewound(0.0)
+    day.position = 0.0
+    day.mark("onset", 1.0)  # what is sent again has been heard before
+    day.audio(1.5)
+    day.mark("lull", 1.5)
+    day.audio(2.0)
+    day.instrument.finalized()
+    day.hear(Delta(text="x"), FlushDone(), after=0.1)
+    figures = day.figures()
+    assert figures["onset_to_text"] == [pytest.approx(1000.0)]  # the first sample left at 1.1
+    assert figures["speech_to_finalize"] == [pytest.approx(500.0)]
+
+
+def test_speech_that_began_before_what_is_sent_again_has_no_onset() -> None:
+    day = Day()
+    day.audio(1.0)
+    day.mark("onset", 1.0)
+    day.audio(2.0)
+    day.now += 30.0
+    day.instrument.rewound(1.5)
+    day.position = 1.5
+    day.mark("onset", 1.0)
+    day.audio(2.0)
+    day.mark("end", 1.8)
+    day.instrument.finalized()
+    day.hear(Delta(text="x"), FlushDone(), after=0.1)
+    assert set(day.figures()) == {"finalize_to_text", "finalize_to_flush_done", "speech_to_finalize"}
+
+
 def test_what_is_sent_twice_is_counted_twice_and_measured_where_it_is() -> None:
     day = Day()
     day.instrument.sent(64_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -26,12 +27,12 @@ def written(name: str, *, live: bool = True, words: bool = False) -> list[str]:
     """What each of four calls put: a partial, two segments, the end."""
     parts: list[str] = []
     writing = stream(name, Layout(), parts.append, "talk.wav", "ink-2", live=live)
-    timed = [Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1)] if words else []
-    whole = Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(ONE, TWO))
+    one = replace(ONE, words=(Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1))) if words else ONE
+    whole = Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(one, TWO), words=one.words or None)
     calls = []
     for call in (
         lambda: writing.write(Partial(1.0, "The fer")),
-        lambda: writing.write(ONE, timed),
+        lambda: writing.write(one),
         lambda: writing.write(TWO),
         lambda: writing.close(whole, {"complete": True}),
     ):
@@ -47,6 +48,7 @@ def test_text_is_a_line_a_segment_at_once() -> None:
 
 
 def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
+    assert written("ndjson", words=True) == written("ndjson")
     lines = [json.loads(text) for text in written("ndjson")]
     assert [line["type"] for line in lines] == ["partial", "segment", "segment", "end"]
     assert lines[1] == {"type": "segment", "start": 0.5, "end": 2.0, "text": ONE.text, "timing": "audio"}
@@ -79,6 +81,15 @@ def test_subtitles_that_came_in_pieces_are_read_back() -> None:
     captions = webvtt.from_string("".join(written("vtt")))
     assert captions[0].start == "00:00:00.500"
     assert len(captions) == len(cues)
+
+
+def test_cues_of_a_segment_are_where_its_words_are() -> None:
+    words = [Word("One.", 0.5, 1.0), Word("Two.", 20.0, 20.5)]
+    for name in ("srt", "vtt"):
+        parts: list[str] = []
+        writing = stream(name, Layout(), parts.append, "x", "m", live=True)
+        writing.write(Segment(0.5, 20.5, "One. Two.", "server", tuple(words)))
+        assert "00:20" in "".join(parts).split("Two.")[0].split("One.")[1]
 
 
 def test_rows_are_words_where_there_are_any_and_segments_otherwise() -> None:

@@ -255,7 +255,7 @@ def test_rows_that_come_piece_by_piece_are_those_of_the_whole(
             words: list[Word] = []
             for piece in filter(None, pieces):
                 words += piece
-                writing.write(Segment(0.0, 1.0, "x", "audio"), piece)
+                writing.write(Segment(0.0, 1.0, "x", "audio", piece))
             whole = of(*words)
             writing.close(whole, {})
             assert "".join(parts) == writer(name)(whole, layout)
@@ -264,8 +264,8 @@ def test_rows_that_come_piece_by_piece_are_those_of_the_whole(
 def test_live_words_without_times_are_where_their_segment_begins() -> None:
     parts: list[str] = []
     writing = stream("tsv", Layout(selection=Selection(since=5.0)), parts.append, "a", "m", live=True)
-    writing.write(Segment(1, 2, "a", "audio"), [Word("a")])
-    writing.write(Segment(6, 7, "b", "audio"), [Word("b")])
+    writing.write(Segment(1, 2, "a", "audio", (Word("a"),)))
+    writing.write(Segment(6, 7, "b", "audio", (Word("b"),)))
     assert "".join(parts) == "start\tend\ttext\n\t\tb\n"
 
 
@@ -273,5 +273,5 @@ def test_a_selection_that_needs_all_words_waits_for_them() -> None:
     for selection, waits in ((Selection(since=0.1), False), (Selection("a"), True), (Selection(longest_gaps=1), True)):
         parts: list[str] = []
         writing = stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
-        writing.write(Segment(0, 1, "a", "audio"), [Word("a", 0.0, 1.0)])
+        writing.write(Segment(0, 1, "a", "audio", (Word("a", 0.0, 1.0),)))
         assert (parts == []) is waits

@@ -19,9 +19,16 @@ WORDS = tuple(
 def test_sentences_become_segments() -> None:
     transcript = from_batch(BatchResponse(text=TEXT, words=WORDS, duration=8.0), source="a.wav", model="m")
     assert transcript.segments == (
-        Segment(0.0, 1.5, " Good morning.", "server"),
-        Segment(2.0, 5.5, " It is late,  no?", "server"),
-        Segment(6.0, 6.5, " Yes", "server"),
+        Segment(0.0, 1.5, " Good morning.", "server", WORDS[:2]),
+        Segment(2.0, 5.5, " It is late,  no?", "server", WORDS[2:6]),
+        Segment(6.0, 6.5, " Yes", "server", WORDS[6:]),
+    )
+
+
+def test_a_segment_is_moved_with_its_words() -> None:
+    words = (Word("one", 0.5, 1.0), Word(" two"))
+    assert Segment(0.5, 2.0, "one two", "audio", words).moved(10.0) == Segment(
+        10.5, 12.0, "one two", "audio", (Word("one", 10.5, 11.0), Word(" two"))
     )
 
 
@@ -41,8 +48,9 @@ def test_without_words_the_text_is_one_segment_as_long_as_the_audio() -> None:
 
 
 def test_words_that_are_not_in_the_text_make_no_segments_of_their_own() -> None:
-    response = BatchResponse(text="Ten clubs.", words=(Word("10", 0, 1),), duration=1.0)
-    assert from_batch(response, source="a", model="m").segments == (Segment(0.0, 1.0, "Ten clubs.", "server"),)
+    words = (Word("10", 0, 1),)
+    response = BatchResponse(text="Ten clubs.", words=words, duration=1.0)
+    assert from_batch(response, source="a", model="m").segments == (Segment(0.0, 1.0, "Ten clubs.", "server", words),)
 
 
 def test_the_keys_of_the_document_are_pinned() -> None:
@@ -70,6 +78,8 @@ def test_segments_joined_are_the_text(text: str, words: tuple[Word, ...] | None,
     transcript = from_batch(BatchResponse(text=text, words=words, duration=duration), source="a", model="m")
     joined = "".join(segment.text for segment in transcript.segments)
     assert joined == text or (not transcript.segments)
+    told = tuple(word for segment in transcript.segments for word in segment.words)
+    assert told == (transcript.words or ()) or (not transcript.segments)
     assert all(segment.start <= segment.end for segment in transcript.segments)
 
 
@@ -128,13 +138,16 @@ def test_words_without_times_lie_within_their_segments() -> None:
 def test_a_sentence_whose_first_or_last_word_is_estimated_says_so() -> None:
     words = (Word("One", 0.0, 0.4), Word("two."), Word("Three", 1.0, 1.5), Word("four.", 1.5, 2.0))
     segments = from_batch(BatchResponse(text="One two. Three four.", words=words), source="a", model="m").segments
-    assert segments == (Segment(0.0, 1.0, "One two.", "estimated"), Segment(1.0, 2.0, " Three four.", "server"))
+    assert segments == (
+        Segment(0.0, 1.0, "One two.", "estimated", words[:2]),
+        Segment(1.0, 2.0, " Three four.", "server", words[2:]),
+    )
 
 
 def test_words_that_all_lack_times_time_no_sentence() -> None:
     words = tuple(Word(word, 0.0, 0.0) for word in ("One.", "Two."))
     transcript = from_batch(BatchResponse(text="One. Two.", words=words, duration=4.0), source="a", model="m")
-    assert transcript.segments == (Segment(0.0, 4.0, "One. Two.", "server"),)
+    assert transcript.segments == (Segment(0.0, 4.0, "One. Two.", "server", (Word("One."), Word("Two."))),)
     assert [word["timing"] for word in transcript.document()["words"]] == ["estimated"] * 2
 
 

@@ -27,7 +27,7 @@ from ..output.live import LiveView, clock_time
 from ..output.meter import meter
 from ..output.streams import stream
 from ..output.talk import Talk
-from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, Word, realtime_credits
+from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
 from ..reducers import AudioClock, AutoReducer, ManualReducer
 from ..session import Session
 from ..session.lifeline import Lifeline
@@ -134,9 +134,7 @@ class Performance:
             )
             for name, file in order.targets.items()
         ]
-        self._words: list[list[Word]] = []
         self._notices: list[Notice] = []
-        self._told = 0
 
     def show_meter(self) -> None:
         """Have the level of the microphone drawn."""
@@ -174,7 +172,7 @@ class Performance:
             chunk=self._chunk,
             write=self._write,
             witness=self._instrument,
-            catch_up=batched(server, order.options, talk) if order.sending.catch_up == "batch" else None,
+            catch_up=batched(server, order.options, talk, self._text) if order.sending.catch_up == "batch" else None,
             lifeline=Lifeline() if order.sending.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
         )
@@ -197,7 +195,7 @@ class Performance:
         self._view.close()
         order, trouble = self._order, None
         transcript = self._transcript()
-        if not self._reducer.words and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(order.targets):
+        if transcript.words is None and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(order.targets):
             self._talk.say("warning: the server sent no word times: times within the text are estimated")
         figures = self._instrument.report() if order.sending.stats else None
         if figures is not None and local:
@@ -226,13 +224,10 @@ class Performance:
             case Notice():
                 (self._talk.say if update.event in SAID else self._talk.detail)(update.message)
                 self._notices += [update] if update.event in KEPT else []
-        words = self._reducer.words[self._told :] if isinstance(update, Segment) else []
-        self._told += len(words)
         if isinstance(update, Segment):
             self._segments.append(update)
-            self._words.append(words)
         for writing in self._streams:
-            writing.write(update, words)
+            writing.write(update)
         if isinstance(update, Segment):
             self._on_segment(update)
             self._append(update)
@@ -252,7 +247,6 @@ class Performance:
     def _undo(self) -> None:
         if self._segments:
             dropped = self._segments.pop()
-            self._words.pop()
             self._write(Notice(self._clock.sent, "undo", f"dropped: {dropped.text.strip()}"))
 
     def _draw(self) -> None:
@@ -284,16 +278,20 @@ class Performance:
         self._view.clear()  # it may be the same terminal
         write_stdout(text)
 
+    def _text(self) -> str:
+        """What has settled."""
+        return "".join(segment.text for segment in self._segments)
+
     def _transcript(self) -> Transcript:
-        order = self._order
+        order, duration = self._order, round(self._clock.sent, 3)
         return Transcript(
             source=order.source,
             model=order.options.model,
             language=order.options.language,
-            duration=round(self._clock.sent, 3),
+            duration=duration,
             request_id=self._request_id,
-            text="".join(segment.text for segment in self._segments),
+            text=self._text(),
             segments=tuple(self._segments),
-            words=fitted([word for words in self._words for word in words], round(self._clock.sent, 3)) or None,
+            words=fitted([word for segment in self._segments for word in segment.words], duration) or None,
             notices=tuple(self._notices),
         )

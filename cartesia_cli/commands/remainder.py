@@ -13,7 +13,7 @@ from typing import TypeVar
 from ..audio.saving import BYTES_A_SECOND, header
 from ..client import BatchClient, Patience, Retry, Upload
 from ..output.talk import Talk
-from ..protocol import BatchOptions, RealtimeOptions, Word
+from ..protocol import BatchOptions, RealtimeOptions
 from ..session.parties import CatchUp
 from ..transcript import Segment, from_batch
 from .backend import LOCAL_SPEED, Server
@@ -24,10 +24,10 @@ MODEL = "ink-whisper"
 T = TypeVar("T")
 
 
-def batched(server: Server, options: RealtimeOptions, talk: Talk) -> CatchUp:
-    """A way to catch up with a server that has a batch endpoint, too."""
+def batched(server: Server, options: RealtimeOptions, talk: Talk, text: Callable[[], str]) -> CatchUp:
+    """A way to catch up with a server that has a batch endpoint, too. `text`: what has settled in the session."""
 
-    async def catch_up(audio: Iterable[bytes], at: float) -> tuple[list[Segment], list[Word]]:
+    async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         with tempfile.NamedTemporaryFile(prefix="cartesia-cli-", suffix=".wav") as file:  # nobody else can read it
             file.write(header(0))
             size = sum(file.write(block) for block in audio)
@@ -36,9 +36,10 @@ def batched(server: Server, options: RealtimeOptions, talk: Talk) -> CatchUp:
             file.flush()
             seconds = size / BYTES_A_SECOND
             talk.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
-            return await _beside(lambda: _transcribed(Path(file.name), seconds, at))
+            found = await _beside(lambda: _transcribed(Path(file.name), seconds))
+        return _joined(text(), [segment.moved(at) for segment in found])
 
-    def _transcribed(path: Path, seconds: float, at: float) -> tuple[list[Segment], list[Word]]:
+    def _transcribed(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
         speed = {"speed": LOCAL_SPEED} if server.local else {}
         with BatchClient(server.base_url, server.credential, retry=Retry(), tell=talk.say) as client:
@@ -47,16 +48,16 @@ def batched(server: Server, options: RealtimeOptions, talk: Talk) -> CatchUp:
                 asked,
                 patience=Patience.for_audio(path.stat().st_size, seconds, **speed),
             )
-        found = from_batch(response, source="", model=MODEL, measured=seconds)
-        segments = [replace(part, start=part.start + at, end=part.end + at) for part in found.segments]
-        words = [replace(word, start=_later(word.start, at), end=_later(word.end, at)) for word in found.words or ()]
-        return segments, words
+        return from_batch(response, source="", model=MODEL, measured=seconds).segments
 
     return catch_up
 
 
-def _later(time: float | None, by: float) -> float | None:
-    return None if time is None else time + by
+def _joined(text: str, segments: list[Segment]) -> list[Segment]:
+    """Segments behind a text. Nobody sent this seam: batch answers begin without the blank that live texts bring."""
+    if segments and text[-1:].strip() and segments[0].text[:1].strip():
+        segments[0] = replace(segments[0], text=f" {segments[0].text}")
+    return segments
 
 
 async def _beside(work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ format has a place for it: a table for people has none, its columns are as wide 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ Put = Callable[[str], None]
 class Stream(Protocol):
     """Any of them."""
 
-    def write(self, update: Update, words: Sequence[Word] = ()) -> None:
-        """Something has come; with a segment, its words, where the server sent any."""
+    def write(self, update: Update) -> None:
+        """Something has come."""
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         """All has come. `facts`: members for the last line of ndjson, such as `complete`."""
@@ -67,7 +67,7 @@ class TextStream:
         self._pauses: list[float] = []
         self._ended: float | None = None
 
-    def write(self, update: Update, words: Sequence[Word] = ()) -> None:
+    def write(self, update: Update) -> None:
         if self._live and isinstance(update, Segment):
             self._line(update)
 
@@ -99,7 +99,7 @@ class EventStream:
     def __init__(self, layout: Layout, put: Put) -> None:
         self._layout, self._put = layout, put
 
-    def write(self, update: Update, words: Sequence[Word] = ()) -> None:
+    def write(self, update: Update) -> None:
         match update:
             case Partial():
                 self._put(line({"type": "partial", "at": round(update.at, 3), "text": update.text}))
@@ -133,13 +133,13 @@ class CueStream:
         self._language = language
         self._free: int | None = None  # where the last cue has ended, milliseconds
 
-    def write(self, update: Update, words: Sequence[Word] = ()) -> None:
+    def write(self, update: Update) -> None:
         if isinstance(update, Notice) and update.event in KEPT and isinstance(self._file, WebVtt):
             self._put(self._file.note(told(update)))
         if not isinstance(update, Segment):
             return
         said = Transcript(
-            self._source, self._model, update.text, self._language, segments=(update,), words=tuple(words) or None
+            self._source, self._model, update.text, self._language, segments=(update,), words=update.words or None
         )
         self._put(self._file.feed(map(self._behind, subtitles.cues(said, self._rules))))
 
@@ -168,9 +168,9 @@ class RowStream:
         self._words: list[Word] = []
         self._written = 0
 
-    def write(self, update: Update, words: Sequence[Word] = ()) -> None:
+    def write(self, update: Update) -> None:
         if isinstance(update, Segment):
-            self._words += words or [Word(update.text, update.start, update.end)]
+            self._words += update.words or [Word(update.text, update.start, update.end)]
             if not self._waits:
                 self._write(update.start)
 
@@ -190,7 +190,7 @@ class WholeStream:
     def __init__(self, name: str, layout: Layout, put: Put) -> None:
         self._writer, self._layout, self._put = writer(name), layout, put
 
-    def write(self, update: Update, words: Sequence[Word] = ()) -> None:
+    def write(self, update: Update) -> None:
         return
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:

@@ -132,6 +132,7 @@ class Instrument:
     def rewound(self, at: float) -> None:
         """The connection was lost, audio from so many seconds on is sent again: what was waited for gives no figure."""
         self._samples = self._cut = round(at * RATE)
+        self._frames = deque([(self._samples, 0.0)], FRAMES)
         self._open, self._late, self._turn, self._spoken = Utterance(), Utterance(), False, []
         self._due.clear()
 
