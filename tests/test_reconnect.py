@@ -39,10 +39,12 @@ from cartesia_cli.protocol import (
 )
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
+from cartesia_cli.session.ledger import MEMORY
 from cartesia_cli.session.lifeline import Lifeline
 from cartesia_cli.session.parties import CatchUp, Stop
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, usual_signals
+from tests.hurried import Hurried
 from tests.microphone import open_studio
 from tests.realtime_server import Line as Peer
 from tests.realtime_server import RealtimeServer, refuses
@@ -123,22 +125,24 @@ class Line:
 
 
 class Tape:
+    """Numbers at the pace of life."""
+
     def __init__(self, numbers: list[int], rest: float, noise: float) -> None:
         self._audio = encode_s16le(spoken(numbers, rest, noise))
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         for at in range(0, len(self._audio), 640):
             yield self._audio[at : at + 640]
-            await asyncio.sleep(0)
+            await asyncio.sleep(640 / 2 / RATE)
 
 
 class Case:
-    """A session over lines with these lives; the last of them for ever."""
+    """A session over lines with these lives; the last of them for ever. `outage`: seconds until there is another."""
 
     def __init__(
         self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
         error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
-        noise: float = 0.0005, catch_up: CatchUp | None = None, pace: float = 10000.0,
+        noise: float = 0.0005, catch_up: CatchUp | None = None, outage: float = 0.0,
     ) -> None:  # fmt: skip
         self.lines: list[Line] = []
         self.updates: list[Update] = []
@@ -148,6 +152,7 @@ class Case:
         @asynccontextmanager
         async def connect(again: bool) -> AsyncIterator[Line]:
             assert again == bool(self.lines)
+            await asyncio.sleep(outage if again else 0.0)
             life = lives[len(self.lines)] if len(self.lines) < len(lives) else last
             self.lines.append(Line(manual, life, error))
             yield self.lines[-1]
@@ -158,23 +163,27 @@ class Case:
             session = Session(
                 connect, Tape(numbers, rest, noise), reducer, clock, Endpointer(Endpointing(silence_ms=400)),
                 finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
-                lifeline=Lifeline(tries, dice=lambda: -0.5), pace=pace,
-                catch_up=catch_up,
+                lifeline=Lifeline(tries, dice=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
             if config is not None:
                 session.order(config)
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(3600):  # no test hangs
                     await session.run(Stop())
             except CliError as failure:
                 self.error = failure
-            self.words, self.sent = reducer.words, clock.sent
+            self.sent = clock.sent
 
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=Hurried) as runner:
+            runner.run(run())
 
     @property
     def segments(self) -> list[Segment]:
         return [update for update in self.updates if isinstance(update, Segment)]
+
+    @property
+    def words(self) -> list[Word]:
+        return [word for segment in self.segments for word in segment.words]
 
     @property
     def heard(self) -> list[int]:
@@ -185,6 +194,7 @@ class Case:
 
 
 NUMBERS = list(range(40))
+BROKEN = -1
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
@@ -268,14 +278,14 @@ def test_what_was_configured_is_told_to_the_next_line() -> None:
 def test_much_that_is_left_at_the_end_is_transcribed_at_once(manual: bool) -> None:
     taken: list[float] = []
 
-    async def catch_up(audio: Iterable[bytes], at: float) -> tuple[list[Segment], list[Word]]:
+    async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         taken.append(at)
         ears = Recogniser()
         for block in audio:
             ears.feed(block)
-        return [Segment(at, at + 1, f" {number}", "server") for number in ears.heard], []
+        return [Segment(at, at + 1, f" {number}", "server") for number in ears.heard]
 
-    case = Case(list(range(80)), [30, 40], manual=manual, catch_up=catch_up, pace=1.0)
+    case = Case(list(range(80)), [200, 40], manual=manual, catch_up=catch_up, outage=50.0)
     assert case.error is None
     assert case.heard == list(range(80))
     assert len(taken) == 1
@@ -284,13 +294,34 @@ def test_much_that_is_left_at_the_end_is_transcribed_at_once(manual: bool) -> No
 
 
 def test_what_is_open_stays_where_catching_up_fails() -> None:
-    async def catch_up(audio: Iterable[bytes], at: float) -> tuple[list[Segment], list[Word]]:
+    async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         raise NetworkError("gone")
 
-    case = Case(list(range(80)), [30], manual=True, finalize=False, catch_up=catch_up, pace=1.0)
+    case = Case(list(range(80)), [200], manual=True, finalize=False, catch_up=catch_up, outage=90.0)
     assert isinstance(case.error, NetworkError)
     assert case.heard == list(range(len(case.heard)))
     assert case.heard != []
+
+
+def test_without_room_on_a_disk_a_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    numbers = list(range(150))
+    case = Case(numbers, [], manual=True, finalize=False)
+    assert case.error is None
+    assert case.heard == numbers
+    assert len(case.noticed("no_room")) == 1
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_what_was_heard_of_audio_that_was_given_up_stays(monkeypatch: pytest.MonkeyPatch, manual: bool) -> None:
+    """Some of it is heard again, from anywhere within a number: better twice than never."""
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    numbers = list(range(200))
+    case = Case(numbers, [900, 300], manual=manual, rest=0.3, finalize=False)
+    assert case.error is None
+    assert sorted(set(case.heard) - {BROKEN}) == numbers
+    assert len(case.lines) == 3
+    assert len(case.heard) < len(numbers) + 2 * MEMORY / len(encode_s16le(spoken([0], 0.3)))
 
 
 # The program, and a server of another make

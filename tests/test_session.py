@@ -1,27 +1,39 @@
-"""The one loop: each of its endings, with a line that does what a test tells it."""
+"""The one loop: each of its endings, with a line that does what a test tells it, and a clock that nobody waits for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
-from cartesia_cli.errors import ApiError, AuthError, CliError, InputError, Interrupted, NetworkError
+from cartesia_cli.errors import (
+    ApiError,
+    AuthError,
+    CliError,
+    InputError,
+    Interrupted,
+    NetworkError,
+    OutputError,
+    ProtocolError,
+)
 from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.session.lifeline import Lifeline
+from cartesia_cli.session.loop import PATIENCE
 from cartesia_cli.session.parties import Stop
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
+from tests.hurried import Hurried
 
 CHUNK = 2 * RATE // 10
 SILENCE = bytes(CHUNK)
+HOUR = 3600.0
 
 
 def spoken(text: str) -> list[bytes]:
@@ -53,13 +65,13 @@ class Tape:
 
 Said = bytes | Command
 Reply = list[Event | Exception | float | None]
-Answer = Callable[[Said], Reply]
+Answer = Callable[[Said], Iterable[Event | Exception | float | None]]
 
 
 class Wire:
-    """A connection that answers what `answer` says to each frame.
+    """A connection that answers what `answer` says to each frame; what that raises, sending raises.
 
-    An error ends it, None ends it well, a number is a wait in seconds.
+    An error in an answer ends it, None ends it well, a number is a wait in seconds.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -112,29 +124,36 @@ class Case:
         self, source: Tape, answer: Answer = good, *,
         manual: bool = True, finalize: bool = True, silence_ms: int = 600,
         on_audio: Callable[[Case], object] = lambda case: None,
+        on_call: Callable[[Case], Awaitable[object]] = lambda case: asyncio.sleep(0),
     ) -> None:  # fmt: skip
-        self.source, self.updates, self.on_audio = source, list[Update](), on_audio
+        self.source, self.updates, self.on_audio, self.on_call = source, list[Update](), on_audio, on_call
         self.error: BaseException | None = None
-        asyncio.run(self._run(answer, manual, finalize, silence_ms))
+        with asyncio.Runner(loop_factory=Hurried) as runner:
+            runner.run(self._run(answer, manual, finalize, silence_ms))
 
     async def _run(self, answer: Answer, manual: bool, finalize: bool, silence_ms: int) -> None:
-        def answer_and_tell(said: Said) -> Reply:
+        def answer_and_tell(said: Said) -> Iterable[Event | Exception | float | None]:
             if isinstance(said, bytes):
                 self.on_audio(self)
             return answer(said)
 
+        @asynccontextmanager
+        async def connect(again: bool) -> AsyncIterator[Wire]:
+            await self.on_call(self)
+            yield self.wire
+
         self.wire, self.stop, clock = Wire(answer_and_tell), Stop(), AudioClock()
         session = Session(
-            lambda again: nullcontext(self.wire), self.source, (ManualReducer if manual else AutoReducer)(clock), clock,
+            connect, self.source, (ManualReducer if manual else AutoReducer)(clock), clock,
             Endpointer(Endpointing(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
-            write=self.write, patience=0.2, lifeline=Lifeline(tries=0), pace=1000.0,
+            write=self.write, lifeline=Lifeline(tries=0), pace=1000.0,
         )  # fmt: skip
-        asyncio.get_running_loop().call_later(20, self.stop.ask)  # no test hangs
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HOUR):  # no test hangs
                 await session.run(self.stop)
-        except (CliError, Interrupted) as error:
+        except (CliError, ValueError, Interrupted) as error:
             self.error = error
+        self.lasted = asyncio.get_running_loop().time()
         await asyncio.sleep(0)
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
@@ -236,13 +255,77 @@ def test_a_server_that_is_silent_after_close_is_not_waited_for_for_ever() -> Non
 
 def test_a_server_that_still_talks_after_close_is_waited_for() -> None:
     def answer(said: Said) -> Reply:
-        # Together three times the patience.
-        late: Reply = [part for n in range(6) for part in (0.1, Delta(text=f" {n}"))]
+        # Together four times the patience.
+        late: Reply = [part for n in range(6) for part in (10.0, Delta(text=f" {n}"))]
         return [*late, Done(), None] if isinstance(said, Close) else []
 
     case = Case(Tape(*TALK), answer)
     assert case.error is None
     assert "".join(case.texts) == " 0 1 2 3 4 5"
+
+
+def test_a_server_that_settles_text_after_close_is_waited_for_as_long_as_it_does() -> None:
+    def answer(said: Said) -> Reply:
+        late: Reply = [part for n in range(80) for part in (10.0, Delta(text=f" {n}"), FlushDone())]
+        return [*late, Done(), None] if isinstance(said, Close) else []
+
+    case = Case(Tape(*TALK), answer)
+    assert case.error is None
+    assert "".join(case.texts).split() == [str(n) for n in range(80)]
+
+
+def test_a_server_that_only_chatters_after_close_is_not_waited_for_for_ever() -> None:
+    def answer(said: Said) -> Reply:
+        preview = Delta(text=" perhaps", is_final=False)
+        return [part for _ in range(200) for part in (10.0, preview)] if isinstance(said, Close) else []
+
+    case = Case(Tape(*TALK), answer)
+    assert isinstance(case.error, NetworkError)
+    assert "settled nothing" in case.error.message
+    assert 2 * PATIENCE < case.lasted < 200 * 10.0
+
+
+@pytest.mark.parametrize("fault", [OutputError("no room"), ValueError("the auto endpoint has no finalize")])
+def test_who_can_say_nothing_any_more_for_a_reason_of_our_own_ends_at_once(fault: Exception) -> None:
+    def answer(said: Said) -> Reply:
+        raise fault
+
+    case = Case(Tape(*TALK, then="wait"), answer)
+    assert case.error is fault
+    assert case.lasted < PATIENCE
+    assert case.source.closed
+
+
+def test_why_a_link_broke_is_told_by_what_comes_over_it_last() -> None:
+    reason = ApiError("no credits left", status=402)
+
+    def answer(said: Said) -> Iterator[Event | Exception | float]:
+        yield Delta(text="kept")
+        yield 0.5
+        yield reason
+        raise NetworkError("the pipe is broken")
+
+    case = Case(Tape(*TALK, then="wait"), answer)
+    assert case.error is reason
+    assert case.texts == ["kept"]
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_stop_is_asked_while_the_connection_opens(steps: int) -> None:
+    """In each of the loop's turns around it: there is something to finish, or there is not."""
+
+    async def ask(case: Case) -> None:
+        case.stop.ask()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+    case = Case(Tape(*TALK, then="wait"), on_call=ask)
+    if case.error is None:
+        assert case.wire.commands == [Finalize(), Close()]
+    else:
+        assert isinstance(case.error, Interrupted)
+        assert case.wire.said == []
+    assert case.lasted < PATIENCE
 
 
 def test_nothing_was_said() -> None:
@@ -257,6 +340,24 @@ def test_an_error_after_close_means_that_nothing_was_said_only_where_nobody_spok
 
     assert Case(Tape(SILENCE), answer).error is None
     assert isinstance(Case(Tape(*TALK), answer).error, ApiError)
+
+
+def test_an_error_after_close_stays_one_where_somebody_spoke_at_the_very_end() -> None:
+    """What the endpointer has not judged yet, it judges when the audio is over."""
+
+    def answer(said: Said) -> Reply:
+        return [ApiError("internal", status=500)] if isinstance(said, Close) else []
+
+    assert isinstance(Case(Tape(*VOICE[8:10]), answer).error, ApiError)
+    stop = Case(Tape(*VOICE[8:10], then="wait"), answer, on_audio=lambda case: case.stop.asked.set())
+    assert isinstance(stop.error, ApiError)
+
+
+def test_an_error_after_close_stays_one_where_text_came_that_nobody_could_read() -> None:
+    def answer(said: Said) -> Reply:
+        return [Done(), ProtocolError("text that can't be read")] if isinstance(said, Close) else []
+
+    assert isinstance(Case(Tape(SILENCE), answer).error, ProtocolError)
 
 
 def test_an_error_after_close_stays_one_where_text_had_come() -> None:

@@ -6,10 +6,8 @@ import asyncio
 import gc
 import os
 import random
-import selectors
 import subprocess
 import sys
-import tempfile
 import tracemalloc
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -27,12 +25,13 @@ from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
-from cartesia_cli.session import Session
+from cartesia_cli.session import Session, ledger
 from cartesia_cli.session.ledger import MEMORY
 from cartesia_cli.session.lifeline import Lifeline
 from cartesia_cli.session.parties import Stop
 from cartesia_cli.stats import Instrument
 from cartesia_cli.transcript import Segment, Update
+from tests.hurried import Hurried
 from tests.realtime_server import RealtimeServer, Script
 from tests.speech import write_wav
 from tests.test_reconnect import CHUNK, Line
@@ -49,30 +48,6 @@ LENGTH = TONE + sum(RESTS) / 2
 
 WAY = 0.2
 """Seconds that an event takes to arrive."""
-
-
-class Skipping(selectors.DefaultSelector):
-    """Doesn't wait: where there is nothing to do until a timer goes off, it is that late already."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "everybody waits for somebody else"
-            self.now += timeout
-        return ready
-
-
-class Hurried(asyncio.SelectorEventLoop):
-    """A loop in which an hour takes as long as the work of it. Only for what waits for nothing outside."""
-
-    def __init__(self) -> None:
-        self._waiting = Skipping()
-        super().__init__(self._waiting)
-
-    def time(self) -> float:
-        return self._waiting.now
 
 
 class Wire(asyncio.Queue[Any]):
@@ -224,7 +199,6 @@ class Soak:
             write=self._take, witness=Instrument("ink-2", loop.time) if self.measured else None,
             lifeline=Lifeline(dice=dice.random),
         )  # fmt: skip
-        self._session._confirmation._clock = loop.time  # the only clock that isn't the loop's
         await self._session.run(Stop())
 
     def _take(self, update: Update) -> None:
@@ -262,8 +236,9 @@ def held() -> int:
     """Bytes that Python knows of, but for the tests' own, and for audio that is not confirmed yet: of that there is now
     more, now less.
     """
-    others = [tracemalloc.Filter(False, name) for name in (tempfile.__file__, tracemalloc.__file__, "*/tests/*")]
-    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(others).traces)
+    others = [tracemalloc.Filter(False, name) for name in (tracemalloc.__file__, "*/tests/*")]
+    audio = [tracemalloc.Filter(False, ledger.__file__, line) for _, _, line in ledger._write.__code__.co_lines()]
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(others + audio).traces)
 
 
 def grown(soak: Soak) -> int:

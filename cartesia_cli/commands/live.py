@@ -33,7 +33,8 @@ def run(
         tap: Callable[[str, str | bytes], None] = _nobody
         if order.sending.raw_events is not None:
             address = url(server.base_url, order.dialect.path, order.options.query(order.dialect), websocket=True)
-            tap = stack.enter_context(FrameLog(order.sending.raw_events, address, API_VERSION, force=order.force)).frame
+            log = FrameLog(order.sending.raw_events, address, API_VERSION, force=order.force, tell=talk.say)
+            tap = stack.enter_context(log).frame
         performance = Performance(order, talk, stack.enter_context(talk.live(order.seconds)), on_segment)
         if show_meter:
             performance.show_meter()

@@ -4,7 +4,8 @@ A writer adds to the end, a sender takes from its own place, and what has been c
 connection the sender goes back to what is not confirmed, so that nothing is said twice to the same effect and
 nothing is left out. Places are bytes of audio from the start of the session: its one clock.
 
-Must never wait, nor know who sends or why something counts as confirmed.
+Must never wait, nor know who sends or why something counts as confirmed. Must never end a session: where a disk
+has no room, what is oldest is given up.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from tempfile import SpooledTemporaryFile
-from typing import Generic, TypeVar
+from contextlib import suppress
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, Generic, TypeVar
+
+from ..audio.pcm import RATE
 
 MEMORY = 2 << 20
 """Bytes that are held in memory, a minute of 16 kHz; beyond it they are on disk."""
@@ -27,16 +32,25 @@ Entry = TypeVar("Entry")
 class Ledger(Generic[Entry]):
     """Audio and entries.
 
+    on_trouble  told in a sentence, once, when something was given up
     chunk       bytes of audio that are taken at once; less only where an entry or the end stands in the way
     written     where the next byte will be
     sent        where the sender is
     confirmed   what lies before is never asked for again
-    forgotten   bytes that had to be given up before they were confirmed: there were too many
+    forgotten   bytes that had to be given up, there were too many, since anything was confirmed or begun again
     news        set whenever there is something more to take
     """
 
-    def __init__(self, chunk: int, *, memory: int = MEMORY, limit: int = LIMIT) -> None:
-        self.chunk, self._memory, self._limit = chunk, memory, limit
+    def __init__(
+        self,
+        chunk: int,
+        *,
+        memory: int = MEMORY,
+        limit: int = LIMIT,
+        on_trouble: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.chunk, self._memory, self._limit, self._on_trouble = chunk, memory, limit, on_trouble
+        self._is_troubled = False
         self.written = self.sent = self.confirmed = self.forgotten = 0
         self.news = asyncio.Event()
         self._entries: deque[tuple[int, Entry, bool]] = deque()
@@ -45,10 +59,14 @@ class Ledger(Generic[Entry]):
 
     def write(self, block: bytes) -> None:
         """Audio at the end."""
-        self._audio.append(block)
+        self._make_room(len(block), self._limit, "there is too much of it")
+        try:
+            self._audio.append(block)
+        except OSError as error:
+            self._make_room(len(block), self._memory, error.strerror or str(error))
+            self._audio.withdraw(self.confirmed)
+            self._audio.append(block)
         self.written += len(block)
-        if (excess := self.written - self.confirmed - self._limit) > 0:
-            self._give_up(excess + self._limit // 8)
         self.news.set()
 
     def note(self, entry: Entry, *, cuts: bool = True) -> None:
@@ -77,12 +95,13 @@ class Ledger(Generic[Entry]):
 
     def rewind(self) -> None:
         """Back to what is not confirmed."""
-        self.sent, self._next = self.confirmed, 0
+        self.sent, self._next, self.forgotten = self.confirmed, 0, 0
         self.news.set()
 
     def confirm(self, place: int) -> None:
         """All that was sent before `place` has had its effect, with the entries that stand before it."""
-        self.confirmed = max(self.confirmed, min(place, self.sent))
+        if (place := min(place, self.sent)) > self.confirmed:
+            self.confirmed, self.forgotten = place, 0
         while self._next and self._entries[0][0] < self.confirmed:
             self._forget()
         self._audio.drop(self.confirmed)
@@ -110,27 +129,41 @@ class Ledger(Generic[Entry]):
         self._entries.popleft()
         self._next = max(0, self._next - 1)
 
-    def _give_up(self, size: int) -> None:
-        """What is oldest, whether it was sent or not."""
-        self.forgotten += size
-        self.confirmed += size
+    def _make_room(self, size: int, limit: int, reason: str) -> None:
+        """For so many bytes more. What is oldest is given up, whether it was sent or not, and some of what follows."""
+        excess = self.written + size - self.confirmed - limit
+        if excess <= 0:
+            return
+        excess = min(excess + limit // 8, self.written - self.confirmed)
+        self.forgotten += excess
+        self.confirmed += excess
         self.sent = max(self.sent, self.confirmed)
         while self._entries and self._entries[0][0] < self.confirmed:
             self._forget()
         self._audio.drop(self.confirmed)
+        if not self._is_troubled:
+            self._is_troubled = True
+            kept = (self.written - self.confirmed) / 2 / RATE
+            self._on_trouble(f"of audio that waits for an answer only the last {kept:.0f} s can be kept: {reason}")
 
 
 class _Tape:
-    """Bytes by their place from the very start, of which the first may be dropped."""
+    """Bytes by their place from the very start, of which the first may be dropped; more than `memory` are on disk.
+
+    Nothing is ever half written: what raises an OSError has changed nothing.
+    """
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._file = SpooledTemporaryFile(max_size=memory)  # noqa: SIM115 - closed by close()
+        self._file: IO[bytes] = BytesIO()
         self._start = self._end = 0
 
     def append(self, block: bytes) -> None:
+        """OSError where a disk has no room for it."""
+        if self._end + len(block) - self._start > self._memory and isinstance(self._file, BytesIO):
+            self._move(self._start, _on_disk())
         self._file.seek(self._end - self._start)
-        self._file.write(block)
+        _write(self._file, block)
         self._end += len(block)
 
     def read(self, place: int, size: int) -> bytes:
@@ -142,11 +175,32 @@ class _Tape:
         moved no more than once on the average."""
         if place - self._start < max(self._end - place, self._memory // 4):
             return
-        rest = SpooledTemporaryFile(max_size=self._memory)  # noqa: SIM115
-        for at in range(place, self._end, 1 << 16):
-            rest.write(self.read(at, min(1 << 16, self._end - at)))
+        with suppress(OSError):  # then later, perhaps
+            self._move(place, BytesIO() if self._end - place <= self._memory else _on_disk())
+
+    def withdraw(self, place: int) -> None:
+        """Into memory, all that lies behind."""
+        self._move(place, BytesIO())
+
+    def _move(self, place: int, room: IO[bytes]) -> None:
+        try:
+            for at in range(place, self._end, 1 << 16):
+                _write(room, self.read(at, min(1 << 16, self._end - at)))
+        except OSError:
+            room.close()
+            raise
         self._file.close()
-        self._file, self._start = rest, place
+        self._file, self._start = room, place
 
     def close(self) -> None:
         self._file.close()
+
+
+def _on_disk() -> IO[bytes]:
+    """A file without a buffer, which would tell of a full disk when it is too late."""
+    return TemporaryFile(buffering=0)
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]  # a disk that is almost full takes a part

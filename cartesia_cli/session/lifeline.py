@@ -6,6 +6,7 @@ between them waits longer each time, and a few of them are enough. Must never co
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -57,7 +58,7 @@ class Allowance:
     """
 
     def __init__(self, usual: float = 1.0) -> None:
-        self._usual, self.pace, self._due = usual, usual * CATCH_UP, 0.0
+        self._usual, self.pace, self._due = usual, usual * CATCH_UP, -math.inf
         self._gone = 0.0  # since the pace was changed
 
     def wait(self, now: float, seconds: float) -> float:

@@ -10,7 +10,7 @@ one did not confirm. What a session ends with is decided here:
     server fails     its error, after everything that came before it
     server ends      an error: nobody had told it to
     link lost        another one, and what was not confirmed again; an error when that is no use
-    silence          an error: after close, the server said nothing for PATIENCE seconds
+    silence          an error: after close, no event for PATIENCE seconds, or none that settles text for CHATTER
     nothing said     a notice: neither side heard a word
     stop, again      Interrupted, at once; as soon as asked where there was no connection yet
 
@@ -22,21 +22,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
+from enum import Enum
 from typing import Any
 
-from ..audio.pcm import RATE, decode_pcm
+from ..audio.pcm import decode_pcm
 from ..audio.speech import Endpointer, Mark
-from ..errors import ApiError, CliError, Interrupted, NetworkError
+from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
 from ..protocol import Close, Command, Config, Finalize
 from ..reducers import AudioClock, Reducer
-from ..transcript import Notice, Partial, Segment, Update
-from .confirmation import Confirmation, Entry
+from ..transcript import Update
+from .confirmation import Entry
 from .ledger import Ledger
 from .lifeline import LEAD, Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
+from .progress import BYTES_A_SECOND, Progress
 
 PATIENCE = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
+
+CHATTER = 300.0
+"""Seconds after close in which nothing is settled, whatever else the server says: much audio may be on its mind."""
 
 FAR = 30.0
 """Seconds that nobody has to wait at the end of the audio for a server to hear the rest of it."""
@@ -45,7 +50,18 @@ GRACE = 5.0
 """Seconds in which a connection that is lost may still be replaced once somebody wants the end."""
 
 ENCODING = "pcm_s16le"
-BYTES_A_SECOND = 2 * RATE
+
+OF_THE_LINK = NetworkError, ApiError, AuthError
+"""How a connection ends, for whoever sends, too."""
+
+
+class Phase(Enum):
+    """How far a session is."""
+
+    TALKING = "audio comes"
+    OVER = "no more of it will come"
+    CLOSING = "and this connection was told so"
+    LEAVING = "what is left of it goes another way"
 
 
 class Session:
@@ -79,20 +95,21 @@ class Session:
         witness: Witness | None = None,
         lifeline: Lifeline | None = None,
         catch_up: CatchUp | None = None,
-        patience: float = PATIENCE,
         pace: float = 1.0,
     ) -> None:
-        self._connect, self._source, self._reducer, self._clock = connect, source, reducer, clock
-        self._endpointer, self._finalizes, self._manual = endpointer, finalize, manual
-        self._write, self._witness, self._patience = write, witness or Nobody(), patience
+        self._connect, self._source, self._endpointer = connect, source, endpointer
+        self._finalizes, self._manual = finalize, manual
         self._lifeline, self._allowance, self._catch_up = lifeline or Lifeline(), Allowance(pace), catch_up
-        self._ledger: Ledger[Entry] = Ledger(chunk)
-        self._confirmation = Confirmation(self._ledger, manual=manual, clock=self._now)
+        self._ledger: Ledger[Entry] = Ledger(chunk, on_trouble=lambda told: self._progress.tell("no_room", told))
+        self._progress = Progress(
+            self._ledger, reducer, clock, manual=manual, now=self._now, write=write, witness=witness or Nobody()
+        )
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
-        self._ended = self._closing = self._text = self._speech = self._leaves = False
-        self._haste, self._news = asyncio.Event(), asyncio.Event()
+        self._phase = Phase.TALKING
+        self._haste = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
+        self._quiet: asyncio.Timeout
 
     @property
     def behind(self) -> float:
@@ -109,23 +126,24 @@ class Session:
                 if self._speaking is None:  # nothing was said, there is nothing to finish
                     raise Interrupted
                 self._speaking.cancel()
+                self._finish()  # it may not even have begun
                 self._hurry()
                 await asyncio.wait({talk, insisted}, return_when=asyncio.FIRST_COMPLETED)
                 if not talk.done():
                     raise Interrupted
             failure = _error(talk) or _error(self._speaking)
         finally:
-            await _ended(talk, self._speaking, asked, insisted)
-            self._put(self._reducer.end())
+            await _cancel(talk, self._speaking, asked, insisted)
             self._ledger.close()
+            self._progress.end()
         if failure is not None:
             raise failure
-        if not self._text:
-            self._write(Notice(self._clock.sent, "nothing_said", "nothing was said"))
+        if not self._progress.text:
+            self._progress.tell("nothing_said", "nothing was said")
 
     def order(self, command: Command) -> None:
         """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
-        if not self._ended:
+        if self._phase is Phase.TALKING:
             self._ledger.note(command)
 
     async def _speak(self) -> None:
@@ -134,14 +152,22 @@ class Session:
             async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
                 async for block in blocks:
                     marks = self._endpointer.feed(decode_pcm(block, ENCODING))
-                    for mark in marks:
-                        self._ledger.note(mark, cuts=False)
-                    self._ledger.write(block)
-                    self._witness.came(len(block))
+                    self._note(marks)
+                    self._progress.came(block)
                     if self._finalizes and any(mark.kind == "end" for mark in marks):
                         self._ledger.note(Finalize())
         finally:
-            self._ended = True
+            self._finish()
+
+    def _note(self, marks: Iterable[Mark]) -> None:
+        for mark in marks:
+            self._ledger.note(mark, cuts=False)
+
+    def _finish(self) -> None:
+        """No more audio will come. Nothing happens the second time."""
+        if self._phase is Phase.TALKING:
+            self._phase = Phase.OVER
+            self._note(self._endpointer.finish())
             if self._manual:
                 self._ledger.note(Finalize())
             self._ledger.note(Close())
@@ -157,17 +183,14 @@ class Session:
                     is_open = True
                     self._speaking = self._speaking or asyncio.create_task(self._speak())
                     if lost is not None:
-                        self._replay()
+                        self._progress.rewind()
+                        self._phase = Phase.OVER if self._phase is Phase.CLOSING else self._phase
                     lost = await self._converse(line)
             except CliError as error:
                 raise error if lost is None or is_open else not_replaced(lost, error) from None
-            if self._leaves and self._catch_up is not None:
-                segments, words = await self._catch_up(self._ledger.rest(), self._ledger.confirmed / BYTES_A_SECOND)
-                self._reducer.forget()
-                self._reducer.words += words
-                self._clock.sent = self._ledger.written / BYTES_A_SECOND
-                self._put(segments)
-                return
+            if self._phase is Phase.LEAVING and self._catch_up is not None:
+                at = self._ledger.confirmed / BYTES_A_SECOND
+                return self._progress.jump(await self._catch_up(self._ledger.rest(), at))
             if lost is None:
                 return
             pause = self._lifeline.lost(self._ledger.confirmed + self._ledger.sent)
@@ -175,7 +198,7 @@ class Session:
                 raise lost
             if self.behind > LEAD:
                 self._allowance.slow_down()  # it was still catching up: perhaps that was why
-            self._write(Notice(self._clock.sent, "connection_lost", f"{lost.message}: connecting again"))
+            self._progress.tell("connection_lost", f"{lost.message}: connecting again")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._haste.wait(), pause)
 
@@ -197,41 +220,32 @@ class Session:
         if self._limit is not None:
             self._limit.reschedule(self._now() + GRACE)
             told = f"no connection: {GRACE:g} s more for another one; Ctrl-C again ends at once"
-            self._write(Notice(self._clock.sent, "hurry", told))
-
-    def _replay(self) -> None:
-        """Back to what is not confirmed."""
-        at = self._ledger.confirmed / BYTES_A_SECOND
-        seconds = max(0.0, self._clock.sent - at)
-        self._ledger.rewind()
-        self._confirmation.rewind()
-        self._clock.rewind(at)
-        self._reducer.rewind(at)
-        self._witness.rewound(at)
-        self._closing = False
-        self._write(Notice(at, "reconnected", f"connected again: {seconds:.1f} s of audio are sent again"))
+            self._progress.tell("hurry", told)
 
     async def _converse(self, line: Line) -> NetworkError | None:
         """Until the end; the error of a link that was lost before."""
         pump, hear = asyncio.create_task(self._pump(line)), asyncio.create_task(self._hear(line))
         try:
-            while not hear.done() and not self._leaves:
-                self._news.clear()
-                news = asyncio.create_task(self._news.wait())
-                patience = self._patience if self._closing else None
-                done, _ = await asyncio.wait({hear, news}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                news.cancel()
-                if not done:
-                    told = f"the server said nothing for {self._patience:g} s after the end of the audio"
-                    raise NetworkError(told, hint="the last words may be missing: run the same command again")
+            async with asyncio.timeout(None) as self._quiet:
+                await asyncio.wait({pump, hear}, return_when=asyncio.FIRST_COMPLETED)
+                fault = _error(pump)
+                if self._phase is not Phase.LEAVING and (fault is None or isinstance(fault, OF_THE_LINK)):
+                    await asyncio.wait({hear})  # which knows more of the end of a link
+        except TimeoutError:
+            told = f"said nothing for {PATIENCE:g} s"
+            if self._now() >= self._progress.settled + CHATTER:
+                told = f"settled nothing for {CHATTER:g} s"
+            hint = "the last words may be missing: run the same command again"
+            raise NetworkError(f"the server {told} after the end of the audio", hint=hint) from None
         finally:
-            await _ended(pump, hear)
-        if self._leaves:
+            await _cancel(pump, hear)
+        error = _error(hear)
+        for ours in (fault, error):
+            if ours is not None and not isinstance(ours, OF_THE_LINK):
+                raise ours
+        if self._phase is Phase.LEAVING:
             return None
-        fault, error = _error(pump), _error(hear)
-        if fault is not None and not isinstance(fault, CliError):  # of the connection, `hear` knows more
-            raise fault
-        if error is None and not self._closing:
+        if error is None and self._phase is not Phase.CLOSING:
             raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
         if isinstance(error, NetworkError):
             return error
@@ -243,72 +257,56 @@ class Session:
         """Say what the ledger holds, as it comes, and no faster than the endpoint takes it."""
         if self._config is not None:
             await line.command(self._config)
-        while not self._closing:
+        while self._phase is not Phase.CLOSING:
             match self._ledger.take():
                 case None:
                     await self._ledger.news.wait()
                 case bytes() as frame:
-                    if self._ended and self._catch_up is not None and self.behind > FAR * self._allowance.pace:
-                        self._leaves = True
-                        return self._news.set()
+                    is_far = self.behind > FAR * self._allowance.pace
+                    if is_far and self._phase is Phase.OVER and self._catch_up is not None:
+                        self._phase = Phase.LEAVING
+                        return
                     if (wait := self._allowance.wait(self._now(), len(frame) / BYTES_A_SECOND)) > 0:
                         await asyncio.sleep(wait)
                     await line.send(frame)
-                    self._clock.sent = self._ledger.sent / BYTES_A_SECOND
-                    self._witness.sent(len(frame))
-                    self._confirmation.sent()
-                case Mark() as mark:
-                    self._confirmation.said(mark)
-                    self._listen(mark)
-                case command:
-                    self._confirmation.said(command)
-                    if isinstance(command, Finalize):
-                        self._reducer.finalized()
-                        self._witness.finalized()
-                    elif isinstance(command, Config):
-                        self._config = command
-                    self._closing = isinstance(command, Close)
-                    await line.command(command)
-                    self._news.set()
+                    self._progress.sent(frame)
+                case entry:
+                    self._progress.reached(entry)
+                    if isinstance(entry, Mark):
+                        continue
+                    if isinstance(entry, Config):
+                        self._config = entry
+                    elif isinstance(entry, Close):
+                        self._phase = Phase.CLOSING
+                        self._be_patient()
+                    await line.command(entry)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _listen(self, mark: Mark) -> None:
-        """Where in the audio somebody speaks, for the clock and for whoever wants to know."""
-        self._witness.marked(mark)
-        match mark.kind:
-            case "onset":
-                self._speech = True
-                self._clock.onset(mark.speech)
-            case "resume":
-                self._clock.resume()
-            case "lull" | "end":
-                self._clock.pause(mark.speech)
-
     async def _hear(self, line: Line) -> None:
         async for event in line:
-            self._witness.heard(event)
-            self._put(self._reducer.feed(event))
-            self._confirmation.feed(event)
-            self._news.set()
+            self._progress.heard(event)
+            self._be_patient()
+
+    def _be_patient(self) -> None:
+        """After close, the server has so long to say something, and so long to settle anything."""
+        if self._phase is Phase.CLOSING and not self._quiet.expired():
+            self._quiet.reschedule(min(self._now() + PATIENCE, self._progress.settled + CHATTER))
 
     def _is_excused(self, error: BaseException) -> bool:
         """Whether an error only says that there was nothing to transcribe.
 
         A server may answer `close` with an error 400 or 5xx where no audio, or silence, went before it
-        (Cartesia's own dictation app takes it so). Where somebody did speak, it stays an error.
+        (Cartesia's own dictation app takes it so). Where somebody did speak, it stays an error, and so does an answer
+        that can't be read.
         """
-        return isinstance(error, ApiError) and self._closing and not self._text and not self._speech
-
-    def _put(self, updates: Iterable[Update]) -> None:
-        for update in updates:
-            self._text = self._text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
-            self._write(update)
+        is_answer = isinstance(error, ApiError) and not isinstance(error, ProtocolError)
+        return is_answer and self._phase is Phase.CLOSING and not self._progress.text and not self._progress.speech
 
 
-async def _ended(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks and see them end. Awaiting one instead would swallow a cancellation of our own."""
+async def _cancel(*tasks: asyncio.Task[Any] | None) -> None:
+    """And see them end. Awaiting one instead would swallow a cancellation of our own."""
     running = {task for task in tasks if task is not None}
     for task in running:
         task.cancel()

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from ..audio.speech import Mark
-from ..protocol import Command, Event, Word
+from ..protocol import Command, Event
 from ..transcript import Segment
 
 
@@ -23,7 +23,10 @@ class Source(Protocol):
 
 
 class Line(Protocol):
-    """A connection to a realtime endpoint, as `client.realtime` makes it."""
+    """A connection to a realtime endpoint, as `client.realtime` makes it.
+
+    Once it fails whoever sends, iterating ends as well, and tells why.
+    """
 
     async def send(self, frame: bytes) -> None: ...
 
@@ -36,9 +39,9 @@ Connect = Callable[[bool], AbstractAsyncContextManager[Line]]
 """Opens a connection. Its argument: whether another one was lost before it."""
 
 
-CatchUp = Callable[[Iterable[bytes], float], Awaitable[tuple[list[Segment], list[Word]]]]
+CatchUp = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
 """Has the rest of a session's audio transcribed at once: its blocks, and at how many seconds it begins.
-Segments and words are timed from the start of the session."""
+Segments, and the words in them, are timed from the start of the session."""
 
 
 class Witness(Protocol):

@@ -1,0 +1,78 @@
+"""The record of a socket's frames, where there is room for it and where there is none."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.errors import OutputError, UsageError
+from cartesia_cli.output.frames import FrameLog
+from tests.realtime_server import RealtimeServer
+from tests.speech import write_wav
+from tests.test_ledger import disk
+from tests.tones import listens, spoken
+
+ADDRESS = "wss://api.cartesia.ai/stt/websocket"
+
+
+def record(path: Path, *, force: bool = False, tell: Callable[[str], None] = lambda sentence: None) -> FrameLog:
+    return FrameLog(path, ADDRESS, "2026-03-01", force=force, tell=tell)
+
+
+def test_each_frame_is_a_line_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "frames.ndjson"
+    with record(path) as log:
+        log.frame("sent", b"\0\1")
+        log.frame("received", '{"type": "done"}')
+        assert len(path.read_text().splitlines()) == 3  # at once, whatever becomes of us
+    opened, sent, received = map(json.loads, path.read_text().splitlines())
+    assert opened["url"] == ADDRESS
+    assert (sent["audio"], received["text"]) == ("AAE=", '{"type": "done"}')
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("size", [200, 4500, 10_000])
+def test_a_record_for_which_there_is_no_room_ends_with_a_whole_line_and_one_word(tmp_path: Path, size: int) -> None:
+    path, told = tmp_path / "frames.ndjson", list[str]()
+    with record(path, tell=told.append) as log, disk(size):
+        for _ in range(10):
+            log.frame("sent", bytes(3200))
+    assert told == [f"{path}: the record ends here: File too large"]
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["open", *["sent"] * (len(lines) - 1)]
+    assert len(lines) == 1 + size // 4500
+
+
+def test_a_record_that_can_not_even_begin_is_refused(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("x")
+    with pytest.raises(UsageError, match="exists"):
+        record(there)
+    with pytest.raises(OutputError, match="No space left"):
+        record(Path("/dev/full"), force=True)
+    with pytest.raises(OutputError, match="No such file"):
+        record(tmp_path / "nowhere" / "x")
+
+
+def test_a_session_outlives_its_record(environment: dict[str, str], tmp_path: Path) -> None:
+    recording, numbers = tmp_path / "numbers.wav", list(range(5))
+    write_wav(recording, spoken(numbers))
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    with RealtimeServer(listens()) as server:
+        command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
+        ended = subprocess.run(
+            [*command, "--raw-events", "frames.ndjson", "--base-url", server.base_url], cwd=tmp_path, timeout=60,
+            env=environment | {"CARTESIA_API_KEY": "x"}, capture_output=True, preexec_fn=full,
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert [int(number) for number in ended.stdout.split()] == numbers
+    assert ended.stderr.decode().count("frames.ndjson: the record ends here") == 1
