@@ -339,6 +339,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
     "vad": (
         ("--vad-threshold", "", "none", False, "Level of speech, such as -40; by default above the noise"),
         ("--vad-silence-ms", "", "none", False, "Silence that ends an utterance"),
+        ("--channel", "", "none", False, "One channel alone; otherwise all are mixed"),
         ("--format -f", "--output_format", "list", False, "How it is shown"),
         ("--quiet -q", "", "", False, "Errors only"),
         ("--verbose -v", "", "", False, "Details, too"),

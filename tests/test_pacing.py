@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.pacing import CATCH_UP, Paced, limited
+from cartesia_cli.audio.pacing import CATCH_UP, Paced
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 
@@ -133,6 +133,47 @@ def test_who_leaves_early_leaves_no_decoder_running() -> None:
             assert not thread.is_alive()
 
 
-def test_a_limit_is_exact() -> None:
-    assert sum(map(len, limited([ramp(0.4), ramp(0.4)], 0.5))) == RATE // 2
-    assert sum(map(len, limited([ramp(0.4)], 0.5))) == round(0.4 * RATE)
+def test_small_delays_are_told_when_they_add_up() -> None:
+    _, _, gaps = played([ramp(30.0)], costs=[3.0, *[STEP + 0.001] * 299])
+    assert gaps == pytest.approx([2.9 - CATCH_UP, 0.1, 0.1], rel=0.02)
+
+
+class Pipe:
+    """Pieces as somebody writes them: silence from the pipe until `opened`."""
+
+    def __init__(self, before: Samples, behind: Samples) -> None:
+        self.opened = threading.Event()
+        self._pieces = before, behind
+
+    def __iter__(self) -> Iterator[Samples]:
+        before, behind = self._pieces
+        yield before
+        assert self.opened.wait(60)
+        yield behind
+
+
+def test_a_pipe_that_pauses_is_followed_by_silence_at_the_pace_of_life_and_goes_on() -> None:
+    before, behind = ramp(0.25) + 0.001, ramp(0.33) + 0.001
+    pipe, time, told, gaps = Pipe(before, behind), Time(), list[float](), list[float]()
+    left: list[tuple[float, bytes]] = []
+
+    async def play() -> None:
+        paced = Paced(
+            pipe, STEP, patience=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
+            clock=time.clock, sleep=time.sleep,
+        )  # fmt: skip
+        async for block in paced.frames():
+            left.append((time.now - 100.0, block))
+            if len(left) == 2:
+                time.now += 7.0  # as long as the pipe kept us waiting
+            if len(left) == 50:
+                pipe.opened.set()
+
+    asyncio.run(play())
+    heard = decode_pcm(b"".join(block for _, block in left), "pcm_s16le")
+    silence = np.zeros(len(heard) - len(before) - len(behind))
+    assert np.allclose(heard, np.concatenate((before, silence, behind)), atol=2 / 32768)
+    assert len(silence) >= 47 * STEP * RATE
+    assert [at for at, _ in left] == pytest.approx([0.0, STEP, *(STEP + 7.0 + n * STEP for n in range(len(left) - 2))])
+    assert all(len(block) == 2 * STEP * RATE for _, block in left[:-1])
+    assert (len(told), gaps) == (1, [])

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import jiwer
 import pytest
+from typer.main import get_command
 
 import cartesia_cli
+from cartesia_cli.cli import build
+from cartesia_cli.output.talk import Talk
 from tests import speech
 from tests.conftest import Run, need
 from tests.memory import peak
@@ -348,3 +351,30 @@ def test_a_run_that_was_cut_off_is_resumed(run: Run, tmp_path: Path) -> None:
     assert (out / "a.txt").read_text() == "mine"
     nothing = run("transcribe", "--local", folder, "-f", "text,srt", "--output-dir", out, "--resume")
     assert (nothing.returncode, nothing.stdout) == (0, b"")
+
+
+def takers(type_name: str) -> list[tuple[str, str]]:
+    """Every command, and each of its options that take a number of this kind."""
+    commands = get_command(build()).commands.items()  # type: ignore[attr-defined]
+    return [(name, option.opts[0]) for name, command in commands for option in command.params
+            if option.type.name.startswith(type_name)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "option"), takers("float"))
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_none_is_told_with_its_option(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build(command)(args=[command, "no-such-file", option, value], obj=Talk())
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert f"Invalid value for '{option}'" in told.err
+
+
+@pytest.mark.parametrize("command", ["transcribe", "stream-file"])
+@pytest.mark.parametrize("rate", ["0", "-5", "999", "10000000"])
+def test_a_rate_that_no_recording_has_is_a_usage_error(run: Run, command: str, rate: str) -> None:
+    done = run(command, "talk.raw", "--encoding", "pcm_s16le", "--sample-rate", rate, "--local")
+    assert done.returncode == 2
+    assert b"Invalid value for '--sample-rate'" in done.stderr

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jiwer
@@ -16,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests import speech
-from tests.conftest import Run
+from tests.conftest import Run, need
 from tests.realtime_server import (
     EVENTS,
     MANUAL,
@@ -269,7 +272,8 @@ def test_raw_audio_comes_by_stdin(run: Run, talk: Path) -> None:
 def start(environment: dict[str, str], *arguments: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "cartesia_cli", "stream-file", *map(str, arguments)]
     # A shell's background jobs ignore SIGINT, and hand that down.
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
 
 
@@ -370,3 +374,114 @@ def test_a_table_in_a_file_is_not_cut_to_the_width_of_the_terminal(run: Run, tal
         ended = run("stream-file", talk, *arguments, *FAST, env=KEY | {"COLUMNS": "20"})
     assert ended.returncode == 0, ended.stderr
     assert "Ink sends deltas and may break words." in (tmp_path / "said.txt").read_text()
+
+
+RAW = ("-", "--encoding", "pcm_s16le", "--sample-rate", "16000")
+
+
+@pytest.mark.parametrize("what", ["garbage", "nothing", "text", "header", "picture", "channel", "no samples"])
+def test_what_comes_by_stdin_and_is_no_audio_is_said_before_anything_is_opened(
+    run: Run, talk: Path, tmp_path: Path, what: str
+) -> None:
+    data, arguments = {
+        "garbage": (np.random.default_rng(1).bytes(9000), ("-",)),
+        "nothing": (b"", ("-",)),
+        "text": (b"Dear diary\n", ("-",)),
+        "header": (talk.read_bytes()[:44], ("-",)),
+        "picture": (b"\x89PNG\r\n\x1a\n" + bytes(500), ("-",)),
+        "channel": (talk.read_bytes(), ("-", "--channel", "3")),
+        "no samples": (b"", RAW),
+    }[what]
+    ended = run("stream-file", *arguments, "--raw-events", "raw.ndjson", "--base-url", "http://127.0.0.1:9", env=KEY,
+                stdin=data)  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert b"can't be reached" not in ended.stderr
+    assert not (tmp_path / "raw.ndjson").exists()
+
+
+def piped(environment: dict[str, str], server: RealtimeServer, *arguments: object) -> subprocess.Popen[bytes]:
+    """The program in manual mode, with a pipe of the test's."""
+    return start(environment | KEY, *arguments, "--finalize", "none", "--base-url", server.base_url)
+
+
+def test_nobody_is_connected_before_a_pipe_has_something_to_say(
+    environment: dict[str, str], talk: Path, tmp_path: Path
+) -> None:
+    subprocess.run([need("ffmpeg"), "-v", "error", "-i", talk, tmp_path / "talk.mp3"], check=True)
+    data = (tmp_path / "talk.mp3").read_bytes()
+    with RealtimeServer(manual()) as server:
+        program = piped(environment, server, "-", *FAST)
+        assert program.stdin is not None
+        program.stdin.write(data[: len(data) // 2])
+        program.stdin.flush()
+        time.sleep(2)  # an mp3 can't be heard before its end, and a server hangs up on who keeps it waiting
+        assert not server.calls
+        _, told = program.communicate(data[len(data) // 2 :], timeout=60)
+        assert program.returncode == 0, told
+        assert server.calls[0].seconds > 4
+
+
+def lasts(seconds: float, server: RealtimeServer) -> bool:
+    return bool(server.calls) and server.calls[0].seconds > seconds
+
+
+def test_a_pipe_that_pauses_is_filled_with_silence_and_said_once(
+    environment: dict[str, str], talk: Path, tmp_path: Path
+) -> None:
+    sound = np.arange(1, 16001, dtype="<i2").tobytes()  # no zero in it
+    parts = sound[:17000], sound[17000:25000], sound[25000:]
+    with RealtimeServer(manual()) as server:
+        program = piped(environment, server, *RAW, "--save-audio", tmp_path / "kept.wav")
+        assert program.stdin is not None
+        for part in parts[:2]:
+            program.stdin.write(part)
+            program.stdin.flush()
+            seconds = server.calls[0].seconds if server.calls else 0.0
+            server.wait(partial(lasts, 1.0 + seconds))  # longer than what was written
+        _, told = program.communicate(parts[2], timeout=60)
+        sent = b"".join(server.calls[0].payloads(2))
+    assert program.returncode == 0, told
+    assert told.count(b"nothing comes from stdin: silence is sent") == 1
+    assert b"held up" not in told
+    rest = sent
+    for part in parts:
+        quiet, found, rest = rest.partition(part)
+        assert found
+        assert not any(quiet)
+    assert not rest
+    with wave.open(str(tmp_path / "kept.wav")) as file:
+        assert file.readframes(file.getnframes()) == sent
+
+
+def test_a_limit_counts_silence_and_is_exact(environment: dict[str, str], talk: Path) -> None:
+    with RealtimeServer(manual()) as server:
+        program = piped(environment, server, *RAW, "--duration", "0.95")
+        assert program.stdin is not None
+        program.stdin.write(talk.read_bytes()[-8000:])
+        program.stdin.flush()
+        assert program.wait(timeout=60) == 0  # though nobody closes the pipe
+        assert len(b"".join(server.calls[0].payloads(2))) == round(0.95 * 32000)
+        program.communicate()
+
+
+def test_headerless_audio_by_stdin_is_looked_at_on_its_way(run: Run, talk: Path) -> None:
+    with RealtimeServer(manual(), manual(), manual()) as server:
+        arguments = (*RAW, "--finalize", "none", "--base-url", server.base_url, *FAST)
+        good, odd, header = (
+            run("stream-file", *arguments, env=KEY, stdin=data).stderr.decode()
+            for data in (bytes(3200), bytes(3201), talk.read_bytes())
+        )
+    assert "ends inside a sample" not in good
+    assert "looks like" not in good
+    assert "warning: -: ends inside a sample of pcm_s16le: 1 of 2 bytes" in odd
+    assert "warning: -: looks like wav, not like headerless pcm_s16le" in header
+
+
+def test_what_is_no_input_at_all_is_told_as_what_it_is(run: Run, environment: dict[str, str]) -> None:
+    command = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", "-"])
+    closed = subprocess.run(["bash", "-c", f"{command} <&-"], env=environment | KEY, capture_output=True, check=False)
+    assert (closed.returncode, closed.stderr.splitlines()[0]) == (3, b"error: stdin is closed")
+    for name in ("stream-file", "transcribe"):
+        empty = run(name, "", env=KEY)
+        assert empty.returncode == 2
+        assert b"'' is the name of no file" in empty.stderr

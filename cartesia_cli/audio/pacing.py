@@ -2,8 +2,10 @@
 
 Decoding runs ahead in a thread of its own, so that neither a slow disk nor a pipe that is still being
 written holds up the session. Blocks leave at absolute deadlines, start + n * length: waiting "a block long"
-after each would drift. Must never be more than one block ahead of real time, nor, after a stall, catch up by
-more than CATCH_UP seconds at once: realtime endpoints accept one second of audio a second (docs: stt).
+after each would drift. Where nothing comes for a while, silence leaves in its place: a server hangs up on who is
+quiet for 15 s, and turns end by silence (docs: stt/troubleshooting). Must never be more than one block ahead of
+real time, nor, after a stall, catch up by more than CATCH_UP seconds at once: realtime endpoints accept one
+second of audio a second (docs: stt).
 """
 
 from __future__ import annotations
@@ -12,26 +14,33 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import closing
 
 import numpy as np
 
-from ..errors import CliError
 from .pcm import RATE, Samples, encode_s16le
 
 CATCH_UP = 1.0
 AHEAD = 20
-"""Blocks that are decoded before they are wanted."""
+"""Pieces that are decoded before they are wanted."""
+
+PATIENCE = 5.0
+"""Seconds without a block after which silence is sent: a third of what servers bear."""
+
+WORTH_TELLING = 0.1
+"""Seconds that a schedule was put off by; less, as by a sound card whose clock is slow, is told when it adds up."""
 
 
 class Paced:
     """A source for a session.
 
-    blocks     decoded audio at RATE, of any lengths; read once
-    seconds    of a block that is sent
-    speed      1 is real time
-    on_late    told how many seconds after its deadline each block left
-    on_gap     told the seconds that were lost when a stall was longer than can be caught up
+    blocks       decoded audio at RATE, of any lengths; read once
+    seconds      of a block that is sent
+    speed        1 is real time
+    patience     seconds that are waited for a block before silence is sent instead, until there is sound again
+    on_late      told how many seconds after its deadline each block left
+    on_gap       told the seconds that were lost when a stall was longer than can be caught up
+    on_silence   called whenever silence begins to be sent
     """
 
     def __init__(
@@ -40,21 +49,32 @@ class Paced:
         seconds: float,
         *,
         speed: float = 1.0,
+        patience: float = PATIENCE,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_gap: Callable[[float], None] = lambda seconds: None,
+        on_silence: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._blocks, self._size, self._speed = blocks, max(1, round(seconds * RATE)), speed
-        self._on_late, self._on_gap, self._clock, self._sleep = on_late, on_gap, clock, sleep
+        self._blocks, self._size, self._speed, self._patience = blocks, max(1, round(seconds * RATE)), speed, patience
+        self._on_late, self._on_gap, self._on_silence = on_late, on_gap, on_silence
+        self._clock, self._sleep = clock, sleep
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after what came before."""
         interval = self._size / RATE / self._speed
-        start, number = None, 0
-        async with aclosing(_ahead(_evenly(self._blocks, self._size))) as blocks:
-            async for block in blocks:
+        start, number, lost, silent = None, 0, 0.0, False
+        with closing(_Ahead(self._blocks, self._size)) as blocks:
+            while True:
+                block = await blocks.take(0.0 if silent else self._patience)
                 now = self._clock()
+                if block is None and not silent:
+                    start = now - number * interval  # nobody makes up for what never came
+                    self._on_silence()
+                silent = block is None
+                block = blocks.filled() if block is None else block
+                if not len(block):
+                    return
                 start = now if start is None else start
                 if (wait := start + number * interval - now) > 0:
                     await self._sleep(wait)
@@ -62,68 +82,78 @@ class Paced:
                 late = now - start - number * interval
                 if late > CATCH_UP:
                     start += late - CATCH_UP
-                    self._on_gap(late - CATCH_UP)
+                    lost += late - CATCH_UP
+                if lost >= WORTH_TELLING:
+                    self._on_gap(lost)
+                    lost = 0.0
                 self._on_late(late)
                 number += 1
                 yield encode_s16le(block)
 
 
-def limited(blocks: Iterable[Samples], seconds: float) -> Iterable[Samples]:
-    """The first `seconds` of the samples."""
-    left = round(seconds * RATE)
-    for block in blocks:
-        yield block[:left]
-        left -= len(block)
-        if left <= 0:
-            return
+class _Ahead:
+    """Pieces from a thread, in blocks of `size`. It is a daemon: one that is stuck in a read must not keep the program.
 
+    To be made, and used, where a loop runs.
+    """
 
-def _evenly(blocks: Iterable[Samples], size: int) -> Iterable[Samples]:
-    """The same samples in blocks of `size`; the last has what is left, also where `blocks` ends with an error."""
-    held = np.zeros(0, np.float32)
-    try:
-        for block in blocks:
-            held = np.concatenate((held, block)) if len(held) else block
-            while len(held) >= size:
-                yield held[:size]
-                held = held[size:]
-    except CliError:
-        if len(held):
-            yield held
-        raise
-    if len(held):
-        yield held
+    def __init__(self, pieces: Iterable[Samples], size: int) -> None:
+        self._size, self._held = size, np.zeros(0, np.float32)
+        self._ended = False
+        self._error: BaseException | None = None
+        self._room, self._over = threading.Semaphore(AHEAD), threading.Event()
+        self._queue = asyncio.Queue[Samples | BaseException | None]()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._decode, args=(pieces,), name="decoding", daemon=True).start()
 
-
-async def _ahead(blocks: Iterable[Samples]) -> AsyncGenerator[Samples, None]:
-    """`blocks` from a thread. It is a daemon: one that is stuck in a read must not keep the program."""
-    loop = asyncio.get_running_loop()
-    room, queue, over = threading.Semaphore(AHEAD), asyncio.Queue[Samples | BaseException | None](), threading.Event()
-
-    def put(item: Samples | BaseException | None) -> None:
+    async def take(self, patience: float) -> Samples | None:
+        """The next block; the last one is shorter, and behind it they are empty. None where there is none within so
+        many seconds: what came of it is held. Raises what decoding raised, after what came before.
+        """
         try:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
-        except RuntimeError:  # the loop is gone, and with it whoever wanted this
-            over.set()
+            async with asyncio.timeout(patience):
+                while len(self._held) < self._size and not self._ended:
+                    self._hold(await self._queue.get())
+        except TimeoutError:
+            return None
+        if self._error is not None and not len(self._held):
+            raise self._error
+        return self._cut()
 
-    def decode() -> None:
+    def filled(self) -> Samples:
+        """What is held of a block, and silence behind it."""
+        self._held = np.pad(self._held, (0, self._size - len(self._held)))
+        return self._cut()
+
+    def close(self) -> None:
+        self._over.set()
+        self._room.release()
+
+    def _hold(self, item: Samples | BaseException | None) -> None:
+        if isinstance(item, np.ndarray):
+            self._room.release()
+            self._held = np.concatenate((self._held, item))
+        else:
+            self._ended, self._error = True, item
+
+    def _cut(self) -> Samples:
+        block, self._held = self._held[: self._size], self._held[self._size :]
+        return block
+
+    def _decode(self, pieces: Iterable[Samples]) -> None:
+        end: BaseException | None = None
         try:
-            for block in blocks:
-                room.acquire()
-                if over.is_set():
+            for piece in pieces:
+                self._room.acquire()
+                if self._over.is_set():
                     return
-                put(block)
+                self._put(piece)
         except BaseException as error:
-            put(error)
-        put(None)
+            end = error
+        self._put(end)
 
-    threading.Thread(target=decode, name="decoding", daemon=True).start()
-    try:
-        while (item := await queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            room.release()
-            yield item
-    finally:
-        over.set()
-        room.release()
+    def _put(self, item: Samples | BaseException | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+        except RuntimeError:  # the loop is gone, and with it whoever wanted this
+            self._over.set()

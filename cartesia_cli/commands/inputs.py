@@ -6,18 +6,24 @@ Must never decide what is audio (`audio.containers` does), nor where results go 
 from __future__ import annotations
 
 import glob
+import io
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..audio.containers import EXTENSIONS
+from ..audio.containers.recognition import SIGNATURES
 from ..errors import InputError, UsageError
+from ..protocol import ENCODINGS
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 STDIN = "-"
 
@@ -63,13 +69,7 @@ def spool(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[
     if STDIN not in arguments:
         yield None
         return
-    if stream is None and sys.stdin is None:
-        raise InputError("stdin is closed", hint="pipe a recording in, or name a file")
-    source = stream or sys.stdin.buffer
-    if source.isatty():
-        raise UsageError(
-            "stdin is the terminal: there is no audio in it", hint="pipe it in: cartesia-cli transcribe - < talk.wav"
-        )
+    source = piped(stream)
     with tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-") as file:
         try:
             shutil.copyfileobj(source, file, 1 << 20)
@@ -79,6 +79,40 @@ def spool(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[
                 f"stdin can't be kept in {tempfile.gettempdir()}: {error.strerror}", hint="TMPDIR names another place"
             ) from error
         yield Path(file.name)
+
+
+def piped(stream: BinaryIO | None = None) -> BinaryIO:
+    """stdin, or what stands for it. InputError where it is closed, UsageError where nobody pipes anything into it."""
+    hint = "pipe a recording in, or name a file"
+    if stream is None and sys.stdin is None:
+        raise InputError("stdin is closed", hint=hint)
+    source = stream or sys.stdin.buffer
+    if source.isatty():
+        raise UsageError("stdin is the terminal: there is no audio in it", hint=hint)
+    return source
+
+
+class Headerless(io.RawIOBase):
+    """Samples without a header, passed on as they come. What a look tells of a file is told of them, too."""
+
+    def __init__(self, stream: BinaryIO, encoding: str, warn: Callable[[str], object]) -> None:
+        self._stream, self._encoding, self._warn, self._size = stream, encoding, warn, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, room: WriteableBuffer) -> int:
+        whole = memoryview(room)
+        data = getattr(self._stream, "read1", self._stream.read)(len(whole))
+        whole[: len(data)] = data
+        if not self._size and (found := SIGNATURES.match(data)):
+            told = f"looks like {found.lastgroup}, not like headerless {self._encoding}, and is transcribed as noise"
+            self._warn(told)
+        self._size += len(data)
+        width = ENCODINGS[self._encoding]
+        if not data and (left_over := self._size % width):
+            self._warn(f"ends inside a sample of {self._encoding}: {left_over} of {width} bytes")
+        return len(data)
 
 
 def _expand(argument: str, spooled: Path | None) -> Iterator[Input | InputError]:

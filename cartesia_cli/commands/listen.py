@@ -61,7 +61,7 @@ PushToTalk = Annotated[
 ]
 StopAfterSilence = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", min=0.5, help="Stop when nobody spoke for so long.",
+    given.number(metavar="SECONDS", min=0.5, help="Stop when nobody spoke for so long.",
                  rich_help_panel=live_given.ENDS),
 ]  # fmt: skip
 Append = Annotated[

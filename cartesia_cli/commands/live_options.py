@@ -13,7 +13,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
-from .options import Language, Model
+from .options import Language, Model, number
 
 if TYPE_CHECKING:
     from ..audio.speech import Endpointing
@@ -32,7 +32,7 @@ Mode = Annotated[
 ]
 VadThreshold = Annotated[
     float | None,
-    typer.Option(
+    number(
         metavar="DBFS", max=0, help="Level of speech, such as -40; by default above the noise.", rich_help_panel=ENDS
     ),
 ]
@@ -49,7 +49,7 @@ VadSilence = Annotated[
 ]
 MinVolume = Annotated[
     float | None,
-    typer.Option(
+    number(
         metavar="0..1",
         min=0,
         max=1,
@@ -59,7 +59,7 @@ MinVolume = Annotated[
 ]
 MaxSilence = Annotated[
     float | None,
-    typer.Option(
+    number(
         "--max-silence-secs",
         metavar="SECONDS",
         min=0,
@@ -68,16 +68,16 @@ MaxSilence = Annotated[
     ),
 ]
 TurnStart = Annotated[
-    float | None, typer.Option("--turn-start-threshold", metavar="0.5..0.9", min=0, max=1, rich_help_panel=TURNS,
-                               help="How sure the server is that somebody speaks.")
+    float | None, number("--turn-start-threshold", metavar="0.5..0.9", min=0, max=1, rich_help_panel=TURNS,
+                          help="How sure the server is that somebody speaks.")
 ]  # fmt: skip
 TurnEagerEnd = Annotated[
-    float | None, typer.Option("--turn-eager-end-threshold", metavar="0.3..0.8", min=0, max=1, rich_help_panel=TURNS,
-                               help="Below it, the turn is perhaps over.")
+    float | None, number("--turn-eager-end-threshold", metavar="0.3..0.8", min=0, max=1, rich_help_panel=TURNS,
+                          help="Below it, the turn is perhaps over.")
 ]  # fmt: skip
 TurnEnd = Annotated[
-    float | None, typer.Option("--turn-end-threshold", metavar="0.05..0.5", min=0, max=1, rich_help_panel=TURNS,
-                               help="Below it, it is over.")
+    float | None, number("--turn-end-threshold", metavar="0.05..0.5", min=0, max=1, rich_help_panel=TURNS,
+                          help="Below it, it is over.")
 ]  # fmt: skip
 TurnTimeout = Annotated[
     int | None, typer.Option("--turn-end-timeout-ms", metavar="640..11200", min=0, rich_help_panel=TURNS,
@@ -86,7 +86,7 @@ TurnTimeout = Annotated[
 Keyterm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="A term to expect; ink-2 only (repeatable).")]
 ChunkMs = Annotated[int, typer.Option(metavar="MS", min=10, max=1000, help="Audio in a frame.", rich_help_panel=MORE)]
 Duration = Annotated[
-    float | None, typer.Option(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
+    float | None, number(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
 ]
 SaveAudio = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE)
@@ -97,8 +97,8 @@ RawEvents = Annotated[
 ]
 Reconnect = Annotated[
     float,
-    typer.Option(metavar="SECONDS", min=0, rich_help_panel=MORE,
-                 help="How long to try to replace a connection that was lost; 0: not at all."),
+    number(metavar="SECONDS", min=0, rich_help_panel=MORE,
+           help="How long to try to replace a connection that was lost; 0: not at all."),
 ]  # fmt: skip
 CatchUp = Annotated[
     str,
@@ -215,5 +215,6 @@ class Sending:
         """UsageError for what can't be, before anything is opened. `force`: what exists may be overwritten."""
         if self.catch_up not in WAYS:
             raise UsageError(f"--catch-up is {' or '.join(WAYS)}, not {self.catch_up!r}")
-        if self.save_audio is not None and self.save_audio.exists() and not force:
-            raise UsageError(f"{self.save_audio} exists", hint="--force overwrites it")
+        for file in (self.save_audio, self.raw_events):
+            if file is not None and file.exists() and not force:
+                raise UsageError(f"{file} exists", hint="--force overwrites it")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from .options import number
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout, Selection
@@ -32,15 +33,15 @@ WordsPerLine = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Words a line; any number.", rich_help_panel=CUES)
 ]
 MinCue = Annotated[
-    float | None, typer.Option(metavar="SECONDS", min=0, help="Shortest stay of a cue; 5/6.", rich_help_panel=CUES)
+    float | None, number(metavar="SECONDS", min=0, help="Shortest stay of a cue; 5/6.", rich_help_panel=CUES)
 ]
-MaxCue = Annotated[float | None, typer.Option(metavar="SECONDS", min=0.001, help="Longest; 7.", rich_help_panel=CUES)]
+MaxCue = Annotated[float | None, number(metavar="SECONDS", min=0.001, help="Longest; 7.", rich_help_panel=CUES)]
 MinGap = Annotated[
-    float | None, typer.Option(metavar="SECONDS", min=0, help="Time between cues; 0.083.", rich_help_panel=CUES)
+    float | None, number(metavar="SECONDS", min=0, help="Time between cues; 0.083.", rich_help_panel=CUES)
 ]
 MaxCps = Annotated[
     float | None,
-    typer.Option(metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
+    number(metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
 ]
 Crlf = Annotated[bool, typer.Option("--crlf", help="Windows line ends in srt.", rich_help_panel=CUES)]
 HighlightWords = Annotated[
@@ -62,11 +63,9 @@ Context = Annotated[
     int, typer.Option("--context", "-C", metavar="N", min=0, help="Words shown around a match.", rich_help_panel=ROWS)
 ]
 Since = Annotated[
-    float | None, typer.Option("--from", metavar="SECONDS", min=0, help="Only from here.", rich_help_panel=ROWS)
+    float | None, number("--from", metavar="SECONDS", min=0, help="Only from here.", rich_help_panel=ROWS)
 ]
-Until = Annotated[
-    float | None, typer.Option("--to", metavar="SECONDS", min=0, help="Only up to here.", rich_help_panel=ROWS)
-]
+Until = Annotated[float | None, number("--to", metavar="SECONDS", min=0, help="Only up to here.", rich_help_panel=ROWS)]
 LongestGaps = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Only words before the N longest silences.", rich_help_panel=ROWS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,25 @@ if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported wh
     from ..protocol import BatchOptions
     from ..settings import Settings
     from .backend import Choice
+
+
+def number(*names: str, **settings: Any) -> Any:
+    """`typer.Option` of every option that takes a float: bounds let `nan` pass, and often `inf`. Both are told here."""
+
+    def finite(value: float | None) -> float | None:
+        if value is not None and not isfinite(value):
+            raise typer.BadParameter(f"{value} is not a finite number.")
+        return value
+
+    return typer.Option(*names, callback=finite, **settings)
+
+
+def named(files: Any) -> Any:
+    """The callback of arguments that name files, one or several. BadParameter for a name that is empty."""
+    if "" in ([files] if isinstance(files, str) else files or []):
+        raise typer.BadParameter("'' is the name of no file: is a variable empty?")
+    return files
+
 
 SERVER, SHOW = "Where it is transcribed", "What is said on stderr"
 
@@ -38,8 +57,8 @@ BaseUrl = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
-                 rich_help_panel=SERVER),
+    number(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
+           rich_help_panel=SERVER),
 ]  # fmt: skip
 Retries = Annotated[
     int | None,
@@ -56,7 +75,10 @@ Encoding = Annotated[
     typer.Option(metavar="NAME", help="Headerless audio: pcm_s16le, pcm_s32le, pcm_f16le, pcm_f32le, pcm_mulaw "
                  "or pcm_alaw; mono."),
 ]  # fmt: skip
-SampleRate = Annotated[int | None, typer.Option(metavar="HZ", help="Its samples a second; goes with --encoding.")]
+SampleRate = Annotated[
+    int | None,
+    typer.Option(metavar="HZ", min=1000, max=1_000_000, help="Its samples a second; goes with --encoding."),
+]
 Keyterm = Annotated[
     list[str] | None,
     typer.Option(metavar="TERM", help="A term to expect; realtime with ink-2 only (repeatable).", hidden=True),
@@ -132,13 +154,6 @@ def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | Non
     if (encoding is None) != (sample_rate is None):
         raise UsageError("--encoding and --sample-rate go together", hint="they are for headerless audio only")
     return encoding
-
-
-def checked_timeout(seconds: float | None) -> float | None:
-    """--timeout, if it is a number. UsageError if not."""
-    if seconds is not None and isnan(seconds):
-        raise UsageError("--timeout is a number of seconds")
-    return seconds
 
 
 def checked_endpoint(name: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError, NetworkError, UsageError
+from ..errors import NetworkError, UsageError
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
@@ -36,7 +37,10 @@ arecord -f S16_LE -r 16000 -t raw | cartesia-cli stream-file - --encoding pcm_s1
 
 FINALIZE = ("vad", "none")
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A recording, or - for stdin.", show_default=False)]
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", callback=given.named, help="A recording, or - for stdin.", show_default=False),
+]
 Finalize = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +51,7 @@ Finalize = Annotated[
 ]
 Speed = Annotated[
     float,
-    typer.Option(metavar="FACTOR", min=0.1, max=100, help="Faster or slower than it was spoken.",
+    given.number(metavar="FACTOR", min=0.1, max=100, help="Faster or slower than it was spoken.",
                  rich_help_panel=live_given.MORE),
 ]  # fmt: skip
 Channel = Annotated[
@@ -106,9 +110,10 @@ def stream_file(
     if speed != 1.0:
         talk.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
-    from ..audio.pacing import Paced, limited
+    from ..audio.pacing import Paced
     from ..audio.saving import Saved
     from . import live
+    from .dictation import limited
     from .performance import Order
 
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
@@ -117,13 +122,15 @@ def stream_file(
             say(f"warning: held up for {seconds:.1f} s: the schedule goes on from here")
 
         paced = Paced(
-            blocks if sending.duration is None else limited(blocks, sending.duration),
+            blocks,
             sending.chunk_ms / 1000,
             speed=speed,
             on_late=instrument.late,
             on_gap=gap,
+            on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
         )
-        return paced if sending.save_audio is None else Saved(paced, sending.save_audio)
+        source = limited(paced, sending.duration)
+        return source if sending.save_audio is None else Saved(source, sending.save_audio)
 
     order = Order(
         source=file,
@@ -152,41 +159,33 @@ def stream_file(
 def _recording(
     file: str, encoding: str | None, sample_rate: int | None, channel: int | None, talk: Talk
 ) -> tuple[Iterator[Samples], float | None]:
-    """The samples of the input, and how many seconds they are where that is known."""
-    import sys
+    """The samples of the input, and how many seconds they are where that is known.
+
+    The first are there already: what can't be decoded is told before anything is connected, and nobody hangs up on
+    us while we wait for a pipe.
+    """
+    from io import BufferedReader
+    from itertools import chain
 
     from ..audio.containers import UNDOCUMENTED, look, look_raw
     from ..audio.files import decoded, decoded_pipe, decoded_raw
     from ..audio.pcm import RATE
-    from .inputs import STDIN
+    from .inputs import STDIN, Headerless, piped
 
     def warn(note: str) -> None:
         talk.say(f"warning: {file}: {note}")
 
-    if file == STDIN:
-        if sys.stdin is None or sys.stdin.buffer.isatty():
-            raise UsageError("stdin is the terminal: there is no audio in it", hint="pipe a recording in")
-        stream = sys.stdin.buffer
-        if encoding is not None and sample_rate is not None:
-            return decoded_raw(stream, encoding, sample_rate, rate=RATE), None
-        return decoded_pipe(stream, rate=RATE, channel=channel, warn=warn), None
-    path = Path(file)
+    path, piping = Path(file), file == STDIN
+    recording = None
     if encoding is not None and sample_rate is not None:
-        recording = look_raw(path, encoding, sample_rate)
-        blocks = decoded_raw(path.open("rb"), encoding, sample_rate, rate=RATE)
+        recording = None if piping else look_raw(path, encoding, sample_rate)
+        stream = BufferedReader(Headerless(piped(), encoding, warn)) if piping else path.open("rb")
+        blocks = decoded_raw(stream, encoding, sample_rate, rate=RATE, channel=channel)
+    elif piping:
+        blocks = decoded_pipe(piped(), rate=RATE, channel=channel, warn=warn)
     else:
         recording = look(path)
         blocks = decoded(path, rate=RATE, channel=channel, warn=warn)
-    if recording.note and recording.note != UNDOCUMENTED:  # what the API takes is no matter: samples are sent
+    if recording is not None and recording.note and recording.note != UNDOCUMENTED:  # samples are sent
         warn(recording.note)
-    return _peeked(blocks, file), recording.duration
-
-
-def _peeked(blocks: Iterator[Samples], file: str) -> Iterator[Samples]:
-    """The same blocks; the first is decoded now, so that what can't be decoded is told before anything is sent."""
-    from itertools import chain
-
-    first = next(blocks, None)
-    if first is None:
-        raise InputError(f"{file} holds no audio", hint="does it play?")
-    return chain([first], blocks)
+    return chain([next(blocks)], blocks), None if recording is None else recording.duration

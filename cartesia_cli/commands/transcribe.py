@@ -37,8 +37,9 @@ ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT...", help="Files, folders, quoted globs, or - for stdin.", show_default=False),
-]
+    typer.Argument(metavar="INPUT...", callback=given.named, show_default=False,
+                   help="Files, folders, quoted globs, or - for stdin."),
+]  # fmt: skip
 Sample = Annotated[
     bool,
     typer.Option("--sample", help="Transcribe the recording that comes along; with a key, INPUT may be words to say."),
@@ -108,7 +109,7 @@ def transcribe(
     )
     given.doubt(talk, options, keyterm)
     answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model)
-    order = batch.Order(options, layout, endpoint, given.checked_timeout(timeout), answers)
+    order = batch.Order(options, layout, endpoint, timeout, answers)
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=where.local_model))
