@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cartesia_cli.server.conversation import Auto, Conversation, Manual
 from cartesia_cli.server.ear import Ear
 from cartesia_cli.server.engine import Heard
 
+from .hurried import Hurried
 from .speech import say, silence
 
 
@@ -23,9 +25,9 @@ async def recognise(samples: Samples) -> Sequence[Heard]:
     return [Heard(f" w{n}", n / 2, n / 2 + 0.5) for n, half in enumerate(halves) if np.abs(half).max() > 0.01]
 
 
-def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, language: str | None = None) -> Manual:
-    options = RealtimeOptions(model="ink-whisper" if timed else "ink-2", language=language)
-    return Manual(Ear(recognise, 8.0), say, options, is_timed=timed)
+def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> Manual:
+    asked = RealtimeOptions(model="ink-whisper" if timed else "ink-2", **options)
+    return Manual(Ear(recognise, 8.0, kept=8.0), say, asked, is_timed=timed)
 
 
 def auto(say: Callable[[Event], Awaitable[None]]) -> Auto:
@@ -45,6 +47,7 @@ def said(
         conversation = make(note)
         for step in steps:
             if isinstance(step, str):
+                assert isinstance(conversation, Manual)
                 await conversation.finalize()
             else:
                 await conversation.audio(step, live=live)
@@ -83,3 +86,109 @@ def test_nothing_is_said_of_silence() -> None:
 def test_ink_whisper_tells_the_language_that_was_asked_for(language: str | None, told: str) -> None:
     (event,) = said(lambda note: manual(note, timed=True, language=language), word(), silence(2))
     assert isinstance(event, Delta) and event.language == told and event.words
+
+
+def test_the_first_text_begins_without_a_blank_and_so_does_its_first_word() -> None:
+    spoken = say("She counted the chairs twice.")
+    first, second = (
+        event for event in said(lambda note: manual(note, timed=True), spoken, "finalize", spoken)
+        if isinstance(event, Delta)
+    )  # fmt: skip
+    for event in (first, second):
+        assert event.words and "".join(one.word for one in event.words) == event.text
+    assert (first.text[:2], second.text[:2]) == ("w0", " w")
+
+
+@pytest.mark.parametrize("options", [{"min_volume": 0.1}, {"max_silence_duration_secs": 0.2}])
+def test_what_ink_whisper_takes_for_silence_is_no_matter_for_ink_2(options: dict[str, Any]) -> None:
+    spoken = np.concatenate((say("She counted the chairs twice."), silence(0.5)))
+    assert said(lambda note: manual(note, **options), spoken, spoken) == said(manual, spoken, spoken)
+
+
+@pytest.mark.parametrize("ending", [[], ["finalize"]])
+def test_no_volume_that_counts_as_silence_keeps_words_from_being_said(ending: list[str]) -> None:
+    spoken = say("She counted the chairs twice.")
+    events = said(lambda note: manual(note, timed=True, min_volume=1.0), spoken, *ending)
+    assert isinstance(events[0], Delta) and len(events[0].words or ()) >= len(spoken) / RATE
+
+
+def test_what_was_taken_for_noise_before_speech_is_said_before_it() -> None:
+    """Threshold 0.3 of full scale: the first sentence is too soft for it, the second isn't."""
+    spoken = say("She counted the chairs twice.")
+    loud = spoken / np.abs(spoken).max()
+    events = said(lambda note: manual(note, timed=True, min_volume=0.3), loud / 8, silence(1), loud)
+    words = [one for event in events if isinstance(event, Delta) for one in event.words or ()]
+    starts = [one.start for one in words if one.start is not None]
+    assert starts == sorted(starts) and starts[0] < 1 and starts[-1] > len(spoken) / RATE + 1
+
+
+def test_steady_noise_is_not_even_heard() -> None:
+    heard: list[Samples] = []
+
+    async def listen(samples: Samples) -> Sequence[Heard]:
+        heard.append(samples)
+        return [Heard(" you")]
+
+    async def run() -> tuple[str, tuple[Heard, ...]]:
+        ear = Ear(listen, 8.0, kept=8.0)
+        ear.feed(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
+        return await ear.overlooked()
+
+    assert (asyncio.run(run()), heard) == (("", ()), [])
+
+
+@pytest.mark.parametrize(("odds", "text"), [(0.9, " so there"), (0.3, ""), (0.0, " so there")])
+def test_what_was_overlooked_is_said_if_the_recogniser_is_sure_or_can_t_tell(odds: float, text: str) -> None:
+    async def listen(samples: Samples) -> Sequence[Heard]:
+        return [Heard(" so", odds=odds), Heard(" there", odds=odds)]
+
+    async def run() -> str:
+        ear = Ear(listen, 8.0, kept=8.0)
+        ear.feed(np.concatenate((silence(1), say("So there."))))
+        return (await ear.overlooked())[0]
+
+    assert asyncio.run(run()) == text
+
+
+def test_a_slow_recogniser_is_not_asked_at_every_lull() -> None:
+    """Four words a lull apart, each hearing as long as all of them: with one at each lull, work would pile up."""
+    hearings = 0
+
+    async def slow(samples: Samples) -> Sequence[Heard]:
+        nonlocal hearings
+        hearings += 1
+        await asyncio.sleep(4.0)
+        return await recognise(samples)
+
+    async def run() -> int:
+        async def note(event: Event) -> None:
+            return
+
+        options = RealtimeOptions(model="ink-whisper")
+        conversation = Manual(Ear(slow, 25.0, kept=25.0), note, options, is_timed=True)
+        await conversation.audio(silence(0.5), live=True)
+        for _ in range(4):
+            await conversation.audio(np.concatenate((say("No."), silence(0.7))), live=True)
+        return hearings
+
+    with asyncio.Runner(loop_factory=Hurried) as runner:
+        assert runner.run(run()) == 1
+
+
+def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet() -> None:
+    async def run() -> list[Event]:
+        events: list[Event] = []
+
+        async def note(event: Event) -> None:
+            events.append(event)
+
+        async def mumble(samples: Samples) -> Sequence[Heard]:
+            return [Heard(f" m{len(samples)}")]
+
+        conversation = Auto(Ear(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
+        await conversation.audio(say("She counted the chairs twice, and then once more."), live=True)
+        return events
+
+    updates = [event for event in asyncio.run(run()) if event.kind == "turn.update"]
+    spoken = len(say("She counted the chairs twice, and then once more.")) / RATE
+    assert len(updates) >= spoken / 0.7 - 1
