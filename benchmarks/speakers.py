@@ -52,7 +52,7 @@ class Turn:
     """What the auto endpoint let a speaker see.
 
     first    from `turn.start` to the first text, or to the end of speech
-    gaps     from there on between signs of life, until the end of speech
+    gaps     from `turn.start` on between signs of life, until the end of speech
     over     from the last speech to `turn.end`; None: it came too early, or not before somebody spoke again
     """
 
@@ -92,14 +92,14 @@ class Take:
 
     def turns(self) -> Iterator[Turn]:
         """A turn for each spoken part."""
-        signs = [(at, event["type"]) for at, event in self.events if event["type"].startswith("turn.")]
+        signs = [(at, event) for at, event in self.events if event["type"].startswith("turn.")]
         spans = [span for part, span in zip(self.parts, self.spans, strict=True) if part.said]
         limits = [*(begin for begin, _ in spans[1:]), float("inf")]
         for (begin, end), limit in zip(spans, limits, strict=True):
-            start = next((at for at, _ in signs if begin < at < end), begin)
-            updates = [*(at for at, kind in signs if begin < at < end and kind != "turn.start"), end]
-            over = next((at - end for at, kind in signs if kind == "turn.end" and end < at < limit), None)
-            yield Turn(updates[0] - start, [after - before for before, after in pairwise(updates)], over)
+            told = [at for at, _ in signs if begin < at < end] or [begin]
+            first = next((at for at, event in signs if begin < at < end and event.get("transcript")), end)
+            over = next((at - end for at, event in signs if event["type"] == "turn.end" and end < at < limit), None)
+            yield Turn(first - told[0], [after - before for before, after in pairwise([*told, end])], over)
 
     @property
     def texts(self) -> list[dict[str, Any]]:

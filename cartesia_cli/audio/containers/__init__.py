@@ -9,6 +9,7 @@ From the cellar up; every room knows only those named before it:
     files         a file of this machine is opened, and named in messages
     peek          a file in small pieces; what a reader of a format finds, or how it gives up
     riff          the WAV family
+    lengths       others' containers, of which no more than the length is looked at
     flac, ogg     Xiph's formats
     mpeg          frames of MP3 and AAC, and the indices that encoders leave in the first one
     boxes         MP4 and Matroska, which nest their parts alike

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import boxes, flac, mpeg, ogg, riff
+from . import boxes, flac, lengths, mpeg, ogg, riff
 from .peek import Held, Peek
 
 EXTENSIONS = frozenset(".flac .m4a .mp3 .mp4 .mpeg .mpga .oga .ogg .opus .wav .webm".split())
@@ -43,17 +43,17 @@ FORMATS = {
     "raw": Format("application/octet-stream"),
     "aac": Format("audio/aac", None, mpeg.measure, documented=False),
     "ac3": Format("audio/ac3", rb"\x0b\x77", documented=False),
-    "aiff": Format("audio/aiff", rb"FORM.{4}AIF[FC]", documented=False),
+    "aiff": Format("audio/aiff", rb"FORM.{4}AIF[FC]", lengths.measure_aiff, documented=False),
     "amr": Format("audio/amr", rb"#!AMR", documented=False),
     "ape": Format("audio/x-ape", rb"MAC .[\x0e\x0f]", documented=False),
-    "au": Format("audio/basic", rb"\.snd\0\0", documented=False),
-    "avi": Format("video/x-msvideo", rb"RIFF.{4}AVI ", documented=False),
-    "caf": Format("audio/x-caf", rb"caff\0", documented=False),
+    "au": Format("audio/basic", rb"\.snd\0\0", lengths.measure_au, documented=False),
+    "avi": Format("video/x-msvideo", rb"RIFF.{4}AVI ", lengths.measure_avi, documented=False),
+    "caf": Format("audio/x-caf", rb"caff\0", lengths.measure_caf, documented=False),
     "flv": Format("video/x-flv", rb"FLV\x01", documented=False),
     "ts": Format("video/mp2t", rb"\x47(?:.{187}\x47){3}", documented=False),
     "tta": Format("audio/x-tta", rb"TTA1", documented=False),
     "wavpack": Format("audio/x-wavpack", rb"wvpk", documented=False),
-    "wma": Format("audio/x-ms-wma", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", documented=False),
+    "wma": Format("audio/x-ms-wma", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", lengths.measure_asf, documented=False),
 }
 """`mp4` is m4a as well, `webm` any Matroska, `mpeg` a program stream; `raw` is what the user says is headerless."""
 

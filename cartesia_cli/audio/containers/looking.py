@@ -28,6 +28,7 @@ class Recording:
     declared    seconds that the header promises, where the file holds less, else None
     bytes       size of the file
     note        a warning in one sentence, or None
+    estimated   whether the duration is a guess by the bit rate, and no header's promise
     """
 
     container: str
@@ -35,6 +36,7 @@ class Recording:
     declared: float | None
     bytes: int
     note: str | None
+    estimated: bool = False
 
 
 def look(path: Path) -> Recording:
@@ -53,7 +55,7 @@ def look(path: Path) -> Recording:
         except Hollow as error:
             raise InputError(f"{shown(path)} holds no audio: {error}", hint="does it play?") from error
     note = held.note or (None if kind.documented else UNDOCUMENTED)
-    return Recording(container, _plausible(held.duration), _plausible(held.declared), size, note)
+    return Recording(container, _plausible(held.duration), _plausible(held.declared), size, note, held.estimated)
 
 
 def look_raw(path: Path, encoding: str, sample_rate: int) -> Recording:

@@ -71,7 +71,8 @@ def measure(peek: Peek) -> Held:
     samples, length = _index(window, first)
     if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
         return in_proportion(samples / first.rate, held, length)
-    return Held(held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate)
+    seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
+    return Held(seconds, estimated=True)
 
 
 def frames(window: bytes, size: int, reach: int) -> list[Frame]:

@@ -1,14 +1,17 @@
 """Ogg: pages of one or more streams, each stamped with the granules that are over at its end.
 
-Must never walk from page to page to the end: the first pages name the streams, and the last one stamps the duration.
+A look must never walk from page to page to the end: the first pages name the streams, and the last one stamps the
+duration. Only who decodes a file looks through it, for other recordings that were appended.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
-from .peek import WINDOW, Held, Hollow, Peek
+from .peek import SEARCHED, WINDOW, Held, Hollow, Peek
 
 CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
     b"\x01vorbis": lambda packet: (int.from_bytes(packet[12:16], "little"), 0),
@@ -21,11 +24,19 @@ CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
 PAGE_HEAD = 27
 """Bytes of a page before its lacing values, which add up to the length of its body."""
 
+LONGEST_HEAD = PAGE_HEAD + 255
+"""Bytes of a page before its body, at most."""
+
 HEADERS = 8192
 """Bytes: the headers of a stream take half as much. With no more than that and no stamp, there is no audio."""
 
-FIRST = 2
-"""Flag of the page that a stream begins with."""
+FIRST, LAST = 2, 4
+"""Flags of the pages that a stream begins and ends with."""
+
+BEGINNING = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
+"""A page that a stream begins with, up to its lacing values, and how many of these there are."""
+
+UNENDED = "it was cut off or never closed: its last page is not marked as the last"
 
 
 def measure(peek: Peek) -> Held:
@@ -37,6 +48,7 @@ def measure(peek: Peek) -> Held:
     audio_serial, rate, preceding = audio
     tail = peek.at(max(0, peek.size - WINDOW), WINDOW)
     end = len(tail)
+    note = None if _ends(tail) else UNENDED
     while (end := tail.rfind(b"OggS", 0, end)) >= 0:
         if len(tail) - end < PAGE_HEAD:
             continue
@@ -44,10 +56,44 @@ def measure(peek: Peek) -> Held:
         if serial not in clocks:
             return Held()  # another recording was appended
         if serial == audio_serial and granule > preceding:
-            return Held((granule - preceding) / rate)
+            return Held((granule - preceding) / rate, note=note)
     if peek.size <= HEADERS:
         raise Hollow("it consists of a header only")
-    return Held()  # stamped by a muxer that doesn't count
+    return Held(note=note)  # stamped by a muxer that doesn't count
+
+
+def _ends(tail: bytes) -> bool:
+    """Whether the last page is there to its end, and says that it is the last."""
+    page = tail[max(0, tail.rfind(b"OggS")) :].ljust(PAGE_HEAD, b"\0")
+    count = page[26]
+    lacing = page[PAGE_HEAD : PAGE_HEAD + count]
+    return bool(page[5] & LAST) and PAGE_HEAD + count + sum(lacing) <= len(page)
+
+
+def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """First byte, and byte behind the last, of each of the recordings that were appended to each other.
+
+    The first pages of streams that run side by side follow each other: there one recording begins.
+    """
+    start = at = behind = 0  # of this recording, of what is searched, the byte behind a first page
+    file.seek(0)
+    window = b""
+    while True:
+        data = file.read(SEARCHED)
+        window += data
+        sure = max(0, len(window) - LONGEST_HEAD) if data else len(window)
+        for page in BEGINNING.finditer(window):
+            if page.start() >= sure:
+                break
+            if start < at + page.start() != behind:
+                yield start, at + page.start()
+                start = at + page.start()
+            lacing = window[page.end() : page.end() + page[1][0]]
+            behind = at + page.end() + len(lacing) + sum(lacing)
+        window, at = window[sure:], at + sure
+        if not data:
+            break
+    yield start, at
 
 
 def _clocks(peek: Peek) -> dict[int, tuple[int, int] | None]:

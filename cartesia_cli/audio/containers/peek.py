@@ -60,11 +60,15 @@ class Peek:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Seconds held, seconds promised where that is more, and a note: the findings of one format's reader."""
+    """Seconds held, seconds promised where that is more, and a note: the findings of one format's reader.
+
+    estimated   whether the seconds are a guess by the bit rate, and nobody's promise
+    """
 
     duration: float | None = None
     declared: float | None = None
     note: str | None = None
+    estimated: bool = False
 
 
 def in_proportion(promised: float | None, held: int, whole: int, *, exact: bool = False) -> Held:

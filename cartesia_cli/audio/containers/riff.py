@@ -88,7 +88,7 @@ def _wave(peek: Peek) -> Wave | None:
     """The samples of a file. None when the chunks lead astray before any samples."""
     layout = LAYOUTS[peek.at(0, 4)]
     byte_rate = wide = samples = None
-    for name, start, length in _chunks(peek, layout, layout.first):
+    for name, start, length in chunks(peek, layout, layout.first):
         if name == b"fmt ":
             byte_rate = _byte_rate(peek, start, length, layout.head[0])
         elif name == b"ds64":
@@ -113,19 +113,22 @@ def _samples(peek: Peek, layout: Layout, start: int, promised: int) -> tuple[int
     return min(promised, rest), promised
 
 
-def _chunks(peek: Peek, layout: Layout, at: int) -> Iterator[tuple[bytes, int, int]]:
+def chunks(peek: Peek, layout: Layout, at: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, first byte and length of each chunk; the last may promise more than the file holds."""
     head = struct.calcsize(layout.head)
     while at + head <= peek.size:
         name, length = peek.unpack(layout.head, at)
         start, length = at + head, max(0, length - layout.counted)
         yield name, start, length
-        at = start + length + -(start + length) % layout.padding
+        at = start + length
+        # A writer that doesn't pad has put the next name there.
+        padding = peek.at(at, -length % layout.padding)
+        at += 0 if padding.isalpha() else len(padding)
 
 
 def _only_chunks(peek: Peek, layout: Layout, at: int) -> bool:
     """Whether nothing but whole chunks lies between `at` and the end of the file."""
-    for name, start, length in _chunks(peek, layout, at):
+    for name, start, length in chunks(peek, layout, at):
         if not all(0x20 <= byte < 0x7F for byte in name) or start + length > peek.size:
             return False
         at = start + length
