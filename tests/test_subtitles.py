@@ -747,6 +747,23 @@ def test_vtt_notes_estimates_before_the_first_and_once() -> None:
     assert len(webvtt.WebVTT.from_string(vtt([sure, guess]), strict=True)) == 2
 
 
+def test_vtt_notes_times_of_words_that_nobody_told_where_words_light_up() -> None:
+    told = transcript("One two. Three four.", segments=(Segment(0.0, 2.0, "One two. Three four.", "audio"),))
+    note = "NOTE times within the text are estimated\n"
+    lit = vtt(cues(told), highlight_words=True)
+    assert lit.startswith(f"WEBVTT\n\n{note}\n00:00:00.000 --> 00:00:02.000\nOne <00:00:0") and lit.count("<") == 3
+    assert note not in vtt(cues(told))  # where they are not written
+    sure = transcript("One two.", [Word("One", 0.0, 0.4), Word("two.", 0.5, 1.0)])
+    assert note not in vtt(cues(sure), highlight_words=True)
+    alone = transcript("One.", segments=(Segment(0.0, 2.0, "One.", "audio"),))
+    assert note not in vtt(cues(alone), highlight_words=True)
+    parts: list[str] = []
+    live = CueStream("vtt", Layout(highlight_words=True), parts.append, "talk.wav", "ink-2")
+    live.write(told.segments[0])
+    live.write(told.segments[0])
+    assert "".join(parts).count(note) == 1
+
+
 @pytest.mark.parametrize("kept", ["srt", "vtt"])
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 6), st.sampled_from([STORY[:30], STORY[:200], "Yes.", " "]))))
 def test_a_live_file_is_what_its_cues_are_and_leaves_gaps(kept: str, steps: list[tuple[float, float, str]]) -> None:

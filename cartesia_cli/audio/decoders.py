@@ -6,7 +6,10 @@ where they notice it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -34,22 +37,43 @@ FARTHEST = 1 << 43
 PERCEPTIBLE = 0.1
 """Seconds of damage worth a word. Less than that is missing from many files that were cut somewhere."""
 
-SNDFILE = frozenset({"flac", "aiff", "au", "caf"})
-"""What libsndfile reads sample for sample. Of WAV it takes a size of 0 for no samples, as pipes write it."""
+COUNTED = frozenset({"flv", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv", "ape"})
+"""Of these FFmpeg reads the duration from headers. Of others it may be a guess by the bit rate."""
+
+LOOSE = 0.25, 0.01
+"""Seconds and share of the whole that may be missing: encoders begin early, clocks drift, silence isn't stored."""
+
+SLACK = {"flac": (0.02, 0.0)}
+"""The same for what stamps every sample. A frame is never as short."""
+
+SNDFILE = frozenset({"aiff", "au", "caf"})
+"""What libsndfile reads sample for sample. Of FLAC it gives nothing up behind damage, nor the end of a live one; of WAV
+it takes a size of 0 for no samples, as pipes write it."""
 
 
 class Nameless:
-    """A file for a decoder: without a name to draw conclusions from, and with a plain -1 for a seek to nowhere.
+    """A file, or a span of its bytes, for a decoder: without a name to draw conclusions from.
 
-    A header can say such a place; an exception would be printed on stderr.
+    A header can name a place that is nowhere: a seek there gives a plain -1, as an exception would be printed on
+    stderr.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.tell, self._file = file.read, file.tell, file
+    def __init__(self, file: BinaryIO, start: int = 0, end: int = FARTHEST) -> None:
+        self._file, self._start = file, start
+        self._end = min(end, file.seek(0, os.SEEK_END))
+        file.seek(start)
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self._end - self._file.tell())
+        return self._file.read(left if count < 0 else min(count, left))
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        base = {os.SEEK_SET: self._start, os.SEEK_END: self._end}.get(whence, 0)
         try:
-            return self._file.seek(offset, whence) if offset < FARTHEST else -1
+            return self._file.seek(base + offset, 1 if whence == 1 else 0) - self._start if offset < FARTHEST else -1
         except (OSError, OverflowError, ValueError):
             return -1
 
@@ -86,24 +110,58 @@ def _sounded(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
             warn(f"it is damaged: nothing behind {heard / rate:.2f} s can be decoded")
 
 
-def unpacked(file: Nameless, name: str, warn: Warn) -> Pieces:
-    """The first audio track of any container, by FFmpeg. A damaged packet costs its own milliseconds."""
+def chained(files: Sequence[Nameless], name: str, warn: Warn) -> Pieces:
+    """Recordings that were appended to each other, which FFmpeg takes for one only where all are of a kind."""
+    heard, faults = False, list[InputError]()
+    for number, file in enumerate(files, 1):
+        place = f"in recording {number} of {len(files)}: " if len(files) > 1 else ""
+        try:
+            for piece in unpacked(file, name, lambda note, place=place: warn(place + note)):
+                heard = True
+                yield piece
+        except InputError as error:
+            faults.append(error)
+    if faults and not heard:
+        raise faults[0]
+    if faults:
+        warn(f"{len(faults)} of the {len(files)} recordings in it can't be decoded and were left out")
+
+
+def unpacked(file: Nameless, name: str, warn: Warn, promised: float | None = None) -> Pieces:
+    """The audio track of any container that is meant to be played, by FFmpeg. A damaged packet costs its own time.
+
+    `promised`: seconds by the header, which FFmpeg is asked for where it is None; 0 where nobody must be held to it.
+    """
     import av
 
-    lost = heard = 0.0
+    file.seek(0)
+    account = _Account()
     fault: av.FFmpegError | None = None
     try:
         # A playlist may name other files and hosts. FFmpeg must not follow it there.
         options = {"protocol_whitelist": "none"}
         with av.open(file, mode="r", metadata_errors="replace", options=options) as container:
-            if not container.streams.audio:
+            tracks = container.streams.audio
+            if not tracks:
                 raise InputError(f"{name} has no audio track")
+            track = container.streams.best("audio") or tracks[0]
+            if len(tracks) > 1:
+                chosen = [one.index for one in tracks].index(track.index) + 1
+                warn(f"it has {len(tracks)} audio tracks: track {chosen} is heard, and no other")
+            if track.codec_context.name == "flac":  # or else a damaged frame comes as a burst of noise
+                track.codec_context.options = {"err_detect": "crccheck+explode"}
             packed_kind: tuple[object, ...] = ()
-            for packet in container.demux(container.streams.audio[0]):
+            for packet in container.demux():  # the others, too: a film may go on without sound
+                begin, length = (float((time or 0) * (packet.time_base or 0)) for time in (packet.pts, packet.duration))
+                ours = packet.stream.index == track.index
+                if packet.pts is not None:
+                    account.span(begin, begin + length, ours)
+                if not ours:
+                    continue
                 try:
                     frames = packet.decode()
                 except av.FFmpegError as error:  # of any kind: to AAC, damage is "operation not permitted"
-                    fault, lost = error, lost + float((packet.duration or 0) * (packet.time_base or 0))
+                    fault, account.lost = error, account.lost + length
                     continue
                 for frame in frames:
                     kind = frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.rate
@@ -112,14 +170,52 @@ def unpacked(file: Nameless, name: str, warn: Warn) -> Pieces:
                     # Packed, since PyAV reads no more than eight planes and crashes behind them. The channels are
                     # kept and mixed by us: FFmpeg has no downmix for layouts without a name.
                     for packed in packer.resample(frame):
-                        heard += packed.samples / packed.rate
+                        account.heard += packed.samples / packed.rate
                         samples = packed.to_ndarray().astype(np.float32, copy=False)
                         yield packed.rate, samples.reshape(-1, packed.layout.nb_channels)
-        if fault is not None and not heard:
+            if promised is None and container.format.name in COUNTED:
+                promised = (container.duration or 0) / av.time_base
+            for note in account.notes(promised or 0, SLACK.get(container.format.name, LOOSE)):
+                warn(note)
+        if fault is not None and not account.heard:
             raise fault
     except av.FFmpegError as error:
-        if not heard:
+        if not account.heard:
             raise InputError(f"{name} can't be decoded: {error.strerror}", hint="does it play?") from error
-        warn(f"it is damaged: nothing behind {heard:.2f} s can be decoded ({error.strerror})")
-    if lost >= PERCEPTIBLE:
-        warn(f"it is damaged: {lost:.2f} s of it can't be decoded and were left out")
+        warn(f"it is damaged: nothing behind {account.heard:.2f} s can be decoded ({error.strerror})")
+
+
+@dataclass(slots=True)
+class _Account:
+    """What of a recording is there, and what isn't. All in seconds.
+
+    heard    of samples
+    lost     of packets that can't be decoded
+    begun    time stamp of the first packet of the track
+    ended    time stamp of its end
+    reached  time stamp of the end of all tracks
+    """
+
+    heard: float = 0.0
+    lost: float = 0.0
+    begun: float = inf
+    ended: float = -inf
+    reached: float = 0.0
+
+    def span(self, begin: float, end: float, ours: bool) -> None:
+        self.reached = max(self.reached, end)
+        if ours:
+            self.begun, self.ended = min(self.begun, begin), max(self.ended, end)
+
+    def notes(self, promised: float, slack: tuple[float, float]) -> Iterator[str]:
+        """What is missing of the seconds that a header promises, within, and between packets."""
+        if not self.heard:
+            return
+        least, share = slack
+        if self.lost >= min(least, PERCEPTIBLE):
+            yield f"it is damaged: {self.lost:.2f} s of it can't be decoded and were left out"
+        spans, known = self.ended - self.begun, self.heard + self.lost
+        if promised - max(self.reached, known) > max(least, share * promised):
+            yield f"it was cut off: its header promises {promised:.2f} s, and {self.heard:.2f} s of audio were found"
+        elif spans - known > max(least, share * spans):
+            yield f"it has gaps: it spans {spans:.2f} s, and {self.heard:.2f} s of it can be heard"

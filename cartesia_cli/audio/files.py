@@ -1,8 +1,9 @@
 """Recordings as streams of samples: files in any container, headerless samples, and what comes by a pipe.
 
     plain WAV                waves, as it comes: libsndfile and FFmpeg each take some kinds for silence or noise
-    FLAC, AIFF, AU, CAF      libsndfile (decoders)
-    everything else          FFmpeg's libraries (decoders), from a file
+    AIFF, AU, CAF            libsndfile (decoders)
+    Ogg                      FFmpeg's libraries (decoders), each of the recordings that may be chained in it
+    everything else          FFmpeg's libraries, from a file
     a pipe of those          kept in a temporary file first
 
 The one decoder of the house: what is sent live and what the local server is sent are heard alike. Memory is
@@ -25,12 +26,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..protocol import ENCODINGS
-from .containers import look, shown
+from .containers import Recording, look, shown
 from .containers.files import opened
 from .containers.looking import UNDOCUMENTED
+from .containers.ogg import links
 from .containers.peek import SEARCHED, Peek, in_proportion
 from .containers.recognition import recognise
-from .decoders import BLOCK, LARGEST, SNDFILE, Nameless, Pieces, Warn, sounded, unpacked
+from .decoders import BLOCK, LARGEST, SNDFILE, Nameless, Pieces, Warn, chained, sounded, unpacked
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .waves import Frames, Wave, read_header
 
@@ -42,6 +44,9 @@ LEAST = 0.4
 RATES = range(1000, 1_000_001)
 """Hz that a recording may have. Others would be blown up without bounds, or cost seconds of preparation."""
 
+PROMISING = frozenset({"flac", "mp4", "webm", "mp3"})
+"""Containers of which a look tells how many seconds their header promises."""
+
 INPUT = "the input"
 """What a stream is called in messages, since it has no name."""
 
@@ -51,12 +56,21 @@ def decoded(
 ) -> Iterator[Samples]:
     """A file as blocks of mono float32 at `rate` Hz: all channels averaged, or `channel` (from 1) alone.
 
-    `warn` hears, in a sentence, what only decoding shows: damaged parts. What a look tells is in `look(path).note`.
+    `warn` hears, in a sentence, what only decoding shows: parts that are missing, and tracks that aren't heard. What
+    a look tells is in `look(path).note`.
     InputError when it can't be decoded, has no audio, or has no such channel.
     """
-    look(path)  # it says best what is no recording
+    recording = look(path)  # it says best what is no recording
     with opened(path) as (file, _):
-        yield from decoded_file(file, shown(path), path=path, rate=rate, channel=channel, warn=warn)
+        promised = _promised(recording)
+        yield from decoded_file(file, shown(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn)
+
+
+def _promised(recording: Recording) -> float | None:
+    """Seconds that a decoder has to find, 0 where it mustn't be asked to, None where a look can't tell."""
+    if recording.declared is not None or recording.estimated:
+        return 0.0  # it was told, or is a guess
+    return recording.duration if recording.container in PROMISING else None
 
 
 def decoded_file(
@@ -64,13 +78,14 @@ def decoded_file(
     name: str = INPUT,
     *,
     path: Path | None = None,
+    promised: float | None = None,
     rate: int = RATE,
     channel: int | None = None,
     warn: Warn = lambda note: None,
 ) -> Iterator[Samples]:
     """`decoded` for a file that is open and can be sought, from its beginning. `name` is what messages call it.
 
-    `path`: where it lies, if it has a name.
+    `path`: where it lies, if it has a name. `promised`: seconds by a header, as of `unpacked`.
     """
     size = file.seek(0, os.SEEK_END)
     container = recognise(Peek(file, size), listed=False)
@@ -82,10 +97,13 @@ def decoded_file(
             pieces = _plain(wave, file.read)
     elif container in SNDFILE:
         pieces = sounded(os.fsencode(path) if path else Nameless(file), name, warn)
+    elif container == "ogg":
+        pieces = chained([Nameless(file, *link) for link in links(file)], name, warn)
     if pieces is None:
-        file.seek(0)
-        pieces = unpacked(Nameless(file), name, warn)
+        pieces = unpacked(Nameless(file), name, warn, promised)
     yield from _gathered(_resampled(pieces, rate, channel, name), int(rate * LEAST))
+    if file.seek(0, os.SEEK_END) < size:
+        warn("it became shorter while it was read: its end may be missing")
 
 
 def decoded_raw(

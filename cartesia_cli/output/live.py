@@ -2,6 +2,8 @@
 
     ● 0:12 / 1:03, 0:51 left …and the words that are being said, their end always in view
 
+    ○ 0:03 waiting for the last words; Ctrl-C again ends at once
+
 It makes way for everything else: `clear`, write, and the next `draw` puts it back. It draws when it is told
 something, with no timer and no thread, and leaves the state of the terminal alone: no cursor hidden, no other
 screen. Must never write more than one row, nor anything of a server's that moves the cursor.
@@ -12,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from .characters import one_line
@@ -40,6 +42,8 @@ class LiveView:
     colored   whether the text may be dim
     meter     a few columns about the microphone, before the text, where there is room for them
     lag       tells how many seconds of audio are still to be sent; shown where they are more than WORTH_TELLING
+    awaited   tells what is waited for, from most to fewest words; while it is the same, for how long stands before it,
+              instead of the mark and the times of audio that goes out. Nothing: for nothing
     active    whether anybody sees it: if not, every call is allowed and does nothing
     width     tells the columns of the terminal, each time anew
     """
@@ -59,6 +63,9 @@ class LiveView:
         self.active = active
         self.meter: Callable[[bool], str] = lambda plain: ""
         self.lag: Callable[[], float] = lambda: 0.0
+        self.awaited: Callable[[], Sequence[str]] = tuple
+        self._told: Sequence[str] = ()
+        self._since = 0.0
         self._encoding = stream.encoding or "utf-8"
         self._is_rich = takes(self._encoding, "●○…▇▏·")
         self._marks, self._ellipsis = (("○", "●"), "…") if self._is_rich else (("-", "*"), "...")
@@ -73,8 +80,12 @@ class LiveView:
         now = self._clock()
         if self._shown is not None and now - self._drawn < PERIOD:
             return
+        told = self.awaited()
+        if told[-1:] != self._told[-1:]:
+            self._since = now
+        self._told = told
         room = max(self._width() - 1, 0)  # terminals differ in what they do after the last column
-        line = self._line(position, speaking, room)
+        line = self._line(now - self._since if told else position, speaking, room)
         if line != self._shown:
             self._write(f"\r{line}{ERASE}\r")  # the ^C that a terminal shows must not begin another row
         self._shown, self._drawn = line, now
@@ -94,25 +105,27 @@ class LiveView:
         self.clear()
         self.active = False
 
-    def _line(self, position: float, speaking: bool, room: int) -> str:
-        """Mark, time and text in `room` columns."""
-        mark, share = self._marks[speaking], min(TEXT_ROOM, room // 2)
-        heads = (f"{mark} {told}" for told in self._times(position))
+    def _line(self, seconds: float, speaking: bool, room: int) -> str:
+        """Mark, time and text in `room` columns; `seconds` of audio, or of waiting."""
+        mark, share = self._marks[speaking and not self._told], 0 if self._told else min(TEXT_ROOM, room // 2)
+        heads = (f"{mark} {told}" for told in self._times(seconds))
         head = next((head for head in heads if len(head) + share <= room), "")
-        told = self.meter(not self._is_rich)
-        if len(head) + len(told) + share <= room:
-            head += told
+        meter = "" if self._told else self.meter(not self._is_rich)
+        if len(head) + len(meter) + share <= room:
+            head += meter
         text = fit(self._safe(room), room - len(head), self._ellipsis)
         return head + (f"{DIM}{text}{PLAIN}" if self._colored and text else text)
 
-    def _times(self, position: float) -> Iterator[str]:
+    def _times(self, seconds: float) -> Iterator[str]:
         """How far it is, from the most to the least."""
-        elapsed, lag = clock_time(position), self.lag()
-        if lag >= WORTH_TELLING:
+        elapsed, lag = clock_time(seconds), self.lag()
+        if self._told:
+            yield from (f"{elapsed} {told} " for told in self._told)
+        elif lag >= WORTH_TELLING:
             yield f"{elapsed}, {lag:.0f} s behind "
-        if self._total is not None:
+        if self._total is not None and not self._told:
             whole = f"{elapsed} / {clock_time(self._total)}"
-            yield f"{whole}, {clock_time(max(int(self._total) - int(position), 0))} left "  # they add up
+            yield f"{whole}, {clock_time(max(int(self._total) - int(seconds), 0))} left "  # they add up
             yield f"{whole} "
         yield f"{elapsed} "
         yield ""

@@ -140,7 +140,8 @@ class Ear:
         loop = asyncio.get_running_loop()
         began, offset = loop.time(), self._start / RATE
         self._glanced = self._end
-        words = await self._recognise(self._audio(end))
+        audio = self._audio(end)
+        words = await self._recognise(audio) if len(audio) else ()  # nothing is nothing: it need not wait its turn
         self._took = loop.time() - began
         return tuple(_moved(word, offset) for word in words)
 

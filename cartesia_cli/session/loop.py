@@ -78,6 +78,7 @@ class Session:
     catch_up     has what is left at the end transcribed at once, where that is more than FAR; None: nobody does
     lifeline     which lost connections are replaced
     pace         seconds of audio a second that are usual
+    phase        for whoever shows it
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Session:
         )
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
-        self._phase = Phase.TALKING
+        self.phase = Phase.TALKING
         self._haste = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
         self._quiet: asyncio.Timeout
@@ -143,7 +144,7 @@ class Session:
 
     def order(self, command: Command) -> None:
         """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
-        if self._phase is Phase.TALKING:
+        if self.phase is Phase.TALKING:
             self._ledger.note(command)
 
     async def _speak(self) -> None:
@@ -165,8 +166,8 @@ class Session:
 
     def _finish(self) -> None:
         """No more audio will come. Nothing happens the second time."""
-        if self._phase is Phase.TALKING:
-            self._phase = Phase.OVER
+        if self.phase is Phase.TALKING:
+            self.phase = Phase.OVER
             self._note(self._endpointer.finish())
             if self._manual:
                 self._ledger.note(Finalize())
@@ -184,11 +185,11 @@ class Session:
                     self._speaking = self._speaking or asyncio.create_task(self._speak())
                     if lost is not None:
                         self._progress.rewind()
-                        self._phase = Phase.OVER if self._phase is Phase.CLOSING else self._phase
+                        self.phase = Phase.OVER if self.phase is Phase.CLOSING else self.phase
                     lost = await self._converse(line)
             except CliError as error:
                 raise error if lost is None or is_open else not_replaced(lost, error) from None
-            if self._phase is Phase.LEAVING and self._catch_up is not None:
+            if self.phase is Phase.LEAVING and self._catch_up is not None:
                 at = self._ledger.confirmed / BYTES_A_SECOND
                 return self._progress.jump(await self._catch_up(self._ledger.rest(), at))
             if lost is None:
@@ -229,7 +230,7 @@ class Session:
             async with asyncio.timeout(None) as self._quiet:
                 await asyncio.wait({pump, hear}, return_when=asyncio.FIRST_COMPLETED)
                 fault = _error(pump)
-                if self._phase is not Phase.LEAVING and (fault is None or isinstance(fault, OF_THE_LINK)):
+                if self.phase is not Phase.LEAVING and (fault is None or isinstance(fault, OF_THE_LINK)):
                     await asyncio.wait({hear})  # which knows more of the end of a link
         except TimeoutError:
             told = f"said nothing for {PATIENCE:g} s"
@@ -243,9 +244,9 @@ class Session:
         for ours in (fault, error):
             if ours is not None and not isinstance(ours, OF_THE_LINK):
                 raise ours
-        if self._phase is Phase.LEAVING:
+        if self.phase is Phase.LEAVING:
             return None
-        if error is None and self._phase is not Phase.CLOSING:
+        if error is None and self.phase is not Phase.CLOSING:
             raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
         if isinstance(error, NetworkError):
             return error
@@ -257,14 +258,14 @@ class Session:
         """Say what the ledger holds, as it comes, and no faster than the endpoint takes it."""
         if self._config is not None:
             await line.command(self._config)
-        while self._phase is not Phase.CLOSING:
+        while self.phase is not Phase.CLOSING:
             match self._ledger.take():
                 case None:
                     await self._ledger.news.wait()
                 case bytes() as frame:
                     is_far = self.behind > FAR * self._allowance.pace
-                    if is_far and self._phase is Phase.OVER and self._catch_up is not None:
-                        self._phase = Phase.LEAVING
+                    if is_far and self.phase is Phase.OVER and self._catch_up is not None:
+                        self.phase = Phase.LEAVING
                         return
                     if (wait := self._allowance.wait(self._now(), len(frame) / BYTES_A_SECOND)) > 0:
                         await asyncio.sleep(wait)
@@ -277,7 +278,7 @@ class Session:
                     if isinstance(entry, Config):
                         self._config = entry
                     elif isinstance(entry, Close):
-                        self._phase = Phase.CLOSING
+                        self.phase = Phase.CLOSING
                         self._be_patient()
                     await line.command(entry)
 
@@ -291,7 +292,7 @@ class Session:
 
     def _be_patient(self) -> None:
         """After close, the server has so long to say something, and so long to settle anything."""
-        if self._phase is Phase.CLOSING and not self._quiet.expired():
+        if self.phase is Phase.CLOSING and not self._quiet.expired():
             self._quiet.reschedule(min(self._now() + PATIENCE, self._progress.settled + CHATTER))
 
     def _is_excused(self, error: BaseException) -> bool:
@@ -302,7 +303,7 @@ class Session:
         that can't be read.
         """
         is_answer = isinstance(error, ApiError) and not isinstance(error, ProtocolError)
-        return is_answer and self._phase is Phase.CLOSING and not self._progress.text and not self._progress.speech
+        return is_answer and self.phase is Phase.CLOSING and not self._progress.text and not self._progress.speech
 
 
 async def _cancel(*tasks: asyncio.Task[Any] | None) -> None:

@@ -31,6 +31,7 @@ class Cue:
     lines        from top to bottom, none of them empty
     estimated    whether either time was
     marks        for each line, its words; empty where nobody knows them
+    guessed      whether any time in `marks` was estimated, but for the first, which is the in-time
     """
 
     start: int
@@ -38,6 +39,7 @@ class Cue:
     lines: tuple[str, ...]
     estimated: bool = field(default=False, compare=False)
     marks: tuple[Marks, ...] = field(default=(), compare=False)
+    guessed: bool = field(default=False, compare=False)
 
 
 class SubRip:
@@ -76,7 +78,7 @@ class WebVtt:
         blocks, self._head = self._head or [""], []
         for cue in cues:
             if lines := self._lines(cue):
-                if cue.estimated and not self._estimated:
+                if (cue.estimated or (cue.guessed and self._highlight_words)) and not self._estimated:
                     self._estimated = True
                     blocks.append(f"NOTE {ESTIMATED}\n")
                 blocks.append("\n".join([f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}", *lines, ""]))

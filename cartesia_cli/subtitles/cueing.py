@@ -45,9 +45,9 @@ def cues(transcript: Transcript, rules: Rules = STANDARD) -> list[Cue]:
         start = max(pieces[first].start, shown[-1].end if shown else 0)
         next_start = None if following is None else pieces[following[0]].start
         end = _out_time(start, pieces[last].end, next_start, lines, rules)
-        estimated = not stretches[first].sure or stretches[first].start is None
-        estimated = estimated or not stretches[last].sure or stretches[last].end is None
-        shown.append(Cue(start, end, lines, estimated, marks))
+        invented = [not stretches[k].sure or stretches[k].start is None for k in range(first, last + 1)]
+        estimated = invented[0] or not stretches[last].sure or stretches[last].end is None
+        shown.append(Cue(start, end, lines, estimated, marks, any(invented[1:])))
     return shown
 
 

@@ -40,7 +40,8 @@ OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix
 def measure_mp4(peek: Peek) -> Held:
     """By the header of the movie, in proportion to the media data that are there."""
     promised, indexed, held, whole = None, False, 0, 0
-    for kind, start, end in _mp4_boxes(peek, 0, peek.size):
+    boxes = _mp4_boxes(peek, 0, peek.size)
+    for kind, start, end in boxes:
         if kind not in OUTER_BOXES or (end > peek.size and kind != b"mdat"):
             raise Lost
         if kind == b"moov":
@@ -53,6 +54,8 @@ def measure_mp4(peek: Peek) -> Held:
         raise Hollow("it consists of a header only")
     if not indexed:
         raise Hollow("its index (moov) is missing, without which nothing in it can be found")
+    if promised is None and any(end > peek.size for _, _, end in boxes):
+        return Held(note="it was cut off: its last part is not all there")
     return in_proportion(promised, held, whole)
 
 

@@ -120,10 +120,10 @@ def chunks(peek: Peek, layout: Layout, at: int) -> Iterator[tuple[bytes, int, in
         name, length = peek.unpack(layout.head, at)
         start, length = at + head, max(0, length - layout.counted)
         yield name, start, length
-        at = start + length
+        at, padding = start + length, -length % layout.padding
         # A writer that doesn't pad has put the next name there.
-        padding = peek.at(at, -length % layout.padding)
-        at += 0 if padding.isalpha() else len(padding)
+        if padding and not peek.at(at, padding).isalpha():
+            at += padding
 
 
 def _only_chunks(peek: Peek, layout: Layout, at: int) -> bool:
