@@ -21,7 +21,7 @@ from cartesia_cli.errors import (
     OutputError,
     ProtocolError,
 )
-from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart
+from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart, Unknown
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.session.lifeline import Lifeline
@@ -283,6 +283,17 @@ def test_a_server_that_only_chatters_after_close_is_not_waited_for_for_ever() ->
     assert isinstance(case.error, NetworkError)
     assert "settled nothing" in case.error.message
     assert 2 * PATIENCE < case.lasted < 200 * 10.0
+
+
+def test_signs_of_life_that_say_nothing_after_close_are_not_waited_for() -> None:
+    def answer(said: Said) -> Reply:
+        beat = Unknown(type="heartbeat")
+        return [part for _ in range(200) for part in (3.0, beat)] if isinstance(said, Close) else []
+
+    case = Case(Tape(*TALK), answer)
+    assert isinstance(case.error, NetworkError)
+    assert "said nothing" in case.error.message
+    assert case.lasted < 2 * PATIENCE
 
 
 @pytest.mark.parametrize("fault", [OutputError("no room"), ValueError("the auto endpoint has no finalize")])

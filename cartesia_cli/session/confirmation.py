@@ -1,6 +1,7 @@
 """How much of what was sent has had its effect, so that after a lost connection only the rest is sent again.
 
-    manual   an answer to `finalize` (`flush_done`) confirms all audio before that `finalize`, to the byte
+    manual   an answer to `finalize` (`flush_done`) confirms all audio before that `finalize`, to the byte; where
+             somebody spoke and no text came before it, as soon as that comes behind it, or LATE
     auto     `turn.end` confirms its turn. The events carry no times, so the place is looked for in the silence
              behind the last speech: too early, and a word is heard twice; too late, and one is lost
     both     silence in which nothing is open needs no confirmation
@@ -43,6 +44,9 @@ ON_ITS_WAY = 1.0
 """Seconds: what was sent so shortly before an answer came may not have been heard yet. There and back, and some
 thinking."""
 
+LATE = SECOND
+"""Audio that goes out while text may still come that belongs to an answer before it."""
+
 PAUSE = SECOND // 4
 """Silence that may have ended a turn."""
 
@@ -71,12 +75,16 @@ class Confirmation:
         self._times: deque[tuple[float, int]] = deque()  # when the last frames went out, and where they ended
         self._began: int | None = None  # what had been heard, for certain, when the open turn began
         self._is_open = False  # something was said, or asked, that is not confirmed
+        self._due = self._asked = 0  # answers that are to come, and where the last one was asked for
+        self._has_text = False  # text came for good since the last answer
+        self._waits: int | None = None  # the last answer, for its text: since so much had been sent
 
     def said(self, entry: Entry) -> None:
         """The sender came by an entry."""
         match entry:
             case Finalize():
-                self._is_open = True
+                self._is_open, self._asked = True, self._ledger.sent
+                self._due += 1
             case Mark(kind="onset"):
                 self._is_open = True
                 self._speech.append([_place(entry.speech), SPEAKING])
@@ -89,6 +97,8 @@ class Confirmation:
         self._times.append((now, place))
         while len(self._times) > 1 and self._times[1][0] <= now - ON_ITS_WAY:
             self._times.popleft()
+        if self._waits is not None and place - self._waits >= LATE:
+            self._answered()
         stopped = self._speech[-1][1] if self._speech else self._ledger.confirmed
         ignored = not self._manual and self._began is None
         if place - stopped >= (UNHEARD if self._is_open else IDLE) and (ignored or not self._is_open):
@@ -99,17 +109,37 @@ class Confirmation:
         """What an event confirms."""
         match event:
             case FlushDone():
-                if self._ledger.answered(lambda entry: isinstance(entry, Finalize)) is None:
-                    self._ledger.confirm(self._seam())  # the server's own idea
-                self._is_open = any(stopped > self._ledger.confirmed for _, stopped in self._speech)
+                if self._waits is not None:
+                    self._answered()
+                if self._due and not self._has_text and self._spoke_after(self._ledger.confirmed):
+                    self._waits = self._ledger.sent
+                else:
+                    self._answered()
+                self._due, self._has_text = max(0, self._due - 1), False
             case Delta():
                 self._is_open = True
+                if not event.is_final or not event.text.strip():
+                    return
+                if self._waits is None or self._due or self._spoke_after(self._asked):
+                    self._has_text = True
+                else:
+                    self._answered()
             case TurnStart() | TurnUpdate() | TurnEagerEnd() | TurnResume():
                 self._began = self._heard() if self._began is None else self._began
             case TurnEnd():
                 self._ledger.confirm(self._seam())
                 self._began = None
-                self._is_open = any(stopped > self._ledger.confirmed for _, stopped in self._speech)
+                self._is_open = self._spoke_after(self._ledger.confirmed)
+
+    def _answered(self) -> None:
+        """A `finalize` has had its answer, and its text."""
+        self._waits = None
+        if self._ledger.answered(lambda entry: isinstance(entry, Finalize)) is None:
+            self._ledger.confirm(self._seam())  # the server's own idea
+        self._is_open = self._spoke_after(self._ledger.confirmed)
+
+    def _spoke_after(self, place: int) -> bool:
+        return any(stopped > place for _, stopped in self._speech)
 
     def _heard(self) -> int:
         """How far the server has heard by now, for certain."""

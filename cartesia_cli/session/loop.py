@@ -28,7 +28,7 @@ from typing import Any
 from ..audio.pcm import decode_pcm
 from ..audio.speech import Endpointer, Mark
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
-from ..protocol import Close, Command, Config, Finalize
+from ..protocol import Close, Command, Config, Finalize, Unknown
 from ..reducers import AudioClock, Reducer
 from ..transcript import Update
 from .confirmation import Entry
@@ -288,7 +288,8 @@ class Session:
     async def _hear(self, line: Line) -> None:
         async for event in line:
             self._progress.heard(event)
-            self._be_patient()
+            if not isinstance(event, Unknown):  # a sign of life that settles nothing is none
+                self._be_patient()
 
     def _be_patient(self) -> None:
         """After close, the server has so long to say something, and so long to settle anything."""
