@@ -18,7 +18,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.containers import EXTENSIONS, MEDIA_TYPES, Recording, look, look_raw, looking
+from cartesia_cli.audio.containers import EXTENSIONS, MEDIA_TYPES, UNDOCUMENTED, Recording, look, look_raw, looking
 from cartesia_cli.audio.containers.peek import PIECES, Peek
 from cartesia_cli.errors import InputError
 
@@ -358,8 +358,8 @@ HAND_MADE = {
     "a.flac": (flac(), "flac", SECONDS),
     "b.flac": (id3(300) + flac(), "flac", SECONDS),
     "c.flac": (flac(0), "flac", None),
-    "a.ogg": (SKELETON + OPUS + page(0, b"OpusTags") + page(120312, b"x" * 300), "ogg", SECONDS),
-    "b.ogg": (SPEEX + page(0, b"tags") + page(40000, b"x") + page(-1, b"y"), "ogg", SECONDS),
+    "a.ogg": (SKELETON + OPUS + page(0, b"OpusTags") + page(120312, b"x" * 300, flags=4), "ogg", SECONDS),
+    "b.ogg": (SPEEX + page(0, b"tags") + page(40000, b"x") + page(-1, b"y", flags=4), "ogg", SECONDS),
     "c.ogg": (page(0, b"\x80theora", flags=2) + page(99, b"x"), "ogg", None),
     "d.ogg": (OPUS + page(120312, b"x") + page(0, b"OpusHead", flags=2, serial=8), "ogg", None),
     "a.m4a": (FTYP + box(b"moov", MVHD) + box(b"mdat", b"x"), "mp4", SECONDS),
@@ -595,7 +595,7 @@ def test_mutated_headers_give_a_recording_or_a_refusal(put, seed: bytes, changes
 @pytest.fixture(scope="module")
 def real(scratch: Path) -> list[bytes]:
     """Recordings by real encoders."""
-    written = [scratch / name for name in ("real.flac", "real.ogg", "real.mp3", "real.wav")]
+    written = [scratch / name for name in ("real.flac", "real.ogg", "real.mp3", "real.wav", "real.aiff", "real.caf")]
     for path in written:
         soundfile.write(path, tone(RATE), RATE)
     encoded = (
@@ -603,12 +603,14 @@ def real(scratch: Path) -> list[bytes]:
         encode(scratch / "fast.m4a", "aac", RATE, form="ipod", movflags="faststart"),
         encode(scratch / "frag.m4a", "aac", RATE, movflags="frag_keyframe", form="mp4"),
         encode(scratch / "real.webm", "libopus", 48000),
+        encode(scratch / "real.avi", "pcm_s16le", RATE),
+        encode(scratch / "real.wma", "wmav2", 44100),
     )
     return [path.read_bytes() for path in (*written, *encoded)]
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.integers(0, 7), CHANGES, st.none() | st.integers(1, 20_000), NAMES)
+@given(st.integers(0, 11), CHANGES, st.none() | st.integers(1, 20_000), NAMES)
 def test_mutated_recordings_give_a_recording_or_a_refusal(
     put, real, which: int, changes, end: int | None, name
 ) -> None:
@@ -653,6 +655,44 @@ def test_a_look_imports_no_decoder() -> None:
     program = f"import sys, cartesia_cli.audio.containers; print(*{heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+OPUS_BODY = OPUS + page(0, b"OpusTags") + page(60312, b"x" * 300)
+
+
+@pytest.mark.parametrize("data", [OPUS_BODY, OPUS_BODY + page(120312, b"x" * 300, flags=4)[:-1], OPUS_BODY + b"OggS"])
+def test_an_ogg_whose_last_page_is_not_the_last_is_said(put, data: bytes) -> None:
+    assert "not marked as the last" in look(put(data, "cut.ogg")).note
+    assert look(put(OPUS_BODY + page(120312, b"x" * 300, flags=4), "whole.ogg")).note is None
+
+
+LENGTHS = [
+    ("a.aiff", "PCM_16"), ("b.aiff", "FLOAT"), ("c.aifc", "ULAW"), ("a.au", "PCM_24"), ("b.au", "G721_32"),
+    ("a.caf", "PCM_32"), ("b.caf", "ALAC_16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "subtype"), LENGTHS)
+def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: str) -> None:
+    form = {"aifc": "AIFF"}.get(name[2:], name[2:].upper())
+    soundfile.write(scratch / name, tone(44100, 10), 44100, subtype=subtype, format=form)
+    recording, whole = look(scratch / name), (scratch / name).read_bytes()
+    assert recording.duration == pytest.approx(10, abs=0.02)
+    assert (recording.note, recording.declared) == (UNDOCUMENTED, None)
+    recording = look(put(whole[: len(whole) // 2], name))
+    if subtype == "ALAC_16":
+        assert recording.duration is None or recording.declared  # its table lies behind what was cut off
+    else:
+        assert recording.duration == pytest.approx(5, abs=0.1) and recording.declared == pytest.approx(10, abs=0.02)
+        assert "its header promises 10.00 s" in recording.note
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "libmp3lame"), ("a.wma", "wmav2")])
+def test_a_file_that_is_smaller_than_it_says_was_cut_off(put, scratch: Path, name: str, codec: str) -> None:
+    whole = encode(scratch / name, codec, 44100, seconds=10).read_bytes()
+    assert look(scratch / name).note == UNDOCUMENTED
+    assert look(put(whole + b"x" * 5000, name)).note == UNDOCUMENTED
+    assert f"promises {len(whole):,} bytes, and it holds 20,000" in look(put(whole[:20_000], name)).note
 
 
 def test_ogg_pages_that_nobody_stamped_are_no_reason_to_refuse(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.containers import UNDOCUMENTED, look
+from cartesia_cli.audio.containers.ogg import MOST_LINKS, links
 from cartesia_cli.audio.decoders import Nameless
 from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
@@ -32,7 +33,7 @@ from cartesia_cli.server.engine import Heard
 from cartesia_cli.server.running import Beside
 
 from .conftest import need
-from .test_containers import chunk, ds64, fmt, guid_chunk, riff, w64
+from .test_containers import chunk, ds64, fmt, guid_chunk, page, riff, w64
 
 SECONDS = 2.0
 
@@ -611,6 +612,28 @@ def test_a_healthy_recording_is_not_complained_of(tmp_path: Path, name: str, opt
     assert (len(samples) / RATE, said) == (pytest.approx(20, abs=0.2), [])
 
 
+def test_chapters_may_go_on_behind_the_sound(tmp_path: Path) -> None:
+    chapters = tmp_path / "chapters.txt"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=90000\ntitle=all\n", "utf-8")
+    book = speech_like(tmp_path / "book.m4a", 20, "-i", chapters, "-map_metadata", "1", "-c:a", "aac")
+    samples, said = heard_and_said(book)
+    assert (len(samples) / RATE, said) == (pytest.approx(20, abs=0.1), [])
+
+
+def test_what_was_trimmed_or_joined_has_no_gap(tmp_path: Path) -> None:
+    film = ["-f", "lavfi", "-i", "testsrc=duration=20:size=64x64:rate=10", "-c:v", "mpeg4", "-g", "50", "-bf", "0"]
+    long = speech_like(tmp_path / "long.mp4", 20, *film, "-c:a", "aac", "-ar", "44100")
+    trimmed = ffmpeg(tmp_path / "trimmed.mp4", "-ss", "7.7", "-i", long, "-c", "copy", "-t", "7")
+    samples, said = heard_and_said(trimmed)
+    assert 6.9 < len(samples) / RATE < 12.1 and said == []
+    for name in ("join.ts", "join.mpg", "join.mp3", "join.flac", "join.aac", "join.opus"):
+        codec = ["-c:a", "mp2"] if name == "join.mpg" else ["-c:a", "aac"] if name == "join.ts" else []
+        later = ["-output_ts_offset", "5000"] if name in ("join.ts", "join.mpg") else []
+        parts = [speech_like(tmp_path / name, 5, *codec, *more).read_bytes() for more in ([], later)]
+        samples, said = heard_and_said(put(tmp_path / name, b"".join(parts)))
+        assert (len(samples) / RATE, said) == (pytest.approx(10, abs=0.3), []), name
+
+
 @pytest.mark.parametrize("name", ["talk.wav", "talk.flac", "talk.mp3"])
 def test_a_file_that_becomes_shorter_while_it_is_read_is_said(tmp_path: Path, name: str) -> None:
     path, said = speech_like(tmp_path / name, 60), list[str]()
@@ -629,11 +652,44 @@ def test_of_several_tracks_the_one_that_is_meant_to_be_played_is_heard_and_that_
     assert said == ["it has 2 audio tracks: track 2 is heard, and no other"]
 
 
-def test_a_longer_chain_of_recordings_in_one_ogg_is_heard_to_its_end(tmp_path: Path) -> None:
+def test_a_chain_of_recordings_in_one_ogg_is_heard_to_its_end(tmp_path: Path, listener) -> None:
     kinds = [["-ar", "44100"], ["-ar", "16000"], ["-ar", "16000", "-ac", "2"], ["-c:a", "libopus"], ["-c:a", "flac"]]
     parts = [speech_like(tmp_path / f"{at}.ogg", 2 + at, *kind).read_bytes() for at, kind in enumerate(kinds)]
     samples, said = heard_and_said(put(tmp_path / "chain.ogg", b"".join(parts)))
     assert (len(samples) / RATE, said) == (pytest.approx(2 + 3 + 4 + 5 + 6, abs=0.05), [])
+    alone = [heard_and_said(put(tmp_path / "one.ogg", part))[0] for part in parts]
+    at = 0
+    for one in alone:  # a resampler that is finished may round up
+        near = [abs(samples[at + late : at + late + 8000] - one[:8000]).max() for late in (0, 1)]
+        assert min(near) < 1e-4
+        at += len(one)
+    assert np.array_equal(upload(listener, b"".join(parts))[1], samples)
+    # What is damaged is said of the one that it is in, and one that is hopeless takes no other with it.
+    cut = parts[1][: len(parts[1]) // 2]
+    _, said = heard_and_said(put(tmp_path / "chain.ogg", cut + ODD_OGG + parts[0]))
+    assert said == ["1 of the 3 recordings in it can't be decoded and were left out"]
+
+
+ODD_OGG = page(0, b"\x01vorbis" + bytes(23), flags=2, serial=1) + page(9999, b"x" * 300, flags=4, serial=1)
+
+
+def test_hostile_chains_are_short(tmp_path: Path) -> None:
+    links_of = list(links(io.BytesIO((page(0, b"x", flags=2) + page(0, b"x")) * 5000)))
+    assert len(links_of) == MOST_LINKS + 1 and links_of[0] == (0, 58)
+    assert links_of[-1][1] == 58 * 5000 and [one[1] for one in links_of[:-1]] == [two[0] for two in links_of[1:]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(0, 70_000)), min_size=1, max_size=5))
+def test_links_of_a_chain_are_told_wherever_their_pages_lie(chain: list[tuple[int, int, int]]) -> None:
+    """Streams side by side, pages of each, bytes of a page."""
+    parts = [
+        b"".join(page(0, b"\x01vorbis", flags=2, serial=one) for one in range(streams))
+        + b"".join(page(at, b"y" * (size % 65_000)) for at in range(pages))
+        for streams, pages, size in chain
+    ]
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    assert list(links(io.BytesIO(b"".join(parts)))) == list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 # Channels, values, rates, blocks ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -43,8 +43,10 @@ COUNTED = frozenset({"flv", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv", "ape"})
 LOOSE = 0.25, 0.01
 """Seconds and share of the whole that may be missing: encoders begin early, clocks drift, silence isn't stored."""
 
-SLACK = {"flac": (0.02, 0.0)}
-"""The same for what stamps every sample. A frame is never as short."""
+ANY = inf, 0.0
+
+SLACK = {"flac": (0.02, 0.0), "mpegts": ANY, "mpeg": ANY}
+"""The same where every sample is stamped, and no frame is as short; and where clocks jump, as in joined broadcasts."""
 
 SNDFILE = frozenset({"aiff", "au", "caf"})
 """What libsndfile reads sample for sample. Of FLAC it gives nothing up behind damage, nor the end of a live one; of WAV
@@ -115,8 +117,12 @@ def chained(files: Sequence[Nameless], name: str, warn: Warn) -> Pieces:
     heard, faults = False, list[InputError]()
     for number, file in enumerate(files, 1):
         place = f"in recording {number} of {len(files)}: " if len(files) > 1 else ""
+
+        def told(note: str, place: str = place) -> None:
+            warn(place + note)
+
         try:
-            for piece in unpacked(file, name, lambda note, place=place: warn(place + note)):
+            for piece in unpacked(file, name, told):
                 heard = True
                 yield piece
         except InputError as error:
@@ -135,7 +141,7 @@ def unpacked(file: Nameless, name: str, warn: Warn, promised: float | None = Non
     import av
 
     file.seek(0)
-    account = _Account()
+    account, slack = _Account(), ANY
     fault: av.FFmpegError | None = None
     try:
         # A playlist may name other files and hosts. FFmpeg must not follow it there.
@@ -148,18 +154,20 @@ def unpacked(file: Nameless, name: str, warn: Warn, promised: float | None = Non
             if len(tracks) > 1:
                 chosen = [one.index for one in tracks].index(track.index) + 1
                 warn(f"it has {len(tracks)} audio tracks: track {chosen} is heard, and no other")
-            if track.codec_context.name == "flac":  # or else a damaged frame comes as a burst of noise
+            # Or else a damaged frame comes as a burst of noise. What FFmpeg has no decoder for has no context.
+            if getattr(track.codec_context, "name", None) == "flac":
                 track.codec_context.options = {"err_detect": "crccheck+explode"}
             packed_kind: tuple[object, ...] = ()
             for packet in container.demux():  # the others, too: a film may go on without sound
-                begin, length = (float((time or 0) * (packet.time_base or 0)) for time in (packet.pts, packet.duration))
+                unit = float(packet.time_base or 0)
+                length = (packet.duration or 0) * unit
                 ours = packet.stream.index == track.index
                 if packet.pts is not None:
-                    account.span(begin, begin + length, ours)
+                    account.span(packet.pts * unit, packet.pts * unit + length, ours)
                 if not ours:
                     continue
                 try:
-                    frames = packet.decode()
+                    frames = cast("list[av.AudioFrame]", packet.decode())
                 except av.FFmpegError as error:  # of any kind: to AAC, damage is "operation not permitted"
                     fault, account.lost = error, account.lost + length
                     continue
@@ -173,16 +181,21 @@ def unpacked(file: Nameless, name: str, warn: Warn, promised: float | None = Non
                         account.heard += packed.samples / packed.rate
                         samples = packed.to_ndarray().astype(np.float32, copy=False)
                         yield packed.rate, samples.reshape(-1, packed.layout.nb_channels)
+            slack = SLACK.get(container.format.name, LOOSE)
             if promised is None and container.format.name in COUNTED:
-                promised = (container.duration or 0) / av.time_base
-            for note in account.notes(promised or 0, SLACK.get(container.format.name, LOOSE)):
-                warn(note)
+                # The track's own first: chapters of an MP4 may go on behind its sound.
+                own = (track.start_time or 0) + (track.duration or 0)
+                promised = (
+                    float(own * (track.time_base or 0)) if track.duration else (container.duration or 0) / av.time_base
+                )
         if fault is not None and not account.heard:
             raise fault
     except av.FFmpegError as error:
         if not account.heard:
             raise InputError(f"{name} can't be decoded: {error.strerror}", hint="does it play?") from error
         warn(f"it is damaged: nothing behind {account.heard:.2f} s can be decoded ({error.strerror})")
+    for note in account.notes(promised or 0, slack):
+        warn(note)
 
 
 @dataclass(slots=True)
@@ -191,7 +204,7 @@ class _Account:
 
     heard    of samples
     lost     of packets that can't be decoded
-    begun    time stamp of the first packet of the track
+    begun    time stamp of the first packet of the track; what is before 0 was trimmed
     ended    time stamp of its end
     reached  time stamp of the end of all tracks
     """
@@ -205,7 +218,7 @@ class _Account:
     def span(self, begin: float, end: float, ours: bool) -> None:
         self.reached = max(self.reached, end)
         if ours:
-            self.begun, self.ended = min(self.begun, begin), max(self.ended, end)
+            self.begun, self.ended = min(self.begun, max(begin, 0.0)), max(self.ended, end)
 
     def notes(self, promised: float, slack: tuple[float, float]) -> Iterator[str]:
         """What is missing of the seconds that a header promises, within, and between packets."""

@@ -44,8 +44,8 @@ LEAST = 0.4
 RATES = range(1000, 1_000_001)
 """Hz that a recording may have. Others would be blown up without bounds, or cost seconds of preparation."""
 
-PROMISING = frozenset({"flac", "mp4", "webm", "mp3"})
-"""Containers of which a look tells how many seconds their header promises."""
+PROMISING = frozenset({"flac", "webm", "mp3"})
+"""Containers of which a look tells how many seconds their header promises, and a decoder doesn't know it better."""
 
 INPUT = "the input"
 """What a stream is called in messages, since it has no name."""
@@ -98,7 +98,7 @@ def decoded_file(
     elif container in SNDFILE:
         pieces = sounded(os.fsencode(path) if path else Nameless(file), name, warn)
     elif container == "ogg":
-        pieces = chained([Nameless(file, *link) for link in links(file)], name, warn)
+        pieces = chained([Nameless(file, *link) for link in list(links(file))], name, warn)
     if pieces is None:
         pieces = unpacked(Nameless(file), name, warn, promised)
     yield from _gathered(_resampled(pieces, rate, channel, name), int(rate * LEAST))

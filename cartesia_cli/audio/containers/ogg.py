@@ -36,6 +36,9 @@ FIRST, LAST = 2, 4
 BEGINNING = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
 """A page that a stream begins with, up to its lacing values, and how many of these there are."""
 
+MOST_LINKS = 1000
+"""Recordings in one file that are told from each other. More are hostile."""
+
 UNENDED = "it was cut off or never closed: its last page is not marked as the last"
 
 
@@ -75,7 +78,7 @@ def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
     The first pages of streams that run side by side follow each other: there one recording begins.
     """
-    start = at = behind = 0  # of this recording, of what is searched, the byte behind a first page
+    start = at = behind = count = 0  # of this recording, of what is searched, the byte behind a first page
     file.seek(0)
     window = b""
     while True:
@@ -85,7 +88,8 @@ def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
         for page in BEGINNING.finditer(window):
             if page.start() >= sure:
                 break
-            if start < at + page.start() != behind:
+            if 0 < behind != at + page.start() and count < MOST_LINKS:
+                count += 1
                 yield start, at + page.start()
                 start = at + page.start()
             lacing = window[page.end() : page.end() + page[1][0]]
