@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from .protocol import (
     Delta,
@@ -34,6 +34,10 @@ WORD = 0.2
 
 LAG = 2.0
 """Seconds that the end of a turn may come late: who began to speak no longer ago began the next one."""
+
+LATE = 1.0
+"""Seconds in which text belongs to a `flush_done` that came before it. An old example of the documentation has
+them in this order; what comes later is rather something that the endpointer did not hear."""
 
 
 @dataclass(slots=True)
@@ -72,6 +76,11 @@ class AudioClock:
         """Audio from so many seconds on will be sent again."""
         self.sent = self._taken = at
         self._spoken.clear()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody was heard in the audio since the last `take`."""
+        return not self._spoken
 
     def take(self, lag: float = WORD) -> tuple[float, float]:
         """Where speech began and ended in the audio since the last call; all of that audio where none was heard.
@@ -112,18 +121,55 @@ class Reducer(Protocol):
         """The session is over, well or not: what was open is settled."""
 
 
+@dataclass(slots=True)
+class Said:
+    """What was said for good, and is not settled.
+
+    words      those that came with it; None once some of it came without: the others would be taken for all
+    timing     what times are that are not those of the words
+    language   as the server told it last
+    """
+
+    text: str = ""
+    words: list[Word] | None = field(default_factory=list)
+    timing: Timing = "audio"
+    language: str | None = None
+
+    def add(self, delta: Delta, origin: float) -> None:
+        """`origin`: when the times of its words begin, seconds."""
+        self.text += delta.text
+        self.language = delta.language or self.language
+        if delta.text.strip() and not delta.words:
+            self.words = None
+        elif self.words is not None:
+            self.words += [moved(word, origin) for word in delta.words or ()]
+
+
+class Answer(NamedTuple):
+    """A `flush_done`, and what times text is told that comes behind it.
+
+    at             seconds of audio sent when it came
+    span, timing   those of its segment; None where its text came before it
+    """
+
+    at: float
+    span: tuple[float, float] | None
+    timing: Timing
+
+
 class ManualReducer:
     """Deltas of the manual endpoint: joined verbatim, settled at `flush_done` (docs: stt/common-pitfalls).
 
-    A delta that comes after the `flush_done` it belongs to opens the next segment: no text is lost by the
-    order that an old example of the documentation shows.
+    What comes behind a `flush_done` that nothing came before, as an old example of the documentation shows, is its
+    text, if nobody has spoken since and no other one is due: it is settled at once. Where this can't be known, text
+    waits for what is said next, and its time is called a guess.
     """
 
     def __init__(self, clock: AudioClock) -> None:
         self._clock = clock
-        self._open = ""
-        self._words: list[Word] = []
+        self._open = Said()
         self._due: deque[tuple[float, float]] = deque()
+        self._answer: Answer | None = None
         self._origin = 0.0  # of the connection's times
         self._is_stale = False  # what is open came by a connection that was lost
 
@@ -131,44 +177,59 @@ class ManualReducer:
         self._due.append(self._clock.take())
 
     def rewind(self, at: float) -> None:
-        self._origin, self._is_stale = at, True
+        self._origin, self._is_stale, self._answer = at, True, None
         self._due.clear()
 
     def forget(self) -> None:
-        self._open, self._words = "", []
+        self._open, self._answer = Said(), None
         self._due.clear()
 
     def feed(self, event: Event) -> Iterator[Update]:
         match event:
             case Delta(is_final=True):
                 if self._is_stale and event.text:
-                    self._open, self._words, self._is_stale = "", [], False
-                self._open += event.text
-                self._words += [moved(word, self._origin) for word in event.words or ()]
+                    self._open, self._is_stale = Said(), False
+                self._open.add(event, self._origin)
                 if event.text:
-                    yield Partial(self._clock.sent, self._open)
+                    yield from self._grown()
             case Delta():
-                yield Partial(self._clock.sent, ("" if self._is_stale else self._open) + event.text)
+                yield Partial(self._clock.sent, ("" if self._is_stale else self._open.text) + event.text)
             case FlushDone():
                 span = self._due.popleft() if self._due else self._clock.take()
-                yield from self._settle(span)
+                settled = [*self._settle(span)]
+                self._answer = Answer(self._clock.sent, None if settled else span, "estimated" if settled else "audio")
+                yield from settled
             case Done():
                 yield from self.end()
 
     def end(self) -> Iterator[Update]:
-        if self._open:
+        if self._open.text:
             yield from self._settle(self._due[0] if self._due else self._clock.take(), whole=True)
+
+    def _grown(self) -> Iterator[Update]:
+        answer = self._answer
+        if answer is not None and self._clock.sent - answer.at <= LATE:
+            is_late = self._clock.is_quiet and not self._due
+            if is_late and answer.span is not None:
+                self._open.timing = answer.timing
+                for segment in self._settle(answer.span):
+                    self._answer = answer._replace(span=(answer.span[1],) * 2, timing="estimated")
+                    yield segment
+                return
+            if is_late or answer.timing == "audio":
+                self._open.timing = "estimated"
+        yield Partial(self._clock.sent, self._open.text)
 
     def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
         """The open text as a segment. Blanks alone wait for the text that they belong to, unless there is none."""
-        if not self._open or (self._open.isspace() and not whole):
+        said = self._open
+        if not said.text or (said.text.isspace() and not whole):
             return
-        timing: Timing = "audio"
-        if (times := _bounds(self._words)) is not None:
+        timing = said.timing
+        if (times := _bounds(said.words or [])) is not None:
             span, timing = times, "server"
-        segment = Segment(*span, self._open, timing, tuple(self._words))
-        self._open, self._words, self._is_stale = "", [], False
-        yield segment
+        self._open, self._is_stale = Said(), False
+        yield Segment(*span, said.text, timing, tuple(said.words or ()), said.language)
 
 
 class AutoReducer:

@@ -7,6 +7,7 @@ one that the server sent, but that can't be true, is none of the server's, and i
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ Timing = Literal["server", "audio", "estimated"]
 PAUSE_SECONDS = 1.0
 """Silence between two words that ends a segment even without punctuation."""
 
+UNTIMED = re.compile(r"\s*\S+")
+"""A word of a text that came without any, with the blanks before it."""
+
 SENTENCE_ENDS = tuple(".?!…。？！")
 CLOSERS = "\"'”’»)]」』"
 
@@ -31,7 +35,8 @@ class Segment:
     start, end   seconds from the start of the audio
     text         a verbatim slice of the transcript
     timing       server: the API said so; audio: from the audio's own clock; estimated: interpolated
-    words        those that came with it from a server; in documents they stand beside the segments
+    words        those that came with it from a server, all or none; in documents they stand beside the segments
+    language     as a server told it with the text
     """
 
     start: float
@@ -39,6 +44,7 @@ class Segment:
     text: str
     timing: Timing
     words: tuple[Word, ...] = ()
+    language: str | None = None
 
     def moved(self, by: float) -> Segment:
         """The same in audio that begins so many seconds earlier."""
@@ -192,6 +198,35 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
     )
     whole: Timing = "audio" if response.duration is None else "server"
     return replace(transcript, segments=tuple(_segments(transcript, whole)))
+
+
+def from_segments(
+    segments: Sequence[Segment],
+    *,
+    source: str,
+    model: str,
+    language: str | None = None,
+    duration: float | None = None,
+    request_id: str | None = None,
+    notices: Sequence[Notice] = (),
+) -> Transcript:
+    """What a live session settled as a transcript. `language`: the one asked for, where no server tells.
+
+    Where some segments came with words, those of the others are told by their text, without times: none is left out.
+    """
+    told = [segment.language for segment in segments if segment.language]
+    words = [word for segment in segments for word in segment.words or map(Word, UNTIMED.findall(segment.text))]
+    return Transcript(
+        source=source,
+        model=model,
+        text="".join(segment.text for segment in segments),
+        language=told[-1] if told else language,
+        duration=duration,
+        request_id=request_id,
+        segments=tuple(segments),
+        words=fitted(words, duration) if any(segment.words for segment in segments) else None,
+        notices=tuple(notices),
+    )
 
 
 def moved(word: Word, by: float) -> Word:

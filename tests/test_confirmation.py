@@ -98,3 +98,57 @@ def test_silence_needs_no_confirmation_but_speech_that_waits_for_an_answer_does(
     desk.mark("end", 1.2)
     desk.send(60.0)
     assert desk.confirmed == 0
+
+
+def spoken(desk: Desk) -> None:
+    """A sentence from 0.3 to 0.9 s, and a `finalize` behind it."""
+    desk.send(0.5)
+    desk.mark("onset", 0.3)
+    desk.send(0.7)
+    desk.mark("end", 0.9)
+    desk.finalize()
+
+
+def test_an_answer_without_text_confirms_nothing_until_its_text_has_come() -> None:
+    desk = Desk(manual=True)
+    spoken(desk)
+    desk.send(0.2)
+    desk.confirmation.feed(FlushDone())
+    desk.send(0.3)
+    assert desk.confirmed == 0  # its text may be on its way, as an old example has it
+    desk.confirmation.feed(Delta(text="One."))
+    assert desk.confirmed == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("event", [Delta(text=" \n"), Delta(text="On", is_final=False)])
+def test_what_is_no_text_for_good_is_not_the_text_of_an_answer(event: Delta) -> None:
+    desk = Desk(manual=True)
+    spoken(desk)
+    desk.confirmation.feed(event)
+    desk.confirmation.feed(FlushDone())
+    assert desk.confirmed == 0
+
+
+def test_an_answer_whose_text_doesnt_come_confirms_after_a_while() -> None:
+    desk = Desk(manual=True)
+    spoken(desk)
+    desk.confirmation.feed(FlushDone())
+    desk.send(0.9)
+    assert desk.confirmed == 0
+    desk.send(0.3)
+    assert desk.confirmed == pytest.approx(1.2)
+    desk.send(60.0)
+    assert desk.confirmed > 58.0
+
+
+def test_text_that_may_be_of_the_next_utterance_confirms_no_answer_and_the_next_answer_does() -> None:
+    desk = Desk(manual=True)
+    spoken(desk)
+    desk.confirmation.feed(FlushDone())
+    desk.mark("onset", 1.3)
+    desk.send(0.4)
+    desk.finalize()
+    desk.confirmation.feed(Delta(text="One."))
+    assert desk.confirmed == 0
+    desk.confirmation.feed(FlushDone())
+    assert desk.confirmed == pytest.approx(1.6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import zip_longest
 
 import pytest
@@ -78,11 +78,8 @@ def test_empty_and_unknown_events_change_nothing() -> None:
 def test_word_times_of_the_server_go_before_those_of_the_audio() -> None:
     reducer = ManualReducer(AudioClock())
     words = (Word("Hello", 0.5, 0.9), Word(" world!", 0.9, 1.4))
-    updates = reduced(reducer, [Delta(text="Hello world!", words=words), FlushDone(), Delta(text=" Bye"), FlushDone()])
-    assert [update for update in updates if isinstance(update, Segment)] == [
-        Segment(0.5, 1.4, "Hello world!", "server", words),
-        Segment(0.0, 0.0, " Bye", "audio"),
-    ]
+    updates = reduced(reducer, [Delta(text="Hello world!", words=words), FlushDone()])
+    assert segments(updates) == [Segment(0.5, 1.4, "Hello world!", "server", words)]
 
 
 def test_words_of_what_is_said_again_are_there_once_and_timed_from_the_start_of_the_session() -> None:
@@ -100,6 +97,135 @@ def test_words_of_what_is_said_again_are_there_once_and_timed_from_the_start_of_
 def test_broken_word_times_are_not_called_the_servers(broken: Word) -> None:
     segments = [u for u in manual(Delta(text="x", words=(broken,)), FlushDone()) if isinstance(u, Segment)]
     assert segments[0].timing == "audio"
+
+
+def segments(updates: Iterable[Update]) -> list[Segment]:
+    return [update for update in updates if isinstance(update, Segment)]
+
+
+def test_text_behind_its_flush_done_is_settled_at_once_where_it_was_spoken() -> None:
+    """The order of an old example: each text comes a little after the `flush_done` that should be behind it."""
+    clock = AudioClock()
+    reducer = ManualReducer(clock)
+    came: list[Segment] = []
+    for onset, text in ((0.5, "One."), (3.5, " Two.")):
+        clock.sent = onset + 0.1
+        clock.onset(onset)
+        clock.sent = onset + 1.5
+        clock.pause(onset + 1.0)
+        reducer.finalized()
+        came += segments(reducer.feed(FlushDone()))
+        clock.sent += 0.2
+        came += segments(reducer.feed(Delta(text=text)))
+        assert came[-1] == Segment(onset, onset + 1.0, text, "audio")
+    reducer.finalized()
+    assert segments(reduced(reducer, [FlushDone(), Done()])) == []
+
+
+def test_more_text_behind_its_flush_done_is_said_to_be_where_that_ended() -> None:
+    clock = AudioClock()
+    reducer = ManualReducer(clock)
+    clock.onset(0.5)
+    clock.pause(1.5)
+    clock.sent = 2.0
+    reducer.finalized()
+    assert segments(reduced(reducer, [FlushDone(), Delta(text=" "), Delta(text="One."), Delta(text=" Two.")])) == [
+        Segment(0.5, 1.5, " One.", "audio"),
+        Segment(1.5, 1.5, " Two.", "estimated"),
+    ]
+
+
+@pytest.mark.parametrize(("speaks", "timing"), [(True, "audio"), (False, "estimated")])
+def test_text_behind_a_flush_done_that_had_its_text_waits_for_what_is_said_next(speaks: bool, timing: str) -> None:
+    clock = AudioClock()
+    reducer = ManualReducer(clock)
+    clock.onset(0.5)
+    clock.pause(1.5)
+    clock.sent = 2.0
+    reducer.finalized()
+    clock.sent = 2.2
+    assert texts(reducer.feed(Delta(text="One."))) == []
+    assert texts(reducer.feed(FlushDone())) == ["One."]
+    if speaks:
+        clock.onset(2.1)
+    clock.sent = 2.6
+    updates = reduced(reducer, [Delta(text=" Tw"), Delta(text="o.")])
+    assert updates[:2] == [Partial(2.6, " Tw"), Partial(2.6, " Two.")]
+    assert [(segment.text, segment.timing) for segment in segments(updates)] == [(" Two.", timing)]
+
+
+@pytest.mark.parametrize("why", ["somebody speaks again", "another finalize waits", "it is long ago"])
+def test_text_that_may_be_of_the_next_utterance_waits_for_it(why: str) -> None:
+    clock = AudioClock()
+    reducer = ManualReducer(clock)
+    clock.onset(0.5)
+    clock.pause(1.5)
+    clock.sent = 2.0
+    reducer.finalized()
+    assert list(reducer.feed(FlushDone())) == []
+    clock.sent = 2.5 if why != "it is long ago" else 3.5
+    if why != "it is long ago":
+        clock.onset(2.3)
+    if why == "another finalize waits":
+        clock.pause(2.4)
+        reducer.finalized()
+    assert list(reducer.feed(Delta(text="One."))) == [Partial(clock.sent, "One.")]
+    timings = [segment.timing for segment in segments(reduced(reducer, [FlushDone(), Delta(text="x"), FlushDone()]))]
+    assert timings[0] == ("audio" if why == "it is long ago" else "estimated")
+
+
+def test_late_text_is_not_taken_back_when_the_connection_is_lost() -> None:
+    reducer = ManualReducer(AudioClock())
+    reducer.finalized()
+    assert texts(reducer.feed(FlushDone())) == []
+    assert texts(reducer.feed(Delta(text="One."))) == ["One."]
+    reducer.rewind(0.0)
+    assert texts(reduced(reducer, [Delta(text=" Two.")])) == [" Two."]
+
+
+def test_nothing_is_late_on_a_connection_that_has_answered_nothing() -> None:
+    reducer = ManualReducer(AudioClock())
+    assert texts(reducer.feed(FlushDone())) == []
+    reducer.rewind(0.0)
+    assert list(reducer.feed(Delta(text="One."))) == [Partial(0.0, "One.")]
+
+
+ONE_WORD = (Word("One", 0.5, 0.9),)
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [Delta(text="One", words=ONE_WORD), Delta(text=" two")],
+        [Delta(text="One"), Delta(text=" two", words=(Word(" two", 1.0, 1.4),))],
+        [
+            Delta(text="One", words=ONE_WORD),
+            Delta(text=" two", words=()),
+            Delta(text=".", words=(Word(".", 1.4, 1.4),)),
+        ],
+    ],
+)
+def test_words_that_are_a_part_only_are_not_taken_for_all(deltas: list[Delta]) -> None:
+    clock = AudioClock()
+    reducer = ManualReducer(clock)
+    clock.sent = 3.0
+    text = "".join(delta.text for delta in deltas)
+    assert segments(reduced(reducer, [*deltas, FlushDone()])) == [Segment(0.0, 3.0, text, "audio")]
+    again = reduced(reducer, [Delta(text="One", words=ONE_WORD)])
+    assert segments(again) == [Segment(0.5, 0.9, "One", "server", ONE_WORD)]
+
+
+def test_blanks_need_no_words() -> None:
+    deltas = [Delta(text=" "), Delta(text="One", words=ONE_WORD), Delta(text="", words=()), Delta(text="\n", words=())]
+    assert segments(manual(*deltas, FlushDone()))[0].words == ONE_WORD
+
+
+def test_the_language_that_a_server_tells_stays_with_its_text() -> None:
+    updates = manual(
+        Delta(text="Hallo", language="de"), Delta(text="."), FlushDone(),
+        Delta(text=" Hi.", language="en"), FlushDone(), Delta(text=" Bye."),
+    )  # fmt: skip
+    assert [segment.language for segment in segments(updates)] == ["de", "en", None]
 
 
 def test_times_are_where_somebody_spoke_between_two_finalizes() -> None:
@@ -177,22 +303,6 @@ STEPS = st.one_of(
 )
 
 
-def joined(steps: Sequence[Event | str]) -> str:
-    """What a session of the manual endpoint said for good.
-
-    What is open when a connection is lost is said again by the next one, if that says anything.
-    """
-    settled, connections = "", [""]
-    for step in steps:
-        if step is LOST:
-            connections.append("")
-        elif isinstance(step, Delta) and step.is_final:
-            connections[-1] += step.text
-        elif isinstance(step, FlushDone) and (said := last(connections)).strip():
-            settled, connections = settled + said, [""]
-    return settled + last(connections)
-
-
 def last(texts: Iterable[str]) -> str:
     """The last one that isn't empty."""
     return next((text for text in reversed([*texts]) if text), "")
@@ -202,7 +312,8 @@ def last(texts: Iterable[str]) -> str:
 def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
     steps: list[Event | str], sounds: list[str]
 ) -> None:
-    clock, updates = AudioClock(), list[Update]()
+    """What is open when a connection is lost is said again by the next one, if that says anything."""
+    clock, updates, settled, connections = AudioClock(), list[Update](), "", [""]
     reducer = ManualReducer(clock)
     for number, (step, sound) in enumerate(zip_longest(steps, sounds)):
         clock.sent += 0.5
@@ -211,12 +322,18 @@ def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
         if step is LOST:
             clock.rewind(clock.sent - 0.5 * (number % 3))
             reducer.rewind(clock.sent)
+            connections.append("")
         elif step is ASKED:
             reducer.finalized()
         elif isinstance(step, Event):
+            connections[-1] += step.text if isinstance(step, Delta) and step.is_final else ""
             updates += reducer.feed(step)
+            if (told := "".join(texts(updates))) != settled:
+                assert told == settled + last(connections)
+                settled, connections = told, [""]
+            assert not (isinstance(step, FlushDone) and last(connections).strip())
     updates += reducer.end()
-    assert "".join(texts(updates)) == joined(steps)
+    assert "".join(texts(updates)) == settled + last(connections)
     assert all(0 <= update.start <= update.end for update in updates if isinstance(update, Segment))
 
 

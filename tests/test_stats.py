@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Mark
+from cartesia_cli.commands.watch import Watch
 from cartesia_cli.output.figures import ASCII, BLOCKS, bars, draw
 from cartesia_cli.protocol import (
     Close,
@@ -38,7 +39,9 @@ from cartesia_cli.reducers import AudioClock, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.session.parties import Stop
 from cartesia_cli.stats.instrument import FRAMES, LISTED, Instrument
+from cartesia_cli.stats.observed import WAITS
 from cartesia_cli.stats.tally import KEPT, Tally
+from cartesia_cli.transcript import Update
 
 from .speech import say, silence
 
@@ -518,7 +521,7 @@ class Recording:
 def test_a_real_session_with_real_speech_is_measured() -> None:
     words = say("Good morning.")
     spoken = np.concatenate([silence(1.0), words, silence(1.5), words, silence(1.5)])
-    day, updates = Day(), []
+    day, updates = Day(), list[Update]()
 
     async def run() -> None:
         clock = AudioClock()
@@ -612,3 +615,64 @@ def test_what_is_sent_twice_is_counted_twice_and_measured_where_it_is() -> None:
     report = day.instrument.report()
     assert (report["bytes"], report["seconds"], day.instrument.seconds) == (96_000, 3.0, 3.0)
     assert report["credits"] == 9.0
+
+
+class Attended:
+    """A watch whose audio goes out in frames of 100 ms, and comes in blocks of as much."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.watch = Watch("ink-2", 3200, lambda: self.now, lambda: None, clock=lambda: self.now)
+
+    def hear(self, frames: int, *, sent: bool = True) -> None:
+        for _ in range(frames):
+            self.now += 0.1
+            self.watch.came(3200)
+            if sent:
+                self.watch.sent(3200)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        latencies: dict[str, Any] = self.watch.report()["latency_ms"]
+        return {name: (latencies[name]["count"], latencies[name]["max"]) for name in latencies if name in WAITS}
+
+
+def test_the_wait_behind_a_key_is_told() -> None:
+    day = Attended()
+    day.hear(5)
+    day.watch.asked()
+    day.now += 0.02
+    day.watch.finalized()
+    assert day.figures == {"key_to_finalize": (1, 20.0)}
+
+
+def test_a_key_that_is_pressed_during_an_outage_doesnt_count_it_nor_does_a_hangover() -> None:
+    day = Attended()
+    day.hear(10)
+    day.watch.marked(Mark("end", 0.5, 0.9))
+    day.hear(5, sent=False)
+    day.watch.asked()
+    day.hear(300, sent=False)
+    day.watch.rewound(1.0)
+    for _ in range(5):
+        day.watch.sent(3200)
+    day.watch.finalized()
+    assert day.figures == {}
+
+
+def test_a_key_doesnt_count_the_finalize_of_another_one_that_is_still_to_go_out() -> None:
+    day = Attended()
+    day.hear(10)
+    day.hear(5, sent=False)
+    day.watch.asked()  # in an outage, too
+    day.watch.rewound(1.0)
+    day.hear(2, sent=False)
+    day.watch.asked()
+    for _ in range(5):
+        day.watch.sent(3200)
+    day.watch.finalized()
+    day.now += 0.3
+    for _ in range(2):
+        day.watch.sent(3200)
+    day.watch.finalized()
+    assert day.figures == {"key_to_finalize": (1, 300.0)}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.protocol import BatchResponse, Word
-from cartesia_cli.transcript import Segment, Transcript, fitted, from_batch
+from cartesia_cli.transcript import Segment, Transcript, fitted, from_batch, from_segments
 
 TEXT = " Good morning. It is late,  no? Yes"
 WORDS = tuple(
@@ -81,6 +81,27 @@ def test_segments_joined_are_the_text(text: str, words: tuple[Word, ...] | None,
     told = tuple(word for segment in transcript.segments for word in segment.words)
     assert told == (transcript.words or ()) or (not transcript.segments)
     assert all(segment.start <= segment.end for segment in transcript.segments)
+
+
+def test_a_session_whose_server_sent_words_with_some_texts_only_has_all_of_its_words() -> None:
+    one, four = Word("One.", 0.5, 1.0), Word(" Four.", 5.0, 5.5)
+    segments = [
+        Segment(0.5, 1.0, "One.", "server", (one,), "de"),
+        Segment(2.0, 4.0, " Two\tthree.", "audio"),
+        Segment(5.0, 5.5, " Four.", "server", (four,), "fr"),
+        Segment(5.5, 6.0, "\n", "audio"),
+    ]
+    transcript = from_segments(segments, source="a.wav", model="m", language="en", duration=6.0)
+    assert transcript.text == "One. Two\tthree. Four.\n"
+    assert transcript.words == (one, Word(" Two"), Word("\tthree."), four)
+    assert [time.estimated for time in transcript.word_times()] == [False, True, True, False]
+    assert transcript.language == "fr"  # what the server told last goes before what was asked for
+
+
+def test_a_session_without_words_has_none() -> None:
+    transcript = from_segments([Segment(0.5, 1.0, "One.", "audio")], source="a.wav", model="m", language="en")
+    assert (transcript.words, transcript.language, transcript.text) == (None, "en", "One.")
+    assert from_segments([], source="a.wav", model="m").words is None
 
 
 def reread(transcript: Transcript) -> Transcript:

@@ -17,24 +17,33 @@ class Watch(Instrument):
     last_speech   seconds of audio at which somebody spoke last, as far as is known
     """
 
-    def __init__(self, model: str, chunk: int, captured: Callable[[], float] | None, moved: Callable[[], None]) -> None:
-        super().__init__(model)
+    def __init__(
+        self,
+        model: str,
+        chunk: int,
+        captured: Callable[[], float] | None,
+        moved: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(model, clock)
         self._chunk, self._captured, self._tell = chunk, captured, moved
         self._over: float | None = None
-        self._asked: deque[float] = deque()
+        self._came = 0  # samples
+        self._asked: deque[tuple[int, float]] = deque()  # where each key's `finalize` stands, and when it was pressed
         self.last_speech = 0.0
 
     def asked(self) -> None:
         """Somebody wants a `finalize`."""
-        self._asked.append(time.monotonic())
+        self._asked.append((self._came, self._clock()))
 
     def came(self, size: int) -> None:
+        self._came += size // 2
         self._tell()
 
     def sent(self, size: int) -> None:
         super().sent(size)
         if self._captured is not None and size == self._chunk:  # one that is cut short waits for nothing
-            self.late(time.monotonic() - self._captured())
+            self.late(self._clock() - self._captured())
 
     def marked(self, mark: Mark) -> None:
         super().marked(mark)
@@ -42,11 +51,18 @@ class Watch(Instrument):
         if mark.kind == "end" and self._captured is not None:
             self._over = self._captured()
 
+    def rewound(self, at: float) -> None:
+        super().rewound(at)
+        self._asked.clear()
+        self._over = None
+
     def finalized(self) -> None:
         super().finalized()
-        now = time.monotonic()
-        if self._asked:
-            self.took("key_to_finalize", now - self._asked.popleft())
+        now = self._clock()
+        while self._asked and self._asked[0][0] < self._samples:  # it never went out
+            self._asked.popleft()
+        if self._asked and self._asked[0][0] == self._samples:
+            self.took("key_to_finalize", now - self._asked.popleft()[1])
         elif self._over is not None:
             self.took("hangover_to_finalize", now - self._over)
         self._over = None

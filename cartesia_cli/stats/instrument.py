@@ -31,6 +31,7 @@ from typing import Any
 from .. import protocol as wire
 from ..audio.pcm import RATE
 from ..audio.speech import Mark
+from ..reducers import LATE
 from .observed import FIGURES, WAITS, Stretch, Utterance
 from .tally import Tally, milliseconds
 
@@ -39,10 +40,6 @@ LISTED = 1000
 
 FRAMES = 4096
 """Frames whose time is remembered: 6.8 minutes of 100 ms, and still 40 s of 10 ms."""
-
-LATE = 1.0
-"""Seconds in which text belongs to a `flush_done` that came before it. An old example of the documentation has
-them in this order; what comes later is rather something that the endpointer did not hear."""
 
 UNANSWERED = 2.0
 """Seconds of audio after which a sound that began no turn was none: the next turn doesn't begin with it."""
