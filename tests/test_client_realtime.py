@@ -65,7 +65,7 @@ class Heard:
     told       sentences between tries
     pauses     seconds that would have been slept between them
     doubts     about frames that are no events
-    tapped     frames, as they passed
+    tapped     what a record is told
     """
 
     events: list[Event] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Heard:
     told: list[str] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
-    tapped: list[tuple[str, str | bytes]] = field(default_factory=list)
+    tapped: list[tuple[str, Any]] = field(default_factory=list)
     request_id: str | None = None
 
     @property
@@ -128,7 +128,7 @@ async def session(
         heard.pauses.append(seconds)
 
     hooks = {"tell": heard.told.append, "doubt": heard.doubts.append, "sleep": sleep}
-    hooks["tap"] = lambda way, frame: heard.tapped.append((way, frame))
+    hooks["tap"] = lambda event, told: heard.tapped.append((event, told))
     options = options or RealtimeOptions(model="ink-2")
     try:
         async with connect(base_url, credential, dialect, options, **hooks | settings) as connection:
@@ -438,6 +438,57 @@ def test_all_frames_pass_the_tap_as_they_are(dialect: Dialect) -> None:
     assert [frame for frame in sent if isinstance(frame, str)] == server.calls[0].texts
     received = [decode(frame) for way, frame in heard.tapped if way == "received"]
     assert received == heard.events
+
+
+@BOTH
+def test_a_record_is_told_of_each_connection_how_it_ended(dialect: Dialect) -> None:
+    headers = [("Retry-After", "0.1"), ("X-Request-Id", "r"), ("Set-Cookie", "x")]
+    scripts = [
+        lambda line: line.refuse(503, b"<busy \xff>", headers), foreign.closes_unanswered, foreign.closes(1011, "ö"),
+    ]  # fmt: skip
+    with RealtimeServer(*scripts) as server:
+        heard = converse(server, dialect, some_audio)
+    opened = {"url": server.ws_url + server.calls[0].target, "version": API_VERSION}
+    answer = {"retry-after": "0.1", "x-request-id": "r"}
+    silence = {"reason": f"127.0.0.1:{server.port} hung up before it answered"}
+    assert [(event, told) for event, told in heard.tapped if event not in ("sent", "received")] == [
+        ("open", opened), ("refused", {"status": 503, "headers": answer, "body": "<busy \N{REPLACEMENT CHARACTER}>"}),
+        ("open", opened), ("refused", silence),
+        ("open", opened), ("close", {"code": 1011, "reason": "ö"}),
+    ]  # fmt: skip
+    assert {event for event, _ in heard.tapped[5:-1]} == {"sent", "received"}
+
+
+@pytest.mark.parametrize(
+    ("script", "close"),
+    [
+        (foreign.closes(None), {"code": 1005, "reason": ""}), (foreign.drops, {"code": 1006, "reason": ""}),
+        (foreign.resets, {"code": 1006, "reason": "Connection reset by peer"}),
+        (foreign.turns(), {"code": 1000, "reason": ""}),
+    ],
+)  # fmt: skip
+def test_a_record_is_told_of_ends_without_a_code_and_of_proper_ones(script: foreign.Script, close: object) -> None:
+    with RealtimeServer(script) as server:
+        heard = converse(server, AUTO, a_second if close == {"code": 1000, "reason": ""} else some_audio)
+    assert heard.tapped[-1] == ("close", close)
+
+
+@pytest.mark.parametrize("where", ["refused", "event", "binary", "close"])
+def test_a_record_is_never_told_the_key(where: str) -> None:
+    def script(line: Line) -> None:
+        if where == "refused":
+            return line.refuse(401, f"no {KEY}".encode(), [("X-Request-Id", KEY)])
+        line.admit()
+        if where == "event":
+            line.say(foreign.transcript(f"my key is {KEY}"))
+        if where == "binary":
+            line.frame(foreign.BINARY, f"\0{KEY}".encode())
+        line.close(1008, f"bad {KEY}" if where == "close" else "")
+
+    with RealtimeServer(script) as server:
+        heard = converse(server)
+    assert KEY not in repr(heard.tapped)
+    assert repr(heard.tapped).count("[the key]") == 1 + (where == "refused")
 
 
 @BOTH

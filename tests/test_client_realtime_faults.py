@@ -24,7 +24,7 @@ from cartesia_cli.protocol import AUTO, MANUAL, Config, Dialect, RealtimeOptions
 from . import realtime_server as foreign
 from .fault_server import KEY, REQUEST_ID, SOON
 from .realtime_server import CLOSE, CONTINUATION, PARTIAL, TEXT, Line, RealtimeServer, Script, pack
-from .test_client_realtime import BOTH, CREDENTIAL, Heard, converse, send_on, session, some_audio
+from .test_client_realtime import BOTH, CREDENTIAL, Heard, Speak, converse, send_on, session, some_audio
 
 ONCE = Retry(allowed=0)
 MODEL = RealtimeOptions(model="ink-2")
@@ -142,6 +142,7 @@ def test_a_link_that_is_dead_is_noticed(dialect: Dialect) -> None:
     with RealtimeServer(foreign.falls_silent) as server:
         heard = converse(server, dialect, half, ping_interval=0.2, ping_timeout=1.0, within=SOON / 2)
     failed(heard, NetworkError, "no sign of life")
+    assert heard.tapped[-1] == ("close", {"code": 1011, "reason": "keepalive ping timeout"})
     assert heard.texts()[-1] == PARTIAL
 
 
@@ -169,6 +170,31 @@ def test_a_server_that_stops_reading_is_left() -> None:
     assert heard.texts() == [PARTIAL]
 
 
+async def a_lot_and_then_more(connection: Connection) -> None:
+    await some_audio(connection, 2)
+    await connection.send(bytes(1 << 20))
+    await asyncio.sleep(0.5)
+    await connection.send(bytes(2))
+
+
+@pytest.mark.parametrize("speak", [flood, a_lot_and_then_more], ids=["while it is sent", "behind it"])
+def test_an_end_that_comes_while_much_is_still_to_be_written_is_a_lost_link(speak: Speak) -> None:
+    """asyncio then closes the transport only when all is written, and falls over whoever aborts it behind that."""
+
+    def script(line: Line) -> None:
+        foreign.begin(line, reads=False)
+        line.pause(0.2)  # so that the buffers are full
+        wire = line._connection
+        wire.shutdown(socket.SHUT_WR)
+        line.pause(0.2)  # so that it is noticed before they are empty
+        wire.settimeout(SOON)
+        while wire.recv(1 << 16):
+            pass
+
+    with RealtimeServer(script, receive_buffer=4096) as server:
+        failed(converse(server, speak=speak), NetworkError, "lost")
+
+
 BREACHES = {
     "a mask": pack(TEXT, b"{}", mask=b"mask"),
     "a reserved bit": b"\xc1\x02{}",
@@ -193,6 +219,8 @@ def test_a_server_that_breaks_the_rules_of_websockets_breaks_the_protocol(data: 
     error = failed(heard, ProtocolError, "127.0.0.1", "Cartesia")
     assert error.request_id == REQUEST_ID
     assert heard.texts() == [PARTIAL]
+    end, told = heard.tapped[-1]
+    assert end == "close" and told["code"] in (1002, 1007, 1009) and told["reason"]
 
 
 @BOTH

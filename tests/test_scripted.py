@@ -647,14 +647,15 @@ def record(file: Path, dialect: Dialect, way: list[bytes | str]) -> list[str | b
     heard: list[str | bytes] = []
     with playing(script) as base_url, call(base_url, dialect) as line:
         address = url(base_url + "/v1", dialect.path, OPTIONS.query(dialect), websocket=True)
-        with FrameLog(file, address, "2026-03-01", force=False, clock=lambda: next(clock)) as log:
+        with FrameLog(file, force=False, clock=lambda: next(clock)) as log:
+            log.put("open", {"url": address, "version": "2026-03-01"})
             for frame in way:
-                log.frame("sent", frame)
+                log.put("sent", frame)
                 line.send(frame)
                 line.send("?")  # until it is answered, everything before it is, too; not part of the recording
                 with suppress(ConnectionClosed):
                     while '"error"' not in str(answer := line.recv(SOON)):
-                        log.frame("received", answer)
+                        log.put("received", answer)
                         heard.append(answer)
     return heard
 
@@ -708,6 +709,61 @@ def test_a_recording_of_the_auto_endpoint(tmp_path: Path) -> None:
         replay(tmp_path / "turns.ndjson", MANUAL, way)
 
 
+OPEN: Step = {"event": "open", "url": "wss://x/v1/stt/websocket?encoding=pcm_s16le&sample_rate=16000"}
+SECOND: Step = {"event": "sent", "audio": b64encode(audio(1)).decode()}
+
+
+def heard_frame(text: str) -> Step:
+    return {"event": "received", "text": json.dumps(delta(text) | {"request_id": "r"})}
+
+
+def test_each_connection_of_a_recording_is_played_to_the_next_socket() -> None:
+    script = [
+        OPEN, {"event": "refused", "status": 503, "headers": {"retry-after": "7"}, "body": "busy"},
+        OPEN, {"event": "refused", "reason": "x hung up before it answered"},
+        OPEN, SECOND, heard_frame("one"), SECOND, {"event": "close", "code": 1011, "reason": "sørry"},
+        OPEN, SECOND, {"event": "sent", "text": "finalize"}, heard_frame("two"), {"event": "close", "code": 1006},
+        OPEN, heard_frame("three"), {"event": "close", "code": 1006, "reason": "Connection reset by peer"},
+        OPEN, SECOND, heard_frame("four"), SECOND, {"event": "sent", "text": "close"}, heard_frame("five"),
+    ]  # fmt: skip
+    with playing(script) as base_url:
+        with pytest.raises(InvalidStatus) as refused:
+            call(base_url)
+        response = refused.value.response
+        assert (response.status_code, response.headers["Retry-After"], response.body) == (503, "7", b"busy")
+        with pytest.raises((InvalidMessage, EOFError)):
+            call(base_url)
+        with call(base_url) as line:
+            line.send(audio(1.5))
+            assert event(line) == delta("one")
+            line.send(audio(0.5))
+            assert rest(line) == ([], 1011, "sørry")
+        with call(base_url) as line:
+            line.send(audio(1))
+            with pytest.raises(TimeoutError):
+                line.recv(0.2)
+            line.send("finalize")
+            assert rest(line) == ([delta("two")], 1006, "")
+        with call(base_url) as line:
+            assert rest(line) == ([delta("three")], 1006, "")
+        for _ in range(2):  # who comes after the last hears what the last one heard
+            with call(base_url) as line:
+                line.send(audio(1))
+                assert event(line) == delta("four")
+                line.send("close")
+                assert rest(line) == ([delta("five")], 1000, "")
+
+
+def test_a_recording_without_ends_is_played_to_every_socket() -> None:
+    """Such as were made before ends were recorded: one `open`, and no more of it."""
+    with playing([OPEN, SECOND, heard_frame("one")]) as base_url:
+        for _ in range(3):
+            with call(base_url) as line:
+                line.send(audio(1))
+                line.send("close")
+                assert rest(line) == ([delta("one")], 1000, "")
+
+
 # What is written.
 
 
@@ -716,6 +772,9 @@ def test_scripts_are_lines_or_a_list_with_comments_and_blanks() -> None:
     as_list = '# one\n[{"at": 1, "text": "Hello"}, # two\n {"at": 2.5, "text": " wörld."}, ]\n# three'
     assert parse(lines) == parse(as_list) == parse(json.dumps(HELLO)) == parse("".join(map(json.dumps, HELLO)))
     assert parse("") == parse(" # nothing\n") == parse("[]") == Script()
+
+
+RECORDED = '{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}'
 
 
 @pytest.mark.parametrize(
@@ -776,11 +835,12 @@ def test_scripts_are_lines_or_a_list_with_comments_and_blanks() -> None:
         ('{"event": "open"}', 1, "a recording without its address"),
         ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}\n{"event": "sent"}', 2, "no frame of a"),
         ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=0"}', 1, "a recording without its address"),
-        (
-            '{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}\n\n{"event": "sent", "audio": "?"}',
-            3,
-            "'audio' is base64",
-        ),
+        (f'{RECORDED}\n\n{{"event": "sent", "audio": "?"}}', 3, "'audio' is base64"),
+        (f'{RECORDED}\n{{"event": "heard", "text": "x"}}', 2, "no line of a recording"),
+        (f'{RECORDED}\n{{"event": ["close"]}}', 2, "no line of a recording"),
+        (f'{RECORDED}\n{{"event": "close"}}', 2, "'close' is a close code"),
+        (f'{RECORDED}\n{{"event": "close", "code": 1004}}', 2, "'close' is a close code"),
+        (f'{RECORDED}\n{{"event": "refused", "status": 101}}', 2, "'refused' is a status from 200 to 599"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, line: int, reason: str) -> None:
@@ -793,14 +853,16 @@ def test_a_mistake_is_told_with_its_line(text: str, line: int, reason: str) -> N
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(
-        ["close", "finalize", "open", "handshake", "1-2", "2-", "AA==", "reset", 1000, 1006, 404, 1, 0.5, "sent"]
+        ["close", "finalize", "open", "handshake", "1-2", "2-", "AA==", "reset", 1000, 1006, 404, 1, 0.5, "sent",
+         "refused"]
     ),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(st.sampled_from(["code", "reason", "status", "headers", "body", "type"]), inner, max_size=3),
     max_leaves=4,
 )  # fmt: skip
 KEYS = (
-    "at on nth connection request wait stall text say binary drop refuse batch times split answer event url audio"
+    "at on nth connection request wait stall text say binary drop refuse batch times split answer event url audio "
+    "code reason status headers body"
 ).split()
 
 
@@ -813,6 +875,16 @@ def test_whatever_is_written_is_a_script_or_a_mistake(steps: list[Step]) -> None
             assert re.match(r"script, line \d+: ", error.message)
         else:
             assert len(script.steps) <= len(steps)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4), max_size=3))
+def test_whatever_follows_an_address_is_a_recording_or_a_mistake(lines: list[Step]) -> None:
+    try:
+        script = parse("\n".join(map(json.dumps, [OPEN, *lines])))
+    except UsageError as error:
+        assert re.match(r"script, line \d+: ", error.message)
+    else:
+        assert script.recorded is MANUAL and len(script.steps) <= len(lines)
 
 
 @given(st.text(st.sampled_from('{}[],:"# \n\\1aé'), max_size=30))
@@ -891,20 +963,49 @@ def test_a_bad_script_is_told_before_the_server_starts(
     assert message in done.stderr
 
 
+def told(stderr: bytes) -> list[str]:
+    """What was said, without the port and how long was waited."""
+    return re.sub(r":\d+|\d+\.\d s", "", stderr.decode()).splitlines()
+
+
+@pytest.mark.parametrize("ends", ["well", "after trouble", "badly"])
+@pytest.mark.parametrize("dialect", [MANUAL, AUTO])
 def test_what_stream_file_records_is_said_to_stream_file_again(
-    run: Run, environment: dict[str, str], tmp_path: Path
+    run: Run, environment: dict[str, str], tmp_path: Path, dialect: Dialect, ends: str
 ) -> None:
-    data = audio(1.5)
+    key = "sk_car_test_5up3r53cr3t"
+    data = audio(2.5)
     header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16,
                          b"data", len(data))  # fmt: skip
     (tmp_path / "talk.wav").write_bytes(header + data)
-    (tmp_path / "script.ndjson").write_text('{"at": 0.5, "text": "One,"}\n{"at": 1.2, "text": " twö."}\n', "utf-8")
+    script: list[Step] = [
+        {"at": 0.5, "text": "One,", "connection": 1},
+        {"at": 0.5, "text": " twö.", "connection": "2-"},
+    ]
+    if ends != "well":
+        trouble = {"status": 503, "headers": {"Retry-After": "0.1"}, "body": {"title": "Busy", "message": f"No {key}."}}
+        script += [
+            {"connection": 1, "at": 1.2, "drop": {"code": 1011, "reason": f"worker {key} died"}},
+            {"connection": 2, "refuse": trouble},
+            {"connection": "3-", "on": "close", "say": {"type": "x", "note": key}},
+        ]
+    if ends == "badly":
+        script.append({"connection": 3, "at": 0.8, "drop": {"code": 1008, "reason": "enough"}})
+    (tmp_path / "script.ndjson").write_text("\n".join(map(json.dumps, script)), "utf-8")
+    (tmp_path / "one.ndjson").touch(0o644)
     heard = []
-    for script, log in (("script.ndjson", "one.ndjson"), ("one.ndjson", "two.ndjson")):
-        with program(environment, "--script", tmp_path / script) as base_url:
-            done = run("stream-file", "talk.wav", "--mode", "manual", "--raw-events", log,
-                       env={"CARTESIA_BASE_URL": base_url})  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        heard.append(done.stdout.decode())
+    for file, log in (("script.ndjson", "one.ndjson"), ("one.ndjson", "two.ndjson")):
+        with program(environment, "--script", tmp_path / file) as base_url:
+            done = run("stream-file", "talk.wav", "--mode", dialect.name, "--speed", "2",
+                       "--raw-events", log, "--force",
+                       env={"CARTESIA_BASE_URL": base_url, "CARTESIA_API_KEY": key})  # fmt: skip
+        heard.append((done.returncode, done.stdout, told(done.stderr)))
+        assert (tmp_path / log).stat().st_mode & 0o777 == 0o600
+        assert key not in (tmp_path / log).read_text() + done.stderr.decode()
     assert heard[0] == heard[1]
-    assert "".join(heard[0].split()) == "One,twö."
+    status, text, said = heard[0]
+    assert status == (5 if ends == "badly" else 0)
+    assert ("One," if ends == "well" else "twö.") in text.decode()
+    assert [start for start in ("127", "error") for line in said if line.startswith(start)] == {
+        "well": [], "after trouble": ["127", "127"], "badly": ["127", "127", "error"]
+    }[ends]  # fmt: skip

@@ -8,21 +8,14 @@ key goes to the server of the base URL alone. Must never know what an event mean
 from __future__ import annotations
 
 import asyncio
-import logging
-import ssl
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from socket import SO_SNDBUF, SOL_SOCKET
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-import httpx
 from websockets.asyncio import client
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
-from .. import __version__
 from ..errors import CliError, ProtocolError
 from ..protocol import (
     Close,
@@ -35,34 +28,26 @@ from ..protocol import (
     UnreadableText,
     decode,
     encode_command,
-    headers,
     misfits,
     url,
 )
-from .endings import MAX_EVENT, Peer, ended, misconfigured, not_opened, over, refused, stuck
+from .endings import Peer, ended, over, refused, stuck
 from .exchange import is_proxied
-from .failures import Failure, brief
+from .failures import brief
+from .opening import CLOSE_SECONDS, opened
+from .record import Tap, discreet, end
 from .retry import Retry
 
 OPEN_SECONDS = 10.0
 PING_SECONDS = 5.0
 """Between pings, and until one must be answered: a dead link is noticed in 11 seconds (websockets' own 20: in 41)."""
-CLOSE_SECONDS = 1.0
-SEND_BUFFER = 1 << 16
-"""Bytes that the system holds back for us, some two seconds of audio. Its own idea grows to minutes of it, behind
-which a slow or dead way out would be noticed by nobody.
-"""
 UNHELD = 1 << 14
 """So few bytes behind an empty buffer can't be held up: no limit is needed, which would cost more than the sending."""
 SHOWN = 60
 """Characters of a frame that is no event, or an odd one, for whoever looks into it."""
 RECORD = "words are missing: --raw-events FILE shows what came instead"
 
-Tap = Callable[[str, str | bytes], None]
 Tell = Callable[[str], None]
-
-SILENT = logging.Logger("websockets", logging.CRITICAL + 1)
-"""websockets would log failures to stderr, and with DEBUG the key."""
 
 
 def ignore(*_: object) -> None:
@@ -146,6 +131,7 @@ class Connection:
             try:
                 frame = await self._socket.recv()
             except ConnectionClosed as closed:
+                self._tap("close", end(closed))
                 self._ended = self._is_proper(closed)
                 lost = self._excuse or ended(closed, self._peer, self.request_id, self._silence)
                 self._failure = self._gap if self._ended else lost
@@ -232,7 +218,7 @@ async def connect(
     credential    key or access token, or None for a local server that asks for none
     tell          receives a sentence for the user: a try failed and another follows, or words are lost
     doubt         receives one about a frame that is no event, or an odd one
-    tap           receives "sent" or "received", and each text or binary frame
+    tap           receives what `record` lists
     *_timeout     seconds, as ping_interval
 
     UsageError for options and settings that nothing can be opened with; AuthError, ApiError or NetworkError when the
@@ -240,31 +226,11 @@ async def connect(
     """
     address = url(base_url, dialect.path, options.query(dialect), websocket=True)
     peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
-    context, proxy = _trust(base_url), _proxy(base_url)
-
-    async def knock() -> client.ClientConnection | Failure:
-        try:
-            return await _Door(
-                address,
-                additional_headers=headers(credential),
-                user_agent_header=f"cartesia-cli/{__version__}",
-                compression=None,  # 15 times the work for a seventh less of PCM
-                proxy=proxy,
-                ssl=context,
-                open_timeout=open_timeout,
-                ping_interval=ping_interval,
-                ping_timeout=ping_timeout,
-                close_timeout=CLOSE_SECONDS,
-                max_size=MAX_EVENT,
-                logger=SILENT,
-                happy_eyeballs_delay=0.25,  # RFC 8305: an IPv6 way that leads nowhere costs no more than this
-            )
-        except (WebSocketException, OSError, ImportError, ValueError) as error:
-            return not_opened(error, peer, open_timeout)
-
-    socket = await _open(knock, retry or Retry(), tell, sleep)
-    if (wire := socket.transport.get_extra_info("socket")) is not None:
-        wire.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
+    tap = discreet(tap, credential.secret if credential else "")
+    socket = await opened(
+        base_url, address, peer, retry=retry or Retry(), tell=tell, tap=tap, sleep=sleep,
+        open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
+    )  # fmt: skip
     silence = ping_interval + ping_timeout
     connection = Connection(socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence)
     patience = CLOSE_SECONDS
@@ -275,46 +241,3 @@ async def connect(
         raise
     finally:
         await connection.hang_up(patience)
-
-
-class _Door(client.connect):
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Follow none: releases of websockets differ in whether the key would travel along."""
-        return exc
-
-
-async def _open(
-    knock: Callable[[], Awaitable[client.ClientConnection | Failure]],
-    retry: Retry,
-    tell: Tell,
-    sleep: Callable[[float], Awaitable[object]],
-) -> client.ClientConnection:
-    """Try until somebody opens, or there is a reason to stop."""
-    tries, allowed, began = 0, retry.tries(lost=False), time.monotonic()
-    while isinstance(outcome := await knock(), Failure):
-        tries += 1
-        pause = retry.pause(tries) if outcome.wait is None else outcome.wait
-        late = retry.seconds is not None and time.monotonic() + pause - began > retry.seconds
-        if not outcome.passing or tries >= allowed or late:
-            raise outcome.error
-        number = f"try {tries + 1} of {allowed}" if retry.seconds is None else f"for up to {retry.seconds:g} s"
-        tell(f"{outcome.error.message}: trying again in {pause:.1f} s ({number})")
-        await sleep(pause)
-    return outcome
-
-
-def _trust(base_url: str) -> ssl.SSLContext | None:
-    """Whom batch requests trust. UsageError when SSL_CERT_FILE is no use."""
-    try:
-        return httpx.create_ssl_context() if base_url.startswith("https:") else None
-    except (OSError, ValueError) as error:
-        raise misconfigured(str(error)) from error
-
-
-def _proxy(base_url: str) -> str | None:
-    """The proxy that batch requests go through; websockets knows neither ALL_PROXY nor proxies without a scheme."""
-    if not is_proxied(base_url):
-        return None
-    proxies = getproxies()
-    found = proxies.get(urlsplit(base_url).scheme) or proxies["all"]
-    return found if "://" in found else f"http://{found}"

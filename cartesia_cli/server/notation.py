@@ -28,7 +28,8 @@ How:
                   to finalize, done (manual) and a close with 1000 to close, error 400 to unknown
 
 A recording by `stream-file --raw-events` is a script as well: what was received is said again when as much audio
-and as many commands of each kind have come as had been sent before it; at `close`, all that is left.
+and as many commands of each kind have come as had been sent before it on this connection, and so it is closed; at
+`close`, all that is left. The first socket gets the first connection, and so on; the last also gets all that follow.
 
 Pure. Whatever is wrong is a UsageError with the line.
 """
@@ -41,6 +42,7 @@ import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -144,23 +146,41 @@ def _recording(lines: list[tuple[int, Wire]], name: str) -> Script:
         raise _mistake(name, lines[0][0], "a recording without its address") from error
     dialect = AUTO if url.path.endswith(AUTO.path) else MANUAL
     steps: list[Step] = []
-    sent, commands = 0, Counter[str]()
-    for line, wire in lines[1:]:
-        event, frame = _read(_recorded, wire, name, line)
-        if event == "received":
-            steps.append(Step(at=sent / bytes_a_second, after=dict(commands), say=(frame,)))
-        elif isinstance(frame, str):
+    last = sum(wire.get("event") == "open" for _, wire in lines)
+    number, sent, commands = 0, 0, Counter[str]()
+    for line, wire in lines:
+        if wire.get("event") == "open":
+            number, sent, commands = number + 1, 0, Counter()
+        elif wire.get("event") != "sent":
+            step, among = _read(_recorded, wire, name, line), (number, number if number < last else math.inf)
+            steps.append(replace(step, at=sent / bytes_a_second, after=dict(commands), among=among))
+        elif isinstance(frame := _read(_frame, wire, name, line), str):
             commands[command_name(dialect, frame)] += 1
         else:
             sent += len(frame)
     return Script(tuple(steps), dialect)
 
 
-def _recorded(wire: Wire) -> tuple[str, str | bytes]:
-    event = wire.get("event")
-    if event not in ("sent", "received") or ("text" in wire) == ("audio" in wire):
+def _recorded(wire: Wire) -> Step:
+    """What the server does in a line."""
+    told = {key: value for key, value in wire.items() if key not in ("at", "event")}
+    match wire.get("event"):
+        case "received":
+            return Step(say=(_frame(wire),))
+        case "close":
+            drop = _drop("close", told)
+            return Step(drop=Drop(RESET) if drop.code == ABRUPT and drop.reason else drop)
+        case "refused" if "status" in told:
+            return Step(on="handshake", reply=_reply("refused", told))
+        case "refused":
+            return Step(on="handshake", drop=Drop(ABRUPT))
+    raise ValueError("no line of a recording")
+
+
+def _frame(wire: Wire) -> str | bytes:
+    if ("text" in wire) == ("audio" in wire):
         raise ValueError("no frame of a recording")
-    return event, _text("text", wire["text"]) if "text" in wire else _base64("audio", wire["audio"])
+    return _text("text", wire["text"]) if "text" in wire else _base64("audio", wire["audio"])
 
 
 # Readers: key and value of a step as they are meant. ValueError for what they can't be.

@@ -1,0 +1,67 @@
+"""What a record of a connection is told, as it happens: when it was asked for, each frame, and how it ended.
+
+    open       {"url", "version"}                     a connection is asked for
+    refused    {"status", "headers", "body"}          an answer that is no WebSocket; {"reason"} where there was none
+    sent       text or bytes                          a frame
+    received   text or bytes
+    close      {"code", "reason"}                     it ended before we hung up: as the server's close frame says, else
+                                                      ours (1011: the link is dead; 1002, 1007, 1009: what came breaks
+                                                      the rules), else 1006 and what the system says (RFC 6455 7.4.1)
+
+Must never tell the key, should a server send it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
+
+from .failures import reason
+
+Tap = Callable[[str, Any], None]
+"""Told one of the above, and what belongs to it."""
+
+CONCEALED = "[the key]"
+"""Stands for a key. One that is shorter is a word, such as "test" for a local server, and no secret: a transcript
+may say it. What stands for the others is never longer: the reason of a close fits into its frame still.
+"""
+
+KEPT = ("retry-after", "x-request-id", "location")
+"""Headers of a refusal that change what is done or told about it. Others may hold anything."""
+
+
+def discreet(tap: Tap, secret: str) -> Tap:
+    """A tap that is told no secret of a server; what we send holds none."""
+
+    def conceal(told: Any) -> Any:
+        match told:
+            case str():
+                return told.replace(secret, CONCEALED)
+            case bytes():
+                return told.replace(secret.encode(), CONCEALED.encode())
+            case dict():
+                return {name: conceal(value) for name, value in told.items()}
+        return told
+
+    def pass_on(event: str, told: Any) -> None:
+        tap(event, told if event == "sent" else conceal(told))
+
+    return tap if len(secret) < len(CONCEALED) else pass_on
+
+
+def refusal(response: Response) -> dict[str, Any]:
+    """An answer instead of a handshake."""
+    headers = {name.lower(): value for name, value in response.headers.raw_items() if name.lower() in KEPT}
+    body = bytes(response.body or b"").decode("utf-8", "replace")
+    return {"status": response.status_code, "headers": headers, "body": body}
+
+
+def end(closed: ConnectionClosed) -> dict[str, Any]:
+    """How a connection ended, in a way that a server can bring about again."""
+    if (frame := closed.rcvd or closed.sent) is not None:
+        return {"code": frame.code, "reason": frame.reason}
+    cause = closed.__cause__
+    return {"code": 1006, "reason": reason(cause) if isinstance(cause, OSError) and str(cause) else ""}
