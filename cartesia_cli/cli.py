@@ -5,6 +5,7 @@ Must stay light: nothing here, nor in the options of a command, may import what 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from .commands.options import defaults
-from .errors import CliError, Exit, Interrupted, UsageError
+from .errors import CliError, Exit, Interrupted, OutputError, UsageError
 from .output.files import ReaderGone
 from .output.talk import Talk
 
@@ -64,30 +65,27 @@ def main(arguments: list[str]) -> int:
     """Run a command line; its exit code."""
     talk = Talk()
     talk.helps = not {"-h", "--help"}.isdisjoint(arguments)
+    stops: list[Exit] = []
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
-        signal.signal(number, _interrupting(code))
+        signal.signal(number, _interrupting(code, stops))
+    sys.unraisablehook = _dropped
     try:
         named = next((argument for argument in arguments if not argument.startswith("-")), None)
         build(named if named in COMMANDS else None)(args=_modern(arguments), prog_name="cartesia-cli", obj=talk)
     except SystemExit as ended:
         return int(ended.code or 0)
-    except CliError as error:
-        _trace(talk)
-        talk.error(error)
-        return error.exit_code
     except ReaderGone:
         return Exit.DONE
     except Interrupted as stop:
         return stop.exit_code
     except Exception as error:
         _trace(talk)
-        talk.error(
-            CliError(
-                f"a fault in cartesia-cli: {type(error).__name__}: {error}",
-                hint="--debug shows where; please report it",
-            )
-        )
-        return Exit.FAILED
+        if stops and not isinstance(error, OutputError):
+            return stops[0]  # a C extension makes another error of Interrupted where it is being imported
+        fault = f"a fault in cartesia-cli: {type(error).__name__}: {error}"
+        told = error if isinstance(error, CliError) else CliError(fault, hint="--debug shows where; please report it")
+        talk.error(told)
+        return stops[0] if stops else told.exit_code
     return Exit.DONE
 
 
@@ -126,8 +124,20 @@ def _trace(talk: Talk) -> None:
         traceback.print_exc()
 
 
-def _interrupting(code: Exit) -> Any:
+def _interrupting(code: Exit, stops: list[Exit]) -> Any:
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        stops.append(code)
         raise Interrupted(code)
 
     return interrupt
+
+
+def _dropped(unraisable: Any) -> None:
+    """Python drops what is raised in a callback, such as those by which imports tidy up: signals come once more."""
+    stop = unraisable.exc_value
+    if isinstance(stop, Interrupted):
+        from threading import Timer
+
+        Timer(0.05, os.kill, (os.getpid(), stop.exit_code - 128)).start()
+    else:
+        sys.__unraisablehook__(unraisable)

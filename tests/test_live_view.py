@@ -109,6 +109,54 @@ def test_a_long_text_shows_its_end_in_one_row(width: int, shown: str) -> None:
     assert len(terminal.rows[0]) in (width - 1, width - 2)
 
 
+def test_while_something_is_waited_for_the_seconds_of_it_stand_instead_of_the_clock() -> None:
+    terminal = Terminal()
+    live = view(terminal)
+    told: tuple[str, ...] = ("connecting to example.com, 3 s behind", "connecting")
+    live.awaited = lambda: told
+    live.meter = lambda plain: "a meter "
+    live.lag = lambda: 3.0
+    live.draw(12.4, True)
+    assert terminal.rows == ["○ 0:00 connecting to example.com, 3 s behind"]
+    told = ("connecting to example.com", "connecting")  # the same, in other words
+    live.draw(12.4, True)
+    live.draw(12.4, True)
+    assert terminal.rows == ["○ 0:02 connecting to example.com"]
+    told = ()
+    live.draw(12.4, True)
+    assert terminal.rows == ["● 0:12, 3 s behind a meter"]
+    told = ("the last words",)
+    live.partial("Good mor")
+    live.draw(12.4, True)
+    assert terminal.rows == ["○ 0:00 the last words Good mor"]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (9, "○ 0:00 "),
+        (24, "○ 0:00 last words "),
+        (40, "○ 0:00 last words; Ctrl-C ends at once "),
+        (61, "○ 0:00 last words; Ctrl-C ends at once "),
+        (62, "○ 0:00 waiting for the last words; Ctrl-C again ends at once "),
+        (100, "○ 0:00 waiting for the last words; Ctrl-C again ends at once "),
+    ],
+)
+def test_what_is_waited_for_is_told_as_fully_as_there_is_room(width: int, shown: str) -> None:
+    for text in ("", LONG):
+        terminal = Terminal(width)
+        live = view(terminal)
+        live.awaited = lambda: (
+            "waiting for the last words; Ctrl-C again ends at once",
+            "last words; Ctrl-C ends at once",
+            "last words",
+        )
+        live.partial(text)
+        live.draw(12.0, True)
+        assert len(terminal.rows) == 1 and terminal.rows[0].startswith(shown.rstrip())
+        assert text or terminal.rows[0] == shown.rstrip()
+
+
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize(
     "text", [LONG, "日本語のテキスト。" * 40, "e\u0301\u0323" * 200, "👩\u200d🔬❤\ufe0f " * 60, "한글 " * 90]

@@ -29,7 +29,7 @@ class ReaderGone(Exception):
 def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
     """UTF-8 to stdout, flushed. ReaderGone when nobody reads, OutputError when it can't be written."""
     if stream is None and sys.stdout is None:
-        raise OutputError("stdout is closed")
+        raise OutputError("stdout is closed", hint="-o writes to a file instead")
     out = stream or sys.stdout.buffer
     try:
         out.write(_encoded(text))

@@ -1,0 +1,149 @@
+"""Somebody at a terminal who waits: what for, and how to end it. Nobody reads it in a pipe."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pexpect
+import pytest
+
+from tests import speech
+from tests.conftest import usual_signals
+from tests.microphone import open_studio
+from tests.realtime_server import Line, RealtimeServer, done, flush_done, transcript
+
+KEY = {"CARTESIA_API_KEY": "sk_car_test", "TERM": "xterm-256color", "NO_COLOR": "1"}
+SOON = 30.0
+AGAIN = "waiting for the last words; Ctrl-C again ends at once"
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    return speech.write_wav(tmp_path / "talk.wav", np.zeros(3 * speech.RATE, np.float32))
+
+
+class Slow:
+    """A server that doesn't answer before it is `let`: neither the handshake nor what follows `close`."""
+
+    def __init__(self) -> None:
+        self.let = threading.Semaphore(0)
+
+    def __call__(self, line: Line) -> None:
+        assert self.let.acquire(timeout=SOON)
+        line.admit()
+        line.until_audio(0.2)
+        line.say(transcript("Heard so far."))
+        line.say(flush_done())
+        line.until_command("close")
+        if self.let.acquire(timeout=SOON):
+            line.say(transcript(" The last words."))
+            line.say(done())
+            line.close()
+
+
+@contextmanager
+def terminal(
+    environment: dict[str, str], server: RealtimeServer, *arguments: object, width: int = 100
+) -> Iterator[pexpect.spawn[str]]:
+    command = ["-m", "cartesia_cli", *map(str, arguments), "--mode", "manual", "--finalize", "none"]
+    program = pexpect.spawn(
+        sys.executable, [*command, "--base-url", server.base_url], env=environment | KEY, timeout=SOON,
+        encoding="utf-8", dimensions=(24, width), preexec_fn=usual_signals,
+    )  # fmt: skip
+    try:
+        yield program
+        program.expect(pexpect.EOF)
+        program.close()
+    finally:
+        program.close(force=True)
+
+
+def test_a_handshake_that_hangs_and_a_server_that_is_slow_at_the_end_are_told_with_their_seconds(
+    environment: dict[str, str], talk: Path
+) -> None:
+    slow = Slow()
+    with RealtimeServer(slow) as server, terminal(environment, server, "stream-file", talk) as program:
+        host = server.base_url.removeprefix("http://")
+        program.expect_exact(f"○ 0:00 connecting to {host}")
+        program.expect_exact(f"○ 0:01 connecting to {host}")
+        slow.let.release()
+        program.expect_exact("Heard so far.")
+        program.expect_exact("○ 0:00 waiting for the last words \x1b[J")  # the file has ended
+        program.send("\x03")
+        program.expect(rf"○ 0:0\d {AGAIN}")
+        slow.let.release()
+        program.expect_exact("The last words.")
+    assert program.exitstatus == 0
+
+
+def test_ctrl_c_again_does_end_at_once(environment: dict[str, str], talk: Path) -> None:
+    slow = Slow()
+    slow.let.release()
+    with RealtimeServer(slow) as server, terminal(environment, server, "stream-file", talk, width=40) as program:
+        program.expect_exact("Heard so far.")
+        program.send("\x03")
+        program.expect_exact("last words; Ctrl-C ends at once")
+        program.send("\x03")
+        program.expect(pexpect.EOF)
+        slow.let.release()
+    assert program.exitstatus == 130
+
+
+def test_ctrl_c_ends_at_once_while_a_handshake_hangs(environment: dict[str, str], talk: Path) -> None:
+    slow = Slow()
+    with RealtimeServer(slow) as server, terminal(environment, server, "stream-file", talk) as program:
+        program.expect_exact("connecting to")
+        program.send("\x03")
+        program.expect(pexpect.EOF)
+        slow.let.release(2)
+    assert program.exitstatus == 130
+
+
+def test_a_key_that_ends_it_is_answered_as_well(environment: dict[str, str]) -> None:
+    slow = Slow()
+    with (
+        open_studio(environment) as studio,
+        RealtimeServer(slow) as server,
+        terminal(studio.environment, server, "listen") as program,
+    ):
+        program.expect_exact("connecting to")
+        slow.let.release()
+        program.expect_exact("Heard so far.")
+        program.send("q")
+        program.expect(rf"○ 0:0\d {AGAIN}")
+        slow.let.release()
+        program.expect_exact("The last words.")
+    assert program.exitstatus == 0
+
+
+def test_nothing_of_it_is_written_to_a_pipe(environment: dict[str, str], talk: Path) -> None:
+    slow = Slow()
+    leader, follower = pty.openpty()
+    try:
+        with RealtimeServer(slow) as server:
+            program = subprocess.Popen(
+                [sys.executable, "-m", "cartesia_cli", "stream-file", "--mode", "manual", talk,
+                 "--base-url", server.base_url],
+                env=environment | KEY, stdin=follower, stdout=follower, stderr=subprocess.PIPE,
+                preexec_fn=usual_signals,
+            )  # fmt: skip
+            server.wait(lambda server: len(server.calls) == 1)
+            slow.let.release()
+            server.wait(lambda server: "close" in server.calls[0].commands)
+            program.send_signal(signal.SIGINT)
+            slow.let.release()
+            _, told = program.communicate(timeout=60)
+        assert (program.returncode, told) == (0, b"")
+        assert os.read(leader, 1000) == b"Heard so far.\r\nThe last words.\r\n"
+    finally:
+        os.close(leader)
+        os.close(follower)
