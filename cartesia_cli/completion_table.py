@@ -164,7 +164,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
         ("--turn-end-threshold", "", "none", False, "Below it, it is over"),
         ("--turn-end-timeout-ms", "", "none", False, "Longest wait after speech stopped"),
         ("--model -m", "", "model", False, "Model of the API"),
-        ("--language -l", "", "language", False, "Language spoken, such as de; en by default"),
+        ("--language -l", "", "language", False, "Language spoken, such as de; for ink-whisper only, en by default"),
         ("--keyterm", "", "none", True, "A term to expect; ink-2 only (repeatable)"),
         ("--finalize", "", "keys", False, "Who sends `finalize`: the level of the voice, Enter, both, or nobody"),
         ("--stop-after-silence", "", "none", False, "Stop when nobody spoke for so long"),
@@ -246,7 +246,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
         ("--turn-end-threshold", "", "none", False, "Below it, it is over"),
         ("--turn-end-timeout-ms", "", "none", False, "Longest wait after speech stopped"),
         ("--model -m", "", "model", False, "Model of the API"),
-        ("--language -l", "", "language", False, "Language spoken, such as de; en by default"),
+        ("--language -l", "", "language", False, "Language spoken, such as de; for ink-whisper only, en by default"),
         ("--keyterm", "", "none", True, "A term to expect; ink-2 only (repeatable)"),
         (
             "--finalize",

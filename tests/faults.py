@@ -49,8 +49,8 @@ LARGE = 8 << 20
 
 BATCH, LIVE, LISTEN = "transcribe", "stream-file", "listen"
 
-FINISH = "… cartesia-cli transcribe talk.wav"
-"""What is offered wherever the network fails a recording that is replayed."""
+OFFER = "; or all of it at once: cartesia-cli transcribe talk.wav"
+"""What hints offer besides wherever the network fails a recording that is replayed and has been heard in part."""
 
 
 @dataclass
@@ -134,9 +134,9 @@ class Fault:
     @property
     def stderr(self) -> list[str]:
         """All its lines."""
-        offer = [FINISH] if self.command == LIVE and self.code == Exit.NETWORK else []
+        offer = OFFER if self.command == LIVE and self.code == Exit.NETWORK and self.out else ""
         error = [f"error: {self.error}"] if self.error else []
-        return [*self.notes, *offer, *error, *([f"hint: {self.hint}"] if self.hint else [])]
+        return [*self.notes, *error, *([f"hint: {self.hint}{offer}"] if self.hint else [])]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.pacing import CATCH_UP, Paced
+from cartesia_cli.audio.pacing import CATCH_UP, Paced, limited
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 
@@ -177,3 +177,29 @@ def test_a_pipe_that_pauses_is_followed_by_silence_at_the_pace_of_life_and_goes_
     assert [at for at, _ in left] == pytest.approx([0.0, STEP, *(STEP + 7.0 + n * STEP for n in range(len(left) - 2))])
     assert all(len(block) == 2 * STEP * RATE for _, block in left[:-1])
     assert (len(told), gaps) == (1, [])
+
+
+class Blocks:
+    """A source of these blocks. `closed`: whether it was left in order."""
+
+    def __init__(self, *blocks: bytes) -> None:
+        self.blocks, self.closed = blocks, False
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for block in self.blocks:
+                yield block
+        finally:
+            self.closed = True
+
+
+@given(st.lists(st.integers(0, 3000).map(lambda n: bytes(2 * n)), max_size=9), st.none() | st.floats(0.01, 1.0))
+def test_a_limit_is_exact_in_samples_and_leaves_the_source_in_order(blocks: list[bytes], seconds: float | None) -> None:
+    source = Blocks(*blocks)
+
+    async def play() -> bytes:
+        return b"".join([block async for block in limited(source, seconds).frames()])
+
+    whole = b"".join(blocks)
+    assert asyncio.run(play()) == (whole if seconds is None else whole[: 2 * round(seconds * RATE)])
+    assert source.closed

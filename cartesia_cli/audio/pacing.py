@@ -1,4 +1,4 @@
-"""A recording at the pace of life: blocks of samples as a source for a live session.
+"""A recording at the pace of life: blocks of samples as a source for a live session, and a limit for any source.
 
 Decoding runs ahead in a thread of its own, so that neither a slow disk nor a pipe that is still being
 written holds up the session. Blocks leave at absolute deadlines, start + n * length: waiting "a block long"
@@ -14,11 +14,12 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import closing
+from contextlib import aclosing, closing
 
 import numpy as np
 
 from .pcm import RATE, Samples, encode_s16le
+from .saving import Source
 
 CATCH_UP = 1.0
 AHEAD = 20
@@ -89,6 +90,26 @@ class Paced:
                 self._on_late(late)
                 number += 1
                 yield encode_s16le(block)
+
+
+class Limited:
+    """A source that ends after so many seconds of 16-bit samples."""
+
+    def __init__(self, source: Source, seconds: float) -> None:
+        self._source, self._left = source, 2 * round(seconds * RATE)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._source.frames()) as blocks:
+            async for block in blocks:
+                yield block[: self._left]
+                self._left -= len(block)
+                if self._left <= 0:
+                    return
+
+
+def limited(source: Source, seconds: float | None) -> Source:
+    """A source with a limit, if there is one."""
+    return source if seconds is None else Limited(source, seconds)
 
 
 class _Ahead:

@@ -17,7 +17,7 @@ import typer
 
 from ..errors import Exit, InputError, UsageError
 from .look import Cueing
-from .options import Voice
+from .options import Voice, named
 from .unfold import unfold
 
 if TYPE_CHECKING:  # every --help comes by here
@@ -43,11 +43,16 @@ KINDS: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="SUBTITLES...", help="SRT or VTT files, quoted globs, or - for stdin.", show_default=False),
+    typer.Argument(
+        metavar="SUBTITLES...",
+        callback=named,
+        help="SRT or VTT files, quoted globs, or - for stdin.",
+        show_default=False,
+    ),
 ]
 Transcript = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="JSON with the words: tells which violations their times force."),
+    typer.Option(metavar="FILE", callback=named, help="JSON with the words: tells which violations their times force."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail for what is forced, and for advice, too.")]
 Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How it is shown.")]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import OutputError, UsageError
 from ..output import EXTENSIONS, FORMATS, IN_A_ROW, extension
 from .inputs import STDIN, Input
 
@@ -52,7 +53,9 @@ class Plan:
     force: bool
 
     def targets(self, inputs: Sequence[Input]) -> list[Targets]:
-        """The targets of each input. UsageError when they can't be, when they collide or exist."""
+        """The targets of each input. UsageError when they can't be, when they collide or exist; OutputError where
+        stdout is closed.
+        """
         if self.output is not None and self.output_dir is not None:
             raise UsageError("-o and --output-dir exclude each other")
         if len(self.formats) > 1 and self.output_dir is None:
@@ -91,15 +94,35 @@ def _beside(inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | 
 
 
 def _check(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> None:
-    files = {file for one in planned for file in one.values() if file is not None}
+    files = {file for one in planned for file in one.values()}
+    if None in files and sys.stdout is None:
+        raise OutputError("stdout is closed", hint="-o writes to a file instead")
     sources = {os.path.realpath(item.path) for item in inputs}
-    for file in sorted(files):
+    for file in sorted(file for file in files if file is not None):
         if os.path.realpath(file) in sources:
-            raise UsageError(f"{file} is an input: it is not overwritten", hint="name another file")
+            raise overwritten(file)
         if file.is_dir():
             raise UsageError(f"{file} is a folder", hint="--output-dir DIR writes into a folder")
-        if not force and file.exists() and stat.S_ISREG(file.stat().st_mode):
-            raise UsageError(f"{file} exists", hint="--force overwrites it")
+        check_free(file, force)
         ancestor = next(folder for folder in Path(os.path.abspath(file)).parents if folder.exists())
         if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
             raise UsageError(f"{file} can't be written: no permission in {ancestor}", hint="name another place")
+
+
+def overwritten(file: Path) -> UsageError:
+    return UsageError(f"{file} is an input: it is not overwritten", hint="name another file")
+
+
+def check_free(file: Path, force: bool) -> None:
+    """UsageError for a file that is there, unless there is `force`."""
+    if not force and file.exists() and stat.S_ISREG(file.stat().st_mode):
+        raise UsageError(f"{file} exists", hint="--force overwrites it")
+
+
+def identity(file: str | Path) -> object:
+    """The same for each name of a file, be it there or not; "-" is stdin. None for what is none, such as a device."""
+    try:
+        found = os.fstat(0) if str(file) == STDIN else os.stat(file)
+    except OSError:
+        return None if str(file) == STDIN else os.path.realpath(file)
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None

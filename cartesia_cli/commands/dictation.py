@@ -11,7 +11,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from ..audio.complaints import Doctor
-from ..audio.pcm import RATE, decode_pcm
+from ..audio.pcm import decode_pcm
 from ..audio.spool import left_behind, state_folder
 from ..errors import CliError
 from ..output import Layout
@@ -56,26 +56,6 @@ class Pausable:
                 for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
                     self._say(f"warning: {complaint}")
                 yield block
-
-
-class Limited:
-    """A source that ends after so many seconds."""
-
-    def __init__(self, source: Source, seconds: float) -> None:
-        self._source, self._left = source, 2 * round(seconds * RATE)
-
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._source.frames()) as blocks:
-            async for block in blocks:
-                yield block[: self._left]
-                self._left -= len(block)
-                if self._left <= 0:
-                    return
-
-
-def limited(source: Source, seconds: float | None) -> Source:
-    """A source with a limit, if there is one."""
-    return source if seconds is None else Limited(source, seconds)
 
 
 class Attendance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import cache
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Exit, OutputError, UsageError
+from ..errors import CliError, Exit, OutputError, UsageError
 from ..output.files import ReaderGone
 from ..output.talk import Talk
 from . import live_options as live_given
@@ -132,18 +131,22 @@ def listen(
     options, manual = wish.options(dialect, talk), dialect.name == "manual"
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
-    sending.check(force=place.force)
+    sending.check(None, (*targets.values(), append), force=place.force)
 
     handover = Handover(command, talk.say) if command is not None else None
 
     from ..audio.microphone import Microphone, chosen
+    from ..audio.pacing import limited
 
     microphone = chosen(device)
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
     attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold)
     asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
-    kept = _Kept(talk, sending.save_audio, place.force, asked)
+    kept = _Kept(
+        talk, sending.save_audio, place.force, asked,
+        lambda file: given.finishing(file, wish.language, place, look, cueing, where),
+    )  # fmt: skip
 
     opened = Microphone(microphone, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
 
@@ -154,7 +157,7 @@ def listen(
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
         attendance.microphone = dictation.Pausable(kept.spool(opened), say, listening)
         attendance.microphone.paused = push_to_talk
-        return dictation.limited(attendance.microphone, sending.duration)
+        return limited(attendance.microphone, sending.duration)
 
     order = Order(
         source="microphone",
@@ -185,10 +188,15 @@ def listen(
 
 
 class _Kept:
-    """The recording of a session: gone after a clean end, kept and named after any other."""
+    """The recording of a session: gone after a clean end, kept and named after any other.
 
-    def __init__(self, talk: Talk, target: Path | None, force: bool, asked: dict[str, Any]) -> None:
-        self._talk, self._target, self._force, self._asked = talk, target, force, asked
+    finishing   the command that transcribes a file as the session would have
+    """
+
+    def __init__(
+        self, talk: Talk, target: Path | None, force: bool, asked: dict[str, Any], finishing: Callable[[str], str]
+    ) -> None:
+        self._talk, self._target, self._force, self._asked, self._finishing = talk, target, force, asked, finishing
         self._spool: Spool | None = None
 
     def spool(self, source: Source) -> Spool:
@@ -225,8 +233,11 @@ class _Kept:
         elif kind is None:
             self._talk.say(f"wrote {path}")
         else:
-            finish = f"cartesia-cli transcribe {shlex.quote(str(path))}"
-            self._talk.say(f"the recording is kept; this finishes the job: {finish}")
+            offer = f"the recording is kept; this finishes the job: {self._finishing(str(path))}"
+            if isinstance(error, CliError):
+                error.hint = "; ".join(filter(None, (error.hint, offer)))
+            else:
+                self._talk.say(offer)
 
 
 def _recover(choice: Choice, local_model: str | None, talk: Talk) -> None:

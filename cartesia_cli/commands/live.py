@@ -12,7 +12,6 @@ from contextlib import ExitStack, nullcontext
 
 from ..output.frames import FrameLog
 from ..output.talk import Talk
-from ..protocol import API_VERSION, url
 from ..transcript import Segment
 from .backend import Server
 from .performance import Attend, MakeSource, Order, Performance
@@ -32,9 +31,8 @@ def run(
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _nobody
         if order.sending.raw_events is not None:
-            address = url(server.base_url, order.dialect.path, order.options.query(order.dialect), websocket=True)
-            log = FrameLog(order.sending.raw_events, address, API_VERSION, force=order.force, tell=talk.say)
-            tap = stack.enter_context(log).frame
+            log = FrameLog(order.sending.raw_events, force=order.force, tell=talk.say)
+            tap = stack.enter_context(log).put
         performance = Performance(order, talk, stack.enter_context(talk.live(order.seconds)), on_segment)
         if show_meter:
             performance.show_meter()

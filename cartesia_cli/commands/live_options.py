@@ -5,6 +5,8 @@ What can't be is said before anything is opened; what only looks wrong is the se
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +15,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
-from .options import Language, Model, number
+from .options import Model, number
 
 if TYPE_CHECKING:
     from ..audio.speech import Endpointing
@@ -50,7 +52,7 @@ VadSilence = Annotated[
 MinVolume = Annotated[
     float | None,
     number(
-        metavar="0..1",
+        metavar="LEVEL",
         min=0,
         max=1,
         help="What ink-whisper takes for silence, in its own finalizing.",
@@ -68,21 +70,27 @@ MaxSilence = Annotated[
     ),
 ]
 TurnStart = Annotated[
-    float | None, number("--turn-start-threshold", metavar="0.5..0.9", min=0, max=1, rich_help_panel=TURNS,
+    float | None, number("--turn-start-threshold", metavar="P", min=0.5, max=0.9, rich_help_panel=TURNS,
                           help="How sure the server is that somebody speaks.")
 ]  # fmt: skip
 TurnEagerEnd = Annotated[
-    float | None, number("--turn-eager-end-threshold", metavar="0.3..0.8", min=0, max=1, rich_help_panel=TURNS,
+    float | None, number("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8, rich_help_panel=TURNS,
                           help="Below it, the turn is perhaps over.")
 ]  # fmt: skip
 TurnEnd = Annotated[
-    float | None, number("--turn-end-threshold", metavar="0.05..0.5", min=0, max=1, rich_help_panel=TURNS,
+    float | None, number("--turn-end-threshold", metavar="P", min=0.05, max=0.5, rich_help_panel=TURNS,
                           help="Below it, it is over.")
 ]  # fmt: skip
 TurnTimeout = Annotated[
-    int | None, typer.Option("--turn-end-timeout-ms", metavar="640..11200", min=0, rich_help_panel=TURNS,
+    int | None, typer.Option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, rich_help_panel=TURNS,
                              help="Longest wait after speech stopped.")
 ]  # fmt: skip
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language", "-l", metavar="CODE", help="Language spoken, such as de; for ink-whisper only, en by default."
+    ),
+]
 Keyterm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="A term to expect; ink-2 only (repeatable).")]
 ChunkMs = Annotated[int, typer.Option(metavar="MS", min=10, max=1000, help="Audio in a frame.", rich_help_panel=MORE)]
 Duration = Annotated[
@@ -109,6 +117,7 @@ Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and
 
 MODES = ("auto", "manual")
 WAYS = ("batch", "live")
+SILENCE_MS = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +126,7 @@ class Wish:
 
     mode: Mode = None
     vad_threshold: VadThreshold = None
-    vad_silence_ms: VadSilence = 600
+    vad_silence_ms: VadSilence = SILENCE_MS
     min_volume: MinVolume = None
     max_silence_secs: MaxSilence = None
     turn_start_threshold: TurnStart = None
@@ -160,9 +169,11 @@ class Wish:
             raise UsageError("turn thresholds are for --mode auto", hint="--vad-silence-ms ends utterances here")
         if named != sorted(set(named), reverse=True):
             raise UsageError("turn thresholds must fall: start > eager end > end", hint="the server closes otherwise")
-        for value in (self.model, self.language or "", *keyterms):
-            if not value.isprintable():
-                raise UsageError(f"{value!r} can't be sent", hint="see --model, --language and --keyterm")
+        for name, value in (("model", self.model), ("language", self.language), *(("keyterm", t) for t in keyterms)):
+            if value is not None and not value.strip():
+                raise UsageError(f"--{name} is empty", hint="is a variable empty?")
+            if value is not None and not value.isprintable():
+                raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
         doubts = {
             f"{self.model!r} is not a model that we know ({', '.join(MODELS)}): sent as it is": (
                 self.model not in MODELS
@@ -176,6 +187,9 @@ class Wish:
             ),
             "ink-whisper knows turns by no documentation": self._is_whisper and dialect is not MANUAL,
             "keyterms are for ink-2 only": bool(keyterms) and self._is_whisper,
+            "--vad-threshold and --vad-silence-ms only shape the times of segments where the server ends the turns": (
+                dialect is not MANUAL and (self.vad_threshold is not None or self.vad_silence_ms != SILENCE_MS)
+            ),
             "--min-volume and --max-silence-secs are for ink-whisper only": (
                 not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
             ),
@@ -211,10 +225,32 @@ class Sending:
     raw_events: RawEvents = None
     stats: Stats = False
 
-    def check(self, *, force: bool) -> None:
-        """UsageError for what can't be, before anything is opened. `force`: what exists may be overwritten."""
+    def check(self, source: str | None, places: Iterable[Path | None], *, force: bool) -> None:
+        """UsageError for what can't be, before anything is opened.
+
+        source   what is replayed, if anything is: never overwritten
+        places   that have been checked: where results go; None is stdout
+        force    whether what exists may be overwritten
+        """
+        from .destinations import check_free, identity, overwritten
+
         if self.catch_up not in WAYS:
             raise UsageError(f"--catch-up is {' or '.join(WAYS)}, not {self.catch_up!r}")
-        for file in (self.save_audio, self.raw_events):
-            if file is not None and file.exists() and not force:
-                raise UsageError(f"{file} exists", hint="--force overwrites it")
+        mine = [file for file in (self.save_audio, self.raw_events) if file is not None]
+        taken: set[object] = set()
+        for file in (*filter(None, places), *mine):
+            if (own := identity(file)) is None:
+                continue
+            if source is not None and own == identity(source):
+                raise overwritten(file)
+            if own in taken:
+                raise UsageError(f"{file} would be written twice", hint="name another file")
+            taken.add(own)
+        for file in mine:
+            if file.is_dir():
+                raise UsageError(f"{file} is a folder", hint="name a file in it")
+            check_free(file, force)
+            if not file.parent.is_dir():
+                raise UsageError(f"{file.parent} is no folder", hint="make it first, or name another place")
+            if not os.access(file if file.exists() else file.parent, os.W_OK):
+                raise UsageError(f"{file} can't be written: no permission", hint="name another place")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported wh
     from ..protocol import BatchOptions
     from ..settings import Settings
     from .backend import Choice
+    from .place import Place
 
 
 def number(*names: str, **settings: Any) -> Any:
@@ -120,6 +121,34 @@ class Where:
         from . import backend
 
         return backend.choose(settings(), local=self.local, cloud=self.cloud, base_url=self.base_url)
+
+
+def spelt(*values: Any) -> list[str]:
+    """Options of these values as a command line has them: those that are not what they are by default."""
+    words: list[str] = []
+    for value in values:
+        hints = get_type_hints(type(value), include_extras=True)
+        for field in fields(value):
+            given = getattr(value, field.name)
+            if given != field.default:
+                option = hints[field.name].__metadata__[0]
+                declared = (option.default, *(option.param_decls or ()))  # in annotations, Typer has the first there
+                long = [name for name in declared if isinstance(name, str) and name.startswith("--")]
+                name = long[0] if long else f"--{field.name.replace('_', '-')}"
+                words += [name] if given is True else [name, str(given)]
+    return words
+
+
+def finishing(file: str, language: str | None, place: Place, *shared: Any, more: Sequence[str] = ()) -> str:
+    """The command that transcribes a file as a session that was lost would have: with its options, as far as both have
+    them. What it wrote so far may be overwritten.
+    """
+    import shlex
+
+    spoken = [] if language is None else ["--language", language]
+    taken = place.output is not None or place.output_dir is not None
+    again = spelt(replace(place, force=place.force or taken), *shared)
+    return shlex.join(["cartesia-cli", "transcribe", file, *spoken, *more, *again])
 
 
 def settings() -> Settings:

@@ -17,7 +17,7 @@ from ..audio.pcm import RATE
 from ..audio.speech import Endpointer, Endpointing
 from ..client import Retry
 from ..client.realtime import Connection, connect
-from ..errors import OutputError
+from ..errors import NetworkError, OutputError
 from ..output import NEEDS_WORDS, Layout
 from ..output.characters import printable
 from ..output.clipboard import copy
@@ -25,7 +25,7 @@ from ..output.figures import draw
 from ..output.files import ReaderGone, write_stdout
 from ..output.live import LiveView, clock_time
 from ..output.meter import meter
-from ..output.streams import stream
+from ..output.streams import EventStream, stream
 from ..output.talk import Talk
 from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
 from ..reducers import AudioClock, AutoReducer, ManualReducer
@@ -33,13 +33,14 @@ from ..session import Session
 from ..session.lifeline import Lifeline
 from ..session.parties import Source, Stop
 from ..stats import Instrument
-from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, fitted
+from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, from_segments
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
 from .live_options import Sending
 from .remainder import batched
 from .stopping import stopping
+from .waiting import Waiting
 from .watch import Watch
 
 
@@ -99,7 +100,7 @@ Attend = Callable[[Controls], AbstractContextManager[object]]
 RECONNECTS = 1000
 """More tries than there is time for: it is time that limits them."""
 
-SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry"})
+SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry", "no_room"})
 """Notices for people; others are details."""
 
 MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
@@ -119,7 +120,7 @@ class Performance:
         self._stop: Stop | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
-        self._complete = False
+        self._began = self._complete = False
         self._pending: dict[Path, list[str]] = {}
         uncut = replace(order.layout, columns=None)  # a file is no terminal
         self._streams = [
@@ -147,6 +148,7 @@ class Performance:
         self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Attend
     ) -> None:
         order, talk = self._order, self._talk
+        waiting = Waiting(urlsplit(server.base_url).netloc, self._view, self._draw)
 
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[Connection]:
@@ -155,6 +157,7 @@ class Performance:
                 server.base_url, server.credential, order.dialect, order.options,
                 retry=retry, tell=talk.say, doubt=talk.detail, tap=tap,
             ) as connection:  # fmt: skip
+                self._began = True
                 talk.detail(f"connected to {urlsplit(server.base_url).netloc}")
                 try:
                     yield connection
@@ -162,7 +165,7 @@ class Performance:
                     self._request_id = connection.request_id or self._request_id
 
         session = Session(
-            opened,
+            waiting.reached(opened),
             make(self._instrument, talk.say),
             self._reducer,
             self._clock,
@@ -186,25 +189,38 @@ class Performance:
                 session.order(command)
 
             controls = Controls(give, stop.asked.set, self._mark, self._undo, self._draw)
-            with attend(controls):
-                await session.run(stop)
+            try:
+                with attend(controls):
+                    await waiting.run(session, stop)
+            except NetworkError as error:
+                if self._began:
+                    with suppress(ReaderGone):
+                        self._record(Notice(self._clock.sent, "connection_lost", error.message))
+                raise
             self._complete = True
 
     def finish(self, *, local: bool) -> OutputError | None:
-        """Write what is written at the end, whatever the end was; what could not be written where it should be."""
+        """Write what is written at the end, whatever the end was; what could not be written where it should be.
+
+        Of a session that never began, nothing is written but the end of what programs read event by event.
+        """
         self._view.close()
         order, trouble = self._order, None
         transcript = self._transcript()
-        if transcript.words is None and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(order.targets):
-            self._talk.say("warning: the server sent no word times: times within the text are estimated")
+        if transcript.words is None and transcript.text.strip():
+            if not NEEDS_WORDS.isdisjoint(order.targets):
+                self._talk.say("warning: the server sent no word times: times within the text are estimated")
+            elif order.layout.words:
+                self._talk.say("warning: the server sent no word times: -w has none to show")
         figures = self._instrument.report() if order.sending.stats else None
         if figures is not None and local:
             figures.pop("credits", None)
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
         for writing in self._streams:
-            with suppress(ReaderGone):
-                writing.close(transcript, facts)
-        for file, parts in self._pending.items():
+            if self._began or isinstance(writing, EventStream):
+                with suppress(ReaderGone):
+                    writing.close(transcript, facts)
+        for file, parts in self._pending.items() if self._began else ():
             trouble = deliver("".join(parts), file, self._talk) or trouble
         if order.copy and transcript.text.strip():
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
@@ -223,15 +239,20 @@ class Performance:
                 self._view.partial("")
             case Notice():
                 (self._talk.say if update.event in SAID else self._talk.detail)(update.message)
-                self._notices += [update] if update.event in KEPT else []
-        if isinstance(update, Segment):
-            self._segments.append(update)
-        for writing in self._streams:
-            writing.write(update)
+        self._record(update)
         if isinstance(update, Segment):
             self._on_segment(update)
             self._append(update)
         self._draw()
+
+    def _record(self, update: Update) -> None:
+        """For whoever reads the transcript, now or later."""
+        if isinstance(update, Segment):
+            self._segments.append(update)
+        elif isinstance(update, Notice) and update.event in KEPT:
+            self._notices.append(update)
+        for writing in self._streams:
+            writing.write(update)
 
     def _moved(self) -> None:
         """More audio went out."""
@@ -283,15 +304,13 @@ class Performance:
         return "".join(segment.text for segment in self._segments)
 
     def _transcript(self) -> Transcript:
-        order, duration = self._order, round(self._clock.sent, 3)
-        return Transcript(
+        order = self._order
+        return from_segments(
+            self._segments,
             source=order.source,
             model=order.options.model,
             language=order.options.language,
-            duration=duration,
+            duration=round(self._clock.sent, 3),
             request_id=self._request_id,
-            text=self._text(),
-            segments=tuple(self._segments),
-            words=fitted([word for segment in self._segments for word in segment.words], duration) or None,
-            notices=tuple(self._notices),
+            notices=self._notices,
         )

@@ -17,7 +17,7 @@ import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
 from .look import Cueing, Look
-from .options import Voice
+from .options import Voice, named
 from .place import Place
 from .unfold import unfold
 
@@ -50,6 +50,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="TRANSCRIPT...",
+        callback=named,
         help="JSON of transcribe, listen, the API or Whisper; quoted globs; - for stdin.",
         show_default=False,
     ),

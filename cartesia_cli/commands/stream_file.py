@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import NetworkError, UsageError
+from ..errors import NetworkError, OutputError, UsageError
 from ..output.talk import Talk
 from . import live_options as live_given
 from . import options as given
@@ -103,20 +102,23 @@ def stream_file(
     options = wish.options(dialect, talk)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = place.plan(formats).targets([Input(file, path, name)])[0]
-    sending.check(force=place.force)
+    sending.check(file, targets.values(), force=place.force)
     blocks, seconds = _recording(file, encoding, sample_rate, channel, talk)
     if sending.duration is not None:
         seconds = sending.duration if seconds is None else min(sending.duration, seconds)
     if speed != 1.0:
         talk.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
-    from ..audio.pacing import Paced
+    from ..audio.pacing import Paced, limited
     from ..audio.saving import Saved
     from . import live
-    from .dictation import limited
     from .performance import Order
 
+    witnesses: list[Instrument] = []
+
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
+        witnesses.append(instrument)
+
         def gap(seconds: float) -> None:
             instrument.gap(seconds)
             say(f"warning: held up for {seconds:.1f} s: the schedule goes on from here")
@@ -150,9 +152,14 @@ def stream_file(
     try:
         with backend.live(choice, wish.model, where.local_model) as server:
             live.run(order, server, make, talk)
-    except NetworkError:
-        if file != STDIN:
-            talk.say(f"to do the whole again, at once: cartesia-cli transcribe {shlex.quote(file)}")
+    except NetworkError as error:
+        if file != STDIN and channel is None and any(instrument.seconds for instrument in witnesses):
+            headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
+            command = given.finishing(file, wish.language, place, look, cueing, where, more=headerless)
+            error.hint = "; or ".join(filter(None, (error.hint, f"all of it at once: {command}")))
+        raise
+    except OutputError as error:
+        error.hint = error.hint or "name another place for what is kept"
         raise
 
 
