@@ -22,6 +22,7 @@ this list, except that the seven in the middle don't know each other (`make chec
     ---
     commands     one room a command: options, and one call
     cli          the Typer app; errors become one line and an exit code
+    completion   what shells ask for, from a table that is written beforehand (completion_table)
     __main__     the front door: answers `--version` and completion before the house is lit
 """
 
