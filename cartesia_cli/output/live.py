@@ -32,6 +32,8 @@ FALLBACK_WIDTH = 80
 EMOJI = "\ufe0f"
 ERASE = "\033[J"
 """To the end of the screen: a terminal that was made narrower has folded the line into two."""
+EMPTY = "\033[K"
+"""The row alone, first: where the view is all there is on the screen, tmux keeps in its history what is erased."""
 DIM, PLAIN = "\033[2m", "\033[0m"
 
 
@@ -98,7 +100,7 @@ class LiveView:
         """Make way: the line is gone, the cursor at its beginning. The next `draw` puts it back."""
         if self._shown is not None:
             self._shown = None
-            self._write("\r" + ERASE)
+            self._write(f"\r{EMPTY}{ERASE}")
 
     def close(self) -> None:
         """Gone for good."""
