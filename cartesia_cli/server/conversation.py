@@ -113,7 +113,7 @@ class Manual:
                     if not ear.is_open:
                         await self._delta(*await ear.overlooked(mark.speech))
                     ear.open(mark.speech)
-                case "lull" if ear.is_open and live and ear.is_rested:
+                case "lull" if live and ear.is_rested:
                     await ear.guess()
                 case "resume":
                     ear.resume()

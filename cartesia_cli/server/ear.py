@@ -51,7 +51,7 @@ class Ear:
         self._text = GrowingText()
         self._held: list[Samples] = []
         self._start = self._end = 0
-        self._glanced = 0
+        self._glanced = self._guessed = 0
         self._took = 0.0
         self._guess: tuple[Heard, ...] | None = None
         self.is_open = False
@@ -67,18 +67,18 @@ class Ear:
         self._forget(int(speech * RATE) - BEFORE)
         self._text = GrowingText()
         self._guess = None
-        self._glanced = self._start
+        self._glanced = self._guessed = self._start
         self.is_open = True
 
     @property
-    def is_rested(self) -> bool:
-        """Whether it may hear again: not so often that hearing takes all the time there is."""
-        return self._end - self._glanced >= 1.3 * self._took * RATE
+    def is_due(self) -> bool:
+        """Whether it is time for another glance: not so often that hearing takes all the time there is."""
+        return self.is_open and self._end - self._glanced >= max(GLANCE_SECONDS, 1.3 * self._took) * RATE
 
     @property
-    def is_due(self) -> bool:
-        """Whether it is time for another glance."""
-        return self.is_open and self.is_rested and self._end - self._glanced >= GLANCE_SECONDS * RATE
+    def is_rested(self) -> bool:
+        """The same of a guess."""
+        return self.is_open and self._end - self._guessed >= 1.3 * self._took * RATE
 
     @property
     def is_full(self) -> bool:
@@ -96,6 +96,7 @@ class Ear:
 
     async def guess(self) -> str:
         """Hear it as if it were over, and keep that; the words up to here."""
+        self._guessed = self._end
         self._guess = await self._hear(self._end)
         return "".join(_spelt(self._guess))
 
