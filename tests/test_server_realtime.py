@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -9,20 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from socket import SHUT_RDWR
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import pytest
 import soxr
 from numpy.typing import NDArray
+from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
-from cartesia_cli.protocol import ENCODINGS
+from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
+from cartesia_cli.protocol import MANUAL as DIALECT
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.engine import Heard
+from cartesia_cli.server.realtime import WAITING_BYTES, _Session
 from cartesia_cli.server.running import Beside
 from tests import speech
 
@@ -404,3 +408,25 @@ def test_two_sessions_at_once_don_t_hear_each_other() -> None:
             socket.send("close")
         assert "transcript" in kinds(events(one))
         assert "transcript" not in kinds(events(other))
+
+
+def test_no_more_waits_for_the_engine_than_a_minute_however_large_frames_are() -> None:
+    class Flood:
+        """A socket with frames of a MiB without end."""
+
+        taken = 0
+
+        async def receive(self) -> dict[str, Any]:
+            self.taken += 1
+            return {"type": "websocket.receive", "bytes": bytes(1 << 20)}
+
+    async def read() -> int:
+        flood = Flood()
+        session = _Session(cast("WebSocket", flood), DIALECT, RealtimeOptions(model="ink-2"), "id", 20.0)
+        reading = asyncio.create_task(session._read())
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        reading.cancel()
+        return flood.taken
+
+    assert asyncio.run(read()) == WAITING_BYTES // (1 << 20)  # what a frame takes by itself counts as well
