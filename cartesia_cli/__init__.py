@@ -5,6 +5,7 @@ this list, except that the seven in the middle don't know each other (`make chec
 
     errors       how a run can end, and with which exit code
     protocol     what both sides of the API may say: options, events, commands, refusals
+    redaction    keeps the API key out of errors and logs
     timing       when words are said of which nobody told
     transcript   what a transcript is: words, segments, what comes before they are settled, the JSON document
     reducers     events of a live session as segments

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
@@ -68,7 +70,7 @@ def main(arguments: list[str]) -> int:
     stops: list[Exit] = []
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code, stops))
-    sys.unraisablehook = _dropped
+    sys.unraisablehook = threading.excepthook = _unraisable_hook(talk)
     try:
         named = next((argument for argument in arguments if not argument.startswith("-")), None)
         build(named if named in COMMANDS else None)(args=_modern(arguments), prog_name="cartesia-cli", obj=talk)
@@ -79,7 +81,8 @@ def main(arguments: list[str]) -> int:
     except Interrupted as stop:
         return stop.exit_code
     except Exception as error:
-        _trace(talk)
+        if talk.debug:
+            talk.trace(error)
         if stops and not isinstance(error, OutputError):
             return stops[0]  # a C extension makes another error of Interrupted where it is being imported
         fault = f"a fault in cartesia-cli: {type(error).__name__}: {error}"
@@ -117,13 +120,6 @@ def _modern(arguments: list[str]) -> list[str]:
     return options + arguments[end:]
 
 
-def _trace(talk: Talk) -> None:
-    if talk.debug:
-        import traceback
-
-        traceback.print_exc()
-
-
 def _interrupting(code: Exit, stops: list[Exit]) -> Any:
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         stops.append(code)
@@ -132,12 +128,16 @@ def _interrupting(code: Exit, stops: list[Exit]) -> Any:
     return interrupt
 
 
-def _dropped(unraisable: Any) -> None:
-    """Python drops what is raised in a callback, such as those by which imports tidy up: signals come once more."""
-    stop = unraisable.exc_value
-    if isinstance(stop, Interrupted):
-        from threading import Timer
+def _unraisable_hook(talk: Talk) -> Callable[[Any], None]:
+    """Python drops what is raised in a callback, such as those by which imports tidy up, or ends a thread: signals
+    come once more, and other exceptions are shown as all tracebacks are, with --debug.
+    """
 
-        Timer(0.05, os.kill, (os.getpid(), stop.exit_code - 128)).start()
-    else:
-        sys.__unraisablehook__(unraisable)
+    def hook(dropped: Any) -> None:
+        error = dropped.exc_value
+        if isinstance(error, Interrupted):
+            threading.Timer(0.05, os.kill, (os.getpid(), error.exit_code - 128)).start()
+        elif talk.debug and isinstance(error, Exception):
+            talk.trace(error)
+
+    return hook

@@ -18,7 +18,7 @@ import httpx
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, decode_batch, url
 from .exchange import Build, Line, exchange, is_proxied, open_client
-from .failures import Failure, cut_short, dropped, refused, unusable
+from .failures import Failure, Peer, cut_short, dropped, refused, unusable
 from .patience import Meter, OutOfPatience, Patience, supervise
 from .retry import Retry
 from .upload import Multipart, Upload, size
@@ -67,12 +67,10 @@ class BatchClient:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._base_url, self._host = base_url, urlsplit(base_url).netloc
-        self._key_origin = credential.origin if credential else None
-        self._secret = credential.secret.encode() if credential else b""
+        self._base_url = base_url
+        self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
         self._retry, self._tell = retry or Retry(), tell
         self._clock, self._sleep = clock, sleep
-        self._proxied = is_proxied(base_url)
         self._http = open_client(base_url, credential, transport)
 
     def __enter__(self) -> BatchClient:
@@ -93,7 +91,7 @@ class BatchClient:
     ) -> BatchResponse:
         """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError.
 
-        `keep` is handed the body of that answer as it came, the key aside where a server repeats it.
+        `keep` is handed the body of that answer as it came.
         """
         meter = Meter(size(upload), self._clock)
 
@@ -104,7 +102,7 @@ class BatchClient:
 
         def accept(body: bytes) -> BatchResponse:
             response = decode_batch(body)
-            keep(self._without_key(body))
+            keep(body)
             return response
 
         address = url(self._base_url, HTTP_ROUTES[endpoint], options.query())
@@ -153,25 +151,21 @@ class BatchClient:
                 clock=self._clock,
             )
         except httpx.HTTPError as error:
-            return dropped(error, what, self._host, uploaded=meter.uploaded, proxied=self._proxied)
+            return dropped(error, what, self._peer, uploaded=meter.uploaded)
         except OutOfPatience as error:
             line.hang_up()
             error.message = f"{what}: {error.message}"
             return Failure(error, passing=not error.final, lost=meter.uploaded)
         except (NetworkError, ApiError) as error:
-            error.message = f"{what}: {error.message}"
+            error.message = f"{what}: {self._peer.quote(error.message)}"
             raise
-        shown = self._without_key(reply.body)
         if reply.status != 200:
-            return refused(reply.status, reply.headers, shown, what, self._key_origin, meter.size)
+            return refused(reply.status, reply.headers, reply.body, what, self._peer, meter.size)
         if not reply.complete:
-            return cut_short(what, self._host)
+            return cut_short(what, self._peer.host)
         try:
             if not meter.uploaded:
                 raise ProtocolError("it came before the whole file was sent")
             return errand.accept(reply.body)
         except ProtocolError as error:
-            return unusable(error, what, self._host, reply.headers, shown)
-
-    def _without_key(self, body: bytes) -> bytes:
-        return body.replace(self._secret, b"[the key]") if self._secret else body
+            return unusable(error, what, self._peer, reply.headers, reply.body)

@@ -9,7 +9,6 @@ Must never send, read or wait.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from websockets.exceptions import (
@@ -24,9 +23,9 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from ..errors import ApiError, CliError, NetworkError, ProtocolError, UsageError
-from ..protocol import Credential, Error
+from ..protocol import Error
 from . import failures
-from .failures import AGAIN, Failure, brief, reason
+from .failures import AGAIN, Failure, Peer, beginning, reason
 
 MAX_EVENT = 16 << 20
 """Bytes of an event: a session's whole text many times over."""
@@ -59,34 +58,9 @@ REFUSING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end, as errors speak of it.
-
-    host         name, and port where it isn't the usual one
-    credential   what was sent to prove who asks, or None
-    proxied      whether the way leads through a proxy of the environment
-    """
-
-    host: str
-    credential: Credential | None
-    proxied: bool = False
-
-    @property
-    def key_origin(self) -> str | None:
-        return self.credential.origin if self.credential else None
-
-    def conceal(self, text: str) -> str:
-        """What the server says of a failure, without the key, should it have sent it back. Never for a transcript:
-        the key of a local server may be a word.
-        """
-        secret = self.credential.secret if self.credential else ""
-        return text.replace(secret, "[the key]") if secret else text
-
-    def headers(self, response: Response | None) -> dict[str, str]:
-        """Headers of the answer to a handshake, names in small letters; the last of several alike."""
-        pairs = response.headers.raw_items() if response else ()
-        return {name.lower(): self.conceal(value) for name, value in pairs}
+def headers(response: Response | None) -> dict[str, str]:
+    """Headers of the answer to a handshake, names in small letters; the last of several alike."""
+    return {name.lower(): value for name, value in (response.headers.raw_items() if response else ())}
 
 
 def not_opened(error: Exception, peer: Peer, seconds: float) -> Failure:
@@ -94,11 +68,11 @@ def not_opened(error: Exception, peer: Peer, seconds: float) -> Failure:
     if isinstance(error, InvalidStatus):
         return _answered(error.response, peer)
     if (distrust := failures.tls_reason(error)) is not None:
-        return failures.distrusted(peer.host, distrust)
+        return failures.distrusted(peer.host, peer.quote(distrust))
     if isinstance(error, InvalidProxyStatus):
-        return failures.stopped_by_proxy(f"{error.response.status_code} {error.response.reason_phrase}".strip())
+        return failures.stopped_by_proxy(peer.quote(f"{error.response.status_code} {error.response.reason_phrase}"))
     if isinstance(error, ProxyError):
-        return failures.stopped_by_proxy(reason(error))
+        return failures.stopped_by_proxy(peer.quote(reason(error)))
     if isinstance(error, InvalidProxy):  # its text would show the password
         raise misconfigured(error.msg) from None
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
@@ -106,13 +80,13 @@ def not_opened(error: Exception, peer: Peer, seconds: float) -> Failure:
         return Failure(NetworkError(message, hint=AGAIN), passing=True)
     if isinstance(error, TimeoutError) and error.errno is None:
         message = f"{peer.host} did not answer within {seconds:g} s"
-        hint = failures.unreachable(peer.host, "", proxied=peer.proxied).error.hint
+        hint = failures.unreachable(peer, "").error.hint
         return Failure(NetworkError(message, hint=hint), passing=True)
     if isinstance(error, OSError):
-        return failures.unreachable(peer.host, reason(error), proxied=peer.proxied)
+        return failures.unreachable(peer, peer.quote(reason(error)))
     if isinstance(error, InvalidHandshake):
         cause = error.__cause__ if isinstance(error, InvalidMessage) and error.__cause__ else error
-        said = brief(peer.conceal(str(cause)))
+        said = peer.quote(str(cause))
         return Failure(ProtocolError(f"{peer.host} does not answer as a WebSocket does: {said}", hint=NOT_CARTESIA))
     raise misconfigured(str(error)) from None
 
@@ -124,37 +98,26 @@ def misconfigured(why: str) -> UsageError:
 
 def refused(event: Error, peer: Peer, request_id: str | None) -> CliError:
     """An error event: the same error as the refusal of a request (errors)."""
-    shown = replace(
-        event,
-        title=peer.conceal(event.title or ""),
-        message=peer.conceal(event.message or ""),
-        error_code=peer.conceal(event.error_code or "") or None,
-        request_id=peer.conceal(event.request_id or request_id or "") or None,
-    )
-    return failures.refusal(shown, None, peer.host, peer.key_origin, HINTS)
+    return failures.refusal(event, request_id, peer.host, peer, HINTS)
 
 
 def ended(closed: ConnectionClosed, peer: Peer, request_id: str | None, silence: float) -> CliError:
     """How a session ended that should have gone on. `silence`: seconds of it after which a link counts as dead."""
     error = _hung_up(closed, peer, silence) if closed.rcvd is None else _closed(closed.rcvd.code, closed, peer)
-    error.request_id = brief(peer.conceal(request_id or "")) or None
+    error.request_id = request_id
     return error
 
 
 def _answered(response: Response, peer: Peer) -> Failure:
-    status, headers = response.status_code, peer.headers(response)
-    body = peer.conceal(bytes(response.body or b"").decode("utf-8", "surrogateescape")).encode(
-        "utf-8", "surrogateescape"
-    )
+    status, told, body = response.status_code, headers(response), bytes(response.body or b"")
     if status >= 400:
-        return failures.refused(status, headers, body, peer.host, peer.key_origin, hints=HINTS)
-    request_id = headers.get("x-request-id")
+        return failures.refused(status, told, body, peer.host, peer, hints=HINTS)
+    request_id = peer.quote(told.get("x-request-id", "")) or None
     if status >= 300:
         hint = "the key is not sent there; if that is the right place, make it the base URL"
-        message = f"{peer.host} redirects to {_place(headers)}"
+        message = f"{peer.host} redirects to {peer.quote(_place(told)) or 'nowhere'}"
         return Failure(ApiError(message, hint=hint, status=status, request_id=request_id))
-    start = body[:80].decode("utf-8", "replace")
-    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {start!r}"
+    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {beginning(body, peer)}"
     message = f"{peer.host}: status {status}, but no WebSocket"
     return Failure(ProtocolError(message, hint=hint, status=status, request_id=request_id))
 
@@ -165,8 +128,8 @@ def _place(headers: Mapping[str, str]) -> str:
         parts = urlsplit(headers.get("location", ""))
         there = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     except ValueError:
-        return "nowhere"
-    return brief(there + parts.path) or "nowhere"
+        return ""
+    return there + parts.path
 
 
 def _hung_up(closed: ConnectionClosed, peer: Peer, silence: float) -> CliError:
@@ -177,16 +140,17 @@ def _hung_up(closed: ConnectionClosed, peer: Peer, silence: float) -> CliError:
     if ours == 1000:
         return over(peer)
     if closed.sent is not None:
-        about = f"larger than {MAX_EVENT >> 20} MiB" if ours == 1009 else brief(closed.sent.reason) or f"code {ours}"
+        said = peer.quote(closed.sent.reason)  # which quotes the frame
+        about = f"larger than {MAX_EVENT >> 20} MiB" if ours == 1009 else said or f"code {ours}"
         return ProtocolError(f"{peer.host} sent what no WebSocket may send: {about}", hint=NOT_CARTESIA)
     cause = closed.__cause__
-    why = reason(cause) if isinstance(cause, OSError) and str(cause) else "it hung up without a word"
+    why = peer.quote(reason(cause)) if isinstance(cause, OSError) and str(cause) else "it hung up without a word"
     return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=AGAIN)
 
 
 def _closed(code: int, closed: ConnectionClosed, peer: Peer) -> CliError:
     """A close frame of the server that came too early."""
-    said = brief(peer.conceal(closed.rcvd.reason if closed.rcvd else ""))
+    said = peer.quote(closed.rcvd.reason if closed.rcvd else "")
     meaning = PASSING.get(code) or REFUSING.get(code)
     name = "no code" if code == 1005 else f"code {code}, {meaning}" if meaning else f"code {code}"
     told = f"{name}: {said}" if said else name
@@ -203,5 +167,4 @@ def over(peer: Peer) -> NetworkError:
 
 def stuck(peer: Peer, request_id: str | None, silence: float) -> NetworkError:
     """What was sent didn't leave this machine for so many seconds: behind it, pings would wait in vain, too."""
-    known = brief(peer.conceal(request_id or "")) or None
-    return NetworkError(f"{peer.host} took no audio for {silence:g} s", hint=AGAIN, request_id=known)
+    return NetworkError(f"{peer.host} took no audio for {silence:g} s", hint=AGAIN, request_id=request_id)

@@ -12,11 +12,13 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import httpx
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
-from ..protocol import Error, decode_error
+from ..protocol import Credential, Error, decode_error
+from ..redaction import LONGEST_EXCERPT, Redactor
 from .retry import LONGEST_WAIT, is_passing, retry_after
 
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
@@ -40,8 +42,36 @@ AGAIN = "check the network, then run the same command again"
 BILLED = "the audio may have been billed: --retries N sends it again"
 SERVER_TROUBLE = "the trouble is on the server's side: try again later"
 
-LONGEST_SAYING = 300
-"""Characters of what a server says that are passed on in a message."""
+LARGEST_HEAD = 1 << 16
+"""Bytes of a body that are looked at for its first characters: some may be blanks, or parts of a key."""
+
+
+class Peer:
+    """Who is at the other end, as errors speak of it.
+
+    host         name, and port where it isn't the usual one
+    credential   what was sent to prove who asks, or None
+    proxied      whether requests go through a proxy of the environment
+    """
+
+    def __init__(self, host: str, credential: Credential | None, proxied: bool = False) -> None:
+        self.host, self.credential, self.proxied = host, credential, proxied
+
+    @property
+    def key_origin(self) -> str | None:
+        """Where the key came from, in words; None if none was sent."""
+        return self.credential.origin if self.credential else None
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        return Redactor(self.credential.secret if self.credential else "")
+
+    def quote(self, text: str, limit: int = LONGEST_EXCERPT) -> str:
+        """What this server, or a proxy before it, says, fit for a message: one line, not too long, without the key.
+
+        Every text that didn't come from us and isn't a transcript must pass through here, decoded, before it is cut.
+        """
+        return self.redactor.excerpt(text, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +95,12 @@ def refused(
     headers: Mapping[str, str],
     body: bytes,
     what: str,
-    key_origin: str | None,
+    peer: Peer,
     size: int = 0,
     hints: Mapping[int, str] = HINTS,
 ) -> Failure:
-    """An answer that is not a 200. `key_origin`: where the key came from, in words, or None if none was sent."""
-    error = refusal(decode_error(status, body), headers.get("x-request-id"), what, key_origin, hints)
+    """An answer that is not a 200."""
+    error = refusal(decode_error(status, body), headers.get("x-request-id"), what, peer, hints)
     if status == 413 and size:
         error.hint = f"{size / 1e6:.1f} MB are too many for the server: cut the file, or compress it to mp3"
     wait = retry_after(headers.get("retry-after"))
@@ -81,26 +111,27 @@ def refused(
     return Failure(error, passing=is_passing(status), wait=wait)
 
 
-def dropped(error: httpx.HTTPError, what: str, host: str, *, uploaded: bool, proxied: bool = False) -> Failure:
+def dropped(error: httpx.HTTPError, what: str, peer: Peer, *, uploaded: bool) -> Failure:
     """A connection that failed. `uploaded`: the whole request had gone out before."""
-    failure = _not_opened(error, host, proxied)
+    host, why = peer.host, peer.quote(reason(error))
+    failure = _not_opened(error, peer, why)
     if failure is not None:
         failure.error.message = f"{what}: {failure.error.message}"
         return failure
     if uploaded:
-        message = f"{what}: the connection to {host} was lost before the answer came: {reason(error)}"
+        message = f"{what}: the connection to {host} was lost before the answer came: {why}"
         return Failure(NetworkError(message, hint=BILLED), passing=True, lost=True)
-    message = f"{what}: the connection to {host} was lost during the upload: {reason(error)}"
+    message = f"{what}: the connection to {host} was lost during the upload: {why}"
     return Failure(NetworkError(message, hint=AGAIN), passing=True)
 
 
-def _not_opened(error: httpx.HTTPError, host: str, proxied: bool) -> Failure | None:
+def _not_opened(error: httpx.HTTPError, peer: Peer, why: str) -> Failure | None:
     if (distrust := tls_reason(error)) is not None:
-        return distrusted(host, distrust)
+        return distrusted(peer.host, peer.quote(distrust))
     if isinstance(error, httpx.ProxyError):
-        return stopped_by_proxy(reason(error))
+        return stopped_by_proxy(why)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return unreachable(host, reason(error), proxied=proxied)
+        return unreachable(peer, why)
     return None
 
 
@@ -114,9 +145,9 @@ def stopped_by_proxy(reason: str) -> Failure:
     return Failure(NetworkError(f"the proxy refuses: {reason}", hint="check HTTPS_PROXY, user and password included"))
 
 
-def unreachable(host: str, reason: str, *, proxied: bool) -> Failure:
-    hint = "check HTTPS_PROXY: the way goes through it" if proxied else "check the network and the base URL"
-    return Failure(NetworkError(f"{host} can't be reached: {reason}", hint=hint), passing=True)
+def unreachable(peer: Peer, reason: str) -> Failure:
+    hint = "check HTTPS_PROXY: the way goes through it" if peer.proxied else "check the network and the base URL"
+    return Failure(NetworkError(f"{peer.host} can't be reached: {reason}", hint=hint), passing=True)
 
 
 def cut_short(what: str, host: str) -> Failure:
@@ -125,15 +156,19 @@ def cut_short(what: str, host: str) -> Failure:
     return Failure(ProtocolError(message, hint=BILLED, status=200), passing=True, lost=True)
 
 
-def unusable(error: ProtocolError, what: str, host: str, headers: Mapping[str, str], body: bytes) -> Failure:
+def unusable(error: ProtocolError, what: str, peer: Peer, headers: Mapping[str, str], body: bytes) -> Failure:
     """A 200 that is not what the documentation promises. The server has done its work, so it counts as lost."""
-    start = body[:80].decode("utf-8", "replace")
     broken = ProtocolError(
-        f"{what}: status 200, but {error.message}",
-        hint=f"is {host} really Cartesia's API? Its answer begins with {start!r}",
-        request_id=brief(headers.get("x-request-id", "")) or None,
+        f"{what}: status 200, but {peer.quote(error.message)}",
+        hint=f"is {peer.host} really Cartesia's API? Its answer begins with {beginning(body, peer)}",
+        request_id=peer.quote(headers.get("x-request-id", "")) or None,
     )
     return Failure(broken, passing=True, lost=True)
+
+
+def beginning(body: bytes, peer: Peer) -> str:
+    """The first characters of a body, in quotes."""
+    return repr(peer.quote(body[:LARGEST_HEAD].decode("utf-8", "replace"), 80))
 
 
 def is_hopeless(error: CliError) -> bool:
@@ -143,32 +178,24 @@ def is_hopeless(error: CliError) -> bool:
     )
 
 
-def refusal(
-    error: Error, header_id: str | None, what: str, key_origin: str | None, hints: Mapping[int, str] = HINTS
-) -> CliError:
+def refusal(error: Error, header_id: str | None, what: str, peer: Peer, hints: Mapping[int, str] = HINTS) -> CliError:
     """A refusal, or an error event, as an error: its code first, then its status, as Cartesia's own dictation app does.
 
     header_id   the request id of the connection, for where the error itself has none
     """
-    status, request_id = error.status_code or 0, brief(error.request_id or header_id or "") or None
-    said = brief(": ".join(part for part in (error.title, error.message) if part)) or "the server gave no reason"
+    status, request_id = error.status_code or 0, peer.quote(error.request_id or header_id or "") or None
+    said = peer.quote(": ".join(part for part in (error.title, error.message) if part)) or "the server gave no reason"
     message = f"{what}: {said}"
     if error.error_code in OUT_OF_CREDITS or status not in (401, 403):
         hint = SERVER_TROUBLE if status >= 500 else hints.get(status, UNKNOWN)
         denial = ApiError(message, hint=hint, status=error.status_code, request_id=request_id)
         if error.error_code in OUT_OF_CREDITS:
             denial.hint = CREDITS
-        denial.code = error.error_code
+        denial.code = peer.quote(error.error_code or "") or None
         return denial
-    origin = f"the key came from {key_origin}" if key_origin else "no key was sent: set CARTESIA_API_KEY"
+    origin = f"the key came from {peer.key_origin}" if peer.key_origin else "no key was sent: set CARTESIA_API_KEY"
     hint = f"{origin}; keys are made at play.cartesia.ai/keys"
     return AuthError(message, hint=hint, status=status, request_id=request_id)
-
-
-def brief(text: str) -> str:
-    """What a stranger says, on one line and not longer than a person will read."""
-    line = " ".join(text[: 4 * LONGEST_SAYING].split())
-    return line if len(line) <= LONGEST_SAYING else f"{line[:LONGEST_SAYING]}…"
 
 
 def reason(error: BaseException) -> str:

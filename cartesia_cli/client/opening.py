@@ -20,9 +20,9 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from .. import __version__
 from ..protocol import API_VERSION, headers
-from .endings import MAX_EVENT, Peer, misconfigured, not_opened
+from .endings import MAX_EVENT, misconfigured, not_opened
 from .exchange import is_proxied
-from .failures import Failure
+from .failures import Failure, Peer
 from .record import Tap, refusal
 from .retry import Retry
 

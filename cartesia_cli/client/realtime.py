@@ -16,26 +16,31 @@ from urllib.parse import urlsplit
 from websockets.asyncio import client
 from websockets.exceptions import ConnectionClosed
 
-from ..errors import CliError, ProtocolError
+from ..errors import ApiError, CliError, ProtocolError
 from ..protocol import (
     Close,
     Command,
     Credential,
+    Delta,
     Dialect,
     Error,
     Event,
     RealtimeOptions,
+    TurnEagerEnd,
+    TurnEnd,
+    TurnUpdate,
     UnreadableText,
     decode,
     encode_command,
     misfits,
     url,
 )
-from .endings import Peer, ended, over, refused, stuck
+from ..redaction import Redactor, is_long
+from .endings import ended, headers, over, refused, stuck
 from .exchange import is_proxied
-from .failures import brief
+from .failures import Peer
 from .opening import CLOSE_SECONDS, opened
-from .record import Tap, discreet, end
+from .record import Tap, end, redacting
 from .retry import Retry
 
 OPEN_SECONDS = 10.0
@@ -45,6 +50,8 @@ UNHELD = 1 << 14
 """So few bytes behind an empty buffer can't be held up: no limit is needed, which would cost more than the sending."""
 SHOWN = 60
 """Characters of a frame that is no event, or an odd one, for whoever looks into it."""
+SAYING = Delta, TurnUpdate, TurnEagerEnd, TurnEnd
+"""Events with text that somebody said."""
 RECORD = "words are missing: --raw-events FILE shows what came instead"
 
 Tell = Callable[[str], None]
@@ -60,7 +67,6 @@ class Connection:
 
     Somebody must iterate all the time: behind a few unread events nothing is read, and answers to pings neither.
 
-    request_id   what Cartesia's support asks for; None until the server told one
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class Connection:
     ) -> None:
         self._socket, self._dialect, self._peer = socket, dialect, peer
         self._tap, self._tell, self._doubt, self._silence = tap, tell, doubt, silence
-        self.request_id = peer.headers(socket.response).get("x-request-id")
+        secret = peer.credential.secret if peer.credential else ""
+        self._record_redactor = Redactor(secret if is_long(secret) else "")
+        self._request_id = headers(socket.response).get("x-request-id")
         self._reading = asyncio.Lock()
         self._held: deque[Event] = deque()
         self._closing = self._ended = False
@@ -84,6 +92,11 @@ class Connection:
         self._excuse: CliError | None = None
         self._gap: CliError | None = None  # words are lost: no reason to lose the others, but such an end is no success
         self._doubted: set[str] = set()
+
+    @property
+    def request_id(self) -> str | None:
+        """What Cartesia's support asks for, fit to be shown; None until the server sent one."""
+        return self._peer.quote(self._request_id or "") or None
 
     async def send(self, frame: bytes) -> None:
         """A frame of audio: whole samples, in the encoding and rate of the options.
@@ -134,11 +147,11 @@ class Connection:
                 self._tap("close", end(closed))
                 self._ended = self._is_proper(closed)
                 lost = self._excuse or ended(closed, self._peer, self.request_id, self._silence)
-                self._failure = self._gap if self._ended else lost
+                self._failure = self._gap if self._ended else self._weightier(lost)
                 break
             event = self._understand(frame)
             if isinstance(event, Error):
-                self._failure = refused(event, self._peer, self.request_id)
+                self._failure = self._weightier(refused(event, self._peer, self.request_id))
             elif event is not None:
                 if event.kind == self._dialect.ending:
                     self._ended, self._failure = True, self._gap
@@ -146,6 +159,10 @@ class Connection:
         if self._failure is not None:
             raise self._failure
         return None
+
+    def _weightier(self, error: CliError) -> CliError:
+        """The error to raise at the end where words were lost, too: a refusal may mean only that nobody spoke."""
+        return self._gap if self._gap is not None and self._closing and isinstance(error, ApiError) else error
 
     async def _read_out(self) -> None:
         """Read what is left, for iteration to come, until the reason of the end is known: it may be among it."""
@@ -156,29 +173,34 @@ class Connection:
 
     def _understand(self, frame: str | bytes) -> Event | None:
         """A frame as an event; None for what is none, which is no reason to lose a session."""
-        self._tap("received", frame)
         try:
             if isinstance(frame, bytes):
                 raise ProtocolError("binary")
             event = decode(frame)
+            self._tap("received", frame if isinstance(event, SAYING) else self._redacted(frame))
         except ProtocolError as error:
+            self._tap("received", self._redacted(frame))
             self._wonder(f"something that is no event: {error.message}", frame)
             if isinstance(error, UnreadableText) and self._gap is None:
-                told = f"{self._peer.host} sent text that can't be read: {error.message}"
-                known = brief(self._peer.conceal(self.request_id or "")) or None
-                self._gap = ProtocolError(told, hint=RECORD, request_id=known)
+                told = f"{self._peer.host} sent text that can't be read: {self._peer.quote(error.message)}"
+                self._gap = ProtocolError(told, hint=RECORD, request_id=self.request_id)
                 self._tell(f"warning: {told}: words are missing")
             return None
-        self.request_id = event.request_id or self.request_id
+        self._request_id = event.request_id or self._request_id
         odd = [f"{event.kind}: {name}" for name in misfits(event)] if event.extra else ()
         if not self._doubted.issuperset(odd):
             self._doubted.update(odd)
             self._wonder(f"an event with odd fields ({', '.join(odd)})", frame)
         return event
 
+    def _redacted(self, frame: str | bytes) -> str | bytes:
+        """A frame without the key, for a record. A key that is a word stays: the frame's own JSON may hold it."""
+        redact = self._record_redactor.redact
+        return redact(frame) if isinstance(frame, str) else redact(frame.decode("latin-1")).encode("latin-1")
+
     def _wonder(self, about: str, frame: str | bytes) -> None:
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        self._doubt(f"{self._peer.host} sent {about}: {self._peer.conceal(text)[:SHOWN]!r}")
+        self._doubt(f"{self._peer.host} sent {about}: {self._peer.quote(text, SHOWN)!r}")
 
     def _is_proper(self, closed: ConnectionClosed) -> bool:
         """Whether this is the end that we had asked for. websockets itself takes a 1001 for one, too."""
@@ -226,7 +248,7 @@ async def connect(
     """
     address = url(base_url, dialect.path, options.query(dialect), websocket=True)
     peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
-    tap = discreet(tap, credential.secret if credential else "")
+    tap = redacting(tap, peer.redactor)
     socket = await opened(
         base_url, address, peer, retry=retry or Retry(), tell=tell, tap=tap, sleep=sleep,
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,

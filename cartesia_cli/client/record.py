@@ -8,7 +8,7 @@
                                                       ours (1011: the link is dead; 1002, 1007, 1009: what came breaks
                                                       the rules), else 1006 and what the system says (RFC 6455 7.4.1)
 
-Must never tell the key, should a server send it back.
+Must never pass on the key, should a server send it back, but in the text of a transcript, which is kept as it came.
 """
 
 from __future__ import annotations
@@ -19,37 +19,41 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 
+from ..redaction import Redactor
 from .failures import reason
 
 Tap = Callable[[str, Any], None]
 """Told one of the above, and what belongs to it."""
 
-CONCEALED = "[the key]"
-"""Stands for a key. One that is shorter is a word, such as "test" for a local server, and no secret: a transcript
-may say it. What stands for the others is never longer: the reason of a close fits into its frame still.
-"""
+LONGEST_REASON = 123
+"""Bytes of a close frame's reason (RFC 6455 5.5.1): a record can be played again."""
 
 KEPT = ("retry-after", "x-request-id", "location")
 """Headers of a refusal that change what is done or told about it. Others may hold anything."""
 
 
-def discreet(tap: Tap, secret: str) -> Tap:
-    """A tap that is told no secret of a server; what we send holds none."""
+def redacting(tap: Tap, redactor: Redactor) -> Tap:
+    """A tap that gets no key in what says how a connection began and ended. Frames pass as they are: whoever records
+    them wants the text that was said, and what is no text is redacted where it is decoded.
+    """
 
-    def conceal(told: Any) -> Any:
+    def redacted(told: Any) -> Any:
         match told:
             case str():
-                return told.replace(secret, CONCEALED)
-            case bytes():
-                return told.replace(secret.encode(), CONCEALED.encode())
+                return redactor.redact(told)
             case dict():
-                return {name: conceal(value) for name, value in told.items()}
+                return {name: redacted(value) for name, value in told.items()}
         return told
 
     def pass_on(event: str, told: Any) -> None:
-        tap(event, told if event == "sent" else conceal(told))
+        if event in ("sent", "received"):
+            return tap(event, told)
+        told = redacted(told)
+        if event == "close":
+            told["reason"] = told["reason"].encode()[:LONGEST_REASON].decode("utf-8", "ignore")
+        tap(event, told)
 
-    return tap if len(secret) < len(CONCEALED) else pass_on
+    return pass_on
 
 
 def refusal(response: Response) -> dict[str, Any]:

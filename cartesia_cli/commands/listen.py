@@ -121,7 +121,7 @@ def listen(
     layout = look.layout(formats, cueing)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"--finalize is {', '.join(FINALIZE[:-1])} or {FINALIZE[-1]}, not {finalize!r}")
-    choice = where.choose()
+    choice = where.choose(talk)
     if recover:
         _recover(choice, where.local_model, talk)
         return

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from typing import Any
 
 from ..output.frames import FrameLog
 from ..output.talk import Talk
@@ -37,7 +38,7 @@ def run(
         if show_meter:
             performance.show_meter()
         try:
-            asyncio.run(_unhurried(performance.run(server, make, tap, attend)))
+            asyncio.run(_unhurried(performance.run(server, make, tap, attend), talk))
         except BaseException:
             if (trouble := performance.finish(local=server.local)) is not None:
                 talk.error(trouble)
@@ -53,8 +54,16 @@ class _Left(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
-async def _unhurried(session: Awaitable[None]) -> None:
-    asyncio.get_running_loop().set_default_executor(_Left())
+async def _unhurried(session: Awaitable[None], talk: Talk) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(_Left())
+
+    def show(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio would log it to stderr, with all that a server had sent."""
+        if talk.debug and isinstance(error := context.get("exception"), Exception):
+            talk.trace(error)
+
+    loop.set_exception_handler(show)
     await session
 
 

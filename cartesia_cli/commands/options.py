@@ -117,10 +117,14 @@ class Where:
     local_model: LocalModel = None
     base_url: BaseUrl = None
 
-    def choose(self) -> Choice:
+    def choose(self, talk: Talk) -> Choice:
+        """The server that is meant; its key is never shown."""
         from . import backend
 
-        return backend.choose(settings(), local=self.local, cloud=self.cloud, base_url=self.base_url)
+        choice = backend.choose(settings(), local=self.local, cloud=self.cloud, base_url=self.base_url)
+        if choice.credential is not None:
+            talk.conceal(choice.credential.secret)
+        return choice
 
 
 def spelt(*values: Any) -> list[str]:

@@ -96,7 +96,7 @@ def stream_file(
     layout = look.layout(formats, cueing)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"--finalize is {' or '.join(FINALIZE)} here, not {finalize!r}")
-    choice = where.choose()
+    choice = where.choose(talk)
     given.checked_encoding(encoding, sample_rate)
     dialect = wish.dialect(finalize)
     options = wish.options(dialect, talk)

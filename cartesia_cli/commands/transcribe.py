@@ -99,7 +99,7 @@ def transcribe(
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(formats, cueing)
-    choice = where.choose()
+    choice = where.choose(talk)
     options = BatchOptions(
         model=model,
         language=language,

@@ -12,12 +12,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
-from .characters import one_line
+from ..redaction import Redactor, is_long
+from .characters import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from .live import LiveView
+
+SECRETS = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
+"""Variables whose values are never shown, whoever is asked to transcribe."""
+
+LONGEST_TRACE_LINE = 1000
+"""Characters of a line in a traceback: the text of an exception may hold all that a server sent."""
 
 RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
@@ -37,7 +44,7 @@ class Bar:
 
 
 class Talk:
-    """The voice of a run.
+    """The voice of a run. What goes through it never shows a key, whoever put it in, and moves no cursor.
 
     quiet     only errors
     verbose   details, too
@@ -49,10 +56,17 @@ class Talk:
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  as long as the run
         self._environ = environ
+        self._secrets = [environ[name] for name in SECRETS if environ.get(name)]
+        self._redactor = Redactor(*filter(is_long, self._secrets))
         self._progress: Progress | None = None
         self._view: LiveView | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.helps = False
         self.color = "auto"
+
+    def conceal(self, secret: str) -> None:
+        """Never show this secret."""
+        self._secrets.append(secret)
+        self._redactor = Redactor(*filter(is_long, self._secrets))
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
@@ -73,6 +87,17 @@ class Talk:
         self._line(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
         if error.hint:
             self._line(f"hint: {one_line(error.hint)}")
+
+    def trace(self, error: BaseException) -> None:
+        """The traceback of an error. Exceptions of libraries quote what servers sent, so it is cleaned line by line."""
+        import traceback
+
+        redactor = Redactor(*self._secrets)
+        for entry in traceback.format_exception(error):
+            for line in entry.splitlines():
+                shown = printable(redactor.redact(line), keep="")
+                cut = shown[:LONGEST_TRACE_LINE]
+                self._line(shown if cut == shown else f"{cut}…")
 
     def show(self, picture: Callable[[int, str], str]) -> None:
         """Lines that were asked for, whatever else is said. `picture` is told the columns and the encoding."""
@@ -127,6 +152,7 @@ class Talk:
     def _line(self, text: str) -> None:
         if self._view is not None:
             self._view.clear()
+        text = self._redactor.redact(text)
         try:
             if self._progress is not None:
                 self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -15,6 +15,9 @@ from .events import Error, modernise
 from .vocabulary import ENCODINGS
 from .wire import Word, gather, known, load_object, read
 
+LONGEST_LINE = 1 << 16
+"""Bytes that are looked at of a refusal that is not JSON."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResponse:
@@ -59,8 +62,8 @@ def decode_error(status: int, body: bytes) -> Error:
             return Error(status_code=status, **values)
     except ProtocolError:
         pass
-    line = body[:2000].decode("utf-8", "replace").strip().partition("\n")[0]
-    return Error(status_code=status, message=None if line.startswith("<") else line[:200].strip() or None)
+    line = body[:LONGEST_LINE].decode("utf-8", "replace").strip().partition("\n")[0].strip()
+    return Error(status_code=status, message=None if line.startswith("<") else line or None)
 
 
 def encode_error(error: Error) -> bytes:

@@ -1,0 +1,65 @@
+"""Keeps an API key out of what is shown: errors, notices, logs, tracebacks.
+
+Must never be used on a transcript: accepted text stays as it came, even where somebody says the key.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64
+from collections.abc import Iterable
+from functools import cached_property
+
+PLACEHOLDER = "[the key]"
+
+SHORTEST_SECRET = 8
+"""Characters. Anything shorter is a word, such as "test" for a local server: it is replaced only where it stands alone,
+or half of what a server says would be unreadable, and left where we speak of files, which may be called so."""
+
+LONGEST_EXCERPT = 300
+"""Characters of a server's text that are passed on in a message."""
+
+LONGEST_SPELLING = 9
+"""Characters that one character of a key may take up: four backslashes and `u0041`."""
+
+
+class Redactor:
+    """Replaces secrets in text, also where they are escaped as in JSON or a URL, or encoded in base64."""
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+        self._reach = LONGEST_SPELLING * max(map(len, self._secrets), default=0)
+
+    def redact(self, text: str) -> str:
+        """`text` with a placeholder for each secret."""
+        return self._pattern.sub(PLACEHOLDER, text) if self._secrets else text
+
+    def excerpt(self, text: str, limit: int = LONGEST_EXCERPT) -> str:
+        """The beginning of `text`, redacted, on one line and at most `limit` characters long."""
+        head = text[: 4 * limit + self._reach]
+        line = self.redact(" ".join(head.split()))
+        if len(head) < len(text) and self._reach:
+            line = line[: -self._reach]  # a secret may have been cut in two
+        return line if len(line) <= limit and len(head) == len(text) else f"{line[:limit]}…"
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(spelling for secret in self._secrets for spelling in _spellings(secret)))
+
+
+def is_long(secret: str) -> bool:
+    """Whether a secret is too long to be an ordinary word."""
+    return len(secret) >= SHORTEST_SECRET
+
+
+def _spellings(secret: str) -> Iterable[str]:
+    """Regular expressions for the ways in which a secret may be written."""
+    if not is_long(secret):
+        yield rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
+        return
+    letters = (rf"(?:\\{{0,4}}(?:{re.escape(c)}|u{ord(c):04x})|%{ord(c):02x})" for c in secret)
+    yield f"(?i:{''.join(letters)})"
+    for before in range(3):  # base64 spells a text in three ways, by what stands before it
+        encoded = b2a_base64(b"\0" * before + secret.encode(), newline=False).decode().rstrip("=")
+        whole = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret)) % 3 else 0)]
+        yield re.escape(whole).replace(r"\+", "[-+]").replace("/", "[/_]")

@@ -1,0 +1,288 @@
+"""The key: never shown where a server, a proxy or a library quotes it, and never replaced in what somebody said."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartesia_cli.errors import ApiError
+from cartesia_cli.output.talk import LONGEST_TRACE_LINE, Talk
+from cartesia_cli.redaction import LONGEST_EXCERPT, PLACEHOLDER, Redactor
+
+from . import realtime_server as foreign
+from .fault_server import KEY, TEXT, TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
+from .realtime_server import BINARY, Line, RealtimeServer
+
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+"""The key as JSON may spell it."""
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "upper case": str.upper,
+    "JSON": lambda key: "".join(f"\\u{ord(letter):04X}" for letter in key),
+    "JSON in JSON": lambda key: json.dumps("".join(f"\\u{ord(letter):04x}" for letter in key)),
+    "partly JSON": lambda key: f"\\u{ord(key[0]):04x}{key[1:]}",
+    "URL": lambda key: quote(key, safe=""),
+    "every letter as in a URL": lambda key: "".join(f"%{ord(letter):02X}" for letter in key),
+    "base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "base64 of a user and a password": lambda key: base64.b64encode(f"user:{key}".encode()).decode(),
+    "base64 behind one letter": lambda key: base64.urlsafe_b64encode(f"x{key}x".encode()).decode(),
+}
+
+
+# The redactor --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("key", [KEY, 'a/b+c"d\\e=f!', "x" * 8, "k" * 700])
+def test_redact_replaces_every_spelling_of_a_key(key: str, spelling: str) -> None:
+    spelt = SPELLINGS[spelling](key)
+    shown = Redactor(key).redact(f"before {spelt} after")
+    assert PLACEHOLDER in shown
+    assert spelt not in shown
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+
+
+def test_a_key_that_is_a_word_is_replaced_only_where_it_stands_alone() -> None:
+    shown = Redactor("test").redact("bad key test: this latest test-run was attested, 'test'")
+    assert shown == "bad key [the key]: this latest test-run was attested, '[the key]'"
+
+
+def test_the_longer_of_two_secrets_is_replaced_first() -> None:
+    assert Redactor("sk_car_abc", "sk_car_abc_def").redact("sk_car_abc_def") == PLACEHOLDER
+    assert Redactor().redact("anything") == "anything"
+    assert Redactor("").redact("anything") == "anything"
+
+
+@given(st.integers(0, 3000), st.sampled_from(["", " ", "\n\t "]), st.integers(1, 60), st.booleans())
+def test_an_excerpt_never_ends_with_a_part_of_the_key(before: int, blank: str, times: int, escaped: bool) -> None:
+    spelt = SPELLINGS["JSON"](KEY) if escaped else KEY
+    shown = Redactor(KEY).excerpt("x" * before + (blank + spelt) * times + " " * 5000 + "end")
+    assert len(shown) <= LONGEST_EXCERPT + 1
+    assert KEY[:3] not in shown
+    assert "\\u" not in shown
+
+
+def test_an_excerpt_is_one_line_of_bounded_length() -> None:
+    assert Redactor(KEY).excerpt("two\nlines\t here") == "two lines here"
+    assert Redactor(KEY).excerpt("x" * 70_000) == "x" * LONGEST_EXCERPT + "…"
+    assert Redactor().excerpt("x" * 70_000, 10) == "x" * 10 + "…"
+
+
+# What is shown on stderr ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_that_goes_to_stderr_shows_the_key(as_json: bool) -> None:
+    stream = io.StringIO()
+    talk = Talk(stream, {"CARTESIA_ACCESS_TOKEN": "another_secret"})
+    talk.verbose, talk.as_json = True, as_json
+    talk.conceal(KEY)
+    for say in (talk.say, talk.detail):
+        say(f"a sentence with {KEY} and another_secret in it")
+    talk.error(ApiError(f"bad {ESCAPED}", hint=f"not {KEY}", request_id=KEY))
+    talk.show(lambda columns, encoding: f"a line\n{KEY}")
+    shown = stream.getvalue()
+    assert KEY not in shown
+    assert "another_secret" not in shown
+    assert "\\u0073" not in shown
+    assert shown.count(PLACEHOLDER) == 8
+
+
+def test_a_file_may_be_called_like_a_short_key() -> None:
+    stream = io.StringIO()
+    talk = Talk(stream, {"CARTESIA_API_KEY": "test"})
+    talk.say("wrote test.srt")
+    assert stream.getvalue() == "wrote test.srt\n"
+
+
+def test_a_traceback_shows_neither_key_nor_escapes_nor_endless_lines() -> None:
+    stream = io.StringIO()
+    talk = Talk(stream, {"CARTESIA_API_KEY": KEY})
+    try:
+        try:
+            raise ValueError(f"illegal header line: {KEY} \033[2J\x9b31m {'x' * 70_000}")
+        except ValueError as error:
+            raise ApiError("refused") from error
+    except ApiError as error:
+        talk.trace(error)
+    shown = stream.getvalue()
+    assert "ValueError: illegal header line: [the key]" in shown
+    assert "ApiError: refused" in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+    assert max(map(len, shown.splitlines())) <= LONGEST_TRACE_LINE + 1
+
+
+# Servers that send the key back --------------------------------------------------------------------------------
+
+
+def raw(head: str, body: str = "{}") -> Callable[[Exchange], None]:
+    """An answer whose head is written here."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.request()
+        exchange.send(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    return behave
+
+
+BATCH_ECHOES: dict[str, Callable[[Exchange], None]] = {
+    "request id": refuses(400, [("X-Request-Id", KEY)]),
+    "request id of a 200": answers("no JSON", [("X-Request-Id", f"for {KEY}")]),
+    "status line": raw(f"HTTP/1.1 400 {KEY}"),
+    "broken status line": raw(f"HTTP/1.1 {KEY} Bad"),
+    "broken header line": raw(f"HTTP/1.1 200 OK\r\n{KEY}"),
+    "header with a blank in its name": raw(f"HTTP/1.1 200 OK\r\nX {KEY}: x"),
+    "location, host": refuses(307, [("Location", f"https://{KEY}.example/")]),
+    "location, path": refuses(307, [("Location", f"/elsewhere?{KEY}")]),
+    "location, nonsense": refuses(308, [("Location", f"http://[{KEY}")]),
+    "message": refuses(400, message=f"no such key: {KEY}"),
+    "title": refuses(401, title=KEY),
+    "long title": refuses(401, title=f"{'x' * 290}{KEY}"),
+    "error code": refuses(403, error_code=KEY),
+    "JSON with escapes": answers(f'{{"message": "no such key: {ESCAPED}", "request_id": "{ESCAPED}"}}', status=400),
+    "a 200 with escapes": answers(f'{{"message": "{ESCAPED}"}}'),
+    "a 200 whose body is cut in the key": answers("x" * 70 + KEY),
+    "plain text": answers(f"Authorization: Bearer {KEY} is no good", status=401),
+    "plain text, cut in the key": answers("x" * 190 + KEY, status=400),
+    "URL": answers(f"see /keys?key={''.join(f'%{ord(letter):02x}' for letter in KEY)}", status=400),
+    "base64": answers(base64.b64encode(f"key:{KEY}".encode()), status=502),
+    "a field of the wrong type": answers({"text": "Hello.", KEY: 1, "words": [KEY]}),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    write_wav(tmp_path / "talk.wav", 20_000)
+    return tmp_path
+
+
+def program(home: Path, base_url: str, *arguments: str, **changes: str | None) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "cartesia_cli", *arguments],
+        env=environment(home, base_url, **changes),
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def check_redacted(text: str) -> None:
+    for spell in SPELLINGS.values():
+        assert spell(KEY) not in text
+    assert "5up3" not in text.lower(), "a part of the key"
+
+
+def check_shown(shown: str) -> None:
+    """No key, in no spelling that is known; no escapes; no endless lines."""
+    check_redacted(shown)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+    assert all(len(line) <= 1100 for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("echo", BATCH_ECHOES)
+def test_a_key_in_a_batch_answer_is_not_shown(echo: str, home: Path) -> None:
+    with FaultServer(BATCH_ECHOES[echo]) as server:
+        for more in ([], ["--json"]):
+            options = ["--retries", "0", "--no-cache", "--debug", "-v", *more]
+            code, out, err = program(home, server.base_url, "transcribe", "talk.wav", *options)
+            assert code in (4, 5, 6), err
+            assert out == ""
+            check_shown(err)
+
+
+def say_error(line: Line) -> None:
+    foreign.open_up(line)
+    line.until_audio(0.1)
+    line.say(f'{{"type": "error", "status_code": 400, "message": "{ESCAPED}", "request_id": "{ESCAPED}"}}')
+    line.close(1011, KEY)
+
+
+def say_nonsense(line: Line) -> None:
+    foreign.open_up(line)
+    line.until_audio(0.1)
+    line.say(f"no JSON: {ESCAPED}")
+    line.frame(BINARY, KEY.encode())
+    line.say({"type": "transcript", "text": [KEY], "request_id": KEY})
+    line.close(1008, f"{'x' * 60} {KEY}")
+
+
+REALTIME_ECHOES: dict[str, foreign.Script] = {
+    "request id": foreign.refuses(400, [("X-Request-Id", KEY)]),
+    "status line": lambda line: line.send(f"HTTP/1.1 400 {KEY}\r\nContent-Length: 0\r\n\r\n".encode()),
+    "broken status line": lambda line: line.send(f"HTTP/1.1 {KEY}\r\n\r\n".encode()),
+    "broken header line": lambda line: line.send(f"HTTP/1.1 101 OK\r\n{KEY}\r\n\r\n".encode()),
+    "location": foreign.refuses(307, [("Location", f"https://{KEY}.example/{KEY}?{KEY}")]),
+    "location, nonsense": foreign.refuses(307, [("Location", f"http://[{KEY}")]),
+    "upgrade": lambda line: line.send(f"HTTP/1.1 101 OK\r\nUpgrade: {KEY}\r\nConnection: Upgrade\r\n\r\n".encode()),
+    "body with escapes": foreign.refuses(400, body=f'{{"message": "bad {ESCAPED}", "title": "{ESCAPED}"}}'.encode()),
+    "body of a 200": foreign.refuses(200, body=f"{'x' * 70}{KEY}".encode()),
+    "error event": say_error,
+    "no events": say_nonsense,
+    "close": foreign.closes(1008, f"bad {KEY}"),
+}
+
+
+@pytest.mark.parametrize("echo", REALTIME_ECHOES)
+def test_a_key_in_a_realtime_answer_is_not_shown(echo: str, home: Path) -> None:
+    with RealtimeServer(REALTIME_ECHOES[echo]) as server:
+        base_url = f"http://127.0.0.1:{server.port}"
+        options = ["--mode", "manual", "--reconnect", "0", "--debug", "-v", "-f", "ndjson", "--stats"]
+        code, out, err = program(home, base_url, "stream-file", "talk.wav", *options, "--raw-events", "raw.jsonl")
+    assert code in (4, 5, 6), err
+    check_shown(err)
+    check_redacted(out)
+    check_redacted((home / "raw.jsonl").read_text())
+
+
+# Transcripts that say the key ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["test", KEY])
+def test_a_transcript_keeps_the_key_if_somebody_says_it(key: str, home: Path) -> None:
+    text = f"This is a {key} of a {key}."
+    answer = json.dumps(TRANSCRIPT | {"text": text, "words": [{"word": key, "start": 0.1, "end": 0.4}]})
+    with FaultServer(answers(answer)) as server:
+        for _ in range(2):  # the second answer is from the cache
+            options = ["-w", "-f", "json", "-o", "talk.json", "--keep-json", "kept", "--force"]
+            code, _, err = program(home, server.base_url, "transcribe", "talk.wav", *options, CARTESIA_API_KEY=key)
+            assert code == 0, err
+            document = json.loads((home / "talk.json").read_text())
+            assert (document["text"], document["words"][0]["word"]) == (text, key)
+            assert (home / "kept" / "talk.json").read_text() == answer
+            code, out, err = program(home, server.base_url, "transcribe", "talk.wav", CARTESIA_API_KEY=key)
+            assert (code, out) == (0, text + "\n"), err
+
+
+@pytest.mark.parametrize("key", ["test", "transcript", KEY])
+def test_a_live_text_keeps_the_key_if_somebody_says_it(key: str, home: Path) -> None:
+    with RealtimeServer(foreign.manual([[f"this is a {key}"]])) as server:
+        options = ["--mode", "manual", "--raw-events", "raw.jsonl", "-f", "ndjson"]
+        base_url = f"http://127.0.0.1:{server.port}"
+        code, out, err = program(home, base_url, "stream-file", "talk.wav", *options, CARTESIA_API_KEY=key)
+    assert code == 0, err
+    assert f'"this is a {key}"' in out
+    events = [json.loads(line) for line in (home / "raw.jsonl").read_text().splitlines()]
+    received = [json.loads(event["text"]) for event in events if event["event"] == "received"]
+    assert {"transcript", "done"} <= {event["type"] for event in received}
+    assert f"this is a {key}" in [event.get("text") for event in received]
+
+
+def test_an_answer_reaches_stdout(home: Path) -> None:
+    """The other tests here would pass on a server that is never reached."""
+    with FaultServer("fine") as server:
+        assert program(home, server.base_url, "transcribe", "talk.wav") == (0, TEXT + "\n", "")
