@@ -377,6 +377,13 @@ def test_a_wish_for_time_is_granted_up_to_a_minute() -> None:
         assert (heard.pauses, len(server.calls)) == ([], 1)
 
 
+@pytest.mark.parametrize("value", ["0", "-5", "nan", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(value: str) -> None:
+    with RealtimeServer(foreign.refuses(503, [("Retry-After", value)])) as server:
+        heard = converse(server, retry=Retry(allowed=6, dice=lambda: 1.0))
+        assert (heard.pauses, len(server.calls)) == ([0.5, 1.0, 2.0, 4.0, 8.0, 8.0], 7)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -129,7 +129,7 @@ class BatchClient:
         while isinstance(outcome := self._try(errand, ends), Failure):
             tries += 1
             allowed = self._retry.tries(lost=outcome.lost)
-            pause = self._retry.pause(tries) if outcome.wait is None else outcome.wait
+            pause = self._retry.pause(tries, outcome.wait)
             if not outcome.passing or tries >= allowed or self._clock() + pause > ends:
                 raise outcome.error
             billed = "; the audio may be billed again" if outcome.lost else ""

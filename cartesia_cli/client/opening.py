@@ -116,7 +116,7 @@ async def _persist(
     tries, allowed, began = 0, retry.tries(lost=False), time.monotonic()
     while isinstance(outcome := await knock(), Failure):
         tries += 1
-        pause = retry.pause(tries) if outcome.wait is None else outcome.wait
+        pause = retry.pause(tries, outcome.wait)
         late = retry.seconds is not None and time.monotonic() + pause - began > retry.seconds
         if not outcome.passing or tries >= allowed or late:
             raise outcome.error

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isnan
 
 LONGEST_WAIT = 60.0
 """Seconds that a server may ask us to wait with Retry-After; beyond it the user decides."""
@@ -38,9 +39,13 @@ class Retry:
             return 1 if lost else 1 + DEFAULT_RETRIES
         return 1 + self.allowed
 
-    def pause(self, tries: int) -> float:
-        """Seconds before the next try: doubling, with jitter so that many clients don't come back at once."""
-        return float(min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) * (0.5 + 0.5 * self.dice()))
+    def pause(self, tries: int, asked: float | None = None) -> float:
+        """Seconds before the next try: doubling, with jitter so that many clients don't come back at once.
+
+        asked   what the server asks for, or None; only ever more than our own, or a broken server is flooded
+        """
+        own = min(FIRST_PAUSE * 2.0 ** min(tries - 1, 10), LONGEST_PAUSE) * (0.5 + 0.5 * self.dice())
+        return max(own, asked or 0.0)
 
 
 def is_passing(status: int) -> bool:
@@ -49,11 +54,15 @@ def is_passing(status: int) -> bool:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110 10.2.3). None: no say."""
+    """Seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110 10.2.3).
+
+    Never negative nor NaN. None where there is no such header, or nonsense in it.
+    """
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return None if isnan(seconds) else max(0.0, seconds)
     except ValueError:
         pass
     try:
