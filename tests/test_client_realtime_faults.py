@@ -157,6 +157,24 @@ def test_a_link_is_not_dead_while_pings_are_answered() -> None:
         assert converse(server, speak=half, ping_interval=0.05, ping_timeout=SOON).error is None
 
 
+def test_a_link_is_not_dead_while_text_comes() -> None:
+    """The answer to a ping comes behind all that was sent before it, and reading that may take longer."""
+
+    def script(line: Line) -> None:
+        line.admit()
+        line.answers_pings = False
+        for _ in range(250):
+            line.say(foreign.transcript("x"))
+            line.pause(0.01)
+        line.say(foreign.done())
+        line.close()
+
+    with RealtimeServer(script) as server:
+        heard = converse(server, speak=half, ping_interval=0.1, ping_timeout=1.0)
+    assert heard.error is None
+    assert heard.texts().count("x") == 250
+
+
 async def flood(connection: Connection) -> None:
     while True:
         await connection.send(bytes(1 << 20))

@@ -45,35 +45,34 @@ async def opened(
     tell: Callable[[str], None],
     tap: Tap,
     open_timeout: float,
-    ping_interval: float,
-    ping_timeout: float,
     sleep: Callable[[float], Awaitable[object]],
-) -> client.ClientConnection:
+) -> Socket:
     """A connection to `address`, however often it takes to knock.
 
     UsageError for settings that nothing can be opened with; AuthError, ApiError or NetworkError of the last try.
     """
     context, proxy = _trust(base_url), _proxy(base_url)
 
-    async def knock() -> client.ClientConnection | Failure:
+    async def knock() -> Socket | Failure:
         tap("open", {"url": address, "version": API_VERSION})
         try:
-            return await _Door(
+            socket = await _Door(
                 address,
-                create_connection=_Socket,
+                create_connection=Socket,
                 additional_headers=headers(peer.credential),
                 user_agent_header=f"cartesia-cli/{__version__}",
                 compression=None,  # 15 times the work for a seventh less of PCM
                 proxy=proxy,
                 ssl=context,
                 open_timeout=open_timeout,
-                ping_interval=ping_interval,
-                ping_timeout=ping_timeout,
+                ping_interval=None,  # `Connection.keep_alive` pings
                 close_timeout=CLOSE_SECONDS,
                 max_size=MAX_EVENT,
                 logger=SILENT,
                 happy_eyeballs_delay=0.25,  # RFC 8305: an IPv6 way that leads nowhere costs no more than this
             )
+            assert isinstance(socket, Socket)
+            return socket
         except (WebSocketException, OSError, ImportError, ValueError) as error:
             failure = not_opened(error, peer, open_timeout)
             told = refusal(error.response) if isinstance(error, InvalidStatus) else {"reason": failure.error.message}
@@ -92,7 +91,15 @@ class _Door(client.connect):
         return exc
 
 
-class _Socket(client.ClientConnection):
+class Socket(client.ClientConnection):
+    """A connection that counts what comes in. `received`: bytes."""
+
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        super().data_received(data)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """And nothing is left to abort. A transport that was closed with bytes still to write has forgotten its loop
         by now but not that it isn't lost yet: to abort it would be an AttributeError (CPython,
@@ -107,11 +114,11 @@ def _nothing() -> None:
 
 
 async def _persist(
-    knock: Callable[[], Awaitable[client.ClientConnection | Failure]],
+    knock: Callable[[], Awaitable[Socket | Failure]],
     retry: Retry,
     tell: Callable[[str], None],
     sleep: Callable[[float], Awaitable[object]],
-) -> client.ClientConnection:
+) -> Socket:
     """Try until somebody opens, or there is a reason to stop."""
     tries, allowed, began = 0, retry.tries(lost=False), time.monotonic()
     while isinstance(outcome := await knock(), Failure):

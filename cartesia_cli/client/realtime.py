@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from websockets.asyncio import client
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from ..errors import ApiError, CliError, ProtocolError
 from ..protocol import (
@@ -39,7 +39,7 @@ from ..redaction import Redactor, is_long
 from .endings import ended, headers, over, refused, stuck
 from .exchange import is_proxied
 from .failures import Peer
-from .opening import CLOSE_SECONDS, opened
+from .opening import CLOSE_SECONDS, Socket, opened
 from .record import Tap, end, redacting
 from .retry import Retry
 
@@ -71,7 +71,7 @@ class Connection:
 
     def __init__(
         self,
-        socket: client.ClientConnection,
+        socket: Socket,
         dialect: Dialect,
         peer: Peer,
         *,
@@ -86,6 +86,7 @@ class Connection:
         self._record_redactor = Redactor(secret if is_long(secret) else "")
         self._request_id = headers(socket.response).get("x-request-id")
         self._reading = asyncio.Lock()
+        self._frames = 0
         self._held: deque[Event] = deque()
         self._closing = self._ended = False
         self._failure: CliError | None = None
@@ -143,6 +144,7 @@ class Connection:
         while self._failure is None and not self._ended:
             try:
                 frame = await self._socket.recv()
+                self._frames += 1
             except ConnectionClosed as closed:
                 self._tap("close", end(closed))
                 self._ended = self._is_proper(closed)
@@ -207,6 +209,23 @@ class Connection:
         codes = [frame.code for frame in (closed.rcvd, closed.sent) if frame is not None]
         return self._closing and self._dialect.ending is None and codes == [1000, 1000]
 
+    async def keep_alive(self, interval: float, timeout: float) -> None:
+        """Ping, and close a connection from which nothing comes any more.
+
+        Any bytes, and any frame that is taken from the queue, are a sign of life: the answer to a ping comes behind
+        all that the server sent before it, which may be more than is read in `timeout` seconds.
+        """
+        with suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(interval)
+                answer, seen = asyncio.ensure_future(await self._socket.ping()), None
+                while not answer.done():
+                    if seen == (signs := (self._socket.received, self._frames)):
+                        return await self._socket.close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+                    seen = signs
+                    await asyncio.wait({answer}, timeout=timeout)
+                await answer
+
     async def hang_up(self, seconds: float) -> None:
         """Say goodbye, and wait for the answer no longer than this."""
         try:
@@ -251,15 +270,17 @@ async def connect(
     tap = redacting(tap, peer.redactor)
     socket = await opened(
         base_url, address, peer, retry=retry or Retry(), tell=tell, tap=tap, sleep=sleep,
-        open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
+        open_timeout=open_timeout,
     )  # fmt: skip
     silence = ping_interval + ping_timeout
     connection = Connection(socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence)
     patience = CLOSE_SECONDS
+    pinging = asyncio.create_task(connection.keep_alive(ping_interval, ping_timeout))
     try:
         yield connection
     except asyncio.CancelledError:
         patience = 0.0
         raise
     finally:
+        pinging.cancel()
         await connection.hang_up(patience)
