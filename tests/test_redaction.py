@@ -27,6 +27,9 @@ from .realtime_server import BINARY, Line, RealtimeServer
 ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
 """The key as JSON may spell it."""
 
+LONG = KEY * 2500
+"""Nearly as long as the headers that libraries take."""
+
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "upper case": str.upper,
@@ -159,6 +162,13 @@ BATCH_ECHOES: dict[str, Callable[[Exchange], None]] = {
     "plain text, cut in the key": answers("x" * 190 + KEY, status=400),
     "URL": answers(f"see /keys?key={''.join(f'%{ord(letter):02x}' for letter in KEY)}", status=400),
     "base64": answers(base64.b64encode(f"key:{KEY}".encode()), status=502),
+    "long status line": raw(f"HTTP/1.1 400 {LONG}"),
+    "long broken status line": raw(f"HTTP/1.1 {LONG} Bad"),
+    "long broken header line": raw(f"HTTP/1.1 200 OK\r\n{LONG}"),
+    "long request id": refuses(400, [("X-Request-Id", LONG)]),
+    "long location": refuses(307, [("Location", f"https://{LONG}.example/")]),
+    "escapes": refuses(400, [("X-Request-Id", "a\x1b[2Jb\x9b31m")], message="\x1b]0;x\x07\x9b31m\u202e"),
+    "escapes in a broken header line": raw("HTTP/1.1 200 OK\r\n\x1b[2J\x1b]0;x\x07"),
     "a field of the wrong type": answers({"text": "Hello.", KEY: 1, "words": [KEY]}),
 }
 
@@ -231,6 +241,11 @@ REALTIME_ECHOES: dict[str, foreign.Script] = {
     "upgrade": lambda line: line.send(f"HTTP/1.1 101 OK\r\nUpgrade: {KEY}\r\nConnection: Upgrade\r\n\r\n".encode()),
     "body with escapes": foreign.refuses(400, body=f'{{"message": "bad {ESCAPED}", "title": "{ESCAPED}"}}'.encode()),
     "body of a 200": foreign.refuses(200, body=f"{'x' * 70}{KEY}".encode()),
+    "long status line": lambda line: line.send(f"HTTP/1.1 400 {LONG}\r\nContent-Length: 0\r\n\r\n".encode()),
+    "long broken status line": lambda line: line.send(f"HTTP/1.1 {LONG}\r\n\r\n".encode()),
+    "long broken header line": lambda line: line.send(f"HTTP/1.1 101 OK\r\n{LONG}\r\n\r\n".encode()),
+    "long location": foreign.refuses(307, [("Location", f"https://{LONG[:7000]}.example/")]),
+    "escapes": lambda line: line.send(b"HTTP/1.1 101 OK\r\n\x1b[2J\x1b]0;x\x07\r\n\r\n"),
     "error event": say_error,
     "no events": say_nonsense,
     "close": foreign.closes(1008, f"bad {KEY}"),
