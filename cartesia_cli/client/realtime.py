@@ -209,11 +209,11 @@ class Connection:
         codes = [frame.code for frame in (closed.rcvd, closed.sent) if frame is not None]
         return self._closing and self._dialect.ending is None and codes == [1000, 1000]
 
-    async def keep_alive(self, interval: float, timeout: float) -> None:
+    async def keep_alive(self, interval: float, limit: float) -> None:
         """Ping, and close a connection from which nothing comes any more.
 
         Any bytes, and any frame that is taken from the queue, are a sign of life: the answer to a ping comes behind
-        all that the server sent before it, which may be more than is read in `timeout` seconds.
+        all that the server sent before it, which may be more than is read in `limit` seconds.
         """
         with suppress(ConnectionClosed):
             while True:
@@ -223,7 +223,7 @@ class Connection:
                     if seen == (signs := (self._socket.received, self._frames)):
                         return await self._socket.close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
                     seen = signs
-                    await asyncio.wait({answer}, timeout=timeout)
+                    await asyncio.wait({answer}, timeout=limit)
                 await answer
 
     async def hang_up(self, seconds: float) -> None:
