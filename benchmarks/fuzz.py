@@ -85,9 +85,9 @@ def targets(folder: Path) -> dict[str, Target]:
     from cartesia_cli.errors import InputError, ProtocolError
     from cartesia_cli.output import FORMATS, Layout, writer
     from cartesia_cli.protocol import decode, decode_batch, decode_error
-    from cartesia_cli.reading import read
     from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
     from cartesia_cli.transcript import Transcript, from_batch
+    from cartesia_cli.transcript_import import load_transcripts
 
     writers = [writer(name) for name in FORMATS]
     path = folder / "odd.bin"
@@ -120,7 +120,7 @@ def targets(folder: Path) -> dict[str, Target]:
 
     def saved(data: bytes) -> None:
         try:
-            for transcript in read(data.decode("utf-8", "replace"), "a"):
+            for transcript in load_transcripts(data.decode("utf-8", "replace"), "a"):
                 write(transcript)
         except InputError:
             return

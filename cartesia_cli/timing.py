@@ -23,6 +23,10 @@ LATEST = 3_600_000
 SLACK = 1000
 """Milliseconds by which words may outlast the recording: its duration and they are measured by different programs."""
 
+FAR = 30.0
+"""Seconds, or the length of the recording if that is more: what lies so far behind its end is no time of this one.
+Whisper, which hears 30 s at a time, may place an end so late, and durations may be wrong, but not more than twice."""
+
 Span = tuple[int, int]
 """Start and end, milliseconds."""
 
@@ -36,21 +40,34 @@ def moment(seconds: float) -> int:
     return int(round(seconds, 3) * 1000 + 0.5)  # at half a millisecond the product errs, and only this is exact
 
 
+def known_duration(duration: float | None) -> float | None:
+    """A duration that a recording can have, in seconds; None for any other."""
+    return None if duration is None or not 0 <= duration < LATEST else duration
+
+
+def far_limit(duration: float | None) -> float | None:
+    """Seconds behind which no time of a recording can lie; None where its duration isn't known."""
+    length = known_duration(duration)
+    return None if length is None else length + max(FAR, length)
+
+
 def fitting(times: Iterable[tuple[float | None, float | None]], duration: float | None) -> list[Span | None]:
     """The spans, given in seconds, that can be true together; None in the places of the others.
 
     A span that fits has both its times, and they don't run backwards. It ends after 0, since 0 to 0 is what
     programs write that don't know. It doesn't begin before the one before it, nor with it unless it ends later,
     and doesn't end behind the recording. Of those that contradict each other as many as possible are kept, so that
-    a stray one costs only itself; and if most lie behind the end of the recording, `duration` is what is wrong.
+    a stray one costs only itself; and if most lie behind the end of the recording, `duration` is what is wrong, as long
+    as it isn't wrong by far.
     """
+    latest_end = min(LATEST, far_limit(duration) or LATEST)
     spans: list[Span | None] = []
     latest, rising = (-1, -1), True
     for start, end in times:
         if (
             start is None
             or end is None
-            or not 0 <= start <= end < LATEST
+            or not 0 <= start <= end < latest_end
             or (span := (moment(start), moment(end))) <= (0, 0)
         ):
             spans.append(None)

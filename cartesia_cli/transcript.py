@@ -11,10 +11,11 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import le
 from typing import Any, Literal, NamedTuple
 
 from .protocol import BatchResponse, Word
-from .timing import fitting, timeline
+from .timing import LATEST, far_limit, fitting, known_duration, timeline
 
 Timing = Literal["server", "audio", "estimated"]
 
@@ -37,6 +38,7 @@ class Segment:
     timing       server: the API said so; audio: from the audio's own clock; estimated: interpolated
     words        those that came with it from a server, all or none; in documents they stand beside the segments
     language     as a server told it with the text
+    speaker      who said it, where a transcript tells
     """
 
     start: float
@@ -45,6 +47,7 @@ class Segment:
     timing: Timing
     words: tuple[Word, ...] = ()
     language: str | None = None
+    speaker: str | None = None
 
     def moved(self, by: float) -> Segment:
         """The same in audio that begins so many seconds earlier."""
@@ -53,7 +56,8 @@ class Segment:
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        return {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text, "timing": self.timing}
+        document = {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text, "timing": self.timing}
+        return document if self.speaker is None else document | {"speaker": self.speaker}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +184,18 @@ class Transcript:
         documents: list[dict[str, Any]] = []
         for word, times in zip(self.words or (), self.word_times(), strict=True):
             document: dict[str, Any] = {"word": word.word, "start": times.start, "end": times.end}
-            documents.append(document | {"timing": "estimated"} if times.estimated else document)
+            if times.estimated:
+                document["timing"] = "estimated"
+            if word.speaker is not None:
+                document["speaker"] = word.speaker
+            documents.append(document)
         return documents
 
 
 def from_batch(response: BatchResponse, *, source: str, model: str, measured: float | None = None) -> Transcript:
     """A batch response as a transcript. `measured`: seconds of audio by the file itself, where it tells."""
-    duration = response.duration if response.duration is not None else measured
+    told = known_duration(response.duration)
+    duration = told if told is not None else measured
     transcript = Transcript(
         source=source,
         model=model,
@@ -196,7 +205,7 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
         request_id=response.request_id,
         words=None if response.words is None else fitted(response.words, duration),
     )
-    whole: Timing = "audio" if response.duration is None else "server"
+    whole: Timing = "audio" if told is None else "server"
     return replace(transcript, segments=tuple(_segments(transcript, whole)))
 
 
@@ -241,7 +250,24 @@ def fitted(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:
     A word keeps both its times or none. Words that have been here come out the same if they come again.
     """
     spans = fitting(((word.start, word.end) for word in words), duration)
-    return tuple(Word(word.word) if span is None else word for word, span in zip(words, spans, strict=True))
+    return tuple(
+        replace(word, start=None, end=None) if span is None else word for word, span in zip(words, spans, strict=True)
+    )
+
+
+def plausible_segments(segments: Sequence[Segment], duration: float | None) -> tuple[Segment, ...]:
+    """Segments whose times can be true: the others get estimated ones."""
+    latest = min(LATEST, far_limit(duration) or LATEST)
+    starts = [segment.start for segment in segments]
+    if all(0 <= s.start <= s.end < latest for s in segments) and all(map(le, starts, starts[1:])):
+        return tuple(segments)
+    spans = fitting(((segment.start, segment.end) for segment in segments), duration)
+    known = [span or (None, None) for span in spans]
+    guesses = timeline([len(segment.text.strip()) + 1 for segment in segments], known, duration)
+    return tuple(
+        segment if span is not None else replace(segment, start=start / 1000, end=end / 1000, timing="estimated")
+        for segment, span, (start, end) in zip(segments, spans, guesses, strict=True)
+    )
 
 
 def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
@@ -255,12 +281,18 @@ def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
     at = first = 0
     for i, (word, time) in enumerate(zip(words, times, strict=True)):
         is_last = i + 1 == len(words)
-        if not (is_last or _ends_sentence(word.word) or times[i + 1].start - time.end >= PAUSE_SECONDS):
+        if not (
+            is_last
+            or _ends_sentence(word.word)
+            or times[i + 1].start - time.end >= PAUSE_SECONDS
+            or words[i + 1].speaker != word.speaker
+        ):
             continue
         cut = len(text) if is_last else ends[i]
         start, guessed = times[first].start, times[first].estimated or time.estimated
         timing: Timing = "estimated" if guessed else "server"
-        yield Segment(start, max(start, time.end), text[at:cut], timing, tuple(words[first : i + 1]))
+        said, end = tuple(words[first : i + 1]), max(start, time.end)
+        yield Segment(start, end, text[at:cut], timing, said, speaker=word.speaker)
         at, first = cut, i + 1
 
 

@@ -30,9 +30,9 @@ from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.characters import BIDI
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import ENCODINGS, Delta, Event, TurnEnd, decode, decode_batch, decode_error, events
-from cartesia_cli.reading import read
 from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.transcript import Segment, Transcript, Update, from_batch
+from cartesia_cli.transcript_import import load_transcripts
 
 from . import realtime_server as realtime
 from .fault_server import KEY, Exchange, FaultServer, answers, environment, refusal, write_wav
@@ -261,7 +261,7 @@ SAVED = documents("segment", "end", "partial", "notice", "transcript") | VALUES
 @example('{"text": "a", "duration": ' + "9" * 5000 + "}")
 def test_whatever_was_saved_it_is_rendered_in_every_format_or_refused(text: str) -> None:
     try:
-        transcripts = read(text, "saved.json")
+        transcripts = load_transcripts(text, "saved.json")
     except InputError as error:
         assert len(str(error)) < 400
         return

@@ -192,10 +192,10 @@ def test_what_can_not_be_written_is_not_lost(run: Run, talk: Path, tmp_path: Pat
         (b"Dear diary", b"error: a.json, line 1, column 1: not JSON: Expecting value"),
         (b'{"text": 5}', b"error: a.json: text is a number, where a string belongs"),
         (b"[" * 100_000, b"error: a.json, line 1: nested too deep for a transcript"),
-        (b'{"text": "\xff"}', b"error: a.json is no JSON text"),
-        (b"RIFF\x00\xe9\x05\x00WAVEfmt ", b"error: a.json is no JSON text"),
+        (b'{"text": "\xff"}', b"error: a.json is not text in Unicode"),
+        (b"RIFF\x00\xe9\x05\x00WAVEfmt ", b"error: a.json is not text in Unicode"),
         (b'{"text": "a\x00b"}', b"error: a.json, line 1, column 12: not JSON: Invalid control character at"),
-        (b"\xff\xfe\x00", b"error: a.json is no JSON text"),
+        (b"\xff\xfe\x00", b"error: a.json is not text in Unicode"),
     ],
 )
 def test_what_is_no_transcript_is_told_in_two_lines(run: Run, tmp_path: Path, content: bytes, said: bytes) -> None:

@@ -144,11 +144,12 @@ def _sheet(item: Input | InputError) -> tuple[str, CueSheet]:
 
 def _words(item: Input | InputError) -> tuple[Word, ...]:
     """The words of a saved transcript. InputError where there are none."""
-    from ..reading import read
+    from ..transcript_import import decode_document, load_transcripts
 
-    text = _bytes(item).decode("utf-8", "replace")
+    data = _bytes(item)
     assert not isinstance(item, InputError)
-    transcripts = read(text, item.source)
+    text, _ = decode_document(data, item.source)
+    transcripts = load_transcripts(text, item.source)
     if len(transcripts) > 1:
         raise InputError(f"{item.source} has {len(transcripts)} transcripts", hint="--transcript takes a single one")
     if not transcripts[0].words:

@@ -5,7 +5,6 @@ Every input is read, and every place for a result checked, before anything is wr
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
 from collections import Counter
@@ -92,7 +91,7 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
 
 def _read(found: Sequence[Input | InputError], talk: Talk) -> tuple[list[tuple[Input, Transcript]], int]:
     """The transcripts of every input, and how many inputs are no use: those are told, that of an only one is raised."""
-    from ..reading import read
+    from ..transcript_import import decode_document, load_transcripts
 
     items: list[tuple[Input, Transcript]] = []
     failed = 0
@@ -100,7 +99,10 @@ def _read(found: Sequence[Input | InputError], talk: Talk) -> tuple[list[tuple[I
         try:
             if isinstance(item, InputError):
                 raise item
-            transcripts = read(_text(item), item.source)
+            text, doubt = decode_document(_bytes(item), item.source)
+            if doubt:
+                talk.say(f"warning: {doubt}")
+            transcripts = load_transcripts(text, item.source)
         except InputError as error:
             if len(found) == 1:
                 raise
@@ -111,21 +113,16 @@ def _read(found: Sequence[Input | InputError], talk: Talk) -> tuple[list[tuple[I
     return items, failed
 
 
-def _text(item: Input) -> str:
-    """The whole of an input, as text. InputError when it can't be read, or can't be JSON."""
+def _bytes(item: Input) -> bytes:
+    """The whole of an input. InputError when it can't be read."""
     try:
         with item.path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"{item.source} can't be read: {error.strerror}", hint="does it exist?") from error
-    # PowerShell writes UTF-16 where a result is redirected into a file.
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        if len(data) <= MOST_BYTES:
-            return data.decode("utf-16" if wide else "utf-8")
-    except UnicodeDecodeError:
-        pass
-    raise InputError(f"{item.source} is no JSON text", hint="`render` takes JSON; `transcribe` takes recordings")
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{item.source} is too large", hint=f"files may have {MOST_BYTES >> 20} MiB")
+    return data
 
 
 def _named(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:

@@ -21,11 +21,13 @@ class Word:
 
     word         as the server spelt it, leading blank included where it sent one
     start, end   seconds from the start of the audio; None where the server gave none
+    speaker      who said it, where a saved transcript of another service tells; never on the wire
     """
 
     word: str
     start: float | None = None
     end: float | None = None
+    speaker: str | None = None
 
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def known(value: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON values, those that are None left out, `extra` aside."""
     wire = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type")}
     if wire.get("words") is not None:
-        wire["words"] = [{f.name: getattr(word, f.name) for f in fields(Word)} for word in wire["words"]]
+        wire["words"] = [{"word": word.word, "start": word.start, "end": word.end} for word in wire["words"]]
     return {name: item for name, item in wire.items() if item is not None}
 
 
@@ -124,8 +126,8 @@ def _words(name: str, value: Any) -> tuple[Word, ...]:
 def _word(item: Any) -> Word:
     if not isinstance(item, dict) or not isinstance(item.get("word"), str):
         raise _wrong("words", item, "words")
-    times = (None if item.get(name) is None else _seconds(name, item[name]) for name in ("start", "end"))
-    return Word(item["word"], *times)
+    start, end = (None if item.get(name) is None else _seconds(name, item[name]) for name in ("start", "end"))
+    return Word(item["word"], start, end)
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {

@@ -11,8 +11,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from ..text_encoding import decode_text
 
 Kind = Literal["srt", "vtt"]
 Value = int | float | str | None
@@ -48,6 +50,7 @@ class Caption:
     line         where in the file its times stand, from 1
     start, end   milliseconds, as they are given: the end may come before the start
     lines        as a reader sees them: without tags, entities resolved, none of them empty
+    speaker      whom the first voice tag of WebVTT names
     """
 
     number: int
@@ -55,6 +58,7 @@ class Caption:
     start: int
     end: int
     lines: tuple[str, ...]
+    speaker: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +78,12 @@ class CueSheet:
 def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:
     """The bytes of a file as text, and what is wrong with its encoding.
 
-    UTF-8 is what sites and the rules of WebVTT expect. What isn't is read as UTF-16 if it says so, or else as
-    Latin-1, in which everything is text.
+    UTF-8 is what sites and the rules of WebVTT expect.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace"), (Finding("encoding", 1, value="UTF-16", limit="UTF-8"),)
-    try:
-        return data.decode("utf-8"), ()
-    except UnicodeDecodeError as error:
-        line = 1 + data.count(b"\n", 0, error.start)
-        return data.decode("latin-1"), (Finding("encoding", line, value="unknown", limit="UTF-8"),)
+    found = decode_text(data)
+    if found.encoding == "UTF-8":
+        return found.text, ()
+    return found.text, (Finding("encoding", found.line, value=found.encoding, limit="UTF-8"),)
 
 
 def read(text: str, kind: Kind | None = None) -> CueSheet:
@@ -139,6 +139,9 @@ _TAG: dict[Kind, re.Pattern[str]] = {
     ),
     "vtt": re.compile(r"<[^>]*(?:>|\Z)"),
 }
+
+
+_VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]*)>")
 
 
 def _likely(lines: Sequence[str]) -> Kind:
@@ -218,13 +221,15 @@ class _Reading:
         for number, text in below:
             if "-->" in text:
                 self._find("arrow-in-text", number, self._count, text=text.strip())
+        voice = _VOICE.search("\n".join(text for _, text in below)) if self.kind == "vtt" else None
+        speaker = html.unescape(voice[1]).strip() or None if voice else None
         shown = _TAG[self.kind].sub("", "\n".join(text for _, text in below))
         shown = html.unescape(shown) if self.kind == "vtt" else shown
         lines = tuple(text for piece in shown.split("\n") if (text := piece.strip()))
         if not lines:
             self._find("empty", line.number, self._count)
         if times is not None:
-            self.cues.append(Caption(self._count, line.number, *times, lines))
+            self.cues.append(Caption(self._count, line.number, *times, lines, speaker))
 
     def _numbered(self, label: str | None, line: _Line) -> None:
         number = _NUMBER.fullmatch(label) if label is not None else None

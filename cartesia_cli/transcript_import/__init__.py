@@ -1,0 +1,108 @@
+"""Saved transcripts of any program as Transcripts: each importer knows one shape, which it recognises by its members.
+
+    json_values      JSON objects that know their place, for messages
+    draft            what a document says, before its times are believed
+    own_documents    documents of cartesia-cli, answers of Cartesia's batch endpoint
+    whisper          programs around Whisper
+    services         other services
+    subtitle_files   SRT and WebVTT
+
+Must never open a file, make up a word or a time, or take one unit of time for another: what can't be true as a whole is
+refused, with the place and by how much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..text_encoding import decode_text
+from ..transcript import Transcript
+from . import own_documents, services, whisper
+from .draft import UNKNOWN, Draft, finish
+from .json_values import KINDS, JsonObject, parse
+from .subtitle_files import is_subtitle_file, kind_by_name, subtitle_file
+
+__all__ = ["UNKNOWN", "decode_document", "load_transcripts"]
+
+
+class Importer(NamedTuple):
+    """How one shape of document is recognised, and how it is read."""
+
+    recognises: Callable[[JsonObject], bool]
+    read: Callable[[JsonObject], Draft]
+
+
+IMPORTERS = {
+    "cartesia-cli": Importer(lambda item: {"source", "model"} <= item.values.keys(), own_documents.document),
+    "whisper.cpp": Importer(lambda item: "transcription" in item.values, whisper.whisper_cpp),
+    "Whisper": Importer(lambda item: "segments" in item.values, whisper.segments),
+    "Deepgram": Importer(services.is_deepgram, services.deepgram),
+    "Google": Importer(services.is_google, services.google),
+    "AWS": Importer(services.is_aws, services.aws),
+    "ElevenLabs": Importer(services.is_elevenlabs, services.elevenlabs),
+    "AssemblyAI": Importer(services.is_assemblyai, services.assemblyai),
+    "Hugging Face": Importer(lambda item: "chunks" in item.values, whisper.chunks),
+    "Cartesia, OpenAI": Importer(lambda item: "text" in item.values, own_documents.answer),
+}
+"""In the order in which they are asked: the last ones ask for little."""
+
+
+def decode_document(data: bytes, source: str) -> tuple[str, str | None]:
+    """The text of a file, and a sentence where its encoding had to be guessed. InputError where it isn't text.
+
+    JSON must be Unicode. But whisper.cpp may divide a character between two tokens: such bytes become surrogates here,
+    and the importer joins them again.
+    """
+    decoded = decode_text(data)
+    if decoded.is_sound:
+        return decoded.text, None
+    if is_subtitle_file(decoded.text):
+        return decoded.text, f"{source} is not UTF-8: it was read as {decoded.encoding}"
+    if b'"transcription"' in data and b'"tokens"' in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-8", "surrogateescape"), None
+    hint = "`render` takes JSON, SRT and WebVTT; `transcribe` takes recordings"
+    raise InputError(f"{source} is not text in Unicode", hint=hint)
+
+
+def load_transcripts(text: str, source: str = "-") -> list[Transcript]:
+    """Every transcript in a file, in order. InputError, with its place, for what isn't one.
+
+    source   name of the file: for messages, and for transcripts that don't say where they come from
+    """
+    if is_subtitle_file(text) or (kind_by_name(source) and text.strip()):
+        return [finish(subtitle_file(text, source), source, f"{source}: ")]
+    transcripts = list(_from_json(text.removeprefix("\ufeff"), source))
+    if not transcripts:
+        raise InputError(f"{source} is empty", hint=KINDS)
+    return transcripts
+
+
+def _from_json(text: str, source: str) -> Iterator[Transcript]:
+    session: list[JsonObject] = []
+    for item in parse(text, source):
+        if item.values.get("type") in own_documents.SESSION_LINES:
+            session.append(item)
+            if item.values["type"] != "end":
+                continue
+            yield finish(own_documents.session(session), source, item.place)
+            session = []
+        elif services.is_google_files(item):
+            for name, draft in services.google_files(item):
+                yield finish(draft, name, item.place)
+        else:
+            yield finish(_importer(item).read(item), source, item.place)
+    if session:  # it was cut off
+        yield finish(own_documents.session(session), source, session[-1].place)
+
+
+def _importer(item: JsonObject) -> Importer:
+    found = next((importer for importer in IMPORTERS.values() if importer.recognises(item)), None)
+    if found is not None:
+        return found
+    refusals = (item.values[name] for name in ("message", "title", "error") if name in item.values)
+    if refusal := next(refusals, None):
+        raise InputError(f"{item.place}a refusal, not a transcript: {json.dumps(refusal)[:200]}", hint=KINDS)
+    raise InputError(f"{item.place}not a transcript: neither text nor segments", hint=KINDS)

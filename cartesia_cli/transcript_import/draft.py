@@ -1,0 +1,195 @@
+"""A transcript as another program told it, before anybody asked whether its times can be true.
+
+`finish` refuses a draft whose times as a whole are in another unit or order than they claim to be. What remains is made
+a Transcript: single times that can't be true are left out, and are estimated and labelled like missing ones.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from ..errors import InputError
+from ..protocol import BatchResponse, Word
+from ..subtitles.breaks import OPENERS, UNSPACED
+from ..timing import far_limit, known_duration
+from ..transcript import Notice, Segment, Transcript, fitted, from_batch, plausible_segments
+
+UNKNOWN = "unknown"
+"""The model, where nobody tells."""
+
+LONGEST_WORD = 30.0
+"""Seconds: where half of the words claim to be longer, the unit is wrong. In real speech the median is 0.3."""
+
+LONGEST_SEGMENT = 600.0
+"""Seconds, likewise for segments and cues, of which Whisper's are 30 s at most."""
+
+SLOWEST, FASTEST = 0.05, 500.0
+"""Characters a second: people speak some 15."""
+
+FEWEST, FEWEST_CHARACTERS = 5, 20
+"""So many words or segments, or so many characters of a single one, make a rate mean something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a document says.
+
+    text        None: joined from the segments, or else from the words
+    words       None where it has none
+    segments    their texts needn't be slices of the text; empty where it has none
+    length      seconds that the recording has at least, where the document tells this and no duration
+    is_ours     written by cartesia-cli itself, which has left out times that can't be true
+    has_units   times carry their unit, as in 00:01:02.500 or "62.5s"
+    """
+
+    text: str | None
+    words: tuple[Word, ...] | None = None
+    segments: tuple[Segment, ...] = ()
+    source: str | None = None
+    model: str | None = None
+    language: str | None = None
+    duration: float | None = None
+    length: float | None = None
+    request_id: str | None = None
+    notices: tuple[Notice, ...] = ()
+    is_ours: bool = False
+    has_units: bool = False
+
+
+def finish(draft: Draft, source: str, place: str) -> Transcript:
+    """The transcript of a draft. InputError, which begins with `place`, where its times can't be what they claim."""
+    duration = known_duration(draft.duration)
+    _check(draft, place)
+    text = draft.text if draft.text is not None else joined([s.text for s in draft.segments] or _spellings(draft.words))
+    whole = Transcript(
+        source=draft.source or source,
+        model=draft.model or UNKNOWN,
+        text=text,
+        language=draft.language,
+        duration=duration,
+        request_id=draft.request_id,
+        words=None if draft.words is None else fitted(draft.words, duration),
+        notices=draft.notices,
+    )
+    if draft.segments or draft.is_ours:
+        segments = draft.segments if draft.is_ours else sliced(text, draft.segments)
+        return replace(whole, segments=plausible_segments(segments, duration))
+    response = BatchResponse(
+        text=text, language=draft.language, duration=duration, words=draft.words, request_id=draft.request_id
+    )
+    return replace(whole, segments=from_batch(response, source=source, model=UNKNOWN).segments)
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Texts one after the other, with a blank between two that bring none and whose script has them."""
+    parts: list[str] = []
+    before = ""
+    for text in texts:
+        if before and text and not before.isspace() and not text[0].isspace() and before not in OPENERS:
+            parts.append("" if UNSPACED.match(before) and UNSPACED.match(text[0]) else " ")
+        parts.append(text)
+        before = text[-1:] or before
+    return "".join(parts)
+
+
+def sliced(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Segments as slices of the text that together are the text; as they are, where it doesn't have them all."""
+    ends, at = [], 0
+    for segment in segments:
+        spelt = segment.text.strip()
+        found = text.find(spelt, at)
+        if found < 0:
+            return tuple(segments)
+        at = found + len(spelt)
+        ends.append(at)
+    ends[-1:] = [len(text)] if ends else []
+    return tuple(
+        replace(segment, text=text[start:end]) for segment, start, end in zip(segments, [0, *ends], ends, strict=False)
+    )
+
+
+def interleaved(channels: Sequence[tuple[str, Draft]]) -> Draft:
+    """Channels that were transcribed each for itself as one conversation, sentence by sentence in order of time.
+
+    A channel's label stands for a speaker where no speaker is told.
+    """
+    if len(channels) == 1:
+        return channels[0][1]
+    sentences: list[Segment] = []
+    for label, draft in channels:
+        words = tuple(replace(word, speaker=word.speaker or label) for word in draft.words or ())
+        text = draft.text if draft.text is not None else joined(_spellings(words))
+        found = from_batch(BatchResponse(text=text, words=words), source="", model=UNKNOWN).segments
+        if not found and text.strip():  # nothing tells when it was said: behind the rest
+            found = (Segment(0.0, 0.0, text, "estimated", tuple(Word(word) for word in text.split())),)
+        sentences += found
+    sentences = [replace(sentence, text=sentence.text.strip()) for sentence in sentences]
+    sentences.sort(key=lambda sentence: (sentence.timing == "estimated" and sentence.end == 0, sentence.start))
+    return Draft(None, tuple(word for sentence in sentences for word in sentence.words), tuple(sentences))
+
+
+def _spellings(words: Iterable[Word] | None) -> list[str]:
+    return [word.word for word in words or ()]
+
+
+def _check(draft: Draft, place: str) -> None:
+    """InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
+    words = _spans((word.start, word.end) for word in draft.words or ())
+    segments = _spans((part.start, part.end) for part in draft.segments if part.timing != "estimated")
+    what, spans = ("words", words) if words else ("segments", segments)
+    if not spans:
+        return
+    latest = max(time for span in (*words, *segments) for time in span)
+    length = known_duration(draft.duration) if draft.duration is not None else known_duration(draft.length)
+    limit = far_limit(length)
+    if limit is not None and latest > limit:
+        assert length is not None
+        raise _refused(
+            place,
+            f"times go up to {latest:.10g} s, {latest - length:.10g} s beyond the end of a recording of {length:g} s",
+            "are they milliseconds? Without its duration, the file is judged by its times alone"
+            if latest > 100 * length
+            else "remove the duration from the file if it is the duration that is wrong",
+        )
+    starts = [start for start, _ in spans]
+    kept = _longest_rise(starts)
+    if 2 * kept < len(starts):
+        raise _refused(place, f"{len(starts) - kept} of {len(starts)} {what} begin before those that precede them")
+    if draft.is_ours or draft.has_units:
+        return
+    lengths = [end - start for start, end in spans if end > start]
+    if not lengths:
+        return
+    texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
+    middle = median(lengths)
+    rate = sum(map(len, texts)) / len(texts) / middle
+    too_slow = middle > (LONGEST_WORD if words else LONGEST_SEGMENT) or (len(lengths) >= FEWEST and rate < SLOWEST)
+    if (
+        not words and len(lengths) == 1
+    ):  # it may be a whole recording, silence included, if it is known how long that is
+        too_slow = length is None and len(texts[0]) > FEWEST_CHARACTERS and rate < SLOWEST
+    if too_slow:
+        raise _refused(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
+    if len(lengths) >= FEWEST and rate > FASTEST:
+        raise _refused(place, f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short")
+
+
+def _refused(place: str, what: str, hint: str = "times of this shape must be in seconds, in order") -> InputError:
+    return InputError(f"{place}{what}", hint=hint)
+
+
+def _spans(times: Iterable[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
+    """Those that have both times, neither negative."""
+    return [(a, b) for a, b in times if a is not None and b is not None and a >= 0 and b >= 0]
+
+
+def _longest_rise(starts: Sequence[float]) -> int:
+    """How many of these can stay so that they never fall."""
+    lowest: list[float] = []
+    for start in starts:
+        at = bisect_right(lowest, start)
+        lowest[at : at + 1] = [start]
+    return len(lowest)

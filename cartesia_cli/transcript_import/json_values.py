@@ -1,0 +1,175 @@
+"""JSON objects that know where they stand in their file, so that messages can say what is wrong and where.
+
+Strict about what is there: a member of the wrong type is an InputError. Lenient about what isn't: other programs leave
+members out, and write NaN, which counts as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+
+KINDS = (
+    "known: JSON and ndjson of cartesia-cli, JSON of the APIs of Cartesia, OpenAI, AssemblyAI, Deepgram, ElevenLabs, "
+    "Google and AWS, of Whisper, whisper.cpp and WhisperX, SRT and WebVTT"
+)
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_DECIMAL = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
+_PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """A JSON object and its place, which goes before the names of its members in messages."""
+
+    values: dict[str, Any]
+    place: str
+
+    def __contains__(self, name: str) -> bool:
+        return self.values.get(name) is not None
+
+    def text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        raise self.wrong(name, "a string")
+
+    def required_text(self, name: str) -> str:
+        if (text := self.text(name)) is None:
+            raise self.missing(name)
+        return text
+
+    def label(self, name: str) -> str | None:
+        """The name or number of a speaker or a channel, as text."""
+        value = self.values.get(name)
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))
+        return self.text(name)
+
+    def seconds(self, name: str) -> float | None:
+        """A JSON number. Infinities count as missing."""
+        value = self.values.get(name)
+        if value is None or isinstance(value, float):
+            return value if value is not None and math.isfinite(value) else None
+        raise self.wrong(name, "a number of seconds")
+
+    def required_seconds(self, name: str) -> float:
+        if (time := self.seconds(name)) is None:
+            raise self.missing(name)
+        return time
+
+    def milliseconds(self, name: str) -> float | None:
+        """A whole number of milliseconds, in seconds."""
+        value = self.seconds(name)
+        if value is not None and not value.is_integer():
+            raise InputError(
+                f"{self.place}{name} is {value:g}, where a whole number of milliseconds belongs",
+                hint="this shape has its times in milliseconds",
+            )
+        return None if value is None else value / 1000
+
+    def decimal(self, name: str) -> float | None:
+        """Seconds that are spelled as a string, such as "4.87". Numbers are taken, too."""
+        value = self.values.get(name)
+        if isinstance(value, str):
+            if _DECIMAL.fullmatch(value) is None:
+                raise self.wrong(name, 'seconds such as "4.87"')
+            return float(value)
+        return self.seconds(name)
+
+    def duration(self, *names: str) -> float | None:
+        """Seconds in one of the ways in which Google's libraries spell a duration: "1.3s", or {seconds, nanos}.
+
+        names   spellings of the member: the first that is there counts
+        """
+        name = next((name for name in names if name in self), names[0])
+        value = self.values.get(name)
+        if isinstance(value, str) and (found := _PROTOBUF_DURATION.fullmatch(value)):
+            return float(found[1])
+        if isinstance(value, dict):
+            parts = JsonObject(value, f"{self.place}{name}.")
+            return (parts.decimal("seconds") or 0.0) + (parts.seconds("nanos") or 0.0) / 1e9
+        if value is None:
+            return None
+        raise self.wrong(name, 'a duration such as "1.300s"')
+
+    def object(self, name: str) -> JsonObject | None:
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(name, "an object")
+        return JsonObject(value, f"{self.place}{name}.")
+
+    def objects(self, name: str) -> list[JsonObject] | None:
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise self.wrong(name, "a list")
+        return members(value, f"{self.place}{name}")
+
+    def missing(self, name: str) -> InputError:
+        return InputError(f"{self.place}{name} is missing", hint=KINDS)
+
+    def wrong(self, name: str, wanted: str) -> InputError:
+        return InputError(f"{self.place}{name} is {kind(self.values[name])}, where {wanted} belongs", hint=KINDS)
+
+
+def parse(text: str, source: str) -> Iterator[JsonObject]:
+    """The objects of a file: one, one after the other, or in a list. A list of segments is one object with them."""
+    values = list(_values(text, source))
+    for line, value in values:
+        place = f"{source}, line {line}: " if len(values) > 1 else f"{source}: "
+        if isinstance(value, list):
+            items = members(value, place.rstrip() + " ")
+            if items and all("start" in item.values and "source" not in item.values for item in items):
+                yield JsonObject({"segments": value}, place)
+            else:
+                yield from items
+        elif isinstance(value, dict):
+            yield JsonObject(value, place)
+        else:
+            raise InputError(f"{place}{kind(value)} is not a transcript", hint=KINDS)
+
+
+def members(values: Sequence[Any], place: str) -> list[JsonObject]:
+    for k, value in enumerate(values):
+        if not isinstance(value, dict):
+            raise InputError(f"{place}[{k}] is {kind(value)}, where an object belongs", hint=KINDS)
+    return [JsonObject(value, f"{place}[{k}].") for k, value in enumerate(values)]
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, for messages."""
+    names = {bool: "true or false", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+def _values(text: str, source: str) -> Iterator[tuple[int, Any]]:
+    """The JSON values of a text, each with the line that it begins on. All numbers are floats."""
+    decoder = json.JSONDecoder(parse_int=float, parse_constant=lambda name: None)
+    at, line, counted = 0, 1, 0
+    while True:
+        blank = _BLANKS.match(text, at)
+        assert blank is not None
+        at = blank.end()
+        if at == len(text):
+            return
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            message = f"{source}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
+            hint = "`render` takes JSON, SRT and WebVTT; `transcribe` takes recordings"
+            raise InputError(message, hint=hint) from error
+        except RecursionError as error:
+            raise InputError(f"{source}, line {line}: nested too deep for a transcript", hint=KINDS) from error
+        yield line, value

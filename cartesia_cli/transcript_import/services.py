@@ -1,0 +1,278 @@
+"""JSON of other transcription services, each with its own units and its own way to attach punctuation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from ..errors import InputError
+from ..protocol import Word
+from ..subtitles.breaks import OPENERS
+from ..transcript import Segment
+from .draft import Draft, interleaved, joined
+from .json_values import KINDS, JsonObject
+
+OPENING = OPENERS + "¿¡"
+"""Punctuation that belongs to the word behind it."""
+
+
+def assemblyai(item: JsonObject) -> Draft:
+    """Words and utterances in milliseconds, beside an `audio_duration` in seconds."""
+    if (error := item.text("error")) and not item.text("text"):
+        raise InputError(f"{item.place}a refusal, not a transcript: {error[:200]}", hint=KINDS)
+    stretches = next((found for name in ASSEMBLYAI_PARTS if (found := item.objects(name))), [])
+    words = item.objects("words")
+    if words is None:
+        nested = [stretch.objects("words") for stretch in stretches]
+        words = [word for listed in nested for word in listed or ()] if all(nested) and nested else None
+    text = item.text("text")
+    if text is None and not stretches and words is None:
+        raise InputError(f"{item.place}no transcript: neither text nor words", hint="is its `status` completed?")
+    segments = [
+        Segment(
+            stretch.milliseconds("start") or 0.0, stretch.milliseconds("end") or 0.0, stretch.required_text("text"),
+            "server", speaker=stretch.label("speaker"),
+        )
+        for stretch in stretches
+    ]  # fmt: skip
+    said = None
+    if words is not None:
+        said = tuple(
+            Word(
+                word.required_text("text"),
+                word.milliseconds("start"),
+                word.milliseconds("end"),
+                word.label("speaker") or word.label("channel"),
+            )
+            for word in words
+        )
+    return Draft(
+        text=joined(segment.text for segment in segments) if text is None and segments else text,
+        words=said,
+        segments=() if said else tuple(segments),
+        model=item.text("speech_model"),
+        language=item.text("language_code"),
+        duration=item.seconds("audio_duration"),
+        request_id=item.text("id"),
+    )
+
+
+ASSEMBLYAI_PARTS = ("utterances", "sentences", "paragraphs")
+"""Members of its answers that hold texts with their times, in milliseconds."""
+
+
+def is_assemblyai(item: JsonObject) -> bool:
+    """Whether a document is from AssemblyAI: words have `text`, and something else of its own is there, too."""
+    parts = [part for name in (*ASSEMBLYAI_PARTS, "words") for part in _objects(item, name)]
+    marks = ("audio_duration", "audio_url", "speech_model", "language_code", "utterances", *ASSEMBLYAI_PARTS[1:])
+    named = any(name in item.values for name in marks) or {"id", "status"} <= item.values.keys()
+    confident = bool(parts) and all("confidence" in part for part in parts)
+    return all("text" in part and "type" not in part for part in parts) and (named or (confident and bool(parts)))
+
+
+def deepgram(item: JsonObject) -> Draft:
+    """Words in seconds; one list of alternatives for each channel, of which the first is the best."""
+    results, metadata = item.object("results"), item.object("metadata") or JsonObject({}, item.place)
+    assert results is not None
+    drafts: list[tuple[str, Draft]] = []
+    language = None
+    for number, channel in enumerate(results.objects("channels") or ()):
+        language = language or channel.text("detected_language")
+        for best in (channel.objects("alternatives") or [])[:1]:
+            words = [
+                Word(
+                    word.text("punctuated_word") or word.required_text("word"),
+                    word.seconds("start"),
+                    word.seconds("end"),
+                    word.label("speaker"),
+                )
+                for word in best.objects("words") or ()
+            ]
+            drafts.append((f"channel {number}", Draft(best.required_text("transcript"), tuple(words) or None)))
+    if not drafts:
+        raise InputError(f"{item.place}no transcript: no channel has an alternative", hint=KINDS)
+    return replace(
+        interleaved(drafts),
+        language=language,
+        duration=metadata.seconds("duration"),
+        request_id=metadata.text("request_id"),
+    )
+
+
+def is_deepgram(item: JsonObject) -> bool:
+    return bool(_objects(_inner(item, "results"), "channels"))
+
+
+def google(item: JsonObject) -> Draft:
+    """Results of Speech-to-Text, v1 or v2, bare or within a finished operation; durations are spelled "1.300s"."""
+    item = item.object("response") or item
+    results = item.objects("results") or []
+    by_channel: dict[str, list[JsonObject]] = {}
+    for result in results:
+        by_channel.setdefault(result.label("channelTag") or result.label("channel_tag") or "", []).append(result)
+    drafts = [(f"channel {tag}", _google_channel(own)) for tag, own in by_channel.items()]
+    if not drafts:
+        raise InputError(f"{item.place}no transcript: no results", hint=KINDS)
+    ends = [end for result in results if (end := _google_time(result, "resultEnd")) is not None]
+    languages = [code for result in results if (code := result.text("languageCode") or result.text("language_code"))]
+    metadata = item.object("metadata") or JsonObject({}, item.place)
+    return replace(
+        interleaved(drafts),
+        language=languages[0] if languages else None,
+        length=max(ends, default=None),
+        request_id=metadata.text("requestId") or item.label("requestId"),
+    )
+
+
+def google_files(item: JsonObject) -> list[tuple[str, Draft]]:
+    """The answer of v2's BatchRecognize: results by the name of their file."""
+    item = item.object("response") or item
+    results = item.object("results")
+    assert results is not None
+    found = []
+    for name in results.values:
+        file = results.object(name)
+        inline = (file and file.object("inlineResult")) or (file and file.object("inline_result")) or file
+        transcript = inline and inline.object("transcript")
+        if transcript is None:
+            message = ((file and file.object("error")) or results).text("message") or "it has no transcript"
+            raise InputError(f"{results.place}{name}: {message[:200]}", hint="is the transcript in another file?")
+        found.append((name, google(transcript)))
+    return found
+
+
+def is_google(item: JsonObject) -> bool:
+    results = _objects(_inner(item, "response") if "response" in item else item, "results")
+    return bool(results) and any("alternatives" in result for result in results)
+
+
+def is_google_files(item: JsonObject) -> bool:
+    results = _inner(_inner(item, "response") if "response" in item else item, "results")
+    files = [value for value in results.values.values() if isinstance(value, dict)]
+    return bool(files) and any({"transcript", "inlineResult", "inline_result"} & file.keys() for file in files)
+
+
+def aws(item: JsonObject) -> Draft:
+    """Items in seconds, spelled as strings; punctuation is an item of its own, without times."""
+    results = item.object("results")
+    assert results is not None
+    items = results.objects("items") or []
+    transcripts = results.objects("transcripts") or []
+    channels = list(dict.fromkeys(label for each in items if (label := each.label("channel_label"))))
+    speakers = _aws_speakers(results)
+    language = results.text("language_code") or item.text("language_code")
+    if len(channels) > 1:
+        drafts = []
+        for label in channels:
+            own = _aws_words([each for each in items if each.label("channel_label") == label], speakers)
+            drafts.append((label, Draft(None, own)))
+        return replace(interleaved(drafts), language=language)
+    text = joined(each.required_text("transcript") for each in transcripts) if transcripts else None
+    words = _aws_words(items, speakers) if items else None
+    if text is None and words is None:
+        raise InputError(f"{item.place}no transcript: neither transcripts nor items", hint=KINDS)
+    return Draft(text, words, language=language)
+
+
+def is_aws(item: JsonObject) -> bool:
+    results = _inner(item, "results")
+    return bool(_objects(results, "transcripts")) or any(
+        "alternatives" in each and "type" in each for each in _objects(results, "items")
+    )
+
+
+def elevenlabs(item: JsonObject) -> Draft:
+    """Words in seconds; blanks between them, and sounds, are entries of their own, told by their `type`."""
+    words = [
+        Word(
+            word.required_text("text"), word.seconds("start"), word.seconds("end"),
+            word.label("speaker_id"),
+        )
+        for word in item.objects("words") or ()
+        if word.text("type") != "spacing"
+    ]  # fmt: skip
+    text = item.text("text")
+    return Draft(
+        text, tuple(words) or None, language=item.text("language_code"), request_id=item.text("transcription_id")
+    )
+
+
+def is_elevenlabs(item: JsonObject) -> bool:
+    words = _objects(item, "words")
+    return bool(words) and all("text" in word and word.get("type") in ELEVENLABS_TYPES for word in words)
+
+
+ELEVENLABS_TYPES = ("word", "spacing", "audio_event")
+
+
+def _google_channel(results: Sequence[JsonObject]) -> Draft:
+    """Results one after the other. With speakers, v1 repeats all the words at the end, in a result without text."""
+    best = [alternatives[0] for result in results if (alternatives := result.objects("alternatives"))]
+    texts = [each.text("transcript") or "" for each in best]
+    words = [list(_google_words(each.objects("words") or ())) for each in best]
+    if len(best) > 1 and words[-1] and not texts[-1].strip() and len(words[-1]) >= sum(map(len, words[:-1])):
+        words = words[-1:]
+    said = tuple(word for own in words for word in own)
+    return Draft(joined(texts) if any(texts) else None, said or None)
+
+
+def _google_words(items: Iterable[JsonObject]) -> Iterator[Word]:
+    for k, word in enumerate(items):
+        start, end = _google_time(word, "start"), _google_time(word, "end")
+        if start is None and end is not None and k == 0:
+            start = 0.0  # what is 0 is left out of protobuf's JSON
+        speaker = next((label for name in GOOGLE_SPEAKERS if (label := word.label(name)) not in (None, "", "0")), None)
+        yield Word(word.required_text("word"), start, end, speaker)
+
+
+GOOGLE_SPEAKERS = ("speakerLabel", "speaker_label", "speakerTag", "speaker_tag")
+
+
+def _google_time(item: JsonObject, name: str) -> float | None:
+    """`start`, `end` or `resultEnd`: a Time in v1, an Offset in v2, in either spelling of protobuf's JSON."""
+    snake = "result_end" if name == "resultEnd" else name
+    return item.duration(f"{name}Offset", f"{name}Time", f"{snake}_offset", f"{snake}_time")
+
+
+def _aws_words(items: Sequence[JsonObject], speakers: dict[float, str]) -> tuple[Word, ...]:
+    words: list[Word] = []
+    opening = ""
+    for item in items:
+        content = (item.objects("alternatives") or [item])[0].required_text("content")
+        if item.text("type") == "punctuation":
+            if words and content not in OPENING:
+                words[-1] = replace(words[-1], word=words[-1].word + content)
+            else:
+                opening += content
+            continue
+        start = item.decimal("start_time")
+        speaker = item.label("speaker_label") or speakers.get(-1.0 if start is None else start)
+        words.append(Word(opening + content, start, item.decimal("end_time"), speaker))
+        opening = ""
+    if opening:
+        words.append(Word(opening))
+    return tuple(words)
+
+
+def _aws_speakers(results: JsonObject) -> dict[float, str]:
+    """Who speaks at the start of each item, in older answers, whose items don't say it themselves."""
+    labels = results.object("speaker_labels") or JsonObject({}, results.place)
+    found: dict[float, str] = {}
+    for segment in labels.objects("segments") or ():
+        for item in segment.objects("items") or ():
+            start, label = item.decimal("start_time"), item.label("speaker_label") or segment.label("speaker_label")
+            if start is not None and label is not None:
+                found[start] = label
+    return found
+
+
+def _inner(item: JsonObject, name: str) -> JsonObject:
+    """A member that may be an object, for the question whether a document has a shape."""
+    value = item.values.get(name)
+    return JsonObject(value if isinstance(value, dict) else {}, item.place)
+
+
+def _objects(item: JsonObject, name: str) -> list[dict[str, object]]:
+    """Likewise, a member that may be a list of objects."""
+    value = item.values.get(name)
+    return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []

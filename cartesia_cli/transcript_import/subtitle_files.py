@@ -1,0 +1,57 @@
+"""SRT and WebVTT files as transcripts: a segment for each cue."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ..errors import InputError
+from ..subtitles.cuesheet import Kind, read
+from ..transcript import Segment
+from .draft import Draft, joined
+
+KINDS: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
+"""Endings of file names."""
+
+_TIMES = re.compile(r"^[^{}\"]*\d:\d\d[.,]?\d*[ \t]*-->", re.MULTILINE)
+
+
+def kind_by_name(source: str) -> Kind | None:
+    """What the name of a file promises."""
+    return next((kind for ending, kind in KINDS.items() if source.lower().endswith(ending)), None)
+
+
+def is_subtitle_file(text: str) -> bool:
+    """Whether a text has times of cues, or the header of WebVTT, and isn't JSON."""
+    head = text.removeprefix("\ufeff").lstrip()
+    return head.startswith("WEBVTT") or (head[:1] not in ("{", "[", '"') and _TIMES.search(head) is not None)
+
+
+def subtitle_file(text: str, source: str) -> Draft:
+    """The cues of a file. InputError, rather than text that is missing, where times can't be read."""
+    sheet = read(text, kind_by_name(source))
+    for finding in sheet.findings:
+        times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {c.number for c in sheet.cues}
+        is_astray = finding.rule == "stray-text" and not finding.text.isdecimal()
+        if times_unread or (is_astray and not any(cue.line < finding.line for cue in sheet.cues)):
+            what = f"times can't be read: {finding.value}" if times_unread else f"text without times: {finding.text}"
+            raise InputError(
+                f"{source}, line {finding.line}: {what[:200]}", hint="`cartesia-cli check` lists all that is wrong"
+            )
+    if not sheet.cues:
+        raise InputError(f"{source} has no cues", hint="is it cut off?")
+    astray = {
+        max(cue.number for cue in sheet.cues if cue.line < finding.line): finding.text
+        for finding in sheet.findings
+        if finding.rule == "stray-text" and not finding.text.isdecimal()
+    }
+    segments = [
+        Segment(
+            cue.start / 1000, cue.end / 1000, joined([*cue.lines, *filter(None, [astray.get(cue.number)])]), "server",
+            speaker=cue.speaker,
+        )
+        for cue in sheet.cues
+    ]  # fmt: skip
+    spoken = [segment for segment in segments if segment.text]
+    first = [replace(segment, text=segment.text.strip()) for segment in spoken]
+    return Draft(joined(segment.text for segment in first), segments=tuple(first), has_units=True)

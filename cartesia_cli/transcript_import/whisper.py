@@ -1,0 +1,131 @@
+"""JSON of programs around Whisper: segments in seconds, with words in them, beside them, or without any.
+
+openai-whisper, faster-whisper, WhisperX, whisper-timestamped, OpenAI's verbose_json and diarized_json; whisper.cpp,
+which has milliseconds; and the chunks of Hugging Face's pipelines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..protocol import Word
+from ..transcript import Segment
+from .draft import Draft, joined
+from .json_values import JsonObject
+from .own_documents import words
+
+
+def segments(item: JsonObject) -> Draft:
+    """Whatever has `segments` with `start` and `end` in seconds."""
+    places = item.objects("segments") or []
+    found = [
+        Segment(
+            place.required_seconds("start"), place.required_seconds("end"), place.required_text("text"), "server",
+            speaker=place.label("speaker"),
+        )
+        for place in places
+    ]  # fmt: skip
+    text = item.text("text")
+    in_segments = [_words_of(place) for place in places]
+    if any(in_segments):
+        # A segment that could not be aligned with the audio has no words: they are spelt in its text, without times.
+        spelt = [[Word(word, speaker=segment.speaker) for word in segment.text.split()] for segment in found]
+        said = tuple(word for own, bare in zip(in_segments, spelt, strict=True) for word in own or bare)
+    else:
+        said = words(item.objects("words")) or words(item.objects("word_segments")) or ()
+    return Draft(
+        text=joined(segment.text for segment in found) if text is None else text,
+        words=said or None,
+        segments=tuple(found),
+        model=item.text("model"),
+        language=item.text("language"),
+        duration=item.seconds("duration"),
+    )
+
+
+def chunks(item: JsonObject) -> Draft:
+    """Chunks of Hugging Face's pipelines: words or stretches of text, each with its `timestamp`: [start, end]."""
+    texts: list[str] = []
+    spans: list[tuple[float | None, float | None]] = []
+    for chunk in item.objects("chunks") or ():
+        pair = chunk.values.get("timestamp")
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise (
+                chunk.wrong("timestamp", "a list of start and end")
+                if "timestamp" in chunk
+                else chunk.missing("timestamp")
+            )
+        times = JsonObject({"start": pair[0], "end": pair[1]}, f"{chunk.place}timestamp.")
+        texts.append(chunk.required_text("text"))
+        spans.append((times.seconds("start"), times.seconds("end")))
+    text = item.text("text")
+    if any(len(part.split()) > 1 for part in texts) and all(None not in span for span in spans):
+        stretches = [
+            Segment(start or 0.0, end or 0.0, part, "server") for part, (start, end) in zip(texts, spans, strict=True)
+        ]
+        return Draft(text, segments=tuple(stretches))
+    return Draft(text, tuple(Word(part, *span) for part, span in zip(texts, spans, strict=True)))
+
+
+def whisper_cpp(item: JsonObject) -> Draft:
+    """`--output-json`, with `offsets` in milliseconds, and `--output-json-full`, which adds tokens."""
+    found: list[Segment] = []
+    said: list[Word] = []
+    stretches = item.objects("transcription") or []
+    for stretch in stretches:
+        offsets = stretch.object("offsets")
+        if offsets is None:
+            raise stretch.missing("offsets")
+        start, end = offsets.milliseconds("from"), offsets.milliseconds("to")
+        if start is None or end is None:
+            raise offsets.missing("from" if start is None else "to")
+        text = _mended(stretch.required_text("text"))
+        speaker = stretch.label("speaker")
+        found.append(Segment(start, end, text, "server", speaker=speaker))
+        tokens = stretch.objects("tokens")
+        said += _from_tokens(tokens, speaker) if tokens else [Word(word, speaker=speaker) for word in text.split()]
+    text = "".join(segment.text for segment in found)
+    result = item.object("result") or JsonObject({}, item.place)
+    if not any(stretch.values.get("tokens") for stretch in stretches):
+        one_each = bool(found) and all(len(segment.text.split()) <= 1 for segment in found)  # as with --max-len 1
+        said = [Word(segment.text, segment.start, segment.end, segment.speaker) for segment in found if one_each]
+        found = [] if one_each else found
+    return Draft(text, tuple(said) or None, tuple(found), language=result.text("language"))
+
+
+def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
+    """Its words. faster-whisper's are lists, [start, end, word, probability], where its tuples were dumped as JSON."""
+    listed = segment.values.get("words")
+    if isinstance(listed, list) and listed and all(isinstance(word, list) and len(word) == 4 for word in listed):
+        items = [
+            JsonObject(dict(zip(("start", "end", "word"), word, strict=False)), f"{segment.place}words[{k}].")
+            for k, word in enumerate(listed)
+        ]
+        return words(items)
+    return words(segment.objects("words"))
+
+
+def _from_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[Word]:
+    """Words of tokens: one begins at each blank. Tokens such as [_BEG_] and [_TT_150] are not text."""
+    text, start, end = "", None, None
+    for token in tokens:
+        piece = token.required_text("text")
+        if piece.startswith("[_") and piece.endswith("]"):
+            continue
+        offsets = token.object("offsets") or JsonObject({}, token.place)
+        if text and piece[:1].isspace():
+            yield Word(_mended(text), start, end, speaker)
+            text, start, end = "", None, None
+        text += piece
+        start = offsets.milliseconds("from") if start is None else start
+        end = offsets.milliseconds("to") if "to" in offsets else end
+    if text:
+        yield Word(_mended(text), start, end, speaker)
+
+
+def _mended(text: str) -> str:
+    """Text whose bytes were read one by one, because tokens may end within a character."""
+    try:
+        return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # there are halves of surrogate pairs in it
+        return text
