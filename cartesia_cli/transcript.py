@@ -259,7 +259,10 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
     """Segments whose times can be true: the others get estimated ones."""
     latest = min(LATEST, far_limit(duration) or LATEST)
     starts = [segment.start for segment in segments]
-    if all(0 <= s.start <= s.end < latest for s in segments) and all(map(le, starts, starts[1:])):
+    ends = [LATEST if segment.timing == "estimated" else latest for segment in segments]
+    if all(0 <= s.start <= s.end < end for s, end in zip(segments, ends, strict=True)) and all(
+        map(le, starts, starts[1:])
+    ):
         return tuple(segments)
     spans = fitting(((segment.start, segment.end) for segment in segments), duration)
     known = [span or (None, None) for span in spans]
