@@ -1,6 +1,7 @@
 """Which encoding the bytes of a text file are in, and the text.
 
-Must never fail: what isn't Unicode is read as Windows-1252, which old subtitle editors write, and the caller says so.
+Must never fail: what isn't Unicode is read as Windows-1252, which old subtitle editors write, and where most of it is
+UTF-8, as that with its damaged characters replaced. The caller says so.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import codecs
 from typing import NamedTuple
 
-LEGACY = "Windows-1252"
+LEGACY, DAMAGED = "Windows-1252", "damaged UTF-8"
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -44,7 +45,12 @@ def decode_text(data: bytes) -> Decoded:
     try:
         return Decoded(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Decoded(_legacy(data), LEGACY, 1 + data.count(b"\n", 0, error.start), is_sound=False)
+        line = 1 + data.count(b"\n", 0, error.start)
+        damaged = data.decode("utf-8", "replace")
+        whole = sum(character > "\x7f" and character != "\ufffd" for character in damaged)
+        if whole > damaged.count("\ufffd"):
+            return Decoded(damaged, DAMAGED, line, is_sound=False)
+        return Decoded(_legacy(data), LEGACY, line, is_sound=False)
 
 
 def _without_mark(data: bytes) -> Decoded | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -383,28 +383,59 @@ class TestTheProgram:
         )
         assert json.loads(done.stdout)["counts"] == {"violations": 0, "forced": 1, "advice": 1}
 
-    def test_what_is_no_subtitle_file_is_code_3_before_anything_else(self, run: Run, tmp_path: Path) -> None:
-        (tmp_path / "fast.srt").write_text(FAST)
-        (tmp_path / "notes.srt").write_text("no times\n")
-        (tmp_path / "sound.vtt").write_bytes(bytes(range(256)) * 20)
-        (tmp_path / "words.json").write_text('{"text": "hello"}')
-        (tmp_path / "folder").mkdir()
-        for arguments, message in [
-            (["notes.srt"], b"notes.srt is no subtitle file: there are no times in it"),
-            (["sound.vtt"], b"sound.vtt is no subtitle file"),
-            (["gone.srt"], b"gone.srt can't be read: No such file or directory"),
-            (["folder"], b"folder is a folder"),
-            (["*.sub"], b"no file matches '*.sub'"),
-            (["fast.srt", "--transcript", "fast.srt"], b"fast.srt, line 2, column 3: not JSON"),
-            (["fast.srt", "--transcript", "words.json"], b"words.json has no words"),
-            (["fast.srt", "--transcript", "gone.json"], b"gone.json can't be read"),
-        ]:
-            done = run("check", "fast.srt", *arguments)
-            assert (done.returncode, done.stdout) == (3, b""), arguments
+    def test_an_only_file_that_is_unreadable_is_code_3(self, run: Run, tmp_path: Path) -> None:
+        self.unreadable(tmp_path)
+        for name, message in self.UNREADABLE.items():
+            done = run("check", name)
+            assert (done.returncode, done.stdout) == (3, b""), name
             assert done.stderr.startswith(b"error: " + message)
-            assert b"\nhint: " in done.stderr or arguments == ["*.sub"]
+            assert b"\nhint: " in done.stderr or name == "*.sub"
         done = run("check", "notes.srt", "--json")
         assert json.loads(done.stderr)["error"]["type"] == "input"
+
+    def test_unreadable_files_are_reported_and_the_others_checked(self, run: Run, tmp_path: Path) -> None:
+        self.unreadable(tmp_path)
+        done = run("check", "folder", "notes.srt", "fast.srt", "gone.srt", "*.sub", "sound.vtt")
+        assert done.returncode == 1
+        assert done.stdout.startswith(b"fast.srt:2: cue 1 at 0:00:00.000: reading-speed: ")
+        errors = [line for line in done.stderr.splitlines() if line.startswith(b"error: ")]
+        assert len(errors) == len(self.UNREADABLE)
+        for message in self.UNREADABLE.values():
+            assert any(line.startswith(b"error: " + message) for line in errors), message
+        assert run("check", "notes.srt", "fast.srt", "--max-cps", 25).returncode == 1
+        done = run("check", "notes.srt", "fast.srt", "--max-cps", 25, "--json")
+        document = json.loads(done.stdout)
+        assert (done.returncode, document["failed"], document["counts"]["violations"]) == (1, True, 0)
+        assert [file["source"] for file in document["files"]] == ["fast.srt"]
+        assert document["unreadable"] == ["notes.srt is not a subtitle file: there are no times in it"]
+
+    def test_an_unreadable_transcript_is_code_3_before_anything_else(self, run: Run, tmp_path: Path) -> None:
+        self.unreadable(tmp_path)
+        for name, message in {
+            "fast.srt": b"fast.srt has no words",
+            "words.json": b"words.json has no words",
+            "gone.json": b"gone.json can't be read",
+            "folder": b"folder is a folder",
+        }.items():
+            done = run("check", "fast.srt", "--transcript", name)
+            assert (done.returncode, done.stdout) == (3, b""), name
+            assert done.stderr.startswith(b"error: " + message)
+
+    UNREADABLE: ClassVar = {
+        "notes.srt": b"notes.srt is not a subtitle file: there are no times in it",
+        "sound.vtt": b"sound.vtt is not a subtitle file",
+        "gone.srt": b"gone.srt can't be read: No such file or directory",
+        "folder": b"folder is a folder",
+        "*.sub": b"no file matches '*.sub'",
+    }
+
+    @staticmethod
+    def unreadable(folder: Path) -> None:
+        (folder / "fast.srt").write_text(FAST)
+        (folder / "notes.srt").write_text("no times\n")
+        (folder / "sound.vtt").write_bytes(bytes(range(256)) * 20)
+        (folder / "words.json").write_text('{"text": "hello"}')
+        (folder / "folder").mkdir()
 
     def test_text_of_strangers_moves_no_cursor(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "evil.srt").write_text("1\n00:00:00,000 --> \x1b[2J\nx\n\n" + FAST + "\n\x1b]0;owned\x07\n")
@@ -412,10 +443,40 @@ class TestTheProgram:
         assert done.returncode == 1
         assert not any(byte in done.stdout + done.stderr for byte in (0x1B, 0x07))
 
-    def test_an_empty_file_has_nothing_wrong(self, run: Run, tmp_path: Path) -> None:
-        (tmp_path / "empty.srt").write_text("")
-        (tmp_path / "empty.vtt").write_text("WEBVTT\n")
-        assert run("check", "empty.srt", "empty.vtt").returncode == 0
+    def test_a_file_without_cues_is_a_violation(self, run: Run, tmp_path: Path) -> None:
+        for name, content in (("a.srt", ""), ("b.srt", "\n \n"), ("c.vtt", "WEBVTT\n"), ("d.srt", "\ufeff")):
+            (tmp_path / name).write_text(content)
+            done = run("check", name)
+            assert done.returncode == 1, name
+            assert f"{name}:1: no-cues: no cues\n" in done.stdout.decode()
+            assert done.stderr.startswith(f"{name}: 0 cues, 1 violation".encode())
+        (tmp_path / "e.vtt").write_text("")
+        assert b"e.vtt:1: no-header: " in run("check", "e.vtt").stdout
+        assert run("check", "-", stdin=b"").returncode == 1
+
+    def test_the_profile_none_limits_nothing_but_what_is_asked_for(self, run: Run, tmp_path: Path) -> None:
+        lines = "\n".join(["Many words in a line " * 30 + "end."] * 5)
+        (tmp_path / "long.srt").write_text(file((0, 500, lines), (500, 90_000_000, "One.")))
+        assert run("check", "long.srt", "--subtitle-profile", "none").returncode == 0
+        done = run("check", "long.srt", "--subtitle-profile", "none", "--max-line-count", 2, "--json")
+        document = json.loads(done.stdout)
+        assert document["files"][0]["rules"] == {"line-count": 1}
+        assert "max_line_width" not in document["rules"] and document["rules"]["max_line_count"] == 2
+
+    @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32"])
+    @pytest.mark.parametrize("text", ["Grüße aus Köln.", "Добрый день.", "こんにちは。"])
+    def test_utf_16_is_read_with_and_without_its_mark(self, run: Run, tmp_path: Path, encoding: str, text: str) -> None:
+        (tmp_path / "wide.srt").write_bytes(file((0, 2000, text)).encode(encoding))
+        done = run("check", "wide.srt")
+        name = encoding[:6].upper()
+        assert done.stdout.decode() == f"wide.srt:1: encoding: encoding is {name}, not UTF-8\n"
+        assert done.stderr.startswith(b"wide.srt: 1 cue, 1 violation")
+
+    def test_an_old_encoding_is_read_and_named(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "old.srt").write_bytes(file((0, 1000, "“Größe”, sagte er, “zählt nicht”")).encode("cp1252"))
+        done = run("check", "old.srt")
+        assert b"old.srt:3: encoding: encoding is Windows-1252, not UTF-8\n" in done.stdout
+        assert "reading-speed: 32.0 columns a second, at most 20.0: “Größe”" in done.stdout.decode()
 
 
 # Our own files

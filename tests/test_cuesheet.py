@@ -237,3 +237,9 @@ def test_encodings_that_are_not_utf_8_are_found_and_read(data: bytes, value: str
 
 def test_the_line_of_the_first_stray_byte_is_told() -> None:
     assert decode(b"1\n2\n\xff\n")[1][0].line == 3
+
+
+def test_utf_8_with_a_damaged_character_is_not_taken_for_another_encoding() -> None:
+    text, findings = decode("é ü ö\n".encode() + b"\xc3 x\n")
+    assert text == "é ü ö\n\ufffd x\n"
+    assert [(finding.value, finding.line) for finding in findings] == [("damaged UTF-8", 2)]

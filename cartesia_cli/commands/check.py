@@ -1,6 +1,7 @@
 """`check`: subtitle files of anybody against the rules of a profile.
 
-Every file is read before anything is said: one that is no subtitle file ends the run.
+A file that can't be read is reported, and the others are checked: the exit code is then 1. Where it is the only one, or
+the transcript, the run ends with 3.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -92,16 +93,30 @@ def check(
     from ..output.files import write_stdout
     from ..subtitles.lint import lint
     from ..subtitles.necessity import mark
-    from ..subtitles.profiles import STANDARD
+    from ..subtitles.profiles import STANDARD, lint_rules
 
     rules = cueing.rules() or STANDARD
-    words, sheets = _read(inputs, transcript)
-    reports = [Report(source, sheet, mark(lint(sheet, rules), sheet, rules, words)) for source, sheet in sheets]
+    given = [name for name in cueing.__slots__ if getattr(cueing, name) is not None]
+    limits, unlimited = lint_rules(cueing.subtitle_profile, rules, given)
+    words, found = _read(inputs, transcript)
+    unreadable = [error for error in found if isinstance(error, InputError)]
+    if len(found) == 1 and unreadable:
+        raise unreadable[0]
+    reports = [
+        Report(item.source, item.sheet, mark(lint(item.sheet, limits), item.sheet, rules, words))
+        for item in found
+        if not isinstance(item, InputError)
+    ]
     total = sum((report.counts() for report in reports), Counter[str]())
-    failed = bool(total.total() if strict else total["violations"])
+    failed = bool(unreadable) or bool(total.total() if strict else total["violations"])
+    for error in unreadable:
+        talk.error(error)
     if talk.as_json:
-        document = {"profile": cueing.subtitle_profile or "netflix", "rules": asdict(rules), "failed": failed}
+        numbers = {name: value for name, value in asdict(rules).items() if name not in unlimited}
+        document = {"profile": cueing.subtitle_profile or "netflix", "rules": numbers, "failed": failed}
         document |= {"counts": _counts(total), "files": [_document(report) for report in reports]}
+        if unreadable:
+            document["unreadable"] = [error.message for error in unreadable]
         write_stdout(json_module.dumps(document, ensure_ascii=False, indent=2) + "\n")
     else:
         write_stdout("".join(line for report in reports for line in _lines(report)))
@@ -111,8 +126,18 @@ def check(
         raise typer.Exit(Exit.FAILED)
 
 
-def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[tuple[str, CueSheet]]]:
-    """The words, if there is a transcript, and every subtitle file. InputError for the first that is no use."""
+class _File(NamedTuple):
+    """A subtitle file as it was read."""
+
+    source: str
+    sheet: CueSheet
+
+
+def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
+    """The words, if there is a transcript, and every subtitle file, or the error that says why it can't be read.
+
+    InputError for the transcript.
+    """
     from .inputs import STDIN, gather, spool
 
     if STDIN in inputs and transcript == STDIN:
@@ -120,14 +145,25 @@ def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], 
     named = [*inputs, transcript] if transcript else inputs
     if STDIN in named and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("stdin is the terminal: there is no file in it", hint="cartesia-cli check - < talk.srt")
-    if folder := next((name for name in named if os.path.isdir(name)), None):
-        raise InputError(f"{folder} is a folder", hint="name the files in it, or a quoted glob")
+    if transcript and os.path.isdir(transcript):
+        raise _folder(transcript)
     with spool(named) as spooled:
         words = _words(next(iter(gather([transcript], spooled)))) if transcript else ()
-        return words, [_sheet(item) for item in gather(inputs, spooled)]
+        folders = [name for name in inputs if os.path.isdir(name)]
+        files: list[_File | InputError] = list(map(_folder, folders))
+        for item in gather([name for name in inputs if name not in folders], spooled):
+            try:
+                files.append(_sheet(item))
+            except InputError as error:
+                files.append(error)
+        return words, files
 
 
-def _sheet(item: Input | InputError) -> tuple[str, CueSheet]:
+def _folder(name: str) -> InputError:
+    return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
+
+
+def _sheet(item: Input | InputError) -> _File:
     from dataclasses import replace
 
     from ..subtitles.cuesheet import decode, read
@@ -137,9 +173,9 @@ def _sheet(item: Input | InputError) -> tuple[str, CueSheet]:
     sheet = read(text, KINDS.get(Path(item.source).suffix.lower()))
     if sheet.kind is None:
         raise InputError(
-            f"{item.source} is no subtitle file: there are no times in it", hint="`check` reads SRT and VTT"
+            f"{item.source} is not a subtitle file: there are no times in it", hint="`check` reads SRT and VTT"
         )
-    return item.source, replace(sheet, findings=(*findings, *sheet.findings))
+    return _File(item.source, replace(sheet, findings=(*findings, *sheet.findings)))
 
 
 def _words(item: Input | InputError) -> tuple[Word, ...]:

@@ -105,7 +105,7 @@ def read(text: str, kind: Kind | None = None) -> CueSheet:
     reading = _Reading(found, findings)
     for block in _blocks(lines, found):
         reading.feed(block)
-    if found == "vtt" and not header and text.strip():
+    if found == "vtt" and not header:
         findings.append(Finding("no-header", 1, limit="WEBVTT"))
     nothing = not header and text.strip() != "" and not reading.cues
     findings.sort(key=lambda finding: finding.line)

@@ -44,6 +44,7 @@ RULES = {
     "end-before-start": Rule("goes {value} s after it comes, more than {limit} is needed", "seconds"),
     "reading-speed": Rule("{value} columns a second, at most {limit}", "columns a second"),
     "empty": Rule("no text"),
+    "no-cues": Rule("no cues"),
     "stray-word": Rule("a word alone in a {value}", advice=True),
     # how the file is written
     "bad-time": Rule("times {value!r} are not written as {limit}"),
@@ -72,6 +73,8 @@ def lint(sheet: CueSheet, rules: Rules) -> list[Finding]:
     Times in files are whole milliseconds: what a rule misses by less than one is kept.
     """
     found = [*sheet.findings, *_order(sheet.cues)]
+    if not sheet.cues:
+        found.append(Finding("no-cues", 1))
     for cue in sheet.cues:
         found += _layout(cue, rules)
         found += _stay(cue, rules)

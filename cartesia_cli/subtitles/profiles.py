@@ -6,6 +6,7 @@ Must not know how cues are made, or who asks for them; it only says no to number
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
@@ -62,6 +63,9 @@ NONE = Rules(
     chain=0.0, sentences=True,
 )  # fmt: skip
 
+UNLIMITED = {"max_line_width": 10**9, "max_line_count": 10**9, "max_cue": 1e9, "max_cps": 1e9}
+"""What the numbers of `none` are when files are checked: those above only help to divide endless text into cues."""
+
 PROFILES = {"netflix": NETFLIX, "bbc": BBC, "shorts": SHORTS, "none": NONE}
 STANDARD = NETFLIX
 
@@ -108,6 +112,16 @@ def rules(
             hint="give a shorter --min-gap or a longer --max-cue",
         )
     return found
+
+
+def lint_rules(profile: str | None, found: Rules, given: Collection[str]) -> tuple[Rules, frozenset[str]]:
+    """The rules that files are checked against, and the names of those numbers that limit nothing.
+
+    found   the rules of the profile, with the numbers that were `given` by name
+    """
+    free = frozenset(UNLIMITED.keys() - set(given)) if profile == "none" else frozenset[str]()
+    limits: dict[str, float] = {name: UNLIMITED[name] for name in free}
+    return replace(found, **limits), free  # type: ignore[arg-type]
 
 
 _LEAST = {
