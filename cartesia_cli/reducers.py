@@ -27,6 +27,7 @@ from .protocol import (
     TurnUpdate,
     Word,
 )
+from .text_encoding import ends_within_character, join_surrogates
 from .transcript import Notice, Partial, Segment, Timing, Update, moved
 
 WORD = 0.2
@@ -137,7 +138,7 @@ class Said:
 
     def add(self, delta: Delta, origin: float) -> None:
         """`origin`: when the times of its words begin, seconds."""
-        self.text += delta.text
+        self.text = join_surrogates(self.text + delta.text)
         self.language = delta.language or self.language
         if delta.text.strip() and not delta.words:
             self.words = None
@@ -193,7 +194,7 @@ class ManualReducer:
                 if event.text:
                     yield from self._grown()
             case Delta():
-                yield Partial(self._clock.sent, ("" if self._is_stale else self._open.text) + event.text)
+                yield self._partial(("" if self._is_stale else self._open.text) + event.text)
             case FlushDone():
                 span = self._due.popleft() if self._due else self._clock.take()
                 settled = [*self._settle(span)]
@@ -218,18 +219,27 @@ class ManualReducer:
                 return
             if is_late or answer.timing == "audio":
                 self._open.timing = "estimated"
-        yield Partial(self._clock.sent, self._open.text)
+        yield self._partial(self._open.text)
+
+    def _partial(self, text: str) -> Partial:
+        """What is being said. Half a character, whose other half has not come, is not shown."""
+        text = join_surrogates(text)
+        return Partial(self._clock.sent, text[:-1] if ends_within_character(text) else text)
 
     def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
-        """The open text as a segment. Blanks alone wait for the text that they belong to, unless there is none."""
+        """The open text as a segment. Blanks alone, and half a character at its end, wait for the text that they belong
+        to, unless there is none.
+        """
         said = self._open
         if not said.text or (said.text.isspace() and not whole):
             return
         timing = said.timing
         if (times := _bounds(said.words or [])) is not None:
             span, timing = times, "server"
-        self._open, self._is_stale = Said(), False
-        yield Segment(*span, said.text, timing, tuple(said.words or ()), said.language)
+        half = said.text[-1:] if ends_within_character(said.text) and not whole else ""
+        self._open, self._is_stale = Said(half), False
+        if text := said.text.removesuffix(half):
+            yield Segment(*span, text, timing, tuple(said.words or ()), said.language)
 
 
 class AutoReducer:

@@ -1,4 +1,4 @@
-"""Which encoding the bytes of a text file are in, and the text.
+"""Which encoding the bytes of a text file are in, and the text; and surrogate pairs whose halves came apart.
 
 Must never fail: what isn't Unicode is read as Windows-1252, which old subtitle editors write, and where most of it is
 UTF-8, as that with its damaged characters replaced. The caller says so.
@@ -7,6 +7,7 @@ UTF-8, as that with its damaged characters replaced. The caller says so.
 from __future__ import annotations
 
 import codecs
+import re
 from typing import NamedTuple
 
 LEGACY, DAMAGED = "Windows-1252", "damaged UTF-8"
@@ -18,6 +19,24 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Byte order marks; that of UTF-16-LE is the beginning of that of UTF-32-LE."""
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def join_surrogates(text: str) -> str:
+    """`text` in which two halves of a surrogate pair that follow each other are the character that they stand for.
+
+    JSON can hold half a character, and a server that cuts text by UTF-16 sends its halves in two messages.
+    """
+    if text.isascii() or _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def ends_within_character(text: str) -> bool:
+    """Whether the last of a text is the first half of a surrogate pair."""
+    return "\ud800" <= text[-1:] <= "\udbff"
 
 
 class Decoded(NamedTuple):

@@ -15,6 +15,7 @@ from operator import le
 from typing import Any, Literal, NamedTuple
 
 from .protocol import BatchResponse, Word
+from .text_encoding import ends_within_character, join_surrogates
 from .timing import LATEST, far_limit, fitting, known_duration, timeline
 
 Timing = Literal["server", "audio", "estimated"]
@@ -223,6 +224,7 @@ def from_segments(
 
     Where some segments came with words, those of the others are told by their text, without times: none is left out.
     """
+    segments = _with_whole_characters(segments)
     told = [segment.language for segment in segments if segment.language]
     words = [word for segment in segments for word in segment.words or map(Word, UNTIMED.findall(segment.text))]
     return Transcript(
@@ -236,6 +238,19 @@ def from_segments(
         words=fitted(words, duration) if any(segment.words for segment in segments) else None,
         notices=tuple(notices),
     )
+
+
+def _with_whole_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
+    """Segments of which none ends within a character that the next one completes."""
+    if not any(ends_within_character(segment.text) for segment in segments):
+        return segments
+    whole: list[Segment] = []
+    half = ""
+    for segment in segments:
+        text = join_surrogates(half + segment.text)
+        half = text[-1:] if ends_within_character(text) and segment is not segments[-1] else ""
+        whole.append(replace(segment, text=text[: len(text) - len(half)]))
+    return whole
 
 
 def moved(word: Word, by: float) -> Word:

@@ -77,7 +77,8 @@ def test_subtitles_that_came_in_pieces_are_read_back() -> None:
     cues = list(srt.parse("".join(written("srt"))))
     assert [cue.index for cue in cues] == list(range(1, len(cues) + 1))
     assert cues[0].start.total_seconds() == 0.5
-    assert " ".join(cue.content.replace("\n", " ") for cue in cues) == (ONE.text + TWO.text)
+    shown = " ".join(cue.content.replace("\n", " ") for cue in cues)
+    assert shown == (ONE.text + TWO.text).replace("<chair>", "‹chair›")  # SubRip has no escapes
     captions = webvtt.from_string("".join(written("vtt")))
     assert captions[0].start == "00:00:00.500"
     assert len(captions) == len(cues)

@@ -216,7 +216,9 @@ def test_srt_as_the_srt_library_reads_it(found: list[Cue]) -> None:
     assert [entry.index for entry in read] == list(range(1, len(wanted) + 1))
     for entry, (start, end, lines) in zip(read, wanted, strict=True):
         assert (entry.start.total_seconds() * 1000, entry.end.total_seconds() * 1000) == pytest.approx((start, end))
-        assert entry.content.replace("->", "") == "\n".join(lines).replace("-->", "->").replace("->", "")
+        alike = str.maketrans("‹›()∖", "<>{}\\")  # what looks like markup is written with characters that are none
+        written = entry.content.translate(alike).replace("->", "")
+        assert written == "\n".join(lines).translate(alike).replace("-->", "->").replace("->", "")
 
 
 @given(CUES)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ..text_encoding import join_surrogates
+
 BIDI = "\u202a-\u202e\u2066-\u2069"
 """Embeddings, overrides and isolates, for a class of a regular expression: they show text in another order than it
 has, up to the end of the line, ours included. Right-to-left text needs none of them, and no recogniser sends any."""
@@ -19,6 +21,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     """
     if text.isascii() and text.isprintable():
         return text
+    text = join_surrogates(text)
     return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else "�", text)
 
 

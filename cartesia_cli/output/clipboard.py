@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from ..errors import OutputError
+from ..text_encoding import join_surrogates
 
 MOST = 74_994
 """Bytes of text: as base64, with what surrounds it, the 100,000 that hterm and others take in one sequence."""
@@ -31,7 +32,7 @@ def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
     """
     if not stream.isatty() or environ.get("TERM", "dumb") == "dumb":
         return False
-    data = text.encode("utf-8", "replace")
+    data = join_surrogates(text).encode("utf-8", "replace")
     if len(data) > MOST:
         raise OutputError(
             f"the text is too long for the clipboard: {len(data):,} bytes, and terminals take {MOST:,}",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
+from ..text_encoding import join_surrogates
 
 DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 STALE_SECONDS = 86_400.0
@@ -92,4 +93,4 @@ def _sweep(folder: Path) -> None:
 
 def _encoded(text: str) -> bytes:
     """UTF-8; lone surrogates, which JSON can smuggle in, become question marks."""
-    return text.encode("utf-8", "replace")
+    return join_surrogates(text).encode("utf-8", "replace")

@@ -21,8 +21,8 @@ from .places import estimated, known, milliseconds, of_segments, of_words
 LINE = 42
 """Columns that a line has at most, unless a single word has more."""
 
-_TIME = re.compile(r"[\[<](?=\s*\d+:)")
-"""What players would take for a time."""
+_TAG = re.compile(r"\[(?=\s*\w+\s*:)|<(?=\s*\d+:)")
+"""What players would take for a time, or for a tag such as [offset:500]."""
 
 _BRACKETS = str.maketrans("[]", "()")
 
@@ -33,7 +33,7 @@ def lrc(transcript: Transcript, layout: Layout) -> str:
     for part in _parts(transcript):
         for start, text, guess in _lines(part):
             latest, guessed = max(latest, start), guessed or guess
-            lines.append(f"[{_clock(round(latest / 10))}]" + _TIME.sub(r"\g<0> ", text))
+            lines.append(f"[{_clock(round(latest / 10))}]" + _TAG.sub(r"\g<0> ", text))
     duration = known(transcript.duration)
     tags = {
         "ti": "" if transcript.source == "-" else re.split(r"[/\\]", one_line(transcript.source))[-1],

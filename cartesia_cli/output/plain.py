@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..text_encoding import join_surrogates
 from ..transcript import Transcript
 from . import Layout
 from .characters import BIDI, printable
@@ -43,4 +44,4 @@ def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
 def _safe(text: str) -> str:
     """JSON leaves as they are U+007F to U+009F, which terminals obey, what turns the order of a line, what some take
     for the end of one, and halves of characters, which can't be written: they are escaped like the others."""
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"

@@ -35,9 +35,9 @@ MOST, LEAST = 1000, 300
 STAMP = 30
 """Seconds between two time stamps, at the least."""
 
-_MARKUP = re.compile(r"[\\`*\[\]<#~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\A[-+=>|]")
+_MARKUP = re.compile(r"[\\`*\[\]<#~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\A[-+=>|]")
 _LIST = re.compile(r"\A(\d+)([.)])")
-"""What CommonMark, or GitHub's dialect of it, may take for something else."""
+"""What CommonMark, or GitHub's dialect of it, which has formulas between $, may take for something else."""
 
 
 class Paragraph(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
@@ -34,6 +35,9 @@ LONG = 3000
 
 ISOLATE, END_OF_ISOLATE = "\u2068", "\u2069"
 """Right-to-left text between them doesn't turn the rest of its line around."""
+
+_FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
+_HARMLESS = re.compile(r"[+\-＋－]*(?:[\d.,:%]*\d[\d.,:%]*)?")
 
 TSV_HEADER = "start\tend\ttext\n"
 CSV_HEADER = "number,start,end,word\r\n"
@@ -83,27 +87,40 @@ def table(transcript: Transcript, layout: Layout) -> str:
 
 
 def tsv(transcript: Transcript, layout: Layout) -> str:
-    """Start and end in milliseconds and the text, a line a word, with a header: the columns of whisper's TSV."""
+    """Start and end in milliseconds and the text, a line a word, with a header: the columns of whisper's TSV.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it, as in CSV.
+    """
     return TSV_HEADER + tsv_lines(rows(spoken(transcript)[0], layout.selection))
 
 
 def csv(transcript: Transcript, layout: Layout) -> str:
-    """Number, start and end in seconds, and the word, as RFC 4180 has it."""
+    """Number, start and end in seconds, and the word, as RFC 4180 has it.
+
+    Spreadsheets run what begins with =, +, - or @, whatever quotes are around it. Such a word has an apostrophe before
+    it, unless it is only a number or a dash, and so has one that begins with apostrophes before such a character: take
+    one away from a cell that begins with apostrophes and such a character, and it is the word again.
+    """
     return CSV_HEADER + csv_lines(rows(spoken(transcript)[0], layout.selection))
 
 
 def tsv_lines(found: Iterable[Row]) -> str:
     """Rows without the header, for what comes piece by piece."""
-    return "".join(f"{_whole(row.start)}\t{_whole(row.end)}\t{row.text}\n" for row in found)
+    return "".join(f"{_whole(row.start)}\t{_whole(row.end)}\t{_no_formula(row.text)}\n" for row in found)
 
 
 def csv_lines(found: Iterable[Row]) -> str:
     """Likewise."""
     buffer = io.StringIO()
     csv_module.writer(buffer).writerows(
-        (row.number, _seconds(row.start, ""), _seconds(row.end, ""), row.text) for row in found
+        (row.number, _seconds(row.start, ""), _seconds(row.end, ""), _no_formula(row.text)) for row in found
     )
     return buffer.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if _FORMULA.match(text) and not _HARMLESS.fullmatch(text) else text
 
 
 ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}

@@ -7,9 +7,11 @@ is new. Must never change when a cue comes, and nothing of its text but what the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+
+from ..text_encoding import join_surrogates
 
 ESTIMATED = "times within the text are estimated"
 """The note before the first cue of which that is true."""
@@ -17,6 +19,9 @@ ESTIMATED = "times within the text are estimated"
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _ARROW = re.compile(r"-{2,}>")
+_TAG = re.compile(r"<(\s*/?\s*(?:[\w!?][^>]*)?)>")
+_BRACES = re.compile(r"\{([^}]*)\}")
+_BACKSLASH = re.compile(r"\\(?=[Nnh])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 Marks = tuple[tuple[int, int], ...]
@@ -45,7 +50,8 @@ class Cue:
 class SubRip:
     """A SubRip file that grows: `feed` tells what new cues add to it.
 
-    SubRip has no escapes: an arrow in the text loses a dash. `crlf`: lines end as Windows has it.
+    SubRip has no escapes. What players would take for markup is written with characters that look alike: <b> as
+    ‹b›, {x} as (x), the \\ of \\N, \\n and \\h as ∖; an arrow loses a dash. `crlf`: lines end as Windows has it.
     """
 
     def __init__(self, *, crlf: bool = False) -> None:
@@ -55,7 +61,7 @@ class SubRip:
     def feed(self, cues: Iterable[Cue]) -> str:
         blocks: list[str] = [""] if self._count else []
         for cue in cues:
-            if lines := [text for line in cue.lines if (text := _ARROW.sub("->", _tidy(line)))]:
+            if lines := _without_markup([text for line in cue.lines if (text := _tidy(line))]):
                 self._count += 1
                 times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
                 blocks.append(self._break.join([str(self._count), times, *lines, ""]))
@@ -115,6 +121,16 @@ def vtt(cues: Iterable[Cue], notes: Iterable[str] = (), *, highlight_words: bool
     return WebVtt(notes, highlight_words=highlight_words).feed(cues)
 
 
+def _without_markup(lines: Sequence[str]) -> list[str]:
+    """Lines of a cue of SubRip in which nothing is markup, nor in two of them together."""
+    text = _ARROW.sub("->", "\n".join(lines))
+    if "<" in text or "{" in text or "\\" in text:
+        text = _TAG.sub(lambda tag: "‹" + tag[1].replace("<", "‹") + "›", text)
+        text = _BRACES.sub(lambda braces: "(" + braces[1].replace("{", "(") + ")", text)
+        text = _BACKSLASH.sub("\N{SET MINUS}", text)
+    return text.split("\n") if text else []
+
+
 def _clock(time: int, point: str) -> str:
     seconds, thousandths = divmod(time, 1000)
     minutes, seconds = divmod(seconds, 60)
@@ -124,4 +140,4 @@ def _clock(time: int, point: str) -> str:
 
 def _tidy(text: str) -> str:
     """A text as one line of characters that UTF-8 can write and a screen can show."""
-    return _SURROGATES.sub("\ufffd", " ".join(CONTROLS.sub("", text).split()))
+    return _SURROGATES.sub("\ufffd", " ".join(CONTROLS.sub("", join_surrogates(text)).split()))
