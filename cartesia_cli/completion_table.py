@@ -381,7 +381,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
 VALUES: dict[str, tuple[tuple[str, str], ...]] = {
     "command": (
         ("transcribe", "Turn recordings into text, word tables, subtitles or JSON"),
-        ("render", "Turn saved JSON into text, word tables or subtitles, without asking a server again"),
+        ("render", "Turn a saved transcript into text, word tables or subtitles, without asking a server again"),
         ("check", "List what is wrong with subtitle files: lines, times, reading speed, and how they are written"),
         ("listen", "Turn what the microphone hears into text, live"),
         ("stream-file", "Replay a recording at the pace of life, and show the text as it grows"),

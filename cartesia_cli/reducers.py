@@ -28,6 +28,7 @@ from .protocol import (
     Word,
 )
 from .text_encoding import ends_within_character, join_surrogates
+from .timing import LATEST
 from .transcript import Notice, Partial, Segment, Timing, Update, moved
 
 WORD = 0.2
@@ -314,9 +315,9 @@ class AutoReducer:
 
 
 def _bounds(words: list[Word]) -> tuple[float, float] | None:
-    """First start and last end, if every word has both and none ends before it starts."""
+    """First start and last end, if every word has both, they can be times, and none ends before it starts."""
     times = [(word.start, word.end) for word in words]
-    if not times or any(start is None or end is None or end < start for start, end in times):
+    if not times or any(start is None or end is None or not 0 <= start <= end < LATEST for start, end in times):
         return None
     starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
     return min(starts), max(ends)

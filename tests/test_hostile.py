@@ -395,6 +395,25 @@ def test_no_event_moves_a_cursor(name: str, tmp_path: Path) -> None:
     assert b"two" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["text", "ndjson", "srt", "csv"])
+def test_an_emoji_whose_halves_come_in_two_deltas_is_whole(name: str, tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav", 6444)
+
+    def script(line: realtime.Line) -> None:
+        line.admit()
+        line.until_audio(0.1)
+        line.say('{"type": "transcript", "is_final": true, "text": "so \\ud83d"}')
+        line.say('{"type": "transcript", "is_final": true, "text": "\\ude00 good \\ud83d"}')
+        line.until_command("close")
+        line.say(realtime.done())
+        line.close(1000)
+
+    with RealtimeServer(script) as server:
+        done = run(tmp_path, server.base_url, "stream-file", "talk.wav", "--mode", "manual", "-f", name)
+    is_harmless(done)
+    assert "so \U0001f600 good" in done.stdout.decode()
+
+
 @pytest.mark.parametrize("name", EVERY_FORMAT)
 def test_nothing_that_was_saved_moves_a_cursor(name: str, tmp_path: Path) -> None:
     saved = RUDE_ANSWER | {"source": RUDE, "model": RUDE, "segments": [

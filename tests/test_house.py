@@ -32,9 +32,9 @@ def test_rooms_know_only_whom_they_may_know() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))
-def test_rooms_fit_on_three_screens(room: Path) -> None:
+def test_modules_have_at_most_500_lines(room: Path) -> None:
     if room.name != "completion_table.py":
-        assert len(room.read_text("utf-8").splitlines()) <= 320
+        assert len(room.read_text("utf-8").splitlines()) <= 500
 
 
 def imported_by(*arguments: str) -> set[str]:

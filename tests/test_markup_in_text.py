@@ -292,6 +292,15 @@ def test_ffmpeg_reads_the_same_cues(tmp_path_factory: pytest.TempPathFactory, wo
             assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", "".join(cue.content for cue in cues))
 
 
+@pytest.mark.parametrize("span", [(-5.0, 1.0), (1.0, 1e308), (2.0, 1.0), (-2.0, -1.0), (4e6, 4e6)])
+@pytest.mark.parametrize("name", ["ndjson", "csv", "tsv", "srt", "vtt", "json"])
+def test_live_times_that_can_not_be_true_are_not_written(name: str, span: tuple[float, float]) -> None:
+    words = (Word("Hello", *span), Word(" there.", 1.0, 2.0))
+    written, transcript, _ = live(name, [Delta(text="Hello there.", words=words), FlushDone(), Done()])
+    assert not re.search(r"e\+|(?<!ink)-\d|4000000|1111:", written)
+    assert all(0 <= segment.start <= segment.end < 10 for segment in transcript.segments)
+
+
 @given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=6), st.none() | st.floats())
 def test_no_writer_gets_times_that_can_not_be_true(times: list[tuple[float, float]], duration: float | None) -> None:
     words = tuple(Word(f"w{k}", *span) for k, span in enumerate(times))

@@ -248,7 +248,7 @@ def test_a_terminal_is_not_waited_for(environment: dict[str, str], tmp_path: Pat
     os.close(leader)
     os.close(follower)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == b"error: stdin is the terminal: there is no JSON in it"
+    assert done.stderr.splitlines()[0] == b"error: stdin is the terminal: there is no transcript in it"
 
 
 def test_a_pipe_by_name_is_read(environment: dict[str, str], talk: Path, tmp_path: Path) -> None:

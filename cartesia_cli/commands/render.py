@@ -1,4 +1,4 @@
-"""`render`: saved transcripts in another format, without sound, network or cost.
+"""`render`: saved transcripts of any program in another format, without audio, network or cost.
 
 Every input is read, and every place for a result checked, before anything is written.
 """
@@ -32,6 +32,8 @@ cartesia-cli render talk.json
 
 cartesia-cli render talk.json -o talk.srt --subtitle-profile bbc
 
+cartesia-cli render assemblyai.json -f vtt
+
 cartesia-cli render whisper.json -f table --longest-gaps 10
 
 cartesia-cli transcribe talk.mp3 -w --json | tee talk.json | cartesia-cli render - -f vtt
@@ -40,7 +42,7 @@ cartesia-cli render all.ndjson -f srt,vtt --output-dir out
 """
 
 MOST_BYTES = 256 << 20
-"""Of JSON: four times the largest answer that is taken from a server."""
+"""Of a transcript: four times the largest answer that is taken from a server."""
 
 LONGEST_NAME = 200
 """Bytes of a file name that a transcript may choose for its results: with a suffix, file systems take 255."""
@@ -50,7 +52,7 @@ Inputs = Annotated[
     typer.Argument(
         metavar="TRANSCRIPT...",
         callback=named,
-        help="JSON of transcribe, listen, the API or Whisper; quoted globs; - for stdin.",
+        help="JSON of cartesia-cli, Whisper or other services, SRT or WebVTT; quoted globs; - for stdin.",
         show_default=False,
     ),
 ]
@@ -58,7 +60,7 @@ Inputs = Annotated[
 
 @unfold(place=Place, look=Look, cueing=Cueing, voice=Voice)
 def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, cueing: Cueing, voice: Voice) -> None:
-    """Turn saved JSON into text, word tables or subtitles, without asking a server again."""
+    """Turn a saved transcript into text, word tables or subtitles, without asking a server again."""
     from .inputs import STDIN, gather, is_search, spool
 
     talk = voice.settle(context.obj)
@@ -67,7 +69,9 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
     layout = look.layout(formats, cueing)
     plan = place.plan(formats, several=len(inputs) > 1 or is_search(inputs[0]))
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("stdin is the terminal: there is no JSON in it", hint="cartesia-cli render - < talk.json")
+        raise UsageError(
+            "stdin is the terminal: there is no transcript in it", hint="cartesia-cli render - < talk.json"
+        )
     folders = [name for name in inputs if os.path.isdir(name)]
     with spool(inputs) as spooled:
         found = [

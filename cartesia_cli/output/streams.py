@@ -16,6 +16,7 @@ from ..protocol import Word
 from ..subtitles.captions import SubRip, WebVtt
 from ..subtitles.profiles import STANDARD
 from ..subtitles.typesetting import milliseconds
+from ..timing import LATEST
 from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
 from . import Layout, Selection, writer
 from .characters import printable
@@ -170,7 +171,7 @@ class RowStream:
 
     def write(self, update: Update) -> None:
         if isinstance(update, Segment):
-            self._words += update.words or [Word(update.text, update.start, update.end)]
+            self._words += [_possible(word) for word in update.words] or [Word(update.text, update.start, update.end)]
             if not self._waits:
                 self._write(update.start)
 
@@ -182,6 +183,13 @@ class RowStream:
         found = rows(self._words[self._written :], self._selection, before=self._written, at=at)
         self._put(self._header + self._lines(found))
         self._header, self._written = "", len(self._words)
+
+
+def _possible(word: Word) -> Word:
+    """A word without times that none can have. What fits together is known at the end only."""
+    start, end = word.start, word.end
+    is_possible = start is not None and end is not None and 0 <= start <= end < LATEST
+    return word if is_possible else replace(word, start=None, end=None)
 
 
 class WholeStream:
