@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = ("bash", "espeak-ng", "ffmpeg", "fish", "pactl", "pulseaudio", "script", "tmux", "zsh")
+PROGRAMS = ("bash", "espeak-ng", "ffmpeg", "fish", "pactl", "pulseaudio", "script", "strace", "tmux", "zsh")
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

@@ -87,7 +87,7 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
-        return engines.timed(local_model), None
+        return engines.timed(local_model, talk.say), None
 
     with (
         reach(choice, load, local_model=local_model, on_progress=progress) as server,
@@ -99,13 +99,14 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
         yield backend
 
 
-def live(choice: Choice, model: str, local_model: str | None) -> AbstractContextManager[Server]:
+def live(choice: Choice, model: str, local_model: str | None, talk: Talk) -> AbstractContextManager[Server]:
     """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
 
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
-        return (engines.timed if model.startswith("ink-whisper") else engines.live)(local_model), None
+        load_engine = engines.timed if model.startswith("ink-whisper") else engines.live
+        return load_engine(local_model, talk.say), None
 
     return reach(choice, load, local_model=local_model)
 

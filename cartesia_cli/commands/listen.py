@@ -177,7 +177,7 @@ def listen(
     )
     if choice.reason:
         talk.say(choice.reason)
-    with backend.live(choice, wish.model, where.local_model) as server, kept:
+    with backend.live(choice, wish.model, where.local_model, talk) as server, kept:
         try:
             with handover or nullcontext():
                 give = handover.give if handover else lambda segment: None

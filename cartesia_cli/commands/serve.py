@@ -68,7 +68,7 @@ def serve(
     else:
         from ..server import app, engines
 
-        engine, live = engines.both(local_model)
+        engine, live = engines.both(local_model, talk.say)
         server = app.create_app(engine, live, key=key, concurrency=concurrency, max_bytes=max_bytes)
         name = engine.name if live is None else f"{engine.name} (live: {live.name})"
     if key is None and host not in ("127.0.0.1", "::1", "localhost"):

