@@ -133,12 +133,12 @@ def _fetched(model: str, tell: Callable[[str], None]) -> str:
     the newest.
     """
     with suppress(OSError):  # also where nothing was fetched
-        folder = faster_whisper.download_model(model, local_files_only=True)
+        folder = str(faster_whisper.download_model(model, local_files_only=True))
         if all(Path(folder, name).is_file() for name in (WEIGHTS, TOKENIZER)):
             return folder
     tell(f"fetching the model {model!r} from Hugging Face: once")
     try:
-        return faster_whisper.download_model(model)
+        return str(faster_whisper.download_model(model))
     except Exception as error:  # whatever a download may raise
         raise _cannot_load(model, error) from error
 
