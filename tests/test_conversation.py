@@ -11,6 +11,7 @@ import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Delta, Event, RealtimeOptions, TurnEnd
+from cartesia_cli.server import moonshine
 from cartesia_cli.server.conversation import Auto, Conversation, Manual
 from cartesia_cli.server.ear import Ear
 from cartesia_cli.server.engine import Heard
@@ -192,3 +193,45 @@ def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet
     updates = [event for event in asyncio.run(run()) if event.kind == "turn.update"]
     spoken = len(say("She counted the chairs twice, and then once more.")) / RATE
     assert len(updates) >= spoken / 0.7 - 1
+
+
+@pytest.mark.parametrize("sentence", ["Some people believe that the lake has no bottom at all.", "The ferry is late."])
+def test_finalize_in_mid_word_adds_no_word(sentence: str) -> None:
+    engine = moonshine.load()
+
+    async def recognise(samples: Samples) -> Sequence[Heard]:
+        utterance = engine.start("en")
+        utterance.feed(samples)
+        return utterance.finish()
+
+    def make(note: Callable[[Event], Awaitable[None]]) -> Manual:
+        return Manual(Ear(recognise, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False)
+
+    spoken, spelt = say(sentence), sentence.split()
+    for at in range(RATE // 4, len(spoken), RATE // 3):
+        events = said(make, silence(0.5), spoken[:at], "finalize", spoken[at:], silence(1.5))
+        heard = "".join(event.text for event in events if isinstance(event, Delta)).split()
+        assert len(heard) == len(spelt), f"finalize at {at / RATE:.2f} s: {heard}"
+        wrong = [word for word, right in zip(heard, spelt, strict=True) if word.strip(".").lower() not in right.lower()]
+        assert len(wrong) <= 1, f"finalize at {at / RATE:.2f} s: {heard}"
+
+
+def test_what_was_finalized_in_mid_speech_is_not_said_again_and_words_have_their_times() -> None:
+    spoken = np.concatenate([word(0.5)] * 3)
+    for cut in range(RATE // 5, len(spoken), RATE // 5):
+        steps = spoken[:cut], "finalize", spoken[cut:], "finalize", silence(2)
+        events = [e for e in said(lambda note: manual(note, timed=True), *steps) if isinstance(e, Delta)]
+        words = [one for event in events for one in event.words or ()]
+        assert [one.word.strip() for one in words] == ["w0", "w1", "w2"]
+        assert all("".join(one.word for one in event.words or ()) == event.text for event in events)
+
+
+def test_a_cut_word_that_is_unlikely_waits_for_its_rest_but_not_beyond_the_close() -> None:
+    async def unsure(samples: Samples) -> Sequence[Heard]:
+        return [Heard(" whole", odds=0.9), Heard(" cut", odds=0.2)] if np.abs(samples).max() > 0.01 else []
+
+    def make(note: Callable[[Event], Awaitable[None]]) -> Manual:
+        return Manual(Ear(unsure, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False)
+
+    events = said(make, word(0.5), "finalize")
+    assert [event.text for event in events if isinstance(event, Delta)] == ["whole", " cut"]

@@ -86,8 +86,9 @@ class Automaton:
         """Whether an utterance has begun and not ended."""
         self.silence = 0
         """Frames since speech stopped within an utterance. Clicks are silence."""
+        self.in_lull = False
+        """Whether that silence has lasted so long that it is a lull."""
         self._unit = unit
-        self._lulled = False
         self.configure(attack, lull, hangover, longest)
         self.now = self._run = self._late = self._latest = 0
 
@@ -113,13 +114,13 @@ class Automaton:
             elif self.silence >= self._lull:
                 if self.now >= self._late:
                     return [self._end(capped=True)]
-                if not self._lulled:
-                    self._lulled = True
+                if not self.in_lull:
+                    self.in_lull = True
                     marks.append(self._mark("lull", self.now - self.silence))
         else:
-            if self._lulled:
+            if self.in_lull:
                 marks.append(self._mark("resume", self.now - self._run))
-            self.silence, self._lulled = 0, False
+            self.silence, self.in_lull = 0, False
         if self.now >= self._latest:
             went_on = not self.silence
             marks.append(self._end(capped=True))
@@ -136,7 +137,7 @@ class Automaton:
     def _end(self, *, capped: bool = False) -> Mark:
         mark = self._mark("end", self.now - self.silence, capped)
         self.in_speech = False
-        self.silence, self._lulled = 0, False
+        self.silence, self.in_lull = 0, False
         return mark
 
     def _mark(self, kind: Kind, frame: int, capped: bool = False) -> Mark:
@@ -200,6 +201,11 @@ class Endpointer:
     def in_speech(self) -> bool:
         """Whether an utterance has begun and not ended."""
         return self._automaton.in_speech
+
+    @property
+    def in_lull(self) -> bool:
+        """Whether an utterance has begun and is in a lull: its end, or a pause."""
+        return self._automaton.in_lull
 
     @property
     def hangover_left(self) -> float:

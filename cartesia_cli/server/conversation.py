@@ -82,12 +82,17 @@ class Manual:
             await self._step(samples[at : at + STEP], live=live)
 
     async def finalize(self) -> None:
-        """The client says that the utterance is over."""
-        await self._finish()
+        """The client wants the text of all that it sent; in mid-speech, the utterance goes on."""
+        await self._notice_rest()
+        if self._endpointer.in_speech and not self._endpointer.in_lull:
+            await self._delta(*await self._ear.flush())
+        else:
+            await self._settle(None)
         await self._say(FlushDone())
 
     async def close(self) -> None:
-        await self._finish()
+        await self._notice_rest()
+        await self._settle(None)
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
         ear = self._ear
@@ -98,12 +103,11 @@ class Manual:
         elif live and ear.is_due and not self._is_timed and self._endpointer.in_speech:
             await self._delta(await ear.glance(), ())
 
-    async def _finish(self) -> None:
-        """Say all that was said, whether or not it is over: `finalize` is for all that was sent."""
+    async def _notice_rest(self) -> None:
+        """Heed what the endpointer held back, and say what was overlooked."""
         await self._heed(self._endpointer.finish(), live=False)
         if not self._ear.is_open:
             await self._delta(*await self._ear.overlooked())
-        await self._settle(None)
 
     async def _heed(self, marks: list[Mark], *, live: bool) -> None:
         ear = self._ear
@@ -115,6 +119,8 @@ class Manual:
                     ear.open(mark.speech)
                 case "lull" if live and ear.is_rested:
                     await ear.guess()
+                case "resume" if not ear.is_open:  # since a `finalize` in the pause
+                    ear.open(mark.speech)
                 case "resume":
                     ear.resume()
                 case "end":
@@ -123,8 +129,6 @@ class Manual:
     async def _settle(self, end: Mark | None) -> None:
         if self._ear.is_open:
             await self._delta(*await self._ear.settle(end.speech if end else None))
-        if end is None and self._endpointer.in_speech:
-            self._ear.open(self._endpointer.heard)  # the speaker goes on: so does the text
 
     async def _delta(self, text: str, words: tuple[Word, ...]) -> None:
         if not self._begun:

@@ -35,6 +35,8 @@ class GrowingText:
     def __init__(self) -> None:
         self.said = ""
         self._words: list[str] = []
+        self._unmarked = False
+        """Whether the punctuation behind the last word was held back."""
         self._before: deque[list[str]] = deque(maxlen=AGREEING - 1)
 
     def hear(self, words: Sequence[str], odds: Sequence[float] = ()) -> str:
@@ -63,6 +65,16 @@ class GrowingText:
         self._before.clear()
         return rest
 
+    def already(self, words: Sequence[str]) -> int:
+        """How many words at the beginning of a hearing were said before."""
+        return _continuation(self._words, words)
+
+    def flush(self, words: Sequence[str]) -> str:
+        """A hearing that somebody asked for in mid-speech: all of it counts. What follows is heard together with it."""
+        rest = self._say(words, open_ended=False)
+        self._before.clear()
+        return rest
+
     def cut(self, words: Sequence[str]) -> str:
         """A last hearing of the first part of an utterance that goes on: what of it wasn't said yet.
 
@@ -83,8 +95,10 @@ class GrowingText:
         if open_ended and fresh:
             fresh[-1] = fresh[-1].rstrip(ENDS) or fresh[-1]
         # The mark that was held back behind the last word goes out as soon as something follows it.
-        if at and (fresh or not open_ended) and self.said and self.said[-1] not in ENDS:
+        if at and self._unmarked and (fresh or not open_ended) and self.said and self.said[-1] not in ENDS:
             fresh.insert(0, _mark(words[at - 1]))
+        if fresh:
+            self._unmarked = open_ended
         self._words += words[at:]
         text = "".join(fresh)
         self.said += text
