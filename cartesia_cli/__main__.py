@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
+HOTKEY_SIGNALS = ("SIGUSR1", "SIGUSR2")
+"""What `listen` offers to hot keys of a desktop. Whoever binds `pkill -USR1 cartesia-cli` reaches all commands."""
+
 
 def main() -> int:
     """The console script."""
@@ -21,6 +24,7 @@ def main() -> int:
         from .completion import answer
 
         return answer(arguments[1:])
+    _survive_hotkeys()
     import gc
 
     # Looking for garbage among modules as they come in finds none, and takes a tenth of the start.
@@ -33,6 +37,19 @@ def main() -> int:
         code = 130
     _leave(code)
     return code
+
+
+def _survive_hotkeys() -> None:
+    """Until `listen` is ready for them, and in every other command, the signals of hot keys do nothing.
+
+    By itself, the system ends a program that they reach. A handler, since children would inherit that they are
+    ignored.
+    """
+    import signal
+
+    for name in HOTKEY_SIGNALS:
+        if number := getattr(signal, name, None):
+            signal.signal(number, lambda number, frame: None)
 
 
 def _leave(code: int) -> None:

@@ -46,3 +46,31 @@ def test_a_signal_during_an_import_is_no_failure_and_is_not_lost(
         preexec_fn=usual_signals, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+
+
+@pytest.mark.parametrize("command", ["listen --device nothing-is-called-so", "vad talk.wav"])
+def test_hotkey_signals_do_no_harm_at_any_time_of_the_start_nor_in_other_commands(
+    environment: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    speech.write_wav(tmp_path / "talk.wav", speech.silence(0.5))
+    script = f"""
+import os, signal, sys
+from cartesia_cli.__main__ import main
+
+class Pressed:
+    seen = 0
+    def find_spec(self, name, path, target=None):
+        Pressed.seen += 1
+        if name != "signal":
+            for pressed in (signal.SIGUSR1, signal.SIGUSR2):
+                os.kill(os.getpid(), pressed)
+sys.meta_path.insert(0, Pressed())
+sys.argv[1:] = {command.split()}
+os._exit = lambda code: print(Pressed.seen > 50, code, file=sys.__stderr__)
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, timeout=50, check=False
+    )
+    expected = "True 0" if command.startswith("vad") else "True 3"
+    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (0, expected), done.stderr
