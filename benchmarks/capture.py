@@ -210,10 +210,10 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.audio import devices, microphone, spool
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.commands.dictation import Limited, Pausable
-    from cartesia_cli.reducers import AudioClock, ManualReducer
     from cartesia_cli.session import Session
     from cartesia_cli.session.parties import Stop
     from cartesia_cli.stats import Instrument
+    from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 
     Device.room = threading.Semaphore(AHEAD)
     asked = devices.Device(0, "simulated", 2, rate, "none", True, False, 0)
@@ -234,7 +234,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         kept = spool.Spool(Pausable(opened, print, lambda: None), Path(folder))
-        clock, heard, line, instrument = AudioClock(), Endpointer(), Swallowing(), Instrument("ink-2")
+        clock, heard, line, instrument = SpeechTimeline(), Endpointer(), Swallowing(), Instrument("ink-2")
 
         class Early(Instrument):
             def sent(self, size: int) -> None:
@@ -247,7 +247,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
             yield line
 
         session = Session(
-            connect, Limited(Taken(kept), 60.0 * minutes), ManualReducer(clock), clock, heard,
+            connect, Limited(Taken(kept), 60.0 * minutes), ManualTracker(clock), clock, heard,
             finalize=True, manual=True, chunk=3200, write=lambda update: None, witness=Early("ink-2"),
             pace=1e6,
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Strangers' bytes by the million: what reads them is run for a bounded time, and must end as it is documented.
 
-    event       a frame of a live session, through both reducers
+    event       a frame of a live session, through both trackers
     answer      the body of a 200, into every format
     refusal     the body of any other status
     saved       JSON of `render`, into every format
@@ -85,7 +85,7 @@ def targets(folder: Path) -> dict[str, Target]:
     from cartesia_cli.errors import InputError, ProtocolError
     from cartesia_cli.output import FORMATS, Layout, writer
     from cartesia_cli.protocol import decode, decode_batch, decode_error
-    from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
+    from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
     from cartesia_cli.transcript import Transcript, from_batch
     from cartesia_cli.transcript_import import load_transcripts
 
@@ -98,18 +98,18 @@ def targets(folder: Path) -> dict[str, Target]:
             assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", text), "it moves the cursor"
 
     def event(data: bytes) -> None:
-        clock = AudioClock()
-        reducers = ManualReducer(clock), AutoReducer(clock)
+        clock = SpeechTimeline()
+        trackers = ManualTracker(clock), TurnTracker(clock)
         for frame in data.split(b"\n"):
             clock.sent += 0.1
             try:
                 found = decode(frame)
             except ProtocolError:
                 continue
-            for reducer in reducers:
-                list(reducer.feed(found))
-        for reducer in reducers:
-            list(reducer.end())
+            for tracker in trackers:
+                list(tracker.process(found, clock.sent))
+        for tracker in trackers:
+            list(tracker.end(complete=True))
 
     def answer(data: bytes) -> None:
         try:

@@ -174,13 +174,13 @@ async def paced(
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.client.realtime import connect
     from cartesia_cli.protocol import MANUAL, RealtimeOptions
-    from cartesia_cli.reducers import AudioClock, ManualReducer
     from cartesia_cli.session import Session
     from cartesia_cli.session.parties import Stop
     from cartesia_cli.stats import Instrument
+    from cartesia_cli.tracker import ManualTracker, SpeechTimeline
     from cartesia_cli.transcript import Segment, Update
 
-    log, clock, segments = watch or Log(), AudioClock(), list[Segment]()
+    log, clock, segments = watch or Log(), SpeechTimeline(), list[Segment]()
 
     class Watched(Paced):
         async def frames(self) -> AsyncGenerator[bytes, None]:
@@ -199,7 +199,7 @@ async def paced(
     source = Watched(blocks, ms / 1000, on_late=instrument.late, on_gap=instrument.gap, **time)
     options = RealtimeOptions(model="ink-2", keyterms=(name,))
     session = Session(
-        lambda again: connect(address, None, MANUAL, options), source, ManualReducer(clock), clock, Endpointer(),
+        lambda again: connect(address, None, MANUAL, options), source, ManualTracker(clock), clock, Endpointer(),
         finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=instrument,
         pace=1e6 if time else 1.0,
     )  # fmt: skip

@@ -8,7 +8,7 @@ this list, except that the seven in the middle don't know each other (`make chec
     redaction    keeps the API key out of errors and logs
     timing       when words are said of which nobody told
     transcript   what a transcript is: words, segments, what comes before they are settled, the JSON document
-    reducers     events of a live session as segments
+    tracker      events of a live session as segments, and as audio that is acknowledged
     reading      saved JSON, ours or anybody's, as transcripts
     subtitles    transcripts as cues, SRT and VTT; what is wrong with anybody's subtitles
     audio        what a sound file is, how its samples are read, replayed and kept; where in them somebody speaks

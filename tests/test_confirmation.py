@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from cartesia_cli.session.confirmation import SECOND, Confirmation
 
 from cartesia_cli.audio.speech import Mark
 from cartesia_cli.protocol import Command, Delta, Finalize, FlushDone, TurnEnd, TurnStart
-from cartesia_cli.session.confirmation import SECOND, Confirmation
 from cartesia_cli.session.ledger import Ledger
 
 CHUNK = SECOND // 10

@@ -30,9 +30,9 @@ from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.characters import BIDI
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import ENCODINGS, Delta, Event, TurnEnd, decode, decode_batch, decode_error, events
-from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.text_encoding import join_surrogates
-from cartesia_cli.transcript import Segment, Transcript, Update, from_batch
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
+from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, Update, from_batch
 from cartesia_cli.transcript_import import load_transcripts
 
 from . import realtime_server as realtime
@@ -219,8 +219,8 @@ def heard(frames: list[str]) -> list[Event]:
 def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be_written(
     frames: list[str], is_manual: bool, name: str
 ) -> None:
-    clock, found = AudioClock(), heard(frames)
-    reducer = ManualReducer(clock) if is_manual else AutoReducer(clock)
+    clock, found = SpeechTimeline(), heard(frames)
+    tracker = ManualTracker(clock) if is_manual else TurnTracker(clock)
     out: list[str] = []
     writing = stream(name, LAYOUT, out.append, "talk.wav", "ink-2", live=True)
     segments: list[Segment] = []
@@ -233,10 +233,11 @@ def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be
     for k, event in enumerate(found):
         clock.sent = 0.5 * k
         if k % 4 == 3:
-            reducer.finalized()
-        for update in reducer.feed(event):
-            write(update)
-    for update in reducer.end():
+            tracker.finalized()
+        for update in tracker.process(event, clock.sent):
+            if isinstance(update, Partial | Segment | Notice):
+                write(update)
+    for update in tracker.end(complete=True):
         write(update)
     text = "".join(segment.text for segment in segments)
     if is_manual:

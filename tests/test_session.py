@@ -22,11 +22,11 @@ from cartesia_cli.errors import (
     ProtocolError,
 )
 from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart, Unknown
-from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.session.lifeline import Lifeline
 from cartesia_cli.session.loop import PATIENCE
 from cartesia_cli.session.parties import Stop
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
 from tests.hurried import Hurried
@@ -142,9 +142,9 @@ class Case:
             await self.on_call(self)
             yield self.wire
 
-        self.wire, self.stop, clock = Wire(answer_and_tell), Stop(), AudioClock()
+        self.wire, self.stop, clock = Wire(answer_and_tell), Stop(), SpeechTimeline()
         session = Session(
-            connect, self.source, (ManualReducer if manual else AutoReducer)(clock), clock,
+            connect, self.source, (ManualTracker if manual else TurnTracker)(clock), clock,
             Endpointer(Endpointing(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
             write=self.write, lifeline=Lifeline(tries=0), pace=1000.0,
         )  # fmt: skip

@@ -24,12 +24,12 @@ from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer, Endpointing
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
-from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer
 from cartesia_cli.session import Session, ledger
 from cartesia_cli.session.ledger import MEMORY
 from cartesia_cli.session.lifeline import Lifeline
 from cartesia_cli.session.parties import Stop
 from cartesia_cli.stats import Instrument
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
 from tests.hurried import Hurried
 from tests.realtime_server import RealtimeServer, Script
@@ -183,7 +183,7 @@ class Soak:
             runner.run(self._run())
 
     async def _run(self) -> None:
-        dice, clock, loop = random.Random(self.seed), AudioClock(), asyncio.get_running_loop()
+        dice, clock, loop = random.Random(self.seed), SpeechTimeline(), asyncio.get_running_loop()
         frames = self.count * LENGTH * 2 * RATE / CHUNK
         lives = [dice.randrange(1, round(1.7 * frames / self.losses)) for _ in range(self.losses)]
 
@@ -194,7 +194,7 @@ class Soak:
             yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
 
         self._session = Session(
-            connect, Speaker(self.count, dice), (ManualReducer if self.manual else AutoReducer)(clock), clock,
+            connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
             Endpointer(Endpointing(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
             write=self._take, witness=Instrument("ink-2", loop.time) if self.measured else None,
             lifeline=Lifeline(dice=dice.random),

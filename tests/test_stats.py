@@ -35,12 +35,12 @@ from cartesia_cli.protocol import (
     TurnUpdate,
     Unknown,
 )
-from cartesia_cli.reducers import AudioClock, ManualReducer
 from cartesia_cli.session import Session
 from cartesia_cli.session.parties import Stop
 from cartesia_cli.stats.instrument import FRAMES, LISTED, Instrument
 from cartesia_cli.stats.observed import WAITS
 from cartesia_cli.stats.tally import KEPT, Tally
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 from cartesia_cli.transcript import Update
 
 from .speech import say, silence
@@ -524,9 +524,9 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
     day, updates = Day(), list[Update]()
 
     async def run() -> None:
-        clock = AudioClock()
+        clock = SpeechTimeline()
         await Session(
-            lambda again: nullcontext(Wire(day)), Recording(spoken), ManualReducer(clock), clock, Endpointer(),
+            lambda again: nullcontext(Wire(day)), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
             finalize=True, manual=True, chunk=3200, write=updates.append, witness=day.instrument, pace=1000.0,
         ).run(Stop())  # fmt: skip
 

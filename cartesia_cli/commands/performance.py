@@ -28,11 +28,11 @@ from ..output.meter import meter
 from ..output.streams import EventStream, stream
 from ..output.talk import Talk
 from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
-from ..reducers import AudioClock, AutoReducer, ManualReducer
 from ..session import Session
 from ..session.lifeline import Lifeline
 from ..session.parties import Source, Stop
 from ..stats import Instrument
+from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, from_segments
 from .backend import Server
 from .delivery import deliver
@@ -100,7 +100,9 @@ Attend = Callable[[Controls], AbstractContextManager[object]]
 RECONNECTS = 1000
 """More tries than there is time for: it is time that limits them."""
 
-SAID = frozenset({"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry", "no_room"})
+SAID = frozenset(
+    {"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry", "no_room", "catch_up_failed"}
+)
 """Notices for people; others are details."""
 
 MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
@@ -112,8 +114,8 @@ class Performance:
 
     def __init__(self, order: Order, talk: Talk, view: LiveView, on_segment: Callable[[Segment], None]) -> None:
         self._order, self._talk, self._view, self._on_segment = order, talk, view, on_segment
-        self._clock = AudioClock()
-        self._reducer = (ManualReducer if order.dialect is MANUAL else AutoReducer)(self._clock)
+        self._clock = SpeechTimeline()
+        self._tracker = (ManualTracker if order.dialect is MANUAL else TurnTracker)(self._clock)
         self._endpointer = Endpointer(order.endpointing)
         self._chunk = 2 * round(RATE * order.sending.chunk_ms / 1000)
         self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved)
@@ -167,7 +169,7 @@ class Performance:
         session = Session(
             waiting.reached(opened),
             make(self._instrument, talk.say),
-            self._reducer,
+            self._tracker,
             self._clock,
             self._endpointer,
             finalize=order.finalize,

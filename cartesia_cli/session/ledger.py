@@ -93,9 +93,10 @@ class Ledger(Generic[Entry]):
         self.sent += size
         return self._audio.read(self.sent - size, size)
 
-    def rewind(self) -> None:
-        """Back to what is not confirmed."""
-        self.sent, self._next, self.forgotten = self.confirmed, 0, 0
+    def rewind(self, place: int = 0) -> None:
+        """Back to `place`, or to what is not confirmed, if that is behind it."""
+        self.sent, self.forgotten = max(place, self.confirmed), 0
+        self._next = sum(at < self.sent for at, _, _ in self._entries)
         self.news.set()
 
     def confirm(self, place: int) -> None:
@@ -117,9 +118,9 @@ class Ledger(Generic[Entry]):
                 return place
         return None
 
-    def rest(self) -> Iterator[bytes]:
-        """All audio that is not confirmed."""
-        for at in range(self.confirmed, self.written, 1 << 16):
+    def rest(self, place: int = 0) -> Iterator[bytes]:
+        """All audio from `place` on, or from what is not confirmed on, if that is behind it."""
+        for at in range(max(place, self.confirmed), self.written, 1 << 16):
             yield self._audio.read(at, min(1 << 16, self.written - at))
 
     def close(self) -> None:

@@ -15,6 +15,10 @@ from ..errors import CliError, NetworkError
 TRIES = 5
 """Connections in a row that may come to nothing."""
 
+SHARE = 0.25
+"""What a connection counts that got no further, but on which the server answered something: its audio was sent again
+in vain so often, for it was lost so soon."""
+
 PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds before the first of them, on the average; doubled each time, up to this."""
 
@@ -24,15 +28,16 @@ class Lifeline:
 
     def __init__(self, tries: int = TRIES, dice: Callable[[], float] = random.random) -> None:
         self._tries, self._dice = tries, dice
-        self._losses = 0
+        self._losses = 0.0
         self._reached = -1
 
-    def lost(self, reached: int) -> float | None:
+    def lost(self, reached: int, *, answered: bool = False) -> float | None:
         """Seconds to wait before the next connection, jittered so that many don't come back at once; None: give up.
 
-        reached   how far the session had come: anything that grows with what it achieves
+        reached    how far the session had come: anything that grows with what it achieves
+        answered   whether the server said anything of the audio
         """
-        self._losses = 1 if reached > self._reached else self._losses + 1
+        self._losses = 1.0 if reached > self._reached else self._losses + (SHARE if answered else 1.0)
         self._reached = max(self._reached, reached)
         if self._losses > self._tries:
             return None

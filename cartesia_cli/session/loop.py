@@ -29,13 +29,12 @@ from ..audio.pcm import decode_pcm
 from ..audio.speech import Endpointer, Mark
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
 from ..protocol import Close, Command, Config, Finalize, Unknown
-from ..reducers import AudioClock, Reducer
+from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
-from .confirmation import Entry
 from .ledger import Ledger
 from .lifeline import LEAD, Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
-from .progress import BYTES_A_SECOND, Progress
+from .progress import BYTES_A_SECOND, Entry, Progress
 
 PATIENCE = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
@@ -69,7 +68,7 @@ class Session:
 
     connect      opens a connection
     source       the audio
-    reducer      of the dialect, on `clock`
+    tracker      of the dialect, on `timeline`
     endpointer   hears where utterances end, in everything that is sent
     finalize     whether a `finalize` goes out where it hears an end
     manual       whether the dialect has `finalize` at all: it then goes before `close`
@@ -85,8 +84,8 @@ class Session:
         self,
         connect: Connect,
         source: Source,
-        reducer: Reducer,
-        clock: AudioClock,
+        tracker: Tracker,
+        timeline: SpeechTimeline,
         endpointer: Endpointer,
         *,
         finalize: bool,
@@ -103,7 +102,7 @@ class Session:
         self._lifeline, self._allowance, self._catch_up = lifeline or Lifeline(), Allowance(pace), catch_up
         self._ledger: Ledger[Entry] = Ledger(chunk, on_trouble=lambda told: self._progress.tell("no_room", told))
         self._progress = Progress(
-            self._ledger, reducer, clock, manual=manual, now=self._now, write=write, witness=witness or Nobody()
+            self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or Nobody()
         )
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
@@ -119,7 +118,7 @@ class Session:
 
     async def run(self, stop: Stop) -> None:
         """Until the end. CliError for every end that is a failure; all updates have been written before it."""
-        talk = asyncio.create_task(self._talk())
+        talk, is_complete = asyncio.create_task(self._talk()), False
         asked, insisted = asyncio.create_task(stop.asked.wait()), asyncio.create_task(stop.insisted.wait())
         try:
             await asyncio.wait({talk, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,10 +132,11 @@ class Session:
                 if not talk.done():
                     raise Interrupted
             failure = _error(talk) or _error(self._speaking)
+            is_complete = failure is None
         finally:
             await _cancel(talk, self._speaking, asked, insisted)
             self._ledger.close()
-            self._progress.end()
+            self._progress.end(complete=is_complete)
         if failure is not None:
             raise failure
         if not self._progress.text:
@@ -190,11 +190,22 @@ class Session:
             except CliError as error:
                 raise error if lost is None or is_open else not_replaced(lost, error) from None
             if self.phase is Phase.LEAVING and self._catch_up is not None:
-                at = self._ledger.confirmed / BYTES_A_SECOND
-                return self._progress.jump(await self._catch_up(self._ledger.rest(), at))
-            if lost is None:
+                place = self._progress.resume_place
+                try:
+                    rest = await self._catch_up(self._ledger.rest(place), place / BYTES_A_SECOND)
+                    return self._progress.jump(rest)
+                except CliError as error:  # slower, but all of it
+                    lost = NetworkError(error.message, hint=error.hint)
+                    self._catch_up, self.phase = None, Phase.OVER
+                    self._progress.tell("catch_up_failed", f"{error.message}: the rest goes on in real time")
+                    continue
+            if lost is None and self._progress.check_end():
                 return
-            pause = self._lifeline.lost(self._ledger.confirmed + self._ledger.sent)
+            if lost is None or self._progress.starts_over:
+                lost = lost or NetworkError("some audio that was sent again had no answer")
+                continue
+            reached = self._progress.resume_place + self._ledger.sent
+            pause = self._lifeline.lost(reached, answered=self._progress.answered)
             if pause is None:
                 raise lost
             if self.behind > LEAD:
@@ -288,6 +299,8 @@ class Session:
     async def _hear(self, line: Line) -> None:
         async for event in line:
             self._progress.heard(event)
+            if self._progress.starts_over:
+                raise NetworkError("audio that was sent again had been heard only in part")
             if not isinstance(event, Unknown):  # a sign of life that settles nothing is none
                 self._be_patient()
 

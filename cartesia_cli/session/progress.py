@@ -1,10 +1,9 @@
-"""How far a session is: what went out and what came in, told to all who keep count of it.
+"""Passes what happens in a session to everybody who keeps track of it, and acts on what the tracker makes of it.
 
-    ledger         what there is to say
-    confirmation   how much of it has had its effect
-    reducer        what came of it, on its clock
-    witness        whoever watches
-    write          whoever reads
+    ledger     what there is to send, until it is acknowledged
+    tracker    what was said, and what is acknowledged, on its timeline
+    witness    whoever watches
+    write      whoever reads
 
 Must never wait, nor know over which connection anything goes.
 """
@@ -15,40 +14,47 @@ from collections.abc import Callable, Iterable
 
 from ..audio.pcm import RATE
 from ..audio.speech import Mark
-from ..protocol import Close, Command, Event, Finalize
-from ..reducers import AudioClock, Reducer
+from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
+from ..tracker import Acknowledged, Fact, FinalizeAnswered, SpeechTimeline, StartOver, Tracker
 from ..transcript import Notice, Partial, Segment, Update
-from .confirmation import Confirmation, Entry
 from .ledger import Ledger
 from .parties import Witness
 
 BYTES_A_SECOND = 2 * RATE
 
+Entry = Mark | Command
+"""What stands between the audio in the ledger."""
+
 
 class Progress:
-    """Keeps everybody's count.
+    """Passes things on.
 
-    speech    whether somebody was heard here
-    text      whether somebody was heard there: any text came that is more than blanks
-    settled   when text was settled last, or everything was asked for; seconds by `now`
+    speech          whether somebody was heard here
+    text            whether somebody was heard there: any text came that is more than blanks
+    settled         when text was settled last, or everything was asked for; seconds by `now`
+    answered        whether the server has said anything of the audio, on this connection
+    starts_over     whether the tracker wants another connection
     """
 
     def __init__(
         self,
         ledger: Ledger[Entry],
-        reducer: Reducer,
-        clock: AudioClock,
+        tracker: Tracker,
+        timeline: SpeechTimeline,
         *,
-        manual: bool,
         now: Callable[[], float],
         write: Callable[[Update], None],
         witness: Witness,
     ) -> None:
-        self._ledger, self._reducer, self._clock, self._now = ledger, reducer, clock, now
-        self._confirmation = Confirmation(ledger, manual=manual, clock=now)
+        self._ledger, self._tracker, self._timeline, self._now = ledger, tracker, timeline, now
         self._write, self._witness = write, witness
-        self.speech = self.text = False
+        self.speech = self.text = self.answered = self.starts_over = False
         self.settled = 0.0
+
+    @property
+    def resume_place(self) -> int:
+        """Where another connection begins, bytes."""
+        return max(_place(self._tracker.resume_position), self._ledger.confirmed)
 
     def came(self, block: bytes) -> None:
         """The source gave a block."""
@@ -57,19 +63,19 @@ class Progress:
 
     def sent(self, frame: bytes) -> None:
         """A frame of the ledger went out."""
-        self._clock.sent = self._ledger.sent / BYTES_A_SECOND
+        now = self._now()
+        self._timeline.advance(self._ledger.sent / BYTES_A_SECOND, now)
         self._witness.sent(len(frame))
-        self._confirmation.sent()
+        self._act(self._tracker.advance(now))
 
-    def reached(self, entry: Mark | Command) -> None:
+    def reached(self, entry: Entry) -> None:
         """An entry of the ledger is next: everything before it went out."""
-        self._confirmation.said(entry)
         match entry:
             case Mark():
                 self._witness.marked(entry)
                 self._hear(entry)
             case Finalize():
-                self._reducer.finalized()
+                self._tracker.finalized()
                 self._witness.finalized()
             case Close():
                 self.settled = self._now()
@@ -77,37 +83,55 @@ class Progress:
     def heard(self, event: Event) -> None:
         """An event came in."""
         self._witness.heard(event)
-        self.put(self._reducer.feed(event))
-        self._confirmation.feed(event)
+        self.answered = self.answered or not isinstance(event, Connected | Unknown)
+        self._act(self._tracker.process(event, self._now()))
 
     def rewind(self) -> None:
-        """The connection was lost: back to what is not confirmed."""
-        at = self._ledger.confirmed / BYTES_A_SECOND
-        again = max(0.0, self._clock.sent - at)
+        """The connection was lost: back to what is not answered."""
+        place, sent = self.resume_place, self._timeline.sent
+        at = place / BYTES_A_SECOND
         self._keep_forgotten()
-        self._ledger.rewind()
-        self._confirmation.rewind()
-        self._clock.rewind(at)
-        self._reducer.rewind(at)
+        self._ledger.rewind(place)
+        self._tracker.rewind(at)
+        self._timeline.rewind(at)
         self._witness.rewound(at)
-        self.tell("reconnected", f"connected again: {again:.1f} s of audio are sent again")
+        self.answered = self.starts_over = False
+        self.tell("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
+
+    def check_end(self) -> bool:
+        """The connection ended well. Whether that is the end: otherwise another one has to hear some of it again."""
+        if self._tracker.is_doubtful:
+            self._tracker.start_over()
+            return False
+        return True
 
     def jump(self, segments: Iterable[Segment]) -> None:
-        """All that was not confirmed has come by another way."""
+        """All from `resume_place` on has come by another way."""
         self._keep_forgotten()
-        self._reducer.forget()
-        self._clock.sent = self._ledger.written / BYTES_A_SECOND
-        self.put(segments)
+        self._timeline.sent = self._ledger.written / BYTES_A_SECOND
+        self._put(self._tracker.replace_rest([*segments]))
 
-    def end(self) -> None:
+    def end(self, *, complete: bool) -> None:
         """Nothing more will come: what is open is settled."""
-        self.put(self._reducer.end())
+        self._put(self._tracker.end(complete=complete))
 
     def tell(self, event: str, message: str) -> None:
         """Something that happened, for whoever reads."""
-        self._write(Notice(self._clock.sent, event, message))
+        self._write(Notice(self._timeline.sent, event, message))
 
-    def put(self, updates: Iterable[Update]) -> None:
+    def _act(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            match fact:
+                case Acknowledged(position):
+                    self._ledger.confirm(_place(position))
+                case FinalizeAnswered():
+                    self._ledger.answered(lambda entry: isinstance(entry, Finalize))
+                case StartOver():
+                    self.starts_over = True
+                case _:
+                    self._put([fact])
+
+    def _put(self, updates: Iterable[Update]) -> None:
         for update in updates:
             self.text = self.text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
             if isinstance(update, Segment):
@@ -117,14 +141,16 @@ class Progress:
     def _keep_forgotten(self) -> None:
         """What was heard of audio that was given up will not come again."""
         if self._ledger.forgotten:
-            self.end()
+            self.end(complete=False)
 
     def _hear(self, mark: Mark) -> None:
         match mark.kind:
-            case "onset":
-                self.speech = True
-                self._clock.onset(mark.speech)
-            case "resume":
-                self._clock.resume()
+            case "onset" | "resume":
+                self.speech = self.speech or mark.kind == "onset"
+                self._timeline.onset(mark.speech)
             case "lull" | "end":
-                self._clock.pause(mark.speech)
+                self._timeline.pause(mark.speech)
+
+
+def _place(seconds: float) -> int:
+    return 2 * round(seconds * RATE)

@@ -31,9 +31,11 @@ from typing import Any
 from .. import protocol as wire
 from ..audio.pcm import RATE
 from ..audio.speech import Mark
-from ..reducers import LATE
 from .observed import FIGURES, WAITS, Stretch, Utterance
 from .tally import Tally, milliseconds
+
+LATE = 1.0
+"""Seconds in which text is counted for a `flush_done` that came before it."""
 
 LISTED = 1000
 """Utterances that are told one by one: the last ones."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 import pytest
+from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer, Reducer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,6 @@ from cartesia_cli.protocol import (
     Unknown,
     Word,
 )
-from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer, Reducer
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 
 

@@ -1,0 +1,246 @@
+"""The tracker of the manual endpoint: deltas are joined verbatim and settled at `flush_done`.
+
+Its law: the segments' texts joined are, character for character, what the server sent for good. Must never strip, add a
+blank or drop what was received, whatever order events come in. (docs: stt/common-pitfalls)
+
+    acknowledged   an answer to `finalize` (`flush_done`) acknowledges all audio before that `finalize`, to the sample;
+                   where somebody spoke and no text came before it, as soon as that comes behind it
+    silence        needs no answer once a server has had LONGEST_LATENESS to say something of it
+
+An old example of the documentation has `flush_done` before the text that belongs to it. Such text is settled at once,
+if nobody has spoken since and no other answer is due. Where this can't be known, text waits for what is said next, and
+its time is called estimated.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..protocol import Delta, Done, Event, FlushDone, Word
+from ..transcript import Partial, Segment, Timing, Update, moved
+from .facts import Acknowledged, Fact, FinalizeAnswered
+from .repeats import repeated, tokenize, words_of
+from .timeline import LONGEST_LATENESS, SpeechTimeline
+
+LATE_TEXT = LONGEST_LATENESS
+"""Seconds in which text belongs to a `flush_done` that came before it."""
+
+
+@dataclass(slots=True)
+class PendingText:
+    """What was said for good, and is not settled.
+
+    words      those that came with it; None once some of it came without: the others would be taken for all
+    timing     what times are that are not those of the words
+    language   as the server told it last
+    extent     how much audio had been sent when the last of it came, seconds
+    """
+
+    text: str = ""
+    words: list[Word] | None = field(default_factory=list)
+    timing: Timing = "audio"
+    language: str | None = None
+    extent: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """Words in it, as people count."""
+        return len(tokenize(self.text))
+
+    def add(self, delta: Delta, origin: float, extent: float) -> None:
+        """`origin`: position at which the times of its words begin."""
+        self.text += delta.text
+        self.extent = extent
+        self.language = delta.language or self.language
+        if delta.text.strip() and not delta.words:
+            self.words = None
+        elif self.words is not None:
+            self.words += [moved(word, origin) for word in delta.words or ()]
+
+    def without_first(self, count: int) -> PendingText:
+        """What is left without so many words at its beginning."""
+        if not count:
+            return self
+        rest = self.text[tokenize(self.text)[count - 1].end :]
+        return PendingText(rest, None, "estimated", self.language, self.extent)
+
+
+class SentFinalize(NamedTuple):
+    """A `finalize` that waits for its answer.
+
+    position   where it stands in the audio, seconds
+    span       of the speech before it
+    spoke      whether there was any
+    """
+
+    position: float
+    span: tuple[float, float]
+    spoke: bool
+
+
+class LateFlush(NamedTuple):
+    """A `flush_done` that may have come before its text.
+
+    at             when it came
+    span, timing   what times text behind it has; None where its text came before it
+    owed           the `finalize` that is not acknowledged before its text comes, if there is one
+    """
+
+    at: float
+    span: tuple[float, float] | None
+    timing: Timing
+    owed: SentFinalize | None
+
+
+class ManualTracker:
+    """Tracks a session of the manual endpoint (see `Tracker`)."""
+
+    def __init__(self, timeline: SpeechTimeline) -> None:
+        self._timeline = timeline
+        self._open = PendingText()
+        self._lost = PendingText()  # what a lost connection said, until what replaces it is as long
+        self._due: deque[SentFinalize] = deque()
+        self._has_text = False  # text came for good since the last answer
+        self._is_replaced = False  # text came since the connection was lost
+        self._flush: LateFlush | None = None
+        self._acknowledged = self._origin = 0.0
+
+    @property
+    def resume_position(self) -> float:
+        return self._acknowledged
+
+    @property
+    def is_doubtful(self) -> bool:
+        return False
+
+    def start_over(self) -> None:
+        return  # what is acknowledged here is known to the sample
+
+    def finalized(self) -> None:
+        spoke = not self._timeline.is_quiet
+        self._due.append(SentFinalize(self._timeline.sent, self._timeline.take(), spoke))
+
+    def advance(self, now: float) -> Iterator[Fact]:
+        if self._flush is not None and now - self._flush.at > LATE_TEXT:
+            yield from self._pay()
+            self._flush = None
+        if not (self._due or self._open.text or (self._flush and self._flush.owed)) and self._timeline.is_quiet:
+            position = self._timeline.position_at(now - LONGEST_LATENESS)
+            if position > self._acknowledged:
+                yield from self._acknowledge(position)
+
+    def process(self, event: Event, now: float) -> Iterator[Fact]:
+        match event:
+            case Delta(is_final=True):
+                self._open.add(event, self._origin, self._timeline.sent)
+                if event.text:
+                    yield from self._grown(now)
+            case Delta():
+                yield self._partial(self._open.text + event.text)
+            case FlushDone():
+                yield from self._flushed(now)
+            case Done():
+                yield from self.end(complete=True)
+
+    def rewind(self, position: float) -> None:
+        if self._open.length >= self._lost.length:
+            self._lost = self._open
+        self._open, self._origin, self._flush, self._has_text = PendingText(), position, None, False
+        self._is_replaced = False
+        self._due.clear()
+
+    def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
+        self._open, self._lost, self._flush = PendingText(), PendingText(), None
+        self._due.clear()
+        yield from segments
+
+    def end(self, *, complete: bool) -> Iterator[Update]:
+        if not (complete and self._is_replaced) and self._open.length < self._lost.length:
+            self._open = self._lost
+        self._lost = PendingText()
+        if self._open.text:
+            span = self._due[0].span if self._due else self._timeline.take()
+            yield from self._settle(span, whole=True)
+
+    def _flushed(self, now: float) -> Iterator[Fact]:
+        yield from self._pay()
+        sent = self._due.popleft() if self._due else None
+        span = sent.span if sent else self._timeline.take()
+        settled = [*self._settle(span)]
+        owed = sent if sent is not None and sent.spoke and not self._has_text else None
+        self._flush = LateFlush(now, None if settled else span, "estimated" if settled else "audio", owed)
+        self._has_text = False
+        yield from settled
+        if sent is not None and owed is None:
+            yield from self._answered(sent)
+
+    def _grown(self, now: float) -> Iterator[Fact]:
+        is_blank = not self._open.text.strip()
+        self._is_replaced = self._is_replaced or not is_blank
+        flush = self._flush
+        if flush is not None and now - flush.at <= LATE_TEXT:
+            is_late = self._timeline.is_quiet and not self._due
+            if is_late and flush.span is not None:
+                self._open.timing = flush.timing
+                for segment in self._settle(flush.span):
+                    yield from self._pay()
+                    self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated", None)
+                    yield segment
+                return
+            if is_late or flush.timing == "audio":
+                self._open.timing = "estimated"
+        self._has_text = self._has_text or not is_blank
+        yield self._partial(self._open.text)
+
+    def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
+        """The open text as a segment. Blanks alone wait for the text that they belong to, unless there is none."""
+        said = self._open
+        if not said.text or (said.text.isspace() and not whole):
+            return
+        timing = said.timing
+        if (times := _bounds(said.words or [])) is not None:
+            span, timing = times, "server"
+        self._open = PendingText()
+        self._forget_lost(said.text)
+        yield Segment(*span, said.text, timing, tuple(said.words or ()), said.language)
+
+    def _forget_lost(self, text: str) -> None:
+        """`text` has settled: what a lost connection said of it is replaced."""
+        if not self._lost.text:
+            return
+        again = repeated(words_of(text), words_of(self._lost.text))
+        if again is not None:
+            self._lost = self._lost.without_first(again.length)
+        elif self._lost.extent <= self._timeline.sent:
+            self._lost = PendingText()
+
+    def _pay(self) -> Iterator[Fact]:
+        """The text that a `flush_done` owed has come, or comes no more."""
+        if self._flush is not None and self._flush.owed is not None:
+            owed, self._flush = self._flush.owed, self._flush._replace(owed=None)
+            yield from self._answered(owed)
+
+    def _answered(self, sent: SentFinalize) -> Iterator[Fact]:
+        self._acknowledged = max(self._acknowledged, sent.position)
+        self._timeline.release(self._acknowledged)
+        yield FinalizeAnswered()
+
+    def _acknowledge(self, position: float) -> Iterator[Fact]:
+        self._acknowledged = position
+        self._timeline.release(position)
+        yield Acknowledged(position)
+
+    def _partial(self, text: str) -> Partial:
+        return Partial(self._timeline.sent, self._lost.text if len(text) < len(self._lost.text) else text)
+
+
+def _bounds(words: list[Word]) -> tuple[float, float] | None:
+    """First start and last end, if every word has both and none ends before it starts."""
+    times = [(word.start, word.end) for word in words]
+    if not times or any(start is None or end is None or end < start for start, end in times):
+        return None
+    starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
+    return min(starts), max(ends)

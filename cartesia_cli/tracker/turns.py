@@ -1,0 +1,311 @@
+"""The tracker of the auto endpoint: texts replace each other within a turn, and join verbatim across turns.
+
+Its events carry no times. Which speech a turn is, and how much audio is acknowledged, follows from when an event came,
+and from how late this server is. That is measured: a turn can't have begun before its speech, and the speech of a turn
+is the first that belongs to no turn before it.
+
+The turn machine has rows for servers that leave events out or send them twice (docs: stt/turns, and what other clients
+met). What was emitted is final, so no row drops it.
+
+    state      event       then
+    idle       start       speaking
+    idle       update      speaking    a start was left out
+    idle       eager_end   eager       likewise
+    idle       end         idle        settles a text that is not the last one repeated
+    any open   start       speaking    settles: the end was left out
+    speaking   eager_end   eager
+    eager      resume      speaking
+    eager      update      speaking    a resume was left out
+    any open   end         idle        settles; an empty end keeps the last text
+    others                             no change
+
+Acknowledged is, while no turn is open, all audio that was sent LONGEST_LATENESS ago. A lost connection is resumed later
+than that: before the last speech that was answered, by the lateness that was measured. If its first turn then repeats
+nothing that was said before, too much was taken for answered, and the session starts over where it is acknowledged.
+What repeats is dropped: it is recognised by its words, which follow upon each other as they did before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
+from ..transcript import Notice, Partial, Segment, Timing, Update
+from .facts import Acknowledged, Fact, StartOver
+from .repeats import Repeat, repeated, tokenize, words_of
+from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline
+
+SHORTEST_SILENCE = 0.1
+"""Seconds of silence that it takes at least to end a turn."""
+
+SLACK = 0.3
+"""Seconds by which the lateness of two answers of the same server differs as a rule."""
+
+UNANSWERED = 2.0
+"""Seconds by which speech would have to be answered later than usual to be taken for noise that began no turn."""
+
+MEASURED = 8
+"""Turns over which lateness is measured: a server may become slower, or faster."""
+
+
+class SettledTurn(NamedTuple):
+    """A turn whose text was written. words: folded; extent: seconds of audio that had been sent when it ended."""
+
+    words: tuple[str, ...]
+    extent: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlace:
+    """The speech that a turn is: positions in seconds, and how well they are known."""
+
+    start: float
+    stop: float
+    timing: Timing
+
+
+@dataclass(slots=True)
+class Replay:
+    """What a connection says of audio that was sent to another one before.
+
+    words       of what was settled before, and may be heard again
+    extent      seconds of audio that had been sent when the last of it was settled: all that lies behind is new
+    is_safe     whether the audio begins where everything before is acknowledged
+    held        turns that are not known yet to be new
+    """
+
+    words: list[str]
+    extent: float
+    is_safe: bool
+    held: list[Segment]
+
+
+class TurnTracker:
+    """Tracks a session of the auto endpoint (see `Tracker`)."""
+
+    def __init__(self, timeline: SpeechTimeline) -> None:
+        self._timeline = timeline
+        self._state = "idle"
+        self._text = ""
+        self._last = ""  # the text of the last turn
+        self._began: float | None = None  # when the open turn's first event came
+        self._answered: float | None = None  # when a turn of this connection ended last
+        self._delays: deque[float] = deque(maxlen=MEASURED)
+        self._settled: deque[SettledTurn] = deque()
+        self._replay: Replay | None = None
+        self._lost, self._lost_extent = "", 0.0  # the open text of a lost connection, until it is replaced
+        self._is_replaced = False  # something new was said since a connection was lost
+        self._acknowledged = self._origin = 0.0
+
+    @property
+    def resume_position(self) -> float:
+        if self._replay is not None or self._answered is None:
+            return max(self._acknowledged, self._origin)
+        timeline = self._timeline
+        answered = timeline.position_at(self._answered - max(self._delays, default=0.0) - SLACK)
+        position = timeline.quiet_before(timeline.speech_before(answered))
+        return max(self._acknowledged, position) if self._words_since(position) else self._acknowledged
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self._replay is not None and not self._replay.is_safe
+
+    def start_over(self) -> None:
+        self._origin = self._acknowledged
+
+    def finalized(self) -> None:
+        return  # there is no such command here
+
+    def advance(self, now: float) -> Iterator[Fact]:
+        replay = self._replay
+        if replay is not None and self._timeline.position_at(now - LONGEST_LATENESS) >= replay.extent:
+            yield from self._release(replay)
+        if self._state == "idle" and self._replay is None:
+            yield from self._acknowledge(now)
+
+    def process(self, event: Event, now: float) -> Iterator[Fact]:
+        match event:
+            case TurnStart():
+                yield from self._settle(now)
+                self._open("speaking", now)
+            case TurnUpdate(transcript=text):
+                yield self._grown("speaking", text, now)
+            case TurnEagerEnd(transcript=text):
+                yield self._grown("eager", text, now)
+                yield Notice(self._timeline.sent, "turn.eager_end", "perhaps the end of a turn")
+            case TurnResume() if self._state == "eager":
+                self._state = "speaking"
+                yield Notice(self._timeline.sent, "turn.resume", "the turn goes on")
+            case TurnEnd(transcript=text) if self._state != "idle" or text != self._last:
+                self._text = text or self._text
+                yield from self._settle(now)
+                self._answered = now
+                if self._replay is None:
+                    yield from self._acknowledge(now)
+
+    def rewind(self, position: float) -> None:
+        if len(words_of(self._text)) >= len(words_of(self._lost)):
+            self._lost, self._lost_extent = self._text, self._timeline.sent
+        words = self._words_since(position)
+        is_safe = position <= self._acknowledged
+        extent = self._settled[-1].extent if words else position
+        self._replay = Replay(words, extent, is_safe, []) if words else None
+        self._state, self._text, self._began, self._answered, self._last = "idle", "", None, None, ""
+        self._origin, self._is_replaced = position, False
+
+    def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
+        again = repeated(self._words_since(self.resume_position), words_of("".join(part.text for part in segments)))
+        yield from without_first(segments, again.length if again else 0)
+        self._state, self._text, self._replay, self._lost = "idle", "", None, ""
+
+    def end(self, *, complete: bool) -> Iterator[Update]:
+        if self._text:
+            last = Segment(*self._timeline.take(), self._text, "audio")
+            if self._replay is not None:
+                self._replay.held.append(last)
+            else:
+                yield self._new(last)
+        self._state, self._text = "idle", ""
+        if self._replay is not None:
+            yield from self._release(self._replay)
+        if self._lost and not (complete and self._is_replaced):
+            said = [word for turn in self._settled for word in turn.words]
+            again = repeated(said, words_of(self._lost))
+            lost = Segment(*self._timeline.take(), self._lost, "estimated")
+            yield from without_first([lost], again.length if again else 0)
+        self._lost = ""
+
+    # The turn machine
+
+    def _open(self, state: str, now: float) -> None:
+        if self._state == "idle":
+            self._began = now
+        self._state = state
+
+    def _grown(self, state: str, text: str, now: float) -> Partial:
+        self._open(state, now)
+        self._text = text or self._text
+        held = "".join(segment.text for segment in self._replay.held) if self._replay else ""
+        return Partial(self._timeline.sent, held + self._text)
+
+    def _settle(self, now: float) -> Iterator[Fact]:
+        """The open turn is over."""
+        if self._text or self._state != "idle":
+            place = self._place(now)
+            text, self._state, self._text = self._text, "idle", ""
+            if text:
+                self._last = text
+                yield from self._written(Segment(place.start, place.stop, text, place.timing))
+
+    # What was said before
+
+    def _words_since(self, position: float) -> list[str]:
+        """Words of turns that ended when more than `position` had been sent: only they can be heard again."""
+        return [word for turn in self._settled if turn.extent > position for word in turn.words]
+
+    def _written(self, segment: Segment) -> Iterator[Fact]:
+        """A turn that is over is written, unless it repeats what was said before."""
+        if self._replay is None:
+            yield self._new(segment)
+            return
+        replay = self._replay
+        replay.held.append(segment)
+        again = repeated(replay.words, words_of("".join(part.text for part in replay.held)))
+        if again is None and not replay.is_safe:
+            self.start_over()
+            yield StartOver()
+        elif again is not None and again.reaches_end:
+            yield from self._release(replay, again)
+
+    def _release(self, replay: Replay, again: Repeat | None = None) -> Iterator[Segment]:
+        """Write what is new in turns that were held: all that follows upon what repeats."""
+        self._replay = None
+        if again is None:
+            again = repeated(replay.words, words_of("".join(part.text for part in replay.held)))
+        for segment in without_first(replay.held, again.length if again else 0):
+            yield self._new(segment)
+
+    def _new(self, segment: Segment) -> Segment:
+        words, self._is_replaced = tuple(words_of(segment.text)), True
+        self._settled.append(SettledTurn(words, self._timeline.sent))
+        if self._lost:
+            again = repeated(words, words_of(self._lost))
+            if again is not None:
+                rest = _cut(self._lost, again.length)
+                self._lost = rest if words_of(rest) else ""
+            elif self._lost_extent <= self._timeline.sent:
+                self._lost = ""
+        return segment
+
+    # Which audio a turn is
+
+    def _place(self, now: float) -> TurnPlace:
+        """The speech of the open turn, which ends now. It is taken from what belongs to no turn yet."""
+        timeline, began = self._timeline, self._began if self._began is not None else now
+        self._began = None
+        spans = [*timeline.untaken()]
+        candidates = [span for span in spans if (timeline.time_of(span.start) or began) <= began + SLACK]
+        usual = min(self._delays, default=None)
+        if not candidates:  # nobody was heard here, or the start of the turn was left out
+            late = usual or 0.0
+            stop = max(timeline.taken, timeline.position_at(now - late))
+            start, timeline.taken = timeline.taken, stop
+            return TurnPlace(start, stop, "estimated")
+        first, delay = self._first(candidates, began, usual)
+        if usual is None or delay < usual + UNANSWERED:
+            self._delays.append(delay)
+        reached = timeline.position_at(now - delay) - SHORTEST_SILENCE
+        rest = spans[spans.index(first) :]
+        over = [span for span in rest if span.stop is not None and span.stop <= reached] or [first]
+        last = over[-1]
+        stop = last.stop if last.stop is not None else max(first.start, timeline.position_at(now - delay))
+        is_sure = len(candidates) == 1 or usual is None or abs(delay - usual) <= SLACK
+        later = next((span for span in rest if span.start >= stop), None)
+        if later is not None and later.stop is not None and later.stop <= reached + SLACK:
+            is_sure = False
+        timeline.taken = stop
+        return TurnPlace(first.start, stop, "audio" if is_sure else "estimated")
+
+    def _first(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
+        """The speech with which a turn begins whose first event came at `began`, and how late that is."""
+        delays = [max(0.0, began - (self._timeline.time_of(span.start) or began)) for span in candidates]
+        if usual is not None and delays[0] > usual + UNANSWERED:  # the first of them was noise, perhaps
+            for span, delay in zip(candidates, delays, strict=True):
+                if abs(delay - usual) <= SLACK:
+                    return span, delay
+        return candidates[0], delays[0]
+
+    def _acknowledge(self, now: float) -> Iterator[Fact]:
+        """Whatever the server had to say of audio that was sent so long ago, it has said."""
+        timeline = self._timeline
+        position = timeline.quiet_before(timeline.position_at(now - LONGEST_LATENESS))
+        if position > self._acknowledged:
+            self._acknowledged = position
+            timeline.release(position)
+            while self._settled and self._settled[0].extent <= position:
+                self._settled.popleft()
+            yield Acknowledged(position)
+
+
+def without_first(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
+    """Segments without their first `count` words. What is left of one that is cut has an estimated start."""
+    for segment in segments:
+        tokens = tokenize(segment.text)
+        if count >= len(tokens) > 0:
+            count -= len(tokens)
+        elif count:
+            share = tokens[count - 1].end / len(segment.text)
+            start = segment.start + share * (segment.end - segment.start)
+            words = segment.words[count:] if len(segment.words) == len(tokens) else ()
+            yield replace(segment, start=start, text=_cut(segment.text, count), timing="estimated", words=words)
+            count = 0
+        else:
+            yield segment
+
+
+def _cut(text: str, count: int) -> str:
+    """A text without its first words."""
+    return text[tokenize(text)[count - 1].end :] if count else text
