@@ -84,6 +84,9 @@ class LateConnection:
 
     def _hear(self) -> None:
         if self._manual:
+            if self._updates and len(self._ears.heard) > self._told:
+                self._say(Delta(text=self._text()))
+                self._told = len(self._ears.heard)
             return
         if self._ears.within and not self._in_turn:
             self._in_turn = True

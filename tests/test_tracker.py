@@ -1,4 +1,4 @@
-"""Reducers: whatever order events come in, the segments' texts joined are what the server sent for good."""
+"""Trackers: whatever order events come in, the segments' texts joined are what the server sent for good."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 import pytest
-from cartesia_cli.reducers import AudioClock, AutoReducer, ManualReducer, Reducer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,12 +23,19 @@ from cartesia_cli.protocol import (
     Unknown,
     Word,
 )
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 
 
-def reduced(reducer: Reducer, events: Iterable[Event]) -> list[Update]:
-    updates = [update for event in events for update in reducer.feed(event)]
-    return updates + list(reducer.end())
+def said(tracker: Tracker, event: Event, now: float | None = None) -> list[Update]:
+    """What an event means to whoever reads; where no time is given, audio goes out in real time."""
+    facts = tracker.process(event, tracker.timeline.sent if now is None else now)
+    return [fact for fact in facts if isinstance(fact, Partial | Segment | Notice)]
+
+
+def reduced(tracker: Tracker, events: Iterable[Event]) -> list[Update]:
+    updates = [update for event in events for update in said(tracker, event)]
+    return updates + list(tracker.end(complete=True))
 
 
 def texts(updates: Iterable[Update]) -> list[str]:
@@ -37,11 +43,11 @@ def texts(updates: Iterable[Update]) -> list[str]:
 
 
 def manual(*events: Event) -> list[Update]:
-    return reduced(ManualReducer(AudioClock()), events)
+    return reduced(ManualTracker(SpeechTimeline()), events)
 
 
 def auto(*events: Event) -> list[Update]:
-    return reduced(AutoReducer(AudioClock()), events)
+    return reduced(TurnTracker(SpeechTimeline()), events)
 
 
 def test_deltas_are_joined_verbatim_and_settled_when_the_flush_is_done() -> None:
@@ -76,19 +82,19 @@ def test_empty_and_unknown_events_change_nothing() -> None:
 
 
 def test_word_times_of_the_server_go_before_those_of_the_audio() -> None:
-    reducer = ManualReducer(AudioClock())
+    tracker = ManualTracker(SpeechTimeline())
     words = (Word("Hello", 0.5, 0.9), Word(" world!", 0.9, 1.4))
-    updates = reduced(reducer, [Delta(text="Hello world!", words=words), FlushDone()])
+    updates = reduced(tracker, [Delta(text="Hello world!", words=words), FlushDone()])
     assert segments(updates) == [Segment(0.5, 1.4, "Hello world!", "server", words)]
 
 
 def test_words_of_what_is_said_again_are_there_once_and_timed_from_the_start_of_the_session() -> None:
-    reducer = ManualReducer(AudioClock())
-    reducer.rewind(10.0)
+    tracker = ManualTracker(SpeechTimeline())
+    tracker.rewind(10.0)
     heard = Delta(text="Hello", words=(Word("Hello", 0.5, 0.75),))
-    list(reducer.feed(heard))
-    reducer.rewind(20.0)
-    assert [update for update in reduced(reducer, [heard, FlushDone()]) if isinstance(update, Segment)] == [
+    list(said(tracker, heard))
+    tracker.rewind(20.0)
+    assert [update for update in reduced(tracker, [heard, FlushDone()]) if isinstance(update, Segment)] == [
         Segment(20.5, 20.75, "Hello", "server", (Word("Hello", 20.5, 20.75),))
     ]
 
@@ -105,31 +111,31 @@ def segments(updates: Iterable[Update]) -> list[Segment]:
 
 def test_text_behind_its_flush_done_is_settled_at_once_where_it_was_spoken() -> None:
     """The order of an old example: each text comes a little after the `flush_done` that should be behind it."""
-    clock = AudioClock()
-    reducer = ManualReducer(clock)
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
     came: list[Segment] = []
     for onset, text in ((0.5, "One."), (3.5, " Two.")):
         clock.sent = onset + 0.1
         clock.onset(onset)
         clock.sent = onset + 1.5
         clock.pause(onset + 1.0)
-        reducer.finalized()
-        came += segments(reducer.feed(FlushDone()))
+        tracker.finalized()
+        came += segments(said(tracker, FlushDone()))
         clock.sent += 0.2
-        came += segments(reducer.feed(Delta(text=text)))
+        came += segments(said(tracker, Delta(text=text)))
         assert came[-1] == Segment(onset, onset + 1.0, text, "audio")
-    reducer.finalized()
-    assert segments(reduced(reducer, [FlushDone(), Done()])) == []
+    tracker.finalized()
+    assert segments(reduced(tracker, [FlushDone(), Done()])) == []
 
 
 def test_more_text_behind_its_flush_done_is_said_to_be_where_that_ended() -> None:
-    clock = AudioClock()
-    reducer = ManualReducer(clock)
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
     clock.onset(0.5)
     clock.pause(1.5)
     clock.sent = 2.0
-    reducer.finalized()
-    assert segments(reduced(reducer, [FlushDone(), Delta(text=" "), Delta(text="One."), Delta(text=" Two.")])) == [
+    tracker.finalized()
+    assert segments(reduced(tracker, [FlushDone(), Delta(text=" "), Delta(text="One."), Delta(text=" Two.")])) == [
         Segment(0.5, 1.5, " One.", "audio"),
         Segment(1.5, 1.5, " Two.", "estimated"),
     ]
@@ -137,57 +143,57 @@ def test_more_text_behind_its_flush_done_is_said_to_be_where_that_ended() -> Non
 
 @pytest.mark.parametrize(("speaks", "timing"), [(True, "audio"), (False, "estimated")])
 def test_text_behind_a_flush_done_that_had_its_text_waits_for_what_is_said_next(speaks: bool, timing: str) -> None:
-    clock = AudioClock()
-    reducer = ManualReducer(clock)
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
     clock.onset(0.5)
     clock.pause(1.5)
     clock.sent = 2.0
-    reducer.finalized()
+    tracker.finalized()
     clock.sent = 2.2
-    assert texts(reducer.feed(Delta(text="One."))) == []
-    assert texts(reducer.feed(FlushDone())) == ["One."]
+    assert texts(said(tracker, Delta(text="One."))) == []
+    assert texts(said(tracker, FlushDone())) == ["One."]
     if speaks:
         clock.onset(2.1)
     clock.sent = 2.6
-    updates = reduced(reducer, [Delta(text=" Tw"), Delta(text="o.")])
+    updates = reduced(tracker, [Delta(text=" Tw"), Delta(text="o.")])
     assert updates[:2] == [Partial(2.6, " Tw"), Partial(2.6, " Two.")]
     assert [(segment.text, segment.timing) for segment in segments(updates)] == [(" Two.", timing)]
 
 
 @pytest.mark.parametrize("why", ["somebody speaks again", "another finalize waits", "it is long ago"])
 def test_text_that_may_be_of_the_next_utterance_waits_for_it(why: str) -> None:
-    clock = AudioClock()
-    reducer = ManualReducer(clock)
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
     clock.onset(0.5)
     clock.pause(1.5)
     clock.sent = 2.0
-    reducer.finalized()
-    assert list(reducer.feed(FlushDone())) == []
-    clock.sent = 2.5 if why != "it is long ago" else 3.5
+    tracker.finalized()
+    assert list(said(tracker, FlushDone())) == []
+    clock.sent = 2.5 if why != "it is long ago" else 13.5
     if why != "it is long ago":
         clock.onset(2.3)
     if why == "another finalize waits":
         clock.pause(2.4)
-        reducer.finalized()
-    assert list(reducer.feed(Delta(text="One."))) == [Partial(clock.sent, "One.")]
-    timings = [segment.timing for segment in segments(reduced(reducer, [FlushDone(), Delta(text="x"), FlushDone()]))]
+        tracker.finalized()
+    assert list(said(tracker, Delta(text="One."))) == [Partial(clock.sent, "One.")]
+    timings = [segment.timing for segment in segments(reduced(tracker, [FlushDone(), Delta(text="x"), FlushDone()]))]
     assert timings[0] == ("audio" if why == "it is long ago" else "estimated")
 
 
 def test_late_text_is_not_taken_back_when_the_connection_is_lost() -> None:
-    reducer = ManualReducer(AudioClock())
-    reducer.finalized()
-    assert texts(reducer.feed(FlushDone())) == []
-    assert texts(reducer.feed(Delta(text="One."))) == ["One."]
-    reducer.rewind(0.0)
-    assert texts(reduced(reducer, [Delta(text=" Two.")])) == [" Two."]
+    tracker = ManualTracker(SpeechTimeline())
+    tracker.finalized()
+    assert texts(said(tracker, FlushDone())) == []
+    assert texts(said(tracker, Delta(text="One."))) == ["One."]
+    tracker.rewind(0.0)
+    assert texts(reduced(tracker, [Delta(text=" Two.")])) == [" Two."]
 
 
 def test_nothing_is_late_on_a_connection_that_has_answered_nothing() -> None:
-    reducer = ManualReducer(AudioClock())
-    assert texts(reducer.feed(FlushDone())) == []
-    reducer.rewind(0.0)
-    assert list(reducer.feed(Delta(text="One."))) == [Partial(0.0, "One.")]
+    tracker = ManualTracker(SpeechTimeline())
+    assert texts(said(tracker, FlushDone())) == []
+    tracker.rewind(0.0)
+    assert list(said(tracker, Delta(text="One."))) == [Partial(0.0, "One.")]
 
 
 ONE_WORD = (Word("One", 0.5, 0.9),)
@@ -206,12 +212,12 @@ ONE_WORD = (Word("One", 0.5, 0.9),)
     ],
 )
 def test_words_that_are_a_part_only_are_not_taken_for_all(deltas: list[Delta]) -> None:
-    clock = AudioClock()
-    reducer = ManualReducer(clock)
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
     clock.sent = 3.0
     text = "".join(delta.text for delta in deltas)
-    assert segments(reduced(reducer, [*deltas, FlushDone()])) == [Segment(0.0, 3.0, text, "audio")]
-    again = reduced(reducer, [Delta(text="One", words=ONE_WORD)])
+    assert segments(reduced(tracker, [*deltas, FlushDone()])) == [Segment(0.0, 3.0, text, "audio")]
+    again = reduced(tracker, [Delta(text="One", words=ONE_WORD)])
     assert segments(again) == [Segment(0.5, 0.9, "One", "server", ONE_WORD)]
 
 
@@ -229,21 +235,21 @@ def test_the_language_that_a_server_tells_stays_with_its_text() -> None:
 
 
 def test_times_are_where_somebody_spoke_between_two_finalizes() -> None:
-    clock = AudioClock()
-    reducer = ManualReducer(clock)
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
     clock.sent = 3.0
     clock.onset(0.4)
     clock.pause(2.1)
-    reducer.finalized()
+    tracker.finalized()
     clock.sent = 5.0
-    reducer.finalized()
+    tracker.finalized()
     clock.sent = 6.0  # answers come later than the audio
-    updates = reduced(reducer, [Delta(text="a"), FlushDone(), Delta(text=" b"), FlushDone()])
+    updates = reduced(tracker, [Delta(text="a"), FlushDone(), Delta(text=" b"), FlushDone()])
     assert [(u.start, u.end) for u in updates if isinstance(u, Segment)] == [(0.4, 2.1), (3.0, 5.0)]
 
 
 def test_speech_that_runs_on_over_a_finalize_is_divided_there() -> None:
-    clock = AudioClock()
+    clock = SpeechTimeline()
     clock.onset(1.0)
     clock.sent = 4.0
     assert clock.take() == (1.0, 4.0)
@@ -254,7 +260,7 @@ def test_speech_that_runs_on_over_a_finalize_is_divided_there() -> None:
 
 
 def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
-    clock = AudioClock()
+    clock = SpeechTimeline()
     clock.onset(1.0)
     clock.pause(2.0)
     clock.onset(3.0)
@@ -266,7 +272,7 @@ def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
 
 
 def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_next_one() -> None:
-    clock = AudioClock()
+    clock = SpeechTimeline()
     clock.onset(1.0)
     clock.pause(2.0)
     clock.onset(2.55)
@@ -278,14 +284,14 @@ def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_
 
 
 def test_speech_that_was_noticed_before_it_was_sent_does_not_end_before_it_begins() -> None:
-    clock = AudioClock()
+    clock = SpeechTimeline()
     clock.sent = 1.0
     clock.onset(1.05)
     assert clock.take() == (1.05, 1.05)
 
 
 def test_audio_from_a_lost_connection_is_not_timed_twice() -> None:
-    clock = AudioClock()
+    clock = SpeechTimeline()
     clock.onset(1.0)
     clock.pause(2.0)
     clock.sent = 3.0
@@ -308,32 +314,34 @@ def last(texts: Iterable[str]) -> str:
     return next((text for text in reversed([*texts]) if text), "")
 
 
-@given(st.lists(STEPS, max_size=30), st.lists(st.sampled_from(["onset", "pause", "resume", ""]), max_size=30))
+@given(st.lists(STEPS, max_size=30), st.lists(st.sampled_from(["onset", "pause", ""]), max_size=30))
 def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
     steps: list[Event | str], sounds: list[str]
 ) -> None:
-    """What is open when a connection is lost is said again by the next one, if that says anything."""
-    clock, updates, settled, connections = AudioClock(), list[Update](), "", [""]
-    reducer = ManualReducer(clock)
+    """What is open when a connection is lost is said again by the next one, or kept."""
+    clock, updates, settled, current, is_whole = SpeechTimeline(), list[Update](), "", "", True
+    tracker = ManualTracker(clock)
     for number, (step, sound) in enumerate(zip_longest(steps, sounds)):
         clock.sent += 0.5
         if sound:
-            getattr(clock, sound)(*[clock.sent + (number % 3 - 1) / 10] * (sound != "resume"))
+            getattr(clock, sound)(clock.sent + (number % 3 - 1) / 10)
         if step is LOST:
-            clock.rewind(clock.sent - 0.5 * (number % 3))
-            reducer.rewind(clock.sent)
-            connections.append("")
+            at = clock.sent - 0.5 * (number % 3)
+            tracker.rewind(at)
+            clock.rewind(at)
+            current, is_whole = "", False
         elif step is ASKED:
-            reducer.finalized()
+            tracker.finalized()
         elif isinstance(step, Event):
-            connections[-1] += step.text if isinstance(step, Delta) and step.is_final else ""
-            updates += reducer.feed(step)
+            current += step.text if isinstance(step, Delta) and step.is_final else ""
+            updates += said(tracker, step)
             if (told := "".join(texts(updates))) != settled:
-                assert told == settled + last(connections)
-                settled, connections = told, [""]
-            assert not (isinstance(step, FlushDone) and last(connections).strip())
-    updates += reducer.end()
-    assert "".join(texts(updates)) == settled + last(connections)
+                assert told == settled + current
+                settled, current = told, ""
+            assert not (isinstance(step, FlushDone) and current.strip())
+    updates += tracker.end(complete=is_whole)
+    told = "".join(texts(updates))
+    assert told == settled + current or (not is_whole and len(told) >= len(settled + current))
     assert all(0 <= update.start <= update.end for update in updates if isinstance(update, Segment))
 
 
@@ -391,52 +399,57 @@ def test_eager_ends_and_resumes_are_told() -> None:
 
 
 def test_turn_times_come_from_the_audio() -> None:
-    clock = AudioClock()
-    reducer = AutoReducer(clock)
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
     clock.sent = 2.0
     clock.onset(1.2)
-    list(reducer.feed(START))
+    list(said(tracker, START))
     clock.pause(3.4)
     clock.sent = 4.0
-    assert list(reducer.feed(end("Hey"))) == [Segment(1.2, 3.4, "Hey", "audio")]
+    assert list(said(tracker, end("Hey"))) == [Segment(1.2, 3.4, "Hey", "audio")]
 
 
 def test_a_turn_whose_end_comes_when_the_next_one_has_begun_ends_where_its_speech_did() -> None:
-    clock = AudioClock()
-    reducer = AutoReducer(clock)
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
     clock.sent = 1.2
     clock.onset(1.0)
-    list(reducer.feed(START))
+    list(said(tracker, START))
     clock.sent = 2.3
     clock.pause(2.0)
     clock.sent = 3.0
     clock.onset(2.9)
     clock.sent = 3.2
-    assert list(reducer.feed(end("One."))) == [Segment(1.0, 2.0, "One.", "audio")]
+    assert list(said(tracker, end("One."))) == [Segment(1.0, 2.0, "One.", "audio")]
     clock.sent = 4.1
     clock.pause(3.9)
     clock.sent = 4.8
-    assert reduced(reducer, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "audio")]
+    assert reduced(tracker, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "audio")]
 
 
-def test_speech_behind_a_pause_that_ended_no_turn_belongs_to_the_turn() -> None:
-    clock = AudioClock()
-    reducer = AutoReducer(clock)
+def test_speech_that_goes_on_when_a_turn_ends_belongs_to_it_up_to_there() -> None:
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
     clock.onset(1.0)
+    clock.advance(1.3, 1.3)
+    assert said(tracker, START) == []
     clock.pause(2.0)
     clock.onset(3.0)
-    clock.sent = 6.0  # nobody's turn ends four seconds late: the audio ended before speech did
-    assert reduced(reducer, [START, end("One. Two.")]) == [Segment(1.0, 6.0, "One. Two.", "audio")]
+    for tenth in range(14, 61):
+        clock.advance(tenth / 10, tenth / 10)
+    [segment] = segments(said(tracker, end("One. Two.")))
+    assert segment.start == 1.0
+    assert 5.5 < segment.end <= 6.0
 
 
 def test_what_is_open_at_the_end_lasts_as_long_as_somebody_spoke() -> None:
-    clock = AudioClock()
-    reducer = AutoReducer(clock)
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
     clock.onset(1.0)
     clock.pause(2.0)
     clock.onset(3.0)
     clock.sent = 4.0
-    assert reduced(reducer, [START, update("One. Two")])[-1] == Segment(1.0, 4.0, "One. Two", "audio")
+    assert reduced(tracker, [START, update("One. Two")])[-1] == Segment(1.0, 4.0, "One. Two", "audio")
 
 
 TEXTS = st.sampled_from(["", "a", " b", "a b"])
@@ -459,13 +472,13 @@ def turns(events: Iterable[Event]) -> list[str]:
         groups[-1].append(event)
         if isinstance(event, TurnEnd):
             groups.append([])
-    said: list[str] = []
+    texts: list[str] = []
     for group in groups:
         text = last(event.transcript for event in group if isinstance(event, TurnUpdate | TurnEagerEnd | TurnEnd))
         began = any(isinstance(event, TurnStart | TurnUpdate | TurnEagerEnd) for event in group)
-        if text and (began or said[-1:] != [text]):
-            said.append(text)
-    return said
+        if text and (began or texts[-1:] != [text]):
+            texts.append(text)
+    return texts
 
 
 @given(st.lists(EVENTS, max_size=30))
@@ -478,42 +491,42 @@ PARTS = st.lists(st.one_of(TEXTS.map(update), TEXTS.map(eager), st.just(RESUME))
 
 @given(st.lists(st.tuples(st.lists(PARTS, max_size=2), PARTS, st.sampled_from(["x", " y"]), st.booleans())), PARTS)
 def test_turns_that_were_cut_off_and_said_again_are_settled_once(
-    said: list[tuple[list[list[Event]], list[Event], str, bool]], open_: list[Event]
+    turns_said: list[tuple[list[list[Event]], list[Event], str, bool]], open_: list[Event]
 ) -> None:
-    reducer, updates = AutoReducer(AudioClock()), list[Update]()
-    for attempts, parts, text, starts in said:
+    tracker, updates = TurnTracker(SpeechTimeline()), list[Update]()
+    for attempts, parts, text, starts in turns_said:
         for attempt in attempts:  # each over a connection that is lost
-            updates += [update for event in [START, *attempt] for update in reducer.feed(event)]
-            reducer.rewind(0.0)
+            updates += [update for event in [START, *attempt] for update in said(tracker, event)]
+            tracker.rewind(0.0)
         begun = [START] if starts or not any(isinstance(p, TurnUpdate | TurnEagerEnd) for p in parts) else []
-        updates += [update for event in [*begun, *parts, end(text)] for update in reducer.feed(event)]
-    updates += [update for event in [START, *open_] for update in reducer.feed(event)]
-    reducer.rewind(0.0)  # and there is no other
-    updates += reducer.end()
+        updates += [update for event in [*begun, *parts, end(text)] for update in said(tracker, event)]
+    updates += [update for event in [START, *open_] for update in said(tracker, event)]
+    tracker.rewind(0.0)  # and there is no other
+    updates += tracker.end(complete=True)
     rest = last(event.transcript for event in open_ if isinstance(event, TurnUpdate | TurnEagerEnd))
-    assert texts(updates) == [text for _, _, text, _ in said] + [rest] * bool(rest)
+    assert texts(updates) == [text for _, _, text, _ in turns_said] + [rest] * bool(rest)
 
 
 def test_a_turn_that_lost_its_start_and_its_end_behind_a_new_connection_is_settled() -> None:
-    reducer = AutoReducer(AudioClock())
-    list(reducer.feed(update("a")))
-    reducer.rewind(0.0)
-    assert texts(reduced(reducer, [update("a"), START, update(" b"), end(" b")])) == ["a", " b"]
+    tracker = TurnTracker(SpeechTimeline())
+    list(said(tracker, update("a")))
+    tracker.rewind(0.0)
+    assert texts(reduced(tracker, [update("a"), START, update(" b"), end(" b")])) == ["a", " b"]
 
 
 @pytest.mark.parametrize("event", [Delta(text="Hal", is_final=False), Delta(text="")])
 def test_nothing_said_for_good_replaces_nothing_that_a_lost_connection_said(event: Delta) -> None:
-    reducer = ManualReducer(AudioClock())
-    list(reducer.feed(Delta(text="Hello")))
-    reducer.rewind(0.0)
-    assert texts(reduced(reducer, [event])) == ["Hello"]
+    tracker = ManualTracker(SpeechTimeline())
+    list(said(tracker, Delta(text="Hello")))
+    tracker.rewind(0.0)
+    assert texts(reduced(tracker, [event])) == ["Hello"]
 
 
-@pytest.mark.parametrize("machine", [ManualReducer, AutoReducer])
-def test_what_came_by_another_way_is_not_settled_again(machine: type[ManualReducer | AutoReducer]) -> None:
-    reducer = machine(AudioClock())
+@pytest.mark.parametrize("machine", [ManualTracker, TurnTracker])
+def test_what_came_by_another_way_is_not_settled_again(machine: type[ManualTracker | TurnTracker]) -> None:
+    tracker = machine(SpeechTimeline())
     for event in (Delta(text="a", words=(Word("a", 0.0, 1.0),)), START, update("a")):
-        list(reducer.feed(event))
-    reducer.finalized()
-    reducer.forget()
-    assert list(reducer.end()) == []
+        list(said(tracker, event))
+    tracker.finalized()
+    assert list(tracker.replace_rest([])) == []
+    assert list(tracker.end(complete=True)) == []

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..protocol import Event
 from ..transcript import Segment, Update
+from .timeline import SpeechTimeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ Fact = Update | Acknowledged | FinalizeAnswered | StartOver
 
 class Tracker(Protocol):
     """Either tracker. It reads the timeline that the session keeps."""
+
+    timeline: SpeechTimeline
 
     @property
     def resume_position(self) -> float:

@@ -99,7 +99,7 @@ class ManualTracker:
     """Tracks a session of the manual endpoint (see `Tracker`)."""
 
     def __init__(self, timeline: SpeechTimeline) -> None:
-        self._timeline = timeline
+        self.timeline = timeline
         self._open = PendingText()
         self._lost = PendingText()  # what a lost connection said, until what replaces it is as long
         self._due: deque[SentFinalize] = deque()
@@ -120,22 +120,22 @@ class ManualTracker:
         return  # what is acknowledged here is known to the sample
 
     def finalized(self) -> None:
-        spoke = not self._timeline.is_quiet
-        self._due.append(SentFinalize(self._timeline.sent, self._timeline.take(), spoke))
+        spoke = not self.timeline.is_quiet
+        self._due.append(SentFinalize(self.timeline.sent, self.timeline.take(), spoke))
 
     def advance(self, now: float) -> Iterator[Fact]:
         if self._flush is not None and now - self._flush.at > LATE_TEXT:
             yield from self._pay()
             self._flush = None
-        if not (self._due or self._open.text or (self._flush and self._flush.owed)) and self._timeline.is_quiet:
-            position = self._timeline.position_at(now - LONGEST_LATENESS)
+        if not (self._due or self._open.text or (self._flush and self._flush.owed)) and self.timeline.is_quiet:
+            position = self.timeline.position_at(now - LONGEST_LATENESS)
             if position > self._acknowledged:
                 yield from self._acknowledge(position)
 
     def process(self, event: Event, now: float) -> Iterator[Fact]:
         match event:
             case Delta(is_final=True):
-                self._open.add(event, self._origin, self._timeline.sent)
+                self._open.add(event, self._origin, self.timeline.sent)
                 if event.text:
                     yield from self._grown(now)
             case Delta():
@@ -162,13 +162,13 @@ class ManualTracker:
             self._open = self._lost
         self._lost = PendingText()
         if self._open.text:
-            span = self._due[0].span if self._due else self._timeline.take()
+            span = self._due[0].span if self._due else self.timeline.take()
             yield from self._settle(span, whole=True)
 
     def _flushed(self, now: float) -> Iterator[Fact]:
         yield from self._pay()
         sent = self._due.popleft() if self._due else None
-        span = sent.span if sent else self._timeline.take()
+        span = sent.span if sent else self.timeline.take()
         settled = [*self._settle(span)]
         owed = sent if sent is not None and sent.spoke and not self._has_text else None
         self._flush = LateFlush(now, None if settled else span, "estimated" if settled else "audio", owed)
@@ -182,7 +182,7 @@ class ManualTracker:
         self._is_replaced = self._is_replaced or not is_blank
         flush = self._flush
         if flush is not None and now - flush.at <= LATE_TEXT:
-            is_late = self._timeline.is_quiet and not self._due
+            is_late = self.timeline.is_quiet and not self._due
             if is_late and flush.span is not None:
                 self._open.timing = flush.timing
                 for segment in self._settle(flush.span):
@@ -214,7 +214,7 @@ class ManualTracker:
         again = repeated(words_of(text), words_of(self._lost.text))
         if again is not None:
             self._lost = self._lost.without_first(again.length)
-        elif self._lost.extent <= self._timeline.sent:
+        elif self._lost.extent <= self.timeline.sent:
             self._lost = PendingText()
 
     def _pay(self) -> Iterator[Fact]:
@@ -225,16 +225,16 @@ class ManualTracker:
 
     def _answered(self, sent: SentFinalize) -> Iterator[Fact]:
         self._acknowledged = max(self._acknowledged, sent.position)
-        self._timeline.release(self._acknowledged)
+        self.timeline.release(self._acknowledged)
         yield FinalizeAnswered()
 
     def _acknowledge(self, position: float) -> Iterator[Fact]:
         self._acknowledged = position
-        self._timeline.release(position)
+        self.timeline.release(position)
         yield Acknowledged(position)
 
     def _partial(self, text: str) -> Partial:
-        return Partial(self._timeline.sent, self._lost.text if len(text) < len(self._lost.text) else text)
+        return Partial(self.timeline.sent, self._lost.text if len(text) < len(self._lost.text) else text)
 
 
 def _bounds(words: list[Word]) -> tuple[float, float] | None:

@@ -87,7 +87,7 @@ class TurnTracker:
     """Tracks a session of the auto endpoint (see `Tracker`)."""
 
     def __init__(self, timeline: SpeechTimeline) -> None:
-        self._timeline = timeline
+        self.timeline = timeline
         self._state = "idle"
         self._text = ""
         self._last = ""  # the text of the last turn
@@ -104,7 +104,7 @@ class TurnTracker:
     def resume_position(self) -> float:
         if self._replay is not None or self._answered is None:
             return max(self._acknowledged, self._origin)
-        timeline = self._timeline
+        timeline = self.timeline
         answered = timeline.position_at(self._answered - max(self._delays, default=0.0) - SLACK)
         position = timeline.quiet_before(timeline.speech_before(answered))
         return max(self._acknowledged, position) if self._words_since(position) else self._acknowledged
@@ -121,7 +121,7 @@ class TurnTracker:
 
     def advance(self, now: float) -> Iterator[Fact]:
         replay = self._replay
-        if replay is not None and self._timeline.position_at(now - LONGEST_LATENESS) >= replay.extent:
+        if replay is not None and self.timeline.position_at(now - LONGEST_LATENESS) >= replay.extent:
             yield from self._release(replay)
         if self._state == "idle" and self._replay is None:
             yield from self._acknowledge(now)
@@ -135,10 +135,10 @@ class TurnTracker:
                 yield self._grown("speaking", text, now)
             case TurnEagerEnd(transcript=text):
                 yield self._grown("eager", text, now)
-                yield Notice(self._timeline.sent, "turn.eager_end", "perhaps the end of a turn")
+                yield Notice(self.timeline.sent, "turn.eager_end", "perhaps the end of a turn")
             case TurnResume() if self._state == "eager":
                 self._state = "speaking"
-                yield Notice(self._timeline.sent, "turn.resume", "the turn goes on")
+                yield Notice(self.timeline.sent, "turn.resume", "the turn goes on")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last:
                 self._text = text or self._text
                 yield from self._settle(now)
@@ -148,7 +148,7 @@ class TurnTracker:
 
     def rewind(self, position: float) -> None:
         if len(words_of(self._text)) >= len(words_of(self._lost)):
-            self._lost, self._lost_extent = self._text, self._timeline.sent
+            self._lost, self._lost_extent = self._text, self.timeline.sent
         words = self._words_since(position)
         is_safe = position <= self._acknowledged
         extent = self._settled[-1].extent if words else position
@@ -163,7 +163,7 @@ class TurnTracker:
 
     def end(self, *, complete: bool) -> Iterator[Update]:
         if self._text:
-            last = Segment(*self._timeline.take(), self._text, "audio")
+            last = Segment(*self.timeline.take(), self._text, "audio")
             if self._replay is not None:
                 self._replay.held.append(last)
             else:
@@ -174,7 +174,7 @@ class TurnTracker:
         if self._lost and not (complete and self._is_replaced):
             said = [word for turn in self._settled for word in turn.words]
             again = repeated(said, words_of(self._lost))
-            lost = Segment(*self._timeline.take(), self._lost, "estimated")
+            lost = Segment(*self.timeline.take(), self._lost, "estimated")
             yield from without_first([lost], again.length if again else 0)
         self._lost = ""
 
@@ -189,7 +189,7 @@ class TurnTracker:
         self._open(state, now)
         self._text = text or self._text
         held = "".join(segment.text for segment in self._replay.held) if self._replay else ""
-        return Partial(self._timeline.sent, held + self._text)
+        return Partial(self.timeline.sent, held + self._text)
 
     def _settle(self, now: float) -> Iterator[Fact]:
         """The open turn is over."""
@@ -230,13 +230,13 @@ class TurnTracker:
 
     def _new(self, segment: Segment) -> Segment:
         words, self._is_replaced = tuple(words_of(segment.text)), True
-        self._settled.append(SettledTurn(words, self._timeline.sent))
+        self._settled.append(SettledTurn(words, self.timeline.sent))
         if self._lost:
             again = repeated(words, words_of(self._lost))
             if again is not None:
                 rest = _cut(self._lost, again.length)
                 self._lost = rest if words_of(rest) else ""
-            elif self._lost_extent <= self._timeline.sent:
+            elif self._lost_extent <= self.timeline.sent:
                 self._lost = ""
         return segment
 
@@ -244,34 +244,35 @@ class TurnTracker:
 
     def _place(self, now: float) -> TurnPlace:
         """The speech of the open turn, which ends now. It is taken from what belongs to no turn yet."""
-        timeline, began = self._timeline, self._began if self._began is not None else now
+        timeline, began = self.timeline, self._began if self._began is not None else now
         self._began = None
         spans = [*timeline.untaken()]
+        # A server may notice speech before the endpointer does, in audio that is just being sent.
         candidates = [span for span in spans if (timeline.time_of(span.start) or began) <= began + SLACK]
         usual = min(self._delays, default=None)
         if not candidates:  # nobody was heard here, or the start of the turn was left out
-            late = usual or 0.0
-            stop = max(timeline.taken, timeline.position_at(now - late))
-            start, timeline.taken = timeline.taken, stop
-            return TurnPlace(start, stop, "estimated")
+            start = timeline.taken
+            timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
+            return TurnPlace(start, timeline.taken, "estimated")
         first, delay = self._first(candidates, began, usual)
         if usual is None or delay < usual + UNANSWERED:
             self._delays.append(delay)
-        reached = timeline.position_at(now - delay) - SHORTEST_SILENCE
+        reached = timeline.position_at(now - delay) - SHORTEST_SILENCE  # what the end of the turn is about
         rest = spans[spans.index(first) :]
-        over = [span for span in rest if span.stop is not None and span.stop <= reached] or [first]
-        last = over[-1]
-        stop = last.stop if last.stop is not None else max(first.start, timeline.position_at(now - delay))
-        is_sure = len(candidates) == 1 or usual is None or abs(delay - usual) <= SLACK
-        later = next((span for span in rest if span.start >= stop), None)
-        if later is not None and later.stop is not None and later.stop <= reached + SLACK:
-            is_sure = False
+        stop = first.stop if first.stop is not None else max(first.start, reached)
+        for span in rest[1:]:
+            if span.stop is not None and span.stop <= reached:
+                stop = span.stop
+            elif span.stop is None and span.start < reached:
+                stop = reached
+        is_usual = len(candidates) == 1 or usual is None or abs(delay - usual) <= SLACK
+        is_near = any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK for span in rest)
         timeline.taken = stop
-        return TurnPlace(first.start, stop, "audio" if is_sure else "estimated")
+        return TurnPlace(first.start, stop, "audio" if is_usual and not is_near else "estimated")
 
     def _first(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
         """The speech with which a turn begins whose first event came at `began`, and how late that is."""
-        delays = [max(0.0, began - (self._timeline.time_of(span.start) or began)) for span in candidates]
+        delays = [max(0.0, began - (self.timeline.time_of(span.start) or began)) for span in candidates]
         if usual is not None and delays[0] > usual + UNANSWERED:  # the first of them was noise, perhaps
             for span, delay in zip(candidates, delays, strict=True):
                 if abs(delay - usual) <= SLACK:
@@ -280,7 +281,7 @@ class TurnTracker:
 
     def _acknowledge(self, now: float) -> Iterator[Fact]:
         """Whatever the server had to say of audio that was sent so long ago, it has said."""
-        timeline = self._timeline
+        timeline = self.timeline
         position = timeline.quiet_before(timeline.position_at(now - LONGEST_LATENESS))
         if position > self._acknowledged:
             self._acknowledged = position
