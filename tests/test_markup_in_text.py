@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import BatchResponse, Delta, Done, FlushDone, Word
-from cartesia_cli.reducers import AudioClock, ManualReducer
-from cartesia_cli.transcript import Partial, Segment, Transcript, from_batch, from_segments
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline
+from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, from_batch, from_segments
 from cartesia_cli.transcript_import import load_transcripts
 
 from .conftest import Run
@@ -177,12 +177,14 @@ SMILE = "\U0001f600"
 
 def live(name: str, events: list[Delta | FlushDone | Done]) -> tuple[str, Transcript, list[str]]:
     """What is written of the events of a session, its transcript, and the partial texts."""
-    reducer = ManualReducer(AudioClock())
+    tracker = ManualTracker(SpeechTimeline())
     parts: list[str] = []
     writing = stream(name, Layout(words=True), parts.append, "a.wav", "ink-2", live=True)
     segments, partials = [], []
     for event in events:
-        for update in reducer.feed(event):
+        for update in tracker.process(event, 0.0):
+            if not isinstance(update, Notice | Partial | Segment):
+                continue
             writing.write(update)
             segments += [update] if isinstance(update, Segment) else []
             partials += [update.text] if isinstance(update, Partial) else []

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..protocol import Delta, Done, Event, FlushDone, Word
+from ..text_encoding import ends_within_character, join_surrogates
+from ..timing import LATEST
 from ..transcript import Partial, Segment, Timing, Update, moved
 from .facts import Acknowledged, Fact, FinalizeAnswered
 from .repeats import repeated, tokenize, words_of
@@ -52,7 +54,7 @@ class PendingText:
 
     def add(self, delta: Delta, origin: float, extent: float) -> None:
         """`origin`: position at which the times of its words begin."""
-        self.text += delta.text
+        self.text = join_surrogates(self.text + delta.text)
         self.extent = extent
         self.language = delta.language or self.language
         if delta.text.strip() and not delta.words:
@@ -196,16 +198,20 @@ class ManualTracker:
         yield self._partial(self._open.text)
 
     def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
-        """The open text as a segment. Blanks alone wait for the text that they belong to, unless there is none."""
+        """The open text as a segment. Blanks alone, and half a character at its end, wait for the text that they belong
+        to, unless there is none.
+        """
         said = self._open
         if not said.text or (said.text.isspace() and not whole):
             return
         timing = said.timing
         if (times := _bounds(said.words or [])) is not None:
             span, timing = times, "server"
-        self._open = PendingText()
-        self._forget_lost(said.text)
-        yield Segment(*span, said.text, timing, tuple(said.words or ()), said.language)
+        half = said.text[-1:] if ends_within_character(said.text) and not whole else ""
+        self._open = PendingText(half)
+        if text := said.text.removesuffix(half):
+            self._forget_lost(text)
+            yield Segment(*span, text, timing, tuple(said.words or ()), said.language)
 
     def _forget_lost(self, text: str) -> None:
         """`text` has settled: what a lost connection said of it is replaced."""
@@ -234,13 +240,15 @@ class ManualTracker:
         yield Acknowledged(position)
 
     def _partial(self, text: str) -> Partial:
-        return Partial(self.timeline.sent, self._lost.text if len(text) < len(self._lost.text) else text)
+        """What is being said. Half a character, whose other half has not come, is not shown."""
+        text = join_surrogates(self._lost.text if len(text) < len(self._lost.text) else text)
+        return Partial(self.timeline.sent, text[:-1] if ends_within_character(text) else text)
 
 
 def _bounds(words: list[Word]) -> tuple[float, float] | None:
-    """First start and last end, if every word has both and none ends before it starts."""
+    """First start and last end, if every word has both, they can be times, and none ends before it starts."""
     times = [(word.start, word.end) for word in words]
-    if not times or any(start is None or end is None or end < start for start, end in times):
+    if not times or any(start is None or end is None or not 0 <= start <= end < LATEST for start, end in times):
         return None
     starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
     return min(starts), max(ends)
