@@ -21,6 +21,7 @@ from .batch import (
     decode_error,
     encode_batch,
     encode_error,
+    excerpt,
     refusal,
 )
 from .events import (
@@ -44,6 +45,7 @@ from .events import (
 from .realtime import (
     AUTO,
     MANUAL,
+    MAX_COMMAND_CHARS,
     Close,
     Command,
     Config,
@@ -82,6 +84,7 @@ __all__ = [
     "HTTP_ROUTES",
     "LANGUAGES",
     "MANUAL",
+    "MAX_COMMAND_CHARS",
     "MODELS",
     "BatchOptions",
     "BatchResponse",
@@ -117,6 +120,7 @@ __all__ = [
     "encode_batch",
     "encode_command",
     "encode_error",
+    "excerpt",
     "headers",
     "is_loopback",
     "is_whisper",

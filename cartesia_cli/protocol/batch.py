@@ -18,6 +18,9 @@ from .wire import Word, gather, known, load_object, read
 LONGEST_LINE = 1 << 16
 """Bytes that are looked at of a refusal that is not JSON."""
 
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 384_000
+"""Hz of headerless audio that a server takes. The documentation names 8000 to 48000, and forbids no others."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResponse:
@@ -114,9 +117,9 @@ class BatchOptions:
         if not single.get("model"):
             raise refusal(400, "Missing model", "The form field 'model' is required.")
         if unknown := [value for value in granularities if value != "word"]:
-            raise refusal(400, "Invalid timestamp granularity", f"Only 'word' is supported, not {unknown[0]!r}.")
+            raise refusal(400, "Invalid timestamp granularity", f"Only 'word' is supported, not {excerpt(unknown[0])}.")
         if encoding is not None and encoding not in ENCODINGS:
-            raise refusal(400, "Invalid encoding", f"{encoding!r} is not one of {', '.join(ENCODINGS)}.")
+            raise refusal(400, "Invalid encoding", f"{excerpt(encoding)} is not one of {', '.join(ENCODINGS)}.")
         return cls(
             model=single["model"],
             language=single.get("language") or None,
@@ -133,10 +136,18 @@ def refusal(status: int, title: str, message: str, code: str | None = None) -> A
     return error
 
 
+def excerpt(value: str) -> str:
+    """What a client sent, quoted in an error message: its first 60 characters."""
+    return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
+
+
 def parse_sample_rate(text: str | None, *, required: bool) -> int | None:
     """A `sample_rate` parameter in Hz. ApiError 400 for what no recording has."""
     if not text and not required:
         return None
-    if not text or not text.isascii() or not text.isdigit() or not 1000 <= int(text[:7]) <= 384_000:
-        raise refusal(400, "Invalid sample rate", f"'sample_rate' must be 1000 to 384000 Hz, not {text!r}.")
-    return int(text)
+    # As many digits as the largest rate has, and no more: what is checked is what is returned.
+    rate = int(text) if text and text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SAMPLE_RATE)) else 0
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+        raise refusal(400, "Invalid sample rate", f"'sample_rate' must be {limits}, not {excerpt(text or '')}.")
+    return rate

@@ -6,17 +6,20 @@ The differences are data, one Dialect each; nothing here knows how frames are ca
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import ProtocolError, UsageError
-from .batch import parse_sample_rate, refusal
+from .batch import excerpt, parse_sample_rate, refusal
 from .vocabulary import ENCODINGS, MODELS, is_whisper
 from .wire import load_object
 
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200
+MAX_COMMAND_CHARS = 16 << 10
+"""Longest text frame that is looked at: no command comes near it."""
 
 RANGES = {
     "min_volume": (0.0, 1.0),
@@ -172,7 +175,7 @@ def decode_command(dialect: Dialect, frame: str) -> Command:
     if dialect.bare:
         if frame in dialect.bare:
             return dialect.bare[frame]
-    else:
+    elif len(frame) <= MAX_COMMAND_CHARS:
         try:
             wire = load_object(frame)
         except ProtocolError:
@@ -182,7 +185,7 @@ def decode_command(dialect: Dialect, frame: str) -> Command:
             return Close()
         if wire.get("type") == "config" and isinstance(turn, dict):
             return Config(_turn_config(_numbers({f"turn_{name}": value for name, value in turn.items()})))
-    raise refusal(400, "Unrecognized message type", f"{frame[:60]!r} is not a command of {dialect.path}.")
+    raise refusal(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {dialect.path}.")
 
 
 def _excess(keyterms: Sequence[str]) -> str | None:
@@ -214,7 +217,8 @@ def _turn_config(numbers: Mapping[str, float]) -> TurnConfig:
 
 
 def _parsed(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    """A number as the documentation writes it. Python's `float` takes more, such as `1_0`, `nan` and blanks."""
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
