@@ -361,6 +361,15 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
         ("--require-key", "", "", False, "Answer 401 without the key of CARTESIA_API_KEY, or one made up and shown"),
         ("--concurrency", "", "none", False, "Requests at once before a 429"),
         ("--max-bytes", "", "none", False, "Size of a request before a 413"),
+        ("--lenient", "", "", False, "Answer requests without Cartesia-Version, too, which the API refuses"),
+        (
+            "--allow-origin",
+            "",
+            "none",
+            True,
+            "Web pages that may use the server, besides this machine's: https://app.example, or *",
+        ),
+        ("--allow-host", "", "none", True, "Name under which others reach this machine, as in http://NAME:8000"),
         (
             "--local-model",
             "",

@@ -33,6 +33,8 @@ KINDS = {
     "--keep-json": "folder",
     "--transcript": "file",
     "--append": "file",
+    "--allow-host": "none",
+    "--allow-origin": "none",
     "--base-url": "none",
     "--catch-up": "way",
     "--channel": "none",

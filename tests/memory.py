@@ -18,11 +18,21 @@ def peak(process: subprocess.Popen[bytes]) -> int:
     most = 0
     while process.poll() is None:
         try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
+            most = peak_so_far(process.pid) or most
         except OSError:
             break
-        if (found := re.search(r"VmHWM:\s+(\d+) kB", status)) is not None:
-            most = int(found[1])
         time.sleep(TICK)
     process.wait()
     return most
+
+
+def peak_so_far(pid: int) -> int:
+    """The most memory that a running program has had, in KiB (Linux); 0 of one that has just ended."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
+
+
+def forget_peak(pid: int) -> int:
+    """Let `peak_so_far` begin anew, with the memory that the program has now: that, in KiB."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return peak_so_far(pid)

@@ -252,7 +252,9 @@ def listener() -> Iterator[tuple[Listener, httpx.Client]]:
     engine = Listener()
     with (
         Beside(create_app(engine)) as server,
-        httpx.Client(base_url=server.base_url, timeout=60, trust_env=False) as client,
+        httpx.Client(
+            base_url=server.base_url, headers={"Cartesia-Version": "2026-03-01"}, timeout=60, trust_env=False
+        ) as client,
     ):
         yield engine, client
 

@@ -37,6 +37,7 @@ SOON = 20.0
 """Seconds in which everything that comes at all has come."""
 
 OPTIONS = RealtimeOptions(model="ink-2")
+VERSION = {"Cartesia-Version": "2026-03-01"}
 CLOSE = {dialect.name: encode_command(dialect, Close()) for dialect in (MANUAL, AUTO)}
 HELLO: list[dict[str, Any]] = [{"at": 1, "text": "Hello"}, {"at": 2.5, "text": " wörld."}]
 
@@ -58,6 +59,7 @@ def playing(script: list[Any] | Script, **options: Any) -> Iterator[str]:
 
 def call(base_url: str, dialect: Dialect = MANUAL, **how: Any) -> ClientConnection:
     address = url(base_url, dialect.path, OPTIONS.query(dialect), websocket=True)
+    how["additional_headers"] = VERSION | how.get("additional_headers", {})
     return connect(address, **{"proxy": None, "compression": None, "open_timeout": SOON, "ping_interval": None} | how)
 
 
@@ -122,7 +124,7 @@ def test_texts_that_wait_for_a_command_come_last_in_batch() -> None:
 def test_texts_alone_are_a_whole_batch_server(route: str) -> None:
     with playing(HELLO) as base_url:
         data = {"model": "ink-whisper", "timestamp_granularities[]": "word", "language": "de"}
-        answer = httpx.post(base_url + route, data=data, files={"file": b"any"}, trust_env=False)
+        answer = httpx.post(base_url + route, data=data, files={"file": b"any"}, headers=VERSION, trust_env=False)
         assert answer.status_code == 200
         body = answer.json()
         assert answer.headers["x-request-id"] == body.pop("request_id")
@@ -130,7 +132,7 @@ def test_texts_alone_are_a_whole_batch_server(route: str) -> None:
             "type": "transcript", "text": "Hello wörld.", "language": "de", "duration": 2.5,
             "words": [{"word": "Hello", "start": 0.0, "end": 1.0}, {"word": "wörld.", "start": 1.0, "end": 2.5}],
         }  # fmt: skip
-        refused = httpx.post(base_url + route, data=data, trust_env=False)
+        refused = httpx.post(base_url + route, data=data, headers=VERSION, trust_env=False)
         assert (refused.status_code, refused.json()["title"]) == (400, "Missing file")
 
 
@@ -169,7 +171,7 @@ def test_time_is_that_of_the_encoding_and_rate_that_were_asked_for() -> None:
     options = RealtimeOptions(model="ink-2", encoding="pcm_mulaw", sample_rate=8000)
     with playing(HELLO) as base_url:
         address = url(base_url, MANUAL.path, options.query(MANUAL), websocket=True)
-        with connect(address, proxy=None) as line:
+        with connect(address, proxy=None, additional_headers=VERSION) as line:
             line.send(bytes(7999))
             line.send("?")
             assert event(line)["type"] == "error"
@@ -370,8 +372,9 @@ def knock(base_url: str) -> socket.socket:
     hand = socket.create_connection(("127.0.0.1", port), timeout=SOON)
     path = url("", MANUAL.path, OPTIONS.query(MANUAL))
     hand.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        "Cartesia-Version: 2026-03-01\r\n\r\n".encode()
     )
     return hand
 
@@ -465,7 +468,9 @@ def test_a_server_with_stalled_sockets_can_be_ended() -> None:
     with playing(script) as base_url, call(base_url, close_timeout=0.1) as line:
         assert event(line) == delta("well")
         hand = knock(base_url)
-    assert everything(hand).startswith(b"HTTP/1.1 500")
+    head, _, body = everything(hand).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert json.loads(body)["title"] == "Service unavailable"
     hand.close()
 
 
@@ -570,7 +575,7 @@ def test_a_connection_ends_in_the_middle_of_its_handshake(end: Any) -> None:
 
 def test_a_bad_query_is_refused_as_the_real_engine_refuses_it() -> None:
     with playing([]) as base_url, pytest.raises(InvalidStatus) as refused:
-        connect(base_url.replace("http", "ws") + MANUAL.path + "?model=ink-2", proxy=None)
+        connect(base_url.replace("http", "ws") + MANUAL.path + "?model=ink-2", proxy=None, additional_headers=VERSION)
     assert json.loads(refused.value.response.body or b"")["title"] == "Invalid encoding"
 
 
@@ -580,7 +585,7 @@ def test_key_and_concurrency_are_those_of_the_gate() -> None:
             with pytest.raises(InvalidStatus) as refused:
                 call(base_url, **how)
             assert refused.value.response.status_code == status
-        headers = {"Authorization": "Bearer sk_x"}
+        headers = VERSION | {"Authorization": "Bearer sk_x"}
         with call(base_url, additional_headers=headers) as line:
             with pytest.raises(InvalidStatus) as refused:
                 call(base_url, additional_headers=headers)
@@ -594,7 +599,7 @@ def test_key_and_concurrency_are_those_of_the_gate() -> None:
 
 # Batch.
 
-BATCH = {"data": {"model": "ink-whisper"}, "files": {"file": b"any"}}
+BATCH = {"data": {"model": "ink-whisper"}, "files": {"file": b"any"}, "headers": VERSION}
 
 
 def test_batch_requests_are_answered_one_after_the_other_as_written() -> None:

@@ -66,7 +66,7 @@ class EchoUtterance:
 def serving(engine: Echo | None = None, **options: object) -> Iterator[httpx.Client]:
     with (
         Beside(create_app(engine or Echo(), **options)) as server,  # type: ignore[arg-type]
-        httpx.Client(base_url=server.base_url, timeout=30, trust_env=False) as client,
+        httpx.Client(base_url=server.base_url, headers=VERSION, timeout=30, trust_env=False) as client,
     ):
         yield client
 
@@ -78,6 +78,7 @@ def wav(seconds: float = 1.0) -> bytes:
 
 
 FIELDS = {"model": "ink-whisper"}
+VERSION = {"Cartesia-Version": "2026-03-01"}
 FORM = "multipart/form-data"
 CONTAINER = BatchOptions(model="ink-whisper")
 
@@ -346,7 +347,7 @@ def test_serve_prints_what_to_export_and_ends_cleanly(environment: dict[str, str
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     exports = dict(process.stdout.readline().decode().split()[1].split("=", 1) for _ in range(2))
-    with httpx.Client(base_url=exports["CARTESIA_BASE_URL"], timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=exports["CARTESIA_BASE_URL"], headers=VERSION, timeout=60, trust_env=False) as client:
         sample = Path(whisper.__file__).parent.parent / "sample.wav"
         for key, status in (("wrong", 401), (exports["CARTESIA_API_KEY"], 200)):
             with sample.open("rb") as file:

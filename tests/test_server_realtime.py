@@ -32,6 +32,7 @@ from tests import speech
 
 MANUAL, AUTO = "/stt/websocket", "/stt/turns/websocket"
 QUERY = "model=ink-2&encoding=pcm_s16le&sample_rate=16000"
+VERSION = {"Cartesia-Version": "2026-03-01"}
 TIMED = QUERY.replace("ink-2", "ink-whisper")
 
 
@@ -77,6 +78,7 @@ def serving(live: Counter | None = None, **options: Any) -> Iterator[str]:
 
 
 def dial(base_url: str, path: str, query: str = QUERY, **options: Any) -> ClientConnection:
+    options["additional_headers"] = VERSION | options.get("additional_headers", {})
     return connect(f"ws{base_url.removeprefix('http')}{path}?{query}", compression=None, proxy=None, **options)
 
 
@@ -332,7 +334,7 @@ def test_sockets_and_requests_count_together_against_the_concurrency_limit() -> 
             assert refused.value.response.status_code == 429
             assert refused.value.response.headers["retry-after"] == "1"
             form = {"data": {"model": "ink-whisper"}, "files": {"file": b"RIFF"}}
-            assert httpx.post(f"{url}/stt", trust_env=False, **form).status_code == 429  # type: ignore[arg-type]
+            assert httpx.post(f"{url}/stt", trust_env=False, headers=VERSION, **form).status_code == 429  # type: ignore[arg-type]
         assert is_free_again(url)
 
 

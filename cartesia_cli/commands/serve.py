@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,12 +21,17 @@ from .unfold import unfold
 if TYPE_CHECKING:  # help needs no server
     from starlette.applications import Starlette
 
+    from ..output.talk import Talk
+    from ..server.exchanges import Exchange
+
 EXAMPLES = """
 cartesia-cli serve
 
 CARTESIA_BASE_URL=http://127.0.0.1:8000 cartesia-cli transcribe talk.mp3
 
 cartesia-cli serve --port 9000 --require-key --local-model small
+
+cartesia-cli serve -v --allow-origin https://app.example
 
 cartesia-cli serve --script flaky.ndjson
 """
@@ -42,6 +49,20 @@ def serve(
     ] = False,
     concurrency: Annotated[int, typer.Option(metavar="N", min=0, help="Requests at once before a 429.")] = 8,
     max_bytes: Annotated[int, typer.Option(metavar="BYTES", min=1, help="Size of a request before a 413.")] = 2 << 30,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Answer requests without Cartesia-Version, too, which the API refuses.")
+    ] = False,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Web pages that may use the server, besides this machine's: https://app.example, or *.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name under which others reach this machine, as in http://NAME:8000."),
+    ] = None,
     local_model: given.LocalModel = None,
     script: Annotated[
         Path | None,
@@ -51,39 +72,92 @@ def serve(
 ) -> None:
     """Answer Cartesia's speech-to-text API on this machine, offline."""
     talk = voice.settle(context.obj)
+    origins, hosts = [_origin(text) for text in allow_origin or ()], [_host(text) for text in allow_host or ()]
     from ..output.files import write_stdout
 
     if script is None:
         offline.require()
-        play = None
-    else:
-        play = _player(script)
+    make = None if script is None else _player(script)
     from ..server import running
+    from ..server.origins import Allowed
 
     listener = running.bind(host, port)
+    beside = running.bind_beside(listener)
+    bound = listener.getsockname()[0]
+    is_open = not running.is_local(listener)
     known = os.environ.get("CARTESIA_API_KEY")
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
-    if play is not None:
-        server, name = play(key=key, concurrency=concurrency), str(script)
-    else:
-        from ..server import app, engines
-
-        engine, live = engines.both(local_model, talk.say)
-        server = app.create_app(engine, live, key=key, concurrency=concurrency, max_bytes=max_bytes)
-        name = engine.name if live is None else f"{engine.name} (live: {live.name})"
-    if key is None and host not in ("127.0.0.1", "::1", "localhost"):
+    name = str(script)
+    if make is None:
+        make, name = _recogniser(local_model, talk)
+    server = make(
+        key=key,
+        concurrency=concurrency,
+        lenient=lenient,
+        max_bytes=max_bytes,
+        allowed=Allowed(
+            hosts=frozenset({host.lower(), bound, *hosts} | ({socket.gethostname().lower()} if is_open else set())),
+            addresses=is_open,
+            origins=frozenset(origins),
+        ),
+        on_exchange=partial(_report, talk) if talk.verbose else None,
+    )
+    if key is None and is_open:
         talk.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
-    write_stdout(f"export CARTESIA_BASE_URL={running.address(listener)}\n")
+    url = running.address(beside or listener)
+    write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
-    talk.say(f"{name} answers on {running.address(listener)}; Ctrl-C ends it")
-    running.serve(server, listener)
+    talk.say(f"{name} answers on {url}; Ctrl-C ends it")
+    if is_open:
+        talk.say(f"other machines reach it over plain http at {_reached_at(bound)}, port {listener.getsockname()[1]}")
+    running.serve(server, [listener] if beside is None else [listener, beside])
+
+
+def _reached_at(bound: str) -> str:
+    return "the address of this machine" if bound in ("0.0.0.0", "::") else bound
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it. UsageError for what is none."""
+    origin = text.strip().lower().rstrip("/")
+    if origin in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", origin):
+        return origin
+    raise UsageError(
+        f"--allow-origin {text!r} is not an origin", hint="scheme, host and port, as in https://app.example:8443; or *"
+    )
+
+
+def _host(text: str) -> str:
+    """A host name. UsageError for a URL and the like."""
+    if not re.fullmatch(r"[^/:@\s\[\]]+", text):
+        raise UsageError(f"--allow-host {text!r} is not a host name", hint="a name alone, as in mybox.local")
+    return text.lower()
+
+
+def _report(talk: Talk, exchange: Exchange) -> None:
+    """One line for a request or a session that has ended. Neither key nor query is in it."""
+    closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
+    audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
+    path = re.sub(r"sk_[\w-]+", "[the key]", exchange.path)
+    talk.detail(
+        f"{exchange.method} {path[:200]} {exchange.status or 'left'}{closed}{audio} {exchange.seconds * 1000:.0f} ms"
+    )
+
+
+def _recogniser(local_model: str | None, talk: Talk) -> tuple[Callable[..., Starlette], str]:
+    """`app.create_app` with the engines loaded, and their name. EngineError where they can't be."""
+    from ..server import app, engines
+
+    engine, live = engines.both(local_model, talk.say)
+    identity = engines.identity(local_model, engine, live)
+    return partial(app.create_app, engine, live, identity=identity), identity.name
 
 
 def _player(path: Path) -> Callable[..., Starlette]:
     """`scripted.create_app` for this script. UsageError for a file that is none, EngineError without a server."""
     try:
-        from ..server import notation, running, scripted  # noqa: F401  here they are tried, used below
+        from ..server import answers, notation, running, scripted  # noqa: F401  here they are tried, used below
     except ImportError as error:
         message = f"the local server is not installed ({error.name} is missing)"
         raise EngineError(message, hint=offline.INSTALL) from error
@@ -93,4 +167,5 @@ def _player(path: Path) -> Callable[..., Starlette]:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{path}: not UTF-8, so no script") from error
-    return partial(scripted.create_app, notation.parse(text, str(path)))
+    identity = answers.Identity.of(str(path), None, [text])
+    return partial(scripted.create_app, notation.parse(text, str(path)), identity=identity)

@@ -12,17 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 from uuid import uuid4
 
-import anyio
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from .. import __version__
 from ..audio.pcm import RATE
 from ..errors import ApiError
 from ..protocol import (
@@ -32,24 +29,22 @@ from ..protocol import (
     MODELS,
     BatchOptions,
     BatchResponse,
-    Error,
     Word,
     encode_batch,
-    encode_error,
+    excerpt,
     refusal,
 )
+from .answers import Identity, error_response, status_response
 from .decoding import decoded_upload
 from .engine import Engine
+from .exchanges import AUDIO_SECONDS, OnExchange
 from .gate import CONCURRENCY, Gate
 from .lane import Lane, hear
-from .realtime import IDLE_SECONDS, Realtime, denial
+from .middleware import guarded
+from .origins import Allowed
+from .realtime import IDLE_SECONDS, Realtime
+from .uploads import MAX_BYTES, Uploads
 from .windows import windows
-
-MAX_BYTES = 2 << 30
-"""Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
-
-DRAIN_BYTES = 8 << 20
-DRAIN_SECONDS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -61,39 +56,41 @@ class Batch:
 
     engine         shared by all requests; waiting requests take turns in its lane, window by window
     gate           who may come in
-    max_bytes      size of a request body before a 413
+    uploads        how their bodies come in
     on_progress    told the seconds of audio that are done, after each window of a request
     """
 
-    def __init__(self, engine: Engine, lane: Lane, gate: Gate, *, max_bytes: int, on_progress: Progress | None) -> None:
-        self._engine, self._lane, self._gate, self._max_bytes = engine, lane, gate, max_bytes
+    def __init__(
+        self, engine: Engine, lane: Lane, gate: Gate, uploads: Uploads, *, on_progress: Progress | None
+    ) -> None:
+        self._engine, self._lane, self._gate, self._uploads = engine, lane, gate, uploads
         self._on_progress = on_progress or (lambda seconds: None)
 
     async def __call__(self, request: Request) -> Response:
-        body = _Body(request, self._max_bytes)
         try:
-            self._gate.authorise(request.headers, request.query_params)
-            with self._gate.admit():
-                answer = await self._read(Request(request.scope, body.receive))
+            await self._uploads.check(request, self._gate)
+            async with self._uploads.form(request) as form:
+                with self._gate.admit():
+                    answer = await self._read(request, form)
         except ApiError as error:
-            await body.drain()
-            return _refused(request, error)
-        except HTTPException as error:  # a form that is none
-            await body.drain()
+            return error_response(error, _id(request))
+        except HTTPException as error:  # not a form
             return _rejected(request, error)
+        except ClientDisconnect:
+            return Response()
         except Exception as error:
             logger.debug("transcribing failed", exc_info=True)
-            return _error(request, 500, "Internal server error", f"{type(error).__name__}: {error}")
-        return _json(200, encode_batch(answer), _id(request))
+            message = f"{type(error).__name__}: {error}"
+            return error_response(refusal(500, "Internal server error", message), _id(request))
+        return Response(encode_batch(answer), 200, {"X-Request-Id": _id(request)}, "application/json")
 
-    async def _read(self, request: Request) -> BatchResponse:
-        async with request.form() as form:
-            fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-            upload = form.get("file")
-            if not isinstance(upload, UploadFile):
-                raise refusal(400, "Missing file", "The form field 'file' is required.")
-            options = BatchOptions.parse(request.query_params, fields)
-            return await self._transcribe(request, upload.file, options)
+    async def _read(self, request: Request, form: FormData) -> BatchResponse:
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise refusal(400, "Missing file", "The form field 'file' is required.")
+        options = BatchOptions.parse(request.query_params, fields)
+        return await self._transcribe(request, upload.file, options)
 
     async def _transcribe(self, request: Request, file: BinaryIO, options: BatchOptions) -> BatchResponse:
         language = options.language or "en"
@@ -101,7 +98,9 @@ class Batch:
             message = "The model is not valid, make sure it is a valid model ID."
             raise refusal(400, "Invalid model", message, "model_not_found")
         if language not in self._engine.languages:
-            message = f"{self._engine.name} doesn't know {language!r}; serve a multilingual model with --local-model."
+            message = (
+                f"{self._engine.name} doesn't know {excerpt(language)}; serve a multilingual model with --local-model."
+            )
             raise refusal(400, "Unsupported language", message)
         words: list[Word] = []
         heard = 0
@@ -112,6 +111,7 @@ class Batch:
             said = await self._lane.do(hear, self._engine, window, language)
             words += _settled(said, heard / RATE, len(window) / RATE, words)
             heard += len(window)
+            setattr(request.state, AUDIO_SECONDS, heard / RATE)
             self._on_progress(heard / RATE)
         return BatchResponse(
             text="".join(word.word for word in words).strip(),
@@ -128,18 +128,27 @@ def create_app(
     *,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    lenient: bool = False,
     max_bytes: int = MAX_BYTES,
     idle_seconds: float = IDLE_SECONDS,
+    allowed: Allowed | None = None,
+    identity: Identity | None = None,
+    on_exchange: OnExchange | None = None,
     on_progress: Progress | None = None,
 ) -> Starlette:
-    """The local server as an ASGI application; see Batch, Realtime and Gate for the parameters.
+    """The local server as an ASGI application; see Batch, Realtime, Gate, Uploads and Allowed for the parameters.
 
-    `engine` answers for ink-whisper, which has word times; `live` for ink-2, which has none.
+    `engine` answers for ink-whisper, which has word times; `live` for ink-2, which has none. `on_exchange` is called
+    for each request and session when it ends. Without `allowed`, only this machine's programs and pages are answered.
     """
-    gate, lane = Gate(key, concurrency), Lane()
-    batch = Batch(engine, lane, gate, max_bytes=max_bytes, on_progress=on_progress)
+    gate, lane = Gate(key, concurrency, lenient=lenient), Lane()
+    batch = Batch(engine, lane, gate, Uploads(max_bytes=max_bytes), on_progress=on_progress)
+    who = identity or Identity.of(engine.name, None, [live.name] if live else [])
     timed = (engine, lane)
     realtime = Realtime(timed, timed if live is None else (live, Lane()), gate, idle_seconds=idle_seconds)
+
+    async def status(request: Request) -> Response:
+        return status_response(who, _id(request))
 
     async def transcribe(request: Request) -> Response:
         return await batch(request)
@@ -151,16 +160,19 @@ def create_app(
         await realtime(websocket, AUTO)
 
     async def nowhere(websocket: WebSocket) -> None:
-        await websocket.send_denial_response(denial(refusal(404, "Not found", "There is no such route."), str(uuid4())))
+        error = refusal(404, "Not found", "There is no such route.")
+        await websocket.send_denial_response(error_response(error, str(uuid4())))
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _rejected(request, error)
 
     routes = [Route(path, transcribe, methods=["POST"]) for path in HTTP_ROUTES.values()]
-    return Starlette(
+    return guarded(
+        on_exchange=on_exchange,
+        allowed=allowed,
         routes=[
-            Route("/", _status, methods=["GET"]),
+            Route("/", status, methods=["GET"]),
             *routes,
             WebSocketRoute(MANUAL.path, manual),
             WebSocketRoute(AUTO.path, auto),
@@ -170,56 +182,8 @@ def create_app(
     )
 
 
-async def _status(request: Request) -> Response:
-    return _json(200, b'{"ok": true, "version": "%s"}' % __version__.encode(), _id(request))
-
-
-def _refused(request: Request, error: ApiError) -> Response:
-    title, _, message = error.message.partition(": ")
-    return _error(request, error.status or 500, title, message, error.code)
-
-
 def _rejected(request: Request, error: HTTPException) -> Response:
-    return _error(request, error.status_code, "Request rejected", error.detail)
-
-
-def _error(request: Request, status: int, title: str, message: str, code: str | None = None) -> Response:
-    body = Error(error_code=code, title=title, message=message, request_id=_id(request))
-    response = _json(status, encode_error(body), _id(request))
-    if status == 429:
-        response.headers["Retry-After"] = "1"
-    return response
-
-
-class _Body:
-    """A request body on its way in: refused as soon as it is known to be too large."""
-
-    def __init__(self, request: Request, limit: int) -> None:
-        self._request, self._limit = request, limit
-        self._size, self._ended = 0, False
-
-    async def receive(self) -> Message:
-        declared = self._request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._limit:
-            raise self._too_large()
-        message = await self._request.receive()
-        self._size += len(message.get("body", b""))
-        self._ended = not message.get("more_body")
-        if self._size > self._limit:
-            raise self._too_large()
-        return message
-
-    async def drain(self) -> None:
-        """Take in what the client is still sending, within reason: cut off at once, it might never read the answer."""
-        size = 0
-        with anyio.move_on_after(DRAIN_SECONDS):
-            while not self._ended and size < DRAIN_BYTES:
-                message = await self._request.receive()
-                size += len(message.get("body", b""))
-                self._ended = not message.get("more_body")
-
-    def _too_large(self) -> ApiError:
-        return refusal(413, "Payload too large", f"A request may have at most {self._limit} bytes.")
+    return error_response(refusal(error.status_code, "Request rejected", error.detail), _id(request))
 
 
 def _settled(said: Iterable[Word], offset: float, length: float, before: list[Word]) -> Iterator[Word]:
@@ -236,7 +200,3 @@ def _id(request: Request) -> str:
     if not hasattr(request.state, "id"):
         request.state.id = str(uuid4())
     return str(request.state.id)
-
-
-def _json(status: int, body: bytes, request_id: str) -> Response:
-    return Response(body, status, {"X-Request-Id": request_id}, "application/json")

@@ -8,7 +8,9 @@ model wants that one, live as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+from .answers import Identity
 from .engine import Engine
 
 Tell = Callable[[str], None]
@@ -34,3 +36,12 @@ def both(model: str | None, tell: Tell) -> tuple[Engine, Engine | None]:
     from .moonshine import is_installed
 
     return timed(model, tell), live(None, tell) if model is None and is_installed() else None
+
+
+def identity(model: str | None, engine: Engine, live: Engine | None) -> Identity:
+    """Which engines answer, with which weights. A folder's weights may be replaced: their size and date tell."""
+    parts = [live.name] if live is not None else []
+    if model is not None and Path(model).is_dir():
+        stats = [file.stat() for file in sorted(Path(model).iterdir()) if file.is_file()]
+        parts += [str(Path(model).resolve()), *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)]
+    return Identity.of(engine.name if live is None else f"{engine.name} (live: {live.name})", model, parts)

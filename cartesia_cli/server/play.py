@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import NoReturn
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -18,6 +19,7 @@ from ..protocol import (
     AUTO,
     ENCODINGS,
     MANUAL,
+    MAX_COMMAND_CHARS,
     Connected,
     Delta,
     Dialect,
@@ -36,8 +38,11 @@ from ..protocol import (
 from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Reply, Step, command_name
 from .transport import Transport
 
-NORMAL = 1000
-"""The close code of a session that ended as it should (RFC 6455 7.4.1)."""
+NORMAL, GOING_AWAY = 1000, 1001
+"""Close codes of a session that ended as it should, and of one that says nothing (RFC 6455 7.4.1)."""
+
+WAITING_COMMANDS = 100
+"""Text frames that may wait for the script; more wait in the client. Of audio only the length is kept."""
 
 LOOK_SECONDS = 0.1
 """How often a stalled socket looks whether the client is still there."""
@@ -61,9 +66,12 @@ class _Over(Exception):
 class Play:
     """A script on one socket, step by step."""
 
-    def __init__(self, websocket: WebSocket, transport: Transport, dialect: Dialect, request_id: str) -> None:
+    def __init__(
+        self, websocket: WebSocket, transport: Transport, dialect: Dialect, request_id: str, idle: float
+    ) -> None:
         self._websocket, self._transport, self._dialect, self._id = websocket, transport, dialect, request_id
-        self._waiting: asyncio.Queue[bytes | str | None] = asyncio.Queue()
+        self._idle = idle
+        self._waiting = _Incoming()
         self._commands = Counter[str]()
         self._heard = 0.0
         self._reactions: list[Step] = []
@@ -84,11 +92,19 @@ class Play:
         finally:
             self._reader.cancel()
 
+    @property
+    def audio_seconds(self) -> float:
+        """How much audio was played to."""
+        return self._heard
+
     async def _read(self) -> None:
         """Take in frames until the client leaves."""
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
-            self._waiting.put_nowait(message["text"] if message.get("bytes") is None else message["bytes"])
-        self._waiting.put_nowait(None)
+            audio = message.get("bytes")
+            if audio != b"":
+                self._waiting.put(message["text"] if audio is None else len(audio))
+                await self._waiting.has_room()
+        self._waiting.put(None)
 
     async def _perform(self) -> None:
         await self._react("handshake")
@@ -101,9 +117,9 @@ class Play:
             await self._say(_wire(Connected()))
         await self._advance()
         size = 0
-        while (frame := await self._waiting.get()) is not None:
-            if isinstance(frame, bytes):
-                size += len(frame)
+        while (frame := await self._next_frame()) is not None:
+            if isinstance(frame, int):
+                size += frame
                 self._heard = size / bytes_a_second
             else:
                 name = command_name(self._dialect, frame)
@@ -111,6 +127,13 @@ class Play:
                 if await self._react(name):
                     await self._answer(name, frame)
             await self._advance()
+
+    async def _next_frame(self) -> int | str | None:
+        try:
+            async with asyncio.timeout(self._idle):
+                return await self._waiting.get()
+        except TimeoutError:
+            await self._drop(Drop(GOING_AWAY, "connection idle timeout"))
 
     async def _advance(self, *, to_the_end: bool = False) -> None:
         """Whatever the audio and the commands up to now have made due."""
@@ -183,7 +206,7 @@ class Play:
                 raise _Over
         self._transport.listen()
 
-    async def _drop(self, drop: Drop) -> None:
+    async def _drop(self, drop: Drop) -> NoReturn:
         if drop.code not in (NO_CODE, ABRUPT, RESET):
             await self._websocket.close(drop.code, drop.reason)
             raise _Over
@@ -195,6 +218,36 @@ class Play:
             self._transport.abort()
         await asyncio.wait({self._reader})  # until uvicorn knows: it would answer an open handshake with a 500
         raise _Over
+
+
+class _Incoming:
+    """What has come and was not played to yet: bytes of audio, text frames, None for the end.
+
+    The frames that audio came in make no difference to a script: its bytes are added up, so that any amount can wait.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[int | str | None] = deque()
+        self._changed = asyncio.Event()
+
+    def put(self, item: int | str | None) -> None:
+        if isinstance(item, int) and self._items and isinstance(last := self._items[-1], int):
+            self._items[-1] = last + item
+        else:
+            self._items.append(item[: MAX_COMMAND_CHARS + 1] if isinstance(item, str) else item)
+        self._changed.set()
+
+    async def get(self) -> int | str | None:
+        while not self._items:
+            self._changed.clear()
+            await self._changed.wait()
+        self._changed.set()
+        return self._items.popleft()
+
+    async def has_room(self) -> None:
+        while len(self._items) > WAITING_COMMANDS:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 def _spelt(dialect: Dialect, text: str | None) -> list[Frame]:

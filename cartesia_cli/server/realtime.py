@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..audio.pcm import Resampler, Samples, decode_pcm, whole_samples
 from ..errors import ApiError
 from ..protocol import (
+    ENCODINGS,
     MANUAL,
     Close,
     Config,
@@ -30,13 +30,15 @@ from ..protocol import (
     RealtimeOptions,
     decode_command,
     encode,
-    encode_error,
+    excerpt,
     is_whisper,
     refusal,
 )
+from .answers import error_response
 from .conversation import Auto, Conversation, Manual
 from .ear import Ear
 from .engine import Engine, Heard
+from .exchanges import AUDIO_SECONDS
 from .gate import Gate
 from .lane import Lane, hear
 
@@ -76,19 +78,24 @@ class Realtime:
     async def __call__(self, websocket: WebSocket, dialect: Dialect) -> None:
         request_id = str(uuid4())
         try:
-            self._gate.authorise(websocket.headers, websocket.query_params)
+            self._gate.authorise(websocket.headers, websocket.query_params, is_websocket=True)
             options = self._options(websocket, dialect)
             with self._gate.admit():
                 await websocket.accept(headers=[(b"x-request-id", request_id.encode())])
-                await _Session(websocket, dialect, options, request_id, self._idle).run(self._start)
+                session = _Session(websocket, dialect, options, request_id, self._idle)
+                try:
+                    await session.run(self._start)
+                finally:
+                    setattr(websocket.state, AUDIO_SECONDS, session.audio_seconds)
         except ApiError as error:
-            await websocket.send_denial_response(denial(error, request_id))
+            await websocket.send_denial_response(error_response(error, request_id))
 
     def _options(self, websocket: WebSocket, dialect: Dialect) -> RealtimeOptions:
         options = RealtimeOptions.parse(dialect, websocket.query_params.multi_items())
         engine, _ = self._timed if is_whisper(options.model) else self._live
         if (options.language or "en") not in engine.languages:
-            message = f"{engine.name} doesn't know {options.language!r}; serve a multilingual model with --local-model."
+            known = excerpt(options.language or "")
+            message = f"{engine.name} doesn't know {known}; serve a multilingual model with --local-model."
             raise refusal(400, "Unsupported language", message)
         return options
 
@@ -120,6 +127,13 @@ class _Session:
         self._resampler = Resampler(options.sample_rate)
         self._rest = b""
         self._busy = False
+        self._bytes = 0
+        self._bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
+
+    @property
+    def audio_seconds(self) -> float:
+        """How much audio has come."""
+        return self._bytes / self._bytes_a_second
 
     async def say(self, event: Event) -> None:
         # An event is a frozen value: the id is put in where it is spelt.
@@ -146,17 +160,22 @@ class _Session:
 
     async def _read(self) -> int:
         """Take in frames as fast as they are heard. How it ended: GOING_AWAY when nothing came any more."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._idle
         while True:
             try:
-                async with asyncio.timeout(self._idle):
+                async with asyncio.timeout_at(deadline):
                     message = await self._websocket.receive()
             except TimeoutError:
                 if self._busy:
-                    continue  # who waits for an answer need not say anything
+                    deadline = now() + self._idle  # who waits for an answer need not say anything
+                    continue
                 return GOING_AWAY
             if message["type"] == "websocket.disconnect":
                 return NORMAL
             frame = message["bytes"] if message.get("bytes") is not None else message["text"]
+            if frame:  # one that is empty brings no audio
+                deadline = now() + self._idle
             self._waiting.put_nowait(frame)
             self._held += len(frame) + FRAME_BYTES
             while self._held > WAITING_BYTES:
@@ -184,8 +203,14 @@ class _Session:
         data = self._rest + frame
         whole = whole_samples(data, self.options.encoding)
         self._rest = data[whole:]
-        samples = self._resampler.feed(decode_pcm(data[:whole], self.options.encoding))
-        await conversation.audio(samples, live=self._waiting.empty())
+        self._bytes += len(frame)
+        live = self._waiting.empty()
+        # A second at a time, whatever came at once: at a low rate, few bytes are many samples.
+        for at in range(0, whole, self._bytes_a_second):
+            second = data[at : min(at + self._bytes_a_second, whole)]
+            samples = self._resampler.feed(decode_pcm(second, self.options.encoding))
+            await conversation.audio(samples, live=live)
+            await asyncio.sleep(0)  # the others' turn
 
     async def _command(self, conversation: Conversation, frame: str) -> bool:
         """Do what a text frame says; whether it was `close`."""
@@ -221,12 +246,3 @@ class _Session:
 
 def _signed(event: Event, request_id: str) -> Event:
     return replace(event, request_id=request_id)
-
-
-def denial(error: ApiError, request_id: str) -> Response:
-    """An HTTP answer instead of a socket (docs: api-errors)."""
-    title, _, message = error.message.partition(": ")
-    body = Error(error_code=error.code, title=title, message=message, request_id=request_id)
-    extra = {"Retry-After": "1"} if error.status == 429 else {}
-    headers = {"X-Request-Id": request_id, **extra}
-    return Response(encode_error(body), error.status or 500, headers, "application/json")

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from types import TracebackType
 
 import uvicorn
 from starlette.applications import Starlette
 
 from ..errors import EngineError, Interrupted, UsageError
+from .connections import HttpConnection, WebSocketConnection, check_all
 
 START_SECONDS = 10.0
-BACKLOG = 2048
+GRACEFUL_SECONDS = 5
+
+BACKLOG = 128
+"""Connections that are accepted at once. As many as are checked against the limits before the next."""
+
+MAX_MESSAGE_BYTES = 4 << 20
+"""Largest WebSocket message, before a close with 1009: two minutes of 16-bit samples at 16 kHz."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -32,15 +42,36 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address(listener: socket.socket) -> str:
+def bind_beside(listener: socket.socket) -> socket.socket | None:
+    """A second socket on the loopback address, with the same port, for one that is bound to another address alone.
+
+    None where there is no need of it, or somebody else has that port.
+    """
     host, port = listener.getsockname()[:2]
+    if is_local(listener) or host in ("0.0.0.0", "::"):
+        return None
+    try:
+        return bind("127.0.0.1", port)
+    except UsageError:
+        return None
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine can reach it."""
+    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def address(listener: socket.socket) -> str:
+    """The base URL of a socket for programs on this machine. One that listens everywhere does so on loopback, too."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: Starlette, listener: socket.socket) -> None:
-    """Answer requests until Ctrl-C or SIGTERM; requests that are under way get five seconds more."""
+def serve(app: Starlette, listeners: Sequence[socket.socket]) -> None:
+    """Answer requests until Ctrl-C or SIGTERM; requests that are under way get GRACEFUL_SECONDS more."""
     with suppress(Interrupted):  # uvicorn hands the signal on when all is done: here it means that all is well
-        _server(app, graceful_seconds=5).run(sockets=[listener])
+        _server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
 
 
 class Beside:
@@ -48,7 +79,7 @@ class Beside:
 
     def __init__(self, app: Starlette) -> None:
         self._listener = bind("127.0.0.1", 0)
-        self._server = _server(app, graceful_seconds=0)
+        self._server = _server(app, 0)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self.base_url = address(self._listener)
 
@@ -74,10 +105,17 @@ def _server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
         log_level="critical",
         access_log=False,
         lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=16 << 20,
+        http=HttpConnection,
+        ws=WebSocketConnection,
+        ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
-        http="h11",
+        backlog=BACKLOG,
         timeout_graceful_shutdown=graceful_seconds,
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+
+    async def check() -> None:
+        check_all(server.server_state, asyncio.get_running_loop().time())
+
+    config.callback_notify, config.timeout_notify = check, 0
+    return server

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import count
 
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,39 +22,61 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from .. import __version__
 from ..errors import ApiError
 from ..protocol import AUTO, HTTP_ROUTES, MANUAL, BatchOptions, BatchResponse, Dialect, Word, encode_batch, refusal
+from .answers import Identity, error_response, status_response
+from .exchanges import AUDIO_SECONDS, OnExchange
 from .gate import CONCURRENCY, Gate
+from .middleware import guarded
+from .origins import Allowed
 from .play import Play, Refused
-from .realtime import denial
+from .realtime import IDLE_SECONDS
 from .script import Reply, Script, Step
 from .transport import Transport
+from .uploads import MAX_BYTES, Uploads
 
 CODES = {402: "quota_exceeded", 429: "concurrency_limited"}
 """The `error_code` of a status (docs: api-errors)."""
 
 
-def create_app(script: Script, *, key: str | None = None, concurrency: int = CONCURRENCY) -> Starlette:
-    """The scripted server as an ASGI application, for `running`; see Gate for `key` and `concurrency`."""
-    gate = Gate(key, concurrency)
-    batch, numbers = _Batch(script, gate), count(1)
+def create_app(
+    script: Script,
+    *,
+    key: str | None = None,
+    concurrency: int = CONCURRENCY,
+    lenient: bool = False,
+    max_bytes: int = MAX_BYTES,
+    idle_seconds: float = IDLE_SECONDS,
+    allowed: Allowed | None = None,
+    identity: Identity | None = None,
+    on_exchange: OnExchange | None = None,
+) -> Starlette:
+    """The scripted server as an ASGI application, for `running`; parameters as of `app.create_app`."""
+    gate = Gate(key, concurrency, lenient=lenient)
+    batch, numbers = _Batch(script, gate, Uploads(max_bytes=max_bytes)), count(1)
+    who = identity or Identity.of("script", None, ())
 
     async def status(request: Request) -> Response:
-        return Response(json.dumps({"ok": True, "version": __version__}), media_type="application/json")
+        return status_response(who, _id("9", 0))
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return denial(refusal(error.status_code, "Request rejected", error.detail), _id("9", 0))
+        return error_response(refusal(error.status_code, "Request rejected", error.detail), _id("9", 0))
 
     async def nowhere(websocket: WebSocket) -> None:
-        await websocket.send_denial_response(denial(refusal(404, "Not found", "There is no such route."), _id("8", 0)))
+        error = refusal(404, "Not found", "There is no such route.")
+        await websocket.send_denial_response(error_response(error, _id("8", 0)))
 
-    return Starlette(
+    return guarded(
+        on_exchange=on_exchange,
+        allowed=allowed,
         routes=[
             Route("/", status, methods=["GET"]),
             *(Route(path, batch.answer, methods=["POST"]) for path in HTTP_ROUTES.values()),
-            *(WebSocketRoute(dialect.path, _Socket(script, gate, dialect, numbers)) for dialect in (MANUAL, AUTO)),
+            *(
+                WebSocketRoute(dialect.path, _Socket(script, gate, dialect, numbers, idle_seconds))
+                for dialect in (MANUAL, AUTO)
+            ),
             WebSocketRoute("/{nowhere:path}", nowhere),
         ],
         exception_handlers={HTTPException: unknown},
@@ -64,38 +86,43 @@ def create_app(script: Script, *, key: str | None = None, concurrency: int = CON
 class _Batch:
     """Answers `POST /stt` and its twin."""
 
-    def __init__(self, script: Script, gate: Gate) -> None:
-        self._script, self._gate, self._numbers = script, gate, count(1)
+    def __init__(self, script: Script, gate: Gate, uploads: Uploads) -> None:
+        self._script, self._gate, self._uploads, self._numbers = script, gate, uploads, count(1)
 
     async def answer(self, request: Request) -> Response:
         request_id = _id("9", 0)
         try:
-            self._gate.authorise(request.headers, request.query_params)
+            await self._uploads.check(request, self._gate)
+            number = next(self._numbers)
+            request_id = _id("9", number)
+            steps = self._script.of(number)
+            step = next((step for step in steps if step.on == "batch"), Step())
+            response = await self._response(request, step.reply or Reply(200), steps, request_id)
             with self._gate.admit():
-                number = next(self._numbers)
-                request_id = _id("9", number)
-                steps = self._script.of(number)
-                step = next((step for step in steps if step.on == "batch"), Step())
-                return await self._perform(request, step, steps, request_id)
+                await _wait(request, step.wait + step.stall)
+            return response
         except ApiError as error:
-            return denial(error, request_id)
+            return error_response(error, request_id)
         except ClientDisconnect:
             return Response()
 
-    async def _perform(self, request: Request, step: Step, steps: tuple[Step, ...], request_id: str) -> Response:
-        reply = step.reply or Reply(200)
-        if reply.status == 200 and reply.body is None:
-            response = Response(await _hear(request, steps, request_id), media_type="application/json")
-            response.headers.update({"X-Request-Id": request_id} | dict(reply.headers))
-        else:
-            async for _ in request.stream():
-                pass
-            response = _reply(reply, request_id)
-        if pause := step.wait + step.stall:
-            gone = asyncio.create_task(_disconnected(request))
-            await asyncio.wait({gone}, timeout=None if math.isinf(pause) else pause)
-            gone.cancel()
+    async def _response(self, request: Request, reply: Reply, steps: tuple[Step, ...], request_id: str) -> Response:
+        if reply.status != 200 or reply.body is not None:
+            await self._uploads.discard(request)
+            return _reply(reply, request_id)
+        async with self._uploads.form(request) as form:
+            body = _hear(form, request.query_params, steps, request_id)
+        response = Response(body, media_type="application/json")
+        response.headers.update({"X-Request-Id": request_id} | dict(reply.headers))
         return response
+
+
+async def _wait(request: Request, seconds: float) -> None:
+    """Let time pass, or the client leave."""
+    if seconds:
+        gone = asyncio.create_task(_disconnected(request))
+        await asyncio.wait({gone}, timeout=None if math.isinf(seconds) else seconds)
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -106,23 +133,26 @@ async def _disconnected(request: Request) -> None:
 class _Socket:
     """A realtime route, as an ASGI application: what lies under a socket can't be had from Starlette's own."""
 
-    def __init__(self, script: Script, gate: Gate, dialect: Dialect, numbers: Iterator[int]) -> None:
-        self._script, self._gate, self._dialect, self._numbers = script, gate, dialect, numbers
+    def __init__(self, script: Script, gate: Gate, dialect: Dialect, numbers: Iterator[int], idle: float) -> None:
+        self._script, self._gate, self._dialect, self._numbers, self._idle = script, gate, dialect, numbers, idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         request_id = _id("8", 0)
         try:
-            self._gate.authorise(websocket.headers, websocket.query_params)
+            self._gate.authorise(websocket.headers, websocket.query_params, is_websocket=True)
             with self._gate.admit():
                 number = next(self._numbers)
                 request_id = _id("8", number)
-                play = Play(websocket, Transport(receive), self._dialect, request_id)
-                await play.run(self._script.of(number), self._script.recorded)
+                play = Play(websocket, Transport(scope), self._dialect, request_id, self._idle)
+                try:
+                    await play.run(self._script.of(number), self._script.recorded)
+                finally:
+                    setattr(websocket.state, AUDIO_SECONDS, play.audio_seconds)
         except Refused as refused:
             await websocket.send_denial_response(_reply(refused.reply, request_id))
         except ApiError as error:
-            await websocket.send_denial_response(denial(error, request_id))
+            await websocket.send_denial_response(error_response(error, request_id))
 
 
 def _reply(reply: Reply, request_id: str) -> Response:
@@ -130,7 +160,9 @@ def _reply(reply: Reply, request_id: str) -> Response:
     body = reply.body
     if body is None:
         title = _PHRASES.get(reply.status, "Error")
-        response = denial(refusal(reply.status, title, "So the script says.", CODES.get(reply.status)), request_id)
+        response = error_response(
+            refusal(reply.status, title, "So the script says.", CODES.get(reply.status)), request_id
+        )
     elif isinstance(body, str):
         response = Response(body, reply.status, {"X-Request-Id": request_id}, "text/plain")
     else:
@@ -144,13 +176,12 @@ def _reply(reply: Reply, request_id: str) -> Response:
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 
-async def _hear(request: Request, steps: Iterable[Step], request_id: str) -> bytes:
+def _hear(form: FormData, query: Mapping[str, str], steps: Iterable[Step], request_id: str) -> bytes:
     """All texts as the 200 of a batch request. ApiError for a request that the reference rules out."""
-    async with request.form() as form:
-        if not isinstance(form.get("file"), UploadFile):
-            raise refusal(400, "Missing file", "The form field 'file' is required.")
-        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-        options = BatchOptions.parse(request.query_params, fields)
+    if not isinstance(form.get("file"), UploadFile):
+        raise refusal(400, "Missing file", "The form field 'file' is required.")
+    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    options = BatchOptions.parse(query, fields)
     # Those that wait for a command have no time: they come last.
     texts = [
         (step.at, step.text) for step in sorted(steps, key=lambda step: step.on != "audio") if step.text is not None

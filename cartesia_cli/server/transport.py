@@ -1,7 +1,7 @@
 """What lies under a socket and ASGI hides: frames in pieces, ends without a goodbye, deafness.
 
-Reaches into uvicorn's `websockets-sansio`, which `running` starts: its `conn` (sans-I/O, of websockets) and its
-`transport` (of asyncio). The only room that does. Must not know what is said.
+Reaches into `connections.WebSocketConnection`: its `conn` (sans-I/O, of websockets) and its `transport` (of asyncio).
+Must not know what is said.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from starlette.types import Receive
+from starlette.types import Scope
 from starlette.websockets import WebSocketDisconnect
+
+from .connections import CONNECTION, WebSocketConnection
 
 
 class Transport:
-    """Under the socket whose ASGI `receive` it is given."""
+    """Under the socket whose ASGI `scope` it is given."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._protocol = receive.__self__  # type: ignore[attr-defined]
+    def __init__(self, scope: Scope) -> None:
+        self._protocol: WebSocketConnection = scope["state"][CONNECTION]
         self._conn = self._protocol.conn
         self._transport: asyncio.Transport = self._protocol.transport
 
@@ -57,12 +59,13 @@ class Transport:
     def deafen(self) -> None:
         """Read no more from the network, pings included, and send none of our own, which nobody would hear answered."""
         self._transport.pause_reading()
+        self._protocol.is_deaf = True
         self._protocol.read_paused = False  # or it would read again as soon as a frame is fetched that it holds
-        if hasattr(self._protocol, "stop_keepalive"):  # older releases have none
-            self._protocol.stop_keepalive()
+        self._protocol.stop_keepalive()
 
     def listen(self) -> None:
         """Read again."""
+        self._protocol.is_deaf = False
         self._transport.resume_reading()
 
     @property

@@ -16,6 +16,9 @@ import openai
 PATIENCE = 300.0
 """Seconds that a client waits for an answer: their own 60 are short for a busy machine without a GPU."""
 
+VERSION = {"Cartesia-Version": "2026-03-01"}
+"""What Cartesia's API wants with every request, and only Cartesia's own SDK sends by itself."""
+
 Transcribe = Callable[..., Any]
 
 ASK = {"model": "ink-whisper", "language": "en", "timestamp_granularities": ["word"]}
@@ -27,7 +30,9 @@ def _cartesia(base_url: str, **options: Any) -> Transcribe:
 
 
 def _openai(base_url: str, **options: Any) -> Transcribe:
-    return openai.OpenAI(base_url=base_url, timeout=PATIENCE, **options).audio.transcriptions.create
+    return openai.OpenAI(
+        base_url=base_url, default_headers=VERSION, timeout=PATIENCE, **options
+    ).audio.transcriptions.create
 
 
 SYNC: dict[str, Callable[..., Transcribe]] = {"cartesia": _cartesia, "openai": _openai}
@@ -42,7 +47,7 @@ async def _async_cartesia(base_url: str, **options: Any) -> AsyncIterator[Transc
 
 @asynccontextmanager
 async def _async_openai(base_url: str, **options: Any) -> AsyncIterator[Transcribe]:
-    async with openai.AsyncOpenAI(base_url=base_url, timeout=PATIENCE, **options) as client:
+    async with openai.AsyncOpenAI(base_url=base_url, default_headers=VERSION, timeout=PATIENCE, **options) as client:
         yield client.audio.transcriptions.create
 
 

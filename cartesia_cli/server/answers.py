@@ -1,0 +1,50 @@
+"""HTTP answers that both servers give, with an engine and with a script: errors, and who it is that answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from .. import __version__
+from ..errors import ApiError
+from ..protocol import Error, encode_error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What answers: the same id means the same answers to the same requests.
+
+    name    for people: `Whisper tiny.en`
+    model   as `--local-model` names it, or None for the packaged one
+    id      differs wherever engine, weights, script or program differ
+    """
+
+    name: str
+    model: str | None
+    id: str
+
+    @classmethod
+    def of(cls, name: str, model: str | None, parts: Iterable[str]) -> Identity:
+        """`parts`: all that decides what is answered, besides the program itself."""
+        digest = hashlib.sha256("\0".join((__version__, name, model or "", *parts)).encode())
+        return cls(name=name, model=model, id=digest.hexdigest()[:32])
+
+
+def status_response(identity: Identity, request_id: str) -> Response:
+    """The answer to `GET /`: `ok` and `version` as in Cartesia's, and which server this is."""
+    engine = {"name": identity.name, "model": identity.model, "id": identity.id}
+    wire = {"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}
+    return Response(json.dumps(wire), 200, {"X-Request-Id": request_id}, "application/json")
+
+
+def error_response(error: ApiError, request_id: str) -> Response:
+    """A refusal with the documented body (docs: api-errors), of a request or instead of a WebSocket."""
+    title, _, message = error.message.partition(": ")
+    body = Error(error_code=error.code, title=title, message=message, request_id=request_id)
+    extra = {"Retry-After": "1"} if error.status == 429 else {}
+    headers = {"X-Request-Id": request_id, **extra}
+    return Response(encode_error(body), error.status or 500, headers, "application/json")

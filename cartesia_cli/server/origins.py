@@ -1,0 +1,114 @@
+"""Which Host and Origin headers the local server answers: web pages of strangers must not use it.
+
+A page may ask any address for anything (then its own address is in Origin), and, with a name whose address changes
+after it was loaded ("DNS rebinding"), as if the server were its own (then that name is in Host). An IP address as Host
+can't have been rebound: there was no name. Programs other than browsers send no Origin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from ..errors import ApiError
+from ..protocol import excerpt, refusal
+from .answers import error_response
+
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """Who is answered besides the programs and pages of this machine.
+
+    hosts       names and addresses that a Host header may have, in lower case
+    addresses   whether it may have any IP address: the server can be reached at others than loopback ones
+    origins     as browsers send them in Origin (`https://app.example`, `null`), in lower case; ANY for all
+    """
+
+    hosts: frozenset[str] = frozenset()
+    addresses: bool = False
+    origins: frozenset[str] = frozenset()
+
+    def check(self, headers: Headers) -> None:
+        """ApiError 403 for a request that may come from a stranger's page."""
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        for value in hosts:
+            if not self._allows_host(value):
+                message = f"Host {excerpt(value)} is not this server's; `serve --allow-host NAME` accepts one."
+                raise refusal(403, "Forbidden host", message)
+        for value in origins:
+            if not self._allows_origin(value, hosts):
+                message = f"Pages of {excerpt(value)} may not use this server; `serve --allow-origin ORIGIN` lets them."
+                raise refusal(403, "Forbidden origin", message)
+
+    def _allows_host(self, value: str) -> bool:
+        match = _HOST.fullmatch(value.lower())
+        if match is None:
+            return False
+        host = match["host"].strip("[]")
+        return is_loopback(host) or host in self.hosts or (self.addresses and _is_address(host))
+
+    def _allows_origin(self, value: str, hosts: Sequence[str]) -> bool:
+        origin = value.lower()
+        if ANY in self.origins or origin in self.origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            name = parts.hostname or ""
+        except ValueError:
+            return False
+        if parts.scheme not in ("http", "https"):
+            return False
+        return is_loopback(name) or [parts.netloc] == [host.lower() for host in hosts]
+
+
+class OriginCheck:
+    """ASGI middleware that refuses what is not `Allowed`, HTTP and WebSocket alike."""
+
+    def __init__(self, app: ASGIApp, allowed: Allowed) -> None:
+        self._app, self._allowed = app, allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._allowed.check(Headers(scope=scope))
+        except ApiError as error:
+            response = error_response(error, str(uuid4()))
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(response)
+            else:
+                await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address, without brackets, can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+(%[0-9a-z._~-]+)?\]|[^\[\]:/@\s]+)(:[0-9]{0,5})?")
+"""Name or address, and a port, as in RFC 9110 7.2."""

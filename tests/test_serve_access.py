@@ -1,0 +1,487 @@
+"""Who the local server answers, and what it makes of numbers that nobody means: Host, Origin, versions, parameters."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from cartesia_cli.errors import ApiError
+from cartesia_cli.protocol import AUTO, MANUAL, RealtimeOptions, decode_command
+from cartesia_cli.protocol.batch import parse_sample_rate
+from cartesia_cli.server import connections, uploads
+from cartesia_cli.server.exchanges import Exchange
+from cartesia_cli.server.notation import parse
+from cartesia_cli.server.origins import Allowed
+from cartesia_cli.server.running import Beside, address, bind, bind_beside
+from cartesia_cli.server.scripted import create_app
+
+VERSION = {"Cartesia-Version": "2026-03-01"}
+QUERY = "model=ink-2&encoding=pcm_s16le&sample_rate=16000"
+FORM: dict[str, Any] = {"data": {"model": "ink-whisper"}, "files": {"file": b"any"}}
+SOON = 20.0
+
+
+@contextmanager
+def serving(*steps: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
+    script = parse("\n".join(map(json.dumps, steps or [{"text": "Hello"}])))
+    with (
+        Beside(create_app(script, **options)) as server,
+        httpx.Client(base_url=server.base_url, trust_env=False, timeout=SOON) as client,
+    ):
+        yield client
+
+
+def dial(client: httpx.Client, query: str = QUERY, path: str = MANUAL.path, **headers: str) -> ClientConnection:
+    address = str(client.base_url).replace("http", "ws").rstrip("/")
+    return connect(f"{address}{path}?{query}", proxy=None, additional_headers=headers, origin=None)
+
+
+def refused(client: httpx.Client, query: str = QUERY, **headers: str) -> tuple[int, dict[str, Any]]:
+    with pytest.raises(InvalidStatus) as error:
+        dial(client, query, **headers)
+    return error.value.response.status_code, json.loads(error.value.response.body or b"")
+
+
+@pytest.mark.parametrize("text", ["1000", "8000", "16000", "016000", "384000"])
+def test_a_sample_rate_is_returned_as_it_was_checked(text: str) -> None:
+    assert parse_sample_rate(text, required=True) == int(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "000100000000000000",
+        "0016000999",
+        "1600000000000",
+        "9" * 4400,
+        "0" * 4400 + "16000",
+        "384001",
+        "999",
+        "-16000",
+        "+16000",
+        "16e3",
+        "16_000",
+        " 16000",
+        "16000.0",
+        "\u0661\u0666\u0660\u0660\u0660",
+        "\u00b2\u00b2\u00b2\u00b2",
+        "nan",
+    ],
+)
+def test_a_sample_rate_that_no_recording_has_is_refused(text: str) -> None:
+    with pytest.raises(ApiError) as error:
+        parse_sample_rate(text, required=True)
+    assert error.value.status == 400
+    assert len(error.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sample_rate", "000100000000000000"),
+        ("sample_rate", "9" * 4400),
+        ("sample_rate", "0"),
+        ("max_silence_duration_secs", "1e999"),
+        ("max_silence_duration_secs", "nan"),
+        ("max_silence_duration_secs", "1_0"),
+        ("max_silence_duration_secs", "\u0661"),
+        ("min_volume", "-1e-300000"),
+        ("min_volume", "inf"),
+        ("keyterm", "x" * 1201),
+        ("encoding", "x" * 4000),
+        ("model", "x" * 4000),
+    ],
+)
+def test_a_parameter_out_of_bounds_is_refused_and_the_next_client_served(name: str, value: str) -> None:
+    query = "&".join(part for part in QUERY.split("&") if not part.startswith(f"{name}="))
+    with serving() as client:
+        status, body = refused(client, f"{query}&{name}={value}", **VERSION)
+        assert status == 400
+        assert len(body["message"]) < 200
+        with dial(client, **VERSION) as line:
+            line.send("close")
+            assert json.loads(line.recv(SOON))["type"] == "transcript"
+
+
+def test_a_batch_request_is_bounded_in_its_rate_fields_and_files() -> None:
+    with serving() as client:
+        many = {f"field{n}": "x" for n in range(100)}
+        for request in (
+            FORM | {"params": {"encoding": "pcm_s16le", "sample_rate": "000100000000000000"}},
+            FORM | {"params": {"encoding": "pcm_s16le", "sample_rate": "9" * 4400}},
+            FORM | {"data": FORM["data"] | many},
+            FORM | {"data": FORM["data"] | {"language": "x" * 5000}},
+            FORM | {"files": [("file", b"any"), ("file", b"any")]},
+        ):
+            answer = client.post("/stt", headers=VERSION, **request)
+            assert (answer.status_code, answer.json()["error_code"]) == (400, None)
+            assert len(answer.text) < 500
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200
+
+
+@pytest.mark.parametrize("query", [QUERY + "&x=" + "y" * 20_000, QUERY + "&x=" + "y" * 15_800])
+def test_a_handshake_that_is_too_long_is_answered(query: str) -> None:
+    with serving() as client, pytest.raises(InvalidStatus) as error:
+        dial(client, query, **VERSION)
+    assert error.value.response.status_code in (400, 414, 431)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"config","turn":' * 5000,
+        "[" * 100_000,
+        '{"type":"config","turn":{"start_threshold":NaN}}',
+        '{"type":"config","turn":{"end_timeout_ms":%s}}' % ("9" * 5000),
+        '{"type":"config","turn":{"end_threshold":1e999}}',
+        '{"type":"close", "x": "%s"}' % ("y" * 20_000),
+    ],
+)
+def test_a_command_out_of_bounds_is_an_error_400(frame: str) -> None:
+    with pytest.raises(ApiError) as error:
+        decode_command(AUTO, frame)
+    assert error.value.status == 400
+    assert len(error.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("host", "is_answered"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8000", True),
+        ("127.0.0.1:1", True),
+        ("127.0.0.2", True),
+        ("[::1]:8000", True),
+        ("evil.example", False),
+        ("evil.example:8000", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("192.168.1.5", False),
+        ("[2001:db8::1]", False),
+        ("127.0.0.1@evil.example", False),
+        ("", False),
+        ("[evil]", False),
+    ],
+)
+def test_only_this_machine_is_a_host_by_default(host: str, is_answered: bool) -> None:
+    with serving() as client:
+        for path in ("/", "/nowhere"):
+            answer = client.get(path, headers={"Host": host})
+            assert (answer.status_code != 403) is is_answered
+        if not is_answered:
+            assert client.post("/stt", headers=VERSION | {"Host": host}, **FORM).status_code == 403
+
+
+def test_a_foreign_host_opens_no_websocket() -> None:
+    with serving() as client, socket.create_connection((client.base_url.host, client.base_url.port)) as hand:
+        hand.sendall(
+            f"GET {MANUAL.path}?{QUERY} HTTP/1.1\r\nHost: evil.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            "Cartesia-Version: 2026-03-01\r\n\r\n".encode()
+        )
+        head, _, body = b"".join(iter(lambda: hand.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 403")
+    assert json.loads(body)["title"] == "Forbidden host"
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_answered"),
+    [
+        ("http://localhost:3000", True),
+        ("https://127.0.0.1", True),
+        ("http://[::1]:5173", True),
+        ("https://app.example", True),
+        ("HTTPS://APP.example", True),
+        ("https://evil.example", False),
+        ("https://app.example.evil.example", False),
+        ("http://app.example", False),
+        ("https://app.example:444", False),
+        ("null", False),
+        ("file://", False),
+        ("http://localhost.evil.example", False),
+        ("http://[", False),
+        ("chrome-extension://localhost", False),
+        ("", False),
+    ],
+)
+def test_pages_of_strangers_are_refused(origin: str, is_answered: bool) -> None:
+    with serving(allowed=Allowed(origins=frozenset({"https://app.example"}))) as client:
+        answer = client.post("/stt", headers=VERSION | {"Origin": origin}, **FORM)
+        assert answer.status_code == (200 if is_answered else 403)
+        assert ("access-control-allow-origin" in answer.headers) is is_answered
+        if is_answered:
+            with dial(client, **VERSION, Origin=origin) as line:
+                line.send("close")
+        else:
+            assert refused(client, **VERSION, Origin=origin)[0] == 403
+
+
+def test_an_allowed_page_may_send_what_a_request_needs() -> None:
+    asked = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "cartesia-version, authorization",
+    }
+    with serving(allowed=Allowed(origins=frozenset({"https://app.example"}))) as client:
+        preflight = client.options("/stt", headers=asked)
+        assert preflight.status_code == 200
+        assert "authorization" in preflight.headers["access-control-allow-headers"]
+        assert client.options("/stt", headers=asked | {"Origin": "https://evil.example"}).status_code == 403
+
+
+def test_a_server_for_other_machines_is_reached_by_any_address_and_by_names_that_were_given() -> None:
+    allowed = Allowed(addresses=True, hosts=frozenset({"mybox.local"}))
+    with serving(allowed=allowed) as client:
+        for host, status in (
+            ("192.168.1.5:8000", 200),
+            ("[fe80::1]", 200),
+            ("mybox.local:8000", 200),
+            ("mybox", 403),
+            ("evil.example", 403),
+        ):
+            assert client.get("/", headers={"Host": host}).status_code == status
+        # A page of the server's own address would be its own; one of another isn't.
+        same = {"Host": "192.168.1.5:8000", "Origin": "http://192.168.1.5:8000"}
+        assert client.get("/", headers=same).status_code == 200
+        assert client.get("/", headers=same | {"Origin": "http://192.168.1.6:8000"}).status_code == 403
+
+
+@pytest.mark.parametrize("version", [None, "", "2026", "today", "2026-02-30", "2026-3-1", "2026-03-01x"])
+def test_a_request_without_a_version_is_refused_on_every_route(version: str | None) -> None:
+    headers = {} if version is None else {"Cartesia-Version": version}
+    with serving() as client:
+        for path in ("/stt", "/audio/transcriptions"):
+            answer = client.post(path, headers=headers, params={"cartesia_version": "2026-03-01"}, **FORM)
+            assert answer.status_code == 400
+            assert "API version" in answer.json()["title"]
+        assert refused(client, **headers)[0] == 400
+        assert client.get("/").status_code == 200  # whether it is there may be asked without
+
+
+def test_the_version_in_a_websockets_query_wins() -> None:
+    with serving() as client:
+        with dial(client, f"{QUERY}&cartesia_version=2026-03-01") as line:
+            line.send("close")
+        with dial(client, f"{QUERY}&cartesia_version=2026-03-01", **{"Cartesia-Version": "nonsense"}) as line:
+            line.send("close")
+        assert refused(client, f"{QUERY}&cartesia_version=nonsense", **VERSION)[0] == 400
+
+
+def test_a_lenient_server_does_without_a_version_but_takes_no_wrong_one() -> None:
+    with serving(lenient=True) as client:
+        assert client.post("/stt", **FORM).status_code == 200
+        with dial(client) as line:
+            line.send("close")
+        assert client.post("/stt", headers={"Cartesia-Version": "nonsense"}, **FORM).status_code == 400
+
+
+def test_status_tells_which_server_answers() -> None:
+    with serving({"text": "a"}) as client:
+        status = client.get("/").json()
+    assert status["ok"] is True
+    assert status["server"] == "cartesia-cli"
+    assert set(status["engine"]) == {"name", "model", "id"}
+
+
+def test_a_request_that_ends_with_the_server_is_answered_in_json() -> None:
+    with serving({"request": 1, "batch": 200, "stall": 60}) as client:
+        hand = socket.create_connection((client.base_url.host, client.base_url.port), timeout=SOON)
+        request = client.build_request("POST", "/stt", headers=VERSION, **FORM)
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        hand.sendall(f"POST /stt HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        while client.get("/stt").status_code == 405 and not waits(client):
+            time.sleep(0.02)
+    head, _, body = b"".join(iter(lambda: hand.recv(65536), b"")).decode().partition("\r\n\r\n")
+    hand.close()
+    assert head.startswith("HTTP/1.1 503")
+    assert set(json.loads(body)) == {"error_code", "title", "message", "request_id"}
+
+
+def waits(client: httpx.Client) -> bool:
+    """Whether the request has reached the script: the next one is its second."""
+    return bool(client.post("/stt", headers=VERSION, **FORM).status_code == 200)
+
+
+def test_a_head_that_stays_incomplete_is_answered_with_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
+    with serving() as client, socket.create_connection((client.base_url.host, client.base_url.port), SOON) as hand:
+        hand.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        head, _, body = b"".join(iter(lambda: hand.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert json.loads(body)["title"] == "Request timeout"
+
+
+def test_the_connection_that_waits_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "WAITING_CONNECTIONS", 3)
+    with serving() as client:
+        place = client.base_url.host, client.base_url.port
+        waiting = [socket.create_connection(place, SOON) for _ in range(4)]
+        for hand in waiting:
+            hand.sendall(b"GET")
+        with pytest.raises(ConnectionResetError):
+            waiting[0].recv(1)
+        waiting[3].sendall(b" / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert waiting[3].recv(12) == b"HTTP/1.1 200"
+        for hand in waiting:
+            hand.close()
+
+
+def test_a_body_that_comes_too_slowly_is_answered_with_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.1)
+    with serving() as client:
+
+        def body() -> Iterator[bytes]:
+            yield b"--x\r\n"
+            time.sleep(0.5)
+            yield b"--x--\r\n"
+
+        headers = VERSION | {"Content-Type": "multipart/form-data; boundary=x"}
+        assert client.post("/stt", headers=headers, content=body()).status_code == 408
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200
+
+
+def test_the_slowest_of_too_many_uploads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(concurrency=1) as client:
+        head = (
+            "POST /stt HTTP/1.1\r\nHost: localhost\r\nCartesia-Version: 2026-03-01\r\nContent-Length: 1000000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        )
+        place = client.base_url.host, client.base_url.port
+        slow = [socket.create_connection(place, SOON) for _ in range(uploads.UPLOADS)]
+        for hand in slow:
+            hand.sendall(head.encode())
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200  # nobody who trickles takes its place
+        assert slow[0].recv(12) == b"HTTP/1.1 408"
+        for hand in slow:
+            hand.close()
+
+
+def test_a_socket_that_sends_nothing_is_closed_by_a_script_too() -> None:
+    with serving(idle_seconds=0.1) as client, dial(client, **VERSION) as line:
+        assert len(list(line)) == 1  # and the end
+        assert line.close_code == 1001
+
+
+def test_exchanges_are_reported_as_they_end() -> None:
+    told: list[Exchange] = []
+    with serving(on_exchange=told.append) as client:
+        client.post("/stt?api_key=sk_car_x", headers=VERSION, **FORM)
+        client.get("/nowhere")
+        with dial(client, **VERSION) as line:
+            line.send(bytes(32_000))
+            line.send("close")
+            assert list(line)
+        refused(client)
+    assert [(one.method, one.path, one.status, one.close_code, one.audio_seconds) for one in told] == [
+        ("POST", "/stt", 200, None, None),
+        ("GET", "/nowhere", 404, None, None),
+        ("WEBSOCKET", "/stt/websocket", 101, 1000, 1.0),
+        ("WEBSOCKET", "/stt/websocket", 400, None, None),
+    ]
+
+
+def test_the_printed_address_works_from_this_machine() -> None:
+    for host, printed in (("0.0.0.0", "http://127.0.0.1:"), ("127.0.0.1", "http://127.0.0.1:")):
+        listener = bind(host, 0)
+        assert address(listener).startswith(printed)
+        assert bind_beside(listener) is None
+        listener.close()
+
+
+@contextmanager
+def program(environment: dict[str, str], tmp_path: Path, *options: str) -> Iterator[tuple[str, list[str]]]:
+    """`cartesia-cli serve` with a script: its address, and what it says on stderr, complete after the block."""
+    (tmp_path / "script.ndjson").write_text('{"text": "Hello"}')
+    command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", "--script", "script.ndjson", *options]
+    said: list[str] = []
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip().partition("=")[2], said
+        finally:
+            process.send_signal(signal.SIGINT)
+            said += process.communicate(timeout=SOON)[1].splitlines()
+    assert process.returncode == 0
+
+
+def test_serve_on_all_addresses_prints_one_that_our_own_client_takes(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with program(environment, tmp_path, "--host", "0.0.0.0") as (url, said):
+        assert url.startswith("http://127.0.0.1:")
+        done = subprocess.run(
+            [sys.executable, "-m", "cartesia_cli", "transcribe", "--sample", "--base-url", url],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout == "Hello\n"
+        port = url.rpartition(":")[2]
+        for host, status in (
+            (f"192.168.7.7:{port}", 200),
+            (f"{socket.gethostname()}:{port}", 200),
+            ("evil.example", 403),
+        ):
+            assert httpx.get(url, headers={"Host": host}, trust_env=False).status_code == status
+    assert any("other machines" in line and port in line for line in said)
+
+
+def test_keyterms_at_their_documented_limit_are_accepted_in_any_script(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    terms = ["\u4f60" * 12] * 100  # 1200 characters, 10,800 bytes of a URL
+    query = RealtimeOptions(model="ink-2", keyterms=tuple(terms)).query(MANUAL)
+    with program(environment, tmp_path) as (url, _):
+        address = f"{url.replace('http', 'ws')}{MANUAL.path}?{httpx.QueryParams(query)}"
+        with connect(address, proxy=None, additional_headers=VERSION) as line:
+            line.send("close")
+            assert json.loads(line.recv(SOON))["type"] == "transcript"
+
+
+def test_serve_verbosely_logs_each_request_without_the_key(environment: dict[str, str], tmp_path: Path) -> None:
+    with program(environment | {"CARTESIA_API_KEY": "sk_car_secret"}, tmp_path, "-v", "--require-key") as (url, said):
+        headers = VERSION | {"Authorization": "Bearer sk_car_secret"}
+        httpx.post(f"{url}/stt", headers=headers, trust_env=False, **FORM)
+        httpx.get(f"{url}/sk_car_secret?api_key=sk_car_secret", trust_env=False)
+        address = f"{url.replace('http', 'ws')}{MANUAL.path}?{QUERY}&access_token=sk_car_secret"
+        with connect(address, proxy=None, additional_headers=VERSION) as line:
+            line.send(bytes(16_000))
+            line.send("close")
+            assert list(line)
+    log = [line for line in said if line.endswith(" ms")]
+    assert [line.split()[:3] for line in log[:2]] == [["POST", "/stt", "200"], ["GET", "/[the", "key]"]]
+    assert log[2].startswith("WEBSOCKET /stt/websocket 101 closed 1000 0.5 s of audio ")
+    assert len(log) == 3
+    assert "secret" not in "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--allow-origin", "app.example"), "is not an origin"),
+        (("--allow-origin", "https://a.example/path"), "is not an origin"),
+        (("--allow-host", "http://mybox"), "is not a host name"),
+    ],
+)
+def test_what_is_no_origin_or_host_is_refused_at_once(run: Any, options: tuple[str, ...], message: str) -> None:
+    done = run("serve", "--port", "0", *options)
+    assert done.returncode == 2
+    assert message in done.stderr.decode()
+    assert "hint:" in done.stderr.decode()
