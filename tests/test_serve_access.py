@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -331,8 +331,8 @@ def test_the_connection_that_waits_longest_makes_room(monkeypatch: pytest.Monkey
         waiting = [socket.create_connection(place, SOON) for _ in range(4)]
         for hand in waiting:
             hand.sendall(b"GET")
-        with pytest.raises(ConnectionResetError):
-            waiting[0].recv(1)
+        with suppress(ConnectionResetError):
+            assert waiting[0].recv(1) == b""
         waiting[3].sendall(b" / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert waiting[3].recv(12) == b"HTTP/1.1 200"
         for hand in waiting:
