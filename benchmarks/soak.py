@@ -100,7 +100,7 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
     from cartesia_cli.commands.live_options import Sending
     from cartesia_cli.commands.performance import Order, Performance
     from cartesia_cli.output import Layout
-    from cartesia_cli.output.live import LiveView
+    from cartesia_cli.output.live_view import LiveView
     from cartesia_cli.output.talk import Talk
     from cartesia_cli.protocol import MANUAL, RealtimeOptions, Word
     from cartesia_cli.transcript import Partial, Segment
@@ -110,7 +110,7 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
         finalize=True, sending=Sending(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
     )  # fmt: skip
     sizes, nobody = [], io.StringIO()
-    performance = Performance(order, Talk(nobody), LiveView(nobody, None, colored=False, active=False), lambda s: None)
+    performance = Performance(order, Talk(nobody), LiveView(nobody, colored=False, active=False))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         for number in range(KEPT):
             at = 3.0 * number

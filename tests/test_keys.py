@@ -19,12 +19,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cartesia_cli.commands.keys import (
-    BINDINGS,
     ESCAPE_SECONDS,
-    PUSH_TO_TALK,
     SIGNALS,
     Keyboard,
     action,
+    bindings,
     help_text,
     signals,
 )
@@ -459,18 +458,37 @@ def test_whatever_comes_a_key_some_time_later_is_that_key(noise: bytes, key: str
     assert keyboard.feed(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
 
 
-def test_every_key_has_one_meaning_and_is_shown() -> None:
-    for bindings in (BINDINGS, PUSH_TO_TALK):
-        taken = [key for binding in bindings for key in binding.keys]
-        assert len(taken) == len(set(taken))
-        shown = help_text(bindings)
-        assert len(shown.splitlines()) == len(bindings)
-        assert all(binding.help in shown for binding in bindings)
-    assert help_text().splitlines()[0] == "Enter, Space  end the utterance now"
-    assert [action(key) for key in ("enter", "space", "p", "P", "q", "+", "é")] == [
-        "finalize", "finalize", "pause", "pause", "stop", "threshold_up", None,
+@pytest.mark.parametrize(
+    ("manual", "push_to_talk", "keys"),
+    [
+        (False, False, "p m u + - ? q"),
+        (True, False, "Enter/Space p m u ? q"),
+        (False, True, "Space p m u + - ? q"),
+        (True, True, "Space Enter p m u ? q"),
+    ],
+)
+def test_help_lists_the_keys_that_do_something_in_the_mode(manual: bool, push_to_talk: bool, keys: str) -> None:
+    found = bindings(manual=manual, push_to_talk=push_to_talk)
+    taken = [key for binding in found for key in binding.keys]
+    assert len(taken) == len(set(taken))
+    shown = help_text(found)
+    assert " ".join(line.split("  ")[0] for line in shown.splitlines()) == keys
+    assert all(binding.help in shown for binding in found)
+
+
+def test_help_explains_what_is_shown_below_the_keys() -> None:
+    lines = help_text(bindings(manual=True, push_to_talk=False), [("noise", "level of the background")]).splitlines()
+    assert lines[0] == "Enter/Space  end the utterance now"
+    assert lines[-1] == "noise        level of the background"
+
+
+def test_keys_stand_for_actions_whatever_their_case() -> None:
+    manual, auto = (bindings(manual=manual, push_to_talk=False) for manual in (True, False))
+    assert [action(key, manual) for key in ("enter", "space", "p", "P", "q", "+", "é")] == [
+        "finalize", "finalize", "pause", "pause", "stop", None, None,
     ]  # fmt: skip
-    assert action("space", PUSH_TO_TALK) == "talk"
+    assert [action(key, auto) for key in ("enter", "+", "-")] == [None, "threshold_up", "threshold_down"]
+    assert action("space", bindings(manual=True, push_to_talk=True)) == "talk"
 
 
 def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -232,12 +233,14 @@ def test_keys_steer_a_session(studio: Studio) -> None:
         program.send("u")
         program.expect(r"dropped: Number 2\.")
         program.send("p")
-        program.expect("paused")
+        program.expect("paused: ")
+        program.expect("PAUSED")
         program.expect(r"Number 3\.")
         program.send("p")
-        program.expect("on again")
+        program.expect("resumed")
+        program.expect("ON AIR")
         program.send("?")
-        program.expect("that's all")
+        program.expect("finish and write everything")
         program.send("q")
         program.expect(r"Number 4\.")
     assert program.exitstatus == 0
@@ -274,12 +277,13 @@ def test_push_to_talk_sends_silence_until_the_space_bar_is_pressed(studio: Studi
     with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
         studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
         silent = len(b"".join(server.calls[0].payloads(2)))
+        program.expect(r"hold space to talk\)")
         program.send(" ")
-        program.expect("talking")
+        program.expect("ON AIR")
         studio.play(talk(TWO)[: 3 * speech.RATE], speech.RATE)
         program.send(" ")
-        program.expect("quiet")
         program.expect(r"Number 1\.")
+        program.expect("PAUSED")
         program.send("q")
     assert program.exitstatus == 0
     audio = b"".join(server.calls[0].payloads(2))
@@ -313,3 +317,56 @@ def test_the_end_threshold_is_shifted_live_and_signals_are_keys(studio: Studio) 
             program.expect("paused")
             program.send("q")
     assert program.exitstatus == 0
+
+
+def test_a_held_space_bar_talks_until_it_is_released(studio: Studio) -> None:
+    """A terminal repeats a key that is held, after half a second, and tells no release."""
+    with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
+        program.expect("while you hold space")
+        program.expect("PAUSED")
+        program.send(" ")
+        program.expect("ON AIR")
+        time.sleep(0.5)
+        for _ in range(12):
+            program.send(" ")
+            time.sleep(0.05)
+        program.expect(r"Number 1\.")
+        program.expect("PAUSED")
+        assert server.calls[0].commands == ["finalize"]
+        program.send("q")
+    assert server.calls[0].commands == ["finalize", "finalize", "close"]
+
+
+def test_an_undone_segment_leaves_the_appended_file_and_a_selection_of_words(studio: Studio, tmp_path: Path) -> None:
+    """A selection by pattern waits for the end, also on stdout."""
+    notes, out = tmp_path / "notes.txt", tmp_path / "out.csv"
+    notes.write_text("before\n")
+    with RealtimeServer(echoes) as server:
+        line = [
+            sys.executable, "-m", "cartesia_cli", "listen", "--base-url", server.base_url, "--finalize", "key",
+            "--append", str(notes), "-f", "csv", "--grep", "Number", "--exec", "cat",
+        ]  # fmt: skip
+        command = f"exec {shlex.join(line)} > {shlex.quote(str(out))}"
+        environment = studio.environment | KEY | {"TERM": "xterm-256color", "NO_COLOR": "1"}
+        program = pexpect.spawn(
+            "sh", ["-c", command], env=environment, timeout=30, encoding="utf-8", dimensions=(24, 100)
+        )
+        try:
+            for key, seen in (
+                ("u", "nothing to drop"),
+                (" ", r"Number 1\."),
+                (" ", r"Number 2\."),
+                ("u", r"dropped: Number 2\. \(--exec already has it\)"),
+                ("q", r"Number 3\."),
+            ):
+                program.expect("ON AIR")
+                program.send(key)
+                program.expect(seen)
+            program.expect(pexpect.EOF)
+            program.close()
+        finally:
+            program.close(force=True)
+    assert program.exitstatus == 0
+    assert notes.read_text() == "before\nNumber 1.\nNumber 3.\n"
+    rows = out.read_text()
+    assert "Number 1." in rows and "Number 3." in rows and "Number 2." not in rows

@@ -1,4 +1,4 @@
-"""The live view on a terminal that somebody else wrote: one row, never more, and gone when it is asked to go."""
+"""The live view: rows for a state and a size, and what becomes of them on a terminal that somebody else wrote."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pty
 import re
 import struct
 import termios
+from dataclasses import replace
 from fcntl import ioctl
 
 import pyte
@@ -16,8 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError
-from cartesia_cli.output.live import PERIOD, LiveView, cells, fit
+from cartesia_cli.output.characters import cells
+from cartesia_cli.output.live_rows import LiveRows, LiveState, Wait
+from cartesia_cli.output.live_view import PERIOD, LiveView
+from cartesia_cli.output.meter import MicrophoneLevel
 from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.word_wrap import wrap
 
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 5
 
@@ -65,112 +70,223 @@ class Watch:
         return self.now
 
 
-def view(terminal: Terminal, total: float | None = 63.0, *, colored: bool = False, step: float = 1.0) -> LiveView:
-    return LiveView(terminal, total, colored=colored, clock=Watch(step), width=lambda: terminal.screen.columns)
+def view(terminal: Terminal, *, colored: bool = False, step: float = 1.0) -> LiveView:
+    def size() -> os.terminal_size:
+        return os.terminal_size((terminal.screen.columns, terminal.screen.lines))
+
+    return LiveView(terminal, colored=colored, clock=Watch(step), size=size)
 
 
-def test_it_shows_who_speaks_how_far_it_is_and_what_is_being_said() -> None:
-    terminal = Terminal()
-    live = view(terminal)
-    live.draw(12.4, True)
-    assert terminal.rows == ["● 0:12 / 1:03, 0:51 left"]
-    live.partial(" Good mor")
-    live.draw(12.4, True)
-    assert terminal.rows == ["● 0:12 / 1:03, 0:51 left Good mor"]
-    live.draw(13.0, False)
-    assert terminal.rows == ["○ 0:13 / 1:03, 0:50 left Good mor"]
-    live.partial("")
-    live.draw(13.0, False)
-    assert terminal.rows == ["○ 0:13 / 1:03, 0:50 left"]
-    live.draw(64.0, False)
-    assert terminal.rows == ["○ 1:04 / 1:03, 0:00 left"]
+def rows(state: LiveState, columns: int = 80, lines: int = 24, encoding: str = "utf-8") -> list[str]:
+    return LiveRows(encoding, colored=False).rows(state, columns, lines)
 
 
-def test_without_a_total_it_shows_only_how_long_it_has_been() -> None:
-    terminal = Terminal()
-    view(terminal, None).draw(3723.0, True)
-    assert terminal.rows == ["● 1:02:03"]
+FILE = LiveState(elapsed=12.4, total=63.0, speaking=True)
+LISTENING = LiveState(
+    elapsed=12.4, speaking=True, on_air=True, resume_hint="p resumes", credits=37.2,
+    level=MicrophoneLevel(-31.2, -61.4, -40.0, 0.42),
+)  # fmt: skip
+
+
+# Rows: values in, values out.
+
+
+def test_a_recording_shows_who_speaks_how_far_it_is_and_what_is_being_said() -> None:
+    assert rows(FILE) == ["● 0:12 / 1:03, 0:51 left"]
+    assert rows(replace(FILE, text=" Good mor")) == ["Good mor", "● 0:12 / 1:03, 0:51 left"]
+    assert rows(replace(FILE, speaking=False, elapsed=64.0)) == ["○ 1:04 / 1:03, 0:00 left"]
+    assert rows(replace(FILE, total=None, elapsed=3723.0)) == ["● 1:02:03"]
+    assert rows(replace(FILE, behind=3.2)) == ["● 0:12 / 1:03, 0:51 left, 3 s behind"]
 
 
 @pytest.mark.parametrize(
-    ("width", "shown"),
+    ("columns", "shown"),
     [
-        (20, "● 0:12 …g thirteen."),
-        (40, "● 0:12 / 1:03 … were striking thirteen."),
-        (80, "● 0:12 / 1:03, 0:51 left …ight cold day in April, and the clocks were striking thirteen."),
+        (200, "● ON AIR 0:12, 37 credits  ▇▇▇▇▇▇▇····· -31 dB, noise -61, ends in 0.4 s"),
+        (80, "● ON AIR 0:12, 37 credits  ▇▇▇▇▇▇▇·····  -31 dB, noise -61, ends in 0.4 s"),
+        (60, "● ON AIR 0:12, 37 credits  ▇▇▇▇▇▇▇·····  -31 dB"),
+        (40, "● ON AIR 0:12, 37 credits  ▇▇▇▇▇▇▇·····"),
+        (30, "● ON AIR 0:12, 37 credits"),
+        (20, "● ON AIR 0:12"),
+        (10, "● ON AIR"),
+        (3, "●"),
+        (1, ""),
     ],
 )
-def test_a_long_text_shows_its_end_in_one_row(width: int, shown: str) -> None:
-    terminal = Terminal(width)
-    live = view(terminal)
-    live.partial(LONG)
-    live.draw(12.0, True)
-    assert [row[:13] for row in terminal.rows] == [shown[:13]]
-    assert terminal.rows[0].endswith(shown[-10:])
-    assert len(terminal.rows[0]) in (width - 1, width - 2)
+def test_a_microphone_shows_what_there_is_room_for_the_most_important_first(columns: int, shown: str) -> None:
+    [row] = rows(LISTENING, columns)
+    assert len(row) <= max(columns - 1, 0)
+    assert row.split() == shown.split() or row.split()[: len(shown.split())] == shown.split()
 
 
-def test_while_something_is_waited_for_the_seconds_of_it_stand_instead_of_the_clock() -> None:
-    terminal = Terminal()
-    live = view(terminal)
-    told: tuple[str, ...] = ("connecting to example.com, 3 s behind", "connecting")
-    live.awaited = lambda: told
-    live.meter = lambda plain: "a meter "
-    live.lag = lambda: 3.0
-    live.draw(12.4, True)
-    assert terminal.rows == ["○ 0:00 connecting to example.com, 3 s behind"]
-    told = ("connecting to example.com", "connecting")  # the same, in other words
-    live.draw(12.4, True)
-    live.draw(12.4, True)
-    assert terminal.rows == ["○ 0:02 connecting to example.com"]
-    told = ()
-    live.draw(12.4, True)
-    assert terminal.rows == ["● 0:12, 3 s behind a meter"]
-    told = ("the last words",)
-    live.partial("Good mor")
-    live.draw(12.4, True)
-    assert terminal.rows == ["○ 0:00 the last words Good mor"]
+def test_a_pause_is_marked_with_the_way_out_of_it() -> None:
+    paused = replace(LISTENING, on_air=False, level=None, speaking=False)
+    assert rows(paused) == ["○ PAUSED (p resumes) 0:12, 37 credits"]
+    assert rows(paused, 24) == ["○ PAUSED 0:12"]
+    held = replace(paused, resume_hint="hold space to talk", credits=None)
+    assert rows(held, 40) == ["○ PAUSED (hold space to talk) 0:12"]
+
+
+def test_what_costs_nothing_shows_no_credits() -> None:
+    assert "credits" not in rows(replace(LISTENING, credits=None))[0]
+    assert ", 0 credits" in rows(replace(LISTENING, credits=0.0))[0]
+    assert ", 10,800 credits" in rows(replace(LISTENING, credits=10_800.0))[0]
+
+
+WORDS = (
+    "waiting for the last words; Ctrl-C again ends at once",
+    "last words; Ctrl-C ends at once",
+    "last words",
+)
 
 
 @pytest.mark.parametrize(
     ("width", "shown"),
     [
-        (9, "○ 0:00 "),
-        (24, "○ 0:00 last words "),
-        (40, "○ 0:00 last words; Ctrl-C ends at once "),
-        (61, "○ 0:00 last words; Ctrl-C ends at once "),
-        (62, "○ 0:00 waiting for the last words; Ctrl-C again ends at once "),
-        (100, "○ 0:00 waiting for the last words; Ctrl-C again ends at once "),
+        (9, "○ 0:03"),
+        (24, "○ 0:03 last words"),
+        (40, "○ 0:03 last words; Ctrl-C ends at once"),
+        (60, "○ 0:03 last words; Ctrl-C ends at once"),
+        (61, "○ 0:03 waiting for the last words; Ctrl-C again ends at once"),
+        (100, "○ 0:03 waiting for the last words; Ctrl-C again ends at once"),
     ],
 )
 def test_what_is_waited_for_is_told_as_fully_as_there_is_room(width: int, shown: str) -> None:
-    for text in ("", LONG):
-        terminal = Terminal(width)
-        live = view(terminal)
-        live.awaited = lambda: (
-            "waiting for the last words; Ctrl-C again ends at once",
-            "last words; Ctrl-C ends at once",
-            "last words",
-        )
-        live.partial(text)
-        live.draw(12.0, True)
-        assert len(terminal.rows) == 1 and terminal.rows[0].startswith(shown.rstrip())
-        assert text or terminal.rows[0] == shown.rstrip()
+    state = replace(FILE, wait=Wait(WORDS, 3.9))
+    assert rows(state, width)[-1] == shown
+    assert rows(replace(state, text=LONG), width)[-1] == shown
+
+
+def test_a_start_has_no_seconds_and_an_outage_says_that_the_microphone_is_on() -> None:
+    assert rows(LiveState(wait=Wait(("starting…",)))) == ["○ starting…"]
+    outage = replace(LISTENING, wait=Wait(("the link was lost", "reconnecting"), 4.0))
+    assert rows(outage) == ["○ ON AIR 0:04 the link was lost"]
+    assert rows(outage, 24) == ["○ 0:04 reconnecting"]
+
+
+def test_what_a_server_says_in_the_status_row_takes_a_column_a_character() -> None:
+    state = LiveState(wait=Wait(("lost: \x1b[2J日本e\u0301",), 1.0))
+    assert rows(state) == ["○ 0:01 lost: ?[2J??e?"]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_a_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) -> None:
+    shown = rows(replace(FILE, text=LONG), columns)
+    assert len(shown) == (3 if columns == 200 else 4)
+    text = " ".join(shown[:-1])
+    assert LONG.strip().endswith(text.removeprefix("…"))
+    assert text.startswith("…") == (columns < 200)
+    assert set(text.removeprefix("…").split()) <= set(LONG.split())  # none was broken
+    assert all(len(row) <= columns - 1 for row in shown)
+    assert all(len(row) >= columns - 15 for row in shown[1:-2])
+
+
+def test_at_80_columns_all_of_three_rows_is_text() -> None:
+    text = LONG[:225].rsplit(" ", 1)[0]
+    assert " ".join(rows(replace(FILE, text=text))[:-1]) == text
+
+
+def test_rows_stay_where_they_are_while_a_text_grows() -> None:
+    before: list[str] = []
+    for end in range(1, 400):
+        shown = rows(replace(FILE, text=(LONG * 2)[:end]), 40)[:-1]
+        for row in before[1:-1]:
+            assert row in [one.removeprefix("…") for one in shown]
+        before = [row.removeprefix("…") for row in shown]
+
+
+@pytest.mark.parametrize(("lines", "most"), [(24, 4), (4, 3), (3, 2), (2, 1), (1, 1)])
+def test_a_low_terminal_has_fewer_rows_of_text(lines: int, most: int) -> None:
+    assert len(rows(replace(FILE, text=LONG), 40, lines)) == most
+
+
+def test_a_terminal_that_takes_only_ascii_gets_ascii() -> None:
+    shown = rows(replace(LISTENING, text="naïve " * 40), 40, encoding="ascii")
+    assert all(row.isascii() for row in shown)
+    assert shown[0].startswith("...") and shown[1].startswith("na?ve na?ve")
+    assert shown[-1].startswith("* ON AIR 0:12, 37 credits  #######")
+    legend = LiveRows("ascii", colored=False).legend(microphone=True, counts_silence=True, costs=True)
+    assert all(name.isascii() and meaning.isascii() for name, meaning in legend)
+
+
+def test_the_legend_explains_all_that_a_status_row_may_have_and_fits_40_columns() -> None:
+    drawn = LiveRows("utf-8", colored=False)
+    legend = drawn.legend(microphone=True, counts_silence=True, costs=True)
+    row = drawn.rows(replace(LISTENING, behind=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
+    for name, meaning in legend:
+        assert len(f"{name:11}  {meaning}") <= 40
+    for name in ("ON AIR", "credits", "behind", "noise", "ends in", "▏"):
+        assert name in row and name in dict(legend)
+    names = dict(drawn.legend(microphone=True, counts_silence=False, costs=False))
+    assert "credits" not in names and "ends in" not in names
+
+
+def test_a_very_long_text_is_drawn_in_no_time() -> None:
+    drawn, calls = LiveRows("utf-8", colored=False), 0
+
+    class Counted(str):
+        def __getitem__(self, key: object) -> str:
+            nonlocal calls
+            found = str.__getitem__(self, key)  # type: ignore[index]
+            calls += len(found)
+            return found
+
+    drawn.rows(replace(FILE, text=Counted("word " * 200_000)), 80, 24)
+    assert 0 < calls < 10_000
+
+
+# Wrapping.
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("a bright cold day", 8, ["a bright", "cold day"]),
+        ("a bright cold day", 7, ["a", "bright", "cold", "day"]),
+        ("strikingthirteen", 6, ["striki", "ngthir", "teen"]),
+        ("日本語", 6, ["日本語"]),
+        ("日本語", 5, ["日本", "語"]),
+        ("日本語。", 6, ["日本", "語。"]),
+        ("語「日本」", 4, ["語", "「日", "本」"]),
+        ("word日本", 6, ["word日", "本"]),
+        ("e\u0301" * 6, 5, ["e\u0301" * 5, "e\u0301"]),
+        ("👍🏽 👍🏽", 4, ["👍🏽", "👍🏽"]),
+        ("👩\u200d🔬👩\u200d🔬", 6, ["👩\u200d🔬", "👩\u200d🔬"]),
+        ("한글 한글", 5, ["한글", "한글"]),
+        ("", 5, []),
+    ],
+)
+def test_rows_end_at_words_and_beside_wide_characters(text: str, width: int, expected: list[str]) -> None:
+    assert wrap(text, width) == expected
+
+
+@given(
+    st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]), max_size=60), st.integers(2, 40)
+)
+def test_wrapped_rows_fit_and_lose_nothing_but_blanks(text: str, width: int) -> None:
+    text = " ".join(text.split())
+    found = wrap(text, width)
+    assert all(sum(map(cells, row)) <= width for row in found)
+    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+
+
+# On a terminal.
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize(
     "text", [LONG, "日本語のテキスト。" * 40, "e\u0301\u0323" * 200, "👩\u200d🔬❤\ufe0f " * 60, "한글 " * 90]
 )
-def test_a_growing_text_never_takes_a_second_row(width: int, text: str) -> None:
+def test_a_growing_text_never_takes_more_than_its_rows(width: int, text: str) -> None:
     terminal = Terminal(width)
     terminal.write("$ before\n")
     live = view(terminal)
     for end in range(1, len(text), 7):
-        live.partial(text[:end])
-        live.draw(end / 10, end % 2 == 0)
-        assert len(terminal.rows) == 2
+        live.draw(LiveState(text=text[:end], elapsed=end / 10))
+        assert 2 <= len(terminal.rows) <= 5
         assert terminal.rows[0] == "$ before"
+        assert terminal.rows[-1].startswith("○ ")
+        assert (terminal.screen.cursor.x, terminal.screen.cursor.y) == (0, 1)
     live.clear()
     assert terminal.rows == ["$ before"]
     assert (terminal.screen.cursor.x, terminal.screen.cursor.y) == (0, 1)
@@ -182,77 +298,103 @@ CHARACTERS = st.sampled_from(
 
 
 @given(st.lists(st.text(CHARACTERS, max_size=60), max_size=6), st.integers(1, 90), st.booleans())
-def test_whatever_a_server_says_stays_in_one_row(texts: list[str], width: int, colored: bool) -> None:
+def test_whatever_a_server_says_stays_in_its_rows(texts: list[str], width: int, colored: bool) -> None:
     terminal = Terminal(width)
     terminal.write("$\n")
     live = view(terminal, colored=colored)
     for text in texts:
-        live.partial(text)
-        live.draw(1.0, True)
-        assert terminal.rows[0] == "$" and len(terminal.rows) <= 2
+        live.draw(LiveState(text=text, elapsed=1.0, on_air=True))
+        assert terminal.rows[0] == "$" and len(terminal.rows) <= 5
         assert (terminal.screen.cursor.x, terminal.screen.cursor.y) == (0, 1)
     live.close()
     assert terminal.rows == ["$"]
-    ours = re.sub(rb"\x1b\[(J|K|2m|0m)", b"", terminal.raw)
+    ours = re.sub(rb"\x1b\[(J|K|[123]A|2m|0m|1;31m)", b"", terminal.raw)
     assert b"\x1b" not in ours and b"\x07" not in ours and b"\xc2\x9b" not in ours
     assert terminal.screen.cursor.hidden is False
 
 
-def test_what_is_settled_is_written_where_the_line_was() -> None:
+def test_at_the_foot_of_a_screen_earlier_lines_scroll_and_nothing_of_the_view_stays() -> None:
+    terminal = Terminal(40)
+    for number in range(6):
+        terminal.write(f"line {number}\n")
+    live = view(terminal)
+    live.draw(LiveState(elapsed=1.0))
+    live.draw(LiveState(text=LONG, elapsed=2.0))
+    assert terminal.rows[:2] == ["line 4", "line 5"] and terminal.rows[-1] == "○ 0:02"
+    live.clear()
+    terminal.write("line 6\n")
+    live.draw(LiveState(elapsed=3.0))
+    assert terminal.rows == ["line 4", "line 5", "line 6", "○ 0:03"]
+
+
+def test_what_is_settled_is_written_where_the_view_was() -> None:
     terminal = Terminal()
     live = view(terminal, step=0.0)
-    live.partial("Good morning. How are")
+    live.draw(LiveState(text="Good morning. How are", elapsed=3.0))
     for settled in ("Good morning.\n", "How are you?\n"):
         live.clear()
         terminal.write(settled)
-        live.draw(3.0, False)  # at once: a line that made way doesn't wait for its turn
-    assert terminal.rows[:2] == ["Good morning.", "How are you?"]
-    assert len(terminal.rows) == 3 and terminal.rows[2].startswith("○ 0:03")
+        live.draw(LiveState(elapsed=3.0))  # at once: a view that made way doesn't wait for its turn
+    assert terminal.rows == ["Good morning.", "How are you?", "○ 0:03"]
+
+
+@pytest.mark.parametrize("narrower", [30, 12])
+def test_a_terminal_that_is_made_narrower_is_drawn_anew(narrower: int) -> None:
+    terminal = Terminal(40)
+    terminal.write("$\n")
+    live = view(terminal)
+    live.draw(LiveState(text=LONG, elapsed=1.0))
+    terminal.screen.resize(6, narrower)
+    live.draw(LiveState(text=LONG, elapsed=1.0))
+    assert terminal.rows[0] == "$" and len(terminal.rows) == 5
+    assert terminal.rows[1].startswith("…") and terminal.rows[-1] == "○ 0:01"
 
 
 def test_it_is_drawn_twelve_times_a_second_and_no_more() -> None:
     terminal = Terminal()
     live = view(terminal, step=0.01)
     for number in range(1000):  # ten seconds
-        live.draw(number, number % 2 == 0)
+        live.draw(LiveState(elapsed=number, speaking=number % 2 == 0))
     assert 100 <= terminal.raw.count(b"\x1b[J") <= 10 / PERIOD
 
 
-def test_a_line_that_is_the_same_is_not_drawn_again() -> None:
+def test_rows_that_are_the_same_are_not_drawn_again() -> None:
     terminal = Terminal()
     live = view(terminal)
-    live.draw(1.0, True)
+    live.draw(LiveState(text="word", elapsed=1.0))
     written = len(terminal.raw)
-    live.draw(1.1, True)
+    live.draw(LiveState(text="word", elapsed=1.1))
     assert len(terminal.raw) == written
+
+
+def test_after_a_stop_it_begins_where_the_cursor_is() -> None:
+    terminal = Terminal()
+    live = view(terminal)
+    live.draw(LiveState(text="word", elapsed=1.0))
+    live.clear()  # before the stop
+    terminal.write("[1]+ Stopped\n$ fg\n")
+    live.restore()
+    live.draw(LiveState(text="word", elapsed=1.0))
+    assert terminal.rows == ["[1]+ Stopped", "$ fg", "word", "○ 0:01"]
 
 
 def test_after_close_nothing_is_drawn_any_more() -> None:
     terminal = Terminal()
     live = view(terminal)
-    live.draw(1.0, True)
+    live.draw(LiveState(elapsed=1.0))
     live.close()
-    live.draw(2.0, True)
+    live.draw(LiveState(elapsed=2.0))
     live.close()
     assert terminal.rows == []
 
 
-def test_a_terminal_that_takes_only_ascii_gets_ascii() -> None:
-    terminal = Terminal(40, "ascii")
-    live = view(terminal)
-    live.partial("naïve " * 20)
-    live.draw(12.0, True)
-    assert terminal.rows == ["* 0:12 / 1:03 ...na?ve na?ve na?ve na?v"[:14] + terminal.rows[0][14:]]
-    assert "..." in terminal.rows[0] and "na?ve" in terminal.rows[0] and "\\" not in terminal.rows[0]
-
-
-def test_only_the_text_is_dim_and_the_terminal_is_left_as_it_was() -> None:
+def test_colors_end_with_what_they_are_for() -> None:
     terminal = Terminal()
     live = view(terminal, colored=True)
-    live.partial("dim")
-    live.draw(1.0, True)
-    assert b"\x1b[2mdim\x1b[0m" in terminal.raw
-    terminal.write("x")
+    live.draw(LiveState(text="dim", elapsed=1.0, on_air=True))
+    assert b"\x1b[2mdim\x1b[0m" in terminal.raw and b"\x1b[1;31m ON AIR\x1b[0m" in terminal.raw
+    live.draw(LiveState(elapsed=2.0, on_air=False))
+    assert b"\x1b[1;33m PAUSED\x1b[0m" in terminal.raw
     assert b"\x1b[2m" not in terminal.raw.rpartition(b"\x1b[0m")[2]
 
 
@@ -265,26 +407,9 @@ def test_a_terminal_that_is_gone_is_left_alone() -> None:
         raise OSError(5, "Input/output error")
 
     terminal.write = gone  # type: ignore[method-assign]
-    live.draw(1.0, True)
+    live.draw(LiveState(elapsed=1.0))
     assert live.active is False
     live.clear()
-
-
-@given(st.text(st.characters(codec="utf-8"), max_size=50), st.integers(0, 60))
-def test_what_fits_is_the_end_of_the_text(text: str, room: int) -> None:
-    shown = fit(text, room)
-    assert sum(map(cells, shown)) <= room
-    assert text.endswith(shown.removeprefix("…")) or shown == text
-    if shown != text and room > 4:
-        assert sum(map(cells, shown)) >= room - 2 or not cells(text[-1])
-
-
-def test_what_is_written_over_another_character_takes_no_column_and_what_is_wide_takes_two() -> None:
-    assert fit("e\u0301" * 5, 5) == "e\u0301" * 5
-    assert fit("e\u0301" * 6, 5) == "…" + "e\u0301" * 4
-    assert fit("日本語", 6) == "日本語"
-    assert fit("日本語", 5) == "…本語"
-    assert fit("日本語", 4) == "…語"
 
 
 @pytest.mark.parametrize(("kind", "environ"), [("dumb", {"TERM": "dumb"}), ("quiet", {}), ("file", {})])
@@ -292,26 +417,24 @@ def test_where_nobody_looks_nothing_is_drawn(kind: str, environ: dict[str, str])
     terminal = io.StringIO() if kind == "file" else Terminal()
     talk = Talk(terminal, environ)
     talk.quiet = kind == "quiet"
-    with talk.live(10.0) as live:
-        live.partial("x")
-        live.draw(1.0, True)
+    with talk.live() as live:
+        live.draw(LiveState(text="x", elapsed=1.0))
         live.clear()
     assert terminal.raw == b"" if isinstance(terminal, Terminal) else terminal.getvalue() == ""
 
 
-def test_sentences_come_above_the_line_and_a_failure_leaves_none_behind() -> None:
+def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> None:
     terminal = Terminal()
     talk = Talk(terminal, {"NO_COLOR": "1"})
 
     def failing() -> None:
-        with talk.live(None) as live:
-            live.partial("Good mor")
-            live.draw(4.0, True)
-            assert terminal.rows == ["● 0:04 Good mor"]
+        with talk.live() as live:
+            live.draw(LiveState(text="Good mor", elapsed=4.0))
+            assert terminal.rows == ["Good mor", "○ 0:04"]
             talk.say("the audio stalled for 2 s")
             assert terminal.rows == ["the audio stalled for 2 s"]
-            live.draw(5.0, True)
-            assert terminal.rows == ["the audio stalled for 2 s", "● 0:05 Good mor"]
+            live.draw(LiveState(text="Good mor", elapsed=5.0))
+            assert terminal.rows == ["the audio stalled for 2 s", "Good mor", "○ 0:05"]
             raise CliError("it broke")
 
     with pytest.raises(CliError) as caught:
@@ -320,16 +443,15 @@ def test_sentences_come_above_the_line_and_a_failure_leaves_none_behind() -> Non
     assert terminal.rows == ["the audio stalled for 2 s", "error: it broke"]
 
 
-def test_the_width_is_that_of_the_terminal_and_is_looked_up_each_time() -> None:
+def test_the_size_is_that_of_the_terminal_and_is_looked_up_each_time() -> None:
     leader, follower = pty.openpty()
     try:
         with open(follower, "w", encoding="utf-8") as stream:
-            live = LiveView(stream, None, colored=False, clock=Watch())
+            live = LiveView(stream, colored=False, clock=Watch())
             for width in (30, 50):
                 ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 5, width, 0, 0))
-                live.partial(LONG)
-                live.draw(width, True)
-                shown = os.read(leader, 1000).decode().strip("\r").removesuffix("\x1b[J")
-                assert len(shown) == width - 1
+                live.draw(LiveState(text="x" * 500, elapsed=width))
+                shown = re.sub(r"\x1b\[\w*[AJK]", "", os.read(leader, 1000).decode()).split()
+                assert len(shown[1]) == width - 2
     finally:
         os.close(leader)

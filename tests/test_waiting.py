@@ -77,7 +77,7 @@ def test_a_handshake_that_hangs_and_a_server_that_is_slow_at_the_end_are_told_wi
         program.expect(rf"○ 0:0[1-9] connecting to {host}")
         slow.let.release()
         program.expect_exact("Heard so far.")
-        program.expect_exact("○ 0:00 waiting for the last words \x1b[J")  # the file has ended
+        program.expect_exact("○ 0:00 waiting for the last words\x1b[J")  # the file has ended
         program.send("\x03")
         program.expect(rf"○ 0:0\d {AGAIN}")
         slow.let.release()
@@ -115,8 +115,9 @@ def test_a_key_that_ends_it_is_answered_as_well(environment: dict[str, str]) -> 
         RealtimeServer(slow) as server,
         terminal(studio.environment, server, "listen") as program,
     ):
-        program.expect_exact("connecting to")
+        program.expect_exact("not listening yet: connecting to")
         slow.let.release()
+        program.expect_exact("ON AIR")
         program.expect_exact("Heard so far.")
         program.send("q")
         program.expect(rf"○ 0:0\d {AGAIN}")

@@ -5,6 +5,7 @@ Must never open a device, nor end a session by itself.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -15,13 +16,14 @@ from ..audio.pcm import decode_pcm
 from ..audio.spool import left_behind, state_folder
 from ..errors import CliError
 from ..output import Layout
+from ..output.live_view import LiveView
 from ..output.talk import Talk
 from ..protocol import BatchOptions, Config, Finalize, TurnConfig
 from ..session.parties import Source
 from . import batch
 from .backend import Backend
 from .inputs import Input
-from .keys import BINDINGS, PUSH_TO_TALK, action, help_text, keys, signals
+from .keys import BINDINGS, action, bindings, help_text, keys, signals
 from .performance import Attend, Controls
 
 THRESHOLD, STEP = 0.3, 0.05
@@ -29,6 +31,10 @@ THRESHOLD, STEP = 0.3, 0.05
 
 LOWEST, HIGHEST = 0.05, 0.35
 """Above it, the eager threshold of older API versions (0.4) would be too near, and the server would hang up."""
+
+
+RELEASE_SECONDS = 0.3
+"""A terminal tells no release of a key, but repeats one that is held, ten times a second at the slowest."""
 
 
 class Pausable:
@@ -61,40 +67,68 @@ class Pausable:
 class Attendance:
     """What a person's keys and signals mean.
 
-    manual      whether there is a `finalize` to send; otherwise there are thresholds to shift
-    pushes      push to talk
-    threshold   of the end of a turn, or None for the server's
+    manual           whether there is a `finalize` to send; otherwise there are thresholds to shift
+    pushes           push to talk
+    threshold        of the end of a turn, or None for the server's
+    counts_silence   whether silence ends utterances
+    billed           whether what is sent costs credits
     """
 
-    def __init__(self, talk: Talk, *, manual: bool, pushes: bool, threshold: float | None) -> None:
+    def __init__(
+        self,
+        talk: Talk,
+        *,
+        manual: bool,
+        pushes: bool,
+        threshold: float | None,
+        counts_silence: bool = False,
+        billed: bool = True,
+    ) -> None:
         self.microphone: Pausable | None = None
         self._talk, self._manual, self._pushes = talk, manual, pushes
         self._threshold = THRESHOLD if threshold is None else threshold
-        self._bindings = PUSH_TO_TALK if pushes else BINDINGS
+        self._counts_silence, self._billed = counts_silence, billed
+        self._bindings = bindings(manual=manual, push_to_talk=pushes)
+        self._release: asyncio.TimerHandle | None = None
 
-    def attend(self) -> Attend:
-        """For the length of a session."""
+    @property
+    def on_air(self) -> bool:
+        """Whether what the microphone hears is sent."""
+        return self.microphone is not None and not self.microphone.paused
+
+    @property
+    def resume_hint(self) -> str:
+        """How to switch the microphone on again."""
+        return "hold space to talk" if self._pushes else "p resumes"
+
+    def attend(self, view: LiveView) -> Attend:
+        """For the length of a session that `view` shows."""
 
         @contextmanager
         def attending(controls: Controls) -> Iterator[None]:
             actions: dict[str, Callable[[], None]] = {
                 "finalize": lambda: self._finalize(controls),
-                "pause": lambda: self._switch(controls),
-                "talk": lambda: self._switch(controls),
+                "pause": lambda: self._switch(controls, view),
+                "talk": lambda: self._push(controls, view),
                 "mark": controls.mark,
                 "undo": controls.undo,
                 "threshold_up": lambda: self._shift(controls, STEP),
                 "threshold_down": lambda: self._shift(controls, -STEP),
-                "help": self._help,
+                "help": lambda: self._help(view),
                 "stop": controls.stop,
             }
 
             def handle(key: str) -> None:
-                if (meant := action(key, self._bindings)) is not None:
+                # A key of the other mode is told why it does nothing.
+                if (meant := action(key, self._bindings) or action(key, BINDINGS)) is not None:
                     actions[meant]()
 
-            with keys(handle, on_resume=controls.redraw), signals(actions):
-                yield
+            try:
+                with keys(handle, on_resume=controls.redraw), signals(actions):
+                    yield
+            finally:
+                if self._release is not None:
+                    self._release.cancel()
 
         return attending
 
@@ -104,19 +138,38 @@ class Attendance:
         else:
             self._talk.say("in auto mode the server ends the turns; --mode manual lets you")
 
-    def _switch(self, controls: Controls) -> None:
+    def _push(self, controls: Controls, view: LiveView) -> None:
+        """The space bar: it talks while it is held, or from one tap to the next."""
+        if not self._pushes:
+            self._finalize(controls)
+        elif not self.on_air:
+            self._switch(controls, view)
+        else:
+            # The next press, or one of many that a held key makes: the last of them is the release.
+            if self._release is not None:
+                self._release.cancel()
+            loop = asyncio.get_running_loop()
+            self._release = loop.call_later(RELEASE_SECONDS, self._released, controls, view)
+
+    def _released(self, controls: Controls, view: LiveView) -> None:
+        if self.on_air:
+            self._switch(controls, view)
+
+    def _switch(self, controls: Controls, view: LiveView) -> None:
         microphone = self.microphone
         if microphone is None:
             return
         microphone.paused = not microphone.paused
         if microphone.paused and self._manual:
             controls.order(Finalize())
-        on, off = (
-            ("talking", "quiet: the space bar talks")
-            if self._pushes
-            else ("on again", "paused: nothing is sent; p goes on")
-        )
-        self._talk.say(off if microphone.paused else on)
+        if not self._pushes:
+            self._talk.say(f"paused: {self._while_paused()}; p resumes" if microphone.paused else "resumed")
+        elif not view.active:  # which shows it in place
+            self._talk.say("paused: hold space to talk" if microphone.paused else "on air")
+        controls.redraw()
+
+    def _while_paused(self) -> str:
+        return "silence is sent (and billed)" if self._billed else "silence is sent"
 
     def _shift(self, controls: Controls, by: float) -> None:
         if self._manual:
@@ -126,8 +179,9 @@ class Attendance:
         controls.order(Config(TurnConfig(end_threshold=self._threshold)))
         self._talk.say(f"end threshold {self._threshold:g}: turns end {'sooner' if by > 0 else 'later'}")
 
-    def _help(self) -> None:
-        self._talk.show(lambda width, encoding: help_text(self._bindings))
+    def _help(self, view: LiveView) -> None:
+        legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
+        self._talk.show(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))
 
 
 def folder() -> Path:

@@ -39,45 +39,61 @@ SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
 class Binding:
     """Keys that stand for an action.
 
-    keys     as `Keyboard` names them; case doesn't matter
-    action   a word for the program
-    help     what it does, for people
+    keys           as `Keyboard` names them; case doesn't matter
+    action         a word for the program
+    help           what it does, for people
+    manual         whether the session has to be manual, or auto; None: either
+    push_to_talk   whether it has to be push-to-talk; None: either
     """
 
     keys: tuple[str, ...]
     action: str
     help: str
+    manual: bool | None = None
+    push_to_talk: bool | None = None
 
 
 BINDINGS = (
-    Binding(("enter", "space"), "finalize", "end the utterance now"),
-    Binding(("p",), "pause", "pause, and go on"),
+    Binding(("space",), "talk", "hold while you talk, or tap", push_to_talk=True),
+    Binding(("enter", "space"), "finalize", "end the utterance now", manual=True, push_to_talk=False),
+    Binding(("enter",), "finalize", "end the utterance now", manual=True, push_to_talk=True),
+    Binding(("p",), "pause", "pause or resume"),
     Binding(("m",), "mark", "mark this spot"),
     Binding(("u",), "undo", "drop the last segment"),
-    Binding(("+",), "threshold_up", "raise the end threshold"),
-    Binding(("-",), "threshold_down", "lower the end threshold"),
+    Binding(("+",), "threshold_up", "raise the end threshold", manual=False),
+    Binding(("-",), "threshold_down", "lower the end threshold", manual=False),
     Binding(("?",), "help", "show the keys"),
-    Binding(("q",), "stop", "that's all"),
+    Binding(("q",), "stop", "finish and write everything"),
 )
 
-PUSH_TO_TALK = (
-    Binding(("space",), "talk", "talk, and be quiet"),
-    Binding(("enter",), "finalize", "end the utterance now"),
-    *BINDINGS[1:],
-)
-"""The same where audio counts only while the space bar says so."""
+
+def bindings(*, manual: bool, push_to_talk: bool) -> tuple[Binding, ...]:
+    """The keys that do something in a session of this kind."""
+    return tuple(
+        binding
+        for binding in BINDINGS
+        if binding.manual in (None, manual) and binding.push_to_talk in (None, push_to_talk)
+    )
 
 
-def action(key: str, bindings: Sequence[Binding] = BINDINGS) -> str | None:
+def action(key: str, bindings: Sequence[Binding]) -> str | None:
     """What a key stands for, or None. Somebody's Caps Lock is no reason to do nothing."""
     return next((binding.action for binding in bindings if key.lower() in binding.keys), None)
 
 
-def help_text(bindings: Sequence[Binding] = BINDINGS) -> str:
-    """A line for each binding."""
-    names = [", ".join(key.capitalize() if len(key) > 1 else key for key in binding.keys) for binding in bindings]
-    width = max(map(len, names))
-    return "".join(f"{name:{width}}  {binding.help}\n" for name, binding in zip(names, bindings, strict=True))
+def help_text(bindings: Sequence[Binding], legend: Sequence[tuple[str, str]] = ()) -> str:
+    """A line for each binding, and for each entry of the legend: what is shown, and what it means."""
+    named = [("/".join(map(_key_name, binding.keys)), binding.help) for binding in bindings]
+    width = max(len(name) for name, _ in (*named, *legend))
+    return "".join(f"{name:{width}}  {meaning}\n" for name, meaning in (*named, *legend))
+
+
+def _key_name(key: str) -> str:
+    return key.capitalize() if len(key) > 1 else key
+
+
+_Handler = Callable[[int, FrameType | None], None]
+"""Of a signal."""
 
 
 class Keyboard:
@@ -141,7 +157,7 @@ def signals(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
 
-    def caller(name: str) -> Callable[[int, FrameType | None], None]:
+    def caller(name: str) -> _Handler:
         call = actions.get(name, lambda: None)
         return lambda number, frame: _soon(loop, call)
 
@@ -197,10 +213,27 @@ class _Reading:
         self._closed = True
         os.close(self._descriptor)
 
-    def ways_out(self) -> dict[str, Callable[[int, FrameType | None], None]]:
-        """What to do about signals that nobody else has taken in hand."""
-        default = [name for name in ("SIGTSTP", *DEADLY) if signal.getsignal(signal.Signals[name]) is signal.SIG_DFL]
-        return dict.fromkeys(default, self._obey) | {"SIGCONT": lambda number, frame: self._go_on()}
+    def ways_out(self) -> dict[str, _Handler]:
+        """What to do about signals that nobody else has taken in hand, and beside `job_control`."""
+        handlers: dict[str, _Handler] = {"SIGCONT": lambda number, frame: self._go_on()}
+        for name in ("SIGTSTP", "SIGCONT", *DEADLY):
+            before = signal.getsignal(signal.Signals[name])
+            if before is signal.SIG_DFL:
+                handlers.setdefault(name, self._obey)
+            elif callable(before) and name not in DEADLY:
+                handlers[name] = self._joining(before)
+        return handlers
+
+    def _joining(self, other: _Handler) -> _Handler:
+        """The terminal left and entered again around another handler of Ctrl-Z or of its end."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if number == signal.SIGTSTP:
+                self._leave()
+            other(number, frame)
+            self._go_on()
+
+        return handle
 
     def _obey(self, number: int, frame: FrameType | None) -> None:
         """Do what the signal does by itself, but leave the terminal as it was."""
@@ -286,7 +319,7 @@ class _Mode:
 
 
 @contextmanager
-def _signals(handlers: Mapping[str, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+def _signals(handlers: Mapping[str, _Handler]) -> Iterator[None]:
     """Handlers by name of signal, for the length of the block. Names that the system doesn't know are passed over."""
     before = {
         signal.Signals[name]: signal.signal(signal.Signals[name], handler)

@@ -141,7 +141,11 @@ def listen(
     microphone = chosen(device)
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
-    attendance = dictation.Attendance(talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold)
+    vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
+    attendance = dictation.Attendance(
+        talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold,
+        counts_silence=vad_ends, billed=choice.base_url is not None,
+    )  # fmt: skip
     asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
     kept = _Kept(
         talk, sending.save_audio, place.force, asked,
@@ -152,7 +156,8 @@ def listen(
 
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
         def listening() -> None:
-            talk.say(f"listening to {microphone.name}: ? shows the keys, Ctrl-C ends it")
+            how = " while you hold space (or tap it to start and to stop)" if push_to_talk else ""
+            talk.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
         attendance.microphone = dictation.Pausable(kept.spool(opened), say, listening)
@@ -164,7 +169,7 @@ def listen(
         dialect=dialect,
         options=options,
         endpointing=wish.endpointing(),
-        finalize=manual and finalize in (None, "vad", "both") and not push_to_talk,
+        finalize=vad_ends,
         sending=sending,
         targets=targets,
         layout=layout,
@@ -174,14 +179,19 @@ def listen(
         copy=copy,
         stop_after_silence=stop_after_silence,
         captured=lambda: opened.captured,
+        microphone=attendance,
     )
     if choice.reason:
         talk.say(choice.reason)
-    with backend.live(choice, wish.model, where.local_model, talk) as server, kept:
+    with (
+        live.live_view(talk) as view,
+        backend.live(choice, wish.model, where.local_model, talk) as server,
+        kept,
+    ):
         try:
             with handover or nullcontext():
-                give = handover.give if handover else lambda segment: None
-                live.run(order, server, make, talk, attend=attendance.attend(), on_segment=give, show_meter=True)
+                give = handover.give if handover else None
+                live.run(order, server, make, talk, view, attend=attendance.attend(view), on_segment=give)
         finally:
             if opened.overflows:
                 talk.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")

@@ -6,16 +6,31 @@ Whatever ends a session, all that was heard is written before the error is told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from ..output.frames import FrameLog
+from ..output.live_rows import LiveState
+from ..output.live_view import LiveView
 from ..output.talk import Talk
 from ..transcript import Segment
 from .backend import Server
+from .job_control import job_control
 from .performance import Attend, MakeSource, Order, Performance
+from .wait_status import STARTING
+
+
+@contextmanager
+def live_view(talk: Talk) -> Iterator[LiveView]:
+    """The live view of a session, from before its server is there until after its end; it says "starting" at first.
+
+    Ctrl-Z leaves nothing of it on the terminal, and `fg` brings it back.
+    """
+    with talk.live() as view, job_control(view.clear, view.restore):
+        view.draw(LiveState(wait=STARTING))
+        yield view
 
 
 def run(
@@ -23,10 +38,10 @@ def run(
     server: Server,
     make: MakeSource,
     talk: Talk,
+    view: LiveView,
     *,
     attend: Attend = lambda controls: nullcontext(),
-    on_segment: Callable[[Segment], None] = lambda segment: None,
-    show_meter: bool = False,
+    on_segment: Callable[[Segment], None] | None = None,
 ) -> None:
     """One session, to its end. CliError for every end that is a failure."""
     with ExitStack() as stack:
@@ -34,9 +49,7 @@ def run(
         if order.sending.raw_events is not None:
             log = FrameLog(order.sending.raw_events, force=order.force, tell=talk.say)
             tap = stack.enter_context(log).put
-        performance = Performance(order, talk, stack.enter_context(talk.live(order.seconds)), on_segment)
-        if show_meter:
-            performance.show_meter()
+        performance = Performance(order, talk, view, on_segment)
         try:
             asyncio.run(_unhurried(performance.run(server, make, tap, attend), talk))
         except BaseException:

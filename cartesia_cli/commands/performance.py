@@ -5,12 +5,13 @@ Puts together the rooms that don't know each other: a connection of the client, 
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ..audio.pcm import RATE
@@ -19,29 +20,43 @@ from ..client import Retry
 from ..client.realtime import Connection, connect
 from ..errors import NetworkError, OutputError
 from ..output import NEEDS_WORDS, Layout
-from ..output.characters import printable
 from ..output.clipboard import copy
 from ..output.figures import draw
 from ..output.files import ReaderGone, write_stdout
-from ..output.live import LiveView, clock_time
-from ..output.meter import meter
+from ..output.live_rows import LiveState, clock_time
+from ..output.live_view import LiveView, is_same_terminal
+from ..output.meter import MicrophoneLevel
 from ..output.streams import EventStream, stream
 from ..output.talk import Talk
 from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
 from ..session import Session
 from ..session.lifeline import Lifeline
+from ..session.loop import Phase
 from ..session.parties import Source, Stop
 from ..stats import Instrument
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, from_segments
+from .append_file import AppendFile
 from .backend import Server
 from .delivery import deliver
 from .destinations import Targets
 from .live_options import Sending
 from .remainder import batched
 from .stopping import stopping
-from .waiting import Waiting
+from .wait_status import WaitStatus
 from .watch import Watch
+
+
+class MicrophoneSwitch(Protocol):
+    """Whether a microphone is on, as the person at the keyboard wants it."""
+
+    @property
+    def on_air(self) -> bool:
+        """Whether what it hears is sent."""
+
+    @property
+    def resume_hint(self) -> str:
+        """How to switch it on again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +72,7 @@ class Order:
     stop_after_silence   seconds, or None
     speed         seconds of audio that the source gives in one
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
+    microphone    whether it is on; None: there is none
     """
 
     source: str
@@ -73,6 +89,7 @@ class Order:
     copy: bool = False
     stop_after_silence: float | None = None
     captured: Callable[[], float] | None = None
+    microphone: MicrophoneSwitch | None = None
     speed: float = 1.0
 
 
@@ -105,6 +122,12 @@ SAID = frozenset(
 )
 """Notices for people; others are details."""
 
+IN_PLACE = frozenset({"connection_lost", "hurry"})
+"""Those that the status row tells, where there is one, as long as they last."""
+
+TICK = 0.25
+"""Seconds between two drawings while nothing comes: a connection that comes at once isn't worth a word."""
+
 MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
 """Makes the source of a session, which tells the instrument about its pace, and the user about trouble."""
 
@@ -112,10 +135,16 @@ MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
 class Performance:
     """One session while it runs, and what came of it."""
 
-    def __init__(self, order: Order, talk: Talk, view: LiveView, on_segment: Callable[[Segment], None]) -> None:
+    def __init__(
+        self, order: Order, talk: Talk, view: LiveView, on_segment: Callable[[Segment], None] | None = None
+    ) -> None:
         self._order, self._talk, self._view, self._on_segment = order, talk, view, on_segment
         self._clock = SpeechTimeline()
         self._tracker = (ManualTracker if order.dialect is MANUAL else TurnTracker)(self._clock)
+        self._status: Callable[[], LiveState] | None = None
+        self._wait: WaitStatus | None = None
+        self._growing = ""
+        self._appended = None if order.append is None else AppendFile(order.append)
         self._endpointer = Endpointer(order.endpointing)
         self._chunk = 2 * round(RATE * order.sending.chunk_ms / 1000)
         self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved)
@@ -138,36 +167,37 @@ class Performance:
             for name, file in order.targets.items()
         ]
         self._notices: list[Notice] = []
-
-    def show_meter(self) -> None:
-        """Have the level of the microphone drawn."""
-        heard = self._endpointer
-        self._view.meter = lambda plain: meter(
-            heard.level, heard.floor, heard.threshold, heard.hangover_left, plain=plain
+        self._stdout_is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        to_stdout = (
+            writing for writing, file in zip(self._streams, order.targets.values(), strict=True) if file is None
         )
+        self._stdout_has_segments = any(not writing.waits for writing in to_stdout)
+        self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
+        """Whether whoever looks at the messages sees what is settled anyway."""
 
     async def run(
         self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Attend
     ) -> None:
         order, talk = self._order, self._talk
-        waiting = Waiting(urlsplit(server.base_url).netloc, self._view, self._draw)
+        host = urlsplit(server.base_url).netloc
+        wait = self._wait = WaitStatus(host, microphone=order.microphone is not None)
 
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[Connection]:
             retry = Retry(allowed=RECONNECTS, seconds=order.sending.reconnect) if again else Retry()
             async with connect(
                 server.base_url, server.credential, order.dialect, order.options,
-                retry=retry, tell=talk.say, doubt=talk.detail, tap=tap,
+                retry=retry, tell=self._tell_of_connection, doubt=talk.detail, tap=tap,
             ) as connection:  # fmt: skip
                 self._began = True
-                talk.detail(f"connected to {urlsplit(server.base_url).netloc}")
+                talk.detail(f"connected to {host}")
                 try:
                     yield connection
                 finally:
                     self._request_id = connection.request_id or self._request_id
 
         session = Session(
-            waiting.reached(opened),
+            wait.following(opened),
             make(self._instrument, talk.say),
             self._tracker,
             self._clock,
@@ -181,9 +211,9 @@ class Performance:
             lifeline=Lifeline() if order.sending.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
         )
-        self._view.lag = lambda: session.behind
         with stopping(Stop()) as stop:
             self._stop = stop
+            self._status = lambda: self._state(session, wait, stop, local=server.local)
 
             def give(command: Command) -> None:
                 if isinstance(command, Finalize):
@@ -191,14 +221,17 @@ class Performance:
                 session.order(command)
 
             controls = Controls(give, stop.asked.set, self._mark, self._undo, self._draw)
+            ticking = asyncio.create_task(self._tick())
             try:
                 with attend(controls):
-                    await waiting.run(session, stop)
+                    await session.run(stop)
             except NetworkError as error:
                 if self._began:
                     with suppress(ReaderGone):
                         self._record(Notice(self._clock.sent, "connection_lost", error.message))
                 raise
+            finally:
+                ticking.cancel()
             self._complete = True
 
     def finish(self, *, local: bool) -> OutputError | None:
@@ -236,16 +269,33 @@ class Performance:
     def _write(self, update: Update) -> None:
         match update:
             case Partial():
-                self._view.partial(update.text)
+                self._growing = update.text
             case Segment():
-                self._view.partial("")
+                self._growing = ""
             case Notice():
-                (self._talk.say if update.event in SAID else self._talk.detail)(update.message)
+                self._tell(update)
         self._record(update)
         if isinstance(update, Segment):
-            self._on_segment(update)
+            if not self._is_on_screen and update.text.strip():
+                self._talk.settled(update.text)
+            if self._on_segment is not None:
+                self._on_segment(update)
             self._append(update)
         self._draw()
+
+    def _tell(self, notice: Notice) -> None:
+        if notice.event in IN_PLACE:
+            self._tell_of_connection(notice.message)
+        else:
+            (self._talk.say if notice.event in SAID else self._talk.detail)(notice.message)
+
+    def _tell_of_connection(self, sentence: str) -> None:
+        """In place, where there is a live view: an outage doesn't fill the screen."""
+        if self._view.active and self._wait is not None:
+            self._wait.tell(self._talk.redacted(sentence))
+            self._talk.detail(sentence)
+        else:
+            self._talk.say(sentence)
 
     def _record(self, update: Update) -> None:
         """For whoever reads the transcript, now or later."""
@@ -257,7 +307,9 @@ class Performance:
             writing.write(update)
 
     def _moved(self) -> None:
-        """More audio went out."""
+        """More audio came in."""
+        if self._wait is not None:
+            self._wait.audio_came()
         limit, heard = self._order.stop_after_silence, self._endpointer
         quiet = self._clock.sent - self._instrument.last_speech
         if limit is not None and self._stop is not None and not heard.in_speech and quiet >= limit:
@@ -268,22 +320,57 @@ class Performance:
         self._write(Notice(self._clock.sent, "mark", f"mark at {clock_time(self._clock.sent)}"))
 
     def _undo(self) -> None:
-        if self._segments:
-            dropped = self._segments.pop()
-            self._write(Notice(self._clock.sent, "undo", f"dropped: {dropped.text.strip()}"))
+        """Drop the last segment wherever it isn't out of our hands yet, and say where it is."""
+        if not self._segments:
+            self._talk.say("nothing to drop")
+            return
+        dropped = self._segments.pop()
+        where = {
+            "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
+            str(self._order.append): self._appended is not None and not self._appended.take_back(),
+            "--exec": self._on_segment is not None,
+        }
+        gone = " and ".join(place for place, has_it in where.items() if has_it)
+        told = f"dropped: {dropped.text.strip()}" + (f" ({gone} already has it)" if gone else "")
+        self._write(Notice(self._clock.sent, "undo", told))
 
     def _draw(self) -> None:
-        self._view.draw(self._clock.sent, self._endpointer.in_speech)
+        if self._view.active and self._status is not None:
+            self._view.draw(self._status())
+
+    async def _tick(self) -> None:
+        """Draw again and again, whatever happens, or nothing."""
+        while True:
+            await asyncio.sleep(TICK)
+            self._draw()
+
+    def _state(self, session: Session, wait: WaitStatus, stop: Stop, *, local: bool) -> LiveState:
+        """The session as it is now, for the view."""
+        order, heard, microphone = self._order, self._endpointer, self._order.microphone
+        is_heard = microphone is not None and wait.is_listening and session.phase is Phase.TALKING
+        on_air = microphone.on_air if microphone is not None and is_heard else None
+        ends_in = heard.hangover_left if order.finalize else 0.0
+        return LiveState(
+            text=self._growing,
+            elapsed=self._clock.sent,
+            total=order.seconds,
+            speaking=heard.in_speech and on_air is not False,
+            on_air=on_air,
+            resume_hint="" if microphone is None else microphone.resume_hint,
+            credits=None if local else realtime_credits(order.options.model, self._instrument.seconds),
+            behind=session.behind,
+            level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
+            wait=wait.current(session, stop),
+        )
 
     def _append(self, segment: Segment) -> None:
         """A line at the end of a file that is never overwritten, at once."""
-        if self._order.append is None or not (text := printable(segment.text).strip()):
+        if self._appended is None:
             return
         try:
-            with self._order.append.open("a", encoding="utf-8", errors="replace") as file:
-                file.write(f"{text}\n")
+            self._appended.add(segment.text)
         except OSError as error:
-            told = f"{self._order.append}: can't be written: {error.strerror}"
+            told = f"{self._appended.path}: can't be written: {error.strerror}"
             raise OutputError(told, hint="--append names another file") from error
 
     def _put(self, file: Path | None) -> Callable[[str], None]:
@@ -299,7 +386,13 @@ class Performance:
 
     def _to_stdout(self, text: str) -> None:
         self._view.clear()  # it may be the same terminal
-        write_stdout(text)
+        write_stdout(self._wrapped(text))
+
+    def _wrapped(self, text: str) -> str:
+        """Lines of text end at words where a person reads them above the live view; nowhere else are they touched."""
+        if "text" not in self._order.targets or not (self._view.active and self._is_on_screen):
+            return text
+        return "\n".join(map(self._talk.wrapped, text.split("\n")))
 
     def _text(self) -> str:
         """What has settled."""

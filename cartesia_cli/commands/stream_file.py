@@ -150,8 +150,8 @@ def stream_file(
     if choice.reason:
         talk.say(choice.reason)
     try:
-        with backend.live(choice, wish.model, where.local_model, talk) as server:
-            live.run(order, server, make, talk)
+        with live.live_view(talk) as view, backend.live(choice, wish.model, where.local_model, talk) as server:
+            live.run(order, server, make, talk, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(instrument.seconds for instrument in witnesses):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))

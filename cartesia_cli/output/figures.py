@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .live import takes
+from .characters import takes
 
 LABELS = {
     "speech_to_finalize": "last speech to finalize",

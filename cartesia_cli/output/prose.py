@@ -17,7 +17,7 @@ from ..subtitles.breaks import OPENERS, UNSPACED
 from ..transcript import CLOSERS, SENTENCE_ENDS, Transcript
 from . import Layout
 from .characters import one_line
-from .live import clock_time
+from .live_rows import clock_time
 from .places import Place, estimated, known, of_segments, of_words
 
 USUAL = 0.5, 0.5, 0.5

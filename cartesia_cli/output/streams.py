@@ -7,7 +7,7 @@ format has a place for it: a table for people has none, its columns are as wide 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -31,7 +31,10 @@ Put = Callable[[str], None]
 
 
 class Stream(Protocol):
-    """Any of them."""
+    """Any of them. `waits`: whether nothing is written before the end."""
+
+    @property
+    def waits(self) -> bool: ...
 
     def write(self, update: Update) -> None:
         """Something has come."""
@@ -65,6 +68,7 @@ class TextStream:
 
     def __init__(self, layout: Layout, put: Put, *, live: bool) -> None:
         self._layout, self._put, self._live = layout, put, live
+        self.waits = not live
         self._pauses: list[float] = []
         self._ended: float | None = None
 
@@ -97,6 +101,8 @@ class TextStream:
 class EventStream:
     """A JSON object for each update, with its `type`; the last is `end`."""
 
+    waits = False
+
     def __init__(self, layout: Layout, put: Put) -> None:
         self._layout, self._put = layout, put
 
@@ -122,6 +128,8 @@ LATE = 1500
 
 class CueStream:
     """Subtitles, the cues of each segment as it settles."""
+
+    waits = False
 
     def __init__(
         self, name: str, layout: Layout, put: Put, source: str, model: str, language: str | None = None
@@ -165,24 +173,27 @@ class RowStream:
     def __init__(self, name: str, layout: Layout, put: Put, source: str, model: str) -> None:
         self._header, self._lines = ROWS[name]
         self._put, self._selection = put, layout.selection or Selection()
-        self._waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
-        self._words: list[Word] = []
-        self._written = 0
+        self.waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
+        self._written = 0  # words
 
     def write(self, update: Update) -> None:
-        if isinstance(update, Segment):
-            self._words += [_possible(word) for word in update.words] or [Word(update.text, update.start, update.end)]
-            if not self._waits:
-                self._write(update.start)
+        if isinstance(update, Segment) and not self.waits:
+            self._write([update], update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        self._write(0.0)
+        # Of the whole transcript, where it waited for that: a segment that was dropped since isn't in it.
+        self._write(transcript.segments if self.waits else (), 0.0)
 
-    def _write(self, at: float) -> None:
-        """What is new. `at`: seconds at which it begins."""
-        found = rows(self._words[self._written :], self._selection, before=self._written, at=at)
+    def _write(self, segments: Iterable[Segment], at: float) -> None:
+        """The rows of segments that are new. `at`: seconds at which they begin."""
+        words = [
+            word
+            for each in segments
+            for word in [*map(_possible, each.words)] or [Word(each.text, each.start, each.end)]
+        ]
+        found = rows(words, self._selection, before=self._written, at=at)
         self._put(self._header + self._lines(found))
-        self._header, self._written = "", len(self._words)
+        self._header, self._written = "", self._written + len(words)
 
 
 def _possible(word: Word) -> Word:
@@ -194,6 +205,8 @@ def _possible(word: Word) -> Word:
 
 class WholeStream:
     """A format that needs the whole transcript."""
+
+    waits = True
 
     def __init__(self, name: str, layout: Layout, put: Put) -> None:
         self._writer, self._layout, self._put = writer(name), layout, put

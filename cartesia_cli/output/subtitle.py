@@ -6,7 +6,7 @@ from .. import subtitles
 from ..subtitles.profiles import STANDARD
 from ..transcript import Notice, Transcript
 from . import Layout
-from .live import clock_time
+from .live_rows import clock_time
 
 
 def srt(transcript: Transcript, layout: Layout) -> str:

@@ -15,7 +15,7 @@ from textwrap import wrap
 
 from ..transcript import Transcript
 from . import Layout
-from .live import cells
+from .characters import cells
 from .places import estimated
 from .rows import Row, rows, spoken
 

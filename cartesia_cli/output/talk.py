@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
-from .characters import one_line, printable
+from .characters import cells, one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from .live import LiveView
+    from .live_view import LiveView
 
 SECRETS = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 """Variables whose values are never shown, whoever is asked to transcribe."""
@@ -27,6 +27,9 @@ LONGEST_TRACE_LINE = 1000
 """Characters of a line in a traceback: the text of an exception may hold all that a server sent."""
 
 RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
+
+NARROWEST = 10
+"""Columns: on less, lines end where the terminal ends them."""
 
 
 class Bar:
@@ -70,11 +73,11 @@ class Talk:
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
-            self._line(one_line(sentence))
+            self._line(self._beside_view(one_line(sentence)))
 
     def detail(self, sentence: str) -> None:
         if self.verbose:
-            self._line(self._styled(DIM, one_line(sentence)))
+            self._line(self._styled(DIM, self._beside_view(one_line(sentence))))
 
     def error(self, error: CliError) -> None:
         """What happened, and what to do next."""
@@ -101,10 +104,28 @@ class Talk:
 
     def show(self, picture: Callable[[int, str], str]) -> None:
         """Lines that were asked for, whatever else is said. `picture` is told the columns and the encoding."""
-        from .live import columns
+        from .live_view import terminal_size
 
-        for line in picture(columns(self._stream), self._stream.encoding or "utf-8").splitlines():
+        for line in picture(terminal_size(self._stream).columns, self._stream.encoding or "utf-8").splitlines():
             self._line(line)
+
+    def settled(self, text: str) -> None:
+        """A line of a transcript that goes elsewhere, for whoever looks at the terminal."""
+        if not self.quiet and self._stream.isatty():
+            self._print(self.wrapped(one_line(text)))
+
+    def wrapped(self, text: str) -> str:
+        """A line of text in lines that end at words, where stderr is a terminal."""
+        if not self._stream.isatty():
+            return text
+        from .live_view import terminal_size
+
+        columns = terminal_size(self._stream).columns - 1  # terminals differ in what they do after the last one
+        if sum(map(cells, text)) <= columns or columns < NARROWEST:
+            return text
+        from .word_wrap import wrap
+
+        return "\n".join(wrap(text, columns))
 
     @contextmanager
     def bar(self) -> Iterator[Bar]:
@@ -131,14 +152,14 @@ class Talk:
                 self._progress = None
 
     @contextmanager
-    def live(self, total: float | None) -> Iterator[LiveView]:
+    def live(self) -> Iterator[LiveView]:
         """The live view while the block runs, where somebody can see it. Sentences clear it before they are said.
 
         Whoever writes to stdout meanwhile must call its `clear` first: that may be the same terminal.
         """
-        from .live import LiveView
+        from .live_view import LiveView
 
-        view = LiveView(self._stream, total, colored=self._colored(), active=self._watched())
+        view = LiveView(self._stream, colored=self._colored(), active=self._watched())
         self._view = view
         try:
             yield view
@@ -146,13 +167,25 @@ class Talk:
             self._view = None
             view.close()
 
+    def _beside_view(self, sentence: str) -> str:
+        """Wrapped at words while the live view is, not where it may be a command that somebody copies."""
+        if self._view is None or not self._view.active:
+            return sentence
+        return self.wrapped(self.redacted(sentence))  # before a key can be divided
+
+    def redacted(self, sentence: str) -> str:
+        """A sentence without any key."""
+        return self._redactor.redact(sentence)
+
     def _watched(self) -> bool:
         return not self.quiet and self._stream.isatty() and self._environ.get("TERM") != "dumb"
 
     def _line(self, text: str) -> None:
+        self._print(self.redacted(text))
+
+    def _print(self, text: str) -> None:
         if self._view is not None:
             self._view.clear()
-        text = self._redactor.redact(text)
         try:
             if self._progress is not None:
                 self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,210 @@
+"""What the live view shows, as rows of text: the state of a session and the size of a terminal in, rows out.
+
+    My grandmother kept her letters in a blue box on the highest shelf, and a small
+    dog slept under
+    ● ON AIR 0:10, 31 credits  ▇▇▇▇▇▇▇·▏···  -28 dB, noise -64, ends in 0.6 s
+
+Above, the words that are still being said: wrapped, their end always in view. The last row is the status row; parts
+of it that don't fit are left out, the least important first. Pure. Must never return a row that is wider than the
+terminal, nor anything of a server's that moves the cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .characters import cells, one_line, takes
+from .meter import MicrophoneLevel, bar, bar_characters
+from .word_wrap import wrap
+
+TEXT_ROWS = 3
+"""Rows that the words that are being said take at most."""
+
+WORTH_TELLING = 2.0
+"""Seconds that a session is behind: less of it is nobody's worry."""
+
+ALL_THAT_COUNTS = 8
+"""Characters a column of the text that are looked at: more than there can be without combining marks."""
+
+DIM, RED, YELLOW, PLAIN = "\033[2m", "\033[1;31m", "\033[1;33m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a session waits for while no audio goes out.
+
+    words     the same from most to fewest words
+    seconds   for how long it has waited; None: not counted
+    """
+
+    words: tuple[str, ...]
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveState:
+    """A live session at one moment.
+
+    text          what is being said and isn't settled yet
+    elapsed       seconds of audio that were sent
+    total         seconds of audio there will be; None: nobody knows
+    speaking      whether somebody speaks
+    on_air        whether what the microphone hears is sent; None: there is no microphone
+    resume_hint   how to switch the microphone on again
+    credits       what the session has cost so far; None: it costs nothing
+    behind        seconds of audio that there are and that have not been sent
+    level         of the microphone; None: not shown
+    wait          None: audio goes out
+    """
+
+    text: str = ""
+    elapsed: float = 0.0
+    total: float | None = None
+    speaking: bool = False
+    on_air: bool | None = None
+    resume_hint: str = ""
+    credits: float | None = None
+    behind: float = 0.0
+    level: MicrophoneLevel | None = None
+    wait: Wait | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the status row; of those that don't fit, the one with the highest `rank` goes first."""
+
+    rank: int
+    text: str
+    style: str = ""
+
+
+class LiveRows:
+    """Draws states for a terminal of one kind.
+
+    encoding   of the terminal
+    colored    whether it is told to show text dim, red or yellow
+    """
+
+    def __init__(self, encoding: str, *, colored: bool) -> None:
+        self._encoding, self._colored = encoding, colored
+        self._ascii = not takes(encoding, "●○…▇▏·")
+        self._silent, self._speaking, self._ellipsis = ("-", "*", "...") if self._ascii else ("○", "●", "…")
+
+    def rows(self, state: LiveState, columns: int, lines: int) -> list[str]:
+        """At most TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
+        room = max(columns - 1, 0)  # terminals differ in what they do after the last column
+        text = self._text(state.text, room, min(TEXT_ROWS, lines - 2))
+        return [*(self._styled(row, DIM) for row in text), self._status(state, room)]
+
+    def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
+        """What stands in the status row of such a session, and what it means.
+
+        counts_silence   whether silence ends utterances
+        costs            whether it costs credits
+        """
+        full, stroke, empty = bar_characters(ascii_only=self._ascii)
+        entries = [
+            (True, f"{self._speaking} {self._silent}", "speech, silence"),
+            (microphone, "ON AIR", "the microphone is on"),
+            (microphone, "PAUSED", "it is off"),
+            (costs, "credits", "cost so far"),
+            (True, "behind", "audio not sent yet"),
+            (microphone, 2 * full + 2 * empty, "level of the microphone"),
+            (microphone, stroke, "louder than this is speech"),
+            (microphone, "noise", "level of the background"),
+            (counts_silence, "ends in", "silence left to the end"),
+        ]
+        return [(name, meaning) for applies, name, meaning in entries if applies]
+
+    def _text(self, text: str, room: int, most: int) -> list[str]:
+        """The last rows of a text, behind an ellipsis where something is missing."""
+        width = room - len(self._ellipsis)
+        if width < 1 or most < 1:
+            return []
+        # Cut in steps, so that rows don't begin elsewhere with every letter.
+        step = ALL_THAT_COUNTS * TEXT_ROWS * room
+        start = max(0, len(text) // step - 1) * step
+        safe = one_line(text[start:]).encode(self._encoding, "replace").decode(self._encoding)
+        rows = [_without_loose_marks(row) for row in wrap(safe, width)]
+        if not start and len(rows) <= most:
+            return rows
+        rows = rows[-most:]
+        return [self._ellipsis + rows[0], *rows[1:]] if rows else []
+
+    def _status(self, state: LiveState, room: int) -> str:
+        for candidate in self._candidates(state):
+            if sum(len(part.text) for part in candidate) <= room:
+                return "".join(self._styled(part.text, part.style) for part in candidate)
+        return ""
+
+    def _candidates(self, state: LiveState) -> Iterator[list[_Part]]:
+        """Status rows, from the longest to the shortest."""
+        if state.wait is None:
+            yield from _shortened(self._going_on(state))
+            return
+        for words in state.wait.words:
+            yield self._waiting(state, state.wait, words)
+        yield from _shortened(self._waiting(state, state.wait, state.wait.words[-1]))
+
+    def _waiting(self, state: LiveState, wait: Wait, words: str) -> list[_Part]:
+        time = "" if wait.seconds is None else f" {clock_time(wait.seconds)}"
+        narrow = "".join(map(self._narrow, words))
+        return [_Part(0, self._silent), *self._label(state, 3), _Part(1, time), _Part(2, f" {narrow}")]
+
+    def _going_on(self, state: LiveState) -> list[_Part]:
+        parts = [_Part(0, self._speaking if state.speaking else self._silent), *self._label(state, 1)]
+        if state.on_air is False and state.resume_hint:
+            parts.append(_Part(5, f" ({state.resume_hint})"))
+        parts.append(_Part(2, f" {clock_time(state.elapsed)}"))
+        if state.total is not None:
+            left = max(int(state.total) - int(state.elapsed), 0)  # so that they add up
+            parts += [_Part(4, f" / {clock_time(state.total)}"), _Part(7, f", {clock_time(left)} left")]
+        if state.behind >= WORTH_TELLING:
+            parts.append(_Part(3, f", {state.behind:.0f} s behind"))
+        if state.credits is not None:
+            parts.append(_Part(6, f", {state.credits:,.0f} credits"))
+        if state.level is not None:
+            level = state.level
+            parts += [
+                _Part(8, f"  {bar(level, ascii_only=self._ascii)}"),
+                _Part(9, f" {max(level.level, -99):4.0f} dB"),
+                _Part(11, f", noise {level.noise:.0f}"),
+            ]
+            if level.ends_in > 0:
+                parts.append(_Part(10, f", ends in {level.ends_in:.1f} s"))
+        return parts
+
+    def _label(self, state: LiveState, rank: int) -> Iterable[_Part]:
+        if state.on_air is not None:
+            yield _Part(rank, " ON AIR" if state.on_air else " PAUSED", RED if state.on_air else YELLOW)
+
+    def _styled(self, text: str, style: str) -> str:
+        return f"{style}{text}{PLAIN}" if self._colored and style and text else text
+
+    def _narrow(self, character: str) -> str:
+        """A character in one column, on every terminal: parts are measured by their length."""
+        fits = character.isprintable() and cells(character) == 1 and takes(self._encoding, character)
+        return character if fits else "?"
+
+
+def _shortened(parts: list[_Part]) -> Iterator[list[_Part]]:
+    """The parts, and then ever fewer of them."""
+    kept = list(parts)
+    while kept:
+        yield kept
+        last = max(part.rank for part in kept)
+        kept = [part for part in kept if part.rank != last]
+
+
+def _without_loose_marks(row: str) -> str:
+    """A row without the combining marks at its start, which would be drawn on what is not ours."""
+    first = next((at for at, character in enumerate(row) if cells(character)), len(row))
+    return row[first:]
+
+
+def clock_time(seconds: float) -> str:
+    """1:03, or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,62 @@
+"""Lines at the end of somebody's file: added at once, and taken back only while they are its end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.commands.append_file import AppendFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "notes.txt"
+    file.write_text("before\n")
+    return file
+
+
+def test_lines_are_taken_back_from_the_newest_to_the_oldest(path: Path) -> None:
+    file = AppendFile(path)
+    for text in (" One.", "Zwei – naïve.\n", "   ", "日本"):
+        file.add(text)
+    assert path.read_text() == "before\nOne.\nZwei – naïve.\n日本\n"
+    assert [file.take_back() for _ in range(3)] == [True] * 3
+    assert path.read_text() == "before\nOne.\n"
+    file.add("Three.")
+    assert [file.take_back() for _ in range(3)] == [True] * 3
+    assert path.read_text() == "before\n"
+
+
+@pytest.mark.parametrize("change", ["appended", "rewritten", "shorter", "gone"])
+def test_a_file_that_somebody_else_changed_keeps_what_it_has(path: Path, change: str) -> None:
+    file = AppendFile(path)
+    file.add("One.")
+    match change:
+        case "appended":
+            with path.open("a") as other:
+                other.write("theirs\n")
+        case "rewritten":
+            path.write_text("before\nTwo.\n")
+        case "shorter":
+            path.write_text("b\n")
+        case "gone":
+            path.unlink()
+    now = path.read_text() if path.exists() else None
+    assert not file.take_back()
+    assert (path.read_text() if path.exists() else None) == now
+
+
+def test_what_is_in_a_pipe_can_not_be_taken_back(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        file = AppendFile(pipe)
+        file.add("One.")
+        os.set_blocking(reader, False)
+        assert os.read(reader, 100) == b"One.\n"
+        assert not file.take_back()
+    finally:
+        os.close(reader)
