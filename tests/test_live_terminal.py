@@ -17,6 +17,7 @@ import pexpect
 import pyte
 import pytest
 
+from cartesia_cli.protocol import realtime_credits
 from tests import speech
 from tests.conftest import need, usual_signals
 from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
@@ -122,8 +123,16 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("columns", WRAPPED)
-@pytest.mark.parametrize("where", ["terminal", "file", "pipe", "-o", "folder", "document"])
+@pytest.mark.parametrize(
+    ("where", "columns"),
+    [
+        ("terminal", 40),
+        ("terminal", 200),
+        ("-o", 40),
+        ("-o", 200),
+        *((where, 80) for where in ("file", "pipe", "folder", "document")),
+    ],
+)
 def test_settled_lines_are_on_the_terminal_once_and_whole_wherever_the_transcript_goes(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int, where: str
 ) -> None:
@@ -177,7 +186,7 @@ def test_nothing_is_shown_of_what_settles_where_stderr_is_a_file(
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", f"wrote {tmp_path / 'out.txt'}\n")
 
 
-@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("columns", [40, 80, 200])
 def test_an_outage_is_told_in_place_and_one_line_is_left_of_it(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int
 ) -> None:
@@ -191,7 +200,7 @@ def test_an_outage_is_told_in_place_and_one_line_is_left_of_it(
         line.close(1012)
 
     def refuses(line: Line) -> None:
-        line.refuse(503)
+        line.refuse(503, {"title": "Busy", "message": f"not now, {KEY['CARTESIA_API_KEY']}"})
 
     def returns(line: Line) -> None:
         assert back.wait(SOON)
@@ -209,13 +218,14 @@ def test_an_outage_is_told_in_place_and_one_line_is_left_of_it(
     ):
         rows = screen.wait(lambda rows: any("reconnecting" in row or "again" in row for row in rows))
         assert rows[0] == "Before." and is_status_row(rows[-1]) and len(rows) == 2
+        rows = screen.shows("[the key]") if columns == 200 else rows
         server.wait(lambda server: len(server.calls) == 4)
         screen.wait(lambda rows: len(rows) == 2 and is_status_row(rows[-1]))
         back.set()
         rows = screen.end()
     assert rows[0] == "Before." and "After." in rows
     told = " ".join(rows[1 : rows.index("After.")])
-    assert told.startswith("connected again: ")
+    assert told.startswith("connected again: ") and KEY["CARTESIA_API_KEY"] not in told
     assert screen.program.exitstatus == 0
 
 
@@ -334,3 +344,9 @@ def test_under_tmux_growing_text_wraps_at_words_also_after_the_window_was_resize
             tmux("kill-server")
     assert not any(map(is_status_row, rows)), rows
     assert " ".join(rows[12:]).startswith(SENTENCE)  # nothing of the view is in the history before it
+
+
+def test_the_readme_states_the_prices_that_are_counted() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert (realtime_credits("ink-2", 1), realtime_credits("ink-whisper", 1)) == (3, 1)
+    assert "silence included: 3 credits with ink-2, 1 with ink-whisper" in readme.replace("\n", " ")

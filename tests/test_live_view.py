@@ -443,6 +443,17 @@ def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> Non
     assert terminal.rows == ["the audio stalled for 2 s", "error: it broke"]
 
 
+def test_a_key_is_redacted_before_a_sentence_is_wrapped_and_a_transcript_is_left_as_it_is() -> None:
+    terminal = Terminal(80)
+    key = "sk_car_" + "open_sesame" * 8
+    talk = Talk(terminal, {"NO_COLOR": "1", "CARTESIA_API_KEY": key})
+    with talk.live():
+        talk.say(f"the server said this of the key: {key}")
+        talk.settled(f"and somebody said {key}")
+    assert terminal.rows[:2] == ["the server said this of the key: [the key]", "and somebody said"]
+    assert "".join(terminal.rows[2:]) == key
+
+
 def test_the_size_is_that_of_the_terminal_and_is_looked_up_each_time() -> None:
     leader, follower = pty.openpty()
     try:

@@ -17,7 +17,7 @@ import webvtt
 from cartesia_cli.audio.pcm import RATE
 from cartesia_cli.audio.speech import Endpointing
 from cartesia_cli.commands.backend import Server
-from cartesia_cli.commands.live import run
+from cartesia_cli.commands.live import live_view, run
 from cartesia_cli.commands.live_options import Sending
 from cartesia_cli.commands.performance import Controls, Order
 from cartesia_cli.commands.remainder import batched
@@ -81,7 +81,9 @@ def written(form: str, *, said: str, words: bool = False) -> None:
         {"at": 1.0, "say": {"type": "transcript", "is_final": True, "text": said, "words": [heard]}},
         {"batch": {"body": ANSWER}},
     ) as server:
-        run(order, server, make, Talk(io.StringIO()), attend=attend, on_segment=backlog.hear)
+        talk = Talk(io.StringIO())
+        with live_view(talk) as view:
+            run(order, server, make, talk, view, attend=attend, on_segment=backlog.hear)
 
 
 def test_rows_are_written_once(capfd: pytest.CaptureFixture[str]) -> None:
