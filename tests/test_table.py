@@ -18,7 +18,7 @@ from cartesia_cli.output.rows import expression, rows, spoken
 from cartesia_cli.output.streams import stream
 from cartesia_cli.output.table import shorten
 from cartesia_cli.protocol import Word
-from cartesia_cli.transcript import Segment, Transcript
+from cartesia_cli.transcript import Segment, Transcript, from_segments
 
 SAID = "The old ferry leaves at seven. The new ferry stays."
 
@@ -280,3 +280,17 @@ def test_a_selection_that_needs_all_words_waits_for_them() -> None:
         writing = stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
         writing.write(Segment(0, 1, "a", "audio", (Word("a", 0.0, 1.0),)))
         assert (parts == []) is waits
+
+
+@pytest.mark.parametrize("selection", [Selection("a"), Selection(longest_gaps=9)])
+def test_a_selection_that_waits_leaves_out_segments_that_were_dropped_meanwhile(selection: Selection) -> None:
+    parts: list[str] = []
+    writing = stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
+    kept, dropped = Segment(0, 1, "a", "audio"), Segment(1, 2, " a again", "audio")
+    for segment in (kept, dropped, kept):
+        writing.write(segment)
+    writing.close(from_segments([kept, Segment(4, 5, " a", "audio")], source="a", model="m"), {})
+    assert "".join(parts) == writer("csv")(
+        from_segments([kept, Segment(4, 5, " a", "audio")], source="a", model="m"), Layout(selection=selection)
+    )
+    assert "again" not in "".join(parts)

@@ -7,7 +7,7 @@ format has a place for it: a table for people has none, its columns are as wide 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from . import Layout, Selection, writer
 from .characters import printable
 from .plain import line, text
 from .prose import long_pause
-from .rows import rows
+from .rows import rows, spoken
 from .subtitle import told
 from .table import ROWS, table
 
@@ -178,19 +178,15 @@ class RowStream:
 
     def write(self, update: Update) -> None:
         if isinstance(update, Segment) and not self.waits:
-            self._write([update], update.start)
+            words = [*map(_possible, update.words)] or [Word(update.text, update.start, update.end)]
+            self._write(words, update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        # Of the whole transcript, where it waited for that: a segment that was dropped since isn't in it.
-        self._write(transcript.segments if self.waits else (), 0.0)
+        # Of the whole transcript, where it waited for that: a segment that was dropped meanwhile isn't in it.
+        self._write(spoken(transcript)[0] if self.waits else (), 0.0)
 
-    def _write(self, segments: Iterable[Segment], at: float) -> None:
-        """The rows of segments that are new. `at`: seconds at which they begin."""
-        words = [
-            word
-            for each in segments
-            for word in [*map(_possible, each.words)] or [Word(each.text, each.start, each.end)]
-        ]
+    def _write(self, words: Sequence[Word], at: float) -> None:
+        """The rows of words that are new. `at`: seconds at which they begin."""
         found = rows(words, self._selection, before=self._written, at=at)
         self._put(self._header + self._lines(found))
         self._header, self._written = "", self._written + len(words)
