@@ -1,24 +1,138 @@
-"""No word is lost and none is said twice, however a server ends turns, how late it answers, and how often it drops."""
+"""No word is lost and none is said twice, however a server ends turns, how late it answers, and how often it drops.
+
+Sessions run in simulated time against `tests.late_server`, which hears numbers in the audio that really arrives.
+More of them, with what they cost in audio sent again, are in benchmarks/lost_connections.py.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+
+from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.speech import Endpointer
 from cartesia_cli.session import Session
-from cartesia_cli.session.lifeline import Lifeline
+from cartesia_cli.session.lifeline import TRIES, Lifeline
+from cartesia_cli.session.parties import Connect, Source, Stop
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
+from cartesia_cli.transcript import Segment, Update
+from tests.late_server import LateSession, lateness_of, lives_of
+from tests.tones import TONE, spoken
+
+NUMBERS, DROPS = 40, 10
+LATENESS = [0.0, 0.5, 1.2, 3.0, 10.0, "random"]
+TURN_SILENCES, RESTS = (0.15, 0.35, 0.7, 1.0), (0.2, 0.5, 0.9)
 
 
-def make(connect, source, endpointer, *, manual, chunk, write, pace):
-    timeline = SpeechTimeline()
-    return Session(
-        connect,
-        source,
-        (ManualTracker if manual else TurnTracker)(timeline),
-        timeline,
-        endpointer,
-        finalize=manual,
-        manual=manual,
-        chunk=chunk,
-        write=write,
-        lifeline=Lifeline(1000),
-        pace=pace,
+def session_of(tries: int = 1000) -> Callable[..., Session]:
+    def make(
+        connect: Connect, source: Source, endpointer: Endpointer, *, manual: bool, chunk: int,
+        write: Callable[[Update], None], pace: float,
+    ) -> Session:  # fmt: skip
+        timeline = SpeechTimeline()
+        return Session(
+            connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
+            finalize=manual, manual=manual, chunk=chunk, write=write, lifeline=Lifeline(tries), pace=pace,
+        )  # fmt: skip
+
+    return make
+
+
+def run(
+    numbers: list[int], *, manual: bool = False, silence: float = 0.35, late: float | str = 0.5, rest: float = 0.9,
+    lives: list[float] | None = None, seed: int = 0, updates: bool = True, speed: float = 1.0,
+    last: float | None = None, tries: int = 1000,
+) -> LateSession:  # fmt: skip
+    dice = random.Random(seed)
+    audio = encode_s16le(spoken(numbers, rest))
+    if lives is None:
+        lives = lives_of(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
+    return LateSession(
+        audio, session_of(tries), Stop, manual=manual, silence=silence, lateness=lateness_of(dice, late), lives=lives,
+        updates=updates, speed=speed, last=last,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("late", LATENESS)
+def test_in_auto_mode_each_number_is_said_once_and_in_order(late: float | str) -> None:
+    for seed, (silence, rest) in enumerate(product(TURN_SILENCES, RESTS)):
+        session = run([*range(NUMBERS)], silence=silence, rest=rest, late=late, seed=seed, updates=seed % 2 == 0)
+        assert (session.heard, session.error) == ([*range(NUMBERS)], None), (silence, rest)
+        assert len(session.connections) > 3
+
+
+@pytest.mark.parametrize("late", LATENESS)
+def test_in_manual_mode_each_number_is_said_once_and_in_order(late: float | str) -> None:
+    for seed, rest in enumerate((0.2, 0.9, 1.5)):
+        session = run([*range(NUMBERS)], manual=True, rest=rest, late=late, seed=seed)
+        assert (session.heard, session.error) == ([*range(NUMBERS)], None), rest
+
+
+@pytest.mark.parametrize("speed", [4.0, 10.0])
+def test_a_replay_faster_than_real_time_loses_nothing(speed: float) -> None:
+    for seed, rest in enumerate(RESTS):
+        session = run([*range(NUMBERS)], rest=rest, late=1.2, seed=seed, speed=speed)
+        assert session.heard == [*range(NUMBERS)]
+
+
+def test_numbers_that_are_said_again_and_again_are_said_as_often() -> None:
+    """What was heard before is recognised by its order, not by its words alone."""
+    numbers = [7, 7, 8, 7, 7, 7, 9, 8, 8] * 4
+    for seed in range(6):
+        session = run(numbers, late=0.5, seed=seed)
+        assert session.heard == numbers
+
+
+def test_little_more_than_what_was_not_answered_is_sent_again() -> None:
+    session = run([*range(NUMBERS)], late=0.5, lives=[10.0, 10.0, 10.0])
+    whole = len(spoken(range(NUMBERS), 0.9)) / RATE
+    assert session.heard == [*range(NUMBERS)]
+    assert session.sent < whole + 3 * 4.0
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_text_that_was_heard_stays_where_shorter_connections_follow(manual: bool) -> None:
+    """No utterance ends here: everything is open text, which each connection says from its beginning."""
+    lives = [8.0, 1.2, 1.2, 1.2]
+    session = run(
+        [*range(NUMBERS)], manual=manual, rest=0.12, silence=1.0, late=0.0, lives=lives, last=0.05, tries=TRIES
     )
+    assert session.error is not None
+    assert session.heard == [*range(len(session.heard))]
+    assert len(session.heard) >= 15
+
+
+def test_a_session_that_only_ever_drops_ends_after_some_tries() -> None:
+    session = run([*range(NUMBERS)], lives=[], last=0.4, tries=TRIES)
+    assert session.error is not None
+    assert len(session.connections) < 4 * TRIES
+
+
+def placed(session: LateSession) -> list[tuple[Segment, float]]:
+    """Segments of one number each, and where it was said."""
+    rest = 0.9
+    return [(segment, rest + number * (TONE + rest)) for number, segment in enumerate(session.segments)]
+
+
+@pytest.mark.parametrize("late", [0.0, 2.8, 10.0])
+@pytest.mark.parametrize("speed", [1.0, 10.0])
+def test_turns_are_where_they_were_said_however_late_they_are_told(late: float, speed: float) -> None:
+    session = run([*range(20)], late=late, lives=[], speed=speed)
+    assert session.heard == [*range(20)]
+    for segment, at in placed(session):
+        assert segment.timing == "audio"
+        assert segment.start == pytest.approx(at, abs=0.1)
+        assert segment.end == pytest.approx(at + TONE, abs=0.1)
+
+
+def test_times_after_lost_connections_are_right_or_said_to_be_estimated() -> None:
+    for seed in range(4):
+        session = run([*range(NUMBERS)], late="random", seed=seed)
+        assert session.heard == [*range(NUMBERS)]
+        for segment, at in placed(session):
+            if segment.timing == "audio":
+                assert segment.start == pytest.approx(at, abs=0.15)
+            assert 0 <= segment.start < segment.end

@@ -41,6 +41,9 @@ from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline
 SHORTEST_SILENCE = 0.1
 """Seconds of silence that it takes at least to end a turn."""
 
+SHORTEST_TURN = 0.1
+"""Seconds that a turn lasts of which nothing else is known."""
+
 SLACK = 0.3
 """Seconds by which the lateness of two answers of the same server differs as a rule."""
 
@@ -52,9 +55,15 @@ MEASURED = 8
 
 
 class SettledTurn(NamedTuple):
-    """A turn whose text was written. words: folded; extent: seconds of audio that had been sent when it ended."""
+    """A turn whose text was written.
+
+    words    folded
+    stop     position where it was over, as far as is known
+    extent   position up to which audio had been sent when its end came: it was over before that, for certain
+    """
 
     words: tuple[str, ...]
+    stop: float
     extent: float
 
 
@@ -94,6 +103,7 @@ class TurnTracker:
         self._began: float | None = None  # when the open turn's first event came
         self._answered: float | None = None  # when a turn of this connection ended last
         self._delays: deque[float] = deque(maxlen=MEASURED)
+        self._is_sure = True  # the last turn was placed without a doubt
         self._settled: deque[SettledTurn] = deque()
         self._replay: Replay | None = None
         self._lost, self._lost_extent = "", 0.0  # the open text of a lost connection, until it is replaced
@@ -203,8 +213,9 @@ class TurnTracker:
     # What was said before
 
     def _words_since(self, position: float) -> list[str]:
-        """Words of turns that ended when more than `position` had been sent: only they can be heard again."""
-        return [word for turn in self._settled if turn.extent > position for word in turn.words]
+        """Words that may be heard again in audio from `position` on; those of the last turn, if it may, in any case."""
+        turns = [turn for turn in self._settled if turn.extent > position]
+        return [word for turn in turns if turn.stop > position or turn is turns[-1] for word in turn.words]
 
     def _written(self, segment: Segment) -> Iterator[Fact]:
         """A turn that is over is written, unless it repeats what was said before."""
@@ -230,7 +241,8 @@ class TurnTracker:
 
     def _new(self, segment: Segment) -> Segment:
         words, self._is_replaced = tuple(words_of(segment.text)), True
-        self._settled.append(SettledTurn(words, self.timeline.sent))
+        stop = segment.end if segment.timing == "audio" else self.timeline.sent
+        self._settled.append(SettledTurn(words, stop, self.timeline.sent))
         if self._lost:
             again = repeated(words, words_of(self._lost))
             if again is not None:
@@ -253,7 +265,7 @@ class TurnTracker:
         if not candidates:  # nobody was heard here, or the start of the turn was left out
             start = timeline.taken
             timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
-            return TurnPlace(start, timeline.taken, "estimated")
+            return TurnPlace(start, max(timeline.taken, start + SHORTEST_TURN), "estimated")
         first, delay = self._first(candidates, began, usual)
         if usual is None or delay < usual + UNANSWERED:
             self._delays.append(delay)
@@ -265,10 +277,12 @@ class TurnTracker:
                 stop = span.stop
             elif span.stop is None and span.start < reached:
                 stop = reached
-        is_usual = len(candidates) == 1 or usual is None or abs(delay - usual) <= SLACK
+        # Where lateness varies, speech may be taken for that of another turn, unless there is only one to choose from.
+        is_steady = max(*self._delays, delay) - min(*self._delays, delay) <= 2 * SLACK
+        self._is_sure = is_steady or (self._is_sure and len(spans) == 1)
         is_near = any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK for span in rest)
         timeline.taken = stop
-        return TurnPlace(first.start, stop, "audio" if is_usual and not is_near else "estimated")
+        return TurnPlace(first.start, stop, "audio" if self._is_sure and not is_near else "estimated")
 
     def _first(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
         """The speech with which a turn begins whose first event came at `began`, and how late that is."""
