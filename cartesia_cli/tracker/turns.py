@@ -241,6 +241,8 @@ class TurnTracker:
 
     def _new(self, segment: Segment) -> Segment:
         words, self._is_replaced = tuple(words_of(segment.text)), True
+        if segment.end <= segment.start:
+            segment = replace(segment, end=segment.start + SHORTEST_TURN, timing="estimated")
         stop = segment.end if segment.timing == "audio" else self.timeline.sent
         self._settled.append(SettledTurn(words, stop, self.timeline.sent))
         if self._lost:
@@ -265,7 +267,7 @@ class TurnTracker:
         if not candidates:  # nobody was heard here, or the start of the turn was left out
             start = timeline.taken
             timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
-            return TurnPlace(start, max(timeline.taken, start + SHORTEST_TURN), "estimated")
+            return TurnPlace(start, timeline.taken, "estimated")
         first, delay = self._first(candidates, began, usual)
         if usual is None or delay < usual + UNANSWERED:
             self._delays.append(delay)
