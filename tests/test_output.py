@@ -184,11 +184,19 @@ def test_colour_is_the_users_to_decide(color: str, environ: dict[str, str], red:
     assert ("\033[" in stream.getvalue()) is red
 
 
-def test_drafts_that_a_kill_left_behind_are_taken_away_a_day_later(tmp_path: Path) -> None:
-    old, young, foreign = (tmp_path / name for name in (".a.txt.0123abcd.tmp", ".b.txt.0123abcd.tmp", ".c.tmp"))
-    for path in (old, young, foreign):
-        path.write_text("half")
-    for path in (old, foreign):
+@pytest.mark.parametrize("unnamed", [True, False], ids=["with unnamed files", "without"])
+def test_writing_a_result_deletes_no_file_of_anybody_else(
+    unnamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not unnamed:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    others = [tmp_path / name for name in (".a.txt.0123abcd.tmp", ".x.deadbeef.tmp", ".c.tmp")]
+    for path in others:
+        path.write_text("somebody's")
         os.utime(path, (0, 0))
     write_file(tmp_path / "a.txt", "whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([young.name, foreign.name, "a.txt"])
+    (tmp_path / "a.txt").chmod(0o640)
+    write_file(tmp_path / "a.txt", "another")
+    assert (tmp_path / "a.txt").read_text() == "another"
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "a.txt"])

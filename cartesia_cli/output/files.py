@@ -1,27 +1,21 @@
 """Where transcripts go: stdout, or files that are whole or not there at all.
 
 A file is written beside its final place and then moved over it, so that neither a full disk nor a kill
-leaves half a transcript, and a file that was there stays until its successor is complete.
+leaves half a transcript, and a file that was there stays until its successor is complete. Where the system can do
+that (O_TMPFILE), the file has no name until it is complete, so that a kill leaves nothing behind.
+Must never delete a file but the one that this very call created: a name is no proof of whose a file is.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import sys
-import time
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
-
-DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-STALE_SECONDS = 86_400.0
-
 
 class ReaderGone(Exception):
     """Whoever read our stdout wants no more of it: time to end quietly."""
@@ -66,14 +60,11 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
     import secrets
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target.parent)
     draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
+        if not _write_unnamed(draft, data):
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                _write(file, data)
         if mode is not None:
             os.chmod(draft, stat.S_IMODE(mode))
         os.replace(draft, target)
@@ -82,13 +73,26 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
         raise
 
 
-@cache
-def _sweep(folder: Path) -> None:
-    """Take away drafts that a kill left behind, once in a run: a day later nobody finishes them."""
-    with suppress(OSError):
-        for entry in os.scandir(folder):
-            if DRAFT.fullmatch(entry.name) and entry.stat().st_mtime < time.time() - STALE_SECONDS:
-                os.unlink(entry)
+def _write_unnamed(draft: Path, data: bytes) -> bool:
+    """Write a file that gets its name only when it is complete. False where the system can't, or something fails."""
+    unnamed: int | None = getattr(os, "O_TMPFILE", None)
+    if unnamed is None:
+        return False
+    try:
+        with open(os.open(draft.parent, os.O_WRONLY | unnamed, 0o666), "wb") as file:
+            _write(file, data)
+            # Only with a folder's descriptor does Python follow the link, as it has to here; the path needs none.
+            os.link(f"/proc/self/fd/{file.fileno()}", draft, src_dir_fd=file.fileno(), follow_symlinks=True)
+    except OSError:
+        return False
+    return True
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """All of it, onto the disk."""
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _encoded(text: str) -> bytes:
