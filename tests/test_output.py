@@ -200,3 +200,9 @@ def test_writing_a_result_deletes_no_file_of_anybody_else(
     assert (tmp_path / "a.txt").read_text() == "another"
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
     assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "a.txt"])
+
+
+def test_a_result_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path) -> None:
+    target = tmp_path / ("会" * 83 + ".txt")  # 253 bytes
+    write_file(target, "whole")
+    assert target.read_text() == "whole"

@@ -165,7 +165,7 @@ def place(source: Path, target: Path, *, force: bool) -> None:
         with source.open("rb") as held, target.open("wb") as device:  # which must not be replaced by a file
             shutil.copyfileobj(held, device)
     else:
-        draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
+        draft = target.with_name(f".cartesia-cli.{secrets.token_hex(4)}.tmp")
         try:
             _link(source, draft)
             os.replace(draft, target)

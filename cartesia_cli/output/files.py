@@ -60,16 +60,15 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
     import secrets
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
+    draft = target.with_name(f".cartesia-cli.{secrets.token_hex(4)}.tmp")
+    if not _write_unnamed(draft, data):
+        _write_named(draft, data)
     try:
-        if not _write_unnamed(draft, data):
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-                _write(file, data)
         if mode is not None:
             os.chmod(draft, stat.S_IMODE(mode))
         os.replace(draft, target)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        draft.unlink()
         raise
 
 
@@ -86,6 +85,17 @@ def _write_unnamed(draft: Path, data: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def _write_named(draft: Path, data: bytes) -> None:
+    """Write a file under a name that nothing has yet. OSError where it can't be; then the file is gone."""
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with open(descriptor, "wb") as file:
+            _write(file, data)
+    except BaseException:
+        draft.unlink()
+        raise
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
