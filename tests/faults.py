@@ -850,7 +850,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
                   "diary.wav is not a recording: it begins like text", KINDS),
         )),
         Fault("a folder without any", BATCH, folder, 3, "no audio in the folder 'talks'",
-              "looked for .flac .m4a .mp3 .mp4 .mpeg .mpga .oga .ogg .opus .wav .webm, subfolders included"),
+              "hidden files and folders are not searched"),
         Fault("a folder", LIVE, folder, 3, "talks is a folder, not a recording"),
         Fault("cut off", BATCH, cut_off, 0, out=HEARD,
               notes=["warning: talk.wav: it was cut off: its header promises 1.00 s of audio, and it holds 0.50 s"]),

@@ -18,7 +18,16 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.containers import EXTENSIONS, MEDIA_TYPES, UNDOCUMENTED, Recording, look, look_raw, looking
+from cartesia_cli.audio.containers import (
+    EXTENSIONS,
+    FORMATS,
+    MEDIA_TYPES,
+    Recording,
+    is_recording,
+    look,
+    look_raw,
+    looking,
+)  # fmt: skip
 from cartesia_cli.audio.containers.peek import PIECES, Peek
 from cartesia_cli.errors import InputError
 
@@ -119,7 +128,8 @@ WHOLE_WAVS = {
 def test_a_whole_wav_says_how_long_it_is(put, kind: str) -> None:
     recording = look(put(WHOLE_WAVS[kind]))
     truth = 80 * 505 / RATE if kind == "ADPCM" else 40001 / RATE if "odd data" in kind else SECONDS
-    assert recording == Recording("wav", pytest.approx(truth), None, len(WHOLE_WAVS[kind]), None)
+    container = "w64" if kind == "Wave64" else "wav"
+    assert recording == Recording(container, pytest.approx(truth), None, len(WHOLE_WAVS[kind]), None)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +222,7 @@ def encode(path: Path, codec: str, rate: int, *, seconds: float = SECONDS, form:
         ("b.wav", "wav", 44100, {"subtype": "ULAW"}),
         ("c.wav", "wav", 48000, {"subtype": "FLOAT", "format": "WAVEX"}),
         ("d.wav", "wav", 22050, {"subtype": "PCM_24", "format": "RF64"}),
-        ("e.wav", "wav", 22050, {"subtype": "PCM_16", "format": "W64"}),
+        ("e.wav", "w64", 22050, {"subtype": "PCM_16", "format": "W64"}),
         ("f.wav", "wav", 22050, {"subtype": "PCM_32", "endian": "BIG"}),
         ("a.ogg", "ogg", 44100, {"subtype": "VORBIS"}),
         ("b.oga", "ogg", 48000, {"format": "OGG", "subtype": "OPUS"}),
@@ -237,7 +247,7 @@ def test_what_libsndfile_writes(scratch: Path, name: str, container: str, rate: 
         ("c.mp4", "mp4", "aac", 48000, {}),
         ("d.m4a", "mp4", "alac", 44100, {"form": "ipod"}),
         ("a.webm", "webm", "libopus", 48000, {}),
-        ("b.mka", "webm", "pcm_s16le", 16000, {"form": "matroska"}),
+        ("b.mka", "matroska", "pcm_s16le", 16000, {"form": "matroska"}),
         ("d.mp3", "mp3", "libmp3lame", 44100, {}),
         ("e.mp3", "mp3", "libmp3lame", 16000, {}),
         ("f.ogg", "ogg", "libopus", 24000, {}),
@@ -422,7 +432,7 @@ def test_a_header_without_audio_is_refused(put, data: bytes) -> None:
 )  # fmt: skip
 def test_audio_that_the_api_does_not_document_is_let_through(put, data: bytes, container: str) -> None:
     recording = look(put(data, "talk.bin"))
-    assert recording.container == container and "not one of the formats" in recording.note
+    assert recording.container == container and not recording.documented
 
 
 # Refusals --------------------------------------------------------------------------------------------------
@@ -645,9 +655,34 @@ def test_a_look_is_short_however_large_and_hostile_the_file(put, head: bytes) ->
 
 
 def test_what_others_build_on() -> None:
-    assert {".wav", ".mp3", ".opus"} < EXTENSIONS and len(EXTENSIONS) == 11
+    assert {".wav", ".mp3", ".opus", ".mkv", ".m4b", ".3gp"} < EXTENSIONS
+    assert EXTENSIONS.isdisjoint({".ts", ".mts", ".txt", ".srt", ".json"})  # TypeScript, and results of ours
     assert all(extension == extension.lower() and extension[0] == "." for extension in EXTENSIONS)
     assert MEDIA_TYPES["wav"] == "audio/wav" and MEDIA_TYPES["unknown"] == "application/octet-stream"
+
+
+def test_every_format_has_a_media_type_and_an_ending() -> None:
+    for name, kind in FORMATS.items():
+        assert "/" in kind.media_type and (kind.endings or name in ("raw", "unknown"))
+        assert all(ending == ending.lower() and ending[0] == "." for ending in kind.endings)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"export const answer: number = 42;\n", False),
+        (b"", False),
+        (b"ID3 is what this text is about", False),
+        ("\ufeffUTF-16".encode("utf-16-le"), False),
+        (bytes(range(256)) * 300, False),
+        (FTYP.replace(b"M4A ", b"heic") + box(b"meta", bytes(60)) + box(b"mdat", b"x"), False),
+        (WHOLE_WAVS["plain"], True),
+        (HAND_MADE["a.mp3"][0], True),
+        (HAND_MADE["c.mp4"][0], True),
+    ],
+)
+def test_a_recording_is_told_by_its_bytes_whatever_its_name(put, content: bytes, expected: bool) -> None:
+    assert is_recording(put(content, "module.ts")) is expected
 
 
 def test_a_look_imports_no_decoder() -> None:
@@ -678,7 +713,7 @@ def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: st
     soundfile.write(scratch / name, tone(44100, 10), 44100, subtype=subtype, format=form)
     recording, whole = look(scratch / name), (scratch / name).read_bytes()
     assert recording.duration == pytest.approx(10, abs=0.02)
-    assert (recording.note, recording.declared) == (UNDOCUMENTED, None)
+    assert (recording.note, recording.declared, recording.documented) == (None, None, False)
     recording = look(put(whole[: len(whole) // 2], name))
     if subtype == "ALAC_16":
         assert recording.duration is None or recording.declared  # its table lies behind what was cut off
@@ -690,8 +725,8 @@ def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: st
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "libmp3lame"), ("a.wma", "wmav2")])
 def test_a_file_that_is_smaller_than_it_says_was_cut_off(put, scratch: Path, name: str, codec: str) -> None:
     whole = encode(scratch / name, codec, 44100, seconds=10).read_bytes()
-    assert look(scratch / name).note == UNDOCUMENTED
-    assert look(put(whole + b"x" * 5000, name)).note == UNDOCUMENTED
+    assert look(scratch / name).note is None
+    assert look(put(whole + b"x" * 5000, name)).note is None
     assert f"promises {len(whole):,} bytes, and it holds 20,000" in look(put(whole[:20_000], name)).note
 
 

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.containers import UNDOCUMENTED, look
+from cartesia_cli.audio.containers import look
 from cartesia_cli.audio.containers.ogg import MOST_LINKS, links
 from cartesia_cli.audio.decoders import Nameless
 from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
@@ -492,7 +492,7 @@ def heard_and_said(path: Path) -> tuple[Samples, list[str]]:
     """The samples of a file, and all that `stream-file` says of it."""
     note, said = look(path).note, list[str]()
     samples = blocks_of(decoded(path, warn=said.append))
-    return samples, [*([note] if note and note != UNDOCUMENTED else []), *said]
+    return samples, [*([note] if note else []), *said]
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.97])

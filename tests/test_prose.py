@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from cartesia_cli.output import Layout, writer
-from cartesia_cli.output.characters import one_line
+from cartesia_cli.output.characters import one_line, title
 from cartesia_cli.output.prose import MOST, long_pause, paragraphs
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import BatchResponse, Word
@@ -201,7 +201,7 @@ def test_markdown_has_a_heading_facts_and_stamped_paragraphs() -> None:
         (f"Number {i} of the long sentences that are said in this talk.", 2.5 if i % 3 else 0.3) for i in range(9)
     ]
     lines = writer("md")(heard(*minute, duration=3725.0), Layout()).split("\n\n")
-    assert lines[:2] == ["# talks/a_b.wav", "1:02:05 · en · ink-whisper"]
+    assert lines[:2] == ["# a_b.wav", "1:02:05 · en · ink-whisper"]
     stamps = [found[1] for line in lines[2:] if (found := re.match(r"\*\*([\d:]+)\*\* ", line))]
     assert stamps[0] == "0:00"
     seconds = [int(stamp[0]) * 60 + int(stamp[2:]) for stamp in stamps]
@@ -227,7 +227,7 @@ def test_markdown_says_when_times_are_guesses() -> None:
 )  # fmt: skip
 def test_markdown_shows_what_was_said(text: str) -> None:
     transcript = Transcript(text, "m", text)
-    assert rendered(writer("md")(transcript, Layout())) == [one_line(text), "m", one_line(text)]
+    assert rendered(writer("md")(transcript, Layout())) == [title(text), "m", one_line(text)]
 
 
 @given(transcripts())

@@ -223,14 +223,15 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
         (["--turn-eager-end-threshold", "0.2"], "0.2 is not in the range 0.3<=x<=0.8"),
         (["--turn-end-threshold", "0.6"], "0.6 is not in the range 0.05<=x<=0.5"),
         (["--turn-end-timeout-ms", "600"], "600 is not in the range 640<=x<=11200"),
-        (["--save-audio", "no/such/s.wav"], "no/such is no folder"),
-        (["--raw-events", "no/such/s.ndjson"], "no/such is no folder"),
+        (["--save-audio", "no/such/s.wav"], "no/such is not a folder"),
+        (["--raw-events", "no/such/s.ndjson"], "no/such is not a folder"),
         (["--save-audio", "."], ". is a folder"),
         (["-f", "wav"], "no format 'wav'"),
         (["--encoding", "pcm_s16le"], "--encoding and --sample-rate go together"),
         (["--save-audio", "there.wav"], "there.wav exists"),
-        (["--raw-events", "there.wav"], "there.wav exists"),
-        (["-o", "there.wav"], "there.wav exists"),
+        (["--raw-events", "there.wav"], "there.wav: .wav is the ending of recordings"),
+        (["-o", "there.wav"], "no transcript format has the ending .wav"),
+        (["-f", "text", "-o", "there.wav"], "there.wav: .wav is the ending of recordings"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_opened(
@@ -250,11 +251,19 @@ def names(talk: Path, tmp_path: Path) -> bytes:
     (tmp_path / "talk.wav").write_bytes(data)
     (tmp_path / "symbolic.wav").symlink_to("talk.wav")
     os.link(tmp_path / "talk.wav", tmp_path / "hard.wav")
+    (tmp_path / "symbolic.txt").symlink_to("talk.wav")
+    os.link(tmp_path / "talk.wav", tmp_path / "hard.txt")
     return data
 
 
-@pytest.mark.parametrize("name", ["talk.wav", "./talk.wav", "symbolic.wav", "hard.wav"])
-@pytest.mark.parametrize("option", ["--save-audio", "--raw-events", "-o"])
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        *((option, name) for option in ("--save-audio", "--raw-events")
+          for name in ("talk.wav", "./talk.wav", "symbolic.wav", "hard.wav")),
+        ("-o", "symbolic.txt"),
+    ],
+)  # fmt: skip
 def test_the_recording_that_is_replayed_is_never_overwritten(
     run: Run, tmp_path: Path, names: bytes, option: str, name: str
 ) -> None:
@@ -262,6 +271,16 @@ def test_the_recording_that_is_replayed_is_never_overwritten(
         ended = run("stream-file", source, option, name, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
         assert ended.returncode == 2, ended.stderr
         assert f"{Path(name)} is an input: it is not overwritten" in ended.stderr.decode()
+    assert (tmp_path / "talk.wav").read_bytes() == names
+
+
+def test_a_recording_is_not_overwritten_by_its_own_transcript_under_another_name(
+    run: Run, tmp_path: Path, names: bytes
+) -> None:
+    ended = run("stream-file", "talk.wav", "-o", "hard.txt", "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
+    assert (ended.returncode, ended.stderr.splitlines()[0]) == (
+        2, b"error: hard.txt is a recording: it is not overwritten",
+    )  # fmt: skip
     assert (tmp_path / "talk.wav").read_bytes() == names
 
 

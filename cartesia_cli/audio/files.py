@@ -28,7 +28,6 @@ from ..errors import InputError
 from ..protocol import ENCODINGS
 from .containers import Recording, look, shown
 from .containers.files import opened
-from .containers.looking import UNDOCUMENTED
 from .containers.ogg import links
 from .containers.peek import SEARCHED, Peek, in_proportion
 from .containers.recognition import recognise
@@ -44,7 +43,7 @@ LEAST = 0.4
 RATES = range(1000, 1_000_001)
 """Hz that a recording may have. Others would be blown up without bounds, or cost seconds of preparation."""
 
-PROMISING = frozenset({"flac", "webm", "mp3"})
+PROMISING = frozenset({"flac", "matroska", "webm", "mp3"})
 """Containers of which a look tells how many seconds their header promises, and a decoder doesn't know it better."""
 
 INPUT = "the input"
@@ -61,7 +60,7 @@ def decoded(
     InputError when it can't be decoded, has no audio, or has no such channel.
     """
     recording = look(path)  # it says best what is no recording
-    with opened(path) as (file, _):
+    with opened(path, shown(path)) as (file, _):
         promised = _promised(recording)
         yield from decoded_file(file, shown(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn)
 
@@ -91,7 +90,7 @@ def decoded_file(
     container = recognise(Peek(file, size), listed=False)
     pieces: Pieces | None = None
     file.seek(0)
-    if container == "wav":
+    if container in ("wav", "w64"):
         wave = read_header(_all_of(file.read), lambda count: file.seek(min(file.tell() + count, size)))
         if wave is not None:
             pieces = _plain(wave, file.read)
@@ -145,8 +144,7 @@ def decoded_pipe(
         return
     with _kept(bytes(seen), come) as path:
         try:
-            note = look(path).note
-            if note and note != UNDOCUMENTED:  # nothing is sent as it is here
+            if note := look(path, INPUT).note:
                 warn(note)
             yield from decoded(path, rate=rate, channel=channel, warn=warn)
         except InputError as error:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..audio.containers import MEDIA_TYPES, Recording, look, look_raw
+from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, Recording, look, look_raw
 from ..cache import Cache, Question, Recalled
 from ..client import Meter, Upload, is_hopeless
 from ..errors import CliError, InputError, OutputError, UsageError
@@ -29,6 +29,7 @@ from .backend import Backend
 from .delivery import deliver_all
 from .destinations import Plan, Targets
 from .inputs import STDIN, Input
+from .matches import Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Job:
 class Order:
     """What is wanted for every recording.
 
-    cache   earlier answers of the same server; None: neither read nor written
+    cache     earlier answers of the same server; None: neither read nor written
+    matches   takes what is chosen of each transcript, None where all of it is wanted
     """
 
     options: BatchOptions
@@ -56,6 +58,7 @@ class Order:
     endpoint: str
     timeout: float | None
     cache: Cache | None = None
+    matches: Matches | None = None
 
 
 def prepare(
@@ -105,12 +108,13 @@ def left(jobs: Sequence[Job], talk: Talk) -> list[Job]:
     return waiting
 
 
-def run(jobs: Sequence[Job], order: Order, connect: Callable[[], Backend], talk: Talk) -> int:
-    """Transcribe all; how many failed. Each failure is told and the rest go on; that of an only job is raised.
+def run(jobs: Sequence[Job], order: Order, connect: Callable[[], Backend], talk: Talk, *, unusable: int = 0) -> int:
+    """Transcribe all; how many failed. Each failure is told and the rest go on; that of an only input is raised.
 
-    `connect` is called whenever something has to be sent, and gives the same backend each time.
+    `connect` is called whenever something has to be sent, and gives the same backend each time. `unusable`: how many
+    inputs have failed before, which count among all of them.
     """
-    failed = recalled = 0
+    failed, recalled, total = unusable, 0, len(jobs) + unusable
     heard = billed = 0.0
     local = False
     for job in jobs:
@@ -132,9 +136,11 @@ def run(jobs: Sequence[Job], order: Order, connect: Callable[[], Backend], talk:
             heard += transcript.duration or 0.0
             billed += 0.0 if backend is None else transcript.duration or 0.0
             recalled += backend is None
-            _deliver(transcript, answer.body, job, order.layout, talk)
+            _deliver(transcript, answer.body, job, order, talk)
+            if not transcript.text.strip():
+                talk.say(f"{item.source}: nothing was said")
         except CliError as error:
-            if len(jobs) == 1 or is_hopeless(error):
+            if total == 1 or is_hopeless(error):
                 raise
             talk.error(error)
             failed += 1
@@ -142,8 +148,8 @@ def run(jobs: Sequence[Job], order: Order, connect: Callable[[], Backend], talk:
     if recalled:
         # Who wanted a fresh answer has to know that this is none.
         price = "from cache, 0 credits" if recalled == len(jobs) else f"{recalled} from cache, {price}"
-    summary = f"{len(jobs) - failed} of {len(jobs)} transcribed, {heard:.1f} s of audio, {price}"
-    (talk.say if recalled or len(jobs) > 1 else talk.detail)(summary)
+    summary = f"{total - failed} of {total} transcribed, {heard:.1f} s of audio, {price}"
+    (talk.say if recalled or total > 1 else talk.detail)(summary)
     return failed
 
 
@@ -195,10 +201,11 @@ class Row:
 
 def looked_at(item: Input, options: BatchOptions) -> Recording:
     """A look at an input before it is sent. InputError when it is no recording."""
+    name = "stdin" if item.source == STDIN else None
     if options.encoding is None:
-        return look(item.path)
+        return look(item.path, name)
     assert options.sample_rate is not None
-    return look_raw(item.path, options.encoding, options.sample_rate)
+    return look_raw(item.path, options.encoding, options.sample_rate, name)
 
 
 def _row(job: Job, order: Order, talk: Talk) -> Row:
@@ -223,6 +230,10 @@ def _look_up(job: Job, order: Order, talk: Talk) -> tuple[Question | None, Recal
 def _ask(job: Job, order: Order, backend: Backend, question: Question | None, talk: Talk) -> Recalled:
     """The server's answer, kept for the next time."""
     item, recording = job.item, job.recording
+    if not (backend.local or recording.documented):
+        talk.say(
+            f"warning: {item.source}: not in a format that the API documents ({recording.container}): sent as it is"
+        )
     bodies: list[bytes] = []
     backend.heard = 0.0
     with talk.bar() as bar:
@@ -254,13 +265,14 @@ def _draw(bar: Bar, meter: Meter, job: Job, backend: Backend) -> None:
 
 
 def _filename(item: Input, recording: Recording) -> str:
-    """What the server is told: the name, and for stdin what was seen in it."""
-    if item.source != STDIN:
-        return item.path.name
-    return "stdin" if recording.container == "unknown" else f"stdin.{recording.container}"
+    """The name that is sent: servers go by its ending, so that one is added where there is none of a recording."""
+    name = "stdin" if item.source == STDIN else item.path.name
+    endings = FORMATS[recording.container].endings
+    known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
+    return name if known or not endings else name + endings[0]
 
 
-def _deliver(transcript: Transcript, body: bytes, job: Job, layout: Layout, talk: Talk) -> None:
+def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: Talk) -> None:
     """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
     trouble: OutputError | None = None
     if job.kept is not None:
@@ -271,7 +283,10 @@ def _deliver(transcript: Transcript, body: bytes, job: Job, layout: Layout, talk
             trouble = error
     if transcript.words is None and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(job.targets):
         talk.say(f"warning: {job.item.source}: the server sent no word times: times within the text are estimated")
-    trouble = deliver_all(transcript, job.targets, layout, talk) or trouble
+    if order.matches is not None:
+        order.matches.add(transcript)
+    if order.matches is None or not order.matches.writes:
+        trouble = deliver_all(transcript, job.targets, order.layout, talk) or trouble
     if trouble is not None:
         raise trouble
 

@@ -194,13 +194,15 @@ def _words(item: Input | InputError) -> tuple[Word, ...]:
 
 
 def _bytes(item: Input | InputError) -> bytes:
+    from .inputs import unreadable
+
     if isinstance(item, InputError):
         raise item
     try:
         with item.path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{item.source} can't be read: {error.strerror}", hint="does it exist?") from error
+        raise unreadable(item.source, error) from error
     if len(data) > MOST_BYTES:
         raise InputError(f"{item.source} is too big", hint=f"files may have {MOST_BYTES >> 20} MiB")
     return data

@@ -17,22 +17,36 @@ from pathlib import Path
 from ..errors import OutputError, UsageError
 from ..output import EXTENSIONS, FORMATS, IN_A_ROW, extension
 from .inputs import STDIN, Input
+from .output_checks import check_output, check_output_url
 
 Targets = dict[str, Path | None]
 """For one input: format to file, None for stdout."""
 
 
 def formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
-    """The formats that -f, --json and the name of -o ask for, without doubles."""
+    """The formats that -f, --json and the name of -o ask for, without doubles.
+
+    A name without an ending, such as that of a device, implies text. UsageError for an ending of no format.
+    """
     if as_json and names not in (None, "json"):
         raise UsageError(f"--json and -f {names} ask for different formats")
     if names is None:
-        implied = EXTENSIONS.get(output.suffix.lower(), "text") if output else "text"
-        return ("json" if as_json else implied,)
+        return ("json",) if as_json else (_implied(output),)
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise UsageError(f"no format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
     return chosen
+
+
+def _implied(output: Path | None) -> str:
+    """The format that the name of -o implies."""
+    ending = output.suffix.lower() if output else ""
+    if ending and ending not in EXTENSIONS:
+        raise UsageError(
+            f"{output}: no transcript format has the ending {ending}",
+            hint=f"endings: {' '.join(EXTENSIONS)}; or -f names the format",
+        )
+    return EXTENSIONS[ending] if ending else "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,7 @@ class Plan:
     output       one place for all; "-" is stdout
     output_dir   a folder
     force        whether what exists may be overwritten
+    together     whether the results of all inputs go to one place in any format, as those of --grep do
     """
 
     formats: Sequence[str]
@@ -51,6 +66,7 @@ class Plan:
     output: Path | None
     output_dir: Path | None
     force: bool
+    together: bool = False
 
     def targets(self, inputs: Sequence[Input]) -> list[Targets]:
         """The targets of each input. UsageError when they can't be, when they collide or exist; OutputError where
@@ -58,6 +74,7 @@ class Plan:
         """
         if self.output is not None and self.output_dir is not None:
             raise UsageError("-o and --output-dir exclude each other")
+        check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
             raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
         planned = self._together(inputs) if self._is_one_place() else _beside(inputs, self.formats, self.output_dir)
@@ -65,13 +82,13 @@ class Plan:
         return planned
 
     def _is_one_place(self) -> bool:
-        to_stdout = not self.several or tuple(self.formats) == ("ndjson",)
+        to_stdout = self.together or not self.several or tuple(self.formats) == ("ndjson",)
         return self.output is not None or (self.output_dir is None and to_stdout)
 
     def _together(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
         file = None if self.output is None or str(self.output) == STDIN else self.output
-        if len(inputs) > 1 and (file is not None or name not in IN_A_ROW):
+        if len(inputs) > 1 and not self.together and (file is not None or name not in IN_A_ROW):
             raise UsageError(f"{len(inputs)} results don't fit into one place as {name}", hint="--output-dir DIR")
         return [{name: file} for _ in inputs]
 
@@ -101,22 +118,11 @@ def _check(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> 
     for file in sorted(file for file in files if file is not None):
         if os.path.realpath(file) in sources:
             raise overwritten(file)
-        if file.is_dir():
-            raise UsageError(f"{file} is a folder", hint="--output-dir DIR writes into a folder")
-        check_free(file, force)
-        ancestor = next(folder for folder in Path(os.path.abspath(file)).parents if folder.exists())
-        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
-            raise UsageError(f"{file} can't be written: no permission in {ancestor}", hint="name another place")
+        check_output(file, force=force)
 
 
 def overwritten(file: Path) -> UsageError:
     return UsageError(f"{file} is an input: it is not overwritten", hint="name another file")
-
-
-def check_free(file: Path, force: bool) -> None:
-    """UsageError for a file that is there, unless there is `force`."""
-    if not force and file.exists() and stat.S_ISREG(file.stat().st_mode):
-        raise UsageError(f"{file} exists", hint="--force overwrites it")
 
 
 def identity(file: str | Path) -> object:

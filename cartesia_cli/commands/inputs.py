@@ -1,14 +1,17 @@
-"""What the user named, as files to read: folders searched, globs expanded, stdin spooled.
+"""What the user named, as files to read: folders searched, globs expanded, stdin spooled, URLs refused.
 
 Must never decide what is audio (`audio.containers` does), nor where results go (`destinations` does).
 """
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import io
 import os
+import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..audio.containers import EXTENSIONS
-from ..audio.containers.recognition import SIGNATURES
+from ..audio.containers import EXTENSIONS, HEADERLESS, is_recording
+from ..audio.containers.recognition import recognise_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
 
@@ -27,6 +30,19 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+"""How a URL begins. A scheme has more than one letter here: C:/ is a drive of Windows."""
+
+DOWNLOADS = {
+    "http": "curl -sL '{url}'",
+    "https": "curl -sL '{url}'",
+    "ftp": "curl -s '{url}'",
+    "s3": "aws s3 cp '{url}' -",
+    "gs": "gcloud storage cat '{url}'",
+    "az": "azcopy cp '{url}' --from-to BlobPipe",
+}
+"""Scheme of a URL → the command that writes what is there to stdout."""
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -34,7 +50,8 @@ class Input:
 
     source   as the user named it, or as it was found; "-" is stdin
     path     where its bytes are
-    below    its name for results: relative to the folder that was searched, otherwise the bare name
+    below    its name for results: relative to the folder that was searched, or where a glob begins; otherwise the
+             bare name
     """
 
     source: str
@@ -42,20 +59,52 @@ class Input:
     below: Path
 
 
-def gather(arguments: Sequence[str], spooled: Path | None) -> Iterator[Input | InputError]:
+def gather(
+    arguments: Sequence[str],
+    spooled: Path | None,
+    *,
+    headerless: bool = False,
+    on_skip: Callable[[Path], object] = lambda path: None,
+) -> Iterator[Input | InputError]:
     """Each input once, in the order of the arguments; what can't be found, as the error that says so.
 
-    A file that has the name of a glob is that file. `spooled` holds what came by stdin.
+    A file that has the name of a glob is that file. UsageError for a URL.
+
+    spooled      holds what came by stdin
+    headerless   whether the recordings are samples without a header
+    on_skip      called for each file of a searched folder that is not a recording
     """
+    for argument in arguments:
+        check_not_url(argument)
     seen: set[str] = set()
     for argument in arguments:
-        for found in _expand(argument, spooled):
+        for found in _expand(argument, spooled, headerless, on_skip):
             if isinstance(found, Input):
                 real = os.path.realpath(found.path)
                 if real in seen:
                     continue
                 seen.add(real)
             yield found
+
+
+def check_not_url(argument: str) -> None:
+    """UsageError for a URL, unless a file is called like this."""
+    match = URL.match(argument)
+    if match is None or os.path.lexists(argument):
+        return
+    if match[1].lower() == "file":
+        raise UsageError(f"{argument} is a URL, not a file name", hint="name the file by its path")
+    download = DOWNLOADS.get(match[1].lower(), "…").format(url=argument)
+    raise UsageError(
+        f"{argument} is a URL: inputs are files of this machine",
+        hint=f"download it first, or pipe it in: {download} | cartesia-cli transcribe -",
+    )
+
+
+def unreadable(name: str, error: OSError) -> InputError:
+    """The error of a file that can't be read, with what to do about it."""
+    hint = "check its permissions" if isinstance(error, PermissionError) else "check the spelling and the folder"
+    return InputError(f"{name} can't be read: {error.strerror}", hint=hint)
 
 
 def is_search(argument: str) -> bool:
@@ -70,15 +119,24 @@ def spool(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[
         yield None
         return
     source = piped(stream)
-    with tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-") as file:
+    with _temporary() as file:
         try:
             shutil.copyfileobj(source, file, 1 << 20)
             file.flush()
         except OSError as error:
-            raise InputError(
-                f"stdin can't be kept in {tempfile.gettempdir()}: {error.strerror}", hint="TMPDIR names another place"
-            ) from error
+            raise _unkept(error) from error
         yield Path(file.name)
+
+
+def _temporary() -> tempfile._TemporaryFileWrapper[bytes]:
+    try:
+        return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
+    except OSError as error:  # also where there is no folder for such files at all
+        raise _unkept(error) from error
+
+
+def _unkept(error: OSError) -> InputError:
+    return InputError(f"stdin can't be kept in a temporary file: {error.strerror}", hint="TMPDIR names another folder")
 
 
 def piped(stream: BinaryIO | None = None) -> BinaryIO:
@@ -105,8 +163,8 @@ class Headerless(io.RawIOBase):
         whole = memoryview(room)
         data = getattr(self._stream, "read1", self._stream.read)(len(whole))
         whole[: len(data)] = data
-        if not self._size and (found := SIGNATURES.match(data)):
-            told = f"looks like {found.lastgroup}, not like headerless {self._encoding}, and is transcribed as noise"
+        if not self._size and (found := recognise_head(data)):
+            told = f"looks like {found}, not like headerless {self._encoding}, and is transcribed as noise"
             self._warn(told)
         self._size += len(data)
         width = ENCODINGS[self._encoding]
@@ -115,30 +173,101 @@ class Headerless(io.RawIOBase):
         return len(data)
 
 
-def _expand(argument: str, spooled: Path | None) -> Iterator[Input | InputError]:
+def _expand(
+    argument: str, spooled: Path | None, headerless: bool, on_skip: Callable[[Path], object]
+) -> Iterator[Input | InputError]:
     if argument == STDIN and spooled is not None:
         yield Input(STDIN, spooled, Path("stdin"))
     elif os.path.isdir(argument):
-        files = list(_search(argument))
-        if not files:
-            yield InputError(
-                f"no audio in the folder {argument!r}",
-                hint=f"looked for {' '.join(sorted(EXTENSIONS))}, subfolders included",
-            )
-        yield from (Input(str(file), file, file.relative_to(argument)) for file in files)
+        yield from _search(argument, headerless, on_skip)
     elif is_search(argument):
-        matches = sorted(match for match in glob.glob(argument, recursive=True) if os.path.isfile(match))
-        if not matches:
-            yield InputError(f"no file matches {argument!r}")
-        yield from (Input(match, Path(match), Path(Path(match).name)) for match in matches)
+        yield from _matches(argument)
     else:
         yield Input(argument, Path(argument), Path(Path(argument).name))
 
 
-def _search(folder: str) -> Iterator[Path]:
-    """Recordings in a folder and below it by their suffix, sorted; hidden files and folders stay hidden."""
-    for parent, folders, names in os.walk(folder):
+def _search(folder: str, headerless: bool, on_skip: Callable[[Path], object]) -> Iterator[Input | InputError]:
+    """Recordings in a folder and the folders in it, sorted; hidden files and folders stay hidden.
+
+    Links to folders aren't followed. What can't be read is an InputError in its place.
+    """
+    denied: list[OSError] = []
+    found = skipped = 0
+    for parent, folders, names in os.walk(folder, onerror=denied.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
-                yield Path(parent, name)
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = Path(parent, name)
+            if _is_wanted(path, headerless):
+                found += 1
+                yield Input(str(path), path, path.relative_to(folder))
+            else:
+                skipped += 1
+                on_skip(path)
+    yield from map(_unreadable, denied)
+    if not found and not denied:
+        looked = f"{skipped} {'file is not a recording' if skipped == 1 else 'files are not recordings'}"
+        hint = "-v names them" if skipped and not headerless else "hidden files and folders are not searched"
+        yield InputError(f"no audio in the folder {folder!r}" + (f": {looked}" if skipped else ""), hint=hint)
+
+
+def _is_wanted(path: Path, headerless: bool) -> bool:
+    """Whether a search takes a file: by its ending, or else by its first bytes."""
+    ending = path.suffix.lower()
+    if headerless:
+        return ending in HEADERLESS or (ending in EXTENSIONS and not is_recording(path))
+    return ending in EXTENSIONS or is_recording(path)
+
+
+def _unreadable(error: OSError) -> InputError:
+    return InputError(f"{error.filename} can't be searched: {error.strerror}", hint="check its permissions")
+
+
+def _matches(pattern: str) -> Iterator[Input | InputError]:
+    """Files that match a glob, sorted; `**` stands for any number of folders, of which no links are followed."""
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base, denied = Path(*parts[:fixed]), list[OSError]()
+    paths = sorted({path for path in _glob(base, parts[fixed:], denied) if _is_file(path, denied)})
+    yield from (Input(str(path), path, path.relative_to(base)) for path in paths)
+    yield from map(_unreadable, denied)
+    if not paths and not denied:
+        yield InputError(f"no file matches {pattern!r}", hint="check the spelling and the folder")
+
+
+def _is_file(path: Path, denied: list[OSError]) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            denied.append(error)
+        return False
+
+
+def _glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Iterator[Path]:
+    """What matches the parts of a glob below a folder. Hidden names are matched by parts that begin with a dot."""
+    if not parts:
+        yield folder
+        return
+    first, rest = parts[0], parts[1:]
+    if not glob.has_magic(first):
+        yield from _glob(folder / first, rest, denied)
+        return
+    try:
+        with os.scandir(folder) as listing:
+            entries = [entry for entry in listing if not entry.name.startswith(".") or first.startswith(".")]
+    except PermissionError as error:
+        denied.append(error)
+        return
+    except OSError:  # not there, or not a folder
+        return
+    if first == "**":
+        rest = rest[1:] if rest[:1] == ("**",) else rest
+        yield from _glob(folder, rest, denied)
+    for entry in entries:
+        if first == "**":
+            if entry.is_dir(follow_symlinks=False):
+                yield from _glob(folder / entry.name, parts, denied)
+            elif not rest:
+                yield folder / entry.name
+        elif fnmatch.fnmatch(entry.name, first):
+            yield from _glob(folder / entry.name, rest, denied)

@@ -65,7 +65,7 @@ StopAfterSilence = Annotated[
 ]  # fmt: skip
 Append = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Add each settled line to the end of a file.", rich_help_panel=KEEPING),
+    given.written(metavar="FILE", help="Add each settled line to the end of a file.", rich_help_panel=KEEPING),
 ]
 Copy = Annotated[
     bool, typer.Option("--copy", help="Put the text on the terminal's clipboard at the end.", rich_help_panel=KEEPING)
@@ -113,6 +113,7 @@ def listen(
     from . import backend, dictation, live
     from .handover import Handover
     from .inputs import Input
+    from .output_checks import check_output
     from .performance import Order
 
     talk = voice.settle(context.obj)
@@ -131,6 +132,8 @@ def listen(
     options, manual = wish.options(dialect, talk), dialect.name == "manual"
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
+    if append is not None:
+        check_output(append, force=False, makes_folder=False, appends=True)
     sending.check(None, (*targets.values(), append), force=place.force)
 
     handover = Handover(command, talk.say) if command is not None else None

@@ -11,6 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import typer
+
+from ..errors import Exit
 from ..output.frames import FrameLog
 from ..output.live_rows import LiveState
 from ..output.live_view import LiveView
@@ -18,6 +21,7 @@ from ..output.talk import Talk
 from ..transcript import Segment
 from .backend import Server
 from .job_control import job_control
+from .matches import nothing_matches
 from .performance import Attend, MakeSource, Order, Performance
 from .wait_status import STARTING
 
@@ -43,7 +47,7 @@ def run(
     attend: Attend = lambda controls: nullcontext(),
     on_segment: Callable[[Segment], None] | None = None,
 ) -> None:
-    """One session, to its end. CliError for every end that is a failure."""
+    """One session, to its end. CliError for every end that is a failure; exit code 1 where --grep found nothing."""
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _nobody
         if order.sending.raw_events is not None:
@@ -58,6 +62,10 @@ def run(
             raise
         if (trouble := performance.finish(local=server.local)) is not None:
             raise trouble
+        if order.layout.selection is not None and nothing_matches(
+            performance.transcript(), order.layout.selection, talk
+        ):
+            raise typer.Exit(Exit.FAILED)
 
 
 class _Left(ThreadPoolExecutor):

@@ -5,7 +5,6 @@ What can't be is said before anything is opened; what only looks wrong is the se
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
-from .options import Model, number
+from .options import Model, number, written
 
 if TYPE_CHECKING:
     from ..audio.speech import Endpointing
@@ -97,11 +96,17 @@ Duration = Annotated[
     float | None, number(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
 ]
 SaveAudio = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE)
+    Path | None,
+    written(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE),
 ]
 RawEvents = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Record all frames, both ways; `serve --script` plays it.", rich_help_panel=MORE),
+    typer.Option(
+        metavar="FILE",
+        readable=False,
+        help="Record all frames, both ways; `serve --script` plays it.",
+        rich_help_panel=MORE,
+    ),
 ]
 Reconnect = Annotated[
     float,
@@ -232,7 +237,8 @@ class Sending:
         places   that have been checked: where results go; None is stdout
         force    whether what exists may be overwritten
         """
-        from .destinations import check_free, identity, overwritten
+        from .destinations import identity, overwritten
+        from .output_checks import check_output
 
         if self.catch_up not in WAYS:
             raise UsageError(f"--catch-up is {' or '.join(WAYS)}, not {self.catch_up!r}")
@@ -246,11 +252,7 @@ class Sending:
             if own in taken:
                 raise UsageError(f"{file} would be written twice", hint="name another file")
             taken.add(own)
-        for file in mine:
-            if file.is_dir():
-                raise UsageError(f"{file} is a folder", hint="name a file in it")
-            check_free(file, force)
-            if not file.parent.is_dir():
-                raise UsageError(f"{file.parent} is no folder", hint="make it first, or name another place")
-            if not os.access(file if file.exists() else file.parent, os.W_OK):
-                raise UsageError(f"{file} can't be written: no permission", hint="name another place")
+        if self.save_audio is not None:
+            check_output(self.save_audio, force=force, content="wav", makes_folder=False)
+        if self.raw_events is not None:
+            check_output(self.raw_events, force=force, makes_folder=False)

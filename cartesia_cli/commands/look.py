@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # every --help comes by here
 
 CUES, ROWS, SHAPE = "Subtitles", "Rows of a word table", "What it looks like"
 PROFILES = ("netflix", "bbc", "shorts", "none")
-TABLES = frozenset({"table", "tsv", "csv"})
+TABLES = frozenset({"table", "tsv", "csv", "json", "ndjson"})
+"""Formats that rows of a word table can be chosen for."""
 
 Profile = Annotated[
     str | None,
@@ -57,7 +58,15 @@ Paragraphs = Annotated[
 ]
 Grep = Annotated[
     str | None,
-    typer.Option(metavar="REGEX", help="Only words that match; may span several.", rich_help_panel=ROWS),
+    typer.Option(
+        metavar="REGEX",
+        help="Only words that match, or runs of them; exit code 1 for none.",
+        rich_help_panel=ROWS,
+    ),
+]
+IgnoreCase = Annotated[
+    bool,
+    typer.Option("--ignore-case", "-i", help="--grep takes capitals and small letters alike.", rich_help_panel=ROWS),
 ]
 Context = Annotated[
     int, typer.Option("--context", "-C", metavar="N", min=0, help="Words shown around a match.", rich_help_panel=ROWS)
@@ -102,6 +111,7 @@ class Look:
     word_timestamps: WordTimestamps = False
     paragraphs: Paragraphs = False
     grep: Grep = None
+    ignore_case: IgnoreCase = False
     context_words: Context = 0
     since: Since = None
     until: Until = None
@@ -120,13 +130,14 @@ class Look:
 
         wanted = set(formats)
         misplaced = {
-            "--grep, --from, --to and --longest-gaps choose rows: -f table, tsv or csv": (
+            "--grep, --from, --to and --longest-gaps choose rows: -f table, tsv, csv, json or ndjson": (
                 self.rows and not wanted & TABLES and not ("text" in wanted and self.word_timestamps)
             ),
             "--crlf is for -f srt": self.crlf and "srt" not in wanted,
             "--highlight-words is for -f vtt": self.highlight_words and "vtt" not in wanted,
             "--paragraphs is for -f text": self.paragraphs and "text" not in wanted,
             "--context goes with --grep": self.context_words > 0 and self.grep is None,
+            "--ignore-case goes with --grep": self.ignore_case and self.grep is None,
         }
         for sentence, applies in misplaced.items():
             if applies:
@@ -149,7 +160,7 @@ class Look:
 
         if self.grep is not None:
             expression(self.grep)  # a pattern that is none is told before anything is sent
-        return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps)
+        return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
 
 
 def _columns() -> int | None:

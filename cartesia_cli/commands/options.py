@@ -31,6 +31,13 @@ def number(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, callback=finite, **settings)
 
 
+def written(*names: str, **settings: Any) -> Any:
+    """`typer.Option` of every path that a run writes to. Whether it can is checked by `output_checks`, with the reason;
+    Typer would ask for the right to read it.
+    """
+    return typer.Option(*names, readable=False, **settings)
+
+
 def named(files: Any) -> Any:
     """The callback of arguments that name files, one or several. BadParameter for a name that is empty."""
     if "" in ([files] if isinstance(files, str) else files or []):

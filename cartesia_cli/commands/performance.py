@@ -241,7 +241,7 @@ class Performance:
         """
         self._view.close()
         order, trouble = self._order, None
-        transcript = self._transcript()
+        transcript = self.transcript()
         if transcript.words is None and transcript.text.strip():
             if not NEEDS_WORDS.isdisjoint(order.targets):
                 self._talk.say("warning: the server sent no word times: times within the text are estimated")
@@ -398,7 +398,8 @@ class Performance:
         """What has settled."""
         return "".join(segment.text for segment in self._segments)
 
-    def _transcript(self) -> Transcript:
+    def transcript(self) -> Transcript:
+        """What has settled so far."""
         order = self._order
         return from_segments(
             self._segments,

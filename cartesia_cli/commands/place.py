@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import written
+
 if TYPE_CHECKING:  # every --help comes by here
+    from ..output import Layout
+    from ..output.talk import Talk
     from .destinations import Plan
+    from .matches import Matches
 
 OUTPUT = "What comes out"
 
@@ -21,11 +26,12 @@ Format = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write here; the name implies the format.",
+    written("--output", "-o", metavar="FILE", help="Write here; the name implies the format.",
                  rich_help_panel=OUTPUT),
 ]  # fmt: skip
 OutputDir = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write a file for each input and format.", rich_help_panel=OUTPUT)
+    Path | None,
+    written(metavar="DIR", help="Write a file for each input and format.", rich_help_panel=OUTPUT),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.", rich_help_panel=OUTPUT)]
 
@@ -44,11 +50,22 @@ class Place:
         """What is asked for; where nothing is, text, or a table for chosen `rows`. UsageError for what isn't there."""
         from . import destinations
 
-        if rows and self.format is None and self.output is None and not self.json:
-            return ("table",)
-        return destinations.formats(self.format, self.json, self.output)
+        found = destinations.formats(self.format, self.json, self.output)
+        return ("table",) if rows and self.format is None and found == ("text",) else found
 
-    def plan(self, formats: tuple[str, ...], *, several: bool = False, force: bool = False) -> Plan:
+    def plan(
+        self, formats: tuple[str, ...], *, several: bool = False, force: bool = False, together: bool = False
+    ) -> Plan:
         from .destinations import Plan
 
-        return Plan(formats, several, self.output, self.output_dir, self.force or force)
+        return Plan(formats, several, self.output, self.output_dir, self.force or force, together)
+
+    def matches(self, layout: Layout, formats: tuple[str, ...], talk: Talk, *, several: bool) -> Matches | None:
+        """What writes the rows that are chosen; None where none are."""
+        from .matches import Matches, in_one_place
+
+        if layout.selection is None:
+            return None
+        form = formats[0] if in_one_place(layout, formats, self.output_dir) else None
+        output = None if self.output is None or str(self.output) == "-" else self.output
+        return Matches(layout, form, output, talk, several=several)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # every --help comes by here
     from ..transcript import Transcript
     from .destinations import Targets
     from .inputs import Input
+    from .matches import Matches
 
 EXAMPLES = """
 cartesia-cli render talk.json
@@ -67,7 +68,7 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(formats, cueing)
-    plan = place.plan(formats, several=len(inputs) > 1 or is_search(inputs[0]))
+    several = len(inputs) > 1 or is_search(inputs[0])
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(
             "stdin is the terminal: there is no transcript in it", hint="cartesia-cli render - < talk.json"
@@ -79,17 +80,21 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
             *gather([name for name in inputs if name not in folders], spooled),
         ]
         items, failed = _read(found, talk)
-    targets = plan.targets([item for item, _ in items])
-    _check(targets, [item for item in found if not isinstance(item, InputError)])
+    matches = place.matches(layout, formats, talk, several=several or len(items) > 1)
+    together = matches is not None and matches.writes
+    targets = place.plan(formats, several=several, together=together).targets([item for item, _ in items])
+    _check(targets, [item for item in found if not isinstance(item, InputError)], together=together)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
-            _deliver(item, transcript, files, layout, talk)
+            _deliver(item, transcript, files, layout, talk, matches)
         except CliError as error:
             if len(items) == 1:
                 raise
             talk.error(error)
             failed += 1
-    if failed:
+    if matches is not None and (trouble := matches.close()) is not None:
+        raise trouble
+    if failed or (matches is not None and matches.missed):
         raise typer.Exit(Exit.FAILED)
 
 
@@ -119,11 +124,13 @@ def _read(found: Sequence[Input | InputError], talk: Talk) -> tuple[list[tuple[I
 
 def _bytes(item: Input) -> bytes:
     """The whole of an input. InputError when it can't be read."""
+    from .inputs import unreadable
+
     try:
         with item.path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{item.source} can't be read: {error.strerror}", hint="does it exist?") from error
+        raise unreadable(item.source, error) from error
     if len(data) > MOST_BYTES:
         raise InputError(f"{item.source} is too large", hint=f"files may have {MOST_BYTES >> 20} MiB")
     return data
@@ -146,18 +153,20 @@ def _name(source: str) -> str:
     return name if usable else ""
 
 
-def _check(targets: Sequence[Targets], inputs: Sequence[Input]) -> None:
+def _check(targets: Sequence[Targets], inputs: Sequence[Input], *, together: bool) -> None:
     """UsageError where two results would be one file, or a result an input, be it one that can't be read."""
     sources = {os.path.realpath(item.path) for item in inputs}
     files = Counter(os.path.realpath(file) for one in targets for file in one.values() if file is not None)
     for file, count in files.items():
         if file in sources:
             raise UsageError(f"{file} is an input: it is not overwritten", hint="name another folder")
-        if count > 1:
+        if count > 1 and not together:
             raise UsageError(f"{count} results would be written to {file}", hint="--output-dir DIR, or one by one")
 
 
-def _deliver(item: Input, transcript: Transcript, files: Targets, layout: Layout, talk: Talk) -> None:
+def _deliver(
+    item: Input, transcript: Transcript, files: Targets, layout: Layout, talk: Talk, matches: Matches | None
+) -> None:
     """Write every format. The error of a file that can't be written is raised when all is done."""
     from ..output import NEEDS_WORDS
     from .delivery import deliver_all
@@ -167,6 +176,10 @@ def _deliver(item: Input, transcript: Transcript, files: Targets, layout: Layout
             talk.say(f"warning: {item.source} has no word times: times within the text are estimated")
         elif layout.words:
             talk.say(f"warning: {item.source} has no word times: it was made without -w")
+    if matches is not None:
+        matches.add(transcript)
+    if matches is not None and matches.writes:
+        return
     trouble = deliver_all(transcript, files, layout, talk)
     if trouble is not None:
         raise trouble

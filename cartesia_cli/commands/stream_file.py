@@ -88,12 +88,13 @@ def stream_file(
 ) -> None:
     """Replay a recording at the pace of life, and show the text as it grows."""
     from . import backend
-    from .inputs import STDIN, Input
+    from .inputs import STDIN, Input, check_not_url
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(formats, cueing)
+    check_not_url(file)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"--finalize is {' or '.join(FINALIZE)} here, not {finalize!r}")
     choice = where.choose(talk)
@@ -174,7 +175,7 @@ def _recording(
     from io import BufferedReader
     from itertools import chain
 
-    from ..audio.containers import UNDOCUMENTED, look, look_raw
+    from ..audio.containers import look, look_raw
     from ..audio.files import decoded, decoded_pipe, decoded_raw
     from ..audio.pcm import RATE
     from .inputs import STDIN, Headerless, piped
@@ -193,6 +194,6 @@ def _recording(
     else:
         recording = look(path)
         blocks = decoded(path, rate=RATE, channel=channel, warn=warn)
-    if recording is not None and recording.note and recording.note != UNDOCUMENTED:  # samples are sent
+    if recording is not None and recording.note:
         warn(recording.note)
     return chain([next(blocks)], blocks), None if recording is None else recording.duration

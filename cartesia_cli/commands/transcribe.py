@@ -49,7 +49,7 @@ DryRun = Annotated[
 ]
 KeepJson = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
+    given.written(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
 ]
 Resume = Annotated[
     bool,
@@ -93,7 +93,7 @@ def transcribe(
     from ..protocol import BatchOptions
     from . import backend, batch, speech
     from .cache import chosen
-    from .inputs import gather, is_search, spool
+    from .inputs import Input, gather, is_search, spool
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -103,13 +103,15 @@ def transcribe(
     options = BatchOptions(
         model=model,
         language=language,
-        word_timestamps=layout.words or layout.paragraphs or not NEEDS_WORDS.isdisjoint(formats),
+        word_timestamps=layout.words
+        or layout.paragraphs
+        or layout.selection is not None
+        or not NEEDS_WORDS.isdisjoint(formats),
         encoding=given.checked_encoding(encoding, sample_rate),
         sample_rate=sample_rate,
     )
     given.doubt(talk, options, keyterm)
     answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model)
-    order = batch.Order(options, layout, endpoint, timeout, answers)
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=where.local_model))
@@ -122,9 +124,20 @@ def transcribe(
             names = inputs
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
-        plan = place.plan(formats, several=len(names) > 1 or is_search(names[0]), force=dry_run or resume)
-        found = gather(names, stack.enter_context(spool(names)))
-        jobs, failed = batch.prepare(list(found), options, plan, talk, keep_json=keep_json)
+        several = len(names) > 1 or is_search(names[0])
+        matches = place.matches(layout, formats, talk, several=several)
+        together = matches is not None and matches.writes
+        plan = place.plan(formats, several=several, force=dry_run or resume, together=together)
+        order = batch.Order(options, layout, endpoint, timeout, answers, matches)
+        skipped: list[Path] = []
+        spooled = stack.enter_context(spool(names))
+        found = list(gather(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
+        for path in skipped:
+            talk.detail(f"{path}: not a recording: skipped")
+        if skipped and any(isinstance(item, Input) for item in found):
+            count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
+            talk.say(f"{count}: skipped" + ("" if talk.verbose else " (-v names them)"))
+        jobs, failed = batch.prepare(found, options, plan, talk, keep_json=keep_json)
         if resume:
             jobs = batch.left(jobs, talk)
         if dry_run:
@@ -132,6 +145,12 @@ def transcribe(
         elif jobs:
             if choice.reason:
                 talk.say(choice.reason)
-            failed += batch.run(jobs, order, connected, talk)
+            try:
+                failed = batch.run(jobs, order, connected, talk, unusable=failed)
+            finally:
+                trouble = None if matches is None else matches.close()
+            if trouble is not None:
+                raise trouble
+            failed += matches is not None and matches.missed
     if failed:
         raise typer.Exit(Exit.FAILED)

@@ -46,19 +46,20 @@ def vad(
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
     talk = voice.settle(context.obj)
     talk.as_json = given.checked_listing(form) == "json"
-    from ..audio.containers import UNDOCUMENTED, look
+    from ..audio.containers import look
     from ..audio.files import decoded, decoded_pipe
     from ..audio.speech import Endpointer, Endpointing, Mark, utterances
     from ..output.files import write_stdout
-    from .inputs import STDIN, piped
+    from .inputs import STDIN, check_not_url, piped
 
     def warn(note: str) -> None:
         talk.say(f"warning: {file}: {note}")
 
+    check_not_url(file)
     if file == STDIN:
         blocks = decoded_pipe(piped(), channel=channel, warn=warn)
     else:
-        if (note := look(Path(file)).note) and note != UNDOCUMENTED:  # what the API takes is no matter here
+        if note := look(Path(file)).note:
             warn(note)
         blocks = decoded(Path(file), channel=channel, warn=warn)
     endpointer = Endpointer(Endpointing(silence_ms=vad_silence_ms, threshold=vad_threshold))

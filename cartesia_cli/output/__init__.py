@@ -24,6 +24,7 @@ class Selection:
     context        words shown before and behind a match
     since, until   seconds; what lies outside is left out
     longest_gaps   so many words, those before the longest silences, in order of time; None is all
+    ignore_case    whether the pattern matches capitals and small letters alike
     """
 
     pattern: str | None = None
@@ -31,6 +32,7 @@ class Selection:
     since: float | None = None
     until: float | None = None
     longest_gaps: int | None = None
+    ignore_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Layout:
     crlf              lines of SubRip end as Windows has it
     highlight_words   WebVTT carries a time for each word
     paragraphs        text is set in paragraphs, by pauses
-    selection         the rows of a table; None is all
+    selection         the rows of a table, the matches of json; None is all
     columns           width of a table for people; None is as wide as it gets
     """
 

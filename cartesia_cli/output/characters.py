@@ -52,3 +52,8 @@ def takes(encoding: str, text: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def title(source: str) -> str:
+    """What a result that is handed on calls its recording: a name without the folders of this machine, or stdin."""
+    return "stdin" if source == "-" else re.split(r"[/\\]", one_line(source))[-1]

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
 
+
 class ReaderGone(Exception):
     """Whoever read our stdout wants no more of it: time to end quietly."""
 

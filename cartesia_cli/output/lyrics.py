@@ -15,7 +15,7 @@ from ..subtitles.breaks import UNSPACED, width
 from ..subtitles.profiles import Rules
 from ..transcript import Transcript
 from . import Layout
-from .characters import one_line
+from .characters import one_line, title
 from .places import estimated, known, milliseconds, of_segments, of_words
 
 LINE = 42
@@ -36,7 +36,7 @@ def lrc(transcript: Transcript, layout: Layout) -> str:
             lines.append(f"[{_clock(round(latest / 10))}]" + _TAG.sub(r"\g<0> ", text))
     duration = known(transcript.duration)
     tags = {
-        "ti": "" if transcript.source == "-" else re.split(r"[/\\]", one_line(transcript.source))[-1],
+        "ti": "" if transcript.source == "-" else title(transcript.source),
         "length": "" if duration is None else _clock(round(max(duration, 0)) * 100)[:-3],
         "re": "cartesia-cli, times are estimated" if guessed else "cartesia-cli",
     }

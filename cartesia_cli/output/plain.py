@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json as json_module
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..text_encoding import join_surrogates
 from ..transcript import Transcript
-from . import Layout
+from . import Layout, Selection
 from .characters import BIDI, printable
 from .prose import paragraphs
+from .rows import Row, excerpts, running_text
 from .table import table
 
 _UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
@@ -20,8 +21,10 @@ _UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
 def text(transcript: Transcript, layout: Layout) -> str:
     """The transcript as a line of its own, or in paragraphs; with words, their table below it."""
     parts = [part.text for part in paragraphs(transcript)] if layout.paragraphs else [transcript.text]
-    said = "\n\n".join(printable(part).strip() for part in parts) + "\n"
-    return f"{said}\n{table(transcript, layout)}" if layout.words and transcript.words else said
+    said = "\n\n".join(printable(part).strip() for part in parts)
+    said += "\n" if said else ""
+    below = table(transcript, layout) if layout.words and transcript.words else ""
+    return f"{said}\n{below}" if below else said
 
 
 def json(transcript: Transcript, layout: Layout) -> str:
@@ -37,8 +40,41 @@ def line(document: Mapping[str, Any]) -> str:
     return _safe(json_module.dumps(document, ensure_ascii=False))
 
 
+def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
+    """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
+    document = transcript.document(words=False)
+    for name in ("text", "segments", "notices"):
+        document.pop(name, None)
+    return document | {"matches": [_match(transcript, rows) for rows in excerpts(transcript, selection)]}
+
+
+def _match(transcript: Transcript, excerpt: Sequence[Row]) -> dict[str, Any]:
+    times = {"start": _seconds(excerpt[0].start), "end": _seconds(excerpt[-1].end)}
+    words = [
+        {"word": row.text, "start": _seconds(row.start), "end": _seconds(row.end), "matched": row.matched or None}
+        for row in excerpt
+    ]
+    match = {**times, "text": running_text(transcript, excerpt), "words": [_known(word) for word in words]}
+    return _known(match)
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
 def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
-    return _safe(json_module.dumps(transcript.document(words=layout.words), ensure_ascii=False, indent=indent))
+    if layout.selection is not None:
+        return dumped(matches(transcript, layout.selection), indent)
+    return dumped(transcript.document(words=layout.words), indent)
+
+
+def dumped(document: object, indent: int | None) -> str:
+    """JSON as it is written to stdout and to files."""
+    return _safe(json_module.dumps(document, ensure_ascii=False, indent=indent))
 
 
 def _safe(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..subtitles.breaks import OPENERS, UNSPACED
 from ..transcript import CLOSERS, SENTENCE_ENDS, Transcript
 from . import Layout
-from .characters import one_line
+from .characters import one_line, title
 from .live_rows import clock_time
 from .places import Place, estimated, known, of_segments, of_words
 
@@ -71,8 +71,7 @@ def md(transcript: Transcript, layout: Layout) -> str:
         transcript.model,
         "times are estimated" if estimated(transcript) else None,
     )
-    source = "stdin" if transcript.source == "-" else transcript.source
-    blocks = [f"# {_escaped(source)}", " · ".join(_escaped(fact) for fact in facts if fact)]
+    blocks = [f"# {_escaped(title(transcript.source))}", " · ".join(_escaped(fact) for fact in facts if fact)]
     blocks += [f"*{clock_time(notice.at)} {_escaped(notice.message)}*" for notice in transcript.notices]
     stamped = None
     for start, text in paragraphs(transcript):

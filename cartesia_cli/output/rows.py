@@ -67,7 +67,7 @@ def rows(words: Sequence[Word], selection: Selection | None = None, *, before: i
         return every
     inside = hits = _inside(every, selection, milliseconds(at) or 0)
     if selection.pattern is not None:
-        hits = inside & _matches(words, texts, selection.pattern)
+        hits = inside & _matches(words, texts, expression(selection.pattern, selection.ignore_case))
     if selection.longest_gaps is not None:
         silences = sorted((-gap, i) for i in hits if (gap := gaps[i]) is not None and gap > 0)
         hits = {i for _, i in silences[: selection.longest_gaps]}
@@ -79,12 +79,29 @@ def rows(words: Sequence[Word], selection: Selection | None = None, *, before: i
     ]
 
 
-def expression(pattern: str) -> re.Pattern[str]:
+def excerpts(transcript: Transcript, selection: Selection) -> list[list[Row]]:
+    """The rows that are wanted, those that follow each other together."""
+    groups: list[list[Row]] = []
+    for row in rows(spoken(transcript)[0], selection):
+        if groups and groups[-1][-1].number == row.number - 1:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def running_text(transcript: Transcript, excerpt: Sequence[Row]) -> str:
+    """Rows that follow each other as the text that they are."""
+    words = spoken(transcript)[0][excerpt[0].number - 1 : excerpt[-1].number]
+    return _running(words, [row.text for row in excerpt])[0]
+
+
+def expression(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
     """The pattern of a selection, compiled. UsageError where it is no regular expression."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a later Python may read otherwise is no news for users
-            return re.compile(pattern)
+            return re.compile(pattern, re.IGNORECASE if ignore_case else re.NOFLAG)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
             f"{pattern!r} is no regular expression: {error}", hint="a backslash makes a character stand for itself"
@@ -115,14 +132,11 @@ def _around(hits: Iterable[int], context: int, count: int) -> Iterator[int]:
         done = min(count, hit + context + 1)
 
 
-def _matches(words: Sequence[Word], texts: Sequence[str], pattern: str) -> set[int]:
+def _matches(words: Sequence[Word], texts: Sequence[str], pattern: re.Pattern[str]) -> set[int]:
     """Which words the pattern is found in. It reads them as running text, so that it can span several."""
-    joints = list(_joints(words, texts))
-    running = "".join(" " * blank + text for blank, text in zip(joints, texts, strict=True))
-    lengths = (blank + len(text) for blank, text in zip(joints, texts, strict=True))
-    ends = list(accumulate(lengths))
+    running, ends = _running(words, texts)
     found, i = set(), 0
-    for match in expression(pattern).finditer(running):
+    for match in pattern.finditer(running):
         first, last = match.span()
         while i < len(ends) and ends[i] <= first:
             i += 1
@@ -132,6 +146,12 @@ def _matches(words: Sequence[Word], texts: Sequence[str], pattern: str) -> set[i
                 found.add(k)
             k += 1
     return found
+
+
+def _running(words: Sequence[Word], texts: Sequence[str]) -> tuple[str, list[int]]:
+    """Words as running text, and where in it each of them ends."""
+    parts = [" " * blank + text for blank, text in zip(_joints(words, texts), texts, strict=True)]
+    return "".join(parts), list(accumulate(map(len, parts)))
 
 
 def _joints(words: Sequence[Word], texts: Sequence[str]) -> Iterator[bool]:

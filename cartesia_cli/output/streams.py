@@ -19,8 +19,8 @@ from ..subtitles.typesetting import milliseconds
 from ..timing import LATEST
 from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
 from . import Layout, Selection, writer
-from .characters import printable
-from .plain import line, text
+from .characters import printable, title
+from .plain import line, matches, text
 from .prose import long_pause
 from .rows import rows, spoken
 from .subtitle import told
@@ -83,8 +83,8 @@ class TextStream:
         elif not self._live:
             for segment in transcript.segments:
                 self._line(segment)
-        if self._layout.words and transcript.words:
-            self._put(f"\n{table(transcript, self._layout)}")
+        if self._layout.words and transcript.words and (below := table(transcript, self._layout)):
+            self._put(f"\n{below}")
 
     def _line(self, segment: Segment) -> None:
         # Blanks at the seams are for joining; a line of its own has none.
@@ -119,6 +119,8 @@ class EventStream:
         document = transcript.document(words=self._layout.words)
         document.pop("segments", None)  # they have gone out
         document.pop("notices", None)
+        if self._layout.selection is not None:
+            document["matches"] = matches(transcript, self._layout.selection)["matches"]
         self._put(line({"type": "end", **document, **facts}))
 
 
@@ -134,7 +136,7 @@ class CueStream:
     def __init__(
         self, name: str, layout: Layout, put: Put, source: str, model: str, language: str | None = None
     ) -> None:
-        notes = (f"{source}, {model}",)
+        notes = (f"{title(source)}, {model}",)
         self._file: SubRip | WebVtt = (
             SubRip(crlf=layout.crlf) if name == "srt" else WebVtt(notes, highlight_words=layout.highlight_words)
         )

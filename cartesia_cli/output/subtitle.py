@@ -6,6 +6,7 @@ from .. import subtitles
 from ..subtitles.profiles import STANDARD
 from ..transcript import Notice, Transcript
 from . import Layout
+from .characters import title
 from .live_rows import clock_time
 
 
@@ -14,7 +15,7 @@ def srt(transcript: Transcript, layout: Layout) -> str:
 
 
 def vtt(transcript: Transcript, layout: Layout) -> str:
-    notes = (f"{transcript.source}, {transcript.model}", *map(told, transcript.notices))
+    notes = (f"{title(transcript.source)}, {transcript.model}", *map(told, transcript.notices))
     found = subtitles.cues(transcript, layout.rules or STANDARD)
     return subtitles.vtt(found, notes, highlight_words=layout.highlight_words)
 

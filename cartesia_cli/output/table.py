@@ -15,7 +15,7 @@ from textwrap import wrap
 
 from ..transcript import Transcript
 from . import Layout
-from .characters import cells
+from .characters import cells, one_line
 from .places import estimated
 from .rows import Row, rows, spoken
 
@@ -47,10 +47,12 @@ def table(transcript: Transcript, layout: Layout) -> str:
     """Number, start, end, length and gap to the next word in seconds, characters a second, and the word.
 
     A dash where there is no time. Before the word stand marks: for what the pattern matches, and for oddities, which
-    are explained below the table.
+    are explained below the table. Where nothing of what was chosen is found, there is no table.
     """
     words, are_words = spoken(transcript)
     found = rows(words, layout.selection)
+    if layout.selection is not None and not found:
+        return ""
     marks = [_marks(row, are_words) for row in found]
     columns = {
         "#": [str(row.number) for row in found],
@@ -104,16 +106,18 @@ def csv(transcript: Transcript, layout: Layout) -> str:
     return CSV_HEADER + csv_lines(rows(spoken(transcript)[0], layout.selection))
 
 
-def tsv_lines(found: Iterable[Row]) -> str:
-    """Rows without the header, for what comes piece by piece."""
-    return "".join(f"{_whole(row.start)}\t{_whole(row.end)}\t{_no_formula(row.text)}\n" for row in found)
+def tsv_lines(found: Iterable[Row], file: str | None = None) -> str:
+    """Rows without the header, for what comes piece by piece. `file`: a first column that says where it was found."""
+    name = "" if file is None else f"{_no_formula(one_line(file))}\t"
+    return "".join(f"{name}{_whole(row.start)}\t{_whole(row.end)}\t{_no_formula(row.text)}\n" for row in found)
 
 
-def csv_lines(found: Iterable[Row]) -> str:
+def csv_lines(found: Iterable[Row], file: str | None = None) -> str:
     """Likewise."""
     buffer = io.StringIO()
+    name = () if file is None else (_no_formula(one_line(file)),)
     csv_module.writer(buffer).writerows(
-        (row.number, _seconds(row.start, ""), _seconds(row.end, ""), _no_formula(row.text)) for row in found
+        (*name, row.number, _seconds(row.start, ""), _seconds(row.end, ""), _no_formula(row.text)) for row in found
     )
     return buffer.getvalue()
 

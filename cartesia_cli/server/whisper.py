@@ -100,7 +100,11 @@ def load(model: str | None = None, tell: Callable[[str], None] = lambda sentence
     EngineError when it is missing, damaged or unknown. `tell`: what goes over the network is said before it does.
     """
     _bound_memory()
-    path, name = (_packaged(), "Whisper tiny.en") if model is None else _chosen(model, tell)
+    try:
+        path, name = (_packaged(), "Whisper tiny.en") if model is None else _chosen(model, tell)
+    except OSError as error:  # a folder that may not be searched
+        told = f"the model {model!r} can't be read: {error.strerror}"
+        raise EngineError(told, hint="check its permissions") from error
     try:
         # "auto" would convert to int8 where the CPU is quick at it: 2 points more word errors here.
         loaded = faster_whisper.WhisperModel(path, device="cpu", compute_type="float32", cpu_threads=THREADS)

@@ -21,7 +21,9 @@ A new container is a row in `formats` and, where its duration can be told, a fun
 """
 
 from .files import shown
-from .formats import EXTENSIONS, MEDIA_TYPES
-from .looking import UNDOCUMENTED, Recording, look, look_raw
+from .formats import EXTENSIONS, FORMATS, HEADERLESS, MEDIA_TYPES
+from .looking import Recording, is_recording, look, look_raw
 
-__all__ = ["EXTENSIONS", "MEDIA_TYPES", "UNDOCUMENTED", "Recording", "look", "look_raw", "shown"]
+__all__ = [
+    "EXTENSIONS", "FORMATS", "HEADERLESS", "MEDIA_TYPES", "Recording", "is_recording", "look", "look_raw", "shown",
+]  # fmt: skip

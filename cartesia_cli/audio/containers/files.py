@@ -15,9 +15,11 @@ from ...errors import InputError
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """A file and its size in bytes. An OSError at any moment before it is closed counts as the system's word."""
-    name = shown(path)
+def opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file and its size in bytes. An OSError at any moment before it is closed counts as the system's word.
+
+    `name`: what messages call it.
+    """
     try:
         try:
             status = path.stat()  # before opening it: opening a pipe would wait for a writer

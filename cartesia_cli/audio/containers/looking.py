@@ -11,18 +11,16 @@ from pathlib import Path
 from ...errors import InputError
 from ...protocol import ENCODINGS
 from .files import opened, shown
-from .formats import EXTENSIONS, FORMATS
+from .formats import EXTENSIONS, FORMATS, SHARED
 from .peek import HEAD, Held, Hollow, Lost, Peek
-from .recognition import check_beginning, recognise
-
-UNDOCUMENTED = "not one of the formats that the API documents; it is sent as it is"
+from .recognition import check_beginning, may_be_recording, recognise
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """What a look at a file tells.
 
-    container   a key of MEDIA_TYPES: `mp4` is m4a as well, `webm` any Matroska, `mpeg` a program stream
+    container   a key of FORMATS: `mp4` is m4a as well, `mpeg` a program stream
     duration    seconds of audio that the file really holds, None where a look can't tell; an estimate for
                 MP3 without an index and for files that were cut off, except WAV
     declared    seconds that the header promises, where the file holds less, else None
@@ -38,40 +36,59 @@ class Recording:
     note: str | None
     estimated: bool = False
 
+    @property
+    def documented(self) -> bool:
+        """Whether the API documents that it takes this container."""
+        return FORMATS[self.container].documented
 
-def look(path: Path) -> Recording:
-    """A recording in a container. InputError when it can't be read, or provably holds no audio."""
-    with opened(path) as (file, size):
+
+def look(path: Path, name: str | None = None) -> Recording:
+    """A recording in a container. InputError when it can't be read, or provably holds no audio.
+
+    `name`: what messages call it, where that isn't its path, as for stdin.
+    """
+    name = name or shown(path)
+    with opened(path, name) as (file, size):
         peek = Peek(file, size)
-        container = recognise(peek, listed=path.suffix.lower() in EXTENSIONS)
+        ending = path.suffix.lower()
+        container = recognise(peek, listed=ending in EXTENSIONS)
         if container is None:
-            check_beginning(path, peek.at(0, HEAD))
+            check_beginning(name, peek.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
             container = "unknown"
-        kind = FORMATS[container]
         try:
-            held = kind.measure(peek)
+            held = FORMATS[container].measure(peek)
         except Lost:
             held = Held()
         except Hollow as error:
-            raise InputError(f"{shown(path)} holds no audio: {error}", hint="does it play?") from error
-    note = held.note or (None if kind.documented else UNDOCUMENTED)
-    return Recording(container, _plausible(held.duration), _plausible(held.declared), size, note, held.estimated)
+            raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
+    return Recording(container, _plausible(held.duration), _plausible(held.declared), size, held.note, held.estimated)
 
 
-def look_raw(path: Path, encoding: str, sample_rate: int) -> Recording:
-    """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz."""
-    with opened(path) as (file, size):
+def look_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> Recording:
+    """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `look`."""
+    name = name or shown(path)
+    with opened(path, name) as (file, size):
         container = recognise(Peek(file, size), listed=False)
     width = ENCODINGS[encoding]
     samples, left_over = divmod(size, width)
     if not samples:
-        raise InputError(f"{shown(path)} holds less than one sample of {encoding}", hint="is the encoding right?")
+        raise InputError(f"{name} holds less than one sample of {encoding}", hint="is the encoding right?")
     notes = []
     if container:
         notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
     if left_over:
         notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
     return Recording("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file's own bytes show a recording, whatever it is called. Of other files, 4 KiB are read."""
+    try:
+        with opened(path, shown(path)) as (file, _):
+            head = file.read(HEAD)
+        return may_be_recording(head) and look(path).container != "unknown"
+    except InputError:
+        return False
 
 
 def _plausible(seconds: float | None) -> float | None:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import codecs
 import re
-from pathlib import Path
 
 from ...errors import InputError
-from .files import shown
-from .formats import EXTENSIONS, FORMATS
+from .formats import DOCUMENTED, FORMATS
 from .mpeg import frames
 from .peek import HEAD, WINDOW, Peek
 
 MOST_TAGS = 8
 """ID3v2 tags that a file may begin with. One is usual, two happen."""
 
-FAMILIAR = ", ".join(sorted(extension[1:] for extension in EXTENSIONS))
+FAMILIAR = ", ".join(sorted(extension[1:] for extension in DOCUMENTED))
 
 SIGNATURES = re.compile(
-    b"|".join(b"(?P<%s>%s)" % (name.encode(), kind.signature) for name, kind in FORMATS.items() if kind.signature),
+    b"|".join(b"(?P<_%s>%s)" % (name.encode(), kind.signature) for name, kind in FORMATS.items() if kind.signature),
     re.DOTALL,
 )
+"""A group for each container. Names of groups don't begin with a digit, as 3gp does."""
 
 NOT_AUDIO = (
     (rb"\s*<(!doctype html|html|head|body)", "an HTML page (did a download save an error page?)"),
@@ -45,17 +44,29 @@ NOT_AUDIO = (
 def recognise(peek: Peek, *, listed: bool) -> str | None:
     """A key of FORMATS, by the bytes behind ID3v2 tags. `listed`: its name says that it is a recording."""
     tagged = _skip_id3(peek)
-    if found := SIGNATURES.match(peek.at(0, HEAD)):
-        return found.lastgroup
+    if found := recognise_head(peek.at(0, HEAD)):
+        return found
     # Among other data three frames can turn up by chance: they are searched for only where there is reason to.
     run = frames(peek.at(0, WINDOW), peek.size, reach=WINDOW if tagged or listed else 1)
     return run[0].container if run else "mp3" if tagged else None
 
 
+def recognise_head(head: bytes) -> str | None:
+    """A key of FORMATS, by the first bytes alone."""
+    found = SIGNATURES.match(head)
+    return found.lastgroup[1:] if found and found.lastgroup else None
+
+
+def may_be_recording(head: bytes) -> bool:
+    """Whether it is worth a closer look what a file is that begins like this, and whose name doesn't tell."""
+    frame_or_tag = rb"ID3[\x02-\x04]|\xff[\xe0-\xfd\xff]"  # \xff\xfe is how UTF-16 begins
+    return recognise_head(head) is not None or re.match(frame_or_tag, head) is not None
+
+
 def _skip_id3(peek: Peek) -> bool:
     """Move behind the ID3v2 tags at the beginning; whether there were any. Sizes are written in bytes of 7 bits."""
     for tags in range(MOST_TAGS):
-        head = re.match(rb"ID3..(.)([\0-\x7f]{4})", peek.at(0, 10), re.DOTALL)
+        head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", peek.at(0, 10), re.DOTALL)
         if not head:
             return tags > 0
         footer = 10 if head[1][0] & 0x10 else 0
@@ -66,16 +77,18 @@ def _skip_id3(peek: Peek) -> bool:
     return True
 
 
-def check_beginning(path: Path, head: bytes) -> None:
-    """InputError for bytes of no known format, unless they could be one in spite of that."""
+def check_beginning(name: str, head: bytes, *, listed: bool) -> None:
+    """InputError for bytes of no known format, unless they could be one in spite of that. `listed`: as a file's name
+    says.
+    """
     what = next((what for pattern, what in NOT_AUDIO if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), None)
     if what is None and _is_text(head):
         what = "text"
-    if what is None and path.suffix.lower() not in EXTENSIONS:
+    if what is None and not listed:
         what = f"no format that we know ({head[:8].hex(' ')})"
     if what:
         raise InputError(
-            f"{shown(path)} is not a recording: it begins like {what}",
+            f"{name} is not a recording: it begins like {what}",
             hint=f"a recording is one of {FAMILIAR}; headerless samples need --encoding and --sample-rate",
         )
 

@@ -1,0 +1,115 @@
+"""What --grep and the other options that choose rows find, in all inputs together: written as grep does it.
+
+Of several inputs, each result has the name of its file, and inputs without one are passed over. What was found in one
+input is written before the next is transcribed, except JSON, which is one document. Must never write a file that
+nobody named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from ..output import Layout, Selection, writer
+from ..output.characters import one_line
+from ..output.files import write_stdout
+from ..output.plain import dumped, matches
+from ..output.rows import excerpts, rows, spoken
+from ..output.table import csv_lines, tsv_lines
+from ..output.talk import Talk
+from ..transcript import Transcript
+from .delivery import deliver
+
+
+def in_one_place(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:
+    """Whether what is found in all inputs goes to one place, stdout or -o, and not to a file for each input."""
+    return layout.selection is not None and len(formats) == 1 and formats[0] != "text" and output_dir is None
+
+
+def nothing_matches(transcript: Transcript, selection: Selection, talk: Talk) -> bool:
+    """Whether a pattern is looked for, and nothing in a transcript matches it. Then that is said."""
+    if selection.pattern is None or excerpts(transcript, selection):
+        return False
+    _say_nothing_matches(selection.pattern, talk)
+    return True
+
+
+def _say_nothing_matches(pattern: str, talk: Talk) -> None:
+    talk.say(f"nothing matches {pattern!r}")
+
+
+class Matches:
+    """Takes the transcripts one by one, and writes what was chosen of each.
+
+    found    whether anything was
+    writes   whether it is written here, and not with the results of each input
+
+    form     table, tsv, csv, json or ndjson; None where others write it, and it is only counted here
+    output   a file, or None for stdout
+    several  whether results have the names of their files
+    """
+
+    def __init__(self, layout: Layout, form: str | None, output: Path | None, talk: Talk, *, several: bool) -> None:
+        assert layout.selection is not None
+        self._layout = layout if output is None else replace(layout, columns=None)
+        self._selection, self._form, self._output, self._talk = layout.selection, form, output, talk
+        self._several = several
+        self.found, self.writes = False, form is not None
+        self._parts: list[str] = []
+        self._documents: list[dict[str, Any]] = []
+        self._is_first = True
+
+    def add(self, transcript: Transcript) -> None:
+        """What is chosen of a transcript, written where it need not wait for the others."""
+        found = bool(excerpts(transcript, self._selection))
+        self.found = self.found or found
+        if self._form == "json":
+            if found or not self._several:
+                self._documents.append(matches(transcript, self._selection))
+        elif self._form is not None:
+            self._put(self._text(transcript, self._form, found))
+
+    @property
+    def missed(self) -> bool:
+        """Whether a pattern was looked for, and nothing matched it."""
+        return self._selection.pattern is not None and not self.found
+
+    def close(self) -> OutputError | None:
+        """Write what had to wait; the error of a file that can't be written."""
+        if self._form == "json" and (self._documents or self._several):
+            self._put(dumped(self._documents if self._several else self._documents[0], 2))
+        if self._form in ("tsv", "csv") and self._is_first and self._several:
+            self._put(self._header(self._form))
+        if self._selection.pattern is not None and not self.found:
+            _say_nothing_matches(self._selection.pattern, self._talk)
+        if self._output is None or self._form is None:
+            return None
+        return deliver("".join(self._parts), self._output, self._talk)
+
+    def _put(self, text: str) -> None:
+        if self._output is not None:
+            self._parts.append(text)
+        elif text:
+            write_stdout(text)
+
+    def _text(self, transcript: Transcript, form: str, found: bool) -> str:
+        if not found and self._several:
+            return ""
+        if not self._several or form == "ndjson":
+            return writer(form)(transcript, self._layout)
+        first, self._is_first = self._is_first, False
+        if form == "table":
+            title = one_line(transcript.source)
+            return f"{'' if first else chr(10)}{title}\n{writer(form)(transcript, self._layout)}"
+        return (self._header(form) if first else "") + self._named_rows(transcript, form)
+
+    def _header(self, form: str) -> str:
+        return "file\tstart\tend\ttext\n" if form == "tsv" else "file,number,start,end,word\r\n"
+
+    def _named_rows(self, transcript: Transcript, form: str) -> str:
+        """Rows for programs, each with its file in the first column."""
+        found = rows(spoken(transcript)[0], self._selection)
+        return (tsv_lines if form == "tsv" else csv_lines)(found, file=transcript.source)
