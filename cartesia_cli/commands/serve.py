@@ -164,7 +164,9 @@ def _player(path: Path) -> Callable[..., Starlette]:
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path}: can't be read: {error.strerror}") from error
+        raise UsageError(
+            f"{path} can't be read: {error.strerror}", hint="--script names a script or a recording"
+        ) from error
     except ValueError as error:
         raise UsageError(f"{path}: not UTF-8, so no script") from error
     identity = answers.Identity.of(str(path), None, [text])
