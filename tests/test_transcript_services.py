@@ -283,6 +283,9 @@ def test_assemblyai_without_utterances_or_words_is_still_in_milliseconds() -> No
 
 
 def test_answers_without_a_transcript_say_so() -> None:
+    other = {"results": [{"type": "word", "start_time": 0.1, "alternatives": [{"content": "Hi"}]}], "format": "2.9"}
+    assert "not a transcript" in refusal(other)
+    assert "not a transcript" in refusal({"monologues": [{"elements": [{"type": "text", "value": "Hi", "ts": 0.2}]}]})
     assert "a refusal" in refusal({"id": "5", "status": "error", "text": None, "error": "Download error"})
     assert "neither text nor words" in refusal({"id": "5", "status": "queued", "text": None, "words": None})
     assert "gs://b/a.wav: No such object" in refusal(
@@ -451,10 +454,13 @@ SECONDS = {"text": TEXT, "words": CARTESIA["words"], "duration": 3.2}
         ({"text": TEXT, "words": [{"text": w["text"], "start": w["start"], "end": w["end"]} for w in ASSEMBLYAI_WORDS]},
          "words last 310 s in the median"),
         (ASSEMBLYAI["utterances"], "words last 310 s in the median"),
+        ([{name: w[name] for name in ("text", "start", "end", "confidence")} for w in ASSEMBLYAI_WORDS],
+         "segments last 310 s in the median"),
         (scaled(WHISPERX, 1000), "words last 310 s in the median"),
         (scaled([{k: s[k] for k in ("start", "end", "text")} for s in VERBOSE_JSON["segments"]], 1000),
          "segments last 930 s in the median"),
         (scaled({"segments": [{"start": 0.2, "end": 2.8, "text": TEXT}]}, 1000), "segments last 2600 s in the median"),
+        ([{"start": 250, "end": 650, "text": "Smoke"}], "segments last 400 s in the median"),
         (scaled(DEEPGRAM, 1000), "times go up to 2800 s"),
         (scaled(VERBOSE_JSON, 1000), "times go up to 2800 s"),
         ({"text": TEXT, "chunks": [{"text": w.word, "timestamp": [ms(w.start), ms(w.end)]} for w in SPOKEN]},
@@ -478,7 +484,7 @@ def test_the_refusal_is_exit_code_3(run: Run, tmp_path: Path) -> None:
     done = run("render", "a.json", "-f", "srt")
     assert (done.returncode, done.stdout) == (3, b"")
     assert b"2796.8 s beyond the end" in done.stderr
-    assert b"\nhint: are they milliseconds?" in done.stderr
+    assert b"\nhint: if these are milliseconds, divide them by 1000 first" in done.stderr
 
 
 def test_a_duration_that_is_a_little_wrong_is_no_reason_to_refuse() -> None:

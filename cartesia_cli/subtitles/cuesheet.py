@@ -141,7 +141,7 @@ _TAG: dict[Kind, re.Pattern[str]] = {
 }
 
 
-_VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]*)>")
+_VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]{0,200})>")
 
 
 def _likely(lines: Sequence[str]) -> Kind:

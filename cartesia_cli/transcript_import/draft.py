@@ -26,11 +26,11 @@ LONGEST_WORD = 30.0
 LONGEST_SEGMENT = 600.0
 """Seconds, likewise for segments and cues, of which Whisper's are 30 s at most."""
 
-SLOWEST, FASTEST = 0.05, 500.0
-"""Characters a second: people speak some 15."""
+SLOWEST, FASTEST = 0.03, 500.0
+"""Characters a second: people speak some 15, and a segment of music has one in 30 s."""
 
-FEWEST, FEWEST_CHARACTERS = 5, 20
-"""So many words or segments, or so many characters of a single one, make a rate mean something."""
+FEWEST = 5
+"""Words or segments from which on too high a rate means something: a short one may be off by much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ def _check(draft: Draft, place: str) -> None:
         raise _refused(
             place,
             f"times go up to {latest:.10g} s, {latest - length:.10g} s beyond the end of a recording of {length:g} s",
-            "are they milliseconds? Without its duration, the file is judged by its times alone"
+            "if these are milliseconds, divide them by 1000 first"
             if latest > 100 * length
-            else "remove the duration from the file if it is the duration that is wrong",
+            else "if the duration is wrong, take it out of the file",
         )
     starts = [start for start, _ in spans]
     kept = _longest_rise(starts)
@@ -166,11 +166,9 @@ def _check(draft: Draft, place: str) -> None:
     texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
     middle = median(lengths)
     rate = sum(map(len, texts)) / len(texts) / middle
-    too_slow = middle > (LONGEST_WORD if words else LONGEST_SEGMENT) or (len(lengths) >= FEWEST and rate < SLOWEST)
-    if (
-        not words and len(lengths) == 1
-    ):  # it may be a whole recording, silence included, if it is known how long that is
-        too_slow = length is None and len(texts[0]) > FEWEST_CHARACTERS and rate < SLOWEST
+    too_slow = middle > (LONGEST_WORD if words else LONGEST_SEGMENT) or (sum(lengths) > LONGEST_WORD and rate < SLOWEST)
+    if not words and len(lengths) == 1 and length is not None:
+        too_slow = False  # a single segment may be the whole recording, silence included
     if too_slow:
         raise _refused(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
     if len(lengths) >= FEWEST and rate > FASTEST:

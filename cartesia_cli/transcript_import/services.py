@@ -143,7 +143,9 @@ def google_files(item: JsonObject) -> list[tuple[str, Draft]]:
 
 def is_google(item: JsonObject) -> bool:
     results = _objects(_inner(item, "response") if "response" in item else item, "results")
-    return bool(results) and any("alternatives" in result for result in results)
+    listed = [JsonObject(result, item.place) for result in results]
+    best = [best for result in listed for best in _objects(result, "alternatives")[:1]]
+    return any({"transcript", "words"} & each.keys() for each in best)
 
 
 def is_google_files(item: JsonObject) -> bool:

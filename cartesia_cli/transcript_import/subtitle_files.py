@@ -13,7 +13,7 @@ from .draft import Draft, joined
 KINDS: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 """Endings of file names."""
 
-_TIMES = re.compile(r"^[^{}\"]*\d:\d\d[.,]?\d*[ \t]*-->", re.MULTILINE)
+_TIMES = re.compile(r"^[-\d:., \t]{0,40}\d:\d\d[.,]?\d{0,9}[ \t]*-->", re.MULTILINE | re.ASCII)
 
 
 def kind_by_name(source: str) -> Kind | None:
