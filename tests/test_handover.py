@@ -72,6 +72,17 @@ def test_a_text_too_large_for_the_environment_still_comes_on_stdin(tmp_path: Pat
     assert "CARTESIA_SEGMENT" not in calls[0][1]
 
 
+def test_half_a_character_stops_neither_its_segment_nor_the_next_one(tmp_path: Path) -> None:
+    told: list[str] = []
+    with Handover(script(tmp_path, APPEND), told.append) as handover:
+        handover.give(segment(" sec\ud83dond"))
+        handover.give(segment("third \U0001f600"))
+    calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [text for text, _ in calls] == ["sec?ond\n", "third \U0001f600\n"]
+    assert json.loads(calls[0][1]["CARTESIA_SEGMENT"])["text"] == " sec\ud83dond"
+    assert told == []
+
+
 @pytest.mark.parametrize("command", ["", "  ", "no-such-program-anywhere -x", "'unclosed"])
 def test_what_is_no_command_is_said_before_anything_is_opened(command: str) -> None:
     with pytest.raises(UsageError, match="--exec"):

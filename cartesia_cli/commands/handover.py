@@ -11,7 +11,6 @@ Must never hold up or end a session: a command that fails or hangs is told, once
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import queue
 import shlex
@@ -128,7 +127,9 @@ class Handover:
                 self._say(line)
 
     def _run(self, segment: Segment) -> None:
-        document = json.dumps(segment.document(), ensure_ascii=False)
+        from ..output.plain import line  # which escapes halves of characters: no environment can hold them
+
+        document = line(segment.document()).rstrip("\n")
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         if len(document.encode("utf-8", "replace")) <= LARGEST and "\0" not in document:
             environment["CARTESIA_SEGMENT"] = document
