@@ -70,8 +70,8 @@ def test_our_own_files_are_read_back_as_they_were_meant(cues: list[Cue]) -> None
     meant = [(cue.start, cue.end, cue.lines) for cue in cues]
     sheet = read(vtt(cues, notes=("talk.mp3, ink-whisper",)))
     assert (shown(sheet), sheet.findings, sheet.kind) == (meant, (), "vtt")
-    # SubRip has no escapes: what looks like a tag is one, and arrows are made harmless.
-    bare = [(start, end, tuple(re.sub("[<{]", "(", line) for line in lines)) for start, end, lines in meant]
+    # SubRip has no escapes: what looks like markup is written otherwise, and arrows are made harmless.
+    bare = [(start, end, tuple(re.sub(r"[<{\\]", "(", line) for line in lines)) for start, end, lines in meant]
     meant = [(start, end, tuple(re.sub("-{2,}>", "->", line) for line in lines)) for start, end, lines in bare]
     for crlf in (False, True):
         sheet = read(srt([Cue(*cue) for cue in bare], crlf=crlf), "srt")

@@ -298,7 +298,7 @@ def test_lyrics_say_when_times_are_guesses() -> None:
 def test_text_that_looks_like_a_time_is_none() -> None:
     text = "[00:10.00] or <00:11> or [ti:x]"
     talk = Transcript("a", "m", text, segments=(Segment(3, 5, text, "server"),))
-    assert sung(talk)[1] == [(3.0, "[ 00:10.00] or < 00:11> or [ti:x]")]
+    assert sung(talk)[1] == [(3.0, "[ 00:10.00] or < 00:11> or [ ti:x]")]
 
 
 @given(transcripts())

@@ -551,7 +551,7 @@ def _mutate(draw: st.DrawFn, holder: Any, name: Any, found: list[tuple[Any, Any]
     """Replace, leave out, exchange or scale one member."""
     match draw(st.sampled_from(["replace", "leave out", "exchange", "scale"])):
         case "replace":
-            holder[name] = draw(st.sampled_from(PIECES))
+            holder[name] = copy.deepcopy(draw(st.sampled_from(PIECES)))
         case "leave out":
             del holder[name]
         case "exchange":
