@@ -42,7 +42,7 @@ def moment(seconds: float) -> int:
 
 def known_duration(duration: float | None) -> float | None:
     """A duration that a recording can have, in seconds; None for any other."""
-    return None if duration is None or not 0 <= duration < LATEST else duration
+    return None if duration is None or not 0 <= duration < LATEST else duration + 0.0  # no -0.0
 
 
 def far_limit(duration: float | None) -> float | None:

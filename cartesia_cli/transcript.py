@@ -159,7 +159,7 @@ class Transcript:
             if span is None or word.start is None or word.end is None:
                 times.append(Times(guess[0] / 1000, guess[1] / 1000, True))
             else:
-                times.append(Times(word.start, word.end, False))
+                times.append(Times(word.start + 0.0, word.end + 0.0, False))  # no -0.0
         return times
 
     def _bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
