@@ -18,6 +18,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+import cartesia_cli
 from cartesia_cli.errors import ApiError
 from cartesia_cli.protocol import AUTO, MANUAL, RealtimeOptions, decode_command
 from cartesia_cli.protocol.batch import parse_sample_rate
@@ -417,6 +418,37 @@ def program(environment: dict[str, str], tmp_path: Path, *options: str) -> Itera
             process.send_signal(signal.SIGINT)
             said += process.communicate(timeout=SOON)[1].splitlines()
     assert process.returncode == 0
+
+
+def test_ctrl_c_does_not_wait_for_an_engine(environment: dict[str, str]) -> None:
+    slow = """
+import sys, time
+from cartesia_cli.__main__ import main
+from cartesia_cli.server import engines
+class Slow:
+    name, languages = "Slow", {"en"}
+    def start(self, language): return self
+    def feed(self, samples): print("hearing", flush=True)
+    def finish(self): time.sleep(600)
+engines.both = lambda model, tell: (Slow(), None)
+sys.argv = ["cartesia-cli", "serve", "--port", "0"]
+main()
+"""
+    with subprocess.Popen([sys.executable, "-c", slow], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().decode().strip().partition("=")[2]
+        place = httpx.URL(url)
+        with socket.create_connection((place.host, place.port or 0), SOON) as hand:
+            files = {"file": (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()}
+            request = httpx.Request("POST", f"{url}/stt", headers=VERSION, data={"model": "ink-whisper"}, files=files)
+            head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+            hand.sendall(f"POST /stt HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+            assert process.stdout.readline() == b"hearing\n"
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)  # the second one doesn't wait for requests either
+            assert hand.recv(12) == b"HTTP/1.1 503"
+        assert process.wait(SOON) == 0
 
 
 def test_serve_on_all_addresses_prints_one_that_our_own_client_takes(

@@ -183,9 +183,25 @@ def requests_whose_answers_are_not_read(server: Served, stack: ExitStack) -> Non
         flood(stack.enter_context(server.connect()), request * 1000, 4 * MIB)
 
 
+def chunks_of_one_byte(server: Served, stack: ExitStack) -> None:
+    headers = ("Content-Type: multipart/form-data; boundary=x", "Transfer-Encoding: chunked")
+    for _ in range(8):
+        connection = stack.enter_context(server.ask("POST /stt", *headers))
+        thread = threading.Thread(target=flood, args=(connection, b"1\r\nx\r\n" * 20_000, 2 * MIB), daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+
+
+def absurd_parameters(server: Served, stack: ExitStack) -> None:
+    for rate in ("000100000000000000", "0016000999", "9" * 4400):
+        handshake, connection = server.open_websocket(MANUAL.replace("16000", rate))
+        stack.enter_context(connection)
+        assert handshake == 400
+
+
 HOSTILE: list[Callable[[Served, ExitStack], None]] = [
-    half_sent_heads, trickling_bodies, many_large_fields, many_files, pings_whose_pongs_are_not_read,
-    fragments_of_nothing, large_messages_at_a_low_rate, requests_whose_answers_are_not_read,
+    absurd_parameters, half_sent_heads, trickling_bodies, many_large_fields, many_files, pings_whose_pongs_are_not_read,
+    fragments_of_nothing, large_messages_at_a_low_rate, requests_whose_answers_are_not_read, chunks_of_one_byte,
 ]  # fmt: skip
 
 

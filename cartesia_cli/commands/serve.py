@@ -111,7 +111,8 @@ def serve(
     talk.say(f"{name} answers on {url}; Ctrl-C ends it")
     if is_open:
         talk.say(f"other machines reach it over plain http at {_reached_at(bound)}, port {listener.getsockname()[1]}")
-    running.serve(server, [listener] if beside is None else [listener, beside])
+    if not running.serve(server, [listener] if beside is None else [listener, beside]):
+        os._exit(0)  # nobody waits any more for what the engine is at, and it may take minutes
 
 
 def _reached_at(bound: str) -> str:

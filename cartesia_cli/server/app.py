@@ -142,10 +142,11 @@ def create_app(
     for each request and session when it ends. Without `allowed`, only this machine's programs and pages are answered.
     """
     gate, lane = Gate(key, concurrency, lenient=lenient), Lane()
-    batch = Batch(engine, lane, gate, Uploads(max_bytes=max_bytes), on_progress=on_progress)
+    batch = Batch(engine, lane, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency), on_progress=on_progress)
     who = identity or Identity.of(engine.name, None, [live.name] if live else [])
     timed = (engine, lane)
-    realtime = Realtime(timed, timed if live is None else (live, Lane()), gate, idle_seconds=idle_seconds)
+    live_lane = lane if live is None else Lane()
+    realtime = Realtime(timed, (live or engine, live_lane), gate, idle_seconds=idle_seconds)
 
     async def status(request: Request) -> Response:
         return status_response(who, _id(request))
@@ -168,7 +169,7 @@ def create_app(
         return _rejected(request, error)
 
     routes = [Route(path, transcribe, methods=["POST"]) for path in HTTP_ROUTES.values()]
-    return guarded(
+    app = guarded(
         on_exchange=on_exchange,
         allowed=allowed,
         routes=[
@@ -180,6 +181,8 @@ def create_app(
         ],
         exception_handlers={HTTPException: unknown},
     )
+    app.state.lanes = (lane, live_lane)
+    return app
 
 
 def _rejected(request: Request, error: HTTPException) -> Response:

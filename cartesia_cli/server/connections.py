@@ -5,6 +5,7 @@
     output that the client doesn't read for WRITE_SECONDS    the connection is aborted, on its way to be closed or not
     pongs that the client doesn't read                       nothing more is read from it until it has
     a message in fragments of no size, without an end        one buffer, not a list
+    many small pieces at once                                READ_BYTES are parsed, then it is the others' turn
 
 What an application is given is limited elsewhere: bodies in `uploads`, frames in `realtime`.
 """
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 HEAD_SECONDS = 10.0
 WRITE_SECONDS = 20.0
 WAITING_CONNECTIONS = 128
+
+READ_BYTES = 16 << 10
+"""What is read from a connection before the next one's turn. Chunks or frames of one byte take as long to parse as
+large ones: with asyncio's 256 KiB, eight clients that send them kept everybody else waiting for half a minute.
+"""
 
 CONNECTION = "connection"
 """Where in the `state` of its scope an application finds a WebSocketConnection."""
@@ -64,6 +70,7 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
+        cast("Any", transport).max_size = READ_BYTES  # an attribute of asyncio's sockets that no document names
         self._output = _UnreadOutput()
         self.waiting_since = self.loop.time()
         waiting = [other for other in self.connections if isinstance(other, HttpConnection) and other.is_waiting]

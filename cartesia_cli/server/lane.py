@@ -22,10 +22,23 @@ class Lane:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "engine")
+        self._is_busy = False
 
     async def do(self, work: Callable[..., T], *arguments: object) -> T:
         """Do it off the event loop, when its turn comes."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work, *arguments)
+
+    def close(self) -> bool:
+        """Begin nothing more. Whether nothing is being done: a call of the engine can't be stopped."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        return not self._is_busy
+
+    def _work(self, work: Callable[..., T], *arguments: object) -> T:
+        self._is_busy = True
+        try:
+            return work(*arguments)
+        finally:
+            self._is_busy = False
 
 
 def hear(engine: Engine, samples: Samples, language: str) -> Sequence[Heard]:

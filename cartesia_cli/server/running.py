@@ -68,10 +68,14 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: Starlette, listeners: Sequence[socket.socket]) -> None:
-    """Answer requests until Ctrl-C or SIGTERM; requests that are under way get GRACEFUL_SECONDS more."""
+def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
+    """Answer requests until Ctrl-C or SIGTERM; requests that are under way get GRACEFUL_SECONDS more.
+
+    Whether everything is at rest then. An engine may still be at work, for which the interpreter would wait.
+    """
     with suppress(Interrupted):  # uvicorn hands the signal on when all is done: here it means that all is well
         _server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
+    return all(lane.close() for lane in getattr(app.state, "lanes", ()))
 
 
 class Beside:

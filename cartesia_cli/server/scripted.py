@@ -53,7 +53,7 @@ def create_app(
 ) -> Starlette:
     """The scripted server as an ASGI application, for `running`; parameters as of `app.create_app`."""
     gate = Gate(key, concurrency, lenient=lenient)
-    batch, numbers = _Batch(script, gate, Uploads(max_bytes=max_bytes)), count(1)
+    batch, numbers = _Batch(script, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency)), count(1)
     who = identity or Identity.of("script", None, ())
 
     async def status(request: Request) -> Response:

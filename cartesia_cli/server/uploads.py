@@ -22,8 +22,10 @@ from .gate import Gate
 MAX_BYTES = 2 << 30
 """Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
 
-UPLOADS = 64
-"""Bodies on their way in at once."""
+UPLOADS = 32
+"""Bodies on their way in at once, where no more requests than that may be answered at once. Each holds up to a MiB of
+its file in memory, the rest on disk.
+"""
 
 IDLE_SECONDS, GRACE_SECONDS, LEAST_RATE = 10.0, 20.0, 1024
 """Patience with a body: between two pieces of it; and in all, so long and a second more for so many bytes."""
@@ -36,10 +38,14 @@ DRAIN_BYTES, DRAIN_SECONDS, DRAINS = 8 << 20, 2.0, 32
 
 
 class Uploads:
-    """The bodies on their way in. `max_bytes`: size of a body before a 413."""
+    """The bodies on their way in.
 
-    def __init__(self, *, max_bytes: int = MAX_BYTES, most: int = UPLOADS) -> None:
-        self._max_bytes, self._most = max_bytes, most
+    max_bytes     size of a body before a 413
+    concurrency   requests that may be answered at once: so many bodies may come at once as well
+    """
+
+    def __init__(self, *, max_bytes: int = MAX_BYTES, concurrency: int = 0) -> None:
+        self._max_bytes, self._most = max_bytes, max(UPLOADS, concurrency)
         self._coming: set[_Body] = set()
         self._draining = 0
 
