@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shlex
 import subprocess
@@ -216,6 +218,16 @@ class Screen:
         return rows
 
 
+def usual_mode() -> list[object]:
+    """Of a new terminal: `script` may have changed its own before we look."""
+    leader, follower = pty.openpty()
+    try:
+        return termios.tcgetattr(leader)
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
 def steered(studio: Studio, server: RealtimeServer, command: list[str], changes: dict[str, str]) -> bytes:
     """What a terminal of 40 columns gets from a session with two segments, a mark and a question."""
     environment = studio.environment | KEY | {"TERM": "xterm-256color"} | UTF8 | changes
@@ -223,7 +235,7 @@ def steered(studio: Studio, server: RealtimeServer, command: list[str], changes:
     environment.pop("COLUMNS")
     program = pexpect.spawn(command[0], command[1:], env=environment, timeout=30, dimensions=(40, 40))
     try:
-        before = termios.tcgetattr(program.child_fd)
+        before = usual_mode()
         seen = b""
         for key, wanted in (
             ("", "ends it"),
