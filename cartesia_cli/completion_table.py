@@ -155,7 +155,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {
     ),
     "listen": (
         ("--device -d", "", "device", False, "Microphone: its number, or a part of its name"),
-        ("--push-to-talk", "", "", False, "Sound counts only while the space bar has switched it on"),
+        ("--push-to-talk", "", "", False, "Sound counts only while the space bar is held, or between two taps"),
         ("--mode", "", "mode", False, "auto: the server finds the turns; manual: `finalize` does"),
         ("--vad-threshold", "", "none", False, "Level of speech, such as -40; by default above the noise"),
         ("--vad-silence-ms", "", "none", False, "Silence that ends an utterance"),

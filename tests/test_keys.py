@@ -237,6 +237,31 @@ def test_ctrl_z_stops_the_program_and_leaves_the_terminal_as_it_was_until_it_goe
     terminal.end()
 
 
+def test_ctrl_z_leaves_the_terminal_and_clears_what_is_drawn_and_both_come_back(
+    at: At, shell: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "drawing.py"
+    drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
+    path.write_text(
+        "from cartesia_cli.commands.job_control import job_control\n"
+        + PROGRAM.replace("    with keys(", f"    with {drawing}, keys(")
+    )
+    terminal = at(*shell, sys.executable, str(path))
+    terminal.see("ready True")
+    for _ in range(2):
+        terminal.type("\x1a")
+        terminal.see("cleared")
+        terminal.see("stopped")
+        assert terminal.mode == terminal.before
+        terminal.type("fg\n")
+        terminal.see("drawn")
+        terminal.see("resumed")
+        assert terminal.takes_keys
+    terminal.type("q")
+    terminal.see("over")
+    terminal.end()
+
+
 def test_a_program_let_go_on_in_the_background_leaves_the_terminal_alone_until_it_comes_back(
     at: At, shell: Command, program: Command
 ) -> None:

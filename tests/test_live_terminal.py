@@ -186,6 +186,16 @@ def test_nothing_is_shown_of_what_settles_where_stderr_is_a_file(
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", f"wrote {tmp_path / 'out.txt'}\n")
 
 
+def test_a_start_is_told_and_ctrl_c_ends_it(environment: dict[str, str], talk: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", str(talk), "--local"])
+    with terminal(f"exec {command}", environment) as screen:
+        screen.shows("○ starting…")
+        screen.program.send("\x03")
+        rows = screen.end()
+    assert not any(map(is_status_row, rows)) and not any("Traceback" in row for row in rows)
+    assert screen.program.exitstatus in (0, 130)
+
+
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_an_outage_is_told_in_place_and_one_line_is_left_of_it(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int

@@ -443,6 +443,16 @@ def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> Non
     assert terminal.rows == ["the audio stalled for 2 s", "error: it broke"]
 
 
+def test_what_is_waited_for_stays_below_a_sentence() -> None:
+    terminal = Terminal()
+    talk = Talk(terminal, {"NO_COLOR": "1"})
+    with talk.live() as live:
+        live.draw(LiveState(wait=Wait(("starting…",))))
+        talk.say("Gooseneck is what this computer plays")
+        assert terminal.rows == ["Gooseneck is what this computer plays", "○ starting…"]
+    assert terminal.rows == ["Gooseneck is what this computer plays"]
+
+
 def test_a_key_is_redacted_before_a_sentence_is_wrapped_and_a_transcript_is_left_as_it_is() -> None:
     terminal = Terminal(80)
     key = "sk_car_" + "open_sesame" * 8

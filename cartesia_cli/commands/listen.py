@@ -56,7 +56,8 @@ Finalize = Annotated[
     ),
 ]
 PushToTalk = Annotated[
-    bool, typer.Option("--push-to-talk", help="Sound counts only while the space bar has switched it on.")
+    bool,
+    typer.Option("--push-to-talk", help="Sound counts only while the space bar is held, or between two taps."),
 ]
 StopAfterSilence = Annotated[
     float | None,
@@ -137,6 +138,9 @@ def listen(
     sending.check(None, (*targets.values(), append), force=place.force)
 
     handover = Handover(command, talk.say) if command is not None else None
+    if choice.reason:
+        talk.say(choice.reason)
+    view = context.with_resource(live.live_view(talk))
 
     from ..audio.microphone import Microphone, chosen
     from ..audio.pacing import limited
@@ -184,13 +188,7 @@ def listen(
         captured=lambda: opened.captured,
         microphone=attendance,
     )
-    if choice.reason:
-        talk.say(choice.reason)
-    with (
-        live.live_view(talk) as view,
-        backend.live(choice, wish.model, where.local_model, talk) as server,
-        kept,
-    ):
+    with backend.live(choice, wish.model, where.local_model, talk) as server, kept:
         try:
             with handover or nullcontext():
                 give = handover.give if handover else None

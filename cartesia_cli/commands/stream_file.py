@@ -87,7 +87,7 @@ def stream_file(
     voice: given.Voice,
 ) -> None:
     """Replay a recording at the pace of life, and show the text as it grows."""
-    from . import backend
+    from . import backend, live
     from .inputs import STDIN, Input, check_not_url
 
     talk = voice.settle(context.obj)
@@ -104,6 +104,9 @@ def stream_file(
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = place.plan(formats).targets([Input(file, path, name)])[0]
     sending.check(file, targets.values(), force=place.force)
+    if choice.reason:
+        talk.say(choice.reason)
+    view = context.with_resource(live.live_view(talk))
     blocks, seconds = _recording(file, encoding, sample_rate, channel, talk)
     if sending.duration is not None:
         seconds = sending.duration if seconds is None else min(sending.duration, seconds)
@@ -112,7 +115,6 @@ def stream_file(
 
     from ..audio.pacing import Paced, limited
     from ..audio.saving import Saved
-    from . import live
     from .performance import Order
 
     witnesses: list[Instrument] = []
@@ -148,10 +150,8 @@ def stream_file(
         seconds=seconds,
         force=place.force,
     )
-    if choice.reason:
-        talk.say(choice.reason)
     try:
-        with live.live_view(talk) as view, backend.live(choice, wish.model, where.local_model, talk) as server:
+        with backend.live(choice, wish.model, where.local_model, talk) as server:
             live.run(order, server, make, talk, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(instrument.seconds for instrument in witnesses):

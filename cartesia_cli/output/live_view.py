@@ -47,12 +47,13 @@ class LiveView:
         self._size = size or (lambda: terminal_size(stream))
         self.active = active
         self.renderer = LiveRows(stream.encoding or "utf-8", colored=colored)
+        self._state: LiveState | None = None
         self._shown: tuple[list[str], os.terminal_size] | None = None
         self._drawn = 0.0
 
     def draw(self, state: LiveState) -> None:
         """Show a state: now, or, where the last one was drawn just before, one of those that follow."""
-        now = self._clock()
+        self._state, now = state, self._clock()
         if not self.active or (self._shown is not None and now - self._drawn < PERIOD):
             return
         if not _is_in_foreground(self._stream):
@@ -71,6 +72,11 @@ class LiveView:
         if self._shown is not None:
             self._shown = None
             self._write(ERASE)
+
+    def put_back(self) -> None:
+        """Show again what is waited for, if anything is: a sentence stands above it, and nothing else may come soon."""
+        if self._state is not None and self._state.wait is not None:
+            self.draw(self._state)
 
     def restore(self) -> None:
         """Have the next `draw` begin where the cursor is: the program was stopped, and others used the terminal."""

@@ -193,6 +193,8 @@ class Talk:
                 print(text, file=self._stream, flush=True)
         except OSError:
             pass  # nobody to talk to is no reason to fail
+        if self._view is not None:
+            self._view.put_back()
 
     def _styled(self, style: str, text: str) -> str:
         return f"{style}{text}{PLAIN}" if self._colored() else text
