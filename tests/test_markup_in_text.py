@@ -238,14 +238,14 @@ def test_halves_survive_the_whole_program(run: Run, tmp_path: Path) -> None:
 
 # Anything, read back ---------------------------------------------------------------------------------------
 
+BIDI = "[\u202a-\u202e\u2066-\u2069]"
+"""What no format of subtitles shows."""
+
 TEXTS = st.text(
     st.sampled_from("ab1é日<>{}\\/!=+-@'\"&;:.,[]()|#*_~$`N\u200d😀")
     | st.characters(exclude_categories=("Cc", "Cs", "Z")),
     min_size=1, max_size=9,
-).filter(lambda word: word.strip() and not word.isdecimal())  # fmt: skip
-
-
-BIDI = "[\u202a-\u202e\u2066-\u2069]"
+).filter(lambda word: re.sub(BIDI, "", word).strip() and not word.isdecimal())  # fmt: skip
 
 
 def alike(text: str) -> str:
@@ -314,4 +314,5 @@ def test_no_writer_gets_times_that_can_not_be_true(times: list[tuple[float, floa
         assert 0 <= part["start"] <= part["end"] < 1e7
     for name in FORMATS:
         written = writer(name)(transcript, Layout(words=True))
-        assert not re.search(r"e\+\d|inf|nan|(?<!e)-\d", written.lower())
+        assert not re.search(r"e\+\d|inf|nan", written.lower())
+        assert name == "table" or not re.search(r"(?<!e)-\d", written)  # where gaps of words that overlap are negative

@@ -270,6 +270,17 @@ def test_characters_that_tokens_of_whisper_cpp_divide_are_whole(run: Run, tmp_pa
     assert (done.returncode, done.stdout) == (0, "number,start,end,word\r\n1,0.000,0.900,café\r\n".encode())
 
 
+def test_openais_diarized_json_has_speakers_and_segments() -> None:
+    segments = [
+        {"type": "transcript.text.segment", "id": f"seg_{k}", "start": SPOKEN[a].start, "end": SPOKEN[b - 1].end,
+         "text": f" {text}", "speaker": "AB"[k]}
+        for k, (a, b, text) in enumerate(TURNS)
+    ]  # fmt: skip
+    transcript = only({"task": "transcribe", "duration": 3.2, "text": TEXT, "segments": segments})
+    assert (transcript.text, transcript.words, transcript.duration) == (TEXT, None, 3.2)
+    assert [(s.start, s.end, s.speaker) for s in transcript.segments] == [(0.24, 1.4, "A"), (2.1, 2.8, "B")]
+
+
 def test_assemblyai_without_utterances_or_words_is_still_in_milliseconds() -> None:
     words = {name: value for name, value in ASSEMBLYAI.items() if name != "utterances"}
     assert [w.start for w in only(words).words or ()] == [w.start for w in SPOKEN]
