@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import cartesia_cli
@@ -297,6 +297,45 @@ def test_status_tells_which_server_answers() -> None:
     assert set(status["engine"]) == {"name", "model", "id"}
 
 
+def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> None:
+    from cartesia_cli.server.answers import Identity
+    from cartesia_cli.server.engines import identity
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name, self.languages = name, frozenset({"en"})
+
+        def start(self, language: str) -> Any:
+            raise NotImplementedError
+
+    weights = tmp_path / "model.bin"
+    weights.write_bytes(b"weights")
+    one = identity(str(tmp_path), Named("One"), None)
+    assert one == identity(str(tmp_path), Named("One"), None)
+    weights.write_bytes(b"other weights")
+    others = [
+        identity(str(tmp_path), Named("One"), None),
+        identity(None, Named("One"), None),
+        identity(None, Named("Two"), None),
+        identity(None, Named("One"), Named("Two")),
+        Identity.of("s.ndjson", None, ["a"]),
+        Identity.of("s.ndjson", None, ["b"]),
+    ]
+    assert len({one.id, *(other.id for other in others)}) == 7
+
+
+def test_a_message_of_more_than_four_mebibytes_is_refused() -> None:
+    with serving() as client:
+        for size, code in (((4 << 20), 1000), ((4 << 20) + 1, 1009)):
+            with dial(client, **VERSION) as line:
+                with suppress(ConnectionClosed):
+                    line.send(bytes(size))
+                    line.send("close")
+                    for _ in line:
+                        pass
+                assert line.close_code == code
+
+
 def test_a_request_that_ends_with_the_server_is_answered_in_json() -> None:
     with serving({"request": 1, "batch": 200, "stall": 60}) as client:
         hand = socket.create_connection((client.base_url.host, client.base_url.port), timeout=SOON)
@@ -374,6 +413,24 @@ def test_a_socket_that_sends_nothing_is_closed_by_a_script_too() -> None:
     with serving(idle_seconds=0.1) as client, dial(client, **VERSION) as line:
         assert len(list(line)) == 1  # and the end
         assert line.close_code == 1001
+
+
+def test_a_socket_that_reads_nothing_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "WRITE_SECONDS", 0.2)
+    with serving({"connection": 1, "text": "x" * 10_000, "times": 2000}, concurrency=1) as client:
+        hand = socket.create_connection((client.base_url.host, client.base_url.port), SOON)
+        hand.sendall(
+            f"GET {MANUAL.path}?{QUERY} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            "Cartesia-Version: 2026-03-01\r\n\r\n".encode()
+        )
+        assert hand.recv(12) == b"HTTP/1.1 101"
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 429
+        ends = time.monotonic() + SOON
+        while client.post("/stt", headers=VERSION, **FORM).status_code == 429 and time.monotonic() < ends:
+            time.sleep(0.1)
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200
+        hand.close()
 
 
 def test_exchanges_are_reported_as_they_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -73,6 +74,8 @@ def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
 
     Whether everything is at rest then. An engine may still be at work, for which the interpreter would wait.
     """
+    for library in ("python_multipart", "asyncio"):  # what a client does wrong is answered, and not printed
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with suppress(Interrupted):  # uvicorn hands the signal on when all is done: here it means that all is well
         _server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
     return all(lane.close() for lane in getattr(app.state, "lanes", ()))
