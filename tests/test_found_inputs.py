@@ -1,0 +1,244 @@
+"""Inputs as a user names them, through the whole program: folders of any formats, globs, URLs, stdin, silence."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import cartesia_cli
+from cartesia_cli.audio.containers import FORMATS
+from cartesia_cli.commands.inputs import Input, gather
+from cartesia_cli.errors import InputError, UsageError
+from tests.conftest import Run
+from tests.fault_server import FaultServer, answers, fine
+from tests.speech import write_wav
+from tests.test_containers import encode
+from tests.tones import spoken
+
+KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
+NOWHERE = ("--base-url", "http://127.0.0.1:9")
+
+
+BY_FFMPEG = {
+    "a.mkv": ("matroska", "pcm_s16le", "matroska", "video/x-matroska"),
+    "b.mka": ("matroska", "aac", "matroska", "video/x-matroska"),
+    "c.webm": ("webm", "libopus", "webm", "audio/webm"),
+    "d.mov": ("mov", "aac", "mov", "video/quicktime"),
+    "e.m4b": ("ipod", "aac", "mp4", "audio/mp4"),
+    "f.3gp": ("3gp", "aac", "3gp", "audio/3gpp"),
+    "g.aac": ("adts", "aac", "aac", "audio/aac"),
+    "h.wma": ("asf", "wmav2", "wma", "audio/x-ms-wma"),
+    "i.w64": ("w64", "pcm_s16le", "w64", "audio/x-w64"),
+    "j.opus": ("ogg", "libopus", "ogg", "audio/ogg"),
+    "k.ac3": ("ac3", "ac3", "ac3", "audio/ac3"),
+    "l.avi": ("avi", "pcm_s16le", "avi", "video/x-msvideo"),
+    "m.ts": ("mpegts", "mp2", "ts", "video/mp2t"),
+    "n.wv": ("wv", "wavpack", "wavpack", "audio/x-wavpack"),
+    "o.tta": ("tta", "tta", "tta", "audio/x-tta"),
+    "p.voc": ("voc", "pcm_s16le", "voc", "audio/x-voc"),
+    "q.nut": ("nut", "pcm_s16le", "nut", "video/x-nut"),
+}
+BY_LIBSNDFILE = {
+    "r.aiff": ("AIFF", "aiff", "audio/aiff"),
+    "s.caf": ("CAF", "caf", "audio/x-caf"),
+    "t.au": ("AU", "au", "audio/basic"),
+    "u.sph": ("NIST", "sphere", "audio/x-nist"),
+}
+
+
+def a_folder_of_everything(folder: Path) -> None:
+    folder.mkdir()
+    for name, (form, codec, _, _) in BY_FFMPEG.items():
+        encode(folder / name, codec, 48000, seconds=1, form=form)
+    for name, (form, _, _) in BY_LIBSNDFILE.items():
+        soundfile.write(folder / name, np.sin(np.arange(16000) * 0.1) / 4, 16000, format=form, subtype="PCM_16")
+    (folder / "nameless").write_bytes(SAMPLE.read_bytes())
+    (folder / "disguised.txt").write_bytes(SAMPLE.read_bytes() + b"another")
+    (folder / "module.ts").write_text("export const answer: number = 42;\n")
+    (folder / "talk.txt").write_text("a result of ours\n")
+    (folder / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("formats") / "talks"
+    a_folder_of_everything(folder)
+    return folder
+
+
+def test_a_folder_is_searched_for_all_that_can_be_decoded(run: Run, everything: Path) -> None:
+    wanted = {*BY_FFMPEG, *BY_LIBSNDFILE, "nameless", "disguised.txt"}
+    done = run("transcribe", everything, "--dry-run", "--json", *NOWHERE, env=KEY)
+    assert done.returncode == 0, done.stderr
+    assert {Path(row["source"]).name for row in json.loads(done.stdout)["inputs"]} == wanted
+    assert b"3 files are not recordings: skipped (-v names them)\n" in done.stderr
+    told = run("transcribe", everything, "--dry-run", "-v", *NOWHERE, env=KEY).stderr.decode()
+    assert set(re.findall(r"/([\w.]+): not a recording: skipped", told)) == {"module.ts", "talk.txt", "cover.jpg"}
+
+
+def test_what_a_folder_is_searched_for_is_decoded_by_this_program(everything: Path) -> None:
+    from cartesia_cli.audio.files import decoded
+    from cartesia_cli.audio.pcm import RATE
+
+    for name in (*BY_FFMPEG, *BY_LIBSNDFILE):
+        seconds = sum(map(len, decoded(everything / name))) / RATE
+        assert seconds == pytest.approx(1, abs=0.2), name
+
+
+def test_each_recording_is_sent_as_what_it_is(run: Run, everything: Path) -> None:
+    with FaultServer(*[fine] * 30) as server:
+        done = run("transcribe", everything, "-f", "ndjson", "--base-url", server.base_url, env=KEY)
+        assert done.returncode == 0, done.stderr
+        parts = [request.part("file") for request in server.requests]
+    sent = {(part.filename or b"").decode(): part.headers["content-type"] for part in parts}
+    expected = {name: media for name, (*_, media) in BY_FFMPEG.items()}
+    expected |= {name: media for name, (*_, media) in BY_LIBSNDFILE.items()}
+    assert sent == expected | {"nameless.wav": "audio/wav", "disguised.txt.wav": "audio/wav"}
+    warned = dict(
+        re.findall(r"/([\w.]+): not in a format that the API documents \((\w+)\): sent", done.stderr.decode())
+    )
+    kinds = {name: kind for name, (_, _, kind, _) in BY_FFMPEG.items()}
+    kinds |= {name: kind for name, (_, kind, _) in BY_LIBSNDFILE.items()}
+    assert warned == {name: kind for name, kind in kinds.items() if not FORMATS[kind].documented}
+
+
+def test_nothing_is_said_of_formats_of_the_api_where_nothing_is_sent(run: Run, everything: Path) -> None:
+    done = run("transcribe", everything / "i.w64", "--local", "--no-cache")
+    assert done.returncode == 0, done.stderr
+    assert b"documents" not in done.stderr
+    assert b"i.w64: nothing was said\n" in done.stderr and done.stdout == b""
+
+
+def test_a_folder_is_searched_for_headerless_samples_where_an_encoding_is_named(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    for name in ("a.raw", "b.ul", "c.wav", "note.txt"):
+        (folder / name).write_bytes(b"\x7f\xff" * 4000)
+    (folder / "real.wav").write_bytes(SAMPLE.read_bytes())
+    raw = ("--encoding", "pcm_mulaw", "--sample-rate", "8000")
+    done = run("transcribe", folder, "--dry-run", "--json", *raw, *NOWHERE, env=KEY)
+    assert [Path(row["source"]).name for row in json.loads(done.stdout)["inputs"]] == ["a.raw", "b.ul", "c.wav"]
+    assert b"2 files are not recordings" in done.stderr
+
+
+def test_globs_follow_no_loops_and_keep_the_folders(run: Run, tmp_path: Path) -> None:
+    deep = tmp_path / "shows" / "one" / "two"
+    deep.mkdir(parents=True)
+    for folder in (deep, deep.parent):
+        (folder / "talk.wav").write_bytes(SAMPLE.read_bytes() + folder.name.encode())
+        (folder / "loop").symlink_to(tmp_path / "shows")
+    with FaultServer(fine, fine) as server:
+        done = run("transcribe", "shows/**/*.wav", "--output-dir", "out", "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 0, done.stderr
+    found = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*.txt"))
+    assert found == ["out/one/talk.txt", "out/one/two/talk.txt"]
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_globs_match_as_a_shell_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(*(tmp_path / name for name in ("a.wav", "x/b.wav", "x/y/c.wav", ".h/d.wav", "x/.e.wav", "A.WAV")))
+
+    def matches(pattern: str) -> list[str]:
+        found = list(gather([pattern], None))
+        assert all(isinstance(item, Input) for item in found)
+        return [item.source for item in found if isinstance(item, Input)]
+
+    assert matches("*.wav") == ["a.wav"]
+    assert matches("**/*.wav") == ["a.wav", "x/b.wav", "x/y/c.wav"]
+    assert matches("x/**/*.wav") == ["x/b.wav", "x/y/c.wav"]
+    assert matches("**/**/c.wav") == ["x/y/c.wav"]
+    assert matches("x/**") == ["x/b.wav", "x/y/c.wav"]
+    assert matches("*/b.wav") == ["x/b.wav"]
+    assert matches(".h/*") == [".h/d.wav"]
+    assert matches("x/.*") == ["x/.e.wav"]
+    assert matches(f"{tmp_path}/[xz]/?.wav") == [f"{tmp_path}/x/b.wav"]
+    assert isinstance(next(gather(["*.flac"], None)), InputError)
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("https://example.com/a//talk.mp3?x=1", "curl -sL 'https://example.com/a//talk.mp3?x=1' | cartesia-cli"),
+        ("HTTP://example.com/talk.mp3", "curl -sL 'HTTP://example.com/talk.mp3'"),
+        ("s3://bucket/talk.mp3", "aws s3 cp 's3://bucket/talk.mp3' -"),
+        ("gs://bucket/talk.mp3", "gcloud storage cat 'gs://bucket/talk.mp3'"),
+        ("az://container/talk.mp3", "azcopy"),
+        ("file:///tmp/talk.mp3", "by its path"),
+        ("https:/example.com/talk.mp3", "download"),
+    ],
+)
+@pytest.mark.parametrize("command", [("transcribe",), ("transcribe", "sample.wav"), ("stream-file",), ("render",),
+                                     ("check",), ("vad",)])  # fmt: skip
+def test_a_url_as_input_is_a_usage_error_that_names_it_as_typed(
+    command: tuple[str, ...], url: str, hint: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "sample.wav").write_bytes(SAMPLE.read_bytes())
+    done = run(*command, url, *(NOWHERE if command[0] in ("transcribe", "stream-file") else ()), env=KEY)
+    assert (done.returncode, done.stdout) == (2, b""), done.stderr
+    first, second = done.stderr.decode().splitlines()
+    assert first.startswith(f"error: {url} is a URL") and second.startswith("hint: ") and hint in second
+
+
+def test_a_file_that_is_called_like_a_url_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "s3:" / "talk.wav")
+    assert [item.path for item in gather(["s3:/talk.wav"], None) if isinstance(item, Input)] == [Path("s3:/talk.wav")]
+    with pytest.raises(UsageError):
+        list(gather(["s3:/other.wav"], None))
+
+
+@pytest.mark.parametrize("more", [(), ("--encoding", "pcm_s16le", "--sample-rate", "8000")], ids=["container", "raw"])
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_errors_of_stdin_name_stdin(content: bytes, more: tuple[str, ...], run: Run) -> None:
+    done = run("transcribe", "-", *more, *NOWHERE, stdin=content, env=KEY)
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"error: stdin ") and b"cartesia-cli-stdin" not in done.stderr
+
+
+def test_a_missing_input_counts_among_all(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
+    with FaultServer(fine) as server:
+        done = run("transcribe", "talk.wav", "none.wav", "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 1
+    assert b"error: none.wav does not exist\n" in done.stderr and b"\n1 of 2 transcribed, " in done.stderr
+
+
+def test_a_missing_input_beside_one_that_is_refused_is_a_failure_of_some(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
+    with FaultServer(answers({"title": "No"}, status=400)) as server:
+        done = run("transcribe", "talk.wav", "none.wav", "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 1
+    assert b"0 of 2 transcribed" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_silence_is_said_and_prints_nothing(text: str, run: Run, tmp_path: Path) -> None:
+    write_wav(tmp_path / "quiet.wav", spoken([]))
+    with FaultServer(answers({"text": text, "duration": 1.0, "words": []})) as server:
+        done = run("transcribe", "quiet.wav", "--base-url", server.base_url, env=KEY)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.splitlines()[-1] == b"quiet.wav: nothing was said"
+
+
+@pytest.mark.parametrize("name", ["vtt", "md", "lrc"])
+def test_results_that_are_handed_on_do_not_name_the_folders_of_this_machine(
+    name: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
+    answer = {"text": "Hello.", "duration": 1.0, "words": [{"word": "Hello.", "start": 0.1, "end": 0.5}]}
+    with FaultServer(answers(answer)) as server:
+        done = run("transcribe", tmp_path / "talk.wav", "-f", name, "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 0, done.stderr
+    assert b"talk.wav" in done.stdout and str(tmp_path).encode() not in done.stdout

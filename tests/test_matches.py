@@ -1,0 +1,141 @@
+"""--grep over one and several recordings: answers like grep, on stdout, with file names, and exit code 1 for none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import cartesia_cli
+from tests.conftest import Run
+from tests.fault_server import FaultServer, answers
+from tests.realtime_server import RealtimeServer
+from tests.speech import write_wav
+from tests.tones import listens, spoken
+
+KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
+
+SAID = {"a": "The ferry leaves at seven", "b": "We took the old Ferry home", "c": "Nobody said a thing"}
+
+
+def answer(text: str) -> dict[str, object]:
+    words = [{"word": word, "start": number / 2, "end": number / 2 + 0.4} for number, word in enumerate(text.split())]
+    return {"text": text, "duration": 3.0, "words": words}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Three transcripts in the folder of the run."""
+    for name, text in SAID.items():
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"source": f"{name}.wav", "model": "m", **answer(text), "segments": []})
+        )
+    return tmp_path
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"home"}
+
+
+def test_several_recordings_are_answered_on_stdout_under_their_names(run: Run, tmp_path: Path) -> None:
+    for name in SAID:
+        (tmp_path / f"{name}.wav").write_bytes(SAMPLE.read_bytes() + name.encode())
+    before = files(tmp_path)
+    with FaultServer(*(answers(answer(text)) for text in SAID.values())) as server:
+        done = run(
+            "transcribe", "a.wav", "b.wav", "c.wav", "--grep", "ferry", "-i", "--base-url", server.base_url, env=KEY
+        )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.decode().split("\n\n")
+    assert first.startswith("a.wav\n") and "ferry" in first and "seven" not in first
+    assert second.startswith("b.wav\n") and "Ferry" in second and "c.wav" not in second
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("options", [(), ("-f", "csv"), ("--json",), ("-f", "ndjson")])
+def test_nothing_found_in_any_of_them_is_exit_code_1(options: tuple[str, ...], run: Run, saved: Path) -> None:
+    before = files(saved)
+    done = run("render", "a.json", "b.json", "--grep", "airport", *options)
+    assert done.returncode == 1
+    assert done.stdout in (b"", b"file,number,start,end,word\r\n", b"[]\n")
+    assert done.stderr == b"nothing matches 'airport'\n"
+    assert files(saved) == before
+
+
+def test_nothing_found_in_an_only_one_is_exit_code_1_too(run: Run, saved: Path) -> None:
+    done = run("render", "a.json", "--grep", "airport")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"nothing matches 'airport'\n")
+    assert run("render", "a.json", "--grep", "ferry").returncode == 0
+    assert run("render", "a.json", "--grep", "FERRY").returncode == 1
+    assert run("render", "a.json", "--grep", "FERRY", "--ignore-case").returncode == 0
+    assert run("render", "a.json", "--from", "100").returncode == 0  # nothing was looked for
+
+
+def test_rows_for_programs_name_their_file(run: Run, saved: Path) -> None:
+    done = run("render", "a.json", "b.json", "c.json", "--grep", "ferry", "-i", "-f", "csv")
+    assert list(csv.reader(io.StringIO(done.stdout.decode()))) == [
+        ["file", "number", "start", "end", "word"],
+        ["a.wav", "2", "0.500", "0.900", "ferry"],
+        ["b.wav", "5", "2.000", "2.400", "Ferry"],
+    ]
+    done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-f", "tsv")
+    assert done.stdout == b"file\tstart\tend\ttext\na.wav\t500\t900\tferry\nb.wav\t2000\t2400\tFerry\n"
+
+
+def test_json_has_the_matches_and_not_the_rest(run: Run, saved: Path) -> None:
+    done = run("render", "a.json", "b.json", "c.json", "--grep", "the (old )?ferry", "-i", "--json")
+    a, b = json.loads(done.stdout)
+    assert (a["source"], b["source"], "text" in a) == ("a.wav", "b.wav", False)
+    assert [(match["start"], match["end"], match["text"]) for match in a["matches"]] == [(0, 0.9, "The ferry")]
+    assert [match["text"] for match in b["matches"]] == ["the old Ferry"]
+    lines = run(
+        "render", "a.json", "b.json", "c.json", "--grep", "ferry", "-C", "1", "-f", "ndjson"
+    ).stdout.splitlines()
+    (only,) = map(json.loads, lines)
+    assert [match["text"] for match in only["matches"]] == ["The ferry leaves"]
+    assert [word["word"] for word in only["matches"][0]["words"] if word.get("matched")] == ["ferry"]
+    single = json.loads(run("render", "a.json", "--from", "1", "--to", "1.5", "--json").stdout)
+    assert [match["text"] for match in single["matches"]] == ["leaves"]
+
+
+def test_what_is_found_goes_to_the_one_file_that_is_named(run: Run, saved: Path) -> None:
+    done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-o", "hits.csv")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert (saved / "hits.csv").read_text().count("erry") == 2
+    done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-o", "hits.txt")
+    assert (saved / "hits.txt").read_text().startswith("a.wav\n#  start")
+    done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "--output-dir", "out")
+    assert files(saved / "out") == {"a.table.txt", "b.table.txt"}  # a folder was asked for
+
+
+def test_a_failure_does_not_take_away_what_was_found(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(SAMPLE.read_bytes())
+    with FaultServer(answers(answer(SAID["a"]))) as server:
+        done = run(
+            "transcribe", "a.wav", "none.wav", "--grep", "ferry", "--json", "--base-url", server.base_url, env=KEY
+        )
+    assert done.returncode == 1
+    assert [found["source"] for found in json.loads(done.stdout)] == ["a.wav"]
+
+
+@pytest.mark.parametrize(("pattern", "code"), [("3", 0), ("4", 1)])
+def test_a_live_session_in_which_nothing_is_found_is_exit_code_1(
+    pattern: str, code: int, run: Run, tmp_path: Path
+) -> None:
+    recording = write_wav(tmp_path / "numbers.wav", spoken([3]))
+    with RealtimeServer(listens()) as server:
+        options = ("--mode", "manual", "--speed", "20", "--base-url", server.base_url)
+        done = run("stream-file", recording, "--grep", pattern, *options, env=KEY)
+        assert done.returncode == code, done.stderr
+        events = run("stream-file", recording, "--grep", pattern, "-f", "ndjson", *options, env=KEY)
+        assert events.returncode == code
+        assert len(json.loads(events.stdout.splitlines()[-1])["matches"]) == 1 - code
+
+
+def test_ignore_case_without_a_pattern_is_a_usage_error(run: Run, saved: Path) -> None:
+    done = run("render", "a.json", "-f", "table", "-i")
+    assert done.returncode == 2 and b"--ignore-case goes with --grep" in done.stderr
