@@ -208,8 +208,8 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     sound.RawInputStream, sound.PortAudioError = Device, OSError
     sys.modules["sounddevice"] = sound
     from cartesia_cli.audio import devices, microphone, spool
+    from cartesia_cli.audio.pacing import Limited
     from cartesia_cli.audio.speech import Endpointer
-    from cartesia_cli.commands.dictation import Limited, Pausable
     from cartesia_cli.session import Session
     from cartesia_cli.session.parties import Stop
     from cartesia_cli.stats import Instrument
@@ -233,7 +233,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     opened = microphone.Microphone(asked)
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        kept = spool.Spool(Pausable(opened, print, lambda: None), Path(folder))
+        kept = spool.Spool(opened, Path(folder))
         clock, heard, line, instrument = SpeechTimeline(), Endpointer(), Swallowing(), Instrument("ink-2")
 
         class Early(Instrument):

@@ -233,7 +233,7 @@ def test_keys_steer_a_session(studio: Studio) -> None:
         program.send("u")
         program.expect(r"dropped: Number 2\.")
         program.send("p")
-        program.expect("paused: ")
+        program.expect("paused: nothing is sent")
         program.expect("PAUSED")
         program.expect(r"Number 3\.")
         program.send("p")
@@ -273,22 +273,28 @@ def test_a_dropped_segment_takes_its_words_along(studio: Studio, tmp_path: Path)
     assert [word["word"].strip() for word in document["words"]] == document["text"].split() == ["word2"]
 
 
-def test_push_to_talk_sends_silence_until_the_space_bar_is_pressed(studio: Studio) -> None:
-    with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
-        studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
-        silent = len(b"".join(server.calls[0].payloads(2)))
+def test_push_to_talk_sends_only_what_is_said_while_the_space_bar_is_held(studio: Studio, tmp_path: Path) -> None:
+    """Times stay those of the microphone: of the recording, and of who waited."""
+    out = tmp_path / "said.json"
+    with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk", "-o", str(out)) as program:
         program.expect(r"hold space to talk\)")
+        studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
+        assert server.calls[0].seconds == 0
         program.send(" ")
         program.expect("ON AIR")
         studio.play(talk(TWO)[: 3 * speech.RATE], speech.RATE)
         program.send(" ")
         program.expect(r"Number 1\.")
         program.expect("PAUSED")
+        sent = server.calls[0].seconds
+        studio.play(talk(ONE)[: speech.RATE], speech.RATE)
+        assert server.calls[0].seconds == sent
         program.send("q")
     assert program.exitstatus == 0
-    audio = b"".join(server.calls[0].payloads(2))
-    assert not any(audio[:silent])
-    assert any(audio[silent:])
+    assert any(server.calls[0].audio)
+    document = json.loads(out.read_text())
+    assert document["duration"] > sent + 2.0
+    assert document["segments"][0]["start"] > 2.0
 
 
 def test_the_end_threshold_is_shifted_live_and_signals_are_keys(studio: Studio) -> None:

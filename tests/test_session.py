@@ -25,7 +25,7 @@ from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, 
 from cartesia_cli.session import Session
 from cartesia_cli.session.lifeline import Lifeline
 from cartesia_cli.session.loop import PATIENCE
-from cartesia_cli.session.parties import Stop
+from cartesia_cli.session.parties import Skipped, Stop
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
@@ -45,11 +45,11 @@ def spoken(text: str) -> list[bytes]:
 class Tape:
     """A source of blocks. `then`: an error to end with; "wait": it never ends."""
 
-    def __init__(self, *blocks: bytes, then: Exception | str | None = None) -> None:
+    def __init__(self, *blocks: bytes | Skipped, then: Exception | str | None = None) -> None:
         self.blocks, self.then = blocks, then
         self.given, self.closed = 0, False
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
         try:
             for block in self.blocks:
                 await asyncio.sleep(0)
@@ -386,3 +386,75 @@ def test_updates_come_in_order_and_partials_grow() -> None:
     partials = [update.text for update in case.updates if isinstance(update, Partial)]
     assert all(later.startswith(earlier) or later == "a" for earlier, later in pairwise(partials))
     assert "".join(case.texts).count("a") == len(TALK) + 2 * " words.".count("a")
+
+
+# A source that has nothing to send for a while
+
+
+PAUSED = [Skipped(0.5)] * 40
+
+
+def test_nothing_is_sent_while_the_source_is_paused_and_times_go_on() -> None:
+    case = Case(Tape(*TALK, *PAUSED, *TALK))
+    assert case.error is None
+    assert case.wire.audio == b"".join(TALK + TALK)
+    segments = [update for update in case.updates if isinstance(update, Segment)]
+    first, second, _ = segments  # the last one is that of the end
+    assert second.start - first.start == pytest.approx(20.0 + len(TALK) / 10, abs=0.01)
+    assert first.end < len(TALK) / 10
+
+
+class Lines:
+    """Connections that the server ends after some seconds without a frame: with an error, or None for a clean end."""
+
+    def __init__(self, idle: float, end: Exception | None) -> None:
+        self.wires: list[Wire] = []
+        self._idle, self._end = idle, end
+
+    @asynccontextmanager
+    async def connect(self, again: bool) -> AsyncIterator[Wire]:
+        wire = Wire(good)
+        self.wires.append(wire)
+        watching = asyncio.create_task(self._watch(wire))
+        yield wire
+        watching.cancel()
+
+    async def _watch(self, wire: Wire) -> None:
+        said = -1
+        while len(wire.said) > said:
+            said = len(wire.said)
+            await asyncio.sleep(self._idle)
+        wire._events.put_nowait(self._end)
+
+
+class Slow(Tape):
+    """Gives its blocks in real time."""
+
+    async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+        async for block in super().frames():
+            await asyncio.sleep(block.seconds if isinstance(block, Skipped) else len(block) / 2 / RATE)
+            yield block
+
+
+@pytest.mark.parametrize("end", [None, NetworkError("closed with 1001"), ApiError("idle", status=408)])
+@pytest.mark.parametrize("talks_again", [True, False])
+def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_talks(
+    end: Exception | None, talks_again: bool
+) -> None:
+    lines, updates = Lines(5.0, end), list[Update]()
+
+    async def run() -> None:
+        timeline = SpeechTimeline()
+        session = Session(
+            lines.connect, Slow(*TALK, *PAUSED, *(TALK if talks_again else [])), ManualTracker(timeline), timeline,
+            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, lifeline=Lifeline(tries=0),
+        )  # fmt: skip
+        await session.run(Stop())
+
+    with asyncio.Runner(loop_factory=Hurried) as runner:
+        runner.run(run())
+    assert len(lines.wires) == (2 if talks_again else 1)
+    for wire in lines.wires:  # silence behind what was answered is sent again
+        assert wire.audio.endswith(b"".join(TALK))
+    assert "".join(update.text for update in updates if isinstance(update, Segment)).strip()
+    assert {update.event for update in updates if isinstance(update, Notice)} <= {"reconnected"}

@@ -12,14 +12,15 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from ..audio.complaints import Doctor
-from ..audio.pcm import decode_pcm
+from ..audio.pcm import RATE, decode_pcm
+from ..audio.saving import Source as AudioSource
 from ..audio.spool import left_behind, state_folder
 from ..errors import CliError
 from ..output import Layout
 from ..output.live_view import LiveView
 from ..output.talk import Talk
 from ..protocol import BatchOptions, Config, Finalize, TurnConfig
-from ..session.parties import Source
+from ..session.parties import Skipped
 from . import batch
 from .backend import Backend
 from .inputs import Input
@@ -38,18 +39,23 @@ RELEASE_SECONDS = 0.3
 
 
 class Pausable:
-    """A microphone that can be switched off: silence goes out instead, at the same pace, for the server must not
-    fall idle and turns end by silence (docs: stt/troubleshooting). What is wrong with its sound is said.
+    """A microphone that can be paused. What is wrong with its sound is said.
 
-    paused      whether it is off
-    on_first    called when the first sound is there
+    While it is paused, manual mode is sent nothing. Auto mode is sent silence at the same rate, which is billed: its
+    server would wait for audio for ever, and turns end by silence (docs: stt/troubleshooting).
+
+    paused          whether it is off
+    sends_silence   whether silence goes out instead
+    on_first        called when the first sound is there
     """
 
-    def __init__(self, source: Source, say: Callable[[str], None], on_first: Callable[[], None]) -> None:
+    def __init__(
+        self, source: AudioSource, say: Callable[[str], None], on_first: Callable[[], None], *, sends_silence: bool
+    ) -> None:
         self.paused = False
-        self._source, self._say, self._on_first = source, say, on_first
+        self._source, self._say, self._on_first, self._sends_silence = source, say, on_first, sends_silence
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
         doctor, first = Doctor(), True
         async with aclosing(self._source.frames()) as blocks:
             async for block in blocks:
@@ -57,11 +63,11 @@ class Pausable:
                     first = False
                     self._on_first()
                 if self.paused:
-                    yield bytes(len(block))
-                    continue
-                for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
-                    self._say(f"warning: {complaint}")
-                yield block
+                    yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / RATE)
+                else:
+                    for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
+                        self._say(f"warning: {complaint}")
+                    yield block
 
 
 class Attendance:
@@ -169,6 +175,8 @@ class Attendance:
         controls.redraw()
 
     def _while_paused(self) -> str:
+        if self._manual:
+            return "nothing is sent"
         return "silence is sent (and billed)" if self._billed else "silence is sent"
 
     def _shift(self, controls: Controls, by: float) -> None:

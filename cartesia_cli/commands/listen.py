@@ -21,6 +21,7 @@ from .place import Place
 from .unfold import unfold
 
 if TYPE_CHECKING:
+    from ..audio.microphone import Microphone
     from ..audio.spool import Spool
     from ..session.parties import Source
     from ..stats import Instrument
@@ -167,9 +168,11 @@ def listen(
             talk.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
-        attendance.microphone = dictation.Pausable(kept.spool(opened), say, listening)
+        attendance.microphone = dictation.Pausable(
+            limited(kept.spool(opened), sending.duration), say, listening, sends_silence=not manual
+        )
         attendance.microphone.paused = push_to_talk
-        return limited(attendance.microphone, sending.duration)
+        return attendance.microphone
 
     order = Order(
         source="microphone",
@@ -210,7 +213,7 @@ class _Kept:
         self._talk, self._target, self._force, self._asked, self._finishing = talk, target, force, asked, finishing
         self._spool: Spool | None = None
 
-    def spool(self, source: Source) -> Spool:
+    def spool(self, source: Microphone) -> Spool:
         from ..audio.spool import Spool
         from .dictation import folder
 

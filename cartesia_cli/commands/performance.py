@@ -228,7 +228,7 @@ class Performance:
             except NetworkError as error:
                 if self._began:
                     with suppress(ReaderGone):
-                        self._record(Notice(self._clock.sent, "connection_lost", error.message))
+                        self._record(Notice(self._clock.elapsed, "connection_lost", error.message))
                 raise
             finally:
                 ticking.cancel()
@@ -263,7 +263,7 @@ class Performance:
             self._talk.show(lambda width, encoding: draw(figures, width, encoding=encoding))
         credits = realtime_credits(order.options.model, self._instrument.seconds)  # what was sent twice costs twice
         price = "on this machine" if local else f"{credits:.0f} credits"
-        self._talk.detail(f"{self._clock.sent:.1f} s of audio, {price}")
+        self._talk.detail(f"{self._clock.elapsed:.1f} s, {self._instrument.seconds:.1f} s of audio sent, {price}")
         return trouble
 
     def _write(self, update: Update) -> None:
@@ -317,7 +317,7 @@ class Performance:
         self._draw()
 
     def _mark(self) -> None:
-        self._write(Notice(self._clock.sent, "mark", f"mark at {clock_time(self._clock.sent)}"))
+        self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
 
     def _undo(self) -> None:
         """Drop the last segment wherever it isn't out of our hands yet, and say where it is."""
@@ -332,7 +332,7 @@ class Performance:
         }
         gone = " and ".join(place for place, has_it in where.items() if has_it)
         told = f"dropped: {dropped.text.strip()}" + (f" ({gone} already has it)" if gone else "")
-        self._write(Notice(self._clock.sent, "undo", told))
+        self._write(Notice(self._clock.elapsed, "undo", told))
 
     def _draw(self) -> None:
         if self._view.active and self._status is not None:
@@ -352,7 +352,7 @@ class Performance:
         ends_in = heard.hangover_left if order.finalize else 0.0
         return LiveState(
             text=self._growing,
-            elapsed=self._clock.sent,
+            elapsed=self._clock.elapsed,
             total=order.seconds,
             speaking=heard.in_speech and on_air is not False,
             on_air=on_air,
@@ -406,7 +406,7 @@ class Performance:
             source=order.source,
             model=order.options.model,
             language=order.options.language,
-            duration=round(self._clock.sent, 3),
+            duration=round(self._clock.elapsed, 3),
             request_id=self._request_id,
             notices=self._notices,
         )

@@ -70,7 +70,7 @@ class WaitStatus:
     def _waited_for(self, session: Session, stop: Stop, behind: str) -> tuple[str, tuple[str, ...]]:
         """A word for the kind of waiting, and the words for people, from most to fewest."""
         early = "" if self._has_audio or not self._microphone else "not listening yet: "
-        if not self._is_open and session.phase is not Phase.LEAVING:
+        if not self._is_open and session.phase is not Phase.LEAVING and not session.is_idle:
             if self._has_been_open:
                 brief = f"connection lost: reconnecting{behind}"
                 full = f"{self._news}{behind}" if self._news else brief

@@ -78,6 +78,11 @@ class Ledger(Generic[Entry]):
         self._entries.append((self.written, entry, cuts))
         self.news.set()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is anything to take."""
+        return self._next < len(self._entries) or self.written - self.sent >= self.chunk
+
     def take(self) -> bytes | Entry | None:
         """The next thing to say. None: there is nothing, or not yet a chunk of it; `news` tells when."""
         size = self.chunk

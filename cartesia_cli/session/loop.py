@@ -33,7 +33,7 @@ from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
 from .ledger import Ledger
 from .lifeline import LEAD, Allowance, Lifeline, not_replaced
-from .parties import CatchUp, Connect, Line, Nobody, Source, Stop, Witness
+from .parties import CatchUp, Connect, Line, Nobody, Skipped, Source, Stop, Witness
 from .progress import BYTES_A_SECOND, Entry, Progress
 
 PATIENCE = 15.0
@@ -104,6 +104,7 @@ class Session:
         self._progress = Progress(
             self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or Nobody()
         )
+        self._is_paused = False  # the source has nothing to send for now
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
         self.phase = Phase.TALKING
@@ -115,6 +116,11 @@ class Session:
     def behind(self) -> float:
         """Seconds of audio that there are, and that have not been sent."""
         return (self._ledger.written - self._ledger.sent) / BYTES_A_SECOND
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the source is paused, with nothing to send or to wait for: no connection is needed meanwhile."""
+        return self._is_paused and self.phase is Phase.TALKING and self._progress.is_settled
 
     async def run(self, stop: Stop) -> None:
         """Until the end. CliError for every end that is a failure; all updates have been written before it."""
@@ -152,6 +158,10 @@ class Session:
         try:
             async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
                 async for block in blocks:
+                    self._is_paused = isinstance(block, Skipped)
+                    if isinstance(block, Skipped):
+                        self._progress.skipped(block.seconds)
+                        continue
                     marks = self._endpointer.feed(decode_pcm(block, ENCODING))
                     self._note(marks)
                     self._progress.came(block)
@@ -199,6 +209,13 @@ class Session:
                     self._catch_up, self.phase = None, Phase.OVER
                     self._progress.tell("catch_up_failed", f"{error.message}: the rest goes on in real time")
                     continue
+            if lost is not None and self.is_idle:
+                while not self._ledger.has_more:  # nobody needs a connection until there is something to send
+                    self._ledger.news.clear()
+                    await self._ledger.news.wait()
+                if self.phase is Phase.OVER and self._progress.is_settled:
+                    return
+                continue
             if lost is None and self._progress.check_end():
                 return
             if lost is None or self._progress.starts_over:
@@ -257,6 +274,8 @@ class Session:
                 raise ours
         if self.phase is Phase.LEAVING:
             return None
+        if self.is_idle and isinstance(error, ApiError | None):
+            return NetworkError("the server ended a connection on which nothing was sent")
         if error is None and self.phase is not Phase.CLOSING:
             raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
         if isinstance(error, NetworkError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..audio.speech import Mark
@@ -15,11 +16,18 @@ from ..protocol import Command, Event
 from ..transcript import Segment
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Time that passed at a source without audio that is to be sent: a paused microphone. seconds: how much."""
+
+    seconds: float
+
+
 class Source(Protocol):
     """Where audio comes from. Cancelled, it closes what it holds open; it never goes faster than real time."""
 
-    def frames(self) -> AsyncGenerator[bytes, None]:
-        """Blocks of ENCODING at RATE, of any length."""
+    def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+        """Blocks of ENCODING at RATE, of any length, and the time that was skipped between them."""
 
 
 class Line(Protocol):

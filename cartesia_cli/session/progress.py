@@ -11,6 +11,7 @@ Must never wait, nor know over which connection anything goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..audio.pcm import RATE
 from ..audio.speech import Mark
@@ -61,6 +62,17 @@ class Progress:
         self._ledger.write(block)
         self._witness.came(len(block))
 
+    def skipped(self, seconds: float) -> None:
+        """The source had nothing to send for so long."""
+        self._timeline.skip(self._ledger.written / BYTES_A_SECOND, seconds)
+        self._act(self._tracker.advance(self._now()))
+        self._witness.came(0)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all audio that there is has been sent, and all that was said in it has its text."""
+        return self._ledger.sent == self._ledger.written and self._tracker.is_settled
+
     def sent(self, frame: bytes) -> None:
         """A frame of the ledger went out."""
         now = self._now()
@@ -96,7 +108,8 @@ class Progress:
         self._timeline.rewind(at)
         self._witness.rewound(at)
         self.answered = self.starts_over = False
-        self.tell("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
+        if sent > at:
+            self.tell("reconnected", f"connected again: {sent - at:.1f} s of audio are sent again")
 
     def check_end(self) -> bool:
         """The connection ended well. Whether that is the end: otherwise another one has to hear some of it again."""
@@ -117,7 +130,7 @@ class Progress:
 
     def tell(self, event: str, message: str) -> None:
         """Something that happened, for whoever reads."""
-        self._write(Notice(self._timeline.sent, event, message))
+        self._write(Notice(self._timeline.elapsed, event, message))
 
     def _act(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
@@ -136,7 +149,23 @@ class Progress:
             self.text = self.text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
             if isinstance(update, Segment):
                 self.settled = self._now()
-            self._write(update)
+            self._write(self._in_session_time(update))
+
+    def _in_session_time(self, update: Update) -> Update:
+        """The same, but timed by the session, of which some was skipped."""
+        timeline = self._timeline
+        if not isinstance(update, Segment):
+            return replace(update, at=timeline.session_time(update.at))
+        start, end = timeline.session_time(update.start), timeline.session_time(update.end, before_gap=True)
+        words = tuple(
+            replace(
+                word,
+                start=None if word.start is None else timeline.session_time(word.start),
+                end=None if word.end is None else timeline.session_time(word.end, before_gap=True),
+            )
+            for word in update.words
+        )
+        return replace(update, start=start, end=max(start, end), words=words)
 
     def _keep_forgotten(self) -> None:
         """What was heard of audio that was given up will not come again."""

@@ -41,6 +41,10 @@ class Tracker(Protocol):
         """Where another connection has to begin if this one is lost now, seconds."""
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing was said, or asked, that has no answer."""
+
+    @property
     def is_doubtful(self) -> bool:
         """Whether audio was passed over that perhaps was not answered: no session may end like that."""
 

@@ -115,6 +115,11 @@ class ManualTracker:
         return self._acknowledged
 
     @property
+    def is_settled(self) -> bool:
+        is_owed = self._flush is not None and self._flush.owed is not None
+        return not self._due and not self._open.text and not is_owed and self.timeline.is_quiet
+
+    @property
     def is_doubtful(self) -> bool:
         return False
 
@@ -129,7 +134,7 @@ class ManualTracker:
         if self._flush is not None and now - self._flush.at > LATE_TEXT:
             yield from self._pay()
             self._flush = None
-        if not (self._due or self._open.text or (self._flush and self._flush.owed)) and self.timeline.is_quiet:
+        if self.is_settled:
             position = self.timeline.position_at(now - LONGEST_LATENESS)
             if position > self._acknowledged:
                 yield from self._acknowledge(position)

@@ -2,7 +2,8 @@
 
 The sender reports how far it is, the endpointer where speech begins and stops. Positions are seconds of audio from the
 start of the session, times are seconds of a clock. After a lost connection audio is sent again: then the position goes
-back, and everything behind it is reported anew.
+back, and everything behind it is reported anew. What a paused microphone hears is not sent: then the time of the
+session runs ahead of the positions (`session_time`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,25 @@ class SpeechTimeline:
         self._began = 0.0
         self._times: list[float] = []
         self._positions: list[float] = []
+        self._gaps: list[tuple[float, float]] = []  # positions, and seconds skipped there and before, all told
+
+    @property
+    def elapsed(self) -> float:
+        """Time of the session at the position of the sender."""
+        return self.session_time(self.sent)
+
+    def skip(self, position: float, seconds: float) -> None:
+        """At `position`, the last that there is, so many seconds passed without audio."""
+        before = self._gaps[-1][1] if self._gaps else 0.0
+        if self._gaps and self._gaps[-1][0] == position:
+            self._gaps.pop()
+        self._gaps.append((position, before + seconds))
+
+    def session_time(self, position: float, *, before_gap: bool = False) -> float:
+        """The time of the session at a position. before_gap: where time was skipped right there, before that."""
+        find = bisect_left if before_gap else bisect_right
+        index = find(self._gaps, position, key=lambda gap: gap[0])
+        return position + (self._gaps[index - 1][1] if index else 0.0)
 
     def advance(self, position: float, now: float) -> None:
         """Audio up to `position` has just been sent."""

@@ -120,6 +120,10 @@ class TurnTracker:
         return max(self._acknowledged, position) if self._words_since(position) else self._acknowledged
 
     @property
+    def is_settled(self) -> bool:
+        return False  # audio never pauses here
+
+    @property
     def is_doubtful(self) -> bool:
         return self._replay is not None and not self._replay.is_safe
 
