@@ -266,12 +266,31 @@ def test_a_server_that_still_talks_after_close_is_waited_for() -> None:
 
 def test_a_server_that_settles_text_after_close_is_waited_for_as_long_as_it_does() -> None:
     def answer(said: Said) -> Reply:
-        late: Reply = [part for n in range(80) for part in (10.0, Delta(text=f" {n}"), FlushDone())]
+        late: Reply = [part for n in range(25) for part in (10.0, Delta(text=f" {n}"), FlushDone())]
         return [*late, Done(), None] if isinstance(said, Close) else []
 
     case = Case(Tape(*TALK), answer)
     assert case.error is None
-    assert "".join(case.texts).split() == [str(n) for n in range(80)]
+    assert "".join(case.texts).split() == [str(n) for n in range(25)]
+
+
+def settles_for_ever(said: Said) -> Iterator[Event | Exception | float | None]:
+    if isinstance(said, Close):
+        for _ in range(2000):  # for nearly three hours
+            yield from (5.0, Delta(text=" more"), FlushDone())
+
+
+def test_a_server_that_never_stops_settling_text_after_close_is_left() -> None:
+    case = Case(Tape(*TALK), settles_for_ever)
+    assert isinstance(case.error, NetworkError)
+    assert "was still not done" in case.error.message
+    assert case.lasted < HOUR
+    assert "".join(case.texts).startswith(" more more")  # what was settled is kept
+
+
+def test_a_server_has_more_time_after_close_for_more_audio() -> None:
+    short, long = (Case(Tape(*TALK * count), settles_for_ever, finalize=False) for count in (1, 20))
+    assert short.lasted < long.lasted < HOUR
 
 
 def test_a_server_that_only_chatters_after_close_is_not_waited_for_for_ever() -> None:

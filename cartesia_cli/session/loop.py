@@ -11,6 +11,7 @@ one did not confirm. What a session ends with is decided here:
     server ends      an error: nobody had told it to
     link lost        another one, and what was not confirmed again; an error when that is no use
     silence          an error: after close, no event for PATIENCE seconds, or none that settles text for CHATTER
+    no end           an error: text after close for CHATTER, and SLOWEST a second of audio that was not answered
     nothing said     a notice: neither side heard a word
     stop, again      Interrupted, at once; as soon as asked where there was no connection yet
 
@@ -20,6 +21,7 @@ Must never know how frames are carried, where audio comes from, or what is shown
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
 from enum import Enum
@@ -41,6 +43,9 @@ PATIENCE = 15.0
 
 CHATTER = 300.0
 """Seconds after close in which nothing is settled, whatever else the server says: much audio may be on its mind."""
+
+SLOWEST = 10.0
+"""Seconds that the slowest server takes for a second of audio."""
 
 FAR = 30.0
 """Seconds that nobody has to wait at the end of the audio for a server to hear the rest of it."""
@@ -104,6 +109,8 @@ class Session:
         self._progress = Progress(
             self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or Nobody()
         )
+        self._closed = 0.0
+        self._deadline = math.inf  # of this connection, once it was told that no more audio comes
         self._is_paused = False  # the source has nothing to send for now
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
@@ -262,7 +269,9 @@ class Session:
                     await asyncio.wait({hear})  # which knows more of the end of a link
         except TimeoutError:
             told = f"said nothing for {PATIENCE:g} s"
-            if self._now() >= self._progress.settled + CHATTER:
+            if self._now() >= self._deadline:
+                told = f"was still not done {self._now() - self._closed:.0f} s"
+            elif self._now() >= self._progress.settled + CHATTER:
                 told = f"settled nothing for {CHATTER:g} s"
             hint = "the last words may be missing: run the same command again"
             raise NetworkError(f"the server {told} after the end of the audio", hint=hint) from None
@@ -309,6 +318,8 @@ class Session:
                         self._config = entry
                     elif isinstance(entry, Close):
                         self.phase = Phase.CLOSING
+                        self._closed = self._now()
+                        self._deadline = self._closed + CHATTER + SLOWEST * self._progress.unanswered
                         self._be_patient()
                     await line.command(entry)
 
@@ -326,7 +337,8 @@ class Session:
     def _be_patient(self) -> None:
         """After close, the server has so long to say something, and so long to settle anything."""
         if self.phase is Phase.CLOSING and not self._quiet.expired():
-            self._quiet.reschedule(min(self._now() + PATIENCE, self._progress.settled + CHATTER))
+            settling = self._progress.settled + CHATTER
+            self._quiet.reschedule(min(self._now() + PATIENCE, settling, self._deadline))
 
     def _is_excused(self, error: BaseException) -> bool:
         """Whether an error only says that there was nothing to transcribe.

@@ -57,6 +57,11 @@ class Progress:
         """Where another connection begins, bytes."""
         return max(_place(self._tracker.resume_position), self._ledger.confirmed)
 
+    @property
+    def unanswered(self) -> float:
+        """Seconds of audio that may not have had its answer."""
+        return (self._ledger.written - self.resume_place) / BYTES_A_SECOND
+
     def came(self, block: bytes) -> None:
         """The source gave a block."""
         self._ledger.write(block)
