@@ -116,7 +116,7 @@ class Transcript:
     source     the input as the user named it; "-" is stdin
     model      what was asked for
     duration   seconds of audio, or None where neither the server nor the file tells
-    words      None when they were not asked for; see `fitted`
+    words      None where nobody sent any; see `fitted`
     notices    those that are KEPT, in order
     """
 
@@ -130,7 +130,7 @@ class Transcript:
     words: tuple[Word, ...] | None = None
     notices: tuple[Notice, ...] = ()
 
-    def document(self, *, words: bool = True) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The JSON document: optional members are left out, never null."""
         facts = {
             "source": self.source,
@@ -140,7 +140,7 @@ class Transcript:
             "request_id": self.request_id,
             "text": self.text,
             "segments": [segment.document() for segment in self.segments],
-            "words": self._word_documents() if words and self.words is not None else None,
+            "words": None if self.words is None else self._word_documents(),
             "notices": [notice.document() for notice in self.notices] or None,
         }
         return {name: value for name, value in facts.items() if value is not None}

@@ -60,12 +60,11 @@ def test_text_gets_the_table_below_it() -> None:
     assert writer("text")(transcript, Layout(words=True)) == "Hi.\n\n" + writer("table")(transcript, Layout())
 
 
-def test_json_has_words_when_they_are_asked_for() -> None:
+def test_json_always_has_the_words() -> None:
     transcript = made("Hi.", Word("Hi.", 0, 1))
-    assert "words" not in json.loads(writer("json")(transcript, Layout()))
-    assert json.loads(writer("ndjson")(transcript, Layout(words=True)))["words"] == [
-        {"word": "Hi.", "start": 0, "end": 1}
-    ]
+    for name in ("json", "ndjson"):
+        for layout in (Layout(), Layout(words=True)):
+            assert json.loads(writer(name)(transcript, layout))["words"] == [{"word": "Hi.", "start": 0, "end": 1}]
     assert writer("ndjson")(transcript, Layout()).count("\n") == 1
 
 

@@ -48,7 +48,9 @@ def test_text_is_a_line_a_segment_at_once() -> None:
 
 
 def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
-    assert written("ndjson", words=True) == written("ndjson")
+    assert written("ndjson", words=True)[:3] == written("ndjson")[:3]
+    spoken = [{"word": "The", "start": 0.5, "end": 0.7}, {"word": " ferry", "start": 0.7, "end": 1.1}]
+    assert json.loads(written("ndjson", words=True)[3])["words"] == spoken
     lines = [json.loads(text) for text in written("ndjson")]
     assert [line["type"] for line in lines] == ["partial", "segment", "segment", "end"]
     assert lines[1] == {"type": "segment", "start": 0.5, "end": 2.0, "text": ONE.text, "timing": "audio"}

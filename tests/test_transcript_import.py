@@ -76,18 +76,6 @@ def test_every_format_of_what_was_saved_is_that_of_what_was_transcribed(
             assert writer(name)(saved, layout) == writer(name)(transcript, layout), name
 
 
-@settings(max_examples=100, deadline=None)
-@given(responses(), st.none() | st.floats(0.001, 40))
-def test_what_was_saved_without_words_is_the_transcript_without_them(
-    response: BatchResponse, measured: float | None
-) -> None:
-    transcript = from_batch(response, source="a", model="m", measured=measured)
-    saved = only(writer("json")(transcript, Layout()))
-    assert saved.words is None
-    for name in ("text", "json", "ndjson"):
-        assert writer(name)(saved, Layout()) == writer(name)(transcript, Layout())
-
-
 def test_estimated_times_are_estimated_again() -> None:
     words = (Word("one", 0.5, 1.0), Word("two"), Word("three", 3.0, 4.0))
     transcript = from_batch(BatchResponse(text="one two three", words=words), source="a", model="m")
@@ -133,7 +121,7 @@ NOTICES = (UPDATES[2],)
 def session(words: Sequence[Word] | None = None, source: str = "-") -> str:
     """ndjson of a live session, as it is written."""
     parts: list[str] = []
-    stream = EventStream(Layout(words=words is not None), parts.append)
+    stream = EventStream(parts.append)
     for update in UPDATES:
         stream.write(update)
     segments = tuple(segment for segment in KEPT if isinstance(segment, Segment))

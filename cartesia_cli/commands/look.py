@@ -51,7 +51,7 @@ HighlightWords = Annotated[
 WordTimestamps = Annotated[
     bool,
     typer.Option("--word-timestamps", "-w", rich_help_panel=SHAPE,
-                 help="Times for each word: a table below the text, words in json."),
+                 help="Times for each word: a table below the text."),
 ]  # fmt: skip
 Paragraphs = Annotated[
     bool, typer.Option("--paragraphs", help="Text in paragraphs, by the pauses in speech.", rich_help_panel=SHAPE)

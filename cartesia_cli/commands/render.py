@@ -175,7 +175,7 @@ def _deliver(
         if not NEEDS_WORDS.isdisjoint(files):
             talk.say(f"warning: {item.source} has no word times: times within the text are estimated")
         elif layout.words:
-            talk.say(f"warning: {item.source} has no word times: it was made without -w")
+            talk.say(f"warning: {item.source} has no word times: -w has none to show")
     if matches is not None:
         matches.add(transcript)
     if matches is not None and matches.writes:

@@ -39,7 +39,7 @@ class Selection:
 class Layout:
     """What the user asked for besides the format.
 
-    words             text gets the word table below it, json its `words`
+    words             text gets the word table below it
     rules             what a good cue is; None is the standard
     crlf              lines of SubRip end as Windows has it
     highlight_words   WebVTT carries a time for each word
@@ -88,7 +88,7 @@ EXTENSIONS = {
 """The format that the name of an output file implies."""
 
 NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md"})
-"""Formats that are nothing without word times: they ask the server for them."""
+"""Formats that are nothing without word times."""
 
 IN_A_ROW = frozenset({"text", "ndjson"})
 """Formats of which several documents may follow each other in one stream."""

@@ -42,8 +42,8 @@ def line(document: Mapping[str, Any]) -> str:
 
 def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
     """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
-    document = transcript.document(words=False)
-    for name in ("text", "segments", "notices"):
+    document = transcript.document()
+    for name in ("text", "segments", "words", "notices"):
         document.pop(name, None)
     return document | {"matches": [_match(transcript, rows) for rows in excerpts(transcript, selection)]}
 
@@ -69,7 +69,8 @@ def _seconds(milliseconds: int | None) -> float | None:
 def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
     if layout.selection is not None:
         return dumped(matches(transcript, layout.selection), indent)
-    return dumped(transcript.document(words=layout.words), indent)
+    # Words included, so that a saved transcript can become any other format without another request.
+    return dumped(transcript.document(), indent)
 
 
 def dumped(document: object, indent: int | None) -> str:

@@ -49,7 +49,7 @@ def stream(
     """The stream of a format. `live`: somebody waits for it, as on stdout."""
     match name:
         case "ndjson":
-            return EventStream(layout, put)
+            return EventStream(put)
         case "text":
             return TextStream(layout, put, live=live)
         case "srt" | "vtt" if live:
@@ -99,12 +99,12 @@ class TextStream:
 
 
 class EventStream:
-    """A JSON object for each update, with its `type`; the last is `end`."""
+    """A JSON object for each update, with its `type`; the last is `end`, with all words that have times."""
 
     waits = False
 
-    def __init__(self, layout: Layout, put: Put) -> None:
-        self._layout, self._put = layout, put
+    def __init__(self, put: Put) -> None:
+        self._put = put
 
     def write(self, update: Update) -> None:
         match update:
@@ -116,7 +116,7 @@ class EventStream:
                 self._put(line({"type": "notice", **update.document()}))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        document = transcript.document(words=self._layout.words)
+        document = transcript.document()
         document.pop("segments", None)  # they have gone out
         document.pop("notices", None)
         if self._layout.selection is not None:
