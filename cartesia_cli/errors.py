@@ -39,10 +39,13 @@ class CliError(Exception):
     hint         what to do about it, or None
     status       HTTP status (or the status_code of an error event), or None
     request_id   the id that Cartesia's support asks for, or None
+
+    stops_batch  whether every other input would fail for the same reason
     """
 
     exit_code = Exit.FAILED
     type = "internal"
+    stops_batch = False
 
     def __init__(
         self,

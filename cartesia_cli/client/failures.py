@@ -23,6 +23,9 @@ from .retry import LONGEST_WAIT, is_passing, retry_after
 
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 
+HOPELESS = frozenset({402, 404, 405})
+"""Statuses that every other file would get, too."""
+
 PARAMETERS = "check --model, --language, --encoding and --sample-rate"
 CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
 HINTS = {
@@ -107,6 +110,7 @@ def refused(
     if wait is not None and wait > LONGEST_WAIT:
         until = datetime.now() + timedelta(seconds=min(wait, 10**7))
         error.hint = f"the server asks to wait until {until:%Y-%m-%d %H:%M:%S}: try again then"
+        error.stops_batch = True
         return Failure(error)
     return Failure(error, passing=is_passing(status), wait=wait)
 
@@ -116,6 +120,7 @@ def dropped(error: httpx.HTTPError, what: str, peer: Peer, *, uploaded: bool) ->
     host, why = peer.host, peer.quote(reason(error))
     failure = _not_opened(error, peer, why)
     if failure is not None:
+        failure.error.stops_batch = True
         failure.error.message = f"{what}: {failure.error.message}"
         return failure
     if uploaded:
@@ -172,9 +177,11 @@ def beginning(body: bytes, peer: Peer) -> str:
 
 
 def is_hopeless(error: CliError) -> bool:
-    """Whether the next file would be refused for the same reason: the key, or the credits."""
-    return isinstance(error, AuthError) or (
-        isinstance(error, ApiError) and (error.status == 402 or error.code in OUT_OF_CREDITS)
+    """Whether the next file would fail for the same reason: the key, the credits, a server that isn't there."""
+    return (
+        error.stops_batch
+        or isinstance(error, AuthError)
+        or (isinstance(error, ApiError) and (error.status in HOPELESS or error.code in OUT_OF_CREDITS))
     )
 
 

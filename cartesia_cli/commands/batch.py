@@ -1,35 +1,35 @@
 """Recordings through a backend into their targets, one after the other, in input order.
 
-A file that fails is told and doesn't stop the others; a key that is refused, or credits that ran out,
-do: every further file would be refused for the same reason. What was answered before is not asked again.
+A file that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a key that
+is refused, credits that ran out, a server that isn't there, a full disk. What was answered before is not asked again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, Recording, look, look_raw
 from ..cache import Cache, Question, Recalled
 from ..client import Meter, Upload, is_hopeless
 from ..errors import CliError, InputError, OutputError, UsageError
+from ..fingerprint import fingerprint
 from ..output import NEEDS_WORDS, Layout
-from ..output.characters import one_line
-from ..output.files import write_file, write_stdout
+from ..output.files import write_file
 from ..output.talk import Bar, Talk
-from ..protocol import HTTP_ROUTES, BatchOptions, batch_credits
+from ..protocol import BatchOptions, batch_credits
+from ..results import Results
 from ..transcript import Transcript, from_batch
 from .backend import Backend
 from .delivery import deliver_all
-from .destinations import Plan, Targets
+from .destinations import Owner, Plan, Targets
 from .inputs import STDIN, Input
 from .matches import Matches
+from .resume import owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Order:
 
     cache     earlier answers of the same server; None: neither read nor written
     matches   takes what is chosen of each transcript, None where all of it is wanted
+    words     whether word times show in what is written
     """
 
     options: BatchOptions
@@ -59,12 +60,14 @@ class Order:
     timeout: float | None
     cache: Cache | None = None
     matches: Matches | None = None
+    words: bool = True
 
 
 def prepare(
     found: Sequence[Input | InputError],
     options: BatchOptions,
     plan: Plan,
+    results: Results,
     talk: Talk,
     *,
     keep_json: Path | None = None,
@@ -72,6 +75,7 @@ def prepare(
     """Look at every input before anything is sent: the jobs, and how many inputs are no use.
 
     Those are told here; the error of an only input is raised. `keep_json`: a folder for the answers as they come.
+    `results`: of earlier runs, which keep their names.
     """
     looked: list[tuple[Input, Recording]] = []
     failed = 0
@@ -86,117 +90,111 @@ def prepare(
             talk.error(error)
             failed += 1
     items = [item for item, _ in looked]
-    targets = plan.targets(items)
-    kept = _kept(items, targets, plan, keep_json)
+
+    def known(stem: Path, inputs: Sequence[Input]) -> object:
+        return owner(stem, inputs, results)
+
+    targets = plan.targets(items, known)
+    kept = _kept(items, targets, plan, keep_json, known)
     jobs = [Job(*seen, files, file) for seen, files, file in zip(looked, targets, kept, strict=True)]
     return jobs, failed
 
 
-def left(jobs: Sequence[Job], talk: Talk) -> list[Job]:
-    """Those whose results are not all there, with what is missing; what is there is not written again.
+def run(
+    jobs: Sequence[Job],
+    order: Order,
+    connect: Callable[[], Backend],
+    talk: Talk,
+    *,
+    unusable: int = 0,
+    results: Results | None = None,
+    rest: Callable[[Sequence[Job]], str] | None = None,
+) -> int:
+    """Transcribe all; how many failed. Each failure is reported and the rest go on; that of an only input is raised,
+    and so is one that all others would share.
 
-    Results are whole or not there at all, so that nothing else is to be asked.
+    connect    called whenever something has to be sent; gives the same backend each time
+    unusable   how many inputs have failed before; they count among all of them
+    results    is told of every file that is written
+    rest       the command that does what is left, should it come to that
     """
-    waiting: list[Job] = []
-    for job in jobs:
-        missing = {name: file for name, file in job.targets.items() if file is None or not file.exists()}
-        kept = None if job.kept is None or job.kept.exists() else job.kept
-        if missing or kept is not None:
-            waiting.append(replace(job, targets=missing, kept=kept))
-    if done := len(jobs) - len(waiting):
-        talk.say(f"{done} of {len(jobs)} had their results before: {len(waiting)} left")
-    return waiting
-
-
-def run(jobs: Sequence[Job], order: Order, connect: Callable[[], Backend], talk: Talk, *, unusable: int = 0) -> int:
-    """Transcribe all; how many failed. Each failure is told and the rest go on; that of an only input is raised.
-
-    `connect` is called whenever something has to be sent, and gives the same backend each time. `unusable`: how many
-    inputs have failed before, which count among all of them.
-    """
-    failed, recalled, total = unusable, 0, len(jobs) + unusable
-    heard = billed = 0.0
-    local = False
-    for job in jobs:
+    done = Tally(total=len(jobs) + unusable, failed=unusable)
+    for k, job in enumerate(jobs):
         if job.recording.note:
             talk.say(f"warning: {job.item.source}: {job.recording.note}")
-        question, answer = _look_up(job, order, talk)
-        backend = None
-        if answer is None:  # what is wrong here is wrong for all that follow
-            backend = connect()
         try:
-            if backend is not None:
-                answer = _ask(job, order, backend, question, talk)
-                local = backend.local
-            assert answer is not None
-            options, item = order.options, job.item
-            transcript = from_batch(
-                answer.response, source=item.source, model=options.model, measured=job.recording.duration
-            )
-            heard += transcript.duration or 0.0
-            billed += 0.0 if backend is None else transcript.duration or 0.0
-            recalled += backend is None
-            _deliver(transcript, answer.body, job, order, talk)
-            if not transcript.text.strip():
-                talk.say(f"{item.source}: nothing was said")
+            _do(job, order, connect, results or Results(None), talk, done)
         except CliError as error:
-            if total == 1 or is_hopeless(error):
+            done.failed += 1
+            if done.total == 1:
+                raise
+            if is_hopeless(error) and (left := jobs[k:])[1:]:
+                talk.say(f"warning: stopped: {done.summary()}; {len(left) - 1} not tried")
+                error.hint = "; ".join(filter(None, [error.hint, f"then: {rest(left)}" if rest else None]))
+            if is_hopeless(error):
                 raise
             talk.error(error)
-            failed += 1
-    price = "on this machine" if local else f"{batch_credits(billed):.1f} credits"
-    if recalled:
-        # Who wanted a fresh answer has to know that this is none.
-        price = "from cache, 0 credits" if recalled == len(jobs) else f"{recalled} from cache, {price}"
-    summary = f"{total - failed} of {total} transcribed, {heard:.1f} s of audio, {price}"
-    (talk.say if recalled or total > 1 else talk.detail)(summary)
-    return failed
+    # Who wanted a fresh answer has to know that this is none.
+    (talk.say if done.recalled or done.total > 1 else talk.detail)(done.summary())
+    return done.failed
 
 
-def estimate(jobs: Sequence[Job], order: Order, base_url: str | None, talk: Talk) -> None:
-    """What `run` would send, how long it is and what the API charges for it, on stdout; nothing is sent."""
-    where = f"{base_url}{HTTP_ROUTES[order.endpoint]}" if base_url else "this machine, which costs nothing"
-    rows = [_row(job, order, talk) for job in jobs]
-    together = Row(
-        "together",
-        sum(row.bytes for row in rows),
-        sum(row.duration or 0.0 for row in rows),
-        sum(row.credits or 0.0 for row in rows),
+@dataclass(slots=True)
+class Tally:
+    """What has been done so far: recordings, and seconds of audio.
+
+    recalled   recordings whose answer came from the cache
+    billed     seconds of those whose answer didn't
+    """
+
+    total: int
+    failed: int = 0
+    written: int = 0
+    recalled: int = 0
+    heard: float = 0.0
+    billed: float = 0.0
+    local: bool = False
+
+    def summary(self) -> str:
+        price = "on this machine" if self.local else f"{batch_credits(self.billed):.1f} credits"
+        if self.recalled:
+            free = self.recalled == self.written
+            price = "from cache, 0 credits" if free else f"{self.recalled} from cache, {price}"
+        return f"{self.written} of {self.total} transcribed, {self.heard:.1f} s of audio, {price}"
+
+
+def _do(
+    job: Job, order: Order, connect: Callable[[], Backend], results: Results, talk: Talk, done: Tally
+) -> None:
+    """One recording, from its look-up to its files."""
+    item = job.item
+    audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None
+    question, answer = look_up(job, order, talk)
+    if answer is None:
+        try:
+            backend = connect()
+        except CliError as error:
+            error.stops_batch = True
+            raise
+        answer = _ask(job, order, backend, question, talk)
+        done.local = backend.local
+    else:
+        done.recalled += 1
+        backend = None
+    transcript = from_batch(
+        answer.response, source=item.source, model=order.options.model, measured=job.recording.duration
     )
-    if talk.as_json:
-        request = {"to": where, "query": dict(order.options.query()), "form": dict(order.options.form())}
-        report = {"request": request, "inputs": [row.document() for row in rows]}
-        totals = {name: value for name, value in together.document().items() if name in ("duration", "credits")}
-        write_stdout(json.dumps(report | totals, indent=2) + "\n")
-        return
-    asked = order.options.query() + order.options.form()
-    talk.say(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
-    if known := sum(row.cached for row in rows):
-        talk.say(f"{known} of {len(rows)} would come from the cache, for nothing")
-    lines = [row.line() for row in ([*rows, together] if len(rows) > 1 else rows)]
-    write_stdout("\n".join([f"{'bytes':>12}  {'seconds':>9}  {'credits':>9}  source", *lines]) + "\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one recording would cost. Seconds and credits are None where a look can't tell."""
-
-    source: str
-    bytes: int
-    duration: float | None
-    credits: float | None
-    cached: bool = False
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        facts = {"source": self.source, "bytes": self.bytes}
-        times = {"duration": self.duration, "credits": self.credits}
-        rounded = {name: round(value, 3) for name, value in times.items() if value is not None}
-        return facts | rounded | ({"cached": True} if self.cached else {})
-
-    def line(self) -> str:
-        seconds, price = ("?" if value is None else f"{value:.1f}" for value in (self.duration, self.credits))
-        return f"{self.bytes:>12}  {seconds:>9}  {price:>9}  {one_line(self.source)}"
+    done.heard += transcript.duration or 0.0
+    done.billed += 0.0 if backend is None else transcript.duration or 0.0
+    _deliver(transcript, answer.body, job, order, talk, alone=done.total == 1)
+    done.written += 1
+    if not transcript.text.strip():
+        talk.say(f"{item.source}: nothing was said")
+    one_by_one = order.matches is None or not order.matches.writes
+    if one_by_one and audio is not None and audio.still_holds(item.path):
+        for file in (*job.targets.values(), job.kept):
+            if file is not None and (written := fingerprint(file)):
+                results.add(file, written.digest, STDIN if item.source == STDIN else str(item.path), audio)
 
 
 def looked_at(item: Input, options: BatchOptions) -> Recording:
@@ -208,20 +206,14 @@ def looked_at(item: Input, options: BatchOptions) -> Recording:
     return look_raw(item.path, options.encoding, options.sample_rate, name)
 
 
-def _row(job: Job, order: Order, talk: Talk) -> Row:
-    duration, cached = job.recording.duration, _look_up(job, order, talk)[1] is not None
-    price = 0.0 if cached else None if duration is None else batch_credits(duration)
-    return Row(job.item.source, job.recording.bytes, duration, price, cached)
-
-
-def _look_up(job: Job, order: Order, talk: Talk) -> tuple[Question | None, Recalled | None]:
+def look_up(job: Job, order: Order, talk: Talk) -> tuple[Question | None, Recalled | None]:
     """What is asked about a recording, and the answer if it was had before."""
     if order.cache is None:
         return None, None
     with talk.bar() as bar:
         bar.show(f"looking up {job.item.below.name}")
         question = order.cache.question(job.item.path, order.options)
-    known = question.recall() if question else None
+    known = question.recall(words=order.words or job.kept is not None) if question else None
     if known:
         talk.detail(f"{job.item.source}: from cache, kept on {datetime.fromtimestamp(known.kept):%Y-%m-%d at %H:%M}")
     return question, known
@@ -272,30 +264,40 @@ def _filename(item: Input, recording: Recording) -> str:
     return name if known or not endings else name + endings[0]
 
 
-def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: Talk) -> None:
+def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: Talk, *, alone: bool) -> None:
     """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
-    trouble: OutputError | None = None
-    if job.kept is not None:
-        try:
-            write_file(job.kept, body)
-            talk.say(f"wrote {job.kept}")
-        except OutputError as error:
-            trouble = error
-    if transcript.words is None and transcript.text.strip() and not NEEDS_WORDS.isdisjoint(job.targets):
-        talk.say(f"warning: {job.item.source}: the server sent no word times: times within the text are estimated")
+    trouble = _keep(body, job, talk)
+    if transcript.words is None and transcript.text.strip():
+        if not NEEDS_WORDS.isdisjoint(job.targets):
+            talk.say(f"warning: {job.item.source}: the server sent no word times: times within the text are estimated")
+        elif order.layout.words:
+            talk.say(f"warning: {job.item.source}: the server sent no word times: -w has none to show")
     if order.matches is not None:
         order.matches.add(transcript)
     if order.matches is None or not order.matches.writes:
-        trouble = deliver_all(transcript, job.targets, order.layout, talk) or trouble
+        trouble = deliver_all(transcript, job.targets, order.layout, talk, labelled=not alone) or trouble
     if trouble is not None:
         raise trouble
 
 
-def _kept(items: Sequence[Input], targets: Sequence[Targets], plan: Plan, folder: Path | None) -> list[Path | None]:
+def _keep(body: bytes, job: Job, talk: Talk) -> OutputError | None:
+    """Write what the server sent, where that is asked for."""
+    if job.kept is not None:
+        try:
+            write_file(job.kept, body)
+        except OutputError as error:
+            return error
+        talk.say(f"wrote {job.kept}")
+    return None
+
+
+def _kept(
+    items: Sequence[Input], targets: Sequence[Targets], plan: Plan, folder: Path | None, owner: Owner
+) -> list[Path | None]:
     """A file for the answer to each input. UsageError when it can't be, exists, or is where a transcript goes."""
     if folder is None:
         return [None] * len(items)
-    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items)
+    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, owner)
     taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
     for one in planned:
         for file in one.values():

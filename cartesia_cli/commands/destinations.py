@@ -1,7 +1,8 @@
 """Where each result goes, decided and checked before anything is sent.
 
 One input goes to stdout; several go beside their sources, or into --output-dir with the folders they
-came from. Nothing that exists is overwritten without --force, and an input never.
+came from. Nothing that exists is overwritten without --force, and an input never. The name of a result doesn't
+depend on what else lies in a folder: where inputs would share it, whoever has it keeps it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from ..errors import OutputError, UsageError
@@ -21,6 +23,12 @@ from .output_checks import check_output, check_output_url
 
 Targets = dict[str, Path | None]
 """For one input: format to file, None for stdout."""
+
+Owner = Callable[[Path, Sequence[Input]], object]
+"""Whose results have this path, suffixes aside: one of these inputs, something else, or None for nobody's."""
+
+LONGEST_NAME = 255
+"""Bytes of a file name that file systems take."""
 
 
 def formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
@@ -68,16 +76,17 @@ class Plan:
     force: bool
     together: bool = False
 
-    def targets(self, inputs: Sequence[Input]) -> list[Targets]:
+    def targets(self, inputs: Sequence[Input], owner: Owner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. UsageError when they can't be, when they collide or exist; OutputError where
-        stdout is closed.
+        stdout is closed. `owner`: of results from earlier runs.
         """
         if self.output is not None and self.output_dir is not None:
             raise UsageError("-o and --output-dir exclude each other")
         check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
             raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
-        planned = self._together(inputs) if self._is_one_place() else _beside(inputs, self.formats, self.output_dir)
+        together = self._is_one_place()
+        planned = self._together(inputs) if together else _beside(inputs, self.formats, self.output_dir, owner)
         _check(planned, inputs, self.force)
         return planned
 
@@ -93,21 +102,51 @@ class Plan:
         return [{name: file} for _ in inputs]
 
 
-def _beside(inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None) -> list[Targets]:
-    """A file for each input and format; where two inputs would share one, both keep their own suffix, too."""
-    bases = [output_dir / i.below if output_dir else (Path(i.below) if i.source == STDIN else i.path) for i in inputs]
-    shared = Counter(base.with_suffix("") for base in bases)
+def _beside(inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None, owner: Owner) -> list[Targets]:
+    """A file for each input and format."""
     planned: list[Targets] = []
     taken: dict[Path, str] = {}
-    for item, base in zip(inputs, bases, strict=True):
-        stem = base if shared[base.with_suffix("")] > 1 else base.with_suffix("")
-        files: Targets = {name: stem.with_name(stem.name + extension(name)) for name in formats}
+    for item, stem in zip(inputs, _stems(inputs, output_dir, owner), strict=True):
+        files = {name: result_file(stem, name) for name in formats}
         for file in files.values():
-            assert file is not None
             if taken.setdefault(file, item.source) != item.source:
                 raise UsageError(f"{taken[file]} and {item.source} would both be written to {file}")
-        planned.append(files)
+        planned.append({**files})
     return planned
+
+
+def _stems(inputs: Sequence[Input], output_dir: Path | None, owner: Owner) -> list[Path]:
+    """The path of each input's results, without the suffix of a format: that of the input without its own suffix
+    (talk.mp3 gives talk.txt). It keeps its own suffix, too (talk.mp3.txt), where results of that name are there, and
+    where the short name is another's: of a recording that had it before, or of two inputs of this run.
+    """
+    full = [output_dir / i.below if output_dir else (Path(i.below) if i.source == STDIN else i.path) for i in inputs]
+    sharing: defaultdict[Path, list[int]] = defaultdict(list)
+    for k, path in enumerate(full):
+        sharing[path.with_suffix("")].append(k)
+    stems = list(full)
+    for short, places in sharing.items():
+        left = [k for k in places if short == full[k] or owner(full[k], [inputs[k]]) is not inputs[k]]
+        holder = owner(short, [inputs[k] for k in left])
+        for k in left:
+            if holder is inputs[k] or (holder is None and len(places) == 1):
+                stems[k] = short
+    doubled = Counter(stems)
+    return [path if doubled[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
+
+
+def result_file(stem: Path, format: str) -> Path:
+    """The file for results at `stem`. A name that would be too long is cut, and gets a hash that tells it from others
+    cut at the same place.
+    """
+    suffix = extension(format)
+    name = stem.name
+    if len(os.fsencode(name + suffix)) > LONGEST_NAME:
+        mark = f"~{sha256(os.fsencode(name)).hexdigest()[:8]}{suffix}"
+        while len(os.fsencode(name + mark)) > LONGEST_NAME:
+            name = name[:-1]
+        return stem.with_name(name + mark)
+    return stem.with_name(name + suffix)
 
 
 def _check(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> None:

@@ -162,6 +162,23 @@ def finishing(file: str, language: str | None, place: Place, *shared: Any, more:
     return shlex.join(["cartesia-cli", "transcribe", file, *spoken, *more, *again])
 
 
+def typed_options(context: typer.Context) -> list[str]:
+    """The options that were given on the command line of the running command, as a command line has them."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        name = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is False:
+                words += parameter.secondary_opts[:1]
+            else:
+                words += [name] if one is True else [name, str(one)]
+    return words
+
+
 def settings() -> Settings:
     """The configuration of this user."""
     from ..settings import load

@@ -6,6 +6,7 @@ doesn't stop the others; a key that is refused, or credits that ran out, do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -54,7 +55,7 @@ KeepJson = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", rich_help_panel=OUTPUT,
-                 help="Make only results that are not there, as after a run that was cut off."),
+                 help="Skip inputs that already have results, as after a run that was cut off."),
 ]  # fmt: skip
 Endpoint = Annotated[
     str,
@@ -89,9 +90,10 @@ def transcribe(
     voice: given.Voice,
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
-    from ..output import NEEDS_WORDS
     from ..protocol import BatchOptions
     from . import backend, batch, speech
+    from . import dry_run as trial
+    from . import resume as resuming
     from .cache import chosen
     from .inputs import Input, gather, is_search, spool
 
@@ -103,15 +105,16 @@ def transcribe(
     options = BatchOptions(
         model=model,
         language=language,
-        word_timestamps=layout.words
-        or layout.paragraphs
-        or layout.selection is not None
-        or not NEEDS_WORDS.isdisjoint(formats),
+        word_timestamps=True,  # they cost nothing, and whatever is wanted next needs no other upload
         encoding=given.checked_encoding(encoding, sample_rate),
         sample_rate=sample_rate,
     )
     given.doubt(talk, options, keyterm)
-    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model)
+    if resume and place.force:
+        raise UsageError("--resume and --force exclude each other", hint="--resume skips what --force overwrites")
+    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, talk)
+    shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
+    results = resuming.known_results(talk)
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=where.local_model))
@@ -128,7 +131,7 @@ def transcribe(
         matches = place.matches(layout, formats, talk, several=several)
         together = matches is not None and matches.writes
         plan = place.plan(formats, several=several, force=dry_run or resume, together=together)
-        order = batch.Order(options, layout, endpoint, timeout, answers, matches)
+        order = batch.Order(options, layout, endpoint, timeout, answers, matches, words=shown)
         skipped: list[Path] = []
         spooled = stack.enter_context(spool(names))
         found = list(gather(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
@@ -137,16 +140,21 @@ def transcribe(
         if skipped and any(isinstance(item, Input) for item in found):
             count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
             talk.say(f"{count}: skipped" + ("" if talk.verbose else " (-v names them)"))
-        jobs, failed = batch.prepare(found, options, plan, talk, keep_json=keep_json)
+        jobs, failed = batch.prepare(found, options, plan, results, talk, keep_json=keep_json)
         if resume:
-            jobs = batch.left(jobs, talk)
+            jobs, useless = resuming.pending(jobs, results, lambda job: batch.look_up(job, order, talk)[1], talk)
+            failed += useless
         if dry_run:
-            batch.estimate(jobs, order, choice.base_url, talk)
+            trial.estimate(jobs, order, choice.base_url, talk)
         elif jobs:
             if choice.reason:
                 talk.say(choice.reason)
+
+            def rest(left: Sequence[batch.Job]) -> str:
+                return resuming.rest(context, names, left, force=place.force)
+
             try:
-                failed = batch.run(jobs, order, connected, talk, unusable=failed)
+                failed = batch.run(jobs, order, connected, talk, unusable=failed, results=results, rest=rest)
             finally:
                 trouble = None if matches is None else matches.close()
             if trouble is not None:

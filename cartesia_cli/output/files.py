@@ -8,6 +8,7 @@ Must never delete a file but the one that this very call created: a name is no p
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -16,6 +17,10 @@ from typing import BinaryIO
 
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""What the system says where no other file can be written, either."""
 
 
 class ReaderGone(Exception):
@@ -34,7 +39,9 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
         _abandon(out)
         if isinstance(error, BrokenPipeError):
             raise ReaderGone from error
-        raise OutputError(f"stdout can't be written: {error.strerror}", hint="-o writes to a file instead") from error
+        failure = OutputError(f"stdout can't be written: {error.strerror}", hint="-o writes to a file instead")
+        failure.stops_batch = True
+        raise failure from error
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -48,7 +55,9 @@ def write_file(path: Path, content: str | bytes) -> None:
             return
         _replace(target, data, previous)
     except OSError as error:
-        raise OutputError(f"{path}: can't be written: {error.strerror}") from error
+        failure = OutputError(f"{path}: can't be written: {error.strerror}")
+        failure.stops_batch = error.errno in FULL
+        raise failure from error
 
 
 def _abandon(out: BinaryIO) -> None:

@@ -1,0 +1,108 @@
+"""`transcribe --dry-run`: what would be sent, how long it is and what it would cost. Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..output.characters import one_line
+from ..output.files import write_stdout
+from ..output.talk import Talk
+from ..protocol import HTTP_ROUTES, batch_credits
+from .batch import Job, Order, look_up
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one recording would cost.
+
+    duration   seconds; None where the file doesn't tell
+    cached     whether the answer is in the cache
+    same_as    an input before it with the same audio, whose answer would do for both
+    """
+
+    source: str
+    bytes: int
+    duration: float | None
+    cached: bool = False
+    same_as: str | None = None
+
+    @property
+    def credits(self) -> float | None:
+        """None where that can't be told."""
+        if self.cached or self.same_as is not None:
+            return 0.0
+        return None if self.duration is None else batch_credits(self.duration)
+
+    def document(self, *, paid: bool) -> dict[str, Any]:
+        """As JSON."""
+        facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
+        times = {"duration": self.duration, "credits": self.credits if paid else None}
+        facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
+        return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
+
+    def line(self, *, paid: bool) -> str:
+        note = "  (from cache)" if self.cached else f"  (same audio as {self.same_as})" if self.same_as else ""
+        return _line(self.bytes, _number(self.duration), _number(self.credits), f"{self.source}{note}", paid=paid)
+
+
+def estimate(jobs: Sequence[Job], order: Order, base_url: str | None, talk: Talk) -> None:
+    """Write on stdout what `batch.run` would do. `base_url` None: this machine, which costs nothing."""
+    paid = base_url is not None
+    rows = _rows(jobs, order, talk)
+    duration = sum(row.duration or 0.0 for row in rows)
+    price = sum(row.credits or 0.0 for row in rows)
+    unknown = sum(row.duration is None for row in rows)
+    unpriced = sum(row.credits is None for row in rows)
+    where = f"{base_url}{HTTP_ROUTES[order.endpoint]}" if base_url else "this machine"
+    asked = [*order.options.query(), *order.options.form()]
+    if talk.as_json:
+        request = {"to": where, "query": dict(order.options.query()), "form": dict(order.options.form())}
+        report: dict[str, Any] = {"request": request, "inputs": [row.document(paid=paid) for row in rows]}
+        report["duration"] = round(duration, 3)
+        report |= {"credits": round(price, 3)} if paid else {}
+        report |= {"unknown_durations": unknown} if unknown else {}
+        write_stdout(json.dumps(report, indent=2) + "\n")
+        return
+    talk.say(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
+    notes = {
+        "would come from the cache, for nothing": sum(row.cached for row in rows),
+        "have the same audio as another input": sum(row.same_as is not None for row in rows),
+        "have an unknown duration: the total is more than it says": unknown,
+    }
+    for note, count in notes.items():
+        if count:
+            talk.say(f"{count} of {len(rows)} {note}")
+    lines = [_line("bytes", "seconds", "credits", "source", paid=paid), *(row.line(paid=paid) for row in rows)]
+    if len(rows) > 1:
+        size = sum(row.bytes for row in rows)
+        lines.append(_line(size, _total(duration, unknown), _total(price, unpriced), "together", paid=paid))
+    write_stdout("\n".join(lines) + "\n")
+
+
+def _rows(jobs: Sequence[Job], order: Order, talk: Talk) -> list[Row]:
+    rows: list[Row] = []
+    first: dict[str, str] = {}
+    for job in jobs:
+        question, known = look_up(job, order, talk)
+        source, recording = job.item.source, job.recording
+        before = first.setdefault(question.name, source) if question and known is None else source
+        same = None if before == source else before
+        rows.append(Row(source, recording.bytes, recording.duration, known is not None, same))
+    return rows
+
+
+def _line(size: object, seconds: str, price: str, source: str, *, paid: bool) -> str:
+    numbers = f"{size:>12}  {seconds:>9}" + (f"  {price:>9}" if paid else "")
+    return f"{numbers}  {one_line(source)}"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1f}"
+
+
+def _total(value: float, unknown: int) -> str:
+    """A sum; with a + where some of it isn't known."""
+    return f"{value:.1f}+" if unknown else f"{value:.1f}"

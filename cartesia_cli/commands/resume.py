@@ -1,0 +1,170 @@
+"""What a resumed run still has to do, and which recording a result file belongs to.
+
+A recording is recognised by its content, wherever a result is known to come from one; where none is known, as after
+an earlier version, a result that is not older than its recording counts as finished. Must never have a file
+overwritten that was not written by this program, or was edited since.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError, UsageError
+from ..fingerprint import fingerprint
+from ..output import FORMATS
+from ..output.talk import Talk
+from ..results import Result, Results
+from .destinations import Targets, result_file
+from .inputs import STDIN, Input
+from .options import typed_options
+
+if TYPE_CHECKING:
+    import typer
+
+    from .batch import Job
+
+MOST_NAMED = 20
+"""Inputs in a command that a person can still copy."""
+
+AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
+
+
+def known_results(talk: Talk) -> Results:
+    """What is known of the results of earlier runs."""
+    from ..audio.spool import state_folder
+
+    return Results(state_folder(os.environ) / "results.sqlite", talk.detail)
+
+
+def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
+    """The command that does what is left of a run that was stopped, in the words of its command line.
+
+    names   its inputs
+    left    what is left; more than MOST_NAMED inputs are not spelt out
+    """
+    typed = typed_options(context)
+    to_files = all(file is not None for job in left for file in job.targets.values())
+    inputs = names
+    if to_files and not force:
+        typed = [*typed, *({"--resume"} - set(typed))]
+    elif not to_files and len(left) <= MOST_NAMED:
+        inputs = [job.item.source for job in left]
+    # Otherwise once more from the start: answers that were had before come from the cache.
+    dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in inputs) else []
+    return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
+
+
+def pending(
+    jobs: Sequence[Job], results: Results, is_free: Callable[[Job], object], talk: Talk
+) -> tuple[list[Job], int]:
+    """The jobs that are left, each with the results that it lacks, and how many can't be done: those are reported.
+    UsageError where results go to stdout, and nobody can see later what was there.
+
+    is_free   whether a job costs nothing, because its answer is in the cache
+    """
+    if any(file is None for job in jobs for file in job.targets.values()):
+        raise UsageError("--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR")
+    waiting: list[Job] = []
+    failed = 0
+    for job in jobs:
+        try:
+            left = _unfinished(job, results)
+        except UsageError as error:
+            if len(jobs) == 1:
+                raise
+            talk.error(error)
+            failed += 1
+            continue
+        if left is not None and not is_free(left) and (old := _renamed(left, results)):
+            talk.say(f"{job.item.source}: already done, before it was renamed: its result is {old[0]}")
+            left = None
+        if left is not None:
+            waiting.append(left)
+    if done := len(jobs) - len(waiting) - failed:
+        rest = f"{len(waiting)} to do" if waiting else "nothing to do"
+        talk.say(f"{done} of {len(jobs)} already done; {rest}")
+    return waiting, failed
+
+
+def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Result | None:
+    """Whose results have the name `stem`, with the suffix of any format: one of these inputs, another recording, or
+    nobody's yet.
+    """
+    files = [result_file(stem, name) for name in FORMATS]
+    there = [file for file in files if os.path.lexists(file)]
+    known = results.of(there)
+    for file in there:
+        if result := known.get(os.path.realpath(file)):
+            own = [item for item in inputs if result.source == _source(item)]
+            return next((item for item in [*own, *inputs] if result.is_of(item.path)), own[0] if own else result)
+    if len(inputs) > 1 and there:
+        # Nothing can have been made from a recording that is younger.
+        older = [item for item in inputs if not any(_is_newer(item.path, file) for file in there)]
+        return older[0] if len(older) == 1 else None
+    return None
+
+
+def _unfinished(job: Job, results: Results) -> Job | None:
+    """The job without the results that are finished; None where all are. UsageError for a file that may not be
+    overwritten.
+    """
+    files = [file for file in (*job.targets.values(), job.kept) if file is not None]
+    known = results.of(files)
+    missing: Targets = {
+        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, known)
+    }
+    kept = job.kept if job.kept is not None and not _is_finished(job.kept, job.item, known) else None
+    return replace(job, targets=missing, kept=kept) if missing or kept is not None else None
+
+
+def _is_finished(file: Path, item: Input, known: dict[str, Result]) -> bool:
+    if not file.is_file():
+        return False
+    result = known.get(os.path.realpath(file))
+    if result is None:
+        if not _is_newer(item.path, file):
+            return True
+        raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
+    if result.is_of(item.path):
+        return True
+    if result.source != _source(item):
+        raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
+    if not result.is_unchanged():
+        raise UsageError(f"{item.source} has changed, and {file} was edited since it was made", hint=AGAIN)
+    return False
+
+
+def _renamed(job: Job, results: Results) -> list[Path]:
+    """The results of the same recording under a name that it doesn't have any more, if all are there."""
+    found = []
+    for file in [*job.targets.values(), job.kept]:
+        if file is None:
+            continue
+        orphans = [
+            result
+            for result in results.in_folder(file.parent)
+            if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
+            if result.source != STDIN and not os.path.exists(result.source)
+        ]
+        audio = fingerprint(job.item.path) if orphans else None
+        same = [result for result in orphans if audio is not None and result.audio == audio.digest]
+        if not same:
+            return []
+        found.append(Path(same[0].file))
+    return found
+
+
+def _source(item: Input) -> str:
+    return STDIN if item.source == STDIN else os.path.realpath(item.path)
+
+
+def _is_newer(recording: Path, file: Path) -> bool:
+    try:
+        return recording.stat().st_mtime_ns > file.stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"{recording} can't be read: {error.strerror}") from error

@@ -1,0 +1,333 @@
+"""What an input costs, once: no second upload for another format, no second transcript for a finished input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault_server import TRANSCRIPT, Behaviour, Exchange, FaultServer, answers, environment, refuses, write_wav
+
+TEXT = str(TRANSCRIPT["text"])
+
+
+def named(exchange: Exchange) -> None:
+    """A transcript with word times that tells recordings apart by their size."""
+    size = len(exchange.request().part("file").content)
+    words = [{"word": word, "start": k, "end": k + 0.5} for k, word in enumerate(("Of", f"{size}", "bytes."))]
+    exchange.answer(200, json.dumps({"text": f"Of {size} bytes.", "duration": 3.0, "words": words}))
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer(named) as running:
+        yield running
+
+
+class Home:
+    """A user with a key, who works in `folder`, and whose home lasts from run to run."""
+
+    def __init__(self, folder: Path, server: FaultServer) -> None:
+        self.folder, self.server = folder, server
+        self.home = folder.parent / f"{folder.name} home"
+        self.home.mkdir()
+
+    def __call__(self, *arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cartesia_cli", *map(str, arguments)],
+            env=environment(self.home, self.server.base_url, **changes),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def uploads(self, *arguments: object, code: int = 0, **changes: str | None) -> int:
+        """How many recordings a run sends."""
+        before = len(self.server.requests)
+        done = self("transcribe", *arguments, **changes)
+        assert done.returncode == code, done.stderr
+        return len(self.server.requests) - before
+
+    def file(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def files(self) -> list[str]:
+        """Everything in the folder but recordings."""
+        return sorted(path.name for path in self.folder.iterdir() if path.suffix not in (".wav", ".mp3", ".ogg"))
+
+
+@pytest.fixture
+def user(tmp_path: Path, server: FaultServer) -> Home:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Home(folder, server)
+
+
+def recording(folder: Path, name: str, size: int = 3244, *, seconds: float = 0) -> Path:
+    """`seconds`: how much older than now it is."""
+    path = write_wav(folder / name, size)
+    if seconds:
+        age(path, seconds)
+    return path
+
+
+def age(path: Path, seconds: float) -> None:
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
+
+
+# A second command ------------------------------------------------------------------------------------------
+
+
+ONCE = [
+    ("", ""),
+    ("", "-f srt"),
+    ("", "-w"),
+    ("", "--json"),
+    ("", "--grep bytes"),
+    ("", "--paragraphs"),
+    ("-w", ""),
+    ("-f srt", "--json -w"),
+    ("--json", "-f vtt"),
+    ("-f ndjson", "-f lrc"),
+    ("", "--keep-json raw"),
+    ("-o a.txt", "-o a.srt"),
+    ("-f text,srt --output-dir a", "-f vtt,md --output-dir b"),
+]
+AGAIN = [
+    ("", "-l de"),
+    ("", "-m ink-whisper-2025-06-04"),
+    ("", "--endpoint openai"),
+    ("", "--no-cache"),
+    ("--no-cache", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "uploads"), [*((*pair, 0) for pair in ONCE), *((*pair, 1) for pair in AGAIN)]
+)
+def test_a_second_command_sends_a_recording_only_for_another_question(
+    first: str, second: str, uploads: int, user: Home
+) -> None:
+    recording(user.folder, "talk.wav")
+    assert user.uploads("talk.wav", *shlex.split(first)) == 1
+    assert user.uploads("talk.wav", *shlex.split(second)) == uploads
+
+
+def test_json_made_without_word_timestamps_renders_to_exact_subtitles(user: Home) -> None:
+    recording(user.folder, "talk.wav")
+    user.uploads("talk.wav", "--json", "-o", "talk.json")
+    for form in ("vtt", "srt", "table", "json"):
+        assert user("render", "talk.json", "-f", form).stdout == user("transcribe", "talk.wav", "-f", form).stdout
+    assert len(user.server.requests) == 1
+
+
+def test_text_shows_no_words_unless_asked(user: Home) -> None:
+    recording(user.folder, "talk.wav")
+    assert user("transcribe", "talk.wav").stdout == "Of 3244 bytes.\n"
+    assert user("transcribe", "talk.wav", "-w").stdout.count("\n") == 7
+
+
+# Names of results ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [("talk.wav", "talk.mp3"), ("talk.mp3", "talk.wav"), ("talk.ogg", "talk.mp3")])
+@pytest.mark.parametrize("place", ["", "--output-dir out"])
+def test_a_result_keeps_its_name_when_a_namesake_comes(order: tuple[str, str], place: str, user: Home) -> None:
+    there = user.folder / "out" if place else user.folder
+    first, second = order
+    recording(user.folder, first, 3244)
+    assert user.uploads(".", "--no-cache", *shlex.split(place)) == 1
+    recording(user.folder, second, 4000)
+    assert user.uploads(".", "--resume", "--no-cache", *shlex.split(place)) == 1
+    assert (there / "talk.txt").read_text() == "Of 3244 bytes.\n"
+    assert (there / f"{second}.txt").read_text() == "Of 4000 bytes.\n"
+    assert user.uploads(".", "--resume", "--no-cache", *shlex.split(place)) == 0
+    (user.folder / first).unlink()
+    assert user.uploads(".", "--resume", "--no-cache", *shlex.split(place)) == 0
+
+
+def test_another_format_has_the_name_of_the_first(user: Home) -> None:
+    recording(user.folder, "talk.wav", 3244)
+    user.uploads(".", "-f", "text")
+    recording(user.folder, "talk.mp3", 4000)
+    user.uploads(".", "-f", "srt")
+    assert user.files() == ["talk.mp3.srt", "talk.srt", "talk.txt"]
+
+
+def test_namesakes_that_come_together_keep_their_suffixes_for_good(user: Home) -> None:
+    recording(user.folder, "talk.mp3", 4000)
+    recording(user.folder, "talk.wav", 3244)
+    assert user.uploads("talk.mp3", "talk.wav") == 2
+    assert user.files() == ["talk.mp3.txt", "talk.wav.txt"]
+    (user.folder / "talk.mp3").unlink()
+    assert user.uploads(".", "--resume", "--no-cache") == 0
+    assert user.files() == ["talk.mp3.txt", "talk.wav.txt"]
+
+
+def test_a_result_of_an_earlier_version_belongs_to_the_recording_that_is_older(user: Home) -> None:
+    recording(user.folder, "talk.wav", 3244, seconds=200)
+    (user.folder / "talk.txt").write_text("of the wav\n")
+    age(user.folder / "talk.txt", 100)
+    recording(user.folder, "talk.mp3", 4000)
+    assert user.uploads(".", "--resume") == 1
+    assert (user.file("talk.txt"), user.file("talk.mp3.txt")) == ("of the wav\n", "Of 4000 bytes.\n")
+
+
+def test_a_result_of_a_deleted_recording_is_not_overwritten_by_a_namesake(user: Home) -> None:
+    recording(user.folder, "talk.wav", 3244).with_name("x.wav")
+    user.uploads(".")
+    (user.folder / "talk.wav").unlink()
+    recording(user.folder, "talk.mp3", 4000)
+    for options in ([], ["--resume"]):
+        user.uploads(".", *options)
+        assert (user.file("talk.txt"), user.file("talk.mp3.txt")) == ("Of 3244 bytes.\n", "Of 4000 bytes.\n")
+
+
+def test_a_name_taken_by_a_long_one_is_not_given_twice(user: Home) -> None:
+    for k, name in enumerate(("talk.wav", "talk.mp3", "talk.wav.mp3")):
+        recording(user.folder, name, 3244 + 2 * k)
+    assert user.uploads(".") == 3
+    assert user.files() == ["talk.mp3.txt", "talk.wav.mp3.txt", "talk.wav.txt"]
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "é" * 125, "𝄞" * 62, "x" * 246], ids=["ascii", "two", "four", "room"])
+@pytest.mark.parametrize("options", ["-f table,json --output-dir out", "-f json --output-dir out --keep-json raw"])
+def test_a_name_that_is_too_long_for_a_result_is_cut(stem: str, options: str, user: Home) -> None:
+    long = recording(user.folder, f"{stem}.wav", 3244)
+    recording(user.folder, "talk.wav", 4000)
+    assert user.uploads(".", *shlex.split(options)) == 2
+    assert user.uploads(".", *shlex.split(options), "--resume", "--no-cache") == 0
+    names = [path.name for path in (user.folder / "out").iterdir()]
+    assert len(names) == 2 * len(options.split()[1].split(","))
+    assert len([name for name in names if name.startswith(long.stem[:50])]) == len(names) / 2
+
+
+def test_a_path_that_no_file_can_have_is_a_usage_error(user: Home) -> None:
+    recording(user.folder, "talk.wav")
+    for place in (["-o", "x" * 256], ["--output-dir", "x" * 256, "-f", "srt"], ["--keep-json", "x" * 256]):
+        done = user("transcribe", "talk.wav", *place)
+        assert (done.returncode, len(user.server.requests)) == (2, 0), done.stderr
+        assert "File name too long" in done.stderr and "hint: " in done.stderr
+
+
+# Resuming --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(user: Home) -> Home:
+    """Two recordings, and their results."""
+    recording(user.folder, "a.wav", 3244)
+    recording(user.folder, "b.wav", 4000)
+    assert user.uploads(".") == 2
+    return user
+
+
+def test_resume_skips_finished_outputs(two: Home) -> None:
+    done = two("transcribe", ".", "--resume", "--no-cache")
+    assert (done.returncode, done.stderr) == (0, "2 of 2 already done; nothing to do\n")
+    recording(two.folder, "c.wav", 5000)
+    assert two.uploads(".", "--resume", "--no-cache") == 1
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_resume_transcribes_a_recording_that_changed(keep_time: bool, two: Home) -> None:
+    before = (two.folder / "a.wav").stat()
+    recording(two.folder, "a.wav", 5000)
+    if keep_time:
+        os.utime(two.folder / "a.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert two.uploads(".", "--resume") == 1
+    assert (two.file("a.txt"), two.file("b.txt")) == ("Of 5000 bytes.\n", "Of 4000 bytes.\n")
+
+
+def test_resume_knows_a_recording_by_its_content_not_its_time(two: Home) -> None:
+    os.utime(two.folder / "a.wav")
+    shutil.copyfile(two.folder / "b.wav", two.folder / "copy")
+    os.replace(two.folder / "copy", two.folder / "b.wav")
+    assert two.uploads(".", "--resume", "--no-cache") == 0
+
+
+def test_resume_recognises_a_renamed_recording(two: Home) -> None:
+    (two.folder / "a.wav").rename(two.folder / "speech.wav")
+    done = two("transcribe", ".", "--resume", "--no-cache")
+    assert (done.returncode, len(two.server.requests)) == (0, 2)
+    assert "speech.wav: already done, before it was renamed: its result is " in done.stderr
+    assert two.uploads(".", "--resume") == 0  # with the cache its result gets the new name
+    assert two.file("speech.txt") == two.file("a.txt")
+
+
+def test_resume_never_overwrites_what_was_edited(two: Home) -> None:
+    (two.folder / "a.txt").write_text("my corrections\n")
+    assert two.uploads(".", "--resume", "--no-cache") == 0
+    recording(two.folder, "a.wav", 5000)
+    recording(two.folder, "b.wav", 6000)
+    done = two("transcribe", ".", "--resume")
+    assert done.returncode == 1
+    assert "a.txt was edited since it was made\nhint: " in done.stderr
+    assert (two.file("a.txt"), two.file("b.txt")) == ("my corrections\n", "Of 6000 bytes.\n")
+
+
+def test_resume_takes_the_results_of_earlier_versions_for_done_unless_they_are_older(user: Home) -> None:
+    for name in ("a", "b"):
+        recording(user.folder, f"{name}.wav", seconds=100)
+        (user.folder / f"{name}.txt").write_text("before\n")
+    recording(user.folder, "b.wav", 5000)
+    age(user.folder / "b.txt", 10)
+    done = user("transcribe", ".", "--resume")
+    assert (done.returncode, len(user.server.requests)) == (1, 0)
+    assert "b.wav is newer than b.txt, which is not known to come from it\nhint: " in done.stderr
+    assert (user.file("a.txt"), user.file("b.txt")) == ("before\n", "before\n")
+
+
+@pytest.mark.parametrize("what", ["talk.wav", "talk.wav -o -", ". -f ndjson"])
+def test_resume_needs_results_in_files(what: str, user: Home) -> None:
+    recording(user.folder, "talk.wav")
+    done = user("transcribe", *what.split(), "--resume")
+    assert (done.returncode, done.stdout, len(user.server.requests)) == (2, "", 0)
+    assert done.stderr.startswith("error: --resume needs results in files")
+
+
+def test_resume_and_force_exclude_each_other(two: Home) -> None:
+    done = two("transcribe", ".", "--resume", "--force")
+    assert (done.returncode, len(two.server.requests)) == (2, 2)
+    assert "--resume and --force exclude each other" in done.stderr
+
+
+def test_resume_brings_back_only_the_missing_formats(two: Home) -> None:
+    assert two.uploads(".", "-f", "text,srt", "--output-dir", "out") == 0
+    (two.folder / "out" / "a.srt").unlink()
+    done = two("transcribe", ".", "-f", "text,srt", "--output-dir", "out", "--resume")
+    assert [line for line in done.stderr.splitlines() if line.startswith("wrote")] == ["wrote out/a.srt"]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "folder", "foreign"])
+def test_a_record_of_results_that_can_not_be_used_stops_nobody(damage: str, user: Home) -> None:
+    state = user.home / ".local" / "state" / "cartesia-cli"
+    state.mkdir(parents=True, mode=0o700)
+    if damage == "folder":
+        (state / "results.sqlite").mkdir()
+    else:
+        (state / "results.sqlite").write_text("no database")
+    if damage == "foreign":
+        state.chmod(0o777)
+    recording(user.folder, "a.wav", seconds=10)
+    recording(user.folder, "b.wav", 4000, seconds=10)
+    assert user.uploads(".") == 2
+    assert user.uploads(".", "--resume", "--no-cache") == 0
+    assert "results.sqlite is not used: " in user("transcribe", ".", "--resume", "-v").stderr
+
+
+def test_only_the_owner_can_read_the_record_of_results(two: Home) -> None:
+    file = two.home / ".local" / "state" / "cartesia-cli" / "results.sqlite"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert TEXT.encode() not in file.read_bytes()
