@@ -71,6 +71,16 @@ def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> C
     return None
 
 
+def is_key_configured(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether `credential` would look for a key anywhere. None is read, and no command is run."""
+    variables = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
+    return bool(
+        any(environ.get(variable) for variable in variables)
+        or settings.api_key_command
+        or (settings.folder / "api-key").is_file()
+    )
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     import tomllib  # start-up: most people have no file
 

@@ -214,7 +214,7 @@ def test_one_entry_answers_every_question_about_a_recording(shelf: Shelf, talk: 
 
 
 def test_entries_of_earlier_versions_are_used_where_they_know_enough(shelf: Shelf, talk: Path) -> None:
-    """Those kept an answer without word times under the bare name, and one with them under the name that is used now."""
+    """Those kept answers without word times under the bare name, and others under the name that is used now."""
     name = asked(shelf, talk).name
     shelf.put(name, encode_batch(replace(ANSWER, words=None)))
     text = asked(shelf, talk).recall(words=False)

@@ -84,11 +84,6 @@ NO_TRANSCRIPT: dict[str, Behaviour] = {
     "text null": answers({"text": None}),
     "text a number": answers({"text": 1}),
     "text a list": answers({"text": ["Hello."]}),
-    "words an object": answers({"text": "Hello.", "words": {"word": "Hello."}}),
-    "words of strings": answers({"text": "Hello.", "words": ["Hello."]}),
-    "words without word": answers({"text": "Hello.", "words": [{"start": 0, "end": 1}]}),
-    "times as strings": answers({"text": "Hello.", "words": [{"word": "Hello.", "start": "0", "end": "1"}]}),
-    "duration a string": answers({"text": "Hello.", "duration": "1.9"}),
     "cut-off JSON": answers(json.dumps(TRANSCRIPT)[:-20]),
     "two documents": answers(json.dumps(TRANSCRIPT) * 2),
     "no UTF-8": answers(b'{"text": "caf\xe9"}'),
@@ -298,7 +293,7 @@ CASES = {
     # answers that are none
     **{
         f"200 with {what}": Case([NO_TRANSCRIPT[what]], 5)
-        for what in ("HTML", "empty", "null", "a list", "text null", "words of strings", "cut-off JSON", "no UTF-8")
+        for what in ("HTML", "empty", "null", "a list", "text null", "cut-off JSON", "no UTF-8")
     },
     "not HTTP": Case(["speaks_no_http"], 6),
     # refusals

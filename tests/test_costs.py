@@ -6,14 +6,17 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.fault_server import TRANSCRIPT, Behaviour, Exchange, FaultServer, answers, environment, refuses, write_wav
+from tests.fault_server import TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
 
 TEXT = str(TRANSCRIPT["text"])
 
@@ -294,7 +297,7 @@ def test_resume_needs_results_in_files(what: str, user: Home) -> None:
     recording(user.folder, "talk.wav")
     done = user("transcribe", *what.split(), "--resume")
     assert (done.returncode, done.stdout, len(user.server.requests)) == (2, "", 0)
-    assert done.stderr.startswith("error: --resume needs results in files")
+    assert "--resume needs results in files" in done.stderr
 
 
 def test_resume_and_force_exclude_each_other(two: Home) -> None:
@@ -331,3 +334,255 @@ def test_only_the_owner_can_read_the_record_of_results(two: Home) -> None:
     file = two.home / ".local" / "state" / "cartesia-cli" / "results.sqlite"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert TEXT.encode() not in file.read_bytes()
+
+
+# A dry run -------------------------------------------------------------------------------------------------
+
+NO_KEY = {"CARTESIA_API_KEY": None, "CARTESIA_BASE_URL": None}
+
+
+def rows(report: str) -> list[list[str]]:
+    return [line.split(maxsplit=3) for line in report.splitlines()[1:]]
+
+
+def test_a_dry_run_counts_the_same_audio_once(user: Home) -> None:
+    recording(user.folder, "a.wav", 64044)  # two seconds
+    shutil.copyfile(user.folder / "a.wav", user.folder / "b.wav")
+    recording(user.folder, "c.wav", 128044)
+    done = user("transcribe", ".", "--dry-run")
+    assert [(row[1], row[2], row[3]) for row in rows(done.stdout)] == [
+        ("2.0", "1.0", "a.wav"), ("2.0", "0.0", "b.wav (same audio as a.wav)"), ("4.0", "2.0", "c.wav"),
+        ("8.0", "3.0", "together"),
+    ]  # fmt: skip
+    assert user.uploads(".") == 2
+    known = user("transcribe", ".", "--dry-run")
+    assert [(row[2], row[3].partition(" ")[2]) for row in rows(known.stdout)[:3]] == [("0.0", "(from cache)")] * 3
+    twice = json.loads(user("transcribe", ".", "--dry-run", "--no-cache", "--json").stdout)
+    assert (twice["credits"], len(user.server.requests)) == (4.0, 2)
+
+
+def test_a_dry_run_says_what_it_can_not_know(user: Home) -> None:
+    recording(user.folder, "a.wav", 64044)
+    (user.folder / "b.webm").write_bytes(bytes.fromhex("1a45dfa3") + bytes(4000))
+    done = user("transcribe", "a.wav", "b.webm", "--dry-run")
+    assert [row[1:3] for row in rows(done.stdout)] == [["2.0", "1.0"], ["?", "?"], ["2.0+", "1.0+"]]
+    assert "1 of 2 have an unknown duration: the total is more than it says" in done.stderr
+    report = json.loads(user("transcribe", "a.wav", "b.webm", "--dry-run", "--json").stdout)
+    assert (report["duration"], report["credits"], report["unknown_durations"]) == (2.0, 1.0, 1)
+    assert "credits" not in report["inputs"][1]
+
+
+def test_a_dry_run_on_this_machine_has_no_credits(user: Home) -> None:
+    recording(user.folder, "a.wav", 64044)
+    done = user("transcribe", "a.wav", "--local", "--dry-run")
+    assert done.stdout.split() == ["bytes", "seconds", "source", "64044", "2.0", "a.wav"]
+    assert "credits" not in user("transcribe", "a.wav", "--local", "--dry-run", "--json").stdout
+
+
+@pytest.mark.parametrize("where", ["--cloud", "--base-url https://example.com", ""])
+def test_a_dry_run_needs_no_key(where: str, user: Home) -> None:
+    recording(user.folder, "a.wav", 64044)
+    done = user("transcribe", "a.wav", "--dry-run", *where.split(), **NO_KEY)
+    assert done.returncode == 0
+    assert ("credits" in done.stdout) is bool(where)
+
+
+def test_a_dry_run_does_not_run_the_command_for_the_key(user: Home) -> None:
+    recording(user.folder, "a.wav", 64044)
+    folder = user.home / ".config" / "cartesia-cli"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f"api_key_command = 'touch {user.folder}/ran'\n")
+    done = user("transcribe", "a.wav", "--dry-run", **NO_KEY)
+    assert (done.returncode, "credits" in done.stdout, (user.folder / "ran").exists()) == (0, True, False)
+
+
+def test_a_dry_run_of_a_resumed_run_lists_only_what_is_left(two: Home) -> None:
+    recording(two.folder, "c.wav", 5000)
+    done = two("transcribe", ".", "--resume", "--dry-run")
+    assert [row[-1] for row in rows(done.stdout)] == ["c.wav"]
+
+
+# A batch that is hopeless ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(user: Home) -> Home:
+    for k, name in enumerate("abc"):
+        recording(user.folder, f"{name}.wav", 3244 + 2 * k)
+    return user
+
+
+def finish(user: Home, stderr: str) -> list[str]:
+    """Run the command that a stopped batch names; the names of what it sent."""
+    (hint,) = (line for line in stderr.splitlines() if line.startswith("hint: "))
+    command = shlex.split(hint.partition("then: ")[2])
+    assert command[:2] == ["cartesia-cli", "transcribe"]
+    before = len(user.server.requests)
+    assert user(*command[1:]).returncode == 0
+    return [(request.part("file").filename or b"").decode() for request in user.server.requests[before:]]
+
+
+def test_a_server_that_is_not_there_is_tried_for_one_file_only(three: Home) -> None:
+    with FaultServer("fine") as gone:
+        pass
+    done = three("transcribe", ".", "-l", "de", CARTESIA_BASE_URL=gone.base_url)
+    assert done.returncode == 6
+    assert done.stderr.count("trying again") == 2
+    assert "stopped: 0 of 3 transcribed, 0.0 s of audio, 0.0 credits; 2 not tried\n" in done.stderr
+    assert "then: cartesia-cli transcribe --language de --resume .\n" in done.stderr
+    assert finish(three, done.stderr) == ["a.wav", "b.wav", "c.wav"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (refuses(401), 4),
+        (refuses(402), 5),
+        (refuses(429, [("Retry-After", "7200")]), 5),
+        (refuses(503, [("Retry-After", "7200")]), 5),
+        (refuses(404), 5),
+        (refuses(400, error_code="quota_exceeded"), 5),
+    ],
+)
+def test_a_refusal_that_all_would_share_leaves_the_rest_with_the_command_for_it(
+    fault: Callable[[Exchange], None], code: int, three: Home
+) -> None:
+    three.server.script[:] = [named, fault, named]
+    done = three("transcribe", ".", "--no-cache")
+    assert (done.returncode, len(three.server.requests)) == (code, 2)
+    assert "stopped: 1 of 3 transcribed" in done.stderr and "1 not tried" in done.stderr
+    assert finish(three, done.stderr) == ["b.wav", "c.wav"]
+    assert three.files() == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_the_rest_of_what_goes_to_stdout_is_named(three: Home) -> None:
+    recording(three.folder, "-d.wav", 5000)
+    three.server.script[:] = [named, refuses(402), named]
+    done = three("transcribe", "-f", "ndjson", "--no-cache", "--", "a.wav", "-d.wav", "c.wav")
+    assert (done.returncode, done.stdout.count("\n")) == (5, 1)
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert finish(three, f"hint: {error['hint']}") == ["-d.wav", "c.wav"]
+
+
+@pytest.mark.parametrize("fault", [refuses(400), refuses(413), "closes_after_upload"])
+def test_a_failure_of_one_input_stops_no_batch(fault: object, three: Home) -> None:
+    behaviour = fault if callable(fault) else FaultServer(str(fault)).script[0]
+    three.server.script[:] = [named, behaviour, named]
+    done = three("transcribe", ".")
+    assert (done.returncode, len(three.server.requests), three.files()) == (1, 3, ["a.txt", "c.txt"])
+
+
+FULL = Path("/dev/full")
+
+
+def test_a_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
+    for name in "abc":
+        (three.folder / f"{name}.txt").symlink_to(FULL)
+    done = three("transcribe", ".")
+    assert (done.returncode, done.stdout) == (1, "==> a.txt <==\nOf 3244 bytes.\n")
+    assert len(three.server.requests) == 1
+    assert "No space left on device" in done.stderr and "2 not tried" in done.stderr
+
+
+def test_a_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson"],
+            env=environment(three.home, three.server.base_url),
+            cwd=three.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, len(three.server.requests)) == (1, 1)
+
+
+def test_results_that_go_to_stdout_instead_say_which_they_are(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    (user.folder / "out").mkdir()
+    for name in ("a.txt", "a.srt"):
+        (user.folder / "out" / name).symlink_to(FULL)
+    done = user("transcribe", "a.wav", "-f", "text,srt", "--output-dir", "out")
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("==>")] == [
+        "==> out/a.txt <==", "==> out/a.srt <==",
+    ]  # fmt: skip
+
+
+# What was paid for is kept ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(b'{"text": "Hi.", "duration": "1.9", "words": [1]}', 0), (b'{"text": 5}', 5), (b"<html>", 5), (b"\xff\x00", 5)],
+)
+def test_the_bytes_of_an_answer_are_kept_whatever_they_are(body: bytes, code: int, user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers(body)]
+    done = user("transcribe", "a.wav", "--keep-json", "raw", "-v")
+    assert (done.returncode, done.stdout) == (code, "" if code else "Hi.\n")
+    assert (user.folder / "raw" / "a.json").read_bytes() == body
+    if not code:
+        assert "a.wav: the answer has fields of a wrong kind, which are not used: duration, words\n" in done.stderr
+        assert "1 of 1 transcribed, 0.1 s of audio" in done.stderr
+
+
+def test_an_answer_that_was_cut_off_is_kept_as_far_as_it_came(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    with FaultServer("closes_during_answer") as broken:
+        done = user("transcribe", "a.wav", "--keep-json", "raw", CARTESIA_BASE_URL=broken.base_url)
+    assert done.returncode == 5
+    assert (user.folder / "raw" / "a.json").read_text() == json.dumps(TRANSCRIPT)[:-10]
+
+
+# Whose answers ---------------------------------------------------------------------------------------------
+
+
+def test_another_server_on_the_same_port_is_asked_anew(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording(user.folder, "a.wav")
+    assert [user.uploads("a.wav"), user.uploads("a.wav")] == [1, 0]
+    port, create = user.server.port, socket.create_server
+    user.server.close()
+
+    def listen(address: tuple[str, int], **how: int) -> socket.socket:
+        for _ in range(1000):  # the one before it may not be gone yet
+            with suppress(OSError):
+                return create((address[0], port), **how)
+            time.sleep(0.02)
+        raise AssertionError("the port is still taken")
+
+    monkeypatch.setattr(socket, "create_server", listen)
+    with FaultServer(answers({"text": "Another."})) as other:
+        assert other.port == port
+        assert user("transcribe", "a.wav").stdout == "Another.\n"
+
+
+@pytest.mark.parametrize("kind", ["foreign", "open"])
+def test_a_cache_that_others_can_write_to_is_not_used(kind: str, user: Home) -> None:
+    recording(user.folder, "a.wav")
+    assert user.uploads("a.wav") == 1
+    folder = user.home / ".cache" / "cartesia-cli" / "answers"
+    if kind == "open":
+        folder.chmod(0o777)
+    elif os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+    else:
+        pytest.fail("only root can give a folder away")
+    before = sorted(folder.iterdir())
+    done = user("transcribe", "a.wav")
+    assert (done.returncode, len(user.server.requests)) == (0, 2)
+    assert done.stderr.count("warning: the cache") == 1
+    assert sorted(folder.iterdir()) == before
+    shown = user("cache")
+    assert (shown.returncode, "hint: " in shown.stderr) == (1, True)
+
+
+def test_an_answer_that_belongs_to_somebody_else_is_not_read(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.uploads("a.wav")
+    (entry,) = (user.home / ".cache" / "cartesia-cli" / "answers").iterdir()
+    if os.geteuid() == 0:
+        os.chown(entry, 65534, 65534)
+        assert user.uploads("a.wav") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -120,7 +120,9 @@ def test_a_number_of_any_length_is_no_reason_to_lose_a_text() -> None:
     long = "9" * 5000
     event = protocol.decode(f'{{"type": "transcript", "text": "Hi", "duration": {long}, "later": -{long}}}')
     assert event == protocol.Delta(text="Hi", extra={"later": -math.inf})
-    assert protocol.decode_batch(f'{{"text": "Hi", "duration": {long}}}'.encode()) == protocol.BatchResponse(text="Hi")
+    assert protocol.decode_batch(f'{{"text": "Hi", "duration": {long}}}'.encode()) == protocol.BatchResponse(
+        text="Hi", extra={"duration": math.inf}
+    )
 
 
 @given(st.builds(protocol.BatchResponse, text=TEXT, language=OPTIONAL, duration=st.none() | SECONDS,
@@ -143,13 +145,34 @@ def test_a_refusal_survives_the_wire(error: protocol.Error) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"null", b"[1, 2]", b'"text"', b"<html>hello</html>", b'{"words": []}', b'{"text": null}', b'{"text": 1}',
-     b'{"text": "cut sho', b'{"text": "x", "words": {}}', b'{"text": "x", "words": [1]}',
-     b'{"text": "x", "duration": "1"}',
-     b'{"text": "\xff"}', b'{"text": "x", "words": [{"start": 0, "end": 1}]}', b"[" * 100_000],
+     b'{"text": "cut sho', b'{"text": "\xff"}', b"[" * 100_000],
 )  # fmt: skip
 def test_a_200_that_is_not_the_documented_object_is_a_protocol_error(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         protocol.decode_batch(body)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"duration": "1.9"', '"duration": -5', '"duration": 1e308', '"duration": NaN', '"duration": Infinity',
+     '"duration": true', '"duration": {}', '"language": 5', '"language": ["en"]', '"request_id": 17',
+     '"words": {}', '"words": "x"', '"words": 1'],
+)  # fmt: skip
+def test_an_odd_field_of_a_batch_answer_is_dropped_and_named_and_the_text_kept(field: str) -> None:
+    response = protocol.decode_batch(b'{"text": "Hi.", %s}' % field.encode())
+    name = field.split('"')[1]
+    assert replace(response, extra={}) == protocol.BatchResponse(text="Hi.")
+    assert protocol.unusable_fields(response) == [name]
+
+
+def test_words_of_odd_shapes_cost_only_themselves() -> None:
+    body = (
+        b'{"text": "One two three", "words": [{"word": "One", "start": 0, "end": 1}, null, "two", {"word": 2},'
+        b' {"word": "three", "start": "2", "end": 3}, {"start": 1}]}'
+    )
+    response = protocol.decode_batch(body)
+    assert response.words == (protocol.Word("One", 0.0, 1.0), protocol.Word("three", None, 3.0))
+    assert protocol.unusable_fields(response) == ["words"]
 
 
 def test_a_batch_response_of_any_documented_shape() -> None:

@@ -37,6 +37,7 @@ class Errand(Generic[T]):
     address   where
     build     makes the request for one try
     accept    reads the body of a 200, or raises ProtocolError
+    keep      is handed that body before, whatever it is: it may have been paid for
     """
 
     what: str
@@ -46,6 +47,7 @@ class Errand(Generic[T]):
     meter: Meter
     patience: Patience
     watch: Watch
+    keep: Callable[[bytes], None] = lambda body: None
 
 
 class BatchClient:
@@ -91,7 +93,7 @@ class BatchClient:
     ) -> BatchResponse:
         """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError.
 
-        `keep` is handed the body of that answer as it came.
+        `keep` is handed the body of every 200 as it came, also where it is no transcript.
         """
         meter = Meter(size(upload), self._clock)
 
@@ -100,13 +102,8 @@ class BatchClient:
             meter.size = body.file_bytes
             return self._http.build_request("POST", address, headers=body.headers, content=body)
 
-        def accept(body: bytes) -> BatchResponse:
-            response = decode_batch(body)
-            keep(body)
-            return response
-
-        address = url(self._base_url, HTTP_ROUTES[endpoint], options.query())
-        return self._fetch(Errand(upload.name or upload.filename, address, build, accept, meter, patience, watch))
+        address, what = url(self._base_url, HTTP_ROUTES[endpoint], options.query()), upload.name or upload.filename
+        return self._fetch(Errand(what, address, build, decode_batch, meter, patience, watch, keep))
 
     def speak(self, request: Mapping[str, object], *, patience: Patience) -> bytes:
         """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
@@ -161,6 +158,7 @@ class BatchClient:
             raise
         if reply.status != 200:
             return refused(reply.status, reply.headers, reply.body, what, self._peer, meter.size)
+        errand.keep(reply.body)
         if not reply.complete:
             return cut_short(what, self._peer.host)
         try:

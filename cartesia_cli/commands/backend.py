@@ -16,7 +16,7 @@ from ..client import BatchClient, Patience, Retry
 from ..errors import AuthError, EngineError, UsageError
 from ..output.talk import Talk
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
-from ..settings import Settings, credential
+from ..settings import Settings, credential, is_key_configured
 from . import offline
 
 if TYPE_CHECKING:  # only who has the extra can import it
@@ -62,14 +62,19 @@ class Backend:
         return Patience.for_audio(size, seconds, **({"speed": LOCAL_SPEED} if self.local else {}))
 
 
-def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None) -> Choice:
-    """Flags first, then what is configured; with nothing configured, this machine."""
+def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True) -> Choice:
+    """Flags first, then what is configured; with nothing configured, this machine.
+
+    needs_key   False where nothing will be sent: then the key isn't even read
+    """
     if local and (cloud or base_url):
         raise UsageError("--local excludes --cloud and --base-url")
     if local:
         return Choice(None)
     address = check_base_url(base_url) if base_url else settings.base_url
-    found = credential(settings)
+    if not needs_key and (cloud or address or is_key_configured(settings)):
+        return Choice(address or BASE_URL)
+    found = credential(settings) if needs_key else None
     if found is None and address is None and not cloud:
         return Choice(None, reason="no CARTESIA_API_KEY: transcribing on this machine")
     if found is None and not is_loopback(address or BASE_URL):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..fingerprint import fingerprint
 from ..output import NEEDS_WORDS, Layout
 from ..output.files import write_file
 from ..output.talk import Bar, Talk
-from ..protocol import BatchOptions, batch_credits
+from ..protocol import BatchOptions, batch_credits, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, from_batch
 from .backend import Backend
@@ -181,6 +182,8 @@ def _do(
     else:
         done.recalled += 1
         backend = None
+    if odd := unusable_fields(answer.response):
+        talk.detail(f"{item.source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
     transcript = from_batch(
         answer.response, source=item.source, model=order.options.model, measured=job.recording.duration
     )
@@ -228,7 +231,7 @@ def _ask(job: Job, order: Order, backend: Backend, question: Question | None, ta
         )
     bodies: list[bytes] = []
     backend.heard = 0.0
-    with talk.bar() as bar:
+    with talk.bar() as bar, _keeping(bodies, job, talk):
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
@@ -278,6 +281,17 @@ def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: 
         trouble = deliver_all(transcript, job.targets, order.layout, talk, labelled=not alone) or trouble
     if trouble is not None:
         raise trouble
+
+
+@contextmanager
+def _keeping(bodies: Sequence[bytes], job: Job, talk: Talk) -> Iterator[None]:
+    """Write the last of these bodies where answers go if the block fails: somebody has paid for it."""
+    try:
+        yield
+    except CliError:
+        if bodies and (trouble := _keep(bodies[-1], job, talk)):
+            talk.error(trouble)
+        raise
 
 
 def _keep(body: bytes, job: Job, talk: Talk) -> OutputError | None:

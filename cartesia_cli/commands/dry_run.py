@@ -44,7 +44,7 @@ class Row:
         return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
 
     def line(self, *, paid: bool) -> str:
-        note = "  (from cache)" if self.cached else f"  (same audio as {self.same_as})" if self.same_as else ""
+        note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
         return _line(self.bytes, _number(self.duration), _number(self.credits), f"{self.source}{note}", paid=paid)
 
 

@@ -124,11 +124,13 @@ class Where:
     local_model: LocalModel = None
     base_url: BaseUrl = None
 
-    def choose(self, talk: Talk) -> Choice:
-        """The server that is meant; its key is never shown."""
+    def choose(self, talk: Talk, *, needs_key: bool = True) -> Choice:
+        """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
         from . import backend
 
-        choice = backend.choose(settings(), local=self.local, cloud=self.cloud, base_url=self.base_url)
+        choice = backend.choose(
+            settings(), local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key
+        )
         if choice.credential is not None:
             talk.conceal(choice.credential.secret)
         return choice

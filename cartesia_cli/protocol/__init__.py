@@ -23,6 +23,7 @@ from .batch import (
     encode_error,
     excerpt,
     refusal,
+    unusable_fields,
 )
 from .events import (
     Connected,
@@ -127,5 +128,6 @@ __all__ = [
     "misfits",
     "realtime_credits",
     "refusal",
+    "unusable_fields",
     "url",
 ]

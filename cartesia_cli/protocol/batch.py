@@ -13,7 +13,10 @@ from typing import Any
 from ..errors import ApiError, ProtocolError
 from .events import Error, modernise
 from .vocabulary import ENCODINGS
-from .wire import Word, gather, known, load_object, read
+from .wire import Word, gather, known, load_object, usable_words
+
+LONGEST_SECONDS = 3_600_000.0
+"""A thousand hours: no recording is longer."""
 
 LONGEST_LINE = 1 << 16
 """Bytes that are looked at of a refusal that is not JSON."""
@@ -30,6 +33,7 @@ class BatchResponse:
     language   an echo of the parameter, not a detection
     duration   seconds of the input audio
     words      only when word timestamps were asked for
+    extra      fields that we don't know, and those that couldn't be used, as they came
     """
 
     text: str
@@ -41,13 +45,29 @@ class BatchResponse:
 
 
 def decode_batch(body: bytes) -> BatchResponse:
-    """The body of a 200. ProtocolError when it is not the documented object: never an empty transcript."""
+    """The body of a 200. ProtocolError when it has no text: never an empty transcript. Nothing else must be there, and
+    what is of the wrong type costs nobody the text: see `unusable_fields`.
+    """
     wire = load_object(body)
     wire.pop("type", None)  # required since 2026-08-14, absent before, and always "transcript"
     if not isinstance(wire.get("text"), str):
         raise ProtocolError("the answer has no text")
-    names = [f.name for f in fields(BatchResponse) if f.name != "extra"]
-    return BatchResponse(**{name: read(wire, name) for name in names}, extra=wire)
+    came = {name: value for name in OPTIONAL if (value := wire.pop(name, None)) is not None}
+    values = gather(dict(came), OPTIONAL)
+    if not 0 <= values.get("duration", 0.0) < LONGEST_SECONDS:
+        del values["duration"]
+    odd = {name: value for name, value in came.items() if name not in values}
+    if (words := usable_words(odd.get("words"))) is not None:
+        values["words"] = words
+    return BatchResponse(text=wire.pop("text"), **values, extra=wire | odd)
+
+
+def unusable_fields(response: BatchResponse) -> list[str]:
+    """Fields of an answer that we know, but can't use as they came, or not all of them."""
+    return [name for name in OPTIONAL if name in response.extra]
+
+
+OPTIONAL = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text", "extra"))
 
 
 def encode_batch(response: BatchResponse) -> bytes:

@@ -61,6 +61,15 @@ def gather(wire: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def usable_words(value: Any) -> tuple[Word, ...] | None:
+    """Of a list of words those that can be read, each with those of its times that can; None where it is no list."""
+    if not isinstance(value, list):
+        return None
+    named = [item for item in value if isinstance(item, dict) and isinstance(item.get("word"), str)]
+    times = [gather({name: item.get(name) for name in ("start", "end")}, ("start", "end")) for item in named]
+    return tuple(Word(item["word"], **found) for item, found in zip(named, times, strict=True))
+
+
 def known(value: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON values, those that are None left out, `extra` aside."""
     wire = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type")}
