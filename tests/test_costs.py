@@ -428,7 +428,7 @@ def test_a_server_that_is_not_there_is_tried_for_one_file_only(three: Home) -> N
     done = three("transcribe", ".", "-l", "de", CARTESIA_BASE_URL=gone.base_url)
     assert done.returncode == 6
     assert done.stderr.count("trying again") == 2
-    assert "stopped: 0 of 3 transcribed, 0.0 s of audio, 0.0 credits; 2 not tried\n" in done.stderr
+    assert "warning: stopped: 0 of 3 transcribed, 0.0 s of audio, 0.0 credits; 2 not tried\n" in done.stderr
     assert "then: cartesia-cli transcribe --language de --resume .\n" in done.stderr
     assert finish(three, done.stderr) == ["a.wav", "b.wav", "c.wav"]
 
