@@ -102,9 +102,7 @@ ONCE = [
     ("-w", ""),
     ("-f srt", "--json -w"),
     ("--json", "-f vtt"),
-    ("-f ndjson", "-f lrc"),
     ("", "--keep-json raw"),
-    ("-o a.txt", "-o a.srt"),
     ("-f text,srt --output-dir a", "-f vtt,md --output-dir b"),
 ]
 AGAIN = [
@@ -144,7 +142,7 @@ def test_text_shows_no_words_unless_asked(user: Home) -> None:
 # Names of results ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", [("talk.wav", "talk.mp3"), ("talk.mp3", "talk.wav"), ("talk.ogg", "talk.mp3")])
+@pytest.mark.parametrize("order", [("talk.wav", "talk.mp3"), ("talk.mp3", "talk.wav")])
 @pytest.mark.parametrize("place", ["", "--output-dir out"])
 def test_a_result_keeps_its_name_when_a_namesake_comes(order: tuple[str, str], place: str, user: Home) -> None:
     there = user.folder / "out" if place else user.folder
@@ -204,7 +202,7 @@ def test_a_name_taken_by_a_long_one_is_not_given_twice(user: Home) -> None:
     assert user.files() == ["talk.mp3.txt", "talk.wav.mp3.txt", "talk.wav.txt"]
 
 
-@pytest.mark.parametrize("stem", ["x" * 251, "é" * 125, "𝄞" * 62, "x" * 246], ids=["ascii", "two", "four", "room"])
+@pytest.mark.parametrize("stem", ["x" * 251, "𝄞" * 62], ids=["ascii", "four bytes"])
 @pytest.mark.parametrize("options", ["-f table,json --output-dir out", "-f json --output-dir out --keep-json raw"])
 def test_a_name_that_is_too_long_for_a_result_is_cut(stem: str, options: str, user: Home) -> None:
     long = recording(user.folder, f"{stem}.wav", 3244)
@@ -437,9 +435,7 @@ def test_a_server_that_is_not_there_is_tried_for_one_file_only(three: Home) -> N
     ("fault", "code"),
     [
         (refuses(401), 4),
-        (refuses(402), 5),
         (refuses(429, [("Retry-After", "7200")]), 5),
-        (refuses(503, [("Retry-After", "7200")]), 5),
         (refuses(404), 5),
         (refuses(400, error_code="quota_exceeded"), 5),
     ],
