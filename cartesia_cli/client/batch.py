@@ -105,6 +105,11 @@ class BatchClient:
         address, what = url(self._base_url, HTTP_ROUTES[endpoint], options.query()), upload.name or upload.filename
         return self._fetch(Errand(what, address, build, decode_batch, meter, patience, watch, keep))
 
+    def repeats_key(self, body: bytes) -> bool:
+        """Whether the credential stands in an answer."""
+        credential = self._peer.credential
+        return credential is not None and credential.secret.encode() in body
+
     def speak(self, request: Mapping[str, object], *, patience: Patience) -> bytes:
         """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
 

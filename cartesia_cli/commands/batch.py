@@ -22,7 +22,7 @@ from ..fingerprint import fingerprint
 from ..output import NEEDS_WORDS, Layout
 from ..output.files import write_file
 from ..output.talk import Bar, Talk
-from ..protocol import BatchOptions, batch_credits, unusable_fields
+from ..protocol import BatchOptions, batch_credits, encode_batch, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, from_batch
 from .backend import Backend
@@ -245,7 +245,9 @@ def _ask(job: Job, order: Order, backend: Backend, question: Question | None, ta
             watch=lambda meter: _draw(bar, meter, job, backend),
             keep=bodies.append,
         )
-    if question and (trouble := question.keep(bodies[-1])):
+    # No key goes into the cache; what was said does, even where a key is spelt like it.
+    kept = encode_batch(replace(response, extra={})) if backend.client.repeats_key(bodies[-1]) else bodies[-1]
+    if question and (trouble := question.keep(kept)):
         talk.detail(f"{item.source}: not kept in the cache: {trouble}")
     return Recalled(bodies[-1], response, time.time())
 
