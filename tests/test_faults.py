@@ -248,7 +248,7 @@ def test_two_runs_into_one_file_leave_one_whole_result(home: Path) -> None:
     ):
         assert [one.wait(60), other.wait(60)] == [0, 0]
     assert (home / "said.txt").read_text().split() in (["0"] * 10_000, ["1"] * 10_000)
-    assert sorted(path.name for path in home.iterdir() if not path.name.startswith(".c")) == ["said.txt", "talk.wav"]
+    assert sorted(path.name for path in home.iterdir() if not path.name.startswith(".")) == ["said.txt", "talk.wav"]
 
 
 def test_the_readme_shows_the_matrix() -> None:
