@@ -164,9 +164,7 @@ class Tally:
         return f"{self.written} of {self.total} transcribed, {self.heard:.1f} s of audio, {price}"
 
 
-def _do(
-    job: Job, order: Order, connect: Callable[[], Backend], results: Results, talk: Talk, done: Tally
-) -> None:
+def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results, talk: Talk, done: Tally) -> None:
     """One recording, from its look-up to its files."""
     item = job.item
     audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None

@@ -18,7 +18,6 @@ from typing import BinaryIO
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
 
-
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """What the system says where no other file can be written, either."""
 

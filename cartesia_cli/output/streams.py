@@ -49,7 +49,7 @@ def stream(
     """The stream of a format. `live`: somebody waits for it, as on stdout."""
     match name:
         case "ndjson":
-            return EventStream(put)
+            return EventStream(layout, put)
         case "text":
             return TextStream(layout, put, live=live)
         case "srt" | "vtt" if live:
@@ -103,8 +103,8 @@ class EventStream:
 
     waits = False
 
-    def __init__(self, put: Put) -> None:
-        self._put = put
+    def __init__(self, layout: Layout, put: Put) -> None:
+        self._layout, self._put = layout, put
 
     def write(self, update: Update) -> None:
         match update:
