@@ -847,7 +847,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         )),
         Fault("a folder without any", BATCH, folder, 3, "no audio in the folder 'talks'",
               "hidden files and folders are not searched"),
-        Fault("a folder", LIVE, folder, 3, "talks is a folder, not a recording"),
+        Fault("a folder", LIVE, folder, 3, "talks is a folder, not a recording", "name a recording in it"),
         Fault("cut off", BATCH, cut_off, 0, out=HEARD,
               notes=["warning: talk.wav: it was cut off: its header promises 1.00 s of audio, and it holds 0.50 s"]),
         Fault("stdin, for a server that has to be asked twice", BATCH, piped, 0, out=HEARD,

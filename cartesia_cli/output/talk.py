@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
 from .characters import cells, one_line, printable
+from .hints import hint
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,6 +55,7 @@ class Talk:
     as_json   errors as one JSON object each, for programs that read JSON
     color     auto, always or never
     helps     whether nothing is asked for but help
+    options   of the command that runs, as they are spelt, so that hints name no others; None before it is known
     """
 
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
@@ -65,6 +67,7 @@ class Talk:
         self._view: LiveView | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.helps = False
         self.color = "auto"
+        self.options: Collection[str] | None = None
 
     def conceal(self, secret: str) -> None:
         """Never show this secret."""
@@ -81,15 +84,16 @@ class Talk:
 
     def error(self, error: CliError) -> None:
         """What happened, and what to do next."""
+        todo = hint(error, self.options)
         if self.as_json:
             import json
 
-            facts = {name: getattr(error, name) for name in ("type", "message", "hint", "status", "request_id")}
+            facts = {"type": error.type, "message": error.message, "hint": todo}
+            facts |= {name: getattr(error, name) for name in ("status", "request_id")}
             self._line(json.dumps({"error": {name: value for name, value in facts.items() if value is not None}}))
             return
         self._line(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
-        if error.hint:
-            self._line(f"hint: {one_line(error.hint)}")
+        self._line(f"hint: {one_line(todo)}")
 
     def trace(self, error: BaseException) -> None:
         """The traceback of an error. Exceptions of libraries quote what servers sent, so it is cleaned line by line."""

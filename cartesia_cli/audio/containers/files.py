@@ -26,7 +26,7 @@ def opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
         except ValueError as error:  # NUL, half a surrogate pair
             raise InputError(f"{name} can't be the name of a file") from error
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{name} is a folder, not a recording")
+            raise InputError(f"{name} is a folder, not a recording", hint="name a recording in it")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{name} is not a regular file", hint="read a pipe or a device through stdin: `-`")
         if status.st_size == 0:

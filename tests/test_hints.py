@@ -1,0 +1,114 @@
+"""Every error says what to do next, and names only options that the command has."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import cartesia_cli
+from cartesia_cli import cli, errors
+from cartesia_cli.commands.option_sources import negation, options
+from cartesia_cli.errors import CliError, InputError, NetworkError, OutputError
+from cartesia_cli.output.hints import hint
+from tests.conftest import Run
+
+PACKAGE = Path(cartesia_cli.__file__).parent
+COMMANDS: dict[str, Any] = get_command(cli.build()).commands  # type: ignore[attr-defined]
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CliError)]
+OPTION = re.compile(r"(?<![\w/.'-])--?[A-Za-z][\w-]*")
+
+
+def spellings(command: Any) -> set[str]:
+    known = options(command).values()
+    return {"--help", "-h"} | {name for option in known for name in (*option.opts, negation(option)) if name}
+
+
+def hints() -> Iterator[str]:
+    """The words of every hint in the source, with … for what is put in."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                for keyword in node.keywords:
+                    if keyword.arg == "hint":
+                        yield from words(keyword.value)
+            elif isinstance(node, ast.Assign) and any("hint" in ast.unparse(target) for target in node.targets):
+                yield from words(node.value)
+
+
+def words(node: ast.expr) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str()):
+            yield str(node.value)
+        case ast.JoinedStr():
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        case ast.IfExp():
+            yield from words(node.body)
+            yield from words(node.orelse)
+
+
+HINTS = sorted(set(hints()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_hint_names_only_options_that_the_command_has(name: str) -> None:
+    known = spellings(COMMANDS[name])
+    assert len(HINTS) > 60
+    for said in HINTS:
+        for kind in (InputError, NetworkError, OutputError):
+            shown = hint(kind("it failed", hint=said), known)
+            assert shown
+            own = re.sub(r"`[a-z][^`]*`", "", shown.partition("cartesia-cli ")[0])
+            assert set(OPTION.findall(own)) <= known, (said, shown)
+
+
+def test_every_option_in_a_hint_belongs_to_some_command() -> None:
+    known = set().union(*map(spellings, COMMANDS.values()))
+    assert {option for said in HINTS for option in OPTION.findall(said)} <= known
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_error_without_a_hint_of_its_own_has_that_of_its_kind(kind: type[CliError]) -> None:
+    assert hint(kind("it failed"), None)
+    for name, command in COMMANDS.items():
+        shown = hint(kind("it failed"), spellings(command))
+        assert set(OPTION.findall(shown.partition("cartesia-cli ")[0])) <= spellings(command), name
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("add --local", "add --local"),
+        ("set a key; or --cloud does it", "set a key"),
+        ("--cloud does it; or set a key", "set a key"),
+        ("--timeout SECONDS waits longer", NetworkError.next_step),
+        ("`transcribe --cloud` has it; -x", "`transcribe --cloud` has it"),
+        ("--timeout waits; run this: cartesia-cli transcribe 'a; b' --cloud",
+         "run this: cartesia-cli transcribe 'a; b' --cloud"),
+    ],
+)  # fmt: skip
+def test_clauses_with_other_options_are_left_out(said: str, shown: str) -> None:
+    assert hint(NetworkError("it failed", hint=said), {"--local"}) == shown
+    assert hint(NetworkError("it failed", hint=said), None) == said
+
+
+def test_shared_code_names_no_options_that_are_not_there(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "diary.wav").write_text("Dear diary")
+    (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello.\n")
+    for arguments, said in (
+        (("transcribe", "diary.wav"), b"headerless samples need --encoding and --sample-rate"),
+        (("vad", "diary.wav"), b"hint: a recording is one of"),
+    ):
+        done = run(*arguments)
+        assert said in done.stderr
+        assert (b"--encoding" in done.stderr) is (arguments[0] == "transcribe")
+    full = f"{sys.executable} -m cartesia_cli check a.srt > /dev/full"
+    told = subprocess.run(["bash", "-c", full], env=environment, cwd=tmp_path, capture_output=True, check=False).stderr
+    assert b"stdout can't be written" in told and b"-o" not in told and b"\nhint: " in told
