@@ -121,9 +121,9 @@ def listen(
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(formats, cueing)
+    layout = look.layout(cueing)
     if finalize is not None and finalize not in FINALIZE:
-        raise UsageError(f"--finalize is {', '.join(FINALIZE[:-1])} or {FINALIZE[-1]}, not {finalize!r}")
+        raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
     choice = where.choose(talk)
     if recover:
         _recover(choice, where.local_model, talk)
@@ -131,7 +131,9 @@ def listen(
     if push_to_talk and wish.mode is None:
         finalize = finalize or "key"
     dialect = wish.dialect(finalize)
-    options, manual = wish.options(dialect, talk), dialect.name == "manual"
+    manual = dialect.name == "manual"
+    vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
+    options = wish.options(dialect, talk, local=choice.base_url is None, by_level=vad_ends)
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
     if append is not None:
@@ -149,7 +151,6 @@ def listen(
     microphone = chosen(device)
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
-    vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
     attendance = dictation.Attendance(
         talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold,
         counts_silence=vad_ends, billed=choice.base_url is not None,

@@ -151,8 +151,6 @@ class Wish:
 
         if self.mode is not None and self.mode not in MODES:
             raise UsageError(f"no mode {self.mode!r}", hint=f"modes: {', '.join(MODES)}")
-        if self.mode == "auto" and finalize is not None:
-            raise UsageError("--finalize is for --mode manual: in auto mode the server ends the turns")
         if self.mode is None and (finalize is not None or self._is_whisper):
             return MANUAL
         return MANUAL if self.mode == "manual" else AUTO
@@ -162,8 +160,12 @@ class Wish:
 
         return Endpointing(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
-    def options(self, dialect: Dialect, talk: Talk) -> RealtimeOptions:
-        """What is asked of the server. UsageError for what can't be; a warning for what looks wrong."""
+    def options(self, dialect: Dialect, talk: Talk, *, local: bool, by_level: bool) -> RealtimeOptions:
+        """What is asked of the server. UsageError for what can't be; a warning for what looks wrong.
+
+        local      whether this machine answers
+        by_level   whether the level of the voice ends utterances
+        """
         from ..protocol import LANGUAGES, MANUAL, MODELS, RealtimeOptions, TurnConfig
 
         thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
@@ -191,9 +193,10 @@ class Wish:
                 self.language is not None and self.language not in LANGUAGES
             ),
             "ink-whisper knows turns by no documentation": self._is_whisper and dialect is not MANUAL,
-            "keyterms are for ink-2 only": bool(keyterms) and self._is_whisper,
-            "--vad-threshold and --vad-silence-ms only shape the times of segments where the server ends the turns": (
-                dialect is not MANUAL and (self.vad_threshold is not None or self.vad_silence_ms != SILENCE_MS)
+            "keyterms are for ink-2 only": bool(keyterms) and self._is_whisper and not local,
+            "the engines of this machine take no keyterms: --keyterm does nothing": bool(keyterms) and local,
+            "--vad-threshold and --vad-silence-ms only shape the times of segments where levels end nothing": (
+                not by_level and (self.vad_threshold is not None or self.vad_silence_ms != SILENCE_MS)
             ),
             "--min-volume and --max-silence-secs are for ink-whisper only": (
                 not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
@@ -241,7 +244,7 @@ class Sending:
         from .output_checks import check_output
 
         if self.catch_up not in WAYS:
-            raise UsageError(f"--catch-up is {' or '.join(WAYS)}, not {self.catch_up!r}")
+            raise UsageError(f"no way to catch up {self.catch_up!r}", hint=f"--catch-up is {' or '.join(WAYS)}")
         mine = [file for file in (self.save_audio, self.raw_events) if file is not None]
         taken: set[object] = set()
         for file in (*filter(None, places), *mine):

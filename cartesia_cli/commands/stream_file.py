@@ -93,14 +93,15 @@ def stream_file(
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(formats, cueing)
+    layout = look.layout(cueing)
     check_not_url(file)
     if finalize is not None and finalize not in FINALIZE:
-        raise UsageError(f"--finalize is {' or '.join(FINALIZE)} here, not {finalize!r}")
+        raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
     choice = where.choose(talk)
     given.checked_encoding(encoding, sample_rate)
     dialect = wish.dialect(finalize)
-    options = wish.options(dialect, talk)
+    by_level = dialect.name == "manual" and finalize != "none"
+    options = wish.options(dialect, talk, local=choice.base_url is None, by_level=by_level)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = place.plan(formats).targets([Input(file, path, name)])[0]
     sending.check(file, targets.values(), force=place.force)
@@ -142,7 +143,7 @@ def stream_file(
         dialect=dialect,
         options=options,
         endpointing=wish.endpointing(),
-        finalize=dialect.name == "manual" and finalize != "none",
+        finalize=by_level,
         sending=sending,
         speed=speed,
         targets=targets,

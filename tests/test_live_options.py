@@ -1,0 +1,51 @@
+"""Options of live sessions that do nothing together are refused, or a warning says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Run
+
+NO_KEYTERMS = "warning: the engines of this machine take no keyterms: --keyterm does nothing"
+ONLY_TIMES = "--vad-threshold and --vad-silence-ms only shape the times of segments"
+
+
+def said(run: Run, *arguments: str) -> str:
+    """What a session says before it finds that there is nothing to hear."""
+    nothing = ("--device", "no such microphone") if arguments[0] == "listen" else ("none.wav",)
+    done = run(*arguments, *nothing, env={"CARTESIA_API_KEY": "sk_car_x"})
+    assert (done.returncode, done.stdout) == (3, b"")
+    return done.stderr.decode()
+
+
+@pytest.mark.parametrize("command", ["listen", "stream-file"])
+def test_keyterms_that_no_engine_takes_are_warned_of(run: Run, command: str) -> None:
+    assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia")
+    assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia", "-m", "ink-whisper")
+    assert "keyterm" not in said(run, command, "--cloud", "--keyterm", "Cartesia")
+    assert "keyterms are for ink-2 only" in said(run, command, "--keyterm", "Cartesia", "-m", "ink-whisper")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        (("listen", "--finalize", "key", "--vad-threshold", "-40"), True),
+        (("listen", "--finalize", "none", "--vad-silence-ms", "900"), True),
+        (("listen", "--push-to-talk", "--vad-silence-ms", "900"), True),
+        (("listen", "--mode", "manual", "--push-to-talk", "--vad-silence-ms", "900"), True),
+        (("listen", "--vad-threshold", "-40"), True),
+        (("listen", "--finalize", "both", "--vad-threshold", "-40"), False),
+        (("listen", "--mode", "manual", "--vad-silence-ms", "900"), False),
+        (("stream-file", "--finalize", "none", "--vad-silence-ms", "900"), True),
+        (("stream-file", "--mode", "manual", "--vad-silence-ms", "900"), False),
+    ],
+)
+def test_levels_that_end_no_utterance_are_warned_of(run: Run, arguments: tuple[str, ...], warned: bool) -> None:
+    assert (ONLY_TIMES in said(run, *arguments)) is warned
+
+
+@pytest.mark.parametrize("finalize", ["vad", "both"])
+def test_push_to_talk_refuses_to_end_utterances_by_level(run: Run, finalize: str) -> None:
+    done = run("listen", "--push-to-talk", "--finalize", finalize)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: --push-to-talk and --finalize exclude each other\nhint: ")
