@@ -17,7 +17,7 @@ this list, except that the seven in the middle don't know each other (`make chec
     stats        how long everything took
     client       how the protocol is carried over HTTP and WebSocket: uploads, retries, deadlines, how sockets end
     output       formats and files; what is drawn on stderr
-    settings     configuration file, environment, key
+    settings     configuration file, profiles, key
     cache        answers that were paid for once
     server       the other end: the same protocol answered on this machine
     ---

@@ -12,11 +12,16 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
 
-from .commands.options import defaults
+from . import __version__
+from .commands import COMMANDS
+from .commands import options as given
+from .commands.option_sources import ConfiguredCommand, asks_for_json, divided
 from .errors import CliError, Exit, Interrupted, OutputError, UsageError
 from .output.files import ReaderGone
 from .output.talk import Talk
@@ -24,6 +29,8 @@ from .output.talk import Talk
 HELP = "Speech to text in the terminal: Cartesia's API, or this machine when there is no key."
 EPILOG = """
 Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 130 interrupted.
+
+Every switch has an opposite for what a configuration file or the environment sets: --no-paragraphs, --no-json, ...
 """
 
 ALIASES = {
@@ -35,10 +42,6 @@ ALIASES = {
     "--max_words_per_line": "--max-words-per-line",
 }
 """Spellings of whisper's command line, for fingers that know them."""
-
-
-COMMANDS = ("transcribe", "render", "check", "listen", "stream-file", "devices", "vad", "cache", "serve")
-"""In the order of --help. Each is a room of `commands`, with a function of that name and its EXAMPLES."""
 
 
 def build(only: str | None = None) -> typer.Typer:
@@ -55,11 +58,11 @@ def build(only: str | None = None) -> typer.Typer:
         rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_configure)
+    app.callback()(_program)
     for name in COMMANDS if only is None else (only,):
         function = name.replace("-", "_")
         room = import_module(f".commands.{function}", __package__)
-        app.command(name, epilog=room.EXAMPLES)(getattr(room, function))
+        app.command(name, epilog=room.EXAMPLES, cls=ConfiguredCommand)(getattr(room, function))
     return app
 
 
@@ -71,43 +74,62 @@ def main(arguments: list[str]) -> int:
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code, stops))
     sys.unraisablehook = threading.excepthook = _unraisable_hook(talk)
+    arguments = _modern(arguments)
+    _, named, _ = divided(arguments)
+    program: Any = None
     try:
-        named = next((argument for argument in arguments if not argument.startswith("-")), None)
-        build(named if named in COMMANDS else None)(args=_modern(arguments), prog_name="cartesia-cli", obj=talk)
-    except SystemExit as ended:
-        return int(ended.code or 0)
+        # `config` shows the options of every command.
+        program = get_command(build(named if named in COMMANDS and named != "config" else None))
+        return program.main(args=arguments, prog_name="cartesia-cli", obj=talk, standalone_mode=False) or Exit.DONE
     except ReaderGone:
         return Exit.DONE
     except Interrupted as stop:
         return stop.exit_code
     except Exception as error:
+        if not arguments and isinstance(error, TyperException):
+            sys.stderr.write(f"{error.format_message()}\n")  # the help
+            return Exit.USAGE
+        told = _told(error, named)
+        # What went wrong may have been found before the command knew its formats.
+        talk.as_json = talk.as_json or (program is not None and asks_for_json(program, arguments))
         if talk.debug:
             talk.trace(error)
         if stops and not isinstance(error, OutputError):
             return stops[0]  # a C extension makes another error of Interrupted where it is being imported
-        fault = f"a fault in cartesia-cli: {type(error).__name__}: {error}"
-        told = error if isinstance(error, CliError) else CliError(fault, hint="--debug shows where; please report it")
         talk.error(told)
         return stops[0] if stops else told.exit_code
-    return Exit.DONE
 
 
-def _configure(
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"cartesia-cli {__version__}\n")
+        raise typer.Exit
+
+
+def _program(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", "-V", help="Show the version."),  # answered in __main__
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+    config: given.Config = None,
+    profile: given.ConfigurationProfile = None,
 ) -> None:
-    """Defaults of the configuration file, below flags and above our own."""
-    if context.obj.helps:
-        return  # also where the file is broken
-    tables = defaults()
-    commands = getattr(context.command, "commands", {})
-    for name, table in tables.items():
-        if name in COMMANDS and name not in commands:
-            continue  # of a command that isn't running
-        known = {parameter.name for parameter in commands[name].params} if name in commands else set()
-        if wrong := sorted(set(table) - known):
-            raise UsageError(f"config.toml: [{name}] has no option {wrong[0]!r}", hint="names are those of --help")
-    context.default_map = {name: dict(table) for name, table in tables.items()}
+    """The options before the command."""
+
+
+def _told(error: Exception, command: str | None) -> CliError:
+    """Any error as one that says what to do next."""
+    if isinstance(error, CliError):
+        return error
+    if isinstance(error, TyperException):
+        page = f"cartesia-cli {command} --help" if command in COMMANDS else "cartesia-cli --help"
+        name = str(getattr(error, "option_name", ""))
+        # Typer offers the opposite of a switch for anything that looks like it.
+        near = [other for other in getattr(error, "possibilities", None) or () if not other.startswith("--no-")]
+        meant = f"did you mean {' or '.join(sorted(near))}? " if near and not name.startswith("--no-") else ""
+        return UsageError(error.message if meant or name else error.format_message(), hint=f"{meant}{page} lists all")
+    fault = f"a fault in cartesia-cli: {type(error).__name__}: {error}"
+    return CliError(fault, hint="--debug shows where; please report it")
 
 
 def _modern(arguments: list[str]) -> list[str]:

@@ -64,12 +64,13 @@ def candidates(words: list[str]) -> list[str]:
 
 
 def _options(command: str, word: str, given: set[str]) -> list[str]:
-    """Options that may still come; the short ones only after a single dash."""
+    """Options that may still come; the short ones only after a single dash, the opposites of switches after `--no-`."""
+    opposites = "--no-" if word.startswith("--no-") else " "
     return [
         f"{name}\t{description}"
         for offered, understood, _, repeatable, description in OPTIONS[command]
         if repeatable or given.isdisjoint(f"{offered} {understood}".split())
-        for name in offered.split()
+        for name in (*offered.split(), *(other for other in understood.split() if other.startswith(opposites)))
         if name.startswith("--") or (word.startswith("-") and not word.startswith("--"))
     ]
 

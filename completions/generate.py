@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.commands import listen, live_options, look, stream_file
+from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
@@ -30,6 +31,8 @@ KINDS = {
     "[clear]": "clear",
     "check --format": "report",
     "cache --format": "list",
+    "[show [COMMAND...]]": "show",
+    "config --format": "list",
     "--keep-json": "folder",
     "--transcript": "file",
     "--append": "file",
@@ -41,6 +44,7 @@ KINDS = {
     "--chunk-ms": "none",
     "--color": "color",
     "--concurrency": "none",
+    "--config": "file",
     "--context": "none",
     "--device": "device",
     "--duration": "none",
@@ -75,6 +79,7 @@ KINDS = {
     "--output": "file",
     "--output-dir": "folder",
     "--port": "none",
+    "--profile": "none",
     "--raw-events": "file",
     "--reconnect": "none",
     "--retries": "none",
@@ -124,6 +129,7 @@ WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", 
 
 VALUES = {
     "clear": {"clear": "take all away"},
+    "show": {"show": "each setting, its value and where it comes from"},
     "way": dict.fromkeys(live_options.WAYS, ""),
     "report": dict.fromkeys(("text", "json"), ""),
     "batch-model": dict.fromkeys(BATCH_MODELS, ""),
@@ -307,6 +313,8 @@ def _options(name: str, command: Any, context: typer.Context) -> tuple[tuple[str
             continue
         names = sorted([*option.opts, *option.secondary_opts], key=lambda spelling: not spelling.startswith("--"))
         spelt = [alias for alias, meant in cli.ALIASES.items() if meant in names]
+        if name and option.name != "help" and (opposite := negation(option)):
+            spelt.append(opposite)
         offered, understood = ([], names + spelt) if option.hidden else (names, spelt)
         kind = "" if option.is_flag or option.count else _kind(name, names[0])
         repeatable = option.multiple or option.count

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import pytest
@@ -18,6 +19,7 @@ from typer.main import get_command
 
 import cartesia_cli
 from cartesia_cli.cli import build
+from cartesia_cli.errors import UsageError
 from cartesia_cli.output.talk import Talk
 from tests import speech
 from tests.conftest import Run, need
@@ -309,7 +311,7 @@ def test_defaults_of_the_configuration_file(run: Run, environment: dict[str, str
     (folder / "config.toml").write_text('[transcribe]\nfromat = "tsv"\n')
     wrong = run("transcribe", SAMPLE)
     assert wrong.returncode == 2
-    assert b"'fromat'" in wrong.stderr
+    assert b"line 2: [transcribe] fromat is not an option of transcribe" in wrong.stderr
     assert run("transcribe", "--help").returncode == 0
 
 
@@ -366,14 +368,10 @@ def takers(type_name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "option"), takers("float"))
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
-def test_a_number_that_is_none_is_told_with_its_option(
-    capsys: pytest.CaptureFixture[str], command: str, option: str, value: str
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        build(command)(args=[command, "no-such-file", option, value], obj=Talk())
-    told = capsys.readouterr()
-    assert (ended.value.code, told.out) == (2, "")
-    assert f"Invalid value for '{option}'" in told.err
+def test_a_number_that_is_none_is_told_with_its_option(command: str, option: str, value: str) -> None:
+    program: Any = get_command(build(command))
+    with pytest.raises(UsageError, match=f"Invalid value for '{option}'"):
+        program.main(args=[command, "no-such-file", option, value], obj=Talk(), standalone_mode=False)
 
 
 @pytest.mark.parametrize("command", ["transcribe", "stream-file"])

@@ -954,7 +954,7 @@ def test_the_program_asks_for_a_key_where_it_is_told_to(environment: dict[str, s
     ("content", "message"),
     [
         (b'{"text": "x"}\n{"at": "x"}\n', b"bad.ndjson, line 2: 'at' is a number of seconds"),
-        (b"RIFF\xff\xfe", b"bad.ndjson: not UTF-8, so no script"),
+        (b"RIFF\xff\xfe", b"bad.ndjson is not UTF-8 text"),
         (None, b"bad.ndjson can't be read: No such file or directory"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,16 +11,72 @@ import pytest
 from cartesia_cli.commands.backend import choose
 from cartesia_cli.errors import AuthError, UsageError
 from cartesia_cli.protocol import BASE_URL, Credential
-from cartesia_cli.settings import Settings, credential, load
+from cartesia_cli.settings import Setting, Settings, credential, load
 
 
 def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
     assert load(tmp_path, {}) == Settings(tmp_path)
     (tmp_path / "config.toml").write_text('base_url = "https://a.example/v1/"\n[transcribe]\nlanguage = "de"\n')
-    settings = load(tmp_path, {})
+    settings = load(tmp_path, {}, commands=["transcribe"])
     assert settings.base_url == "https://a.example/v1"
-    assert settings.defaults == {"transcribe": {"language": "de"}}
-    assert load(tmp_path, {"CARTESIA_BASE_URL": "http://127.0.0.1:1"}).base_url == "http://127.0.0.1:1"
+    (section,) = settings.sections
+    place = f"{tmp_path / 'config.toml'}, line 3: [transcribe] language"
+    assert section.commands == {"transcribe": {"language": Setting("de", "file", place)}}
+    found = load(tmp_path, {"CARTESIA_BASE_URL": "http://127.0.0.1:1"}, commands=["transcribe"])
+    assert found.base_url == "http://127.0.0.1:1"
+
+
+def test_a_profile_is_read_before_the_rest_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        'base_url = "https://a.example"\napi_key_command = "true"\n'
+        '[profile.work]\nbase_url = "https://b.example"\n[profile.work.transcribe]\nlanguage = "de"\n'
+        '[profile."my own"]\n'
+    )
+    plain = load(tmp_path, {}, commands=["transcribe"])
+    work = load(tmp_path, {}, profile="work", commands=["transcribe"])
+    assert (plain.base_url, len(plain.sections)) == ("https://a.example", 1)
+    assert (work.base_url, work.api_key_command, len(work.sections)) == ("https://b.example", "true", 2)
+    assert work.sections[0].commands["transcribe"]["language"].layer == "profile"
+    with pytest.raises(UsageError, match="no profile 'home'") as caught:
+        load(tmp_path, {}, profile="home", commands=["transcribe"])
+    assert caught.value.hint == "profiles: work, my own"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ('\nbas_url = "x"', "line 2: bas_url is not a setting", "did you mean base_url?"),
+        ('api_key = "x"', "line 1: api_key is not a setting", "CARTESIA_API_KEY"),
+        ('api-key-command = "x"', "api-key-command is not a setting", "did you mean api_key_command?"),
+        ("[transcrib]", r"\[transcrib\] is not a setting", "did you mean transcribe?"),
+        ("[profil.a]", r"\[profil\] is not a setting", "did you mean profile?"),
+        ("transcribe = 5", "transcribe must be a table", r"\[transcribe\]"),
+        ("profile = 'a'", "a profile must be a table", r"\[profile.NAME\]"),
+        ("[profile.a]\nbas_url = 'x'", r"line 2: \[profile.a\] bas_url is not a setting", "did you mean base_url?"),
+        ("base_url = true", "line 1: base_url must be a string", "quotes"),
+        ("[base_url]", "base_url must be a string", "quotes"),
+        ("base_url = 'http://a.example'", "line 1: base_url: .*unencrypted", "https"),
+        ("nonsense", "config.toml: ", "TOML"),
+        ("\udcff", "not UTF-8", "UTF-8"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_reported_with_its_place(
+    tmp_path: Path, text: str, message: str, hint: str
+) -> None:
+    (tmp_path / "config.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=message) as caught:
+        load(tmp_path, {}, commands=["transcribe", "listen"])
+    assert re.search(hint, caught.value.hint or "")
+    assert "config.toml" in caught.value.message
+
+
+def test_another_file_must_be_readable(tmp_path: Path) -> None:
+    for name in ("none.toml", ".", "none/config.toml"):
+        with pytest.raises(UsageError) as caught:
+            load(tmp_path, {}, file=tmp_path / name)
+        assert caught.value.hint
+    (tmp_path / "other.toml").write_text("\ufeffbase_url = 'https://a.example'\n")
+    assert load(tmp_path, {}, file=tmp_path / "other.toml").base_url == "https://a.example"
 
 
 @pytest.mark.parametrize(
@@ -63,9 +120,16 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_key_command_that_fails_is_told(tmp_path: Path) -> None:
-    for command in ("/no/such/program", f"{sys.executable} -c 'raise SystemExit(1)'", "'unbalanced"):
-        with pytest.raises(AuthError, match="api_key_command"):
+    for command, reason in {
+        "/no/such/program": "it can't be started: No such file or directory",
+        f"{sys.executable} -c 'print(\"sk_car_x\"); raise SystemExit(3)'": "it ended with exit status 3",
+        "'unbalanced": "it is not a command",
+        "  ": "it is not a command",
+    }.items():
+        with pytest.raises(AuthError, match=f"api_key_command failed: {reason}") as caught:
             credential(Settings(tmp_path, api_key_command=command), {})
+        assert caught.value.hint
+        assert "sk_car_x" not in f"{caught.value} {caught.value.hint}"
 
 
 def test_a_credential_never_shows_its_secret() -> None:
@@ -84,8 +148,6 @@ def test_the_backend_is_what_is_asked_for_or_configured(tmp_path: Path, monkeypa
     for cloud, url in ((True, None), (False, "https://a.example")):
         with pytest.raises(AuthError, match="no API key"):
             choose(bare, local=False, cloud=cloud, base_url=url)
-    with pytest.raises(UsageError, match="excludes"):
-        choose(bare, local=True, cloud=True, base_url=None)
     monkeypatch.setenv("CARTESIA_API_KEY", "sk_car_x")
     found = choose(bare, local=False, cloud=False, base_url=None)
     assert found.base_url == BASE_URL

@@ -14,7 +14,7 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.output import Layout, writer
+from cartesia_cli.output import Layout, Selection, writer
 from cartesia_cli.output.streams import stream
 from cartesia_cli.protocol import Word
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript
@@ -134,3 +134,18 @@ def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
     text = "".join(parts)
     assert text.index("Hello there.") < text.index("NOTE 1:03 connected again") < text.index("Again.")
     assert [caption.text for caption in webvtt.from_string(text)] == ["Hello there.", "Again."]
+
+
+@pytest.mark.parametrize("name", ["tsv", "csv"])
+@pytest.mark.parametrize("selection", [Selection(pattern="."), Selection(longest_gaps=9)])
+def test_a_segment_that_was_dropped_has_no_rows_where_rows_wait_for_the_end(name: str, selection: Selection) -> None:
+    parts: list[str] = []
+    writing = stream(name, Layout(selection=selection), parts.append, "talk.wav", "ink-2", live=True)
+    writing.write(ONE)
+    writing.write(TWO)
+    writing.write(Notice(6.0, "undo", "dropped"))
+    last = Segment(7.0, 8.0, " Good night.", "audio")
+    writing.write(last)
+    writing.close(Transcript("talk.wav", "ink-2", ONE.text + last.text, segments=(ONE, last)), {})
+    assert "ferry" in "".join(parts)
+    assert "dog" not in "".join(parts)

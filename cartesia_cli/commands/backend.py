@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..client import BatchClient, Patience, Retry
-from ..errors import AuthError, EngineError, UsageError
+from ..errors import AuthError, EngineError
 from ..output.talk import Talk
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
-from ..settings import Settings, credential, is_key_configured
+from ..settings import Settings, credential, key_source
 from . import offline
 
 if TYPE_CHECKING:  # only who has the extra can import it
@@ -63,16 +63,16 @@ class Backend:
 
 
 def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True) -> Choice:
-    """Flags first, then what is configured; with nothing configured, this machine.
+    """The server that is asked for, else the one that is configured; with nothing configured, this machine.
 
+    local       excludes the others: whoever calls has seen to that
     needs_key   False where nothing will be sent: then the key isn't even read
     """
-    if local and (cloud or base_url):
-        raise UsageError("--local excludes --cloud and --base-url")
     if local:
         return Choice(None)
-    address = check_base_url(base_url) if base_url else settings.base_url
-    if not needs_key and (cloud or address or is_key_configured(settings)):
+    named = base_url or settings.base_url
+    address = check_base_url(named) if named else None
+    if not needs_key and (cloud or address or key_source(settings)):
         return Choice(address or BASE_URL)
     found = credential(settings) if needs_key else None
     if found is None and address is None and not cloud:
@@ -126,8 +126,6 @@ def reach(
 ) -> Iterator[Server]:
     """The chosen server. `load` brings the engines of a local one: for word times, and for live text."""
     if choice.base_url is not None:
-        if local_model is not None:
-            raise UsageError("--local-model is for transcribing on this machine", hint="add --local")
         yield Server(choice.base_url, choice.credential, local=False)
         return
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:  # every --help comes by here
 
 CUES, ROWS, SHAPE = "Subtitles", "Rows of a word table", "What it looks like"
 PROFILES = ("netflix", "bbc", "shorts", "none")
-TABLES = frozenset({"table", "tsv", "csv", "json", "ndjson"})
-"""Formats that rows of a word table can be chosen for."""
 
 Profile = Annotated[
     str | None,
@@ -124,26 +121,14 @@ class Look:
         """Whether rows of a word table are chosen."""
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
-    def layout(self, formats: Sequence[str], cueing: Cueing) -> Layout:
-        """For these formats. UsageError for what has no place in any of them."""
+    def layout(self, cueing: Cueing) -> Layout:
+        """UsageError for rules and rows that can't be."""
         from ..output import Layout
 
-        wanted = set(formats)
-        misplaced = {
-            "--grep, --from, --to and --longest-gaps choose rows: -f table, tsv, csv, json or ndjson": (
-                self.rows and not wanted & TABLES and not ("text" in wanted and self.word_timestamps)
-            ),
-            "--crlf is for -f srt": self.crlf and "srt" not in wanted,
-            "--highlight-words is for -f vtt": self.highlight_words and "vtt" not in wanted,
-            "--paragraphs is for -f text": self.paragraphs and "text" not in wanted,
-            "--context goes with --grep": self.context_words > 0 and self.grep is None,
-            "--ignore-case goes with --grep": self.ignore_case and self.grep is None,
-        }
-        for sentence, applies in misplaced.items():
-            if applies:
-                raise UsageError(sentence)
         if self.since is not None and self.until is not None and self.since >= self.until:
-            raise UsageError(f"nothing lies between --from {self.since:g} and --to {self.until:g}")
+            raise UsageError(
+                f"nothing lies between --from {self.since:g} and --to {self.until:g}", hint="--to must be the later one"
+            )
         return Layout(
             words=self.word_timestamps,
             rules=cueing.rules(),

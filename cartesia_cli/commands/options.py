@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
+from .option_sources import CHOSEN, CONFIG_HELP, PANEL, PROFILE_HELP, configured, negation
 
 if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
     from ..protocol import BatchOptions
-    from ..settings import Settings
     from .backend import Choice
     from .place import Place
 
@@ -55,7 +54,7 @@ LocalModel = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|NAME",
-        help="Another Whisper model for --local: a folder, or a name such as small (downloaded once).",
+        help="Another Whisper model on this machine: a folder, or a name such as small (downloaded once).",
         rich_help_panel=SERVER,
     ),
 ]
@@ -91,6 +90,10 @@ Keyterm = Annotated[
     list[str] | None,
     typer.Option(metavar="TERM", help="A term to expect; realtime with ink-2 only (repeatable).", hidden=True),
 ]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=PANEL)]
+ConfigurationProfile = Annotated[
+    str | None, typer.Option("--profile", metavar="NAME", help=PROFILE_HELP, rich_help_panel=PANEL)
+]
 Listing = Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How it is shown.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=SHOW)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=SHOW)]
@@ -110,7 +113,7 @@ class Voice:
     def settle(self, talk: Talk) -> Talk:
         """Tell the voice of this run how it is to speak. UsageError for a colour that is none."""
         if self.color not in ("auto", "always", "never"):
-            raise UsageError(f"--color is auto, always or never, not {self.color!r}")
+            raise UsageError(f"no colour mode {self.color!r}", hint="--color is auto, always or never")
         talk.quiet, talk.verbose, talk.debug, talk.color = self.quiet, self.verbose, self.debug, self.color
         return talk
 
@@ -123,14 +126,15 @@ class Where:
     cloud: Cloud = False
     local_model: LocalModel = None
     base_url: BaseUrl = None
+    config: Config = None
+    profile: ConfigurationProfile = None
 
     def choose(self, talk: Talk, *, needs_key: bool = True) -> Choice:
         """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
         from . import backend
 
-        choice = backend.choose(
-            settings(), local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key
-        )
+        found = configured(self.config, self.profile)
+        choice = backend.choose(found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key)
         if choice.credential is not None:
             talk.conceal(choice.credential.secret)
         return choice
@@ -175,26 +179,13 @@ def typed_options(context: typer.Context) -> list[str]:
         name = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is False:
-                words += parameter.secondary_opts[:1]
+                words += [negation(parameter) or name]
             else:
                 words += [name] if one is True else [name, str(one)]
+    for name, chosen in context.meta.get(CHOSEN, {}).items():
+        if chosen.layer == "flag" and f"--{name}" not in words:  # it stood before the command
+            words += [f"--{name}", chosen.value]
     return words
-
-
-def settings() -> Settings:
-    """The configuration of this user."""
-    from ..settings import load
-
-    return load(_folder())
-
-
-def defaults() -> Mapping[str, Mapping[str, Any]]:
-    """Command name to the defaults of its options in the configuration file, if there is one."""
-    return settings().defaults if (_folder() / "config.toml").exists() else {}
-
-
-def _folder() -> Path:
-    return Path(typer.get_app_dir("cartesia-cli"))
 
 
 def checked_listing(form: str) -> str:

@@ -67,7 +67,7 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(formats, cueing)
+    layout = look.layout(cueing)
     several = len(inputs) > 1 or is_search(inputs[0])
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(

@@ -169,6 +169,6 @@ def _player(path: Path) -> Callable[..., Starlette]:
             f"{path} can't be read: {error.strerror}", hint="--script names a script or a recording"
         ) from error
     except ValueError as error:
-        raise UsageError(f"{path}: not UTF-8, so no script") from error
+        raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines, or a JSON list") from error
     identity = answers.Identity.of(str(path), None, [text])
     return partial(scripted.create_app, notation.parse(text, str(path)), identity=identity)

@@ -100,7 +100,7 @@ def transcribe(
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(formats, cueing)
+    layout = look.layout(cueing)
     choice = where.choose(talk, needs_key=not dry_run)
     options = BatchOptions(
         model=model,

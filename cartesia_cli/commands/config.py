@@ -1,0 +1,122 @@
+"""`config`: every setting that applies, and where it was set."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+from ..settings import Setting, Settings, key_source
+from . import COMMANDS
+from . import options as given
+from .option_sources import CHOOSING, CHOSEN, configured, effective, options
+from .unfold import unfold
+
+EXAMPLES = """
+cartesia-cli config show
+
+cartesia-cli config show transcribe
+
+cartesia-cli config show --profile work -f json | jq .commands.transcribe.language
+
+cartesia-cli transcribe talk.mp3 --config project.toml
+"""
+
+Action = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[show [COMMAND...]]", help="Commands whose options are shown; all of them by default.",
+                   show_default=False),
+]  # fmt: skip
+
+
+@unfold(voice=given.Voice)
+def config(
+    context: typer.Context,
+    *,
+    action: Action = None,
+    form: given.Listing = "table",
+    voice: given.Voice,
+) -> None:
+    """Show each setting, its value, and where it comes from: `config show`."""
+    talk = voice.settle(context.obj)
+    talk.as_json = given.checked_listing(form) == "json"
+    from ..output.files import write_stdout
+
+    verb, *names = action or ["show"]
+    if verb != "show":
+        raise UsageError(f"no action {verb!r}", hint="`config show` shows the settings; edit the file to change them")
+    if unknown := next((name for name in names if name not in COMMANDS), None):
+        raise UsageError(f"no command {unknown!r}", hint=f"commands: {', '.join(COMMANDS)}")
+    program: Any = context.find_root().command
+    chosen: dict[str, Setting] = context.meta[CHOSEN]
+    choice = {name: setting.value for name, setting in chosen.items()}
+    settings = configured(**choice)
+    general = dict(_general(settings, chosen))
+    commands = {name: _command(program.commands[name], choice) for name in names or COMMANDS}
+    if talk.as_json:
+        document = {
+            "settings": {name: _document(setting) for name, setting in general.items()},
+            "commands": {
+                command: {name: _document(setting) for name, setting in found.items()}
+                for command, found in commands.items()
+            },
+        }
+        write_stdout(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        return
+    rows = list(general.items())
+    rows += [(f"{command}.{name}", setting) for command, found in commands.items() for name, setting in found.items()]
+    write_stdout(_table(rows))
+
+
+def _general(settings: Settings, chosen: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
+    """What is set outside of the commands' options. The key is shown as present, whoever looks on."""
+    unset = Setting(None, "default", "")
+    yield "config", chosen.get("config") or (replace(unset, value=str(settings.file)) if settings.file else unset)
+    yield "profile", chosen.get("profile", unset)
+    url = os.environ.get("CARTESIA_BASE_URL")
+    configured_url = settings.general("base_url") or unset
+    yield "base_url", Setting(url, "environment", "CARTESIA_BASE_URL") if url else configured_url
+    yield "api_key", key_source(settings) or unset
+
+
+def _command(command: Any, choice: Mapping[str, str]) -> dict[str, Setting]:
+    """Each option of a command, as a configuration file spells it."""
+    found = effective(command, choice, {})
+    return {
+        name: found.get(name, Setting(option.default, "default", ""))
+        for name, option in options(command).items()
+        if name not in CHOOSING
+    }
+
+
+def _document(setting: Setting) -> dict[str, Any]:
+    facts = {"value": _plain(setting.value), "source": setting.layer, "origin": setting.origin}
+    return {name: fact for name, fact in facts.items() if fact not in (None, "")}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _table(rows: list[tuple[str, Setting]]) -> str:
+    from ..output.characters import printable
+
+    cells = [(name, _shown(setting.value), setting.origin or setting.layer) for name, setting in rows]
+    widths = [max(len(row[column]) for row in cells) for column in (0, 1)]
+    widths[1] = min(widths[1], 40)
+    lines = (f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in cells)
+    return "".join(f"{printable(line, keep='')}\n" for line in lines)
+
+
+def _shown(value: Any) -> str:
+    """As the configuration file has it; `-` where there is nothing."""
+    plain = _plain(value)
+    return "-" if plain is None or plain == [] else json.dumps(plain, ensure_ascii=False)

@@ -1,0 +1,214 @@
+"""Which value of an option counts: a flag over the environment, a profile, the configuration file, the default.
+
+Options that exclude each other are a table. Where two of them meet, the one that was set in the stronger
+place counts, and the other is as if it had not been set; set in one place, they are an error. An option that
+applies to some formats only, say, is an error as a flag and waits for its turn as a default.
+
+Pure: values in, values out. Must never know how an option is declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+from ..settings import Setting
+
+Values = Mapping[str, Any]
+"""Option (its long name, with underscores) to its value, of those that are set."""
+
+ROW_FORMATS = frozenset({"table", "tsv", "csv", "json", "ndjson"})
+CHOOSE_ROWS = ("grep", "from", "to", "longest_gaps")
+THRESHOLDS = ("turn_start_threshold", "turn_eager_end_threshold", "turn_end_threshold")
+TURNS = (*THRESHOLDS, "turn_end_timeout_ms")
+MODIFIERS = ("mode", "word_timestamps")
+"""Options that decide whether others exclude each other, so that they are looked at first."""
+CUE_TIMES = ("subtitle_profile", "min_cue", "max_cue", "min_gap")
+
+Layer = Mapping[str, Setting]
+"""Option to what one place says about it."""
+
+
+def formats(values: Values) -> tuple[str, ...]:
+    """The formats that these options ask for."""
+    if values.get("json"):
+        return ("json",)
+    if named := values.get("format"):
+        return tuple(name.strip().lower() for name in str(named).split(","))
+    implied = implied_format(values) or "text"
+    rows = any(values.get(name) is not None for name in CHOOSE_ROWS)
+    return ("table",) if rows and implied == "text" else (implied,)
+
+
+def implied_format(values: Values) -> str | None:
+    """What the ending of --output stands for, if anything."""
+    from ..output import EXTENSIONS
+
+    ending = str(values.get("output") or "").rpartition(".")
+    return EXTENSIONS.get(f".{ending[2].lower()}") if ending[1] else None
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Two options that can't both count.
+
+    when       whether their values are at odds
+    hint       what to do where one place sets both
+    one_way    only the first can overrule the second; in one place, both are fine
+    checked    one place may set both as far as this table goes: the command itself has the better message
+    """
+
+    first: str
+    second: str
+    hint: str = "name one of them"
+    when: Callable[[Values], bool] = lambda values: True
+    one_way: bool = False
+    checked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """An option that applies in some company only: as a flag it is an error without, as a default it waits."""
+
+    option: str
+    message: str
+    hint: str
+    met: Callable[[Values], bool]
+
+
+def _rows_have_no_place(values: Values) -> bool:
+    """Rows are chosen, and none of the formats has any."""
+    wanted = set(formats(values))
+    return not wanted & ROW_FORMATS and not ("text" in wanted and values.get("word_timestamps"))
+
+
+def _output_decides(values: Values) -> bool:
+    """The ending of --output names another format, or one file can't take all formats."""
+    implied = implied_format(values)
+    return (implied is not None and formats({"format": values["format"]}) != (implied,)) or "," in values["format"]
+
+
+def _cues_impossible(values: Values) -> bool:
+    from ..subtitles.profiles import rules
+
+    named = {name: values[name] for name in CUE_TIMES if name in values}
+    try:
+        rules(named.pop("subtitle_profile", None), **named)
+    except UsageError:
+        return True
+    return False
+
+
+def _turns_out_of_order(values: Values) -> bool:
+    named = [values[name] for name in THRESHOLDS if name in values]
+    return named != sorted(set(named), reverse=True)
+
+
+def _whisper_in_manual_mode(values: Values) -> bool:
+    return values.get("mode") != "auto" and str(values["model"]).startswith("ink-whisper")
+
+
+EXCLUSIONS: tuple[Exclusion, ...] = (
+    Exclusion("quiet", "verbose"),
+    Exclusion("local", "cloud"),
+    Exclusion("local", "base_url", "--local needs no server; without it, --base-url names one"),
+    Exclusion("output", "output_dir", "-o is for a single file, --output-dir for several"),
+    Exclusion("json", "format", "-f alone names one or several formats",
+              when=lambda values: formats({"format": values["format"]}) != ("json",)),
+    Exclusion("output", "format", when=_output_decides, one_way=True),
+    Exclusion("output", "json", when=lambda values: implied_format(values) not in (None, "json"), one_way=True),
+    *(Exclusion(rows, other, "rows are chosen for -f table, tsv, csv, json or ndjson", when=_rows_have_no_place)
+      for rows in CHOOSE_ROWS for other in ("format", "output")),
+    Exclusion("from", "to", when=lambda values: values["from"] >= values["to"], checked=True),
+    *(Exclusion(first, second, when=_cues_impossible, checked=True)
+      for place, first in enumerate(CUE_TIMES) for second in CUE_TIMES[place + 1 :]),
+    *(Exclusion(first, second, when=_turns_out_of_order, checked=True)
+      for place, first in enumerate(THRESHOLDS) for second in THRESHOLDS[place + 1 :]),
+    Exclusion("mode", "finalize", "in auto mode the server ends the turns: --mode manual takes --finalize",
+              when=lambda values: values["mode"] == "auto"),
+    Exclusion("push_to_talk", "finalize", "push-to-talk ends utterances by key: --finalize key or none go with it",
+              when=lambda values: values["finalize"] in ("vad", "both")),
+    *(Exclusion("mode", name, "turn detection is for --mode auto; --vad-silence-ms ends utterances in manual mode",
+                when=lambda values: values["mode"] == "manual") for name in TURNS),
+    *(Exclusion(other, name, "turn detection is for --mode auto; --vad-silence-ms ends utterances in manual mode",
+                when=lambda values: values.get("mode") != "auto")
+      for other in ("finalize", "push_to_talk") for name in TURNS),
+    *(Exclusion("model", name, "turn detection is for --mode auto, which ink-2 has", when=_whisper_in_manual_mode)
+      for name in TURNS),
+    Exclusion("script", "local_model", "a script recognises nothing: leave out one of them"),
+)  # fmt: skip
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("crlf", "--crlf is for -f srt", "add -f srt, or leave it out", lambda values: "srt" in formats(values)),
+    Requirement("highlight_words", "--highlight-words is for -f vtt", "add -f vtt, or leave it out",
+                lambda values: "vtt" in formats(values)),
+    Requirement("paragraphs", "--paragraphs is for -f text", "add -f text, or leave it out",
+                lambda values: "text" in formats(values)),
+    Requirement("context", "--context goes with --grep", "--grep REGEX says what to look for",
+                lambda values: values.get("grep") is not None),
+    Requirement("ignore_case", "--ignore-case goes with --grep", "--grep REGEX says what to look for",
+                lambda values: values.get("grep") is not None),
+    Requirement("encoding", "--encoding and --sample-rate go together", "they are for headerless audio only",
+                lambda values: values.get("sample_rate") is not None),
+    Requirement("sample_rate", "--encoding and --sample-rate go together", "they are for headerless audio only",
+                lambda values: values.get("encoding") is not None),
+)  # fmt: skip
+
+
+def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
+    """What counts. UsageError where one place sets options that exclude each other.
+
+    layers   the strongest first
+    """
+    ranked: dict[str, tuple[int, Setting]] = {}
+    for rank, layer in enumerate(layers):
+        for name, setting in layer.items():
+            ranked.setdefault(name, (rank, setting))
+    kept: dict[str, tuple[int, Setting]] = {}
+    for name, (rank, setting) in sorted(ranked.items(), key=lambda item: (item[1][0], item[0] not in MODIFIERS)):
+        if not _overruled(name, rank, setting, kept):
+            kept[name] = rank, setting
+    _refuse_conflicts(kept)
+    return _applicable({name: setting for name, (_, setting) in kept.items()})
+
+
+def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[int, Setting]]) -> bool:
+    """Whether something stronger excludes this."""
+    if not _is_set(setting):
+        return False
+    stronger = {other for other, (place, found) in kept.items() if place < rank and _is_set(found)}
+    values = {other: found.value for other, (_, found) in kept.items() if _is_set(found)} | {name: setting.value}
+    return any(
+        exclusion.when(values)
+        for exclusion in EXCLUSIONS
+        if (exclusion.first in stronger and exclusion.second == name)
+        or (exclusion.second in stronger and exclusion.first == name and not exclusion.one_way)
+    )
+
+
+def _refuse_conflicts(kept: Mapping[str, tuple[int, Setting]]) -> None:
+    values = {name: setting.value for name, (_, setting) in kept.items() if _is_set(setting)}
+    for exclusion in EXCLUSIONS:
+        if exclusion.one_way or exclusion.checked or not {exclusion.first, exclusion.second} <= values.keys():
+            continue
+        (rank, first), (other, second) = kept[exclusion.first], kept[exclusion.second]
+        if rank == other and exclusion.when(values):
+            raise UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint)
+
+
+def _applicable(settings: dict[str, Setting]) -> dict[str, Setting]:
+    values = {name: setting.value for name, setting in settings.items() if _is_set(setting)}
+    waiting = set()
+    for requirement in REQUIREMENTS:
+        if requirement.option in values and not requirement.met(values):
+            if settings[requirement.option].layer == "flag":
+                raise UsageError(requirement.message, hint=requirement.hint)
+            waiting.add(requirement.option)
+    return {name: setting for name, setting in settings.items() if name not in waiting}
+
+
+def _is_set(setting: Setting) -> bool:
+    """A switch that is off asks for nothing, so it excludes nothing."""
+    return setting.value is not None and setting.value is not False and setting.value != []

@@ -1,0 +1,303 @@
+"""Which value counts: flag, environment, profile, file, default; for every option and every pair that excludes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from cartesia_cli import cli
+from cartesia_cli.commands import option_sources
+from cartesia_cli.commands.option_sources import CHOOSING, KINDS, negation, options, read
+from cartesia_cli.commands.precedence import EXCLUSIONS, REQUIREMENTS, formats, resolve
+from cartesia_cli.errors import UsageError
+from cartesia_cli.output.talk import Talk
+from cartesia_cli.settings import Setting
+from tests.conftest import Run
+
+PROGRAM: Any = get_command(cli.build())
+COMMANDS: dict[str, Any] = PROGRAM.commands
+OPTIONS = [
+    (command, name, option)
+    for command, found in COMMANDS.items()
+    for name, option in options(found).items()
+    if name not in CHOOSING
+]
+LAYERS = ("flag", "environment", "profile", "file")
+"""The strongest first."""
+
+OPERANDS = {"transcribe": ["a"], "render": ["a"], "check": ["a"], "stream-file": ["a"], "vad": ["a"]}
+
+WORDS = {
+    "format": ("table", "tsv", "csv", "json"),
+    "color": ("auto", "always", "never", "auto"),
+    "base_url": tuple(f"https://{letter}.example" for letter in "abcd"),
+    "mode": ("auto", "manual", "auto", "manual"),
+}
+"""Values of options that can't be anything."""
+
+COMPANY = {"crlf": {"format": "srt"}, "highlight_words": {"format": "vtt"},
+           "context": {"grep": "a"}, "ignore_case": {"grep": "a"},
+           "encoding": {"sample_rate": 8000}, "sample_rate": {"encoding": "pcm_s16le"}}  # fmt: skip
+"""What an option needs to apply at all; for all layers, from the weakest."""
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """The parameters of a command for what its layers say: option to value, for each layer."""
+    path = tmp_path / "config.toml"
+    monkeypatch.setattr(option_sources, "configured", lambda config=None, profile=None, environ=None: (
+        option_sources.load(tmp_path, environ, profile=profile, commands=list(COMMANDS))
+    ))  # fmt: skip
+
+    def parse(command: str, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        found = COMMANDS[command]
+        known = options(found)
+        tables = [("", "file"), ("profile.p.", "profile")]
+        path.write_text(
+            "[profile.p]\n" + "".join(
+                f"[{prefix}{command}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in layers.get(layer, {}).items())
+                for prefix, layer in tables
+            )
+        )  # fmt: skip
+        flags = [word for name, value in layers.get("flag", {}).items() for word in typed(name, known[name], value)]
+        with monkeypatch.context() as patch:
+            for name, value in layers.get("environment", {}).items():
+                variable = f"CARTESIA_{command}_{name}".upper().replace("-", "_")
+                patch.setenv(variable, ",".join(value) if isinstance(value, list) else str(value))
+            context = found.make_context(command, [*OPERANDS.get(command, []), "--profile", "p", *flags], obj=Talk())
+        return {name: context.params.get(option.name) for name, option in known.items()}
+
+    return parse
+
+
+def toml(value: Any) -> str:
+    return json.dumps(value)
+
+
+def typed(name: str, option: Any, value: Any) -> list[str]:
+    """As somebody types it."""
+    spelt = f"--{name.replace('_', '-')}"
+    if option.is_flag:
+        opposite = negation(option)
+        assert opposite is not None
+        return [spelt if value else opposite]
+    return [word for one in (value if option.multiple else [value]) for word in (spelt, str(one))]
+
+
+def four_values(name: str, option: Any) -> tuple[Any, ...]:
+    """Different ones, where there are so many."""
+    kind = option.type.name.split()[0]
+    if option.is_flag:
+        return True, False, True, False
+    if name in WORDS:
+        return WORDS[name]
+    if kind in ("int", "float"):
+        low = option.type.min if option.type.min is not None else -90
+        high = option.type.max if option.type.max is not None else low + 100
+        steps = [low + (high - low) * n / 10 for n in (1, 2, 3, 4)]
+        return tuple(int(step) if kind == "int" else step for step in steps)
+    words = tuple(f"{name}-{letter}" for letter in "abcd")
+    return tuple([word, "x"] for word in words) if option.multiple else words
+
+
+def default(option: Any) -> Any:
+    return [] if option.multiple else option.default
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize(("command", "name", "option"), OPTIONS, ids=lambda value: str(getattr(value, "name", value)))
+def test_every_option_takes_the_strongest_of_its_values(
+    configure: Callable[..., dict[str, Any]], command: str, name: str, option: Any
+) -> None:
+    company = {key: value for key, value in COMPANY.get(name, {}).items() if key in options(COMMANDS[command])}
+    four = four_values(name, option)
+    ways = [four, four[::-1]] if option.is_flag else [four]
+    for values, chosen in itertools.product(ways, itertools.product((True, False), repeat=len(LAYERS))):
+        layers = {layer: {name: value} for layer, value, used in zip(LAYERS, values, chosen, strict=True) if used}
+        layers["file"] = company | layers.get("file", {})
+        strongest = next((value for value, used in zip(values, chosen, strict=True) if used), default(option))
+        assert plain(configure(command, layers)[name]) == plain(strongest), layers
+
+
+@pytest.mark.parametrize(("command", "name", "option"), OPTIONS, ids=lambda value: str(getattr(value, "name", value)))
+def test_a_type_that_an_option_does_not_take_is_refused_in_the_file(
+    configure: Callable[..., dict[str, Any]], command: str, name: str, option: Any
+) -> None:
+    assert option.type.name.split()[0] in KINDS
+    wrong: list[Any] = [["a", 1], "text" if option.is_flag else True]
+    wrong += ["5"] if option.type.name.startswith(("int", "float")) else [5]
+    for value, layer in zip(wrong, ("profile", "file", "file"), strict=True):
+        with pytest.raises(UsageError, match=rf"config\.toml, line \d+: \[.*{command}\] {name} must be") as caught:
+            configure(command, {layer: {name: value}})
+        assert caught.value.hint
+
+
+PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
+    ("quiet", "verbose"): (True, True),
+    ("local", "cloud"): (True, True),
+    ("local", "base_url"): (True, "https://a.example"),
+    ("output", "output_dir"): ("a.txt", "out"),
+    ("json", "format"): (True, "text"),
+    ("output", "format"): ("a.srt", "text"),
+    ("output", "json"): ("a.srt", True),
+    ("grep", "format"): ("a", "text"), ("grep", "output"): ("a", "a.srt"),
+    ("from", "format"): (1.0, "srt"), ("from", "output"): (1.0, "a.vtt"),
+    ("to", "format"): (1.0, "vtt,text"), ("to", "output"): (1.0, "a.vtt"),
+    ("longest_gaps", "format"): (1, "md"),
+    ("longest_gaps", "output"): (1, "a.md"),
+    ("from", "to"): (5.0, 4.0),
+    ("subtitle_profile", "min_cue"): ("shorts", 5.0), ("subtitle_profile", "max_cue"): ("bbc", 0.5),
+    ("subtitle_profile", "min_gap"): ("shorts", 4.0), ("min_cue", "max_cue"): (5.0, 3.0),
+    ("min_cue", "min_gap"): (8.0, 1.0), ("max_cue", "min_gap"): (2.0, 3.0),
+    ("turn_start_threshold", "turn_eager_end_threshold"): (0.6, 0.7),
+    ("turn_start_threshold", "turn_end_threshold"): (0.5, 0.5),
+    ("turn_eager_end_threshold", "turn_end_threshold"): (0.3, 0.4),
+    ("mode", "finalize"): ("auto", "vad"),
+    ("push_to_talk", "finalize"): (True, "vad"),
+    **{("mode", name): ("manual", value) for name, value in
+       (("turn_start_threshold", 0.6), ("turn_eager_end_threshold", 0.4), ("turn_end_threshold", 0.2),
+        ("turn_end_timeout_ms", 700))},
+    **{(first, name): (value, other) for first, value in (("finalize", "none"), ("push_to_talk", True),
+                                                          ("model", "ink-whisper"))
+       for name, other in (("turn_start_threshold", 0.6), ("turn_eager_end_threshold", 0.4),
+                           ("turn_end_threshold", 0.2), ("turn_end_timeout_ms", 700))},
+    ("script", "local_model"): ("a", "small"),
+}  # fmt: skip
+"""Values at which each pair of EXCLUSIONS is at odds."""
+
+
+def meetings() -> Iterator[tuple[str, Any]]:
+    """Each command with each pair that both belong to it."""
+    for exclusion in EXCLUSIONS:
+        for command, found in COMMANDS.items():
+            if {exclusion.first, exclusion.second} <= options(found).keys():
+                yield command, exclusion
+
+
+def test_every_pair_that_excludes_is_tried() -> None:
+    pairs = [(exclusion.first, exclusion.second) for exclusion in EXCLUSIONS]
+    assert sorted(pairs) == sorted(set(pairs) & set(PAIRS)) == sorted(PAIRS)
+    assert {(e.first, e.second) for _, e in meetings()} == set(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("command", "exclusion"),
+    list(meetings()),
+    ids=lambda value: f"{value.first}-{value.second}" if hasattr(value, "first") else value,
+)
+def test_of_two_that_exclude_each_other_the_stronger_place_counts(
+    configure: Callable[..., dict[str, Any]], command: str, exclusion: Any
+) -> None:
+    first, second = PAIRS[exclusion.first, exclusion.second]
+    known = options(COMMANDS[command])
+    for one, other in itertools.product(LAYERS, repeat=2):
+        layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
+        layers[one][exclusion.first] = first
+        layers[other][exclusion.second] = second
+        if one == other:
+            if exclusion.one_way or exclusion.checked:
+                configure(command, layers)  # the command itself judges it, or both are fine
+                continue
+            with pytest.raises(UsageError, match="exclude each other") as caught:
+                configure(command, layers)
+            assert caught.value.hint
+            assert (str(Path("config.toml")) in caught.value.message) is (one in ("profile", "file"))
+            continue
+        found = configure(command, layers)
+        stands = LAYERS.index(one) < LAYERS.index(other)
+        kept, dropped = (exclusion.first, exclusion.second) if stands else (exclusion.second, exclusion.first)
+        assert plain(found[kept]) == {exclusion.first: first, exclusion.second: second}[kept], (one, other)
+        if stands or not exclusion.one_way:
+            assert plain(found[dropped]) == plain(known[dropped].default), (one, other)
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.option)
+def test_an_option_that_does_not_apply_is_an_error_as_a_flag_and_waits_as_a_default(
+    configure: Callable[..., dict[str, Any]], requirement: Any
+) -> None:
+    option = options(COMMANDS["transcribe"])[requirement.option]
+    value = {"encoding": "pcm_s16le", "sample_rate": 8000, "context": 2}.get(requirement.option, True)
+    company = {"paragraphs": {"format": "text"}, **COMPANY}[requirement.option]
+    elsewhere = (
+        {} if requirement.option in ("encoding", "sample_rate", "context", "ignore_case") else {"format": "json"}
+    )
+    with pytest.raises(UsageError) as caught:
+        configure("transcribe", {"flag": {requirement.option: value, **elsewhere}})
+    assert caught.value.hint
+    for layer in LAYERS[1:]:
+        waiting = configure("transcribe", {"flag": elsewhere, layer: {requirement.option: value}})
+        assert waiting[requirement.option] == option.default
+        assert (
+            configure("transcribe", {"flag": company, layer: {requirement.option: value}})[requirement.option] == value
+        )
+
+
+def test_a_local_model_on_the_command_line_means_this_machine(configure: Callable[..., dict[str, Any]]) -> None:
+    for layer in LAYERS[1:]:
+        for other in ({"cloud": True}, {"base_url": "https://a.example"}):
+            found = configure("transcribe", {"flag": {"local_model": "small"}, layer: other})
+            assert (found["local"], found["cloud"], found["base_url"]) == (True, False, None)
+        assert configure("transcribe", {layer: {"local_model": "small"}})["local"] is False
+    with pytest.raises(UsageError, match="--local-model and --cloud exclude each other"):
+        configure("transcribe", {"flag": {"local_model": "small", "cloud": True}})
+
+
+def test_general_settings_stand_behind_those_of_a_command() -> None:
+    def layer(name: str, value: Any) -> dict[str, Setting]:
+        return {name: Setting(value, "file", name)}
+
+    found = resolve([layer("local", True), layer("base_url", "https://a.example")])
+    assert set(found) == {"local"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, ("text",)),
+        ({"grep": "a"}, ("table",)),
+        ({"grep": "a", "output": "-"}, ("table",)),
+        ({"output": "a.SRT"}, ("srt",)),
+        ({"output": "a.b/c"}, ("text",)),
+        ({"output": "a.srt", "format": "Text, JSON"}, ("text", "json")),
+        ({"json": True, "format": "json"}, ("json",)),
+    ],
+)
+def test_formats_of_options(values: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert formats(values) == expected
+
+
+def test_a_command_line_is_read_as_typer_reads_it() -> None:
+    transcribe = COMMANDS["transcribe"]
+    line = ["a", "-qf", "srt", "--json", "-ox.srt", "--no-json", "--context=3", "-C", "-1", "--cache", "--", "--force"]
+    assert read(transcribe, line) == [
+        ("quiet", True), ("format", "srt"), ("json", True), ("output", "x.srt"), ("json", False), ("context", "3"),
+        ("context", "-1"), ("no_cache", False),
+    ]  # fmt: skip
+    assert read(transcribe, ["--nope", "--json", "-Zq", "-o"]) == [("json", True), ("quiet", True), ("output", "")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transcribe", "a.wav", "-f", "text", "-f", "srt"),
+        ("transcribe", "a.wav", "-f", "text", "--output_format=srt"),
+        ("transcribe", "a.wav", "-o", "a.txt", "--output", "b.txt"),
+        ("check", "a.srt", "-f", "text", "--format", "json"),
+    ],
+)
+def test_an_option_given_twice_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"is given twice: " in done.stderr
+    assert b"hint" in done.stderr
