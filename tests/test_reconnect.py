@@ -330,17 +330,22 @@ def test_what_was_heard_of_audio_that_was_given_up_stays(monkeypatch: pytest.Mon
 # The program, and a server of another make
 
 
-@pytest.mark.parametrize("mode", ["manual", "auto"])
-def test_twenty_lost_connections_lose_no_number(run: Run, tmp_path: Path, mode: str) -> None:
-    """At the pace of life: a turn has no times, and how far a server has heard is told by the clock alone."""
+@pytest.mark.parametrize(
+    ("mode", "turn_silence", "late"), [("manual", 0.4, 1.2), ("auto", 0.4, 0.0), ("auto", 0.35, 0.5)]
+)
+def test_twenty_lost_connections_lose_no_number(
+    run: Run, tmp_path: Path, mode: str, turn_silence: float, late: float
+) -> None:
+    """In real time: a turn has no times, and how far a server has heard shows by the clock alone."""
     dice = random.Random(mode)
     numbers = NUMBERS[:25]
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
-    scripts = [listens(dice.uniform(0.3, 3.0), dies(dice)) for _ in range(20)]
-    with RealtimeServer(*scripts, listens()) as server:
+    kind = {"turn_silence": turn_silence, "late": late}
+    scripts = [listens(dice.uniform(0.3, 3.0) + 3 * late, dies(dice), **kind) for _ in range(20)]
+    with RealtimeServer(*scripts, listens(**kind)) as server:
         ended = run(
             "stream-file", recording, "--mode", mode, "-f", "ndjson", "--base-url", server.base_url,
-            env={"CARTESIA_API_KEY": "sk_car_test"},
+            "--catch-up", "live", env={"CARTESIA_API_KEY": "sk_car_test"},
         )  # fmt: skip
         connections = len(server.calls)
     told = ended.stderr.decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -76,16 +77,32 @@ class Recogniser:
         self.heard.append(round((peak - LOWEST) / STEP))
 
 
-def listens(life: float | None = None, end: Callable[[Line], None] | None = None, silence: float = 1e9) -> Script:
-    """A script that says the numbers it hears, on either endpoint.
+def listens(
+    life: float | None = None,
+    end: Callable[[Line], None] | None = None,
+    silence: float = 1e9,
+    *,
+    turn_silence: float = 0.4,
+    late: float = 0.0,
+) -> Script:
+    """A script that says the numbers it hears, on either endpoint, so many seconds late.
 
-    After `life` seconds of audio, or after so many seconds without any, it ends by `end`.
+    After `life` seconds of audio, or after so many seconds without any, it ends by `end`. In auto mode `turn_silence`
+    ends a turn.
     """
 
     def script(line: Line) -> None:
         line.admit()
         manual = line.call.path == MANUAL
         ears, read, told, in_turn, seconds = Recogniser(), 0, 0, False, 0.0
+        under_way: deque[tuple[float, dict[str, object]]] = deque()
+
+        def say(event: dict[str, object]) -> None:
+            under_way.append((time.monotonic() + late, event))
+
+        def arrive(*, all_of_them: bool = False) -> None:
+            while under_way and (all_of_them or under_way[0][0] <= time.monotonic()):
+                line.say(under_way.popleft()[1])
 
         def text() -> str:
             return "".join(f" {number}" for number in ears.heard[told:])
@@ -96,12 +113,13 @@ def listens(life: float | None = None, end: Callable[[Line], None] | None = None
                 if frame.opcode == TEXT:
                     message = frame.payload.decode()
                     if "finalize" in message:
-                        line.say(flush_done())
+                        say(flush_done())
                     elif "close" in message or "done" in message:
                         if in_turn:
-                            line.say(turn("end", text()))
+                            say(turn("end", text()))
                         if manual:
-                            line.say(done())
+                            say(done())
+                        arrive(all_of_them=True)
                         line.close(1000)
                         return
                 if frame.opcode != BINARY:
@@ -109,14 +127,15 @@ def listens(life: float | None = None, end: Callable[[Line], None] | None = None
                 ears.feed(frame.payload)
                 seconds += len(frame.payload) / 2 / RATE
                 if manual and len(ears.heard) > told:
-                    line.say(transcript(text()))
+                    say(transcript(text()))
                     told = len(ears.heard)
                 if not manual and ears.within and not in_turn:
                     in_turn = True
-                    line.say(turn("start"))
-                if in_turn and ears.quiet >= 0.4:
-                    line.say(turn("end", text()))
+                    say(turn("start"))
+                if in_turn and ears.quiet >= turn_silence:
+                    say(turn("end", text()))
                     told, in_turn = len(ears.heard), False
+                arrive()
                 if life is not None and seconds >= life:
                     assert end is not None
                     end(line)
@@ -124,6 +143,7 @@ def listens(life: float | None = None, end: Callable[[Line], None] | None = None
             if end is not None and line.call.frames and time.monotonic() - line.call.frames[-1].at > silence:
                 end(line)
                 return
+            arrive()
             line.pause(0.005)
 
     return script

@@ -15,9 +15,11 @@ from ..errors import CliError, NetworkError
 TRIES = 5
 """Connections in a row that may come to nothing."""
 
-SHARE = 0.25
-"""What a connection counts that got no further, but on which the server answered something: its audio was sent again
-in vain so often, for it was lost so soon."""
+SHARE = 0.1
+"""What a connection counts that got no further, but worked: it was lost too soon to answer what it was sent."""
+
+WORKS = 1.0
+"""Seconds after which a connection has shown that it works, whether or not the server has answered anything."""
 
 PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds before the first of them, on the average; doubled each time, up to this."""
@@ -31,13 +33,13 @@ class Lifeline:
         self._losses = 0.0
         self._reached = -1
 
-    def lost(self, reached: int, *, answered: bool = False) -> float | None:
+    def lost(self, reached: int, *, worked: bool = False) -> float | None:
         """Seconds to wait before the next connection, jittered so that many don't come back at once; None: give up.
 
-        reached    how far the session had come: anything that grows with what it achieves
-        answered   whether the server said anything of the audio
+        reached   how far the session had come: anything that grows with what it achieves
+        worked    whether the server said anything of the audio, or took it for WORKS seconds
         """
-        self._losses = 1.0 if reached > self._reached else self._losses + (SHARE if answered else 1.0)
+        self._losses = 1.0 if reached > self._reached else self._losses + (SHARE if worked else 1.0)
         self._reached = max(self._reached, reached)
         if self._losses > self._tries:
             return None

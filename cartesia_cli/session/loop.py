@@ -34,7 +34,7 @@ from ..protocol import Close, Command, Config, Finalize, Unknown
 from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
 from .ledger import Ledger
-from .lifeline import LEAD, Allowance, Lifeline, not_replaced
+from .lifeline import LEAD, WORKS, Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Skipped, Source, Stop, Witness
 from .progress import BYTES_A_SECOND, Entry, Progress
 
@@ -193,12 +193,13 @@ class Session:
     async def _talk(self) -> None:
         """Over one connection after the other, until all is said and answered."""
         lost: NetworkError | None = None
+        opened = 0.0
         while True:
             is_open = False
             try:
                 async with AsyncExitStack() as stack:
                     line = await self._reach(stack, lost is not None)
-                    is_open = True
+                    is_open, opened = True, self._now()
                     self._speaking = self._speaking or asyncio.create_task(self._speak())
                     if lost is not None:
                         self._progress.rewind()
@@ -229,7 +230,8 @@ class Session:
                 lost = lost or NetworkError("some audio that was sent again had no answer")
                 continue
             reached = self._progress.resume_place + self._ledger.sent
-            pause = self._lifeline.lost(reached, answered=self._progress.answered)
+            worked = self._progress.answered or self._now() - opened >= WORKS
+            pause = self._lifeline.lost(reached, worked=worked)
             if pause is None:
                 raise lost
             if self.behind > LEAD:
