@@ -353,7 +353,7 @@ def test_twenty_lost_connections_lose_no_number(
     updates = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [int(n) for update in updates if update["type"] == "segment" for n in update["text"].split()] == numbers
     events = [update["event"] for update in updates if update["type"] == "notice"]
-    assert events.count("reconnected") == connections - 1 >= 15
+    assert events.count("reconnected") == connections - 1 >= (5 if late else 15)
     assert "connecting again" in told and "Traceback" not in told
     assert [update["complete"] for update in updates if update["type"] == "end"] == [True]
 
