@@ -33,9 +33,19 @@ from .containers.peek import SEARCHED, Peek, in_proportion
 from .containers.recognition import recognise
 from .decoders import BLOCK, LARGEST, SNDFILE, Nameless, Pieces, Warn, chained, sounded, unpacked
 from .pcm import RATE, Resampler, Samples, decode_pcm
-from .waves import Frames, Wave, read_header
+from .waves import ALAW, MULAW, Frames, Wave, read_header
 
 Read = Callable[[int], bytes]
+
+OnFormat = Callable[[str, int], None]
+"""Receives the encoding, and the rate in Hz, in which a recording can be sent as it is."""
+
+
+def ignore_format(encoding: str, rate: int) -> None:
+    """For those who asked for a rate."""
+
+
+LINEAR, COMPANDED = "pcm_s16le", ("pcm_mulaw", "pcm_alaw")
 
 LEAST = 0.4
 """Seconds that a block of a file holds, but for the last."""
@@ -51,10 +61,16 @@ INPUT = "the input"
 
 
 def decoded(
-    path: Path, *, rate: int = RATE, channel: int | None = None, warn: Warn = lambda note: None
+    path: Path,
+    *,
+    rate: int | None = RATE,
+    channel: int | None = None,
+    warn: Warn = lambda note: None,
+    on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
     """A file as blocks of mono float32 at `rate` Hz: all channels averaged, or `channel` (from 1) alone.
 
+    `rate` None: the rate at which the recording begins; `on_format` is called before the first block.
     `warn` hears, in a sentence, what only decoding shows: parts that are missing, and tracks that aren't heard. What
     a look tells is in `look(path).note`.
     InputError when it can't be decoded, has no audio, or has no such channel.
@@ -62,7 +78,9 @@ def decoded(
     recording = look(path)  # it says best what is no recording
     with opened(path, shown(path)) as (file, _):
         promised = _promised(recording)
-        yield from decoded_file(file, shown(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn)
+        yield from decoded_file(
+            file, shown(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn, on_format=on_format
+        )
 
 
 def _promised(recording: Recording) -> float | None:
@@ -78,9 +96,10 @@ def decoded_file(
     *,
     path: Path | None = None,
     promised: float | None = None,
-    rate: int = RATE,
+    rate: int | None = RATE,
     channel: int | None = None,
     warn: Warn = lambda note: None,
+    on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
     """`decoded` for a file that is open and can be sought, from its beginning. `name` is what messages call it.
 
@@ -88,19 +107,19 @@ def decoded_file(
     """
     size = file.seek(0, os.SEEK_END)
     container = recognise(Peek(file, size), listed=False)
-    pieces: Pieces | None = None
+    pieces, encoding = None, LINEAR
     file.seek(0)
     if container in ("wav", "w64"):
         wave = read_header(_all_of(file.read), lambda count: file.seek(min(file.tell() + count, size)))
         if wave is not None:
-            pieces = _plain(wave, file.read)
+            pieces, encoding = _plain(wave, file.read), _encoding(wave, channel)
     elif container in SNDFILE:
         pieces = sounded(os.fsencode(path) if path else Nameless(file), name, warn)
     elif container == "ogg":
         pieces = chained([Nameless(file, *link) for link in list(links(file))], name, warn)
     if pieces is None:
         pieces = unpacked(Nameless(file), name, warn, promised)
-    yield from _gathered(_resampled(pieces, rate, channel, name), int(rate * LEAST))
+    yield from _gathered(_resampled(pieces, rate, channel, name, encoding, on_format), int((rate or RATE) * LEAST))
     if file.seek(0, os.SEEK_END) < size:
         warn("it became shorter while it was read: its end may be missing")
 
@@ -111,8 +130,9 @@ def decoded_raw(
     sample_rate: int,
     name: str = INPUT,
     *,
-    rate: int = RATE,
+    rate: int | None = RATE,
     channel: int | None = None,
+    on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
     """Headerless mono samples as blocks at `rate` Hz, as they come; a partial last sample is dropped.
 
@@ -121,11 +141,16 @@ def decoded_raw(
     """
     blocks = _whole(_as_they_come(stream), ENCODINGS[encoding], sample_rate)
     pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
-    yield from _resampled(pieces, rate, channel, name)
+    yield from _resampled(pieces, rate, channel, name, encoding if encoding in COMPANDED else LINEAR, on_format)
 
 
 def decoded_pipe(
-    stream: BinaryIO, *, rate: int = RATE, channel: int | None = None, warn: Warn = lambda note: None
+    stream: BinaryIO,
+    *,
+    rate: int | None = RATE,
+    channel: int | None = None,
+    warn: Warn = lambda note: None,
+    on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
     """`decoded` for what can be read only once: plain WAV as it comes, all else kept in a temporary file first.
 
@@ -140,13 +165,14 @@ def decoded_pipe(
 
     wave = read_header(header, header)
     if wave is not None:
-        yield from _resampled(_plain(wave, come, warn), rate, channel, INPUT)
+        pieces = _plain(wave, come, warn)
+        yield from _resampled(pieces, rate, channel, INPUT, _encoding(wave, channel), on_format)
         return
     with _kept(bytes(seen), come) as path:
         try:
             if note := look(path, INPUT).note:
                 warn(note)
-            yield from decoded(path, rate=rate, channel=channel, warn=warn)
+            yield from decoded(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
         except InputError as error:
             raise InputError(error.message.replace(shown(path), INPUT), hint=error.hint) from error
 
@@ -163,10 +189,18 @@ def _plain(wave: Wave, read: Read, warn: Warn = lambda note: None) -> Pieces:
             warn(note)
 
 
-def _resampled(pieces: Pieces, rate: int, channel: int | None, name: str) -> Iterator[Samples]:
+def _encoding(wave: Wave, channel: int | None) -> str:
+    """In which a WAV's samples can be sent as they are. An average of channels is none of its samples."""
+    is_one = wave.channels == 1 or channel is not None
+    return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wave.codec, LINEAR) if is_one else LINEAR
+
+
+def _resampled(
+    pieces: Pieces, rate: int | None, channel: int | None, name: str, encoding: str, on_format: OnFormat
+) -> Iterator[Samples]:
     """Pieces of any rate as mono blocks at `rate`, none of them empty. InputError when there is nothing at all."""
     heard = False
-    for samples in _at_one_rate(pieces, rate, channel, name):
+    for samples in _at_one_rate(pieces, rate, channel, name, lambda rate: on_format(encoding, rate)):
         if len(samples):
             heard = True
             yield samples.clip(-1, 1)  # a filter may overshoot what was within
@@ -174,16 +208,24 @@ def _resampled(pieces: Pieces, rate: int, channel: int | None, name: str) -> Ite
         raise InputError(f"{name} holds no audio", hint="does it play?")
 
 
-def _at_one_rate(pieces: Pieces, rate: int, channel: int | None, name: str) -> Iterator[Samples]:
-    resampler, source = Resampler(rate, rate), rate
+def _at_one_rate(
+    pieces: Pieces, rate: int | None, channel: int | None, name: str, on_rate: Callable[[int], None]
+) -> Iterator[Samples]:
+    resampler, source = None, 0
     for piece_rate, frames in pieces:
         if piece_rate not in RATES:
             raise InputError(f"{name} can't be decoded: no recording has {piece_rate} samples a second")
+        if resampler is None:
+            rate = rate or piece_rate
+            on_rate(rate)
         if piece_rate != source:
-            yield resampler.finish()
-            resampler, source = Resampler(piece_rate, rate), piece_rate
+            if resampler is not None:
+                yield resampler.finish()
+            resampler, source = Resampler(piece_rate, rate or piece_rate), piece_rate
+        assert resampler is not None
         yield resampler.feed(_mono(frames, channel, name))
-    yield resampler.finish()
+    if resampler is not None:
+        yield resampler.finish()
 
 
 def _gathered(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:

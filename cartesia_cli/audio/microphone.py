@@ -22,7 +22,7 @@ from . import pulse
 from .chatter import quiet
 from .devices import LISTED, Device, chosen, devices, library, names, stuck
 from .lowdelay import LowDelay, can_resample
-from .pcm import Samples, decode_pcm, encode_s16le
+from .pcm import RATE, Samples, decode_pcm, encode_s16le
 
 __all__ = ["Device", "Microphone", "chosen", "devices", "names"]
 
@@ -55,10 +55,11 @@ BUSY, BAD_RATE, BAD_CHANNELS = -9985, -9997, -9998
 
 
 class Microphone:
-    """A source for a session: 16-bit blocks at RATE of about `block` seconds, as they come.
+    """A source for a session: 16-bit blocks of about `block` seconds, as they come.
 
     device       where from
     block        seconds between callbacks
+    wanted       Hz of what it gives
     on_trouble   told in a sentence, once, of what costs sound and goes on nevertheless
     patience     seconds without a callback, after which the device is given up
 
@@ -77,10 +78,11 @@ class Microphone:
         device: Device,
         *,
         block: float = BLOCK,
+        wanted: int = RATE,
         on_trouble: Callable[[str], None] = lambda sentence: None,
         patience: float = PATIENCE,
     ) -> None:
-        self.device = device
+        self.device, self._wanted = device, wanted
         self.started = asyncio.Event()
         self.rate = self.channels = self.overflows = 0
         self.latency = self.captured = self.dropped = 0.0
@@ -99,11 +101,11 @@ class Microphone:
             except RuntimeError:  # the loop is gone, and with it whoever wanted this
                 pass
 
-        stream = _Stream(self.device, self._block, wake)
+        stream = _Stream(self.device, self._block, self._wanted, wake)
         with quiet():
             try:
                 await self._open(stream)
-                resampler = LowDelay(stream.rate)
+                resampler = LowDelay(stream.rate, self._wanted)
                 while True:
                     heard = await self._next(stream, news)
                     self._count(stream, heard)
@@ -157,14 +159,14 @@ class _Heard(NamedTuple):
 class _Stream:
     """PortAudio's stream, and the inbox that its thread fills. `open` and `close` block, each once, in any thread."""
 
-    def __init__(self, device: Device, block: float, wake: Callable[[], None]) -> None:
+    def __init__(self, device: Device, block: float, wanted: int, wake: Callable[[], None]) -> None:
         self.inbox: deque[_Heard] = deque()
         self.gone = False
         self.dropped = 0
         """Blocks."""
         self.rate = self.channels = 0
         self.latency = 0.0
-        self._device, self._block, self._wake = device, block, wake
+        self._device, self._block, self._wanted, self._wake = device, block, wanted, wake
         self._limit = round(INBOX / block)
         self._lock = threading.Lock()
         self._closed = False
@@ -179,7 +181,7 @@ class _Stream:
             if self._device.source is not None:
                 self._watch = pulse.Watch(self._device.source, self._end)
             sound, refusal = library(), None
-            for rate, channels in _ways(self._device):
+            for rate, channels in _ways(self._device, self._wanted):
                 try:
                     with pulse.selected(self._device.source):
                         self._start(sound, rate, channels)
@@ -232,9 +234,9 @@ class _Stream:
         self._wake()
 
 
-def _ways(device: Device) -> Iterator[tuple[int, int]]:
+def _ways(device: Device, wanted: int) -> Iterator[tuple[int, int]]:
     """Rates and channel counts to try, the device's own first."""
-    rates = [rate for rate in dict.fromkeys((device.rate, *USUAL_RATES)) if can_resample(rate)]
+    rates = [rate for rate in dict.fromkeys((device.rate, *USUAL_RATES)) if can_resample(rate, wanted)]
     counts = dict.fromkeys((min(device.channels, CHANNELS), device.channels, 1))
     return ((rate, count) for rate in rates for count in counts)
 

@@ -35,8 +35,9 @@ WORTH_TELLING = 0.1
 class Paced:
     """A source for a session.
 
-    blocks       decoded audio at RATE, of any lengths; read once
+    blocks       decoded audio at `rate`, of any lengths; read once
     seconds      of a block that is sent
+    rate         Hz
     speed        1 is real time
     patience     seconds that are waited for a block before silence is sent instead, until there is sound again
     on_late      told how many seconds after its deadline each block left
@@ -49,6 +50,7 @@ class Paced:
         blocks: Iterable[Samples],
         seconds: float,
         *,
+        rate: int = RATE,
         speed: float = 1.0,
         patience: float = PATIENCE,
         on_late: Callable[[float], None] = lambda seconds: None,
@@ -57,13 +59,14 @@ class Paced:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._blocks, self._size, self._speed, self._patience = blocks, max(1, round(seconds * RATE)), speed, patience
+        self._blocks, self._size, self._speed, self._patience = blocks, max(1, round(seconds * rate)), speed, patience
+        self._rate = rate
         self._on_late, self._on_gap, self._on_silence = on_late, on_gap, on_silence
         self._clock, self._sleep = clock, sleep
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after what came before."""
-        interval = self._size / RATE / self._speed
+        interval = self._size / self._rate / self._speed
         start, number, lost, silent = None, 0, 0.0, False
         with closing(_Ahead(self._blocks, self._size)) as blocks:
             while True:
@@ -95,8 +98,8 @@ class Paced:
 class Limited:
     """A source that ends after so many seconds of 16-bit samples."""
 
-    def __init__(self, source: Source, seconds: float) -> None:
-        self._source, self._left = source, 2 * round(seconds * RATE)
+    def __init__(self, source: Source, seconds: float, rate: int = RATE) -> None:
+        self._source, self._left = source, 2 * round(seconds * rate)
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._source.frames()) as blocks:
@@ -107,9 +110,9 @@ class Limited:
                     return
 
 
-def limited(source: Source, seconds: float | None) -> Source:
+def limited(source: Source, seconds: float | None, rate: int = RATE) -> Source:
     """A source with a limit, if there is one."""
-    return source if seconds is None else Limited(source, seconds)
+    return source if seconds is None else Limited(source, seconds, rate)
 
 
 class _Ahead:

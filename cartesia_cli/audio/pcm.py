@@ -6,6 +6,8 @@ float32 in -1..1, one dimension, mono.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -42,6 +44,23 @@ def encode_s16le(samples: Samples) -> bytes:
     return data
 
 
+def convert_s16le(data: bytes, encoding: str) -> bytes:
+    """`pcm_s16le` in another of ENCODINGS, at the same rate. What was decoded from G.711 comes out byte for byte."""
+    samples = np.frombuffer(data, "<i2")
+    match encoding:
+        case "pcm_s16le":
+            return data
+        case "pcm_s32le":
+            return (samples.astype("<i4") << 16).tobytes()
+        case "pcm_f16le":
+            return (samples / 32768.0).astype("<f2").tobytes()
+        case "pcm_f32le":
+            return (samples / 32768.0).astype("<f4").tobytes()
+        case "pcm_mulaw" | "pcm_alaw":
+            return _companded(encoding)[samples.view(np.uint16)].tobytes()
+    raise ValueError(f"unknown encoding {encoding!r}")
+
+
 def whole_samples(data: bytes, encoding: str) -> int:
     """How many bytes of `data` are whole samples."""
     return len(data) - len(data) % ENCODINGS[encoding]
@@ -72,7 +91,9 @@ def _expand_mulaw() -> Samples:
     code = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
     size = (((mantissa << 3) + 0x84) << exponent) - 0x84
-    return (np.where(code & 0x80, -size, size) / 32768.0).astype(np.float32)
+    values = np.where(code & 0x80, -size, size)
+    values[NEGATIVE_ZERO] = -1  # so that it is told from zero, and goes back to where it came from
+    return (values / 32768.0).astype(np.float32)
 
 
 def _expand_alaw() -> Samples:
@@ -83,5 +104,18 @@ def _expand_alaw() -> Samples:
     return (np.where(code & 0x80, size, -size) / 32768.0).astype(np.float32)
 
 
+NEGATIVE_ZERO = 0x7F
+"""Of mu-law, which has two zeros."""
+
 _MULAW = _expand_mulaw()
 _ALAW = _expand_alaw()
+
+
+@cache
+def _companded(encoding: str) -> NDArray[np.uint8]:
+    """The code for each 16-bit sample, by its unsigned value: the one whose sample is nearest."""
+    levels = _MULAW if encoding == "pcm_mulaw" else _ALAW
+    order = np.argsort(levels)
+    bounds = (levels[order][1:] + levels[order][:-1]) / 2
+    samples = np.arange(65536, dtype=np.uint16).view(np.int16) / 32768.0
+    return order.astype(np.uint8)[np.searchsorted(bounds, samples)]

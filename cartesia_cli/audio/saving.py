@@ -1,6 +1,6 @@
 """Sound kept as a WAV file that can be played at any moment, whatever becomes of the program.
 
-    RIFF | room for ds64 | fmt | a comment, if any | data: 16-bit mono at RATE
+    RIFF | room for ds64 | fmt | a comment, if any | data: 16-bit mono
 
 The header is right after every block; killed between the two, the block is lost and the file is whole. Beyond 4 GiB,
 37 hours, it becomes RF64, for which the room is kept from the start (EBU Tech 3306): libsndfile, FFmpeg and this
@@ -27,8 +27,6 @@ from .pcm import RATE
 WIDTH = 2
 """Bytes of a sample."""
 
-BYTES_A_SECOND = WIDTH * RATE
-
 OPEN = 0xFFFFFFFF
 """What RF64 says where 32 bits are too few: ds64 has the figure."""
 
@@ -39,19 +37,20 @@ FMT_AT, COMMENT_AT = 48, PLAIN - struct.calcsize("<4sI")
 """Where fmt begins, and the comment between it and data."""
 
 LONGEST_HEADER = 1 << 20
+MAX_RATE = 1_000_000
 
 
 class Source(Protocol):
-    """What can be kept: 16-bit blocks at RATE."""
+    """What can be kept: 16-bit mono blocks."""
 
     def frames(self) -> AsyncGenerator[bytes, None]: ...
 
 
 class Saved:
-    """A source that keeps what it gives. What was in the file is gone."""
+    """A source that keeps what it gives, at `rate` Hz. What was in the file is gone."""
 
-    def __init__(self, source: Source, path: Path) -> None:
-        self._source, self._path = source, path
+    def __init__(self, source: Source, path: Path, rate: int = RATE) -> None:
+        self._source, self._path, self._rate = source, path, rate
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """The blocks of the source, each in the file before it is given. OutputError where it can't be written."""
@@ -59,7 +58,7 @@ class Saved:
             file = opened(self._path, "wb")
         with file:
             with _failing(self._path):
-                recording = Recording(file)
+                recording = Recording(file, rate=self._rate)
             async with aclosing(self._source.frames()) as blocks:
                 async for block in blocks:
                     with _failing(self._path):
@@ -72,16 +71,17 @@ class Recording:
 
     file      from `opened`, empty; closing it is up to whoever opened it
     comment   any text
+    rate      Hz
     size      bytes of whole samples that the file holds
 
     OSError where a block can't be written: the file then ends with the one before, and takes no more.
     """
 
-    def __init__(self, file: FileIO, comment: str = "") -> None:
-        self._file, self._comment = file, comment
+    def __init__(self, file: FileIO, comment: str = "", rate: int = RATE) -> None:
+        self._file, self._comment, self.rate = file, comment, rate
         self._start = len(header(0, comment))
         self._given = 0
-        self._put(0, header(0, comment))
+        self._put(0, header(0, comment, rate))
 
     @property
     def size(self) -> int:
@@ -92,7 +92,7 @@ class Recording:
         try:
             self._put(self._start + self._given, block)
             size = self._given + len(block)
-            self._put(0, header(size - size % WIDTH, self._comment))
+            self._put(0, header(size - size % WIDTH, self._comment, self.rate))
         except OSError:
             with suppress(OSError):
                 self._file.truncate(self._start + self.size)
@@ -107,7 +107,7 @@ class Recording:
 
     def remember(self) -> None:
         """The comment is there again. OSError as above."""
-        self._put(0, header(self.size, self._comment))
+        self._put(0, header(self.size, self._comment, self.rate))
 
     def _put(self, at: int, data: bytes) -> None:
         self._file.seek(at)
@@ -122,7 +122,7 @@ def opened(path: Path, mode: str) -> FileIO:
     return file
 
 
-def header(size: int, comment: str = "") -> bytes:
+def header(size: int, comment: str = "", rate: int = RATE) -> bytes:
     """Everything before the samples, of which there are `size` bytes. As long for one size as for another."""
     text = comment.encode("utf-8")
     text += bytes(2 - len(text) % 2) if text else b""  # ends in a zero, and padded
@@ -133,7 +133,7 @@ def header(size: int, comment: str = "") -> bytes:
     else:
         sizes = struct.pack("<QQQI", whole, size, size // WIDTH, 0)
         first, promised = struct.pack("<4sI4s4sI", b"RF64", OPEN, b"WAVE", b"ds64", 28) + sizes, OPEN
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, BYTES_A_SECOND, WIDTH, 8 * WIDTH)
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, WIDTH * rate, WIDTH, 8 * WIDTH)
     return first + fmt + info + struct.pack("<4sI", b"data", promised)
 
 
@@ -144,7 +144,8 @@ def read_back(path: Path) -> tuple[float, str]:
     """
     with path.open("rb") as file:
         head, held = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
-    if head[FMT_AT:COMMENT_AT] != header(0)[FMT_AT:COMMENT_AT]:
+    (rate,) = struct.unpack_from("<12xI", head.ljust(COMMENT_AT), FMT_AT)
+    if not rate or rate > MAX_RATE or head[FMT_AT:COMMENT_AT] != header(0, rate=rate)[FMT_AT:COMMENT_AT]:
         raise ValueError(f"{path} was not recorded here")
     start, comment = PLAIN, ""
     name, length, text = struct.unpack_from("<4sI8xI", head.ljust(COMMENT_AT + 20), COMMENT_AT)
@@ -152,7 +153,7 @@ def read_back(path: Path) -> tuple[float, str]:
         start += 8 + length
     if name == b"LIST":
         comment = head[COMMENT_AT + 20 :][:text].rstrip(b"\0").decode("utf-8", "replace")
-    return max(0, held - start) // WIDTH / RATE, comment
+    return max(0, held - start) // WIDTH / rate, comment
 
 
 def place(source: Path, target: Path, *, force: bool) -> None:

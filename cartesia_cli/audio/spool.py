@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OutputError
-from .saving import BYTES_A_SECOND, Recording, Source, opened, place, read_back
+from .pcm import RATE
+from .saving import WIDTH, Recording, Source, opened, place, read_back
 
 NAME = "%Y%m%dT%H%M%S.%fZ.wav"
 """Of a file: when its first block came, in UTC, so that names sort by time in every zone."""
@@ -64,6 +65,7 @@ class Spool:
 
     source       a microphone
     folder       for the files; made where it is missing
+    rate         Hz of the source
     asked        goes into the file for whoever finds it: JSON values
     on_trouble   told in a sentence, once of each kind, of what costs sound and goes on nevertheless
 
@@ -76,6 +78,7 @@ class Spool:
         source: Source,
         folder: Path,
         *,
+        rate: int = RATE,
         asked: Mapping[str, Any] | None = None,
         on_trouble: Callable[[str], None] = lambda sentence: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -84,6 +87,7 @@ class Spool:
         self.dropped = 0.0
         self._source, self._folder, self._on_trouble, self._now = source, folder, on_trouble, now
         self._comment = json.dumps(asked) if asked else ""
+        self._rate, self._bytes_per_second = rate, WIDTH * rate
         self._file: FileIO | None = None
         self._recording: Recording | None = None
         self._over = False
@@ -94,7 +98,7 @@ class Spool:
     @property
     def seconds(self) -> float:
         """In the file."""
-        return 0.0 if self._recording is None else self._recording.size / BYTES_A_SECOND
+        return 0.0 if self._recording is None else self._recording.size / self._bytes_per_second
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """The blocks of the source, each in the file before it is given. Raises what the source raised, after them."""
@@ -184,17 +188,17 @@ class Spool:
                 moment += timedelta(microseconds=1)
         self.path = path
         _lock(self._file, owner=True)
-        return Recording(self._file, self._comment)
+        return Recording(self._file, self._comment, self._rate)
 
     def _hand_over(self, block: bytes) -> None:
         self._inbox.append(block)
         self._waiting += len(block)
-        while self._waiting > INBOX * BYTES_A_SECOND and len(self._inbox) > 1:
+        while self._waiting > INBOX * self._bytes_per_second and len(self._inbox) > 1:
             if not self.dropped:
                 self._on_trouble(f"sound is lost to the transcript: nobody took it for {INBOX:.0f} s")
             lost = len(self._inbox.popleft())
             self._waiting -= lost
-            self.dropped += lost / BYTES_A_SECOND
+            self.dropped += lost / self._bytes_per_second
         self._news.set()
 
     def _close(self) -> None:

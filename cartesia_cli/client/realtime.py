@@ -57,6 +57,12 @@ RECORD = "words are missing: --raw-events FILE shows what came instead"
 Tell = Callable[[str], None]
 
 
+def _convert(frame: bytes, encoding: str) -> bytes:
+    from ..audio.pcm import convert_s16le  # numpy, which few sessions need here
+
+    return convert_s16le(frame, encoding)
+
+
 def ignore(*_: object) -> None:
     """Nobody listens."""
 
@@ -79,7 +85,9 @@ class Connection:
         tell: Tell = ignore,
         doubt: Tell = ignore,
         silence: float = 2 * PING_SECONDS,
+        encoding: str = "pcm_s16le",
     ) -> None:
+        self._encoding = encoding
         self._socket, self._dialect, self._peer = socket, dialect, peer
         self._tap, self._tell, self._doubt, self._silence = tap, tell, doubt, silence
         secret = peer.credential.secret if peer.credential else ""
@@ -100,11 +108,11 @@ class Connection:
         return self._peer.quote(self._request_id or "") or None
 
     async def send(self, frame: bytes) -> None:
-        """A frame of audio: whole samples, in the encoding and rate of the options.
+        """A frame of audio: `pcm_s16le`, whole samples, at the rate of the options. It goes out in their encoding.
 
         After the end of the session, the error that iteration raises there; NetworkError if it raises none.
         """
-        await self._send(frame)
+        await self._send(frame if self._encoding == "pcm_s16le" else _convert(frame, self._encoding))
 
     async def command(self, command: Command) -> None:
         """A command as the endpoint spells it. Errors as `send`; ValueError if the endpoint doesn't have it."""
@@ -273,7 +281,9 @@ async def connect(
         open_timeout=open_timeout,
     )  # fmt: skip
     silence = ping_interval + ping_timeout
-    connection = Connection(socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence)
+    connection = Connection(
+        socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence, encoding=options.encoding
+    )
     patience = CLOSE_SECONDS
     pinging = asyncio.create_task(connection.keep_alive(ping_interval, ping_timeout))
     try:

@@ -47,23 +47,31 @@ class Pausable:
     paused          whether it is off
     sends_silence   whether silence goes out instead
     on_first        called when the first sound is there
+    rate            Hz
     """
 
     def __init__(
-        self, source: AudioSource, say: Callable[[str], None], on_first: Callable[[], None], *, sends_silence: bool
+        self,
+        source: AudioSource,
+        say: Callable[[str], None],
+        on_first: Callable[[], None],
+        *,
+        sends_silence: bool,
+        rate: int = RATE,
     ) -> None:
         self.paused = False
         self._source, self._say, self._on_first, self._sends_silence = source, say, on_first, sends_silence
+        self._rate = rate
 
     async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
-        doctor, first = Doctor(), True
+        doctor, first = Doctor(self._rate), True
         async with aclosing(self._source.frames()) as blocks:
             async for block in blocks:
                 if first:
                     first = False
                     self._on_first()
                 if self.paused:
-                    yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / RATE)
+                    yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / self._rate)
                 else:
                     for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
                         self._say(f"warning: {complaint}")

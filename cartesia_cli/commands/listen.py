@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -134,6 +135,10 @@ def listen(
     manual = dialect.name == "manual"
     vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
     options = wish.options(dialect, talk, local=choice.base_url is None, by_level=vad_ends)
+    wire = sending.wire_format(replay=False)
+    assert wire is not None
+    wire_encoding, rate = wire
+    options = replace(options, encoding=wire_encoding, sample_rate=rate)
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
     if append is not None:
@@ -157,11 +162,11 @@ def listen(
     )  # fmt: skip
     asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
     kept = _Kept(
-        talk, sending.save_audio, place.force, asked,
+        talk, sending.save_audio, place.force, rate, asked,
         lambda file: given.finishing(file, wish.language, place, look, cueing, where),
     )  # fmt: skip
 
-    opened = Microphone(microphone, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
+    opened = Microphone(microphone, wanted=rate, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
 
     def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
         def listening() -> None:
@@ -170,7 +175,11 @@ def listen(
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
         attendance.microphone = dictation.Pausable(
-            limited(kept.spool(opened), sending.duration), say, listening, sends_silence=not manual
+            limited(kept.spool(opened), sending.duration, rate),
+            say,
+            listening,
+            sends_silence=not manual,
+            rate=rate,
         )
         attendance.microphone.paused = push_to_talk
         return attendance.microphone
@@ -209,9 +218,16 @@ class _Kept:
     """
 
     def __init__(
-        self, talk: Talk, target: Path | None, force: bool, asked: dict[str, Any], finishing: Callable[[str], str]
+        self,
+        talk: Talk,
+        target: Path | None,
+        force: bool,
+        rate: int,
+        asked: dict[str, Any],
+        finishing: Callable[[str], str],
     ) -> None:
         self._talk, self._target, self._force, self._asked, self._finishing = talk, target, force, asked, finishing
+        self._rate = rate
         self._spool: Spool | None = None
 
     def spool(self, source: Microphone) -> Spool:
@@ -221,7 +237,7 @@ class _Kept:
         def trouble(sentence: str) -> None:
             self._talk.say(f"warning: {sentence}")
 
-        self._spool = Spool(source, folder(), asked=self._asked, on_trouble=trouble)
+        self._spool = Spool(source, folder(), rate=self._rate, asked=self._asked, on_trouble=trouble)
         return self._spool
 
     def __enter__(self) -> _Kept:

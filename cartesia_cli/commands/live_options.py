@@ -118,11 +118,23 @@ CatchUp = Annotated[
     typer.Option("--catch-up", metavar="batch|live", rich_help_panel=MORE,
                  help="Who gets what is left at the end, if it is much: the batch endpoint, or the same as before."),
 ]  # fmt: skip
+WireEncoding = Annotated[
+    str | None,
+    typer.Option("--wire-encoding", metavar="NAME", rich_help_panel=MORE,
+                 help="Encoding of what is sent (pcm_s16le); native: a recording's own."),
+]  # fmt: skip
+WireRate = Annotated[
+    int | None,
+    typer.Option("--wire-rate", metavar="HZ", min=8000, max=48000, rich_help_panel=MORE,
+                 help="Samples a second that are sent (16000)."),
+]  # fmt: skip
 Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
 
 MODES = ("auto", "manual")
 WAYS = ("batch", "live")
 SILENCE_MS = 600
+NATIVE = "native"
+"""A recording's own encoding and rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,11 +239,33 @@ class Sending:
 
     duration: Duration = None
     chunk_ms: ChunkMs = 100
+    wire_encoding: WireEncoding = None
+    wire_rate: WireRate = None
     reconnect: Reconnect = 120
     catch_up: CatchUp = "batch"
     save_audio: SaveAudio = None
     raw_events: RawEvents = None
     stats: Stats = False
+
+    def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
+        """Encoding, and rate in Hz, in which audio goes out; None: those of the recording. UsageError if there is none.
+
+        replay   whether there is a recording
+        """
+        from ..audio.pcm import RATE
+        from ..protocol import ENCODINGS
+
+        if self.wire_encoding == NATIVE:
+            if not replay:
+                hint = "--wire-encoding and --wire-rate name one"
+                raise UsageError("a microphone has no native format of its own: native is for recordings", hint=hint)
+            if self.wire_rate is not None:
+                raise UsageError("--wire-encoding native goes without --wire-rate: a recording has its own")
+            return None
+        if self.wire_encoding is not None and self.wire_encoding not in ENCODINGS:
+            hint = f"encodings: {', '.join(ENCODINGS)}" + (f", {NATIVE}" if replay else "")
+            raise UsageError(f"no encoding {self.wire_encoding!r}", hint=hint)
+        return self.wire_encoding or "pcm_s16le", self.wire_rate or RATE
 
     def check(self, source: str | None, places: Iterable[Path | None], *, force: bool) -> None:
         """UsageError for what can't be, before anything is opened.

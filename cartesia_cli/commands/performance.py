@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ..audio.pcm import RATE
 from ..audio.speech import Endpointer, Endpointing
 from ..client import Retry
 from ..client.realtime import Connection, connect
@@ -28,7 +27,7 @@ from ..output.live_view import LiveView, is_same_terminal
 from ..output.meter import MicrophoneLevel
 from ..output.streams import EventStream, stream
 from ..output.talk import Talk
-from ..protocol import MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
+from ..protocol import ENCODINGS, MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
 from ..session import Session
 from ..session.lifeline import Lifeline
 from ..session.loop import Phase
@@ -145,9 +144,10 @@ class Performance:
         self._wait: WaitStatus | None = None
         self._growing = ""
         self._appended = None if order.append is None else AppendFile(order.append)
-        self._endpointer = Endpointer(order.endpointing)
-        self._chunk = 2 * round(RATE * order.sending.chunk_ms / 1000)
-        self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved)
+        rate = order.options.sample_rate
+        self._endpointer = Endpointer(order.endpointing, rate)
+        self._chunk = 2 * round(rate * order.sending.chunk_ms / 1000)
+        self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved, rate=rate)
         self._stop: Stop | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
@@ -210,6 +210,7 @@ class Performance:
             catch_up=batched(server, order.options, talk, self._text) if order.sending.catch_up == "batch" else None,
             lifeline=Lifeline() if order.sending.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
+            rate=order.options.sample_rate,
         )
         with stopping(Stop()) as stop:
             self._stop = stop
@@ -248,8 +249,10 @@ class Performance:
             elif order.layout.words:
                 self._talk.say("warning: the server sent no word times: -w has none to show")
         figures = self._instrument.report() if order.sending.stats else None
-        if figures is not None and local:
-            figures.pop("credits", None)
+        if figures is not None:
+            figures |= _bandwidth(order.options, self._instrument.seconds)
+            if local:
+                figures.pop("credits", None)
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
         for writing in self._streams:
             if self._began or isinstance(writing, EventStream):
@@ -410,3 +413,14 @@ class Performance:
             request_id=self._request_id,
             notices=self._notices,
         )
+
+
+def _bandwidth(options: RealtimeOptions, seconds: float) -> dict[str, Any]:
+    """In which format audio went out, and what it takes of a network: bytes in all, and bits a second."""
+    per_second = options.sample_rate * ENCODINGS[options.encoding]
+    return {
+        "encoding": options.encoding,
+        "sample_rate": options.sample_rate,
+        "bytes": round(seconds * per_second),
+        "bits_per_second": 8 * per_second,
+    }

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..audio.saving import BYTES_A_SECOND, header
+from ..audio.saving import WIDTH, header
 from ..client import BatchClient, Patience, Retry, Upload
 from ..output.talk import Talk
 from ..protocol import BatchOptions, RealtimeOptions
@@ -29,12 +29,12 @@ def batched(server: Server, options: RealtimeOptions, talk: Talk, text: Callable
 
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         with tempfile.NamedTemporaryFile(prefix="cartesia-cli-", suffix=".wav") as file:  # nobody else can read it
-            file.write(header(0))
+            file.write(header(0, rate=options.sample_rate))
             size = sum(file.write(block) for block in audio)
             file.seek(0)
-            file.write(header(size))
+            file.write(header(size, rate=options.sample_rate))
             file.flush()
-            seconds = size / BYTES_A_SECOND
+            seconds = size / (WIDTH * options.sample_rate)
             talk.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
             found = await _beside(lambda: _transcribed(Path(file.name), seconds))
         return _joined(text(), [segment.moved(at) for segment in found])

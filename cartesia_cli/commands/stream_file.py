@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from .place import Place
 from .unfold import unfold
 
 if TYPE_CHECKING:
+    from ..audio.files import OnFormat
     from ..audio.pcm import Samples
     from ..session.parties import Source
     from ..stats import Instrument
@@ -105,10 +107,16 @@ def stream_file(
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = place.plan(formats).targets([Input(file, path, name)])[0]
     sending.check(file, targets.values(), force=place.force)
+    wire, own = sending.wire_format(replay=True), list[tuple[str, int]]()
     if choice.reason:
         talk.say(choice.reason)
     view = context.with_resource(live.live_view(talk))
-    blocks, seconds = _recording(file, encoding, sample_rate, channel, talk)
+    blocks, seconds = _recording(
+        file, encoding, sample_rate, channel, talk,
+        rate=None if wire is None else wire[1], on_format=lambda encoding, rate: own.append((encoding, rate)),
+    )  # fmt: skip
+    wire_encoding, rate = wire or own[0]
+    options = replace(options, encoding=wire_encoding, sample_rate=rate)
     if sending.duration is not None:
         seconds = sending.duration if seconds is None else min(sending.duration, seconds)
     if speed != 1.0:
@@ -130,13 +138,14 @@ def stream_file(
         paced = Paced(
             blocks,
             sending.chunk_ms / 1000,
+            rate=rate,
             speed=speed,
             on_late=instrument.late,
             on_gap=gap,
             on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
         )
-        source = limited(paced, sending.duration)
-        return source if sending.save_audio is None else Saved(source, sending.save_audio)
+        source = limited(paced, sending.duration, rate)
+        return source if sending.save_audio is None else Saved(source, sending.save_audio, rate)
 
     order = Order(
         source=file,
@@ -166,9 +175,16 @@ def stream_file(
 
 
 def _recording(
-    file: str, encoding: str | None, sample_rate: int | None, channel: int | None, talk: Talk
+    file: str,
+    encoding: str | None,
+    sample_rate: int | None,
+    channel: int | None,
+    talk: Talk,
+    *,
+    rate: int | None,
+    on_format: OnFormat,
 ) -> tuple[Iterator[Samples], float | None]:
-    """The samples of the input, and how many seconds they are where that is known.
+    """The samples of the input at `rate`, or its own, and how many seconds they are where that is known.
 
     The first are there already: what can't be decoded is told before anything is connected, and nobody hangs up on
     us while we wait for a pipe.
@@ -178,7 +194,6 @@ def _recording(
 
     from ..audio.containers import look, look_raw
     from ..audio.files import decoded, decoded_pipe, decoded_raw
-    from ..audio.pcm import RATE
     from .inputs import STDIN, Headerless, piped
 
     def warn(note: str) -> None:
@@ -189,12 +204,12 @@ def _recording(
     if encoding is not None and sample_rate is not None:
         recording = None if piping else look_raw(path, encoding, sample_rate)
         stream = BufferedReader(Headerless(piped(), encoding, warn)) if piping else path.open("rb")
-        blocks = decoded_raw(stream, encoding, sample_rate, rate=RATE, channel=channel)
+        blocks = decoded_raw(stream, encoding, sample_rate, rate=rate, channel=channel, on_format=on_format)
     elif piping:
-        blocks = decoded_pipe(piped(), rate=RATE, channel=channel, warn=warn)
+        blocks = decoded_pipe(piped(), rate=rate, channel=channel, warn=warn, on_format=on_format)
     else:
         recording = look(path)
-        blocks = decoded(path, rate=RATE, channel=channel, warn=warn)
+        blocks = decoded(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
     if recording is not None and recording.note:
         warn(recording.note)
     return chain([next(blocks)], blocks), None if recording is None else recording.duration

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ..audio.pcm import RATE
 from ..audio.speech import Mark
 from ..stats import Instrument
 
@@ -24,8 +25,9 @@ class Watch(Instrument):
         captured: Callable[[], float] | None,
         moved: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        rate: int = RATE,
     ) -> None:
-        super().__init__(model, clock)
+        super().__init__(model, clock, rate)
         self._chunk, self._captured, self._tell = chunk, captured, moved
         self._over: float | None = None
         self._came = 0  # samples
