@@ -183,7 +183,7 @@ def test_each_rate_goes_out_as_the_query_says(rate: int, run: Run, tmp_path: Pat
 @pytest.fixture(scope="module")
 def recogniser() -> Iterator[str]:
     """The address of a local server with its own engine."""
-    with Beside(create_app(engines.timed(None), None)) as server:
+    with Beside(create_app(engines.timed(None, lambda sentence: None), None)) as server:
         yield server.base_url
 
 

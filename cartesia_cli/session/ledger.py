@@ -33,6 +33,7 @@ class Ledger(Generic[Entry]):
     """Audio and entries.
 
     on_trouble  told in a sentence, once, when something was given up
+    rate        samples a second
     chunk       bytes of audio that are taken at once; less only where an entry or the end stands in the way
     written     where the next byte will be
     sent        where the sender is
@@ -47,8 +48,10 @@ class Ledger(Generic[Entry]):
         *,
         memory: int = MEMORY,
         limit: int = LIMIT,
+        rate: int = RATE,
         on_trouble: Callable[[str], None] = lambda sentence: None,
     ) -> None:
+        self._bytes_per_second = 2 * rate
         self.chunk, self._memory, self._limit, self._on_trouble = chunk, memory, limit, on_trouble
         self._is_troubled = False
         self.written = self.sent = self.confirmed = self.forgotten = 0
@@ -56,6 +59,14 @@ class Ledger(Generic[Entry]):
         self._entries: deque[tuple[int, Entry, bool]] = deque()
         self._next = 0  # of the entries, the first that has not been taken
         self._audio = _Tape(memory)
+
+    def seconds(self, size: int) -> float:
+        """How long so many bytes of audio are."""
+        return size / self._bytes_per_second
+
+    def place(self, seconds: float) -> int:
+        """Where the sample at a time is."""
+        return 2 * round(seconds * self._bytes_per_second / 2)
 
     def write(self, block: bytes) -> None:
         """Audio at the end."""
@@ -149,7 +160,7 @@ class Ledger(Generic[Entry]):
         self._audio.drop(self.confirmed)
         if not self._is_troubled:
             self._is_troubled = True
-            kept = (self.written - self.confirmed) / 2 / RATE
+            kept = self.seconds(self.written - self.confirmed)
             self._on_trouble(f"of audio that waits for an answer only the last {kept:.0f} s can be kept: {reason}")
 
 

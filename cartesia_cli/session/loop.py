@@ -27,7 +27,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from enum import Enum
 from typing import Any
 
-from ..audio.pcm import decode_pcm
+from ..audio.pcm import RATE, decode_pcm
 from ..audio.speech import Endpointer, Mark
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
 from ..protocol import Close, Command, Config, Finalize, Unknown
@@ -36,7 +36,7 @@ from ..transcript import Update
 from .ledger import Ledger
 from .lifeline import LEAD, WORKS, Allowance, Lifeline, not_replaced
 from .parties import CatchUp, Connect, Line, Nobody, Skipped, Source, Stop, Witness
-from .progress import BYTES_A_SECOND, Entry, Progress
+from .progress import Entry, Progress
 
 PATIENCE = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
@@ -78,6 +78,7 @@ class Session:
     finalize     whether a `finalize` goes out where it hears an end
     manual       whether the dialect has `finalize` at all: it then goes before `close`
     chunk        bytes of audio in a frame
+    rate         samples a second, from the source and to the connection
     write        receives every update, as it settles
     catch_up     has what is left at the end transcribed at once, where that is more than FAR; None: nobody does
     lifeline     which lost connections are replaced
@@ -101,11 +102,14 @@ class Session:
         lifeline: Lifeline | None = None,
         catch_up: CatchUp | None = None,
         pace: float = 1.0,
+        rate: int = RATE,
     ) -> None:
         self._connect, self._source, self._endpointer = connect, source, endpointer
         self._finalizes, self._manual = finalize, manual
         self._lifeline, self._allowance, self._catch_up = lifeline or Lifeline(), Allowance(pace), catch_up
-        self._ledger: Ledger[Entry] = Ledger(chunk, on_trouble=lambda told: self._progress.tell("no_room", told))
+        self._ledger: Ledger[Entry] = Ledger(
+            chunk, rate=rate, on_trouble=lambda told: self._progress.tell("no_room", told)
+        )
         self._progress = Progress(
             self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or Nobody()
         )
@@ -122,7 +126,7 @@ class Session:
     @property
     def behind(self) -> float:
         """Seconds of audio that there are, and that have not been sent."""
-        return (self._ledger.written - self._ledger.sent) / BYTES_A_SECOND
+        return self._ledger.seconds(self._ledger.written - self._ledger.sent)
 
     @property
     def is_idle(self) -> bool:
@@ -210,7 +214,7 @@ class Session:
             if self.phase is Phase.LEAVING and self._catch_up is not None:
                 place = self._progress.resume_place
                 try:
-                    rest = await self._catch_up(self._ledger.rest(place), place / BYTES_A_SECOND)
+                    rest = await self._catch_up(self._ledger.rest(place), self._ledger.seconds(place))
                     return self._progress.jump(rest)
                 except CliError as error:  # slower, but all of it
                     lost = NetworkError(error.message, hint=error.hint)
@@ -308,7 +312,7 @@ class Session:
                     if is_far and self.phase is Phase.OVER and self._catch_up is not None:
                         self.phase = Phase.LEAVING
                         return
-                    if (wait := self._allowance.wait(self._now(), len(frame) / BYTES_A_SECOND)) > 0:
+                    if (wait := self._allowance.wait(self._now(), self._ledger.seconds(len(frame)))) > 0:
                         await asyncio.sleep(wait)
                     await line.send(frame)
                     self._progress.sent(frame)

@@ -27,7 +27,7 @@ class Source(Protocol):
     """Where audio comes from. Cancelled, it closes what it holds open; it never goes faster than real time."""
 
     def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
-        """Blocks of ENCODING at RATE, of any length, and the time that was skipped between them."""
+        """Blocks of ENCODING at the rate of the session, of any length, and the time that was skipped between them."""
 
 
 class Line(Protocol):

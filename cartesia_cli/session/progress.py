@@ -13,15 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..audio.pcm import RATE
 from ..audio.speech import Mark
 from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
 from ..tracker import Acknowledged, Fact, FinalizeAnswered, SpeechTimeline, StartOver, Tracker
 from ..transcript import Notice, Partial, Segment, Update
 from .ledger import Ledger
 from .parties import Witness
-
-BYTES_A_SECOND = 2 * RATE
 
 Entry = Mark | Command
 """What stands between the audio in the ledger."""
@@ -55,12 +52,12 @@ class Progress:
     @property
     def resume_place(self) -> int:
         """Where another connection begins, bytes."""
-        return max(_place(self._tracker.resume_position), self._ledger.confirmed)
+        return max(self._ledger.place(self._tracker.resume_position), self._ledger.confirmed)
 
     @property
     def unanswered(self) -> float:
         """Seconds of audio that may not have had its answer."""
-        return (self._ledger.written - self.resume_place) / BYTES_A_SECOND
+        return self._ledger.seconds(self._ledger.written - self.resume_place)
 
     def came(self, block: bytes) -> None:
         """The source gave a block."""
@@ -69,7 +66,7 @@ class Progress:
 
     def skipped(self, seconds: float) -> None:
         """The source had nothing to send for so long."""
-        self._timeline.skip(self._ledger.written / BYTES_A_SECOND, seconds)
+        self._timeline.skip(self._ledger.seconds(self._ledger.written), seconds)
         self._act(self._tracker.advance(self._now()))
         self._witness.came(0)
 
@@ -81,7 +78,7 @@ class Progress:
     def sent(self, frame: bytes) -> None:
         """A frame of the ledger went out."""
         now = self._now()
-        self._timeline.advance(self._ledger.sent / BYTES_A_SECOND, now)
+        self._timeline.advance(self._ledger.seconds(self._ledger.sent), now)
         self._witness.sent(len(frame))
         self._act(self._tracker.advance(now))
 
@@ -106,7 +103,7 @@ class Progress:
     def rewind(self) -> None:
         """The connection was lost: back to what is not answered."""
         place, sent = self.resume_place, self._timeline.sent
-        at = place / BYTES_A_SECOND
+        at = self._ledger.seconds(place)
         self._keep_forgotten()
         self._ledger.rewind(place)
         self._tracker.rewind(at)
@@ -126,7 +123,7 @@ class Progress:
     def jump(self, segments: Iterable[Segment]) -> None:
         """All from `resume_place` on has come by another way."""
         self._keep_forgotten()
-        self._timeline.sent = self._ledger.written / BYTES_A_SECOND
+        self._timeline.sent = self._ledger.seconds(self._ledger.written)
         self._put(self._tracker.replace_rest([*segments]))
 
     def end(self, *, complete: bool) -> None:
@@ -141,7 +138,7 @@ class Progress:
         for fact in facts:
             match fact:
                 case Acknowledged(position):
-                    self._ledger.confirm(_place(position))
+                    self._ledger.confirm(self._ledger.place(position))
                 case FinalizeAnswered():
                     self._ledger.answered(lambda entry: isinstance(entry, Finalize))
                 case StartOver():
@@ -184,7 +181,3 @@ class Progress:
                 self._timeline.onset(mark.speech)
             case "lull" | "end":
                 self._timeline.pause(mark.speech)
-
-
-def _place(seconds: float) -> int:
-    return 2 * round(seconds * RATE)

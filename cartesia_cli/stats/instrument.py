@@ -48,10 +48,13 @@ UNANSWERED = 2.0
 
 
 class Instrument:
-    """Measures a session with `model`; shaped as `session.Witness`, and as what `audio.pacing` reports to."""
+    """Measures a session with `model`; shaped as `session.Witness`, and as what `audio.pacing` reports to.
 
-    def __init__(self, model: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._model, self._clock = model, clock
+    rate   16-bit samples a second
+    """
+
+    def __init__(self, model: str, clock: Callable[[], float] = time.monotonic, rate: int = RATE) -> None:
+        self._model, self._clock, self._rate = model, clock, rate
         self._samples = self._bytes = 0
         self._frames: deque[tuple[int, float]] = deque([(0, 0.0)], FRAMES)
         self._spoken: list[Stretch] = []
@@ -67,7 +70,7 @@ class Instrument:
     @property
     def seconds(self) -> float:
         """Of audio that was sent, all told."""
-        return self._bytes / (2 * RATE)
+        return self._bytes / (2 * self._rate)
 
     def came(self, size: int) -> None:
         """So many bytes came from the source: nothing to measure."""
@@ -81,7 +84,7 @@ class Instrument:
 
     def marked(self, mark: Mark) -> None:
         """The endpointer heard something; as a rule just before the audio that told it is sent."""
-        at = round(mark.speech * RATE)
+        at = round(mark.speech * self._rate)
         match mark.kind:
             case "onset":
                 self._onset(at)
@@ -130,7 +133,7 @@ class Instrument:
 
     def rewound(self, at: float) -> None:
         """The connection was lost, audio from so many seconds on is sent again: what was waited for gives no figure."""
-        self._samples = self._cut = round(at * RATE)
+        self._samples = self._cut = round(at * self._rate)
         self._frames = deque([(self._samples, 0.0)], FRAMES)
         self._open, self._late, self._turn, self._spoken = Utterance(), Utterance(), False, []
         self._due.clear()
@@ -184,7 +187,7 @@ class Instrument:
             self._take()  # text of something that the endpointer did not hear
         if self._auto and not self._turn and self._spoken:
             stop = self._spoken[-1].stop
-            if stop is not None and at - stop > UNANSWERED * RATE:
+            if stop is not None and at - stop > UNANSWERED * self._rate:
                 self._spoken.clear()
         self._spoken.append(Stretch(None if at == self._capped else at, self._samples))
         if len(self._spoken) > 3:  # the first, the last, and the one before it: that is all one needs
@@ -257,7 +260,9 @@ class Instrument:
         if figures:
             facts: dict[str, Any] = {"latency_ms": {name: milliseconds(seconds) for name, seconds in figures.items()}}
             bounds = {"start": utterance.start, "end": utterance.stop}
-            self._utterances.append({n: round(at / RATE, 3) for n, at in bounds.items() if at is not None} | facts)
+            self._utterances.append(
+                {n: round(at / self._rate, 3) for n, at in bounds.items() if at is not None} | facts
+            )
 
     def _place(self) -> None:
         """Find out when the ends of speech were sent, as soon as they have been."""
