@@ -20,10 +20,11 @@ import numpy as np
 import pexpect
 import pytest
 
+from cartesia_cli.audio.pcm import convert_s16le
 from tests import speech
 from tests.conftest import Run
 from tests.microphone import Studio, open_studio
-from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
+from tests.realtime_server import BINARY, Line, RealtimeServer, connected, done, flush_done, manual, transcript, turn
 
 ONE, TWO = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
@@ -104,6 +105,24 @@ def test_what_is_said_is_written_offline(studio: Studio, mode: str) -> None:
     assert len(lines) == 2, listener.told
     assert jiwer.wer(bare(f"{ONE} {TWO}"), bare(" ".join(lines))) <= 0.2
     assert state(studio.environment) == []  # nothing is left behind by a clean end
+
+
+def test_a_microphone_is_sent_in_the_format_that_was_asked_for(studio: Studio, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.wav"
+    with RealtimeServer(manual()) as server:
+        environment = studio.environment | KEY | {"CARTESIA_BASE_URL": server.base_url}
+        options = ("--wire-encoding", "pcm_mulaw", "--wire-rate", 8000, "--duration", 1, "--save-audio", kept)
+        with listening(environment, "--mode", "manual", *options) as listener:
+            studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
+            listener.end()
+        (call,) = server.calls
+    assert listener.process.returncode == 0, listener.told
+    assert {"encoding": "pcm_mulaw", "sample_rate": "8000"}.items() <= dict(call.query).items()
+    audio = b"".join(call.payloads(BINARY))
+    assert len(audio) == 8000
+    with wave.open(str(kept)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        assert convert_s16le(file.readframes(8000), "pcm_mulaw") == audio
 
 
 def test_first_and_last_words_are_not_clipped_and_all_is_kept_where_asked(studio: Studio, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from cartesia_cli.audio.files import decoded, decoded_raw
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
+from cartesia_cli.audio.saving import Recording, opened, read_back
 from cartesia_cli.commands.backend import Server
 from cartesia_cli.commands.remainder import batched
 from cartesia_cli.output.talk import Talk
@@ -243,6 +244,13 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
     blocks = [*decoded(tmp_path / "rest.wav", rate=None, on_format=lambda _, rate: found.append(rate))]
     assert found == [8000]
     assert encode_s16le(np.concatenate(blocks)) == tone(8000, 2.0)
+
+
+def test_a_recording_that_is_left_behind_has_its_rate(tmp_path: Path) -> None:
+    path = tmp_path / "left.wav"
+    with opened(path, "xb") as file:
+        Recording(file, "asked", rate=24000).write(tone(24000, 1.5))
+    assert read_back(path) == (1.5, "asked")
 
 
 @pytest.mark.parametrize(
