@@ -260,6 +260,7 @@ def test_the_program_sends_what_its_options_say(wav: Path, tmp_path: Path) -> No
     assert [(part.name, part.content) for part in request.parts] == [
         ("model", b"ink-whisper-2025-06-04"),
         ("language", b"de"),
+        ("timestamp_granularities[]", b"word"),
         ("file", wav.read_bytes()),
     ]
     assert request.part("file").headers == {"content-type": "audio/wav"}

@@ -148,6 +148,7 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("local", "cloud"): (True, True),
     ("local", "base_url"): (True, "https://a.example"),
     ("output", "output_dir"): ("a.txt", "out"),
+    ("resume", "force"): (True, True),
     ("json", "format"): (True, "text"),
     ("output", "format"): ("a.srt", "text"),
     ("output", "json"): ("a.srt", True),

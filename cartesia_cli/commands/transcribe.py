@@ -110,8 +110,6 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.doubt(talk, options, keyterm)
-    if resume and place.force:
-        raise UsageError("--resume and --force exclude each other", hint="--resume skips what --force overwrites")
     answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, talk)
     shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
     results = resuming.known_results(talk)
