@@ -335,6 +335,22 @@ def test_the_end_threshold_is_shifted_live_and_signals_are_keys(studio: Studio) 
             program.send("q")
         configs = [json.loads(text) for text in server.calls[0].texts]
         assert [entry["turn"] for entry in configs[:2]] == [{"end_threshold": 0.35}, {"end_threshold": 0.3}]
+        with terminal(studio, server, "--turn-eager-end-threshold", "0.42") as program:
+            program.send("+++++")
+            program.expect(r"end threshold 0\.35 \(the higher, the sooner a turn ends\)")
+            program.expect(r"end threshold 0\.37 \(")
+            program.expect(r"end threshold 0\.37 is as high as it can be: --turn-eager-end-threshold is 0\.42")
+            program.send("-")
+            assert program.expect([r"end threshold 0\.32", "as high"]) == 0  # said once
+            program.send("++")
+            program.expect("as high as it can be")
+            program.send("q")
+        with terminal(studio, server, "--turn-end-threshold", "0.45") as program:
+            program.send("++")
+            program.expect("end threshold 0.5 is as high as it can be")
+            program.send("q")
+        configs = [json.loads(text)["turn"] for text in server.calls[-1].texts if "turn" in text]
+        assert configs[0] == {"end_threshold": 0.5, "eager_end_threshold": 0.6}
         with terminal(studio, server, "--mode", "manual") as program:
             program.kill(signal.SIGUSR1)
             program.expect(r"Number 1\.")

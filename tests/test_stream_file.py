@@ -215,7 +215,18 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
         (["--mode", "auto", "--finalize", "vad"], "--finalize is for --mode manual"),
         (["--finalize", "key"], "--finalize is vad or none"),
         (["--mode", "manual", "--turn-end-threshold", "0.2"], "turn thresholds are for --mode auto"),
-        (["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.5"], "turn thresholds must fall"),
+        (
+            ["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.4"],
+            "--turn-start-threshold (0.5) must be above --turn-eager-end-threshold (0.6, its default)",
+        ),
+        (
+            ["--turn-eager-end-threshold", "0.3"],
+            "--turn-eager-end-threshold (0.3) must be above --turn-end-threshold (0.3, its default)",
+        ),
+        (
+            ["--turn-eager-end-threshold", "0.4", "--turn-end-threshold", "0.4"],
+            "--turn-eager-end-threshold (0.4) must be above --turn-end-threshold (0.4)",
+        ),
         (["--keyterm", "x" * 1201], "keyterms"),
         (["--keyterm", ""], "--keyterm is empty"),
         (["-m", "ink-whisper", "-l", " "], "--language is empty"),

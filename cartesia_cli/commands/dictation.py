@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..audio.complaints import Doctor
@@ -19,7 +20,7 @@ from ..errors import CliError
 from ..output import Layout
 from ..output.live_view import LiveView
 from ..output.talk import Talk
-from ..protocol import BatchOptions, Config, Finalize, TurnConfig
+from ..protocol import OLDER_EAGER_END, TURN_DEFAULTS, BatchOptions, Config, Finalize, TurnConfig
 from ..session.parties import Skipped
 from . import batch
 from .backend import Backend
@@ -27,11 +28,11 @@ from .inputs import Input
 from .keys import BINDINGS, action, bindings, help_text, keys, signals
 from .performance import Attend, Controls
 
-THRESHOLD, STEP = 0.3, 0.05
-"""The end threshold that `+` and `-` begin from where none was named (docs: stt/turns, 2026-08-14), and its steps."""
+STEP = 0.05
+"""Of the end threshold, for `+` and `-`."""
 
-LOWEST, HIGHEST = 0.05, 0.35
-"""Above it, the eager threshold of older API versions (0.4) would be too near, and the server would hang up."""
+LOWEST, HIGHEST = 0.05, 0.5
+"""End thresholds that the service takes (docs: stt/turns)."""
 
 
 RELEASE_SECONDS = 0.3
@@ -83,7 +84,7 @@ class Attendance:
 
     manual           whether there is a `finalize` to send; otherwise there are thresholds to shift
     pushes           push to talk
-    threshold        of the end of a turn, or None for the server's
+    turn             turn detection as it was asked for
     counts_silence   whether silence ends utterances
     billed           whether what is sent costs credits
     """
@@ -94,13 +95,14 @@ class Attendance:
         *,
         manual: bool,
         pushes: bool,
-        threshold: float | None,
+        turn: TurnConfig,
         counts_silence: bool = False,
         billed: bool = True,
     ) -> None:
         self.microphone: Pausable | None = None
         self._talk, self._manual, self._pushes = talk, manual, pushes
-        self._threshold = THRESHOLD if threshold is None else threshold
+        self._turn = turn
+        self._limit_told = False
         self._counts_silence, self._billed = counts_silence, billed
         self._bindings = bindings(manual=manual, push_to_talk=pushes)
         self._release: asyncio.TimerHandle | None = None
@@ -191,9 +193,25 @@ class Attendance:
         if self._manual:
             self._talk.say("turn thresholds are for --mode auto")
             return
-        self._threshold = round(min(HIGHEST, max(LOWEST, self._threshold + by)), 2)
-        controls.order(Config(TurnConfig(end_threshold=self._threshold)))
-        self._talk.say(f"end threshold {self._threshold:g}: turns end {'sooner' if by > 0 else 'later'}")
+        old = self._turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
+        eager = self._turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
+        highest = max(old, min(HIGHEST, eager - STEP))
+        new = round(min(highest, max(LOWEST, old + by)), 2)
+        if new == old:
+            if not self._limit_told:
+                limit = f"as {'high' if by > 0 else 'low'} as it can be" + (
+                    f": --turn-eager-end-threshold is {eager:g}" if by > 0 and highest < HIGHEST else ""
+                )
+                self._talk.say(f"end threshold {old:g} is {limit}")
+            self._limit_told = True
+            return
+        self._limit_told = False
+        change = TurnConfig(end_threshold=new)
+        if new >= OLDER_EAGER_END and self._turn.eager_end_threshold is None:
+            change = replace(change, eager_end_threshold=eager)  # not every server has the documented default
+        self._turn = TurnConfig(**(self._turn.wire() | change.wire()))
+        controls.order(Config(change))
+        self._talk.say(f"end threshold {new:g} (the higher, the sooner a turn ends)")
 
     def _help(self, view: LiveView) -> None:
         legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)

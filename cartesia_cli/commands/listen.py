@@ -157,7 +157,7 @@ def listen(
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
     attendance = dictation.Attendance(
-        talk, manual=manual, pushes=push_to_talk, threshold=wish.turn_end_threshold,
+        talk, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
     )  # fmt: skip
     asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from .options import Model, number, written
 
 if TYPE_CHECKING:
     from ..audio.speech import Endpointing
-    from ..protocol import Dialect, RealtimeOptions
+    from ..protocol import Dialect, RealtimeOptions, TurnConfig
 
 ENDS, TURNS, MORE = "Where an utterance ends", "Turns (auto)", "What is sent"
 
@@ -182,12 +183,10 @@ class Wish:
 
         thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
-        named = [value for value in thresholds if value is not None]
         keyterms = tuple(self.keyterm or ())
         if turn.wire() and dialect is MANUAL:
             raise UsageError("turn thresholds are for --mode auto", hint="--vad-silence-ms ends utterances here")
-        if named != sorted(set(named), reverse=True):
-            raise UsageError("turn thresholds must fall: start > eager end > end", hint="the server closes otherwise")
+        _check_order(turn)
         for name, value in (("model", self.model), ("language", self.language), *(("keyterm", t) for t in keyterms)):
             if value is not None and not value.strip():
                 raise UsageError(f"--{name} is empty", hint="is a variable empty?")
@@ -231,6 +230,20 @@ class Wish:
     @property
     def _is_whisper(self) -> bool:
         return self.model.startswith("ink-whisper")
+
+
+def _check_order(turn: TurnConfig) -> None:
+    """UsageError unless start > eager end > end, with the server's default for what is not named."""
+    from ..protocol import TURN_DEFAULTS
+
+    thresholds: list[tuple[float, str]] = []
+    for name in ("start_threshold", "eager_end_threshold", "end_threshold"):
+        named, default = getattr(turn, name), getattr(TURN_DEFAULTS, name)
+        value, note = (default, ", its default") if named is None else (named, "")
+        thresholds.append((value, f"--turn-{name.replace('_', '-')} ({value:g}{note})"))
+    for (above, higher), (below, lower) in pairwise(thresholds):
+        if above <= below:
+            raise UsageError(f"{higher} must be above {lower}", hint="name both: start > eager end > end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,13 @@ class TurnConfig:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+TURN_DEFAULTS = TurnConfig(start_threshold=0.8, eager_end_threshold=0.6, end_threshold=0.3, end_timeout_ms=5600)
+"""Of the documentation (turns, 2026-08-14)."""
+
+OLDER_EAGER_END = 0.4
+"""The default of some servers (SDK 4.2.0)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finalize:
     """Transcribe what is buffered now. Manual endpoint only."""

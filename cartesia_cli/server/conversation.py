@@ -14,6 +14,7 @@ from typing import Protocol
 from ..audio.pcm import RATE, Samples
 from ..audio.speech import Endpointer, Endpointing, Mark
 from ..protocol import (
+    TURN_DEFAULTS,
     Delta,
     Event,
     FlushDone,
@@ -42,9 +43,6 @@ HALF_LIFE = 0.4
 
 ATTACK_HALF_LIFE = 0.03
 """Seconds of speech in which the doubt that a turn has begun halves."""
-
-DEFAULTS = TurnConfig(start_threshold=0.8, eager_end_threshold=0.6, end_threshold=0.3, end_timeout_ms=5600)
-"""Of the documentation of 2026-08-14 (turns)."""
 
 
 class Conversation(Protocol):
@@ -150,7 +148,7 @@ class Auto:
 
     def __init__(self, ear: Ear, say: Say, options: RealtimeOptions) -> None:
         self._ear, self._say = ear, say
-        self._turn = _merged(DEFAULTS, options.turn)
+        self._turn = _merged(TURN_DEFAULTS, options.turn)
         self._endpointer = Endpointer(_endpointing(self._turn))
         self._eager = self._begun = False
         self._told = ""
