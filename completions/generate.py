@@ -87,6 +87,7 @@ KINDS = {
     "--reconnect": "none",
     "--retries": "none",
     "--sample-rate": "none",
+    "--recording": "file",
     "--save-audio": "file",
     "--script": "file",
     "--speed": "none",

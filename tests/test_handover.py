@@ -36,9 +36,26 @@ def test_segments_come_in_order_with_text_on_stdin_and_json_in_the_environment(
             handover.give(segment(f" Nümber {number}."))
         handover.give(segment("  "))
     calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [text for text, _ in calls] == [f"Nümber {number}.\n" for number in range(4)]
+    assert [text for text, _ in calls] == [f" Nümber {number}." for number in range(4)]  # verbatim
     assert json.loads(calls[0][1]["CARTESIA_SEGMENT"]) == segment(" Nümber 0.").document()
     assert "CARTESIA_API_KEY" not in calls[0][1]
+    assert told == []
+
+
+def test_a_line_break_ends_the_text_where_it_is_asked_for(tmp_path: Path) -> None:
+    with Handover(script(tmp_path, APPEND), [].append, newline=True) as handover:
+        handover.give(segment(" Hey."))
+    assert json.loads((tmp_path / "log").read_text())[0] == " Hey.\n"
+
+
+def test_half_a_surrogate_pair_keeps_no_later_segment_from_the_command(tmp_path: Path) -> None:
+    told: list[str] = []
+    with Handover(script(tmp_path, APPEND), told.append) as handover:
+        for text in (" first", " sec\ud83dond", " third"):
+            handover.give(segment(text))
+    calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [text for text, _ in calls] == [" first", " sec?ond", " third"]
+    assert json.loads(calls[1][1]["CARTESIA_SEGMENT"])["text"] == " sec\ud83dond"
     assert told == []
 
 
@@ -68,7 +85,7 @@ def test_a_text_too_large_for_the_environment_still_comes_on_stdin(tmp_path: Pat
         handover.give(segment("x" * LARGEST))
         handover.give(segment("nul \0 byte"))
     calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [len(text) for text, _ in calls] == [LARGEST + 1, 11]
+    assert [len(text) for text, _ in calls] == [LARGEST, 10]
     assert "CARTESIA_SEGMENT" not in calls[0][1]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +78,11 @@ def listening(environment: dict[str, str], *arguments: object) -> Iterator[Liste
     finally:
         listener.process.kill()
         listener.process.wait()
+
+
+def until(there: Callable[[], bool]) -> None:
+    while not there():
+        time.sleep(0.01)
 
 
 def bare(text: str) -> str:
@@ -149,9 +155,53 @@ def test_it_ends_by_itself_after_silence_or_when_its_time_is_over(studio: Studio
     assert listener.process.returncode == 0
     assert "dog" in out
     assert appended.read_text() == f"before\n{out}"
-    assert (tmp_path / "hook.txt").read_text() == out
-    with listening(studio.environment, "--duration", "1.5", "--json") as listener:
-        assert json.loads(listener.end())["duration"] == pytest.approx(1.5, abs=0.01)
+    assert (tmp_path / "hook.txt").read_text().strip() == out.strip()
+    # As long as nobody has spoken, nobody has stopped.
+    with listening(studio.environment, "--duration", "2.5", "--stop-after-silence", "1", "--json") as listener:
+        assert json.loads(listener.end())["duration"] == pytest.approx(2.5, abs=0.01)
+
+
+@pytest.mark.parametrize("place", [".", "missing/notes.txt", "/proc/nobody.txt"])
+def test_a_place_that_can_not_be_appended_to_is_refused_before_listening(run: Run, place: str, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    ended = run("listen", "--local", "--append", place)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(b"error: ") and b"hint: " in ended.stderr
+    assert b"microphone" not in ended.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_append_that_fails_later_is_warned_of_once_and_made_up_for(studio: Studio, tmp_path: Path) -> None:
+    notes = tmp_path / "folder" / "notes.txt"
+    notes.parent.mkdir()
+    options = ("--finalize", "key", "--append", notes, "--base-url")
+    with RealtimeServer(echoes) as server, listening(studio.environment | KEY, *options, server.base_url) as listener:
+        assert listener.process.stdout is not None
+        out = b""
+        for number in range(1, 5):
+            if number == 2:
+                until(notes.exists)  # stdout has a segment first
+                shutil.rmtree(notes.parent)
+            if number == 4:
+                notes.parent.mkdir()
+            listener.process.send_signal(signal.SIGUSR1)
+            out += listener.process.stdout.readline()
+        out += listener.stop().encode()
+    assert listener.process.returncode == 0, listener.told
+    assert out.decode() == "".join(f"Number {number}.\n" for number in range(1, 6))
+    assert notes.read_text() == "".join(f"Number {number}.\n" for number in range(2, 6))
+    assert listener.told.count("can't be written") == 1
+
+
+def test_an_append_that_never_works_again_is_an_error_at_the_end(studio: Studio, tmp_path: Path) -> None:
+    options = ("--finalize", "key", "--append", "/dev/full", "--base-url")
+    with RealtimeServer(echoes) as server, listening(studio.environment | KEY, *options, server.base_url) as listener:
+        assert listener.process.stdout is not None
+        listener.process.send_signal(signal.SIGUSR1)
+        out = listener.process.stdout.readline().decode() + listener.stop()
+    assert (listener.process.returncode, out) == (1, "Number 1.\nNumber 2.\n")
+    assert listener.told.count("warning: /dev/full: can't be written: No space left on device") == 1
+    assert listener.told.count("error: /dev/full: can't be written: No space left on device\nhint: ") == 1
 
 
 def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_recording(studio: Studio, run: Run) -> None:
@@ -164,8 +214,13 @@ def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_reco
     assert "the microphone is gone" in listener.told
     assert "Traceback" not in listener.told
     (left,) = state(studio.environment)
-    assert f"cartesia-cli transcribe {left}" in listener.told
-    assert_recovered(left, studio, run)
+    with listening(studio.environment, "--duration", "0.5") as later:
+        later.end()
+    assert "a recording was left behind by earlier sessions" in later.told
+    said = run("transcribe", "--local", left, env=studio.environment)
+    command = shlex.split(listener.told.partition("this finishes the job: ")[2].splitlines()[0])
+    recovered = run(*command[1:], env=studio.environment)
+    assert (recovered.returncode, recovered.stdout) == (0, said.stdout)
     assert state(studio.environment) == []
 
 

@@ -1,48 +1,109 @@
-"""The file of `--append`: a line for each segment, at the end of whatever is there, and taken back if it is undone."""
+"""The file of `--append`: a line for each segment, at the end of whatever is there, and taken back if it is undone.
+
+A line that can't be written waits for the next one: by then there may be room on the disk again. Must never change a
+byte that it didn't write, write a line twice, or end a session.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from ..errors import OutputError, UsageError
 from ..output.characters import printable
 
 
-class _Line(NamedTuple):
-    """A line as it was written. `start`: its offset in the file, in bytes."""
+def check_appending(path: Path) -> None:
+    """UsageError where a file can't be opened to be continued. Nothing is changed: one that isn't there is made and
+    removed, as a file system may refuse what permissions allow.
+    """
+    real = Path(os.path.realpath(path))
+    is_new = not real.exists()
+    if not is_new and not real.is_file():  # opening a pipe would wait for its reader
+        return
+    try:
+        real.open("ab").close()
+        if is_new:
+            real.unlink()
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}", hint="name another place") from error
 
-    start: int
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A line and how much of it is in the file.
+
+    start     where it begins in the file, in bytes
+    written   bytes of it that are there
+    """
+
     data: bytes
+    start: int = 0
+    written: int = 0
 
 
 class AppendFile:
-    """Lines at the end of a file. Must never change a byte that it didn't write."""
+    """Lines at the end of a file, which is opened for each: it may be moved away in the meantime.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    warn   called with a sentence, once, when a line can't be written
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
+        self.path, self._warn = path, warn
+        self._warned = False
         self._lines: list[_Line | None] = []
-        """One for each text; None where nothing was written for it."""
+        """One for each text; None where there is nothing to write for it."""
+        self._waiting: list[_Line] = []
+        """Those that aren't written, in their order."""
 
     def add(self, text: str) -> None:
-        """One more line, at once; none for a blank text. OSError when it can't be written."""
-        self._lines.append(None)
+        """One more line, at once; none for a blank text."""
         if not (line := printable(text).strip()):
+            self._lines.append(None)
             return
-        data = f"{line}\n".encode("utf-8", "replace")
-        with self.path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            self._lines[-1] = _Line(file.tell() - len(data) if file.seekable() else 0, data)
+        new = _Line(f"{line}\n".encode("utf-8", "replace"))
+        self._lines.append(new)
+        self._waiting.append(new)
+        if (trouble := self.flush()) is not None and not self._warned:
+            self._warned = True
+            self._warn(f"{trouble.message}; the session goes on")
+
+    def flush(self) -> OutputError | None:
+        """Write what waits; the reason where it can't be written."""
+        if not self._waiting:
+            return None
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                while self._waiting:
+                    line = self._waiting[0]
+                    if not line.written:
+                        line.start = file.tell() if file.seekable() else 0
+                    line.written += file.write(line.data[line.written :]) or 0
+                    if line.written == len(line.data):
+                        del self._waiting[0]
+        except OSError as error:
+            missing = f"{len(self._waiting)} lines are" if len(self._waiting) > 1 else "1 line is"
+            return OutputError(
+                f"{self.path}: can't be written: {error.strerror}",
+                hint=f"{missing} missing there; --append names another file",
+            )
+        return None
 
     def take_back(self) -> bool:
         """Remove the line of the newest text; False where it has to stay, as it is no longer the end of the file."""
         line = self._lines.pop() if self._lines else None
         if line is None:
             return True
+        if line in self._waiting:
+            self._waiting.remove(line)
+        if not line.written:
+            return True
         try:
             with self.path.open("r+b") as file:
                 file.seek(line.start)
-                if file.read(len(line.data) + 1) != line.data:
+                if file.read(len(line.data) + 1) != line.data[: line.written]:
                     return False
                 file.truncate(line.start)
         except (OSError, ValueError):  # a pipe, or a file that is gone

@@ -53,6 +53,7 @@ class Order:
     cache     earlier answers of the same server; None: neither read nor written
     matches   takes what is chosen of each transcript, None where all of it is wanted
     words     whether word times show in what is written
+    on_written   called with each transcript whose results are all written
     """
 
     options: BatchOptions
@@ -62,6 +63,7 @@ class Order:
     cache: Cache | None = None
     matches: Matches | None = None
     words: bool = True
+    on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
 def prepare(
@@ -188,6 +190,7 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
     done.heard += transcript.duration or 0.0
     done.billed += 0.0 if backend is None else transcript.duration or 0.0
     _deliver(transcript, answer.body, job, order, talk, alone=done.total == 1)
+    order.on_written(transcript)
     done.written += 1
     if not transcript.text.strip():
         talk.say(f"{item.source}: nothing was said")

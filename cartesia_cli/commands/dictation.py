@@ -1,4 +1,4 @@
-"""A person at a live session: what keys and signals do to it, and what was left behind by one that failed.
+"""A person at a live session: what keys and signals do to it.
 
 Must never open a device, nor end a session by itself.
 """
@@ -6,25 +6,17 @@ Must never open a device, nor end a session by itself.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from ..audio.complaints import Doctor
 from ..audio.pcm import RATE, decode_pcm
 from ..audio.saving import Source as AudioSource
-from ..audio.spool import left_behind, state_folder
-from ..errors import CliError
-from ..output import Layout
 from ..output.live_view import LiveView
 from ..output.talk import Talk
-from ..protocol import OLDER_EAGER_END, TURN_DEFAULTS, BatchOptions, Config, Finalize, TurnConfig
+from ..protocol import OLDER_EAGER_END, TURN_DEFAULTS, Config, Finalize, TurnConfig
 from ..session.parties import Skipped
-from . import batch
-from .backend import Backend
-from .inputs import Input
 from .keys import BINDINGS, action, bindings, help_text, keys, signals
 from .performance import Attend, Controls
 
@@ -216,29 +208,3 @@ class Attendance:
     def _help(self, view: LiveView) -> None:
         legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
         self._talk.show(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))
-
-
-def folder() -> Path:
-    """Where recordings of sessions under way are."""
-    return state_folder(os.environ)
-
-
-def recover(connect: Callable[[], Backend], model: str, talk: Talk) -> int:
-    """Transcribe what was left behind, oldest first, and let go of what succeeded; how many failed."""
-    found = left_behind(folder())
-    if not found:
-        talk.say("nothing was left behind")
-    failed = 0
-    for recording in found:
-        talk.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
-        options = BatchOptions(model=model, language=recording.asked.get("language"))
-        item = Input(str(recording.path), recording.path, Path(recording.path.name))
-        order = batch.Order(options, Layout(), "stt", None)
-        try:
-            job = batch.Job(item, batch.looked_at(item, options), {"text": None})
-            batch.run([job], order, connect, talk)
-            recording.remove()
-        except CliError as error:
-            talk.error(error)
-            failed += 1
-    return failed

@@ -1,7 +1,7 @@
 """`--exec`: each settled segment handed to a command, one after the other, beside the session.
 
-The text comes on standard input, the segment as JSON in CARTESIA_SEGMENT; what the command prints is told line by
-line, for stdout is data and the live view has the last row of the terminal. No shell is involved.
+The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGMENT; what the command prints is told
+line by line, for stdout is data and the live view has the last row of the terminal. No shell is involved.
 
     give ─► waiting ─► worker: one command at a time ─► pipe ─► reader ─► said ─► say, in the loop's thread
 
@@ -54,7 +54,15 @@ class Handover:
     `say` is called in the thread of the block: by the event loop in which segments are given, and at the end.
     """
 
-    def __init__(self, command: str, say: Callable[[str], None], *, limit: float = LIMIT, farewell: float = FAREWELL):
+    def __init__(
+        self,
+        command: str,
+        say: Callable[[str], None],
+        *,
+        newline: bool = False,
+        limit: float = LIMIT,
+        farewell: float = FAREWELL,
+    ) -> None:
         try:
             self._words = shlex.split(command)
         except ValueError as error:
@@ -62,6 +70,7 @@ class Handover:
         if not self._words or shutil.which(self._words[0]) is None:
             raise UsageError(f"--exec: no command {command!r}", hint="name a program, and its arguments behind it")
         self._say, self._limit, self._farewell = say, limit, farewell
+        self._newline = "\n" if newline else ""
         self._waiting: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         """Lines to be told; None behind the last one."""
@@ -102,6 +111,8 @@ class Handover:
                 self._run(segment)
             except OSError as error:
                 self._tell("start", f"--exec: {self._words[0]} can't be started: {error.strerror}")
+            except Exception as error:  # the segments behind it must still reach the command
+                self._tell("fault", f"--exec: a segment was not handed over: {error}")
         os.close(self._sink)
         self._reader.join(TRAILING)
         self._said.put(None)
@@ -143,7 +154,7 @@ class Handover:
             start_new_session=True,  # so that all of it can be killed, and Ctrl-C stays ours
         )
         try:
-            process.communicate(f"{segment.text.strip()}\n".encode("utf-8", "replace"), timeout=self._limit)
+            process.communicate(f"{segment.text}{self._newline}".encode("utf-8", "replace"), timeout=self._limit)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

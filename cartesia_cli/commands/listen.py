@@ -23,10 +23,11 @@ from .unfold import unfold
 
 if TYPE_CHECKING:
     from ..audio.microphone import Microphone
-    from ..audio.spool import Spool
+    from ..audio.spool import LeftBehind, Spool
     from ..session.parties import Source
     from ..stats import Instrument
     from .backend import Choice
+    from .recovery import Wanted
 
 EXAMPLES = """
 cartesia-cli listen
@@ -44,6 +45,7 @@ cartesia-cli listen --recover
 
 FINALIZE = ("vad", "key", "both", "none")
 KEEPING = "What is kept, and where it goes"
+LEFT = "Recordings of sessions that failed"
 
 Device = Annotated[
     str | None,
@@ -76,11 +78,25 @@ Copy = Annotated[
 Exec = Annotated[
     str | None,
     typer.Option("--exec", metavar="CMD", rich_help_panel=KEEPING,
-                 help="Run a command for each settled segment, its text on standard input."),
+                 help="Run a command for each settled segment, its text on standard input, verbatim; no shell."),
 ]  # fmt: skip
+ExecNewline = Annotated[
+    bool,
+    typer.Option("--exec-newline", help="End the text for --exec with a line break.", rich_help_panel=KEEPING),
+]
 Recover = Annotated[
     bool,
-    typer.Option("--recover", help="Transcribe recordings that were left behind by failures.", rich_help_panel=KEEPING),
+    typer.Option("--recover", help="Transcribe recordings that were left behind by failures.", rich_help_panel=LEFT),
+]
+Listing = Annotated[
+    bool, typer.Option("--list", help="With --recover: list them, and do nothing.", rich_help_panel=LEFT)
+]
+Discard = Annotated[
+    bool, typer.Option("--discard", help="With --recover: remove them, untranscribed.", rich_help_panel=LEFT)
+]
+Recording = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="With --recover: this one only.", rich_help_panel=LEFT),
 ]
 
 
@@ -105,7 +121,11 @@ def listen(
     append: Append = None,
     copy: Copy = False,
     command: Exec = None,
+    exec_newline: ExecNewline = False,
     recover: Recover = False,
+    listing: Listing = False,
+    discard: Discard = False,
+    recording: Recording = None,
     place: Place,
     look: Look,
     cueing: Cueing,
@@ -113,7 +133,8 @@ def listen(
     voice: given.Voice,
 ) -> None:
     """Turn what the microphone hears into text, live."""
-    from . import backend, dictation, live
+    from . import backend, dictation, live, recovery
+    from .append_file import check_appending
     from .handover import Handover
     from .inputs import Input
     from .output_checks import check_output
@@ -125,9 +146,31 @@ def listen(
     layout = look.layout(cueing)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
+    if not recover and (listing or discard or recording is not None):
+        raise UsageError("--list, --discard and --recording go with --recover", hint="listen --recover --list")
+    if listing and discard:
+        raise UsageError("--list and --discard exclude each other")
+    if append is not None:
+        check_output(append, force=False, makes_folder=False, appends=True)
+        check_appending(append)
+    if listing or discard:
+        (recovery.show if listing else recovery.discard)(recovery.found(recording), talk)
+        return
+    handover = Handover(command, talk.say, newline=exec_newline) if command is not None else None
     choice = where.choose(talk)
     if recover:
-        _recover(choice, where.local_model, talk)
+        sending.check(None, (place.output, append), force=place.force)
+        with handover or nullcontext():
+            wanted = recovery.Wanted(
+                plan=place.plan(formats),
+                layout=layout,
+                language=wish.language,
+                append=append,
+                save_audio=sending.save_audio,
+                copy=copy,
+                on_segment=handover.give if handover else lambda segment: None,
+            )
+            _recover(recovery.found(recording), wanted, choice, where.local_model, talk)
         return
     if push_to_talk and wish.mode is None:
         finalize = finalize or "key"
@@ -141,13 +184,11 @@ def listen(
     options = replace(options, encoding=wire_encoding, sample_rate=rate)
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
-    if append is not None:
-        check_output(append, force=False, makes_folder=False, appends=True)
     sending.check(None, (*targets.values(), append), force=place.force)
 
-    handover = Handover(command, talk.say) if command is not None else None
     if choice.reason:
         talk.say(choice.reason)
+    recovery.tell_left(talk)
     view = context.with_resource(live.live_view(talk))
 
     from ..audio.microphone import Microphone, chosen
@@ -163,7 +204,9 @@ def listen(
     asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
     kept = _Kept(
         talk, sending.save_audio, place.force, rate, asked,
-        lambda file: given.finishing(file, wish.language, place, look, cueing, where),
+        lambda file: given.finishing(
+            file, wish.language, place, look, cueing, where, command=("listen", "--recover", "--recording")
+        ),
     )  # fmt: skip
 
     opened = Microphone(microphone, wanted=rate, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
@@ -232,7 +275,7 @@ class _Kept:
 
     def spool(self, source: Microphone) -> Spool:
         from ..audio.spool import Spool
-        from .dictation import folder
+        from .recovery import folder
 
         def trouble(sentence: str) -> None:
             self._talk.say(f"warning: {sentence}")
@@ -271,12 +314,12 @@ class _Kept:
                 self._talk.say(offer)
 
 
-def _recover(choice: Choice, local_model: str | None, talk: Talk) -> None:
-    from . import backend, dictation
+def _recover(left: list[LeftBehind], wanted: Wanted, choice: Choice, local_model: str | None, talk: Talk) -> None:
+    from . import backend, recovery
 
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(backend.connect(choice, talk, retries=None, local_model=local_model))
         )
-        if dictation.recover(connected, "ink-whisper", talk):
+        if recovery.transcribe(left, wanted, connected, talk):
             raise typer.Exit(Exit.FAILED)

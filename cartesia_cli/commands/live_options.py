@@ -197,7 +197,7 @@ class Wish:
                 self.model not in MODELS
             ),
             "the auto endpoint takes no language: not sent": self.language is not None and dialect is not MANUAL,
-            "ink-2 finds out the language by itself: --language is for ink-whisper": (
+            "--language is for ink-whisper; ink-2 is documented for English": (
                 self.language is not None and dialect is MANUAL and not self._is_whisper
             ),
             f"{self.language!r} is not a language code that we know: sent as it is": (

@@ -156,7 +156,14 @@ def spelt(*values: Any) -> list[str]:
     return words
 
 
-def finishing(file: str, language: str | None, place: Place, *shared: Any, more: Sequence[str] = ()) -> str:
+def finishing(
+    file: str,
+    language: str | None,
+    place: Place,
+    *shared: Any,
+    command: Sequence[str] = ("transcribe",),
+    more: Sequence[str] = (),
+) -> str:
     """The command that transcribes a file as a session that was lost would have: with its options, as far as both have
     them. What it wrote so far may be overwritten.
     """
@@ -165,7 +172,7 @@ def finishing(file: str, language: str | None, place: Place, *shared: Any, more:
     spoken = [] if language is None else ["--language", language]
     taken = place.output is not None or place.output_dir is not None
     again = spelt(replace(place, force=place.force or taken), *shared)
-    return shlex.join(["cartesia-cli", "transcribe", file, *spoken, *more, *again])
+    return shlex.join(["cartesia-cli", *command, file, *spoken, *more, *again])
 
 
 def typed_options(context: typer.Context) -> list[str]:

@@ -143,7 +143,7 @@ class Performance:
         self._status: Callable[[], LiveState] | None = None
         self._wait: WaitStatus | None = None
         self._growing = ""
-        self._appended = None if order.append is None else AppendFile(order.append)
+        self._appended = None if order.append is None else AppendFile(order.append, self._warn)
         rate = order.options.sample_rate
         self._endpointer = Endpointer(order.endpointing, rate)
         self._chunk = 2 * round(rate * order.sending.chunk_ms / 1000)
@@ -260,6 +260,8 @@ class Performance:
                     writing.close(transcript, facts)
         for file, parts in self._pending.items() if self._began else ():
             trouble = deliver("".join(parts), file, self._talk) or trouble
+        if self._appended is not None:
+            trouble = self._appended.flush() or trouble
         if order.copy and transcript.text.strip():
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
@@ -283,8 +285,12 @@ class Performance:
                 self._talk.settled(update.text)
             if self._on_segment is not None:
                 self._on_segment(update)
-            self._append(update)
+            if self._appended is not None:
+                self._appended.add(update.text)
         self._draw()
+
+    def _warn(self, sentence: str) -> None:
+        self._talk.say(f"warning: {sentence}")
 
     def _tell(self, notice: Notice) -> None:
         if notice.event in IN_PLACE:
@@ -313,10 +319,11 @@ class Performance:
         """More audio came in."""
         if self._wait is not None:
             self._wait.audio_came()
-        limit, heard = self._order.stop_after_silence, self._endpointer
-        quiet = self._clock.sent - self._instrument.last_speech
-        if limit is not None and self._stop is not None and not heard.in_speech and quiet >= limit:
-            self._stop.asked.set()
+        limit, last, stop = self._order.stop_after_silence, self._instrument.last_speech, self._stop
+        if limit is None or last is None or stop is None:  # before anybody has spoken, nobody has stopped
+            pass
+        elif not self._endpointer.in_speech and self._clock.sent - last >= limit:
+            stop.asked.set()
         self._draw()
 
     def _mark(self) -> None:
@@ -365,16 +372,6 @@ class Performance:
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
             wait=wait.current(session, stop),
         )
-
-    def _append(self, segment: Segment) -> None:
-        """A line at the end of a file that is never overwritten, at once."""
-        if self._appended is None:
-            return
-        try:
-            self._appended.add(segment.text)
-        except OSError as error:
-            told = f"{self._appended.path}: can't be written: {error.strerror}"
-            raise OutputError(told, hint="--append names another file") from error
 
     def _put(self, file: Path | None) -> Callable[[str], None]:
         return self._to_stdout if file is None else self._pending.setdefault(file, []).append

@@ -15,7 +15,7 @@ class Watch(Instrument):
     """Tells whenever audio comes in, as the clock of the view must not stand still.
 
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
-    last_speech   seconds of audio at which somebody spoke last, as far as is known
+    last_speech   seconds of audio at which somebody spoke last, as far as is known; None before that
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Watch(Instrument):
         self._over: float | None = None
         self._came = 0  # samples
         self._asked: deque[tuple[int, float]] = deque()  # where each key's `finalize` stands, and when it was pressed
-        self.last_speech = 0.0
+        self.last_speech: float | None = None
 
     def asked(self) -> None:
         """Somebody wants a `finalize`."""

@@ -53,8 +53,8 @@ def batch_credits(seconds: float) -> float:
 
 
 def is_whisper(model: str) -> bool:
-    """Whether a model, dated or not, is ink-whisper: it takes a language and sends word times. The others find out
-    the language by themselves, take keyterms, know turns, and send text alone (manual, turns).
+    """Whether a model, dated or not, is ink-whisper: it takes a language and sends word times. The others take
+    keyterms, know turns, and send text alone (manual, turns); with API_VERSION, ink-2 is documented for English only.
     """
     return model.startswith("ink-whisper")
 

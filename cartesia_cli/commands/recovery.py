@@ -1,0 +1,173 @@
+"""`listen --recover`: recordings that earlier sessions left behind are listed, transcribed or removed.
+
+Must never remove a recording whose result was not written, unless removing it is what was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..audio.saving import place as put
+from ..audio.spool import LeftBehind, left_behind, state_folder
+from ..client import is_hopeless
+from ..errors import CliError, InputError, OutputError, UsageError
+from ..output import Layout
+from ..output.clipboard import copy
+from ..output.files import write_stdout
+from ..output.talk import Talk
+from ..protocol import BatchOptions
+from ..transcript import Segment, Transcript
+from . import batch
+from .append_file import AppendFile
+from .backend import Backend
+from .destinations import Plan
+from .inputs import Input
+
+MODEL = "ink-whisper"
+"""Of the batch endpoint, whatever the session asked for."""
+
+
+def folder() -> Path:
+    """Where recordings of sessions under way are."""
+    return state_folder(os.environ)
+
+
+def found(recording: Path | None = None) -> list[LeftBehind]:
+    """What was left behind, oldest first, or the one named `recording`. InputError where there is no such one."""
+    everything = left_behind(folder())
+    if recording is None:
+        return everything
+    chosen = [one for one in everything if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
+    if not chosen:
+        raise InputError(
+            f"{recording} is not a recording that was left behind", hint="cartesia-cli listen --recover --list"
+        )
+    return chosen
+
+
+def tell_left(talk: Talk) -> None:
+    """Say that recordings are waiting, if any are."""
+    try:
+        waiting = left_behind(folder())
+    except InputError:
+        return
+    if waiting:
+        what = f"{len(waiting)} recordings were" if len(waiting) > 1 else "a recording was"
+        seconds = sum(one.seconds for one in waiting)
+        talk.say(
+            f"{what} left behind by earlier sessions ({seconds:.0f} s): "
+            "listen --recover transcribes, listen --recover --discard removes"
+        )
+
+
+def show(recordings: Sequence[LeftBehind], talk: Talk) -> None:
+    """The recordings on stdout: a line each, or a JSON list."""
+    if talk.as_json:
+        rows = [
+            {"path": str(one.path), "started": one.started.isoformat(), "seconds": round(one.seconds, 3)}
+            for one in recordings
+        ]
+        write_stdout(json.dumps(rows, indent=2) + "\n")
+        return
+    for one in recordings:
+        write_stdout(f"{one.started:%Y-%m-%d %H:%M} UTC  {one.seconds:8.1f} s  {one.path}\n")
+    if not recordings:
+        talk.say("nothing was left behind")
+
+
+def discard(recordings: Sequence[LeftBehind], talk: Talk) -> None:
+    """Remove recordings without transcribing them."""
+    for one in recordings:
+        one.remove()
+        talk.say(f"removed {one.path} ({one.seconds:.1f} s)")
+    if not recordings:
+        talk.say("nothing was left behind")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What becomes of the recordings.
+
+    language     spoken in them; None: as their sessions were told
+    append       file that gets a line for each segment, or None
+    save_audio   where the only recording goes instead of being removed, or None
+    copy         whether the text goes to the clipboard
+    words        whether word times show in what is written
+    on_segment   called with each segment
+    """
+
+    plan: Plan
+    layout: Layout
+    language: str | None
+    timeout: float | None = None
+    append: Path | None = None
+    save_audio: Path | None = None
+    copy: bool = False
+    words: bool = True
+    on_segment: Callable[[Segment], None] = field(default=lambda segment: None)
+
+
+def transcribe(recordings: Sequence[LeftBehind], wanted: Wanted, connect: Callable[[], Backend], talk: Talk) -> int:
+    """Transcribe recordings, oldest first, and remove each whose result is written; how many failed.
+
+    CliError for what is wrong with the only one, or with all that follow.
+    """
+    if not recordings:
+        talk.say("nothing was left behind")
+        return 0
+    if wanted.save_audio is not None and len(recordings) > 1:
+        raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording names one")
+    items = [Input(str(one.path), one.path, Path(one.path.name)) for one in recordings]
+    targets = wanted.plan.targets(items)
+    append = None if wanted.append is None else AppendFile(wanted.append)
+
+    texts: list[str] = []
+
+    def written(transcript: Transcript) -> None:
+        texts.append(transcript.text.strip())
+        for segment in transcript.segments:
+            wanted.on_segment(segment)
+            if append is not None:
+                append.add(segment.text)
+
+    failed = 0
+    for recording, item, files in zip(recordings, items, targets, strict=True):
+        talk.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
+        options = BatchOptions(
+            model=MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
+        )
+        order = batch.Order(options, wanted.layout, "stt", wanted.timeout, words=wanted.words, on_written=written)
+        try:
+            job = batch.Job(item, batch.looked_at(item, options), files)
+            batch.run([job], order, connect, talk)
+            if append is not None and (trouble := append.flush()) is not None:
+                raise trouble
+            _let_go(recording, wanted, talk)
+        except CliError as error:
+            if len(recordings) == 1 or is_hopeless(error):
+                raise
+            talk.error(error)
+            failed += 1
+    if wanted.copy and any(texts):
+        talk.say("copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is no terminal")
+    return failed
+
+
+def _let_go(recording: LeftBehind, wanted: Wanted, talk: Talk) -> None:
+    """Its text is safe: the recording goes, or moves where it was asked to be kept."""
+    if wanted.save_audio is not None:
+        try:
+            put(recording.path, wanted.save_audio, force=wanted.plan.force)
+        except OSError as error:
+            raise OutputError(f"{wanted.save_audio}: can't be written: {error.strerror}") from error
+        talk.say(f"wrote {wanted.save_audio}")
+    recording.remove()
+
+
+def _is_same(path: Path, recording: LeftBehind) -> bool:
+    return path.exists() and path.samefile(recording.path)

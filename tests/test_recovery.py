@@ -1,0 +1,107 @@
+"""`listen --recover`: what earlier sessions left behind goes where it is asked to, and only then away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import cartesia_cli
+from cartesia_cli.audio.saving import Recording, opened
+from tests.conftest import Run
+from tests.fault_server import FaultServer, answers, refuses
+
+SAMPLES = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()[44:]
+KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+TEXT = "One two."
+WORDS = [{"word": "One", "start": 0.0, "end": 0.4}, {"word": "two.", "start": 0.5, "end": 0.9}]
+FINE = answers({"text": TEXT, "language": "en", "duration": 1.0, "words": WORDS})
+
+
+@pytest.fixture
+def folder(environment: dict[str, str]) -> Path:
+    """Where sessions leave their recordings."""
+    made = Path(environment["HOME"]) / ".local" / "state" / "cartesia-cli"
+    made.mkdir(parents=True)
+    return made
+
+
+def leave(folder: Path, second: int) -> Path:
+    """A recording whose session is gone."""
+    path = folder / f"20261101T1011{second:02}.000000Z.wav"
+    with opened(path, "xb") as file:
+        Recording(file, json.dumps({"model": "ink-2", "language": "de"})).write(SAMPLES)
+    return path
+
+
+def test_recover_honours_the_output_options_and_removes_what_was_written(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    leave(folder, 1)
+    (tmp_path / "notes.txt").write_text("before\n")
+    hook = f"tee -a '{tmp_path / 'hook.txt'}'"
+    with FaultServer(FINE) as server:
+        done = run(
+            "listen", "--recover", "-o", "said.srt", "--append", "notes.txt", "--exec", hook, "--save-audio",
+            "kept.wav", "--base-url", server.base_url, env=KEY,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert (tmp_path / "said.srt").read_text().startswith("1\n00:00:00,000 --> ")
+    assert (tmp_path / "notes.txt").read_text() == f"before\n{TEXT}\n"
+    assert (tmp_path / "hook.txt").read_text() == TEXT
+    assert (tmp_path / "kept.wav").read_bytes().endswith(SAMPLES)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "place", [["-o", "/proc/nobody.srt"], ["--append", "/proc/nobody.txt"], ["-o", "there.txt"], ["-f", "srt,vtt"]]
+)
+def test_recover_keeps_a_recording_whose_result_can_not_be_written(
+    run: Run, folder: Path, tmp_path: Path, place: list[str]
+) -> None:
+    left = leave(folder, 1)
+    (tmp_path / "there.txt").touch()
+    with FaultServer(FINE) as server:
+        done = run("listen", "--recover", *place, "--base-url", server.base_url, env=KEY)
+    assert done.returncode in (1, 2), done.stderr
+    assert left.exists()
+
+
+def test_recover_keeps_recordings_that_the_server_refuses(run: Run, folder: Path) -> None:
+    left = [leave(folder, 1), leave(folder, 2)]
+    with FaultServer(refuses(400), FINE) as server:
+        done = run("listen", "--recover", "-f", "ndjson", "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 1
+    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == [str(left[1])]
+    assert [path.exists() for path in left] == [True, False]
+
+
+def test_several_recordings_need_a_folder_where_their_results_do_not_fit_into_one_place(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    leave(folder, 1), leave(folder, 2)
+    with FaultServer(FINE) as server:
+        done = run("listen", "--recover", "-o", "all.srt", "--base-url", server.base_url, env=KEY)
+        assert (done.returncode, len(list(folder.iterdir()))) == (2, 2)
+        assert server.requests == []
+        done = run("listen", "--recover", "-f", "srt", "--output-dir", "out", "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".srt", ".srt"]
+    assert list(folder.iterdir()) == []
+
+
+def test_recordings_are_listed_and_discarded_without_a_key_or_a_server(run: Run, folder: Path) -> None:
+    first, second = leave(folder, 1), leave(folder, 2)
+    listed = run("listen", "--recover", "--list")
+    assert listed.stdout.decode().splitlines() == [
+        f"2026-11-01 10:11 UTC      10.8 s  {path}" for path in (first, second)
+    ]
+    rows = json.loads(run("listen", "--recover", "--list", "--json").stdout)
+    assert [row["path"] for row in rows] == [str(first), str(second)]
+    assert run("listen", "--recover", "--discard", "--recording", first.name).returncode == 0
+    assert list(folder.iterdir()) == [second]
+    assert run("listen", "--recover", "--discard", "--recording", first.name).returncode == 3
+    assert run("listen", "--recover", "--discard").returncode == 0
+    assert list(folder.iterdir()) == []
+    assert run("listen", "--list").returncode == 2
