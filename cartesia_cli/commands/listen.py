@@ -168,6 +168,7 @@ def listen(
                 append=append,
                 save_audio=sending.save_audio,
                 copy=copy,
+                words=formats != ("text",) or layout.words or layout.paragraphs or layout.selection is not None,
                 on_segment=handover.give if handover else lambda segment: None,
             )
             _recover(recovery.found(recording), wanted, choice, where.local_model, talk)
