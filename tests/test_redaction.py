@@ -169,7 +169,7 @@ BATCH_ECHOES: dict[str, Callable[[Exchange], None]] = {
     "long location": refuses(307, [("Location", f"https://{LONG}.example/")]),
     "escapes": refuses(400, [("X-Request-Id", "a\x1b[2Jb\x9b31m")], message="\x1b]0;x\x07\x9b31m\u202e"),
     "escapes in a broken header line": raw("HTTP/1.1 200 OK\r\n\x1b[2J\x1b]0;x\x07"),
-    "a field of the wrong type": answers({"text": "Hello.", KEY: 1, "words": [KEY]}),
+    "a field of the wrong type": answers({"text": [KEY], KEY: 1}),
 }
 
 
@@ -278,7 +278,7 @@ def test_a_transcript_keeps_the_key_if_somebody_says_it(key: str, home: Path) ->
             assert code == 0, err
             document = json.loads((home / "talk.json").read_text())
             assert (document["text"], document["words"][0]["word"]) == (text, key)
-            assert (home / "kept" / "talk.json").read_text() == answer
+            assert json.loads((home / "kept" / "talk.json").read_text()) == json.loads(answer)
             code, out, err = program(home, server.base_url, "transcribe", "talk.wav", CARTESIA_API_KEY=key)
             assert (code, out) == (0, text + "\n"), err
 
