@@ -351,7 +351,7 @@ def test_a_run_that_was_cut_off_is_resumed(run: Run, tmp_path: Path) -> None:
     (out / "b.srt").write_text("was there")
     again = run("transcribe", "--local", folder, "-f", "text,srt", "--output-dir", out, "--resume")
     assert again.returncode == 0, again.stderr
-    assert b"1 of 2 had their results before: 1 left" in again.stderr
+    assert b"1 of 2 already done; 1 to do" in again.stderr
     assert (out / "b.txt").read_text() == "was there"
     assert "-->" in (out / "a.srt").read_text()
     assert (out / "a.txt").read_text() == "mine"

@@ -59,7 +59,6 @@ def test_the_keys_of_the_document_are_pinned() -> None:
     assert list(document) == ["source", "model", "language", "duration", "request_id", "text", "segments", "words"]
     assert list(document["segments"][0]) == ["start", "end", "text", "timing"]
     assert list(document["words"][0]) == ["word", "start", "end"]
-    assert "words" not in from_batch(response, source="a.wav", model="m").document(words=False)
     assert from_batch(BatchResponse(text=""), source="-", model="m").document() == {
         "source": "-", "model": "m", "text": "", "segments": [],
     }  # fmt: skip
