@@ -214,7 +214,7 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
         (["--mode", "both"], "no mode 'both'"),
         (["--mode", "auto", "--finalize", "vad"], "--finalize is for --mode manual"),
         (["--finalize", "key"], "--finalize is vad or none"),
-        (["--mode", "manual", "--turn-end-threshold", "0.2"], "turn thresholds are for --mode auto"),
+        (["--mode", "manual", "--turn-end-threshold", "0.2"], "--mode and --turn-end-threshold exclude each other"),
         (
             ["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.4"],
             "--turn-start-threshold (0.5) must be above --turn-eager-end-threshold (0.6, its default)",
