@@ -212,8 +212,8 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--mode", "both"], "no mode 'both'"),
-        (["--mode", "auto", "--finalize", "vad"], "--finalize is for --mode manual"),
-        (["--finalize", "key"], "--finalize is vad or none"),
+        (["--mode", "auto", "--finalize", "vad"], "--mode and --finalize exclude each other"),
+        (["--finalize", "key"], "no way to finalize 'key'"),
         (["--mode", "manual", "--turn-end-threshold", "0.2"], "--mode and --turn-end-threshold exclude each other"),
         (
             ["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.4"],
