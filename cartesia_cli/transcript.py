@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import le
 from typing import Any, Literal, NamedTuple
+from unicodedata import east_asian_width
 
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
@@ -251,6 +252,17 @@ def _with_whole_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
         half = text[-1:] if ends_within_character(text) and segment is not segments[-1] else ""
         whole.append(replace(segment, text=text[: len(text) - len(half)]))
     return whole
+
+
+def blank_between(before: str, after: str) -> str:
+    """The blank between two texts that no server joined: none where there is one, nor in scripts without any.
+
+    A connection begins its text without the blank that would follow upon that of another one.
+    """
+    if not before or not after or before[-1].isspace() or after[0].isspace():
+        return ""
+    is_wide = any(east_asian_width(char) in "WF" for char in (before[-1], after[0]))
+    return "" if is_wide else " "
 
 
 def moved(word: Word, by: float) -> Word:

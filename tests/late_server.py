@@ -102,7 +102,9 @@ class LateConnection:
         self._told, self._in_turn = len(self._ears.heard), False
 
     def _text(self) -> str:
-        return "".join(f" {number}" for number in self._ears.heard[self._told :])
+        """As a model writes it: only the first text of a connection begins without a blank."""
+        text = "".join(f" {number}" for number in self._ears.heard[self._told :])
+        return text if self._told else text[1:]
 
     def _say(self, event: Event | None) -> None:
         self._last = max(self._last, self._loop.time() + self._lateness())

@@ -80,10 +80,10 @@ def test_a_replay_faster_than_real_time_loses_nothing(speed: float) -> None:
 
 def test_numbers_that_are_said_again_and_again_are_said_as_often() -> None:
     """What was heard before is recognised by its order, not by its words alone."""
-    numbers = [7, 7, 8, 7, 7, 7, 9, 8, 8] * 4
-    for seed in range(6):
-        session = run(numbers, late=0.5, seed=seed)
-        assert session.heard == numbers
+    for numbers, seed in product(([7, 7, 8, 7, 7, 7, 9, 8, 8] * 4, [7] * 40, [1, 2, 3] * 12), range(3)):
+        for rest in (0.5, 0.9):
+            session = run(numbers, late=0.5, seed=seed, rest=rest)
+            assert session.heard == numbers
 
 
 def test_little_more_than_what_was_not_answered_is_sent_again() -> None:
@@ -122,8 +122,9 @@ def placed(session: LateSession) -> list[tuple[Segment, float]]:
 def test_turns_are_where_they_were_said_however_late_they_are_told(late: float, speed: float) -> None:
     session = run([*range(20)], late=late, lives=[], speed=speed)
     assert session.heard == [*range(20)]
-    for segment, at in placed(session):
-        assert segment.timing == "audio"
+    for number, (segment, at) in enumerate(placed(session)):
+        # How late a server is, is known after some turns, unless nobody spoke since.
+        assert segment.timing == "audio" or number < 3
         assert segment.start == pytest.approx(at, abs=0.1)
         assert segment.end == pytest.approx(at + TONE, abs=0.1)
 

@@ -39,6 +39,32 @@ def test_repeated_words_are_recognised(heard: str, again: str, expected: Repeat 
     assert repeated(words_of(heard), words_of(again)) == expected
 
 
+@pytest.mark.parametrize(
+    ("expected", "again", "result"),
+    [
+        (range(0, 1), "no no", Repeat(2, False)),
+        (range(2, 3), "no", Repeat(1, False)),
+        (range(2, 3), "no no", Repeat(2, True)),
+        (range(2, 3), "no no no", Repeat(2, True)),
+        (range(1, 2), "no no no yes", Repeat(3, True)),
+        (range(3, 4), "no no no yes", Repeat(1, True)),
+    ],
+)
+def test_words_that_are_said_over_and_over_enter_where_they_are_expected(
+    expected: range, again: str, result: Repeat
+) -> None:
+    assert repeated(words_of("no no no no"), words_of(again), expected) == result
+
+
+def test_a_chorus_that_is_sung_again_is_new() -> None:
+    heard = words_of("one two three " * 4)
+    assert repeated(heard, words_of("one two three one two three"), range(9, 10)) == Repeat(3, True)
+
+
+def test_rare_words_count_for_more_than_the_place() -> None:
+    assert repeated(words_of("a b c d e f"), words_of("d e f g"), range(6, 7)) == Repeat(3, True)
+
+
 @given(st.lists(st.integers(0, 999), unique=True, min_size=2), st.data())
 def test_what_follows_upon_distinct_words_is_new(numbers: list[int], data: st.DataObject) -> None:
     end = data.draw(st.integers(1, len(numbers)))

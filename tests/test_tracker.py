@@ -420,11 +420,12 @@ def test_a_turn_whose_end_comes_when_the_next_one_has_begun_ends_where_its_speec
     clock.sent = 3.0
     clock.onset(2.9)
     clock.sent = 3.2
-    assert list(said(tracker, end("One."))) == [Segment(1.0, 2.0, "One.", "audio")]
+    # So early in a session nobody knows how late this server is.
+    assert list(said(tracker, end("One."))) == [Segment(1.0, 2.0, "One.", "estimated")]
     clock.sent = 4.1
     clock.pause(3.9)
     clock.sent = 4.8
-    assert reduced(tracker, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "audio")]
+    assert reduced(tracker, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "estimated")]
 
 
 def test_speech_that_goes_on_when_a_turn_ends_belongs_to_it_up_to_there() -> None:
@@ -504,7 +505,8 @@ def test_turns_that_were_cut_off_and_said_again_are_settled_once(
     tracker.rewind(0.0)  # and there is no other
     updates += tracker.end(complete=True)
     rest = last(event.transcript for event in open_ if isinstance(event, TurnUpdate | TurnEagerEnd))
-    assert texts(updates) == [text for _, _, text, _ in turns_said] + [rest] * bool(rest)
+    expected = [text for _, _, text, _ in turns_said] + [rest] * bool(rest)
+    assert [text.strip() for text in texts(updates)] == [text.strip() for text in expected]
 
 
 def test_a_turn_that_lost_its_start_and_its_end_behind_a_new_connection_is_settled() -> None:

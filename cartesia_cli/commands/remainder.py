@@ -15,7 +15,7 @@ from ..client import BatchClient, Patience, Retry, Upload
 from ..output.talk import Talk
 from ..protocol import BatchOptions, RealtimeOptions
 from ..session.parties import CatchUp
-from ..transcript import Segment, from_batch
+from ..transcript import Segment, blank_between, from_batch
 from .backend import LOCAL_SPEED, Server
 
 MODEL = "ink-whisper"
@@ -55,8 +55,8 @@ def batched(server: Server, options: RealtimeOptions, talk: Talk, text: Callable
 
 def _joined(text: str, segments: list[Segment]) -> list[Segment]:
     """Segments behind a text. Nobody sent this seam: batch answers begin without the blank that live texts bring."""
-    if segments and text[-1:].strip() and segments[0].text[:1].strip():
-        segments[0] = replace(segments[0], text=f" {segments[0].text}")
+    if segments:
+        segments[0] = replace(segments[0], text=blank_between(text, segments[0].text) + segments[0].text)
     return segments
 
 

@@ -76,6 +76,10 @@ class Allowance:
         self._due = max(self._due, now - LEAD) + seconds / self.pace
         return self._due - now
 
+    def restart(self, now: float) -> None:
+        """Another connection begins: nothing goes out at once, or nobody could tell by its answers how late it is."""
+        self._due = now
+
     def slow_down(self) -> None:
         """The endpoint didn't take so much."""
         self.pace, self._gone = self._usual, 0.0

@@ -197,7 +197,7 @@ class Session:
     async def _talk(self) -> None:
         """Over one connection after the other, until all is said and answered."""
         lost: NetworkError | None = None
-        opened = 0.0
+        opened, was_idle = 0.0, False
         while True:
             is_open = False
             try:
@@ -206,7 +206,8 @@ class Session:
                     is_open, opened = True, self._now()
                     self._speaking = self._speaking or asyncio.create_task(self._speak())
                     if lost is not None:
-                        self._progress.rewind()
+                        self._allowance.restart(opened)
+                        self._progress.rewind(is_resumed=was_idle)
                         self.phase = Phase.OVER if self.phase is Phase.CLOSING else self.phase
                     lost = await self._converse(line)
             except CliError as error:
@@ -221,7 +222,8 @@ class Session:
                     self._catch_up, self.phase = None, Phase.OVER
                     self._progress.tell("catch_up_failed", f"{error.message}: the rest goes on in real time")
                     continue
-            if lost is not None and self.is_idle:
+            was_idle = lost is not None and self.is_idle
+            if was_idle:
                 while not self._ledger.has_more:  # nobody needs a connection until there is something to send
                     self._ledger.news.clear()
                     await self._ledger.news.wait()

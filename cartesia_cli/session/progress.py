@@ -100,8 +100,8 @@ class Progress:
         self.answered = self.answered or not isinstance(event, Connected | Unknown)
         self._act(self._tracker.process(event, self._now()))
 
-    def rewind(self) -> None:
-        """The connection was lost: back to what is not answered."""
+    def rewind(self, *, is_resumed: bool = False) -> None:
+        """The connection was lost: back to what is not answered. is_resumed: it ended while nothing was sent."""
         place, sent = self.resume_place, self._timeline.sent
         at = self._ledger.seconds(place)
         self._keep_forgotten()
@@ -110,8 +110,8 @@ class Progress:
         self._timeline.rewind(at)
         self._witness.rewound(at)
         self.answered = self.starts_over = False
-        if sent > at:
-            self.tell("reconnected", f"connected again: {sent - at:.1f} s of audio are sent again")
+        if not is_resumed:
+            self.tell("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
 
     def check_end(self) -> bool:
         """The connection ended well. Whether that is the end: otherwise another one has to hear some of it again."""

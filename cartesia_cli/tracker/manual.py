@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..timing import LATEST
-from ..transcript import Partial, Segment, Timing, Update, moved
+from ..transcript import Partial, Segment, Timing, Update, blank_between, moved
 from .facts import Acknowledged, Fact, FinalizeAnswered
 from .repeats import repeated, tokenize, words_of
 from .timeline import LONGEST_LATENESS, SpeechTimeline
@@ -104,6 +104,7 @@ class ManualTracker:
         self.timeline = timeline
         self._open = PendingText()
         self._lost = PendingText()  # what a lost connection said, until what replaces it is as long
+        self._settled, self._is_first = "", True  # the last text, and whether none has settled on this connection
         self._due: deque[SentFinalize] = deque()
         self._has_text = False  # text came for good since the last answer
         self._is_replaced = False  # text came since the connection was lost
@@ -156,7 +157,7 @@ class ManualTracker:
         if self._open.length >= self._lost.length:
             self._lost = self._open
         self._open, self._origin, self._flush, self._has_text = PendingText(), position, None, False
-        self._is_replaced = False
+        self._is_replaced, self._is_first = False, True
         self._due.clear()
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
@@ -216,6 +217,9 @@ class ManualTracker:
         self._open = PendingText(half)
         if text := said.text.removesuffix(half):
             self._forget_lost(text)
+            if self._is_first:  # of its connection
+                text = blank_between(self._settled, text) + text
+            self._settled, self._is_first = text, False
             yield Segment(*span, text, timing, tuple(said.words or ()), said.language)
 
     def _forget_lost(self, text: str) -> None:

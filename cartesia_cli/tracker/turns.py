@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
-from ..transcript import Notice, Partial, Segment, Timing, Update
+from ..transcript import Notice, Partial, Segment, Timing, Update, blank_between
 from .facts import Acknowledged, Fact, StartOver
 from .repeats import Repeat, repeated, tokenize, words_of
 from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline
@@ -50,6 +50,9 @@ SLACK = 0.3
 UNANSWERED = 2.0
 """Seconds by which speech would have to be answered later than usual to be taken for noise that began no turn."""
 
+ENOUGH = 3
+"""Turns after which lateness that was the same each time is known."""
+
 MEASURED = 8
 """Turns over which lateness is measured: a server may become slower, or faster."""
 
@@ -57,12 +60,13 @@ MEASURED = 8
 class SettledTurn(NamedTuple):
     """A turn whose text was written.
 
-    words    folded
-    stop     position where it was over, as far as is known
-    extent   position up to which audio had been sent when its end came: it was over before that, for certain
+    words         folded
+    start, stop   positions where it began and was over, as well as these are known
+    extent        position up to which audio had been sent when its end came: it was over before that, for certain
     """
 
     words: tuple[str, ...]
+    start: float
     stop: float
     extent: float
 
@@ -81,12 +85,14 @@ class Replay:
     """What a connection says of audio that was sent to another one before.
 
     words       of what was settled before, and may be heard again
+    expected    how many of them are not heard again, as far as is known where turns are
     extent      seconds of audio that had been sent when the last of it was settled: all that lies behind is new
     is_safe     whether the audio begins where everything before is acknowledged
     held        turns that are not known yet to be new
     """
 
     words: list[str]
+    expected: range
     extent: float
     is_safe: bool
     held: list[Segment]
@@ -100,6 +106,7 @@ class TurnTracker:
         self._state = "idle"
         self._text = ""
         self._last = ""  # the text of the last turn
+        self._written_text, self._is_first = "", True  # the last one written; whether this connection has written none
         self._began: float | None = None  # when the open turn's first event came
         self._answered: float | None = None  # when a turn of this connection ended last
         self._delays: deque[float] = deque(maxlen=MEASURED)
@@ -117,7 +124,7 @@ class TurnTracker:
         timeline = self.timeline
         answered = timeline.position_at(self._answered - max(self._delays, default=0.0) - SLACK)
         position = timeline.quiet_before(timeline.speech_before(answered))
-        return max(self._acknowledged, position) if self._words_since(position) else self._acknowledged
+        return max(self._acknowledged, position) if self._heard_since(position)[0] else self._acknowledged
 
     @property
     def is_settled(self) -> bool:
@@ -163,15 +170,16 @@ class TurnTracker:
     def rewind(self, position: float) -> None:
         if len(words_of(self._text)) >= len(words_of(self._lost)):
             self._lost, self._lost_extent = self._text, self.timeline.sent
-        words = self._words_since(position)
+        words, expected = self._heard_since(position)
         is_safe = position <= self._acknowledged
         extent = self._settled[-1].extent if words else position
-        self._replay = Replay(words, extent, is_safe, []) if words else None
+        self._replay = Replay(words, expected, extent, is_safe, []) if words else None
         self._state, self._text, self._began, self._answered, self._last = "idle", "", None, None, ""
-        self._origin, self._is_replaced = position, False
+        self._origin, self._is_replaced, self._is_first = position, False, True
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        again = repeated(self._words_since(self.resume_position), words_of("".join(part.text for part in segments)))
+        heard, expected = self._heard_since(self.resume_position)
+        again = repeated(heard, words_of("".join(part.text for part in segments)), expected)
         yield from without_first(segments, again.length if again else 0)
         self._state, self._text, self._replay, self._lost = "idle", "", None, ""
 
@@ -216,10 +224,12 @@ class TurnTracker:
 
     # What was said before
 
-    def _words_since(self, position: float) -> list[str]:
-        """Words that may be heard again in audio from `position` on; those of the last turn, if it may, in any case."""
+    def _heard_since(self, position: float) -> tuple[list[str], range]:
+        """Words that may be heard again in audio from `position` on, and how many of them probably are not."""
         turns = [turn for turn in self._settled if turn.extent > position]
-        return [word for turn in turns if turn.stop > position or turn is turns[-1] for word in turn.words]
+        before = sum(len(turn.words) for turn in turns if turn.stop <= position)
+        within = sum(len(turn.words) for turn in turns if turn.start < position < turn.stop)
+        return [word for turn in turns for word in turn.words], range(before, before + within + 1)
 
     def _written(self, segment: Segment) -> Iterator[Fact]:
         """A turn that is over is written, unless it repeats what was said before."""
@@ -228,7 +238,7 @@ class TurnTracker:
             return
         replay = self._replay
         replay.held.append(segment)
-        again = repeated(replay.words, words_of("".join(part.text for part in replay.held)))
+        again = repeated(replay.words, words_of("".join(part.text for part in replay.held)), replay.expected)
         if again is None and not replay.is_safe:
             self.start_over()
             yield StartOver()
@@ -239,16 +249,18 @@ class TurnTracker:
         """Write what is new in turns that were held: all that follows upon what repeats."""
         self._replay = None
         if again is None:
-            again = repeated(replay.words, words_of("".join(part.text for part in replay.held)))
+            again = repeated(replay.words, words_of("".join(part.text for part in replay.held)), replay.expected)
         for segment in without_first(replay.held, again.length if again else 0):
             yield self._new(segment)
 
     def _new(self, segment: Segment) -> Segment:
+        if self._is_first:  # of its connection
+            segment = replace(segment, text=blank_between(self._written_text, segment.text) + segment.text)
+        self._written_text, self._is_first = segment.text, False
         words, self._is_replaced = tuple(words_of(segment.text)), True
         if segment.end <= segment.start:
             segment = replace(segment, end=segment.start + SHORTEST_TURN, timing="estimated")
-        stop = segment.end if segment.timing == "audio" else self.timeline.sent
-        self._settled.append(SettledTurn(words, stop, self.timeline.sent))
+        self._settled.append(SettledTurn(words, segment.start, segment.end, self.timeline.sent))
         if self._lost:
             again = repeated(words, words_of(self._lost))
             if again is not None:
@@ -273,8 +285,7 @@ class TurnTracker:
             timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
             return TurnPlace(start, timeline.taken, "estimated")
         first, delay = self._first(candidates, began, usual)
-        if usual is None or delay < usual + UNANSWERED:
-            self._delays.append(delay)
+        self._delays.append(delay)
         reached = timeline.position_at(now - delay) - SHORTEST_SILENCE  # what the end of the turn is about
         rest = spans[spans.index(first) :]
         stop = first.stop if first.stop is not None else max(first.start, reached)
@@ -284,7 +295,7 @@ class TurnTracker:
             elif span.stop is None and span.start < reached:
                 stop = reached
         # Where lateness varies, speech may be taken for that of another turn, unless there is only one to choose from.
-        is_steady = max(*self._delays, delay) - min(*self._delays, delay) <= 2 * SLACK
+        is_steady = len(self._delays) >= ENOUGH and max(self._delays) - min(self._delays) <= 2 * SLACK
         self._is_sure = is_steady or (self._is_sure and len(spans) == 1)
         is_near = any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK for span in rest)
         timeline.taken = stop
