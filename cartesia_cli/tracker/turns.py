@@ -50,6 +50,9 @@ SLACK = 0.3
 UNANSWERED = 2.0
 """Seconds by which speech would have to be answered later than usual to be taken for noise that began no turn."""
 
+IN_FLIGHT = 0.05
+"""Seconds for which audio may be on its way before it counts as sent."""
+
 ENOUGH = 3
 """Turns after which lateness that was the same each time is known."""
 
@@ -110,6 +113,7 @@ class TurnTracker:
         self._began: float | None = None  # when the open turn's first event came
         self._answered: float | None = None  # when a turn of this connection ended last
         self._delays: deque[float] = deque(maxlen=MEASURED)
+        self._steady = 0  # turns since one had to have begun before its speech
         self._is_sure = True  # the last turn was placed without a doubt
         self._settled: deque[SettledTurn] = deque()
         self._replay: Replay | None = None
@@ -281,11 +285,16 @@ class TurnTracker:
         candidates = [span for span in spans if (timeline.time_of(span.start) or began) <= began + SLACK]
         usual = min(self._delays, default=None)
         if not candidates:  # nobody was heard here, or the start of the turn was left out
-            start = timeline.taken
+            start, self._steady, self._is_sure = timeline.taken, 0, False
             timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
             return TurnPlace(start, timeline.taken, "estimated")
         first, delay = self._first(candidates, began, usual)
-        self._delays.append(delay)
+        if delay < -IN_FLIGHT:  # it began before this was sent: its speech was taken for that of the turn before
+            self._steady, delay = 0, usual or 0.0
+        else:
+            delay = max(delay, 0.0)
+            self._delays.append(delay)
+            self._steady += 1
         reached = timeline.position_at(now - delay) - SHORTEST_SILENCE  # what the end of the turn is about
         rest = spans[spans.index(first) :]
         stop = first.stop if first.stop is not None else max(first.start, reached)
@@ -294,16 +303,17 @@ class TurnTracker:
                 stop = span.stop
             elif span.stop is None and span.start < reached:
                 stop = reached
+        if any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK for span in rest):
+            self._steady = 0  # it may have ended later
         # Where lateness varies, speech may be taken for that of another turn, unless there is only one to choose from.
-        is_steady = len(self._delays) >= ENOUGH and max(self._delays) - min(self._delays) <= 2 * SLACK
-        self._is_sure = is_steady or (self._is_sure and len(spans) == 1)
-        is_near = any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK for span in rest)
+        is_steady = self._steady >= ENOUGH and max(self._delays) - min(self._delays) <= 2 * SLACK
+        self._is_sure = is_steady or (self._steady > 0 and self._is_sure and len(spans) == 1)
         timeline.taken = stop
-        return TurnPlace(first.start, stop, "audio" if self._is_sure and not is_near else "estimated")
+        return TurnPlace(first.start, stop, "audio" if self._is_sure else "estimated")
 
     def _first(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
         """The speech with which a turn begins whose first event came at `began`, and how late that is."""
-        delays = [max(0.0, began - (self.timeline.time_of(span.start) or began)) for span in candidates]
+        delays = [began - (self.timeline.time_of(span.start) or began) for span in candidates]
         if usual is not None and delays[0] > usual + UNANSWERED:  # the first of them was noise, perhaps
             for span, delay in zip(candidates, delays, strict=True):
                 if abs(delay - usual) <= SLACK:
