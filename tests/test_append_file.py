@@ -29,6 +29,14 @@ def test_lines_are_taken_back_from_the_newest_to_the_oldest(path: Path) -> None:
     assert path.read_text() == "before\n"
 
 
+def test_a_last_line_without_an_end_is_ended_first(path: Path) -> None:
+    path.write_text("before")
+    file = AppendFile(path)
+    file.add("One.")
+    file.add("Two.")
+    assert path.read_text() == "before\nOne.\nTwo.\n"
+
+
 @pytest.mark.parametrize("change", ["appended", "rewritten", "shorter", "gone"])
 def test_a_file_that_somebody_else_changed_keeps_what_it_has(path: Path, change: str) -> None:
     file = AppendFile(path)

@@ -423,6 +423,34 @@ def test_nothing_is_sent_while_the_source_is_paused_and_times_go_on() -> None:
     assert first.end < len(TALK) / 10
 
 
+def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
+    lines, updates = Lines(5.0, NetworkError("closed with 1001")), list[Update]()
+    timeline = SpeechTimeline()
+
+    class Muted(Slow):
+        """Whoever pauses a microphone has what was said finalized."""
+
+        async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+            is_paused = False
+            async for block in super().frames():
+                if isinstance(block, Skipped) and not is_paused:
+                    session.order(Finalize())
+                is_paused = isinstance(block, Skipped)
+                yield block
+
+    async def run() -> None:
+        await session.run(Stop())
+
+    with asyncio.Runner(loop_factory=Hurried) as runner:
+        session = Session(
+            lines.connect, Muted(*TALK[:20], *PAUSED, *TALK), ManualTracker(timeline), timeline, Endpointer(),
+            finalize=False, manual=True, chunk=CHUNK, write=updates.append, lifeline=Lifeline(tries=0),
+        )  # fmt: skip
+        runner.run(run())
+    assert len(lines.wires) == 2
+    assert [update.text for update in updates if isinstance(update, Segment)] == [" words.", " words."]
+
+
 class Lines:
     """Connections that the server ends after some seconds without a frame: with an error, or None for a clean end."""
 

@@ -309,6 +309,11 @@ STEPS = st.one_of(
 )
 
 
+def squeezed(text: str) -> str:
+    """A text without its blanks: one stands between what two connections said."""
+    return "".join(text.split())
+
+
 def last(texts: Iterable[str]) -> str:
     """The last one that isn't empty."""
     return next((text for text in reversed([*texts]) if text), "")
@@ -336,12 +341,12 @@ def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
             current += step.text if isinstance(step, Delta) and step.is_final else ""
             updates += said(tracker, step)
             if (told := "".join(texts(updates))) != settled:
-                assert told == settled + current
+                assert told == settled + current or (not is_whole and squeezed(told) == squeezed(settled + current))
                 settled, current = told, ""
             assert not (isinstance(step, FlushDone) and current.strip())
     updates += tracker.end(complete=is_whole)
     told = "".join(texts(updates))
-    assert told == settled + current or (not is_whole and len(told) >= len(settled + current))
+    assert told == settled + current or (not is_whole and len(squeezed(told)) >= len(squeezed(settled + current)))
     assert all(0 <= update.start <= update.end for update in updates if isinstance(update, Segment))
 
 

@@ -31,6 +31,18 @@ def check_appending(path: Path) -> None:
         raise UsageError(f"{path} can't be written: {error.strerror}", hint="name another place") from error
 
 
+def _ends_within_line(path: Path) -> bool:
+    """Whether a file has a last line without an end. Nobody knows of a pipe, or of one that may not be read."""
+    try:
+        if not path.is_file() or not path.stat().st_size:
+            return False
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+    except OSError:
+        return False
+
+
 @dataclass(slots=True, eq=False)
 class _Line:
     """A line and how much of it is in the file.
@@ -79,6 +91,8 @@ class AppendFile:
                 while self._waiting:
                     line = self._waiting[0]
                     if not line.written:
+                        if _ends_within_line(self.path):
+                            file.write(b"\n")
                         line.start = file.tell() if file.seekable() else 0
                     line.written += file.write(line.data[line.written :]) or 0
                     if line.written == len(line.data):

@@ -169,7 +169,9 @@ class Session:
         try:
             async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
                 async for block in blocks:
-                    self._is_paused = isinstance(block, Skipped)
+                    if isinstance(block, Skipped) != self._is_paused:
+                        self._is_paused = not self._is_paused
+                        self._divide_speech()
                     if isinstance(block, Skipped):
                         self._progress.skipped(block.seconds)
                         continue
@@ -180,6 +182,12 @@ class Session:
                         self._ledger.note(Finalize())
         finally:
             self._finish()
+
+    def _divide_speech(self) -> None:
+        """Speech stops where the source pauses, whatever the endpointer makes of it, and begins where it goes on."""
+        if self._endpointer.in_speech:
+            at = self._endpointer.heard
+            self._note([Mark("lull" if self._is_paused else "resume", at, at)])
 
     def _note(self, marks: Iterable[Mark]) -> None:
         for mark in marks:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
 """A word, or a character of a script that writes no blanks between words."""
 
-OTHER = -1.0
-"""Score of a word that only one side has, or has otherwise."""
+OTHER = -3.0
+"""Score of a word that only one side has, or has otherwise: as much as a word that was heard once in eight counts."""
 
 ALIKE_RATIO, ALIKE_SHARE = 0.6, 0.5
 """How alike words have to be that may be one word heard twice, and the part of its weight that this counts."""

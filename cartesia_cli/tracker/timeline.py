@@ -83,8 +83,9 @@ class SpeechTimeline:
             del times[:half], self._positions[:half]
 
     def onset(self, position: float) -> None:
-        """Speech began."""
-        self.spans.append(SpeechSpan(position))
+        """Speech began. Nothing happens where it goes on."""
+        if not self.is_speaking:
+            self.spans.append(SpeechSpan(position))
 
     def pause(self, position: float) -> None:
         """Speech stopped, perhaps for good."""

@@ -53,7 +53,7 @@ UNANSWERED = 2.0
 IN_FLIGHT = 0.05
 """Seconds for which audio may be on its way before it counts as sent."""
 
-ENOUGH = 3
+ENOUGH = 4
 """Turns after which lateness that was the same each time is known."""
 
 MEASURED = 8
@@ -92,6 +92,7 @@ class Replay:
     extent      seconds of audio that had been sent when the last of it was settled: all that lies behind is new
     is_safe     whether the audio begins where everything before is acknowledged
     held        turns that are not known yet to be new
+    is_matched  whether they repeat what was said before, as far as they go
     """
 
     words: list[str]
@@ -99,6 +100,7 @@ class Replay:
     extent: float
     is_safe: bool
     held: list[Segment]
+    is_matched: bool = False
 
 
 class TurnTracker:
@@ -123,7 +125,7 @@ class TurnTracker:
 
     @property
     def resume_position(self) -> float:
-        if self._replay is not None or self._answered is None:
+        if self._answered is None or (self._replay is not None and not self._replay.is_matched):
             return max(self._acknowledged, self._origin)
         timeline = self.timeline
         answered = timeline.position_at(self._answered - max(self._delays, default=0.0) - SLACK)
@@ -243,6 +245,7 @@ class TurnTracker:
         replay = self._replay
         replay.held.append(segment)
         again = repeated(replay.words, words_of("".join(part.text for part in replay.held)), replay.expected)
+        replay.is_matched = again is not None
         if again is None and not replay.is_safe:
             self.start_over()
             yield StartOver()
@@ -303,10 +306,11 @@ class TurnTracker:
                 stop = span.stop
             elif span.stop is None and span.start < reached:
                 stop = reached
-        if any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK for span in rest):
+        pace = max(1.0, timeline.sent - timeline.position_at(now - 1.0))  # seconds of audio a second
+        if any(stop <= span.start <= (span.stop or span.start) <= reached + SLACK * pace for span in rest):
             self._steady = 0  # it may have ended later
         # Where lateness varies, speech may be taken for that of another turn, unless there is only one to choose from.
-        is_steady = self._steady >= ENOUGH and max(self._delays) - min(self._delays) <= 2 * SLACK
+        is_steady = self._steady >= ENOUGH and (max(self._delays) - min(self._delays)) * pace <= 2 * SLACK
         self._is_sure = is_steady or (self._steady > 0 and self._is_sure and len(spans) == 1)
         timeline.taken = stop
         return TurnPlace(first.start, stop, "audio" if self._is_sure else "estimated")
