@@ -157,20 +157,23 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(sample, files / "talk.wav")
     soundfile.write(files / "talk.mp3", samples, rate)
     shutil.copy(files / "talk.mp3", files / "talk.mp4")
-    soundfile.write(files / "lectures" / "monday.wav", samples[: 3 * rate], rate)
-    soundfile.write(files / "lectures" / "tuesday.wav", samples[6 * rate : 8 * rate], rate)
-    for command in ("transcribe talk.wav -q -o talk.json", "render talk.json -q -o talk.srt"):
-        done = shell(f"cartesia-cli {command}", files, folder / "home")
-        assert done.returncode == 0, done.stdout
+    shutil.copy(files / "talk.mp3", files / "lectures" / "monday.mp3")
+    shutil.copy(sample, files / "lectures" / "tuesday.wav")
     return folder
 
 
 @pytest.fixture(scope="module")
 def engine(library: Path) -> Iterator[str]:
-    """The base URL of a server that answers commands whose output isn't compared: engines are loaded once."""
+    """The base URL of the server of docs/serve.md, which answers all pages, so that engines are loaded once."""
+    home, files = library / "home", library / "files"
+    [*_, shown] = next(found for found in SHELL if found[1] == "cartesia-cli serve")
     port = free_port()
-    with serving("cartesia-cli serve", library, library / "home", port, []):
-        yield f"http://127.0.0.1:{port}"
+    with serving("cartesia-cli serve", library, home, port, shown):
+        base_url = f"http://127.0.0.1:{port}"
+        for command in ("transcribe talk.wav -q -o talk.json", "render talk.json -q -o talk.srt"):
+            done = shell(f"cartesia-cli {command}", files, home, CARTESIA_BASE_URL=base_url)
+            assert done.returncode == 0, done.stdout
+        yield base_url
 
 
 def shell(command: str, folder: Path, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -204,7 +207,11 @@ def serving(command: str, folder: Path, home: Path, port: int, shown: list[str])
     env = {**os.environ, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command} --port {port}"], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
+            ["bash", "-c", f"exec {command.partition('#')[0]} --port {port}"],
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     try:
         for _ in range(600):
@@ -228,11 +235,10 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, engine: str, tmp_path: Path) -> None:
-    home, port = library / "home", free_port()
+    home, port = library / "home", engine.rpartition(":")[2]
     configuration = home / ".config" / "cartesia-cli" / "config.toml"
     with ExitStack() as page_ends:
         page_ends.callback(configuration.unlink, missing_ok=True)
-        servers = page_ends.enter_context(ExitStack())
         for block in blocks(page):
             folder = tmp_path / str(block.section)
             if block.language == "toml":
@@ -245,13 +251,15 @@ def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, e
                 for command, shown in commands(block):
                     if command == "make run":  # what it runs once everything is installed
                         command = "cartesia-cli transcribe --sample --word-timestamps"
-                    elif reason_not_to_run(command):
+                    elif reason_not_to_run(command) or command == "cartesia-cli serve":
                         continue
-                    if re.match("cartesia-cli serve( |$)", command):
-                        servers.close()
-                        servers.enter_context(serving(command.partition("#")[0], folder, home, port, shown))
-                        continue
-                    variables = {"CARTESIA_BASE_URL": engine} if block.language == "sh" else {}
+                    if command.startswith("cartesia-cli serve "):
+                        with serving(command, folder, home, free_port(), shown):
+                            continue
+                    variables = {}
+                    if not re.search("config show|--dry-run|--local", command):
+                        variables["CARTESIA_BASE_URL"] = engine
+                        shown = [line for line in shown if line != "no CARTESIA_API_KEY: transcribing on this machine"]
                     done = shell(command.replace(":8000", f":{port}"), folder, home, **variables)
                     check_output(block, command, shown, done, home)
 
@@ -268,7 +276,7 @@ def check_output(
         assert matches(shown, printed), f"{block}: {command}\n{done.stdout}"
 
 
-def run_python(block: Block, folder: Path, port: int) -> None:
+def run_python(block: Block, folder: Path, port: str) -> None:
     """A client of the official SDK, where that is installed; otherwise it is compiled only."""
     text = block.text.replace(":8000", f":{port}")
     compile(text, str(block), "exec")
@@ -428,7 +436,8 @@ def test_the_script_in_the_documentation_is_one() -> None:
     assert parse(script[1])
 
 
-def test_json_in_the_documentation_has_the_members_that_the_program_writes(library: Path) -> None:
+def test_json_in_the_documentation_has_the_members_that_the_program_writes(library: Path, engine: str) -> None:
+    assert engine  # which has made it
     document: dict[str, Any] = json.loads((library / "files" / "talk.json").read_text())
     table = rows("docs/formats.md", "The JSON document")
     assert set(document) <= {name for cells in table for name in re.findall(r"`(\w+)`", cells[0])}
