@@ -27,11 +27,11 @@ def folder(environment: dict[str, str]) -> Path:
     return made
 
 
-def leave(folder: Path, second: int) -> Path:
+def leave(folder: Path, second: int, **asked: bool) -> Path:
     """A recording whose session is gone."""
     path = folder / f"20261101T1011{second:02}.000000Z.wav"
     with opened(path, "xb") as file:
-        Recording(file, json.dumps({"model": "ink-2", "language": "de"})).write(SAMPLES)
+        Recording(file, json.dumps({"model": "ink-2", "language": "de"} | asked)).write(SAMPLES)
     return path
 
 
@@ -66,6 +66,19 @@ def test_recover_keeps_a_recording_whose_result_can_not_be_written(
         done = run("listen", "--recover", *place, "--base-url", server.base_url, env=KEY)
     assert done.returncode in (1, 2), done.stderr
     assert left.exists()
+
+
+def test_recordings_of_local_sessions_are_sent_nowhere_unless_asked(run: Run, folder: Path) -> None:
+    left = leave(folder, 1, local=True)
+    with FaultServer(FINE) as server:
+        to_server = KEY | {"CARTESIA_BASE_URL": server.base_url}
+        refused = run("listen", "--recover", env=to_server)
+        assert server.requests == []
+        assert refused.returncode == 2
+        assert b"--local transcribes it here; --cloud sends it" in refused.stderr
+        assert left.exists()
+        assert run("listen", "--recover", "--cloud", env=to_server).returncode == 0
+    assert not left.exists()
 
 
 def test_recover_keeps_recordings_that_the_server_refuses(run: Run, folder: Path) -> None:

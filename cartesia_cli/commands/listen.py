@@ -171,7 +171,10 @@ def listen(
                 words=formats != ("text",) or layout.words or layout.paragraphs or layout.selection is not None,
                 on_segment=handover.give if handover else lambda segment: None,
             )
-            _recover(recovery.found(recording), wanted, choice, where.local_model, talk)
+            left = recovery.found(recording)
+            if choice.base_url is not None and not where.cloud and where.base_url is None:
+                recovery.check_may_leave(left)
+            _recover(left, wanted, choice, where.local_model, talk)
         return
     if push_to_talk and wish.mode is None:
         finalize = finalize or "key"
@@ -202,7 +205,9 @@ def listen(
         talk, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
     )  # fmt: skip
-    asked = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
+    asked: dict[str, Any] = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
+    if choice.base_url is None:
+        asked["local"] = True
     kept = _Kept(
         talk, sending.save_audio, place.force, rate, asked,
         lambda file: given.finishing(

@@ -89,6 +89,17 @@ def discard(recordings: Sequence[LeftBehind], talk: Talk) -> None:
         talk.say("nothing was left behind")
 
 
+def check_may_leave(recordings: Sequence[LeftBehind]) -> None:
+    """UsageError where the session of a recording was one of this machine: a key that was configured since is no word
+    of the user's that its audio may go elsewhere.
+    """
+    if kept := [one for one in recordings if one.asked.get("local")]:
+        raise UsageError(
+            f"{kept[0].path} was recorded by a local session: its audio has not left this machine",
+            hint="--local transcribes it here; --cloud sends it",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What becomes of the recordings.
