@@ -289,11 +289,6 @@ def run_python(block: Block, folder: Path, port: str) -> None:
         assert "sample recording" in done.stdout
 
 
-def test_make_run_transcribes_the_bundled_sample() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert 'transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps' in makefile
-
-
 # Pages -----------------------------------------------------------------------------------------------------
 
 

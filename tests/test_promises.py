@@ -1,0 +1,59 @@
+"""Sentences of the documentation that no other test holds."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.session.lifeline import LEAD, TRIES, Allowance, Lifeline
+
+from . import conftest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_backlog_is_sent_at_up_to_twice_real_time() -> None:
+    allowance, now, sent = Allowance(), 100.0, 0.0
+    allowance.restart(now)
+    while now < 150.0:
+        now += max(allowance.wait(now, 0.1), 0.0)
+        sent += 0.1
+    assert 2 * 50.0 - LEAD <= sent <= 2 * 50.0 + LEAD
+
+
+def test_a_session_is_given_up_when_five_connections_in_a_row_achieve_nothing() -> None:
+    lifeline = Lifeline()
+    assert lifeline.lost(1000) is not None  # the one that had achieved something
+    pauses = [lifeline.lost(1000) for _ in range(5)]
+    assert TRIES == 5
+    assert None not in pauses[:4]
+    assert pauses[4] is None
+
+
+def test_completion_scripts_are_installed_below_share() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for source, target in data["shared-data"].items():
+        assert (ROOT / source).is_file()
+        assert target.startswith("share/")
+    assert len(data["shared-data"]) == 3
+
+
+def test_make_run_takes_a_file_and_transcribes_the_sample_without_one() -> None:
+    def recipe(*arguments: str) -> str:
+        done = subprocess.run(["make", "-n", "run", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    assert recipe().endswith("cartesia-cli transcribe --sample --word-timestamps")
+    assert recipe("FILE=my talk.mp3").endswith('cartesia-cli transcribe "my talk.mp3" --word-timestamps')
+
+
+def test_a_missing_system_program_skips_here_and_fails_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        conftest.need("no-such-program")
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception):
+        conftest.need("no-such-program")
