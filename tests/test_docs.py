@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -124,25 +124,35 @@ def reason_not_to_run(command: str) -> str | None:
 
 
 def test_every_option_in_the_documentation_exists() -> None:
+    shell = [(str(block), command) for block, command, shown in SHELL if not any("No such" in line for line in shown)]
+    assert check_options(shell) > 80
+
+
+def test_examples_in_help_name_options_that_exist() -> None:
+    examples = [(f"{name} --help", line) for name, command in PROGRAM.commands.items()
+                for line in (command.epilog or "").splitlines() if line]  # fmt: skip
+    assert check_options(examples) > 30
+
+
+def check_options(found: Iterable[tuple[str, str]]) -> int:
+    """Whether every option in shell commands exists; how many commands of ours there were."""
     checked = 0
-    for block, command, shown in SHELL:
-        if any("No such option" in line for line in shown):
-            continue
+    for place, command in found:
         for arguments in invocations(command):
             rest, parser = [*arguments], PROGRAM
             while rest and rest[0].startswith("-"):  # options before the command
                 takes_value = rest.pop(0) in ("--config", "--profile")
                 rest = rest[1:] if takes_value else rest
             if rest:
-                assert rest[0] in PROGRAM.commands, f"{block}: {command}"
+                assert rest[0] in PROGRAM.commands, f"{place}: {command}"
                 parser = PROGRAM.commands[rest[0]]
             known = {name for option in parser.params for name in (*option.opts, *option.secondary_opts)}
             known |= {"--help", "-h"}
             for argument in rest[1:]:
                 if re.fullmatch(r"-[a-z]|--[a-z][a-z-]*(=.*)?", argument, re.IGNORECASE):
-                    assert argument.partition("=")[0] in known, f"{block}: {argument} in {command}"
+                    assert argument.partition("=")[0] in known, f"{place}: {argument} in {command}"
             checked += 1
-    assert checked > 80
+    return checked
 
 
 @pytest.fixture(scope="module")
