@@ -15,6 +15,7 @@ from operator import le
 from typing import Any, Literal, NamedTuple
 from unicodedata import east_asian_width
 
+from .alignment import covering_words
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
 from .timing import LATEST, far_limit, fitting, known_duration, timeline
@@ -198,14 +199,16 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
     """A batch response as a transcript. `measured`: seconds of audio by the file itself, where it tells."""
     told = known_duration(response.duration)
     duration = told if told is not None else measured
+    text = told_text(response.text, [word.word for word in response.words or ()])
+    words = covering_words(text, response.words) if response.words else response.words
     transcript = Transcript(
         source=source,
         model=model,
-        text=response.text,
+        text=text,
         language=response.language,
         duration=duration,
         request_id=response.request_id,
-        words=None if response.words is None else fitted(response.words, duration),
+        words=None if words is None else fitted(words, duration),
     )
     whole: Timing = "audio" if told is None else "server"
     return replace(transcript, segments=tuple(_segments(transcript, whole)))
@@ -263,6 +266,16 @@ def blank_between(before: str, after: str) -> str:
         return ""
     is_wide = any(east_asian_width(char) in "WF" for char in (before[-1], after[0]))
     return "" if is_wide else " "
+
+
+def told_text(text: str, parts: Sequence[str]) -> str:
+    """The text, or its parts one after the other where it is empty and they aren't."""
+    if text.strip():
+        return text
+    whole = ""
+    for part in parts:
+        whole += blank_between(whole, part) + part
+    return whole if whole.strip() else text
 
 
 def moved(word: Word, by: float) -> Word:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from ..alignment import words_left_out
 from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, Recording, look, look_raw
 from ..cache import Cache, Question, Recalled
 from ..client import Meter, Upload, is_hopeless
@@ -184,6 +185,12 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
         backend = None
     if odd := unusable_fields(answer.response):
         talk.detail(f"{item.source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
+    told = answer.response.words or ()
+    if left_out := words_left_out(answer.response.text, told):
+        talk.say(
+            f"warning: {item.source}: {left_out} of {len(told)} words of the answer aren't in its text: "
+            "they are left out"
+        )
     transcript = from_batch(
         answer.response, source=item.source, model=order.options.model, measured=job.recording.duration
     )

@@ -5,13 +5,13 @@ Must not know times, lines or cues.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise, repeat
 from typing import NamedTuple
 
+from ..alignment import UNSPACED as UNSPACED
 from ..transcript import CLOSERS, SENTENCE_ENDS
 from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
 
@@ -22,15 +22,9 @@ TEAR = 2000.0
 SNIPPET = 40
 """What a break costs more that cuts a single word off its sentence."""
 
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
-)
-"""Characters of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
-
 CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
 OPENERS = "«„“‘‹([{¿¡「『（【〈《"
 SMALL_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
-
 
 THAI_LEADING = frozenset("เแโใไເແໂໃໄ")
 """Vowels of Thai and Lao that are written before their consonant: a syllable begins with them."""

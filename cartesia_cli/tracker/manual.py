@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..alignment import covering_words
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..timing import LATEST
@@ -220,7 +221,8 @@ class ManualTracker:
             if self._is_first:  # of its connection
                 text = blank_between(self._settled, text) + text
             self._settled, self._is_first = text, False
-            yield Segment(*span, text, timing, tuple(said.words or ()), said.language)
+            words = covering_words(text, said.words) if said.words else None
+            yield Segment(*span, text, timing, words or (), said.language)
 
     def _forget_lost(self, text: str) -> None:
         """`text` has settled: what a lost connection said of it is replaced."""

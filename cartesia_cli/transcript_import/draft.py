@@ -6,14 +6,16 @@ a Transcript: single times that can't be true are left out, and are estimated an
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from ..alignment import UNSPACED, covering_words, covers, is_spoken, places
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
-from ..subtitles.breaks import OPENERS, UNSPACED
+from ..subtitles.breaks import OPENERS
 from ..timing import far_limit, known_duration
 from ..transcript import Notice, Segment, Transcript, fitted, from_batch, plausible_segments
 
@@ -63,7 +65,10 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
     """The transcript of a draft. InputError, which begins with `place`, where its times can't be what they claim."""
     duration = known_duration(draft.duration)
     _check(draft, place)
-    text = draft.text if draft.text is not None else joined([s.text for s in draft.segments] or _spellings(draft.words))
+    text = draft.text or ""
+    if not text.strip():
+        text = joined([s.text for s in draft.segments] or _spellings(draft.words)) or text
+    words = covering_words(text, draft.words) if draft.words else draft.words
     whole = Transcript(
         source=draft.source or source,
         model=draft.model or UNKNOWN,
@@ -71,11 +76,13 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
         language=draft.language,
         duration=duration,
         request_id=draft.request_id,
-        words=None if draft.words is None else fitted(draft.words, duration),
+        words=None if words is None else fitted(words, duration),
         notices=draft.notices,
     )
     if draft.segments or draft.is_ours:
-        segments = draft.segments if draft.is_ours else sliced(text, draft.segments)
+        segments = draft.segments
+        if not (draft.is_ours and "".join(segment.text for segment in segments) == text):
+            segments = sliced(text, segments)
         return replace(whole, segments=plausible_segments(segments, duration))
     response = BatchResponse(
         text=text, language=draft.language, duration=duration, words=draft.words, request_id=draft.request_id
@@ -96,18 +103,45 @@ def joined(texts: Iterable[str]) -> str:
 
 
 def sliced(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Segments as slices of the text that together are the text; as they are, where it doesn't have them all."""
-    ends, at = [], 0
-    for segment in segments:
-        spelt = segment.text.strip()
-        found = text.find(spelt, at)
-        if found < 0:
-            return tuple(segments)
-        at = found + len(spelt)
-        ends.append(at)
-    ends[-1:] = [len(text)] if ends else []
+    """Segments as slices of the text that together are the text.
+
+    Those that aren't there are left out; what the text has besides becomes segments of its own, whose times are NaN.
+    """
+    told = [segment.text for segment in segments]
+    if not segments or not text.strip():
+        return ()
+    if covers(text, told):
+        ends, at = [], 0
+        for spelling in map(str.strip, told):
+            at = text.find(spelling, at) + len(spelling)
+            ends.append(at)
+        ends[-1] = len(text)
+        spans = zip([0, *ends], ends, strict=False)
+        return tuple(replace(s, text=text[a:b]) for s, (a, b) in zip(segments, spans, strict=True))
+    placed = [(s, p) for s, p in zip(segments, places(text, told), strict=True) if p is not None]
+    if not placed:
+        return (Segment(segments[0].start, segments[-1].end, text, "estimated"),)
+    cuts: list[tuple[int, Segment | None]] = []  # where each ends, and what it is
+    for k, (segment, place) in enumerate(placed):
+        before = cuts[-1][0] if cuts else 0
+        if is_spoken(text[before : place.start]) and not place.lacks_start:
+            cuts.append((text.rfind(text[before : place.start].rstrip()[-1], before, place.start) + 1, None))
+        following = placed[k + 1][1].start if k + 1 < len(placed) else len(text)
+        end = place.end
+        if place.lacks_end and is_spoken(text[end:following]):
+            end = end + len(text[end:following].rstrip())
+        while end < following and not text[end].isspace() and not is_spoken(text[end]):
+            end += 1
+        cuts.append((end, segment))
+    if is_spoken(text[cuts[-1][0] :]):
+        cuts.append((len(text), None))
+    cuts[-1] = (len(text), cuts[-1][1])
+    starts = [0, *(end for end, _ in cuts)]
     return tuple(
-        replace(segment, text=text[start:end]) for segment, start, end in zip(segments, [0, *ends], ends, strict=False)
+        Segment(math.nan, math.nan, text[start:end], "estimated")
+        if segment is None
+        else replace(segment, text=text[start:end])
+        for start, (end, segment) in zip(starts, cuts, strict=False)
     )
 
 

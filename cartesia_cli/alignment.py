@@ -1,0 +1,185 @@
+"""Where the words and segments of a transcript stand in its text.
+
+Servers send the text and its words side by side, and they needn't agree: words may be missing, spelt differently, or
+be others altogether. The text is what counts. What is told beside it only says when its parts are spoken.
+
+Pure. Must never change the text, nor give one of its words the time of another.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from itertools import pairwise
+
+from .protocol import Word
+
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+"""Characters of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+
+_ATOM = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]))+")
+"""What is compared: letters and digits in a row, or one character of a script without blanks."""
+
+_CHUNK = re.compile(r"\S+")
+
+MOST_COMPARED = 2000
+"""Atoms up to which the frequent ones are compared, too: with more of them that takes too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a text something is found.
+
+    start, end     offsets of its first character and behind its last
+    lacks_start    whether what it begins with isn't there
+    lacks_end      whether what it ends with isn't there
+    """
+
+    start: int
+    end: int
+    lacks_start: bool = False
+    lacks_end: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return not (self.lacks_start or self.lacks_end)
+
+
+def is_spoken(text: str) -> bool:
+    """Whether there is more in a text than punctuation and blanks."""
+    return any(char.isalnum() or unicodedata.category(char) == "So" for char in text)
+
+
+def covers(text: str, parts: Sequence[str]) -> bool:
+    """Whether all these parts are in the text, in order, and between them only punctuation and blanks."""
+    at = 0
+    for part in parts:
+        spelling = part.strip()
+        found = text.find(spelling, at)
+        if found < 0 or is_spoken(text[at:found]):
+            return False
+        at = found + len(spelling)
+    return not is_spoken(text[at:])
+
+
+def places(text: str, parts: Sequence[str]) -> list[Place | None]:
+    """Where each part is in the text, in order, whatever its case and punctuation; None where it isn't there."""
+    there = [(_normal(atom[0]), atom.start(), atom.end()) for atom in _ATOM.finditer(text)]
+    atoms = [[_normal(atom) for atom in _ATOM.findall(part)] for part in parts]
+    matched = _matched([name for name, _, _ in there], [name for part in atoms for name in part])
+    found: list[Place | None] = []
+    first = 0
+    for part in atoms:
+        hits = [(k, matched[first + k]) for k in range(len(part)) if first + k in matched]
+        first += len(part)
+        if not hits:
+            found.append(None)
+            continue
+        (head, begin), (tail, last) = hits[0], hits[-1]
+        found.append(Place(there[begin][1], there[last][2], head > 0, tail + 1 < len(part)))
+    return found
+
+
+def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
+    """Words that together are the text: those that were told, as far as they are in it, and the others without times.
+
+    Words that aren't in the text are left out. None where not a single one of them is.
+    """
+    if covers(text, [word.word for word in words]):
+        return tuple(words)
+    spans = [*_placed_words(text, words)]
+    if not spans:
+        return None
+    found: list[Word] = []
+    edges = [(0, 0, None), *spans, (len(text), len(text), None)]
+    before = 0  # what belongs to the next word is behind it
+    for (_, last, word), (first, _, following) in pairwise(edges):
+        glued_end, glued_start, loose = last, first, []
+        for chunk in _CHUNK.finditer(text, last, first):
+            if not is_spoken(chunk[0]):
+                continue
+            if chunk.start() == last and word is not None and not _parts_words(text, last):
+                glued_end = chunk.end()
+            elif chunk.end() == first and following is not None and not _parts_words(text, first):
+                glued_start = chunk.start()
+            else:
+                loose.append(chunk[0])
+        if word is not None:
+            found.append(_spelled(word, text[before:glued_end]))
+        speakers = {one.speaker for one in (word, following) if one is not None}
+        speaker = speakers.pop() if len(speakers) == 1 else None
+        found += [Word(spelling, speaker=speaker) for spelling in loose]
+        before = glued_start
+    return tuple(found)
+
+
+def words_left_out(text: str, words: Sequence[Word]) -> int:
+    """How many words aren't in the text that they came with."""
+    if not text.strip() or covers(text, [word.word for word in words]):
+        return 0
+    return sum(is_spoken(word.word) for word in words) - len([*_placed_words(text, words)])
+
+
+def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
+    """Words that are wholly in the text, each with the place of its spelling there, punctuation around it included."""
+    spellings = [word.word for word in words]
+    at = 0
+    found = [(word, place) for word, place in zip(words, places(text, spellings), strict=True) if place is not None]
+    for k, (word, place) in enumerate(found):
+        wanted = [_normal(atom) for atom in _ATOM.findall(word.word)]
+        if not place.is_whole or wanted != [_normal(atom) for atom in _ATOM.findall(text[place.start : place.end])]:
+            continue
+        ceiling = found[k + 1][1].start if k + 1 < len(found) else len(text)
+        first, last = place.start, place.end
+        spelling = word.word.strip()
+        atom = _ATOM.search(spelling)
+        exact = first - (atom.start() if atom else 0)
+        if exact >= at and text.startswith(spelling, exact) and exact + len(spelling) <= ceiling:
+            first, last = exact, exact + len(spelling)
+        else:
+            while first > at and _is_punctuation(text[first - 1]):
+                first -= 1
+            while last < ceiling and _is_punctuation(text[last]):
+                last += 1
+        yield first, last, word
+        at = last
+
+
+def _spelled(word: Word, spelling: str) -> Word:
+    """A word as the text spells it, with the blanks before it that it came with."""
+    blank = word.word[: len(word.word) - len(word.word.lstrip())]
+    return word if word.word.strip() == spelling else replace(word, word=blank + spelling)
+
+
+def _parts_words(text: str, at: int) -> bool:
+    """Whether two words may meet here without a blank between them."""
+    return any(map(UNSPACED.match, text[max(at - 1, 0) : at + 1]))
+
+
+def _is_punctuation(char: str) -> bool:
+    return not (char.isspace() or is_spoken(char))
+
+
+def _normal(atom: str) -> str:
+    return unicodedata.normalize("NFKC", atom).casefold()
+
+
+def _matched(there: Sequence[str], told: Sequence[str]) -> dict[int, int]:
+    """For atoms that were told, by their number: the number of the same atom in the text."""
+    start, end, least = 0, 0, min(len(there), len(told))
+    while start < least and there[start] == told[start]:
+        start += 1
+    while end < least - start and there[-1 - end] == told[-1 - end]:
+        end += 1
+    matched = {k: k for k in range(start)}
+    matched |= {len(told) - 1 - k: len(there) - 1 - k for k in range(end)}
+    a, b = there[start : len(there) - end], told[start : len(told) - end]
+    matcher = SequenceMatcher(None, a, b, autojunk=max(len(a), len(b)) > MOST_COMPARED)
+    for block in matcher.get_matching_blocks():
+        matched |= {start + block.b + k: start + block.a + k for k in range(block.size)}
+    return matched
