@@ -43,7 +43,7 @@ def test_every_format_has_a_suffix_of_its_own() -> None:
 
 
 def test_the_table_shows_times_lengths_and_gaps() -> None:
-    assert writer("table")(made("x", *WORDS), Layout()).splitlines() == [
+    assert writer("table")(made('It is\t5 "sharp",', *WORDS), Layout()).splitlines() == [
         "#  start    end  length     gap  ch/s     word",
         "-  -----  -----  ------  ------  ----  -  ----",
         "1  0.000  0.250   0.250   0.250   8.0     It",
@@ -69,7 +69,7 @@ def test_json_always_has_the_words() -> None:
 
 
 def test_tsv_and_csv_are_read_back() -> None:
-    transcript = made("x", *WORDS)
+    transcript = made('It is\t5 "sharp",', *WORDS)
     lines = writer("tsv")(transcript, Layout()).splitlines()
     assert [line.split("\t") for line in lines][1:] == [
         ["0", "250", "It"],

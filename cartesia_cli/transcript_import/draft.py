@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..protocol import BatchResponse, Word
 from ..subtitles.breaks import OPENERS
 from ..timing import far_limit, known_duration
-from ..transcript import Notice, Segment, Transcript, fitted, from_batch, plausible_segments
+from ..transcript import Notice, Segment, Transcript, fitted, from_batch, plausible_segments, told_text
 
 UNKNOWN = "unknown"
 """The model, where nobody tells."""
@@ -65,9 +65,8 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
     """The transcript of a draft. InputError, which begins with `place`, where its times can't be what they claim."""
     duration = known_duration(draft.duration)
     _check(draft, place)
-    text = draft.text or ""
-    if not text.strip():
-        text = joined([s.text for s in draft.segments] or _spellings(draft.words)) or text
+    parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
+    text = joined(parts) if draft.text is None else told_text(draft.text, parts)
     words = covering_words(text, draft.words) if draft.words else draft.words
     whole = Transcript(
         source=draft.source or source,
