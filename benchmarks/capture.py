@@ -212,7 +212,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.session import Session
     from cartesia_cli.session.parties import Stop
-    from cartesia_cli.stats import Instrument
+    from cartesia_cli.stats import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 
     Device.room = threading.Semaphore(AHEAD)
@@ -234,11 +234,11 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         kept = spool.Spool(opened, Path(folder))
-        clock, heard, line, instrument = SpeechTimeline(), Endpointer(), Swallowing(), Instrument("ink-2")
+        clock, heard, line, recorder = SpeechTimeline(), Endpointer(), Swallowing(), LatencyRecorder("ink-2")
 
-        class Early(Instrument):
+        class Early(LatencyRecorder):
             def sent(self, size: int) -> None:
-                instrument.sent(size)
+                recorder.sent(size)
                 if not memory and clock.sent >= 300:
                     memory.append(peak())
 

@@ -176,7 +176,7 @@ async def paced(
     from cartesia_cli.protocol import MANUAL, RealtimeOptions
     from cartesia_cli.session import Session
     from cartesia_cli.session.parties import Stop
-    from cartesia_cli.stats import Instrument
+    from cartesia_cli.stats import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
     from cartesia_cli.transcript import Segment, Update
 
@@ -194,17 +194,17 @@ async def paced(
         if isinstance(update, Segment):
             segments.append(update)
 
-    instrument = Instrument("ink-2")
+    recorder = LatencyRecorder("ink-2")
     blocks = (decode_pcm(frame, "pcm_s16le") for frame in cut(audio, ms, seconds))
-    source = Watched(blocks, ms / 1000, on_late=instrument.late, on_gap=instrument.gap, **time)
+    source = Watched(blocks, ms / 1000, on_late=recorder.late, on_gap=recorder.gap, **time)
     options = RealtimeOptions(model="ink-2", keyterms=(name,))
     session = Session(
         lambda again: connect(address, None, MANUAL, options), source, ManualTracker(clock), clock, Endpointer(),
-        finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=instrument,
+        finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=recorder,
         pace=1e6 if time else 1.0,
     )  # fmt: skip
     await session.run(Stop())
-    instrument.report()
+    recorder.report()
     return log.told()
 
 

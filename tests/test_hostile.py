@@ -233,12 +233,13 @@ def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be
     for k, event in enumerate(found):
         clock.sent = 0.5 * k
         if k % 4 == 3:
-            tracker.finalized()
+            tracker.finalized(clock.sent)
         for update in tracker.process(event, clock.sent):
             if isinstance(update, Partial | Segment | Notice):
                 write(update)
     for update in tracker.end(complete=True):
-        write(update)
+        if isinstance(update, Partial | Segment | Notice):
+            write(update)
     text = "".join(segment.text for segment in segments)
     if is_manual:
         sent = "".join(event.text for event in found if isinstance(event, Delta) and event.is_final)

@@ -17,9 +17,10 @@ from cartesia_cli.audio.speech import Endpointer
 from cartesia_cli.session import Session
 from cartesia_cli.session.lifeline import TRIES, Lifeline
 from cartesia_cli.session.parties import Connect, Source, Stop
+from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
-from tests.late_server import LateSession, lateness_of, lives_of
+from tests.late_server import CHUNK, LateSession, lateness_of, lives_of
 from tests.tones import TONE, spoken
 
 NUMBERS, DROPS = 40, 10
@@ -28,7 +29,7 @@ LATENESS = [0.0, 0.5, 1.2, 3.0, 10.0, "random"]
 TURN_SILENCES, RESTS = (0.15, 0.35, 0.7, 1.0), (0.2, 0.5, 0.9)
 
 
-def session_of(tries: int = 1000) -> Callable[..., Session]:
+def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Callable[..., Session]:
     def make(
         connect: Connect, source: Source, endpointer: Endpointer, *, manual: bool, chunk: int,
         write: Callable[[Update], None], pace: float,
@@ -37,6 +38,7 @@ def session_of(tries: int = 1000) -> Callable[..., Session]:
         return Session(
             connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
             finalize=manual, manual=manual, chunk=chunk, write=write, lifeline=Lifeline(tries), pace=pace,
+            witness=recorder,
         )  # fmt: skip
 
     return make
@@ -45,15 +47,15 @@ def session_of(tries: int = 1000) -> Callable[..., Session]:
 def run(
     numbers: list[int], *, manual: bool = False, silence: float = 0.35, late: float | str = 0.5, rest: float = 0.9,
     lives: list[float] | None = None, seed: int = 0, updates: bool = True, speed: float = 1.0,
-    last: float | None = None, tries: int = 1000,
+    last: float | None = None, tries: int = 1000, recorder: LatencyRecorder | None = None,
 ) -> LateSession:  # fmt: skip
     dice = random.Random(seed)
     audio = encode_s16le(spoken(numbers, rest))
     if lives is None:
         lives = lives_of(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
     return LateSession(
-        audio, session_of(tries), Stop, manual=manual, silence=silence, lateness=lateness_of(dice, late), lives=lives,
-        updates=updates, speed=speed, last=last,
+        audio, session_of(tries, recorder), Stop, manual=manual, silence=silence, lateness=lateness_of(dice, late),
+        lives=lives, updates=updates, speed=speed, last=last,
     )  # fmt: skip
 
 
@@ -148,3 +150,46 @@ def test_times_after_lost_connections_are_right_or_said_to_be_estimated() -> Non
             if segment.timing == "audio":
                 assert segment.start == pytest.approx(at, abs=0.15)
             assert 0 <= segment.start < segment.end
+
+
+FRAME = CHUNK / 2 / RATE
+
+
+def measured(recorder: LatencyRecorder, name: str) -> list[float]:
+    """The figures of a name, in seconds."""
+    figures = [utterance["latency_ms"].get(name) for utterance in recorder.report()["utterances"]]
+    return [figure / 1000 for figure in figures if figure is not None]
+
+
+@pytest.mark.parametrize("late", [0.0, 0.4, 2.8, 10.0])
+def test_a_turn_is_measured_as_late_as_the_server_is_where_others_began_since(late: float) -> None:
+    silence, recorder = 0.35, LatencyRecorder("ink-2")
+    session = run([*range(20)], late=late, lives=[], silence=silence, recorder=recorder)
+    assert session.heard == [*range(20)]
+    assert len(measured(recorder, "speech_to_turn_end")) >= 16  # the first ones tell how late the server is
+    for figure in measured(recorder, "speech_to_turn_end"):
+        assert figure == pytest.approx(silence + late, abs=FRAME + 0.001)
+    for figure in measured(recorder, "onset_to_text"):
+        assert figure == pytest.approx(TONE + late, abs=FRAME + 0.001)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.4, 2.8, 10.0])
+def test_an_utterance_is_measured_as_late_as_the_server_is_where_others_were_finalized_since(late: float) -> None:
+    recorder = LatencyRecorder("ink-2")
+    session = run([*range(20)], manual=True, late=late, lives=[], updates=False, recorder=recorder)
+    assert session.heard == [*range(20)]
+    for name in ("finalize_to_flush_done", "finalize_to_text"):
+        assert measured(recorder, name)[:20] == pytest.approx([late] * 20, abs=0.001)
+    recorder = LatencyRecorder("ink-2")
+    run([*range(20)], manual=True, late=late, lives=[], updates=True, recorder=recorder)
+    assert len(measured(recorder, "onset_to_text")) == 20
+    for figure in measured(recorder, "onset_to_text"):
+        assert figure == pytest.approx(TONE + late, abs=FRAME + 0.001)
+
+
+def test_where_lateness_varies_only_what_is_certain_is_measured() -> None:
+    for seed in range(4):
+        recorder = LatencyRecorder("ink-2")
+        run([*range(NUMBERS)], late="random", lives=[], seed=seed, recorder=recorder)
+        for figure in measured(recorder, "speech_to_turn_end"):
+            assert 0.35 <= figure <= 0.35 + 3.0 + FRAME

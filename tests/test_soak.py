@@ -28,7 +28,7 @@ from cartesia_cli.session import Session, ledger
 from cartesia_cli.session.ledger import MEMORY
 from cartesia_cli.session.lifeline import Lifeline
 from cartesia_cli.session.parties import Stop
-from cartesia_cli.stats import Instrument
+from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
 from tests.hurried import Hurried
@@ -155,7 +155,7 @@ class Soak:
 
     every         numbers between two samples
     outages       seconds until there is another connection, one of them by chance each time
-    measured      whether it is told to an instrument, as every session of the program is
+    measured      whether it is reported to a recorder, as every session of the program is
     write         is handed the updates, too
     look          called with each sample
     heard, lost   numbers that came, and connections that were lost
@@ -183,7 +183,7 @@ class Soak:
             runner.run(self._run())
 
     async def _run(self) -> None:
-        dice, clock, loop = random.Random(self.seed), SpeechTimeline(), asyncio.get_running_loop()
+        dice, clock = random.Random(self.seed), SpeechTimeline()
         frames = self.count * LENGTH * 2 * RATE / CHUNK
         lives = [dice.randrange(1, round(1.7 * frames / self.losses)) for _ in range(self.losses)]
 
@@ -196,7 +196,7 @@ class Soak:
         self._session = Session(
             connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
             Endpointer(Endpointing(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
-            write=self._take, witness=Instrument("ink-2", loop.time) if self.measured else None,
+            write=self._take, witness=LatencyRecorder("ink-2") if self.measured else None,
             lifeline=Lifeline(dice=dice.random),
         )  # fmt: skip
         await self._session.run(Stop())

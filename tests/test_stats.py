@@ -1,4 +1,4 @@
-"""What the instrument says is what happened; what nobody observed has no figure."""
+"""What the latency recorder reports is what happened; what nobody observed has no figure."""
 
 from __future__ import annotations
 
@@ -36,65 +36,117 @@ from cartesia_cli.protocol import (
     Unknown,
 )
 from cartesia_cli.session import Session
+from cartesia_cli.session.ledger import Ledger
 from cartesia_cli.session.parties import Stop
-from cartesia_cli.stats.instrument import FRAMES, LISTED, Instrument
-from cartesia_cli.stats.observed import WAITS
-from cartesia_cli.stats.tally import KEPT, Tally
-from cartesia_cli.tracker import ManualTracker, SpeechTimeline
+from cartesia_cli.session.progress import Entry, Progress
+from cartesia_cli.stats.latency import LISTED, WAITS, LatencyRecorder
+from cartesia_cli.stats.percentiles import KEPT, Percentiles
+from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker
+from cartesia_cli.tracker.timeline import MOST_SPANS
 from cartesia_cli.transcript import Update
 
+from .hurried import Hurried
 from .speech import say, silence
 
 
 class Day:
-    """An instrument and a clock that stands still until it is told to go on. Frames of 100 ms, sent at once."""
+    """A session without its connection, and a clock that stands still until it is told to go on.
 
-    def __init__(self, model: str = "ink-2") -> None:
-        self.now, self.position = 1000.0, 0.0
-        self.instrument = Instrument(model, clock=lambda: self.now)
+    What is sent, heard and answered goes the way that it goes in every session: by the tracker to the recorder. Frames
+    of 100 ms, sent at once.
+    """
+
+    def __init__(self, model: str = "ink-2", *, auto: bool = False) -> None:
+        self.now = 1000.0
+        self.recorder, self.timeline = LatencyRecorder(model), SpeechTimeline()
+        self.tracker: Tracker = (TurnTracker if auto else ManualTracker)(self.timeline)
+        self.ledger: Ledger[Entry] = Ledger(3200)
+        self.progress = Progress(
+            self.ledger, self.tracker, self.timeline,
+            now=lambda: self.now, write=lambda update: None, witness=self.recorder,
+        )  # fmt: skip
+
+    @property
+    def position(self) -> float:
+        """Seconds of audio that were sent."""
+        return self.timeline.sent
 
     def audio(self, until: float) -> None:
         """Frames in real time until so many seconds have been sent."""
         while self.position < until - 1e-6:
-            self.position += 0.1
+            if not self.ledger.has_more:
+                self.progress.came(bytes(3200))
+            frame = self.ledger.take()
+            assert isinstance(frame, bytes)
             self.now += 0.1
-            self.instrument.sent(3200)
+            self.progress.sent(frame)
 
     def mark(self, kind: Any, speech: float, *, capped: bool = False) -> None:
-        self.instrument.marked(Mark(kind, self.position, speech, capped))
+        self.progress.reached(Mark(kind, self.position, speech, capped))
+
+    def finalize(self) -> None:
+        self.ledger.note(Finalize())
+        entry = self.ledger.take()
+        assert isinstance(entry, Finalize)
+        self.progress.reached(entry)
+
+    def rewind(self, position: float) -> None:
+        self.ledger.rewind(self.ledger.place(position))
+        self.tracker.rewind(position)
+        self.timeline.rewind(position)
+        self.recorder.rewound(position)
+
+    def report(self) -> dict[str, Any]:
+        self.progress.end(complete=True)
+        return self.recorder.report()
 
     def hear(self, *events: Event, after: float = 0.0) -> None:
         self.now += after
         for event in events:
-            self.instrument.heard(event)
+            self.progress.heard(event)
 
-    def speak(self, start: float, stop: float, end: float | None = None) -> None:
-        """Audio with speech in it, noticed as soon as it can be."""
+    def speak(self, start: float, stop: float, end: float | None = None, told: float | None = None) -> None:
+        """Audio with speech in it, noticed as soon as it can be. told: when a `turn.start` comes."""
         self.audio(start)
         self.mark("onset", start)
+        if told is not None:
+            self.audio(told)
+            self.hear(TurnStart())
         self.audio(stop)
         self.mark("lull", stop)
         if end is not None:
             self.audio(end)
             self.mark("end", stop)
 
+    def take_turns(self, count: int, *, late: float) -> None:
+        """Turns that tell how late a server is: before that it isn't certain whether a pause is within a turn."""
+        for turn in range(count):
+            at = self.position
+            self.speak(at, at + 1.0, end=at + 1.5 + late, told=at + 0.1 + late)
+            self.hear(TurnEnd(transcript=f"turn {turn}"))
+            self.audio(at + 3.0)
+
     def figures(self) -> dict[str, list[float]]:
         """Of all utterances, in milliseconds."""
-        found: dict[str, list[float]] = {}
-        for utterance in self.instrument.report()["utterances"]:
-            for name, value in utterance["latency_ms"].items():
-                found.setdefault(name, []).append(value)
-        return found
+        return figures_of_all(self.report())
+
+
+def figures_of_all(report: dict[str, Any]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for utterance in report["utterances"]:
+        for name, value in utterance["latency_ms"].items():
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def test_an_utterance_is_measured_from_its_first_sample_to_its_last_text() -> None:
     day = Day()
     day.speak(0.5, 2.0, end=2.6)  # its last sample leaves at 2.0, its first at 0.6
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text=" Hel"), after=0.2)
     day.hear(Delta(text="lo."), after=0.1)
     day.hear(Delta(text=""), FlushDone(), after=0.1)
-    report = day.instrument.report()
+    report = day.report()
     assert report["utterances"] == [
         {
             "start": 0.5,
@@ -118,22 +170,22 @@ def test_an_utterance_is_measured_from_its_first_sample_to_its_last_text() -> No
 def test_ink_whisper_costs_a_third() -> None:
     day = Day("ink-whisper")
     day.audio(10.0)
-    assert day.instrument.report()["credits"] == 10.0
+    assert day.report()["credits"] == 10.0
 
 
 def test_a_finalize_for_which_nobody_was_heard_gives_no_figure() -> None:
     day = Day()
     day.audio(3.0)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text=""), FlushDone(), Done(), after=0.1)
-    report = day.instrument.report()
+    report = day.report()
     assert report["latency_ms"] == {} and report["utterances"] == []
 
 
 def test_a_finalize_counts_where_the_server_heard_what_the_endpointer_did_not() -> None:
     day = Day()
     day.audio(3.0)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="psst"), FlushDone(), after=0.1)
     assert day.figures() == {"finalize_to_flush_done": [100.0], "finalize_to_text": [100.0]}
 
@@ -142,7 +194,7 @@ def test_audio_that_ends_in_speech_has_no_last_speech() -> None:
     day = Day()
     day.mark("onset", 0.0)
     day.audio(1.0)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="and"), FlushDone(), after=0.3)
     assert day.figures() == {
         "finalize_to_flush_done": [300.0], "finalize_to_text": [300.0], "onset_to_text": [1200.0]
@@ -158,7 +210,7 @@ def test_a_lull_that_speech_went_on_after_is_not_its_end() -> None:
     day.mark("lull", 1.9)
     day.audio(2.5)
     day.mark("end", 1.9)
-    day.instrument.finalized()
+    day.finalize()
     assert day.figures() == {"speech_to_finalize": [600.0]}
 
 
@@ -168,11 +220,11 @@ def test_a_cap_is_no_end_of_speech_and_what_goes_on_after_it_no_onset() -> None:
     day.audio(30.0)
     day.mark("end", 30.0, capped=True)
     day.mark("onset", 30.0)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), FlushDone(), after=0.1)
     day.audio(32.0)
     day.mark("end", 31.5)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text=" two"), FlushDone(), after=0.1)
     figures = day.figures()
     assert figures["onset_to_text"] == [30000.0]
@@ -187,13 +239,13 @@ def test_speech_that_begins_in_the_frame_where_speech_ended_belongs_to_the_next_
     day.mark("end", 1.0)
     day.mark("onset", 1.6)
     day.audio(1.7)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), FlushDone())
     day.audio(3.0)
     day.mark("end", 2.5)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="two"), FlushDone())
-    assert [(u["start"], u["end"]) for u in day.instrument.report()["utterances"]] == [(0.0, 1.0), (1.6, 2.5)]
+    assert [(u["start"], u["end"]) for u in day.report()["utterances"]] == [(0.0, 1.0), (1.6, 2.5)]
     assert day.figures()["speech_to_finalize"] == [700.0, 500.0]
 
 
@@ -201,11 +253,11 @@ def test_speech_that_ended_before_a_finalize_in_mid_sentence_is_not_said_again()
     day = Day()
     day.mark("onset", 0.0)
     day.audio(1.0)
-    day.instrument.finalized()  # somebody pressed a key
+    day.finalize()  # somebody pressed a key
     day.mark("lull", 0.9)
     day.audio(2.0)
     day.mark("end", 0.9)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="yes"), FlushDone(), FlushDone(), after=0.1)
     assert day.figures()["finalize_to_flush_done"] == [1100.0]
 
@@ -214,33 +266,34 @@ def test_speech_that_goes_on_after_a_finalize_in_mid_sentence_has_an_end_of_its_
     day = Day()
     day.mark("onset", 0.0)
     day.audio(1.0)
-    day.instrument.finalized()
+    day.finalize()
     day.audio(2.0)
     day.mark("lull", 1.8)
     day.audio(2.4)
     day.mark("end", 1.8)
-    day.instrument.finalized()
-    day.hear(FlushDone(), Delta(text="no onset"), FlushDone())
-    assert day.instrument.report()["utterances"][-1] == {
+    day.finalize()
+    day.hear(Delta(text="one"), FlushDone(), Delta(text="no onset"), FlushDone())
+    assert day.report()["utterances"][-1] == {
         "end": 1.8, "latency_ms": {"speech_to_finalize": 600.0, "finalize_to_flush_done": 0.0, "finalize_to_text": 0.0}
     }  # fmt: skip
 
 
-def test_text_of_what_was_not_heard_is_not_the_first_of_what_is_heard_next() -> None:
+def test_text_that_came_before_its_speech_has_no_onset_nor_has_what_follows_it() -> None:
+    """Somebody was not heard here: what comes behind the next onset may still be of that."""
     day = Day()
     day.audio(1.0)
     day.hear(Delta(text="psst"))
     day.speak(2.0, 3.0)
     day.hear(Delta(text="Hello"))
-    assert day.figures() == {"onset_to_text": [900.0]}
+    assert day.figures() == {}
 
 
 def test_answers_come_in_the_order_of_their_questions() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
-    day.instrument.finalized()
+    day.finalize()
     day.speak(1.7, 2.5, end=3.1)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), FlushDone(), after=1.0)
     day.hear(Delta(text="two"), FlushDone(), after=0.5)
     figures = day.figures()
@@ -252,7 +305,7 @@ def test_answers_come_in_the_order_of_their_questions() -> None:
 def test_text_may_come_after_its_flush_done_but_not_much_later() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(FlushDone(), after=0.2)
     day.hear(Delta(text="late"), after=0.3)
     day.hear(Delta(text="somebody who was not heard"), after=9.0)
@@ -264,7 +317,7 @@ def test_text_may_come_after_its_flush_done_but_not_much_later() -> None:
 def test_text_after_the_next_onset_is_not_the_last_utterances() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), FlushDone(), after=0.1)
     day.mark("onset", 1.6)
     day.audio(1.9)  # its first sample left 0.2 s before
@@ -278,7 +331,7 @@ def test_a_preview_is_text_but_not_the_last() -> None:
     day = Day()
     day.speak(0.0, 1.0)
     day.hear(Delta(text="o", is_final=False), after=0.1)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), after=0.1)
     day.hear(Delta(text="one?", is_final=False), FlushDone(), after=0.1)
     assert day.figures()["onset_to_text"] == [1000.0]
@@ -288,7 +341,7 @@ def test_a_preview_is_text_but_not_the_last() -> None:
 def test_without_flush_done_nobody_knows_whether_it_was_the_last_text() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), after=0.1)
     assert day.figures() == {"speech_to_finalize": [600.0], "onset_to_text": [1600.0]}
 
@@ -296,15 +349,15 @@ def test_without_flush_done_nobody_knows_whether_it_was_the_last_text() -> None:
 def test_done_says_that_it_was_the_last_text() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="one"), Done(), after=0.1)
     assert day.figures()["finalize_to_text"] == [100.0]
 
 
 def test_a_turn_is_measured_from_its_first_sample_to_its_end() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(Connected())
-    day.speak(0.5, 2.0)
+    day.speak(0.5, 2.0, told=0.8)
     day.audio(2.6)
     day.hear(TurnStart(), TurnUpdate(transcript=""), TurnUpdate(transcript="He"))
     day.hear(TurnEagerEnd(transcript="Hello"), after=0.1)
@@ -316,7 +369,7 @@ def test_a_turn_is_measured_from_its_first_sample_to_its_end() -> None:
 
 
 def test_an_update_takes_an_eager_end_back() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(TurnStart(), TurnEagerEnd(transcript="a"))
     day.hear(TurnUpdate(transcript="a b"), after=0.5)
     day.hear(TurnEnd(transcript="a b"), after=0.5)
@@ -324,85 +377,121 @@ def test_an_update_takes_an_eager_end_back() -> None:
 
 
 def test_somebody_who_speaks_again_when_a_turn_ends_begins_the_next_one() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(Connected())
-    day.speak(0.0, 1.0, end=1.6)
-    day.hear(TurnStart(), TurnUpdate(transcript="one"))
-    day.audio(1.8)
-    day.mark("onset", 1.7)
-    day.audio(2.0)
+    day.take_turns(6, late=0.5)
+    at = day.position
+    day.speak(at, at + 1.0, end=at + 1.6, told=at + 0.6)
+    day.hear(TurnUpdate(transcript="one"))
+    day.audio(at + 1.9)
+    day.mark("onset", at + 1.85)
+    day.audio(at + 2.0)
     day.hear(TurnEnd(transcript="one"))
-    day.audio(2.5)
+    day.audio(at + 2.4)
+    day.hear(TurnStart())
+    day.audio(at + 2.6)
     day.hear(TurnUpdate(transcript="two"))
     day.hear(TurnEnd(transcript="two"))
-    figures = day.figures()
-    assert figures["speech_to_turn_end"] == [1000.0]  # of the second, nobody heard an end
-    assert figures["onset_to_text"] == [1500.0, 700.0]
+    one, two = day.report()["utterances"][-2:]
+    assert one["latency_ms"] == {"onset_to_text": 1500.0, "speech_to_turn_end": 1000.0}
+    assert two["latency_ms"] == {"onset_to_text": 700.0}  # of the second, nobody heard an end
 
 
 def test_an_end_that_is_repeated_does_not_end_the_next_turn() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(Connected())
-    day.speak(0.0, 1.0)
-    day.hear(TurnStart(), TurnEnd(transcript="one"))
-    day.speak(1.5, 2.0)
+    day.speak(0.0, 1.0, told=0.3)
+    day.hear(TurnEnd(transcript="one"))
+    day.audio(1.5)
+    day.mark("onset", 1.5)
+    day.audio(1.7)
     day.hear(TurnEnd(transcript="one"), TurnEnd())
+    day.audio(1.8)
+    day.hear(TurnStart())
+    day.audio(2.0)
+    day.mark("lull", 2.0)
     day.audio(2.5)
-    day.hear(TurnStart(), TurnEnd(transcript="two"))
+    day.hear(TurnEnd(transcript="two"))
     assert day.figures()["speech_to_turn_end"] == [0.0, 500.0]
 
 
-def test_a_turn_that_ends_while_somebody_goes_on_speaking_has_no_last_speech() -> None:
-    day = Day()
-    day.hear(Connected())
+def test_the_end_of_a_turn_that_came_sooner_after_its_start_than_its_speech_lasted_says_nothing_of_its_last() -> None:
+    day = Day(auto=True)
     day.speak(0.0, 1.0)
+    day.audio(1.4)
+    day.hear(TurnStart(), TurnEnd(transcript="one"))  # what was said 1.3 s ago is told: then its end was not heard yet
+    assert day.figures() == {"onset_to_text": [1300.0]}
+
+
+def test_a_turn_that_ends_while_somebody_goes_on_speaking_has_no_last_speech() -> None:
+    day = Day(auto=True)
+    day.hear(Connected())
+    day.mark("onset", 0.0)
+    day.audio(0.3)
+    day.hear(TurnStart())
+    day.audio(2.0)
+    day.hear(TurnEnd(transcript="one"))
+    assert day.figures() == {"onset_to_text": [1900.0]}
+    day = Day(auto=True)
+    day.speak(0.0, 1.0, told=0.3)
     day.audio(1.4)
     day.mark("resume", 1.3)
     day.audio(2.0)
-    day.hear(TurnStart(), TurnEnd(transcript="one"))
-    assert day.figures() == {"onset_to_text": [1900.0]}
+    day.hear(TurnEnd(transcript="one"))
+    assert day.figures() == {}  # nor is it certain how much of that it is
 
 
 def test_a_cough_that_the_server_did_not_answer_begins_no_turn() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(Connected())
     day.speak(0.0, 0.3, end=0.9)
-    day.speak(20.0, 21.0)
-    day.hear(TurnStart(), TurnUpdate(transcript="Sorry."))
-    assert day.figures() == {"onset_to_text": [900.0]}
+    day.speak(20.0, 21.0, told=20.3)
+    day.hear(TurnUpdate(transcript="Sorry."))
+    day.audio(21.5)
+    day.hear(TurnEnd(transcript="Sorry."))
+    assert day.figures() == {"onset_to_text": [900.0], "speech_to_turn_end": [500.0]}
+
+
+def test_a_cough_just_before_the_first_turn_leaves_open_which_of_both_began_it() -> None:
+    day = Day(auto=True)
+    day.speak(0.0, 0.3, end=0.9)
+    day.speak(4.0, 5.0, told=4.3)
+    day.audio(5.5)
+    day.hear(TurnEagerEnd(transcript="Sorry."), TurnEnd(transcript="Sorry."))
+    assert day.figures() == {"eager_lead": [0.0]}
 
 
 def test_a_pause_within_a_turn_doesnt_move_its_beginning() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(Connected())
-    for start in (0.0, 1.5, 3.0, 4.5):
-        day.speak(start, start + 0.5, end=start + 1.1)
-        day.hear(TurnStart())
-    day.audio(6.0)
+    day.take_turns(6, late=0.1)
+    for start in (20.0, 21.5, 23.0, 24.5):
+        day.speak(start, start + 0.5, end=start + 1.1, told=start + 0.2)
+    day.audio(26.0)
     day.hear(TurnEnd(transcript="at last"))
-    utterance = day.instrument.report()["utterances"][0]
-    assert (utterance["start"], utterance["end"]) == (0.0, 5.0)
-    assert day.figures() == {"onset_to_text": [5900.0], "speech_to_turn_end": [1000.0]}
+    utterance = day.report()["utterances"][-1]
+    assert (utterance["start"], utterance["end"]) == (20.0, 25.0)
+    assert utterance["latency_ms"] == {"onset_to_text": 5900.0, "speech_to_turn_end": 1000.0}
 
 
 def test_a_turn_without_words_and_one_whose_end_is_left_out_have_no_end() -> None:
-    day = Day()
+    day = Day(auto=True)
     day.hear(Connected())
-    day.speak(0.0, 0.5)
-    day.hear(TurnStart(), TurnEnd())
-    day.speak(1.0, 1.5)
-    day.hear(TurnStart(), TurnUpdate(transcript="a"))
-    day.speak(2.0, 2.5)
-    day.hear(TurnStart(), TurnUpdate(transcript="b"), TurnEnd(transcript="b"))
-    assert day.figures() == {"onset_to_text": [400.0]}
+    day.speak(0.0, 0.5, told=0.3)
+    day.hear(TurnEnd())
+    day.speak(1.0, 1.5, told=1.3)
+    day.hear(TurnUpdate(transcript="a"))
+    day.speak(2.0, 2.5, told=2.3)
+    day.hear(TurnUpdate(transcript="b"), TurnEnd(transcript="b"))
+    assert day.figures() == {}  # where "a" was over is not certain, nor is where "b" began
 
 
 def test_lateness_drift_and_gaps_are_told() -> None:
     day = Day()
     for late in (0.001, 0.0, 0.004, 1.5, 0.003):
-        day.instrument.late(late)
-    day.instrument.gap(0.5)
-    pacing = day.instrument.report()["pacing"]
+        day.recorder.late(late)
+    day.recorder.gap(0.5)
+    pacing = day.report()["pacing"]
     assert pacing == {
         "lateness_ms": {"count": 5, "p50": 3.0, "p95": 1500.0, "p99": 1500.0, "max": 1500.0},
         "drift_ms": 2.0,
@@ -413,10 +502,10 @@ def test_lateness_drift_and_gaps_are_told() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300))
 def test_percentiles_are_values_that_enough_others_dont_exceed(values: list[float]) -> None:
-    tally = Tally()
+    percentiles = Percentiles()
     for value in values:
-        tally.add(value)
-    summary = tally.summary()
+        percentiles.add(value)
+    summary = percentiles.summary()
     assert summary["count"] == len(values) and "sampled" not in summary
     assert summary["max"] == round(max(values) * 1000, 1)
     for name, share in (("p50", 50), ("p95", 95), ("p99", 99)):
@@ -428,10 +517,10 @@ def test_percentiles_are_values_that_enough_others_dont_exceed(values: list[floa
 
 
 def test_more_values_than_are_kept_are_thinned_evenly() -> None:
-    tally = Tally()
+    percentiles = Percentiles()
     for number in range(5 * KEPT):
-        tally.add(number / 1000)
-    summary = tally.summary()
+        percentiles.add(number / 1000)
+    summary = percentiles.summary()
     assert summary["count"] == 5 * KEPT and summary["max"] == 5 * KEPT - 1
     assert KEPT / 2 <= summary["sampled"] <= KEPT
     assert summary["p50"] == pytest.approx(2.5 * KEPT, abs=16)
@@ -439,33 +528,40 @@ def test_more_values_than_are_kept_are_thinned_evenly() -> None:
 
 
 def test_a_longer_session_takes_no_more_memory() -> None:
-    def size(hours: int) -> int:
+    def sizes(utterances: int) -> tuple[int, int, int]:
         day = Day()
-        for _ in range(hours * 60):
+        for _ in range(utterances):
             start = day.position
             day.speak(start, start + 0.2, end=start + 0.8)
-            day.instrument.finalized()  # never answered
-        return _size(day.instrument)
+            day.finalize()
+            day.hear(Delta(text="x"), FlushDone())
+        return _size(day.recorder), _size(day.tracker), _size(day.timeline)
 
-    assert LISTED < 18 * 60  # of everything that is kept one by one, more came than is kept
-    assert size(36) <= size(18) * 1.05
-    day, sizes = Day(), []
-    for start in range(2000):  # nothing is ever finalized
-        day.speak(start, start + 0.2, end=start + 0.8)
-        if start in (999, 1999):
-            sizes.append(_size(day.instrument))
+    assert LISTED < 1100  # of everything that is kept one by one, more came than is kept
+    for longer, shorter in zip(sizes(2200), sizes(1100), strict=True):
+        assert longer <= shorter * 1.1
+
+
+def test_speech_that_nobody_ever_asks_for_takes_no_more_memory() -> None:
+    timeline, sizes = SpeechTimeline(), []
+    for start in range(2 * MOST_SPANS + 200):
+        timeline.onset(start)
+        timeline.advance(start + 0.5, start)
+        timeline.pause(start + 0.4)
+        if start in (MOST_SPANS + 100, 2 * MOST_SPANS + 100):
+            sizes.append(_size(timeline))
     assert sizes[1] <= sizes[0] * 1.05
+    assert timeline.take() == (0, start + 0.4)
 
 
 def test_what_was_sent_too_long_ago_has_no_figure() -> None:
     day = Day()
-    day.mark("onset", 1.0)
-    for _ in range(FRAMES + 100):
-        day.now += 0.01
-        day.instrument.sent(320)
+    day.mark("onset", 0.2)
+    day.audio(60.0)
     day.mark("end", 0.5)
-    day.instrument.finalized()
-    assert "speech_to_finalize" not in day.figures()
+    day.finalize()
+    day.hear(FlushDone(), after=0.1)
+    assert day.figures() == {"finalize_to_flush_done": [100.0]}
 
 
 def _size(thing: Any) -> int:
@@ -480,13 +576,13 @@ def _size(thing: Any) -> int:
 
 
 class Wire:
-    """The far end of a session: it takes audio in real time by the day's clock, and answers `finalize`."""
+    """The far end of a session: it takes audio in real time, and answers `finalize`."""
 
-    def __init__(self, day: Day) -> None:
-        self._day, self._events = day, asyncio.Queue[tuple[float, Event] | None]()
+    def __init__(self) -> None:
+        self._events = asyncio.Queue[tuple[float, Event] | None]()
 
     async def send(self, frame: bytes) -> None:
-        self._day.now += len(frame) / 2 / RATE
+        await asyncio.sleep(len(frame) / 2 / RATE)
 
     async def command(self, command: Command) -> None:
         match command:
@@ -504,7 +600,7 @@ class Wire:
             if item is None:
                 self._events.task_done()
                 return
-            self._day.now += item[0]
+            await asyncio.sleep(item[0])
             yield item[1]
             self._events.task_done()
 
@@ -521,20 +617,21 @@ class Recording:
 def test_a_real_session_with_real_speech_is_measured() -> None:
     words = say("Good morning.")
     spoken = np.concatenate([silence(1.0), words, silence(1.5), words, silence(1.5)])
-    day, updates = Day(), list[Update]()
+    recorder, updates = LatencyRecorder("ink-2"), list[Update]()
 
     async def run() -> None:
         clock = SpeechTimeline()
         await Session(
-            lambda again: nullcontext(Wire(day)), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
-            finalize=True, manual=True, chunk=3200, write=updates.append, witness=day.instrument, pace=1000.0,
+            lambda again: nullcontext(Wire()), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
+            finalize=True, manual=True, chunk=3200, write=updates.append, witness=recorder, pace=1000.0,
         ).run(Stop())  # fmt: skip
 
-    asyncio.run(run())
-    report = day.instrument.report()
+    with asyncio.Runner(loop_factory=Hurried) as runner:
+        runner.run(run())
+    report = recorder.report()
     assert report["bytes"] == 2 * len(spoken)
     assert [round(u["start"]) for u in report["utterances"][:1]] == [1]
-    figures = day.figures()
+    figures = figures_of_all(report)
     assert figures["finalize_to_text"][:2] == [150.0, 150.0]
     assert figures["finalize_to_flush_done"][:2] == [250.0, 250.0]
     assert len(figures["speech_to_finalize"]) == 2
@@ -548,10 +645,10 @@ def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
     day = Day()
     for start in (0.0, 5.0, 10.0):
         day.speak(start, start + 1.0, end=start + 1.6)
-        day.instrument.finalized()
+        day.finalize()
         day.hear(Delta(text="x"), FlushDone(), after=0.1 + start / 50)
-        day.instrument.late(0.001)
-    report = day.instrument.report()
+        day.recorder.late(0.001)
+    report = day.report()
     drawn = draw(report, 100)
     assert "finalize to last text" in drawn and "credits" in drawn and "drift 0.0 ms" in drawn
     assert drawn.splitlines()[0].split() == ["ms", "count", "p50", "p95", "p99", "max"]
@@ -562,7 +659,7 @@ def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
 
 
 def test_a_report_of_nothing_can_be_drawn() -> None:
-    assert draw(Day().instrument.report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
+    assert draw(Day().report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.integers(1, 60), st.sampled_from([BLOCKS, ASCII]))
@@ -578,13 +675,12 @@ def test_an_outage_is_not_taken_for_latency() -> None:
     day = Day()
     day.speak(1.0, 1.5, end=2.0)
     day.now += 30.0
-    day.instrument.rewound(0.0)
-    day.position = 0.0
+    day.rewind(0.0)
     day.mark("onset", 1.0)  # what is sent again has been heard before
     day.audio(1.5)
     day.mark("lull", 1.5)
     day.audio(2.0)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="x"), FlushDone(), after=0.1)
     figures = day.figures()
     assert figures["onset_to_text"] == [pytest.approx(1000.0)]  # the first sample left at 1.1
@@ -597,24 +693,52 @@ def test_speech_that_began_before_what_is_sent_again_has_no_onset() -> None:
     day.mark("onset", 1.0)
     day.audio(2.0)
     day.now += 30.0
-    day.instrument.rewound(1.5)
-    day.position = 1.5
+    day.rewind(1.5)
     day.mark("onset", 1.0)
     day.audio(2.0)
     day.mark("end", 1.8)
-    day.instrument.finalized()
+    day.finalize()
     day.hear(Delta(text="x"), FlushDone(), after=0.1)
     assert set(day.figures()) == {"finalize_to_text", "finalize_to_flush_done", "speech_to_finalize"}
 
 
-def test_what_is_sent_twice_is_counted_twice_and_measured_where_it_is() -> None:
+def test_what_is_sent_twice_is_counted_twice() -> None:
     day = Day()
-    day.instrument.sent(64_000)
-    day.instrument.rewound(1.0)
-    day.instrument.sent(32_000)
-    report = day.instrument.report()
-    assert (report["bytes"], report["seconds"], day.instrument.seconds) == (96_000, 3.0, 3.0)
+    day.audio(2.0)
+    day.rewind(1.0)
+    day.audio(2.0)
+    report = day.report()
+    assert (report["bytes"], report["seconds"], day.recorder.seconds) == (96_000, 3.0, 3.0)
     assert report["credits"] == 9.0
+
+
+def test_what_was_waited_for_when_the_connection_was_lost_gives_no_figure() -> None:
+    day = Day()
+    day.speak(0.0, 1.0, end=1.6)
+    day.finalize()
+    day.hear(Delta(text="one"), FlushDone(), after=0.1)
+    day.speak(2.0, 3.0, end=3.6)
+    day.finalize()
+    day.hear(Delta(text="two"), after=0.1)
+    day.rewind(1.7)
+    assert day.figures() == {
+        "speech_to_finalize": [600.0], "finalize_to_flush_done": [100.0], "finalize_to_text": [100.0],
+        "onset_to_text": [1600.0],
+    }  # fmt: skip
+
+
+def test_a_turn_that_is_repeated_after_a_lost_connection_gives_no_figure_and_a_new_one_does() -> None:
+    day = Day(auto=True)
+    day.speak(0.5, 1.5, told=0.7)
+    day.audio(2.0)
+    day.hear(TurnEnd(transcript="one two"))
+    day.rewind(0.0)
+    day.now += 30.0
+    for start, text in ((0.5, "one two"), (2.5, "three four")):
+        day.speak(start, start + 1.0, told=start + 0.2)
+        day.audio(start + 1.5)
+        day.hear(TurnEnd(transcript=text))
+    assert day.figures() == {"onset_to_text": [1400.0, 1400.0], "speech_to_turn_end": [500.0, 500.0]}
 
 
 class Attended:

@@ -23,19 +23,22 @@ from cartesia_cli.protocol import (
     Unknown,
     Word,
 )
-from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker
+from cartesia_cli.tracker import Fact, ManualTracker, SpeechTimeline, Tracker, TurnTracker, UtteranceTimes
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 
 
 def said(tracker: Tracker, event: Event, now: float | None = None) -> list[Update]:
     """What an event means to whoever reads; where no time is given, audio goes out in real time."""
-    facts = tracker.process(event, tracker.timeline.sent if now is None else now)
+    return updates_of(tracker.process(event, tracker.timeline.sent if now is None else now))
+
+
+def updates_of(facts: Iterable[Fact]) -> list[Update]:
     return [fact for fact in facts if isinstance(fact, Partial | Segment | Notice)]
 
 
 def reduced(tracker: Tracker, events: Iterable[Event]) -> list[Update]:
     updates = [update for event in events for update in said(tracker, event)]
-    return updates + list(tracker.end(complete=True))
+    return updates + updates_of(tracker.end(complete=True))
 
 
 def texts(updates: Iterable[Update]) -> list[str]:
@@ -119,12 +122,12 @@ def test_text_behind_its_flush_done_is_settled_at_once_where_it_was_spoken() -> 
         clock.onset(onset)
         clock.sent = onset + 1.5
         clock.pause(onset + 1.0)
-        tracker.finalized()
+        tracker.finalized(clock.sent)
         came += segments(said(tracker, FlushDone()))
         clock.sent += 0.2
         came += segments(said(tracker, Delta(text=text)))
         assert came[-1] == Segment(onset, onset + 1.0, text, "audio")
-    tracker.finalized()
+    tracker.finalized(clock.sent)
     assert segments(reduced(tracker, [FlushDone(), Done()])) == []
 
 
@@ -134,7 +137,7 @@ def test_more_text_behind_its_flush_done_is_said_to_be_where_that_ended() -> Non
     clock.onset(0.5)
     clock.pause(1.5)
     clock.sent = 2.0
-    tracker.finalized()
+    tracker.finalized(clock.sent)
     assert segments(reduced(tracker, [FlushDone(), Delta(text=" "), Delta(text="One."), Delta(text=" Two.")])) == [
         Segment(0.5, 1.5, " One.", "audio"),
         Segment(1.5, 1.5, " Two.", "estimated"),
@@ -148,7 +151,7 @@ def test_text_behind_a_flush_done_that_had_its_text_waits_for_what_is_said_next(
     clock.onset(0.5)
     clock.pause(1.5)
     clock.sent = 2.0
-    tracker.finalized()
+    tracker.finalized(clock.sent)
     clock.sent = 2.2
     assert texts(said(tracker, Delta(text="One."))) == []
     assert texts(said(tracker, FlushDone())) == ["One."]
@@ -167,14 +170,14 @@ def test_text_that_may_be_of_the_next_utterance_waits_for_it(why: str) -> None:
     clock.onset(0.5)
     clock.pause(1.5)
     clock.sent = 2.0
-    tracker.finalized()
+    tracker.finalized(clock.sent)
     assert list(said(tracker, FlushDone())) == []
     clock.sent = 2.5 if why != "it is long ago" else 13.5
     if why != "it is long ago":
         clock.onset(2.3)
     if why == "another finalize waits":
         clock.pause(2.4)
-        tracker.finalized()
+        tracker.finalized(clock.sent)
     assert list(said(tracker, Delta(text="One."))) == [Partial(clock.sent, "One.")]
     timings = [segment.timing for segment in segments(reduced(tracker, [FlushDone(), Delta(text="x"), FlushDone()]))]
     assert timings[0] == ("audio" if why == "it is long ago" else "estimated")
@@ -182,7 +185,7 @@ def test_text_that_may_be_of_the_next_utterance_waits_for_it(why: str) -> None:
 
 def test_late_text_is_not_taken_back_when_the_connection_is_lost() -> None:
     tracker = ManualTracker(SpeechTimeline())
-    tracker.finalized()
+    tracker.finalized(0.0)
     assert texts(said(tracker, FlushDone())) == []
     assert texts(said(tracker, Delta(text="One."))) == ["One."]
     tracker.rewind(0.0)
@@ -240,9 +243,9 @@ def test_times_are_where_somebody_spoke_between_two_finalizes() -> None:
     clock.sent = 3.0
     clock.onset(0.4)
     clock.pause(2.1)
-    tracker.finalized()
+    tracker.finalized(clock.sent)
     clock.sent = 5.0
-    tracker.finalized()
+    tracker.finalized(clock.sent)
     clock.sent = 6.0  # answers come later than the audio
     updates = reduced(tracker, [Delta(text="a"), FlushDone(), Delta(text=" b"), FlushDone()])
     assert [(u.start, u.end) for u in updates if isinstance(u, Segment)] == [(0.4, 2.1), (3.0, 5.0)]
@@ -336,7 +339,7 @@ def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
             clock.rewind(at)
             current, is_whole = "", False
         elif step is ASKED:
-            tracker.finalized()
+            tracker.finalized(clock.sent)
         elif isinstance(step, Event):
             current += step.text if isinstance(step, Delta) and step.is_final else ""
             updates += said(tracker, step)
@@ -344,7 +347,7 @@ def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
                 assert told == settled + current or (not is_whole and squeezed(told) == squeezed(settled + current))
                 settled, current = told, ""
             assert not (isinstance(step, FlushDone) and current.strip())
-    updates += tracker.end(complete=is_whole)
+    updates += updates_of(tracker.end(complete=is_whole))
     told = "".join(texts(updates))
     assert told == settled + current or (not is_whole and len(squeezed(told)) >= len(squeezed(settled + current)))
     assert all(0 <= update.start <= update.end for update in updates if isinstance(update, Segment))
@@ -508,7 +511,7 @@ def test_turns_that_were_cut_off_and_said_again_are_settled_once(
         updates += [update for event in [*begun, *parts, end(text)] for update in said(tracker, event)]
     updates += [update for event in [START, *open_] for update in said(tracker, event)]
     tracker.rewind(0.0)  # and there is no other
-    updates += tracker.end(complete=True)
+    updates += updates_of(tracker.end(complete=True))
     rest = last(event.transcript for event in open_ if isinstance(event, TurnUpdate | TurnEagerEnd))
     expected = [text for _, _, text, _ in turns_said] + [rest] * bool(rest)
     assert [text.strip() for text in texts(updates)] == [text.strip() for text in expected]
@@ -534,6 +537,84 @@ def test_what_came_by_another_way_is_not_settled_again(machine: type[ManualTrack
     tracker = machine(SpeechTimeline())
     for event in (Delta(text="a", words=(Word("a", 0.0, 1.0),)), START, update("a")):
         list(said(tracker, event))
-    tracker.finalized()
+    tracker.finalized(0.0)
     assert list(tracker.replace_rest([])) == []
     assert list(tracker.end(complete=True)) == []
+
+
+def test_a_turn_whose_start_is_sent_twice_is_placed_where_it_began() -> None:
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
+    clock.onset(1.0)
+    clock.advance(1.2, 1.2)
+    assert updates_of(tracker.process(START, 1.2)) == updates_of(tracker.process(START, 1.2)) == []
+    clock.advance(2.5, 2.5)
+    clock.pause(2.0)
+    assert said(tracker, end("Hey"), 2.5) == [Segment(1.0, 2.0, "Hey", "audio")]
+
+
+def test_a_sound_that_began_no_turn_for_longer_than_a_server_may_be_late_begins_none() -> None:
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
+    clock.onset(0.0)
+    clock.pause(0.3)
+    for tenth in range(1, 206):
+        clock.advance(tenth / 10, tenth / 10)
+        assert updates_of(tracker.advance(tenth / 10)) == []
+        if tenth == 200:
+            clock.onset(20.0)
+    assert said(tracker, START, 20.5) == []
+    clock.pause(20.4)
+    assert said(tracker, end("Hey"), 20.8) == [Segment(20.0, 20.4, "Hey", "audio")]
+
+
+def test_a_turn_without_words_that_is_heard_again_is_not_taken_for_what_was_said_before() -> None:
+    tracker = TurnTracker(SpeechTimeline())
+    clock = tracker.timeline
+    clock.advance(2.0, 2.0)
+    assert texts(said(tracker, end("one two"))) == ["one two"]
+    tracker.rewind(0.0)
+    clock.rewind(0.0)
+    clock.advance(2.0, 4.0)
+    assert texts(said(tracker, end("…"))) == texts(said(tracker, end("one two"))) == []
+    assert texts(reduced(tracker, [end("three")])) == [" three"]
+
+
+def test_the_first_sample_of_speech_is_remembered_as_long_as_the_speech_lasts() -> None:
+    """A turn may be longer than what is kept of when audio was sent."""
+    clock = SpeechTimeline()
+    clock.onset(0.5)
+    for tenth in range(1, 1201):
+        clock.advance(tenth / 10, tenth / 10)
+    assert clock.time_behind(0.5) is None
+    assert clock.speech == (0.5, None, 0.6, None)
+
+
+def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
+    return [fact for fact in facts if isinstance(fact, UtteranceTimes)]
+
+
+def test_an_utterance_is_reported_when_its_text_can_come_no_more() -> None:
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
+    clock.onset(0.5)
+    clock.advance(2.0, 2.0)
+    clock.pause(1.5)
+    tracker.finalized(2.1)
+    assert times_of(tracker.process(FlushDone(), 2.4)) == times_of(tracker.advance(12.0)) == []
+    expected = UtteranceTimes(0.5, 1.5, 2.0, 2.0, finalized=2.1, flushed=2.4)
+    assert times_of(tracker.advance(14.0)) == [expected]
+    assert times_of(tracker.end(complete=True)) == []
+
+
+def test_text_that_may_be_that_of_another_utterance_is_nobodys_last() -> None:
+    """Two were finalized, and the first answer had no text: what comes next belongs to either of them."""
+    clock = SpeechTimeline()
+    tracker = ManualTracker(clock)
+    for start in (0.0, 2.0):
+        clock.onset(start)
+        clock.advance(start + 1.5, start + 1.5)
+        clock.pause(start + 1.0)
+        tracker.finalized(start + 1.5)
+    facts = [fact for event in (FlushDone(), Delta(text="one"), FlushDone()) for fact in tracker.process(event, 4.0)]
+    assert [(times.flushed, times.first_text, times.last_text) for times in times_of(facts)] == [(4.0, None, None)] * 2

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..audio.microphone import Microphone
     from ..audio.spool import LeftBehind, Spool
     from ..session.parties import Source
-    from ..stats import Instrument
+    from ..stats import LatencyRecorder
     from .backend import Choice
     from .recovery import Wanted
 
@@ -217,7 +217,7 @@ def listen(
 
     opened = Microphone(microphone, wanted=rate, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
 
-    def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
+    def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
         def listening() -> None:
             how = " while you hold space (or tap it to start and to stop)" if push_to_talk else ""
             talk.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")

@@ -32,7 +32,7 @@ from ..session import Session
 from ..session.lifeline import Lifeline
 from ..session.loop import Phase
 from ..session.parties import Source, Stop
-from ..stats import Instrument
+from ..stats import LatencyRecorder
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, from_segments
 from .append_file import AppendFile
@@ -127,8 +127,8 @@ IN_PLACE = frozenset({"connection_lost", "hurry"})
 TICK = 0.25
 """Seconds between two drawings while nothing comes: a connection that comes at once isn't worth a word."""
 
-MakeSource = Callable[[Instrument, Callable[[str], None]], Source]
-"""Makes the source of a session, which tells the instrument about its pace, and the user about trouble."""
+MakeSource = Callable[[LatencyRecorder, Callable[[str], None]], Source]
+"""Makes the source of a session, which tells the recorder about its pace, and the user about trouble."""
 
 
 class Performance:
@@ -147,7 +147,7 @@ class Performance:
         rate = order.options.sample_rate
         self._endpointer = Endpointer(order.endpointing, rate)
         self._chunk = 2 * round(rate * order.sending.chunk_ms / 1000)
-        self._instrument = Watch(order.options.model, self._chunk, order.captured, self._moved, rate=rate)
+        self._recorder = Watch(order.options.model, self._chunk, order.captured, self._moved, rate=rate)
         self._stop: Stop | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
@@ -198,7 +198,7 @@ class Performance:
 
         session = Session(
             wait.following(opened),
-            make(self._instrument, talk.say),
+            make(self._recorder, talk.say),
             self._tracker,
             self._clock,
             self._endpointer,
@@ -206,7 +206,7 @@ class Performance:
             manual=order.dialect is MANUAL,
             chunk=self._chunk,
             write=self._write,
-            witness=self._instrument,
+            witness=self._recorder,
             catch_up=batched(server, order.options, talk, self._text) if order.sending.catch_up == "batch" else None,
             lifeline=Lifeline() if order.sending.reconnect > 0 else Lifeline(tries=0),
             pace=order.speed,
@@ -218,7 +218,7 @@ class Performance:
 
             def give(command: Command) -> None:
                 if isinstance(command, Finalize):
-                    self._instrument.asked()
+                    self._recorder.asked()
                 session.order(command)
 
             controls = Controls(give, stop.asked.set, self._mark, self._undo, self._draw)
@@ -248,9 +248,9 @@ class Performance:
                 self._talk.say("warning: the server sent no word times: times within the text are estimated")
             elif order.layout.words:
                 self._talk.say("warning: the server sent no word times: -w has none to show")
-        figures = self._instrument.report() if order.sending.stats else None
+        figures = self._recorder.report() if order.sending.stats else None
         if figures is not None:
-            figures |= _bandwidth(order.options, self._instrument.seconds)
+            figures |= _bandwidth(order.options, self._recorder.seconds)
             if local:
                 figures.pop("credits", None)
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
@@ -266,9 +266,9 @@ class Performance:
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
             self._talk.show(lambda width, encoding: draw(figures, width, encoding=encoding))
-        credits = realtime_credits(order.options.model, self._instrument.seconds)  # what was sent twice costs twice
+        credits = realtime_credits(order.options.model, self._recorder.seconds)  # what was sent twice costs twice
         price = "on this machine" if local else f"{credits:.0f} credits"
-        self._talk.detail(f"{self._clock.elapsed:.1f} s, {self._instrument.seconds:.1f} s of audio sent, {price}")
+        self._talk.detail(f"{self._clock.elapsed:.1f} s, {self._recorder.seconds:.1f} s of audio sent, {price}")
         return trouble
 
     def _write(self, update: Update) -> None:
@@ -319,7 +319,7 @@ class Performance:
         """More audio came in."""
         if self._wait is not None:
             self._wait.audio_came()
-        limit, last, stop = self._order.stop_after_silence, self._instrument.last_speech, self._stop
+        limit, last, stop = self._order.stop_after_silence, self._recorder.last_speech, self._stop
         if limit is None or last is None or stop is None:  # before anybody has spoken, nobody has stopped
             pass
         elif not self._endpointer.in_speech and self._clock.sent - last >= limit:
@@ -367,7 +367,7 @@ class Performance:
             speaking=heard.in_speech and on_air is not False,
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
-            credits=None if local else realtime_credits(order.options.model, self._instrument.seconds),
+            credits=None if local else realtime_credits(order.options.model, self._recorder.seconds),
             behind=session.behind,
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
             wait=wait.current(session, stop),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..audio.files import OnFormat
     from ..audio.pcm import Samples
     from ..session.parties import Source
-    from ..stats import Instrument
+    from ..stats import LatencyRecorder
 
 EXAMPLES = """
 cartesia-cli stream-file talk.wav
@@ -126,13 +126,13 @@ def stream_file(
     from ..audio.saving import Saved
     from .performance import Order
 
-    witnesses: list[Instrument] = []
+    witnesses: list[LatencyRecorder] = []
 
-    def make(instrument: Instrument, say: Callable[[str], None]) -> Source:
-        witnesses.append(instrument)
+    def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
+        witnesses.append(recorder)
 
         def gap(seconds: float) -> None:
-            instrument.gap(seconds)
+            recorder.gap(seconds)
             say(f"warning: held up for {seconds:.1f} s: the schedule goes on from here")
 
         paced = Paced(
@@ -140,7 +140,7 @@ def stream_file(
             sending.chunk_ms / 1000,
             rate=rate,
             speed=speed,
-            on_late=instrument.late,
+            on_late=recorder.late,
             on_gap=gap,
             on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
         )
@@ -164,7 +164,7 @@ def stream_file(
         with backend.live(choice, wish.model, where.local_model, talk) as server:
             live.run(order, server, make, talk, view)
     except NetworkError as error:
-        if file != STDIN and channel is None and any(instrument.seconds for instrument in witnesses):
+        if file != STDIN and channel is None and any(recorder.seconds for recorder in witnesses):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
             command = given.finishing(file, wish.language, place, look, cueing, where, more=headerless)
             error.hint = "; or ".join(filter(None, (error.hint, f"all of it at once: {command}")))

@@ -1,4 +1,4 @@
-"""The instrument of a session that somebody attends: it knows of microphones and keys, and keeps the view moving."""
+"""Measures a session that somebody attends: it knows of microphones and keys, and keeps the view moving."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from ..audio.pcm import RATE
 from ..audio.speech import Mark
-from ..stats import Instrument
+from ..stats import LatencyRecorder
 
 
-class Watch(Instrument):
+class Watch(LatencyRecorder):
     """Tells whenever audio comes in, as the clock of the view must not stand still.
 
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
@@ -27,10 +27,10 @@ class Watch(Instrument):
         clock: Callable[[], float] = time.monotonic,
         rate: int = RATE,
     ) -> None:
-        super().__init__(model, clock, rate)
-        self._chunk, self._captured, self._tell = chunk, captured, moved
+        super().__init__(model, rate)
+        self._clock, self._rate, self._chunk, self._captured, self._tell = clock, rate, chunk, captured, moved
         self._over: float | None = None
-        self._came = 0  # samples
+        self._came = self._position = 0  # samples from the source, and of the sender
         self._asked: deque[tuple[int, float]] = deque()  # where each key's `finalize` stands, and when it was pressed
         self.last_speech: float | None = None
 
@@ -44,26 +44,25 @@ class Watch(Instrument):
 
     def sent(self, size: int) -> None:
         super().sent(size)
+        self._position += size // 2
         if self._captured is not None and size == self._chunk:  # one that is cut short waits for nothing
             self.late(self._clock() - self._captured())
 
     def marked(self, mark: Mark) -> None:
-        super().marked(mark)
         self.last_speech = mark.speech
         if mark.kind == "end" and self._captured is not None:
             self._over = self._captured()
 
     def rewound(self, at: float) -> None:
-        super().rewound(at)
+        self._position = round(at * self._rate)
         self._asked.clear()
         self._over = None
 
     def finalized(self) -> None:
-        super().finalized()
         now = self._clock()
-        while self._asked and self._asked[0][0] < self._samples:  # it never went out
+        while self._asked and self._asked[0][0] < self._position:  # it never went out
             self._asked.popleft()
-        if self._asked and self._asked[0][0] == self._samples:
+        if self._asked and self._asked[0][0] == self._position:
             self.took("key_to_finalize", now - self._asked.popleft()[1])
         elif self._over is not None:
             self.took("hangover_to_finalize", now - self._over)

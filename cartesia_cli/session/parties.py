@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ..audio.speech import Mark
 from ..protocol import Command, Event
+from ..tracker import UtteranceTimes
 from ..transcript import Segment
 
 
@@ -67,8 +68,8 @@ class Witness(Protocol):
     def finalized(self) -> None:
         """A `finalize` went out."""
 
-    def heard(self, event: Event) -> None:
-        """An event came in."""
+    def measured(self, times: UtteranceTimes) -> None:
+        """An utterance, or a turn, is over."""
 
     def rewound(self, at: float) -> None:
         """The connection was lost; what follows is the audio from so many seconds on."""
@@ -89,7 +90,7 @@ class Nobody:
     def finalized(self) -> None:
         return
 
-    def heard(self, event: Event) -> None:
+    def measured(self, times: UtteranceTimes) -> None:
         return
 
     def rewound(self, at: float) -> None:

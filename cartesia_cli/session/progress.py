@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ..audio.speech import Mark
 from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
-from ..tracker import Acknowledged, Fact, FinalizeAnswered, SpeechTimeline, StartOver, Tracker
+from ..tracker import Acknowledged, Fact, FinalizeAnswered, SpeechTimeline, StartOver, Tracker, UtteranceTimes
 from ..transcript import Notice, Partial, Segment, Update
 from .ledger import Ledger
 from .parties import Witness
@@ -89,14 +89,13 @@ class Progress:
                 self._witness.marked(entry)
                 self._hear(entry)
             case Finalize():
-                self._tracker.finalized()
+                self._tracker.finalized(self._now())
                 self._witness.finalized()
             case Close():
                 self.settled = self._now()
 
     def heard(self, event: Event) -> None:
         """An event came in."""
-        self._witness.heard(event)
         self.answered = self.answered or not isinstance(event, Connected | Unknown)
         self._act(self._tracker.process(event, self._now()))
 
@@ -128,7 +127,7 @@ class Progress:
 
     def end(self, *, complete: bool) -> None:
         """Nothing more will come: what is open is settled."""
-        self._put(self._tracker.end(complete=complete))
+        self._act(self._tracker.end(complete=complete))
 
     def tell(self, event: str, message: str) -> None:
         """Something that happened, for whoever reads."""
@@ -143,6 +142,8 @@ class Progress:
                     self._ledger.answered(lambda entry: isinstance(entry, Finalize))
                 case StartOver():
                     self.starts_over = True
+                case UtteranceTimes():
+                    self._witness.measured(fact)
                 case _:
                     self._put([fact])
 
@@ -180,4 +181,4 @@ class Progress:
                 self.speech = self.speech or mark.kind == "onset"
                 self._timeline.onset(mark.speech)
             case "lull" | "end":
-                self._timeline.pause(mark.speech)
+                self._timeline.pause(mark.speech, is_cut=mark.capped)

@@ -1,10 +1,9 @@
 """How long a live session lets its user wait.
 
-tally        many numbers as a few
-observed     what can be observed of an utterance
-instrument   is told what happens, when it happens
+latency       times the utterances of a session, and reports what it measured
+percentiles   summarises many values as a few
 """
 
-from .instrument import Instrument
+from .latency import LatencyRecorder
 
-__all__ = ["Instrument"]
+__all__ = ["LatencyRecorder"]

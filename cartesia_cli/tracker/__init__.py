@@ -11,7 +11,7 @@ write it. Pure: values in, values out. All positions are seconds of audio that w
 session; `now` is any clock that never goes back, in seconds.
 """
 
-from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker
+from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
 from .manual import ManualTracker
 from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline
 from .turns import TurnTracker
@@ -27,4 +27,5 @@ __all__ = [
     "StartOver",
     "Tracker",
     "TurnTracker",
+    "UtteranceTimes",
 ]

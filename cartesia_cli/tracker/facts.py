@@ -28,7 +28,36 @@ class StartOver:
     """Audio was taken for answered that perhaps was not: another connection has to begin at `resume_position`."""
 
 
-Fact = Update | Acknowledged | FinalizeAnswered | StartOver
+@dataclass(frozen=True, slots=True)
+class UtteranceTimes:
+    """What was observed of an utterance, or of a turn, that is over. None: it was not observed, or not for certain.
+
+    start, stop        positions at which its speech began and stopped, seconds
+
+    The others are times, in seconds of the clock:
+
+    started, stopped   the first sample of its speech was sent, and the last one
+    finalized          its `finalize` was sent
+    flushed            its `flush_done` came
+    first_text         the first of its text came, even if not for good
+    last_text          the last of its text came
+    eager_end          its `turn.eager_end` came that was not taken back
+    ended              its `turn.end` came
+    """
+
+    start: float | None = None
+    stop: float | None = None
+    started: float | None = None
+    stopped: float | None = None
+    finalized: float | None = None
+    flushed: float | None = None
+    first_text: float | None = None
+    last_text: float | None = None
+    eager_end: float | None = None
+    ended: float | None = None
+
+
+Fact = Update | Acknowledged | FinalizeAnswered | StartOver | UtteranceTimes
 
 
 class Tracker(Protocol):
@@ -51,7 +80,7 @@ class Tracker(Protocol):
     def start_over(self) -> None:
         """Let `resume_position` be where everything before it is acknowledged."""
 
-    def finalized(self) -> None:
+    def finalized(self, now: float) -> None:
         """A `finalize` is sent: all audio that was sent before is to be answered."""
 
     def advance(self, now: float) -> Iterator[Fact]:
@@ -69,5 +98,5 @@ class Tracker(Protocol):
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         """What is left of `segments`, a transcript of all audio from `resume_position` on, that was not said before."""
 
-    def end(self, *, complete: bool) -> Iterator[Update]:
+    def end(self, *, complete: bool) -> Iterator[Fact]:
         """The session is over: what is open is settled. complete: the server answered all audio that there was."""

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..alignment import covering_words
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..timing import LATEST
-from ..transcript import Partial, Segment, Timing, Update, blank_between, moved
-from .facts import Acknowledged, Fact, FinalizeAnswered
+from ..transcript import Partial, Segment, Timing, blank_between, moved
+from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
 from .timeline import LONGEST_LATENESS, SpeechTimeline
 
@@ -40,6 +40,8 @@ class PendingText:
     timing     what times are that are not those of the words
     language   as the server told it last
     extent     how much audio had been sent when the last of it came, seconds
+    first_at   when the first of it came, previews included; None: not yet, or on a connection that was lost
+    last_at    when the last of it came
     """
 
     text: str = ""
@@ -47,6 +49,8 @@ class PendingText:
     timing: Timing = "audio"
     language: str | None = None
     extent: float = 0.0
+    first_at: float | None = None
+    last_at: float | None = None
 
     @property
     def length(self) -> int:
@@ -77,11 +81,13 @@ class SentFinalize(NamedTuple):
     position   where it stands in the audio, seconds
     span       of the speech before it
     spoke      whether there was any
+    times      what was observed of it; None: that was reported
     """
 
     position: float
     span: tuple[float, float]
     spoke: bool
+    times: UtteranceTimes | None
 
 
 class LateFlush(NamedTuple):
@@ -89,13 +95,15 @@ class LateFlush(NamedTuple):
 
     at             when it came
     span, timing   what times text behind it has; None where its text came before it
-    owed           the `finalize` that is not acknowledged before its text comes, if there is one
+    sent           the `finalize` that it answers, if there is one
+    is_owed        whether that is not acknowledged before its text comes
     """
 
     at: float
     span: tuple[float, float] | None
     timing: Timing
-    owed: SentFinalize | None
+    sent: SentFinalize | None = None
+    is_owed: bool = False
 
 
 class ManualTracker:
@@ -118,7 +126,7 @@ class ManualTracker:
 
     @property
     def is_settled(self) -> bool:
-        is_owed = self._flush is not None and self._flush.owed is not None
+        is_owed = self._flush is not None and self._flush.is_owed
         return not self._due and not self._open.text and not is_owed and self.timeline.is_quiet
 
     @property
@@ -128,13 +136,15 @@ class ManualTracker:
     def start_over(self) -> None:
         return  # what is acknowledged here is known to the sample
 
-    def finalized(self) -> None:
-        spoke = not self.timeline.is_quiet
-        self._due.append(SentFinalize(self.timeline.sent, self.timeline.take(), spoke))
+    def finalized(self, now: float) -> None:
+        timeline = self.timeline
+        spoke, times = not timeline.is_quiet, UtteranceTimes(*timeline.speech, finalized=now)
+        self._due.append(SentFinalize(timeline.sent, timeline.take(), spoke, times))
 
     def advance(self, now: float) -> Iterator[Fact]:
         if self._flush is not None and now - self._flush.at > LATE_TEXT:
             yield from self._pay()
+            yield from self._report_flush()
             self._flush = None
         if self.is_settled:
             position = self.timeline.position_at(now - LONGEST_LATENESS)
@@ -145,18 +155,20 @@ class ManualTracker:
         match event:
             case Delta(is_final=True):
                 self._open.add(event, self._origin, self.timeline.sent)
+                self._note_time(event, now)
                 if event.text:
                     yield from self._grown(now)
             case Delta():
+                self._note_time(event, now)
                 yield self._partial(self._open.text + event.text)
             case FlushDone():
                 yield from self._flushed(now)
             case Done():
-                yield from self.end(complete=True)
+                yield from self._end(complete=True, is_done=True)
 
     def rewind(self, position: float) -> None:
         if self._open.length >= self._lost.length:
-            self._lost = self._open
+            self._lost = replace(self._open, first_at=None, last_at=None)
         self._open, self._origin, self._flush, self._has_text = PendingText(), position, None, False
         self._is_replaced, self._is_first = False, True
         self._due.clear()
@@ -166,24 +178,49 @@ class ManualTracker:
         self._due.clear()
         yield from segments
 
-    def end(self, *, complete: bool) -> Iterator[Update]:
+    def end(self, *, complete: bool) -> Iterator[Fact]:
+        yield from self._end(complete=complete, is_done=False)
+
+    def _end(self, *, complete: bool, is_done: bool) -> Iterator[Fact]:
+        """is_done: the server says that nothing more will come, so what came last was the last."""
+        yield from self._report_flush()
         if not (complete and self._is_replaced) and self._open.length < self._lost.length:
             self._open = self._lost
         self._lost = PendingText()
-        if self._open.text:
+        said, speech = self._open, UtteranceTimes(*self.timeline.speech)
+        if said.text:
             span = self._due[0].span if self._due else self.timeline.take()
             yield from self._settle(span, whole=True)
+        if not self._due and said.first_at is not None:
+            yield from self._report(speech, said)
+        for number, sent in enumerate(self._due):
+            if sent.spoke or (number == 0 and said.first_at is not None):
+                yield from self._report(sent.times, said if number == 0 else None, is_last=is_done)
+        self._due = deque(sent._replace(times=None) for sent in self._due)
+        self._open.first_at = None
 
     def _flushed(self, now: float) -> Iterator[Fact]:
         yield from self._pay()
+        yield from self._report_flush()
         sent = self._due.popleft() if self._due else None
-        span = sent.span if sent else self.timeline.take()
-        settled = [*self._settle(span)]
-        owed = sent if sent is not None and sent.spoke and not self._has_text else None
-        self._flush = LateFlush(now, None if settled else span, "estimated" if settled else "audio", owed)
+        span, times = sent.span if sent else None, sent.times if sent else UtteranceTimes(*self.timeline.speech)
+        if span is None:
+            span = self.timeline.take()
+        elif times is not None:
+            times = replace(times, flushed=now)
+        said, settled = self._open, [*self._settle(span)]
+        is_owed = sent is not None and sent.spoke and not self._has_text
+        if settled:
+            self._flush = LateFlush(now, None, "estimated", sent and sent._replace(times=None), is_owed)
+        else:
+            kept = None if times is None else replace(times, first_text=said.first_at)
+            self._flush = LateFlush(now, span, "audio", sent and sent._replace(times=kept), is_owed)
+            said.first_at = None
         self._has_text = False
         yield from settled
-        if sent is not None and owed is None:
+        if settled:
+            yield from self._report(times, said)
+        if sent is not None and not is_owed:
             yield from self._answered(sent)
 
     def _grown(self, now: float) -> Iterator[Fact]:
@@ -194,10 +231,12 @@ class ManualTracker:
             is_late = self.timeline.is_quiet and not self._due
             if is_late and flush.span is not None:
                 self._open.timing = flush.timing
+                said = self._open
                 for segment in self._settle(flush.span):
                     yield from self._pay()
-                    self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated", None)
+                    self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated")
                     yield segment
+                    yield from self._report(flush.sent and flush.sent.times, said)
                 return
             if is_late or flush.timing == "audio":
                 self._open.timing = "estimated"
@@ -236,9 +275,33 @@ class ManualTracker:
 
     def _pay(self) -> Iterator[Fact]:
         """The text that a `flush_done` owed has come, or comes no more."""
-        if self._flush is not None and self._flush.owed is not None:
-            owed, self._flush = self._flush.owed, self._flush._replace(owed=None)
-            yield from self._answered(owed)
+        if self._flush is not None and self._flush.is_owed and self._flush.sent is not None:
+            sent, self._flush = self._flush.sent, self._flush._replace(is_owed=False)
+            yield from self._answered(sent)
+
+    def _report_flush(self) -> Iterator[Fact]:
+        """No text comes any more for the last `flush_done`."""
+        if self._flush is not None and self._flush.sent is not None:
+            sent = self._flush.sent
+            self._flush = self._flush._replace(sent=sent._replace(times=None))
+            if sent.spoke or (sent.times is not None and sent.times.first_text is not None):
+                yield from self._report(sent.times)
+
+    def _report(
+        self, times: UtteranceTimes | None, said: PendingText | None = None, *, is_last: bool = True
+    ) -> Iterator[UtteranceTimes]:
+        """An utterance is over. said: its text, as far as it is known that it belongs to it."""
+        if times is None:
+            return
+        if said is not None and said.timing == "audio":
+            first = said.first_at if times.first_text is None else times.first_text
+            times = replace(times, first_text=first, last_text=said.last_at if is_last else None)
+        yield times
+
+    def _note_time(self, delta: Delta, now: float) -> None:
+        if delta.text.strip():
+            self._open.first_at = now if self._open.first_at is None else self._open.first_at
+            self._open.last_at = now if delta.is_final else self._open.last_at
 
     def _answered(self, sent: SentFinalize) -> Iterator[Fact]:
         self._acknowledged = max(self._acknowledged, sent.position)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 LONGEST_LATENESS = 11.0
 """Seconds within which a server is trusted to answer audio: an answer may be 10 s late, and the detection of speech or
@@ -29,12 +30,46 @@ NEW_SPEECH = 0.2
 """Seconds in which nobody says a word: speech that began no longer ago belongs to the next utterance."""
 
 
+HALF_SAMPLE = 1e-5
+"""Seconds by which two positions of the same sample differ at most: they are worked out in different ways."""
+
+MOST_SPANS = 1000
+"""Spans that are kept apart: the oldest are joined where more of them wait for an answer."""
+
+
 @dataclass(slots=True)
 class SpeechSpan:
-    """Speech between two pauses. start, stop: positions; stop is None while it goes on."""
+    """Speech between two pauses.
+
+    start, stop        positions; stop is None while it goes on
+    started, stopped   when its first sample was sent, and its last one; None: not yet, or so long ago that it is
+                       not known any more
+    begins, ends       whether speech began and stopped there; otherwise it was cut off there, and went on
+    """
 
     start: float
     stop: float | None = None
+    started: float | None = None
+    stopped: float | None = None
+    begins: bool = True
+    ends: bool = True
+
+
+class SpeechTimes(NamedTuple):
+    """Where and when the speech of an utterance began and stopped. None: that was not observed."""
+
+    start: float | None = None
+    stop: float | None = None
+    started: float | None = None
+    stopped: float | None = None
+
+    @classmethod
+    def between(cls, first: SpeechSpan, last: SpeechSpan | None) -> SpeechTimes:
+        """Of speech that begins with one span, and stops with another one if that is known."""
+        start, started = (first.start, first.started) if first.begins else (None, None)
+        if last is None or last.stop is None or not last.ends:
+            return cls(start, None, started, None)
+        return cls(start, last.stop, started, last.stopped)
 
 
 class SpeechTimeline:
@@ -47,6 +82,7 @@ class SpeechTimeline:
         self.taken = 0.0
         """What lies before this position belongs to utterances that are over."""
         self._began = 0.0
+        self._forgotten = 0.0  # what was sent before this position has no entry in the send log any more
         self._times: list[float] = []
         self._positions: list[float] = []
         self._gaps: list[tuple[float, float]] = []  # positions, and seconds skipped there and before, all told
@@ -71,7 +107,14 @@ class SpeechTimeline:
 
     def advance(self, position: float, now: float) -> None:
         """Audio up to `position` has just been sent."""
-        self.sent = position
+        before, self.sent = self.sent, position
+        for span in reversed(self.spans):
+            if span.stop is not None and span.stop < before - HALF_SAMPLE:
+                break
+            if before <= span.start + HALF_SAMPLE < position:
+                span.started = now
+            if span.stop is not None and before < span.stop - HALF_SAMPLE <= position:
+                span.stopped = now
         times = self._times
         if times and now - times[-1] < RESOLUTION:
             self._positions[-1] = position
@@ -80,25 +123,40 @@ class SpeechTimeline:
         self._positions.append(position)
         if len(times) > 256 and times[len(times) // 2] < now - 2 * LONGEST_LATENESS:
             half = len(times) // 2
+            self._forgotten = self._positions[half - 1]
             del times[:half], self._positions[:half]
 
     def onset(self, position: float) -> None:
         """Speech began. Nothing happens where it goes on."""
-        if not self.is_speaking:
-            self.spans.append(SpeechSpan(position))
+        if self.is_speaking:
+            return
+        last = self.spans[-1] if self.spans else None
+        goes_on = last is not None and not last.ends and last.stop == position
+        begins, position = position >= self._began and not goes_on, max(position, self._began)
+        self.spans.append(SpeechSpan(position, started=self.time_behind(position), begins=begins))
+        if len(self.spans) > MOST_SPANS:
+            joined = self.spans.pop(1)
+            self.spans[0] = replace(self.spans[0], stop=joined.stop, stopped=joined.stopped, ends=joined.ends)
 
-    def pause(self, position: float) -> None:
-        """Speech stopped, perhaps for good."""
-        if self.spans:
-            self.spans[-1].stop = position
-        elif position > self.taken:  # it was going on where the audio was sent from
-            self.spans.append(SpeechSpan(self.taken, position))
+    def pause(self, position: float, *, is_cut: bool = False) -> None:
+        """Speech stopped, perhaps for good. is_cut: it did not, but is divided there."""
+        if not self.spans:
+            if position <= self.taken:
+                return
+            started = self.time_behind(self.taken)  # it was going on where the audio was sent from
+            self.spans.append(SpeechSpan(self.taken, started=started, begins=False))
+        last = self.spans[-1]
+        if last.stop != position or last.stopped is None:
+            last.stop, last.stopped = position, self.time_before(position)
+        last.ends = not is_cut
 
     def rewind(self, position: float) -> None:
         """Audio from `position` on is sent again. Speech that was going on there goes on there."""
-        self.sent = self.taken = self._began = position
+        self.sent = self.taken = self._began = self._forgotten = position
         self.spans = [
-            SpeechSpan(position) for span in self.spans if span.start < position < (span.stop or position + 1)
+            SpeechSpan(position, begins=False)
+            for span in self.spans
+            if span.start < position < (span.stop or position + 1)
         ][:1]
         self._times.clear()
         self._positions.clear()
@@ -113,16 +171,25 @@ class SpeechTimeline:
         index = bisect_right(self._times, time)
         return self._positions[index - 1] if index else self._began
 
-    def time_of(self, position: float) -> float | None:
-        """When the audio just before `position` was sent. None: not yet."""
-        index = bisect_left(self._positions, position)
-        return self._times[index] if index < len(self._times) else None
+    def time_behind(self, position: float) -> float | None:
+        """When the audio just behind `position` was sent. None: not yet, or too long ago."""
+        return self._time_at(bisect_right(self._positions, position + HALF_SAMPLE), position)
+
+    def time_before(self, position: float) -> float | None:
+        """When the audio just before `position` was sent. None: not yet, or too long ago."""
+        return self._time_at(bisect_left(self._positions, position - HALF_SAMPLE), position - 2 * HALF_SAMPLE)
+
+    def _time_at(self, index: int, position: float) -> float | None:
+        is_known = position >= self._forgotten - HALF_SAMPLE and index < len(self._times)
+        return self._times[index] if is_known else None
 
     def untaken(self) -> Iterator[SpeechSpan]:
         """Speech of utterances that are not over."""
         for span in self.spans:
-            if span.stop is None or span.stop > self.taken:
-                yield SpeechSpan(max(span.start, self.taken), span.stop)
+            if span.start >= self.taken:
+                yield span
+            elif span.stop is None or span.stop > self.taken:
+                yield replace(span, start=self.taken, started=self.time_behind(self.taken), begins=False)
 
     @property
     def is_quiet(self) -> bool:
@@ -134,19 +201,29 @@ class SpeechTimeline:
         """Whether speech is going on."""
         return bool(self.spans) and self.spans[-1].stop is None
 
+    @property
+    def speech(self) -> SpeechTimes:
+        """What was observed of the speech that `take` would give now."""
+        spans = self._spans_until_now()
+        return SpeechTimes.between(spans[0], spans[-1]) if spans else SpeechTimes()
+
     def take(self) -> tuple[float, float]:
         """Where speech began and stopped in the audio since the last utterance; all of it where none was heard.
 
         The utterance is over here: speech that goes on is divided, unless it has only just begun behind a pause.
         """
-        first, spans = self.taken, [*self.untaken()]
-        self.taken = self.sent
+        first, open_, spans = self.taken, [*self.untaken()], self._spans_until_now()
+        self.taken = open_[-1].start if len(spans) < len(open_) else self.sent
         if not spans:
             return first, self.sent
-        if spans[-1].stop is None and len(spans) > 1 and self.sent - spans[-1].start <= NEW_SPEECH:
-            self.taken = spans.pop().start
         start, stop = spans[0].start, spans[-1].stop
         return start, max(start, self.sent if stop is None else stop)
+
+    def _spans_until_now(self) -> list[SpeechSpan]:
+        spans = [*self.untaken()]
+        if len(spans) > 1 and spans[-1].stop is None and self.sent - spans[-1].start <= NEW_SPEECH:
+            spans.pop()
+        return spans
 
     def speech_before(self, position: float) -> float:
         """Where the last speech began that began before `position`; there, where there is none."""

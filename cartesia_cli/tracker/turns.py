@@ -12,7 +12,7 @@ met). What was emitted is final, so no row drops it.
     idle       update      speaking    a start was left out
     idle       eager_end   eager       likewise
     idle       end         idle        settles a text that is not the last one repeated
-    any open   start       speaking    settles: the end was left out
+    any open   start       speaking    settles what has a text: the end was left out; without one, it is the same start
     speaking   eager_end   eager
     eager      resume      speaking
     eager      update      speaking    a resume was left out
@@ -33,10 +33,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
-from ..transcript import Notice, Partial, Segment, Timing, Update, blank_between
-from .facts import Acknowledged, Fact, StartOver
+from ..transcript import Notice, Partial, Segment, Timing, blank_between
+from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
 from .repeats import Repeat, repeated, tokenize, words_of
-from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline
+from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline, SpeechTimes
 
 SHORTEST_SILENCE = 0.1
 """Seconds of silence that it takes at least to end a turn."""
@@ -76,11 +76,47 @@ class SettledTurn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TurnPlace:
-    """The speech that a turn is: positions in seconds, and how well they are known."""
+    """The speech that a turn is: positions in seconds, how well they are known, and what of it is known for certain."""
 
     start: float
     stop: float
     timing: Timing
+    speech: SpeechTimes
+
+
+class EndedTurn(NamedTuple):
+    """A turn that is over. times: what was observed of it; None: not even its end was."""
+
+    segment: Segment
+    times: UtteranceTimes | None
+
+
+class Certainty:
+    """Whether turns can't have been placed otherwise: only then they are measured.
+
+    One that is placed wrongly leads to the next one's being placed wrongly, too. Where there is one speech to choose
+    from, a turn is that. Where there are several, it has to be known how late this server is.
+    """
+
+    def __init__(self) -> None:
+        self._delays: deque[float] | None = deque(maxlen=MEASURED)  # None: a turn was perhaps placed wrongly
+        self._had_no_choice = True
+
+    def lose(self) -> None:
+        """From here on nothing is certain."""
+        self._delays = None
+
+    def placed(self, delay: float, *, is_only: bool, is_skipping: bool) -> bool:
+        """Whether a turn that is so late is certain. is_skipping: what was said before it was taken for noise."""
+        if self._delays is None:
+            return False
+        self._delays.append(delay)
+        self._had_no_choice = self._had_no_choice and is_only
+        is_steady = max(self._delays) - min(self._delays) <= 2 * SLACK
+        is_confirmed = is_steady and len(self._delays) >= ENOUGH
+        if not (is_confirmed or is_only or (is_steady and not is_skipping)):
+            self.lose()
+        return is_confirmed or self._had_no_choice
 
 
 @dataclass(slots=True)
@@ -99,8 +135,13 @@ class Replay:
     expected: range
     extent: float
     is_safe: bool
-    held: list[Segment]
+    held: list[EndedTurn]
     is_matched: bool = False
+
+    @property
+    def text(self) -> str:
+        """Of all turns that are held."""
+        return "".join(turn.segment.text for turn in self.held)
 
 
 class TurnTracker:
@@ -113,10 +154,13 @@ class TurnTracker:
         self._last = ""  # the text of the last turn
         self._written_text, self._is_first = "", True  # the last one written; whether this connection has written none
         self._began: float | None = None  # when the open turn's first event came
+        self._first_text: float | None = None  # when its first text came
+        self._eager: float | None = None  # when the end of it came that was not taken back yet
         self._answered: float | None = None  # when a turn of this connection ended last
         self._delays: deque[float] = deque(maxlen=MEASURED)
         self._steady = 0  # turns since one had to have begun before its speech
         self._is_sure = True  # the last turn was placed without a doubt
+        self._certainty = Certainty()
         self._settled: deque[SettledTurn] = deque()
         self._replay: Replay | None = None
         self._lost, self._lost_extent = "", 0.0  # the open text of a lost connection, until it is replaced
@@ -143,7 +187,7 @@ class TurnTracker:
     def start_over(self) -> None:
         self._origin = self._acknowledged
 
-    def finalized(self) -> None:
+    def finalized(self, now: float) -> None:
         return  # there is no such command here
 
     def advance(self, now: float) -> Iterator[Fact]:
@@ -156,19 +200,22 @@ class TurnTracker:
     def process(self, event: Event, now: float) -> Iterator[Fact]:
         match event:
             case TurnStart():
-                yield from self._settle(now)
+                if self._text:
+                    yield from self._settle(now, is_end=False)
                 self._open("speaking", now)
             case TurnUpdate(transcript=text):
                 yield self._grown("speaking", text, now)
+                self._eager = None
             case TurnEagerEnd(transcript=text):
                 yield self._grown("eager", text, now)
+                self._eager = now if self._eager is None else self._eager
                 yield Notice(self.timeline.sent, "turn.eager_end", "perhaps the end of a turn")
             case TurnResume() if self._state == "eager":
-                self._state = "speaking"
+                self._state, self._eager = "speaking", None
                 yield Notice(self.timeline.sent, "turn.resume", "the turn goes on")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last:
-                self._text = text or self._text
-                yield from self._settle(now)
+                self._say(text, now)
+                yield from self._settle(now, is_end=True)
                 self._answered = now
                 if self._replay is None:
                     yield from self._acknowledge(now)
@@ -181,6 +228,7 @@ class TurnTracker:
         extent = self._settled[-1].extent if words else position
         self._replay = Replay(words, expected, extent, is_safe, []) if words else None
         self._state, self._text, self._began, self._answered, self._last = "idle", "", None, None, ""
+        self._first_text = self._eager = None
         self._origin, self._is_replaced, self._is_first = position, False, True
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
@@ -189,13 +237,13 @@ class TurnTracker:
         yield from without_first(segments, again.length if again else 0)
         self._state, self._text, self._replay, self._lost = "idle", "", None, ""
 
-    def end(self, *, complete: bool) -> Iterator[Update]:
+    def end(self, *, complete: bool) -> Iterator[Fact]:
         if self._text:
-            last = Segment(*self.timeline.take(), self._text, "audio")
+            last = EndedTurn(Segment(*self.timeline.take(), self._text, "audio"), None)
             if self._replay is not None:
                 self._replay.held.append(last)
             else:
-                yield self._new(last)
+                yield from self._new(last)
         self._state, self._text = "idle", ""
         if self._replay is not None:
             yield from self._release(self._replay)
@@ -215,18 +263,29 @@ class TurnTracker:
 
     def _grown(self, state: str, text: str, now: float) -> Partial:
         self._open(state, now)
-        self._text = text or self._text
-        held = "".join(segment.text for segment in self._replay.held) if self._replay else ""
+        self._say(text, now)
+        held = self._replay.text if self._replay else ""
         return Partial(self.timeline.sent, held + self._text)
 
-    def _settle(self, now: float) -> Iterator[Fact]:
-        """The open turn is over."""
+    def _say(self, text: str, now: float) -> None:
+        self._text = text or self._text
+        if self._first_text is None and text.strip():
+            self._first_text = now
+
+    def _settle(self, now: float, *, is_end: bool) -> Iterator[Fact]:
+        """The open turn is over. is_end: its end has just come; otherwise it was left out."""
         if self._text or self._state != "idle":
             place = self._place(now)
+            times = UtteranceTimes(*place.speech, first_text=self._first_text)
+            if is_end:
+                times = replace(times, eager_end=self._eager, ended=now)
+            else:
+                times = replace(times, stop=None, stopped=None)
             text, self._state, self._text = self._text, "idle", ""
+            self._first_text = self._eager = None
             if text:
                 self._last = text
-                yield from self._written(Segment(place.start, place.stop, text, place.timing))
+                yield from self._written(EndedTurn(Segment(place.start, place.stop, text, place.timing), times))
 
     # What was said before
 
@@ -237,14 +296,14 @@ class TurnTracker:
         within = sum(len(turn.words) for turn in turns if turn.start < position < turn.stop)
         return [word for turn in turns for word in turn.words], range(before, before + within + 1)
 
-    def _written(self, segment: Segment) -> Iterator[Fact]:
+    def _written(self, turn: EndedTurn) -> Iterator[Fact]:
         """A turn that is over is written, unless it repeats what was said before."""
         if self._replay is None:
-            yield self._new(segment)
+            yield from self._new(turn)
             return
         replay = self._replay
-        replay.held.append(segment)
-        again = repeated(replay.words, words_of("".join(part.text for part in replay.held)), replay.expected)
+        replay.held.append(turn)
+        again = repeated(replay.words, words_of(replay.text), replay.expected)
         replay.is_matched = again is not None
         if again is None and not replay.is_safe:
             self.start_over()
@@ -252,15 +311,17 @@ class TurnTracker:
         elif again is not None and again.reaches_end:
             yield from self._release(replay, again)
 
-    def _release(self, replay: Replay, again: Repeat | None = None) -> Iterator[Segment]:
+    def _release(self, replay: Replay, again: Repeat | None = None) -> Iterator[Fact]:
         """Write what is new in turns that were held: all that follows upon what repeats."""
         self._replay = None
         if again is None:
-            again = repeated(replay.words, words_of("".join(part.text for part in replay.held)), replay.expected)
-        for segment in without_first(replay.held, again.length if again else 0):
-            yield self._new(segment)
+            again = repeated(replay.words, words_of(replay.text), replay.expected)
+        new = [*without_first([turn.segment for turn in replay.held], again.length if again else 0)]
+        for segment, turn in zip(new, replay.held[len(replay.held) - len(new) :], strict=True):
+            yield from self._new(EndedTurn(segment, turn.times if segment is turn.segment else None))
 
-    def _new(self, segment: Segment) -> Segment:
+    def _new(self, turn: EndedTurn) -> Iterator[Fact]:
+        segment = turn.segment
         if self._is_first:  # of its connection
             segment = replace(segment, text=blank_between(self._written_text, segment.text) + segment.text)
         self._written_text, self._is_first = segment.text, False
@@ -275,7 +336,9 @@ class TurnTracker:
                 self._lost = rest if words_of(rest) else ""
             elif self._lost_extent <= self.timeline.sent:
                 self._lost = ""
-        return segment
+        yield segment
+        if turn.times is not None:
+            yield turn.times
 
     # Which audio a turn is
 
@@ -285,12 +348,13 @@ class TurnTracker:
         self._began = None
         spans = [*timeline.untaken()]
         # A server may notice speech before the endpointer does, in audio that is just being sent.
-        candidates = [span for span in spans if (timeline.time_of(span.start) or began) <= began + SLACK]
+        candidates = [span for span in spans if (span.started or began) <= began + SLACK]
         usual = min(self._delays, default=None)
         if not candidates:  # nobody was heard here, or the start of the turn was left out
             start, self._steady, self._is_sure = timeline.taken, 0, False
+            self._certainty.lose()
             timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
-            return TurnPlace(start, timeline.taken, "estimated")
+            return TurnPlace(start, timeline.taken, "estimated", SpeechTimes())
         first, delay = self._first(candidates, began, usual)
         if delay < -IN_FLIGHT:  # it began before this was sent: its speech was taken for that of the turn before
             self._steady, delay = 0, usual or 0.0
@@ -300,10 +364,10 @@ class TurnTracker:
             self._steady += 1
         reached = timeline.position_at(now - delay) - SHORTEST_SILENCE  # what the end of the turn is about
         rest = spans[spans.index(first) :]
-        stop = first.stop if first.stop is not None else max(first.start, reached)
+        stop, last = first.stop if first.stop is not None else max(first.start, reached), first
         for span in rest[1:]:
             if span.stop is not None and span.stop <= reached:
-                stop = span.stop
+                stop, last = span.stop, span
             elif span.stop is None and span.start < reached:
                 stop = reached
         pace = max(1.0, timeline.sent - timeline.position_at(now - 1.0))  # seconds of audio a second
@@ -313,11 +377,19 @@ class TurnTracker:
         is_steady = self._steady >= ENOUGH and (max(self._delays) - min(self._delays)) * pace <= 2 * SLACK
         self._is_sure = is_steady or (self._steady > 0 and self._is_sure and len(spans) == 1)
         timeline.taken = stop
-        return TurnPlace(first.start, stop, "audio" if self._is_sure else "estimated")
+        if self._steady == 0:
+            self._certainty.lose()
+        is_only, is_skipping = len(candidates) == 1 and last is first, first is not candidates[0]
+        is_certain = self._certainty.placed(delay, is_only=is_only, is_skipping=is_skipping)
+        if not (self._is_sure and is_certain):
+            return TurnPlace(first.start, stop, "audio" if self._is_sure else "estimated", SpeechTimes())
+        goes_on = any(span.start < reached for span in rest[rest.index(last) + 1 :])
+        is_over = last.stop is not None and last.stop <= reached + SLACK and not goes_on
+        return TurnPlace(first.start, stop, "audio", SpeechTimes.between(first, last if is_over else None))
 
     def _first(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
         """The speech with which a turn begins whose first event came at `began`, and how late that is."""
-        delays = [began - (self.timeline.time_of(span.start) or began) for span in candidates]
+        delays = [began - (span.started or began) for span in candidates]
         if usual is not None and delays[0] > usual + UNANSWERED:  # the first of them was noise, perhaps
             for span, delay in zip(candidates, delays, strict=True):
                 if abs(delay - usual) <= SLACK:
@@ -330,6 +402,8 @@ class TurnTracker:
         position = timeline.quiet_before(timeline.position_at(now - LONGEST_LATENESS))
         if position > self._acknowledged:
             self._acknowledged = position
+            if timeline.taken <= position:  # all that turns were placed at is answered
+                timeline.taken, self._certainty = position, Certainty()
             timeline.release(position)
             while self._settled and self._settled[0].extent <= position:
                 self._settled.popleft()
@@ -340,7 +414,7 @@ def without_first(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
     """Segments without their first `count` words. What is left of one that is cut has an estimated start."""
     for segment in segments:
         tokens = tokenize(segment.text)
-        if count >= len(tokens) > 0:
+        if 0 < count >= len(tokens):
             count -= len(tokens)
         elif count:
             share = tokens[count - 1].end / len(segment.text)

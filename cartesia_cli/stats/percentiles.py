@@ -17,8 +17,8 @@ KEPT = 1 << 16
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-class Tally:
-    """Takes seconds, tells milliseconds."""
+class Percentiles:
+    """Takes seconds, gives milliseconds."""
 
     def __init__(self) -> None:
         self.count = 0
