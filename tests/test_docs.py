@@ -43,6 +43,7 @@ from cartesia_cli.server.notation import parse
 from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
+from .conftest import usual_signals
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -187,15 +188,17 @@ def engine(library: Path) -> Iterator[str]:
 
 
 def shell(command: str, folder: Path, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
-    env = {
-        **kept, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1", **variables,
-    }  # fmt: skip
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+        ["bash", "-o", "pipefail", "-c", command], cwd=folder, env=environment_in(home) | variables,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
     )  # fmt: skip
+
+
+def environment_in(home: Path) -> dict[str, str]:
+    """A home of one's own, the installed program, and engines on one core, since the others don't pay here."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**kept, "HOME": str(home), "PATH": path, "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
@@ -214,15 +217,11 @@ def narrow(line: str) -> str:
 def serving(command: str, folder: Path, home: Path, port: int, shown: list[str]) -> Iterator[None]:
     """A server that a page starts; what it prints is compared, and Ctrl-C ends it."""
     (folder / "serve.log").unlink(missing_ok=True)
-    env = {**os.environ, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command.partition('#')[0]} --port {port}"],
-            cwd=folder,
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+            ["bash", "-c", f"exec {command.partition('#')[0]} --port {port}"], cwd=folder, env=environment_in(home),
+            stdout=log, stderr=subprocess.STDOUT, preexec_fn=usual_signals,
+        )  # fmt: skip
     try:
         for _ in range(600):
             printed = (folder / "serve.log").read_text()
