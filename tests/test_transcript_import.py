@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cartesia_cli.errors import InputError
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.streams import EventStream
-from cartesia_cli.protocol import BatchResponse, Word, encode_batch
+from cartesia_cli.protocol import BatchResponse, Word, decode_batch, encode_batch
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, from_batch
 from cartesia_cli.transcript_import import load_transcripts
 
@@ -255,12 +255,12 @@ def test_words_that_could_not_be_aligned_are_kept_without_times() -> None:
         ('{"text": null}', "a.json: text is missing"),
         ('{"source": "a", "model": "m"}', "a.json: text is missing"),
         ('{"source": 1, "model": "m", "text": ""}', "a.json: source is a number, where a string belongs"),
-        ('{"text": "a", "words": {}}', "a.json: words is an object, where a list belongs"),
-        ('{"text": "a", "words": [{}]}', "a.json: words[0].word is missing"),
-        ('{"text": "a", "words": [[]]}', "a.json: words[0] is a list, where an object belongs"),
-        ('{"text": "a", "words": [{"word": "a", "start": "0"}]}',
+        ('{"source": "s", "model": "m", "text": "a", "words": {}}', "a.json: words is an object, where a list belongs"),
+        ('{"source": "s", "model": "m", "text": "a", "words": [{}]}', "a.json: words[0].word is missing"),
+        ('{"source": "s", "model": "m", "text": "a", "words": [[]]}', "a.json: words[0] is a list, where an object belongs"),
+        ('{"source": "s", "model": "m", "text": "a", "words": [{"word": "a", "start": "0"}]}',
          "a.json: words[0].start is a string, where a number of seconds belongs"),
-        ('{"text": "a", "words": [{"word": "a", "end": true}]}',
+        ('{"source": "s", "model": "m", "text": "a", "words": [{"word": "a", "end": true}]}',
          "a.json: words[0].end is true or false, where a number of seconds belongs"),
         ('{"segments": [{"start": 0, "text": "a"}]}', "a.json: segments[0].end is missing"),
         ('{"segments": [{"start": 0, "end": NaN, "text": "a"}]}', "a.json: segments[0].end is missing"),
@@ -348,3 +348,52 @@ def test_what_happened_in_a_live_session_is_read_back() -> None:
     (transcript,) = load_transcripts("\n".join(json.dumps(line) for line in notices))
     assert transcript.notices == (Notice(1.0, "mark", "mark at 0:01"),)
     assert load_transcripts(json.dumps(transcript.document()))[0].notices == transcript.notices
+
+
+def test_an_answer_with_odd_members_is_read_as_transcribe_reads_it() -> None:
+    words = [None, {"word": None}, {"word": 3}, [], {"word": "Hello", "start": "0", "end": 0.5}, {"word": "you"}]
+    answer = {"text": "Hello you", "duration": [2], "language": 7, "request_id": {}, "words": words}
+    transcript = only(answer)
+    response = decode_batch(json.dumps(answer).encode())
+    assert transcript == from_batch(response, source=transcript.source, model=transcript.model)
+    assert transcript.words == (Word("Hello"), Word("you"))
+    assert only({"text": "Hello you", "words": {}}).words is None
+
+
+@pytest.mark.parametrize("more", [{}, {"segments": [{"start": 0, "end": 1, "text": "Hello"}]}])
+def test_a_duration_spelt_as_a_string_is_read(more: dict[str, object]) -> None:
+    assert only({"text": "Hello", "duration": "2.5"} | more).duration == 2.5
+
+
+def test_whisper_cpp_timestamps_stand_in_for_offsets() -> None:
+    stamps = {"from": "00:00:01,500", "to": "00:01:02,000"}
+    transcript = only({"transcription": [{"timestamps": stamps, "text": " Hello you"}]})
+    assert [(segment.start, segment.end) for segment in transcript.segments] == [(1.5, 62.0)]
+
+
+@pytest.mark.parametrize(
+    ("stretch", "said"),
+    [
+        ({"timestamps": {"from": "00:00:00,000", "to": "00:00:02,000"}, "offsets": {"from": 0, "to": 9000}},
+         "transcription[0].offsets.to is 9 s, but timestamps.to 2 s"),
+        ({"timestamps": {"from": "0", "to": "00:00:02,000"}}, "transcription[0].timestamps.from is a string"),
+        ({"timestamps": {"from": "00:00:02,000"}}, "transcription[0].timestamps.to is missing"),
+    ],
+)  # fmt: skip
+def test_whisper_cpp_times_that_contradict_are_refused(stretch: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        only({"transcription": [stretch | {"text": " Hello you"}]})
+    assert said in caught.value.message
+
+
+def test_a_cue_that_ends_before_it_begins_keeps_its_start_and_an_estimated_end() -> None:
+    cues = "1\n00:00:00,500 --> 00:00:02,000\nOne.\n\n2\n00:00:03,000 --> 00:00:02,000\nTwo three.\n\n"
+    transcript = only(cues + "3\n00:01:00,500 --> 00:01:02,000\nFour.\n", "a.srt")
+    assert [(s.start, s.timing) for s in transcript.segments] == [
+        (0.5, "server"), (3.0, "estimated"), (60.5, "server")]  # fmt: skip
+    assert 3.0 < transcript.segments[1].end < 5.0
+
+
+def test_milliseconds_behind_a_colon_are_no_time_of_a_cue() -> None:
+    with pytest.raises(InputError, match="line 3: times can't be read"):
+        only("WEBVTT\n\n01:000 --> 00:02.000\nHello\n", "a.vtt")

@@ -247,7 +247,9 @@ class _Reading:
             self._find("no-arrow", line.number, self._count, value=text, limit=_FORMS[self.kind])
         elif found is None or not _STRICT[self.kind].fullmatch(line.text):
             self._find("bad-time", line.number, self._count, value=text, limit=_FORMS[self.kind])
-        return None if found is None else (_time(*found.groups()[:5]), _time(*found.groups()[5:]))
+        if found is None or any(_lacks_fraction(*found.groups()[k : k + 5]) for k in (0, 5)):
+            return None
+        return _time(*found.groups()[:5]), _time(*found.groups()[5:])
 
     def _stray(self, block: Sequence[_Line]) -> None:
         if block:
@@ -263,3 +265,8 @@ def _time(sign: str, hours: str | None, minutes: str | None, seconds: str, fract
     """Milliseconds."""
     whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds)
     return (-1 if sign else 1) * (whole * 1000 + int((fraction or "").ljust(3, "0")[:3]))
+
+
+def _lacks_fraction(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> bool:
+    """Whether the last part has three digits or more: then those are milliseconds behind a wrong mark, as in 01:000."""
+    return minutes is not None and len(seconds) > 2

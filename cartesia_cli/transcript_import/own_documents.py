@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import TypeVar, get_args
 
 from ..errors import InputError
 from ..protocol import Word
 from ..transcript import KEPT, Notice, Segment, Timing
 from .draft import Draft
 from .json_values import KINDS, JsonObject
+
+Value = TypeVar("Value")
 
 SESSION_LINES = ("partial", "segment", "notice", "end")
 """The `type` of each line of a live session."""
@@ -42,15 +44,40 @@ def session(lines: Sequence[JsonObject]) -> Draft:
 
 
 def answer(item: JsonObject) -> Draft:
-    """The answer of the batch endpoint, or of an API of OpenAI's shape without segments."""
+    """The answer of the batch endpoint, or of an API of OpenAI's shape without segments.
+
+    As lenient as `transcribe`, which has accepted it: what is of the wrong type is left out, and costs no text.
+    """
+    told = item.values.get("words")
     return Draft(
         text=item.required_text("text"),
-        words=words(item.objects("words")),
-        model=item.text("model"),
-        language=item.text("language"),
-        duration=item.seconds("duration"),
-        request_id=item.text("request_id"),
+        words=tuple(_usable_words(told)) if isinstance(told, list) else None,
+        model=_usable(item.text, "model"),
+        language=_usable(item.text, "language"),
+        duration=_usable(item.decimal, "duration"),
+        request_id=_usable(item.text, "request_id"),
     )
+
+
+def _usable(read: Callable[[str], Value | None], name: str) -> Value | None:
+    """A member, or None where it is of the wrong type."""
+    try:
+        return read(name)
+    except InputError:
+        return None
+
+
+def _usable_words(items: Iterable[object]) -> Iterator[Word]:
+    """Of a list of words those that can be read, each with those of its times that can."""
+    for value in items:
+        item = JsonObject(value if isinstance(value, dict) else {}, "")
+        spelt = _usable(item.text, "word")
+        if spelt is None:
+            spelt = _usable(item.text, "text")
+        if spelt is not None:
+            is_guess = item.values.get("timing") == "estimated"
+            start, end = (None if is_guess else _usable(item.seconds, name) for name in ("start", "end"))
+            yield Word(spelt, start, end, _usable(item.label, "speaker"))
 
 
 def words(items: Sequence[JsonObject] | None) -> tuple[Word, ...] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
 from ..errors import InputError
 from ..subtitles.cuesheet import Kind, read
+from ..timing import SPEAKING_RATE
 from ..transcript import Segment
 from .draft import Draft, joined
 
@@ -52,6 +54,16 @@ def subtitle_file(text: str, source: str) -> Draft:
         )
         for cue in sheet.cues
     ]  # fmt: skip
+    starts = [*(segment.start for segment in segments[1:]), math.inf]
+    segments = [_ended(segment, following) for segment, following in zip(segments, starts, strict=True)]
     spoken = [segment for segment in segments if segment.text]
     first = [replace(segment, text=segment.text.strip()) for segment in spoken]
     return Draft(joined(segment.text for segment in first), segments=tuple(first), has_units=True)
+
+
+def _ended(segment: Segment, following: float) -> Segment:
+    """A segment that ends before it begins as one that lasts as long as it takes to say it, until the next at most."""
+    if segment.end >= segment.start:
+        return segment
+    end = segment.start + max(1, len(segment.text)) / SPEAKING_RATE
+    return replace(segment, end=max(segment.start, min(end, following)), timing="estimated")

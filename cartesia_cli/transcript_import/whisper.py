@@ -6,13 +6,20 @@ which has milliseconds; and the chunks of Hugging Face's pipelines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
+from ..errors import InputError
 from ..protocol import Word
 from ..transcript import Segment
 from .draft import Draft, joined
 from .json_values import JsonObject
 from .own_documents import words
+
+_TIMESTAMP = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)[,.](\d{3})", re.ASCII)
+
+CONTRADICTION = 0.1
+"""Seconds by which offsets and timestamps differ that don't mean the same: they are written from the same number."""
 
 
 def segments(item: JsonObject) -> Draft:
@@ -39,7 +46,7 @@ def segments(item: JsonObject) -> Draft:
         segments=tuple(found),
         model=item.text("model"),
         language=item.text("language"),
-        duration=item.seconds("duration"),
+        duration=item.decimal("duration"),  # a string in OpenAI's documentation
     )
 
 
@@ -73,12 +80,7 @@ def whisper_cpp(item: JsonObject) -> Draft:
     said: list[Word] = []
     stretches = item.objects("transcription") or []
     for stretch in stretches:
-        offsets = stretch.object("offsets")
-        if offsets is None:
-            raise stretch.missing("offsets")
-        start, end = offsets.milliseconds("from"), offsets.milliseconds("to")
-        if start is None or end is None:
-            raise offsets.missing("from" if start is None else "to")
+        start, end = _span(stretch)
         text = _mended(stretch.required_text("text"))
         speaker = stretch.label("speaker")
         found.append(Segment(start, end, text, "server", speaker=speaker))
@@ -91,6 +93,37 @@ def whisper_cpp(item: JsonObject) -> Draft:
         said = [Word(segment.text, segment.start, segment.end, segment.speaker) for segment in found if one_each]
         found = [] if one_each else found
     return Draft(text, tuple(said) or None, tuple(found), language=result.text("language"))
+
+
+def _span(stretch: JsonObject) -> tuple[float, float]:
+    """Start and end in seconds: of its `offsets`, or else of its `timestamps`. InputError where they contradict."""
+    offsets, stamps = stretch.object("offsets"), stretch.object("timestamps")
+    if offsets is None and stamps is None:
+        raise stretch.missing("offsets")
+    found: list[float] = []
+    for name in ("from", "to"):
+        told = None if offsets is None else offsets.milliseconds(name)
+        stamp = None if stamps is None else _stamp(stamps, name)
+        if told is not None and stamp is not None and abs(told - stamp) > CONTRADICTION:
+            raise InputError(
+                f"{stretch.place}offsets.{name} is {told:.10g} s, but timestamps.{name} {stamp:.10g} s",
+                hint="take out the one that is wrong",
+            )
+        if (time := told if told is not None else stamp) is None:
+            raise (offsets or stamps or stretch).missing(name)
+        found.append(time)
+    return found[0], found[1]
+
+
+def _stamp(stamps: JsonObject, name: str) -> float | None:
+    """A time such as "00:01:02,500", in seconds."""
+    spelt = stamps.text(name)
+    if spelt is None:
+        return None
+    if (parts := _TIMESTAMP.fullmatch(spelt)) is None:
+        raise stamps.wrong(name, 'a time such as "00:01:02,500"')
+    hours, minutes, seconds, fraction = parts.groups()
+    return (int(hours) * 60 + int(minutes)) * 60 + int(seconds) + int(fraction) / 1000
 
 
 def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
