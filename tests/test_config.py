@@ -305,3 +305,15 @@ def test_the_version_is_printed_and_nothing_else_is_done(run: Run, arguments: tu
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
+
+
+def test_a_server_of_a_stronger_place_says_that_it_overrules_local(run: Run, configuration: Path) -> None:
+    configuration.write_text("[transcribe]\nlocal = true\n")
+    server = {"CARTESIA_BASE_URL": "http://127.0.0.1:9"}
+    said = b"using 127.0.0.1:9 because of CARTESIA_BASE_URL: --local overrides it\n"
+    assert said in run("transcribe", SAMPLE, "--retries", "0", env=server).stderr
+    assert said not in run("transcribe", SAMPLE, "--retries", "0", "-q", env=server).stderr
+    typed = run("transcribe", SAMPLE, "--retries", "0", "--base-url", "http://127.0.0.1:9")
+    assert b"using" not in typed.stderr
+    done = run("transcribe", SAMPLE, "--local", env=server)
+    assert (done.returncode, b"using" in done.stderr) == (0, False)

@@ -109,7 +109,17 @@ def test_what_is_found_goes_to_the_one_file_that_is_named(run: Run, saved: Path)
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-o", "hits.txt")
     assert (saved / "hits.txt").read_text().startswith("a.wav\n#  start")
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "--output-dir", "out")
-    assert files(saved / "out") == {"a.table.txt", "b.table.txt"}  # a folder was asked for
+    assert (done.returncode, b"-o FILE" in done.stderr, (saved / "out").exists()) == (2, True, False)
+    done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-f", "csv", "--output-dir", "out")
+    assert files(saved / "out") == {"a.csv", "b.csv"}  # a folder was asked for
+
+
+@pytest.mark.parametrize("name", ["hits.csv", "hits.txt", "hits.json", "hits.ndjson"])
+def test_a_pattern_that_matches_nothing_writes_no_file(run: Run, saved: Path, name: str) -> None:
+    for inputs in (("a.json",), ("a.json", "b.json")):
+        done = run("render", *inputs, "--grep", "zeppelin", "-o", name)
+        assert (done.returncode, (saved / name).exists()) == (1, False)
+        assert b"nothing matches" in done.stderr
 
 
 def test_a_failure_does_not_take_away_what_was_found(run: Run, tmp_path: Path) -> None:

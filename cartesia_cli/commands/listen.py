@@ -157,7 +157,7 @@ def listen(
         (recovery.show if listing else recovery.discard)(recovery.found(recording), talk)
         return
     handover = Handover(command, talk.say, newline=exec_newline) if command is not None else None
-    choice = where.choose(talk)
+    choice = where.choose(context, talk)
     if recover:
         sending.check(None, (place.output, append), force=place.force)
         with handover or nullcontext():

@@ -85,7 +85,7 @@ class Matches:
             self._put(self._header(self._form))
         if self._selection.pattern is not None and not self.found:
             _say_nothing_matches(self._selection.pattern, self._talk)
-        if self._output is None or self._form is None:
+        if self._output is None or self._form is None or self.missed:  # a file without matches would look like a result
             return None
         return deliver("".join(self._parts), self._output, self._talk)
 

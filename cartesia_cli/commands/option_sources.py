@@ -30,6 +30,7 @@ CHOOSING = {"config": "CARTESIA_CONFIG", "profile": "CARTESIA_PROFILE"}
 """Options that say what is read, so that no file can set them; and their variables."""
 
 CHOSEN = "cartesia_cli.chosen"
+OVERRULED = "cartesia_cli.overruled"
 """Key of the context's `meta` under which their settings are."""
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -82,8 +83,22 @@ class ConfiguredCommand(TyperCommand):
             found = effective(self, dict(given), {} if ctx.parent is None else ctx.parent.params)
             known = options(self)
             ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
+            ctx.meta[OVERRULED] = _overruled_local(self, dict(given), found)
             ctx.meta[CHOSEN] = {name: setting for name, setting in found.items() if name in CHOOSING}
         return super().parse_args(ctx, args)
+
+
+def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str, Setting]) -> str | None:
+    """Where a server was named, if `local = true` stands in a weaker place, and doesn't count for it."""
+    if "local" in found or "local" not in options(command):
+        return None
+    chosen = {name: found[name].value for name in CHOOSING if name in found}
+    places = layers(command, given, configured(**chosen), os.environ)
+    local = next((place["local"] for place in places if "local" in place), None)
+    server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
+    if server is None or server.layer == "flag":  # whoever typed it knows
+        return None
+    return server.origin if local is not None and local.value else None
 
 
 @cache

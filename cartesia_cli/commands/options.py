@@ -11,7 +11,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.talk import Talk
-from .option_sources import CHOSEN, CONFIG_HELP, PANEL, PROFILE_HELP, configured, negation
+from .option_sources import CHOSEN, CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured, negation
 
 if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
     from ..protocol import BatchOptions
@@ -129,14 +129,19 @@ class Where:
     config: Config = None
     profile: ConfigurationProfile = None
 
-    def choose(self, talk: Talk, *, needs_key: bool = True) -> Choice:
+    def choose(self, context: typer.Context, talk: Talk, *, needs_key: bool = True) -> Choice:
         """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
+        from urllib.parse import urlsplit
+
         from . import backend
 
         found = configured(self.config, self.profile)
         choice = backend.choose(found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key)
         if choice.credential is not None:
             talk.conceal(choice.credential.secret)
+        origin = context.meta.get(OVERRULED)
+        if origin is not None and choice.base_url is not None:
+            talk.say(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
         return choice
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UsageError
 from .options import written
 
 if TYPE_CHECKING:  # every --help comes by here
@@ -66,6 +67,11 @@ class Place:
 
         if layout.selection is None:
             return None
+        if self.output_dir is not None and formats == ("table",) and layout.selection.pattern is not None:
+            raise UsageError(
+                "what --grep finds is one table for all inputs: --output-dir doesn't take it",
+                hint="-o FILE takes it; -f csv --output-dir DIR writes a file for each input",
+            )
         form = formats[0] if in_one_place(layout, formats, self.output_dir) else None
         output = None if self.output is None or str(self.output) == "-" else self.output
         return Matches(layout, form, output, talk, several=several)

@@ -99,7 +99,7 @@ def stream_file(
     check_not_url(file)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
-    choice = where.choose(talk)
+    choice = where.choose(context, talk)
     given.checked_encoding(encoding, sample_rate)
     dialect = wish.dialect(finalize)
     by_level = dialect.name == "manual" and finalize != "none"

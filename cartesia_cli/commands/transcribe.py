@@ -101,7 +101,7 @@ def transcribe(
     formats = place.formats(rows=look.rows)
     talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(cueing)
-    choice = where.choose(talk, needs_key=not dry_run)
+    choice = where.choose(context, talk, needs_key=not dry_run)
     options = BatchOptions(
         model=model,
         language=language,
