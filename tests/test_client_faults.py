@@ -688,7 +688,7 @@ def test_a_server_that_asks_for_too_long_is_not_waited_for(value: str, home: Pat
         assert re.search(r"until 2\d{3}-\d\d-\d\d \d\d:\d\d", error.hint or "")
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "-1e9", "nan", "", PAST, "Wed, 99 Foo 2015",
+@pytest.mark.parametrize("value", ["soon", "1_0", "inf", "-5", "-1e9", "nan", "", PAST, "Wed, 99 Foo 2015",
                                    "Wed, 21 Oct 2015 07:28:00 +99999999999999999999", "5 minutes", "\xff"])  # fmt: skip
 def test_a_strange_wish_for_time_leads_to_no_more_tries_and_no_long_pause(value: str, home: Path) -> None:
     with FaultServer(refuses(503, [("Retry-After", value)])) as server:

@@ -68,3 +68,13 @@ def test_without_a_key_there_is_nobody_to_speak(run: Run) -> None:
     done = run("transcribe", "--sample", "Hello")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"needs Cartesia's API" in done.stderr
+
+
+def test_an_answer_that_is_no_sound_is_not_kept(
+    run: Run, cartesia: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "SOUND", b'{"error": "no"}')
+    done = run("transcribe", "--sample", "Hello", env={"CARTESIA_BASE_URL": cartesia, "CARTESIA_API_KEY": "sk_car_x"})
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert b"not a WAV file" in done.stderr
+    assert not [*tmp_path.glob("stt_sample_*.wav")]

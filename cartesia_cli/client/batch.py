@@ -119,6 +119,8 @@ class BatchClient:
         def accept(body: bytes) -> bytes:
             if not body:
                 raise ProtocolError("the answer is empty")
+            if not body.startswith(b"RIFF"):
+                raise ProtocolError("the answer is not a WAV file")
             return body
 
         address, meter = url(self._base_url, "/tts/bytes"), Meter(0, self._clock)

@@ -8,11 +8,11 @@ server got and whose answer was lost. The audio may have been billed; only an ex
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from math import isnan
 
 LONGEST_WAIT = 60.0
 """Seconds that a server may ask us to wait with Retry-After; beyond it the user decides."""
@@ -53,6 +53,9 @@ def is_passing(status: int) -> bool:
     return status in (408, 429) or status >= 500
 
 
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE]\d+)?", re.ASCII)
+
+
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110 10.2.3).
 
@@ -60,11 +63,8 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """
     if not value:
         return None
-    try:
-        seconds = float(value)
-        return None if isnan(seconds) else max(0.0, seconds)
-    except ValueError:
-        pass
+    if _NUMBER.fullmatch(value.strip()):  # Python's float takes "1_0" and "inf", too
+        return max(0.0, float(value))
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

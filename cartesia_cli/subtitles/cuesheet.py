@@ -96,6 +96,9 @@ def read(text: str, kind: Kind | None = None) -> CueSheet:
     if len(breaks) > 1:
         findings.append(Finding("line-ends", 1, value=" and ".join(map(_BREAK_NAMES.__getitem__, breaks))))
     lines = _BREAK.split(text)
+    for number, line in enumerate(lines, 1):
+        if control := _CONTROL.search(line):
+            findings.append(Finding("control", number, value=f"U+{ord(control[0]):04X}"))
     header = _HEADER.match(lines[0]) is not None
     if header and kind == "srt":
         findings.append(Finding("format", 1, value="WebVTT", limit="SubRip"))
@@ -114,6 +117,7 @@ def read(text: str, kind: Kind | None = None) -> CueSheet:
 
 _BREAK = re.compile(r"\r\n|\n|\r")
 _BREAK_NAMES = {"\r\n": "CR LF", "\n": "LF", "\r": "CR"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HEADER = re.compile(r"WEBVTT(?=[ \t]|\Z)")
 _COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?=[ \t]|\Z)")
 

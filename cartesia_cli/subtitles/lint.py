@@ -54,6 +54,7 @@ RULES = {
     "no-blank-line": Rule("no blank line above it"),
     "arrow-in-text": Rule("an arrow in the text, which players take for times"),
     "stray-text": Rule("text without times, which players don't show or add to the cue above"),
+    "control": Rule("the control character {value}, at which players may stop"),
     "no-header": Rule("no {limit} in the first line"),
     "format": Rule("{value} in a file that is named as {limit}"),
     "encoding": Rule("encoding is {value}, not {limit}"),
