@@ -81,8 +81,11 @@ class Allowance:
         self._due = now
 
     def slow_down(self) -> None:
-        """The endpoint didn't take so much."""
-        self.pace, self._gone = self._usual, 0.0
+        """A connection was lost while it caught up: perhaps the endpoint doesn't take so much. Where it was lost at the
+        usual pace, that is not why, and the next one may catch up again.
+        """
+        self.pace = self._usual if self.pace > self._usual else self._usual * CATCH_UP
+        self._gone = 0.0
 
 
 def not_replaced(lost: NetworkError, error: CliError) -> CliError:
