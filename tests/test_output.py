@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError, OutputError
 from cartesia_cli.output import EXTENSIONS, FORMATS, Layout, extension, writer
-from cartesia_cli.output.characters import one_line, printable
+from cartesia_cli.output.characters import one_line, printable, title
 from cartesia_cli.output.files import ReaderGone, write_file, write_stdout
 from cartesia_cli.output.talk import Talk
 from cartesia_cli.protocol import BatchResponse, Word
@@ -205,3 +205,11 @@ def test_a_result_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path)
     target = tmp_path / ("会" * 83 + ".txt")  # 253 bytes
     write_file(target, "whole")
     assert target.read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("talks/a\\b.wav", "a\\b.wav"), ("C:\\talks\\a.wav", "a.wav"), ("\\\\host\\talks\\a.wav", "a.wav")],
+)
+def test_a_title_is_the_whole_name_of_the_file(source: str, name: str) -> None:
+    assert title(source) == name

@@ -56,4 +56,8 @@ def takes(encoding: str, text: str) -> bool:
 
 def title(source: str) -> str:
     """What a result that is handed on calls its recording: a name without the folders of this machine, or stdin."""
-    return "stdin" if source == "-" else re.split(r"[/\\]", one_line(source))[-1]
+    if source == "-":
+        return "stdin"
+    # A backslash parts folders in the paths of Windows only; elsewhere it belongs to the name.
+    is_windows = re.match(r"[A-Za-z]:[/\\]|\\\\", source) is not None
+    return re.split(r"[/\\]" if is_windows else "/", one_line(source))[-1]
