@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 FILE ?=
 # What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware, a tracer.
-SYSTEM := bash curl espeak-ng ffmpeg fish libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
+SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
 
 .PHONY: run test check format completions sample bench faults fuzz clean
 

@@ -12,7 +12,20 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = ("bash", "espeak-ng", "ffmpeg", "fish", "pactl", "pulseaudio", "script", "strace", "tmux", "zsh")
+PROGRAMS = (
+    "bash",
+    "curl",
+    "espeak-ng",
+    "ffmpeg",
+    "fish",
+    "jq",
+    "pactl",
+    "pulseaudio",
+    "script",
+    "strace",
+    "tmux",
+    "zsh",
+)
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

@@ -43,7 +43,7 @@ from cartesia_cli.server.notation import parse
 from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
-from .conftest import usual_signals
+from .conftest import need, usual_signals
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -265,6 +265,8 @@ def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, e
                     if command.startswith("cartesia-cli serve "):
                         with serving(command, folder, home, free_port(), shown):
                             continue
+                    for program in re.findall(r"\b(jq|ffmpeg|curl)\b", command):
+                        need(program)
                     variables = {}
                     if not re.search("config show|--dry-run|--local", command):
                         variables["CARTESIA_BASE_URL"] = engine
