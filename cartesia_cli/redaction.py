@@ -19,12 +19,23 @@ or half of what a server says would be unreadable, and left where we speak of fi
 LONGEST_EXCERPT = 300
 """Characters of a server's text that are passed on in a message."""
 
+UNSEEN = (
+    r"(?:(?:[\x1b\ufffd]\[|\x9b)[0-9;?]{0,8}[A-Za-z]"  # colours and moves, also as `printable` leaves them
+    r"|\\{1,4}(?:[nrtbf]|u(?:00[01][0-9a-f]|007f|00ad|200[b-f]|202[89a-e]|206[0-9a-f]|feff))"
+    r"|[\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffd])+"
+)
+"""What may stand between two characters of a key and isn't seen, or leaves a blank: also escaped as in JSON."""
+
+DIVIDER = f"(?:{UNSEEN})?"
+
 LONGEST_SPELLING = 9
 """Characters that one character of a key may take up: four backslashes and `u0041`."""
 
 
 class Redactor:
-    """Replaces secrets in text, also where they are escaped as in JSON or a URL, or encoded in base64."""
+    """Replaces secrets in text, also where they are escaped as in JSON or a URL, encoded in base64, or divided by what
+    isn't seen.
+    """
 
     def __init__(self, *secrets: str) -> None:
         self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
@@ -32,7 +43,13 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """`text` with a placeholder for each secret."""
-        return self._pattern.sub(PLACEHOLDER, text) if self._secrets else text
+        if not self._secrets:
+            return text
+        text = self._pattern.sub(PLACEHOLDER, text)
+        # Looking for divided secrets takes long, and there are hardly ever any.
+        if self._divided and self._pattern.search(_UNSEEN.sub("", text)):
+            text = self._divided.sub(PLACEHOLDER, text)
+        return text
 
     def excerpt(self, text: str, limit: int = LONGEST_EXCERPT) -> str:
         """The beginning of `text`, redacted, on one line and at most `limit` characters long."""
@@ -46,6 +63,11 @@ class Redactor:
     def _pattern(self) -> re.Pattern[str]:
         return re.compile("|".join(spelling for secret in self._secrets for spelling in _spellings(secret)))
 
+    @cached_property
+    def _divided(self) -> re.Pattern[str] | None:
+        spellings = [f"(?i:{DIVIDER.join(_letters(secret))})" for secret in self._secrets if is_long(secret)]
+        return re.compile("|".join(spellings)) if spellings else None
+
 
 def is_long(secret: str) -> bool:
     """Whether a secret is too long to be an ordinary word."""
@@ -57,9 +79,15 @@ def _spellings(secret: str) -> Iterable[str]:
     if not is_long(secret):
         yield rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
         return
-    letters = (rf"(?:\\{{0,4}}(?:{re.escape(c)}|u{ord(c):04x})|%{ord(c):02x})" for c in secret)
-    yield f"(?i:{''.join(letters)})"
+    yield f"(?i:{''.join(_letters(secret))})"
     for before in range(3):  # base64 spells a text in three ways, by what stands before it
         encoded = b2a_base64(b"\0" * before + secret.encode(), newline=False).decode().rstrip("=")
         whole = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret)) % 3 else 0)]
         yield re.escape(whole).replace(r"\+", "[-+]").replace("/", "[/_]")
+
+
+def _letters(secret: str) -> list[str]:
+    return [rf"(?:\\{{0,4}}(?:{re.escape(c)}|u{ord(c):04x})|%{ord(c):02x})" for c in secret]
+
+
+_UNSEEN = re.compile(f"(?i:{UNSEEN})")
