@@ -27,7 +27,11 @@ CREATE TABLE IF NOT EXISTS results_1 (
 CREATE INDEX IF NOT EXISTS results_1_folder ON results_1 (folder);
 """
 
-COLUMNS = "file, digest, source, audio, state"
+COLUMNS = "file, digest, source, audio, state, options"
+
+LATER_COLUMNS = ("options TEXT",)
+"""Those that tables of earlier versions lack. What was written then has none."""
+
 WAIT_SECONDS = 5.0
 MOST_NAMES = 500
 """In one query: SQLite takes 999 parameters at least."""
@@ -42,6 +46,7 @@ class Result:
     source   the recording likewise, or "-" for stdin
     audio    SHA-256 of the recording
     state    of the recording when that was taken
+    options  what was asked for, in words; None where that isn't known
     """
 
     file: str
@@ -49,6 +54,7 @@ class Result:
     source: str
     audio: str
     state: State
+    options: str | None = None
 
     def is_of(self, path: Path) -> bool:
         """Whether it was made from what a recording holds now. A recording that wasn't touched is not read again."""
@@ -91,23 +97,24 @@ class Results:
             f"SELECT {COLUMNS} FROM results_1 WHERE folder = ?", [os.fsencode(os.path.realpath(folder))]
         )
 
-    def add(self, file: Path, digest: str, source: str, audio: Fingerprint) -> None:
-        """Remember a file that was written. `digest`: of what was written."""
+    def add(self, file: Path, digest: str, source: str, audio: Fingerprint, options: str | None = None) -> None:
+        """Remember a file that was written. `digest`: of what was written. `options`: see Result."""
         written, made_from = os.path.realpath(file), source if source == STDIN else os.path.realpath(source)
         # Bytes, because not every name is UTF-8.
         names = [os.fsencode(name) for name in (written, os.path.dirname(written), made_from)]
         self._execute(
-            "INSERT OR REPLACE INTO results_1 (file, folder, source, digest, audio, state) VALUES (?, ?, ?, ?, ?, ?)",
-            [*names, digest, audio.digest, json.dumps(audio.state)],
+            "INSERT OR REPLACE INTO results_1 (file, folder, source, digest, audio, state, options) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [*names, digest, audio.digest, json.dumps(audio.state), options],
         )
 
     def _select(self, query: str, values: Sequence[bytes]) -> list[Result]:
         return [
-            Result(os.fsdecode(file), digest, os.fsdecode(source), audio, tuple(json.loads(state)))
-            for file, digest, source, audio, state in self._execute(query, values)
+            Result(os.fsdecode(file), digest, os.fsdecode(source), audio, tuple(json.loads(state)), options)
+            for file, digest, source, audio, state, options in self._execute(query, values)
         ]
 
-    def _execute(self, query: str, values: Sequence[str | bytes]) -> list[Any]:
+    def _execute(self, query: str, values: Sequence[str | bytes | None]) -> list[Any]:
         if (connection := self._open()) is None:
             return []
         try:
@@ -129,6 +136,9 @@ class Results:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would let others read it
             self._connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
             self._connection.executescript(SCHEMA)
+            for column in LATER_COLUMNS:
+                with suppress(sqlite3.OperationalError):  # it is there
+                    self._connection.execute(f"ALTER TABLE results_1 ADD COLUMN {column}")
         except (OSError, sqlite3.Error) as error:
             self._give_up(str(error))
         return self._connection

@@ -110,7 +110,11 @@ def _beside(inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | 
         files = {name: result_file(stem, name) for name in formats}
         for file in files.values():
             if taken.setdefault(file, item.source) != item.source:
-                raise UsageError(f"{taken[file]} and {item.source} would both be written to {file}")
+                raise UsageError(
+                    f"{taken[file]} and {item.source} would both be written to {file}",
+                    hint="transcribe each into a folder of its own, or give the folder that both are in as the input: "
+                    "results keep the folders below it",
+                )
         planned.append({**files})
     return planned
 

@@ -18,6 +18,7 @@ from ..errors import InputError, UsageError
 from ..fingerprint import fingerprint
 from ..output import FORMATS
 from ..output.talk import Talk
+from ..protocol import DEFAULT_LANGUAGE, BatchOptions
 from ..results import Result, Results
 from .destinations import Targets, result_file
 from .inputs import STDIN, Input
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20
 """Inputs in a command that a person can still copy."""
+
+KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
 AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
 
@@ -59,8 +62,13 @@ def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, f
     return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
 
 
+def asked(options: BatchOptions) -> str:
+    """What a transcript depends on beside its recording, in words."""
+    return f"model {options.model}, language {(options.language or DEFAULT_LANGUAGE).lower()}"
+
+
 def pending(
-    jobs: Sequence[Job], results: Results, is_free: Callable[[Job], object], talk: Talk
+    jobs: Sequence[Job], options: BatchOptions, results: Results, is_free: Callable[[Job], object], talk: Talk
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with the results that it lacks, and how many can't be done: those are reported.
     UsageError where results go to stdout, and nobody can see later what was there.
@@ -73,14 +81,14 @@ def pending(
     failed = 0
     for job in jobs:
         try:
-            left = _unfinished(job, results)
+            left = _unfinished(job, asked(options), results)
         except UsageError as error:
             if len(jobs) == 1:
                 raise
             talk.error(error)
             failed += 1
             continue
-        if left is not None and not is_free(left) and (old := _renamed(left, results)):
+        if left is not None and not is_free(left) and (old := _renamed(left, asked(options), results)):
             talk.say(f"{job.item.source}: already done, before it was renamed: its result is {old[0]}")
             left = None
         if left is not None:
@@ -109,28 +117,32 @@ def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Resu
     return None
 
 
-def _unfinished(job: Job, results: Results) -> Job | None:
+def _unfinished(job: Job, asked: str, results: Results) -> Job | None:
     """The job without the results that are finished; None where all are. UsageError for a file that may not be
     overwritten.
     """
     files = [file for file in (*job.targets.values(), job.kept) if file is not None]
     known = results.of(files)
     missing: Targets = {
-        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, known)
+        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, asked, known)
     }
-    kept = job.kept if job.kept is not None and not _is_finished(job.kept, job.item, known) else None
+    kept = job.kept if job.kept is not None and not _is_finished(job.kept, job.item, asked, known) else None
     return replace(job, targets=missing, kept=kept) if missing or kept is not None else None
 
 
-def _is_finished(file: Path, item: Input, known: dict[str, Result]) -> bool:
+def _is_finished(file: Path, item: Input, asked: str, known: dict[str, Result]) -> bool:
     if not file.is_file():
         return False
     result = known.get(os.path.realpath(file))
+    if not file.stat().st_size and (result is None or not result.is_unchanged()):
+        return False  # a writer was stopped, or something was saved over it
     if result is None:
         if not _is_newer(item.path, file):
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
     if result.is_of(item.path):
+        if result.options not in (None, asked):
+            raise UsageError(f"{file} was made with {result.options}, not with {asked}", hint=KEEP)
         return True
     if result.source != _source(item):
         raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
@@ -139,7 +151,7 @@ def _is_finished(file: Path, item: Input, known: dict[str, Result]) -> bool:
     return False
 
 
-def _renamed(job: Job, results: Results) -> list[Path]:
+def _renamed(job: Job, asked: str, results: Results) -> list[Path]:
     """The results of the same recording under a name that it doesn't have any more, if all are there."""
     found = []
     for file in [*job.targets.values(), job.kept]:
@@ -149,7 +161,7 @@ def _renamed(job: Job, results: Results) -> list[Path]:
             result
             for result in results.in_folder(file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
-            if result.source != STDIN and not os.path.exists(result.source)
+            if result.source != STDIN and not os.path.exists(result.source) and result.options in (None, asked)
         ]
         audio = fingerprint(job.item.path) if orphans else None
         same = [result for result in orphans if audio is not None and result.audio == audio.digest]
