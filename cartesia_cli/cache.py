@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from .errors import ProtocolError
 from .fingerprint import Fingerprint, file_state, fingerprint, is_own
-from .protocol import API_VERSION, HTTP_ROUTES, BatchOptions, BatchResponse, decode_batch, is_loopback
+from .protocol import API_VERSION, DEFAULT_LANGUAGE, HTTP_ROUTES, BatchOptions, BatchResponse, decode_batch, is_loopback
 
 MOST_BYTES = 200_000_000
 """Of all answers together: some 350 hours with word times."""
@@ -222,7 +222,10 @@ class Cache:
         """What is asked about the recording at `path`. None where it can't be read, or is just being written."""
         if (audio := fingerprint(path)) is None:
             return None
-        facts = {**asdict(replace(options, word_timestamps=False)), "audio": audio.digest, "server": self.server}
+        # Who names the server's default asks for the same as who names none.
+        language = None if (options.language or "").lower() == DEFAULT_LANGUAGE else options.language
+        asked = replace(options, word_timestamps=False, language=language)
+        facts = {**asdict(asked), "audio": audio.digest, "server": self.server}
         name = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return Question(self.shelf, name, path, audio)
 

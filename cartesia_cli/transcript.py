@@ -214,6 +214,18 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
     return replace(transcript, segments=tuple(_segments(transcript, whole)))
 
 
+def without_wrong_times(response: BatchResponse, measured: float | None) -> BatchResponse:
+    """A batch response without duration and times where they can't be those of a recording of so many seconds, as when
+    they are told in milliseconds. The response itself where they can be, and where nothing was measured.
+    """
+    limit = far_limit(measured)
+    ends = [word.end for word in response.words or () if word.end is not None]
+    if limit is None or ((response.duration or 0.0) <= limit and 2 * sum(end > limit for end in ends) <= len(ends)):
+        return response
+    words = None if response.words is None else tuple(Word(word.word) for word in response.words)
+    return replace(response, duration=None, words=words)
+
+
 def from_segments(
     segments: Sequence[Segment],
     *,

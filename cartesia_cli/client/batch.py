@@ -1,14 +1,15 @@
 """The batch client: one file goes up, one transcript comes back, or one clear error.
 
-A 200 that is not a transcript is a protocol error, never an empty text. How often it is tried is
+A success that is not a transcript is a protocol error, never an empty text. How often it is tried is
 decided here; how one try goes, in `exchange`; what its failure means, in `failures`.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..errors import ApiError, NetworkError, ProtocolError
-from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, decode_batch, url
+from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, decode_batch, encode_batch, url
+from ..redaction import is_long
 from .exchange import Build, Line, exchange, is_proxied, open_client
 from .failures import Failure, Peer, cut_short, dropped, refused, unusable
 from .patience import Meter, OutOfPatience, Patience, supervise
@@ -36,7 +38,7 @@ class Errand(Generic[T]):
     what      its name in messages
     address   where
     build     makes the request for one try
-    accept    reads the body of a 200, or raises ProtocolError
+    accept    reads the body of a success, or raises ProtocolError
     keep      is handed that body before, whatever it is: it may have been paid for
     """
 
@@ -93,7 +95,7 @@ class BatchClient:
     ) -> BatchResponse:
         """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError.
 
-        `keep` is handed the body of every 200 as it came, also where it is no transcript.
+        `keep` is handed the body of every success (2xx) as it came, also where it is no transcript.
         """
         meter = Meter(size(upload), self._clock)
 
@@ -103,12 +105,32 @@ class BatchClient:
             return self._http.build_request("POST", address, headers=body.headers, content=body)
 
         address, what = url(self._base_url, HTTP_ROUTES[endpoint], options.query()), upload.name or upload.filename
-        return self._fetch(Errand(what, address, build, decode_batch, meter, patience, watch, keep))
+        response = self._fetch(Errand(what, address, build, decode_batch, meter, patience, watch, keep))
+        return self._without_key(response)
 
-    def repeats_key(self, body: bytes) -> bool:
-        """Whether the credential stands in an answer."""
-        credential = self._peer.credential
-        return credential is not None and credential.secret.encode() in body
+    def _without_key(self, response: BatchResponse) -> BatchResponse:
+        """The response without those fields that the credential stands in: they count as unusable. The text stays."""
+        told = {"language": response.language, "request_id": response.request_id}
+        odd = {name: value for name, value in told.items() if value and self._peer.redactor.redact(value) != value}
+        fine = {name: None if name in odd else value for name, value in told.items()}
+        return replace(
+            response, language=fine["language"], request_id=fine["request_id"], extra={**response.extra, **odd}
+        )
+
+    def without_key(self, body: bytes, response: BatchResponse | None = None) -> bytes:
+        """An answer as it came, unless the credential stands in it: without it then. In the text and the words of its
+        `response`, if it is one, it stays: somebody has said it.
+        """
+        redact, credential = self._peer.redactor.redact, self._peer.credential
+        if credential is None:
+            return body
+        if response is None:
+            text = body.decode("utf-8", "surrogateescape")
+            return body if (redacted := redact(text)) == text else redacted.encode("utf-8", "surrogateescape")
+        said = encode_batch(BatchResponse(text=response.text, words=response.words))
+        other, secret = json.dumps(dict(response.extra)), credential.secret.encode()
+        repeats = is_long(credential.secret) and body.count(secret) > said.count(secret)
+        return encode_batch(replace(response, extra={})) if repeats or redact(other) != other else body
 
     def speak(self, request: Mapping[str, object], *, patience: Patience) -> bytes:
         """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
@@ -163,14 +185,14 @@ class BatchClient:
         except (NetworkError, ApiError) as error:
             error.message = f"{what}: {self._peer.quote(error.message)}"
             raise
-        if reply.status != 200:
+        if reply.status // 100 != 2:
             return refused(reply.status, reply.headers, reply.body, what, self._peer, meter.size)
         errand.keep(reply.body)
         if not reply.complete:
-            return cut_short(what, self._peer.host)
+            return cut_short(reply.status, what, self._peer.host)
         try:
             if not meter.uploaded:
                 raise ProtocolError("it came before the whole file was sent")
             return errand.accept(reply.body)
         except ProtocolError as error:
-            return unusable(error, what, self._peer, reply.headers, reply.body)
+            return unusable(error, what, self._peer, reply.status, reply.headers, reply.body)

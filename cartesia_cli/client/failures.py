@@ -102,7 +102,7 @@ def refused(
     size: int = 0,
     hints: Mapping[int, str] = HINTS,
 ) -> Failure:
-    """An answer that is not a 200."""
+    """An answer that is no success (2xx)."""
     error = refusal(decode_error(status, body), headers.get("x-request-id"), what, peer, hints)
     if status == 413 and size:
         error.hint = f"{size / 1e6:.1f} MB are too many for the server: cut the file, or compress it to mp3"
@@ -155,16 +155,18 @@ def unreachable(peer: Peer, reason: str) -> Failure:
     return Failure(NetworkError(f"{peer.host} can't be reached: {reason}", hint=hint), passing=True)
 
 
-def cut_short(what: str, host: str) -> Failure:
-    """A 200 whose body ended before it was complete. The server has done its work, so it counts as lost."""
+def cut_short(status: int, what: str, host: str) -> Failure:
+    """A success whose body ended before it was complete. The server has done its work, so it counts as lost."""
     message = f"{what}: the answer of {host} was cut short"
-    return Failure(ProtocolError(message, hint=BILLED, status=200), passing=True, lost=True)
+    return Failure(ProtocolError(message, hint=BILLED, status=status), passing=True, lost=True)
 
 
-def unusable(error: ProtocolError, what: str, peer: Peer, headers: Mapping[str, str], body: bytes) -> Failure:
-    """A 200 that is not what the documentation promises. The server has done its work, so it counts as lost."""
+def unusable(
+    error: ProtocolError, what: str, peer: Peer, status: int, headers: Mapping[str, str], body: bytes
+) -> Failure:
+    """A success that is not what the documentation promises. The server has done its work, so it counts as lost."""
     broken = ProtocolError(
-        f"{what}: status 200, but {peer.quote(error.message)}",
+        f"{what}: status {status}, but {peer.quote(error.message)}",
         hint=f"is {peer.host} really Cartesia's API? Its answer begins with {beginning(body, peer)}",
         request_id=peer.quote(headers.get("x-request-id", "")) or None,
     )

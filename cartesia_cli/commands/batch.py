@@ -23,15 +23,15 @@ from ..fingerprint import fingerprint
 from ..output import NEEDS_WORDS, Layout
 from ..output.files import write_file
 from ..output.talk import Bar, Talk
-from ..protocol import BatchOptions, batch_credits, encode_batch, unusable_fields
+from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
-from ..transcript import Transcript, from_batch
+from ..transcript import Transcript, from_batch, without_wrong_times
 from .backend import Backend
 from .delivery import deliver_all
 from .destinations import Owner, Plan, Targets
 from .inputs import STDIN, Input
 from .matches import Matches
-from .resume import owner
+from .resume import asked, owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +183,8 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
     else:
         done.recalled += 1
         backend = None
-    if odd := unusable_fields(answer.response):
-        talk.detail(f"{item.source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
-    told = answer.response.words or ()
-    if left_out := words_left_out(answer.response.text, told):
-        talk.say(
-            f"warning: {item.source}: {left_out} of {len(told)} words of the answer aren't in its text: "
-            "they are left out"
-        )
-    transcript = from_batch(
-        answer.response, source=item.source, model=order.options.model, measured=job.recording.duration
-    )
+    response = _usable(answer.response, job, talk)
+    transcript = from_batch(response, source=item.source, model=order.options.model, measured=job.recording.duration)
     done.heard += transcript.duration or 0.0
     done.billed += 0.0 if backend is None else transcript.duration or 0.0
     _deliver(transcript, answer.body, job, order, talk, alone=done.total == 1)
@@ -205,7 +196,30 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
     if one_by_one and audio is not None and audio.still_holds(item.path):
         for file in (*job.targets.values(), job.kept):
             if file is not None and (written := fingerprint(file)):
-                results.add(file, written.digest, STDIN if item.source == STDIN else str(item.path), audio)
+                results.add(
+                    file, written.digest, STDIN if item.source == STDIN else str(item.path), audio, asked(order.options)
+                )
+
+
+def _usable(response: BatchResponse, job: Job, talk: Talk) -> BatchResponse:
+    """What can be used of an answer; what can't is told."""
+    source, measured = job.item.source, job.recording.duration
+    if odd := unusable_fields(response):
+        talk.detail(f"{source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
+    if response.trailing:
+        talk.say(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
+    told = response.words or ()
+    if left_out := words_left_out(response.text, told):
+        talk.say(
+            f"warning: {source}: {left_out} of {len(told)} words of the answer aren't in its text: they are left out"
+        )
+    usable = response if job.recording.estimated else without_wrong_times(response, measured)
+    if usable is not response:
+        talk.say(
+            f"warning: {source}: the server's times can't be those of a recording of {measured:.1f} s: "
+            "they are not used"
+        )
+    return usable
 
 
 def looked_at(item: Input, options: BatchOptions) -> Recording:
@@ -239,7 +253,7 @@ def _ask(job: Job, order: Order, backend: Backend, question: Question | None, ta
         )
     bodies: list[bytes] = []
     backend.heard = 0.0
-    with talk.bar() as bar, _keeping(bodies, job, talk):
+    with talk.bar() as bar, _keeping(bodies, backend, job, talk):
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
@@ -253,11 +267,11 @@ def _ask(job: Job, order: Order, backend: Backend, question: Question | None, ta
             watch=lambda meter: _draw(bar, meter, job, backend),
             keep=bodies.append,
         )
-    # No key goes into the cache; what was said does, even where a key is spelt like it.
-    kept = encode_batch(replace(response, extra={})) if backend.client.repeats_key(bodies[-1]) else bodies[-1]
-    if question and (trouble := question.keep(kept)):
+    if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
+        talk.say(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
+    if question and (trouble := question.keep(body)):
         talk.detail(f"{item.source}: not kept in the cache: {trouble}")
-    return Recalled(bodies[-1], response, time.time())
+    return Recalled(body, response, time.time())
 
 
 def _draw(bar: Bar, meter: Meter, job: Job, backend: Backend) -> None:
@@ -294,12 +308,12 @@ def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: 
 
 
 @contextmanager
-def _keeping(bodies: Sequence[bytes], job: Job, talk: Talk) -> Iterator[None]:
+def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, talk: Talk) -> Iterator[None]:
     """Write the last of these bodies where answers go if the block fails: somebody has paid for it."""
     try:
         yield
     except CliError:
-        if bodies and (trouble := _keep(bodies[-1], job, talk)):
+        if bodies and (trouble := _keep(backend.client.without_key(bodies[-1]), job, talk)):
             talk.error(trouble)
         raise
 

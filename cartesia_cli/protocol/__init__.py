@@ -15,6 +15,7 @@ use-the-api/api-errors, "keyterms" use-the-api/stt/keyterms, "pricing" pricing.
 """
 
 from .batch import (
+    DEFAULT_LANGUAGE,
     BatchOptions,
     BatchResponse,
     decode_batch,
@@ -83,6 +84,7 @@ __all__ = [
     "AUTO",
     "BASE_URL",
     "BATCH_MODELS",
+    "DEFAULT_LANGUAGE",
     "ENCODINGS",
     "HTTP_ROUTES",
     "LANGUAGES",

@@ -13,10 +13,13 @@ from typing import Any
 from ..errors import ApiError, ProtocolError
 from .events import Error, modernise
 from .vocabulary import ENCODINGS
-from .wire import Word, gather, known, load_object, usable_words
+from .wire import Word, gather, known, load_first_object, load_object, usable_words
 
 LONGEST_SECONDS = 3_600_000.0
 """A thousand hours: no recording is longer."""
+
+DEFAULT_LANGUAGE = "en"
+"""What a server takes where no language is named (batch)."""
 
 LONGEST_LINE = 1 << 16
 """Bytes that are looked at of a refusal that is not JSON."""
@@ -34,6 +37,7 @@ class BatchResponse:
     duration   seconds of the input audio
     words      only when word timestamps were asked for
     extra      fields that we don't know, and those that couldn't be used, as they came
+    trailing   how many characters followed the answer, which are not used
     """
 
     text: str
@@ -42,13 +46,17 @@ class BatchResponse:
     words: tuple[Word, ...] | None = None
     request_id: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    trailing: int = 0
 
 
 def decode_batch(body: bytes) -> BatchResponse:
     """The body of a 200. ProtocolError when it has no text: never an empty transcript. Nothing else must be there, and
-    what is of the wrong type costs nobody the text: see `unusable_fields`.
+    what is of the wrong type costs nobody the text: see `unusable_fields`. Nor does what follows, unless it may be more
+    of the transcript.
     """
-    wire = load_object(body)
+    wire, rest = load_first_object(body)
+    if rest.startswith("{"):
+        raise ProtocolError("the answer has more than one JSON object")
     wire.pop("type", None)  # required since 2026-08-14, absent before, and always "transcript"
     if not isinstance(wire.get("text"), str):
         raise ProtocolError("the answer has no text")
@@ -59,7 +67,7 @@ def decode_batch(body: bytes) -> BatchResponse:
     odd = {name: value for name, value in came.items() if name not in values}
     if (words := usable_words(odd.get("words"))) is not None:
         values["words"] = words
-    return BatchResponse(text=wire.pop("text"), **values, extra=wire | odd)
+    return BatchResponse(text=wire.pop("text"), **values, extra=wire | odd, trailing=len(rest))
 
 
 def unusable_fields(response: BatchResponse) -> list[str]:
@@ -67,7 +75,7 @@ def unusable_fields(response: BatchResponse) -> list[str]:
     return [name for name in OPTIONAL if name in response.extra]
 
 
-OPTIONAL = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text", "extra"))
+OPTIONAL = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text", "extra", "trailing"))
 
 
 def encode_batch(response: BatchResponse) -> bytes:
@@ -101,7 +109,7 @@ class BatchOptions:
     """What a batch request asks for.
 
     model             such as `ink-whisper`
-    language          ISO-639-1; None leaves the server's default, `en`: it does not detect
+    language          ISO-639-1; None leaves the server's default, DEFAULT_LANGUAGE: it does not detect
     word_timestamps   times for each word
     encoding          one of ENCODINGS for headerless audio; None lets the container tell
     sample_rate       Hz, with `encoding`

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -32,13 +33,68 @@ class Word:
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
     """JSON text that must be an object. ProtocolError for anything else, however it is broken."""
+    value, rest = load_first_object(frame)
+    if rest:
+        raise ProtocolError("not JSON")
+    return value
+
+
+def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
+    """The object that JSON text begins with, and what follows it, without the blanks around. A byte order mark before
+    it is skipped. ProtocolError where it begins with anything else.
+    """
     try:
-        value = _JSON.decode(frame if isinstance(frame, str) else frame.decode("utf-8"))
+        text = frame if isinstance(frame, str) else frame.decode("utf-8")
+        begins = _skip(text, 1 if text.startswith("\ufeff") else 0)
+        try:
+            value, ends = _JSON.raw_decode(text, begins)
+        except RecursionError:
+            value, ends = _shallow_object(text, begins)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
     if not isinstance(value, dict):
         raise ProtocolError(f"JSON, but {_name(value)} where an object belongs")
-    return value
+    return value, text[ends:].strip()
+
+
+def _shallow_object(text: str, at: int) -> tuple[dict[str, Any], int]:
+    """An object of which some values are nested too deeply for Python, and where it ends. Those values are empty
+    objects, which no field of ours may be. ValueError where it is no object.
+    """
+    found: dict[str, Any] = {}
+    at = _skip(text, at, "{")
+    while True:
+        name, at = _JSON.raw_decode(text, _skip(text, at))
+        if not isinstance(name, str):
+            raise ValueError("a name is no string")
+        at = _skip(text, _skip(text, at, ":"))
+        try:
+            found[name], at = _JSON.raw_decode(text, at)
+        except RecursionError:
+            found[name], at = {}, _end_of_nesting(text, at)
+        at = _skip(text, at)
+        if text[at : at + 1] == "}":
+            return found, at + 1
+        at = _skip(text, at, ",")
+
+
+def _skip(text: str, at: int, mark: str = "") -> int:
+    """Where the text goes on behind blanks and this mark. ValueError where the mark isn't there."""
+    while text[at : at + 1] in _BLANKS:
+        at += 1
+    if not text.startswith(mark, at):
+        raise ValueError(f"no {mark} at {at}")
+    return at + len(mark)
+
+
+def _end_of_nesting(text: str, at: int) -> int:
+    """Where the array or the object that begins here ends. ValueError where it doesn't."""
+    depth = 0
+    for found in _BRACKETS.finditer(text, at):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.end()
+    raise ValueError("it doesn't end")
 
 
 def read(wire: dict[str, Any], name: str) -> Any:
@@ -72,7 +128,7 @@ def usable_words(value: Any) -> tuple[Word, ...] | None:
 
 def known(value: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON values, those that are None left out, `extra` aside."""
-    wire = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type")}
+    wire = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type", "trailing")}
     if wire.get("words") is not None:
         wire["words"] = [{"word": word.word, "start": word.start, "end": word.end} for word in wire["words"]]
     return {name: item for name, item in wire.items() if item is not None}
@@ -84,6 +140,11 @@ def _number(digits: str) -> int | float:
 
 
 _JSON = json.JSONDecoder(parse_int=_number)
+
+_BLANKS = (" ", "\t", "\n", "\r")
+
+_BRACKETS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""What opens and closes values, and strings, in which brackets mean nothing."""
 
 
 def _wrong(name: str, value: Any, wanted: str) -> ProtocolError:
