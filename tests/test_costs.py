@@ -7,11 +7,12 @@ import os
 import shlex
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,9 @@ ONCE = [
     ("-f srt", "--json -w"),
     ("--json", "-f vtt"),
     ("", "--keep-json raw"),
+    ("", "-l en"),
+    ("-l en", ""),
+    ("-l en", "-l EN"),
     ("-f text,srt --output-dir a", "-f vtt,md --output-dir b"),
 ]
 AGAIN = [
@@ -214,6 +218,19 @@ def test_a_name_that_is_too_long_for_a_result_is_cut(stem: str, options: str, us
     assert len([name for name in names if name.startswith(long.stem[:50])]) == len(names) / 2
 
 
+def test_namesakes_of_two_folders_get_a_hint_that_helps(user: Home) -> None:
+    for name in ("in/d1", "in/d2"):
+        (user.folder / name).mkdir(parents=True)
+        recording(user.folder / name, "x.wav")
+    done = user("transcribe", "in/d1/x.wav", "in/d2/x.wav", "--output-dir", "out")
+    assert (done.returncode, len(user.server.requests)) == (2, 0)
+    assert "give the folder that both are in as the input: results keep the folders below it" in done.stderr
+    user.uploads("in", "--output-dir", "out")
+    assert {path.relative_to(user.folder).as_posix() for path in user.folder.glob("out/**/*.txt")} == {
+        "out/d1/x.txt", "out/d2/x.txt",
+    }  # fmt: skip
+
+
 def test_a_path_that_no_file_can_have_is_a_usage_error(user: Home) -> None:
     recording(user.folder, "talk.wav")
     for place in (["-o", "x" * 256], ["--output-dir", "x" * 256, "-f", "srt"], ["--keep-json", "x" * 256]):
@@ -239,6 +256,39 @@ def test_resume_skips_finished_outputs(two: Home) -> None:
     assert (done.returncode, done.stderr) == (0, "2 of 2 already done; nothing to do\n")
     recording(two.folder, "c.wav", 5000)
     assert two.uploads(".", "--resume", "--no-cache") == 1
+
+
+def test_resume_transcribes_what_has_only_an_empty_file(two: Home) -> None:
+    recording(two.folder, "c.wav", 5000, seconds=100)
+    for name in ("b.txt", "c.txt"):  # one that we wrote and somebody emptied, and one that we know nothing of
+        (two.folder / name).write_bytes(b"")
+    assert two.uploads(".", "--resume", "--no-cache") == 2
+    assert (two.file("b.txt"), two.file("c.txt")) == ("Of 4000 bytes.\n", "Of 5000 bytes.\n")
+
+
+def test_resume_skips_an_empty_transcript(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers({"text": ""})]
+    assert user.uploads(".", "--no-cache") == 1
+    assert user.uploads(".", "--resume", "--no-cache") == 0
+
+
+@pytest.mark.parametrize(("options", "made"), [("-l de", "language en"), ("-m ink-2026", "model ink-whisper")])
+def test_resume_does_not_count_results_of_another_language_or_model(options: str, made: str, two: Home) -> None:
+    done = two("transcribe", ".", "--resume", *shlex.split(options))
+    assert done.returncode == 1 and "already done" not in done.stderr
+    assert "a.txt was made with model ink-whisper, language en, not with model" in done.stderr
+    assert made in done.stderr and "hint: to keep both, name another --output-dir" in done.stderr
+    assert two.uploads(".", "--resume", *shlex.split(options), "--output-dir", "other") == 2
+    assert two.uploads(".", "--resume", "-l", "en") == 0
+
+
+def test_resume_counts_results_of_a_version_that_kept_no_options(two: Home) -> None:
+    with closing(sqlite3.connect(two.home / ".local/state/cartesia-cli/results.sqlite")) as database:
+        database.execute("ALTER TABLE results_1 DROP COLUMN options")
+    assert two.uploads(".", "--resume", "--no-cache", "-l", "de") == 0
+    recording(two.folder, "c.wav", 5000)
+    assert two.uploads(".", "--resume", "--no-cache", "-l", "de") == 1
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -523,6 +573,82 @@ def test_the_bytes_of_an_answer_are_kept_whatever_they_are(body: bytes, code: in
     if not code:
         assert "a.wav: the answer has fields of a wrong kind, which are not used: duration, words\n" in done.stderr
         assert "1 of 1 transcribed, 0.1 s of audio" in done.stderr
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
+def test_a_transcript_counts_with_any_status_of_success(status: int, user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers(TRANSCRIPT, status=status)]
+    done = user("transcribe", "a.wav", "--keep-json", "raw")
+    assert (done.returncode, done.stdout) == (0, TEXT + "\n"), done.stderr
+    assert json.loads(user.file("raw/a.json")) == TRANSCRIPT
+
+
+def test_an_answer_without_transcript_is_kept_with_any_status_of_success(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers({"status": "queued"}, status=202)]
+    done = user("transcribe", "a.wav", "--keep-json", "raw")
+    assert done.returncode == 5 and "status 202, but the answer has no text" in done.stderr
+    assert json.loads(user.file("raw/a.json")) == {"status": "queued"}
+
+
+DEEP = b"[" * 5000 + b"]" * 5000
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'\xef\xbb\xbf {"text": "Hi."}', ""),
+        (b'{"text": "Hi."}garbage', "7 characters follow the answer"),
+        (b'{"text": "Hi."} [1]', "3 characters follow the answer"),
+        (b'{"x": ' + DEEP + b', "text": "Hi."}', ""),
+        (b'{"x": {"y": ["]}", "\\"]", ' + DEEP + b']}, "text": "Hi.", "z": 1}\n', ""),
+        (b'{"text": "Hi.", "words": ' + DEEP + b"}", "not used: words"),
+    ],
+)
+def test_what_is_odd_around_a_text_does_not_lose_it(body: bytes, said: str, user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers(body)]
+    done = user("transcribe", "a.wav", "--keep-json", "raw", "-v")
+    assert (done.returncode, done.stdout) == (0, "Hi.\n"), done.stderr
+    assert said in done.stderr
+    assert (user.folder / "raw" / "a.json").read_bytes() == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"text": ' + DEEP + b"}", b'{"x": ' + DEEP, b'{"x": ' + DEEP + b', "text": "Hi."', b'{"x": ["' + DEEP * 9],
+)
+def test_an_answer_that_is_nested_too_deeply_and_has_no_text_is_kept(body: bytes, user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers(body)]
+    done = user("transcribe", "a.wav", "--keep-json", "raw")
+    assert (done.returncode, done.stdout) == (5, ""), done.stderr
+    assert (user.folder / "raw" / "a.json").read_bytes() == body
+
+
+@pytest.mark.parametrize("told", [{"duration": 2000}, {"duration": 2.0}, {}])
+@pytest.mark.parametrize("starts", [(100, 600), (10, 600)])
+def test_times_in_milliseconds_are_not_used(told: dict[str, float], starts: tuple[int, int], user: Home) -> None:
+    write_wav(user.folder / "a.wav", 64044)
+    words = [{"word": w, "start": s, "end": s + 400} for w, s in zip(("Hello", "there."), starts, strict=True)]
+    user.server.script[:] = [answers({"text": "Hello there.", "words": words, **told})]
+    done = user("transcribe", "a.wav", "-f", "json", "-o", "a.json")
+    assert done.returncode == 0
+    assert "a.wav: the server's times can't be those of a recording of 2.0 s: they are not used" in done.stderr
+    document = json.loads(user.file("a.json"))
+    assert (document["text"], document["duration"]) == ("Hello there.", 2.0)
+    assert [word["timing"] for word in document["words"]] == ["estimated", "estimated"]
+    assert document["words"][-1]["end"] <= 2.0
+
+
+def test_one_time_far_behind_the_recording_costs_only_itself(user: Home) -> None:
+    write_wav(user.folder / "a.wav", 64044)
+    words = [{"word": w, "start": s, "end": s + 0.4} for w, s in (("One", 0.1), ("two", 0.6), ("three.", 600))]
+    user.server.script[:] = [answers({"text": "One two three.", "duration": 2.0, "words": words})]
+    done = user("transcribe", "a.wav", "-f", "json", "-o", "a.json")
+    assert "can't be" not in done.stderr
+    assert ["timing" in word for word in json.loads(user.file("a.json"))["words"]] == [False, False, True]
 
 
 def test_an_answer_that_was_cut_off_is_kept_as_far_as_it_came(user: Home) -> None:

@@ -58,6 +58,51 @@ def test_redact_replaces_every_spelling_of_a_key(key: str, spelling: str) -> Non
     assert shown.endswith(" after")
 
 
+DIVIDERS = [
+    "\u200b", "\u2060\ufeff", "\x1b[0m", "\x1b[38;5;1m", "\x9b1m", "\ufffd[0m", "\n", " ", "\x00", "\u202e",
+    "\\u200b", "\\n", "\u200b" * 100,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("divider", DIVIDERS)
+def test_redact_replaces_a_key_that_is_divided_by_what_is_not_seen(divider: str) -> None:
+    for divided in (KEY[:8] + divider + KEY[8:], divider.join(KEY)):
+        assert Redactor(KEY).redact(f"before {divided} after") == f"before {PLACEHOLDER} after"
+    assert Redactor(KEY).redact(f"be{divider}fore") == f"be{divider}fore"
+    assert Redactor("test").redact(f"be{divider}fore, test") == f"be{divider}fore, {PLACEHOLDER}"
+
+
+@pytest.mark.parametrize("divider", DIVIDERS)
+def test_a_divided_key_in_a_refusal_is_not_shown(divider: str, home: Path) -> None:
+    with FaultServer(answers({"message": f"bad {KEY[:8]}{divider}{KEY[8:]}"}, status=400)) as server:
+        for options in ([], ["--json"]):
+            code, _, err = program(home, server.base_url, "transcribe", "talk.wav", *options)
+            assert code == 5
+            assert KEY[:8] not in err and KEY[8:] not in err
+
+
+@pytest.mark.parametrize("field", ["request_id", "language", "other"])
+@pytest.mark.parametrize("spelling", ["plain", "JSON"])
+def test_a_key_beside_a_transcript_is_neither_shown_nor_written(field: str, spelling: str, home: Path) -> None:
+    body = json.dumps(TRANSCRIPT | {field: "HERE"}).replace("HERE", SPELLINGS[spelling](KEY))
+    with FaultServer(answers(body)) as server:
+        for _ in range(2):  # the second answer is from the cache
+            options = ["-f", "json", "-o", "talk.json", "--keep-json", "kept", "--force", "-v"]
+            code, _, err = program(home, server.base_url, "transcribe", "talk.wav", *options)
+            assert code == 0, err
+            for shown in (err, *(path.read_text("latin-1") for path in home.rglob("*") if path.is_file())):
+                assert KEY not in shown and SPELLINGS["JSON"](KEY) not in shown.upper().replace("\\U", "\\u")
+            assert json.loads((home / "talk.json").read_text())["text"] == TEXT
+            assert len(server.requests) == 1
+
+
+def test_a_key_in_an_answer_without_transcript_is_not_kept(home: Path) -> None:
+    with FaultServer(answers({"nothing": KEY})) as server:
+        code, _, _ = program(home, server.base_url, "transcribe", "talk.wav", "--keep-json", "kept")
+    assert code == 5
+    assert json.loads((home / "kept" / "talk.json").read_text()) == {"nothing": PLACEHOLDER}
+
+
 def test_a_key_that_is_a_word_is_replaced_only_where_it_stands_alone() -> None:
     shown = Redactor("test").redact("bad key test: this latest test-run was attested, 'test'")
     assert shown == "bad key [the key]: this latest test-run was attested, '[the key]'"
