@@ -322,7 +322,7 @@ def test_a_transcript_keeps_the_key_if_somebody_says_it(key: str, home: Path) ->
             code, _, err = program(home, server.base_url, "transcribe", "talk.wav", *options, CARTESIA_API_KEY=key)
             assert code == 0, err
             document = json.loads((home / "talk.json").read_text())
-            assert (document["text"], document["words"][0]["word"]) == (text, key)
+            assert document["text"] == text and key in "".join(word["word"] for word in document["words"])
             assert json.loads((home / "kept" / "talk.json").read_text()) == json.loads(answer)
             code, out, err = program(home, server.base_url, "transcribe", "talk.wav", CARTESIA_API_KEY=key)
             assert (code, out) == (0, text + "\n"), err

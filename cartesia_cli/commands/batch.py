@@ -194,11 +194,11 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
         talk.say(f"{item.source}: nothing was said")
     one_by_one = order.matches is None or not order.matches.writes
     if one_by_one and audio is not None and audio.still_holds(item.path):
+        made_from = STDIN if item.source == STDIN else str(item.path)
         for file in (*job.targets.values(), job.kept):
             if file is not None and (written := fingerprint(file)):
-                results.add(
-                    file, written.digest, STDIN if item.source == STDIN else str(item.path), audio, asked(order.options)
-                )
+                wanted = asked(order.options, None if file is job.kept else order.layout.selection)
+                results.add(file, written.digest, made_from, audio, wanted)
 
 
 def _usable(response: BatchResponse, job: Job, talk: Talk) -> BatchResponse:

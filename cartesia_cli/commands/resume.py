@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, UsageError
 from ..fingerprint import fingerprint
-from ..output import FORMATS
+from ..output import FORMATS, Selection
 from ..output.talk import Talk
 from ..protocol import DEFAULT_LANGUAGE, BatchOptions
 from ..results import Result, Results
@@ -27,10 +27,21 @@ from .options import typed_options
 if TYPE_CHECKING:
     import typer
 
-    from .batch import Job
+    from .batch import Job, Order
 
 MOST_NAMED = 20
 """Inputs in a command that a person can still copy."""
+
+DEFAULTS = asdict(Selection())
+
+SPELT = {
+    "pattern": "grep",
+    "since": "from",
+    "until": "to",
+    "longest_gaps": "longest gaps",
+    "ignore_case": "ignore case",
+}
+"""What options are called that a Selection has by other names."""
 
 KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
@@ -62,13 +73,20 @@ def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, f
     return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
 
 
-def asked(options: BatchOptions) -> str:
-    """What a transcript depends on beside its recording, in words."""
-    return f"model {options.model}, language {(options.language or DEFAULT_LANGUAGE).lower()}"
+def asked(options: BatchOptions, selection: Selection | None = None) -> str:
+    """What a result depends on beside its recording, in words. `selection`: of what was said, where not all is wanted.
+    What only changes how it looks is not among it.
+    """
+    words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
+    chosen = {} if selection is None else asdict(selection)
+    for name, value in chosen.items():
+        if value != DEFAULTS[name]:
+            words.append(f"{SPELT.get(name, name.replace('_', ' '))} {value}")
+    return ", ".join(words)
 
 
 def pending(
-    jobs: Sequence[Job], options: BatchOptions, results: Results, is_free: Callable[[Job], object], talk: Talk
+    jobs: Sequence[Job], order: Order, results: Results, is_free: Callable[[Job], object], talk: Talk
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with the results that it lacks, and how many can't be done: those are reported.
     UsageError where results go to stdout, and nobody can see later what was there.
@@ -81,14 +99,14 @@ def pending(
     failed = 0
     for job in jobs:
         try:
-            left = _unfinished(job, asked(options), results)
+            left = _unfinished(job, order, results)
         except UsageError as error:
             if len(jobs) == 1:
                 raise
             talk.error(error)
             failed += 1
             continue
-        if left is not None and not is_free(left) and (old := _renamed(left, asked(options), results)):
+        if left is not None and not is_free(left) and (old := _renamed(left, order, results)):
             talk.say(f"{job.item.source}: already done, before it was renamed: its result is {old[0]}")
             left = None
         if left is not None:
@@ -117,20 +135,21 @@ def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Resu
     return None
 
 
-def _unfinished(job: Job, asked: str, results: Results) -> Job | None:
+def _unfinished(job: Job, order: Order, results: Results) -> Job | None:
     """The job without the results that are finished; None where all are. UsageError for a file that may not be
     overwritten.
     """
     files = [file for file in (*job.targets.values(), job.kept) if file is not None]
     known = results.of(files)
+    wanted, whole = asked(order.options, order.layout.selection), asked(order.options)
     missing: Targets = {
-        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, asked, known)
+        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, wanted, known)
     }
-    kept = job.kept if job.kept is not None and not _is_finished(job.kept, job.item, asked, known) else None
+    kept = job.kept if job.kept is not None and not _is_finished(job.kept, job.item, whole, known) else None
     return replace(job, targets=missing, kept=kept) if missing or kept is not None else None
 
 
-def _is_finished(file: Path, item: Input, asked: str, known: dict[str, Result]) -> bool:
+def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result]) -> bool:
     if not file.is_file():
         return False
     result = known.get(os.path.realpath(file))
@@ -141,8 +160,8 @@ def _is_finished(file: Path, item: Input, asked: str, known: dict[str, Result]) 
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
     if result.is_of(item.path):
-        if result.options not in (None, asked):
-            raise UsageError(f"{file} was made with {result.options}, not with {asked}", hint=KEEP)
+        if result.options not in (None, wanted):
+            raise UsageError(f"{file} was made with {result.options}, not with {wanted}", hint=KEEP)
         return True
     if result.source != _source(item):
         raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
@@ -151,17 +170,18 @@ def _is_finished(file: Path, item: Input, asked: str, known: dict[str, Result]) 
     return False
 
 
-def _renamed(job: Job, asked: str, results: Results) -> list[Path]:
+def _renamed(job: Job, order: Order, results: Results) -> list[Path]:
     """The results of the same recording under a name that it doesn't have any more, if all are there."""
     found = []
     for file in [*job.targets.values(), job.kept]:
         if file is None:
             continue
+        wanted = asked(order.options, None if file is job.kept else order.layout.selection)
         orphans = [
             result
             for result in results.in_folder(file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
-            if result.source != STDIN and not os.path.exists(result.source) and result.options in (None, asked)
+            if result.source != STDIN and not os.path.exists(result.source) and result.options in (None, wanted)
         ]
         audio = fingerprint(job.item.path) if orphans else None
         same = [result for result in orphans if audio is not None and result.audio == audio.digest]

@@ -140,9 +140,7 @@ def transcribe(
             talk.say(f"{count}: skipped" + ("" if talk.verbose else " (-v names them)"))
         jobs, failed = batch.prepare(found, options, plan, results, talk, keep_json=keep_json)
         if resume:
-            jobs, useless = resuming.pending(
-                jobs, options, results, lambda job: batch.look_up(job, order, talk)[1], talk
-            )
+            jobs, useless = resuming.pending(jobs, order, results, lambda job: batch.look_up(job, order, talk)[1], talk)
             failed += useless
         if dry_run:
             trial.estimate(jobs, order, choice.base_url, talk)
