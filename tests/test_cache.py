@@ -198,9 +198,10 @@ def test_whatever_an_answer_depends_on_makes_another_question(shelf: Shelf, talk
         asked(shelf, other),
         asked(shelf, talk, server=""),
         *(asked(shelf, talk, replace(PLAIN, **{name: value})) for name, value in
-          {"model": "m", "language": "en", "encoding": "pcm_s16le", "sample_rate": 16000}.items()),
+          {"model": "m", "language": "de", "encoding": "pcm_s16le", "sample_rate": 16000}.items()),
     ]  # fmt: skip
     assert all(question.recall(words=False) is None for question in questions)
+    assert asked(shelf, talk, replace(PLAIN, language="en")).recall(words=False)  # the default
     assert len({question.name for question in questions}) == len(questions)
 
 
