@@ -1,4 +1,5 @@
 # Two commands: `make run` sets everything up and transcribes; `make test` sets everything up and runs all tests.
+# `make test-fast` runs those that need neither engine nor shell and don't wait.
 # Both may be stopped anywhere and started again.
 
 VENV := .venv
@@ -10,14 +11,17 @@ FILE ?=
 # What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware, a tracer.
 SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
 
-.PHONY: run test check format completions sample bench faults fuzz clean
+.PHONY: run test test-fast check format completions sample bench faults fuzz clean
 
 run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
 
 test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
 	@echo "-- tests"
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: $(VENV)/.dev
+	@$(BIN)/pytest -n auto --dist loadgroup -m "not engine and not shell and not waits"
 
 check: $(VENV)/.dev
 	@echo "-- ruff, mypy, import-linter"

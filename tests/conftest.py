@@ -27,6 +27,9 @@ PROGRAMS = (
     "zsh",
 )
 
+ONE_WORKER = {"endings", "engine", "everything", "open_server", "steps", "studio"}
+"""Fixtures that cost so much that all tests of a file which use one run in the same worker."""
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
@@ -37,6 +40,22 @@ def pytest_report_header() -> str:
         if missing
         else "system programs: all there"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers a core and one more, for `-n auto`: most tests wait for a program or a server."""
+    return min(12, 2 * (os.cpu_count() or 1) + 1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks, and sent to workers by their groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & ONE_WORKER:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+        if "studio" in fixtures:
+            item.add_marker("shell")
 
 
 def need(program: str) -> str:

@@ -63,25 +63,26 @@ def test_written_files_are_todays() -> None:
     assert not stale, "run `make completions`"
 
 
-@pytest.mark.parametrize(("name", "option"), VISIBLE, ids=lambda value: getattr(value, "name", value))
-def test_every_visible_option_is_offered_with_its_help(name: str, option: Any) -> None:
-    offered = dict(line.split("\t") for line in candidates([name, "-"]))
-    for spelling in (*option.opts, *option.secondary_opts):
-        assert offered[spelling] and option.help.startswith(offered[spelling])
+def test_every_visible_option_is_offered_with_its_help() -> None:
+    for name, option in VISIBLE:
+        offered = dict(line.split("\t") for line in candidates([name, "-"]))
+        for spelling in (*option.opts, *option.secondary_opts):
+            assert offered[spelling] and option.help.startswith(offered[spelling]), (name, spelling)
 
 
-@pytest.mark.parametrize(("name", "option"), VISIBLE, ids=lambda value: getattr(value, "name", value))
-def test_every_option_knows_whether_a_value_follows(name: str, option: Any) -> None:
+def test_every_option_knows_whether_a_value_follows() -> None:
     """A flag is followed by inputs or options, an option with a value by one of its kind."""
-    followed = candidates([name, option.opts[0], ""])
-    (kind,) = [row[2] for row in OPTIONS[name] if option.opts[0] in row[0].split()]
-    assert bool(kind) is not option.is_flag
-    if not kind:
-        assert followed == [
-            line for line in candidates([name, ""]) if line.split("\t")[0] not in option.opts + option.secondary_opts
-        ]
-    elif kind in VALUES:
-        assert [line.split("\t")[0] for line in followed if line[0] != "\t"] == [value for value, _ in VALUES[kind]]
+    for name, option in VISIBLE:
+        followed = candidates([name, option.opts[0], ""])
+        offered = [line.split("\t")[0] for line in followed if line[0] != "\t"]
+        (kind,) = [row[2] for row in OPTIONS[name] if option.opts[0] in row[0].split()]
+        assert bool(kind) is not option.is_flag, (name, option.name)
+        if not kind:
+            taken = option.opts + option.secondary_opts
+            others = [line for line in candidates([name, ""]) if line.split("\t")[0] not in taken]
+            assert followed == others, (name, option.name)
+        elif kind in VALUES:
+            assert offered == [value for value, _ in VALUES[kind]], (name, option.name)
 
 
 def test_a_kind_that_nobody_classified_stops_the_generator() -> None:

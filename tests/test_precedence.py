@@ -22,12 +22,6 @@ from tests.conftest import Run
 
 PROGRAM: Any = get_command(cli.build())
 COMMANDS: dict[str, Any] = PROGRAM.commands
-OPTIONS = [
-    (command, name, option)
-    for command, found in COMMANDS.items()
-    for name, option in options(found).items()
-    if name not in CHOOSING
-]
 LAYERS = ("flag", "environment", "profile", "file")
 """The strongest first."""
 
@@ -76,6 +70,11 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return parse
 
 
+def options_of(command: str) -> list[tuple[str, Any]]:
+    """The options that may be configured."""
+    return [(name, option) for name, option in options(COMMANDS[command]).items() if name not in CHOOSING]
+
+
 def toml(value: Any) -> str:
     return json.dumps(value)
 
@@ -116,31 +115,32 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize(("command", "name", "option"), OPTIONS, ids=lambda value: str(getattr(value, "name", value)))
-def test_every_option_takes_the_strongest_of_its_values(
-    configure: Callable[..., dict[str, Any]], command: str, name: str, option: Any
-) -> None:
-    company = {key: value for key, value in COMPANY.get(name, {}).items() if key in options(COMMANDS[command])}
-    four = four_values(name, option)
-    ways = [four, four[::-1]] if option.is_flag else [four]
-    for values, chosen in itertools.product(ways, itertools.product((True, False), repeat=len(LAYERS))):
-        layers = {layer: {name: value} for layer, value, used in zip(LAYERS, values, chosen, strict=True) if used}
-        layers["file"] = company | layers.get("file", {})
-        strongest = next((value for value, used in zip(values, chosen, strict=True) if used), default(option))
-        assert plain(configure(command, layers)[name]) == plain(strongest), layers
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_takes_the_strongest_of_its_values(configure: Callable[..., dict[str, Any]], command: str) -> None:
+    for name, option in options_of(command):
+        company = {key: value for key, value in COMPANY.get(name, {}).items() if key in options(COMMANDS[command])}
+        four = four_values(name, option)
+        ways = [four, four[::-1]] if option.is_flag else [four]
+        for values, chosen in itertools.product(ways, itertools.product((True, False), repeat=len(LAYERS))):
+            layers = {layer: {name: value} for layer, value, used in zip(LAYERS, values, chosen, strict=True) if used}
+            layers["file"] = company | layers.get("file", {})
+            strongest = next((value for value, used in zip(values, chosen, strict=True) if used), default(option))
+            assert plain(configure(command, layers)[name]) == plain(strongest), layers
 
 
-@pytest.mark.parametrize(("command", "name", "option"), OPTIONS, ids=lambda value: str(getattr(value, "name", value)))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_type_that_an_option_does_not_take_is_refused_in_the_file(
-    configure: Callable[..., dict[str, Any]], command: str, name: str, option: Any
+    configure: Callable[..., dict[str, Any]], command: str
 ) -> None:
-    assert option.type.name.split()[0] in KINDS
-    wrong: list[Any] = [["a", 1], "text" if option.is_flag else True]
-    wrong += ["5"] if option.type.name.startswith(("int", "float")) else [5]
-    for value, layer in zip(wrong, ("profile", "file", "file"), strict=True):
-        with pytest.raises(UsageError, match=rf"config\.toml, line \d+: \[.*{command}\] {name} must be") as caught:
-            configure(command, {layer: {name: value}})
-        assert caught.value.hint
+    for name, option in options_of(command):
+        assert option.type.name.split()[0] in KINDS
+        wrong: list[Any] = [["a", 1], "text" if option.is_flag else True]
+        wrong += ["5"] if option.type.name.startswith(("int", "float")) else [5]
+        for value, layer in zip(wrong, ("profile", "file", "file"), strict=True):
+            place = rf"config\.toml, line \d+: \[.*{command}\] {name} must be"
+            with pytest.raises(UsageError, match=place) as caught:
+                configure(command, {layer: {name: value}})
+            assert caught.value.hint
 
 
 PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
@@ -192,35 +192,34 @@ def test_every_pair_that_excludes_is_tried() -> None:
     assert {(e.first, e.second) for _, e in meetings()} == set(PAIRS)
 
 
-@pytest.mark.parametrize(
-    ("command", "exclusion"),
-    list(meetings()),
-    ids=lambda value: f"{value.first}-{value.second}" if hasattr(value, "first") else value,
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_of_two_that_exclude_each_other_the_stronger_place_counts(
-    configure: Callable[..., dict[str, Any]], command: str, exclusion: Any
+    configure: Callable[..., dict[str, Any]], command: str
 ) -> None:
-    first, second = PAIRS[exclusion.first, exclusion.second]
-    known = options(COMMANDS[command])
-    for one, other in itertools.product(LAYERS, repeat=2):
-        layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
-        layers[one][exclusion.first] = first
-        layers[other][exclusion.second] = second
-        if one == other:
-            if exclusion.one_way or exclusion.checked:
-                configure(command, layers)  # the command itself judges it, or both are fine
-                continue
-            with pytest.raises(UsageError, match="exclude each other") as caught:
-                configure(command, layers)
-            assert caught.value.hint
-            assert (str(Path("config.toml")) in caught.value.message) is (one in ("profile", "file"))
+    for at, exclusion in meetings():
+        if at != command:
             continue
-        found = configure(command, layers)
-        stands = LAYERS.index(one) < LAYERS.index(other)
-        kept, dropped = (exclusion.first, exclusion.second) if stands else (exclusion.second, exclusion.first)
-        assert plain(found[kept]) == {exclusion.first: first, exclusion.second: second}[kept], (one, other)
-        if stands or not exclusion.one_way:
-            assert plain(found[dropped]) == plain(known[dropped].default), (one, other)
+        first, second = PAIRS[exclusion.first, exclusion.second]
+        known = options(COMMANDS[command])
+        for one, other in itertools.product(LAYERS, repeat=2):
+            layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
+            layers[one][exclusion.first] = first
+            layers[other][exclusion.second] = second
+            if one == other:
+                if exclusion.one_way or exclusion.checked:
+                    configure(command, layers)  # the command itself judges it, or both are fine
+                    continue
+                with pytest.raises(UsageError, match="exclude each other") as caught:
+                    configure(command, layers)
+                assert caught.value.hint
+                assert (str(Path("config.toml")) in caught.value.message) is (one in ("profile", "file"))
+                continue
+            found = configure(command, layers)
+            stands = LAYERS.index(one) < LAYERS.index(other)
+            kept, dropped = (exclusion.first, exclusion.second) if stands else (exclusion.second, exclusion.first)
+            assert plain(found[kept]) == {exclusion.first: first, exclusion.second: second}[kept], (one, other)
+            if stands or not exclusion.one_way:
+                assert plain(found[dropped]) == plain(known[dropped].default), (one, other)
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.option)
