@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 PROGRAMS = (
     "bash",
@@ -31,6 +33,49 @@ ONE_WORKER = {"endings", "engine", "everything", "open_server", "steps", "studio
 """Fixtures that cost so much that all tests of a file which use one run in the same worker."""
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+SHARED = "SHARED_BY_TEST_WORKERS"
+"""The environment's name for a folder that all workers of a run have in common."""
+
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each worker and each program would compile everything anew
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that workers share, and end the server that one of them may have started in it."""
+    if SHARED in os.environ:
+        return
+
+    def clean_up() -> None:
+        del os.environ[SHARED]
+        pid = folder / "whisper.pid"
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+        shutil.rmtree(folder)
+
+    folder = Path(tempfile.mkdtemp(prefix="tests-"))
+    os.environ[SHARED] = str(folder)
+    config.add_cleanup(clean_up)
+
+
+@pytest.fixture(scope="session")
+def whisper() -> dict[str, str]:
+    """The environment of who is to find a local server with its real engines: one for all workers of a run."""
+    folder = Path(os.environ[SHARED])
+    address = folder / "whisper.address"
+    with FileLock(folder / "lock"):
+        if not address.exists():
+            kept = {name: value for name, value in os.environ.items() if not name.startswith("CARTESIA_")}
+            command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", "--concurrency", "100"]
+            with (folder / "log").open("wb") as log:
+                server = subprocess.Popen(command, env=kept, stdout=subprocess.PIPE, stderr=log, text=True)
+            (folder / "whisper.pid").write_text(str(server.pid))
+            assert server.stdout is not None
+            said = server.stdout.readline()
+            assert said.startswith("export CARTESIA_BASE_URL=http://"), (folder / "log").read_text()
+            address.write_text(said.partition("=")[2].strip())
+    return {"CARTESIA_BASE_URL": address.read_text()}
 
 
 def pytest_report_header() -> str:

@@ -57,20 +57,20 @@ def test_json_has_monotonic_words_within_the_duration_and_verbatim_segments(run:
     assert done.stderr == b""
 
 
-def test_every_format_at_once_from_one_transcription(run: Run, tmp_path: Path) -> None:
+def test_every_format_at_once_from_one_transcription(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     names = ["text", "json", "ndjson", "srt", "vtt", "tsv", "csv", "table"]
-    done = run("transcribe", SAMPLE, "-q", "-f", ",".join(names), "--output-dir", "out")
+    done = run("transcribe", SAMPLE, "-q", "-f", ",".join(names), "--output-dir", "out", env=whisper)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(
         ["sample.txt", "sample.json", "sample.ndjson", "sample.srt", "sample.vtt", "sample.tsv", "sample.csv",
          "sample.table.txt"]
     )  # fmt: skip
-    again = run("transcribe", SAMPLE, "-f", "text", "--output-dir", "out")
+    again = run("transcribe", SAMPLE, "-f", "text", "--output-dir", "out", env=whisper)
     assert again.returncode == 2
     assert b"sample.txt exists" in again.stderr
 
 
-def test_containers_and_raw_samples_give_the_same_words(run: Run, tmp_path: Path) -> None:
+def test_containers_and_raw_samples_give_the_same_words(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     ffmpeg = need("ffmpeg")
     files = []
     for name, codec in {
@@ -80,7 +80,7 @@ def test_containers_and_raw_samples_give_the_same_words(run: Run, tmp_path: Path
     }.items():  # fmt: skip
         subprocess.run([ffmpeg, "-loglevel", "error", "-i", SAMPLE, *codec, tmp_path / name], check=True)
         files.append(name)
-    done = run("transcribe", *files, "-f", "ndjson", "-w")
+    done = run("transcribe", *files, "-f", "ndjson", "-w", env=whisper)
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     assert [document["source"] for document in documents] == files
@@ -94,7 +94,9 @@ def test_containers_and_raw_samples_give_the_same_words(run: Run, tmp_path: Path
     [("pcm_s16le", "s16le", 16000), ("pcm_s32le", "s32le", 44100), ("pcm_f32le", "f32le", 48000),
      ("pcm_mulaw", "mulaw", 8000), ("pcm_alaw", "alaw", 8000), ("pcm_f16le", None, 16000)],
 )  # fmt: skip
-def test_headerless_samples_in_every_encoding(run: Run, encoding: str, codec: str | None, rate: int) -> None:
+def test_headerless_samples_in_every_encoding(
+    run: Run, whisper: dict[str, str], encoding: str, codec: str | None, rate: int
+) -> None:
     if codec is None:
         import numpy as np
 
@@ -104,8 +106,9 @@ def test_headerless_samples_in_every_encoding(run: Run, encoding: str, codec: st
         command = [need("ffmpeg"), "-loglevel", "error", "-i", SAMPLE, "-ar", str(rate), "-ac", "1", "-f", codec, "-"]
         data = subprocess.run(command, check=True, capture_output=True).stdout
     done = run(
-        "transcribe", "-", "--encoding", encoding, "--sample-rate", rate, stdin=data + b"\0" * (encoding != "pcm_mulaw")
-    )
+        "transcribe", "-", "--encoding", encoding, "--sample-rate", rate,
+        stdin=data + b"\0" * (encoding != "pcm_mulaw"), env=whisper,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert word_errors(speech.SAMPLE, done.stdout.decode()) <= 0.1
 
@@ -143,7 +146,7 @@ def test_words_survive_the_seams_of_long_audio_in_bounded_memory(environment: di
     assert 100 * 1024 < most <= 600 * 1024
 
 
-def test_silence_and_noise_give_no_words(run: Run, tmp_path: Path) -> None:
+def test_silence_and_noise_give_no_words(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     import numpy as np
 
     dice = np.random.default_rng(7)
@@ -152,20 +155,20 @@ def test_silence_and_noise_give_no_words(run: Run, tmp_path: Path) -> None:
     speech.write_wav(tmp_path / "quiet.wav", noise * 0.01)
     speech.write_wav(tmp_path / "loud.wav", (noise * 0.2).clip(-1, 1))
     speech.write_wav(tmp_path / "hum.wav", np.sin(np.arange(20 * speech.RATE) * 0.02).astype(np.float32) * 0.4)
-    done = run("transcribe", "silence.wav", "quiet.wav", "loud.wav", "hum.wav", "-f", "ndjson")
+    done = run("transcribe", "silence.wav", "quiet.wav", "loud.wav", "hum.wav", "-f", "ndjson", env=whisper)
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == [""] * 4
     assert done.returncode == 0
 
 
-def test_a_language_that_the_model_does_not_know_is_refused(run: Run) -> None:
-    done = run("transcribe", SAMPLE, "-l", "de", "-q")
+def test_a_language_that_the_model_does_not_know_is_refused(run: Run, whisper: dict[str, str]) -> None:
+    done = run("transcribe", SAMPLE, "-l", "de", "-q", env=whisper)
     assert (done.returncode, done.stdout) == (5, b"")
     assert b"doesn't know 'de'" in done.stderr
 
 
-def test_a_cut_recording_is_transcribed_with_a_warning(run: Run, tmp_path: Path) -> None:
+def test_a_cut_recording_is_transcribed_with_a_warning(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "cut.wav").write_bytes(SAMPLE.read_bytes()[:150_000])
-    done = run("transcribe", "cut.wav")
+    done = run("transcribe", "cut.wav", env=whisper)
     assert done.returncode == 0
     assert b"This is the sample recording" in done.stdout
     assert re.search(rb"warning: cut.wav: .*10\.81 s.*4\.69 s", done.stderr)
@@ -187,11 +190,11 @@ def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, tmp_path: Path) -
         assert [line.partition(":")[0] for line in single.stderr.decode().splitlines()] == ["error", "hint"]
 
 
-def test_names_of_every_kind_work(run: Run, tmp_path: Path) -> None:
+def test_names_of_every_kind_work(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     names = [b"a b.wav", b'it\'s "quoted".wav', b"new\nline.wav", b"-dash.wav", b"caf\xe9.wav", "日本.wav".encode()]
     for name in names:
         (tmp_path / os.fsdecode(name)).write_bytes(SAMPLE.read_bytes())
-    done = run("transcribe", "-f", "ndjson", "--", *names)
+    done = run("transcribe", "-f", "ndjson", "--", *names, env=whisper)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(names)
     assert "日本.wav".encode() in done.stdout

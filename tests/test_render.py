@@ -39,13 +39,15 @@ def talk(tmp_path: Path) -> Path:
 # The same as transcribed -----------------------------------------------------------------------------------
 
 
-def test_every_format_of_a_saved_transcript_is_what_transcribe_printed(run: Run, tmp_path: Path) -> None:
+def test_every_format_of_a_saved_transcript_is_what_transcribe_printed(
+    run: Run, whisper: dict[str, str], tmp_path: Path
+) -> None:
     """Real speech, the real engine, and every format, with and without -w; the saved one was made without it."""
-    saved = run("transcribe", SAMPLE, "--local", "-f", "json", "-o", "saved.json")
+    saved = run("transcribe", SAMPLE, "-f", "json", "-o", "saved.json", env=whisper)
     assert saved.returncode == 0
     for options in ([], ["-w"]):
         formats = ",".join(FORMATS)
-        run("transcribe", SAMPLE, "--local", "-q", "-f", formats, *options, "--output-dir", "printed", "--force")
+        run("transcribe", SAMPLE, "-q", "-f", formats, *options, "--output-dir", "printed", "--force", env=whisper)
         done = run("render", "saved.json", "-q", "-f", formats, *options, "--output-dir", "rendered", "--force")
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         for name in FORMATS:
@@ -54,12 +56,12 @@ def test_every_format_of_a_saved_transcript_is_what_transcribe_printed(run: Run,
             assert run("render", "saved.json", "-f", name, *options).stdout == printed
 
 
-def test_what_came_by_stdin_and_goes_by_stdin_stays_what_it_was(run: Run) -> None:
+def test_what_came_by_stdin_and_goes_by_stdin_stays_what_it_was(run: Run, whisper: dict[str, str]) -> None:
     audio = SAMPLE.read_bytes()
-    saved = run("transcribe", "-", "--local", "-w", "--json", stdin=audio)
+    saved = run("transcribe", "-", "-w", "--json", stdin=audio, env=whisper)
     for name in ("vtt", "md", "json"):
         options = ["-w", "-f", name]
-        printed = run("transcribe", "-", "--local", *options, stdin=audio)
+        printed = run("transcribe", "-", *options, stdin=audio, env=whisper)
         assert run("render", "-", *options, stdin=saved.stdout).stdout == printed.stdout != b""
     assert json.loads(saved.stdout)["source"] == "-"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -165,25 +166,30 @@ class Case:
         return [update.text for update in self.updates if isinstance(update, Segment)]
 
 
-VOICE = spoken("The ferry leaves at seven in the morning.")
-TALK = [SILENCE] * 5 + VOICE + [SILENCE] * 12
+@cache
+def voice() -> list[bytes]:
+    return spoken("The ferry leaves at seven in the morning.")
+
+
+def talk() -> list[bytes]:
+    return [SILENCE] * 5 + voice() + [SILENCE] * 12
 
 
 def test_audio_ends() -> None:
-    case = Case(Tape(*TALK))
+    case = Case(Tape(*talk()))
     assert case.error is None
-    assert case.wire.audio == b"".join(TALK)
+    assert case.wire.audio == b"".join(talk())
     assert case.wire.commands == [Finalize(), Finalize(), Close()]  # at the end of the utterance, and of the audio
     assert case.texts == [" words.", " words."]
     assert case.source.closed
 
 
 def test_finalize_goes_out_where_the_utterance_ends_with_all_audio_up_to_there() -> None:
-    case = Case(Tape(*TALK), silence_ms=300)
+    case = Case(Tape(*talk()), silence_ms=300)
     before = case.wire.said.index(Finalize())
     assert all(isinstance(said, bytes) for said in case.wire.said[:before])
     heard = sum(len(said) for said in case.wire.said[:before] if isinstance(said, bytes)) / (2 * RATE)
-    end = 0.5 + len(VOICE) / 10
+    end = 0.5 + len(voice()) / 10
     assert end - 0.2 < heard < end + 0.6
     segment = next(update for update in case.updates if isinstance(update, Segment))
     assert segment.start == pytest.approx(0.5, abs=0.3)
@@ -192,7 +198,7 @@ def test_finalize_goes_out_where_the_utterance_ends_with_all_audio_up_to_there()
 
 
 def test_blocks_of_any_size_leave_in_frames_of_one_size() -> None:
-    case = Case(Tape(*[VOICE[3][:500]] * 20, VOICE[3][:2]), finalize=False)
+    case = Case(Tape(*[voice()[3][:500]] * 20, voice()[3][:2]), finalize=False)
     sizes = [len(said) for said in case.wire.said if isinstance(said, bytes)]
     assert sizes == [CHUNK, CHUNK, CHUNK, 20 * 500 + 2 - 3 * CHUNK]
 
@@ -201,13 +207,13 @@ def test_auto_never_says_finalize() -> None:
     def answer(said: Said) -> Reply:
         return [TurnStart(), TurnEnd(transcript="Hey"), None] if isinstance(said, Close) else []
 
-    case = Case(Tape(*TALK), answer, manual=False, finalize=False)
+    case = Case(Tape(*talk()), answer, manual=False, finalize=False)
     assert case.wire.commands == [Close()]
     assert (case.error, case.texts) == (None, ["Hey"])
 
 
 def test_the_server_ends_before_the_audio_does() -> None:
-    case = Case(Tape(*TALK, then="wait"), lambda said: [Delta(text="Hel"), Done(), None])
+    case = Case(Tape(*talk(), then="wait"), lambda said: [Delta(text="Hel"), Done(), None])
     assert isinstance(case.error, NetworkError)
     assert case.texts[0] == "Hel"
     assert case.source.closed
@@ -215,25 +221,25 @@ def test_the_server_ends_before_the_audio_does() -> None:
 
 @pytest.mark.parametrize("error", [ApiError("no"), NetworkError("gone"), AuthError("who?")])
 def test_the_server_fails(error: Exception) -> None:
-    case = Case(Tape(*TALK, then="wait"), lambda said: [Delta(text="kept"), error])
+    case = Case(Tape(*talk(), then="wait"), lambda said: [Delta(text="kept"), error])
     assert case.error is error
     assert case.texts == ["kept"]
 
 
 def test_the_source_fails() -> None:
     error = InputError("unplugged")
-    case = Case(Tape(*TALK, then=error))
+    case = Case(Tape(*talk(), then=error))
     assert case.error is error
     assert case.wire.commands[-2:] == [Finalize(), Close()]
     assert case.texts == [" words.", " words."]
 
 
 def test_stop_is_asked() -> None:
-    case = Case(Tape(*TALK, then="wait"), on_audio=lambda case: case.stop.asked.is_set() or case.stop.ask())
+    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.asked.is_set() or case.stop.ask())
     assert case.error is None
     assert case.wire.commands == [Finalize(), Close()]
     assert case.source.closed
-    assert len(case.wire.audio) < len(b"".join(TALK))
+    assert len(case.wire.audio) < len(b"".join(talk()))
 
 
 def test_stop_is_asked_twice() -> None:
@@ -241,13 +247,13 @@ def test_stop_is_asked_twice() -> None:
         case.stop.ask()
         case.stop.ask()
 
-    case = Case(Tape(*TALK, then="wait"), lambda said: [Delta(text="so far")], on_audio=insist)
+    case = Case(Tape(*talk(), then="wait"), lambda said: [Delta(text="so far")], on_audio=insist)
     assert isinstance(case.error, Interrupted)
     assert set("".join(case.texts).split("so far")) == {""}
 
 
 def test_a_server_that_is_silent_after_close_is_not_waited_for_for_ever() -> None:
-    case = Case(Tape(*TALK), lambda said: [Delta(text="kept")] if isinstance(said, Finalize) else [])
+    case = Case(Tape(*talk()), lambda said: [Delta(text="kept")] if isinstance(said, Finalize) else [])
     assert isinstance(case.error, NetworkError)
     assert "after the end of the audio" in case.error.message
     assert "".join(case.texts) == "keptkept"
@@ -259,7 +265,7 @@ def test_a_server_that_still_talks_after_close_is_waited_for() -> None:
         late: Reply = [part for n in range(6) for part in (10.0, Delta(text=f" {n}"))]
         return [*late, Done(), None] if isinstance(said, Close) else []
 
-    case = Case(Tape(*TALK), answer)
+    case = Case(Tape(*talk()), answer)
     assert case.error is None
     assert "".join(case.texts) == " 0 1 2 3 4 5"
 
@@ -269,7 +275,7 @@ def test_a_server_that_settles_text_after_close_is_waited_for_as_long_as_it_does
         late: Reply = [part for n in range(25) for part in (10.0, Delta(text=f" {n}"), FlushDone())]
         return [*late, Done(), None] if isinstance(said, Close) else []
 
-    case = Case(Tape(*TALK), answer)
+    case = Case(Tape(*talk()), answer)
     assert case.error is None
     assert "".join(case.texts).split() == [str(n) for n in range(25)]
 
@@ -281,7 +287,7 @@ def settles_for_ever(said: Said) -> Iterator[Event | Exception | float | None]:
 
 
 def test_a_server_that_never_stops_settling_text_after_close_is_left() -> None:
-    case = Case(Tape(*TALK), settles_for_ever)
+    case = Case(Tape(*talk()), settles_for_ever)
     assert isinstance(case.error, NetworkError)
     assert "was still not done" in case.error.message
     assert case.lasted < HOUR
@@ -289,7 +295,7 @@ def test_a_server_that_never_stops_settling_text_after_close_is_left() -> None:
 
 
 def test_a_server_has_more_time_after_close_for_more_audio() -> None:
-    short, long = (Case(Tape(*TALK * count), settles_for_ever, finalize=False) for count in (1, 20))
+    short, long = (Case(Tape(*talk() * count), settles_for_ever, finalize=False) for count in (1, 20))
     assert short.lasted < long.lasted < HOUR
 
 
@@ -298,7 +304,7 @@ def test_a_server_that_only_chatters_after_close_is_not_waited_for_for_ever() ->
         preview = Delta(text=" perhaps", is_final=False)
         return [part for _ in range(200) for part in (10.0, preview)] if isinstance(said, Close) else []
 
-    case = Case(Tape(*TALK), answer)
+    case = Case(Tape(*talk()), answer)
     assert isinstance(case.error, NetworkError)
     assert "settled nothing" in case.error.message
     assert 2 * PATIENCE < case.lasted < 200 * 10.0
@@ -309,7 +315,7 @@ def test_signs_of_life_that_say_nothing_after_close_are_not_waited_for() -> None
         beat = Unknown(type="heartbeat")
         return [part for _ in range(200) for part in (3.0, beat)] if isinstance(said, Close) else []
 
-    case = Case(Tape(*TALK), answer)
+    case = Case(Tape(*talk()), answer)
     assert isinstance(case.error, NetworkError)
     assert "said nothing" in case.error.message
     assert case.lasted < 2 * PATIENCE
@@ -320,7 +326,7 @@ def test_who_can_say_nothing_any_more_for_a_reason_of_our_own_ends_at_once(fault
     def answer(said: Said) -> Reply:
         raise fault
 
-    case = Case(Tape(*TALK, then="wait"), answer)
+    case = Case(Tape(*talk(), then="wait"), answer)
     assert case.error is fault
     assert case.lasted < PATIENCE
     assert case.source.closed
@@ -335,7 +341,7 @@ def test_why_a_link_broke_is_told_by_what_comes_over_it_last() -> None:
         yield reason
         raise NetworkError("the pipe is broken")
 
-    case = Case(Tape(*TALK, then="wait"), answer)
+    case = Case(Tape(*talk(), then="wait"), answer)
     assert case.error is reason
     assert case.texts == ["kept"]
 
@@ -349,7 +355,7 @@ def test_stop_is_asked_while_the_connection_opens(steps: int) -> None:
         for _ in range(steps):
             await asyncio.sleep(0)
 
-    case = Case(Tape(*TALK, then="wait"), on_call=ask)
+    case = Case(Tape(*talk(), then="wait"), on_call=ask)
     if case.error is None:
         assert case.wire.commands == [Finalize(), Close()]
     else:
@@ -369,7 +375,7 @@ def test_an_error_after_close_means_that_nothing_was_said_only_where_nobody_spok
         return [ApiError("internal", status=500)] if isinstance(said, Close) else []
 
     assert Case(Tape(SILENCE), answer).error is None
-    assert isinstance(Case(Tape(*TALK), answer).error, ApiError)
+    assert isinstance(Case(Tape(*talk()), answer).error, ApiError)
 
 
 def test_an_error_after_close_stays_one_where_somebody_spoke_at_the_very_end() -> None:
@@ -378,8 +384,8 @@ def test_an_error_after_close_stays_one_where_somebody_spoke_at_the_very_end() -
     def answer(said: Said) -> Reply:
         return [ApiError("internal", status=500)] if isinstance(said, Close) else []
 
-    assert isinstance(Case(Tape(*VOICE[8:10]), answer).error, ApiError)
-    stop = Case(Tape(*VOICE[8:10], then="wait"), answer, on_audio=lambda case: case.stop.asked.set())
+    assert isinstance(Case(Tape(*voice()[8:10]), answer).error, ApiError)
+    stop = Case(Tape(*voice()[8:10], then="wait"), answer, on_audio=lambda case: case.stop.asked.set())
     assert isinstance(stop.error, ApiError)
 
 
@@ -401,10 +407,10 @@ def test_updates_come_in_order_and_partials_grow() -> None:
     def answer(said: Said) -> Reply:
         return [Delta(text="a")] if isinstance(said, bytes) else good(said)
 
-    case = Case(Tape(*TALK), answer)
+    case = Case(Tape(*talk()), answer)
     partials = [update.text for update in case.updates if isinstance(update, Partial)]
     assert all(later.startswith(earlier) or later == "a" for earlier, later in pairwise(partials))
-    assert "".join(case.texts).count("a") == len(TALK) + 2 * " words.".count("a")
+    assert "".join(case.texts).count("a") == len(talk()) + 2 * " words.".count("a")
 
 
 # A source that has nothing to send for a while
@@ -414,13 +420,13 @@ PAUSED = [Skipped(0.5)] * 40
 
 
 def test_nothing_is_sent_while_the_source_is_paused_and_times_go_on() -> None:
-    case = Case(Tape(*TALK, *PAUSED, *TALK))
+    case = Case(Tape(*talk(), *PAUSED, *talk()))
     assert case.error is None
-    assert case.wire.audio == b"".join(TALK + TALK)
+    assert case.wire.audio == b"".join(talk() + talk())
     segments = [update for update in case.updates if isinstance(update, Segment)]
     first, second, _ = segments  # the last one is that of the end
-    assert second.start - first.start == pytest.approx(20.0 + len(TALK) / 10, abs=0.01)
-    assert first.end < len(TALK) / 10
+    assert second.start - first.start == pytest.approx(20.0 + len(talk()) / 10, abs=0.01)
+    assert first.end < len(talk()) / 10
 
 
 def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
@@ -493,7 +499,7 @@ def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_tal
     async def run() -> None:
         timeline = SpeechTimeline()
         session = Session(
-            lines.connect, Slow(*TALK, *PAUSED, *(TALK if talks_again else [])), ManualTracker(timeline), timeline,
+            lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(timeline), timeline,
             Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, lifeline=Lifeline(tries=0),
         )  # fmt: skip
         await session.run(Stop())
@@ -502,6 +508,6 @@ def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_tal
         runner.run(run())
     assert len(lines.wires) == (2 if talks_again else 1)
     for wire in lines.wires:  # silence behind what was answered is sent again
-        assert wire.audio.endswith(b"".join(TALK))
+        assert wire.audio.endswith(b"".join(talk()))
     assert "".join(update.text for update in updates if isinstance(update, Segment)).strip()
     assert {update.event for update in updates if isinstance(update, Notice)} <= {"reconnected"}
