@@ -679,7 +679,9 @@ def test_a_server_is_given_the_time_until_a_date(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["3600", "1e300", format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True)]
+    "value",
+    ["3600", "1e300", format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True)],
+    ids=["an hour", "for ever", "a date"],
 )
 def test_a_server_that_asks_for_too_long_is_not_waited_for(value: str, home: Path) -> None:
     for status in (429, 503):
