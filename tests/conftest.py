@@ -32,6 +32,12 @@ PROGRAMS = (
 ONE_WORKER = {"endings", "engine", "everything", "open_server", "steps", "studio"}
 """Fixtures that cost so much that all tests of a file which use one run in the same worker."""
 
+TIERS = {
+    "at": "shell", "endings": "waits", "engine": "engine", "open_server": "engine", "steps": "waits", "studio": "shell",
+    "terminal": "shell", "whisper": "engine",
+}  # fmt: skip
+"""Fixture to the mark of the tests that use it (see pyproject.toml)."""
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
@@ -99,8 +105,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & ONE_WORKER:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-        if "studio" in fixtures:
-            item.add_marker("shell")
+        for name in fixtures & TIERS.keys():
+            item.add_marker(TIERS[name])
 
 
 def need(program: str) -> str:

@@ -112,6 +112,7 @@ input()
 """
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize(
     ("way", "settings"),
     [("copy", ""), ("copy", "set -s set-clipboard on"), ("sequence", "set -g allow-passthrough on")],

@@ -382,6 +382,7 @@ def in_bash(*words: str, line: str, setup: str = "") -> list[str]:
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.shell
 class TestBashFunction:
     """The function with the variables that bash sets, which breaks words at = and :, too."""
 
@@ -470,6 +471,7 @@ class Interactive:
             assert terminal.type(f"cartesia-cli {typed}\t")[0].rstrip() == f"cartesia-cli {typed}"
 
 
+@pytest.mark.shell
 class TestBash(Interactive):
     @pytest.fixture
     def terminal(self, home: Path) -> Iterator[Terminal]:
@@ -510,6 +512,7 @@ STYLES = (
 )
 
 
+@pytest.mark.shell
 class TestZsh(Interactive):
     listing = "\t"  # the second starts to insert one after the other
 
@@ -542,6 +545,7 @@ class TestZsh(Interactive):
             assert terminal.type("cartesia-cli transcribe --form\t")[0] == "cartesia-cli transcribe --format "
 
 
+@pytest.mark.shell
 class TestZshWithStyles(Interactive):
     listing = "\t"
 
@@ -583,6 +587,7 @@ def silent_but_for_files(
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.shell
 class TestFish:
     """Fish has a command for it; its candidates come unquoted."""
 

@@ -31,6 +31,8 @@ from tests.speech import write_wav
 from tests.test_listen import listening, state
 from tests.tones import listens, spoken
 
+pytestmark = pytest.mark.waits
+
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 FORMATS = ("text", "json", "srt")
 SUFFIXES = (".txt", ".json", ".srt")

@@ -31,6 +31,8 @@ import cartesia_cli
 from . import realtime_server as realtime
 from .speech import SAMPLE, say, silence, write_wav
 
+pytestmark = [pytest.mark.engine, pytest.mark.waits]
+
 ROOT = Path(__file__).parent.parent
 JUDGES = ROOT / "tests" / "judges"
 BIN = "Scripts/python.exe" if os.name == "nt" else "bin/python"

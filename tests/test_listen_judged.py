@@ -24,6 +24,8 @@ from tests import speech
 from tests.microphone import RATE, Studio, open_studio
 from tests.test_listen import ONE, TWO, bare, listening, state
 
+pytestmark = pytest.mark.engine
+
 FOUND = {ONE: ("the", "seven", "morning"), TWO: ("a", "small", "dog", "table")}
 """First and last words, and some between that any engine hears."""
 

@@ -21,6 +21,8 @@ from tests import speech
 from tests.conftest import need, usual_signals
 from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
 
+pytestmark = pytest.mark.shell
+
 KEY = {"CARTESIA_API_KEY": "sk_car_test", "TERM": "xterm-256color", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
 SOON = 30.0
 SENTENCE = "Grandmother kept her letters in a remarkably blue box on the highest shelf of the kitchen."

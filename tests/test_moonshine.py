@@ -24,6 +24,8 @@ from cartesia_cli.server.moonshine import MoonshineEngine
 
 from .speech import RATE, say, silence
 
+pytestmark = pytest.mark.engine
+
 SENTENCES = (
     "The weather is nice today, and we are going to the beach.",
     "My brother bought a new car last week.",

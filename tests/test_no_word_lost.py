@@ -23,6 +23,8 @@ from cartesia_cli.transcript import Segment, Update
 from tests.late_server import CHUNK, LateSession, lateness_of, lives_of
 from tests.tones import TONE, spoken
 
+pytestmark = pytest.mark.waits
+
 NUMBERS, DROPS = 40, 10
 REPEATED = [7, 7, 8, 7, 7, 7, 9, 8, 8] * 4, [7] * 40, [1, 2, 3] * 12, [n for k in range(20, 40) for n in (7, k)]
 LATENESS = [0.0, 0.5, 1.2, 3.0, 10.0, "random"]

@@ -28,6 +28,8 @@ from cartesia_cli.protocol.vocabulary import API_VERSION
 from tests import speech
 from tests.conftest import Run, need
 
+pytestmark = [pytest.mark.engine, pytest.mark.shell, pytest.mark.waits]
+
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
 
 WATCHED_SECONDS = 26

@@ -37,6 +37,8 @@ from tests.speech import write_wav
 from tests.test_reconnect import CHUNK, Line
 from tests.tones import TONE, dies, listens, spoken
 
+pytestmark = pytest.mark.waits
+
 NUMBERS = 200
 """After the last of them they begin again."""
 
