@@ -836,7 +836,7 @@ print(sum(map(len, blocks)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
 @pytest.mark.parametrize("way", ["plain", "FFmpeg", "pipe", "upload"])
-def test_half_an_hour_takes_no_more_memory_than_ten_seconds(tmp_path: Path, way: str) -> None:
+def test_ten_minutes_take_no_more_memory_than_ten_seconds(tmp_path: Path, way: str) -> None:
     head, rate = fmt(channels=2, rate=48000), 48000
 
     def peak(seconds: int) -> float:
@@ -857,7 +857,7 @@ def test_half_an_hour_takes_no_more_memory_than_ten_seconds(tmp_path: Path, way:
         assert samples == seconds * RATE
         return kilobytes / 1024
 
-    assert peak(1800) < peak(10) + 20
+    assert peak(600) < peak(10) + 20  # the samples alone would be 37 MiB
 
 
 HOSTILE = {

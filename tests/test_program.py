@@ -126,21 +126,28 @@ def digits(text: str) -> str:
     return plain_text
 
 
+COUNT = 70
+"""Numbers, of a second and a half each with the silence behind it: several times what the engine hears at once."""
+
+
 def test_words_survive_the_seams_of_long_audio_in_bounded_memory(environment: dict[str, str], tmp_path: Path) -> None:
-    """Ten minutes of counting: every number once, in order, and no more memory than a minute takes."""
+    """Two minutes of counting: every number once, in order, and no more memory than half a minute takes.
+
+    benchmarks/local.py does the same with an hour.
+    """
     import numpy as np
 
-    numbers = [speech.say(f"Number {n}.") for n in range(10, 60)]
-    parts = [part for n in range(300) for part in (numbers[n % 50], speech.silence(0.25 + 0.1 * (n % 7)))]
+    numbers = [speech.say(f"Number {n}.") for n in range(20, 40)]
+    parts = [part for n in range(COUNT) for part in (numbers[n % 20], speech.silence(0.25 + 0.1 * (n % 7)))]
     file = speech.write_wav(tmp_path / "long.wav", np.concatenate(parts))
     with (tmp_path / "out").open("wb") as out:
         most = peak(subprocess.Popen([sys.executable, "-m", "cartesia_cli", "transcribe", str(file), "--json", "-w"],
                                       env=environment, stdout=out))  # fmt: skip
     document = json.loads((tmp_path / "out").read_bytes())
-    expected = " ".join(str(10 + n % 50) for n in range(300))
+    expected = " ".join(str(20 + n % 20) for n in range(COUNT))
     found = jiwer.process_words(expected, " ".join(re.findall(r"\d+", digits(document["text"]))))
-    assert found.deletions + found.insertions <= 6
-    assert found.substitutions <= 15
+    assert found.deletions + found.insertions <= 2
+    assert found.substitutions <= 4
     times = [time for word in document["words"] for time in (word["start"], word["end"])]
     assert times == sorted(times)
     assert 100 * 1024 < most <= 600 * 1024
