@@ -45,6 +45,7 @@ def error(done: Any) -> dict[str, Any]:
 LOCAL, CLOUD = b"this machine", b"https://"
 
 
+@pytest.mark.engine
 def test_flags_win_over_a_format_in_the_file(run: Run, configuration: Path, tmp_path: Path) -> None:
     configuration.write_text('[transcribe]\nformat = "text"\nlocal = true\noutput_dir = "out"\nquiet = true\n')
     assert run("transcribe", SAMPLE, "-o", "x.srt").returncode == 0

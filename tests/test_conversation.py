@@ -195,6 +195,7 @@ def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet
     assert len(updates) >= spoken / 0.7 - 1
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("sentence", ["Some people believe that the lake has no bottom at all.", "The ferry is late."])
 def test_finalize_in_mid_word_adds_no_word(sentence: str) -> None:
     engine = moonshine.load()

@@ -36,6 +36,7 @@ def word_errors(said: str, heard: str) -> float:
     return float(jiwer.wer(plain(said), plain(heard)))
 
 
+@pytest.mark.engine
 def test_the_sample_is_transcribed_on_this_machine_with_a_word_table(run: Run) -> None:
     done = run("transcribe", "--sample", "-w")
     assert done.returncode == 0, done.stderr
@@ -46,6 +47,7 @@ def test_the_sample_is_transcribed_on_this_machine_with_a_word_table(run: Run) -
     assert done.stderr == b"no CARTESIA_API_KEY: transcribing on this machine\n"
 
 
+@pytest.mark.engine
 def test_json_has_monotonic_words_within_the_duration_and_verbatim_segments(run: Run) -> None:
     done = run("transcribe", "--local", SAMPLE, "-f", "json", "-w")
     document = json.loads(done.stdout)
@@ -130,6 +132,7 @@ COUNT = 70
 """Numbers, of a second and a half each with the silence behind it: several times what the engine hears at once."""
 
 
+@pytest.mark.engine
 def test_words_survive_the_seams_of_long_audio_in_bounded_memory(environment: dict[str, str], tmp_path: Path) -> None:
     """Two minutes of counting: every number once, in order, and no more memory than half a minute takes.
 
@@ -181,6 +184,7 @@ def test_a_cut_recording_is_transcribed_with_a_warning(run: Run, whisper: dict[s
     assert re.search(rb"warning: cut.wav: .*10\.81 s.*4\.69 s", done.stderr)
 
 
+@pytest.mark.engine
 def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("Dear diary")
@@ -217,6 +221,7 @@ def test_dry_run_sends_nothing_and_tells_the_price(run: Run) -> None:
     assert report["credits"] == pytest.approx(5.404, abs=0.002)
 
 
+@pytest.mark.engine
 def test_stdout_is_the_same_for_a_terminal_and_a_pipe(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
     piped = run("transcribe", SAMPLE, "-w", "--local")
     leader, follower = pty.openpty()
@@ -239,6 +244,7 @@ def test_stdout_is_the_same_for_a_terminal_and_a_pipe(run: Run, environment: dic
     assert shown.replace(b"\r\n", b"\n").endswith(piped.stdout)
 
 
+@pytest.mark.engine
 def test_a_reader_that_goes_away_ends_the_run_quietly(environment: dict[str, str], tmp_path: Path) -> None:
     command = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} {SAMPLE} -f ndjson --local | head -c 5"
     done = subprocess.run(
@@ -249,6 +255,7 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(environment: dict[str, str
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.engine
 def test_a_full_disk_is_one_clear_line(environment: dict[str, str], tmp_path: Path) -> None:
     command = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} --local > /dev/full"
     done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False)
@@ -258,6 +265,7 @@ def test_a_full_disk_is_one_clear_line(environment: dict[str, str], tmp_path: Pa
     )
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(
     ("closed", "code", "said"),
     [
@@ -277,6 +285,7 @@ def test_streams_that_are_closed(
     assert done.stderr.decode().startswith(said)
 
 
+@pytest.mark.engine
 def test_a_file_that_can_not_be_written_loses_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "full.txt").symlink_to("/dev/full")
     done = run("transcribe", SAMPLE, "-o", "full.txt", "--local")
@@ -285,6 +294,7 @@ def test_a_file_that_can_not_be_written_loses_nothing(run: Run, tmp_path: Path) 
     assert b"full.txt: can't be written: No space left on device" in done.stderr
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_ends_a_long_transcription_at_once(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
@@ -347,6 +357,7 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
 
 
+@pytest.mark.engine
 def test_a_run_that_was_cut_off_is_resumed(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "talks"
     folder.mkdir()
