@@ -449,7 +449,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
 
     with asyncio.Runner(loop_factory=Hurried) as runner:
         session = Session(
-            lines.connect, Muted(*TALK[:20], *PAUSED, *TALK), ManualTracker(timeline), timeline, Endpointer(),
+            lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
             finalize=False, manual=True, chunk=CHUNK, write=updates.append, lifeline=Lifeline(tries=0),
         )  # fmt: skip
         runner.run(run())
