@@ -176,7 +176,7 @@ def _in_time(work: Callable[[], T]) -> T:
 def stuck() -> str:
     """What to do about a sound server that hangs."""
     if sys.platform == "linux":
-        return "restart the sound server: systemctl --user restart pipewire pipewire-pulse, or pulseaudio -k"
+        return "restart the sound server: `systemctl --user restart pipewire pipewire-pulse`, or `pulseaudio -k`"
     return "restart the sound system, or the machine"
 
 
