@@ -19,6 +19,8 @@ import pytest
 
 from tests.fault_server import TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
 
+pytestmark = pytest.mark.waits
+
 TEXT = str(TRANSCRIPT["text"])
 
 

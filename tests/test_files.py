@@ -394,6 +394,7 @@ CONTAINERS = [
 """Name, codec, rate, and by how many samples an encoder may fill up both ends without saying so."""
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("name", "codec", "rate", "extra"), CONTAINERS)
 def test_what_others_encode_is_decoded(
@@ -834,6 +835,7 @@ print(sum(map(len, blocks)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.waits
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
 @pytest.mark.parametrize("way", ["plain", "FFmpeg", "pipe", "upload"])
 def test_ten_minutes_take_no_more_memory_than_ten_seconds(tmp_path: Path, way: str) -> None:

@@ -52,6 +52,8 @@ from tests.speech import write_wav
 from tests.test_listen import listening
 from tests.tones import Recogniser, dies, listens, spoken
 
+pytestmark = pytest.mark.waits
+
 CHUNK = 2 * RATE // 10
 
 

@@ -46,6 +46,8 @@ from tests.realtime_server import (
     whispered,
 )
 
+pytestmark = pytest.mark.waits
+
 SENTENCES = ("The ferry leaves at seven in the morning.", "A small dog slept under the table.")
 FAST = ("--speed", "20")
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
