@@ -40,7 +40,7 @@ def finalized_sentence() -> Connection:
     connection.timeline.onset(0.3)
     connection.send(0.7)
     connection.timeline.pause(0.9)
-    connection.tracker.finalized()
+    connection.tracker.finalized(connection.now)
     return connection
 
 
@@ -140,7 +140,7 @@ def test_text_that_may_be_of_the_next_utterance_acknowledges_nothing_and_the_nex
     connection.receive(FlushDone())
     connection.timeline.onset(1.3)
     connection.send(0.4)
-    connection.tracker.finalized()
+    connection.tracker.finalized(connection.now)
     connection.receive(Delta(text="One."))
     assert connection.resume_position == 0
     connection.receive(FlushDone())
