@@ -18,7 +18,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
 	@echo "-- tests"
-	@$(BIN)/pytest -n auto --dist loadgroup
+	@$(BIN)/pytest
 
 test-fast: $(VENV)/.dev
 	@$(BIN)/pytest -n auto --dist loadgroup -m "not engine and not shell and not waits"
