@@ -191,8 +191,17 @@ def test_whatever_an_answer_is_it_is_a_transcript_in_every_format_or_a_protocol_
         assert len(str(error)) < 200
         return
     transcript = from_batch(response, source="talk.wav", model="ink-whisper", measured=1.0)
-    assert transcript.text == response.text and is_whole(transcript)
+    joined = "".join(word.word for word in response.words or ())
+    assert transcript.text == response.text or (
+        not response.text.strip() and squeezed(transcript.text) == squeezed(joined)
+    )
+    assert is_whole(transcript)
     all_formats(transcript)
+
+
+def squeezed(text: str) -> str:
+    """A text without its blanks."""
+    return "".join(join_surrogates(text).split())
 
 
 @settings(deadline=None)

@@ -845,7 +845,7 @@ def test_a_layout_reaches_the_writers() -> None:
     told = transcript(STORY, spoken(STORY))
     layout = Layout(rules=PROFILES["shorts"], crlf=True, highlight_words=True)
     assert writer("srt")(told, layout) == srt(cues(told, PROFILES["shorts"]), crlf=True)
-    assert writer("vtt")(told, layout) == vtt(cues(told, PROFILES["shorts"]), ["-, ink-2"], highlight_words=True)
+    assert writer("vtt")(told, layout) == vtt(cues(told, PROFILES["shorts"]), ["stdin, ink-2"], highlight_words=True)
     assert writer("srt")(told, Layout()) == srt(cues(told))
 
 
