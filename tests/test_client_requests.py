@@ -18,7 +18,7 @@ from cartesia_cli.client.upload import Multipart
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
 
-from .fault_server import KEY, TEXT, FaultServer, Request, environment, parse_form, refuses, write_wav
+from .fault_server import KEY, TEXT, FaultServer, Request, answers, environment, parse_form, refuses, write_wav
 
 PATIENCE = Patience(total=20.0, stall=20.0, silence=20.0)
 PLAIN = BatchOptions(model="ink-whisper")
@@ -158,9 +158,10 @@ def test_every_boundary_is_another(wav: Path) -> None:
 
 def test_text_for_a_sample_goes_to_its_route(tmp_path: Path) -> None:
     wanted = {"model_id": "sonic", "transcript": "Grüße"}
-    with FaultServer("fine") as server:
+    sound = write_wav(tmp_path / "sound.wav", 1000).read_bytes()
+    with FaultServer(answers(sound)) as server:
         with BatchClient(f"{server.base_url}/v1", Credential(KEY, "a test")) as client:
-            client.speak(wanted, patience=PATIENCE)
+            assert client.speak(wanted, patience=PATIENCE) == sound
         (request,) = server.requests
     assert (request.method, request.target) == ("POST", "/v1/tts/bytes")
     assert request.header("Authorization") == f"Bearer {KEY}"
