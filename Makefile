@@ -17,8 +17,8 @@ run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
 
 test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
-	@echo "-- tests"
-	@$(BIN)/pytest
+	@echo "-- tests, four files at a time; what fails so is tried again by itself"
+	@$(BIN)/pytest -n 4 --dist loadfile || $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test-fast: $(VENV)/.dev
 	@$(BIN)/pytest -n auto --dist loadgroup -m "not engine and not shell and not waits"
