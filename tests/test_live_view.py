@@ -440,7 +440,8 @@ def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> Non
     with pytest.raises(CliError) as caught:
         failing()
     talk.error(caught.value)
-    assert terminal.rows == ["the audio stalled for 2 s", "error: it broke"]
+    assert terminal.rows[:2] == ["the audio stalled for 2 s", "error: it broke"]
+    assert terminal.rows[2].startswith("hint: ")
 
 
 def test_what_is_waited_for_stays_below_a_sentence() -> None:

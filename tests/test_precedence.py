@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ COMPANY = {"crlf": {"format": "srt"}, "highlight_words": {"format": "vtt"},
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """The parameters of a command for what its layers say: option to value, for each layer."""
     path = tmp_path / "config.toml"
-    monkeypatch.setattr(option_sources, "configured", lambda config=None, profile=None, environ=None: (
+    monkeypatch.setattr(option_sources, "configured", lambda config=None, profile=None, environ=os.environ: (
         option_sources.load(tmp_path, environ, profile=profile, commands=list(COMMANDS))
     ))  # fmt: skip
 

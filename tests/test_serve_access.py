@@ -326,14 +326,15 @@ def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> N
 
 def test_a_message_of_more_than_four_mebibytes_is_refused() -> None:
     with serving() as client:
-        for size, code in (((4 << 20), 1000), ((4 << 20) + 1, 1009)):
+        # A client that still sends when it is refused may see the connection reset before it reads why (1006).
+        for size, codes in (((4 << 20), {1000}), ((4 << 20) + 1, {1009, 1006})):
             with dial(client, **VERSION) as line:
                 with suppress(ConnectionClosed):
                     line.send(bytes(size))
                     line.send("close")
                     for _ in line:
                         pass
-                assert line.close_code == code
+                assert line.close_code in codes
 
 
 def test_a_request_that_ends_with_the_server_is_answered_in_json() -> None:

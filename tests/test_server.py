@@ -263,11 +263,11 @@ def test_pcm_of_every_encoding_is_read_as_written() -> None:
         assert np.allclose(heard, samples, atol=0.025), encoding
     wild = np.array([np.nan, np.inf, -np.inf, 7.0], "<f4").tobytes()
     assert decode_pcm(wild, "pcm_f32le").tolist() == [0.0, 1.0, -1.0, 1.0]
-    # G.711: the ends of the scales, and that each code has a value of its own but for the two zeros of mu-law.
+    # G.711: the ends of the scales, and that each code has a value of its own.
     every = bytes(range(256))
     assert decode_pcm(every, "pcm_mulaw").max() == pytest.approx(32124 / 32768)
     assert decode_pcm(every, "pcm_alaw").max() == pytest.approx(32256 / 32768)
-    assert len(set(decode_pcm(every, "pcm_mulaw").tolist())) == 255
+    assert len(set(decode_pcm(every, "pcm_mulaw").tolist())) == 256
     assert len(set(decode_pcm(every, "pcm_alaw").tolist())) == 256
 
 
