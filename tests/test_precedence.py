@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
