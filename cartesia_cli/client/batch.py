@@ -95,7 +95,7 @@ class BatchClient:
     ) -> BatchResponse:
         """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError.
 
-        `keep` is handed the body of every success (2xx) as it came, also where it is no transcript.
+        `keep` receives the body of every success (2xx) verbatim, whether or not it is a transcript.
         """
         meter = Meter(size(upload), self._clock)
 

@@ -102,7 +102,7 @@ def refused(
     size: int = 0,
     hints: Mapping[int, str] = HINTS,
 ) -> Failure:
-    """An answer that is no success (2xx)."""
+    """An answer whose status is not a success (2xx)."""
     error = refusal(decode_error(status, body), headers.get("x-request-id"), what, peer, hints)
     if status == 413 and size:
         error.hint = f"{size / 1e6:.1f} MB are too many for the server: cut the file, or compress it to mp3"

@@ -99,7 +99,7 @@ class Connection:
         self._closing = self._ended = False
         self._failure: CliError | None = None
         self._excuse: CliError | None = None
-        self._gap: CliError | None = None  # words are lost: no reason to lose the others, but such an end is no success
+        self._gap: CliError | None = None  # words are lost: no reason to lose the others, but such an end is a failure
         self._doubted: set[str] = set()
 
     @property

@@ -34,7 +34,7 @@ KEPT = ("retry-after", "x-request-id", "location")
 
 def redacting(tap: Tap, redactor: Redactor) -> Tap:
     """A tap that gets no key in what says how a connection began and ended. Frames pass as they are: whoever records
-    them wants the text that was said, and what is no text is redacted where it is decoded.
+    them wants the text that was said, and everything else is redacted where it is decoded.
     """
 
     def redacted(told: Any) -> Any:

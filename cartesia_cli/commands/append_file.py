@@ -106,7 +106,7 @@ class AppendFile:
         return None
 
     def take_back(self) -> bool:
-        """Remove the line of the newest text; False where it has to stay, as it is no longer the end of the file."""
+        """Remove the line of the newest text; False where something follows it in the file: it stays."""
         line = self._lines.pop() if self._lines else None
         if line is None:
             return True

@@ -94,7 +94,7 @@ def chosen(no_cache: bool, choice: Choice, endpoint: str, local_model: str | Non
         return None
     server = engine(local_model) if choice.base_url is None else address(choice.base_url, endpoint)
     if server is None:
-        talk.detail(f"no cache: {choice.base_url} is on this machine, and there is no telling which server it is")
+        talk.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
         return None
     return Cache(Shelf(folder), server)
 
