@@ -176,7 +176,7 @@ def test_an_output_that_is_full_is_said_and_the_recording_stays(studio: Studio, 
     assert run.code == 1
     assert "stdout can't be written: No space left on device" in run.told
     (left,) = state(studio.environment)
-    assert f"cartesia-cli transcribe {left}" in run.told
+    assert f"cartesia-cli listen --recover --recording {left}" in run.told
 
 
 def test_two_may_listen_at_once_and_each_has_its_own_recording(studio: Studio) -> None:
