@@ -11,7 +11,7 @@ FILE ?=
 # What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware, a tracer.
 SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
 
-.PHONY: run test test-fast check format completions sample bench faults fuzz clean
+.PHONY: run test test-fast check format completions sample bench faults fuzz golden clean
 
 run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
@@ -43,6 +43,10 @@ bench: $(VENV)/.dev $(JUDGES)/.done
 
 faults: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults
+
+# Write down anew what the commands say and do; the difference belongs into the same commit as its cause.
+golden: $(VENV)/.dev
+	@$(BIN)/python -m tests.golden --update
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python benchmarks/fuzz.py

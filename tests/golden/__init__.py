@@ -1,0 +1,291 @@
+"""The golden record: what the program says and does, command line by command line, word for word.
+
+A refactoring must leave it equal. A change of wording, of a format or of an exit code changes it, deliberately:
+
+    python -m tests.golden --update [GROUP...]   runs the commands again and writes down what they do now (make golden)
+    git diff tests/golden                        shows what that changes; it belongs into the same commit
+
+`tests/test_golden.py` runs all commands and shows what differs. It is the one place where the wording of messages is
+pinned; other tests look at exit codes, types of errors and key phrases.
+
+A group is a text file in this folder, of cases. Whoever adds a case writes its first lines and lets --update do the
+rest:
+
+    # a transcript as subtitles                     the case
+    : serve {"at": 1.5, "text": "Hello"}            a line of a script: `serve --script` plays it on a free port
+    : faults refuses(503) fine                      or: a server of tests/fault_server.py, a behaviour a connection
+    : with lectures/                                inputs that the command lines don't name
+    : sort                                          lines of stderr in order: several threads write them
+    : no stderr                                     what varies, and isn't recorded (also: no stdout, no files)
+    $ LANG=de cartesia-cli render talk.json -o x.srt
+    = 0                                             what became of it: exit code,
+    > 1                                             stdout,
+    ! error: …                                      stderr,
+    + x.srt                                         files that were written or changed,
+    | 1                                             and what is in them
+    $ cartesia-cli check x.srt                      the next command of the case, in the same folder
+
+A command line is split as a shell does; `< FILE` is its stdin, nothing else of a shell is there. Each case has an
+empty home and a folder with those files of `inputs/` (and of AUDIO below) that its lines name. With a server,
+CARTESIA_BASE_URL and CARTESIA_API_KEY lead to it.
+
+Replaced by placeholders are: the case's folders, ports, version, UUIDs, times of day, seconds measured by the clock
+where they are said in the sentences of NORMAL, and control characters. All else must be the same each time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cartesia_cli
+from tests import fault_server
+from tests.fault_server import BEHAVIOURS, KEY, SOON, Behaviour, FaultServer
+
+from .program import Programs, Run
+
+HERE = Path(__file__).parent
+INPUTS = HERE / "inputs"
+SAMPLE = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
+AUDIO = {
+    "sample.wav": SAMPLE,
+    "short.wav": SAMPLE[:4] + (36 + 32000).to_bytes(4, "little") + SAMPLE[8:40] + (32000).to_bytes(4, "little")
+    + SAMPLE[44:32044],
+    "silence.wav": SAMPLE[:4] + (36 + 64000).to_bytes(4, "little") + SAMPLE[8:40] + (64000).to_bytes(4, "little")
+    + bytes(64000),
+    "empty.wav": b"",
+    "header.wav": SAMPLE[:40] + bytes(4),
+    "torn.wav": SAMPLE[:100_000],
+    "stub.wav": SAMPLE[:20],
+    "text.wav": b"This is a text, and no recording.\n",
+    "zeros.bin": bytes(4000),
+    "raw.pcm": SAMPLE[44:64044],
+}  # fmt: skip
+"""Recordings: the sample that comes along, what can be cut from it, and what is none."""
+
+AT_ONCE = 6
+"""Cases that run side by side: most of them wait."""
+
+NORMAL: tuple[tuple[str, str], ...] = (
+    (r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):[1-9]\d{3,4}\b", r"\1:PORT"),
+    (r"(?<![\w.])" + re.escape(cartesia_cli.__version__) + r"(?![\w.])", "VERSION"),
+    (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
+    (r"\b20\d\d-\d\d-\d\d(T| at | )\d\d:\d\d(:\d\d)?(Z|\+00:00)?", r"DATE\1TIME"),
+    (r"\b\d+ s ago$", "N s ago"),
+    (r"trying again in \d+\.\d s", "trying again in N s"),
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line as it is written in a record, and what became of it."""
+
+    line: str
+    result: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Commands in one folder, and the lines above them that say what there is in it and around it."""
+
+    name: str
+    settings: tuple[str, ...]
+    commands: tuple[Command, ...]
+
+    def values(self, setting: str) -> list[str]:
+        """What stands behind each line of a setting."""
+        return [line.removeprefix(setting).strip() for line in self.settings if line.split()[0] == setting]
+
+    def __str__(self) -> str:
+        lines = [f"# {self.name}", *(f": {setting}" for setting in self.settings)]
+        for command in self.commands:
+            lines += [f"$ {command.line}", *command.result]
+        return "\n".join(lines) + "\n"
+
+
+def groups() -> list[str]:
+    return sorted(path.stem for path in HERE.glob("*.txt"))
+
+
+def recorded(group: str) -> str:
+    return (HERE / f"{group}.txt").read_text("utf-8")
+
+
+def cases(text: str) -> Iterator[Case]:
+    """The cases of a record."""
+    for block in re.split(r"^# ", text, flags=re.M)[1:]:
+        name, *lines = block.rstrip("\n").split("\n")
+        settings = tuple(line[2:] for line in lines if line.startswith(": "))
+        commands = tuple(Command(line[2:]) for line in lines if line.startswith("$ "))
+        yield Case(name, settings, commands)
+
+
+def replay(text: str, programs: Programs, folder: Path) -> str:
+    """The record with what the program does now."""
+
+    def one(numbered: tuple[int, Case]) -> str:
+        number, case = numbered
+        return str(run(case, programs, folder / str(number)))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return "\n".join(pool.map(one, enumerate(cases(text))))
+
+
+def difference(group: str, before: str, after: str) -> str:
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"{group}.txt as recorded", "now", n=4
+    )
+    return "".join(lines)
+
+
+def run(case: Case, programs: Programs, folder: Path) -> Case:
+    """The case as it goes now."""
+    work, home = folder / "work", folder / "home"
+    work.mkdir(parents=True)
+    home.mkdir()
+    _lay_out(" ".join([*(command.line for command in case.commands), *case.values("with")]), work)
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
+        "COLUMNS": "100",
+    }  # fmt: skip
+    done = []
+    with ExitStack() as stack:
+        if address := stack.enter_context(_server(case, programs, folder, environment)):
+            environment |= {"CARTESIA_API_KEY": KEY, "CARTESIA_BASE_URL": address}
+        for number, command in enumerate(case.commands):
+            before = _contents(work)
+            arguments, extra, stdin = _split(command.line)
+            started = programs.start(
+                arguments, environment | extra, work, work / stdin if stdin else None, folder / f"run{number}"
+            )
+            result = _result(case, started, before, work)
+            done.append(Command(command.line, tuple(_normal(line, work, home) for line in result)))
+    return Case(case.name, case.settings, tuple(done))
+
+
+def _lay_out(named: str, work: Path) -> None:
+    """Put those inputs into the folder that are named."""
+    words = set(re.findall(r"[\w./-]+", named))
+    words |= {word.strip("/") for word in words} | {word.partition("/")[0] for word in words}
+    for name, data in AUDIO.items():
+        if name in words:
+            (work / name).write_bytes(data)
+    for path in sorted(INPUTS.iterdir()):
+        if path.name in words:
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, work / path.name)
+
+
+def _split(line: str) -> tuple[list[str], dict[str, str], str | None]:
+    """Arguments, environment and stdin of a command line."""
+    words = shlex.split(line)
+    program = words.index("cartesia-cli")
+    environment = dict(word.split("=", 1) for word in words[:program])
+    arguments, stdin = words[program + 1 :], None
+    if "<" in arguments:
+        at = arguments.index("<")
+        stdin = arguments[at + 1]
+        del arguments[at : at + 2]
+    return arguments, environment, stdin
+
+
+@contextmanager
+def _server(case: Case, programs: Programs, folder: Path, environment: dict[str, str]) -> Iterator[str | None]:
+    """The address of the server that a case asks for."""
+    if faults := case.values("faults"):
+        with FaultServer(*map(_behaviour, " ".join(faults).split())) as server:
+            yield server.base_url
+    elif script := case.values("serve"):
+        (folder / "script").write_text("\n".join(script), "utf-8")
+        arguments = ["serve", "--port", "0", "--script", str(folder / "script")]
+        playing = programs.start(arguments, environment, folder, None, folder / "serve")
+        yield _address(playing)
+        playing.stop()
+    else:
+        yield None
+
+
+def _behaviour(name: str) -> Behaviour:
+    """`fine`, or a call such as `refuses(503)`."""
+    made = re.fullmatch(r"(\w+)\((\d+)\)", name)
+    if made is None:
+        return BEHAVIOURS[name]
+    behaviour: Behaviour = getattr(fault_server, made[1])(int(made[2]))
+    return behaviour
+
+
+def _address(server: Run) -> str:
+    ends = time.monotonic() + SOON
+    while b"\n" not in server.stdout:
+        assert not server.has_ended and time.monotonic() < ends, server.stderr.decode()
+        time.sleep(0.01)
+    return server.stdout.decode().strip().partition("=")[2]
+
+
+def _contents(work: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
+
+
+def _result(case: Case, started: Run, before: dict[str, bytes], work: Path) -> list[str]:
+    code = started.wait()
+    skipped = case.values("no")
+    lines = [f"= {code}"]
+    if "stdout" not in skipped:
+        lines += _block(">", started.stdout)
+    if "stderr" not in skipped:
+        said = _block("!", started.stderr)
+        lines += sorted(said) if "sort" in case.settings else said
+    after = _contents(work)
+    for name in before.keys() - after.keys():
+        lines.append(f"- {name}")
+    for name, data in after.items():
+        if before.get(name) != data and "files" not in skipped:
+            lines += [f"+ {name}", *_block("|", data)]
+    return lines
+
+
+def _block(mark: str, data: bytes) -> list[str]:
+    """Lines of an output. What is no text, or too long to read, is told by its length and digest."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is None or "\0" in text:
+        return [f"{mark} ({len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()[:16]})"]
+    *lines, rest = text.split("\n")
+    shown = [f"{mark} {_visible(line)}" if line else mark for line in lines]
+    return shown + ([f"{mark} {_visible(rest)}\\"] if rest else [])
+
+
+def _visible(line: str) -> str:
+    """Control characters as escapes."""
+    return "".join(c if c.isprintable() or c in " \u00a0" else c.encode("unicode_escape").decode() for c in line)
+
+
+def _normal(line: str, work: Path, home: Path) -> str:
+    for folder, name in ((work, "DIR"), (home, "HOME"), (work.parent, "CASE")):
+        line = line.replace(str(folder), name)
+    for pattern, replacement in NORMAL:
+        line = re.sub(pattern, replacement, line)
+    return line
+
+
+def update(names: Sequence[str], programs: Programs, folder: Path) -> list[str]:
+    """Record groups again; the names of those that changed."""
+    changed = []
+    for group in names:
+        before = recorded(group)
+        after = replay(before, programs, folder / group)
+        if after != before:
+            (HERE / f"{group}.txt").write_text(after, "utf-8")
+            changed.append(group)
+    return changed

@@ -1,0 +1,29 @@
+"""What the program says and does is what was recorded, to the letter: see tests/golden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import golden
+from tests.golden.program import Programs
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    with Programs() as running:
+        yield running
+
+
+@pytest.mark.parametrize("group", golden.groups())
+def test_group_says_what_was_recorded(group: str, programs: Programs, tmp_path: Path) -> None:
+    before = golden.recorded(group)
+    after = golden.replay(before, programs, tmp_path)
+    if after != before:
+        pytest.fail(
+            f"{golden.difference(group, before, after)}\n"
+            f"If that is what was meant: python -m tests.golden --update {group}",
+            pytrace=False,
+        )
