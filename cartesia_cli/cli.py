@@ -1,6 +1,6 @@
-"""The Typer app, and the way out: every error becomes one line, a hint and an exit code.
+"""The Typer app: runs a command, and turns every error into one line, a hint and an exit code.
 
-Must stay light: nothing here, nor in the options of a command, may import what only a run needs.
+Must never import, here or in a command's options, what only the run of a command needs.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ ALIASES = {
     "--max_line_count": "--max-line-count",
     "--max_words_per_line": "--max-words-per-line",
 }
-"""Spellings of whisper's command line, for fingers that know them."""
+"""Spellings of Whisper's command line, for people who are used to them."""
 
 
 def build(only: str | None = None) -> typer.Typer:
-    """The app, with all commands or one: the others would cost a third of the start. Help is drawn by rich for a
-    terminal, and plain for a pipe.
+    """The app with all commands or, to start faster, only one.
+
+    Help is rendered by rich for a terminal, or where FORCE_COLOR asks for it, and plain for a pipe.
     """
     app = typer.Typer(
         name="cartesia-cli",
@@ -55,7 +56,7 @@ def build(only: str | None = None) -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
+        rich_markup_mode="rich" if _wants_rich_help() else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_program)
@@ -66,8 +67,14 @@ def build(only: str | None = None) -> typer.Typer:
     return app
 
 
+def _wants_rich_help() -> bool:
+    if os.environ.get("FORCE_COLOR") and not os.environ.get("NO_COLOR"):
+        return True
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def main(arguments: list[str]) -> int:
-    """Run a command line; its exit code."""
+    """Run a command line; returns its exit code."""
     talk = Talk()
     talk.helps = not {"-h", "--help"}.isdisjoint(arguments)
     stops: list[Exit] = []

@@ -1,36 +1,49 @@
-"""What a shell offers at TAB: `cartesia-cli __complete SHELL WORD...` answers with a line for each candidate.
+"""Shell completion: `cartesia-cli __complete SHELL WORD...` prints a line for each candidate.
 
     value<TAB>description       the whole word that could stand there
-    <TAB>files<TAB>prefix       the shell is to complete a file's name itself, behind a prefix such as `--output=`
+    <TAB>files<TAB>prefix       the shell completes file names itself, after a prefix such as `--output=`
     <TAB>folders<TAB>prefix     the same for folders
 
-The last WORD is the one that is being typed. Somebody waits for this at every TAB, so it knows the command
-line from a table (`make completions` writes it) and must never import the app. What it printed by mistake would
-land in the middle of a command that is being typed: it must never complain.
+The last WORD is the one being typed. Somebody waits for this at every TAB, so it must never import the app: it reads
+the command line from completion_table.json, which `make completions` writes. It must never print an error, which would
+land in the middle of the command being typed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 
-from .completion_table import OPERANDS, OPTIONS, VALUES
+with open(os.path.join(os.path.dirname(__file__), "completion_table.json"), encoding="utf-8") as _file:
+    _TABLE = json.load(_file)
+
+OPERANDS: dict[str, str] = _TABLE["operands"]
+"""A command (the program itself: "") to the kind of its arguments; "" where it takes none."""
+
+OPTIONS: dict[str, list[tuple[str, str, str, bool, str]]] = _TABLE["options"]
+"""A command to its options: names to offer, names that are only understood, kind of the value ("" for a flag), whether
+it may be repeated, description.
+"""
+
+VALUES: dict[str, list[tuple[str, str]]] = _TABLE["values"]
+"""A kind of value to what may be offered, each with a description."""
 
 PROGRAM = ""
 """The key under which the tables keep what comes before a command."""
 
 BY_THE_SHELL = {"file": "files", "folder": "folders", "whisper": "folders"}
-"""Kinds of values that the shell knows better: odd names are its own to quote."""
+"""Kinds of values that are left to the shell, which lists files better and knows how to quote their names."""
 
 
 def answer(arguments: list[str]) -> int:
-    """Print what may follow; the exit code, always 0. Other codes tell the scripts that there is no answer."""
+    """Print what may follow; returns the exit code, always 0. To the scripts, any other code means "no answer"."""
     try:
         shell, *words = arguments
         lines = candidates(words)
         if shell == "bash":
-            # Zsh and fish match candidates in ways of their own, and as their user likes; bash leaves it to us.
+            # Zsh and fish match candidates themselves, as their user has configured; bash doesn't.
             lines = [line for line in lines if line.startswith(("\t", words[-1]))]
-        # Not through sys.stdout: its encoding may not know the text, and a reader that is gone is told at exit.
+        # Not through sys.stdout, whose encoding may lack characters, and which reports a closed pipe at exit.
         os.write(1, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
     except Exception:
         return 0
@@ -38,7 +51,7 @@ def answer(arguments: list[str]) -> int:
 
 
 def candidates(words: list[str]) -> list[str]:
-    """The lines for a command line without the program's name; its last word is the unfinished one."""
+    """The lines to print for a command line, without the program's name, whose last word is unfinished."""
     *before, word = words
     command, awaited, ended, given = PROGRAM, "", False, set[str]()
     for earlier in before:
@@ -64,7 +77,7 @@ def candidates(words: list[str]) -> list[str]:
 
 
 def _options(command: str, word: str, given: set[str]) -> list[str]:
-    """Options that may still come; the short ones only after a single dash, the opposites of switches after `--no-`."""
+    """Options that may follow; short ones only after a single dash, the opposites of switches only after `--no-`."""
     opposites = "--no-" if word.startswith("--no-") else " "
     return [
         f"{name}\t{description}"
@@ -76,18 +89,18 @@ def _options(command: str, word: str, given: set[str]) -> list[str]:
 
 
 def _values(kind: str, word: str, *, prefix: str = "") -> list[str]:
-    offers = VALUES.get(kind, ())
+    offers = VALUES.get(kind, [])
     if kind == "format":
         named, comma, _ = word.rpartition(",")
-        offers = tuple((named + comma + name, about) for name, about in offers if name not in named.split(","))
+        offers = [(named + comma + name, about) for name, about in offers if name not in named.split(",")]
     elif kind == "device":
-        offers = tuple((name, "") for name in _microphones() if name.isprintable())
+        offers = [(name, "") for name in _microphones() if name.isprintable()]
     lines = [f"{prefix}{value}\t{about}" for value, about in offers]
     return [*lines, f"\t{BY_THE_SHELL[kind]}\t{prefix}"] if kind in BY_THE_SHELL else lines
 
 
 def _read(command: str, word: str) -> tuple[set[str], str]:
-    """The names of the options in a word, such as `-qf`; and the kind of the value that is still to come, or ""."""
+    """The options in a word such as `-qf`, and the kind of the value that must follow it, or ""."""
     if word.startswith("--"):
         name, equals, _ = word.partition("=")
         return {name}, "" if equals else _kind(command, name)
@@ -100,7 +113,7 @@ def _read(command: str, word: str) -> tuple[set[str], str]:
 
 
 def _kind(command: str, name: str) -> str:
-    """What kind of value an option takes; "" for a flag, and for an option that isn't there."""
+    """The kind of value that an option takes; "" for a flag, and for an unknown option."""
     for offered, understood, kind, _, _ in OPTIONS[command]:
         if name in f"{offered} {understood}".split():
             return kind
@@ -108,7 +121,7 @@ def _kind(command: str, name: str) -> str:
 
 
 def _microphones() -> list[str]:
-    # The one candidate that only this machine knows; asked when it is wanted, since it loads a sound library.
+    # The only candidates that depend on this machine. Imported on demand, since it loads a sound library.
     from importlib import import_module
 
     try:

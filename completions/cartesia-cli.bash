@@ -1,9 +1,9 @@
-# Completion for cartesia-cli in bash 3.2 and later. `make completions` writes this file: never edit it.
-# Nothing else is needed: source it, or put it where bash-completion looks for `cartesia-cli`.
+# Completion for cartesia-cli in bash 3.2 and later. Knows no options: it asks the program, and never runs a word
+# that was typed. Needs nothing else: source it, or put it where bash-completion looks for `cartesia-cli`.
 
 _cartesia_cli() {
-    # Bash breaks words at = and :, too. Parts without a blank between them are one word to us; `prefix` is what
-    # the shell keeps of the last word, so that it must not be in a candidate.
+    # Bash also breaks words at = and :. Parts without a blank between them are one word here; `prefix` is what the
+    # shell keeps of the last word, so candidates must not repeat it.
     local line=${COMP_LINE:0:${COMP_POINT:-${#COMP_LINE}}} part prefix i n=-1
     local -a words
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -13,7 +13,7 @@ _cartesia_cli() {
             n=$((n + 1))
             words[n]=
         fi
-        [[ $line == "$part"* ]] || part=$line # the cursor stands within it
+        [[ $line == "$part"* ]] || part=$line # the cursor is within it
         prefix=${words[n]}
         words[n]+=$part
         line=${line#"$part"}
@@ -24,7 +24,7 @@ _cartesia_cli() {
     words=("${words[@]//$quoting/}")
     prefix=${prefix//$quoting/}
     COMPREPLY=()
-    # No answer: then files, as for any command. With an answer, nothing but what it says.
+    # Without an answer, complete files, as for any command; with one, only what it lists.
     answer=$(command cartesia-cli __complete bash "${words[@]:1}" 2>/dev/null </dev/null) || return 0
     compopt +o bashdefault +o default 2>/dev/null
     while IFS= read -r line; do
@@ -33,7 +33,7 @@ _cartesia_cli() {
             $'\tfolders'*) compopt -o filenames -o plusdirs 2>/dev/null ;;
             ?*)
                 value=${line%%$'\t'*}
-                [[ $value =~ $odd ]] && compopt -o filenames 2>/dev/null # which quotes it
+                [[ $value =~ $odd ]] && compopt -o filenames 2>/dev/null # quotes it
                 COMPREPLY+=("${value#"$prefix"}")
                 ;;
         esac

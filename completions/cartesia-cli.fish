@@ -1,11 +1,12 @@
-# Completion for cartesia-cli in fish 3 and later. `make completions` writes this file: never edit it.
+# Completion for cartesia-cli in fish 3 and later. Knows no options: it asks the program, and never runs a word that
+# was typed.
 
 function __cartesia_cli_answer
     set -l words (commandline -opc)
     set -l word (commandline -ct | string replace -ar '["\'\\\\]' '')
     set -e words[1]
-    # No answer: then files, as for any command. Through env, since fish's own complaint of a program that is
-    # missing or broken can't be redirected.
+    # Without an answer, complete files, as for any command. Through env, because fish's own error message about a
+    # missing or broken program can't be redirected.
     env cartesia-cli __complete fish $words "$word" 2>/dev/null </dev/null
     or printf '\tfiles\t\n'
 end
@@ -14,7 +15,7 @@ function __cartesia_cli_candidates
     for line in (__cartesia_cli_answer)
         switch $line
             case \tfiles\*
-                # The other rule's.
+                # Left to the second rule below.
             case \tfolders\*
                 __fish_complete_directories (commandline -ct) ''
             case '*'

@@ -1,27 +1,32 @@
-"""Writes what completion knows: `cartesia_cli/completion_table.py` and a script for each shell.
+"""Writes what the program knows about its own command line: completion_table.json, and the pages of `--help`.
 
-Run by `make completions`. Everything is read from the Typer app, except what a Typer app doesn't know: which
-kind of value an option takes. A new option that takes one is classified in KINDS, and nothing else is to be done.
-The scripts must never know an option, nor run a word that somebody typed: they ask the program and pass on.
+Run by `make completions`. Everything comes from the Typer app, except what an app doesn't know: the kind of value
+that an option takes. Classify a new option in KINDS; nothing else has to be done.
 """
 
 from __future__ import annotations
 
-import subprocess
+import io
+import json
+import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import typer
 from typer.main import get_command
 
 from cartesia_cli import cli
-from cartesia_cli.commands import listen, live_options, look, stream_file
+from cartesia_cli.__main__ import PROGRAM, RENDERING_VARIABLES
+from cartesia_cli.commands import COMMANDS, listen, live_options, look, stream_file
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
+from cartesia_cli.output.talk import Talk
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
-ROOT = Path(__file__).parent.parent
+PACKAGE = Path(cli.__file__).parent
 
 KINDS = {
     "INPUT...": "file",
@@ -153,146 +158,17 @@ VALUES = {
 }
 """Kind to its values, and to what is said about each."""
 
-TABLE = '''"""The command line as completion knows it. `make completions` writes this from the app: never edit it."""
-
-# A command (the program itself: "") to the kind of its arguments; "" where it takes none.
-OPERANDS: dict[str, str] = {operands}
-
-# A command to its options: names to offer, names that are only understood, kind of the value ("" for a flag),
-# whether it may be repeated, description.
-OPTIONS: dict[str, tuple[tuple[str, str, str, bool, str], ...]] = {options}
-
-# A kind of value to what may be offered, each with a description.
-VALUES: dict[str, tuple[tuple[str, str], ...]] = {values}
-'''
-
-BASH = r"""# Completion for cartesia-cli in bash 3.2 and later. `make completions` writes this file: never edit it.
-# Nothing else is needed: source it, or put it where bash-completion looks for `cartesia-cli`.
-
-_cartesia_cli() {
-    # Bash breaks words at = and :, too. Parts without a blank between them are one word to us; `prefix` is what
-    # the shell keeps of the last word, so that it must not be in a candidate.
-    local line=${COMP_LINE:0:${COMP_POINT:-${#COMP_LINE}}} part prefix i n=-1
-    local -a words
-    for ((i = 0; i <= COMP_CWORD; i++)); do
-        part=${COMP_WORDS[i]}
-        if [[ $i -eq 0 || $line == [[:space:]]* ]]; then
-            line=${line#"${line%%[![:space:]]*}"}
-            n=$((n + 1))
-            words[n]=
-        fi
-        [[ $line == "$part"* ]] || part=$line # the cursor stands within it
-        prefix=${words[n]}
-        words[n]+=$part
-        line=${line#"$part"}
-    done
-    [[ $part == [=:]* ]] && prefix=${words[n]}
-
-    local answer value quoting='["'\''\\]' odd='[^A-Za-z0-9_.,:=+@%/-]'
-    words=("${words[@]//$quoting/}")
-    prefix=${prefix//$quoting/}
-    COMPREPLY=()
-    # No answer: then files, as for any command. With an answer, nothing but what it says.
-    answer=$(command cartesia-cli __complete bash "${words[@]:1}" 2>/dev/null </dev/null) || return 0
-    compopt +o bashdefault +o default 2>/dev/null
-    while IFS= read -r line; do
-        case $line in
-            $'\tfiles'*) compopt -o bashdefault -o default 2>/dev/null ;;
-            $'\tfolders'*) compopt -o filenames -o plusdirs 2>/dev/null ;;
-            ?*)
-                value=${line%%$'\t'*}
-                [[ $value =~ $odd ]] && compopt -o filenames 2>/dev/null # which quotes it
-                COMPREPLY+=("${value#"$prefix"}")
-                ;;
-        esac
-    done <<<"$answer"
-    return 0
-}
-
-complete -o bashdefault -o default -F _cartesia_cli cartesia-cli
-"""
-
-ZSH = r"""#compdef cartesia-cli
-# Completion for cartesia-cli in zsh. `make completions` writes this file: never edit it.
-# Put it into a folder of $fpath before compinit runs; sourced after compinit, it works as well.
-
-_cartesia-cli() {
-    local answer line value directive kind=value ret=1
-    local -a described
-    # No answer: then files, as for any command.
-    answer=$(command cartesia-cli __complete zsh "${(@Q)words[2,CURRENT-1]}" "${(Q)IPREFIX}${(Q)PREFIX}" \
-        2>/dev/null </dev/null) || { _files; return }
-    for line in "${(@f)answer}"; do
-        if [[ $line == $'\t'* ]]; then
-            directive=$line
-        elif [[ -n $line ]]; then
-            value=${line%%$'\t'*}
-            described+=("${value//:/\\:}:${line#*$'\t'}")
-        fi
-    done
-    [[ $PREFIX == -* ]] && kind=option
-    (( $#described )) && _describe -t ${kind}s $kind described && ret=0
-    compset -p ${#directive##*$'\t'} # an `--output=` stays as it is
-    case $directive in
-        ($'\tfiles'*) _files && ret=0 ;;
-        ($'\tfolders'*) _files -/ && ret=0 ;;
-    esac
-    return ret
-}
-
-if [[ $funcstack[1] == _cartesia-cli ]]; then
-    _cartesia-cli "$@"
-elif (( $+functions[compdef] )); then
-    compdef _cartesia-cli cartesia-cli
-fi
-"""
-
-FISH = r"""# Completion for cartesia-cli in fish 3 and later. `make completions` writes this file: never edit it.
-
-function __cartesia_cli_answer
-    set -l words (commandline -opc)
-    set -l word (commandline -ct | string replace -ar '["\'\\\\]' '')
-    set -e words[1]
-    # No answer: then files, as for any command. Through env, since fish's own complaint of a program that is
-    # missing or broken can't be redirected.
-    env cartesia-cli __complete fish $words "$word" 2>/dev/null </dev/null
-    or printf '\tfiles\t\n'
-end
-
-function __cartesia_cli_candidates
-    for line in (__cartesia_cli_answer)
-        switch $line
-            case \tfiles\*
-                # The other rule's.
-            case \tfolders\*
-                __fish_complete_directories (commandline -ct) ''
-            case '*'
-                printf '%s\n' $line
-        end
-    end
-end
-
-function __cartesia_cli_wants_files
-    __cartesia_cli_answer | string match -q \tfiles\*
-end
-
-complete -c cartesia-cli -f -a '(__cartesia_cli_candidates)'
-complete -c cartesia-cli -n __cartesia_cli_wants_files -F
-"""
+PAGE_COLUMNS = 80
+"""Width of the saved help pages. Into a pipe, Typer assumes it, and it never sets plain help any wider."""
 
 
 def files(app: typer.Typer) -> dict[Path, str]:
-    """What is to be written, and where."""
-    return {
-        ROOT / "cartesia_cli/completion_table.py": table(app),
-        ROOT / "completions/cartesia-cli.bash": BASH,
-        ROOT / "completions/_cartesia-cli": ZSH,
-        ROOT / "completions/cartesia-cli.fish": FISH,
-    }
+    """The text of every generated file, by its path."""
+    return {PACKAGE / "completion_table.json": table(app), **help_pages()}
 
 
 def table(app: typer.Typer) -> str:
-    """The source of the table. SystemExit when the kind of a value isn't known."""
+    """The command line as `completion.py` reads it. SystemExit when the kind of a value isn't known."""
     program: Any = get_command(app)
     context = typer.Context(program, info_name=program.name, **program.context_settings)
     commands = {name: command for name, command in program.commands.items() if not command.hidden}
@@ -305,13 +181,52 @@ def table(app: typer.Typer) -> str:
         operands[name] = _kind(name, arguments[0].metavar) if arguments else ""
         options[name] = _options(name, command, typer.Context(command, parent=context))
     values = {"command": {name: _brief(command.help) for name, command in commands.items()}, **VALUES}
-    listed = {kind: tuple(offers.items()) for kind, offers in values.items()}
-    source = TABLE.format(operands=operands, options=options, values=listed)
-    ruff = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", "completion_table.py"]
-    return subprocess.run(ruff, input=source, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
+    listed = {kind: list(offers.items()) for kind, offers in values.items()}
+    members = (f"{json.dumps(name)}: {_one_row_a_line(member)}" for name, member in
+               {"operands": operands, "options": options, "values": listed}.items())  # fmt: skip
+    return "{\n" + ",\n".join(members) + "\n}\n"
 
 
-def _options(name: str, command: Any, context: typer.Context) -> tuple[tuple[str, str, str, bool, str], ...]:
+def _one_row_a_line(table: dict[str, Any]) -> str:
+    """JSON that can be compared line by line: an option, or a value, on each."""
+    entries = []
+    for name, rows in table.items():
+        lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows) if isinstance(rows, list) else ""
+        entries.append(f" {json.dumps(name)}: " + (f"[\n{lines}\n ]" if lines else json.dumps(rows)))
+    return "{\n" + ",\n".join(entries) + "\n}"
+
+
+class Terminal(io.StringIO):
+    """A text stream that rich takes for a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def help_pages() -> dict[Path, str]:
+    """What Typer prints for `--help` of the program and of each command: plain, and for a terminal."""
+    return {
+        PACKAGE / "help" / f"{name}{suffix}": _rendered([] if name == PROGRAM else [name], stream)
+        for name in (PROGRAM, *COMMANDS)
+        for suffix, stream in ((".txt", io.StringIO()), (".ansi", Terminal()))
+    }
+
+
+def _rendered(command: list[str], stream: io.StringIO) -> str:
+    """`--help` as this stream gets it, whatever the environment says."""
+    with mock.patch.dict(os.environ, {"COLUMNS": str(PAGE_COLUMNS), "TERM": "xterm"}), redirect_stdout(stream):
+        for variable in RENDERING_VARIABLES:
+            if variable != "COLUMNS":
+                os.environ.pop(variable, None)
+        talk = Talk()
+        talk.helps = True
+        get_command(cli.build()).main([*command, "--help"], prog_name=PROGRAM, obj=talk, standalone_mode=False)
+    return stream.getvalue()
+
+
+def _options(name: str, command: Any, context: typer.Context) -> list[tuple[str, str, str, bool, str]]:
     rows = []
     for option in command.get_params(context):
         if option.param_type_name != "option":
@@ -324,7 +239,7 @@ def _options(name: str, command: Any, context: typer.Context) -> tuple[tuple[str
         kind = "" if option.is_flag or option.count else _kind(name, names[0])
         repeatable = option.multiple or option.count
         rows.append((" ".join(offered), " ".join(understood), kind, repeatable, _brief(option.help)))
-    return tuple(rows)
+    return rows
 
 
 def _kind(command: str, name: str) -> str:
@@ -341,8 +256,9 @@ def _brief(text: str | None) -> str:
 
 def main() -> None:
     for path, text in files(cli.build()).items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+        sys.stdout.write(f"{path.relative_to(PACKAGE.parent)}\n")
 
 
 if __name__ == "__main__":

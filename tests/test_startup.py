@@ -1,0 +1,99 @@
+"""Start-up: saved help pages are what Typer renders, and nothing is imported that a command line doesn't need."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from cartesia_cli.commands import COMMANDS
+
+PROGRAM = Path(sys.executable).with_name("cartesia-cli")
+PAGES = [[], *([command] for command in COMMANDS)]
+HEAVY = frozenset("asyncio av httpx numpy pydantic rich sounddevice soundfile soxr starlette websockets".split())
+ENVIRONMENT = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+
+
+def piped(*arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        [PROGRAM, *arguments], env=ENVIRONMENT | environment, capture_output=True, encoding="utf-8", check=True
+    )
+    return done.stdout
+
+
+def on_terminal(*arguments: str, columns: int, **environment: str) -> str:
+    """What the program prints on a terminal of so many columns."""
+    child = pexpect.spawn(
+        str(PROGRAM), list(arguments), env={**ENVIRONMENT, **environment}, dimensions=(40, columns), encoding="utf-8"
+    )
+    printed = str(child.read())
+    child.wait()
+    assert child.exitstatus == 0
+    return printed
+
+
+def imported_by(*command_lines: list[str], **environment: str) -> set[str]:
+    """Every module that is loaded when the program has run these command lines, in one process."""
+    script = (
+        "import os, sys\nfrom cartesia_cli.__main__ import main\nos._exit = lambda code: None\n"
+        f"for line in {command_lines!r}:\n    sys.argv[1:] = line\n    assert main() == 0\n"
+        "print('\\nMODULES', *sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT | environment, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize("command", [[], ["transcribe"], ["config"]], ids=str)
+def test_saved_help_equals_live_help_in_a_pipe(command: list[str]) -> None:
+    """With COLUMNS set, help is rendered by Typer; 80 is what it assumes without."""
+    saved = piped(*command, "--help")
+    assert saved.startswith("Usage: cartesia-cli")
+    assert saved == piped(*command, "-h") == piped(*command, "--help", COLUMNS="80")
+
+
+@pytest.mark.parametrize("command", [[], ["transcribe"]], ids=str)
+def test_saved_help_equals_live_help_on_a_terminal(command: list[str]) -> None:
+    saved = on_terminal(*command, "--help", columns=80)
+    assert "\x1b[" in saved
+    assert saved == on_terminal(*command, "--help", columns=80, COLUMNS="80")
+    assert saved == on_terminal(*command, "--help", columns=200)
+
+
+def test_help_fits_a_narrow_terminal_and_COLUMNS() -> None:
+    for shown in (on_terminal("cache", "--help", columns=60), piped("cache", "--help", COLUMNS="60")):
+        plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+        assert "Usage: cartesia-cli cache" in plain
+        assert max(map(len, plain.splitlines())) <= 60
+
+
+def test_help_honours_NO_COLOR_and_FORCE_COLOR() -> None:
+    yellow = "\x1b[1;33m"
+    assert yellow in on_terminal("cache", "--help", columns=80)
+    assert yellow not in on_terminal("cache", "--help", columns=80, NO_COLOR="1")
+    assert yellow in piped("cache", "--help", FORCE_COLOR="1")
+    assert "\x1b" not in piped("cache", "--help")
+    assert "\x1b" not in piped("cache", "--help", FORCE_COLOR="1", NO_COLOR="1")
+
+
+def test_help_is_rendered_live_where_no_page_is_saved(tmp_path: Path) -> None:
+    """A page that can't be read, an option before --help, and an encoding that lacks characters."""
+    assert piped("--config", str(tmp_path / "none.toml"), "cache", "--help") == piped("cache", "--help")
+    assert "╭" not in on_terminal("cache", "--help", columns=80, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+
+
+def test_version_completion_and_help_import_no_typer() -> None:
+    lines = [["--version"], ["__complete", "zsh", "tr"], *([*page, "--help"] for page in PAGES)]
+    assert {name for name in imported_by(*lines) if name.partition(".")[0] in {"typer", *HEAVY}} == set()
+
+
+def test_live_help_imports_nothing_heavy() -> None:
+    modules = imported_by(*([*page, "--help"] for page in PAGES), COLUMNS="100")
+    assert "typer" in modules
+    assert modules.isdisjoint(HEAVY)
