@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(ROOT))
 
-from cartesia_cli.audio.lowdelay import LowDelay
+from cartesia_cli.audio.lowdelay import LowLatencyResampler
 from cartesia_cli.protocol import Command, Event
 
 RATES = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
@@ -60,7 +60,7 @@ Feed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def low_delay(rate: int) -> Feed:
-    return LowDelay(rate).feed
+    return LowLatencyResampler(rate).resample
 
 
 def soxr_hq(rate: int) -> Feed:
@@ -208,10 +208,10 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     sound.RawInputStream, sound.PortAudioError = Device, OSError
     sys.modules["sounddevice"] = sound
     from cartesia_cli.audio import devices, microphone, spool
-    from cartesia_cli.audio.pacing import Limited
+    from cartesia_cli.audio.pacing import LimitedSource
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.session import Session
-    from cartesia_cli.session.parties import Stop
+    from cartesia_cli.session.parties import StopSignal
     from cartesia_cli.stats import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 
@@ -233,12 +233,12 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     opened = microphone.Microphone(asked)
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        kept = spool.Spool(opened, Path(folder))
+        kept = spool.SessionRecording(opened, Path(folder))
         clock, heard, line, recorder = SpeechTimeline(), Endpointer(), Swallowing(), LatencyRecorder("ink-2")
 
         class Early(LatencyRecorder):
             def sent(self, size: int) -> None:
-                recorder.sent(size)
+                recorder.audio_sent(size)
                 if not memory and clock.sent >= 300:
                     memory.append(peak())
 
@@ -247,12 +247,12 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
             yield line
 
         session = Session(
-            connect, Limited(Taken(kept), 60.0 * minutes), ManualTracker(clock), clock, heard,
+            connect, LimitedSource(Taken(kept), 60.0 * minutes), ManualTracker(clock), clock, heard,
             finalize=True, manual=True, chunk=3200, write=lambda update: None, witness=Early("ink-2"),
             pace=1e6,
         )  # fmt: skip
         before = time.process_time()
-        await session.run(Stop())
+        await session.run(StopSignal())
         used = time.process_time() - before
         found = {"clock": clock.sent, "sent": line.size / 2 / WANTED, "endpointer": heard.heard, "spool": kept.seconds}
         kept.discard()

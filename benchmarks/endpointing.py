@@ -24,9 +24,9 @@ import webrtcvad
 from measuring import ROOT, Report
 from numpy.typing import NDArray
 
-from cartesia_cli.audio.level import Meter
+from cartesia_cli.audio.level import FrameLevels
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.audio.speech import FRAME_SECONDS, Automaton, Endpointer, Endpointing, Mark, utterances
+from cartesia_cli.audio.speech import FRAME_SECONDS, VadStateMachine, Endpointer, VadSettings, VadEvent, utterances
 
 sys.path.insert(0, str(ROOT))
 from tests.speech import say, silence
@@ -35,7 +35,7 @@ SENTENCES = 20
 PAUSES = 1.0, 2.5
 """Sentences, and the shortest and the longest pause between them, seconds."""
 
-SETTINGS = Endpointing()
+SETTINGS = VadSettings()
 HANGOVER = SETTINGS.silence_ms / 1000
 NEAR = 0.3
 LATE = 0.1
@@ -67,7 +67,7 @@ def track(sentences: list[Samples], dice: np.random.Generator) -> tuple[Samples,
     """The sentences with pauses between them; where each begins and ends, in seconds."""
     parts, times, size = [silence(0.5)], [], len(silence(0.5))
     for words in sentences:
-        levels = np.array(Meter(RATE).feed(words))
+        levels = np.array(FrameLevels(RATE).levels(words))
         loud = np.flatnonzero(levels >= levels.max() - DEPTH)
         begin, end = loud[0] * FRAME, (loud[-1] + 1) * FRAME
         times.append(((size + begin) / RATE, (size + end) / RATE))
@@ -111,22 +111,22 @@ def mixed(clean: Samples, noise: NDArray[np.float64], loudness: float) -> Sample
     return heard
 
 
-def ours(samples: Samples) -> list[Mark]:
+def ours(samples: Samples) -> list[VadEvent]:
     endpointer = Endpointer(SETTINGS)
-    return [mark for start in range(0, len(samples), 1600) for mark in endpointer.feed(samples[start : start + 1600])]
+    return [mark for start in range(0, len(samples), 1600) for mark in endpointer.process(samples[start : start + 1600])]
 
 
-def theirs(samples: Samples) -> list[Mark]:
+def theirs(samples: Samples) -> list[VadEvent]:
     """webrtcvad's frames, with our automaton behind them."""
     attack, lull, hangover, longest = (
         round(seconds / FRAME_SECONDS)
         for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.lull_ms / 1000, HANGOVER, SETTINGS.longest_seconds)
     )
-    automaton, voice, data = Automaton(attack, lull, hangover, longest, FRAME_SECONDS), webrtcvad.Vad(2), pcm16(samples)
+    automaton, voice, data = VadStateMachine(attack, lull, hangover, longest, FRAME_SECONDS), webrtcvad.Vad(2), pcm16(samples)
     return [
         mark
         for start in range(0, len(data) - FRAME_BYTES + 1, FRAME_BYTES)
-        for mark in automaton.feed(voice.is_speech(data[start : start + FRAME_BYTES], RATE))
+        for mark in automaton.update(voice.is_speech(data[start : start + FRAME_BYTES], RATE))
     ]
 
 
@@ -134,7 +134,7 @@ def pcm16(samples: Samples) -> bytes:
     return (samples * 32767).astype("<i2").tobytes()
 
 
-def score(marks: list[Mark], times: list[tuple[float, float]]) -> Score:
+def score(marks: list[VadEvent], times: list[tuple[float, float]]) -> Score:
     ends = [mark.at for mark in marks if mark.kind == "end" and not mark.capped]
     found = utterances(marks, until=float("inf"))
     lost = 0.0
@@ -174,7 +174,7 @@ def cost(samples: Samples, rounds: int) -> dict[str, float]:
     def feed(size: int) -> None:
         endpointer = Endpointer(SETTINGS)
         for block in blocks[size]:
-            endpointer.feed(block)
+            endpointer.process(block)
 
     def judge() -> None:
         voice = webrtcvad.Vad(2)

@@ -78,7 +78,7 @@ Target = Callable[[bytes], object]
 
 def targets(folder: Path) -> dict[str, Target]:
     """Name → what takes some bytes. Whatever it raises is a crash. Imported here: the parent has no need of them."""
-    from cartesia_cli.audio.containers import look
+    from cartesia_cli.audio.containers import probe
     from cartesia_cli.audio.containers.riff import LAYOUTS
     from cartesia_cli.audio.files import decoded_pipe
     from cartesia_cli.audio.waves import read_header
@@ -146,7 +146,7 @@ def targets(folder: Path) -> dict[str, Target]:
     def container(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            look(path)
+            probe(path)
         except InputError:
             return
 

@@ -156,7 +156,7 @@ def spoken(studio: Studio, seconds: float, folder: Path) -> tuple[list[float], l
         studio.play(sound, RATE)
         came, ends = listener.end()
     audio, finalized = frames(server.calls[0])
-    heard = Endpointer().feed(decode_pcm(bytes(server.calls[0].audio), "pcm_s16le"))
+    heard = Endpointer().process(decode_pcm(bytes(server.calls[0].audio), "pcm_s16le"))
     over = [mark.at for mark in heard if mark.kind == "end"]
     if len(over) != len(finalized) - 1:  # the last one goes before `close`
         raise SystemExit(f"{len(over)} utterances, {len(finalized)} times finalized")

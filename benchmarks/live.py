@@ -30,7 +30,7 @@ from measuring import CLI, ROOT, Report, environment
 sys.path.insert(0, str(ROOT))
 from speakers import AT_ONCE, LATER, Part, Take, asking, pressing, sentences, session, shifted, talking
 
-from cartesia_cli.protocol import AUTO, MANUAL, Dialect
+from cartesia_cli.protocol import AUTO, MANUAL, Endpoint
 
 ANSWER_GOAL = 0.3
 GAP_GOAL = 0.7
@@ -91,7 +91,7 @@ class Trial:
         return float(jiwer.process_words(said, heard).wer)
 
 
-def trial(server: Server, dialect: Dialect, model: str, *scripts: list[Part]) -> Trial:
+def trial(server: Server, dialect: Endpoint, model: str, *scripts: list[Part]) -> Trial:
     async def all_of_them() -> list[Take]:
         return list(await asyncio.gather(*(session(server.address, dialect, model, parts) for parts in scripts)))
 
@@ -163,7 +163,7 @@ def main() -> int:
     table = Table()
     with serving() as server:
 
-        def both(dialect: Dialect, model: str, script: Callable[[list[Part]], list[Part]], count: int) -> list[Trial]:
+        def both(dialect: Endpoint, model: str, script: Callable[[list[Part]], list[Part]], count: int) -> list[Trial]:
             ours, theirs = script(parts[:count]), shifted(script(others[:count]))
             return [trial(server, dialect, model, ours), trial(server, dialect, model, ours, theirs)]
 

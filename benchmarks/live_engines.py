@@ -69,7 +69,7 @@ class Hearing:
 def hear(engine: Engine, audio: Samples) -> Hearing:
     cpu, wall = time.process_time(), time.perf_counter()
     utterance = engine.start("en")
-    utterance.feed(audio)
+    utterance.push(audio)
     text = "".join(word.word for word in utterance.finish())
     return Hearing(text, time.process_time() - cpu, time.perf_counter() - wall)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.session.parties import Stop
+from cartesia_cli.session.parties import StopSignal
 from tests.late_server import LateSession, lateness_of, lives_of
 from tests.test_no_word_lost import session_of
 from tests.tones import spoken
@@ -46,7 +46,7 @@ def main() -> int:
                 audio = encode_s16le(spoken(range(NUMBERS), rest))
                 seconds = len(audio) / 2 / RATE
                 session = LateSession(
-                    audio, session_of(), Stop, manual=manual, silence=silence, lateness=lateness_of(dice, late),
+                    audio, session_of(), StopSignal, manual=manual, silence=silence, lateness=lateness_of(dice, late),
                     lives=lives_of(dice, DROPS, seconds / DROPS),
                 )  # fmt: skip
                 heard = session.heard

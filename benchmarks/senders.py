@@ -169,20 +169,20 @@ async def paced(
     address: str, audio: bytes, name: str, ms: int, seconds: float, watch: Log | None = None, **time: Any
 ) -> dict[str, Any]:
     """A live session with all that measures it, its segments kept as a transcript keeps them. `time`: as of Paced."""
-    from cartesia_cli.audio.pacing import Paced
+    from cartesia_cli.audio.pacing import RealtimeSource
     from cartesia_cli.audio.pcm import decode_pcm
     from cartesia_cli.audio.speech import Endpointer
     from cartesia_cli.client.realtime import connect
     from cartesia_cli.protocol import MANUAL, RealtimeOptions
     from cartesia_cli.session import Session
-    from cartesia_cli.session.parties import Stop
+    from cartesia_cli.session.parties import StopSignal
     from cartesia_cli.stats import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
     from cartesia_cli.transcript import Segment, Update
 
     log, clock, segments = watch or Log(), SpeechTimeline(), list[Segment]()
 
-    class Watched(Paced):
+    class Watched(RealtimeSource):
         async def frames(self) -> AsyncGenerator[bytes, None]:
             async with aclosing(super().frames()) as blocks:
                 async for block in blocks:
@@ -203,7 +203,7 @@ async def paced(
         finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=recorder,
         pace=1e6 if time else 1.0,
     )  # fmt: skip
-    await session.run(Stop())
+    await session.run(StopSignal())
     recorder.report()
     return log.told()
 

@@ -96,21 +96,21 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
 
 def kept(form: str, into_file: bool, timed: bool) -> float:
     """Bytes that a session of the program holds for an utterance of ten words once it has settled."""
-    from cartesia_cli.audio.speech import Endpointing
-    from cartesia_cli.commands.live_options import Sending
-    from cartesia_cli.commands.performance import Order, Performance
+    from cartesia_cli.audio.speech import VadSettings
+    from cartesia_cli.commands.live_options import StreamOptions
+    from cartesia_cli.commands.performance import SessionConfig, LiveSession
     from cartesia_cli.output import Layout
     from cartesia_cli.output.live_view import LiveView
-    from cartesia_cli.output.talk import Talk
+    from cartesia_cli.output.talk import Reporter
     from cartesia_cli.protocol import MANUAL, RealtimeOptions, Word
     from cartesia_cli.transcript import Partial, Segment
 
-    order = Order(
-        source="microphone", dialect=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=Endpointing(),
-        finalize=True, sending=Sending(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
+    order = SessionConfig(
+        source="microphone", dialect=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=VadSettings(),
+        finalize=True, sending=StreamOptions(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
     )  # fmt: skip
     sizes, nobody = [], io.StringIO()
-    performance = Performance(order, Talk(nobody), LiveView(nobody, colored=False, active=False))
+    performance = LiveSession(order, Reporter(nobody), LiveView(nobody, colored=False, active=False))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         for number in range(KEPT):
             at = 3.0 * number

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.client import connect
 
-from cartesia_cli.audio.level import Meter
+from cartesia_cli.audio.level import FrameLevels
 from cartesia_cli.audio.pcm import RATE, Samples, encode_s16le
-from cartesia_cli.protocol import MANUAL, Dialect
+from cartesia_cli.protocol import MANUAL, Endpoint
 from tests.speech import say, silence
 
 FRAME = RATE // 10
@@ -107,7 +107,7 @@ class Take:
         return [event for _, event in self.events if event["type"] in ("transcript", "turn.end")]
 
 
-async def session(address: str, dialect: Dialect, model: str, parts: list[Part]) -> Take:
+async def session(address: str, dialect: Endpoint, model: str, parts: list[Part]) -> Take:
     """Send the parts, hear what comes, and close."""
     query = f"{dialect.path}?model={model}&encoding=pcm_s16le&sample_rate={RATE}"
     take = Take(parts, [], [], [])
@@ -143,7 +143,7 @@ def sentences(count: int) -> list[Part]:
 
 
 def _trimmed(samples: Samples) -> Samples:
-    levels = np.array(Meter(RATE).feed(samples))
+    levels = np.array(FrameLevels(RATE).levels(samples))
     loud = np.flatnonzero(levels >= levels.max() - DEPTH) * (RATE // 50)
     return samples[loud[0] : loud[-1] + RATE // 50]
 

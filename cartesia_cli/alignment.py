@@ -32,7 +32,7 @@ MOST_COMPARED = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextMatch:
     """Where in a text something is found.
 
     start, end     offsets of its first character and behind its last
@@ -67,12 +67,12 @@ def covers(text: str, parts: Sequence[str]) -> bool:
     return not is_spoken(text[at:])
 
 
-def places(text: str, parts: Sequence[str]) -> list[Place | None]:
+def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
     """Where each part is in the text, in order, whatever its case and punctuation; None where it isn't there."""
     there = [(_normal(atom[0]), atom.start(), atom.end()) for atom in _ATOM.finditer(text)]
     atoms = [[_normal(atom) for atom in _ATOM.findall(part)] for part in parts]
     matched = _matched([name for name, _, _ in there], [name for part in atoms for name in part])
-    found: list[Place | None] = []
+    found: list[TextMatch | None] = []
     first = 0
     for part in atoms:
         hits = [(k, matched[first + k]) for k in range(len(part)) if first + k in matched]
@@ -81,7 +81,7 @@ def places(text: str, parts: Sequence[str]) -> list[Place | None]:
             found.append(None)
             continue
         (head, begin), (tail, last) = hits[0], hits[-1]
-        found.append(Place(there[begin][1], there[last][2], head > 0, tail + 1 < len(part)))
+        found.append(TextMatch(there[begin][1], there[last][2], head > 0, tail + 1 < len(part)))
     return found
 
 
@@ -129,7 +129,7 @@ def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
     """Words that are wholly in the text, each with the place of its spelling there, punctuation around it included."""
     spellings = [word.word for word in words]
     at = 0
-    found = [(word, place) for word, place in zip(words, places(text, spellings), strict=True) if place is not None]
+    found = [(word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place is not None]
     for k, (word, place) in enumerate(found):
         wanted = [_normal(atom) for atom in _ATOM.findall(word.word)]
         if not place.is_whole or wanted != [_normal(atom) for atom in _ATOM.findall(text[place.start : place.end])]:

@@ -23,8 +23,8 @@ from .commands import COMMANDS
 from .commands import options as given
 from .commands.option_sources import ConfiguredCommand, asks_for_json, divided
 from .errors import CliError, Exit, Interrupted, OutputError, UsageError
-from .output.files import ReaderGone
-from .output.talk import Talk
+from .output.files import StdoutClosed
+from .output.talk import Reporter
 
 HELP = "Speech to text in the terminal: Cartesia's API, or this machine when there is no key."
 EPILOG = """
@@ -75,20 +75,20 @@ def _wants_rich_help() -> bool:
 
 def main(arguments: list[str]) -> int:
     """Run a command line; returns its exit code."""
-    talk = Talk()
+    talk = Reporter()
     talk.helps = not {"-h", "--help"}.isdisjoint(arguments)
     stops: list[Exit] = []
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code, stops))
     sys.unraisablehook = threading.excepthook = _unraisable_hook(talk)
-    arguments = _modern(arguments)
+    arguments = _expand_aliases(arguments)
     _, named, _ = divided(arguments)
     program: Any = None
     try:
         # `config` shows the options of every command.
         program = get_command(build(named if named in COMMANDS and named != "config" else None))
         return program.main(args=arguments, prog_name="cartesia-cli", obj=talk, standalone_mode=False) or Exit.DONE
-    except ReaderGone:
+    except StdoutClosed:
         return Exit.DONE
     except Interrupted as stop:
         return stop.exit_code
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
         if not arguments and isinstance(error, TyperException):
             sys.stderr.write(f"{error.format_message()}\n")  # the help
             return Exit.USAGE
-        told = _told(error, named)
+        told = _as_cli_error(error, named)
         # What went wrong may have been found before the command knew its formats.
         talk.as_json = talk.as_json or (program is not None and asks_for_json(program, arguments))
         if talk.debug:
@@ -124,7 +124,7 @@ def _program(
     """The options before the command."""
 
 
-def _told(error: Exception, command: str | None) -> CliError:
+def _as_cli_error(error: Exception, command: str | None) -> CliError:
     """Any error as one that says what to do next."""
     if isinstance(error, CliError):
         return error
@@ -139,7 +139,7 @@ def _told(error: Exception, command: str | None) -> CliError:
     return CliError(fault, hint="--debug shows where; please report it")
 
 
-def _modern(arguments: list[str]) -> list[str]:
+def _expand_aliases(arguments: list[str]) -> list[str]:
     """Old spellings as ours, up to a `--`."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = []
@@ -157,7 +157,7 @@ def _interrupting(code: Exit, stops: list[Exit]) -> Any:
     return interrupt
 
 
-def _unraisable_hook(talk: Talk) -> Callable[[Any], None]:
+def _unraisable_hook(talk: Reporter) -> Callable[[Any], None]:
     """Python drops what is raised in a callback, such as those by which imports tidy up, or ends a thread: signals
     come once more, and other exceptions are shown as all tracebacks are, with --debug.
     """

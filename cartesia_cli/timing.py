@@ -31,7 +31,7 @@ Span = tuple[int, int]
 """Start and end, milliseconds."""
 
 
-def moment(seconds: float) -> int:
+def to_ms(seconds: float) -> int:
     """A time that isn't negative in milliseconds: the same before and after it was rounded to three decimals."""
     shifted = seconds * 1000 + 0.5
     whole = int(shifted)
@@ -51,7 +51,7 @@ def far_limit(duration: float | None) -> float | None:
     return None if length is None else length + max(FAR, length)
 
 
-def fitting(times: Iterable[tuple[float | None, float | None]], duration: float | None) -> list[Span | None]:
+def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration: float | None) -> list[Span | None]:
     """The spans, given in seconds, that can be true together; None in the places of the others.
 
     A span that fits has both its times, and they don't run backwards. It ends after 0, since 0 to 0 is what
@@ -68,7 +68,7 @@ def fitting(times: Iterable[tuple[float | None, float | None]], duration: float 
             start is None
             or end is None
             or not 0 <= start <= end < latest_end
-            or (span := (moment(start), moment(end))) <= (0, 0)
+            or (span := (to_ms(start), to_ms(end))) <= (0, 0)
         ):
             spans.append(None)
         else:
@@ -87,7 +87,7 @@ def fitting(times: Iterable[tuple[float | None, float | None]], duration: float 
     return spans
 
 
-def timeline(
+def interpolate_spans(
     lengths: Sequence[int], given: Sequence[tuple[int | None, int | None]], duration: float | None
 ) -> list[Span]:
     """A span for everything that is said: neither starts nor ends ever fall, and no end lies behind the next start.
@@ -145,7 +145,7 @@ def _marks(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
 
 def _limit(duration: float | None) -> int | None:
     """Where the recording ends, None where that isn't known."""
-    return None if duration is None or not 0.001 <= duration < LATEST else moment(duration)
+    return None if duration is None or not 0.001 <= duration < LATEST else to_ms(duration)
 
 
 def _nominal(characters: int) -> int:

@@ -18,7 +18,7 @@ from unicodedata import east_asian_width
 from .alignment import covering_words
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
-from .timing import LATEST, far_limit, fitting, known_duration, timeline
+from .timing import LATEST, far_limit, plausible_spans, known_duration, interpolate_spans
 
 Timing = Literal["server", "audio", "estimated"]
 
@@ -52,12 +52,12 @@ class Segment:
     language: str | None = None
     speaker: str | None = None
 
-    def moved(self, by: float) -> Segment:
+    def shifted(self, by: float) -> Segment:
         """The same in audio that begins so many seconds earlier."""
-        words = tuple(moved(word, by) for word in self.words)
+        words = tuple(shifted_word(word, by) for word in self.words)
         return replace(self, start=self.start + by, end=self.end + by, words=words)
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         document = {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text, "timing": self.timing}
         return document if self.speaker is None else document | {"speaker": self.speaker}
@@ -88,12 +88,12 @@ class Notice:
     event: str
     message: str
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {"at": round(self.at, 3), "event": self.event, "message": self.message}
 
 
-KEPT = frozenset({"mark", "connection_lost", "reconnected"})
+PERSISTED_NOTICES = frozenset({"mark", "connection_lost", "reconnected"})
 """Events that whoever reads the transcript later should know of."""
 
 Update = Partial | Segment | Notice
@@ -132,7 +132,7 @@ class Transcript:
     words: tuple[Word, ...] | None = None
     notices: tuple[Notice, ...] = ()
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The JSON document: optional members are left out, never null."""
         facts = {
             "source": self.source,
@@ -141,20 +141,20 @@ class Transcript:
             "duration": self.duration,
             "request_id": self.request_id,
             "text": self.text,
-            "segments": [segment.document() for segment in self.segments],
+            "segments": [segment.to_dict() for segment in self.segments],
             "words": None if self.words is None else self._word_documents(),
-            "notices": [notice.document() for notice in self.notices] or None,
+            "notices": [notice.to_dict() for notice in self.notices] or None,
         }
         return {name: value for name, value in facts.items() if value is not None}
 
     def word_times(self) -> list[Times]:
         """When each of `words` is said. Times that are missing or can't be true are estimated."""
         words = self.words or ()
-        fit = fitting(((word.start, word.end) for word in words), self.duration)
+        fit = plausible_spans(((word.start, word.end) for word in words), self.duration)
         guesses = fit
         if not all(fit):
             known = [span or (None, None) for span in fit] if any(fit) else self._bounds(words)
-            guesses = [*timeline([len(word.word.strip()) + 1 for word in words], known, self.duration)]
+            guesses = [*interpolate_spans([len(word.word.strip()) + 1 for word in words], known, self.duration)]
         times: list[Times] = []
         for word, span, guess in zip(words, fit, guesses, strict=True):
             assert guess is not None
@@ -166,7 +166,7 @@ class Transcript:
 
     def _bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
         """What the segments tell of words without times: when the first in each begins, and when the last ends."""
-        spans = fitting(((segment.start, segment.end) for segment in self.segments), self.duration)
+        spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
         parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
         ends = _ends("".join(segment.text for segment in self.segments), words)
         if ends is None:  # spelt in another way: they are said somewhere between the first segment and the last
@@ -199,7 +199,7 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
     """A batch response as a transcript. `measured`: seconds of audio by the file itself, where it tells."""
     told = known_duration(response.duration)
     duration = told if told is not None else measured
-    text = told_text(response.text, [word.word for word in response.words or ()])
+    text = text_of_parts(response.text, [word.word for word in response.words or ()])
     words = covering_words(text, response.words) if response.words else response.words
     transcript = Transcript(
         source=source,
@@ -208,7 +208,7 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
         language=response.language,
         duration=duration,
         request_id=response.request_id,
-        words=None if words is None else fitted(words, duration),
+        words=None if words is None else drop_implausible_times(words, duration),
     )
     whole: Timing = "audio" if told is None else "server"
     return replace(transcript, segments=tuple(_segments(transcript, whole)))
@@ -251,7 +251,7 @@ def from_segments(
         duration=duration,
         request_id=request_id,
         segments=tuple(segments),
-        words=fitted(words, duration) if any(segment.words for segment in segments) else None,
+        words=drop_implausible_times(words, duration) if any(segment.words for segment in segments) else None,
         notices=tuple(notices),
     )
 
@@ -280,7 +280,7 @@ def blank_between(before: str, after: str) -> str:
     return "" if is_wide else " "
 
 
-def told_text(text: str, parts: Sequence[str]) -> str:
+def text_of_parts(text: str, parts: Sequence[str]) -> str:
     """The text, or its parts one after the other where it is empty and they aren't."""
     if text.strip():
         return text
@@ -290,18 +290,18 @@ def told_text(text: str, parts: Sequence[str]) -> str:
     return whole if whole.strip() else text
 
 
-def moved(word: Word, by: float) -> Word:
+def shifted_word(word: Word, by: float) -> Word:
     """A word in audio that begins so many seconds earlier."""
     start, end = word.start, word.end
     return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
 
 
-def fitted(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:
+def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:
     """Words without such times as can't be true, so that nobody shows those as the server's.
 
     A word keeps both its times or none. Words that have been here come out the same if they come again.
     """
-    spans = fitting(((word.start, word.end) for word in words), duration)
+    spans = plausible_spans(((word.start, word.end) for word in words), duration)
     return tuple(
         replace(word, start=None, end=None) if span is None else word for word, span in zip(words, spans, strict=True)
     )
@@ -316,9 +316,9 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
         map(le, starts, starts[1:])
     ):
         return tuple(segments)
-    spans = fitting(((segment.start, segment.end) for segment in segments), duration)
+    spans = plausible_spans(((segment.start, segment.end) for segment in segments), duration)
     known = [span or (None, None) for span in spans]
-    guesses = timeline([len(segment.text.strip()) + 1 for segment in segments], known, duration)
+    guesses = interpolate_spans([len(segment.text.strip()) + 1 for segment in segments], known, duration)
     return tuple(
         segment if span is not None else replace(segment, start=start / 1000, end=end / 1000, timing="estimated")
         for segment, span, (start, end) in zip(segments, spans, guesses, strict=True)

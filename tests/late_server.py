@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cartesia_cli.audio.pcm import RATE
-from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.audio.speech import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import (
     Close,
@@ -168,7 +168,7 @@ class LateSession:
 
         async def run() -> None:
             session = make(
-                connect, Talker(audio, speed), Endpointer(Endpointing()), manual=manual, chunk=CHUNK,
+                connect, Talker(audio, speed), Endpointer(VadSettings()), manual=manual, chunk=CHUNK,
                 write=self.updates.append, pace=speed,
             )  # fmt: skip
             try:

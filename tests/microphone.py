@@ -196,14 +196,14 @@ def tell(event: str, **facts: object) -> None:
 async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
     """`seconds` of sound, or until SIGTERM."""
     from cartesia_cli.audio.microphone import Microphone, chosen
-    from cartesia_cli.audio.saving import Saved
+    from cartesia_cli.audio.saving import TeeSource
 
     loop = asyncio.get_running_loop()
     microphone = Microphone(chosen(which or None), on_trouble=lambda sentence: tell("trouble", sentence=sentence))
     task = asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    blocks = Saved(microphone, path).frames()
+    blocks = TeeSource(microphone, path).frames()
     sizes, ticks = [], 0
 
     async def tick() -> None:

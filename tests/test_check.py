@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cartesia_cli.protocol import Word
 from cartesia_cli.subtitles import cues
 from cartesia_cli.subtitles.captions import srt, vtt
-from cartesia_cli.subtitles.cuesheet import Caption, CueSheet, Finding, Kind, read
+from cartesia_cli.subtitles.cuesheet import ParsedCue, SubtitleFile, Finding, Kind, parse
 from cartesia_cli.subtitles.lint import RULES, lint, sentence
 from cartesia_cli.subtitles.necessity import JUDGED, mark
 from cartesia_cli.subtitles.profiles import PROFILES, Rules
@@ -37,7 +37,7 @@ def file(*cues: tuple[int, int, str]) -> str:
 
 
 def found(rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[Any, ...]]:
-    return [(f.rule, f.cue, f.value, f.limit) for f in lint(read(file(*cues), "srt"), rules)]
+    return [(f.rule, f.cue, f.value, f.limit) for f in lint(parse(file(*cues), "srt"), rules)]
 
 
 # Rules
@@ -88,7 +88,7 @@ def test_words_of_a_line_are_counted_where_that_is_asked_for() -> None:
 
 
 def test_entities_and_tags_of_webvtt_take_the_columns_that_they_show() -> None:
-    sheet = read("WEBVTT\n\n00:00.000 --> 00:02.000\n<v Mary Ann>a &amp; b<00:01.000> &lt;five\n")
+    sheet = parse("WEBVTT\n\n00:00.000 --> 00:02.000\n<v Mary Ann>a &amp; b<00:01.000> &lt;five\n")
     assert lint(sheet, Rules(max_line_width=11)) == []
     assert [finding.value for finding in lint(sheet, Rules(max_line_width=10))] == [11]
 
@@ -122,7 +122,7 @@ def words(*times: tuple[str, int, int]) -> list[Word]:
 
 
 def forced(said: Sequence[Word], rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[str, int | None, bool]]:
-    sheet = read(file(*cues), "srt")
+    sheet = parse(file(*cues), "srt")
     return [(finding.rule, finding.cue, finding.forced) for finding in mark(lint(sheet, rules), sheet, rules, said)
             if not RULES[finding.rule].advice]  # fmt: skip
 
@@ -191,10 +191,10 @@ class Scene:
 
     step = 50  # milliseconds: all times are multiples
 
-    def __init__(self, said: list[Word], cues: list[tuple[int, int, Caption]], rules: Rules) -> None:
+    def __init__(self, said: list[Word], cues: list[tuple[int, int, ParsedCue]], rules: Rules) -> None:
         self.said, self.rules = said, rules
         self.file = cues
-        self.sheet = CueSheet("srt", tuple(cue for *_, cue in cues), ())
+        self.sheet = SubtitleFile("srt", tuple(cue for *_, cue in cues), ())
         self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in JUDGED]
         self._ways: dict[tuple[int, int], list[frozenset[str]]] = {}
 
@@ -219,10 +219,10 @@ class Scene:
         if lines is None or (j - i > 1 and over - start > self.rules.max_cue * 1000):
             return
         for end in range(start + self.step, min(latest, following or latest) + 1, self.step):
-            shown = [Caption(1, 1, start, end, lines)]
+            shown = [ParsedCue(1, 1, start, end, lines)]
             if following is not None:
-                shown.append(Caption(2, 2, following, following + 10_000, ("x",)))
-            broken = {f.rule for f in lint(CueSheet("srt", tuple(shown), ()), self.rules) if f.cue == 1}
+                shown.append(ParsedCue(2, 2, following, following + 10_000, ("x",)))
+            broken = {f.rule for f in lint(SubtitleFile("srt", tuple(shown), ()), self.rules) if f.cue == 1}
             if "cue-long" not in broken:
                 yield frozenset(broken & JUDGED)
 
@@ -267,7 +267,7 @@ def scenes(draw: st.DrawFn) -> Scene:
         length, stay, pause = draw(STEPS), draw(STEPS | st.just(25)), draw(st.sampled_from([0, 0, 0, 1, 6]))
         said.append(Word(letter * length, at * 0.05, (at + stay) * 0.05))
         at += stay + pause
-    shown: list[tuple[int, int, Caption]] = []
+    shown: list[tuple[int, int, ParsedCue]] = []
     i = 0
     while i < size:
         j = draw(st.integers(i + 1, size))
@@ -277,7 +277,7 @@ def scenes(draw: st.DrawFn) -> Scene:
         text = [word.word for word in said[i:j]]
         m = draw(st.integers(0, len(text)))
         lines = tuple(" ".join(part) for part in (text[:m], text[m:]) if part)
-        shown.append((i, j, Caption(len(shown) + 1, 1, start, end, lines)))
+        shown.append((i, j, ParsedCue(len(shown) + 1, 1, start, end, lines)))
         i = j
     return Scene(said, shown, rules)
 
@@ -368,7 +368,7 @@ class TestTheProgram:
     def test_a_transcript_tells_what_its_words_force(self, run: Run, tmp_path: Path) -> None:
         said = words(("Twenty-four", 0, 400), ("columns", 400, 700), ("text.", 700, 1000), ("Next", 1000, 3000))
         talk = Transcript("talk.wav", "ink-2", "Twenty-four columns text. Next", duration=9.0, words=tuple(said))
-        (tmp_path / "talk.json").write_text(json.dumps(talk.document()))
+        (tmp_path / "talk.json").write_text(json.dumps(talk.to_dict()))
         (tmp_path / "fast.srt").write_text(FAST + "\n2\n00:00:01,000 --> 00:00:03,000\nNext\n")
         flags = ("--min-gap", "0", "--max-line-width", "26", "--max-line-count", "1", "--min-cue", "0")
         assert run("check", "fast.srt", *flags).returncode == 1
@@ -523,7 +523,7 @@ def test_our_own_files_have_no_violation_that_the_words_do_not_force(
     for seed in (1, 2):
         transcript = speech(seed, 2500, *rate)
         written = (srt if kind == "srt" else vtt)(cues(transcript, rules))
-        sheet = read(written, kind)
+        sheet = parse(written, kind)
         findings = mark(lint(sheet, rules), sheet, rules, transcript.words or ())
         left = [(f.cue, f.rule, f.value) for f in findings if not f.forced and not RULES[f.rule].advice]
         assert left == []

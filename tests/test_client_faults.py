@@ -29,9 +29,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from cartesia_cli.client import BatchClient, Meter, Patience, Retry, Upload, is_hopeless
-from cartesia_cli.client.patience import supervise
-from cartesia_cli.client.retry import FIRST_PAUSE, LONGEST_PAUSE, is_passing, retry_after
+from cartesia_cli.client import BatchClient, UploadProgress, Deadlines, RetryPolicy, Upload, is_account_error
+from cartesia_cli.client.patience import run_with_deadline
+from cartesia_cli.client.retry import FIRST_PAUSE, LONGEST_PAUSE, is_retryable_status, retry_after
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -201,8 +201,8 @@ class Attempt:
     pauses: list[float] = field(default_factory=list)
 
 
-def patient(total: float = 20.0, stall: float = 20.0, silence: float = 20.0) -> Patience:
-    return Patience(total, stall, silence)
+def patient(total: float = 20.0, stall: float = 20.0, silence: float = 20.0) -> Deadlines:
+    return Deadlines(total, stall, silence)
 
 
 def attempt(
@@ -210,7 +210,7 @@ def attempt(
     path: Path,
     *,
     retries: int | None = None,
-    patience: Patience | None = None,
+    patience: Deadlines | None = None,
     sleep: Callable[[float], None] = lambda seconds: None,
 ) -> Attempt:
     """Transcribe without ever sleeping between two tries."""
@@ -221,7 +221,7 @@ def attempt(
         sleep(seconds)
 
     credential = Credential(KEY, "the variable CARTESIA_API_KEY")
-    retry = Retry(retries, dice=lambda: 1.0)
+    retry = RetryPolicy(retries, dice=lambda: 1.0)
     with BatchClient(server.base_url, credential, retry=retry, tell=came.told.append, sleep=pause) as client:
         try:
             came.response = client.transcribe(
@@ -528,7 +528,7 @@ def test_what_is_hopeless_for_every_file(home: Path) -> None:
         with FaultServer(refuses(status, error_code=code)) as server:
             error = attempt(server, path, retries=0).error
         assert error is not None
-        assert is_hopeless(error) is expected
+        assert is_account_error(error) is expected
 
 
 # Strangers' words ------------------------------------------------------------------------------------------
@@ -740,7 +740,7 @@ def test_an_upload_that_does_not_move_ends_by_its_own_limit(home: Path) -> None:
 def test_an_exchange_that_was_given_up_is_hung_up(slow: str, size: int, home: Path) -> None:
     """Or else a file that was told as failed goes on being sent, billed, and counted as one request at a time."""
     path = write_wav(home / "talk.wav", size)
-    with FaultServer(slow) as server, BatchClient(server.base_url, None, retry=Retry(0)) as client:
+    with FaultServer(slow) as server, BatchClient(server.base_url, None, retry=RetryPolicy(0)) as client:
         with pytest.raises(NetworkError):
             client.transcribe(Upload(path, "talk.wav", "audio/wav"), BatchOptions(model="m"), patience=patient(total=1))
         (request,) = server.requests
@@ -1084,17 +1084,17 @@ def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path,
 
 
 def test_pauses_double_up_to_a_limit() -> None:
-    pauses = [Retry(dice=lambda: 1.0).pause(tries) for tries in range(1, 21)]
+    pauses = [RetryPolicy(dice=lambda: 1.0).pause(tries) for tries in range(1, 21)]
     assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
     assert pauses[5:] == [LONGEST_PAUSE] * 15
 
 
 @pytest.mark.parametrize("tries", [1, 2, 5, 20])
 def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
-    longest = Retry(dice=lambda: 1.0).pause(tries)
-    assert Retry(dice=lambda: 0.0).pause(tries) == longest / 2
-    assert Retry(dice=lambda: 0.5).pause(tries) == longest * 0.75
-    thrown = {Retry().pause(tries) for _ in range(50)}
+    longest = RetryPolicy(dice=lambda: 1.0).pause(tries)
+    assert RetryPolicy(dice=lambda: 0.0).pause(tries) == longest / 2
+    assert RetryPolicy(dice=lambda: 0.5).pause(tries) == longest * 0.75
+    thrown = {RetryPolicy().pause(tries) for _ in range(50)}
     assert len(thrown) > 1
     assert all(longest / 2 <= pause <= longest for pause in thrown)
 
@@ -1104,11 +1104,11 @@ def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
     [(None, False, 3), (None, True, 1), (0, False, 1), (0, True, 1), (1, False, 2), (1, True, 2), (7, True, 8)],
 )
 def test_how_many_tries_there_may_be(allowed: int | None, lost: bool, tries: int) -> None:
-    assert Retry(allowed).tries(lost=lost) == tries
+    assert RetryPolicy(allowed).tries(lost=lost) == tries
 
 
 def test_which_statuses_pass() -> None:
-    assert {status for status in range(100, 512) if is_passing(status)} == {408, 429} | set(range(500, 512))
+    assert {status for status in range(100, 512) if is_retryable_status(status)} == {408, 429} | set(range(500, 512))
 
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -1162,15 +1162,15 @@ class Watched:
     """A `supervise` whose work lasts until the test is over, and whose clock goes on by `step` at each tick."""
 
     clock: Clock
-    meter: Meter
+    meter: UploadProgress
     ticks: int = 0
 
     def run(
-        self, patience: Patience, step: float, *, each: Callable[[Meter], None] = lambda meter: None, most: int = 50
+        self, patience: Deadlines, step: float, *, each: Callable[[UploadProgress], None] = lambda meter: None, most: int = 50
     ) -> NetworkError:
         over = threading.Event()
 
-        def watch(meter: Meter) -> None:
+        def watch(meter: UploadProgress) -> None:
             self.ticks += 1
             assert self.ticks < most, "patience without end"
             self.clock.now += step
@@ -1178,7 +1178,7 @@ class Watched:
 
         try:
             with pytest.raises(NetworkError) as caught:
-                supervise(over.wait, self.meter, patience, self.clock() + patience.total, watch, self.clock)
+                run_with_deadline(over.wait, self.meter, patience, self.clock() + patience.total, watch, self.clock)
         finally:
             over.set()
         return caught.value
@@ -1187,65 +1187,65 @@ class Watched:
 @pytest.fixture
 def watched() -> Watched:
     clock = Clock()
-    return Watched(clock, Meter(100, clock))
+    return Watched(clock, UploadProgress(100, clock))
 
 
 def test_the_whole_has_a_deadline_even_while_it_moves(watched: Watched) -> None:
-    error = watched.run(Patience(total=100, stall=30, silence=30), 12, each=lambda meter: meter.advance(1))
+    error = watched.run(Deadlines(total=100, stall=30, silence=30), 12, each=lambda meter: meter.advance(1))
     assert watched.ticks == 9
     assert "100 s" in error.message
     assert error.hint and "--timeout" in error.hint
 
 
 def test_an_upload_may_stand_still_for_a_while_only(watched: Watched) -> None:
-    error = watched.run(Patience(total=10_000, stall=30, silence=5000), 12)
+    error = watched.run(Deadlines(total=10_000, stall=30, silence=5000), 12)
     assert watched.ticks == 3
     assert "upload" in error.message and "30 s" in error.message
 
 
 def test_a_server_may_think_longer_than_an_upload_may_stand_still(watched: Watched) -> None:
     watched.meter.advance(100)
-    error = watched.run(Patience(total=10_000, stall=30, silence=60), 12)
+    error = watched.run(Deadlines(total=10_000, stall=30, silence=60), 12)
     assert watched.ticks == 6
     assert "no answer" in error.message and "60 s" in error.message
 
 
 def test_an_upload_that_moves_goes_on(watched: Watched) -> None:
-    def move(meter: Meter) -> None:
+    def move(meter: UploadProgress) -> None:
         if watched.ticks <= 5:
             meter.advance(1)
 
-    watched.run(Patience(total=10_000, stall=30, silence=60), 25, each=move)
+    watched.run(Deadlines(total=10_000, stall=30, silence=60), 25, each=move)
     assert watched.ticks == 7
 
 
 def test_what_the_work_brings_comes_back() -> None:
     clock = Clock()
     ends = clock() + 10
-    assert supervise(lambda: "done", Meter(0, clock), patient(), ends, lambda meter: None, clock) == "done"
+    assert run_with_deadline(lambda: "done", UploadProgress(0, clock), patient(), ends, lambda meter: None, clock) == "done"
     for error in (InputError("no"), ValueError("no"), Interrupted()):
 
         def fail(error: BaseException = error) -> None:
             raise error
 
         with pytest.raises(type(error)):
-            supervise(fail, Meter(0, clock), patient(), ends, lambda meter: None, clock)
+            run_with_deadline(fail, UploadProgress(0, clock), patient(), ends, lambda meter: None, clock)
 
 
 def test_what_the_watcher_raises_is_not_kept_back_by_the_work() -> None:
     over = threading.Event()
 
-    def interrupt(meter: Meter) -> None:
+    def interrupt(meter: UploadProgress) -> None:
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        supervise(over.wait, Meter(0), patient(), time.monotonic() + 1000, interrupt)
+        run_with_deadline(over.wait, UploadProgress(0), patient(), time.monotonic() + 1000, interrupt)
     over.set()
 
 
 def test_a_meter_starts_again() -> None:
     clock = Clock()
-    meter = Meter(10, clock)
+    meter = UploadProgress(10, clock)
     meter.advance(4)
     assert (meter.sent, meter.uploaded) == (4, False)
     meter.advance(6)
@@ -1256,14 +1256,14 @@ def test_a_meter_starts_again() -> None:
 
 
 def test_patience_grows_with_the_file() -> None:
-    short, long = Patience.for_audio(32_000, 1.0), Patience.for_audio(32_000 * 7200, 7200.0)
+    short, long = Deadlines.for_audio(32_000, 1.0), Deadlines.for_audio(32_000 * 7200, 7200.0)
     assert short.total >= 60 and short.silence >= 60
     assert long.total > 7200 * 32_000 / 125_000
     assert long.silence >= 3600
     assert long.total > long.silence > short.silence
-    assert Patience.for_audio(1000, 60.0, speed=0.2).silence > Patience.for_audio(1000, 60.0).silence
-    unknown = Patience.for_audio(2_000_000, None)
-    assert unknown.silence >= Patience.for_audio(2_000_000, 1000.0).silence
+    assert Deadlines.for_audio(1000, 60.0, speed=0.2).silence > Deadlines.for_audio(1000, 60.0).silence
+    unknown = Deadlines.for_audio(2_000_000, None)
+    assert unknown.silence >= Deadlines.for_audio(2_000_000, 1000.0).silence
 
 
 def test_errors_of_the_client_carry_their_exit_codes() -> None:

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli import __version__
-from cartesia_cli.client.realtime import Connection, connect
+from cartesia_cli.client.realtime import RealtimeConnection, connect
 from cartesia_cli.errors import CliError, Exit, NetworkError, ProtocolError, UsageError
 from cartesia_cli.protocol import (
     API_VERSION,
@@ -31,7 +31,7 @@ from cartesia_cli.protocol import (
     Connected,
     Credential,
     Delta,
-    Dialect,
+    Endpoint,
     Done,
     Event,
     Finalize,
@@ -42,7 +42,7 @@ from cartesia_cli.protocol import (
     TurnUpdate,
     Unknown,
     decode,
-    misfits,
+    malformed_fields,
 )
 
 from . import realtime_server as foreign
@@ -54,7 +54,7 @@ FRAME = bytes(range(256)) * 12 + bytes(128)
 """100 ms at 16 kHz."""
 BOTH = pytest.mark.parametrize("dialect", [MANUAL, AUTO], ids=lambda dialect: dialect.name)
 
-Speak = Callable[[Connection], Awaitable[None]]
+Speak = Callable[[RealtimeConnection], Awaitable[None]]
 
 
 @dataclass
@@ -85,36 +85,36 @@ class Heard:
         return [getattr(event, "text", "") or getattr(event, "transcript", "") for event in self.events]
 
 
-async def a_second(connection: Connection) -> None:
+async def a_second(connection: RealtimeConnection) -> None:
     """Audio, `finalize` where there is one, and the end."""
     await some_audio(connection)
     await connection.command(Close())
 
 
-async def some_audio(connection: Connection, frames: int = 20) -> None:
+async def some_audio(connection: RealtimeConnection, frames: int = 20) -> None:
     for _ in range(frames):
         await connection.send(FRAME)
 
 
-async def send_on(connection: Connection) -> None:
+async def send_on(connection: RealtimeConnection) -> None:
     """Audio until it can't be sent."""
     while True:
         await connection.send(FRAME)
         await asyncio.sleep(0.01)
 
 
-async def nothing(connection: Connection) -> None:
+async def nothing(connection: RealtimeConnection) -> None:
     pass
 
 
-async def listen(connection: Connection, events: list[Event]) -> None:
+async def listen(connection: RealtimeConnection, events: list[Event]) -> None:
     async for event in connection:
         events.append(event)  # noqa: PERF401  a comprehension would lose what came before an error
 
 
 async def session(
     base_url: str,
-    dialect: Dialect,
+    dialect: Endpoint,
     speak: Speak = a_second,
     *,
     options: RealtimeOptions | None = None,
@@ -150,7 +150,7 @@ async def session(
 
 def converse(
     server: RealtimeServer | str,
-    dialect: Dialect = MANUAL,
+    dialect: Endpoint = MANUAL,
     speak: Speak = a_second,
     *,
     within: float = 3 * SOON,
@@ -166,7 +166,7 @@ def converse(
     return asyncio.run(bounded())
 
 
-async def utterances(connection: Connection) -> None:
+async def utterances(connection: RealtimeConnection) -> None:
     for _ in range(2):
         await some_audio(connection, 5)
         await connection.command(Finalize())
@@ -232,7 +232,7 @@ def test_frames_that_are_no_events_are_doubted_and_passed_over() -> None:
 
 
 @BOTH
-def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Dialect) -> None:
+def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Endpoint) -> None:
     odd = {"words": {"words": [], "start": [], "end": []}, "duration": "0.5", "language": 5, "request_id": 17}
 
     def script(line: Line) -> None:
@@ -252,7 +252,7 @@ def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Dialect) -> None:
 
 
 @BOTH
-def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(dialect: Dialect) -> None:
+def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(dialect: Endpoint) -> None:
     def script(line: Line) -> None:
         line.admit()
         for text in (5, ["Hi"]):
@@ -276,7 +276,7 @@ def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(
 
 @BOTH
 @pytest.mark.parametrize("refuses", [True, False])
-def test_a_refusal_at_the_end_does_not_hide_that_words_are_missing(dialect: Dialect, refuses: bool) -> None:
+def test_a_refusal_at_the_end_does_not_hide_that_words_are_missing(dialect: Endpoint, refuses: bool) -> None:
     """A session without text forgives a refusal behind `close`: nobody spoke, it thinks."""
 
     def script(line: Line) -> None:
@@ -332,7 +332,7 @@ def test_nothing_is_heard_behind_done() -> None:
 
 
 @BOTH
-def test_a_server_that_never_hangs_up_behind_its_end_keeps_nobody(dialect: Dialect) -> None:
+def test_a_server_that_never_hangs_up_behind_its_end_keeps_nobody(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.never_hangs_up) as server:
         heard = converse(server, dialect, ping_interval=0.2)
     assert heard.error is None
@@ -342,7 +342,7 @@ def test_a_server_that_never_hangs_up_behind_its_end_keeps_nobody(dialect: Diale
 # What is asked for.
 
 
-def asked(dialect: Dialect, options: RealtimeOptions, **settings: Any) -> foreign.Call:
+def asked(dialect: Endpoint, options: RealtimeOptions, **settings: Any) -> foreign.Call:
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         heard = converse(server, dialect, options=options, **settings)
     assert heard.error is None
@@ -350,7 +350,7 @@ def asked(dialect: Dialect, options: RealtimeOptions, **settings: Any) -> foreig
 
 
 @BOTH
-def test_a_plain_session_asks_for_no_more_than_it_must(dialect: Dialect) -> None:
+def test_a_plain_session_asks_for_no_more_than_it_must(dialect: Endpoint) -> None:
     call = asked(dialect, RealtimeOptions(model="ink-2"))
     assert call.target == f"{dialect.path}?model=ink-2&encoding=pcm_s16le&sample_rate=16000"
 
@@ -379,7 +379,7 @@ KEYTERMS = "keyterm=Ink%202&keyterm=Gr%C3%B6%C3%9Fe%20%26%20Co.&keyterm=a%2Bb&ke
     ],
     ids=["manual", "auto"],
 )
-def test_each_endpoint_is_asked_for_what_it_documents_and_in_order(dialect: Dialect, between: str) -> None:
+def test_each_endpoint_is_asked_for_what_it_documents_and_in_order(dialect: Endpoint, between: str) -> None:
     call = asked(dialect, EVERYTHING)
     assert call.query_string == f"model=ink-whisper&encoding=pcm_mulaw&sample_rate=8000&{between}&{KEYTERMS}"
     assert [value for name, value in call.query if name == "keyterm"] == list(EVERYTHING.keyterms)
@@ -392,7 +392,7 @@ def test_a_base_url_keeps_its_path() -> None:
 
 
 @BOTH
-def test_the_handshake_says_who_asks_and_offers_no_extensions(dialect: Dialect) -> None:
+def test_the_handshake_says_who_asks_and_offers_no_extensions(dialect: Endpoint) -> None:
     call = asked(dialect, RealtimeOptions(model="ink-2"))
     assert call.header("Authorization") == f"Bearer {KEY}"
     assert call.header("Cartesia-Version") == API_VERSION
@@ -424,8 +424,8 @@ def test_too_many_keyterms_are_refused_before_anything_is_opened(keyterms: tuple
         (AUTO, Config(TurnConfig(end_timeout_ms=640)), '{"type": "config", "turn": {"end_timeout_ms": 640}}'),
     ],
 )
-def test_commands_are_spelt_as_the_endpoint_has_them(dialect: Dialect, command: Command, text: str) -> None:
-    async def speak(connection: Connection) -> None:
+def test_commands_are_spelt_as_the_endpoint_has_them(dialect: Endpoint, command: Command, text: str) -> None:
+    async def speak(connection: RealtimeConnection) -> None:
         await connection.command(command)
         await a_second(connection)
 
@@ -435,8 +435,8 @@ def test_commands_are_spelt_as_the_endpoint_has_them(dialect: Dialect, command: 
 
 
 @pytest.mark.parametrize(("dialect", "command"), [(AUTO, Finalize()), (MANUAL, Config())])
-def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Dialect, command: Command) -> None:
-    async def speak(connection: Connection) -> None:
+def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Endpoint, command: Command) -> None:
+    async def speak(connection: RealtimeConnection) -> None:
         with pytest.raises(ValueError, match="endpoint has no"):
             await connection.command(command)
         await a_second(connection)
@@ -450,7 +450,7 @@ def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Dialect, comman
 
 
 @BOTH
-def test_all_frames_pass_the_tap_as_they_are(dialect: Dialect) -> None:
+def test_all_frames_pass_the_tap_as_they_are(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         heard = converse(server, dialect)
     sent = [frame for way, frame in heard.tapped if way == "sent"]
@@ -461,7 +461,7 @@ def test_all_frames_pass_the_tap_as_they_are(dialect: Dialect) -> None:
 
 
 @BOTH
-def test_a_record_is_told_of_each_connection_how_it_ended(dialect: Dialect) -> None:
+def test_a_record_is_told_of_each_connection_how_it_ended(dialect: Endpoint) -> None:
     headers = [("Retry-After", "0.1"), ("X-Request-Id", "r"), ("Set-Cookie", "x")]
     scripts = [
         lambda line: line.refuse(503, b"<busy \xff>", headers), foreign.closes_unanswered, foreign.closes(1011, "ö"),
@@ -514,7 +514,7 @@ def test_a_record_is_never_told_the_key(where: str) -> None:
 
 
 @BOTH
-def test_the_request_id_is_that_of_the_events_before_that_of_the_handshake(dialect: Dialect) -> None:
+def test_the_request_id_is_that_of_the_events_before_that_of_the_handshake(dialect: Endpoint) -> None:
     def script(line: Line) -> None:
         line.accept([("X-Request-Id", "of the handshake")], foreign.connected() | {"request_id": "of the event"})
         line.close(1011)
@@ -576,7 +576,7 @@ def test_sending_fails_for_the_reason_that_is_still_to_be_heard(heard_before: in
 
 
 @BOTH
-def test_behind_a_proper_end_nothing_can_be_sent_and_nothing_is_heard(dialect: Dialect) -> None:
+def test_behind_a_proper_end_nothing_can_be_sent_and_nothing_is_heard(dialect: Endpoint) -> None:
     async def scenario(base_url: str) -> None:
         async with connect(base_url, CREDENTIAL, dialect, RealtimeOptions(model="ink-2")) as connection:
             await a_second(connection)
@@ -684,7 +684,7 @@ def test_any_frames_at_all_give_events_or_doubts_and_a_proper_end(frames: list[s
         heard = converse(server, speak=nothing)
     assert heard.error is None
     assert heard.events[:-1] == wanted
-    odd = {name for event in wanted for name in misfits(event)}
+    odd = {name for event in wanted for name in malformed_fields(event)}
     assert len(heard.doubts) == len(frames) - len(wanted) + len(odd)
 
 

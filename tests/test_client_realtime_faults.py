@@ -16,17 +16,17 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from cartesia_cli.client import Retry
-from cartesia_cli.client.realtime import Connection, connect
+from cartesia_cli.client import RetryPolicy
+from cartesia_cli.client.realtime import RealtimeConnection, connect
 from cartesia_cli.errors import ApiError, AuthError, CliError, Exit, NetworkError, ProtocolError, UsageError
-from cartesia_cli.protocol import AUTO, MANUAL, Config, Dialect, RealtimeOptions, TurnEnd
+from cartesia_cli.protocol import AUTO, MANUAL, Config, Endpoint, RealtimeOptions, TurnEnd
 
 from . import realtime_server as foreign
 from .fault_server import KEY, REQUEST_ID, SOON
 from .realtime_server import CLOSE, CONTINUATION, PARTIAL, TEXT, Line, RealtimeServer, Script, pack
 from .test_client_realtime import BOTH, CREDENTIAL, Heard, Speak, converse, send_on, session, some_audio
 
-ONCE = Retry(allowed=0)
+ONCE = RetryPolicy(allowed=0)
 MODEL = RealtimeOptions(model="ink-2")
 
 
@@ -44,7 +44,7 @@ def failed(heard: Heard, kind: type[CliError], *said: str) -> CliError:
     return error
 
 
-async def half(connection: Connection) -> None:
+async def half(connection: RealtimeConnection) -> None:
     """Audio to begin with, and no end."""
     await some_audio(connection, 3)
 
@@ -55,7 +55,7 @@ async def half(connection: Connection) -> None:
 @BOTH
 @pytest.mark.parametrize("reason", ["", "connection idle timeout"])
 @pytest.mark.parametrize("code", [None, 1000, 1001, 1011, 1012, 1013, 1014])
-def test_an_early_end_is_a_lost_connection_however_polite(dialect: Dialect, code: int | None, reason: str) -> None:
+def test_an_early_end_is_a_lost_connection_however_polite(dialect: Endpoint, code: int | None, reason: str) -> None:
     reason = "" if code is None else reason
     with RealtimeServer(foreign.closes(code, reason)) as server:
         heard = converse(server, dialect, send_on)
@@ -66,7 +66,7 @@ def test_an_early_end_is_a_lost_connection_however_polite(dialect: Dialect, code
 
 @BOTH
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009, 1010, 3000, 4999])
-def test_an_end_that_says_no_is_a_refusal(dialect: Dialect, code: int) -> None:
+def test_an_end_that_says_no_is_a_refusal(dialect: Endpoint, code: int) -> None:
     with RealtimeServer(foreign.closes(code, "Invalid turn thresholds")) as server:
         heard = converse(server, dialect, send_on)
     error = failed(heard, ApiError, str(code), "Invalid turn thresholds")
@@ -82,7 +82,7 @@ def test_the_reason_of_a_refusal_moves_no_cursor_line_and_shows_no_key() -> None
 @pytest.mark.parametrize(
     ("dialect", "code"), [(MANUAL, 1000), (MANUAL, 1001), (AUTO, 1001), (AUTO, None), (AUTO, 1011)]
 )
-def test_close_alone_makes_no_end_a_proper_one(dialect: Dialect, code: int | None) -> None:
+def test_close_alone_makes_no_end_a_proper_one(dialect: Endpoint, code: int | None) -> None:
     with RealtimeServer(foreign.ends_unfinished(code)) as server:
         heard = converse(server, dialect)
     failed(heard, NetworkError, "early")
@@ -98,7 +98,7 @@ def test_an_auto_session_whose_turn_stays_open_ends_as_it_should_all_the_same() 
 
 
 def test_another_command_than_close_asks_for_no_end() -> None:
-    async def configure(connection: Connection) -> None:
+    async def configure(connection: RealtimeConnection) -> None:
         await connection.command(Config())
         await half(connection)
 
@@ -121,7 +121,7 @@ def test_an_auto_session_doesnt_end_with_done() -> None:
 
 @BOTH
 @pytest.mark.parametrize(("script", "why"), [(foreign.drops, "hung up"), (foreign.resets, "reset")])
-def test_a_connection_that_is_gone_is_told_with_all_that_was_heard(dialect: Dialect, script: Script, why: str) -> None:
+def test_a_connection_that_is_gone_is_told_with_all_that_was_heard(dialect: Endpoint, script: Script, why: str) -> None:
     with RealtimeServer(script) as server:
         heard = converse(server, dialect, half)
         error = failed(heard, NetworkError, "127.0.0.1", why)
@@ -130,7 +130,7 @@ def test_a_connection_that_is_gone_is_told_with_all_that_was_heard(dialect: Dial
 
 
 @BOTH
-def test_a_server_that_is_gone_takes_no_more_audio(dialect: Dialect) -> None:
+def test_a_server_that_is_gone_takes_no_more_audio(dialect: Endpoint) -> None:
     """Both halves meet the loss, in whichever order, and tell the same (see `session`)."""
     for script in (foreign.drops, foreign.resets):
         with RealtimeServer(script) as server:
@@ -138,7 +138,7 @@ def test_a_server_that_is_gone_takes_no_more_audio(dialect: Dialect) -> None:
 
 
 @BOTH
-def test_a_link_that_is_dead_is_noticed(dialect: Dialect) -> None:
+def test_a_link_that_is_dead_is_noticed(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.falls_silent) as server:
         heard = converse(server, dialect, half, ping_interval=0.2, ping_timeout=1.0, within=SOON / 2)
     failed(heard, NetworkError, "no sign of life")
@@ -175,7 +175,7 @@ def test_a_link_is_not_dead_while_text_comes() -> None:
     assert heard.texts().count("x") == 250
 
 
-async def flood(connection: Connection) -> None:
+async def flood(connection: RealtimeConnection) -> None:
     while True:
         await connection.send(bytes(1 << 20))
 
@@ -188,7 +188,7 @@ def test_a_server_that_stops_reading_is_left() -> None:
     assert heard.texts() == [PARTIAL]
 
 
-async def a_lot_and_then_more(connection: Connection) -> None:
+async def a_lot_and_then_more(connection: RealtimeConnection) -> None:
     await some_audio(connection, 2)
     await connection.send(bytes(1 << 20))
     await asyncio.sleep(0.5)
@@ -242,7 +242,7 @@ def test_a_server_that_breaks_the_rules_of_websockets_breaks_the_protocol(data: 
 
 
 @BOTH
-def test_a_close_within_a_message_is_no_proper_end(dialect: Dialect) -> None:
+def test_a_close_within_a_message_is_no_proper_end(dialect: Endpoint) -> None:
     def act(line: Line) -> None:
         line.until_command("close")
         line.frame(TEXT, b"{", fin=False)
@@ -260,7 +260,7 @@ def test_a_close_within_a_message_is_no_proper_end(dialect: Dialect) -> None:
 @BOTH
 @pytest.mark.parametrize("code", [1000, 1008, 1011])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 429, 500, 503])
-def test_an_error_event_is_the_refusal_that_it_says(dialect: Dialect, status: int, code: int) -> None:
+def test_an_error_event_is_the_refusal_that_it_says(dialect: Endpoint, status: int, code: int) -> None:
     with RealtimeServer(foreign.fails(status, code)) as server:
         heard = converse(server, dialect, send_on)
     error = failed(heard, AuthError if status in (401, 403) else ApiError, "127.0.0.1", f"status {status}")
@@ -269,7 +269,7 @@ def test_an_error_event_is_the_refusal_that_it_says(dialect: Dialect, status: in
 
 
 @BOTH
-def test_an_error_may_be_the_first_that_is_heard(dialect: Dialect) -> None:
+def test_an_error_may_be_the_first_that_is_heard(dialect: Endpoint) -> None:
     script = foreign.fails_at_once(400, title="Invalid sample rate", message="It is 7.", error_code="bad_rate")
     with RealtimeServer(script) as server:
         heard = converse(server, dialect, send_on)
@@ -280,7 +280,7 @@ def test_an_error_may_be_the_first_that_is_heard(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("heard_before", [False, True])
 @BOTH
-def test_an_error_behind_close_is_an_error(dialect: Dialect, heard_before: bool) -> None:
+def test_an_error_behind_close_is_an_error(dialect: Endpoint, heard_before: bool) -> None:
     with RealtimeServer(foreign.fails_behind_close(500, heard=heard_before)) as server:
         heard = converse(server, dialect)
     failed(heard, ApiError, "status 500")
@@ -329,7 +329,7 @@ def test_errors_of_any_shape_are_told_on_one_line(event: dict[str, object], said
     ],
 )  # fmt: skip
 def test_an_error_of_odd_members_ends_the_session_all_the_same(
-    dialect: Dialect, odd: dict[str, object], kind: type[CliError], said: str
+    dialect: Endpoint, odd: dict[str, object], kind: type[CliError], said: str
 ) -> None:
     def act(line: Line) -> None:
         line.say({"type": "error", "title": "No credits", "message": "Buy more."} | odd)
@@ -369,7 +369,7 @@ def test_a_refused_handshake_is_the_refusal_of_a_request(status: int) -> None:
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_server_that_says_later_is_asked_again(status: int) -> None:
     with RealtimeServer(foreign.refuses(status)) as server:
-        heard = converse(server, retry=Retry(dice=lambda: 1.0))
+        heard = converse(server, retry=RetryPolicy(dice=lambda: 1.0))
         failed(heard, ApiError, f"status {status}")
         assert (len(server.calls), heard.pauses) == (3, [0.5, 1.0])
     assert "trying again in 0.5 s (try 2 of 3)" in heard.told[0]
@@ -387,7 +387,7 @@ def test_a_server_that_opens_at_last_serves_as_if_nothing_had_been() -> None:
 
 def test_a_wish_for_time_is_granted_up_to_a_minute() -> None:
     with RealtimeServer(foreign.refuses(429, [("Retry-After", "7")])) as server:
-        heard = converse(server, retry=Retry(allowed=1))
+        heard = converse(server, retry=RetryPolicy(allowed=1))
         assert (heard.pauses, len(server.calls)) == ([7.0], 2)
     with RealtimeServer(foreign.refuses(429, [("Retry-After", "3600")])) as server:
         heard = converse(server)
@@ -398,7 +398,7 @@ def test_a_wish_for_time_is_granted_up_to_a_minute() -> None:
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
 def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(value: str) -> None:
     with RealtimeServer(foreign.refuses(503, [("Retry-After", value)])) as server:
-        heard = converse(server, retry=Retry(allowed=6, dice=lambda: 1.0))
+        heard = converse(server, retry=RetryPolicy(allowed=6, dice=lambda: 1.0))
         assert (heard.pauses, len(server.calls)) == ([0.5, 1.0, 2.0, 4.0, 8.0, 8.0], 7)
 
 
@@ -593,7 +593,7 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
     return certify
 
 
-def over_tls(script: Script, context: ssl.SSLContext, dialect: Dialect = MANUAL) -> tuple[Heard, RealtimeServer]:
+def over_tls(script: Script, context: ssl.SSLContext, dialect: Endpoint = MANUAL) -> tuple[Heard, RealtimeServer]:
     async def run(server: RealtimeServer) -> Heard:
         async with asyncio.timeout(SOON), front(server.port, context) as (port, _):
             return await session(f"https://localhost:{port}", dialect)
@@ -603,7 +603,7 @@ def over_tls(script: Script, context: ssl.SSLContext, dialect: Dialect = MANUAL)
 
 
 @BOTH
-def test_a_private_authority_is_trusted_through_ssl_cert_file(dialect: Dialect, authority: Authority) -> None:
+def test_a_private_authority_is_trusted_through_ssl_cert_file(dialect: Endpoint, authority: Authority) -> None:
     script = foreign.manual() if dialect is MANUAL else foreign.turns()
     heard, server = over_tls(script, authority("localhost"), dialect)
     assert heard.error is None

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli import __version__
-from cartesia_cli.client import BatchClient, Patience, Retry, Upload
+from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload
 from cartesia_cli.client.upload import Multipart
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
 
 from .fault_server import KEY, TEXT, FaultServer, Request, answers, environment, parse_form, refuses, write_wav
 
-PATIENCE = Patience(total=20.0, stall=20.0, silence=20.0)
+PATIENCE = Deadlines(total=20.0, stall=20.0, silence=20.0)
 PLAIN = BatchOptions(model="ink-whisper")
 
 
@@ -41,10 +41,10 @@ def send(
     base_url: str | None = None,
     credential: Credential | None = Credential(KEY, "a test"),  # noqa: B008  frozen
     endpoint: str = "stt",
-    retry: Retry | None = None,
+    retry: RetryPolicy | None = None,
     filename: str | None = None,
 ) -> BatchResponse:
-    with BatchClient(base_url or server.base_url, credential, retry=retry or Retry(0), sleep=lambda _: None) as client:
+    with BatchClient(base_url or server.base_url, credential, retry=retry or RetryPolicy(0), sleep=lambda _: None) as client:
         upload = Upload(path, filename or path.name, "audio/wav")
         return client.transcribe(upload, options, endpoint=endpoint, patience=PATIENCE)
 
@@ -161,7 +161,7 @@ def test_text_for_a_sample_goes_to_its_route(tmp_path: Path) -> None:
     sound = write_wav(tmp_path / "sound.wav", 1000).read_bytes()
     with FaultServer(answers(sound)) as server:
         with BatchClient(f"{server.base_url}/v1", Credential(KEY, "a test")) as client:
-            assert client.speak(wanted, patience=PATIENCE) == sound
+            assert client.synthesize(wanted, patience=PATIENCE) == sound
         (request,) = server.requests
     assert (request.method, request.target) == ("POST", "/v1/tts/bytes")
     assert request.header("Authorization") == f"Bearer {KEY}"
@@ -179,7 +179,7 @@ def test_a_second_try_sends_the_whole_file_again(tmp_path: Path, first: object) 
         file.seek(44)
         file.write(b"the beginning")
     with FaultServer(first, "fine") as server:  # type: ignore[arg-type]
-        assert send(server, path, retry=Retry()).text == TEXT
+        assert send(server, path, retry=RetryPolicy()).text == TEXT
         assert len(server.requests) == 2
         again = server.requests[1]
         assert again.whole

@@ -22,10 +22,10 @@ import typer
 from typer.main import get_command
 
 from cartesia_cli import cli, completion, protocol
-from cartesia_cli.commands.options import Voice
+from cartesia_cli.commands.options import VerbosityOptions
 from cartesia_cli.completion import OPERANDS, OPTIONS, VALUES, candidates
 from cartesia_cli.output import FORMATS
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.talk import Reporter
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "completions"
@@ -116,7 +116,7 @@ def test_values_are_those_of_the_program() -> None:
     assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
     assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
     for color, _ in VALUES["color"]:
-        Voice(color=color).settle(Talk())
+        VerbosityOptions(color=color).settle(Reporter())
 
 
 # What is offered

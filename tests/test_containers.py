@@ -22,13 +22,13 @@ from cartesia_cli.audio.containers import (
     EXTENSIONS,
     FORMATS,
     MEDIA_TYPES,
-    Recording,
+    MediaInfo,
     is_recording,
-    look,
-    look_raw,
+    probe,
+    probe_raw,
     looking,
 )  # fmt: skip
-from cartesia_cli.audio.containers.peek import PIECES, Peek
+from cartesia_cli.audio.containers.peek import PIECES, BoundedReader
 from cartesia_cli.errors import InputError
 
 SECONDS, RATE = 2.5, 16000
@@ -56,7 +56,7 @@ def put(scratch: Path):
 
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        look(path)
+        probe(path)
     return caught.value.message
 
 
@@ -126,10 +126,10 @@ WHOLE_WAVS = {
 
 @pytest.mark.parametrize("kind", WHOLE_WAVS)
 def test_a_whole_wav_says_how_long_it_is(put, kind: str) -> None:
-    recording = look(put(WHOLE_WAVS[kind]))
+    recording = probe(put(WHOLE_WAVS[kind]))
     truth = 80 * 505 / RATE if kind == "ADPCM" else 40001 / RATE if "odd data" in kind else SECONDS
     container = "w64" if kind == "Wave64" else "wav"
-    assert recording == Recording(container, pytest.approx(truth), None, len(WHOLE_WAVS[kind]), None)
+    assert recording == MediaInfo(container, pytest.approx(truth), None, len(WHOLE_WAVS[kind]), None)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_whole_wav_says_how_long_it_is(put, kind: str) -> None:
     ],
 )
 def test_a_streamed_wav_is_taken_to_its_end_with_a_note(put, data: bytes) -> None:
-    recording = look(put(data))
+    recording = probe(put(data))
     assert recording.duration == EXACT and recording.declared is None
     assert "names no length" in recording.note and "2.50 s" in recording.note
 
@@ -156,13 +156,13 @@ def test_a_streamed_wav_is_taken_to_its_end_with_a_note(put, data: bytes) -> Non
     ],
 )
 def test_a_truncated_wav_names_both_durations(put, data: bytes) -> None:
-    recording = look(put(data))
+    recording = probe(put(data))
     assert (recording.duration, recording.declared) == (EXACT, pytest.approx(4 * SECONDS))
     assert "10.00 s" in recording.note and "2.50 s" in recording.note and "cut off" in recording.note
 
 
 def test_a_promise_that_is_a_few_samples_too_high_is_not_worth_a_word(put) -> None:
-    recording = look(put(riff(fmt(), chunk(b"data", PCM, len(PCM) + 44))))
+    recording = probe(put(riff(fmt(), chunk(b"data", PCM, len(PCM) + 44))))
     assert recording.duration == EXACT and recording.declared is recording.note is None
 
 
@@ -186,10 +186,10 @@ def test_a_wav_without_samples_is_refused(put, data: bytes) -> None:
 
 
 def test_a_damaged_wav_is_not_refused(put) -> None:
-    giant = look(put(riff(fmt(), chunk(b"LIST", b"", 0xFFFFFFF0), DATA)))
+    giant = probe(put(riff(fmt(), chunk(b"LIST", b"", 0xFFFFFFF0), DATA)))
     assert giant.duration is None and "damaged" in giant.note
-    assert look(put(riff(DATA))).duration is None
-    assert look(put(riff(fmt(), chunk(b"junk", b"") * 100_000, DATA))) == Recording("wav", None, None, 880_044, None)
+    assert probe(put(riff(DATA))).duration is None
+    assert probe(put(riff(fmt(), chunk(b"junk", b"") * 100_000, DATA))) == MediaInfo("wav", None, None, 880_044, None)
 
 
 # Real encoders ---------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def encode(path: Path, codec: str, rate: int, *, seconds: float = SECONDS, form:
 )
 def test_what_libsndfile_writes(scratch: Path, name: str, container: str, rate: int, options: dict[str, str]) -> None:
     soundfile.write(scratch / name, tone(rate), rate, **options)
-    recording = look(scratch / name)
+    recording = probe(scratch / name)
     assert recording.container == container and recording.note is recording.declared is None
     assert recording.duration == pytest.approx(SECONDS, abs=0.03)
 
@@ -254,7 +254,7 @@ def test_what_libsndfile_writes(scratch: Path, name: str, container: str, rate: 
     ],
 )
 def test_what_ffmpeg_writes(scratch, name: str, container: str, codec: str, rate: int, options: dict[str, str]) -> None:
-    recording = look(encode(scratch / name, codec, rate, **options))
+    recording = probe(encode(scratch / name, codec, rate, **options))
     assert recording.container == container and recording.note is recording.declared is None
     assert recording.duration == pytest.approx(SECONDS, abs=0.03)
 
@@ -265,15 +265,15 @@ def test_what_ffmpeg_writes(scratch, name: str, container: str, codec: str, rate
 def test_mpeg_audio_without_an_index_is_estimated(scratch: Path, name: str, codec: str, rate: int, frame: int) -> None:
     options = {"write_xing": "0", "id3v2_version": "0"} if name.endswith("mp3") else {}
     path = encode(scratch / name, codec, rate, seconds=30, **options)
-    assert look(path).container == "mp3"
-    assert look(path).duration == pytest.approx(30, abs=3 * frame / rate)
+    assert probe(path).container == "mp3"
+    assert probe(path).duration == pytest.approx(30, abs=3 * frame / rate)
 
 
 def test_recordings_in_pieces_leave_their_duration_open(scratch: Path) -> None:
     fragmented = encode(scratch / "frag.mp4", "aac", 44100, movflags="frag_keyframe+empty_moov")
     live = encode(scratch / "live.webm", "libopus", 48000, live="1")  # as MediaRecorder writes it
-    assert look(fragmented) == Recording("mp4", None, None, fragmented.stat().st_size, None)
-    assert look(live) == Recording("webm", None, None, live.stat().st_size, None)
+    assert probe(fragmented) == MediaInfo("mp4", None, None, fragmented.stat().st_size, None)
+    assert probe(live) == MediaInfo("webm", None, None, live.stat().st_size, None)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_recordings_in_pieces_leave_their_duration_open(scratch: Path) -> None:
 )
 def test_half_a_download_is_told_from_a_whole_one(put, scratch, name: str, codec: str, rate: int, options) -> None:
     whole = encode(scratch / name, codec, rate, seconds=20, **options).read_bytes()
-    recording = look(put(whole[: len(whole) // 2], name))
+    recording = probe(put(whole[: len(whole) // 2], name))
     assert recording.declared == pytest.approx(20, abs=0.05)
     assert recording.duration == pytest.approx(10, abs=0.5)
     assert "cut off" in recording.note and "about" in recording.note
@@ -402,7 +402,7 @@ HAND_MADE = {
 @pytest.mark.parametrize("name", HAND_MADE)
 def test_hand_made_containers(put, name: str) -> None:
     data, container, duration = HAND_MADE[name]
-    recording = look(put(data, name))
+    recording = probe(put(data, name))
     assert (recording.container, recording.note) == (container, None)
     assert recording.duration == (None if duration is None else pytest.approx(duration, abs=0.001))
 
@@ -431,7 +431,7 @@ def test_a_header_without_audio_is_refused(put, data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_audio_that_the_api_does_not_document_is_let_through(put, data: bytes, container: str) -> None:
-    recording = look(put(data, "talk.bin"))
+    recording = probe(put(data, "talk.bin"))
     assert recording.container == container and not recording.documented
 
 
@@ -461,7 +461,7 @@ def test_what_is_not_a_recording_is_called_by_its_name(put, name: str, data: byt
 def test_unknown_bytes_count_as_a_recording_only_by_their_name(put) -> None:
     data = b"\0\x93NUMPY\xfe" * 50
     assert "00 93 4e 55" in refusal(put(data, "talk.npy"))
-    assert look(put(data, "talk.MP3")).container == "unknown"
+    assert probe(put(data, "talk.MP3")).container == "unknown"
 
 
 def test_files_that_are_none(put, scratch: Path) -> None:
@@ -487,7 +487,7 @@ def test_a_file_that_breaks_while_it_is_read(put, error: OSError) -> None:
     path = put(WHOLE_WAVS["plain"], "broken.wav")
     with mock.patch.object(Path, "open", side_effect=error):
         assert "read" in refusal(path)
-    with mock.patch.object(Peek, "at", side_effect=error):
+    with mock.patch.object(BoundedReader, "at", side_effect=error):
         assert "read" in refusal(path)
 
 
@@ -525,25 +525,25 @@ def test_names_are_shown_without_letting_them_play_tricks(put, name: str, visibl
 
 @pytest.mark.parametrize(("encoding", "width"), [("pcm_s16le", 2), ("pcm_f32le", 4), ("pcm_mulaw", 1)])
 def test_raw_samples_are_counted(put, encoding: str, width: int) -> None:
-    recording = look_raw(put(bytes(width * 20000), "talk.pcm"), encoding, 8000)
-    assert recording == Recording("raw", 2.5, None, width * 20000, None)
+    recording = probe_raw(put(bytes(width * 20000), "talk.pcm"), encoding, 8000)
+    assert recording == MediaInfo("raw", 2.5, None, width * 20000, None)
 
 
 def test_raw_samples_with_something_odd_about_them_carry_a_note(put) -> None:
-    assert "looks like wav" in look_raw(put(WHOLE_WAVS["plain"]), "pcm_s16le", RATE).note
-    assert "looks like mp3" in look_raw(put(id3(9) + HAND_MADE["a.mp3"][0]), "pcm_s16le", RATE).note
-    left_over = look_raw(put(bytes(4001)), "pcm_f32le", 1000)
+    assert "looks like wav" in probe_raw(put(WHOLE_WAVS["plain"]), "pcm_s16le", RATE).note
+    assert "looks like mp3" in probe_raw(put(id3(9) + HAND_MADE["a.mp3"][0]), "pcm_s16le", RATE).note
+    left_over = probe_raw(put(bytes(4001)), "pcm_f32le", 1000)
     assert left_over.duration == 1.0 and "1 of 4 bytes" in left_over.note
     with pytest.raises(InputError, match="less than one sample"):
-        look_raw(put(b"x"), "pcm_s16le", RATE)
+        probe_raw(put(b"x"), "pcm_s16le", RATE)
     with pytest.raises(InputError, match="is empty"):
-        look_raw(put(b""), "pcm_s16le", RATE)
+        probe_raw(put(b""), "pcm_s16le", RATE)
 
 
 # Arbitrary bytes -------------------------------------------------------------------------------------------
 
 
-class CountingPeek(Peek):
+class CountingPeek(BoundedReader):
     """Remembers how much was read of each file."""
 
     reads: ClassVar[list[int]] = []
@@ -556,7 +556,7 @@ class CountingPeek(Peek):
 
 def check_total(path: Path) -> None:
     """The law: a Recording or an InputError, after a bounded number of bytes."""
-    for attempt in (look, lambda path: look_raw(path, "pcm_s32le", RATE)):
+    for attempt in (probe, lambda path: probe_raw(path, "pcm_s32le", RATE)):
         CountingPeek.reads.clear()
         with mock.patch.object(looking, "Peek", CountingPeek):
             try:
@@ -697,8 +697,8 @@ OPUS_BODY = OPUS + page(0, b"OpusTags") + page(60312, b"x" * 300)
 
 @pytest.mark.parametrize("data", [OPUS_BODY, OPUS_BODY + page(120312, b"x" * 300, flags=4)[:-1], OPUS_BODY + b"OggS"])
 def test_an_ogg_whose_last_page_is_not_the_last_is_said(put, data: bytes) -> None:
-    assert "not marked as the last" in look(put(data, "cut.ogg")).note
-    assert look(put(OPUS_BODY + page(120312, b"x" * 300, flags=4), "whole.ogg")).note is None
+    assert "not marked as the last" in probe(put(data, "cut.ogg")).note
+    assert probe(put(OPUS_BODY + page(120312, b"x" * 300, flags=4), "whole.ogg")).note is None
 
 
 LENGTHS = [
@@ -711,10 +711,10 @@ LENGTHS = [
 def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: str) -> None:
     form = {"aifc": "AIFF"}.get(name[2:], name[2:].upper())
     soundfile.write(scratch / name, tone(44100, 10), 44100, subtype=subtype, format=form)
-    recording, whole = look(scratch / name), (scratch / name).read_bytes()
+    recording, whole = probe(scratch / name), (scratch / name).read_bytes()
     assert recording.duration == pytest.approx(10, abs=0.02)
     assert (recording.note, recording.declared, recording.documented) == (None, None, False)
-    recording = look(put(whole[: len(whole) // 2], name))
+    recording = probe(put(whole[: len(whole) // 2], name))
     if subtype == "ALAC_16":
         assert recording.duration is None or recording.declared  # its table lies behind what was cut off
     else:
@@ -725,9 +725,9 @@ def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: st
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "libmp3lame"), ("a.wma", "wmav2")])
 def test_a_file_that_is_smaller_than_it_says_was_cut_off(put, scratch: Path, name: str, codec: str) -> None:
     whole = encode(scratch / name, codec, 44100, seconds=10).read_bytes()
-    assert look(scratch / name).note is None
-    assert look(put(whole + b"x" * 5000, name)).note is None
-    assert f"promises {len(whole):,} bytes, and it holds 20,000" in look(put(whole[:20_000], name)).note
+    assert probe(scratch / name).note is None
+    assert probe(put(whole + b"x" * 5000, name)).note is None
+    assert f"promises {len(whole):,} bytes, and it holds 20,000" in probe(put(whole[:20_000], name)).note
 
 
 def test_ogg_pages_that_nobody_stamped_are_no_reason_to_refuse(tmp_path: Path) -> None:
@@ -735,7 +735,7 @@ def test_ogg_pages_that_nobody_stamped_are_no_reason_to_refuse(tmp_path: Path) -
     pages = [page(0, head, flags=2), page(0, b"OpusTags"), *(page(0, b"x" * 250) for _ in range(60))]
     file = tmp_path / "unstamped.ogg"
     file.write_bytes(b"".join(pages))
-    assert look(file).duration is None
+    assert probe(file).duration is None
 
 
 def test_an_mp4_that_says_its_duration_is_unknown_is_believed(tmp_path: Path) -> None:
@@ -746,4 +746,4 @@ def test_an_mp4_that_says_its_duration_is_unknown_is_believed(tmp_path: Path) ->
     track = box(b"trak", box(b"mdia", box(b"hdlr", bytes(8) + b"soun" + bytes(13))))
     file = tmp_path / "endless.m4a"
     file.write_bytes(box(b"ftyp", b"M4A \0\0\0\0M4A ") + box(b"moov", movie + track) + box(b"mdat", bytes(5000)))
-    assert look(file).duration is None
+    assert probe(file).duration is None

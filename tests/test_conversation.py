@@ -12,31 +12,31 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Delta, Event, RealtimeOptions, TurnEnd
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.conversation import Auto, Conversation, Manual
-from cartesia_cli.server.ear import Ear
-from cartesia_cli.server.engine import Heard
+from cartesia_cli.server.conversation import TurnResponder, Responder, ManualResponder
+from cartesia_cli.server.ear import LiveRecognizer
+from cartesia_cli.server.engine import RecognizedWord
 
 from .hurried import Hurried
 from .speech import say, silence
 
 
-async def recognise(samples: Samples) -> Sequence[Heard]:
+async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
     """A word for each half second of sound, begun halves included."""
     halves = [samples[at : at + RATE // 2] for at in range(0, len(samples), RATE // 2)]
-    return [Heard(f" w{n}", n / 2, n / 2 + 0.5) for n, half in enumerate(halves) if np.abs(half).max() > 0.01]
+    return [RecognizedWord(f" w{n}", n / 2, n / 2 + 0.5) for n, half in enumerate(halves) if np.abs(half).max() > 0.01]
 
 
-def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> Manual:
+def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> ManualResponder:
     asked = RealtimeOptions(model="ink-whisper" if timed else "ink-2", **options)
-    return Manual(Ear(recognise, 8.0, kept=8.0), say, asked, is_timed=timed)
+    return ManualResponder(LiveRecognizer(recognise, 8.0, kept=8.0), say, asked, is_timed=timed)
 
 
-def auto(say: Callable[[Event], Awaitable[None]]) -> Auto:
-    return Auto(Ear(recognise, 8.0), say, RealtimeOptions(model="ink-2"))
+def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
+    return TurnResponder(LiveRecognizer(recognise, 8.0), say, RealtimeOptions(model="ink-2"))
 
 
 def said(
-    make: Callable[[Callable[[Event], Awaitable[None]]], Conversation], *steps: Samples | str, live: bool = False
+    make: Callable[[Callable[[Event], Awaitable[None]]], Responder], *steps: Samples | str, live: bool = False
 ) -> list[Event]:
     """What a conversation says to audio and to `finalize`, and to `close` in the end."""
     events: list[Event] = []
@@ -48,7 +48,7 @@ def said(
         conversation = make(note)
         for step in steps:
             if isinstance(step, str):
-                assert isinstance(conversation, Manual)
+                assert isinstance(conversation, ManualResponder)
                 await conversation.finalize()
             else:
                 await conversation.audio(step, live=live)
@@ -126,27 +126,27 @@ def test_what_was_taken_for_noise_before_speech_is_said_before_it() -> None:
 def test_steady_noise_is_not_even_heard() -> None:
     heard: list[Samples] = []
 
-    async def listen(samples: Samples) -> Sequence[Heard]:
+    async def listen(samples: Samples) -> Sequence[RecognizedWord]:
         heard.append(samples)
-        return [Heard(" you")]
+        return [RecognizedWord(" you")]
 
-    async def run() -> tuple[str, tuple[Heard, ...]]:
-        ear = Ear(listen, 8.0, kept=8.0)
-        ear.feed(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
-        return await ear.overlooked()
+    async def run() -> tuple[str, tuple[RecognizedWord, ...]]:
+        ear = LiveRecognizer(listen, 8.0, kept=8.0)
+        ear.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
+        return await ear.recover_missed()
 
     assert (asyncio.run(run()), heard) == (("", ()), [])
 
 
 @pytest.mark.parametrize(("odds", "text"), [(0.9, " so there"), (0.3, ""), (0.0, " so there")])
 def test_what_was_overlooked_is_said_if_the_recogniser_is_sure_or_can_t_tell(odds: float, text: str) -> None:
-    async def listen(samples: Samples) -> Sequence[Heard]:
-        return [Heard(" so", odds=odds), Heard(" there", odds=odds)]
+    async def listen(samples: Samples) -> Sequence[RecognizedWord]:
+        return [RecognizedWord(" so", probability=odds), RecognizedWord(" there", probability=odds)]
 
     async def run() -> str:
-        ear = Ear(listen, 8.0, kept=8.0)
-        ear.feed(np.concatenate((silence(1), say("So there."))))
-        return (await ear.overlooked())[0]
+        ear = LiveRecognizer(listen, 8.0, kept=8.0)
+        ear.push(np.concatenate((silence(1), say("So there."))))
+        return (await ear.recover_missed())[0]
 
     assert asyncio.run(run()) == text
 
@@ -155,7 +155,7 @@ def test_a_slow_recogniser_is_not_asked_at_every_lull() -> None:
     """Four words a lull apart, each hearing as long as all of them: with one at each lull, work would pile up."""
     hearings = 0
 
-    async def slow(samples: Samples) -> Sequence[Heard]:
+    async def slow(samples: Samples) -> Sequence[RecognizedWord]:
         nonlocal hearings
         hearings += 1
         await asyncio.sleep(4.0)
@@ -166,7 +166,7 @@ def test_a_slow_recogniser_is_not_asked_at_every_lull() -> None:
             return
 
         options = RealtimeOptions(model="ink-whisper")
-        conversation = Manual(Ear(slow, 25.0, kept=25.0), note, options, is_timed=True)
+        conversation = ManualResponder(LiveRecognizer(slow, 25.0, kept=25.0), note, options, is_timed=True)
         await conversation.audio(silence(0.5), live=True)
         for _ in range(4):
             await conversation.audio(np.concatenate((say("No."), silence(0.7))), live=True)
@@ -183,10 +183,10 @@ def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet
         async def note(event: Event) -> None:
             events.append(event)
 
-        async def mumble(samples: Samples) -> Sequence[Heard]:
-            return [Heard(f" m{len(samples)}")]
+        async def mumble(samples: Samples) -> Sequence[RecognizedWord]:
+            return [RecognizedWord(f" m{len(samples)}")]
 
-        conversation = Auto(Ear(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
+        conversation = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
         await conversation.audio(say("She counted the chairs twice, and then once more."), live=True)
         return events
 
@@ -200,13 +200,13 @@ def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet
 def test_finalize_in_mid_word_adds_no_word(sentence: str) -> None:
     engine = moonshine.load()
 
-    async def recognise(samples: Samples) -> Sequence[Heard]:
+    async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
         utterance = engine.start("en")
-        utterance.feed(samples)
+        utterance.push(samples)
         return utterance.finish()
 
-    def make(note: Callable[[Event], Awaitable[None]]) -> Manual:
-        return Manual(Ear(recognise, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False)
+    def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
+        return ManualResponder(LiveRecognizer(recognise, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False)
 
     spoken, spelt = say(sentence), sentence.split()
     for at in range(RATE // 4, len(spoken), RATE // 3):
@@ -228,11 +228,11 @@ def test_what_was_finalized_in_mid_speech_is_not_said_again_and_words_have_their
 
 
 def test_a_cut_word_that_is_unlikely_waits_for_its_rest_but_not_beyond_the_close() -> None:
-    async def unsure(samples: Samples) -> Sequence[Heard]:
-        return [Heard(" whole", odds=0.9), Heard(" cut", odds=0.2)] if np.abs(samples).max() > 0.01 else []
+    async def unsure(samples: Samples) -> Sequence[RecognizedWord]:
+        return [RecognizedWord(" whole", probability=0.9), RecognizedWord(" cut", probability=0.2)] if np.abs(samples).max() > 0.01 else []
 
-    def make(note: Callable[[Event], Awaitable[None]]) -> Manual:
-        return Manual(Ear(unsure, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False)
+    def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
+        return ManualResponder(LiveRecognizer(unsure, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False)
 
     events = said(make, word(0.5), "finalize")
     assert [event.text for event in events if isinstance(event, Delta)] == ["whole", " cut"]

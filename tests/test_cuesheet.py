@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.subtitles.captions import Cue, srt, vtt
-from cartesia_cli.subtitles.cuesheet import Caption, CueSheet, Kind, decode, read
+from cartesia_cli.subtitles.cuesheet import ParsedCue, SubtitleFile, Kind, decode, parse
 
 TIMES = st.integers(0, 400_000_000)
 PLAIN = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Z")), min_size=1, max_size=12)
@@ -27,11 +27,11 @@ SHRAPNEL = st.sampled_from(
 )  # fmt: skip
 
 
-def found(sheet: CueSheet) -> list[tuple[Any, ...]]:
+def found(sheet: SubtitleFile) -> list[tuple[Any, ...]]:
     return [(finding.rule, finding.line, finding.cue, finding.value, finding.limit) for finding in sheet.findings]
 
 
-def shown(sheet: CueSheet) -> list[tuple[int, int, tuple[str, ...]]]:
+def shown(sheet: SubtitleFile) -> list[tuple[int, int, tuple[str, ...]]]:
     return [(cue.start, cue.end, cue.lines) for cue in sheet.cues]
 
 
@@ -47,7 +47,7 @@ def shown(sheet: CueSheet) -> list[tuple[int, int, tuple[str, ...]]]:
 @example("<" * 5000 + "\n\n", "vtt")
 @example("1\n00:00:00,000 --> 00:00:01,000\n" + "<b " * 5000, "srt")
 def test_no_text_is_too_broken_to_be_read(text: str, kind: Kind | None) -> None:
-    sheet = read(text, kind)
+    sheet = parse(text, kind)
     numbers = [cue.number for cue in sheet.cues]
     assert numbers == sorted(set(numbers))
     height = len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
@@ -60,7 +60,7 @@ def test_no_text_is_too_broken_to_be_read(text: str, kind: Kind | None) -> None:
 @given(st.binary())
 def test_no_bytes_are_too_broken_to_be_text(data: bytes) -> None:
     text, findings = decode(data)
-    read(text)
+    parse(text)
     assert (findings == ()) == (text.encode("utf-8", "surrogatepass") == data)
 
 
@@ -68,18 +68,18 @@ def test_no_bytes_are_too_broken_to_be_text(data: bytes) -> None:
 @given(CUES)
 def test_our_own_files_are_read_back_as_they_were_meant(cues: list[Cue]) -> None:
     meant = [(cue.start, cue.end, cue.lines) for cue in cues]
-    sheet = read(vtt(cues, notes=("talk.mp3, ink-whisper",)))
+    sheet = parse(vtt(cues, notes=("talk.mp3, ink-whisper",)))
     assert (shown(sheet), sheet.findings, sheet.kind) == (meant, (), "vtt")
     # SubRip has no escapes: what looks like markup is written otherwise, and arrows are made harmless.
     bare = [(start, end, tuple(re.sub(r"[<{\\]", "(", line) for line in lines)) for start, end, lines in meant]
     meant = [(start, end, tuple(re.sub("-{2,}>", "->", line) for line in lines)) for start, end, lines in bare]
     for crlf in (False, True):
-        sheet = read(srt([Cue(*cue) for cue in bare], crlf=crlf), "srt")
+        sheet = parse(srt([Cue(*cue) for cue in bare], crlf=crlf), "srt")
         assert (shown(sheet), sheet.findings, sheet.kind) == (meant, (), "srt")
 
 
 def test_highlighted_words_are_read_without_their_times() -> None:
-    sheet = read("WEBVTT\n\n00:01.000 --> 00:02.000\none <00:00:01.500>two <00:00:01.800><c>three</c>\n")
+    sheet = parse("WEBVTT\n\n00:01.000 --> 00:02.000\none <00:00:01.500>two <00:00:01.800><c>three</c>\n")
     assert shown(sheet) == [(1000, 2000, ("one two three",))]
 
 
@@ -95,7 +95,7 @@ def test_a_file_of_srt_is_read() -> None:
             srt_library.Subtitle(2, timedelta(hours=1), timedelta(hours=1, milliseconds=7), "1 < 2 {\\an8}here"),
         ]
     )
-    sheet = read(written)
+    sheet = parse(written)
     assert sheet.kind == "srt"
     assert shown(sheet) == [(1000, 2500, ("One", "two")), (3_600_000, 3_600_007, ("1 < 2 here",))]
     assert sheet.findings == ()
@@ -108,7 +108,7 @@ def test_a_file_of_pysubs2_is_read(kind: Kind) -> None:
         pysubs2.SSAEvent(1000, 2500, text="{\\i1}One{\\i0}\\Ntwo"),
         pysubs2.SSAEvent(61_000, 62_040, text="東京です"),
     ]
-    sheet = read(events.to_string(kind))
+    sheet = parse(events.to_string(kind))
     assert sheet.kind == kind
     assert shown(sheet) == [(1000, 2500, ("One", "two")), (61_000, 62_040, ("東京です",))]
     assert sheet.findings == ()
@@ -122,14 +122,14 @@ def test_a_file_of_webvtt_py_is_read(tmp_path: Path) -> None:
     ]
     out = io.StringIO()
     written.write(out)
-    sheet = read(out.getvalue())
+    sheet = parse(out.getvalue())
     assert sheet.kind == "vtt"
     assert shown(sheet) == [(1000, 2500, ("One", "two & three")), (3_600_000, 3_601_000, ("four",))]
     assert sheet.findings == ()
 
 
 def test_what_players_of_webvtt_never_show_is_no_text() -> None:
-    sheet = read(
+    sheet = parse(
         "WEBVTT - a title\nKind: captions\n\nSTYLE\n::cue { color: red }\n\nREGION\nid:one\n\nNOTE one\ntwo\n\n"
         "intro\n00:01.000 --> 00:02.000 line:0 align:start\n&lrm;<c.loud>Oh</c>&nbsp;no\n"
     )
@@ -173,7 +173,7 @@ SRT = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n\n"
 def test_each_fault_of_subrip_is_found_in_its_line(
     text: str, findings: list[tuple[str, int]], times: list[tuple[int, int]]
 ) -> None:
-    sheet = read(text, "srt")
+    sheet = parse(text, "srt")
     assert [(finding.rule, finding.line) for finding in sheet.findings] == findings
     assert [(cue.start, cue.end) for cue in sheet.cues] == times
 
@@ -191,11 +191,11 @@ def test_each_fault_of_subrip_is_found_in_its_line(
     ],
 )
 def test_each_fault_of_webvtt_is_found_in_its_line(text: str, findings: list[tuple[str, int]]) -> None:
-    assert [(finding.rule, finding.line) for finding in read(text, "vtt").findings] == findings
+    assert [(finding.rule, finding.line) for finding in parse(text, "vtt").findings] == findings
 
 
 def test_findings_say_what_was_there_and_what_should_be() -> None:
-    sheet = read(SRT + "5\n00:00:03,000 --> 4\nx\n\n00:00:05,000 --> 00:00:06,000\nx\n", "srt")
+    sheet = parse(SRT + "5\n00:00:03,000 --> 4\nx\n\n00:00:05,000 --> 00:00:06,000\nx\n", "srt")
     form = "00:00:00,000 --> 00:00:00,000"
     assert found(sheet) == [
         ("number", 5, 2, 5, 2),
@@ -205,18 +205,18 @@ def test_findings_say_what_was_there_and_what_should_be() -> None:
 
 
 def test_a_cue_without_times_that_can_be_read_still_counts() -> None:
-    sheet = read("1\nnow --> then\nx\n\n2\n00:00:03,000 --> 00:00:04,000\ny\n")
-    assert sheet.cues == (Caption(2, 6, 3000, 4000, ("y",)),)
+    sheet = parse("1\nnow --> then\nx\n\n2\n00:00:03,000 --> 00:00:04,000\ny\n")
+    assert sheet.cues == (ParsedCue(2, 6, 3000, 4000, ("y",)),)
 
 
 @pytest.mark.parametrize("text", ["words", "\x00\x01", "a --> b", "<!-- -->\n<html>", "{}", "1\n2\n3\n"])
 def test_a_file_without_times_is_no_subtitle_file(text: str) -> None:
-    assert read(text).kind is None
+    assert parse(text).kind is None
 
 
 @pytest.mark.parametrize(("text", "kind"), [("", "srt"), ("\n\n", "srt"), ("WEBVTT", "vtt"), ("WEBVTT\n", "vtt")])
 def test_an_empty_file_is_one_without_cues(text: str, kind: Kind) -> None:
-    assert read(text) == CueSheet(kind, (), ())
+    assert parse(text) == SubtitleFile(kind, (), ())
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ class TestTheChoice:
         assert choose([BUILT_IN, again, HEADSET], "headset") is HEADSET
 
     def test_a_source_has_the_name_that_its_server_knows_too(self) -> None:
-        source = pulse.Source(5, "alsa_input.usb-0", "Headset", 1, 48000, False)
+        source = pulse.PulseSource(5, "alsa_input.usb-0", "Headset", 1, 48000, False)
         known = device(4, "Headset", source=source)
         assert choose([*ALL, known], "alsa_input.usb-0") is known
 

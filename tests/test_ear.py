@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.server.ear import GLANCE_SECONDS, Ear
-from cartesia_cli.server.engine import Heard
+from cartesia_cli.server.ear import GLANCE_SECONDS, LiveRecognizer
+from cartesia_cli.server.engine import RecognizedWord
 
 WORD, SOUND = RATE * 6 // 10, RATE // 4
 """Samples of a word, and those of them that sound: a level of its own. The rest is quiet, long enough for a cut."""
@@ -22,14 +22,14 @@ def spoken(count: int) -> Samples:
     return sound
 
 
-async def recognise(samples: Samples) -> tuple[Heard, ...]:
+async def recognise(samples: Samples) -> tuple[RecognizedWord, ...]:
     """Words of which at least a third is there; in the middle of one at the end, another."""
-    found: list[Heard] = []
+    found: list[RecognizedWord] = []
     levels = np.rint(samples * 1000).astype(int)
     for level in dict.fromkeys(levels[levels > 0].tolist()):
         heard = int((levels == level).sum())
         if heard > SOUND // 3:
-            found.append(Heard(f" {level}" if heard > SOUND // 2 else " hm"))
+            found.append(RecognizedWord(f" {level}" if heard > SOUND // 2 else " hm"))
     return tuple(found)
 
 
@@ -37,16 +37,16 @@ async def recognise(samples: Samples) -> tuple[Heard, ...]:
 @pytest.mark.parametrize("count", [3, 30, 100])
 def test_every_word_of_a_long_utterance_is_said_once_and_in_order(longest: float, count: int) -> None:
     async def listen() -> tuple[str, list[str]]:
-        ear, deltas, glanced = Ear(recognise, longest), list[str](), 0
+        ear, deltas, glanced = LiveRecognizer(recognise, longest), list[str](), 0
         ear.open(0.0)
         sound = spoken(count)
         for at in range(0, len(sound), RATE // 10):
-            ear.feed(sound[at : at + RATE // 10])
+            ear.push(sound[at : at + RATE // 10])
             if ear.is_full:
                 deltas.append((await ear.cut())[0])
             elif ear.is_due:
                 glanced += 1
-                deltas.append(await ear.glance())
+                deltas.append(await ear.partial())
         assert glanced >= len(sound) / RATE / GLANCE_SECONDS / 2
         deltas.append((await ear.settle())[0])
         return ear.said, deltas
@@ -61,22 +61,22 @@ def test_every_word_of_a_long_utterance_is_said_once_and_in_order(longest: float
 def test_a_guess_is_the_answer_unless_the_speaker_goes_on() -> None:
     calls = 0
 
-    async def counting(samples: Samples) -> tuple[Heard, ...]:
+    async def counting(samples: Samples) -> tuple[RecognizedWord, ...]:
         nonlocal calls
         calls += 1
         return await recognise(samples)
 
     async def listen() -> tuple[str, str]:
-        ear = Ear(counting, 12.0)
+        ear = LiveRecognizer(counting, 12.0)
         ear.open(0.0)
         sound = spoken(4)
-        ear.feed(sound[: 2 * WORD])
-        await ear.guess()
+        ear.push(sound[: 2 * WORD])
+        await ear.speculate()
         ear.resume()
-        ear.feed(sound[2 * WORD :])
-        await ear.guess()
+        ear.push(sound[2 * WORD :])
+        await ear.speculate()
         before = calls
-        ear.feed(np.zeros(RATE // 2, np.float32))
+        ear.push(np.zeros(RATE // 2, np.float32))
         text, _ = await ear.settle(4 * WORD / RATE)
         assert calls == before
         return text, ear.said
@@ -85,14 +85,14 @@ def test_a_guess_is_the_answer_unless_the_speaker_goes_on() -> None:
 
 
 def test_word_times_count_from_the_start_of_the_stream() -> None:
-    async def timed(samples: Samples) -> tuple[Heard, ...]:
-        return (Heard(" x", 0.1, 0.2),)
+    async def timed(samples: Samples) -> tuple[RecognizedWord, ...]:
+        return (RecognizedWord(" x", 0.1, 0.2),)
 
-    async def listen() -> tuple[Heard, ...]:
-        ear = Ear(timed, 12.0)
-        ear.feed(np.zeros(5 * RATE, np.float32))
+    async def listen() -> tuple[RecognizedWord, ...]:
+        ear = LiveRecognizer(timed, 12.0)
+        ear.push(np.zeros(5 * RATE, np.float32))
         ear.open(4.6)
-        ear.feed(np.full(RATE, 0.1, np.float32))
+        ear.push(np.full(RATE, 0.1, np.float32))
         return (await ear.settle())[1]
 
     (word,) = asyncio.run(listen())

@@ -13,9 +13,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.level import SILENCE, Meter, NoiseFloor
+from cartesia_cli.audio.level import SILENCE, FrameLevels, NoiseFloor
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.audio.speech import FRAME_SECONDS, Automaton, Endpointer, Endpointing, Mark, utterances
+from cartesia_cli.audio.speech import FRAME_SECONDS, VadStateMachine, Endpointer, VadSettings, VadEvent, utterances
 
 from .conftest import Run
 from .speech import say, silence, write_wav
@@ -25,8 +25,8 @@ FRAME = round(RATE * FRAME_SECONDS)
 
 def told(frames: str, attack: int = 2, lull: int = 3, hangover: int = 5, longest: int = 100) -> str:
     """What the automaton tells of frames, where a letter is speech: each mark as `kind speech/at`, in frames."""
-    automaton = Automaton(attack, lull, hangover, longest)
-    marks = [mark for frame in frames for mark in automaton.feed(frame != ".")]
+    automaton = VadStateMachine(attack, lull, hangover, longest)
+    marks = [mark for frame in frames for mark in automaton.update(frame != ".")]
     return ", ".join(f"{'capped ' * mark.capped}{mark.kind} {mark.speech:g}/{mark.at:g}" for mark in marks)
 
 
@@ -103,7 +103,7 @@ SIZES = st.fixed_dictionaries(
 )
 
 
-def in_order(marks: list[Mark]) -> bool:
+def in_order(marks: list[VadEvent]) -> bool:
     order = "".join({"onset": "O", "lull": "l", "resume": "r", "end": "E"}[mark.kind] for mark in marks)
     return re.fullmatch("(O(lr)*l?E)*(O(lr)*l?)?", order) is not None
 
@@ -114,8 +114,8 @@ RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 8)), max_size=20)
 @given(RUNS, SIZES)
 def test_marks_keep_their_order_and_no_speech_is_left_out(runs: list[tuple[bool, int]], sizes: dict[str, int]) -> None:
     frames = [speech for speech, length in runs for _ in range(length)]
-    automaton = Automaton(**sizes)
-    marks = [mark for frame in frames for mark in automaton.feed(frame)]
+    automaton = VadStateMachine(**sizes)
+    marks = [mark for frame in frames for mark in automaton.update(frame)]
     assert in_order(marks)
     assert automaton.in_speech == (bool(marks) and marks[-1].kind != "end")
 
@@ -141,33 +141,33 @@ def test_marks_keep_their_order_and_no_speech_is_left_out(runs: list[tuple[bool,
 def test_marks_keep_their_order_while_the_figures_change(
     parts: list[tuple[list[tuple[bool, int]], dict[str, int]]],
 ) -> None:
-    automaton = Automaton(1, 2, 3, 4)
+    automaton = VadStateMachine(1, 2, 3, 4)
     marks = []
     for runs, sizes in parts:
         automaton.configure(**sizes)
-        marks += [mark for speech, length in runs for _ in range(length) for mark in automaton.feed(speech)]
+        marks += [mark for speech, length in runs for _ in range(length) for mark in automaton.update(speech)]
     assert in_order(marks)
     assert all(before.at <= after.at and before.speech <= after.speech for before, after in pairwise(marks))
 
 
 def test_a_shorter_hangover_counts_the_silence_that_was_there_before() -> None:
-    automaton = Automaton(1, 2, 10, 100)
+    automaton = VadStateMachine(1, 2, 10, 100)
     for frame in (True, False, False, False, False):
-        automaton.feed(frame)
+        automaton.update(frame)
     automaton.configure(1, 2, 3, 100)
-    assert list(automaton.feed(False)) == [Mark("end", 6, 1)]
+    assert list(automaton.update(False)) == [VadEvent("end", 6, 1)]
 
 
 def test_what_was_no_lull_when_it_was_heard_is_not_taken_back() -> None:
-    automaton = Automaton(1, 5, 10, 100)
+    automaton = VadStateMachine(1, 5, 10, 100)
     for frame in (True, False, False, False):
-        automaton.feed(frame)
+        automaton.update(frame)
     automaton.configure(1, 2, 10, 100)
-    assert list(automaton.feed(True)) == []
+    assert list(automaton.update(True)) == []
 
 
 def test_utterances_are_onsets_with_their_ends() -> None:
-    marks = [Mark("onset", 1.06, 1.0), Mark("lull", 2.2, 2.0), Mark("end", 2.6, 2.0), Mark("onset", 5.06, 5.0)]
+    marks = [VadEvent("onset", 1.06, 1.0), VadEvent("lull", 2.2, 2.0), VadEvent("end", 2.6, 2.0), VadEvent("onset", 5.06, 5.0)]
     assert utterances([]) == []
     assert utterances(marks) == [(1.0, 2.0)]
     assert utterances(marks, until=6.5) == [(1.0, 2.0), (5.0, 6.5)]
@@ -188,16 +188,16 @@ def speechlike(seconds: float, level: float, seed: int = 0) -> Samples:
     return (noise(seconds, level, seed) * loudness).astype(np.float32)
 
 
-def in_blocks(endpointer: Endpointer, samples: Samples, size: int = 1600) -> list[Mark]:
-    return [mark for start in range(0, len(samples), size) for mark in endpointer.feed(samples[start : start + size])]
+def in_blocks(endpointer: Endpointer, samples: Samples, size: int = 1600) -> list[VadEvent]:
+    return [mark for start in range(0, len(samples), size) for mark in endpointer.process(samples[start : start + size])]
 
 
-def heard(samples: Samples, settings: Endpointing | None = None) -> list[Mark]:
-    return in_blocks(Endpointer(settings or Endpointing()), samples)
+def heard(samples: Samples, settings: VadSettings | None = None) -> list[VadEvent]:
+    return in_blocks(Endpointer(settings or VadSettings()), samples)
 
 
 def smoothed(noise: NoiseFloor, levels: list[float]) -> list[float]:
-    return [smooth for _, smooth in noise.feed(levels)]
+    return [smooth for _, smooth in noise.track(levels)]
 
 
 def spoken(*parts: Samples) -> Samples:
@@ -224,45 +224,45 @@ def test_marks_are_the_same_however_the_samples_are_cut(
     parts: list[Samples], sizes: list[int], rate: int, threshold: float | None
 ) -> None:
     samples = np.concatenate(parts)
-    options = Endpointing(silence_ms=300, threshold=threshold, longest_seconds=2)
+    options = VadSettings(silence_ms=300, threshold=threshold, longest_seconds=2)
     whole, cut = Endpointer(options, rate), Endpointer(options, rate)
-    marks: list[Mark] = []
+    marks: list[VadEvent] = []
     rest = samples
     while sizes and len(rest):
         size = sizes.pop()
         before, told = cut.heard, len(marks)
-        marks += cut.feed(rest[:size])
+        marks += cut.process(rest[:size])
         rest = rest[size:]
         assert all(before < mark.at for mark in marks[told:])
         assert cut.heard == pytest.approx((len(samples) - len(rest)) / rate)
         assert all(mark.at <= cut.heard for mark in marks)
-    marks += cut.feed(rest)
-    assert marks == whole.feed(samples)
+    marks += cut.process(rest)
+    assert marks == whole.process(samples)
     for name in ("level", "floor", "threshold", "in_speech", "hangover_left", "heard"):
         assert getattr(cut, name) == getattr(whole, name)
 
 
 def test_a_block_may_be_written_over_once_it_was_fed() -> None:
-    meter, block = Meter(RATE), np.zeros(FRAME // 2, np.float32)
-    assert meter.feed(block) == []
+    meter, block = FrameLevels(RATE), np.zeros(FRAME // 2, np.float32)
+    assert meter.levels(block) == []
     block[:] = 1
-    assert meter.feed(np.zeros(FRAME // 2, np.float32)) == [SILENCE]
+    assert meter.levels(np.zeros(FRAME // 2, np.float32)) == [SILENCE]
 
 
 def test_levels_are_decibels_below_full_scale() -> None:
     times = np.arange(FRAME * 3) / RATE
-    assert Meter(RATE).feed(np.resize(np.array([1, -1], np.float32), FRAME)) == [0.0]
-    assert Meter(RATE).feed(np.sin(2 * np.pi * 1000 * times).astype(np.float32)) == pytest.approx([-3.01] * 3, abs=0.01)
-    assert Meter(RATE).feed(noise(0.4, -40)) == pytest.approx([-40] * 20, abs=1.5)
-    assert Meter(RATE).feed(np.zeros(FRAME * 2 + 5, np.float32)) == [SILENCE] * 2
-    assert Meter(RATE).feed(np.full(FRAME, np.nan, np.float32)) == [SILENCE]
+    assert FrameLevels(RATE).levels(np.resize(np.array([1, -1], np.float32), FRAME)) == [0.0]
+    assert FrameLevels(RATE).levels(np.sin(2 * np.pi * 1000 * times).astype(np.float32)) == pytest.approx([-3.01] * 3, abs=0.01)
+    assert FrameLevels(RATE).levels(noise(0.4, -40)) == pytest.approx([-40] * 20, abs=1.5)
+    assert FrameLevels(RATE).levels(np.zeros(FRAME * 2 + 5, np.float32)) == [SILENCE] * 2
+    assert FrameLevels(RATE).levels(np.full(FRAME, np.nan, np.float32)) == [SILENCE]
 
 
 @pytest.mark.parametrize("offset", [0.01, -0.1, 0.5])
 def test_an_offset_is_no_sound(offset: float) -> None:
-    assert Meter(RATE).feed(np.full(FRAME * 2, offset, np.float32)) == [SILENCE] * 2
-    levels = np.array(Meter(RATE).feed(noise(2, -40)))
-    assert np.array(Meter(RATE).feed(noise(2, -40) + np.float32(offset))) == pytest.approx(levels, abs=0.01)
+    assert FrameLevels(RATE).levels(np.full(FRAME * 2, offset, np.float32)) == [SILENCE] * 2
+    levels = np.array(FrameLevels(RATE).levels(noise(2, -40)))
+    assert np.array(FrameLevels(RATE).levels(noise(2, -40) + np.float32(offset))) == pytest.approx(levels, abs=0.01)
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.01, 0.1])
@@ -336,12 +336,12 @@ def test_a_short_pause_is_a_lull_that_is_taken_back() -> None:
 
 def test_the_settings_are_kept() -> None:
     samples = spoken(silence(1), speechlike(2, -20), silence(2))
-    onset, lull, end = heard(samples, Endpointing(silence_ms=1000, lull_ms=300, attack_ms=100))
+    onset, lull, end = heard(samples, VadSettings(silence_ms=1000, lull_ms=300, attack_ms=100))
     assert onset.at == pytest.approx(onset.speech + 0.1)
     assert (lull.at, end.at) == (pytest.approx(lull.speech + 0.3), pytest.approx(end.speech + 1.0))
-    marks = heard(samples, Endpointing(silence_ms=300, longest_seconds=0.64))
+    marks = heard(samples, VadSettings(silence_ms=300, longest_seconds=0.64))
     assert [mark.capped for mark in marks if mark.kind == "end"] == [True, True, True, False]
-    assert [mark.kind for mark in heard(samples, Endpointing(lull_ms=600))] == ["onset", "end"]
+    assert [mark.kind for mark in heard(samples, VadSettings(lull_ms=600))] == ["onset", "end"]
 
 
 @pytest.mark.parametrize("offset", [0, 100, 160, 300])
@@ -446,8 +446,8 @@ def test_nothing_is_told_at_the_end_that_was_told_before_or_is_no_speech() -> No
 def test_marks_keep_their_order_whenever_somebody_asks_for_what_is_held_back(
     parts: list[Samples], asked: list[int]
 ) -> None:
-    endpointer = Endpointer(Endpointing(silence_ms=300, longest_seconds=2))
-    marks: list[Mark] = []
+    endpointer = Endpointer(VadSettings(silence_ms=300, longest_seconds=2))
+    marks: list[VadEvent] = []
     for number, part in enumerate(parts):
         marks += in_blocks(endpointer, part)
         if number in asked:
@@ -472,7 +472,7 @@ def test_digital_silence_says_nothing() -> None:
 
 
 def test_a_cap_ends_an_utterance_in_noise_above_a_fixed_threshold() -> None:
-    marks = heard(noise(10, -30), Endpointing(threshold=-40, longest_seconds=4))
+    marks = heard(noise(10, -30), VadSettings(threshold=-40, longest_seconds=4))
     assert [(mark.kind, mark.speech) for mark in marks] == [
         ("onset", 0.0), ("end", 4.0), ("onset", 4.0), ("end", 8.0), ("onset", 8.0)
     ]  # fmt: skip
@@ -482,9 +482,9 @@ def test_a_cap_ends_an_utterance_in_noise_above_a_fixed_threshold() -> None:
 def test_a_fixed_threshold_is_what_counts() -> None:
     samples = spoken(silence(1), speechlike(1, -30), silence(1), speechlike(1, -10), silence(1))
     assert len(utterances(heard(samples))) == 2
-    assert len(utterances(heard(samples, Endpointing(threshold=-22)))) == 1
-    assert heard(samples, Endpointing(threshold=-2)) == []
-    endpointer = Endpointer(Endpointing(threshold=-22))
+    assert len(utterances(heard(samples, VadSettings(threshold=-22)))) == 1
+    assert heard(samples, VadSettings(threshold=-2)) == []
+    endpointer = Endpointer(VadSettings(threshold=-22))
     in_blocks(endpointer, samples)
     assert endpointer.threshold == -22 and endpointer.floor == pytest.approx(-66, abs=1.5)
 
@@ -493,20 +493,20 @@ def test_what_a_meter_shows() -> None:
     samples = spoken(silence(1), speechlike(1, -20), silence(1))
     endpointer = Endpointer()
     assert (endpointer.level, endpointer.in_speech, endpointer.heard) == (SILENCE, False, 0)
-    endpointer.feed(samples[:RATE])
+    endpointer.process(samples[:RATE])
     assert not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.level < endpointer.threshold
-    endpointer.feed(samples[RATE : RATE * 3 // 2])
+    endpointer.process(samples[RATE : RATE * 3 // 2])
     assert endpointer.in_speech and endpointer.hangover_left > 0.5
-    endpointer.feed(samples[RATE * 3 // 2 : RATE * 23 // 10])
+    endpointer.process(samples[RATE * 3 // 2 : RATE * 23 // 10])
     assert endpointer.in_speech and endpointer.hangover_left == pytest.approx(0.3, abs=0.12)
-    endpointer.feed(samples[RATE * 23 // 10 :])
+    endpointer.process(samples[RATE * 23 // 10 :])
     assert not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.heard == pytest.approx(3)
 
 
 def test_the_first_stretch_decides_whether_there_was_noise_before() -> None:
     steady, restless = NoiseFloor(), NoiseFloor()
-    list(steady.feed([-30.0 + step % 2 for step in range(20)]))
-    list(restless.feed([-40.0 + 2 * step for step in range(20)]))
+    list(steady.track([-30.0 + step % 2 for step in range(20)]))
+    list(restless.track([-40.0 + 2 * step for step in range(20)]))
     assert steady.threshold > -29
     assert restless.floor < -50 and restless.threshold < -40
 
@@ -522,7 +522,7 @@ SENTENCES = (
 
 def loud_part(samples: Samples) -> tuple[int, int]:
     """Where the first and the last sample is that is no more than 35 dB quieter than the loudest frame."""
-    levels = np.array(Meter(RATE).feed(samples))
+    levels = np.array(FrameLevels(RATE).levels(samples))
     loud = np.flatnonzero(levels > levels.max() - 35)
     return int(loud[0]) * FRAME, int(loud[-1] + 1) * FRAME
 

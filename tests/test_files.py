@@ -21,16 +21,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.containers import look
+from cartesia_cli.audio.containers import probe
 from cartesia_cli.audio.containers.ogg import MOST_LINKS, links
-from cartesia_cli.audio.decoders import Nameless
-from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
+from cartesia_cli.audio.decoders import RangeReader
+from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import ENCODINGS
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.engine import Heard
-from cartesia_cli.server.running import Beside
+from cartesia_cli.server.engine import RecognizedWord
+from cartesia_cli.server.running import BackgroundServer
 
 from .conftest import need
 from .test_containers import chunk, ds64, fmt, guid_chunk, page, riff, w64
@@ -201,8 +201,8 @@ def assert_true(samples: Samples, error: float, extra: int = 0) -> None:
 def test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said(tmp_path: Path, kind: str) -> None:
     odd = ODD[kind]
     path = put(tmp_path / "odd.wav", odd.data)
-    note, said = look(path).note, list[str]()
-    assert_true(blocks_of(decoded(path, warn=said.append)), odd.error)
+    note, said = probe(path).note, list[str]()
+    assert_true(blocks_of(decode_file(path, warn=said.append)), odd.error)
     assert note is None if odd.note is None else note is not None and odd.note in note
     assert said == []  # a look has told it
 
@@ -221,7 +221,7 @@ def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
     codec, error, extra = ENCODED[kind]
     source = put(tmp_path / "in.wav", PLAIN)
     path = ffmpeg(tmp_path / "odd.wav", "-i", source, "-c:a", codec)
-    assert_true(blocks_of(decoded(path)), error, extra)
+    assert_true(blocks_of(decode_file(path)), error, extra)
     assert_true(blocks_of(decoded_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
 
 
@@ -242,7 +242,7 @@ class Listener:
     def feed(self, samples: Samples) -> None:
         self.heard.append(samples)
 
-    def finish(self) -> tuple[Heard, ...]:
+    def finish(self) -> tuple[RecognizedWord, ...]:
         return ()
 
 
@@ -251,7 +251,7 @@ def listener() -> Iterator[tuple[Listener, httpx.Client]]:
     """A local server's engine, and a client of it."""
     engine = Listener()
     with (
-        Beside(create_app(engine)) as server,
+        BackgroundServer(create_app(engine)) as server,
         httpx.Client(
             base_url=server.base_url, headers={"Cartesia-Version": "2026-03-01"}, timeout=60, trust_env=False
         ) as client,
@@ -305,7 +305,7 @@ HOPELESS = {
 def test_what_can_not_be_decoded_is_refused(tmp_path: Path, kind: str) -> None:
     data, why = HOPELESS[kind]
     with pytest.raises(InputError, match=why) as caught:
-        blocks_of(decoded(put(tmp_path / "odd.wav", data)))
+        blocks_of(decode_file(put(tmp_path / "odd.wav", data)))
     assert "odd.wav" in caught.value.message
 
 
@@ -337,13 +337,13 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     for name, why in {"folder.wav": "is a folder", "empty.wav": "is empty", "gone.wav": "does not exist"}.items():
         with pytest.raises(InputError, match=why):
-            next(decoded(tmp_path / name))
+            next(decode_file(tmp_path / name))
 
 
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
     film = ffmpeg(tmp_path / "film.avi", "-f", "lavfi", "-i", "testsrc=duration=0.2:size=32x32", "-c:v", "mpeg4")
     with pytest.raises(InputError, match="no audio track"):
-        next(decoded(film))
+        next(decode_file(film))
 
 
 def test_a_playlist_leads_to_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,14 +354,14 @@ def test_a_playlist_leads_to_no_other_file(tmp_path: Path, monkeypatch: pytest.M
     with playlist.open("rb") as file, av.open(file) as container:
         assert any(container.decode(audio=0))
     with pytest.raises(InputError, match="can't be decoded"):
-        next(decoded(playlist))
+        next(decode_file(playlist))
 
 
 def test_a_name_that_is_no_text_is_no_hindrance(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "talk.flac", "-f", "lavfi", "-i", "sine=duration=1:sample_rate=16000")
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/http:\xff %d.flac"))
     path.rename(odd)
-    assert len(blocks_of(decoded(odd))) == RATE
+    assert len(blocks_of(decode_file(odd))) == RATE
 
 
 @pytest.mark.parametrize("read", [decoded_pipe, lambda stream: decoded_raw(stream, "pcm_s16le", RATE)])
@@ -403,7 +403,7 @@ def test_what_others_encode_is_decoded(
     source = put(tmp_path / "in.wav", riff(fmt(channels=channels), chunk(b"data", many(channels))))
     options = ["-ar", str(rate), "-b:a", "128k", "-strict", "-2"]
     path = ffmpeg(tmp_path / name, "-i", source, "-c:a", codec, *options)
-    samples = blocks_of(decoded(path))
+    samples = blocks_of(decode_file(path))
     expected = truth()
     room = int(extra * RATE / rate) + 2
     assert -room <= len(samples) - len(expected) <= room
@@ -420,7 +420,7 @@ def test_what_others_encode_is_decoded(
 def test_a_film_is_heard(tmp_path: Path) -> None:
     sources = ["-f", "lavfi", "-i", "testsrc=duration=2:size=64x64:rate=5", "-i", put(tmp_path / "in.wav", PLAIN)]
     film = ffmpeg(tmp_path / "film.mp4", *sources, "-c:v", "mpeg4", "-c:a", "aac", "-ar", "48000")
-    samples = blocks_of(decoded(film))
+    samples = blocks_of(decode_file(film))
     assert np.corrcoef(samples[: len(truth())], truth())[0, 1] > 0.99
 
 
@@ -430,8 +430,8 @@ def test_a_rate_that_changes_on_the_way_is_followed(tmp_path: Path) -> None:
     parts = [
         ffmpeg(tmp_path / f"{rate}.aac", "-i", source, "-ar", str(rate)).read_bytes() for rate in (48000, 24000, 32000)
     ]
-    one, two, three = [len(blocks_of(decoded(put(tmp_path / "one.aac", part)))) for part in parts]
-    assert abs(len(blocks_of(decoded(put(tmp_path / "all.aac", b"".join(parts))))) - (one + two + three)) <= 3
+    one, two, three = [len(blocks_of(decode_file(put(tmp_path / "one.aac", part)))) for part in parts]
+    assert abs(len(blocks_of(decode_file(put(tmp_path / "all.aac", b"".join(parts))))) - (one + two + three)) <= 3
 
 
 # Damage ----------------------------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ def test_damaged_packets_cost_their_own_time_and_are_said(long_m4a: Path) -> Non
     middle = len(data) // 2
     data[middle : middle + 4000] = NOISE[:4000]
     said = list[str]()
-    samples = blocks_of(decoded(put(long_m4a, bytes(data)), warn=said.append))
+    samples = blocks_of(decode_file(put(long_m4a, bytes(data)), warn=said.append))
     assert 9 < len(samples) / RATE < 10
     assert len(said) == 1 and "can't be decoded and were left out" in said[0]
     # Behind the damage, it is the tone again.
@@ -463,21 +463,21 @@ def test_any_damage_within_aac_leaves_the_rest(long_m4a: Path, seed: int) -> Non
     data, random = bytearray(long_m4a.read_bytes()), np.random.default_rng(seed)
     for at in random.integers(5000, len(data) - 5000, 40):
         data[at] ^= 1 << random.integers(8)
-    assert len(blocks_of(decoded(put(long_m4a, bytes(data))))) / RATE > 7
+    assert len(blocks_of(decode_file(put(long_m4a, bytes(data))))) / RATE > 7
 
 
 def test_a_container_that_leads_nowhere_in_its_middle_ends_there_with_a_word(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "long.wv", "-f", "lavfi", "-i", "anoisesrc=duration=10:sample_rate=16000:seed=1")
     data = path.read_bytes()
     said = list[str]()
-    samples = blocks_of(decoded(put(path, data[: len(data) // 2]), warn=said.append))
+    samples = blocks_of(decode_file(put(path, data[: len(data) // 2]), warn=said.append))
     assert 3 < len(samples) / RATE < 6
     assert len(said) == 1 and "nothing behind" in said[0]
 
 
 def test_whole_recordings_are_not_called_damaged(long_m4a: Path) -> None:
     said = list[str]()
-    blocks_of(decoded(long_m4a, warn=said.append))
+    blocks_of(decode_file(long_m4a, warn=said.append))
     assert said == []
 
 
@@ -491,8 +491,8 @@ def speech_like(path: Path, seconds: int, *options: str | Path) -> Path:
 
 def heard_and_said(path: Path) -> tuple[Samples, list[str]]:
     """The samples of a file, and all that `stream-file` says of it."""
-    note, said = look(path).note, list[str]()
-    samples = blocks_of(decoded(path, warn=said.append))
+    note, said = probe(path).note, list[str]()
+    samples = blocks_of(decode_file(path, warn=said.append))
     return samples, [*([note] if note else []), *said]
 
 
@@ -513,7 +513,7 @@ def test_a_damaged_byte_in_a_flac_costs_its_own_frame_and_is_said(tmp_path: Path
 
 def test_of_half_a_flac_all_whole_frames_are_heard(tmp_path: Path) -> None:
     path = speech_like(tmp_path / "long.flac", 20)
-    whole, (data, frame) = blocks_of(decoded(path)), (path.read_bytes(), 4608)
+    whole, (data, frame) = blocks_of(decode_file(path)), (path.read_bytes(), 4608)
     samples, said = heard_and_said(put(path, data[: len(data) // 2]))
     assert len(samples) > 10 * RATE - 3 * frame
     assert np.array_equal(samples[:-frame], whole[: len(samples) - frame])
@@ -640,7 +640,7 @@ def test_what_was_trimmed_or_joined_has_no_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["talk.wav", "talk.flac", "talk.mp3"])
 def test_a_file_that_becomes_shorter_while_it_is_read_is_said(tmp_path: Path, name: str) -> None:
     path, said = speech_like(tmp_path / name, 60), list[str]()
-    blocks = decoded(path, warn=said.append)
+    blocks = decode_file(path, warn=said.append)
     next(blocks)
     os.truncate(path, path.stat().st_size // 2)
     assert sum(map(len, blocks)) < 45 * RATE
@@ -708,24 +708,24 @@ def channels_of(count: int) -> tuple[Samples, bytes]:
 def test_channels_are_averaged_or_picked(tmp_path: Path, count: int) -> None:
     frames, data = channels_of(count)
     path = put(tmp_path / "many.wav", data)
-    assert np.allclose(blocks_of(decoded(path)), frames.mean(axis=1), atol=1e-6)
+    assert np.allclose(blocks_of(decode_file(path)), frames.mean(axis=1), atol=1e-6)
     for channel in {1, count // 2 + 1, count}:
-        assert np.array_equal(blocks_of(decoded(path, channel=channel)), frames[:, channel - 1])
+        assert np.array_equal(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1])
         assert np.array_equal(blocks_of(decoded_pipe(trickle(data), channel=channel)), frames[:, channel - 1])
     for channel in (0, count + 1):
         with pytest.raises(InputError, match=f"many.wav has {count} channels?: there is no channel {channel}"):
-            next(decoded(path, channel=channel))
+            next(decode_file(path, channel=channel))
 
 
 @pytest.mark.parametrize(("name", "codec", "count"), [("many.flac", "flac", 8), ("many.mka", "pcm_s16le", 16)])
 def test_channels_of_other_containers_are_averaged_or_picked(tmp_path: Path, name, codec: str, count: int) -> None:
     frames, data = channels_of(count)
     path = ffmpeg(tmp_path / name, "-i", put(tmp_path / "in.wav", data), "-c:a", codec, "-sample_fmt", "s16")
-    assert np.allclose(blocks_of(decoded(path)), frames.mean(axis=1), atol=1e-4)
+    assert np.allclose(blocks_of(decode_file(path)), frames.mean(axis=1), atol=1e-4)
     for channel in (1, 2, count):
-        assert np.allclose(blocks_of(decoded(path, channel=channel)), frames[:, channel - 1], atol=1e-4)
+        assert np.allclose(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1], atol=1e-4)
     with pytest.raises(InputError, match=f"{name} has {count} channels: there is no channel {count + 1}"):
-        next(decoded(path, channel=count + 1))
+        next(decode_file(path, channel=count + 1))
 
 
 @pytest.mark.parametrize("form", ["<f4", "<f8"])
@@ -735,14 +735,14 @@ def test_floats_that_are_no_samples_become_some(tmp_path: Path, form: str) -> No
     # The largest double is infinite as a float.
     large = 1.0 if form == "<f4" else 0.0
     expected = np.array([0.5, 0, 0, 0, 1, -1, large, 0.25], np.float32)
-    assert np.array_equal(blocks_of(decoded(put(tmp_path / "odd.wav", data))), expected)
+    assert np.array_equal(blocks_of(decode_file(put(tmp_path / "odd.wav", data))), expected)
 
 
 def test_one_impossible_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
     values = np.zeros(9600, np.float32)
     values[4800] = np.finfo(np.float32).max
     data = riff(fmt(3, bits=32, rate=48000), chunk(b"data", values.tobytes()))
-    samples = blocks_of(decoded(put(tmp_path / "odd.wav", data)))
+    samples = blocks_of(decode_file(put(tmp_path / "odd.wav", data)))
     assert 0.1 < np.abs(samples).max() <= 1
     assert np.abs(samples[:1400]).max() < 0.01 and np.abs(samples[1800:]).max() < 0.01
 
@@ -750,7 +750,7 @@ def test_one_impossible_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> 
 def test_no_filter_overshoots(tmp_path: Path) -> None:
     """A square wave at full scale, which rings when it is resampled."""
     square = np.where(np.arange(48000) // 24 % 2, 32767, -32768).astype("<i2").tobytes()
-    samples = blocks_of(decoded(put(tmp_path / "square.wav", riff(fmt(rate=48000), chunk(b"data", square)))))
+    samples = blocks_of(decode_file(put(tmp_path / "square.wav", riff(fmt(rate=48000), chunk(b"data", square)))))
     assert np.abs(samples).max() == 1
 
 
@@ -818,7 +818,7 @@ def test_a_live_stream_is_heard_before_it_goes_on(head: bytes) -> None:
 def test_blocks_of_files_are_about_half_a_second(tmp_path: Path) -> None:
     sine = ["-f", "lavfi", "-i", "sine=duration=9.9:sample_rate=44100"]
     for name in ("a.wav", "a.ogg", "a.m4a", "a.flac"):
-        blocks = [len(block) / RATE for block in decoded(ffmpeg(tmp_path / name, *sine))]
+        blocks = [len(block) / RATE for block in decode_file(ffmpeg(tmp_path / name, *sine))]
         assert len(blocks) > 9 and all(0.4 <= block <= 1.0 for block in blocks[:-1]), name
 
 
@@ -878,7 +878,7 @@ def test_a_hostile_header_takes_no_memory(tmp_path: Path, kind: str, pipe: bool)
     with path.open("rb", buffering=0) as stream:
         tracemalloc.start()
         try:
-            blocks_of(decoded_pipe(stream) if pipe else decoded(path))
+            blocks_of(decoded_pipe(stream) if pipe else decode_file(path))
         except InputError:
             pass
         finally:
@@ -925,7 +925,7 @@ def test_a_decoder_is_told_of_a_seek_to_nowhere_in_any_kind_of_file(tmp_path: Pa
     """A raised error would be printed: there is nobody above a decoder's call."""
     with put(tmp_path / "talk.raw", PCM).open("rb") as there, tempfile.SpooledTemporaryFile() as spool:
         for file in (there, io.BytesIO(PCM), cast(BinaryIO, spool)):
-            assert Nameless(file).seek(offset) == -1
+            assert RangeReader(file).seek(offset) == -1
 
 
 SILENT = """

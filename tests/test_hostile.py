@@ -23,12 +23,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.files import decoded, decoded_pipe, decoded_raw
-from cartesia_cli.audio.waves import Wave, read_header
+from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
+from cartesia_cli.audio.waves import WavFormat, read_header
 from cartesia_cli.errors import InputError, ProtocolError
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.characters import BIDI
-from cartesia_cli.output.streams import stream
+from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import ENCODINGS, Delta, Event, TurnEnd, decode, decode_batch, decode_error, events
 from cartesia_cli.text_encoding import join_surrogates
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
@@ -231,7 +231,7 @@ def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be
     clock, found = SpeechTimeline(), heard(frames)
     tracker = ManualTracker(clock) if is_manual else TurnTracker(clock)
     out: list[str] = []
-    writing = stream(name, LAYOUT, out.append, "talk.wav", "ink-2", live=True)
+    writing = open_stream(name, LAYOUT, out.append, "talk.wav", "ink-2", live=True)
     segments: list[Segment] = []
 
     def write(update: Update) -> None:
@@ -314,7 +314,7 @@ def test_whatever_a_header_is_it_is_plain_samples_or_none(head: bytes, body: byt
     wave = read_header(data.read, lambda count: data.read(min(count, 1 << 20)))
     if wave is None:
         return
-    assert isinstance(wave, Wave) and wave.frame > 0 and wave.rate > 0
+    assert isinstance(wave, WavFormat) and wave.frame > 0 and wave.rate > 0
     frames = wave.decode(bytes(range(256)) * wave.frame)
     assert frames.shape == (256, wave.channels)
 
@@ -329,7 +329,7 @@ def test_whatever_a_recording_is_its_samples_are_samples(
         return samples_of(lambda: decoded_pipe(io.BytesIO(data)))
     path = place / "odd.wav"
     path.write_bytes(data)
-    samples_of(lambda: decoded(path))
+    samples_of(lambda: decode_file(path))
 
 
 @settings(deadline=None)

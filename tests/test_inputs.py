@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.destinations import Plan, formats
-from cartesia_cli.commands.inputs import Input, gather, is_search, spool
+from cartesia_cli.commands.destinations import OutputPlan, formats
+from cartesia_cli.commands.inputs import Input, collect, is_search, spool_stdin
 from cartesia_cli.errors import InputError, UsageError
 
 
@@ -19,7 +19,7 @@ def touch(*paths: Path) -> None:
 
 
 def named(*arguments: object) -> list[str]:
-    return [item.source if isinstance(item, Input) else str(item) for item in gather([str(a) for a in arguments], None)]
+    return [item.source if isinstance(item, Input) else str(item) for item in collect([str(a) for a in arguments], None)]
 
 
 def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -
         tmp_path / ".c" / "d.wav",
     )
     assert named(tmp_path) == [str(tmp_path / "b.MP3"), str(tmp_path / "a" / "x.wav")]
-    found = list(gather([str(tmp_path)], None))
+    found = list(collect([str(tmp_path)], None))
     assert [item.below for item in found if isinstance(item, Input)] == [Path("b.MP3"), Path("a/x.wav")]
 
 
@@ -52,17 +52,17 @@ def test_each_file_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_nothing_found_is_an_error_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     (tmp_path / "empty").mkdir()
-    found = list(gather([str(tmp_path / "empty"), str(tmp_path / "a.wav"), str(tmp_path / "*.xyz")], None))
+    found = list(collect([str(tmp_path / "empty"), str(tmp_path / "a.wav"), str(tmp_path / "*.xyz")], None))
     assert [type(item) for item in found] == [InputError, Input, InputError]
 
 
 def test_stdin_is_kept_in_a_file_for_as_long_as_it_is_needed() -> None:
-    with spool(["-"], io.BytesIO(b"sound")) as kept:
+    with spool_stdin(["-"], io.BytesIO(b"sound")) as kept:
         assert kept is not None
         assert kept.read_bytes() == b"sound"
-        assert list(gather(["-"], kept)) == [Input("-", kept, Path("stdin"))]
+        assert list(collect(["-"], kept)) == [Input("-", kept, Path("stdin"))]
     assert not kept.exists()
-    with spool(["a.wav"], io.BytesIO(b"unread")) as none:
+    with spool_stdin(["a.wav"], io.BytesIO(b"unread")) as none:
         assert none is None
 
 
@@ -71,7 +71,7 @@ def test_a_terminal_is_not_read() -> None:
         def isatty(self) -> bool:
             return True
 
-    with pytest.raises(UsageError, match="terminal"), spool(["-"], Terminal()):
+    with pytest.raises(UsageError, match="terminal"), spool_stdin(["-"], Terminal()):
         pass
 
 
@@ -80,8 +80,8 @@ def items(*names: str) -> list[Input]:
 
 
 def plan(*names: str, several: bool | None = None, output: str | None = None, output_dir: str | None = None,
-         force: bool = False) -> Plan:  # fmt: skip
-    return Plan(names, bool(several), Path(output) if output else None, Path(output_dir) if output_dir else None, force)
+         force: bool = False) -> OutputPlan:  # fmt: skip
+    return OutputPlan(names, bool(several), Path(output) if output else None, Path(output_dir) if output_dir else None, force)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_inputs_that_would_share_a_file_keep_their_own_suffix() -> None:
         (plan("text", output="there.txt"), "exists"),
     ],
 )
-def test_what_can_not_be_written_is_told_before_anything_is_sent(wrong: Plan, words: str, here: Path) -> None:
+def test_what_can_not_be_written_is_told_before_anything_is_sent(wrong: OutputPlan, words: str, here: Path) -> None:
     (here / "folder").mkdir()
     touch(here / "there.txt", here / "a.wav", here / "b.wav")
     inputs = items("a.wav", "b.wav") if wrong.several else items("a.wav")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.session.ledger import Ledger
+from cartesia_cli.session.ledger import SendBuffer
 
 CHUNK, MEMORY = 320, 6400
 AUDIO = random.Random(1).randbytes(40 * MEMORY)
@@ -33,20 +33,20 @@ class Desk:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.ledger: Ledger[str] = Ledger(CHUNK, memory=MEMORY, on_trouble=self.told.append)
+        self.ledger: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_trouble=self.told.append)
 
     def write(self, size: int) -> None:
         self.ledger.write(AUDIO[self.ledger.written : self.ledger.written + size])
 
     def send(self) -> None:
         """All there is: each piece is the one that is due."""
-        while (said := self.ledger.take()) is not None:
+        while (said := self.ledger.next_item()) is not None:
             assert isinstance(said, bytes)
             assert said == AUDIO[self.ledger.sent - len(said) : self.ledger.sent]
 
     @property
     def rest(self) -> bytes:
-        return b"".join(self.ledger.rest())
+        return b"".join(self.ledger.unacknowledged())
 
 
 def test_where_a_disk_has_room_nothing_is_given_up() -> None:
@@ -86,7 +86,7 @@ def test_a_disk_that_has_room_again_is_used_again() -> None:
 
 def test_what_was_given_up_is_forgotten_once_anything_is_confirmed_or_begun_again() -> None:
     desk = Desk()
-    for again in (desk.ledger.rewind, lambda: desk.ledger.confirm(desk.ledger.sent)):
+    for again in (desk.ledger.rewind, lambda: desk.ledger.acknowledge(desk.ledger.sent)):
         with disk(0):
             for _ in range(50):
                 desk.write(CHUNK)
@@ -116,7 +116,7 @@ def test_whatever_happens_what_is_not_given_up_is_there_to_the_byte(acts: list[t
                 case "send":
                     desk.send()
                 case "confirm":
-                    desk.ledger.confirm(desk.ledger.confirmed + size)
+                    desk.ledger.acknowledge(desk.ledger.confirmed + size)
                     confirmed = max(confirmed, desk.ledger.confirmed)
                 case "rewind":
                     desk.ledger.rewind()

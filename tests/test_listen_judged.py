@@ -19,7 +19,7 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from cartesia_cli.audio.lowdelay import LowDelay
+from cartesia_cli.audio.lowdelay import LowLatencyResampler
 from tests import speech
 from tests.microphone import RATE, Studio, open_studio
 from tests.test_listen import ONE, TWO, bare, listening, state
@@ -109,7 +109,7 @@ def difference(recorded: NDArray[np.float32], sentence: str) -> tuple[float, flo
     """
     found = []
     for skipped in range(RATE // speech.RATE):
-        given = LowDelay(RATE).feed(np.concatenate([np.zeros(skipped, np.float32), performed(sentence)]))
+        given = LowLatencyResampler(RATE).resample(np.concatenate([np.zeros(skipped, np.float32), performed(sentence)]))
         at = place(given, recorded)
         found.append((float(np.abs(recorded[at : at + len(given)] - given).max()), at / speech.RATE + LEAD))
     return min(found)

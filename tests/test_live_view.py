@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError
-from cartesia_cli.output.characters import cells
+from cartesia_cli.output.characters import character_width
 from cartesia_cli.output.live_rows import LiveRows, LiveState, Wait
 from cartesia_cli.output.live_view import PERIOD, LiveView
 from cartesia_cli.output.meter import MicrophoneLevel
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.talk import Reporter
 from cartesia_cli.output.word_wrap import wrap
 
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 5
@@ -266,7 +266,7 @@ def test_rows_end_at_words_and_beside_wide_characters(text: str, width: int, exp
 def test_wrapped_rows_fit_and_lose_nothing_but_blanks(text: str, width: int) -> None:
     text = " ".join(text.split())
     found = wrap(text, width)
-    assert all(sum(map(cells, row)) <= width for row in found)
+    assert all(sum(map(character_width, row)) <= width for row in found)
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
 
 
@@ -415,7 +415,7 @@ def test_a_terminal_that_is_gone_is_left_alone() -> None:
 @pytest.mark.parametrize(("kind", "environ"), [("dumb", {"TERM": "dumb"}), ("quiet", {}), ("file", {})])
 def test_where_nobody_looks_nothing_is_drawn(kind: str, environ: dict[str, str]) -> None:
     terminal = io.StringIO() if kind == "file" else Terminal()
-    talk = Talk(terminal, environ)
+    talk = Reporter(terminal, environ)
     talk.quiet = kind == "quiet"
     with talk.live() as live:
         live.draw(LiveState(text="x", elapsed=1.0))
@@ -425,7 +425,7 @@ def test_where_nobody_looks_nothing_is_drawn(kind: str, environ: dict[str, str])
 
 def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> None:
     terminal = Terminal()
-    talk = Talk(terminal, {"NO_COLOR": "1"})
+    talk = Reporter(terminal, {"NO_COLOR": "1"})
 
     def failing() -> None:
         with talk.live() as live:
@@ -446,7 +446,7 @@ def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> Non
 
 def test_what_is_waited_for_stays_below_a_sentence() -> None:
     terminal = Terminal()
-    talk = Talk(terminal, {"NO_COLOR": "1"})
+    talk = Reporter(terminal, {"NO_COLOR": "1"})
     with talk.live() as live:
         live.draw(LiveState(wait=Wait(("starting…",))))
         talk.say("Gooseneck is what this computer plays")
@@ -457,7 +457,7 @@ def test_what_is_waited_for_stays_below_a_sentence() -> None:
 def test_a_key_is_redacted_before_a_sentence_is_wrapped_and_a_transcript_is_left_as_it_is() -> None:
     terminal = Terminal(80)
     key = "sk_car_" + "open_sesame" * 8
-    talk = Talk(terminal, {"NO_COLOR": "1", "CARTESIA_API_KEY": key})
+    talk = Reporter(terminal, {"NO_COLOR": "1", "CARTESIA_API_KEY": key})
     with talk.live():
         talk.say(f"the server said this of the key: {key}")
         talk.settled(f"and somebody said {key}")

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.output import FORMATS, Layout, writer
-from cartesia_cli.output.streams import stream
+from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import BatchResponse, Delta, Done, FlushDone, Word
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, from_batch, from_segments
@@ -164,7 +164,7 @@ def test_any_word_can_be_recovered_from_its_cell(word: str) -> None:
 
 def test_cells_that_come_live_are_no_formulas_either() -> None:
     parts: list[str] = []
-    writing = stream("csv", Layout(), parts.append, "a", "m", live=True)
+    writing = open_stream("csv", Layout(), parts.append, "a", "m", live=True)
     writing.write(Segment(0.0, 1.0, "=HYPERLINK(1)", "audio"))
     assert parts[-1].endswith(",'=HYPERLINK(1)\r\n")
 
@@ -179,7 +179,7 @@ def live(name: str, events: list[Delta | FlushDone | Done]) -> tuple[str, Transc
     """What is written of the events of a session, its transcript, and the partial texts."""
     tracker = ManualTracker(SpeechTimeline())
     parts: list[str] = []
-    writing = stream(name, Layout(words=True), parts.append, "a.wav", "ink-2", live=True)
+    writing = open_stream(name, Layout(words=True), parts.append, "a.wav", "ink-2", live=True)
     segments, partials = [], []
     for event in events:
         for update in tracker.process(event, 0.0):

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cartesia_cli.audio import devices, microphone, pulse
-from cartesia_cli.audio.complaints import Doctor
+from cartesia_cli.audio.complaints import InputMonitor
 from cartesia_cli.audio.devices import Device
-from cartesia_cli.audio.lowdelay import LowDelay, can_resample
+from cartesia_cli.audio.lowdelay import LowLatencyResampler, can_resample
 from cartesia_cli.audio.microphone import Microphone
 from cartesia_cli.errors import InputError
 from tests import speech
@@ -354,9 +354,9 @@ class TestTheResampler:
     @pytest.mark.parametrize("rate", RATES)
     def test_what_can_not_be_in_the_result_is_80_db_down(self, rate: int) -> None:
         """A tone above the new band would come back as an alias in it; one below, at a lower rate, as an image."""
-        stream, lower = LowDelay(rate), min(rate, 16000)
+        stream, lower = LowLatencyResampler(rate), min(rate, 16000)
         for above in np.linspace(lower / 2, max(rate, 16000) / 2, 41)[1:-1]:
-            heard = stream.feed(sine(above if rate > 16000 else rate - above, rate))[1000:]
+            heard = stream.resample(sine(above if rate > 16000 else rate - above, rate))[1000:]
             window = np.hanning(len(heard))
             levels = np.abs(np.fft.rfft(heard * window)) / (window.sum() / 2)
             wrong = np.fft.rfftfreq(len(heard), 1 / 16000) > (0 if rate > 16000 else lower / 2 + 5)
@@ -364,9 +364,9 @@ class TestTheResampler:
 
     @pytest.mark.parametrize("rate", RATES)
     def test_speech_passes_unchanged_and_half_a_millisecond_late_at_most(self, rate: int) -> None:
-        stream, lower = LowDelay(rate), min(rate, 16000)
+        stream, lower = LowLatencyResampler(rate), min(rate, 16000)
         for frequency in (100, 1000, 0.2 * lower, 0.4 * lower):
-            heard = stream.feed(sine(frequency, rate, 2.0))[2000:8000]
+            heard = stream.resample(sine(frequency, rate, 2.0))[2000:8000]
             times = np.arange(2000, 8000) / 16000
             turn = np.exp(-2j * np.pi * frequency * times) @ heard * 2j / len(times)
             assert abs(20 * np.log10(abs(turn))) < 0.1
@@ -376,8 +376,8 @@ class TestTheResampler:
     @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8), st.sampled_from([8000, 16000, 44100, 48000]))
     def test_however_it_is_cut_it_gives_the_same(self, cuts: list[int], rate: int) -> None:
         noise = np.random.default_rng(0).uniform(-1, 1, sum(cuts)).astype(np.float32)
-        stream, whole = LowDelay(rate), LowDelay(rate).feed(noise)
-        parts = [stream.feed(part) for part in np.split(noise, np.cumsum(cuts)[:-1])]
+        stream, whole = LowLatencyResampler(rate), LowLatencyResampler(rate).resample(noise)
+        parts = [stream.resample(part) for part in np.split(noise, np.cumsum(cuts)[:-1])]
         assert len(whole) == -(-len(noise) * 16000 // rate)
         np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
@@ -385,11 +385,11 @@ class TestTheResampler:
         assert all(map(can_resample, (*RATES, 16000)))
         assert not any(map(can_resample, (0, -1, 47999)))
         with pytest.raises(ValueError, match="47999"):
-            LowDelay(47999)
+            LowLatencyResampler(47999)
 
 
 def complaints(samples: NDArray[np.float32]) -> list[str]:
-    return Doctor().feed(samples)
+    return InputMonitor().check(samples)
 
 
 NOISE = np.random.default_rng(1).normal(0, 1, 80 * 16000).astype(np.float32).clip(-3, 3)
@@ -432,9 +432,9 @@ class TestComplaints:
     @given(st.lists(st.integers(0, 20000), max_size=12))
     def test_however_it_is_cut_the_complaints_are_the_same(self, cuts: list[int]) -> None:
         samples = np.concatenate([np.zeros(30000, np.float32), (noise(2, 0)).clip(-1, 1), noise(11, -60)])
-        doctor = Doctor()
+        doctor = InputMonitor()
         parts = np.split(samples, np.cumsum(cuts))
-        assert [text for part in parts for text in doctor.feed(part)] == complaints(samples)
+        assert [text for part in parts for text in doctor.check(part)] == complaints(samples)
 
 
 PACTL = """Source #0
@@ -462,8 +462,8 @@ Source #38
 class TestASoundServer:
     def test_its_sources_are_read_from_what_pactl_prints(self) -> None:
         assert pulse.read_sources(PACTL) == [
-            pulse.Source(0, "alsa_output.pci.monitor", 'Monitor of Größe "x": 日本', 2, 44100, True),
-            pulse.Source(37, "mic", "mic", 1, 16000, False),
+            pulse.PulseSource(0, "alsa_output.pci.monitor", 'Monitor of Größe "x": 日本', 2, 44100, True),
+            pulse.PulseSource(37, "mic", "mic", 1, 16000, False),
         ]
         assert pulse.read_sources("") == []
 
@@ -474,7 +474,7 @@ class TestASoundServer:
     def test_the_choice_is_made_for_the_moment_of_opening_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import os
 
-        source = pulse.Source(1, "mic", "Mic", 1, 48000, False)
+        source = pulse.PulseSource(1, "mic", "Mic", 1, 48000, False)
         for before in (None, "other"):
             if before is None:
                 monkeypatch.delenv(pulse.CHOICE, raising=False)
@@ -489,7 +489,7 @@ class TestASoundServer:
     def test_without_pactl_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert pulse.sources() is None
-        watch = pulse.Watch(pulse.Source(1, "mic", "Mic", 1, 48000, False), pytest.fail)
+        watch = pulse.SourceWatcher(pulse.PulseSource(1, "mic", "Mic", 1, 48000, False), pytest.fail)
         watch.close()
 
 

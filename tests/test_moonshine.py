@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import Engine, Heard
+from cartesia_cli.server.engine import Engine, RecognizedWord
 from cartesia_cli.server.moonshine import MoonshineEngine
 
 from .speech import RATE, say, silence
@@ -45,14 +45,14 @@ def engine() -> MoonshineEngine:
     return moonshine.load()
 
 
-def heard(engine: Engine, *blocks: Samples) -> Sequence[Heard]:
+def heard(engine: Engine, *blocks: Samples) -> Sequence[RecognizedWord]:
     utterance = engine.start("en")
     for block in blocks:
-        utterance.feed(block)
+        utterance.push(block)
     return utterance.finish()
 
 
-def text(words: Sequence[Heard]) -> str:
+def text(words: Sequence[RecognizedWord]) -> str:
     """In small letters, without punctuation."""
     return re.sub(r"[^a-z' ]", "", "".join(word.word for word in words).lower()).strip()
 
@@ -138,13 +138,13 @@ def test_what_is_no_word_is_left_out(said: str, found: list[str]) -> None:
 
 def test_a_word_is_as_sure_as_its_least_sure_token() -> None:
     tokens = [("\u2581Caf".encode(), 0.9), (b"\xc3", 0.4), (b"\xa9", 0.8), ("\u2581noir".encode(), 0.7)]
-    assert [*moonshine.words(tokens)] == [Heard(" Café", odds=0.4), Heard(" noir", odds=0.7)]
+    assert [*moonshine.words(tokens)] == [RecognizedWord(" Café", probability=0.4), RecognizedWord(" noir", probability=0.7)]
 
 
 def test_the_engine_is_less_sure_of_what_noise_covers(engine: MoonshineEngine) -> None:
     said = say(WEATHER)
     noise = np.random.default_rng(1).normal(0, 0.1, len(said)).astype(np.float32)
-    clear, covered = ([word.odds for word in heard(engine, sound)] for sound in (said, said + noise))
+    clear, covered = ([word.probability for word in heard(engine, sound)] for sound in (said, said + noise))
     assert all(0 < odds <= 1 for odds in clear)
     assert np.mean(clear) > 0.85
     assert not covered or np.mean(covered) < np.mean(clear)
@@ -167,8 +167,8 @@ def test_blocks_make_no_difference_nor_does_what_was_heard_before(engine: Moonsh
 
 def test_an_utterance_knows_nothing_of_another(engine: MoonshineEngine) -> None:
     first, second = engine.start("en"), engine.start("en")
-    first.feed(say(WEATHER))
-    second.feed(say(BROTHER))
+    first.push(say(WEATHER))
+    second.push(say(BROTHER))
     assert text(second.finish()) == spoken(BROTHER)
     assert text(first.finish()) == spoken(WEATHER)
 
@@ -239,13 +239,13 @@ def test_a_repeated_phrase_keeps_what_came_before_it() -> None:
 @given(st.lists(SHORT, unique=True))
 def test_what_is_not_repeated_is_left_alone(said: list[int]) -> None:
     assert moonshine.unrepeated(said) == said
-    assert not moonshine.looping(said)
+    assert not moonshine.is_looping(said)
 
 
 @given(st.lists(SHORT, max_size=20), st.lists(SHORT, min_size=1, max_size=9))
 def test_a_loop_is_noticed_and_a_few_repeated_words_are_none(before: list[int], block: list[int]) -> None:
-    assert moonshine.looping([*before, *block * 24])
-    assert not moonshine.looping([-1, *[5, 6] * 8])  # "no, " eight times
+    assert moonshine.is_looping([*before, *block * 24])
+    assert not moonshine.is_looping([-1, *[5, 6] * 8])  # "no, " eight times
 
 
 def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.speech import Endpointer
 from cartesia_cli.session import Session
-from cartesia_cli.session.lifeline import TRIES, Lifeline
-from cartesia_cli.session.parties import Connect, Source, Stop
+from cartesia_cli.session.lifeline import MAX_ATTEMPTS, ReconnectPolicy
+from cartesia_cli.session.parties import Connect, Source, StopSignal
 from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
@@ -39,7 +39,7 @@ def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Ca
         timeline = SpeechTimeline()
         return Session(
             connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
-            finalize=manual, manual=manual, chunk=chunk, write=write, lifeline=Lifeline(tries), pace=pace,
+            finalize=manual, manual=manual, chunk=chunk, write=write, lifeline=ReconnectPolicy(tries), pace=pace,
             witness=recorder,
         )  # fmt: skip
 
@@ -56,7 +56,7 @@ def run(
     if lives is None:
         lives = lives_of(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
     return LateSession(
-        audio, session_of(tries, recorder), Stop, manual=manual, silence=silence, lateness=lateness_of(dice, late),
+        audio, session_of(tries, recorder), StopSignal, manual=manual, silence=silence, lateness=lateness_of(dice, late),
         lives=lives, updates=updates, speed=speed, last=last,
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def test_text_that_was_heard_stays_where_shorter_connections_follow(manual: bool
     """No utterance ends here: everything is open text, which each connection says from its beginning."""
     lives = [8.0, 1.2, 1.2, 1.2]
     session = run(
-        [*range(NUMBERS)], manual=manual, rest=0.12, silence=1.0, late=0.0, lives=lives, last=0.05, tries=TRIES
+        [*range(NUMBERS)], manual=manual, rest=0.12, silence=1.0, late=0.0, lives=lives, last=0.05, tries=MAX_ATTEMPTS
     )
     assert session.error is not None
     assert session.heard == [*range(len(session.heard))]
@@ -121,9 +121,9 @@ def test_a_session_gets_on_where_no_connection_lasts() -> None:
 
 
 def test_a_session_that_only_ever_drops_ends_after_some_tries() -> None:
-    session = run([*range(NUMBERS)], lives=[], last=0.4, tries=TRIES)
+    session = run([*range(NUMBERS)], lives=[], last=0.4, tries=MAX_ATTEMPTS)
     assert session.error is not None
-    assert len(session.connections) < 4 * TRIES
+    assert len(session.connections) < 4 * MAX_ATTEMPTS
 
 
 def placed(session: LateSession) -> list[tuple[Segment, float]]:

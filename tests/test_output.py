@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from cartesia_cli.errors import CliError, OutputError
 from cartesia_cli.output import EXTENSIONS, FORMATS, Layout, extension, writer
 from cartesia_cli.output.characters import one_line, printable, title
-from cartesia_cli.output.files import ReaderGone, write_file, write_stdout
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.files import StdoutClosed, write_file, write_stdout
+from cartesia_cli.output.talk import Reporter
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.transcript import Transcript, from_batch
 
@@ -151,7 +151,7 @@ def test_stdout_that_is_full_or_gone() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     pipe = os.fdopen(writing, "wb")
-    with pytest.raises(ReaderGone):
+    with pytest.raises(StdoutClosed):
         write_stdout("x", pipe)
     assert write_stdout("\ud800", io.BytesIO()) is None
 
@@ -159,10 +159,10 @@ def test_stdout_that_is_full_or_gone() -> None:
 def test_errors_are_two_lines_or_one_object() -> None:
     error = CliError("a\x1b[31mb\nc", hint="do", status=400, request_id="r")
     stream = io.StringIO()
-    Talk(stream, {}).error(error)
+    Reporter(stream, {}).error(error)
     assert stream.getvalue() == "error: a�[31mb c (status 400, request id r)\nhint: do\n"
     stream = io.StringIO()
-    talk = Talk(stream, {})
+    talk = Reporter(stream, {})
     talk.as_json = True
     talk.error(error)
     assert json.loads(stream.getvalue()) == {
@@ -177,7 +177,7 @@ def test_errors_are_two_lines_or_one_object() -> None:
 )  # fmt: skip
 def test_colour_is_the_users_to_decide(color: str, environ: dict[str, str], red: bool) -> None:
     stream = io.StringIO()
-    talk = Talk(stream, environ)
+    talk = Reporter(stream, environ)
     talk.color = color
     talk.error(CliError("x"))
     assert ("\033[" in stream.getvalue()) is red

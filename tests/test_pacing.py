@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.pacing import CATCH_UP, Paced, limited
+from cartesia_cli.audio.pacing import CATCH_UP, RealtimeSource, limited
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 
@@ -45,7 +45,7 @@ def played(
     time, late, gaps = Time(costs), list[float](), list[float]()
 
     async def play() -> list[tuple[float, bytes]]:
-        paced = Paced(
+        paced = RealtimeSource(
             blocks, STEP, speed=speed, on_late=late.append, on_gap=gaps.append, clock=time.clock, sleep=time.sleep
         )
         left = []
@@ -105,7 +105,7 @@ def test_what_decoding_raises_comes_after_what_came_before() -> None:
     async def play() -> int:
         count, time = 0, Time()
         try:
-            async for _ in Paced(broken(), STEP, clock=time.clock, sleep=time.sleep).frames():
+            async for _ in RealtimeSource(broken(), STEP, clock=time.clock, sleep=time.sleep).frames():
                 count += 1
         except InputError:
             return count
@@ -121,7 +121,7 @@ def test_who_leaves_early_leaves_no_decoder_running() -> None:
 
     async def play() -> None:
         time = Time()
-        frames = Paced(endless(), STEP, clock=time.clock, sleep=time.sleep).frames()
+        frames = RealtimeSource(endless(), STEP, clock=time.clock, sleep=time.sleep).frames()
         async for _ in frames:
             break
         await frames.aclose()
@@ -158,7 +158,7 @@ def test_a_pipe_that_pauses_is_followed_by_silence_at_the_pace_of_life_and_goes_
     left: list[tuple[float, bytes]] = []
 
     async def play() -> None:
-        paced = Paced(
+        paced = RealtimeSource(
             pipe, STEP, patience=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
             clock=time.clock, sleep=time.sleep,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from typer.main import get_command
 import cartesia_cli
 from cartesia_cli.cli import build
 from cartesia_cli.errors import UsageError
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.talk import Reporter
 from tests import speech
 from tests.conftest import Run, need
 from tests.memory import peak
@@ -392,7 +392,7 @@ def test_a_number_that_is_none_is_told_with_its_option() -> None:
         program: Any = get_command(build(command))
         for value in ("nan", "inf", "-inf", "1e999"):
             with pytest.raises(UsageError, match=f"Invalid value for '{option}'"):
-                program.main(args=[command, "no-such-file", option, value], obj=Talk(), standalone_mode=False)
+                program.main(args=[command, "no-such-file", option, value], obj=Reporter(), standalone_mode=False)
 
 
 @pytest.mark.parametrize("command", ["transcribe", "stream-file"])

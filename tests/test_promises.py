@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.session.lifeline import LEAD, TRIES, Allowance, Lifeline
+from cartesia_cli.session.lifeline import LEAD_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
 
 from . import conftest
 
@@ -17,19 +17,19 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_a_backlog_is_sent_at_up_to_twice_real_time() -> None:
-    allowance, now, sent = Allowance(), 100.0, 0.0
+    allowance, now, sent = RateLimiter(), 100.0, 0.0
     allowance.restart(now)
     while now < 150.0:
         now += max(allowance.wait(now, 0.1), 0.0)
         sent += 0.1
-    assert 2 * 50.0 - LEAD <= sent <= 2 * 50.0 + LEAD
+    assert 2 * 50.0 - LEAD_SECONDS <= sent <= 2 * 50.0 + LEAD_SECONDS
 
 
 def test_a_session_is_given_up_when_five_connections_in_a_row_achieve_nothing() -> None:
-    lifeline = Lifeline()
-    assert lifeline.lost(1000) is not None  # the one that had achieved something
-    pauses = [lifeline.lost(1000) for _ in range(5)]
-    assert TRIES == 5
+    lifeline = ReconnectPolicy()
+    assert lifeline.next_delay(1000) is not None  # the one that had achieved something
+    pauses = [lifeline.next_delay(1000) for _ in range(5)]
+    assert MAX_ATTEMPTS == 5
     assert None not in pauses[:4]
     assert pauses[4] is None
 

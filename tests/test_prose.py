@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.characters import one_line, title
 from cartesia_cli.output.prose import MOST, long_pause, paragraphs
-from cartesia_cli.output.streams import stream
+from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.subtitles.breaks import width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
@@ -183,7 +183,7 @@ def test_paragraphs_are_the_text_verbatim(transcript: Transcript) -> None:
 
 def test_paragraphs_of_a_live_session_are_parted_as_they_come() -> None:
     parts: list[str] = []
-    writing = stream("text", Layout(paragraphs=True), parts.append, "a", "m", live=True)
+    writing = open_stream("text", Layout(paragraphs=True), parts.append, "a", "m", live=True)
     times = ((0, 1, "One."), (1.5, 2, " Two."), (5, 6, " Three."), (6.4, 7, " Four."))
     segments = tuple(Segment(start, end, text, "audio") for start, end, text in times)
     for segment in segments:
@@ -192,7 +192,7 @@ def test_paragraphs_of_a_live_session_are_parted_as_they_come() -> None:
     writing.close(whole, {})
     assert "".join(parts) == "One.\nTwo.\n\nThree.\nFour.\n"
     parts.clear()
-    stream("text", Layout(paragraphs=True), parts.append, "a", "m", live=False).close(whole, {})
+    open_stream("text", Layout(paragraphs=True), parts.append, "a", "m", live=False).close(whole, {})
     assert "".join(parts) == "One. Two.\n\nThree. Four.\n"
 
 

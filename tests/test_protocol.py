@@ -79,7 +79,7 @@ def test_text_survives_whatever_the_other_fields_hold(kind: str, text: str, odd:
     assert type(event) is events.EVENTS[kind]
     assert getattr(event, "text", text) == getattr(event, "transcript", text) == text
     assert protocol.decode(protocol.encode(event)) == event
-    assert set(protocol.misfits(event)) <= set(odd)
+    assert set(protocol.malformed_fields(event)) <= set(odd)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_field_that_is_not_as_documented_stays_as_it_came(name: str, value: ob
     event = protocol.decode(json.dumps(wire))
     assert event == protocol.Delta(text="Hi", extra={name: value})
     assert json.loads(protocol.encode(event)) == {"is_final": True} | wire
-    assert protocol.misfits(event) == [name]
+    assert protocol.malformed_fields(event) == [name]
 
 
 @pytest.mark.parametrize("value", [0, 0.0, False])
@@ -273,7 +273,7 @@ def test_manual_commands_are_bare_text() -> None:
 
 
 @given(st.sampled_from([protocol.MANUAL, protocol.AUTO]), st.text() | JSON.map(json.dumps))
-def test_an_unknown_command_is_refused_with_400(dialect: protocol.Dialect, frame: str) -> None:
+def test_an_unknown_command_is_refused_with_400(dialect: protocol.Endpoint, frame: str) -> None:
     try:
         protocol.decode_command(dialect, frame)
     except ApiError as error:

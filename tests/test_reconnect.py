@@ -19,7 +19,7 @@ import pexpect
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.audio.speech import Endpointer, VadSettings
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
 from cartesia_cli.protocol import (
     Close,
@@ -38,9 +38,9 @@ from cartesia_cli.protocol import (
     Word,
 )
 from cartesia_cli.session import Session
-from cartesia_cli.session.ledger import MEMORY
-from cartesia_cli.session.lifeline import Lifeline
-from cartesia_cli.session.parties import CatchUp, Stop
+from cartesia_cli.session.ledger import MAX_MEMORY_BYTES
+from cartesia_cli.session.lifeline import ReconnectPolicy
+from cartesia_cli.session.parties import CatchUp, StopSignal
 from cartesia_cli.tracker import LONGEST_LATENESS, ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, usual_signals
@@ -163,15 +163,15 @@ class Case:
             clock = SpeechTimeline()
             reducer = (ManualTracker if manual else TurnTracker)(clock)
             session = Session(
-                connect, Tape(numbers, rest, noise), reducer, clock, Endpointer(Endpointing(silence_ms=400)),
+                connect, Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
                 finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
-                lifeline=Lifeline(tries, dice=lambda: -0.5), catch_up=catch_up,
+                lifeline=ReconnectPolicy(tries, dice=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
             if config is not None:
-                session.order(config)
+                session.send_command(config)
             try:
                 async with asyncio.timeout(3600):  # no test hangs
-                    await session.run(Stop())
+                    await session.run(StopSignal())
             except CliError as failure:
                 self.error = failure
             self.sent = clock.sent
@@ -326,7 +326,7 @@ def test_what_was_heard_of_audio_that_was_given_up_stays(monkeypatch: pytest.Mon
     assert case.error is None
     assert sorted(set(case.heard) - {BROKEN}) == numbers
     assert len(case.lines) == 3
-    assert len(case.heard) < len(numbers) + 2 * MEMORY / len(encode_s16le(spoken([0], 0.3)))
+    assert len(case.heard) < len(numbers) + 2 * MAX_MEMORY_BYTES / len(encode_s16le(spoken([0], 0.3)))
 
 
 # The program, and a server of another make

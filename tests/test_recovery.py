@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
-from cartesia_cli.audio.saving import Recording, opened
+from cartesia_cli.audio.saving import WavWriter, opened
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, refuses
 
@@ -31,7 +31,7 @@ def leave(folder: Path, second: int, **asked: bool) -> Path:
     """A recording whose session is gone."""
     path = folder / f"20261101T1011{second:02}.000000Z.wav"
     with opened(path, "xb") as file:
-        Recording(file, json.dumps({"model": "ink-2", "language": "de"} | asked)).write(SAMPLES)
+        WavWriter(file, json.dumps({"model": "ink-2", "language": "de"} | asked)).write(SAMPLES)
     return path
 
 

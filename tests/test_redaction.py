@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import ApiError
-from cartesia_cli.output.talk import LONGEST_TRACE_LINE, Talk
+from cartesia_cli.output.talk import LONGEST_TRACE_LINE, Reporter
 from cartesia_cli.redaction import LONGEST_EXCERPT, PLACEHOLDER, Redactor
 
 from . import realtime_server as foreign
@@ -135,9 +135,9 @@ def test_an_excerpt_is_one_line_of_bounded_length() -> None:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_nothing_that_goes_to_stderr_shows_the_key(as_json: bool) -> None:
     stream = io.StringIO()
-    talk = Talk(stream, {"CARTESIA_ACCESS_TOKEN": "another_secret"})
+    talk = Reporter(stream, {"CARTESIA_ACCESS_TOKEN": "another_secret"})
     talk.verbose, talk.as_json = True, as_json
-    talk.conceal(KEY)
+    talk.add_secret(KEY)
     for say in (talk.say, talk.detail):
         say(f"a sentence with {KEY} and another_secret in it")
     talk.error(ApiError(f"bad {ESCAPED}", hint=f"not {KEY}", request_id=KEY))
@@ -151,14 +151,14 @@ def test_nothing_that_goes_to_stderr_shows_the_key(as_json: bool) -> None:
 
 def test_a_file_may_be_called_like_a_short_key() -> None:
     stream = io.StringIO()
-    talk = Talk(stream, {"CARTESIA_API_KEY": "test"})
+    talk = Reporter(stream, {"CARTESIA_API_KEY": "test"})
     talk.say("wrote test.srt")
     assert stream.getvalue() == "wrote test.srt\n"
 
 
 def test_a_traceback_shows_neither_key_nor_escapes_nor_endless_lines() -> None:
     stream = io.StringIO()
-    talk = Talk(stream, {"CARTESIA_API_KEY": KEY})
+    talk = Reporter(stream, {"CARTESIA_API_KEY": KEY})
     try:
         try:
             raise ValueError(f"illegal header line: {KEY} \033[2J\x9b31m {'x' * 70_000}")

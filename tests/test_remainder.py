@@ -15,17 +15,17 @@ import srt
 import webvtt
 
 from cartesia_cli.audio.pcm import RATE
-from cartesia_cli.audio.speech import Endpointing
+from cartesia_cli.audio.speech import VadSettings
 from cartesia_cli.commands.backend import Server
 from cartesia_cli.commands.live import live_view, run
-from cartesia_cli.commands.live_options import Sending
-from cartesia_cli.commands.performance import Controls, Order
-from cartesia_cli.commands.remainder import batched
+from cartesia_cli.commands.live_options import StreamOptions
+from cartesia_cli.commands.performance import Controls, SessionConfig
+from cartesia_cli.commands.remainder import batch_catch_up
 from cartesia_cli.output import Layout
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.talk import Reporter
 from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
 from cartesia_cli.server.notation import parse
-from cartesia_cli.server.running import Beside
+from cartesia_cli.server.running import BackgroundServer
 from cartesia_cli.server.scripted import create_app
 from cartesia_cli.session.parties import Source
 from cartesia_cli.transcript import Segment
@@ -39,7 +39,7 @@ ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
 @contextmanager
 def serving(*steps: dict[str, Any]) -> Iterator[Server]:
     """A real server that plays these steps."""
-    with Beside(create_app(parse("\n".join(map(json.dumps, steps))))) as beside:
+    with BackgroundServer(create_app(parse("\n".join(map(json.dumps, steps))))) as beside:
         yield Server(beside.base_url, None, local=False)
 
 
@@ -56,7 +56,7 @@ class Backlog:
     async def frames(self) -> AsyncGenerator[bytes, None]:
         yield bytes(2 * 2 * RATE)
         assert self.controls is not None
-        self.controls.order(Finalize())
+        self.controls.send_command(Finalize())
         await self.answered.wait()
         yield bytes(2 * 70 * RATE)
 
@@ -72,16 +72,16 @@ def written(form: str, *, said: str, words: bool = False) -> None:
     def make(*_: object) -> Source:
         return backlog
 
-    order = Order(
-        source="talk.wav", dialect=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=Endpointing(),
-        finalize=False, sending=Sending(), targets={form: None}, layout=Layout(words=words),
+    order = SessionConfig(
+        source="talk.wav", dialect=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
+        finalize=False, sending=StreamOptions(), targets={form: None}, layout=Layout(words=words),
     )  # fmt: skip
     heard = {"word": said.strip(), "start": 0.5, "end": 1.5}
     with serving(
         {"at": 1.0, "say": {"type": "transcript", "is_final": True, "text": said, "words": [heard]}},
         {"batch": {"body": ANSWER}},
     ) as server:
-        talk = Talk(io.StringIO())
+        talk = Reporter(io.StringIO())
         with live_view(talk) as view:
             run(order, server, make, talk, view, attend=attend, on_segment=backlog.hear)
 
@@ -128,7 +128,7 @@ def caught_up(server: Server, before: str) -> list[Segment]:
     """What becomes of a second and a half that begins ten seconds into a session, behind a text."""
 
     async def catch_up() -> list[Segment]:
-        way = batched(server, RealtimeOptions(model="ink-2"), Talk(io.StringIO()), lambda: before)
+        way = batch_catch_up(server, RealtimeOptions(model="ink-2"), Reporter(io.StringIO()), lambda: before)
         return await way([bytes(3200)] * 15, 10.0)
 
     return asyncio.run(catch_up())

@@ -26,9 +26,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.frames import FrameLog
-from cartesia_cli.protocol import AUTO, MANUAL, Close, Dialect, RealtimeOptions, encode_command, url
+from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command, url
 from cartesia_cli.server.notation import parse
-from cartesia_cli.server.running import Beside
+from cartesia_cli.server.running import BackgroundServer
 from cartesia_cli.server.script import Script
 from cartesia_cli.server.scripted import create_app
 from tests.conftest import Run
@@ -53,11 +53,11 @@ def audio(seconds: float) -> bytes:
 def playing(script: list[Any] | Script, **options: Any) -> Iterator[str]:
     """The address of a server that plays it."""
     script = script if isinstance(script, Script) else parse("\n".join(map(json.dumps, script)))
-    with Beside(create_app(script, **options)) as server:
+    with BackgroundServer(create_app(script, **options)) as server:
         yield server.base_url
 
 
-def call(base_url: str, dialect: Dialect = MANUAL, **how: Any) -> ClientConnection:
+def call(base_url: str, dialect: Endpoint = MANUAL, **how: Any) -> ClientConnection:
     address = url(base_url, dialect.path, OPTIONS.query(dialect), websocket=True)
     how["additional_headers"] = VERSION | how.get("additional_headers", {})
     return connect(address, **{"proxy": None, "compression": None, "open_timeout": SOON, "ping_interval": None} | how)
@@ -80,7 +80,7 @@ def rest(line: ClientConnection) -> tuple[Heard, int, str]:
         return events, closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else ""
 
 
-def said(script: list[Any] | Script, *frames: bytes | str, dialect: Dialect = MANUAL) -> tuple[Heard, int, str]:
+def said(script: list[Any] | Script, *frames: bytes | str, dialect: Endpoint = MANUAL) -> tuple[Heard, int, str]:
     """What a session of its own, with these frames, hears."""
     with playing(script) as base_url, call(base_url, dialect) as line:
         with suppress(ConnectionClosed):  # the end may come before all is sent
@@ -314,7 +314,7 @@ def test_error_events_carry_their_status_and_can_end_the_socket() -> None:
 
 
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
-def test_a_close_can_remain_without_an_answer(dialect: Dialect) -> None:
+def test_a_close_can_remain_without_an_answer(dialect: Endpoint) -> None:
     with playing([{"on": "close", "answer": False}]) as base_url, call(base_url, dialect) as line:
         line.send(CLOSE[dialect.name])
         line.send("still there?")
@@ -487,7 +487,7 @@ def test_a_server_with_stalled_sockets_can_be_ended() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
 def test_a_handshake_is_refused_with_the_documented_body(
-    refuse: Any, status: int, code: str | None, retry_after: str | None, dialect: Dialect
+    refuse: Any, status: int, code: str | None, retry_after: str | None, dialect: Endpoint
 ) -> None:
     with playing([{"refuse": refuse}]) as base_url, pytest.raises(InvalidStatus) as refused:
         call(base_url, dialect)
@@ -645,7 +645,7 @@ def test_a_batch_request_hangs_and_its_place_is_free_when_the_client_gives_up() 
 WAY: list[bytes | str] = [audio(0.6), audio(0.6), "finalize", audio(1.5), "finalize", "close"]
 
 
-def record(file: Path, dialect: Dialect, way: list[bytes | str]) -> list[str | bytes]:
+def record(file: Path, dialect: Endpoint, way: list[bytes | str]) -> list[str | bytes]:
     """A session with a script, recorded as `stream-file` does it. What was received."""
     script = [*HELLO, {"on": "finalize", "nth": 2, "binary": "AAE="}, {"on": "finalize", "text": "!"}]
     clock = iter(range(1000))
@@ -665,7 +665,7 @@ def record(file: Path, dialect: Dialect, way: list[bytes | str]) -> list[str | b
     return heard
 
 
-def replay(file: Path, dialect: Dialect, way: list[bytes | str]) -> tuple[list[str | bytes], int]:
+def replay(file: Path, dialect: Endpoint, way: list[bytes | str]) -> tuple[list[str | bytes], int]:
     heard: list[str | bytes] = []
     with playing(parse(file.read_text("utf-8"))) as base_url, call(base_url, dialect) as line:
         try:
@@ -976,7 +976,7 @@ def told(stderr: bytes) -> list[str]:
 @pytest.mark.parametrize("ends", ["well", "after trouble", "badly"])
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
 def test_what_stream_file_records_is_said_to_stream_file_again(
-    run: Run, environment: dict[str, str], tmp_path: Path, dialect: Dialect, ends: str
+    run: Run, environment: dict[str, str], tmp_path: Path, dialect: Endpoint, ends: str
 ) -> None:
     key = "sk_car_test_5up3r53cr3t"
     data = audio(2.5)

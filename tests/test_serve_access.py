@@ -25,8 +25,8 @@ from cartesia_cli.protocol.batch import parse_sample_rate
 from cartesia_cli.server import connections, uploads
 from cartesia_cli.server.exchanges import Exchange
 from cartesia_cli.server.notation import parse
-from cartesia_cli.server.origins import Allowed
-from cartesia_cli.server.running import Beside, address, bind, bind_beside
+from cartesia_cli.server.origins import OriginPolicy
+from cartesia_cli.server.running import BackgroundServer, address, bind, bind_other_family
 from cartesia_cli.server.scripted import create_app
 
 VERSION = {"Cartesia-Version": "2026-03-01"}
@@ -39,7 +39,7 @@ SOON = 20.0
 def serving(*steps: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
     script = parse("\n".join(map(json.dumps, steps or [{"text": "Hello"}])))
     with (
-        Beside(create_app(script, **options)) as server,
+        BackgroundServer(create_app(script, **options)) as server,
         httpx.Client(base_url=server.base_url, trust_env=False, timeout=SOON) as client,
     ):
         yield client
@@ -219,7 +219,7 @@ def test_a_foreign_host_opens_no_websocket() -> None:
     ],
 )
 def test_pages_of_strangers_are_refused(origin: str, is_answered: bool) -> None:
-    with serving(allowed=Allowed(origins=frozenset({"https://app.example"}))) as client:
+    with serving(allowed=OriginPolicy(origins=frozenset({"https://app.example"}))) as client:
         answer = client.post("/stt", headers=VERSION | {"Origin": origin}, **FORM)
         assert answer.status_code == (200 if is_answered else 403)
         assert ("access-control-allow-origin" in answer.headers) is is_answered
@@ -236,7 +236,7 @@ def test_an_allowed_page_may_send_what_a_request_needs() -> None:
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "cartesia-version, authorization",
     }
-    with serving(allowed=Allowed(origins=frozenset({"https://app.example"}))) as client:
+    with serving(allowed=OriginPolicy(origins=frozenset({"https://app.example"}))) as client:
         preflight = client.options("/stt", headers=asked)
         assert preflight.status_code == 200
         assert "authorization" in preflight.headers["access-control-allow-headers"]
@@ -244,7 +244,7 @@ def test_an_allowed_page_may_send_what_a_request_needs() -> None:
 
 
 def test_a_server_for_other_machines_is_reached_by_any_address_and_by_names_that_were_given() -> None:
-    allowed = Allowed(addresses=True, hosts=frozenset({"mybox.local"}))
+    allowed = OriginPolicy(addresses=True, hosts=frozenset({"mybox.local"}))
     with serving(allowed=allowed) as client:
         for host, status in (
             ("192.168.1.5:8000", 200),
@@ -298,7 +298,7 @@ def test_status_tells_which_server_answers() -> None:
 
 
 def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> None:
-    from cartesia_cli.server.answers import Identity
+    from cartesia_cli.server.answers import ServerIdentity
     from cartesia_cli.server.engines import identity
 
     class Named:
@@ -318,8 +318,8 @@ def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> N
         identity(None, Named("One"), None),
         identity(None, Named("Two"), None),
         identity(None, Named("One"), Named("Two")),
-        Identity.of("s.ndjson", None, ["a"]),
-        Identity.of("s.ndjson", None, ["b"]),
+        ServerIdentity.of("s.ndjson", None, ["a"]),
+        ServerIdentity.of("s.ndjson", None, ["b"]),
     ]
     assert len({one.id, *(other.id for other in others)}) == 7
 
@@ -456,7 +456,7 @@ def test_the_printed_address_works_from_this_machine() -> None:
     for host, printed in (("0.0.0.0", "http://127.0.0.1:"), ("127.0.0.1", "http://127.0.0.1:")):
         listener = bind(host, 0)
         assert address(listener).startswith(printed)
-        assert bind_beside(listener) is None
+        assert bind_other_family(listener) is None
         listener.close()
 
 

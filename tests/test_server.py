@@ -22,10 +22,10 @@ from cartesia_cli.errors import EngineError, UsageError
 from cartesia_cli.protocol import ENCODINGS, BatchOptions
 from cartesia_cli.server import whisper
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.decoding import decoded_upload
-from cartesia_cli.server.engine import Heard
-from cartesia_cli.server.running import Beside, bind
-from cartesia_cli.server.windows import windows
+from cartesia_cli.server.decoding import decode_upload
+from cartesia_cli.server.engine import RecognizedWord
+from cartesia_cli.server.running import BackgroundServer, bind
+from cartesia_cli.server.windows import split_at_silence
 from tests import speech
 
 
@@ -54,18 +54,18 @@ class EchoUtterance:
     def feed(self, samples: Samples) -> None:
         self.samples += len(samples)
 
-    def finish(self) -> tuple[Heard, ...]:
+    def finish(self) -> tuple[RecognizedWord, ...]:
         self.engine.busy.set()
         self.engine.wait()
         self.engine.heard.append(self.language)
         # Times beyond the window, as an engine may guess them.
-        return (Heard(" heard", -0.5, self.samples / RATE + 1.0),)
+        return (RecognizedWord(" heard", -0.5, self.samples / RATE + 1.0),)
 
 
 @contextmanager
 def serving(engine: Echo | None = None, **options: object) -> Iterator[httpx.Client]:
     with (
-        Beside(create_app(engine or Echo(), **options)) as server,  # type: ignore[arg-type]
+        BackgroundServer(create_app(engine or Echo(), **options)) as server,  # type: ignore[arg-type]
         httpx.Client(base_url=server.base_url, headers=VERSION, timeout=30, trust_env=False) as client,
     ):
         yield client
@@ -233,7 +233,7 @@ def test_a_fault_of_the_engine_is_a_500_in_json() -> None:
 def test_windows_joined_are_the_audio(sizes: list[int], longest: float, seed: int) -> None:
     dice = np.random.default_rng(seed)
     blocks = [dice.standard_normal(size).astype(np.float32) for size in sizes]
-    cut = list(windows(blocks, longest))
+    cut = list(split_at_silence(blocks, longest))
     assert all(0 < len(window) <= longest * RATE for window in cut)
     joined = np.concatenate([*cut, np.zeros(0, np.float32)])
     assert np.array_equal(joined, np.concatenate([*blocks, np.zeros(0, np.float32)]))
@@ -241,7 +241,7 @@ def test_windows_joined_are_the_audio(sizes: list[int], longest: float, seed: in
 
 def test_windows_are_cut_in_pauses() -> None:
     tone = np.sin(np.arange(int(7.3 * RATE)) * 0.3).astype(np.float32)
-    cut = list(windows([np.concatenate([tone, speech.silence(0.4)] * 20)], 30))
+    cut = list(split_at_silence([np.concatenate([tone, speech.silence(0.4)] * 20)], 30))
     ends = np.cumsum([len(window) for window in cut]) / RATE
     assert all(7.3 <= end % 7.7 <= 7.7 for end in ends[:-1])
 
@@ -274,7 +274,7 @@ def test_pcm_of_every_encoding_is_read_as_written() -> None:
 @given(st.sampled_from([8000, 11025, 22050, 44100, 48000]), st.lists(st.integers(1, 9000), min_size=1, max_size=8))
 def test_resampling_in_pieces_loses_nothing(rate: int, sizes: list[int]) -> None:
     resampler = Resampler(rate)
-    pieces = [resampler.feed(np.zeros(size, np.float32)) for size in sizes]
+    pieces = [resampler.resample(np.zeros(size, np.float32)) for size in sizes]
     total = sum(len(piece) for piece in [*pieces, resampler.finish()])
     assert abs(total - sum(sizes) * RATE / rate) <= 1
 
@@ -282,7 +282,7 @@ def test_resampling_in_pieces_loses_nothing(rate: int, sizes: list[int]) -> None
 def test_headerless_audio_at_any_rate_and_with_a_torn_sample() -> None:
     data = np.zeros(44100, "<i2").tobytes() + b"\0"
     options = BatchOptions(model="ink-whisper", encoding="pcm_s16le", sample_rate=44100)
-    assert sum(map(len, decoded_upload(io.BytesIO(data), options))) == RATE
+    assert sum(map(len, decode_upload(io.BytesIO(data), options))) == RATE
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 9, 32])
@@ -291,7 +291,7 @@ def test_any_number_of_channels_becomes_one(channels: int) -> None:
     data = frames.tobytes()
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, channels, 48000,
                        96000 * channels, 2 * channels, 16, b"data", len(data))  # fmt: skip
-    samples = np.concatenate(list(decoded_upload(io.BytesIO(head + data), CONTAINER)))
+    samples = np.concatenate(list(decode_upload(io.BytesIO(head + data), CONTAINER)))
     assert len(samples) == pytest.approx(RATE, abs=40)
     assert np.abs(samples).max() == pytest.approx(12000 / 32768, rel=0.05)
 
@@ -301,9 +301,9 @@ def test_a_damaged_stretch_costs_itself_only(tmp_path: Path) -> None:
 
     soundfile.write(tmp_path / "a.mp3", speech.say(speech.SAMPLE), speech.RATE, format="MP3")
     data = bytearray((tmp_path / "a.mp3").read_bytes())
-    whole = sum(map(len, decoded_upload(io.BytesIO(bytes(data)), CONTAINER)))
+    whole = sum(map(len, decode_upload(io.BytesIO(bytes(data)), CONTAINER)))
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(range(200)) * 10
-    damaged = sum(map(len, decoded_upload(io.BytesIO(bytes(data)), CONTAINER)))
+    damaged = sum(map(len, decode_upload(io.BytesIO(bytes(data)), CONTAINER)))
     assert 0.7 * whole < damaged <= whole
 
 

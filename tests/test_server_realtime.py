@@ -25,9 +25,9 @@ from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
 from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
 from cartesia_cli.protocol import MANUAL as DIALECT
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.engine import Heard
+from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.realtime import WAITING_BYTES, _Session
-from cartesia_cli.server.running import Beside
+from cartesia_cli.server.running import BackgroundServer
 from tests import speech
 
 MANUAL, AUTO = "/stt/websocket", "/stt/turns/websocket"
@@ -59,7 +59,7 @@ class CounterUtterance:
     def feed(self, samples: Samples) -> None:
         self.samples = np.concatenate((self.samples, samples))
 
-    def finish(self) -> tuple[Heard, ...]:
+    def finish(self) -> tuple[RecognizedWord, ...]:
         self.engine.calls += 1
         self.engine.go.wait(20)
         if self.engine.fails:
@@ -67,13 +67,13 @@ class CounterUtterance:
         half = RATE // 2
         loud = [n for n in range(len(self.samples) // half) if np.abs(self.samples[n * half :][:half]).max() > 0.01]
         times = [(n / 2, n / 2 + 0.5) if self.engine.timed else (None, None) for n in loud]
-        words = [Heard(f" w{n}", *time) for n, time in enumerate(times)]
-        return tuple(words[:-1]) + ((Heard(f"{words[-1].word}.", *times[-1]),) if words else ())
+        words = [RecognizedWord(f" w{n}", *time) for n, time in enumerate(times)]
+        return tuple(words[:-1]) + ((RecognizedWord(f"{words[-1].word}.", *times[-1]),) if words else ())
 
 
 @contextmanager
 def serving(live: Counter | None = None, **options: Any) -> Iterator[str]:
-    with Beside(create_app(Counter(timed=True), live or Counter(), **options)) as server:
+    with BackgroundServer(create_app(Counter(timed=True), live or Counter(), **options)) as server:
         yield server.base_url
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.audio.speech import Endpointer, VadSettings
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -24,9 +24,9 @@ from cartesia_cli.errors import (
 )
 from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart, Unknown
 from cartesia_cli.session import Session
-from cartesia_cli.session.lifeline import Lifeline
-from cartesia_cli.session.loop import PATIENCE
-from cartesia_cli.session.parties import Skipped, Stop
+from cartesia_cli.session.lifeline import ReconnectPolicy
+from cartesia_cli.session.loop import QUIET_SECONDS
+from cartesia_cli.session.parties import Skipped, StopSignal
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
@@ -143,11 +143,11 @@ class Case:
             await self.on_call(self)
             yield self.wire
 
-        self.wire, self.stop, clock = Wire(answer_and_tell), Stop(), SpeechTimeline()
+        self.wire, self.stop, clock = Wire(answer_and_tell), StopSignal(), SpeechTimeline()
         session = Session(
             connect, self.source, (ManualTracker if manual else TurnTracker)(clock), clock,
-            Endpointer(Endpointing(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
-            write=self.write, lifeline=Lifeline(tries=0), pace=1000.0,
+            Endpointer(VadSettings(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
+            write=self.write, lifeline=ReconnectPolicy(tries=0), pace=1000.0,
         )  # fmt: skip
         try:
             async with asyncio.timeout(HOUR):  # no test hangs
@@ -235,7 +235,7 @@ def test_the_source_fails() -> None:
 
 
 def test_stop_is_asked() -> None:
-    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.asked.is_set() or case.stop.ask())
+    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.asked.is_set() or case.stop.request())
     assert case.error is None
     assert case.wire.commands == [Finalize(), Close()]
     assert case.source.closed
@@ -244,8 +244,8 @@ def test_stop_is_asked() -> None:
 
 def test_stop_is_asked_twice() -> None:
     def insist(case: Case) -> None:
-        case.stop.ask()
-        case.stop.ask()
+        case.stop.request()
+        case.stop.request()
 
     case = Case(Tape(*talk(), then="wait"), lambda said: [Delta(text="so far")], on_audio=insist)
     assert isinstance(case.error, Interrupted)
@@ -307,7 +307,7 @@ def test_a_server_that_only_chatters_after_close_is_not_waited_for_for_ever() ->
     case = Case(Tape(*talk()), answer)
     assert isinstance(case.error, NetworkError)
     assert "settled nothing" in case.error.message
-    assert 2 * PATIENCE < case.lasted < 200 * 10.0
+    assert 2 * QUIET_SECONDS < case.lasted < 200 * 10.0
 
 
 def test_signs_of_life_that_say_nothing_after_close_are_not_waited_for() -> None:
@@ -318,7 +318,7 @@ def test_signs_of_life_that_say_nothing_after_close_are_not_waited_for() -> None
     case = Case(Tape(*talk()), answer)
     assert isinstance(case.error, NetworkError)
     assert "said nothing" in case.error.message
-    assert case.lasted < 2 * PATIENCE
+    assert case.lasted < 2 * QUIET_SECONDS
 
 
 @pytest.mark.parametrize("fault", [OutputError("no room"), ValueError("the auto endpoint has no finalize")])
@@ -328,7 +328,7 @@ def test_who_can_say_nothing_any_more_for_a_reason_of_our_own_ends_at_once(fault
 
     case = Case(Tape(*talk(), then="wait"), answer)
     assert case.error is fault
-    assert case.lasted < PATIENCE
+    assert case.lasted < QUIET_SECONDS
     assert case.source.closed
 
 
@@ -351,7 +351,7 @@ def test_stop_is_asked_while_the_connection_opens(steps: int) -> None:
     """In each of the loop's turns around it: there is something to finish, or there is not."""
 
     async def ask(case: Case) -> None:
-        case.stop.ask()
+        case.stop.request()
         for _ in range(steps):
             await asyncio.sleep(0)
 
@@ -361,7 +361,7 @@ def test_stop_is_asked_while_the_connection_opens(steps: int) -> None:
     else:
         assert isinstance(case.error, Interrupted)
         assert case.wire.said == []
-    assert case.lasted < PATIENCE
+    assert case.lasted < QUIET_SECONDS
 
 
 def test_nothing_was_said() -> None:
@@ -440,17 +440,17 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
             is_paused = False
             async for block in super().frames():
                 if isinstance(block, Skipped) and not is_paused:
-                    session.order(Finalize())
+                    session.send_command(Finalize())
                 is_paused = isinstance(block, Skipped)
                 yield block
 
     async def run() -> None:
-        await session.run(Stop())
+        await session.run(StopSignal())
 
     with asyncio.Runner(loop_factory=Hurried) as runner:
         session = Session(
             lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
-            finalize=False, manual=True, chunk=CHUNK, write=updates.append, lifeline=Lifeline(tries=0),
+            finalize=False, manual=True, chunk=CHUNK, write=updates.append, lifeline=ReconnectPolicy(tries=0),
         )  # fmt: skip
         runner.run(run())
     assert len(lines.wires) == 2
@@ -500,9 +500,9 @@ def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_tal
         timeline = SpeechTimeline()
         session = Session(
             lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(timeline), timeline,
-            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, lifeline=Lifeline(tries=0),
+            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, lifeline=ReconnectPolicy(tries=0),
         )  # fmt: skip
-        await session.run(Stop())
+        await session.run(StopSignal())
 
     with asyncio.Runner(loop_factory=Hurried) as runner:
         runner.run(run())

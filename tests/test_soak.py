@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, Endpointing
+from cartesia_cli.audio.speech import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
 from cartesia_cli.session import Session, ledger
-from cartesia_cli.session.ledger import MEMORY
-from cartesia_cli.session.lifeline import Lifeline
-from cartesia_cli.session.parties import Stop
+from cartesia_cli.session.ledger import MAX_MEMORY_BYTES
+from cartesia_cli.session.lifeline import ReconnectPolicy
+from cartesia_cli.session.parties import StopSignal
 from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
@@ -197,11 +197,11 @@ class Soak:
 
         self._session = Session(
             connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
-            Endpointer(Endpointing(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
+            Endpointer(VadSettings(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
             write=self._take, witness=LatencyRecorder("ink-2") if self.measured else None,
-            lifeline=Lifeline(dice=dice.random),
+            lifeline=ReconnectPolicy(dice=dice.random),
         )  # fmt: skip
-        await self._session.run(Stop())
+        await self._session.run(StopSignal())
 
     def _take(self, update: Update) -> None:
         self.write(update)
@@ -276,7 +276,7 @@ def test_what_is_said_while_the_network_is_away_waits_on_the_disk(manual: bool) 
     soak = Soak(400, 2, manual, every=5, outages=[90.0])
     soak.run()
     assert (soak.heard, soak.wrong, soak.lost) == (soak.count, [], 2)
-    assert max(sample.behind for sample in soak.samples) > MEMORY / 2 / RATE
+    assert max(sample.behind for sample in soak.samples) > MAX_MEMORY_BYTES / 2 / RATE
     assert files_of(os.getpid()) == before
 
 

@@ -26,10 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio import spool
-from cartesia_cli.audio.containers import look
-from cartesia_cli.audio.files import decoded
-from cartesia_cli.audio.saving import Recording, Saved, header, opened, read_back
-from cartesia_cli.audio.spool import Spool, left_behind, state_folder
+from cartesia_cli.audio.containers import probe
+from cartesia_cli.audio.files import decode_file
+from cartesia_cli.audio.saving import WavWriter, TeeSource, header, opened, read_back
+from cartesia_cli.audio.spool import SessionRecording, find_orphans, state_folder
 from cartesia_cli.errors import InputError, OutputError
 
 RATE = 16000
@@ -104,7 +104,7 @@ def seconds_of_sound(seconds: float) -> Blocks:
     return Blocks([sound(BLOCK * number, BLOCK) for number in range(round(seconds * 2 * RATE / BLOCK))])
 
 
-def heard(source: Spool | Saved) -> bytes:
+def heard(source: SessionRecording | TeeSource) -> bytes:
     async def run() -> bytes:
         return b"".join([block async for block in source.frames()])
 
@@ -120,7 +120,7 @@ def samples(path: Path) -> bytes:
     read, rate = soundfile.read(path, dtype="int16")
     assert rate == RATE and read.astype("<i2").tobytes() == plain
     if plain:
-        ours = np.concatenate(list(decoded(path)))
+        ours = np.concatenate(list(decode_file(path)))
         assert (ours * 32768).astype("<i2").tobytes() == plain
     return plain
 
@@ -195,7 +195,7 @@ class TestTheFile:
             path, copy, before, after = Path(folder, "a.wav"), Path(folder, "b.wav"), 0, 0
             with Watched(path, "wb") as file:
                 file.states = []
-                recording = Recording(file, comment)
+                recording = WavWriter(file, comment)
                 for size in sizes:
                     recording.write(sound(after, size))
                     after += size
@@ -214,7 +214,7 @@ class TestTheFile:
     def test_a_disk_that_takes_a_little_at_a_time_gets_all(self, tmp_path: Path) -> None:
         path = tmp_path / "a.wav"
         with Reluctant(path, "wb") as file:
-            recording = Recording(file, "said by nobody " * 30)
+            recording = WavWriter(file, "said by nobody " * 30)
             recording.write(sound(0, 5000))
             recording.write(sound(5000, 5000))
         assert samples(path) == sound(0, 10000)
@@ -222,7 +222,7 @@ class TestTheFile:
     def test_beyond_four_gibibytes_it_goes_on_as_rf64(self, tmp_path: Path) -> None:
         path, comment, piece = tmp_path / "long.wav", json.dumps(ASKED), bytes(1 << 26)
         with Sparse(path, "wb") as file:
-            recording = Recording(file, comment)
+            recording = WavWriter(file, comment)
             for _ in range(63):
                 recording.write(piece)
             with soundfile.SoundFile(path) as before:
@@ -234,7 +234,7 @@ class TestTheFile:
             assert (after.format, after.frames) == ("RF64", (65 << 25) + 32)
             after.seek(65 << 25)
             assert after.read(dtype="int16").astype("<i2").tobytes() == sound(0, 64)
-        found = look(path)
+        found = probe(path)
         assert found.duration == pytest.approx(((65 << 25) + 32) / RATE) and found.note is None
         assert read_back(path) == (((65 << 25) + 32) / RATE, comment)
 
@@ -255,7 +255,7 @@ class TestTheFile:
 
         path = tmp_path / "a.wav"
         with Full(path, "wb") as file:
-            recording = Recording(file)
+            recording = WavWriter(file)
             recording.write(sound(0, 2000))
             with pytest.raises(OSError, match="No space"):
                 recording.write(sound(2000, 2000))
@@ -273,7 +273,7 @@ class TestKilled:
             child.kill()
             lines = child.communicate()[0].split("\n")
         given = json.loads(lines[-2])["given"] if len(lines) > 1 else 1
-        [found] = left_behind(tmp_path)
+        [found] = find_orphans(tmp_path)
         kept = samples(found.path)
         assert len(kept) >= given - given % 2
         assert kept == sound(0, len(kept))
@@ -288,7 +288,7 @@ class TestKilled:
                 child.kill()
                 child.wait()
                 os.kill(offspring, 0)
-                assert len(left_behind(tmp_path)) == 1
+                assert len(find_orphans(tmp_path)) == 1
             finally:
                 os.kill(offspring, signal.SIGKILL)
 
@@ -297,21 +297,21 @@ class TestKilled:
             assert told(first)["left"] == 0
             with program(tmp_path, waits=True, looks=True, name="second") as second:
                 assert told(second)["left"] == 0
-                assert left_behind(tmp_path) == []
+                assert find_orphans(tmp_path) == []
                 assert len(list(tmp_path.iterdir())) == 2
                 first.kill()
                 first.wait()
-                assert [found.asked["name"] for found in left_behind(tmp_path)] == ["first"]
+                assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first"]
                 assert second.stdin is not None
                 second.stdin.write("\n")
                 second.stdin.flush()
                 assert told(second)["left"] == 1
-        assert [found.asked["name"] for found in left_behind(tmp_path)] == ["first", "second"]
+        assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first", "second"]
 
 
 class TestASpool:
     def test_all_comes_through_and_lies_on_disk(self, tmp_path: Path) -> None:
-        kept = Spool(seconds_of_sound(2), tmp_path)
+        kept = SessionRecording(seconds_of_sound(2), tmp_path)
         assert (kept.path, kept.seconds) == (None, 0)
         assert heard(kept) == sound(0, 4 * RATE)
         assert kept.path is not None and kept.seconds == 2 and kept.dropped == 0
@@ -319,7 +319,7 @@ class TestASpool:
 
     def test_each_block_is_there_before_it_is_given(self, tmp_path: Path) -> None:
         async def run() -> None:
-            kept, given = Spool(seconds_of_sound(0.2), tmp_path), 0
+            kept, given = SessionRecording(seconds_of_sound(0.2), tmp_path), 0
             async for block in kept.frames():
                 given += len(block)
                 assert kept.path is not None and len(samples(kept.path)) >= given
@@ -329,7 +329,7 @@ class TestASpool:
     def test_only_its_owner_can_read_it(self, tmp_path: Path) -> None:
         before = os.umask(0)
         try:
-            kept = Spool(seconds_of_sound(0.1), tmp_path / "state" / "cartesia-cli")
+            kept = SessionRecording(seconds_of_sound(0.1), tmp_path / "state" / "cartesia-cli")
             heard(kept)
         finally:
             os.umask(before)
@@ -337,9 +337,9 @@ class TestASpool:
         assert (mode(kept.path), mode(kept.path.parent)) == (0o600, 0o700)
 
     def test_a_session_that_takes_nothing_is_recorded_nevertheless(self, tmp_path: Path) -> None:
-        async def run() -> Spool:
+        async def run() -> SessionRecording:
             source = seconds_of_sound(5)
-            kept = Spool(source, tmp_path)
+            kept = SessionRecording(source, tmp_path)
             async with aclosing(kept.frames()) as blocks:
                 await anext(blocks)
                 await source.exhausted.wait()
@@ -357,7 +357,7 @@ class TestASpool:
 
         told: list[str] = []
         source = seconds_of_sound(40)
-        kept = Spool(source, tmp_path, on_trouble=told.append)
+        kept = SessionRecording(source, tmp_path, on_trouble=told.append)
         blocks = kept.frames()
         given = asyncio.run(run())
         assert kept.dropped == pytest.approx(40 - len(given) / 2 / RATE)
@@ -372,15 +372,15 @@ class TestASpool:
 
         given: list[bytes] = []
         blocks = [sound(0, 1000), sound(1000, 1000)]
-        kept = Spool(Blocks(blocks, InputError("the microphone is gone")), tmp_path)
+        kept = SessionRecording(Blocks(blocks, InputError("the microphone is gone")), tmp_path)
         with pytest.raises(InputError, match="gone"):
             asyncio.run(run())
         assert given == blocks
         assert kept.keep() == kept.path
-        assert [found.path for found in left_behind(tmp_path)] == [kept.path]
+        assert [found.path for found in find_orphans(tmp_path)] == [kept.path]
 
     def test_a_device_that_can_not_be_opened_leaves_nothing(self, tmp_path: Path) -> None:
-        kept = Spool(Blocks([], InputError("busy")), tmp_path)
+        kept = SessionRecording(Blocks([], InputError("busy")), tmp_path)
         with pytest.raises(InputError, match="busy"):
             heard(kept)
         assert kept.keep() is None
@@ -401,7 +401,7 @@ class TestASpool:
                     await asyncio.Event().wait()
 
         source, taken = seconds_of_sound(600), asyncio.Event()
-        kept = Spool(source, tmp_path)
+        kept = SessionRecording(source, tmp_path)
         asyncio.run(run())
 
 
@@ -413,7 +413,7 @@ class TestNoRoom:
         troubles = [line["trouble"] for line in lines if "trouble" in line]
         assert max(line.get("given", 0) for line in lines) == 200 * BLOCK
         assert len(troubles) == 1 and "the recording ends after 0.6 s" in troubles[0]
-        [found] = left_behind(tmp_path)
+        [found] = find_orphans(tmp_path)
         assert lines[-1] == {"seconds": found.seconds, "path": str(found.path)}
         assert samples(found.path) == sound(0, 31 * BLOCK if found.seconds == 0.62 else 30 * BLOCK)
 
@@ -427,7 +427,7 @@ class TestNoRoom:
     def test_a_folder_that_can_not_be_made_is_told_once_and_the_session_goes_on(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         told: list[str] = []
-        kept = Spool(seconds_of_sound(1), tmp_path / "file" / "state", on_trouble=told.append)
+        kept = SessionRecording(seconds_of_sound(1), tmp_path / "file" / "state", on_trouble=told.append)
         assert heard(kept) == sound(0, 2 * RATE)
         assert told == [f"nothing is recorded: {tmp_path / 'file' / 'state'}: Not a directory"]
         assert kept.path is None and kept.keep(tmp_path / "a.wav") is None
@@ -439,29 +439,29 @@ class TestTheEnd:
         return tmp_path / "state"
 
     @pytest.fixture
-    def kept(self, state: Path) -> Spool:
-        kept = Spool(seconds_of_sound(1), state, asked=ASKED)
+    def kept(self, state: Path) -> SessionRecording:
+        kept = SessionRecording(seconds_of_sound(1), state, asked=ASKED)
         heard(kept)
         return kept
 
-    def test_a_clean_one_leaves_nothing(self, kept: Spool, state: Path) -> None:
+    def test_a_clean_one_leaves_nothing(self, kept: SessionRecording, state: Path) -> None:
         kept.discard()
         assert list(state.iterdir()) == [] and kept.path is None
         kept.discard()
 
-    def test_until_then_it_is_nobody_elses(self, kept: Spool, state: Path) -> None:
-        assert left_behind(state) == []
+    def test_until_then_it_is_nobody_elses(self, kept: SessionRecording, state: Path) -> None:
+        assert find_orphans(state) == []
 
-    def test_after_a_failure_it_is_left_behind_with_what_was_asked(self, kept: Spool, state: Path) -> None:
+    def test_after_a_failure_it_is_left_behind_with_what_was_asked(self, kept: SessionRecording, state: Path) -> None:
         assert kept.keep() == kept.path
-        [found] = left_behind(state)
+        [found] = find_orphans(state)
         assert (found.path, found.seconds, found.asked) == (kept.path, 1.0, ASKED)
         found.remove()
-        assert left_behind(state) == []
+        assert find_orphans(state) == []
         found.remove()
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_it_moves_where_it_is_wanted(self, kept: Spool, state: Path, tmp_path: Path, force: bool) -> None:
+    def test_it_moves_where_it_is_wanted(self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool) -> None:
         target = tmp_path / "new" / "talk.wav"
         assert kept.keep(target, force=force) == target
         assert samples(target) == sound(0, 2 * RATE)
@@ -469,7 +469,7 @@ class TestTheEnd:
         assert list(state.iterdir()) == [] and list(target.parent.iterdir()) == [target]
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_it_moves_to_another_disk(self, kept: Spool, state: Path, tmp_path: Path, force: bool) -> None:
+    def test_it_moves_to_another_disk(self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool) -> None:
         with TemporaryDirectory(dir=other_disk(tmp_path)) as folder:
             target = Path(folder, "talk.wav")
             assert kept.keep(target, force=force) == target
@@ -477,7 +477,7 @@ class TestTheEnd:
             assert mode(target) == 0o600
             assert list(state.iterdir()) == [] and list(target.parent.iterdir()) == [target]
 
-    def test_another_disk_that_is_full_gets_no_half_recording(self, kept: Spool, state: Path, tmp_path: Path) -> None:
+    def test_another_disk_that_is_full_gets_no_half_recording(self, kept: SessionRecording, state: Path, tmp_path: Path) -> None:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         with TemporaryDirectory(dir=other_disk(tmp_path)) as folder:
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
@@ -489,12 +489,12 @@ class TestTheEnd:
             assert list(Path(folder).iterdir()) == []
         assert kept.path is not None and samples(kept.path) == sound(0, 2 * RATE)
 
-    def test_given_away_it_does_not_tell_what_was_asked(self, kept: Spool, tmp_path: Path) -> None:
+    def test_given_away_it_does_not_tell_what_was_asked(self, kept: SessionRecording, tmp_path: Path) -> None:
         kept.keep(tmp_path / "talk.wav")
         assert b"ink-2" not in (tmp_path / "talk.wav").read_bytes()
         assert read_back(tmp_path / "talk.wav") == (1.0, "")
 
-    def test_what_is_there_is_replaced_only_by_force(self, kept: Spool, state: Path, tmp_path: Path) -> None:
+    def test_what_is_there_is_replaced_only_by_force(self, kept: SessionRecording, state: Path, tmp_path: Path) -> None:
         target = tmp_path / "talk.wav"
         target.write_text("the only copy")
         target.chmod(0o644)
@@ -503,17 +503,17 @@ class TestTheEnd:
         assert refused.value.hint == f"the recording is kept: {kept.path}"
         assert target.read_text() == "the only copy"
         assert kept.path is not None and read_back(kept.path) == (1.0, json.dumps(ASKED))
-        assert left_behind(state) == []
+        assert find_orphans(state) == []
         assert kept.keep(target, force=True) == target
         assert samples(target) == sound(0, 2 * RATE)
         assert mode(target) == 0o600
 
-    def test_a_place_that_takes_nothing_is_told_and_the_recording_stays(self, kept: Spool, state: Path) -> None:
+    def test_a_place_that_takes_nothing_is_told_and_the_recording_stays(self, kept: SessionRecording, state: Path) -> None:
         with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
             kept.keep(Path("/dev/full"), force=True)
         assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
         kept.keep()
-        [found] = left_behind(state)
+        [found] = find_orphans(state)
         assert samples(found.path) == sound(0, 2 * RATE) and found.asked == ASKED
 
 
@@ -522,18 +522,18 @@ class TestLeftBehind:
         moments = [datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC) + timedelta(microseconds=n) for n in (0, 1, 999_999)]
         moments += [moments[0] + timedelta(days=n) for n in (1, 40, 4000)]
         for moment in reversed(moments):
-            kept = Spool(seconds_of_sound(0.1), tmp_path, now=lambda moment=moment: moment)
+            kept = SessionRecording(seconds_of_sound(0.1), tmp_path, now=lambda moment=moment: moment)
             heard(kept)
             kept.keep()
-        assert [found.started for found in left_behind(tmp_path)] == moments
+        assert [found.started for found in find_orphans(tmp_path)] == moments
 
     def test_two_of_the_same_moment_have_two_names(self, tmp_path: Path) -> None:
         moment = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
         for _ in range(3):
-            kept = Spool(seconds_of_sound(0.1), tmp_path, now=lambda: moment)
+            kept = SessionRecording(seconds_of_sound(0.1), tmp_path, now=lambda: moment)
             heard(kept)
             kept.keep()
-        assert [found.started - moment for found in left_behind(tmp_path)] == [
+        assert [found.started - moment for found in find_orphans(tmp_path)] == [
             timedelta(microseconds=number) for number in range(3)
         ]
 
@@ -545,16 +545,16 @@ class TestLeftBehind:
         (tmp_path / "20310102T030405.000003Z.wav").mkdir()
         (tmp_path / "20310102T030405.000004Z.wav").write_bytes(b"RIFF" + os.urandom(1000))
         (tmp_path / "20310102T030405.000005Z.wav").write_bytes(header(0, "no JSON") + sound(0, 100))
-        [found] = left_behind(tmp_path)
+        [found] = find_orphans(tmp_path)
         assert found.path.name == "20310102T030405.000005Z.wav" and found.asked == {}
 
     def test_no_folder_holds_nothing(self, tmp_path: Path) -> None:
-        assert left_behind(tmp_path / "none") == []
+        assert find_orphans(tmp_path / "none") == []
 
     def test_a_folder_that_can_not_be_read_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="Not a directory"):
-            left_behind(tmp_path / "file")
+            find_orphans(tmp_path / "file")
 
 
 class TestTheFolder:
@@ -578,17 +578,17 @@ class TestSaved:
         path = tmp_path / "a.wav"
         path.write_bytes(bytes(100_000))
         path.chmod(0o644)
-        assert heard(Saved(seconds_of_sound(1), path)) == sound(0, 2 * RATE)
+        assert heard(TeeSource(seconds_of_sound(1), path)) == sound(0, 2 * RATE)
         assert samples(path) == sound(0, 2 * RATE)
         assert mode(path) == 0o600 and path.stat().st_size == len(header(0)) + 2 * RATE
 
     def test_a_full_disk_is_told(self) -> None:
         with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
-            heard(Saved(seconds_of_sound(1), Path("/dev/full")))
+            heard(TeeSource(seconds_of_sound(1), Path("/dev/full")))
 
     def test_the_trouble_of_its_source_stays_the_source_s(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="head crash"):
-            heard(Saved(Blocks([sound(0, 100)], OSError(5, "head crash")), tmp_path / "a.wav"))
+            heard(TeeSource(Blocks([sound(0, 100)], OSError(5, "head crash")), tmp_path / "a.wav"))
         assert samples(tmp_path / "a.wav") == sound(0, 100)
 
     def test_a_new_file_is_never_opened_over_an_old_one(self, tmp_path: Path) -> None:

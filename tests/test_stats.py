@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, Mark
-from cartesia_cli.commands.watch import Watch
-from cartesia_cli.output.figures import ASCII, BLOCKS, bars, draw
+from cartesia_cli.audio.speech import Endpointer, VadEvent
+from cartesia_cli.commands.watch import LiveMetrics
+from cartesia_cli.output.figures import ASCII, BLOCKS, bars, render_report
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -36,9 +36,9 @@ from cartesia_cli.protocol import (
     Unknown,
 )
 from cartesia_cli.session import Session
-from cartesia_cli.session.ledger import Ledger
-from cartesia_cli.session.parties import Stop
-from cartesia_cli.session.progress import Entry, Progress
+from cartesia_cli.session.ledger import SendBuffer
+from cartesia_cli.session.parties import StopSignal
+from cartesia_cli.session.progress import Entry, EventDispatcher
 from cartesia_cli.stats.latency import LISTED, WAITS, LatencyRecorder
 from cartesia_cli.stats.percentiles import KEPT, Percentiles
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker
@@ -60,8 +60,8 @@ class Day:
         self.now = 1000.0
         self.recorder, self.timeline = LatencyRecorder(model), SpeechTimeline()
         self.tracker: Tracker = (TurnTracker if auto else ManualTracker)(self.timeline)
-        self.ledger: Ledger[Entry] = Ledger(3200)
-        self.progress = Progress(
+        self.ledger: SendBuffer[Entry] = SendBuffer(3200)
+        self.progress = EventDispatcher(
             self.ledger, self.tracker, self.timeline,
             now=lambda: self.now, write=lambda update: None, witness=self.recorder,
         )  # fmt: skip
@@ -75,23 +75,23 @@ class Day:
         """Frames in real time until so many seconds have been sent."""
         while self.position < until - 1e-6:
             if not self.ledger.has_more:
-                self.progress.came(bytes(3200))
-            frame = self.ledger.take()
+                self.progress.audio_arrived(bytes(3200))
+            frame = self.ledger.next_item()
             assert isinstance(frame, bytes)
             self.now += 0.1
-            self.progress.sent(frame)
+            self.progress.audio_sent(frame)
 
     def mark(self, kind: Any, speech: float, *, capped: bool = False) -> None:
-        self.progress.reached(Mark(kind, self.position, speech, capped))
+        self.progress.marker_reached(VadEvent(kind, self.position, speech, capped))
 
     def finalize(self) -> None:
-        self.ledger.note(Finalize())
-        entry = self.ledger.take()
+        self.ledger.add_marker(Finalize())
+        entry = self.ledger.next_item()
         assert isinstance(entry, Finalize)
-        self.progress.reached(entry)
+        self.progress.marker_reached(entry)
 
     def rewind(self, position: float) -> None:
-        self.ledger.rewind(self.ledger.place(position))
+        self.ledger.rewind(self.ledger.position(position))
         self.tracker.rewind(position)
         self.timeline.rewind(position)
         self.recorder.rewound(position)
@@ -103,7 +103,7 @@ class Day:
     def hear(self, *events: Event, after: float = 0.0) -> None:
         self.now += after
         for event in events:
-            self.progress.heard(event)
+            self.progress.dispatch(event)
 
     def speak(self, start: float, stop: float, end: float | None = None, told: float | None = None) -> None:
         """Audio with speech in it, noticed as soon as it can be. told: when a `turn.start` comes."""
@@ -624,7 +624,7 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
         await Session(
             lambda again: nullcontext(Wire()), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
             finalize=True, manual=True, chunk=3200, write=updates.append, witness=recorder, pace=1000.0,
-        ).run(Stop())  # fmt: skip
+        ).run(StopSignal())  # fmt: skip
 
     with asyncio.Runner(loop_factory=Hurried) as runner:
         runner.run(run())
@@ -649,17 +649,17 @@ def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
         day.hear(Delta(text="x"), FlushDone(), after=0.1 + start / 50)
         day.recorder.late(0.001)
     report = day.report()
-    drawn = draw(report, 100)
+    drawn = render_report(report, 100)
     assert "finalize to last text" in drawn and "credits" in drawn and "drift 0.0 ms" in drawn
     assert drawn.splitlines()[0].split() == ["ms", "count", "p50", "p95", "p99", "max"]
     assert any(block in drawn for block in BLOCKS[1:])
     for width in (30, 40, 50, 60, 80, 200):
-        assert all(len(line) <= width for line in draw(report, width).splitlines())
-        draw(report, width, encoding="ascii").encode("ascii")
+        assert all(len(line) <= width for line in render_report(report, width).splitlines())
+        render_report(report, width, encoding="ascii").encode("ascii")
 
 
 def test_a_report_of_nothing_can_be_drawn() -> None:
-    assert draw(Day().report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
+    assert render_report(Day().report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.integers(1, 60), st.sampled_from([BLOCKS, ASCII]))
@@ -746,14 +746,14 @@ class Attended:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.watch = Watch("ink-2", 3200, lambda: self.now, lambda: None, clock=lambda: self.now)
+        self.watch = LiveMetrics("ink-2", 3200, lambda: self.now, lambda: None, clock=lambda: self.now)
 
     def hear(self, frames: int, *, sent: bool = True) -> None:
         for _ in range(frames):
             self.now += 0.1
-            self.watch.came(3200)
+            self.watch.audio_arrived(3200)
             if sent:
-                self.watch.sent(3200)
+                self.watch.audio_sent(3200)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -764,23 +764,23 @@ class Attended:
 def test_the_wait_behind_a_key_is_told() -> None:
     day = Attended()
     day.hear(5)
-    day.watch.asked()
+    day.watch.finalize_requested()
     day.now += 0.02
-    day.watch.finalized()
+    day.watch.finalize_sent()
     assert day.figures == {"key_to_finalize": (1, 20.0)}
 
 
 def test_a_key_that_is_pressed_during_an_outage_doesnt_count_it_nor_does_a_hangover() -> None:
     day = Attended()
     day.hear(10)
-    day.watch.marked(Mark("end", 0.5, 0.9))
+    day.watch.vad_event(VadEvent("end", 0.5, 0.9))
     day.hear(5, sent=False)
-    day.watch.asked()
+    day.watch.finalize_requested()
     day.hear(300, sent=False)
     day.watch.rewound(1.0)
     for _ in range(5):
-        day.watch.sent(3200)
-    day.watch.finalized()
+        day.watch.audio_sent(3200)
+    day.watch.finalize_sent()
     assert day.figures == {}
 
 
@@ -788,15 +788,15 @@ def test_a_key_doesnt_count_the_finalize_of_another_one_that_is_still_to_go_out(
     day = Attended()
     day.hear(10)
     day.hear(5, sent=False)
-    day.watch.asked()  # in an outage, too
+    day.watch.finalize_requested()  # in an outage, too
     day.watch.rewound(1.0)
     day.hear(2, sent=False)
-    day.watch.asked()
+    day.watch.finalize_requested()
     for _ in range(5):
-        day.watch.sent(3200)
-    day.watch.finalized()
+        day.watch.audio_sent(3200)
+    day.watch.finalize_sent()
     day.now += 0.3
     for _ in range(2):
-        day.watch.sent(3200)
-    day.watch.finalized()
+        day.watch.audio_sent(3200)
+    day.watch.finalize_sent()
     assert day.figures == {"key_to_finalize": (1, 300.0)}

@@ -18,7 +18,7 @@ import jiwer
 import numpy as np
 import pytest
 
-from cartesia_cli.protocol.realtime import RANGES
+from cartesia_cli.protocol.realtime import PARAMETER_LIMITS
 from tests import speech
 from tests.conftest import Run, need
 from tests.fault_server import FaultServer
@@ -412,8 +412,8 @@ def test_the_level_of_speech_shapes_only_times_where_the_server_ends_the_turns(r
 def test_help_has_one_range_for_each_option_and_it_is_the_documented_one(run: Run) -> None:
     shown = " ".join(run("stream-file", "--help", env={"COLUMNS": "200"}).stdout.decode().split())
     for option, (least, most) in {
-        "--min-volume": RANGES["min_volume"],
-        **{f"--{name.replace('_', '-')}": span for name, span in RANGES.items() if name.startswith("turn_")},
+        "--min-volume": PARAMETER_LIMITS["min_volume"],
+        **{f"--{name.replace('_', '-')}": span for name, span in PARAMETER_LIMITS.items() if name.startswith("turn_")},
     }.items():
         told = shown.partition(f"{option} ")[2].partition(" --")[0]
         assert f"[{float(least):g}<=x<={float(most):g}]" in told.replace(".0<", "<").replace(".0]", "]"), told

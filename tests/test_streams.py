@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.output import Layout, Selection, writer
-from cartesia_cli.output.streams import stream
+from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import Word
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript
 
@@ -26,7 +26,7 @@ TWO = Segment(3.0, 5.5, " A small dog slept under the table & the <chair>.", "au
 def written(name: str, *, live: bool = True, words: bool = False) -> list[str]:
     """What each of four calls put: a partial, two segments, the end."""
     parts: list[str] = []
-    writing = stream(name, Layout(), parts.append, "talk.wav", "ink-2", live=live)
+    writing = open_stream(name, Layout(), parts.append, "talk.wav", "ink-2", live=live)
     one = replace(ONE, words=(Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1))) if words else ONE
     whole = Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(one, TWO), words=one.words or None)
     calls = []
@@ -62,7 +62,7 @@ def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
 def test_a_notice_has_its_place_in_ndjson_only() -> None:
     for name in ("text", "srt", "csv"):
         parts: list[str] = []
-        stream(name, Layout(), parts.append, "x", "m", live=True).write(Notice(1.0, "turn.resume", "the turn goes on"))
+        open_stream(name, Layout(), parts.append, "x", "m", live=True).write(Notice(1.0, "turn.resume", "the turn goes on"))
         assert parts == []
 
 
@@ -90,7 +90,7 @@ def test_cues_of_a_segment_are_where_its_words_are() -> None:
     words = [Word("One.", 0.5, 1.0), Word("Two.", 20.0, 20.5)]
     for name in ("srt", "vtt"):
         parts: list[str] = []
-        writing = stream(name, Layout(), parts.append, "x", "m", live=True)
+        writing = open_stream(name, Layout(), parts.append, "x", "m", live=True)
         writing.write(Segment(0.5, 20.5, "One. Two.", "server", tuple(words)))
         assert "00:20" in "".join(parts).split("Two.")[0].split("One.")[1]
 
@@ -111,7 +111,7 @@ def test_what_needs_all_waits_for_all() -> None:
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5), st.text(max_size=30)), max_size=8))
 def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tuple[float, float, str]]) -> None:
     parts: list[str] = []
-    writing = stream("srt", Layout(), parts.append, "x", "m", live=True)
+    writing = open_stream("srt", Layout(), parts.append, "x", "m", live=True)
     for start, length, text in segments:
         writing.write(Segment(start, start + length, text, "audio"))
     cues = list(srt.parse("".join(parts)))
@@ -123,11 +123,11 @@ def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
     seam = Notice(63.0, "reconnected", "connected again: 2.0 s --> sent again")
     said = Segment(0.0, 2.0, "Hello there.", "audio")
     transcript = Transcript("x", "m", said.text, segments=(said,), notices=(seam,))
-    assert json.loads(writer("json")(transcript, Layout()))["notices"] == [seam.document()]
+    assert json.loads(writer("json")(transcript, Layout()))["notices"] == [seam.to_dict()]
     assert "*1:03 connected again: 2.0 s --> sent again*" in writer("md")(transcript, Layout())
     assert "NOTE 1:03 connected again: 2.0 s -> sent again\n" in writer("vtt")(transcript, Layout())
     parts: list[str] = []
-    live = stream("vtt", Layout(), parts.append, "x", "m", live=True)
+    live = open_stream("vtt", Layout(), parts.append, "x", "m", live=True)
     for update in (said, seam, Segment(70.0, 72.0, " Again.", "audio")):
         live.write(update)
     live.close(transcript, {})
@@ -140,7 +140,7 @@ def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
 @pytest.mark.parametrize("selection", [Selection(pattern="."), Selection(longest_gaps=9)])
 def test_a_segment_that_was_dropped_has_no_rows_where_rows_wait_for_the_end(name: str, selection: Selection) -> None:
     parts: list[str] = []
-    writing = stream(name, Layout(selection=selection), parts.append, "talk.wav", "ink-2", live=True)
+    writing = open_stream(name, Layout(selection=selection), parts.append, "talk.wav", "ink-2", live=True)
     writing.write(ONE)
     writing.write(TWO)
     writing.write(Notice(6.0, "undo", "dropped"))

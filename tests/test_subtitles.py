@@ -29,7 +29,7 @@ from cartesia_cli.subtitles.breaks import width
 from cartesia_cli.subtitles.captions import ESTIMATED
 from cartesia_cli.subtitles.grammar import GRAMMARS
 from cartesia_cli.subtitles.profiles import PROFILES
-from cartesia_cli.subtitles.typesetting import crumbs
+from cartesia_cli.subtitles.typesetting import split_word
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from tests.conftest import need
 from tests.test_transcript import reread
@@ -144,7 +144,7 @@ def test_any_rules_show_every_word(
     assert shown(found) == solid(text)
     assert all(cue.start < cue.end and 1 <= len(cue.lines) <= count for cue in found)
     assert all(cue.end <= following.start for cue, following in pairwise(found))
-    assert all(width(text) <= line or crumbs(text, line) == [text] for cue in found for text in cue.lines)
+    assert all(width(text) <= line or split_word(text, line) == [text] for cue in found for text in cue.lines)
 
 
 @st.composite
@@ -625,7 +625,7 @@ def test_a_word_wider_than_two_lines_is_cut_without_loss() -> None:
 
 
 def test_marks_stay_with_their_letters() -> None:
-    assert crumbs("e\u0301a👩‍👩‍👧", 1) == ["e\u0301", "a", "👩‍👩‍👧"]
+    assert split_word("e\u0301a👩‍👩‍👧", 1) == ["e\u0301", "a", "👩‍👩‍👧"]
     found = cues(transcript("e\u0301" * 50))
     assert all(not unicodedata.combining(line[0]) for cue in found for line in cue.lines)
 

@@ -14,8 +14,8 @@ from rich.cells import cell_len
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output import Layout, Selection, writer
 from cartesia_cli.output.places import milliseconds
-from cartesia_cli.output.rows import expression, rows, spoken
-from cartesia_cli.output.streams import stream
+from cartesia_cli.output.rows import compile_pattern, rows, spoken
+from cartesia_cli.output.streams import open_stream
 from cartesia_cli.output.table import shorten
 from cartesia_cli.protocol import Word
 from cartesia_cli.transcript import Segment, Transcript, from_segments
@@ -138,7 +138,7 @@ def test_programs_get_the_same_rows() -> None:
 @pytest.mark.parametrize("pattern", ["[", "(", "*", "a{99999999999999}", "(" * 5000 + ")" * 5000, r"\1", "(?P<a>"])
 def test_what_is_no_expression_is_said(pattern: str) -> None:
     with pytest.raises(UsageError, match="is no regular expression"):
-        expression(pattern)
+        compile_pattern(pattern)
     with pytest.raises(UsageError):
         writer("csv")(said(), Layout(selection=Selection(pattern)))
 
@@ -256,7 +256,7 @@ def test_rows_that_come_piece_by_piece_are_those_of_the_whole(
     for selection in (None, Selection(since=since, until=until), Selection("a", context=1), Selection(longest_gaps=2)):
         for name in ("csv", "tsv"):
             layout, parts = Layout(selection=selection), list[str]()
-            writing = stream(name, layout, parts.append, "a", "m", live=True)
+            writing = open_stream(name, layout, parts.append, "a", "m", live=True)
             words: list[Word] = []
             for piece in filter(None, pieces):
                 words += piece
@@ -268,7 +268,7 @@ def test_rows_that_come_piece_by_piece_are_those_of_the_whole(
 
 def test_live_words_without_times_are_where_their_segment_begins() -> None:
     parts: list[str] = []
-    writing = stream("tsv", Layout(selection=Selection(since=5.0)), parts.append, "a", "m", live=True)
+    writing = open_stream("tsv", Layout(selection=Selection(since=5.0)), parts.append, "a", "m", live=True)
     writing.write(Segment(1, 2, "a", "audio", (Word("a"),)))
     writing.write(Segment(6, 7, "b", "audio", (Word("b"),)))
     assert "".join(parts) == "start\tend\ttext\n\t\tb\n"
@@ -277,7 +277,7 @@ def test_live_words_without_times_are_where_their_segment_begins() -> None:
 def test_a_selection_that_needs_all_words_waits_for_them() -> None:
     for selection, waits in ((Selection(since=0.1), False), (Selection("a"), True), (Selection(longest_gaps=1), True)):
         parts: list[str] = []
-        writing = stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
+        writing = open_stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
         writing.write(Segment(0, 1, "a", "audio", (Word("a", 0.0, 1.0),)))
         assert (parts == []) is waits
 
@@ -285,7 +285,7 @@ def test_a_selection_that_needs_all_words_waits_for_them() -> None:
 @pytest.mark.parametrize("selection", [Selection("a"), Selection(longest_gaps=9)])
 def test_a_selection_that_waits_leaves_out_segments_that_were_dropped_meanwhile(selection: Selection) -> None:
     parts: list[str] = []
-    writing = stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
+    writing = open_stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
     kept, dropped = Segment(0, 1, "a", "audio"), Segment(1, 2, " a again", "audio")
     for segment in (kept, dropped, kept):
         writing.write(segment)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.protocol import BatchResponse, Word
-from cartesia_cli.transcript import Segment, Transcript, fitted, from_batch, from_segments
+from cartesia_cli.transcript import Segment, Transcript, drop_implausible_times, from_batch, from_segments
 
 TEXT = " Good morning. It is late,  no? Yes"
 WORDS = tuple(
@@ -27,7 +27,7 @@ def test_sentences_become_segments() -> None:
 
 def test_a_segment_is_moved_with_its_words() -> None:
     words = (Word("one", 0.5, 1.0), Word(" two"))
-    assert Segment(0.5, 2.0, "one two", "audio", words).moved(10.0) == Segment(
+    assert Segment(0.5, 2.0, "one two", "audio", words).shifted(10.0) == Segment(
         10.5, 12.0, "one two", "audio", (Word("one", 10.5, 11.0), Word(" two"))
     )
 
@@ -55,11 +55,11 @@ def test_words_that_are_not_in_the_text_make_no_segments_of_their_own() -> None:
 
 def test_the_keys_of_the_document_are_pinned() -> None:
     response = BatchResponse(text=TEXT, words=WORDS, duration=8.0, language="en", request_id="r")
-    document = from_batch(response, source="a.wav", model="m").document()
+    document = from_batch(response, source="a.wav", model="m").to_dict()
     assert list(document) == ["source", "model", "language", "duration", "request_id", "text", "segments", "words"]
     assert list(document["segments"][0]) == ["start", "end", "text", "timing"]
     assert list(document["words"][0]) == ["word", "start", "end"]
-    assert from_batch(BatchResponse(text=""), source="-", model="m").document() == {
+    assert from_batch(BatchResponse(text=""), source="-", model="m").to_dict() == {
         "source": "-", "model": "m", "text": "", "segments": [],
     }  # fmt: skip
 
@@ -106,7 +106,7 @@ def test_a_session_without_words_has_none() -> None:
 
 def reread(transcript: Transcript) -> Transcript:
     """The transcript as it comes back from its JSON: estimated words have no times."""
-    document = json.loads(json.dumps(transcript.document()))
+    document = json.loads(json.dumps(transcript.to_dict()))
     words = tuple(
         Word(word["word"]) if "timing" in word else Word(word["word"], word["start"], word["end"])
         for word in document.get("words", ())
@@ -125,7 +125,7 @@ def reread(transcript: Transcript) -> Transcript:
 
 def test_words_with_good_times_are_written_as_they_came() -> None:
     response = BatchResponse(text="One two.", words=(Word(" One", 0.12345, 0.5), Word(" two.", 0.5, 0.9)), duration=1.0)
-    assert from_batch(response, source="a", model="m").document()["words"] == [
+    assert from_batch(response, source="a", model="m").to_dict()["words"] == [
         {"word": " One", "start": 0.12345, "end": 0.5},
         {"word": " two.", "start": 0.5, "end": 0.9},
     ]
@@ -135,7 +135,7 @@ def test_estimated_words_say_so() -> None:
     words = (Word("aaa", 0.0, 1.0), Word("bbb"), Word("ccc", 2.0, 1.5), Word("ddd", None, 7.0), Word("eee", 4.0, 5.0))
     transcript = from_batch(BatchResponse(text="aaa bbb ccc ddd eee", words=words), source="a", model="m")
     assert transcript.words == (words[0], Word("bbb"), Word("ccc"), Word("ddd"), words[4])
-    assert transcript.document()["words"] == [
+    assert transcript.to_dict()["words"] == [
         {"word": "aaa", "start": 0.0, "end": 1.0},
         {"word": "bbb", "start": 1.0, "end": 2.0, "timing": "estimated"},
         {"word": "ccc", "start": 2.0, "end": 3.0, "timing": "estimated"},
@@ -169,7 +169,7 @@ def test_words_that_all_lack_times_time_no_sentence() -> None:
     words = tuple(Word(word, 0.0, 0.0) for word in ("One.", "Two."))
     transcript = from_batch(BatchResponse(text="One. Two.", words=words, duration=4.0), source="a", model="m")
     assert transcript.segments == (Segment(0.0, 4.0, "One. Two.", "server", (Word("One."), Word("Two."))),)
-    assert [word["timing"] for word in transcript.document()["words"]] == ["estimated"] * 2
+    assert [word["timing"] for word in transcript.to_dict()["words"]] == ["estimated"] * 2
 
 
 ANY_TIME = st.none() | st.floats(-5, 60) | st.sampled_from([0.0, 1.0, 2.0005, 1e7])
@@ -188,10 +188,10 @@ def test_the_json_of_what_was_read_from_json_is_the_same(
         response = BatchResponse(text=said, words=words, duration=duration)
         transcript = from_batch(response, source="a", model="m")
         again = reread(transcript)
-        assert again.document() == transcript.document()
+        assert again.to_dict() == transcript.to_dict()
         assert again.words == transcript.words
         bare = Transcript("a", "m", said, duration=duration, words=words)  # as a live session makes it
-        assert reread(bare).document() == bare.document()
+        assert reread(bare).to_dict() == bare.to_dict()
 
 
 @given(st.lists(st.builds(Word, SOME, ANY_TIME, ANY_TIME), max_size=12).map(tuple), st.none() | st.floats(0, 50))
@@ -203,4 +203,4 @@ def test_estimates_run_forward_between_times_that_are_believed(words: tuple[Word
             assert (time.start, time.end) == (word.start, word.end)
     starts = [round(time.start, 3) for time in times]
     assert starts == sorted(starts)
-    assert fitted(fitted(words, duration), duration) == fitted(words, duration)
+    assert drop_implausible_times(drop_implausible_times(words, duration), duration) == drop_implausible_times(words, duration)

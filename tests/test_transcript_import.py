@@ -82,7 +82,7 @@ def test_estimated_times_are_estimated_again() -> None:
     document = json.loads(writer("json")(transcript, Layout(words=True)))
     assert [word.get("timing") for word in document["words"]] == [None, "estimated", None]
     assert only(document).words == words
-    assert only(document).document() == transcript.document()
+    assert only(document).to_dict() == transcript.to_dict()
 
 
 def test_what_a_document_says_about_itself_is_kept() -> None:
@@ -348,7 +348,7 @@ def test_what_happened_in_a_live_session_is_read_back() -> None:
     ]
     (transcript,) = load_transcripts("\n".join(json.dumps(line) for line in notices))
     assert transcript.notices == (Notice(1.0, "mark", "mark at 0:01"),)
-    assert load_transcripts(json.dumps(transcript.document()))[0].notices == transcript.notices
+    assert load_transcripts(json.dumps(transcript.to_dict()))[0].notices == transcript.notices
 
 
 def test_an_answer_with_odd_members_is_read_as_transcribe_reads_it() -> None:

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.files import decoded, decoded_raw
+from cartesia_cli.audio.files import decode_file, decoded_raw
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
-from cartesia_cli.audio.saving import Recording, opened, read_back
+from cartesia_cli.audio.saving import WavWriter, opened, read_back
 from cartesia_cli.commands.backend import Server
-from cartesia_cli.commands.remainder import batched
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.commands.remainder import batch_catch_up
+from cartesia_cli.output.talk import Reporter
 from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
 from cartesia_cli.server import engines
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.running import Beside
+from cartesia_cli.server.running import BackgroundServer
 
 from . import realtime_server as foreign
 from . import speech
@@ -93,7 +93,7 @@ def test_decoding_tells_in_which_format_a_recording_can_be_sent(
 ) -> None:
     path, formats = tmp_path / "talk.wav", list[tuple[str, int]]()
     path.write_bytes(data)
-    blocks = decoded(path, rate=None, channel=channel, on_format=lambda *found: formats.append(found))
+    blocks = decode_file(path, rate=None, channel=channel, on_format=lambda *found: formats.append(found))
     next(blocks)
     assert formats == [expected]
 
@@ -177,14 +177,14 @@ def test_each_rate_goes_out_as_the_query_says(rate: int, run: Run, tmp_path: Pat
     assert (query["encoding"], query["sample_rate"]) == ("pcm_s16le", str(rate))
     assert len(audio) == pytest.approx(rate, abs=4)  # half a second
     assert stats["seconds"] == pytest.approx(0.5, abs=0.001)
-    (block,) = decoded(kept, rate=None)
+    (block,) = decode_file(kept, rate=None)
     assert encode_s16le(block) == audio
 
 
 @pytest.fixture(scope="module")
 def recogniser() -> Iterator[str]:
     """The address of a local server with its own engine."""
-    with Beside(create_app(engines.timed(None, lambda sentence: None), None)) as server:
+    with BackgroundServer(create_app(engines.load_batch_engine(None, lambda sentence: None), None)) as server:
         yield server.base_url
 
 
@@ -203,7 +203,7 @@ def test_a_recogniser_hears_the_same_words_in_every_format(
 ) -> None:
     spoken = speech.write_wav(tmp_path / "talk.wav", np.concatenate([speech.say(SENTENCE), speech.silence(0.5)]))
     if options[-1] == "native":
-        samples = np.concatenate([*decoded(spoken, rate=8000)])
+        samples = np.concatenate([*decode_file(spoken, rate=8000)])
         spoken.write_bytes(wav(convert_s16le(encode_s16le(samples), "pcm_alaw"), 6, 1, 8000))
     fast = ("-m", "ink-whisper", "--speed", "10")
     done = run("stream-file", spoken, *fast, *options, env={"CARTESIA_BASE_URL": recogniser})
@@ -236,12 +236,12 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
     options = RealtimeOptions(model="ink-2", encoding="pcm_mulaw", sample_rate=8000)
     with FaultServer("fine") as server:
         backend = Server(server.base_url, None, local=False)
-        catch_up = batched(backend, options, Talk(io.StringIO()), lambda: "")
+        catch_up = batch_catch_up(backend, options, Reporter(io.StringIO()), lambda: "")
         asyncio.run(catch_up([tone(8000, 2.0)], 0.0))
         upload = server.requests[0].part("file").content
     (tmp_path / "rest.wav").write_bytes(upload)
     found = list[int]()
-    blocks = [*decoded(tmp_path / "rest.wav", rate=None, on_format=lambda _, rate: found.append(rate))]
+    blocks = [*decode_file(tmp_path / "rest.wav", rate=None, on_format=lambda _, rate: found.append(rate))]
     assert found == [8000]
     assert encode_s16le(np.concatenate(blocks)) == tone(8000, 2.0)
 
@@ -249,7 +249,7 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
 def test_a_recording_that_is_left_behind_has_its_rate(tmp_path: Path) -> None:
     path = tmp_path / "left.wav"
     with opened(path, "xb") as file:
-        Recording(file, "asked", rate=24000).write(tone(24000, 1.5))
+        WavWriter(file, "asked", rate=24000).write(tone(24000, 1.5))
     assert read_back(path) == (1.5, "asked")
 
 

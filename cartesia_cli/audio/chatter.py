@@ -17,7 +17,7 @@ from functools import cache
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppressed() -> Iterator[None]:
     """No chatter while the block runs. Elsewhere than with glibc, whose `stderr` can be set, they may still talk."""
     stderr = _stderr()
     if stderr is None:

@@ -34,7 +34,7 @@ CLEAN_SECONDS = 3.0
 """Without a clipped sample, after which it was not too loud any more."""
 
 
-class Doctor:
+class InputMonitor:
     """A stream of samples as complaints. Each is made once while its cause lasts, and again when it comes back."""
 
     def __init__(self, rate: int = RATE) -> None:
@@ -47,7 +47,7 @@ class Doctor:
         self._too_loud = False
         self._loudest = 0.0
 
-    def feed(self, samples: Samples) -> list[str]:
+    def check(self, samples: Samples) -> list[str]:
         """The next samples, any number of them, mono, -1..1: what is newly wrong, a sentence each."""
         known = np.concatenate((self._rest, samples))
         whole = len(known) - len(known) % self._size

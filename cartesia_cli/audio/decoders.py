@@ -53,7 +53,7 @@ SNDFILE = frozenset({"aiff", "au", "caf"})
 it takes a size of 0 for no samples, as pipes write it."""
 
 
-class Nameless:
+class RangeReader:
     """A file, or a span of its bytes, for a decoder: without a name to draw conclusions from.
 
     A header can name a place that is nowhere: a seek there gives a plain -1, as an exception would be printed on
@@ -80,7 +80,7 @@ class Nameless:
             return -1
 
 
-def sounded(source: Nameless | bytes, name: str, warn: Warn) -> Pieces | None:
+def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Pieces | None:
     """A file by libsndfile; None where that can't open it and FFmpeg may do better.
 
     By its path where it has one: while libsndfile calls back, a Ctrl-C would be lost.
@@ -112,7 +112,7 @@ def _sounded(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
             warn(f"it is damaged: nothing behind {heard / rate:.2f} s can be decoded")
 
 
-def chained(files: Sequence[Nameless], name: str, warn: Warn) -> Pieces:
+def decode_chain(files: Sequence[RangeReader], name: str, warn: Warn) -> Pieces:
     """Recordings that were appended to each other, which FFmpeg takes for one only where all are of a kind."""
     heard, faults = False, list[InputError]()
     for number, file in enumerate(files, 1):
@@ -122,7 +122,7 @@ def chained(files: Sequence[Nameless], name: str, warn: Warn) -> Pieces:
             warn(place + note)
 
         try:
-            for piece in unpacked(file, name, told):
+            for piece in decode_ffmpeg(file, name, told):
                 heard = True
                 yield piece
         except InputError as error:
@@ -133,7 +133,7 @@ def chained(files: Sequence[Nameless], name: str, warn: Warn) -> Pieces:
         warn(f"{len(faults)} of the {len(files)} recordings in it can't be decoded and were left out")
 
 
-def unpacked(file: Nameless, name: str, warn: Warn, promised: float | None = None) -> Pieces:
+def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | None = None) -> Pieces:
     """The audio track of any container that is meant to be played, by FFmpeg. A damaged packet costs its own time.
 
     `promised`: seconds by the header, which FFmpeg is asked for where it is None; 0 where nobody must be held to it.

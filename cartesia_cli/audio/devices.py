@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 from . import pulse
-from .chatter import quiet
+from .chatter import suppressed
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Device:
     is_default: bool
     is_monitor: bool
     opens: int
-    source: pulse.Source | None = None
+    source: pulse.PulseSource | None = None
 
 
 def names() -> list[str]:
@@ -146,7 +146,7 @@ def library() -> ModuleType:
 
 def _import() -> ModuleType:
     try:
-        with quiet():
+        with suppressed():
             import sounddevice
     except OSError as error:
         raise InputError("PortAudio is not installed, by which microphones are heard", hint=_installation()) from error

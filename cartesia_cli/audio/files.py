@@ -26,14 +26,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..protocol import ENCODINGS
-from .containers import Recording, look, shown
+from .containers import MediaInfo, probe, display_name
 from .containers.files import opened
 from .containers.ogg import links
-from .containers.peek import SEARCHED, Peek, in_proportion
-from .containers.recognition import recognise
-from .decoders import BLOCK, LARGEST, SNDFILE, Nameless, Pieces, Warn, chained, sounded, unpacked
+from .containers.peek import SEARCHED, BoundedReader, in_proportion
+from .containers.recognition import sniff
+from .decoders import BLOCK, LARGEST, SNDFILE, RangeReader, Pieces, Warn, decode_chain, decode_soundfile, decode_ffmpeg
 from .pcm import RATE, Resampler, Samples, decode_pcm
-from .waves import ALAW, MULAW, Frames, Wave, read_header
+from .waves import ALAW, MULAW, Frames, WavFormat, read_header
 
 Read = Callable[[int], bytes]
 
@@ -60,7 +60,7 @@ INPUT = "the input"
 """What a stream is called in messages, since it has no name."""
 
 
-def decoded(
+def decode_file(
     path: Path,
     *,
     rate: int | None = RATE,
@@ -75,15 +75,15 @@ def decoded(
     a look tells is in `look(path).note`.
     InputError when it can't be decoded, has no audio, or has no such channel.
     """
-    recording = look(path)  # it says best what is no recording
-    with opened(path, shown(path)) as (file, _):
+    recording = probe(path)  # it says best what is no recording
+    with opened(path, display_name(path)) as (file, _):
         promised = _promised(recording)
         yield from decoded_file(
-            file, shown(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn, on_format=on_format
+            file, display_name(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn, on_format=on_format
         )
 
 
-def _promised(recording: Recording) -> float | None:
+def _promised(recording: MediaInfo) -> float | None:
     """Seconds that a decoder has to find, 0 where it mustn't be asked to, None where a look can't tell."""
     if recording.declared is not None or recording.estimated:
         return 0.0  # it was told, or is a guess
@@ -106,7 +106,7 @@ def decoded_file(
     `path`: where it lies, if it has a name. `promised`: seconds by a header, as of `unpacked`.
     """
     size = file.seek(0, os.SEEK_END)
-    container = recognise(Peek(file, size), listed=False)
+    container = sniff(BoundedReader(file, size), listed=False)
     pieces, encoding = None, LINEAR
     file.seek(0)
     if container in ("wav", "w64"):
@@ -114,11 +114,11 @@ def decoded_file(
         if wave is not None:
             pieces, encoding = _plain(wave, file.read), _encoding(wave, channel)
     elif container in SNDFILE:
-        pieces = sounded(os.fsencode(path) if path else Nameless(file), name, warn)
+        pieces = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, warn)
     elif container == "ogg":
-        pieces = chained([Nameless(file, *link) for link in list(links(file))], name, warn)
+        pieces = decode_chain([RangeReader(file, *link) for link in list(links(file))], name, warn)
     if pieces is None:
-        pieces = unpacked(Nameless(file), name, warn, promised)
+        pieces = decode_ffmpeg(RangeReader(file), name, warn, promised)
     yield from _gathered(_resampled(pieces, rate, channel, name, encoding, on_format), int((rate or RATE) * LEAST))
     if file.seek(0, os.SEEK_END) < size:
         warn("it became shorter while it was read: its end may be missing")
@@ -170,14 +170,14 @@ def decoded_pipe(
         return
     with _kept(bytes(seen), come) as path:
         try:
-            if note := look(path, INPUT).note:
+            if note := probe(path, INPUT).note:
                 warn(note)
-            yield from decoded(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
+            yield from decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
         except InputError as error:
-            raise InputError(error.message.replace(shown(path), INPUT), hint=error.hint) from error
+            raise InputError(error.message.replace(display_name(path), INPUT), hint=error.hint) from error
 
 
-def _plain(wave: Wave, read: Read, warn: Warn = lambda note: None) -> Pieces:
+def _plain(wave: WavFormat, read: Read, warn: Warn = lambda note: None) -> Pieces:
     """The samples behind the header of a WAV."""
     held = 0
     for data in _whole(read, wave.frame, wave.rate, wave.promised):
@@ -189,7 +189,7 @@ def _plain(wave: Wave, read: Read, warn: Warn = lambda note: None) -> Pieces:
             warn(note)
 
 
-def _encoding(wave: Wave, channel: int | None) -> str:
+def _encoding(wave: WavFormat, channel: int | None) -> str:
     """In which a WAV's samples can be sent as they are. An average of channels is none of its samples."""
     is_one = wave.channels == 1 or channel is not None
     return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wave.codec, LINEAR) if is_one else LINEAR
@@ -223,7 +223,7 @@ def _at_one_rate(
                 yield resampler.finish()
             resampler, source = Resampler(piece_rate, rate or piece_rate), piece_rate
         assert resampler is not None
-        yield resampler.feed(_mono(frames, channel, name))
+        yield resampler.resample(_mono(frames, channel, name))
     if resampler is not None:
         yield resampler.finish()
 

@@ -57,7 +57,7 @@ STEADY = 4.5
 _NONE: Samples = np.zeros(0, np.float32)
 
 
-class Meter:
+class FrameLevels:
     """Samples as levels, one for each whole frame, dBFS; SILENCE at the least.
 
     A constant offset is no sound, nor is a slow drift: some microphones and sound cards have them. A frame's mean is
@@ -72,7 +72,7 @@ class Meter:
         self._least = self.size * 10 ** (SILENCE / 10)
         self._even = np.full(self.size, self.size**-0.5, np.float32)
 
-    def feed(self, samples: Samples) -> list[float]:
+    def levels(self, samples: Samples) -> list[float]:
         """The next samples, any number of them."""
         size, least = self.size, self._least
         if len(self.rest):
@@ -112,7 +112,7 @@ class NoiseFloor:
         self._levels: list[float] = []
         self._sounding = 0
 
-    def feed(self, levels: Iterable[float]) -> Iterator[tuple[float, float]]:
+    def track(self, levels: Iterable[float]) -> Iterator[tuple[float, float]]:
         """The levels of the next frames, each with the smoothed one.
 
         A frame is heard when it is taken: the threshold is in step with it.

@@ -34,7 +34,7 @@ def can_resample(rate: int, wanted: int = RATE) -> bool:
     return rate > 0 and wanted // gcd(rate, wanted) <= PHASES
 
 
-class LowDelay:
+class LowLatencyResampler:
     """A stream of samples at `rate` as a stream at `wanted`, the same samples however it is cut into blocks.
 
     Any sample that `feed` gives belongs to the same moment as the last one that it was given, or to one before it.
@@ -52,7 +52,7 @@ class LowDelay:
         self._next = 0
         """Of the next sample that is due: its place after the first new one, in samples / phases."""
 
-    def feed(self, samples: Samples) -> Samples:
+    def resample(self, samples: Samples) -> Samples:
         if self._same or not samples.size:
             return samples
         known = np.concatenate((self._held, samples))

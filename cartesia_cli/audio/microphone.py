@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from . import pulse
-from .chatter import quiet
+from .chatter import suppressed
 from .devices import LISTED, Device, chosen, devices, library, names, stuck
-from .lowdelay import LowDelay, can_resample
+from .lowdelay import LowLatencyResampler, can_resample
 from .pcm import RATE, Samples, decode_pcm, encode_s16le
 
 __all__ = ["Device", "Microphone", "chosen", "devices", "names"]
@@ -102,14 +102,14 @@ class Microphone:
                 pass
 
         stream = _Stream(self.device, self._block, self._wanted, wake)
-        with quiet():
+        with suppressed():
             try:
                 await self._open(stream)
-                resampler = LowDelay(stream.rate, self._wanted)
+                resampler = LowLatencyResampler(stream.rate, self._wanted)
                 while True:
                     heard = await self._next(stream, news)
                     self._count(stream, heard)
-                    if block := encode_s16le(resampler.feed(_mono(heard.data, stream.channels))):
+                    if block := encode_s16le(resampler.resample(_mono(heard.data, stream.channels))):
                         yield block
             finally:
                 await asyncio.wait({_aside(stream.close)}, timeout=FAREWELL)
@@ -171,7 +171,7 @@ class _Stream:
         self._lock = threading.Lock()
         self._closed = False
         self._stream: Any = None
-        self._watch: pulse.Watch | None = None
+        self._watch: pulse.SourceWatcher | None = None
 
     def open(self) -> None:
         """InputError where it can't be."""
@@ -179,7 +179,7 @@ class _Stream:
             if self._closed:
                 return
             if self._device.source is not None:
-                self._watch = pulse.Watch(self._device.source, self._end)
+                self._watch = pulse.SourceWatcher(self._device.source, self._end)
             sound, refusal = library(), None
             for rate, channels in _ways(self._device, self._wanted):
                 try:

@@ -19,7 +19,7 @@ from contextlib import aclosing, closing
 import numpy as np
 
 from .pcm import RATE, Samples, encode_s16le
-from .saving import Source
+from .saving import AudioSource
 
 CATCH_UP = 1.0
 AHEAD = 20
@@ -32,7 +32,7 @@ WORTH_TELLING = 0.1
 """Seconds that a schedule was put off by; less, as by a sound card whose clock is slow, is told when it adds up."""
 
 
-class Paced:
+class RealtimeSource:
     """A source for a session.
 
     blocks       decoded audio at `rate`, of any lengths; read once
@@ -68,7 +68,7 @@ class Paced:
         """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after what came before."""
         interval = self._size / self._rate / self._speed
         start, number, lost, silent = None, 0, 0.0, False
-        with closing(_Ahead(self._blocks, self._size)) as blocks:
+        with closing(_Prefetcher(self._blocks, self._size)) as blocks:
             while True:
                 block = await blocks.take(0.0 if silent else self._patience)
                 now = self._clock()
@@ -95,10 +95,10 @@ class Paced:
                 yield encode_s16le(block)
 
 
-class Limited:
+class LimitedSource:
     """A source that ends after so many seconds of 16-bit samples."""
 
-    def __init__(self, source: Source, seconds: float, rate: int = RATE) -> None:
+    def __init__(self, source: AudioSource, seconds: float, rate: int = RATE) -> None:
         self._source, self._left = source, 2 * round(seconds * rate)
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
@@ -110,12 +110,12 @@ class Limited:
                     return
 
 
-def limited(source: Source, seconds: float | None, rate: int = RATE) -> Source:
+def limited(source: AudioSource, seconds: float | None, rate: int = RATE) -> AudioSource:
     """A source with a limit, if there is one."""
-    return source if seconds is None else Limited(source, seconds, rate)
+    return source if seconds is None else LimitedSource(source, seconds, rate)
 
 
-class _Ahead:
+class _Prefetcher:
     """Pieces from a thread, in blocks of `size`. It is a daemon: one that is stuck in a read must not keep the program.
 
     To be made, and used, where a loop runs.

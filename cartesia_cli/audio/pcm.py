@@ -72,7 +72,7 @@ class Resampler:
     def __init__(self, rate: int, wanted: int = RATE) -> None:
         self._stream = None if rate == wanted else soxr.ResampleStream(rate, wanted, 1, "float32", "HQ")
 
-    def feed(self, samples: Samples) -> Samples:
+    def resample(self, samples: Samples) -> Samples:
         return samples if self._stream is None else self._stream.resample_chunk(samples)
 
     def finish(self) -> Samples:

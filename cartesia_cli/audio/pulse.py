@@ -23,7 +23,7 @@ CHOICE = "PULSE_SOURCE"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PulseSource:
     """Something that can be heard.
 
     number       its number as long as it is there
@@ -42,7 +42,7 @@ class Source:
     is_monitor: bool
 
 
-def sources() -> list[Source] | None:
+def sources() -> list[PulseSource] | None:
     """What the server offers; None where there is no server, or none that answers."""
     told = _ask("list", "sources")
     return None if told is None else read_sources(told)
@@ -56,7 +56,7 @@ def default() -> str:
     return found[1] if found else ""
 
 
-def read_sources(told: str) -> list[Source]:
+def read_sources(told: str) -> list[PulseSource]:
     """The sources in an answer of `pactl list sources`. Its JSON is no good: it drops names that aren't ASCII."""
     found = []
     for number, block in re.findall(r"^Source #(\d+)\n((?:[ \t].*\n?)*)", told, re.MULTILINE):
@@ -65,7 +65,7 @@ def read_sources(told: str) -> list[Source]:
         if shape and "Name" in facts:
             title = facts.get("Description", "(null)")
             found.append(
-                Source(
+                PulseSource(
                     int(number),
                     facts["Name"],
                     facts["Name"] if title == "(null)" else title,
@@ -78,7 +78,7 @@ def read_sources(told: str) -> list[Source]:
 
 
 @contextmanager
-def selected(source: Source | None) -> Iterator[None]:
+def selected(source: PulseSource | None) -> Iterator[None]:
     """Whoever connects to the server while the block runs hears this source. None: the one that it would hear."""
     before = os.environ.get(CHOICE)
     if source is not None:
@@ -93,10 +93,10 @@ def selected(source: Source | None) -> Iterator[None]:
                 os.environ[CHOICE] = before
 
 
-class Watch:
+class SourceWatcher:
     """Tells when a source is gone, from a thread of its own; nothing, where nobody can be asked."""
 
-    def __init__(self, source: Source, on_gone: Callable[[], None]) -> None:
+    def __init__(self, source: PulseSource, on_gone: Callable[[], None]) -> None:
         self._wanted, self._on_gone = f"Event 'remove' on source #{source.number}", on_gone
         self._child: subprocess.Popen[str] | None = None
         try:

@@ -40,16 +40,16 @@ LONGEST_HEADER = 1 << 20
 MAX_RATE = 1_000_000
 
 
-class Source(Protocol):
+class AudioSource(Protocol):
     """What can be kept: 16-bit mono blocks."""
 
     def frames(self) -> AsyncGenerator[bytes, None]: ...
 
 
-class Saved:
+class TeeSource:
     """A source that keeps what it gives, at `rate` Hz. What was in the file is gone."""
 
-    def __init__(self, source: Source, path: Path, rate: int = RATE) -> None:
+    def __init__(self, source: AudioSource, path: Path, rate: int = RATE) -> None:
         self._source, self._path, self._rate = source, path, rate
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
@@ -58,7 +58,7 @@ class Saved:
             file = opened(self._path, "wb")
         with file:
             with _failing(self._path):
-                recording = Recording(file, rate=self._rate)
+                recording = WavWriter(file, rate=self._rate)
             async with aclosing(self._source.frames()) as blocks:
                 async for block in blocks:
                     with _failing(self._path):
@@ -66,7 +66,7 @@ class Saved:
                     yield block
 
 
-class Recording:
+class WavWriter:
     """A WAV file while it grows.
 
     file      from `opened`, empty; closing it is up to whoever opened it
@@ -156,7 +156,7 @@ def read_back(path: Path) -> tuple[float, str]:
     return max(0, held - start) // WIDTH / rate, comment
 
 
-def place(source: Path, target: Path, *, force: bool) -> None:
+def link_or_copy(source: Path, target: Path, *, force: bool) -> None:
     """`target` holds what `source` does; what was there stays until it does. OSError where it can't be."""
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)

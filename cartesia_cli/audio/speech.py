@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .level import FRAME_SECONDS as FRAME_SECONDS
-from .level import SILENCE, Meter, NoiseFloor
+from .level import SILENCE, FrameLevels, NoiseFloor
 from .pcm import RATE, Samples
 
 
 @dataclass(frozen=True, slots=True)
-class Endpointing:
+class VadSettings:
     """When an utterance is over.
 
     silence_ms        silence that ends an utterance, milliseconds
@@ -34,7 +34,7 @@ class Endpointing:
     longest_seconds: float = 30.0
 
 
-DEFAULTS = Endpointing()
+DEFAULTS = VadSettings()
 
 LAST = 5
 """The part of the longest utterance, one in so many, in which it waits for a lull to be ended in."""
@@ -43,7 +43,7 @@ Kind = Literal["onset", "lull", "resume", "end"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class VadEvent:
     """Something that was noticed. The order is: onset (lull resume)* [lull] end.
 
     at       when it was decided, seconds of audio
@@ -57,7 +57,7 @@ class Mark:
     capped: bool = False
 
 
-def utterances(marks: Iterable[Mark], until: float | None = None) -> list[tuple[float, float]]:
+def utterances(marks: Iterable[VadEvent], until: float | None = None) -> list[tuple[float, float]]:
     """Utterances as (beginning, end) in seconds. One that has not ended lasts `until` then; None: it is left out."""
     found, begun = [], None
     for mark in marks:
@@ -71,7 +71,7 @@ def utterances(marks: Iterable[Mark], until: float | None = None) -> list[tuple[
     return found
 
 
-class Automaton:
+class VadStateMachine:
     """Frames that are speech or not, as marks. Knows nothing of sound. All arguments but `unit` are frames, 1 or more.
 
     attack     speech that it takes to begin or resume
@@ -96,7 +96,7 @@ class Automaton:
         """Other figures from now on; `longest` from the next utterance on."""
         self._attack, self._lull, self._hangover, self._longest = attack, lull, hangover, longest
 
-    def feed(self, speech: bool) -> Sequence[Mark]:
+    def update(self, speech: bool) -> Sequence[VadEvent]:
         """The next frame: what was noticed at its end."""
         self.now += 1
         self._run = self._run + 1 if speech else 0
@@ -128,20 +128,20 @@ class Automaton:
                 marks.append(self._begin(self.now))
         return marks
 
-    def _begin(self, frame: int) -> Mark:
+    def _begin(self, frame: int) -> VadEvent:
         self.in_speech = True
         self._latest = frame + self._longest
         self._late = self._latest - self._longest // LAST
         return self._mark("onset", frame)
 
-    def _end(self, *, capped: bool = False) -> Mark:
+    def _end(self, *, capped: bool = False) -> VadEvent:
         mark = self._mark("end", self.now - self.silence, capped)
         self.in_speech = False
         self.silence, self.in_lull = 0, False
         return mark
 
-    def _mark(self, kind: Kind, frame: int, capped: bool = False) -> Mark:
-        return Mark(kind, self.now * self._unit, frame * self._unit, capped)
+    def _mark(self, kind: Kind, frame: int, capped: bool = False) -> VadEvent:
+        return VadEvent(kind, self.now * self._unit, frame * self._unit, capped)
 
 
 class Endpointer:
@@ -151,24 +151,24 @@ class Endpointer:
     before; at the end of the audio, `finish` has it judged.
     """
 
-    def __init__(self, settings: Endpointing = DEFAULTS, rate: int = RATE) -> None:
-        self._meter, self._noise = Meter(rate), NoiseFloor()
+    def __init__(self, settings: VadSettings = DEFAULTS, rate: int = RATE) -> None:
+        self._meter, self._noise = FrameLevels(rate), NoiseFloor()
         self._unit = self._meter.size / rate
-        self._automaton = Automaton(*self._figures(settings), unit=self._unit)
+        self._automaton = VadStateMachine(*self._figures(settings), unit=self._unit)
         self._settings = settings
         self._fixed = settings.threshold
         self._rate = rate
         self._loud = False
         self._held: list[tuple[float, float]] | None = [] if self._fixed is None else None
 
-    def configure(self, settings: Endpointing) -> None:
+    def configure(self, settings: VadSettings) -> None:
         """Other settings from now on. Whether the threshold is fixed stays as it was."""
         self._settings = settings
         self._automaton.configure(*self._figures(settings))
         if self._fixed is not None:
             self._fixed = settings.threshold if settings.threshold is not None else self._fixed
 
-    def _figures(self, settings: Endpointing) -> tuple[int, int, int, int]:
+    def _figures(self, settings: VadSettings) -> tuple[int, int, int, int]:
         """Attack, lull, hangover and longest, in frames."""
         seconds = (
             settings.attack_ms / 1000, settings.lull_ms / 1000, settings.silence_ms / 1000, settings.longest_seconds
@@ -203,7 +203,7 @@ class Endpointer:
         return self._automaton.in_speech
 
     @property
-    def in_lull(self) -> bool:
+    def in_pause(self) -> bool:
         """Whether an utterance has begun and is in a lull: its end, or a pause."""
         return self._automaton.in_lull
 
@@ -213,23 +213,23 @@ class Endpointer:
         left = self._settings.silence_ms / 1000 - self._automaton.silence * self._unit
         return max(0.0, left) if self.in_speech else 0.0
 
-    def feed(self, samples: Samples) -> list[Mark]:
+    def process(self, samples: Samples) -> list[VadEvent]:
         """The next samples, any number of them, mono, -1..1: what was noticed in them."""
-        frames = self._noise.feed(self._meter.feed(samples))
+        frames = self._noise.track(self._meter.levels(samples))
         if self._held is None:
             return self._judge(frames)
         return self._hold(self._held, frames) + self._judge(frames)
 
-    def finish(self) -> list[Mark]:
+    def finish(self) -> list[VadEvent]:
         """The audio is over, or somebody knows that the utterance is: what was noticed in what is held back.
 
         No mark is lost, and none comes twice; nothing is made up, so an utterance may still go on. `feed` may follow.
         """
         return [] if self._held is None else self._release(self._held)
 
-    def _hold(self, held: list[tuple[float, float]], frames: Iterable[tuple[float, float]]) -> list[Mark]:
+    def _hold(self, held: list[tuple[float, float]], frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Keep frames until noise is known or the first sound is over; then judge them all."""
-        marks: list[Mark] = []
+        marks: list[VadEvent] = []
         for frame in frames:
             held.append(frame)
             if frame[0] > SILENCE and not self._noise.known:
@@ -240,22 +240,22 @@ class Endpointer:
                 break
         return marks
 
-    def _release(self, held: list[tuple[float, float]]) -> list[Mark]:
+    def _release(self, held: list[tuple[float, float]]) -> list[VadEvent]:
         """Judge what was held, now."""
         marks = self._judge(held)
         held.clear()
         return [replace(mark, at=self._automaton.now * self._unit) for mark in marks]
 
-    def _judge(self, frames: Iterable[tuple[float, float]]) -> list[Mark]:
+    def _judge(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Frames as their own level and the smoothed one."""
-        marks: list[Mark] = []
+        marks: list[VadEvent] = []
         noise, automaton, fixed, loud = self._noise, self._automaton, self._fixed, self._loud
         for level, smooth in frames:
             # Smoothing bridges gaps in speech. It draws clicks out as well, which may not begin or resume by that.
             if smooth < level or (automaton.in_speech and not automaton.silence):
                 level = smooth
             loud = level > (fixed if fixed is not None else noise.release if loud else noise.threshold)
-            if found := automaton.feed(loud):
+            if found := automaton.update(loud):
                 marks += found
         self._loud = loud
         return marks

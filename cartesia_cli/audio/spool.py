@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import InputError, OutputError
 from .pcm import RATE
-from .saving import WIDTH, Recording, Source, opened, place, read_back
+from .saving import WIDTH, WavWriter, AudioSource, opened, link_or_copy, read_back
 
 NAME = "%Y%m%dT%H%M%S.%fZ.wav"
 """Of a file: when its first block came, in UTC, so that names sort by time in every zone."""
@@ -38,7 +38,7 @@ FAR = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class LeftBehind:
+class OrphanedRecording:
     """A recording whose owner is gone.
 
     path      where it lies
@@ -60,7 +60,7 @@ class LeftBehind:
             raise OutputError(f"{self.path}: can't be removed: {error.strerror}") from error
 
 
-class Spool:
+class SessionRecording:
     """A source that keeps what it gives, until `discard` or `keep` is called; without them, as after a crash, too.
 
     source       a microphone
@@ -75,7 +75,7 @@ class Spool:
 
     def __init__(
         self,
-        source: Source,
+        source: AudioSource,
         folder: Path,
         *,
         rate: int = RATE,
@@ -89,7 +89,7 @@ class Spool:
         self._comment = json.dumps(asked) if asked else ""
         self._rate, self._bytes_per_second = rate, WIDTH * rate
         self._file: FileIO | None = None
-        self._recording: Recording | None = None
+        self._recording: WavWriter | None = None
         self._over = False
         self._inbox: deque[bytes] = deque()
         self._waiting = 0
@@ -144,7 +144,7 @@ class Spool:
             if self._file is not None and self._recording is not None:
                 self._recording.forget()
                 os.fsync(self._file.fileno())
-            place(self.path, target, force=force)
+            link_or_copy(self.path, target, force=force)
         except OSError as error:
             if self._recording is not None:
                 with suppress(OSError):
@@ -177,7 +177,7 @@ class Spool:
                 self.discard()
             self._on_trouble(f"{what}: {where}: {error.strerror}")
 
-    def _begin(self) -> Recording:
+    def _begin(self) -> WavWriter:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         moment = self._now().astimezone(UTC)
         while self._file is None:
@@ -188,7 +188,7 @@ class Spool:
                 moment += timedelta(microseconds=1)
         self.path = path
         _lock(self._file, owner=True)
-        return Recording(self._file, self._comment, self._rate)
+        return WavWriter(self._file, self._comment, self._rate)
 
     def _hand_over(self, block: bytes) -> None:
         self._inbox.append(block)
@@ -207,7 +207,7 @@ class Spool:
                 self._file.close()
 
 
-def left_behind(folder: Path) -> list[LeftBehind]:
+def find_orphans(folder: Path) -> list[OrphanedRecording]:
     """What is in `folder` and has no owner any more, oldest first. InputError where that can't be seen."""
     try:
         paths = sorted(folder.iterdir())
@@ -235,7 +235,7 @@ def state_folder(environ: Mapping[str, str], platform: str = sys.platform) -> Pa
     return base / "cartesia-cli"
 
 
-def _look(path: Path) -> LeftBehind | None:
+def _look(path: Path) -> OrphanedRecording | None:
     """None for files that aren't ours to tell of: others, locked ones, empty ones."""
     try:
         started = datetime.strptime(path.name, NAME).replace(tzinfo=UTC)
@@ -249,7 +249,7 @@ def _look(path: Path) -> LeftBehind | None:
         asked = json.loads(comment or "{}")
     except ValueError:
         asked = {}
-    return LeftBehind(path, started, seconds, asked if isinstance(asked, dict) else {}) if seconds else None
+    return OrphanedRecording(path, started, seconds, asked if isinstance(asked, dict) else {}) if seconds else None
 
 
 def _lock(file: FileIO, *, owner: bool) -> bool:

@@ -30,7 +30,7 @@ LONGEST_HEADER = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
+class WavFormat:
     """What a header says of the samples that follow it.
 
     codec      a key of WIDTHS
@@ -74,7 +74,7 @@ class Wave:
         return whole.astype(np.float32)
 
 
-def read_header(read: Callable[[int], bytes], skip: Callable[[int], object]) -> Wave | None:
+def read_header(read: Callable[[int], bytes], skip: Callable[[int], object]) -> WavFormat | None:
     """The header of a stream, up to its first sample; None where other than plain samples follow, or nothing.
 
     `read` gives so many bytes, fewer only at the end; `skip` passes over so many.
@@ -107,7 +107,7 @@ def _promised(length: int, wide: bytes) -> int | None:
     return None if any(length in lengths for lengths in OPEN_LENGTHS) else length
 
 
-def _wave(fmt: bytes, order: str, promised: int | None) -> Wave | None:
+def _wave(fmt: bytes, order: str, promised: int | None) -> WavFormat | None:
     if len(fmt) < 16:
         return None
     codec, channels, rate, _, block, bits = struct.unpack_from(f"{order}HHIIHH", fmt)
@@ -119,4 +119,4 @@ def _wave(fmt: bytes, order: str, promised: int | None) -> Wave | None:
         width = 4
     if width not in WIDTHS.get(codec, ()) or not channels or not rate:
         return None
-    return Wave(codec, order, width, channels, rate, promised)
+    return WavFormat(codec, order, width, channels, rate, promised)

@@ -11,9 +11,9 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 from .batch import BatchClient
-from .failures import is_hopeless
-from .patience import Meter, Patience
-from .retry import Retry
+from .failures import is_account_error
+from .patience import UploadProgress, Deadlines
+from .retry import RetryPolicy
 from .upload import Upload
 
-__all__ = ["BatchClient", "Meter", "Patience", "Retry", "Upload", "is_hopeless"]
+__all__ = ["BatchClient", "UploadProgress", "Deadlines", "RetryPolicy", "Upload", "is_account_error"]

@@ -19,20 +19,20 @@ import httpx
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, decode_batch, encode_batch, url
 from ..redaction import is_long
-from .exchange import Build, Line, exchange, is_proxied, open_client
+from .exchange import Build, AbortHandle, exchange, is_proxied, open_client
 from .failures import Failure, Peer, cut_short, dropped, refused, unusable
-from .patience import Meter, OutOfPatience, Patience, supervise
-from .retry import Retry
+from .patience import UploadProgress, DeadlineExceeded, Deadlines, run_with_deadline
+from .retry import RetryPolicy
 from .upload import Multipart, Upload, size
 
 T = TypeVar("T")
 
-Watch = Callable[[Meter], None]
+Watch = Callable[[UploadProgress], None]
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand(Generic[T]):
+class Request(Generic[T]):
     """Something to be had from the server.
 
     what      its name in messages
@@ -46,8 +46,8 @@ class Errand(Generic[T]):
     address: str
     build: Build
     accept: Callable[[bytes], T]
-    meter: Meter
-    patience: Patience
+    meter: UploadProgress
+    patience: Deadlines
     watch: Watch
     keep: Callable[[bytes], None] = lambda body: None
 
@@ -65,7 +65,7 @@ class BatchClient:
         base_url: str,
         credential: Credential | None,
         *,
-        retry: Retry | None = None,
+        retry: RetryPolicy | None = None,
         tell: Tell = lambda sentence: None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -73,7 +73,7 @@ class BatchClient:
     ) -> None:
         self._base_url = base_url
         self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
-        self._retry, self._tell = retry or Retry(), tell
+        self._retry, self._tell = retry or RetryPolicy(), tell
         self._clock, self._sleep = clock, sleep
         self._http = open_client(base_url, credential, transport)
 
@@ -89,7 +89,7 @@ class BatchClient:
         options: BatchOptions,
         *,
         endpoint: str = "stt",
-        patience: Patience,
+        patience: Deadlines,
         watch: Watch = lambda meter: None,
         keep: Callable[[bytes], None] = lambda body: None,
     ) -> BatchResponse:
@@ -97,7 +97,7 @@ class BatchClient:
 
         `keep` receives the body of every success (2xx) verbatim, whether or not it is a transcript.
         """
-        meter = Meter(size(upload), self._clock)
+        meter = UploadProgress(size(upload), self._clock)
 
         def build(address: str) -> httpx.Request:
             body = Multipart(options.form(), upload, meter.advance)
@@ -105,7 +105,7 @@ class BatchClient:
             return self._http.build_request("POST", address, headers=body.headers, content=body)
 
         address, what = url(self._base_url, HTTP_ROUTES[endpoint], options.query()), upload.name or upload.filename
-        response = self._fetch(Errand(what, address, build, decode_batch, meter, patience, watch, keep))
+        response = self._fetch(Request(what, address, build, decode_batch, meter, patience, watch, keep))
         return self._without_key(response)
 
     def _without_key(self, response: BatchResponse) -> BatchResponse:
@@ -132,7 +132,7 @@ class BatchClient:
         repeats = is_long(credential.secret) and body.count(secret) > said.count(secret)
         return encode_batch(replace(response, extra={})) if repeats or redact(other) != other else body
 
-    def speak(self, request: Mapping[str, object], *, patience: Patience) -> bytes:
+    def synthesize(self, request: Mapping[str, object], *, patience: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
 
         def build(address: str) -> httpx.Request:
@@ -145,30 +145,30 @@ class BatchClient:
                 raise ProtocolError("the answer is not a WAV file")
             return body
 
-        address, meter = url(self._base_url, "/tts/bytes"), Meter(0, self._clock)
-        return self._fetch(Errand("the sample", address, build, accept, meter, patience, lambda meter: None))
+        address, meter = url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
+        return self._fetch(Request("the sample", address, build, accept, meter, patience, lambda meter: None))
 
-    def _fetch(self, errand: Errand[T]) -> T:
+    def _fetch(self, errand: Request[T]) -> T:
         """Try until an answer is accepted, or there is a reason to stop."""
         ends = self._clock() + errand.patience.total
         tries = 0
         while isinstance(outcome := self._try(errand, ends), Failure):
             tries += 1
-            allowed = self._retry.tries(lost=outcome.lost)
+            allowed = self._retry.tries(lost=outcome.maybe_billed)
             pause = self._retry.pause(tries, outcome.wait)
-            if not outcome.passing or tries >= allowed or self._clock() + pause > ends:
+            if not outcome.retryable or tries >= allowed or self._clock() + pause > ends:
                 raise outcome.error
-            billed = "; the audio may be billed again" if outcome.lost else ""
+            billed = "; the audio may be billed again" if outcome.maybe_billed else ""
             again = f"trying again in {pause:.1f} s (try {tries + 1} of {allowed})"
             self._tell(f"{outcome.error.message}: {again}{billed}")
             self._sleep(pause)
         return outcome
 
-    def _try(self, errand: Errand[T], ends: float) -> T | Failure:
-        what, meter, line = errand.what, errand.meter, Line()
+    def _try(self, errand: Request[T], ends: float) -> T | Failure:
+        what, meter, line = errand.what, errand.meter, AbortHandle()
         meter.restart()
         try:
-            reply = supervise(
+            reply = run_with_deadline(
                 lambda: exchange(self._http, errand.build, errand.address, meter, line),
                 meter,
                 errand.patience,
@@ -178,10 +178,10 @@ class BatchClient:
             )
         except httpx.HTTPError as error:
             return dropped(error, what, self._peer, uploaded=meter.uploaded)
-        except OutOfPatience as error:
-            line.hang_up()
+        except DeadlineExceeded as error:
+            line.abort()
             error.message = f"{what}: {error.message}"
-            return Failure(error, passing=not error.final, lost=meter.uploaded)
+            return Failure(error, retryable=not error.final, maybe_billed=meter.uploaded)
         except (NetworkError, ApiError) as error:
             error.message = f"{what}: {self._peer.quote(error.message)}"
             raise

@@ -25,7 +25,7 @@ from websockets.http11 import Response
 from ..errors import ApiError, CliError, NetworkError, ProtocolError, UsageError
 from ..protocol import Error
 from . import failures
-from .failures import AGAIN, Failure, Peer, beginning, reason
+from .failures import AGAIN, Failure, Peer, body_excerpt, reason
 
 MAX_EVENT = 16 << 20
 """Bytes of an event: a session's whole text many times over."""
@@ -37,7 +37,7 @@ HINTS = failures.HINTS | {
     426: "check the base URL: the route is no WebSocket of the version that is spoken here",
 }
 
-PASSING = {
+RETRYABLE_CODES = {
     1000: "normal closure",
     1001: "going away",
     1005: "no code",
@@ -48,7 +48,7 @@ PASSING = {
 }
 """Codes with which a server may end any session (RFC 6455 7.4.1, and IANA's register): a new one may go well."""
 
-REFUSING = {
+REFUSING_CODES = {
     1002: "protocol error",
     1003: "unsupported data",
     1007: "invalid data",
@@ -68,7 +68,7 @@ def not_opened(error: Exception, peer: Peer, seconds: float) -> Failure:
     if isinstance(error, InvalidStatus):
         return _answered(error.response, peer)
     if (distrust := failures.tls_reason(error)) is not None:
-        return failures.distrusted(peer.host, peer.quote(distrust))
+        return failures.unverified_certificate(peer.host, peer.quote(distrust))
     if isinstance(error, InvalidProxyStatus):
         return failures.stopped_by_proxy(peer.quote(f"{error.response.status_code} {error.response.reason_phrase}"))
     if isinstance(error, ProxyError):
@@ -77,11 +77,11 @@ def not_opened(error: Exception, peer: Peer, seconds: float) -> Failure:
         raise misconfigured(error.msg) from None
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
         message = f"{peer.host} hung up before it answered"
-        return Failure(NetworkError(message, hint=AGAIN), passing=True)
+        return Failure(NetworkError(message, hint=AGAIN), retryable=True)
     if isinstance(error, TimeoutError) and error.errno is None:
         message = f"{peer.host} did not answer within {seconds:g} s"
         hint = failures.unreachable(peer, "").error.hint
-        return Failure(NetworkError(message, hint=hint), passing=True)
+        return Failure(NetworkError(message, hint=hint), retryable=True)
     if isinstance(error, OSError):
         return failures.unreachable(peer, peer.quote(reason(error)))
     if isinstance(error, InvalidHandshake):
@@ -117,7 +117,7 @@ def _answered(response: Response, peer: Peer) -> Failure:
         hint = "the key is not sent there; if that is the right place, make it the base URL"
         message = f"{peer.host} redirects to {peer.quote(_place(told)) or 'nowhere'}"
         return Failure(ApiError(message, hint=hint, status=status, request_id=request_id))
-    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {beginning(body, peer)}"
+    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {body_excerpt(body, peer)}"
     message = f"{peer.host}: status {status}, but no WebSocket"
     return Failure(ProtocolError(message, hint=hint, status=status, request_id=request_id))
 
@@ -138,7 +138,7 @@ def _hung_up(closed: ConnectionClosed, peer: Peer, silence: float) -> CliError:
     if ours == 1011:
         return NetworkError(f"{peer.host} gave no sign of life for {silence:g} s", hint=AGAIN)
     if ours == 1000:
-        return over(peer)
+        return already_closed(peer)
     if closed.sent is not None:
         said = peer.quote(closed.sent.reason)  # which quotes the frame
         about = f"larger than {MAX_EVENT >> 20} MiB" if ours == 1009 else said or f"code {ours}"
@@ -151,17 +151,17 @@ def _hung_up(closed: ConnectionClosed, peer: Peer, silence: float) -> CliError:
 def _closed(code: int, closed: ConnectionClosed, peer: Peer) -> CliError:
     """A close frame of the server that came too early."""
     said = peer.quote(closed.rcvd.reason if closed.rcvd else "")
-    meaning = PASSING.get(code) or REFUSING.get(code)
+    meaning = RETRYABLE_CODES.get(code) or REFUSING_CODES.get(code)
     name = "no code" if code == 1005 else f"code {code}, {meaning}" if meaning else f"code {code}"
     told = f"{name}: {said}" if said else name
-    if code in PASSING:
+    if code in RETRYABLE_CODES:
         hint = "a server that hears nothing for long hangs up, too" if code in (1000, 1001) else AGAIN
         return NetworkError(f"{peer.host} ended the session early ({told})", hint=hint)
     hint = "check the options of the session: the server won't take them" if code == 1008 else failures.UNKNOWN
     return ApiError(f"{peer.host} refused to go on ({told})", hint=hint)
 
 
-def over(peer: Peer) -> NetworkError:
+def already_closed(peer: Peer) -> NetworkError:
     return NetworkError(f"the session with {peer.host} is over")
 
 

@@ -18,7 +18,7 @@ import httpx
 from .. import __version__
 from ..errors import ApiError, ProtocolError, UsageError
 from ..protocol import Credential, headers, is_loopback
-from .patience import CONNECT_SECONDS, Meter
+from .patience import CONNECT_SECONDS, UploadProgress
 
 MAX_BODY = 64 << 20
 """Bytes of an answer: a hundred hours of words with their times."""
@@ -30,7 +30,7 @@ Build = Callable[[str], httpx.Request]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """An answer as it came. `complete` False: the connection ended before the body did."""
 
     status: int
@@ -39,7 +39,7 @@ class Reply:
     complete: bool
 
 
-class Line:
+class AbortHandle:
     """The connection of one exchange, so that it can be hung up from outside: closing alone wakes no reader."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Line:
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
             if self._over:
-                self.hang_up()
+                self.abort()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         self._over = True
         if self._socket is not None:
             try:
@@ -96,7 +96,7 @@ def is_proxied(base_url: str) -> bool:
     return bool(proxies.get(parts.scheme) or proxies.get("all"))
 
 
-def exchange(http: httpx.Client, build: Build, address: str, meter: Meter, line: Line) -> Reply:
+def exchange(http: httpx.Client, build: Build, address: str, meter: UploadProgress, line: AbortHandle) -> HttpReply:
     """One request and its answer, same-origin redirects included. httpx.HTTPError when there is none."""
     for _ in range(MAX_REDIRECTS + 1):
         meter.restart()
@@ -107,7 +107,7 @@ def exchange(http: httpx.Client, build: Build, address: str, meter: Meter, line:
     raise ApiError("the server redirects in a circle", hint="check the base URL", status=reply.status)
 
 
-def _once(http: httpx.Client, request: httpx.Request, meter: Meter, line: Line) -> Reply:
+def _once(http: httpx.Client, request: httpx.Request, meter: UploadProgress, line: AbortHandle) -> HttpReply:
     # `supervise` has the watch, and hangs up: two clocks for one limit would make its outcome a matter of luck.
     request.extensions = {
         "timeout": {"connect": CONNECT_SECONDS, "pool": None, "write": None, "read": None},
@@ -127,7 +127,7 @@ def _once(http: httpx.Client, request: httpx.Request, meter: Meter, line: Line) 
         complete = False
     finally:
         response.close()
-    return Reply(response.status_code, response.headers, bytes(body), complete)
+    return HttpReply(response.status_code, response.headers, bytes(body), complete)
 
 
 def _keep_location(response: httpx.Response) -> None:
@@ -136,7 +136,7 @@ def _keep_location(response: httpx.Response) -> None:
         response.headers["x-location"] = response.headers.pop("location")
 
 
-def _redirected(address: str, reply: Reply) -> str:
+def _redirected(address: str, reply: HttpReply) -> str:
     """Where a redirect leads, if the key and the body may go there: 307 and 308 within the same origin."""
     location = reply.headers.get("x-location", "")
     try:

@@ -19,11 +19,11 @@ import httpx
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
 from ..protocol import Credential, Error, decode_error
 from ..redaction import LONGEST_EXCERPT, Redactor
-from .retry import LONGEST_WAIT, is_passing, retry_after
+from .retry import LONGEST_WAIT, is_retryable_status, retry_after
 
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 
-HOPELESS = frozenset({402, 404, 405})
+ACCOUNT_STATUSES = frozenset({402, 404, 405})
 """Statuses that every other file would get, too."""
 
 PARAMETERS = "check --model, --language, --encoding and --sample-rate"
@@ -88,8 +88,8 @@ class Failure:
     """
 
     error: CliError
-    passing: bool = False
-    lost: bool = False
+    retryable: bool = False
+    maybe_billed: bool = False
     wait: float | None = None
 
 
@@ -112,7 +112,7 @@ def refused(
         error.hint = f"the server asks to wait until {until:%Y-%m-%d %H:%M:%S}: try again then"
         error.stops_batch = True
         return Failure(error)
-    return Failure(error, passing=is_passing(status), wait=wait)
+    return Failure(error, retryable=is_retryable_status(status), wait=wait)
 
 
 def dropped(error: httpx.HTTPError, what: str, peer: Peer, *, uploaded: bool) -> Failure:
@@ -125,14 +125,14 @@ def dropped(error: httpx.HTTPError, what: str, peer: Peer, *, uploaded: bool) ->
         return failure
     if uploaded:
         message = f"{what}: the connection to {host} was lost before the answer came: {why}"
-        return Failure(NetworkError(message, hint=BILLED), passing=True, lost=True)
+        return Failure(NetworkError(message, hint=BILLED), retryable=True, maybe_billed=True)
     message = f"{what}: the connection to {host} was lost during the upload: {why}"
-    return Failure(NetworkError(message, hint=AGAIN), passing=True)
+    return Failure(NetworkError(message, hint=AGAIN), retryable=True)
 
 
 def _not_opened(error: httpx.HTTPError, peer: Peer, why: str) -> Failure | None:
     if (distrust := tls_reason(error)) is not None:
-        return distrusted(peer.host, peer.quote(distrust))
+        return unverified_certificate(peer.host, peer.quote(distrust))
     if isinstance(error, httpx.ProxyError):
         return stopped_by_proxy(why)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
@@ -140,7 +140,7 @@ def _not_opened(error: httpx.HTTPError, peer: Peer, why: str) -> Failure | None:
     return None
 
 
-def distrusted(host: str, reason: str) -> Failure:
+def unverified_certificate(host: str, reason: str) -> Failure:
     """A TLS handshake that failed. Another try would, too."""
     hint = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
     return Failure(NetworkError(f"no trust in {host}: {reason}", hint=hint))
@@ -152,13 +152,13 @@ def stopped_by_proxy(reason: str) -> Failure:
 
 def unreachable(peer: Peer, reason: str) -> Failure:
     hint = "check HTTPS_PROXY: the way goes through it" if peer.proxied else "check the network and the base URL"
-    return Failure(NetworkError(f"{peer.host} can't be reached: {reason}", hint=hint), passing=True)
+    return Failure(NetworkError(f"{peer.host} can't be reached: {reason}", hint=hint), retryable=True)
 
 
 def cut_short(status: int, what: str, host: str) -> Failure:
     """A success whose body ended before it was complete. The server has done its work, so it counts as lost."""
     message = f"{what}: the answer of {host} was cut short"
-    return Failure(ProtocolError(message, hint=BILLED, status=status), passing=True, lost=True)
+    return Failure(ProtocolError(message, hint=BILLED, status=status), retryable=True, maybe_billed=True)
 
 
 def unusable(
@@ -167,23 +167,23 @@ def unusable(
     """A success that is not what the documentation promises. The server has done its work, so it counts as lost."""
     broken = ProtocolError(
         f"{what}: status {status}, but {peer.quote(error.message)}",
-        hint=f"is {peer.host} really Cartesia's API? Its answer begins with {beginning(body, peer)}",
+        hint=f"is {peer.host} really Cartesia's API? Its answer begins with {body_excerpt(body, peer)}",
         request_id=peer.quote(headers.get("x-request-id", "")) or None,
     )
-    return Failure(broken, passing=True, lost=True)
+    return Failure(broken, retryable=True, maybe_billed=True)
 
 
-def beginning(body: bytes, peer: Peer) -> str:
+def body_excerpt(body: bytes, peer: Peer) -> str:
     """The first characters of a body, in quotes."""
     return repr(peer.quote(body[:LARGEST_HEAD].decode("utf-8", "replace"), 80))
 
 
-def is_hopeless(error: CliError) -> bool:
+def is_account_error(error: CliError) -> bool:
     """Whether the next file would fail for the same reason: the key, the credits, a server that isn't there."""
     return (
         error.stops_batch
         or isinstance(error, AuthError)
-        or (isinstance(error, ApiError) and (error.status in HOPELESS or error.code in OUT_OF_CREDITS))
+        or (isinstance(error, ApiError) and (error.status in ACCOUNT_STATUSES or error.code in OUT_OF_CREDITS))
     )
 
 

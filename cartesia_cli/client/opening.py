@@ -24,7 +24,7 @@ from .endings import MAX_EVENT, misconfigured, not_opened
 from .exchange import is_proxied
 from .failures import Failure, Peer
 from .record import Tap, refusal
-from .retry import Retry
+from .retry import RetryPolicy
 
 CLOSE_SECONDS = 1.0
 SEND_BUFFER = 1 << 16
@@ -41,7 +41,7 @@ async def opened(
     address: str,
     peer: Peer,
     *,
-    retry: Retry,
+    retry: RetryPolicy,
     tell: Callable[[str], None],
     tap: Tap,
     open_timeout: float,
@@ -56,7 +56,7 @@ async def opened(
     async def knock() -> Socket | Failure:
         tap("open", {"url": address, "version": API_VERSION})
         try:
-            socket = await _Door(
+            socket = await _Connect(
                 address,
                 create_connection=Socket,
                 additional_headers=headers(peer.credential),
@@ -85,7 +85,7 @@ async def opened(
     return socket
 
 
-class _Door(client.connect):
+class _Connect(client.connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Follow none: releases of websockets differ in whether the key would travel along."""
         return exc
@@ -115,7 +115,7 @@ def _nothing() -> None:
 
 async def _persist(
     knock: Callable[[], Awaitable[Socket | Failure]],
-    retry: Retry,
+    retry: RetryPolicy,
     tell: Callable[[str], None],
     sleep: Callable[[float], Awaitable[object]],
 ) -> Socket:
@@ -125,7 +125,7 @@ async def _persist(
         tries += 1
         pause = retry.pause(tries, outcome.wait)
         late = retry.seconds is not None and time.monotonic() + pause - began > retry.seconds
-        if not outcome.passing or tries >= allowed or late:
+        if not outcome.retryable or tries >= allowed or late:
             raise outcome.error
         number = f"try {tries + 1} of {allowed}" if retry.seconds is None else f"for up to {retry.seconds:g} s"
         tell(f"{outcome.error.message}: trying again in {pause:.1f} s ({number})")

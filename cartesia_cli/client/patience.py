@@ -28,7 +28,7 @@ SMALLEST_AUDIO = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Deadlines:
     """Deadlines, all in seconds.
 
     total      for everything: connecting, upload, waiting, retries
@@ -41,7 +41,7 @@ class Patience:
     silence: float = 60.0
 
     @classmethod
-    def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> Patience:
+    def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> Deadlines:
         """Deadlines that grow with the file.
 
         size      bytes
@@ -52,7 +52,7 @@ class Patience:
         return cls(total=180.0 + size / SLOWEST_UPLOAD + thinking, silence=60.0 + thinking)
 
 
-class OutOfPatience(NetworkError):
+class DeadlineExceeded(NetworkError):
     """The watch ended the exchange. `final`: nothing may follow, the whole time is over."""
 
     def __init__(self, message: str, *, final: bool) -> None:
@@ -60,7 +60,7 @@ class OutOfPatience(NetworkError):
         self.final = final
 
 
-class Meter:
+class UploadProgress:
     """Where an exchange stands: written by its thread, read by the one that watches.
 
     size, sent   bytes of the file
@@ -88,12 +88,12 @@ class Meter:
         return self.sent >= self.size
 
 
-def supervise(
+def run_with_deadline(
     work: Callable[[], T],
-    meter: Meter,
-    patience: Patience,
+    meter: UploadProgress,
+    patience: Deadlines,
     ends: float,
-    watch: Callable[[Meter], None],
+    watch: Callable[[UploadProgress], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Run `work` in a thread until it is done, until `ends` on the clock, or until nothing moves any more.
@@ -115,11 +115,11 @@ def supervise(
     while not done.wait(TICK_SECONDS):
         now = clock()
         if now > ends:
-            raise OutOfPatience(f"no complete answer within {patience.total:g} s", final=True)
+            raise DeadlineExceeded(f"no complete answer within {patience.total:g} s", final=True)
         limit = patience.silence if meter.uploaded else patience.stall
         if now - meter.moved > limit:
             what = "no answer" if meter.uploaded else "the upload did not move"
-            raise OutOfPatience(f"{what} for {limit:g} s", final=False)
+            raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)
         watch(meter)
     if isinstance(outcome[0], BaseException):
         raise outcome[0]

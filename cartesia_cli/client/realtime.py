@@ -22,7 +22,7 @@ from ..protocol import (
     Command,
     Credential,
     Delta,
-    Dialect,
+    Endpoint,
     Error,
     Event,
     RealtimeOptions,
@@ -32,16 +32,16 @@ from ..protocol import (
     UnreadableText,
     decode,
     encode_command,
-    misfits,
+    malformed_fields,
     url,
 )
 from ..redaction import Redactor, is_long
-from .endings import ended, headers, over, refused, stuck
+from .endings import ended, headers, already_closed, refused, stuck
 from .exchange import is_proxied
 from .failures import Peer
 from .opening import CLOSE_SECONDS, Socket, opened
 from .record import Tap, end, redacting
-from .retry import Retry
+from .retry import RetryPolicy
 
 OPEN_SECONDS = 10.0
 PING_SECONDS = 5.0
@@ -67,7 +67,7 @@ def ignore(*_: object) -> None:
     """Nobody listens."""
 
 
-class Connection:
+class RealtimeConnection:
     """An open session. Iterating gives its events, and raises the reason of an end that came too early, or, behind
     all events, a ProtocolError where text came that can't be read: what was heard is not all that was said.
 
@@ -78,7 +78,7 @@ class Connection:
     def __init__(
         self,
         socket: Socket,
-        dialect: Dialect,
+        dialect: Endpoint,
         peer: Peer,
         *,
         tap: Tap = ignore,
@@ -145,7 +145,7 @@ class Connection:
                 self._excuse = stuck(self._peer, self.request_id, self._silence)
                 self._socket.transport.abort()
                 await self._read_out()
-        raise self._failure or over(self._peer)
+        raise self._failure or already_closed(self._peer)
 
     async def _read(self) -> Event | None:
         """The next event; None behind the last one of a session that ended as it should."""
@@ -197,7 +197,7 @@ class Connection:
                 self._tell(f"warning: {told}: words are missing")
             return None
         self._request_id = event.request_id or self._request_id
-        odd = [f"{event.kind}: {name}" for name in misfits(event)] if event.extra else ()
+        odd = [f"{event.kind}: {name}" for name in malformed_fields(event)] if event.extra else ()
         if not self._doubted.issuperset(odd):
             self._doubted.update(odd)
             self._wonder(f"an event with odd fields ({', '.join(odd)})", frame)
@@ -249,10 +249,10 @@ class Connection:
 async def connect(
     base_url: str,
     credential: Credential | None,
-    dialect: Dialect,
+    dialect: Endpoint,
     options: RealtimeOptions,
     *,
-    retry: Retry | None = None,
+    retry: RetryPolicy | None = None,
     tell: Tell = ignore,
     doubt: Tell = ignore,
     tap: Tap = ignore,
@@ -260,7 +260,7 @@ async def connect(
     ping_interval: float = PING_SECONDS,
     ping_timeout: float = PING_SECONDS,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[RealtimeConnection]:
     """A session with a realtime endpoint, for as long as the block lasts.
 
     base_url      checked by protocol.check_base_url
@@ -277,11 +277,11 @@ async def connect(
     peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
     tap = redacting(tap, peer.redactor)
     socket = await opened(
-        base_url, address, peer, retry=retry or Retry(), tell=tell, tap=tap, sleep=sleep,
+        base_url, address, peer, retry=retry or RetryPolicy(), tell=tell, tap=tap, sleep=sleep,
         open_timeout=open_timeout,
     )  # fmt: skip
     silence = ping_interval + ping_timeout
-    connection = Connection(
+    connection = RealtimeConnection(
         socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence, encoding=options.encoding
     )
     patience = CLOSE_SECONDS

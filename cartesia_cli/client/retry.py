@@ -23,7 +23,7 @@ LONGEST_PAUSE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetryPolicy:
     """How often to try again. `allowed` None: the default for what is safe, never for a lost answer.
 
     seconds   how long to go on trying, None for as long as tries are left
@@ -48,7 +48,7 @@ class Retry:
         return max(own, asked or 0.0)
 
 
-def is_passing(status: int) -> bool:
+def is_retryable_status(status: int) -> bool:
     """Whether a status says "later" rather than "no"."""
     return status in (408, 429) or status >= 500
 

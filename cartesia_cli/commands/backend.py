@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..client import BatchClient, Patience, Retry
+from ..client import BatchClient, Deadlines, RetryPolicy
 from ..errors import AuthError, EngineError
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
 from ..settings import Settings, credential, key_source
 from . import offline
@@ -27,7 +27,7 @@ LOCAL_SPEED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BackendConfig:
     """Which server. `base_url` None: this machine."""
 
     base_url: str | None
@@ -56,34 +56,34 @@ class Backend:
         self.local = local
         self.heard = 0.0
 
-    def patience(self, size: int, seconds: float | None, timeout: float | None) -> Patience:
+    def patience(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
         if timeout is not None:
-            return Patience(total=timeout, stall=timeout, silence=timeout)
-        return Patience.for_audio(size, seconds, **({"speed": LOCAL_SPEED} if self.local else {}))
+            return Deadlines(total=timeout, stall=timeout, silence=timeout)
+        return Deadlines.for_audio(size, seconds, **({"speed": LOCAL_SPEED} if self.local else {}))
 
 
-def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True) -> Choice:
+def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True) -> BackendConfig:
     """The server that is asked for, else the one that is configured; with nothing configured, this machine.
 
     local       excludes the others: whoever calls has seen to that
     needs_key   False where nothing will be sent: then the key isn't even read
     """
     if local:
-        return Choice(None)
+        return BackendConfig(None)
     named = base_url or settings.base_url
     address = check_base_url(named) if named else None
     if not needs_key and (cloud or address or key_source(settings)):
-        return Choice(address or BASE_URL)
+        return BackendConfig(address or BASE_URL)
     found = credential(settings) if needs_key else None
     if found is None and address is None and not cloud:
-        return Choice(None, reason="no CARTESIA_API_KEY: transcribing on this machine")
+        return BackendConfig(None, reason="no CARTESIA_API_KEY: transcribing on this machine")
     if found is None and not is_loopback(address or BASE_URL):
         raise AuthError("no API key", hint="set CARTESIA_API_KEY (play.cartesia.ai/keys), or use --local")
-    return Choice(address or BASE_URL, found)
+    return BackendConfig(address or BASE_URL, found)
 
 
 @contextmanager
-def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str | None) -> Iterator[Backend]:
+def connect(choice: BackendConfig, talk: Reporter, *, retries: int | None, local_model: str | None) -> Iterator[Backend]:
     """The chosen server, ready for batch requests; a local one lives as long as the block."""
 
     def progress(seconds: float) -> None:
@@ -92,25 +92,25 @@ def connect(choice: Choice, talk: Talk, *, retries: int | None, local_model: str
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
-        return engines.timed(local_model, talk.say), None
+        return engines.load_batch_engine(local_model, talk.say), None
 
     with (
         reach(choice, load, local_model=local_model, on_progress=progress) as server,
         BatchClient(
-            server.base_url, server.credential, retry=Retry(0 if server.local else retries), tell=talk.say
+            server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=talk.say
         ) as client,
     ):
         backend = Backend(client, local=server.local)
         yield backend
 
 
-def live(choice: Choice, model: str, local_model: str | None, talk: Talk) -> AbstractContextManager[Server]:
+def live(choice: BackendConfig, model: str, local_model: str | None, talk: Reporter) -> AbstractContextManager[Server]:
     """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
 
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
-        load_engine = engines.timed if model.startswith("ink-whisper") else engines.live
+        load_engine = engines.load_batch_engine if model.startswith("ink-whisper") else engines.load_live_engine
         return load_engine(local_model, talk.say), None
 
     return reach(choice, load, local_model=local_model)
@@ -118,7 +118,7 @@ def live(choice: Choice, model: str, local_model: str | None, talk: Talk) -> Abs
 
 @contextmanager
 def reach(
-    choice: Choice,
+    choice: BackendConfig,
     load: Callable[[], tuple[Engine, Engine | None]],
     *,
     local_model: str | None,
@@ -129,7 +129,7 @@ def reach(
         yield Server(choice.base_url, choice.credential, local=False)
         return
     try:
-        offline.require()
+        offline.require_local_extra()
     except EngineError as error:
         if not choice.reason:
             raise
@@ -141,5 +141,5 @@ def reach(
     token = Credential(secrets.token_urlsafe(24), "this process")
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
     answering = app.create_app(engine, live, key=token.secret, max_bytes=1 << 62, on_progress=on_progress)
-    with running.Beside(answering) as server:
+    with running.BackgroundServer(answering) as server:
         yield Server(server.base_url, token, local=True)

@@ -15,20 +15,20 @@ from datetime import datetime
 from pathlib import Path
 
 from ..alignment import words_left_out
-from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, Recording, look, look_raw
+from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
 from ..cache import Cache, Question, Recalled
-from ..client import Meter, Upload, is_hopeless
+from ..client import UploadProgress, Upload, is_account_error
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..fingerprint import fingerprint
 from ..output import NEEDS_WORDS, Layout
 from ..output.files import write_file
-from ..output.talk import Bar, Talk
+from ..output.talk import ProgressBar, Reporter
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, from_batch, without_wrong_times
 from .backend import Backend
-from .delivery import deliver_all
-from .destinations import Owner, Plan, Targets
+from .delivery import write_results
+from .destinations import Owner, OutputPlan, Targets
 from .inputs import STDIN, Input
 from .matches import Matches
 from .resume import asked, owner
@@ -42,13 +42,13 @@ class Job:
     """
 
     item: Input
-    recording: Recording
+    recording: MediaInfo
     targets: Targets
     kept: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BatchConfig:
     """What is wanted for every recording.
 
     cache     earlier answers of the same server; None: neither read nor written
@@ -67,12 +67,12 @@ class Order:
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
-def prepare(
+def plan_jobs(
     found: Sequence[Input | InputError],
     options: BatchOptions,
-    plan: Plan,
+    plan: OutputPlan,
     results: Results,
-    talk: Talk,
+    talk: Reporter,
     *,
     keep_json: Path | None = None,
 ) -> tuple[list[Job], int]:
@@ -81,13 +81,13 @@ def prepare(
     Those are told here; the error of an only input is raised. `keep_json`: a folder for the answers as they come.
     `results`: of earlier runs, which keep their names.
     """
-    looked: list[tuple[Input, Recording]] = []
+    looked: list[tuple[Input, MediaInfo]] = []
     failed = 0
     for item in found:
         try:
             if isinstance(item, InputError):
                 raise item
-            looked.append((item, looked_at(item, options)))
+            looked.append((item, probe_input(item, options)))
         except InputError as error:
             if len(found) == 1:
                 raise
@@ -106,9 +106,9 @@ def prepare(
 
 def run(
     jobs: Sequence[Job],
-    order: Order,
+    order: BatchConfig,
     connect: Callable[[], Backend],
-    talk: Talk,
+    talk: Reporter,
     *,
     unusable: int = 0,
     results: Results | None = None,
@@ -122,7 +122,7 @@ def run(
     results    is told of every file that is written
     rest       the command that does what is left, should it come to that
     """
-    done = Tally(total=len(jobs) + unusable, failed=unusable)
+    done = BatchSummary(total=len(jobs) + unusable, failed=unusable)
     for k, job in enumerate(jobs):
         if job.recording.note:
             talk.say(f"warning: {job.item.source}: {job.recording.note}")
@@ -132,10 +132,10 @@ def run(
             done.failed += 1
             if done.total == 1:
                 raise
-            if is_hopeless(error) and (left := jobs[k:])[1:]:
+            if is_account_error(error) and (left := jobs[k:])[1:]:
                 talk.say(f"warning: stopped: {done.summary()}; {len(left) - 1} not tried")
                 error.hint = "; ".join(filter(None, [error.hint, f"then: {rest(left)}" if rest else None]))
-            if is_hopeless(error):
+            if is_account_error(error):
                 raise
             talk.error(error)
     # Who wanted a fresh answer has to know that this is none.
@@ -144,7 +144,7 @@ def run(
 
 
 @dataclass(slots=True)
-class Tally:
+class BatchSummary:
     """What has been done so far: recordings, and seconds of audio.
 
     recalled   recordings whose answer came from the cache
@@ -167,7 +167,7 @@ class Tally:
         return f"{self.written} of {self.total} transcribed, {self.heard:.1f} s of audio, {price}"
 
 
-def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results, talk: Talk, done: Tally) -> None:
+def _do(job: Job, order: BatchConfig, connect: Callable[[], Backend], results: Results, talk: Reporter, done: BatchSummary) -> None:
     """One recording, from its look-up to its files."""
     item = job.item
     audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None
@@ -201,7 +201,7 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
                 results.add(file, written.digest, made_from, audio, wanted)
 
 
-def _usable(response: BatchResponse, job: Job, talk: Talk) -> BatchResponse:
+def _usable(response: BatchResponse, job: Job, talk: Reporter) -> BatchResponse:
     """What can be used of an answer; what can't is told."""
     source, measured = job.item.source, job.recording.duration
     if odd := unusable_fields(response):
@@ -222,16 +222,16 @@ def _usable(response: BatchResponse, job: Job, talk: Talk) -> BatchResponse:
     return usable
 
 
-def looked_at(item: Input, options: BatchOptions) -> Recording:
+def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     """A look at an input before it is sent. InputError when it is no recording."""
     name = "stdin" if item.source == STDIN else None
     if options.encoding is None:
-        return look(item.path, name)
+        return probe(item.path, name)
     assert options.sample_rate is not None
-    return look_raw(item.path, options.encoding, options.sample_rate, name)
+    return probe_raw(item.path, options.encoding, options.sample_rate, name)
 
 
-def look_up(job: Job, order: Order, talk: Talk) -> tuple[Question | None, Recalled | None]:
+def look_up(job: Job, order: BatchConfig, talk: Reporter) -> tuple[Question | None, Recalled | None]:
     """What is asked about a recording, and the answer if it was had before."""
     if order.cache is None:
         return None, None
@@ -244,7 +244,7 @@ def look_up(job: Job, order: Order, talk: Talk) -> tuple[Question | None, Recall
     return question, known
 
 
-def _ask(job: Job, order: Order, backend: Backend, question: Question | None, talk: Talk) -> Recalled:
+def _ask(job: Job, order: BatchConfig, backend: Backend, question: Question | None, talk: Reporter) -> Recalled:
     """The server's answer, kept for the next time."""
     item, recording = job.item, job.recording
     if not (backend.local or recording.documented):
@@ -274,7 +274,7 @@ def _ask(job: Job, order: Order, backend: Backend, question: Question | None, ta
     return Recalled(body, response, time.time())
 
 
-def _draw(bar: Bar, meter: Meter, job: Job, backend: Backend) -> None:
+def _draw(bar: ProgressBar, meter: UploadProgress, job: Job, backend: Backend) -> None:
     if not meter.uploaded:
         bar.show(f"sending {job.item.below.name}", meter.sent, meter.size)
     elif backend.local and job.recording.duration:
@@ -283,7 +283,7 @@ def _draw(bar: Bar, meter: Meter, job: Job, backend: Backend) -> None:
         bar.show(f"transcribing {job.item.below.name}")
 
 
-def _filename(item: Input, recording: Recording) -> str:
+def _filename(item: Input, recording: MediaInfo) -> str:
     """The name that is sent: servers go by its ending, so that one is added where there is none of a recording."""
     name = "stdin" if item.source == STDIN else item.path.name
     endings = FORMATS[recording.container].endings
@@ -291,7 +291,7 @@ def _filename(item: Input, recording: Recording) -> str:
     return name if known or not endings else name + endings[0]
 
 
-def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: Talk, *, alone: bool) -> None:
+def _deliver(transcript: Transcript, body: bytes, job: Job, order: BatchConfig, talk: Reporter, *, alone: bool) -> None:
     """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
     trouble = _keep(body, job, talk)
     if transcript.words is None and transcript.text.strip():
@@ -302,13 +302,13 @@ def _deliver(transcript: Transcript, body: bytes, job: Job, order: Order, talk: 
     if order.matches is not None:
         order.matches.add(transcript)
     if order.matches is None or not order.matches.writes:
-        trouble = deliver_all(transcript, job.targets, order.layout, talk, labelled=not alone) or trouble
+        trouble = write_results(transcript, job.targets, order.layout, talk, labelled=not alone) or trouble
     if trouble is not None:
         raise trouble
 
 
 @contextmanager
-def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, talk: Talk) -> Iterator[None]:
+def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, talk: Reporter) -> Iterator[None]:
     """Write the last of these bodies where answers go if the block fails: somebody has paid for it."""
     try:
         yield
@@ -318,7 +318,7 @@ def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, talk: Talk) ->
         raise
 
 
-def _keep(body: bytes, job: Job, talk: Talk) -> OutputError | None:
+def _keep(body: bytes, job: Job, talk: Reporter) -> OutputError | None:
     """Write what the server sent, where that is asked for."""
     if job.kept is not None:
         try:
@@ -330,7 +330,7 @@ def _keep(body: bytes, job: Job, talk: Talk) -> OutputError | None:
 
 
 def _kept(
-    items: Sequence[Input], targets: Sequence[Targets], plan: Plan, folder: Path | None, owner: Owner
+    items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, owner: Owner
 ) -> list[Path | None]:
     """A file for the answer to each input. UsageError when it can't be, exists, or is where a transcript goes."""
     if folder is None:

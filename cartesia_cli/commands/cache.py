@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OutputError, UsageError
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from . import options as given
-from .unfold import unfold
+from .unfold import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..cache import Cache, Entry
-    from .backend import Choice
+    from .backend import BackendConfig
 
 EXAMPLES = """
 cartesia-cli cache
@@ -36,13 +36,13 @@ NoCache = Annotated[
 ]
 
 
-@unfold(voice=given.Voice)
+@expand_groups(voice=given.VerbosityOptions)
 def cache(
     context: typer.Context,
     *,
     action: Annotated[str | None, typer.Argument(metavar="[clear]", help="Take all away.", show_default=False)] = None,
     form: given.Listing = "table",
-    voice: given.Voice,
+    voice: given.VerbosityOptions,
 ) -> None:
     """Show what is kept of earlier answers, or take it away: `cache clear`."""
     talk = voice.settle(context.obj)
@@ -82,7 +82,7 @@ def cache(
         write_stdout("".join(f"{name:<8} {value}\n" for name, value in facts.items()))
 
 
-def chosen(no_cache: bool, choice: Choice, endpoint: str, local_model: str | None, talk: Talk) -> Cache | None:
+def chosen(no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, talk: Reporter) -> Cache | None:
     """The earlier answers of the chosen server; None where none are wanted, or there is no place for them."""
     from ..cache import Cache, Shelf, address, engine, place
     from ..fingerprint import distrust

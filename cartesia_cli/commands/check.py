@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..errors import Exit, InputError, UsageError
-from .look import Cueing
-from .options import Voice, named
-from .unfold import unfold
+from .look import SubtitleOptions
+from .options import VerbosityOptions, nonempty_path
+from .unfold import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..protocol import Word
-    from ..subtitles.cuesheet import CueSheet, Finding, Kind
+    from ..subtitles.cuesheet import SubtitleFile, Finding, Kind
     from .inputs import Input
 
 EXAMPLES = """
@@ -46,14 +46,14 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="SUBTITLES...",
-        callback=named,
+        callback=nonempty_path,
         help="SRT or VTT files, quoted globs, or - for stdin.",
         show_default=False,
     ),
 ]
 Transcript = Annotated[
     str | None,
-    typer.Option(metavar="FILE", callback=named, help="JSON with the words: tells which violations their times force."),
+    typer.Option(metavar="FILE", callback=nonempty_path, help="JSON with the words: tells which violations their times force."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail for what is forced, and for advice, too.")]
 Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How it is shown.")]
@@ -65,7 +65,7 @@ class Report:
     """What was found in a file."""
 
     source: str
-    sheet: CueSheet
+    sheet: SubtitleFile
     findings: list[Finding]
 
     def counts(self) -> Counter[str]:
@@ -73,7 +73,7 @@ class Report:
         return Counter(map(_weight, self.findings))
 
 
-@unfold(cueing=Cueing, voice=Voice)
+@expand_groups(cueing=SubtitleOptions, voice=VerbosityOptions)
 def check(
     context: typer.Context,
     *,
@@ -82,8 +82,8 @@ def check(
     strict: Strict = False,
     form: Format = "text",
     json: Json = False,
-    cueing: Cueing,
-    voice: Voice,
+    cueing: SubtitleOptions,
+    voice: VerbosityOptions,
 ) -> None:
     """List what is wrong with subtitle files: lines, times, reading speed, and how they are written."""
     talk = voice.settle(context.obj)
@@ -130,7 +130,7 @@ class _File(NamedTuple):
     """A subtitle file as it was read."""
 
     source: str
-    sheet: CueSheet
+    sheet: SubtitleFile
 
 
 def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
@@ -138,7 +138,7 @@ def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], 
 
     InputError for the transcript.
     """
-    from .inputs import STDIN, gather, spool
+    from .inputs import STDIN, collect, spool_stdin
 
     if STDIN in inputs and transcript == STDIN:
         raise UsageError("stdin can't be subtitles and transcript at once", hint="name a file for one of them")
@@ -147,11 +147,11 @@ def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], 
         raise UsageError("stdin is the terminal: there is no file in it", hint="cartesia-cli check - < talk.srt")
     if transcript and os.path.isdir(transcript):
         raise _folder(transcript)
-    with spool(named) as spooled:
-        words = _words(next(iter(gather([transcript], spooled)))) if transcript else ()
+    with spool_stdin(named) as spooled:
+        words = _words(next(iter(collect([transcript], spooled)))) if transcript else ()
         folders = [name for name in inputs if os.path.isdir(name)]
         files: list[_File | InputError] = list(map(_folder, folders))
-        for item in gather([name for name in inputs if name not in folders], spooled):
+        for item in collect([name for name in inputs if name not in folders], spooled):
             try:
                 files.append(_sheet(item))
             except InputError as error:
@@ -166,11 +166,11 @@ def _folder(name: str) -> InputError:
 def _sheet(item: Input | InputError) -> _File:
     from dataclasses import replace
 
-    from ..subtitles.cuesheet import decode, read
+    from ..subtitles.cuesheet import decode, parse
 
     text, findings = decode(_bytes(item))
     assert not isinstance(item, InputError)
-    sheet = read(text, KINDS.get(Path(item.source).suffix.lower()))
+    sheet = parse(text, KINDS.get(Path(item.source).suffix.lower()))
     if sheet.kind is None:
         raise InputError(
             f"{item.source} is not a subtitle file: there are no times in it", hint="`check` reads SRT and VTT"

@@ -15,7 +15,7 @@ from ..settings import Setting, Settings, key_source
 from . import COMMANDS
 from . import options as given
 from .option_sources import CHOOSING, CHOSEN, configured, effective, options
-from .unfold import unfold
+from .unfold import expand_groups
 
 EXAMPLES = """
 cartesia-cli config show
@@ -34,13 +34,13 @@ Action = Annotated[
 ]  # fmt: skip
 
 
-@unfold(voice=given.Voice)
+@expand_groups(voice=given.VerbosityOptions)
 def config(
     context: typer.Context,
     *,
     action: Action = None,
     form: given.Listing = "table",
-    voice: given.Voice,
+    voice: given.VerbosityOptions,
 ) -> None:
     """Show each setting, its value, and where it comes from: `config show`."""
     talk = voice.settle(context.obj)

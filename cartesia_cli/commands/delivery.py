@@ -12,7 +12,7 @@ from ..errors import OutputError
 from ..output import Layout, writer
 from ..output.characters import one_line
 from ..output.files import write_file, write_stdout
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..transcript import Transcript
 from .destinations import Targets
 
@@ -20,8 +20,8 @@ DOCUMENTS = frozenset({"json", "ndjson"})
 """Formats in which a transcript says itself where it comes from."""
 
 
-def deliver_all(
-    transcript: Transcript, targets: Targets, layout: Layout, talk: Talk, *, labelled: bool = False
+def write_results(
+    transcript: Transcript, targets: Targets, layout: Layout, talk: Reporter, *, labelled: bool = False
 ) -> OutputError | None:
     """Write a transcript in each of its formats; the error of a file that had to go to stdout instead.
 
@@ -32,11 +32,11 @@ def deliver_all(
     for name, file in targets.items():
         label = (labelled or len(targets) > 1) and name not in DOCUMENTS
         text = writer(name)(transcript, uncut if file else layout)
-        trouble = deliver(text, file, talk, label=label) or trouble
+        trouble = write_result(text, file, talk, label=label) or trouble
     return trouble
 
 
-def deliver(text: str, file: Path | None, talk: Talk, *, label: bool = False) -> OutputError | None:
+def write_result(text: str, file: Path | None, talk: Reporter, *, label: bool = False) -> OutputError | None:
     """Write a whole result; None is stdout. The error of a file that had to go to stdout instead, under its name if
     there is to be a `label`.
     """

@@ -58,7 +58,7 @@ def _implied(output: Path | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class OutputPlan:
     """What the command line says about results.
 
     formats      one or more

@@ -9,7 +9,7 @@ import typer
 from ..output.characters import one_line
 from ..output.files import write_stdout
 from . import options as given
-from .unfold import unfold
+from .unfold import expand_groups
 
 if TYPE_CHECKING:  # help asks no sound system
     from ..audio.devices import Device
@@ -25,12 +25,12 @@ cartesia-cli listen --device 'Monitor of'
 HEADER = ("#", "Hz", "channels", "system", "kind", "name")
 
 
-@unfold(voice=given.Voice)
+@expand_groups(voice=given.VerbosityOptions)
 def devices(
     context: typer.Context,
     *,
     form: given.Listing = "table",
-    voice: given.Voice,
+    voice: given.VerbosityOptions,
 ) -> None:
     """List microphones, and the monitors by which what this computer plays can be heard."""
     talk = voice.settle(context.obj)

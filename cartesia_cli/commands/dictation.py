@@ -10,15 +10,15 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
-from ..audio.complaints import Doctor
+from ..audio.complaints import InputMonitor
 from ..audio.pcm import RATE, decode_pcm
-from ..audio.saving import Source as AudioSource
+from ..audio.saving import AudioSource as AudioSource
 from ..output.live_view import LiveView
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..protocol import OLDER_EAGER_END, TURN_DEFAULTS, Config, Finalize, TurnConfig
 from ..session.parties import Skipped
 from .keys import BINDINGS, action, bindings, help_text, keys, signals
-from .performance import Attend, Controls
+from .performance import Interaction, Controls
 
 STEP = 0.05
 """Of the end threshold, for `+` and `-`."""
@@ -31,7 +31,7 @@ RELEASE_SECONDS = 0.3
 """A terminal tells no release of a key, but repeats one that is held, ten times a second at the slowest."""
 
 
-class Pausable:
+class PausableSource:
     """A microphone that can be paused. What is wrong with its sound is said.
 
     While it is paused, manual mode is sent nothing. Auto mode is sent silence at the same rate, which is billed: its
@@ -57,7 +57,7 @@ class Pausable:
         self._rate = rate
 
     async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
-        doctor, first = Doctor(self._rate), True
+        doctor, first = InputMonitor(self._rate), True
         async with aclosing(self._source.frames()) as blocks:
             async for block in blocks:
                 if first:
@@ -66,12 +66,12 @@ class Pausable:
                 if self.paused:
                     yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / self._rate)
                 else:
-                    for complaint in doctor.feed(decode_pcm(block, "pcm_s16le")):
+                    for complaint in doctor.check(decode_pcm(block, "pcm_s16le")):
                         self._say(f"warning: {complaint}")
                     yield block
 
 
-class Attendance:
+class KeyActions:
     """What a person's keys and signals mean.
 
     manual           whether there is a `finalize` to send; otherwise there are thresholds to shift
@@ -83,7 +83,7 @@ class Attendance:
 
     def __init__(
         self,
-        talk: Talk,
+        talk: Reporter,
         *,
         manual: bool,
         pushes: bool,
@@ -91,7 +91,7 @@ class Attendance:
         counts_silence: bool = False,
         billed: bool = True,
     ) -> None:
-        self.microphone: Pausable | None = None
+        self.microphone: PausableSource | None = None
         self._talk, self._manual, self._pushes = talk, manual, pushes
         self._turn = turn
         self._limit_told = False
@@ -109,7 +109,7 @@ class Attendance:
         """How to switch the microphone on again."""
         return "hold space to talk" if self._pushes else "p resumes"
 
-    def attend(self, view: LiveView) -> Attend:
+    def interact(self, view: LiveView) -> Interaction:
         """For the length of a session that `view` shows."""
 
         @contextmanager
@@ -142,7 +142,7 @@ class Attendance:
 
     def _finalize(self, controls: Controls) -> None:
         if self._manual:
-            controls.order(Finalize())
+            controls.send_command(Finalize())
         else:
             self._talk.say("in auto mode the server ends the turns; --mode manual lets you")
 
@@ -169,7 +169,7 @@ class Attendance:
             return
         microphone.paused = not microphone.paused
         if microphone.paused and self._manual:
-            controls.order(Finalize())
+            controls.send_command(Finalize())
         if not self._pushes:
             self._talk.say(f"paused: {self._while_paused()}; p resumes" if microphone.paused else "resumed")
         elif not view.active:  # which shows it in place
@@ -202,7 +202,7 @@ class Attendance:
         if new >= OLDER_EAGER_END and self._turn.eager_end_threshold is None:
             change = replace(change, eager_end_threshold=eager)  # not every server has the documented default
         self._turn = TurnConfig(**(self._turn.wire() | change.wire()))
-        controls.order(Config(change))
+        controls.send_command(Config(change))
         self._talk.say(f"end threshold {new:g} (the higher, the sooner a turn ends)")
 
     def _help(self, view: LiveView) -> None:

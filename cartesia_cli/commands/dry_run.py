@@ -9,9 +9,9 @@ from typing import Any
 
 from ..output.characters import one_line
 from ..output.files import write_stdout
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..protocol import HTTP_ROUTES, batch_credits
-from .batch import Job, Order, look_up
+from .batch import Job, BatchConfig, look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Row:
         return _line(self.bytes, _number(self.duration), _number(self.credits), f"{self.source}{note}", paid=paid)
 
 
-def estimate(jobs: Sequence[Job], order: Order, base_url: str | None, talk: Talk) -> None:
+def estimate(jobs: Sequence[Job], order: BatchConfig, base_url: str | None, talk: Reporter) -> None:
     """Write on stdout what `batch.run` would do. `base_url` None: this machine, which costs nothing."""
     paid = base_url is not None
     rows = _rows(jobs, order, talk)
@@ -82,7 +82,7 @@ def estimate(jobs: Sequence[Job], order: Order, base_url: str | None, talk: Talk
     write_stdout("\n".join(lines) + "\n")
 
 
-def _rows(jobs: Sequence[Job], order: Order, talk: Talk) -> list[Row]:
+def _rows(jobs: Sequence[Job], order: BatchConfig, talk: Reporter) -> list[Row]:
     rows: list[Row] = []
     first: dict[str, str] = {}
     for job in jobs:

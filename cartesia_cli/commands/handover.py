@@ -48,7 +48,7 @@ SECRETS = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 """Variables that no command of somebody else's needs to know."""
 
 
-class Handover:
+class ExecHook:
     """The command, for the length of a `with` block. UsageError for one that can't be found.
 
     `say` is called in the thread of the block: by the event loop in which segments are given, and at the end.
@@ -81,7 +81,7 @@ class Handover:
         self._worker = threading.Thread(target=self._work, name="handover", daemon=True)
         self._reader = threading.Thread(target=self._read, name="handover", daemon=True)
 
-    def __enter__(self) -> Handover:
+    def __enter__(self) -> ExecHook:
         self._source, self._sink = os.pipe()
         self._worker.start()
         self._reader.start()
@@ -97,7 +97,7 @@ class Handover:
                 self._say(line)
         self._say(f"warning: --exec: the last segments were not done within {self._farewell:g} s")
 
-    def give(self, segment: Segment) -> None:
+    def submit(self, segment: Segment) -> None:
         """One more; it waits for its turn."""
         if self._loop is None:
             with suppress(RuntimeError):
@@ -140,7 +140,7 @@ class Handover:
     def _run(self, segment: Segment) -> None:
         from ..output.plain import line  # which escapes halves of characters: no environment can hold them
 
-        document = line(segment.document()).rstrip("\n")
+        document = line(segment.to_dict()).rstrip("\n")
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         if len(document.encode("utf-8", "replace")) <= LARGEST and "\0" not in document:
             environment["CARTESIA_SEGMENT"] = document

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..audio.containers import EXTENSIONS, HEADERLESS, is_recording
-from ..audio.containers.recognition import recognise_head
+from ..audio.containers.recognition import sniff_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
 
@@ -59,7 +59,7 @@ class Input:
     below: Path
 
 
-def gather(
+def collect(
     arguments: Sequence[str],
     spooled: Path | None,
     *,
@@ -113,7 +113,7 @@ def is_search(argument: str) -> bool:
 
 
 @contextmanager
-def spool(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[Path | None]:
+def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[Path | None]:
     """stdin as a file for the length of the block, if an argument is "-": a pipe can be read only once."""
     if STDIN not in arguments:
         yield None
@@ -163,7 +163,7 @@ class Headerless(io.RawIOBase):
         whole = memoryview(room)
         data = getattr(self._stream, "read1", self._stream.read)(len(whole))
         whole[: len(data)] = data
-        if not self._size and (found := recognise_head(data)):
+        if not self._size and (found := sniff_head(data)):
             told = f"looks like {found}, not like headerless {self._encoding}, and is transcribed as noise"
             self._warn(told)
         self._size += len(data)

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CliError, Exit, OutputError, UsageError
-from ..output.files import ReaderGone
-from ..output.talk import Talk
+from ..output.files import StdoutClosed
+from ..output.talk import Reporter
 from . import live_options as live_given
 from . import options as given
-from .look import Cueing, Look
-from .place import Place
-from .unfold import unfold
+from .look import SubtitleOptions, FormatOptions
+from .place import OutputOptions
+from .unfold import expand_groups
 
 if TYPE_CHECKING:
     from ..audio.microphone import Microphone
-    from ..audio.spool import LeftBehind, Spool
+    from ..audio.spool import OrphanedRecording, SessionRecording
     from ..session.parties import Source
     from ..stats import LatencyRecorder
-    from .backend import Choice
-    from .recovery import Wanted
+    from .backend import BackendConfig
+    from .recovery import RecoveryConfig
 
 EXAMPLES = """
 cartesia-cli listen
@@ -65,12 +65,12 @@ PushToTalk = Annotated[
 ]
 StopAfterSilence = Annotated[
     float | None,
-    given.number(metavar="SECONDS", min=0.5, help="Stop when nobody spoke for so long.",
+    given.number_option(metavar="SECONDS", min=0.5, help="Stop when nobody spoke for so long.",
                  rich_help_panel=live_given.ENDS),
 ]  # fmt: skip
 Append = Annotated[
     Path | None,
-    given.written(metavar="FILE", help="Add each settled line to the end of a file.", rich_help_panel=KEEPING),
+    given.path_option(metavar="FILE", help="Add each settled line to the end of a file.", rich_help_panel=KEEPING),
 ]
 Copy = Annotated[
     bool, typer.Option("--copy", help="Put the text on the terminal's clipboard at the end.", rich_help_panel=KEEPING)
@@ -100,24 +100,24 @@ Recording = Annotated[
 ]
 
 
-@unfold(
-    wish=live_given.Wish,
-    sending=live_given.Sending,
-    place=Place,
-    look=Look,
-    cueing=Cueing,
-    where=given.Where,
-    voice=given.Voice,
+@expand_groups(
+    wish=live_given.SessionOptions,
+    sending=live_given.StreamOptions,
+    place=OutputOptions,
+    look=FormatOptions,
+    cueing=SubtitleOptions,
+    where=given.BackendOptions,
+    voice=given.VerbosityOptions,
 )
 def listen(
     context: typer.Context,
     *,
     device: Device = None,
     push_to_talk: PushToTalk = False,
-    wish: live_given.Wish,
+    wish: live_given.SessionOptions,
     finalize: Finalize = None,
     stop_after_silence: StopAfterSilence = None,
-    sending: live_given.Sending,
+    sending: live_given.StreamOptions,
     append: Append = None,
     copy: Copy = False,
     command: Exec = None,
@@ -126,19 +126,19 @@ def listen(
     listing: Listing = False,
     discard: Discard = False,
     recording: Recording = None,
-    place: Place,
-    look: Look,
-    cueing: Cueing,
-    where: given.Where,
-    voice: given.Voice,
+    place: OutputOptions,
+    look: FormatOptions,
+    cueing: SubtitleOptions,
+    where: given.BackendOptions,
+    voice: given.VerbosityOptions,
 ) -> None:
     """Turn what the microphone hears into text, live."""
     from . import backend, dictation, live, recovery
     from .append_file import check_appending
-    from .handover import Handover
+    from .handover import ExecHook
     from .inputs import Input
     from .output_checks import check_output
-    from .performance import Order
+    from .performance import SessionConfig
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -154,14 +154,14 @@ def listen(
         check_output(append, force=False, makes_folder=False, appends=True)
         check_appending(append)
     if listing or discard:
-        (recovery.show if listing else recovery.discard)(recovery.found(recording), talk)
+        (recovery.show if listing else recovery.discard)(recovery.find_recordings(recording), talk)
         return
-    handover = Handover(command, talk.say, newline=exec_newline) if command is not None else None
+    handover = ExecHook(command, talk.say, newline=exec_newline) if command is not None else None
     choice = where.choose(context, talk)
     if recover:
         sending.check(None, (place.output, append), force=place.force)
         with handover or nullcontext():
-            wanted = recovery.Wanted(
+            wanted = recovery.RecoveryConfig(
                 plan=place.plan(formats),
                 layout=layout,
                 language=wish.language,
@@ -169,11 +169,11 @@ def listen(
                 save_audio=sending.save_audio,
                 copy=copy,
                 words=formats != ("text",) or layout.words or layout.paragraphs or layout.selection is not None,
-                on_segment=handover.give if handover else lambda segment: None,
+                on_segment=handover.submit if handover else lambda segment: None,
             )
-            left = recovery.found(recording)
+            left = recovery.find_recordings(recording)
             if choice.base_url is not None and not where.cloud and where.base_url is None:
-                recovery.check_may_leave(left)
+                recovery.check_may_upload(left)
             _recover(left, wanted, choice, where.local_model, talk)
         return
     if push_to_talk and wish.mode is None:
@@ -192,7 +192,7 @@ def listen(
 
     if choice.reason:
         talk.say(choice.reason)
-    recovery.tell_left(talk)
+    recovery.report_orphans(talk)
     view = context.with_resource(live.live_view(talk))
 
     from ..audio.microphone import Microphone, chosen
@@ -201,7 +201,7 @@ def listen(
     microphone = chosen(device)
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
-    attendance = dictation.Attendance(
+    attendance = dictation.KeyActions(
         talk, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
     )  # fmt: skip
@@ -210,7 +210,7 @@ def listen(
         asked["local"] = True
     kept = _Kept(
         talk, sending.save_audio, place.force, rate, asked,
-        lambda file: given.finishing(
+        lambda file: given.recovery_command(
             file, wish.language, place, look, cueing, where, command=("listen", "--recover", "--recording")
         ),
     )  # fmt: skip
@@ -223,7 +223,7 @@ def listen(
             talk.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
-        attendance.microphone = dictation.Pausable(
+        attendance.microphone = dictation.PausableSource(
             limited(kept.spool(opened), sending.duration, rate),
             say,
             listening,
@@ -233,7 +233,7 @@ def listen(
         attendance.microphone.paused = push_to_talk
         return attendance.microphone
 
-    order = Order(
+    order = SessionConfig(
         source="microphone",
         dialect=dialect,
         options=options,
@@ -253,8 +253,8 @@ def listen(
     with backend.live(choice, wish.model, where.local_model, talk) as server, kept:
         try:
             with handover or nullcontext():
-                give = handover.give if handover else None
-                live.run(order, server, make, talk, view, attend=attendance.attend(view), on_segment=give)
+                give = handover.submit if handover else None
+                live.run(order, server, make, talk, view, attend=attendance.interact(view), on_segment=give)
         finally:
             if opened.overflows:
                 talk.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")
@@ -268,7 +268,7 @@ class _Kept:
 
     def __init__(
         self,
-        talk: Talk,
+        talk: Reporter,
         target: Path | None,
         force: bool,
         rate: int,
@@ -277,16 +277,16 @@ class _Kept:
     ) -> None:
         self._talk, self._target, self._force, self._asked, self._finishing = talk, target, force, asked, finishing
         self._rate = rate
-        self._spool: Spool | None = None
+        self._spool: SessionRecording | None = None
 
-    def spool(self, source: Microphone) -> Spool:
-        from ..audio.spool import Spool
+    def spool(self, source: Microphone) -> SessionRecording:
+        from ..audio.spool import SessionRecording
         from .recovery import folder
 
         def trouble(sentence: str) -> None:
             self._talk.say(f"warning: {sentence}")
 
-        self._spool = Spool(source, folder(), rate=self._rate, asked=self._asked, on_trouble=trouble)
+        self._spool = SessionRecording(source, folder(), rate=self._rate, asked=self._asked, on_trouble=trouble)
         return self._spool
 
     def __enter__(self) -> _Kept:
@@ -295,7 +295,7 @@ class _Kept:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._spool is None:
             return
-        if kind is ReaderGone:  # a good end, as for every command whose reader has had enough
+        if kind is StdoutClosed:  # a good end, as for every command whose reader has had enough
             kind = None
         if kind is None and self._target is None:
             self._spool.discard()
@@ -320,7 +320,7 @@ class _Kept:
                 self._talk.say(offer)
 
 
-def _recover(left: list[LeftBehind], wanted: Wanted, choice: Choice, local_model: str | None, talk: Talk) -> None:
+def _recover(left: list[OrphanedRecording], wanted: RecoveryConfig, choice: BackendConfig, local_model: str | None, talk: Reporter) -> None:
     from . import backend, recovery
 
     with ExitStack() as stack:

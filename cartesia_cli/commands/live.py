@@ -17,17 +17,17 @@ from ..errors import Exit
 from ..output.frames import FrameLog
 from ..output.live_rows import LiveState
 from ..output.live_view import LiveView
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..transcript import Segment
 from .backend import Server
 from .job_control import job_control
 from .matches import nothing_matches
-from .performance import Attend, MakeSource, Order, Performance
+from .performance import Interaction, MakeSource, SessionConfig, LiveSession
 from .wait_status import STARTING
 
 
 @contextmanager
-def live_view(talk: Talk) -> Iterator[LiveView]:
+def live_view(talk: Reporter) -> Iterator[LiveView]:
     """The live view of a session, from before its server is there until after its end; it says "starting" at first.
 
     Ctrl-Z leaves nothing of it on the terminal, and `fg` brings it back.
@@ -38,13 +38,13 @@ def live_view(talk: Talk) -> Iterator[LiveView]:
 
 
 def run(
-    order: Order,
+    order: SessionConfig,
     server: Server,
     make: MakeSource,
-    talk: Talk,
+    talk: Reporter,
     view: LiveView,
     *,
-    attend: Attend = lambda controls: nullcontext(),
+    attend: Interaction = lambda controls: nullcontext(),
     on_segment: Callable[[Segment], None] | None = None,
 ) -> None:
     """One session, to its end. CliError for every end that is a failure; exit code 1 where --grep found nothing."""
@@ -53,7 +53,7 @@ def run(
         if order.sending.raw_events is not None:
             log = FrameLog(order.sending.raw_events, force=order.force, tell=talk.say)
             tap = stack.enter_context(log).put
-        performance = Performance(order, talk, view, on_segment)
+        performance = LiveSession(order, talk, view, on_segment)
         try:
             asyncio.run(_unhurried(performance.run(server, make, tap, attend), talk))
         except BaseException:
@@ -75,7 +75,7 @@ class _Left(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
-async def _unhurried(session: Awaitable[None], talk: Talk) -> None:
+async def _unhurried(session: Awaitable[None], talk: Reporter) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(_Left())
 

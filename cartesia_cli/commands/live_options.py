@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from ..output.talk import Talk
-from .options import Model, number, written
+from ..output.talk import Reporter
+from .options import Model, number_option, path_option
 
 if TYPE_CHECKING:
-    from ..audio.speech import Endpointing
-    from ..protocol import Dialect, RealtimeOptions, TurnConfig
+    from ..audio.speech import VadSettings
+    from ..protocol import Endpoint, RealtimeOptions, TurnConfig
 
 ENDS, TURNS, MORE = "Where an utterance ends", "Turns (auto)", "What is sent"
 
@@ -34,7 +34,7 @@ Mode = Annotated[
 ]
 VadThreshold = Annotated[
     float | None,
-    number(
+    number_option(
         metavar="DBFS", max=0, help="Level of speech, such as -40; by default above the noise.", rich_help_panel=ENDS
     ),
 ]
@@ -51,7 +51,7 @@ VadSilence = Annotated[
 ]
 MinVolume = Annotated[
     float | None,
-    number(
+    number_option(
         metavar="LEVEL",
         min=0,
         max=1,
@@ -61,7 +61,7 @@ MinVolume = Annotated[
 ]
 MaxSilence = Annotated[
     float | None,
-    number(
+    number_option(
         "--max-silence-secs",
         metavar="SECONDS",
         min=0,
@@ -70,15 +70,15 @@ MaxSilence = Annotated[
     ),
 ]
 TurnStart = Annotated[
-    float | None, number("--turn-start-threshold", metavar="P", min=0.5, max=0.9, rich_help_panel=TURNS,
+    float | None, number_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, rich_help_panel=TURNS,
                           help="How sure the server is that somebody speaks.")
 ]  # fmt: skip
 TurnEagerEnd = Annotated[
-    float | None, number("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8, rich_help_panel=TURNS,
+    float | None, number_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8, rich_help_panel=TURNS,
                           help="Below it, the turn is perhaps over.")
 ]  # fmt: skip
 TurnEnd = Annotated[
-    float | None, number("--turn-end-threshold", metavar="P", min=0.05, max=0.5, rich_help_panel=TURNS,
+    float | None, number_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, rich_help_panel=TURNS,
                           help="Below it, it is over.")
 ]  # fmt: skip
 TurnTimeout = Annotated[
@@ -94,11 +94,11 @@ Language = Annotated[
 Keyterm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="A term to expect; ink-2 only (repeatable).")]
 ChunkMs = Annotated[int, typer.Option(metavar="MS", min=10, max=1000, help="Audio in a frame.", rich_help_panel=MORE)]
 Duration = Annotated[
-    float | None, number(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
+    float | None, number_option(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
 ]
 SaveAudio = Annotated[
     Path | None,
-    written(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE),
+    path_option(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE),
 ]
 RawEvents = Annotated[
     Path | None,
@@ -111,7 +111,7 @@ RawEvents = Annotated[
 ]
 Reconnect = Annotated[
     float,
-    number(metavar="SECONDS", min=0, rich_help_panel=MORE,
+    number_option(metavar="SECONDS", min=0, rich_help_panel=MORE,
            help="How long to try to replace a connection that was lost; 0: not at all."),
 ]  # fmt: skip
 CatchUp = Annotated[
@@ -139,7 +139,7 @@ NATIVE = "native"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class SessionOptions:
     """What is asked of a realtime endpoint, and how utterances are told apart."""
 
     mode: Mode = None
@@ -155,7 +155,7 @@ class Wish:
     language: Language = None
     keyterm: Keyterm = None
 
-    def dialect(self, finalize: str | None) -> Dialect:
+    def dialect(self, finalize: str | None) -> Endpoint:
         """The endpoint that is meant: turns, unless something is named that only the manual one has.
 
         finalize   who is to send it, None where that was not said
@@ -168,12 +168,12 @@ class Wish:
             return MANUAL
         return MANUAL if self.mode == "manual" else AUTO
 
-    def endpointing(self) -> Endpointing:
-        from ..audio.speech import Endpointing
+    def endpointing(self) -> VadSettings:
+        from ..audio.speech import VadSettings
 
-        return Endpointing(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
+        return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
-    def options(self, dialect: Dialect, talk: Talk, *, local: bool, by_level: bool) -> RealtimeOptions:
+    def options(self, dialect: Endpoint, talk: Reporter, *, local: bool, by_level: bool) -> RealtimeOptions:
         """What is asked of the server. UsageError for what can't be; a warning for what looks wrong.
 
         local      whether this machine answers
@@ -247,7 +247,7 @@ def _check_order(turn: TurnConfig) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class StreamOptions:
     """How audio goes out, how much of it, and what is kept of that."""
 
     duration: Duration = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from .options import number
+from .options import number_option
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout, Selection
@@ -31,15 +31,15 @@ WordsPerLine = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Words a line; any number.", rich_help_panel=CUES)
 ]
 MinCue = Annotated[
-    float | None, number(metavar="SECONDS", min=0, help="Shortest stay of a cue; 5/6.", rich_help_panel=CUES)
+    float | None, number_option(metavar="SECONDS", min=0, help="Shortest stay of a cue; 5/6.", rich_help_panel=CUES)
 ]
-MaxCue = Annotated[float | None, number(metavar="SECONDS", min=0.001, help="Longest; 7.", rich_help_panel=CUES)]
+MaxCue = Annotated[float | None, number_option(metavar="SECONDS", min=0.001, help="Longest; 7.", rich_help_panel=CUES)]
 MinGap = Annotated[
-    float | None, number(metavar="SECONDS", min=0, help="Time between cues; 0.083.", rich_help_panel=CUES)
+    float | None, number_option(metavar="SECONDS", min=0, help="Time between cues; 0.083.", rich_help_panel=CUES)
 ]
 MaxCps = Annotated[
     float | None,
-    number(metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
+    number_option(metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
 ]
 Crlf = Annotated[bool, typer.Option("--crlf", help="Windows line ends in srt.", rich_help_panel=CUES)]
 HighlightWords = Annotated[
@@ -69,9 +69,9 @@ Context = Annotated[
     int, typer.Option("--context", "-C", metavar="N", min=0, help="Words shown around a match.", rich_help_panel=ROWS)
 ]
 Since = Annotated[
-    float | None, number("--from", metavar="SECONDS", min=0, help="Only from here.", rich_help_panel=ROWS)
+    float | None, number_option("--from", metavar="SECONDS", min=0, help="Only from here.", rich_help_panel=ROWS)
 ]
-Until = Annotated[float | None, number("--to", metavar="SECONDS", min=0, help="Only up to here.", rich_help_panel=ROWS)]
+Until = Annotated[float | None, number_option("--to", metavar="SECONDS", min=0, help="Only up to here.", rich_help_panel=ROWS)]
 LongestGaps = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Only words before the N longest silences.", rich_help_panel=ROWS),
@@ -79,7 +79,7 @@ LongestGaps = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cueing:
+class SubtitleOptions:
     """The rules of subtitles: a profile, and what is to be different in it."""
 
     subtitle_profile: Profile = None
@@ -102,7 +102,7 @@ class Cueing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class FormatOptions:
     """How text, tables and subtitle files are shaped, besides their rules."""
 
     word_timestamps: WordTimestamps = False
@@ -121,7 +121,7 @@ class Look:
         """Whether rows of a word table are chosen."""
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
-    def layout(self, cueing: Cueing) -> Layout:
+    def layout(self, cueing: SubtitleOptions) -> Layout:
         """UsageError for rules and rows that can't be."""
         from ..output import Layout
 
@@ -141,10 +141,10 @@ class Look:
 
     def _selection(self) -> Selection:
         from ..output import Selection
-        from ..output.rows import expression
+        from ..output.rows import compile_pattern
 
         if self.grep is not None:
-            expression(self.grep)  # a pattern that is none is told before anything is sent
+            compile_pattern(self.grep)  # a pattern that is none is told before anything is sent
         return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
 
 

@@ -19,9 +19,9 @@ from ..output.files import write_stdout
 from ..output.plain import dumped, matches
 from ..output.rows import excerpts, rows, spoken
 from ..output.table import csv_lines, tsv_lines
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..transcript import Transcript
-from .delivery import deliver
+from .delivery import write_result
 
 
 def in_one_place(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:
@@ -29,7 +29,7 @@ def in_one_place(layout: Layout, formats: Sequence[str], output_dir: Path | None
     return layout.selection is not None and len(formats) == 1 and formats[0] != "text" and output_dir is None
 
 
-def nothing_matches(transcript: Transcript, selection: Selection, talk: Talk) -> bool:
+def nothing_matches(transcript: Transcript, selection: Selection, talk: Reporter) -> bool:
     """Whether a pattern is looked for, and nothing in a transcript matches it. Then that is said."""
     if selection.pattern is None or excerpts(transcript, selection):
         return False
@@ -37,7 +37,7 @@ def nothing_matches(transcript: Transcript, selection: Selection, talk: Talk) ->
     return True
 
 
-def _say_nothing_matches(pattern: str, talk: Talk) -> None:
+def _say_nothing_matches(pattern: str, talk: Reporter) -> None:
     talk.say(f"nothing matches {pattern!r}")
 
 
@@ -52,7 +52,7 @@ class Matches:
     several  whether results have the names of their files
     """
 
-    def __init__(self, layout: Layout, form: str | None, output: Path | None, talk: Talk, *, several: bool) -> None:
+    def __init__(self, layout: Layout, form: str | None, output: Path | None, talk: Reporter, *, several: bool) -> None:
         assert layout.selection is not None
         self._layout = layout if output is None else replace(layout, columns=None)
         self._selection, self._form, self._output, self._talk = layout.selection, form, output, talk
@@ -87,7 +87,7 @@ class Matches:
             _say_nothing_matches(self._selection.pattern, self._talk)
         if self._output is None or self._form is None or self.missed:  # a file without matches would look like a result
             return None
-        return deliver("".join(self._parts), self._output, self._talk)
+        return write_result("".join(self._parts), self._output, self._talk)
 
     def _put(self, text: str) -> None:
         if self._output is not None:

@@ -7,7 +7,7 @@ from ..errors import EngineError
 INSTALL = "pip install 'cartesia-cli[local]'"
 
 
-def require() -> None:
+def require_local_extra() -> None:
     """Import what `server` needs. EngineError where it is missing."""
     try:
         from ..server import app, running, whisper  # noqa: F401  whether it can be imported is the question

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from ..errors import UsageError
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from .option_sources import CHOSEN, CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured, negation
 
 if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
     from ..protocol import BatchOptions
-    from .backend import Choice
-    from .place import Place
+    from .backend import BackendConfig
+    from .place import OutputOptions
 
 
-def number(*names: str, **settings: Any) -> Any:
+def number_option(*names: str, **settings: Any) -> Any:
     """`typer.Option` of every option that takes a float: bounds let `nan` pass, and often `inf`. Both are told here."""
 
     def finite(value: float | None) -> float | None:
@@ -30,14 +30,14 @@ def number(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, callback=finite, **settings)
 
 
-def written(*names: str, **settings: Any) -> Any:
+def path_option(*names: str, **settings: Any) -> Any:
     """`typer.Option` of every path that a run writes to. Whether it can is checked by `output_checks`, with the reason;
     Typer would ask for the right to read it.
     """
     return typer.Option(*names, readable=False, **settings)
 
 
-def named(files: Any) -> Any:
+def nonempty_path(files: Any) -> Any:
     """The callback of arguments that name files, one or several. BadParameter for a name that is empty."""
     if "" in ([files] if isinstance(files, str) else files or []):
         raise typer.BadParameter("'' is the name of no file: is a variable empty?")
@@ -64,7 +64,7 @@ BaseUrl = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    number(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
+    number_option(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
            rich_help_panel=SERVER),
 ]  # fmt: skip
 Retries = Annotated[
@@ -102,7 +102,7 @@ Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
+class VerbosityOptions:
     """How much is said on stderr, and how."""
 
     quiet: Quiet = False
@@ -110,7 +110,7 @@ class Voice:
     debug: Debug = False
     color: Color = "auto"
 
-    def settle(self, talk: Talk) -> Talk:
+    def settle(self, talk: Reporter) -> Reporter:
         """Tell the voice of this run how it is to speak. UsageError for a colour that is none."""
         if self.color not in ("auto", "always", "never"):
             raise UsageError(f"no colour mode {self.color!r}", hint="--color is auto, always or never")
@@ -119,7 +119,7 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class BackendOptions:
     """Who transcribes: this machine, Cartesia, or another server."""
 
     local: Local = False
@@ -129,7 +129,7 @@ class Where:
     config: Config = None
     profile: ConfigurationProfile = None
 
-    def choose(self, context: typer.Context, talk: Talk, *, needs_key: bool = True) -> Choice:
+    def choose(self, context: typer.Context, talk: Reporter, *, needs_key: bool = True) -> BackendConfig:
         """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
         from urllib.parse import urlsplit
 
@@ -138,14 +138,14 @@ class Where:
         found = configured(self.config, self.profile)
         choice = backend.choose(found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key)
         if choice.credential is not None:
-            talk.conceal(choice.credential.secret)
+            talk.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
         if origin is not None and choice.base_url is not None:
             talk.say(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
         return choice
 
 
-def spelt(*values: Any) -> list[str]:
+def to_argv(*values: Any) -> list[str]:
     """Options of these values as a command line has them: those that are not what they are by default."""
     words: list[str] = []
     for value in values:
@@ -161,10 +161,10 @@ def spelt(*values: Any) -> list[str]:
     return words
 
 
-def finishing(
+def recovery_command(
     file: str,
     language: str | None,
-    place: Place,
+    place: OutputOptions,
     *shared: Any,
     command: Sequence[str] = ("transcribe",),
     more: Sequence[str] = (),
@@ -176,7 +176,7 @@ def finishing(
 
     spoken = [] if language is None else ["--language", language]
     taken = place.output is not None or place.output_dir is not None
-    again = spelt(replace(place, force=place.force or taken), *shared)
+    again = to_argv(replace(place, force=place.force or taken), *shared)
     return shlex.join(["cartesia-cli", *command, file, *spoken, *more, *again])
 
 
@@ -227,7 +227,7 @@ def checked_endpoint(name: str) -> str:
     return name
 
 
-def doubt(talk: Talk, options: BatchOptions, keyterms: list[str] | None) -> None:
+def warn_unknown(talk: Reporter, options: BatchOptions, keyterms: list[str] | None) -> None:
     """Say what looks wrong but is the server's to judge: it may know more than we do."""
     from ..protocol import BATCH_MODELS, LANGUAGES
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ..audio.containers import EXTENSIONS as RECORDINGS
 from ..audio.containers.peek import HEAD
-from ..audio.containers.recognition import recognise_head
+from ..audio.containers.recognition import sniff_head
 from ..errors import UsageError
 from ..output import EXTENSIONS as TRANSCRIPTS
 from .inputs import URL
@@ -104,7 +104,7 @@ def _check_replaced(file: Path, content: Content) -> None:
     """UsageError where the file that is there is of another kind than what will be in it."""
     with file.open("rb") as held:
         head = held.read(HEAD)
-    kind, marked = recognise_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    kind, marked = sniff_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = kind is None and (marked or not CONTROLS.search(head)) and not head.startswith(DOCUMENTS)
     if not head or (kind == "wav" if content == "wav" else text):
         return

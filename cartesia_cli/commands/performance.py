@@ -14,36 +14,36 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ..audio.speech import Endpointer, Endpointing
-from ..client import Retry
-from ..client.realtime import Connection, connect
+from ..audio.speech import Endpointer, VadSettings
+from ..client import RetryPolicy
+from ..client.realtime import RealtimeConnection, connect
 from ..errors import NetworkError, OutputError
 from ..output import NEEDS_WORDS, Layout
 from ..output.clipboard import copy
-from ..output.figures import draw
-from ..output.files import ReaderGone, write_stdout
+from ..output.figures import render_report
+from ..output.files import StdoutClosed, write_stdout
 from ..output.live_rows import LiveState, clock_time
 from ..output.live_view import LiveView, is_same_terminal
 from ..output.meter import MicrophoneLevel
-from ..output.streams import EventStream, stream
-from ..output.talk import Talk
-from ..protocol import ENCODINGS, MANUAL, Command, Dialect, Finalize, RealtimeOptions, realtime_credits
+from ..output.streams import EventStream, open_stream
+from ..output.talk import Reporter
+from ..protocol import ENCODINGS, MANUAL, Command, Endpoint, Finalize, RealtimeOptions, realtime_credits
 from ..session import Session
-from ..session.lifeline import Lifeline
+from ..session.lifeline import ReconnectPolicy
 from ..session.loop import Phase
-from ..session.parties import Source, Stop
+from ..session.parties import Source, StopSignal
 from ..stats import LatencyRecorder
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
-from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update, from_segments
+from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, from_segments
 from .append_file import AppendFile
 from .backend import Server
-from .delivery import deliver
+from .delivery import write_result
 from .destinations import Targets
-from .live_options import Sending
-from .remainder import batched
-from .stopping import stopping
+from .live_options import StreamOptions
+from .remainder import batch_catch_up
+from .stopping import stop_on_signals
 from .wait_status import WaitStatus
-from .watch import Watch
+from .watch import LiveMetrics
 
 
 class MicrophoneSwitch(Protocol):
@@ -59,7 +59,7 @@ class MicrophoneSwitch(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class SessionConfig:
     """What is wanted of a session.
 
     source        its name in results
@@ -75,11 +75,11 @@ class Order:
     """
 
     source: str
-    dialect: Dialect
+    dialect: Endpoint
     options: RealtimeOptions
-    endpointing: Endpointing
+    endpointing: VadSettings
     finalize: bool
-    sending: Sending
+    sending: StreamOptions
     targets: Targets
     layout: Layout
     seconds: float | None = None
@@ -103,39 +103,39 @@ class Controls:
     redraw     the view, after the terminal was another's
     """
 
-    order: Callable[[Command], None]
+    send_command: Callable[[Command], None]
     stop: Callable[[], None]
     mark: Callable[[], None]
     undo: Callable[[], None]
     redraw: Callable[[], None]
 
 
-Attend = Callable[[Controls], AbstractContextManager[object]]
+Interaction = Callable[[Controls], AbstractContextManager[object]]
 """What is done around a session while its loop runs: keys are read, signals taken."""
 
-RECONNECTS = 1000
+MAX_RECONNECTS = 1000
 """More tries than there is time for: it is time that limits them."""
 
-SAID = frozenset(
+USER_NOTICES = frozenset(
     {"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry", "no_room", "catch_up_failed"}
 )
 """Notices for people; others are details."""
 
-IN_PLACE = frozenset({"connection_lost", "hurry"})
+STATUS_NOTICES = frozenset({"connection_lost", "hurry"})
 """Those that the status row tells, where there is one, as long as they last."""
 
-TICK = 0.25
+REDRAW_SECONDS = 0.25
 """Seconds between two drawings while nothing comes: a connection that comes at once isn't worth a word."""
 
 MakeSource = Callable[[LatencyRecorder, Callable[[str], None]], Source]
 """Makes the source of a session, which tells the recorder about its pace, and the user about trouble."""
 
 
-class Performance:
+class LiveSession:
     """One session while it runs, and what came of it."""
 
     def __init__(
-        self, order: Order, talk: Talk, view: LiveView, on_segment: Callable[[Segment], None] | None = None
+        self, order: SessionConfig, talk: Reporter, view: LiveView, on_segment: Callable[[Segment], None] | None = None
     ) -> None:
         self._order, self._talk, self._view, self._on_segment = order, talk, view, on_segment
         self._clock = SpeechTimeline()
@@ -147,15 +147,15 @@ class Performance:
         rate = order.options.sample_rate
         self._endpointer = Endpointer(order.endpointing, rate)
         self._chunk = 2 * round(rate * order.sending.chunk_ms / 1000)
-        self._recorder = Watch(order.options.model, self._chunk, order.captured, self._moved, rate=rate)
-        self._stop: Stop | None = None
+        self._recorder = LiveMetrics(order.options.model, self._chunk, order.captured, self._moved, rate=rate)
+        self._stop: StopSignal | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
         self._began = self._complete = False
         self._pending: dict[Path, list[str]] = {}
         uncut = replace(order.layout, columns=None)  # a file is no terminal
         self._streams = [
-            stream(
+            open_stream(
                 name,
                 uncut if file else order.layout,
                 self._put(file),
@@ -176,15 +176,15 @@ class Performance:
         """Whether whoever looks at the messages sees what is settled anyway."""
 
     async def run(
-        self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Attend
+        self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Interaction
     ) -> None:
         order, talk = self._order, self._talk
         host = urlsplit(server.base_url).netloc
         wait = self._wait = WaitStatus(host, microphone=order.microphone is not None)
 
         @asynccontextmanager
-        async def opened(again: bool) -> AsyncIterator[Connection]:
-            retry = Retry(allowed=RECONNECTS, seconds=order.sending.reconnect) if again else Retry()
+        async def opened(again: bool) -> AsyncIterator[RealtimeConnection]:
+            retry = RetryPolicy(allowed=MAX_RECONNECTS, seconds=order.sending.reconnect) if again else RetryPolicy()
             async with connect(
                 server.base_url, server.credential, order.dialect, order.options,
                 retry=retry, tell=self._tell_of_connection, doubt=talk.detail, tap=tap,
@@ -207,19 +207,19 @@ class Performance:
             chunk=self._chunk,
             write=self._write,
             witness=self._recorder,
-            catch_up=batched(server, order.options, talk, self._text) if order.sending.catch_up == "batch" else None,
-            lifeline=Lifeline() if order.sending.reconnect > 0 else Lifeline(tries=0),
+            catch_up=batch_catch_up(server, order.options, talk, self._text) if order.sending.catch_up == "batch" else None,
+            lifeline=ReconnectPolicy() if order.sending.reconnect > 0 else ReconnectPolicy(tries=0),
             pace=order.speed,
             rate=order.options.sample_rate,
         )
-        with stopping(Stop()) as stop:
+        with stop_on_signals(StopSignal()) as stop:
             self._stop = stop
             self._status = lambda: self._state(session, wait, stop, local=server.local)
 
             def give(command: Command) -> None:
                 if isinstance(command, Finalize):
-                    self._recorder.asked()
-                session.order(command)
+                    self._recorder.finalize_requested()
+                session.send_command(command)
 
             controls = Controls(give, stop.asked.set, self._mark, self._undo, self._draw)
             ticking = asyncio.create_task(self._tick())
@@ -228,7 +228,7 @@ class Performance:
                     await session.run(stop)
             except NetworkError as error:
                 if self._began:
-                    with suppress(ReaderGone):
+                    with suppress(StdoutClosed):
                         self._record(Notice(self._clock.elapsed, "connection_lost", error.message))
                 raise
             finally:
@@ -256,16 +256,16 @@ class Performance:
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
         for writing in self._streams:
             if self._began or isinstance(writing, EventStream):
-                with suppress(ReaderGone):
+                with suppress(StdoutClosed):
                     writing.close(transcript, facts)
         for file, parts in self._pending.items() if self._began else ():
-            trouble = deliver("".join(parts), file, self._talk) or trouble
+            trouble = write_result("".join(parts), file, self._talk) or trouble
         if self._appended is not None:
             trouble = self._appended.flush() or trouble
         if order.copy and transcript.text.strip():
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
-            self._talk.show(lambda width, encoding: draw(figures, width, encoding=encoding))
+            self._talk.show(lambda width, encoding: render_report(figures, width, encoding=encoding))
         credits = realtime_credits(order.options.model, self._recorder.seconds)  # what was sent twice costs twice
         price = "on this machine" if local else f"{credits:.0f} credits"
         self._talk.detail(f"{self._clock.elapsed:.1f} s, {self._recorder.seconds:.1f} s of audio sent, {price}")
@@ -293,10 +293,10 @@ class Performance:
         self._talk.say(f"warning: {sentence}")
 
     def _tell(self, notice: Notice) -> None:
-        if notice.event in IN_PLACE:
+        if notice.event in STATUS_NOTICES:
             self._tell_of_connection(notice.message)
         else:
-            (self._talk.say if notice.event in SAID else self._talk.detail)(notice.message)
+            (self._talk.say if notice.event in USER_NOTICES else self._talk.detail)(notice.message)
 
     def _tell_of_connection(self, sentence: str) -> None:
         """In place, where there is a live view: an outage doesn't fill the screen."""
@@ -310,7 +310,7 @@ class Performance:
         """For whoever reads the transcript, now or later."""
         if isinstance(update, Segment):
             self._segments.append(update)
-        elif isinstance(update, Notice) and update.event in KEPT:
+        elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
             self._notices.append(update)
         for writing in self._streams:
             writing.write(update)
@@ -351,13 +351,13 @@ class Performance:
     async def _tick(self) -> None:
         """Draw again and again, whatever happens, or nothing."""
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(REDRAW_SECONDS)
             self._draw()
 
-    def _state(self, session: Session, wait: WaitStatus, stop: Stop, *, local: bool) -> LiveState:
+    def _state(self, session: Session, wait: WaitStatus, stop: StopSignal, *, local: bool) -> LiveState:
         """The session as it is now, for the view."""
         order, heard, microphone = self._order, self._endpointer, self._order.microphone
-        is_heard = microphone is not None and wait.is_listening and session.phase is Phase.TALKING
+        is_heard = microphone is not None and wait.is_listening and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
         ends_in = heard.hangover_left if order.finalize else 0.0
         return LiveState(

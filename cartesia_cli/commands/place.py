@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from .options import written
+from .options import path_option
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout
-    from ..output.talk import Talk
-    from .destinations import Plan
+    from ..output.talk import Reporter
+    from .destinations import OutputPlan
     from .matches import Matches
 
 OUTPUT = "What comes out"
@@ -27,18 +27,18 @@ Format = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,
-    written("--output", "-o", metavar="FILE", help="Write here; the name implies the format.",
+    path_option("--output", "-o", metavar="FILE", help="Write here; the name implies the format.",
                  rich_help_panel=OUTPUT),
 ]  # fmt: skip
 OutputDir = Annotated[
     Path | None,
-    written(metavar="DIR", help="Write a file for each input and format.", rich_help_panel=OUTPUT),
+    path_option(metavar="DIR", help="Write a file for each input and format.", rich_help_panel=OUTPUT),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.", rich_help_panel=OUTPUT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class OutputOptions:
     """Formats, and the files or the folder that take them."""
 
     format: Format = None
@@ -56,12 +56,12 @@ class Place:
 
     def plan(
         self, formats: tuple[str, ...], *, several: bool = False, force: bool = False, together: bool = False
-    ) -> Plan:
-        from .destinations import Plan
+    ) -> OutputPlan:
+        from .destinations import OutputPlan
 
-        return Plan(formats, several, self.output, self.output_dir, self.force or force, together)
+        return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, together)
 
-    def matches(self, layout: Layout, formats: tuple[str, ...], talk: Talk, *, several: bool) -> Matches | None:
+    def matches(self, layout: Layout, formats: tuple[str, ...], talk: Reporter, *, several: bool) -> Matches | None:
         """What writes the rows that are chosen; None where none are."""
         from .matches import Matches, in_one_place
 

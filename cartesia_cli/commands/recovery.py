@@ -12,20 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..audio.saving import place as put
-from ..audio.spool import LeftBehind, left_behind, state_folder
-from ..client import is_hopeless
+from ..audio.saving import link_or_copy as put
+from ..audio.spool import OrphanedRecording, find_orphans, state_folder
+from ..client import is_account_error
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..output import Layout
 from ..output.clipboard import copy
 from ..output.files import write_stdout
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..protocol import BatchOptions
 from ..transcript import Segment, Transcript
 from . import batch
 from .append_file import AppendFile
 from .backend import Backend
-from .destinations import Plan
+from .destinations import OutputPlan
 from .inputs import Input
 
 MODEL = "ink-whisper"
@@ -37,9 +37,9 @@ def folder() -> Path:
     return state_folder(os.environ)
 
 
-def found(recording: Path | None = None) -> list[LeftBehind]:
+def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
     """What was left behind, oldest first, or the one named `recording`. InputError where there is no such one."""
-    everything = left_behind(folder())
+    everything = find_orphans(folder())
     if recording is None:
         return everything
     chosen = [one for one in everything if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
@@ -50,10 +50,10 @@ def found(recording: Path | None = None) -> list[LeftBehind]:
     return chosen
 
 
-def tell_left(talk: Talk) -> None:
+def report_orphans(talk: Reporter) -> None:
     """Say that recordings are waiting, if any are."""
     try:
-        waiting = left_behind(folder())
+        waiting = find_orphans(folder())
     except InputError:
         return
     if waiting:
@@ -65,7 +65,7 @@ def tell_left(talk: Talk) -> None:
         )
 
 
-def show(recordings: Sequence[LeftBehind], talk: Talk) -> None:
+def show(recordings: Sequence[OrphanedRecording], talk: Reporter) -> None:
     """The recordings on stdout: a line each, or a JSON list."""
     if talk.as_json:
         rows = [
@@ -80,7 +80,7 @@ def show(recordings: Sequence[LeftBehind], talk: Talk) -> None:
         talk.say("nothing was left behind")
 
 
-def discard(recordings: Sequence[LeftBehind], talk: Talk) -> None:
+def discard(recordings: Sequence[OrphanedRecording], talk: Reporter) -> None:
     """Remove recordings without transcribing them."""
     for one in recordings:
         one.remove()
@@ -89,7 +89,7 @@ def discard(recordings: Sequence[LeftBehind], talk: Talk) -> None:
         talk.say("nothing was left behind")
 
 
-def check_may_leave(recordings: Sequence[LeftBehind]) -> None:
+def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
     """UsageError where the session of a recording was one of this machine: a key that was configured since is no word
     of the user's that its audio may go elsewhere.
     """
@@ -101,7 +101,7 @@ def check_may_leave(recordings: Sequence[LeftBehind]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RecoveryConfig:
     """What becomes of the recordings.
 
     language     spoken in them; None: as their sessions were told
@@ -112,7 +112,7 @@ class Wanted:
     on_segment   called with each segment
     """
 
-    plan: Plan
+    plan: OutputPlan
     layout: Layout
     language: str | None
     timeout: float | None = None
@@ -123,7 +123,7 @@ class Wanted:
     on_segment: Callable[[Segment], None] = field(default=lambda segment: None)
 
 
-def transcribe(recordings: Sequence[LeftBehind], wanted: Wanted, connect: Callable[[], Backend], talk: Talk) -> int:
+def transcribe(recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], talk: Reporter) -> int:
     """Transcribe recordings, oldest first, and remove each whose result is written; how many failed.
 
     CliError for what is wrong with the only one, or with all that follow.
@@ -152,15 +152,15 @@ def transcribe(recordings: Sequence[LeftBehind], wanted: Wanted, connect: Callab
         options = BatchOptions(
             model=MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
         )
-        order = batch.Order(options, wanted.layout, "stt", wanted.timeout, words=wanted.words, on_written=written)
+        order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, words=wanted.words, on_written=written)
         try:
-            job = batch.Job(item, batch.looked_at(item, options), files)
+            job = batch.Job(item, batch.probe_input(item, options), files)
             batch.run([job], order, connect, talk)
             if append is not None and (trouble := append.flush()) is not None:
                 raise trouble
             _let_go(recording, wanted, talk)
         except CliError as error:
-            if len(recordings) == 1 or is_hopeless(error):
+            if len(recordings) == 1 or is_account_error(error):
                 raise
             talk.error(error)
             failed += 1
@@ -169,7 +169,7 @@ def transcribe(recordings: Sequence[LeftBehind], wanted: Wanted, connect: Callab
     return failed
 
 
-def _let_go(recording: LeftBehind, wanted: Wanted, talk: Talk) -> None:
+def _let_go(recording: OrphanedRecording, wanted: RecoveryConfig, talk: Reporter) -> None:
     """Its text is safe: the recording goes, or moves where it was asked to be kept."""
     if wanted.save_audio is not None:
         try:
@@ -180,5 +180,5 @@ def _let_go(recording: LeftBehind, wanted: Wanted, talk: Talk) -> None:
     recording.remove()
 
 
-def _is_same(path: Path, recording: LeftBehind) -> bool:
+def _is_same(path: Path, recording: OrphanedRecording) -> bool:
     return path.exists() and path.samefile(recording.path)

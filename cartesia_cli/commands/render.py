@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
-from .look import Cueing, Look
-from .options import Voice, named
-from .place import Place
-from .unfold import unfold
+from .look import SubtitleOptions, FormatOptions
+from .options import VerbosityOptions, nonempty_path
+from .place import OutputOptions
+from .unfold import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout
-    from ..output.talk import Talk
+    from ..output.talk import Reporter
     from ..transcript import Transcript
     from .destinations import Targets
     from .inputs import Input
@@ -52,17 +52,17 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="TRANSCRIPT...",
-        callback=named,
+        callback=nonempty_path,
         help="JSON of cartesia-cli, Whisper or other services, SRT or WebVTT; quoted globs; - for stdin.",
         show_default=False,
     ),
 ]
 
 
-@unfold(place=Place, look=Look, cueing=Cueing, voice=Voice)
-def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, cueing: Cueing, voice: Voice) -> None:
+@expand_groups(place=OutputOptions, look=FormatOptions, cueing=SubtitleOptions, voice=VerbosityOptions)
+def render(context: typer.Context, *, inputs: Inputs, place: OutputOptions, look: FormatOptions, cueing: SubtitleOptions, voice: VerbosityOptions) -> None:
     """Turn a saved transcript into text, word tables or subtitles, without asking a server again."""
-    from .inputs import STDIN, gather, is_search, spool
+    from .inputs import STDIN, collect, is_search, spool_stdin
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -74,10 +74,10 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
             "stdin is the terminal: there is no transcript in it", hint="cartesia-cli render - < talk.json"
         )
     folders = [name for name in inputs if os.path.isdir(name)]
-    with spool(inputs) as spooled:
+    with spool_stdin(inputs) as spooled:
         found = [
             *(InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob") for name in folders),
-            *gather([name for name in inputs if name not in folders], spooled),
+            *collect([name for name in inputs if name not in folders], spooled),
         ]
         items, failed = _read(found, talk)
     matches = place.matches(layout, formats, talk, several=several or len(items) > 1)
@@ -98,7 +98,7 @@ def render(context: typer.Context, *, inputs: Inputs, place: Place, look: Look, 
         raise typer.Exit(Exit.FAILED)
 
 
-def _read(found: Sequence[Input | InputError], talk: Talk) -> tuple[list[tuple[Input, Transcript]], int]:
+def _read(found: Sequence[Input | InputError], talk: Reporter) -> tuple[list[tuple[Input, Transcript]], int]:
     """The transcripts of every input, and how many inputs are no use: those are told, that of an only one is raised."""
     from ..transcript_import import decode_document, load_transcripts
 
@@ -165,11 +165,11 @@ def _check(targets: Sequence[Targets], inputs: Sequence[Input], *, together: boo
 
 
 def _deliver(
-    item: Input, transcript: Transcript, files: Targets, layout: Layout, talk: Talk, matches: Matches | None
+    item: Input, transcript: Transcript, files: Targets, layout: Layout, talk: Reporter, matches: Matches | None
 ) -> None:
     """Write every format. The error of a file that can't be written is raised when all is done."""
     from ..output import NEEDS_WORDS
-    from .delivery import deliver_all
+    from .delivery import write_results
 
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(files):
@@ -180,6 +180,6 @@ def _deliver(
         matches.add(transcript)
     if matches is not None and matches.writes:
         return
-    trouble = deliver_all(transcript, files, layout, talk)
+    trouble = write_results(transcript, files, layout, talk)
     if trouble is not None:
         raise trouble

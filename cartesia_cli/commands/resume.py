@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, UsageError
 from ..fingerprint import fingerprint
 from ..output import FORMATS, Selection
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from ..protocol import DEFAULT_LANGUAGE, BatchOptions
 from ..results import Result, Results
 from .destinations import Targets, result_file
@@ -27,7 +27,7 @@ from .options import typed_options
 if TYPE_CHECKING:
     import typer
 
-    from .batch import Job, Order
+    from .batch import Job, BatchConfig
 
 MOST_NAMED = 20
 """Inputs in a command that a person can still copy."""
@@ -48,7 +48,7 @@ KEEP = "to keep both, name another --output-dir; to overwrite it, run the comman
 AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
 
 
-def known_results(talk: Talk) -> Results:
+def known_results(talk: Reporter) -> Results:
     """What is known of the results of earlier runs."""
     from ..audio.spool import state_folder
 
@@ -86,7 +86,7 @@ def asked(options: BatchOptions, selection: Selection | None = None) -> str:
 
 
 def pending(
-    jobs: Sequence[Job], order: Order, results: Results, is_free: Callable[[Job], object], talk: Talk
+    jobs: Sequence[Job], order: BatchConfig, results: Results, is_free: Callable[[Job], object], talk: Reporter
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with the results that it lacks, and how many can't be done: those are reported.
     UsageError where results go to stdout, and nobody can see later what was there.
@@ -135,7 +135,7 @@ def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Resu
     return None
 
 
-def _unfinished(job: Job, order: Order, results: Results) -> Job | None:
+def _unfinished(job: Job, order: BatchConfig, results: Results) -> Job | None:
     """The job without the results that are finished; None where all are. UsageError for a file that may not be
     overwritten.
     """
@@ -170,7 +170,7 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
     return False
 
 
-def _renamed(job: Job, order: Order, results: Results) -> list[Path]:
+def _renamed(job: Job, order: BatchConfig, results: Results) -> list[Path]:
     """The results of the same recording under a name that it doesn't have any more, if all are there."""
     found = []
     for file in [*job.targets.values(), job.kept]:

@@ -16,12 +16,12 @@ import typer
 from ..errors import EngineError, UsageError
 from . import offline
 from . import options as given
-from .unfold import unfold
+from .unfold import expand_groups
 
 if TYPE_CHECKING:  # help needs no server
     from starlette.applications import Starlette
 
-    from ..output.talk import Talk
+    from ..output.talk import Reporter
     from ..server.exchanges import Exchange
 
 EXAMPLES = """
@@ -37,7 +37,7 @@ cartesia-cli serve --script flaky.ndjson
 """
 
 
-@unfold(voice=given.Voice)
+@expand_groups(voice=given.VerbosityOptions)
 def serve(
     context: typer.Context,
     *,
@@ -68,7 +68,7 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Recognise nothing: play this script, or a recording of --raw-events."),
     ] = None,
-    voice: given.Voice,
+    voice: given.VerbosityOptions,
 ) -> None:
     """Answer Cartesia's speech-to-text API on this machine, offline."""
     talk = voice.settle(context.obj)
@@ -76,13 +76,13 @@ def serve(
     from ..output.files import write_stdout
 
     if script is None:
-        offline.require()
+        offline.require_local_extra()
     make = None if script is None else _player(script)
     from ..server import running
-    from ..server.origins import Allowed
+    from ..server.origins import OriginPolicy
 
     listener = running.bind(host, port)
-    beside = running.bind_beside(listener)
+    beside = running.bind_other_family(listener)
     bound = listener.getsockname()[0]
     is_open = not running.is_local(listener)
     known = os.environ.get("CARTESIA_API_KEY")
@@ -95,7 +95,7 @@ def serve(
         concurrency=concurrency,
         lenient=lenient,
         max_bytes=max_bytes,
-        allowed=Allowed(
+        allowed=OriginPolicy(
             hosts=frozenset({host.lower(), bound, *hosts} | ({socket.gethostname().lower()} if is_open else set())),
             addresses=is_open,
             origins=frozenset(origins),
@@ -136,7 +136,7 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def _report(talk: Talk, exchange: Exchange) -> None:
+def _report(talk: Reporter, exchange: Exchange) -> None:
     """One line for a request or a session that has ended. Neither key nor query is in it."""
     closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
     audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
@@ -146,11 +146,11 @@ def _report(talk: Talk, exchange: Exchange) -> None:
     )
 
 
-def _recogniser(local_model: str | None, talk: Talk) -> tuple[Callable[..., Starlette], str]:
+def _recogniser(local_model: str | None, talk: Reporter) -> tuple[Callable[..., Starlette], str]:
     """`app.create_app` with the engines loaded, and their name. EngineError where they can't be."""
     from ..server import app, engines
 
-    engine, live = engines.both(local_model, talk.say)
+    engine, live = engines.load_engines(local_model, talk.say)
     identity = engines.identity(local_model, engine, live)
     return partial(app.create_app, engine, live, identity=identity), identity.name
 
@@ -170,5 +170,5 @@ def _player(path: Path) -> Callable[..., Starlette]:
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines, or a JSON list") from error
-    identity = answers.Identity.of(str(path), None, [text])
+    identity = answers.ServerIdentity.of(str(path), None, [text])
     return partial(scripted.create_app, notation.parse(text, str(path)), identity=identity)

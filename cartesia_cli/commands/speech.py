@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ..client import Patience
+from ..client import Deadlines
 from ..errors import UsageError
 from ..output.files import write_file
-from ..output.talk import Talk
-from .backend import Backend, Choice
+from ..output.talk import Reporter
+from .backend import Backend, BackendConfig
 
 SAMPLE = Path(__file__).parent.parent / "sample.wav"
 
@@ -18,7 +18,7 @@ VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
 """The voice of the documentation's own example (docs: the batch example)."""
 
 
-def sample(words: Sequence[str], choice: Choice, connect: Callable[[], Backend], talk: Talk) -> Path:
+def sample(words: Sequence[str], choice: BackendConfig, connect: Callable[[], Backend], talk: Reporter) -> Path:
     """The sample's path; with words, a new recording of them beside the user, made by Cartesia's text to speech."""
     if not words:
         return SAMPLE
@@ -34,6 +34,6 @@ def sample(words: Sequence[str], choice: Choice, connect: Callable[[], Backend],
         "language": "en",
     }
     path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S}.wav")
-    write_file(path, connect().client.speak(request, patience=Patience(total=120.0)))
+    write_file(path, connect().client.synthesize(request, patience=Deadlines(total=120.0)))
     talk.say(f"saved the sample as {path}")
     return path

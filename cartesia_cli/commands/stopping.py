@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..errors import Interrupted
-from ..session.parties import Stop
+from ..session.parties import StopSignal
 
 STOPS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
 
 
 @contextmanager
-def stopping(stop: Stop) -> Iterator[Stop]:
+def stop_on_signals(stop: StopSignal) -> Iterator[StopSignal]:
     """Ctrl-C and SIGTERM ask the session to stop for the length of the block; the third time they don't ask."""
     loop = asyncio.get_running_loop()
     asked = 0
@@ -25,7 +25,7 @@ def stopping(stop: Stop) -> Iterator[Stop]:
         asked += 1
         if asked > 2:
             raise Interrupted
-        loop.call_soon_threadsafe(stop.ask)
+        loop.call_soon_threadsafe(stop.request)
 
     before = {number: signal.signal(number, ask) for number in STOPS}
     try:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import NetworkError, OutputError, UsageError
-from ..output.talk import Talk
+from ..output.talk import Reporter
 from . import live_options as live_given
 from . import options as given
-from .look import Cueing, Look
-from .place import Place
-from .unfold import unfold
+from .look import SubtitleOptions, FormatOptions
+from .place import OutputOptions
+from .unfold import expand_groups
 
 if TYPE_CHECKING:
     from ..audio.files import OnFormat
@@ -40,7 +40,7 @@ FINALIZE = ("vad", "none")
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", callback=given.named, help="A recording, or - for stdin.", show_default=False),
+    typer.Argument(metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False),
 ]
 Finalize = Annotated[
     str | None,
@@ -52,7 +52,7 @@ Finalize = Annotated[
 ]
 Speed = Annotated[
     float,
-    given.number(metavar="FACTOR", min=0.1, max=100, help="Faster or slower than it was spoken.",
+    given.number_option(metavar="FACTOR", min=0.1, max=100, help="Faster or slower than it was spoken.",
                  rich_help_panel=live_given.MORE),
 ]  # fmt: skip
 Channel = Annotated[
@@ -62,31 +62,31 @@ Channel = Annotated[
 ]  # fmt: skip
 
 
-@unfold(
-    wish=live_given.Wish,
-    sending=live_given.Sending,
-    place=Place,
-    look=Look,
-    cueing=Cueing,
-    where=given.Where,
-    voice=given.Voice,
+@expand_groups(
+    wish=live_given.SessionOptions,
+    sending=live_given.StreamOptions,
+    place=OutputOptions,
+    look=FormatOptions,
+    cueing=SubtitleOptions,
+    where=given.BackendOptions,
+    voice=given.VerbosityOptions,
 )
 def stream_file(
     context: typer.Context,
     *,
     file: File,
-    wish: live_given.Wish,
+    wish: live_given.SessionOptions,
     finalize: Finalize = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
     speed: Speed = 1.0,
     channel: Channel = None,
-    sending: live_given.Sending,
-    place: Place,
-    look: Look,
-    cueing: Cueing,
-    where: given.Where,
-    voice: given.Voice,
+    sending: live_given.StreamOptions,
+    place: OutputOptions,
+    look: FormatOptions,
+    cueing: SubtitleOptions,
+    where: given.BackendOptions,
+    voice: given.VerbosityOptions,
 ) -> None:
     """Replay a recording at the pace of life, and show the text as it grows."""
     from . import backend, live
@@ -122,9 +122,9 @@ def stream_file(
     if speed != 1.0:
         talk.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
-    from ..audio.pacing import Paced, limited
-    from ..audio.saving import Saved
-    from .performance import Order
+    from ..audio.pacing import RealtimeSource, limited
+    from ..audio.saving import TeeSource
+    from .performance import SessionConfig
 
     witnesses: list[LatencyRecorder] = []
 
@@ -135,7 +135,7 @@ def stream_file(
             recorder.gap(seconds)
             say(f"warning: held up for {seconds:.1f} s: the schedule goes on from here")
 
-        paced = Paced(
+        paced = RealtimeSource(
             blocks,
             sending.chunk_ms / 1000,
             rate=rate,
@@ -145,9 +145,9 @@ def stream_file(
             on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
         )
         source = limited(paced, sending.duration, rate)
-        return source if sending.save_audio is None else Saved(source, sending.save_audio, rate)
+        return source if sending.save_audio is None else TeeSource(source, sending.save_audio, rate)
 
-    order = Order(
+    order = SessionConfig(
         source=file,
         dialect=dialect,
         options=options,
@@ -166,7 +166,7 @@ def stream_file(
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in witnesses):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
-            command = given.finishing(file, wish.language, place, look, cueing, where, more=headerless)
+            command = given.recovery_command(file, wish.language, place, look, cueing, where, more=headerless)
             error.hint = "; or ".join(filter(None, (error.hint, f"all of it at once: {command}")))
         raise
     except OutputError as error:
@@ -179,7 +179,7 @@ def _recording(
     encoding: str | None,
     sample_rate: int | None,
     channel: int | None,
-    talk: Talk,
+    talk: Reporter,
     *,
     rate: int | None,
     on_format: OnFormat,
@@ -192,8 +192,8 @@ def _recording(
     from io import BufferedReader
     from itertools import chain
 
-    from ..audio.containers import look, look_raw
-    from ..audio.files import decoded, decoded_pipe, decoded_raw
+    from ..audio.containers import probe, probe_raw
+    from ..audio.files import decode_file, decoded_pipe, decoded_raw
     from .inputs import STDIN, Headerless, piped
 
     def warn(note: str) -> None:
@@ -202,14 +202,14 @@ def _recording(
     path, piping = Path(file), file == STDIN
     recording = None
     if encoding is not None and sample_rate is not None:
-        recording = None if piping else look_raw(path, encoding, sample_rate)
+        recording = None if piping else probe_raw(path, encoding, sample_rate)
         stream = BufferedReader(Headerless(piped(), encoding, warn)) if piping else path.open("rb")
         blocks = decoded_raw(stream, encoding, sample_rate, rate=rate, channel=channel, on_format=on_format)
     elif piping:
         blocks = decoded_pipe(piped(), rate=rate, channel=channel, warn=warn, on_format=on_format)
     else:
-        recording = look(path)
-        blocks = decoded(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
+        recording = probe(path)
+        blocks = decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
     if recording is not None and recording.note:
         warn(recording.note)
     return chain([next(blocks)], blocks), None if recording is None else recording.duration

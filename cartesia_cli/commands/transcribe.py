@@ -17,9 +17,9 @@ import typer
 from ..errors import Exit, UsageError
 from . import options as given
 from .cache import NoCache
-from .look import Cueing, Look
-from .place import OUTPUT, Place
-from .unfold import unfold
+from .look import SubtitleOptions, FormatOptions
+from .place import OUTPUT, OutputOptions
+from .unfold import expand_groups
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
@@ -38,7 +38,7 @@ ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT...", callback=given.named, show_default=False,
+    typer.Argument(metavar="INPUT...", callback=given.nonempty_path, show_default=False,
                    help="Files, folders, quoted globs, or - for stdin."),
 ]  # fmt: skip
 Sample = Annotated[
@@ -50,7 +50,7 @@ DryRun = Annotated[
 ]
 KeepJson = Annotated[
     Path | None,
-    given.written(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
+    given.path_option(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
 ]
 Resume = Annotated[
     bool,
@@ -65,29 +65,29 @@ Endpoint = Annotated[
 ]
 
 
-@unfold(place=Place, look=Look, cueing=Cueing, where=given.Where, voice=given.Voice)
+@expand_groups(place=OutputOptions, look=FormatOptions, cueing=SubtitleOptions, where=given.BackendOptions, voice=given.VerbosityOptions)
 def transcribe(
     context: typer.Context,
     *,
     inputs: Inputs = None,
     sample: Sample = False,
     dry_run: DryRun = False,
-    place: Place,
+    place: OutputOptions,
     resume: Resume = False,
     keep_json: KeepJson = None,
-    look: Look,
-    cueing: Cueing,
+    look: FormatOptions,
+    cueing: SubtitleOptions,
     model: given.Model = "ink-whisper",
     language: given.Language = None,
     keyterm: given.Keyterm = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
-    where: given.Where,
+    where: given.BackendOptions,
     endpoint: Endpoint = "stt",
     timeout: given.Timeout = None,
     retries: given.Retries = None,
     no_cache: NoCache = False,
-    voice: given.Voice,
+    voice: given.VerbosityOptions,
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..protocol import BatchOptions
@@ -95,7 +95,7 @@ def transcribe(
     from . import dry_run as trial
     from . import resume as resuming
     from .cache import chosen
-    from .inputs import Input, gather, is_search, spool
+    from .inputs import Input, collect, is_search, spool_stdin
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -109,7 +109,7 @@ def transcribe(
         encoding=given.checked_encoding(encoding, sample_rate),
         sample_rate=sample_rate,
     )
-    given.doubt(talk, options, keyterm)
+    given.warn_unknown(talk, options, keyterm)
     answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, talk)
     shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
     results = resuming.known_results(talk)
@@ -129,16 +129,16 @@ def transcribe(
         matches = place.matches(layout, formats, talk, several=several)
         together = matches is not None and matches.writes
         plan = place.plan(formats, several=several, force=dry_run or resume, together=together)
-        order = batch.Order(options, layout, endpoint, timeout, answers, matches, words=shown)
+        order = batch.BatchConfig(options, layout, endpoint, timeout, answers, matches, words=shown)
         skipped: list[Path] = []
-        spooled = stack.enter_context(spool(names))
-        found = list(gather(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
+        spooled = stack.enter_context(spool_stdin(names))
+        found = list(collect(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
         for path in skipped:
             talk.detail(f"{path}: not a recording: skipped")
         if skipped and any(isinstance(item, Input) for item in found):
             count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
             talk.say(f"{count}: skipped" + ("" if talk.verbose else " (-v names them)"))
-        jobs, failed = batch.prepare(found, options, plan, results, talk, keep_json=keep_json)
+        jobs, failed = batch.plan_jobs(found, options, plan, results, talk, keep_json=keep_json)
         if resume:
             jobs, useless = resuming.pending(jobs, order, results, lambda job: batch.look_up(job, order, talk)[1], talk)
             failed += useless

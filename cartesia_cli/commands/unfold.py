@@ -14,7 +14,7 @@ from typing import Any
 Command = Callable[..., None]
 
 
-def unfold(**values: Callable[..., Any]) -> Callable[[Command], Command]:
+def expand_groups(**values: Callable[..., Any]) -> Callable[[Command], Command]:
     """A decorator that puts the fields of each value in the place of the parameter with its name.
 
     values   parameter name to the dataclass whose fields become options: annotated for Typer, each with a default

@@ -11,7 +11,7 @@ import typer
 
 from . import live_options as live_given
 from . import options as given
-from .unfold import unfold
+from .unfold import expand_groups
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -27,13 +27,13 @@ PAUSE_SHARE = 0.25
 """Of the pauses between utterances: those shorter than the hangover that is suggested."""
 
 
-@unfold(voice=given.Voice)
+@expand_groups(voice=given.VerbosityOptions)
 def vad(
     context: typer.Context,
     *,
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", callback=given.named, help="A recording, or - for stdin.", show_default=False),
+        typer.Argument(metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False),
     ],
     vad_threshold: live_given.VadThreshold = None,
     vad_silence_ms: live_given.VadSilence = 600,
@@ -41,14 +41,14 @@ def vad(
         int | None, typer.Option(metavar="N", min=1, help="One channel alone; otherwise all are mixed.")
     ] = None,
     form: given.Listing = "table",
-    voice: given.Voice,
+    voice: given.VerbosityOptions,
 ) -> None:
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
     talk = voice.settle(context.obj)
     talk.as_json = given.checked_listing(form) == "json"
-    from ..audio.containers import look
-    from ..audio.files import decoded, decoded_pipe
-    from ..audio.speech import Endpointer, Endpointing, Mark, utterances
+    from ..audio.containers import probe
+    from ..audio.files import decode_file, decoded_pipe
+    from ..audio.speech import Endpointer, VadSettings, VadEvent, utterances
     from ..output.files import write_stdout
     from .inputs import STDIN, check_not_url, piped
 
@@ -59,14 +59,14 @@ def vad(
     if file == STDIN:
         blocks = decoded_pipe(piped(), channel=channel, warn=warn)
     else:
-        if note := look(Path(file)).note:
+        if note := probe(Path(file)).note:
             warn(note)
-        blocks = decoded(Path(file), channel=channel, warn=warn)
-    endpointer = Endpointer(Endpointing(silence_ms=vad_silence_ms, threshold=vad_threshold))
-    marks: list[Mark] = []
+        blocks = decode_file(Path(file), channel=channel, warn=warn)
+    endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
+    marks: list[VadEvent] = []
     levels: list[float] = []
     for block in blocks:
-        marks += endpointer.feed(block)
+        marks += endpointer.process(block)
         levels.append(endpointer.floor)
     marks += endpointer.finish()
     found = utterances(marks, until=endpointer.heard)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from ..output.live_rows import WORTH_TELLING, Wait
 from ..session import Session
 from ..session.loop import Phase
-from ..session.parties import Connect, Line, Stop
+from ..session.parties import Connect, Connection, StopSignal
 
 STARTING = Wait(("starting…",))
 
@@ -39,7 +39,7 @@ class WaitStatus:
         """The same, but it is known when it waits."""
 
         @asynccontextmanager
-        async def opened(again: bool) -> AsyncIterator[Line]:
+        async def opened(again: bool) -> AsyncIterator[Connection]:
             self._is_open = False
             async with connect(again) as line:
                 self._is_open = self._has_been_open = True
@@ -59,7 +59,7 @@ class WaitStatus:
         """Something about a connection that is being made, of interest until it is there."""
         self._news = sentence
 
-    def current(self, session: Session, stop: Stop) -> Wait | None:
+    def current(self, session: Session, stop: StopSignal) -> Wait | None:
         """None while audio goes out."""
         behind = f", {session.behind:.0f} s behind" if session.behind >= WORTH_TELLING else ""
         kind, words = self._waited_for(session, stop, behind)
@@ -67,17 +67,17 @@ class WaitStatus:
             self._kind, self._since = kind, self._clock()
         return Wait(words, self._clock() - self._since) if words else None
 
-    def _waited_for(self, session: Session, stop: Stop, behind: str) -> tuple[str, tuple[str, ...]]:
+    def _waited_for(self, session: Session, stop: StopSignal, behind: str) -> tuple[str, tuple[str, ...]]:
         """A word for the kind of waiting, and the words for people, from most to fewest."""
         early = "" if self._has_audio or not self._microphone else "not listening yet: "
-        if not self._is_open and session.phase is not Phase.LEAVING and not session.is_idle:
+        if not self._is_open and session.phase is not Phase.HANDOFF and not session.is_idle:
             if self._has_been_open:
                 brief = f"connection lost: reconnecting{behind}"
                 full = f"{self._news}{behind}" if self._news else brief
                 return "reconnecting", (full, brief, f"reconnecting{behind}", "reconnecting")
             told = f"connecting to {self._host}"
             return "connecting", (f"{early}{self._news or told}", f"{early}{told}", told, "connecting")
-        if session.phase is Phase.TALKING:
+        if session.phase is Phase.STREAMING:
             if early:
                 return "microphone", (f"{early}opening the microphone", "opening the microphone", "starting")
             return "", ()

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 
 from ..audio.pcm import RATE
-from ..audio.speech import Mark
+from ..audio.speech import VadEvent
 from ..stats import LatencyRecorder
 
 
-class Watch(LatencyRecorder):
+class LiveMetrics(LatencyRecorder):
     """Tells whenever audio comes in, as the clock of the view must not stand still.
 
     captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
@@ -34,21 +34,21 @@ class Watch(LatencyRecorder):
         self._asked: deque[tuple[int, float]] = deque()  # where each key's `finalize` stands, and when it was pressed
         self.last_speech: float | None = None
 
-    def asked(self) -> None:
+    def finalize_requested(self) -> None:
         """Somebody wants a `finalize`."""
         self._asked.append((self._came, self._clock()))
 
-    def came(self, size: int) -> None:
+    def audio_arrived(self, size: int) -> None:
         self._came += size // 2
         self._tell()
 
-    def sent(self, size: int) -> None:
-        super().sent(size)
+    def audio_sent(self, size: int) -> None:
+        super().audio_sent(size)
         self._position += size // 2
         if self._captured is not None and size == self._chunk:  # one that is cut short waits for nothing
             self.late(self._clock() - self._captured())
 
-    def marked(self, mark: Mark) -> None:
+    def vad_event(self, mark: VadEvent) -> None:
         self.last_speech = mark.speech
         if mark.kind == "end" and self._captured is not None:
             self._over = self._captured()
@@ -58,7 +58,7 @@ class Watch(LatencyRecorder):
         self._asked.clear()
         self._over = None
 
-    def finalized(self) -> None:
+    def finalize_sent(self) -> None:
         now = self._clock()
         while self._asked and self._asked[0][0] < self._position:  # it never went out
             self._asked.popleft()

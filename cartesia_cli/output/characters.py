@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()), keep="")
 
 
-def cells(character: str) -> int:
+def character_width(character: str) -> int:
     """Columns that a terminal gives a character, at the most: too few would break the line, too many do no harm."""
     if character == EMOJI:
         return 1  # it makes the one before it wide, in some terminals
@@ -45,7 +45,7 @@ def cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def takes(encoding: str, text: str) -> bool:
+def can_encode(encoding: str, text: str) -> bool:
     """Whether `text` can be written in an encoding."""
     try:
         text.encode(encoding)

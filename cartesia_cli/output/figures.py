@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .characters import takes
+from .characters import can_encode
 
 LABELS = {
     "speech_to_finalize": "last speech to finalize",
@@ -36,7 +36,7 @@ FEWEST, BARS = 8, 40
 """Bars of a histogram, one for three values: it is about its shape."""
 
 
-def draw(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
+def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
     """Lines for a terminal that is `width` columns wide. `encoding`: what the stream can take."""
     figures = report["latency_ms"]
     blocks = [
@@ -87,7 +87,7 @@ def _histogram(name: str, utterances: Sequence[Mapping[str, Any]], width: int, e
     count = min(BARS, width - sum(map(len, ends)), max(FEWEST, len(values) // 3))
     if count < FEWEST:
         return []
-    return [ends[0] + bars(values, count, BLOCKS if takes(encoding, BLOCKS) else ASCII) + ends[1]]
+    return [ends[0] + bars(values, count, BLOCKS if can_encode(encoding, BLOCKS) else ASCII) + ends[1]]
 
 
 def _totals(report: Mapping[str, Any]) -> list[str]:

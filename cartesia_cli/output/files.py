@@ -22,7 +22,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """What the system says where no other file can be written, either."""
 
 
-class ReaderGone(Exception):
+class StdoutClosed(Exception):
     """Whoever read our stdout wants no more of it: time to end quietly."""
 
 
@@ -37,7 +37,7 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
     except OSError as error:
         _abandon(out)
         if isinstance(error, BrokenPipeError):
-            raise ReaderGone from error
+            raise StdoutClosed from error
         failure = OutputError(f"stdout can't be written: {error.strerror}", hint="-o writes to a file instead")
         failure.stops_batch = True
         raise failure from error

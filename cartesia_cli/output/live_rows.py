@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .characters import cells, one_line, takes
+from .characters import character_width, one_line, can_encode
 from .meter import MicrophoneLevel, bar, bar_characters
 from .word_wrap import wrap
 
@@ -88,7 +88,7 @@ class LiveRows:
 
     def __init__(self, encoding: str, *, colored: bool) -> None:
         self._encoding, self._colored = encoding, colored
-        self._ascii = not takes(encoding, "●○…▇▏·")
+        self._ascii = not can_encode(encoding, "●○…▇▏·")
         self._silent, self._speaking, self._ellipsis = ("-", "*", "...") if self._ascii else ("○", "●", "…")
 
     def rows(self, state: LiveState, columns: int, lines: int) -> list[str]:
@@ -184,7 +184,7 @@ class LiveRows:
 
     def _narrow(self, character: str) -> str:
         """A character in one column, on every terminal: parts are measured by their length."""
-        fits = character.isprintable() and cells(character) == 1 and takes(self._encoding, character)
+        fits = character.isprintable() and character_width(character) == 1 and can_encode(self._encoding, character)
         return character if fits else "?"
 
 
@@ -199,7 +199,7 @@ def _shortened(parts: list[_Part]) -> Iterator[list[_Part]]:
 
 def _without_loose_marks(row: str) -> str:
     """A row without the combining marks at its start, which would be drawn on what is not ours."""
-    first = next((at for at, character in enumerate(row) if cells(character)), len(row))
+    first = next((at for at, character in enumerate(row) if character_width(character)), len(row))
     return row[first:]
 
 

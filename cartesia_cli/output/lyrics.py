@@ -16,7 +16,7 @@ from ..subtitles.profiles import Rules
 from ..transcript import Transcript
 from . import Layout
 from .characters import one_line, title
-from .places import estimated, known, milliseconds, of_segments, of_words
+from .places import is_estimated, known_time, milliseconds, segment_spans, word_spans
 
 LINE = 42
 """Columns that a line has at most, unless a single word has more."""
@@ -27,14 +27,14 @@ _TAG = re.compile(r"\[(?=\s*\w+\s*:)|<(?=\s*\d+:)")
 _BRACKETS = str.maketrans("[]", "()")
 
 
-def lrc(transcript: Transcript, layout: Layout) -> str:
+def write_lrc(transcript: Transcript, layout: Layout) -> str:
     """Tags, then lines that begin with minutes, seconds and hundredths. The tag `re` tells where times are guessed."""
-    guessed, lines, latest = estimated(transcript), [], 0
+    guessed, lines, latest = is_estimated(transcript), [], 0
     for part in _parts(transcript):
         for start, text, guess in _lines(part):
             latest, guessed = max(latest, start), guessed or guess
             lines.append(f"[{_clock(round(latest / 10))}]" + _TAG.sub(r"\g<0> ", text))
-    duration = known(transcript.duration)
+    duration = known_time(transcript.duration)
     tags = {
         "ti": "" if transcript.source == "-" else title(transcript.source),
         "length": "" if duration is None else _clock(round(max(duration, 0)) * 100)[:-3],
@@ -47,8 +47,8 @@ def lrc(transcript: Transcript, layout: Layout) -> str:
 def _parts(transcript: Transcript) -> Iterator[Transcript]:
     """A transcript for each segment, with the words that are all in it; the whole one where the segments aren't it."""
     text, words = transcript.text, transcript.words or ()
-    placed = list(zip(of_words(text, words), (word for word in words if word.word.strip()), strict=False))
-    places = of_segments(text, transcript.segments)
+    placed = list(zip(word_spans(text, words), (word for word in words if word.word.strip()), strict=False))
+    places = segment_spans(text, transcript.segments)
     if not places:
         yield replace(transcript, segments=(), words=tuple(word for _, word in placed) or None)
         return

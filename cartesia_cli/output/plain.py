@@ -42,7 +42,7 @@ def line(document: Mapping[str, Any]) -> str:
 
 def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
     """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
-    document = transcript.document()
+    document = transcript.to_dict()
     for name in ("text", "segments", "words", "notices"):
         document.pop(name, None)
     return document | {"matches": [_match(transcript, rows) for rows in excerpts(transcript, selection)]}
@@ -70,7 +70,7 @@ def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
     if layout.selection is not None:
         return dumped(matches(transcript, layout.selection), indent)
     # Words included, so that a saved transcript can become any other format without another request.
-    return dumped(transcript.document(), indent)
+    return dumped(transcript.to_dict(), indent)
 
 
 def dumped(document: object, indent: int | None) -> str:

@@ -18,7 +18,7 @@ from ..transcript import CLOSERS, SENTENCE_ENDS, Transcript
 from . import Layout
 from .characters import one_line, title
 from .live_rows import clock_time
-from .places import Place, estimated, known, of_segments, of_words
+from .places import TextSpan, is_estimated, known_time, segment_spans, word_spans
 
 USUAL = 0.5, 0.5, 0.5
 """Seconds between two sentences, as people speak: a few pauses alone would tell nothing about a recording."""
@@ -64,12 +64,12 @@ class _Break(NamedTuple):
 
 def md(transcript: Transcript, layout: Layout) -> str:
     """The source as a heading, a line of facts, and paragraphs, with a time stamp on every first one in 30 s."""
-    duration = known(transcript.duration)
+    duration = known_time(transcript.duration)
     facts = (
         None if duration is None else clock_time(duration),
         transcript.language,
         transcript.model,
-        "times are estimated" if estimated(transcript) else None,
+        "times are estimated" if is_estimated(transcript) else None,
     )
     blocks = [f"# {_escaped(title(transcript.source))}", " · ".join(_escaped(fact) for fact in facts if fact)]
     blocks += [f"*{clock_time(notice.at)} {_escaped(notice.message)}*" for notice in transcript.notices]
@@ -85,10 +85,10 @@ def md(transcript: Transcript, layout: Layout) -> str:
 def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """The text in paragraphs, none of them blank. Times are those of the words, or else of the segments."""
     text, words = transcript.text, transcript.words or ()
-    places = of_words(text, words) if any(word.start is not None for word in words) else []
+    places = word_spans(text, words) if any(word.start is not None for word in words) else []
     breaks = list(_breaks(text, places))
     if not places:
-        places = of_segments(text, transcript.segments)
+        places = segment_spans(text, transcript.segments)
         breaks = [each._replace(sentence=True) for each in _breaks(text, places)]
     begin, start = 0, places[0].start if places else None
     found = []
@@ -104,7 +104,7 @@ def long_pause(pauses: Iterable[float]) -> float:
     return max(SHORTEST, TIMES * median((*USUAL, *(pause for pause in pauses if pause > 0))))
 
 
-def _breaks(text: str, places: Sequence[Place]) -> Iterator[_Break]:
+def _breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
     for before, after in pairwise(places):
         cut = _cut(text, before.last, after.first)
         if cut is not None:

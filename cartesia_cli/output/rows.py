@@ -67,7 +67,7 @@ def rows(words: Sequence[Word], selection: Selection | None = None, *, before: i
         return every
     inside = hits = _inside(every, selection, milliseconds(at) or 0)
     if selection.pattern is not None:
-        hits = inside & _matches(words, texts, expression(selection.pattern, selection.ignore_case))
+        hits = inside & _matches(words, texts, compile_pattern(selection.pattern, selection.ignore_case))
     if selection.longest_gaps is not None:
         silences = sorted((-gap, i) for i in hits if (gap := gaps[i]) is not None and gap > 0)
         hits = {i for _, i in silences[: selection.longest_gaps]}
@@ -96,7 +96,7 @@ def running_text(transcript: Transcript, excerpt: Sequence[Row]) -> str:
     return _running(words, [row.text for row in excerpt])[0]
 
 
-def expression(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
+def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
     """The pattern of a selection, compiled. UsageError where it is no regular expression."""
     try:
         with warnings.catch_warnings():

@@ -13,17 +13,17 @@ from typing import Any, Protocol
 
 from .. import subtitles
 from ..protocol import Word
-from ..subtitles.captions import SubRip, WebVtt
+from ..subtitles.captions import SrtWriter, VttWriter
 from ..subtitles.profiles import STANDARD
 from ..subtitles.typesetting import milliseconds
 from ..timing import LATEST
-from ..transcript import KEPT, Notice, Partial, Segment, Transcript, Update
+from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update
 from . import Layout, Selection, writer
 from .characters import printable, title
 from .plain import line, matches, text
 from .prose import long_pause
 from .rows import rows, spoken
-from .subtitle import told
+from .subtitle import notice_text
 from .table import ROWS, table
 
 Put = Callable[[str], None]
@@ -43,7 +43,7 @@ class Stream(Protocol):
         """All has come. `facts`: members for the last line of ndjson, such as `complete`."""
 
 
-def stream(
+def open_stream(
     name: str, layout: Layout, put: Put, source: str, model: str, *, live: bool, language: str | None = None
 ) -> Stream:
     """The stream of a format. `live`: somebody waits for it, as on stdout."""
@@ -111,12 +111,12 @@ class EventStream:
             case Partial():
                 self._put(line({"type": "partial", "at": round(update.at, 3), "text": update.text}))
             case Segment():
-                self._put(line({"type": "segment", **update.document()}))
+                self._put(line({"type": "segment", **update.to_dict()}))
             case Notice():
-                self._put(line({"type": "notice", **update.document()}))
+                self._put(line({"type": "notice", **update.to_dict()}))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        document = transcript.document()
+        document = transcript.to_dict()
         document.pop("segments", None)  # they have gone out
         document.pop("notices", None)
         if self._layout.selection is not None:
@@ -137,25 +137,25 @@ class CueStream:
         self, name: str, layout: Layout, put: Put, source: str, model: str, language: str | None = None
     ) -> None:
         notes = (f"{title(source)}, {model}",)
-        self._file: SubRip | WebVtt = (
-            SubRip(crlf=layout.crlf) if name == "srt" else WebVtt(notes, highlight_words=layout.highlight_words)
+        self._file: SrtWriter | VttWriter = (
+            SrtWriter(crlf=layout.crlf) if name == "srt" else VttWriter(notes, highlight_words=layout.highlight_words)
         )
         self._rules, self._put, self._source, self._model = layout.rules or STANDARD, put, source, model
         self._language = language
         self._free: int | None = None  # where the last cue has ended, milliseconds
 
     def write(self, update: Update) -> None:
-        if isinstance(update, Notice) and update.event in KEPT and isinstance(self._file, WebVtt):
-            self._put(self._file.note(told(update)))
+        if isinstance(update, Notice) and update.event in PERSISTED_NOTICES and isinstance(self._file, VttWriter):
+            self._put(self._file.note(notice_text(update)))
         if not isinstance(update, Segment):
             return
         said = Transcript(
             self._source, self._model, update.text, self._language, segments=(update,), words=update.words or None
         )
-        self._put(self._file.feed(map(self._behind, subtitles.cues(said, self._rules))))
+        self._put(self._file.write(map(self._behind, subtitles.cues(said, self._rules))))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        self._put(self._file.feed([]))
+        self._put(self._file.write([]))
 
     def _behind(self, cue: subtitles.Cue) -> subtitles.Cue:
         """A cue behind the last, which has gone out: it may have to wait, but not for nothing but a flash."""

@@ -15,11 +15,11 @@ def srt(transcript: Transcript, layout: Layout) -> str:
 
 
 def vtt(transcript: Transcript, layout: Layout) -> str:
-    notes = (f"{title(transcript.source)}, {transcript.model}", *map(told, transcript.notices))
+    notes = (f"{title(transcript.source)}, {transcript.model}", *map(notice_text, transcript.notices))
     found = subtitles.cues(transcript, layout.rules or STANDARD)
     return subtitles.vtt(found, notes, highlight_words=layout.highlight_words)
 
 
-def told(notice: Notice) -> str:
+def notice_text(notice: Notice) -> str:
     """A notice for whoever reads the file."""
     return f"{clock_time(notice.at)} {notice.message}"

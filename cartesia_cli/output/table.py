@@ -15,8 +15,8 @@ from textwrap import wrap
 
 from ..transcript import Transcript
 from . import Layout
-from .characters import cells, one_line
-from .places import estimated
+from .characters import character_width, one_line
+from .places import is_estimated
 from .rows import Row, rows, spoken
 
 EXPENDABLE = ("ch/s", "length", "#", "gap", "end", "start", "")
@@ -81,7 +81,7 @@ def table(transcript: Transcript, layout: Layout) -> str:
     if layout.selection is not None and layout.selection.context:
         lines = list(_parted(lines, found, APART[:width]))
     legend = [f"{mark} {said}" for mark, said in ODDITIES.items() if "" in sizes and any(mark in own for own in marks)]
-    if not are_words and estimated(transcript):
+    if not are_words and is_estimated(transcript):
         legend.append("times are estimated")
     if legend:
         lines += ["", *wrap(", ".join(legend), width or 1000)]
@@ -139,13 +139,13 @@ def shorten(text: str, room: int) -> str:
     if _width(text) <= room:
         return text
     left, end = room - 1, 0
-    while end < len(text) and (left := left - cells(text[end])) >= 0:
+    while end < len(text) and (left := left - character_width(text[end])) >= 0:
         end += 1
     return text[:end].rstrip("\u200d ") + "…" if room > 0 else ""
 
 
 def _width(text: str) -> int:
-    return len(text) if text.isascii() else sum(map(cells, text))
+    return len(text) if text.isascii() else sum(map(character_width, text))
 
 
 def _placed(text: str, room: int | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
-from .characters import cells, one_line, printable
+from .characters import character_width, one_line, printable
 from .hints import hint
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ NARROWEST = 10
 """Columns: on less, lines end where the terminal ends them."""
 
 
-class Bar:
+class ProgressBar:
     """A progress bar that may not be there: every call is allowed on every terminal."""
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -47,7 +47,7 @@ class Bar:
             self._progress.refresh()
 
 
-class Talk:
+class Reporter:
     """The voice of a run. What goes through it never shows a key, whoever put it in, and moves no cursor.
 
     quiet     only errors
@@ -69,7 +69,7 @@ class Talk:
         self.color = "auto"
         self.options: Collection[str] | None = None
 
-    def conceal(self, secret: str) -> None:
+    def add_secret(self, secret: str) -> None:
         """Never show this secret."""
         self._secrets.append(secret)
         self._redactor = Redactor(*filter(is_long, self._secrets))
@@ -125,17 +125,17 @@ class Talk:
         from .live_view import terminal_size
 
         columns = terminal_size(self._stream).columns - 1  # terminals differ in what they do after the last one
-        if sum(map(cells, text)) <= columns or columns < NARROWEST:
+        if sum(map(character_width, text)) <= columns or columns < NARROWEST:
             return text
         from .word_wrap import wrap
 
         return "\n".join(wrap(text, columns))
 
     @contextmanager
-    def bar(self) -> Iterator[Bar]:
+    def bar(self) -> Iterator[ProgressBar]:
         """A progress bar while the block runs, where somebody can see it."""
         if not self._watched():
-            yield Bar()
+            yield ProgressBar()
             return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -151,7 +151,7 @@ class Talk:
         with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
             self._progress = progress
             try:
-                yield Bar(progress)
+                yield ProgressBar(progress)
             finally:
                 self._progress = None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from wcwidth import iter_graphemes
 
-from .characters import cells
+from .characters import character_width
 
 NOT_FIRST = frozenset("、。，．・：；？！）］｝〉》」』】〕…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ")
 """Characters that no row of Chinese or Japanese begins with."""
@@ -27,7 +27,7 @@ def wrap(text: str, width: int) -> list[str]:
     cut = 0  # where the row may be divided
     previous = ""
     for grapheme in _pieces(text, width):
-        size = sum(map(cells, grapheme))
+        size = sum(map(character_width, grapheme))
         if _may_part(previous, grapheme):
             cut = len(row)
         while row and used + size > width:
@@ -37,7 +37,7 @@ def wrap(text: str, width: int) -> list[str]:
             else:
                 rows.append(row[:cut].rstrip())
                 row = row[cut:]
-            cut, used = 0, sum(map(cells, row))
+            cut, used = 0, sum(map(character_width, row))
         if grapheme == " " and not row:
             previous = ""
             continue
@@ -48,10 +48,10 @@ def wrap(text: str, width: int) -> list[str]:
 def _pieces(text: str, width: int) -> Iterator[str]:
     """Graphemes, or the characters of those that are too wide: joined emoji may be drawn side by side."""
     for grapheme in iter_graphemes(text):
-        if sum(map(cells, grapheme)) <= width:
+        if sum(map(character_width, grapheme)) <= width:
             yield grapheme
         else:
-            yield from (character for character in grapheme if cells(character) <= width)
+            yield from (character for character in grapheme if character_width(character) <= width)
 
 
 def _may_part(before: str, after: str) -> bool:
@@ -60,4 +60,4 @@ def _may_part(before: str, after: str) -> bool:
         return True
     if not before or before in NOT_LAST or after in NOT_FIRST:
         return False
-    return cells(before[0]) == 2 or cells(after[0]) == 2
+    return character_width(before[0]) == 2 or character_width(after[0]) == 2

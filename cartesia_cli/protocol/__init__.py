@@ -23,7 +23,7 @@ from .batch import (
     encode_batch,
     encode_error,
     excerpt,
-    refusal,
+    api_error,
     unusable_fields,
 )
 from .events import (
@@ -42,7 +42,7 @@ from .events import (
     UnreadableText,
     decode,
     encode,
-    misfits,
+    malformed_fields,
 )
 from .realtime import (
     AUTO,
@@ -53,7 +53,7 @@ from .realtime import (
     Close,
     Command,
     Config,
-    Dialect,
+    Endpoint,
     Finalize,
     RealtimeOptions,
     TurnConfig,
@@ -101,7 +101,7 @@ __all__ = [
     "Connected",
     "Credential",
     "Delta",
-    "Dialect",
+    "Endpoint",
     "Done",
     "Error",
     "Event",
@@ -131,9 +131,9 @@ __all__ = [
     "headers",
     "is_loopback",
     "is_whisper",
-    "misfits",
+    "malformed_fields",
     "realtime_credits",
-    "refusal",
+    "api_error",
     "unusable_fields",
     "url",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import ApiError, ProtocolError
-from .events import Error, modernise
+from .events import Error, normalize_legacy_error
 from .vocabulary import ENCODINGS
 from .wire import Word, gather, known, load_first_object, load_object, usable_words
 
@@ -87,7 +87,7 @@ def decode_error(status: int, body: bytes) -> Error:
     """The body of a refusal. Total: old versions send plain text, proxies send HTML."""
     try:
         wire = load_object(body)
-        modernise(wire)
+        normalize_legacy_error(wire)
         values = gather(wire, ("error_code", "title", "message", "doc_url", "request_id"))
         if values.get("message") or values.get("title"):
             return Error(status_code=status, **values)
@@ -143,11 +143,11 @@ class BatchOptions:
         granularities = [value for name, value in form if name.removesuffix("[]") == "timestamp_granularities"]
         encoding = query.get("encoding") or None
         if not single.get("model"):
-            raise refusal(400, "Missing model", "The form field 'model' is required.")
+            raise api_error(400, "Missing model", "The form field 'model' is required.")
         if unknown := [value for value in granularities if value != "word"]:
-            raise refusal(400, "Invalid timestamp granularity", f"Only 'word' is supported, not {excerpt(unknown[0])}.")
+            raise api_error(400, "Invalid timestamp granularity", f"Only 'word' is supported, not {excerpt(unknown[0])}.")
         if encoding is not None and encoding not in ENCODINGS:
-            raise refusal(400, "Invalid encoding", f"{excerpt(encoding)} is not one of {', '.join(ENCODINGS)}.")
+            raise api_error(400, "Invalid encoding", f"{excerpt(encoding)} is not one of {', '.join(ENCODINGS)}.")
         return cls(
             model=single["model"],
             language=single.get("language") or None,
@@ -157,7 +157,7 @@ class BatchOptions:
         )
 
 
-def refusal(status: int, title: str, message: str, code: str | None = None) -> ApiError:
+def api_error(status: int, title: str, message: str, code: str | None = None) -> ApiError:
     """What the local server raises to refuse a request, in the words of Cartesia's error body."""
     error = ApiError(f"{title}: {message}", status=status)
     error.code = code
@@ -177,5 +177,5 @@ def parse_sample_rate(text: str | None, *, required: bool) -> int | None:
     rate = int(text) if text and text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SAMPLE_RATE)) else 0
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
-        raise refusal(400, "Invalid sample rate", f"'sample_rate' must be {limits}, not {excerpt(text or '')}.")
+        raise api_error(400, "Invalid sample rate", f"'sample_rate' must be {limits}, not {excerpt(text or '')}.")
     return rate

@@ -154,7 +154,7 @@ def decode(frame: str | bytes) -> Event:
         return Unknown(type=kind, **gather(wire, ["request_id"]), extra=wire)
     event, names = EVENTS[kind], _NAMES[kind]
     if event is Error:
-        modernise(wire)
+        normalize_legacy_error(wire)
     # What is null, absent or odd takes the default: no such field is a reason to lose a text or a session.
     values = gather(wire, names)
     for name in ("text", "transcript"):
@@ -163,7 +163,7 @@ def decode(frame: str | bytes) -> Event:
     return event(**values, extra=wire)
 
 
-def misfits(event: Event) -> list[str]:
+def malformed_fields(event: Event) -> list[str]:
     """Fields of an event that we know, but not as they came: they are in `extra`."""
     return [name for name in event.extra if name in _NAMES.get(event.kind, ())]
 
@@ -174,7 +174,7 @@ def encode(event: Event) -> str:
     return json.dumps(wire | known(event) | dict(event.extra))
 
 
-def modernise(wire: dict[str, Any]) -> None:
+def normalize_legacy_error(wire: dict[str, Any]) -> None:
     """Spell an old error shape in today's names (errors)."""
     for old, new in (("error", "message"), ("code", "status_code")):
         if wire.get(new) is None and (found := gather(wire, [old])):

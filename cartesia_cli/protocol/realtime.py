@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import ProtocolError, UsageError
-from .batch import excerpt, parse_sample_rate, refusal
+from .batch import excerpt, parse_sample_rate, api_error
 from .vocabulary import ENCODINGS, MODELS, is_whisper
 from .wire import load_object
 
@@ -21,7 +21,7 @@ MAX_KEYTERM_CHARS = 1200
 MAX_COMMAND_CHARS = 16 << 10
 """Longest text frame that is looked at: no command comes near it."""
 
-RANGES = {
+PARAMETER_LIMITS = {
     "min_volume": (0.0, 1.0),
     "max_silence_duration_secs": (0.0, 3600.0),  # documented without an end
     "turn_start_threshold": (0.5, 0.9),
@@ -78,7 +78,7 @@ Command = Finalize | Close | Config
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class Endpoint:
     """One realtime endpoint.
 
     path       route
@@ -94,7 +94,7 @@ class Dialect:
     options: tuple[str, ...]
 
 
-MANUAL = Dialect(
+MANUAL = Endpoint(
     "manual",
     "/stt/websocket",
     # `done` was the name of `close` before 2026; the server still takes it.
@@ -102,7 +102,7 @@ MANUAL = Dialect(
     "done",
     ("language", "min_volume", "max_silence_duration_secs"),
 )
-AUTO = Dialect("auto", "/stt/turns/websocket", {}, None, tuple(f"turn_{f.name}" for f in fields(TurnConfig)))
+AUTO = Endpoint("auto", "/stt/turns/websocket", {}, None, tuple(f"turn_{f.name}" for f in fields(TurnConfig)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class RealtimeOptions:
     max_silence_duration_secs: float | None = None
     turn: TurnConfig = TurnConfig()
 
-    def query(self, dialect: Dialect) -> list[tuple[str, str]]:
+    def query(self, dialect: Endpoint) -> list[tuple[str, str]]:
         """The query of the handshake. UsageError when the keyterms exceed their limits."""
         if (excess := _excess(self.keyterms)) is not None:
             raise UsageError(excess, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
@@ -137,22 +137,22 @@ class RealtimeOptions:
         return [(name, str(value)) for name, value in pairs]
 
     @classmethod
-    def parse(cls, dialect: Dialect, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
+    def parse(cls, dialect: Endpoint, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
         """The server's side of `query`. ApiError 400 for what the reference rules out; the unknown is ignored."""
         single = dict(query)
         if not single.get("model"):
-            raise refusal(400, "Missing model", "The query parameter 'model' is required.")
+            raise api_error(400, "Missing model", "The query parameter 'model' is required.")
         if single["model"] not in MODELS or (is_whisper(single["model"]) and dialect is not MANUAL):
             message = "The model is not valid, make sure it is a valid model ID."
-            raise refusal(400, "Invalid model", message, "model_not_found")
+            raise api_error(400, "Invalid model", message, "model_not_found")
         if single.get("encoding") not in ENCODINGS:
-            raise refusal(400, "Invalid encoding", f"'encoding' must be one of {', '.join(ENCODINGS)}.")
+            raise api_error(400, "Invalid encoding", f"'encoding' must be one of {', '.join(ENCODINGS)}.")
         rate = parse_sample_rate(single.get("sample_rate"), required=True)
         assert rate is not None
         numbers = _numbers({name: _parsed(single[name]) for name in dialect.options if name in single})
         keyterms = tuple(value for name, value in query if name == "keyterm")
         if (excess := _excess(keyterms)) is not None:
-            raise refusal(400, "Too many keyterms", f"{excess}.")
+            raise api_error(400, "Too many keyterms", f"{excess}.")
         return cls(
             model=single["model"],
             encoding=single["encoding"],
@@ -165,7 +165,7 @@ class RealtimeOptions:
         )
 
 
-def encode_command(dialect: Dialect, command: Command) -> str:
+def encode_command(dialect: Endpoint, command: Command) -> str:
     """A command as the text frame of this endpoint: a bare word, or JSON (manual, turns)."""
     for word, meaning in dialect.bare.items():
         if meaning == command:
@@ -177,7 +177,7 @@ def encode_command(dialect: Dialect, command: Command) -> str:
     raise ValueError(f"the {dialect.name} endpoint has no {type(command).__name__.lower()}")
 
 
-def decode_command(dialect: Dialect, frame: str) -> Command:
+def decode_command(dialect: Endpoint, frame: str) -> Command:
     """The server's side of `encode_command`. ApiError 400 for a command of the other endpoint, or of none."""
     if dialect.bare:
         if frame in dialect.bare:
@@ -192,7 +192,7 @@ def decode_command(dialect: Dialect, frame: str) -> Command:
             return Close()
         if wire.get("type") == "config" and isinstance(turn, dict):
             return Config(_turn_config(_numbers({f"turn_{name}": value for name, value in turn.items()})))
-    raise refusal(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {dialect.path}.")
+    raise api_error(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {dialect.path}.")
 
 
 def _excess(keyterms: Sequence[str]) -> str | None:
@@ -206,12 +206,12 @@ def _excess(keyterms: Sequence[str]) -> str | None:
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Those that have RANGES and are there. ApiError 400 for any that is no number within its own."""
     found = {}
-    for name, (least, most) in RANGES.items():
+    for name, (least, most) in PARAMETER_LIMITS.items():
         value = values.get(name)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise refusal(400, "Invalid parameter", f"{name!r} must be a number from {least:g} to {most:g}.")
+            raise api_error(400, "Invalid parameter", f"{name!r} must be a number from {least:g} to {most:g}.")
         found[name] = value
     return found
 

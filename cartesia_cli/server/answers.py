@@ -15,7 +15,7 @@ from ..protocol import Error, encode_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class ServerIdentity:
     """What answers: the same id means the same answers to the same requests.
 
     name    for people: `Whisper tiny.en`
@@ -28,13 +28,13 @@ class Identity:
     id: str
 
     @classmethod
-    def of(cls, name: str, model: str | None, parts: Iterable[str]) -> Identity:
+    def of(cls, name: str, model: str | None, parts: Iterable[str]) -> ServerIdentity:
         """`parts`: all that decides what is answered, besides the program itself."""
         digest = hashlib.sha256("\0".join((__version__, name, model or "", *parts)).encode())
         return cls(name=name, model=model, id=digest.hexdigest()[:32])
 
 
-def status_response(identity: Identity, request_id: str) -> Response:
+def status_response(identity: ServerIdentity, request_id: str) -> Response:
     """The answer to `GET /`: `ok` and `version` as in Cartesia's, and which server this is."""
     engine = {"name": identity.name, "model": identity.model, "id": identity.id}
     wire = {"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}

@@ -32,26 +32,26 @@ from ..protocol import (
     Word,
     encode_batch,
     excerpt,
-    refusal,
+    api_error,
 )
-from .answers import Identity, error_response, status_response
-from .decoding import decoded_upload
+from .answers import ServerIdentity, error_response, status_response
+from .decoding import decode_upload
 from .engine import Engine
 from .exchanges import AUDIO_SECONDS, OnExchange
-from .gate import CONCURRENCY, Gate
-from .lane import Lane, hear
-from .middleware import guarded
-from .origins import Allowed
-from .realtime import IDLE_SECONDS, Realtime
+from .gate import CONCURRENCY, AccessControl
+from .lane import EngineExecutor, recognize
+from .middleware import with_middleware
+from .origins import OriginPolicy
+from .realtime import IDLE_SECONDS, RealtimeEndpoint
 from .uploads import MAX_BYTES, Uploads
-from .windows import windows
+from .windows import split_at_silence
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
 
 
-class Batch:
+class BatchEndpoint:
     """Answers `POST /stt` and its twin.
 
     engine         shared by all requests; waiting requests take turns in its lane, window by window
@@ -61,7 +61,7 @@ class Batch:
     """
 
     def __init__(
-        self, engine: Engine, lane: Lane, gate: Gate, uploads: Uploads, *, on_progress: Progress | None
+        self, engine: Engine, lane: EngineExecutor, gate: AccessControl, uploads: Uploads, *, on_progress: Progress | None
     ) -> None:
         self._engine, self._lane, self._gate, self._uploads = engine, lane, gate, uploads
         self._on_progress = on_progress or (lambda seconds: None)
@@ -81,14 +81,14 @@ class Batch:
         except Exception as error:
             logger.debug("transcribing failed", exc_info=True)
             message = f"{type(error).__name__}: {error}"
-            return error_response(refusal(500, "Internal server error", message), _id(request))
+            return error_response(api_error(500, "Internal server error", message), _id(request))
         return Response(encode_batch(answer), 200, {"X-Request-Id": _id(request)}, "application/json")
 
     async def _read(self, request: Request, form: FormData) -> BatchResponse:
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
-            raise refusal(400, "Missing file", "The form field 'file' is required.")
+            raise api_error(400, "Missing file", "The form field 'file' is required.")
         options = BatchOptions.parse(request.query_params, fields)
         return await self._transcribe(request, upload.file, options)
 
@@ -96,19 +96,19 @@ class Batch:
         language = options.language or "en"
         if options.model not in MODELS:
             message = "The model is not valid, make sure it is a valid model ID."
-            raise refusal(400, "Invalid model", message, "model_not_found")
+            raise api_error(400, "Invalid model", message, "model_not_found")
         if language not in self._engine.languages:
             message = (
                 f"{self._engine.name} doesn't know {excerpt(language)}; serve a multilingual model with --local-model."
             )
-            raise refusal(400, "Unsupported language", message)
+            raise api_error(400, "Unsupported language", message)
         words: list[Word] = []
         heard = 0
-        cut = windows(decoded_upload(file, options))
-        while (window := await self._lane.do(next, cut, None)) is not None:
+        cut = split_at_silence(decode_upload(file, options))
+        while (window := await self._lane.run(next, cut, None)) is not None:
             if await request.is_disconnected():
-                raise refusal(400, "Client closed request", "Nobody waits for the answer any more.")
-            said = await self._lane.do(hear, self._engine, window, language)
+                raise api_error(400, "Client closed request", "Nobody waits for the answer any more.")
+            said = await self._lane.run(recognize, self._engine, window, language)
             words += _settled(said, heard / RATE, len(window) / RATE, words)
             heard += len(window)
             setattr(request.state, AUDIO_SECONDS, heard / RATE)
@@ -131,8 +131,8 @@ def create_app(
     lenient: bool = False,
     max_bytes: int = MAX_BYTES,
     idle_seconds: float = IDLE_SECONDS,
-    allowed: Allowed | None = None,
-    identity: Identity | None = None,
+    allowed: OriginPolicy | None = None,
+    identity: ServerIdentity | None = None,
     on_exchange: OnExchange | None = None,
     on_progress: Progress | None = None,
 ) -> Starlette:
@@ -141,12 +141,12 @@ def create_app(
     `engine` answers for ink-whisper, which has word times; `live` for ink-2, which has none. `on_exchange` is called
     for each request and session when it ends. Without `allowed`, only this machine's programs and pages are answered.
     """
-    gate, lane = Gate(key, concurrency, lenient=lenient), Lane()
-    batch = Batch(engine, lane, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency), on_progress=on_progress)
-    who = identity or Identity.of(engine.name, None, [live.name] if live else [])
+    gate, lane = AccessControl(key, concurrency, lenient=lenient), EngineExecutor()
+    batch = BatchEndpoint(engine, lane, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency), on_progress=on_progress)
+    who = identity or ServerIdentity.of(engine.name, None, [live.name] if live else [])
     timed = (engine, lane)
-    live_lane = lane if live is None else Lane()
-    realtime = Realtime(timed, (live or engine, live_lane), gate, idle_seconds=idle_seconds)
+    live_lane = lane if live is None else EngineExecutor()
+    realtime = RealtimeEndpoint(timed, (live or engine, live_lane), gate, idle_seconds=idle_seconds)
 
     async def status(request: Request) -> Response:
         return status_response(who, _id(request))
@@ -161,7 +161,7 @@ def create_app(
         await realtime(websocket, AUTO)
 
     async def nowhere(websocket: WebSocket) -> None:
-        error = refusal(404, "Not found", "There is no such route.")
+        error = api_error(404, "Not found", "There is no such route.")
         await websocket.send_denial_response(error_response(error, str(uuid4())))
 
     async def unknown(request: Request, error: Exception) -> Response:
@@ -169,7 +169,7 @@ def create_app(
         return _rejected(request, error)
 
     routes = [Route(path, transcribe, methods=["POST"]) for path in HTTP_ROUTES.values()]
-    app = guarded(
+    app = with_middleware(
         on_exchange=on_exchange,
         allowed=allowed,
         routes=[
@@ -186,7 +186,7 @@ def create_app(
 
 
 def _rejected(request: Request, error: HTTPException) -> Response:
-    return error_response(refusal(error.status_code, "Request rejected", error.detail), _id(request))
+    return error_response(api_error(error.status_code, "Request rejected", error.detail), _id(request))
 
 
 def _settled(said: Iterable[Word], offset: float, length: float, before: list[Word]) -> Iterator[Word]:

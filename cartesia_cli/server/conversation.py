@@ -12,7 +12,7 @@ from math import log2, log10
 from typing import Protocol
 
 from ..audio.pcm import RATE, Samples
-from ..audio.speech import Endpointer, Endpointing, Mark
+from ..audio.speech import Endpointer, VadSettings, VadEvent
 from ..protocol import (
     TURN_DEFAULTS,
     Delta,
@@ -26,9 +26,9 @@ from ..protocol import (
     TurnStart,
     TurnUpdate,
     Word,
-    refusal,
+    api_error,
 )
-from .ear import Ear
+from .ear import LiveRecognizer
 
 Say = Callable[[Event], Awaitable[None]]
 
@@ -45,7 +45,7 @@ ATTACK_HALF_LIFE = 0.03
 """Seconds of speech in which the doubt that a turn has begun halves."""
 
 
-class Conversation(Protocol):
+class Responder(Protocol):
     """Either kind."""
 
     async def audio(self, samples: Samples, *, live: bool) -> None:
@@ -55,14 +55,14 @@ class Conversation(Protocol):
         """No more audio: say the rest."""
 
 
-class Manual:
+class ManualResponder:
     """The manual endpoint: text since the last delta, settled at `finalize` or after a long silence.
 
     ear        the utterances
     is_timed   ink-whisper: words with times, and whole utterances at once; otherwise text alone, as it grows
     """
 
-    def __init__(self, ear: Ear, say: Say, options: RealtimeOptions, *, is_timed: bool) -> None:
+    def __init__(self, ear: LiveRecognizer, say: Say, options: RealtimeOptions, *, is_timed: bool) -> None:
         self._ear, self._say, self._is_timed, self._language = ear, say, is_timed, options.language or "en"
         silence, threshold = SILENCE_SECONDS, None
         if is_timed and options.max_silence_duration_secs is not None:
@@ -70,7 +70,7 @@ class Manual:
         if is_timed and options.min_volume:
             threshold = 20 * log10(options.min_volume)
         self._endpointer = Endpointer(
-            Endpointing(silence_ms=max(200, int(silence * 1000)), threshold=threshold, longest_seconds=3600.0)
+            VadSettings(silence_ms=max(200, int(silence * 1000)), threshold=threshold, longest_seconds=3600.0)
         )
         self._settled = 0.0
         self._begun = False
@@ -82,7 +82,7 @@ class Manual:
     async def finalize(self) -> None:
         """The client wants the text of all that it sent; in mid-speech, the utterance goes on."""
         await self._notice_rest()
-        if self._endpointer.in_speech and not self._endpointer.in_lull:
+        if self._endpointer.in_speech and not self._endpointer.in_pause:
             await self._delta(*await self._ear.flush())
         else:
             await self._settle(None)
@@ -94,29 +94,29 @@ class Manual:
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
         ear = self._ear
-        ear.feed(samples)
-        await self._heed(self._endpointer.feed(samples), live=live)
+        ear.push(samples)
+        await self._heed(self._endpointer.process(samples), live=live)
         if ear.is_open and ear.is_full:
             await self._delta(*await ear.cut())
         elif live and ear.is_due and not self._is_timed and self._endpointer.in_speech:
-            await self._delta(await ear.glance(), ())
+            await self._delta(await ear.partial(), ())
 
     async def _notice_rest(self) -> None:
         """Heed what the endpointer held back, and say what was overlooked."""
         await self._heed(self._endpointer.finish(), live=False)
         if not self._ear.is_open:
-            await self._delta(*await self._ear.overlooked())
+            await self._delta(*await self._ear.recover_missed())
 
-    async def _heed(self, marks: list[Mark], *, live: bool) -> None:
+    async def _heed(self, marks: list[VadEvent], *, live: bool) -> None:
         ear = self._ear
         for mark in marks:
             match mark.kind:
                 case "onset":
                     if not ear.is_open:
-                        await self._delta(*await ear.overlooked(mark.speech))
+                        await self._delta(*await ear.recover_missed(mark.speech))
                     ear.open(mark.speech)
                 case "lull" if live and ear.is_rested:
-                    await ear.guess()
+                    await ear.speculate()
                 case "resume" if not ear.is_open:  # since a `finalize` in the pause
                     ear.open(mark.speech)
                 case "resume":
@@ -124,7 +124,7 @@ class Manual:
                 case "end":
                     await self._settle(mark)
 
-    async def _settle(self, end: Mark | None) -> None:
+    async def _settle(self, end: VadEvent | None) -> None:
         if self._ear.is_open:
             await self._delta(*await self._ear.settle(end.speech if end else None))
 
@@ -143,10 +143,10 @@ class Manual:
         self._settled = heard
 
 
-class Auto:
+class TurnResponder:
     """The auto endpoint: the turn machine, on energy and silence instead of a model of conversation."""
 
-    def __init__(self, ear: Ear, say: Say, options: RealtimeOptions) -> None:
+    def __init__(self, ear: LiveRecognizer, say: Say, options: RealtimeOptions) -> None:
         self._ear, self._say = ear, say
         self._turn = _merged(TURN_DEFAULTS, options.turn)
         self._endpointer = Endpointer(_endpointing(self._turn))
@@ -169,18 +169,18 @@ class Auto:
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
         ear = self._ear
-        ear.feed(samples)
-        await self._heed(self._endpointer.feed(samples))
+        ear.push(samples)
+        await self._heed(self._endpointer.process(samples))
         if self._eager or not ear.is_open:
             return
         if ear.is_full:
             await ear.cut()
             await self._update()
         elif live and ear.is_due:
-            await ear.glance()
+            await ear.partial()
             await self._update()
 
-    async def _heed(self, marks: list[Mark]) -> None:
+    async def _heed(self, marks: list[VadEvent]) -> None:
         ear = self._ear
         for mark in marks:
             match mark.kind:
@@ -188,8 +188,8 @@ class Auto:
                     ear.open(mark.speech)
                     await self._say(TurnStart())
                 case "lull":
-                    await ear.guess()
-                    ear.concede()
+                    await ear.speculate()
+                    ear.commit()
                     if text := self._text():
                         await self._update()
                         await self._say(TurnEagerEnd(transcript=text))
@@ -200,7 +200,7 @@ class Auto:
                 case "end":
                     await self._end(mark)
 
-    async def _end(self, mark: Mark | None) -> None:
+    async def _end(self, mark: VadEvent | None) -> None:
         await self._ear.settle(mark.speech if mark else None)
         text = self._text()
         if text != self._told and not self._eager:  # nothing may stand between an eager end and the end
@@ -230,19 +230,19 @@ def _merged(old: TurnConfig, new: TurnConfig) -> TurnConfig:
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None
     if not 1 > start > eager > end > 0 or (merged.end_timeout_ms or 0) < 0:
-        raise refusal(
+        raise api_error(
             400, "Invalid turn thresholds", "start_threshold > eager_end_threshold > end_threshold is needed."
         )
     return merged
 
 
-def _endpointing(turn: TurnConfig) -> Endpointing:
+def _endpointing(turn: TurnConfig) -> VadSettings:
     """Thresholds of a likelihood as lengths of speech and silence, by its half-lives."""
     start, eager, end, timeout = (
         turn.start_threshold or 0, turn.eager_end_threshold or 0, turn.end_threshold or 0, turn.end_timeout_ms or 0
     )  # fmt: skip
     silence = min(HALF_LIFE * -log2(end), timeout / 1000)
-    return Endpointing(
+    return VadSettings(
         attack_ms=round(ATTACK_HALF_LIFE * -log2(1 - start) * 1000),
         lull_ms=round(min(HALF_LIFE * -log2(eager), silence - 0.02) * 1000),
         silence_ms=round(silence * 1000),

@@ -11,12 +11,12 @@ from typing import BinaryIO
 from ..audio.files import decoded_file, decoded_raw
 from ..audio.pcm import Samples
 from ..errors import InputError
-from ..protocol import BatchOptions, refusal
+from ..protocol import BatchOptions, api_error
 
 NAME = "The file"
 
 
-def decoded_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
+def decode_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
     """Blocks of 16 kHz mono from a file that can be sought. ApiError 400 if there is no audio in it."""
     try:
         if options.encoding is None:
@@ -25,4 +25,4 @@ def decoded_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
             assert options.sample_rate is not None
             yield from decoded_raw(file, options.encoding, options.sample_rate, NAME)
     except InputError as error:
-        raise refusal(400, "Invalid audio", f"{error.message}.") from error
+        raise api_error(400, "Invalid audio", f"{error.message}.") from error

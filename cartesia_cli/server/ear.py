@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from .engine import Heard
-from .growing import GrowingText
+from .engine import RecognizedWord
+from .growing import StableText
 from .windows import FRAME, quietest
 
-Recognise = Callable[[Samples], Awaitable[Sequence[Heard]]]
+Recognise = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
 """Samples to words, off the event loop."""
 
 GLANCE_SECONDS = 0.4
@@ -41,7 +41,7 @@ WHOLE = 0.5
 """How likely a last word is that is over. In mid-word, Moonshine said an invented one half as often with this."""
 
 
-class Ear:
+class LiveRecognizer:
     """Hears utterances. Positions are samples since the first one ever fed.
 
     recognise   the recogniser
@@ -51,15 +51,15 @@ class Ear:
 
     def __init__(self, recognise: Recognise, longest: float, kept: float = KEPT_SECONDS) -> None:
         self._recognise, self._longest, self._kept = recognise, int(longest * RATE), int(kept * RATE)
-        self._text = GrowingText()
+        self._text = StableText()
         self._held: list[Samples] = []
         self._start = self._end = 0
         self._glanced = self._guessed = 0
         self._took = 0.0
-        self._guess: tuple[Heard, ...] | None = None
+        self._guess: tuple[RecognizedWord, ...] | None = None
         self.is_open = False
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         self._held.append(samples)
         self._end += len(samples)
         if not self.is_open:
@@ -68,7 +68,7 @@ class Ear:
     def open(self, speech: float) -> None:
         """An utterance began at so many seconds."""
         self._forget(int(speech * RATE) - BEFORE)
-        self._text = GrowingText()
+        self._text = StableText()
         self._guess = None
         self._glanced = self._guessed = self._start
         self.is_open = True
@@ -92,18 +92,18 @@ class Ear:
         """The text of the utterance so far: each value begins with the one before."""
         return self._text.said
 
-    async def glance(self) -> str:
+    async def partial(self) -> str:
         """What is new in the utterance and certain enough to be said."""
         words = await self._hear(self._end)
-        return self._text.hear(_spelt(words), [word.odds for word in words])
+        return self._text.update(_spelt(words), [word.probability for word in words])
 
-    async def guess(self) -> str:
+    async def speculate(self) -> str:
         """Hear it as if it were over, and keep that; the words up to here."""
         self._guessed = self._end
         self._guess = await self._hear(self._end)
         return "".join(_spelt(self._guess))
 
-    def concede(self) -> str:
+    def commit(self) -> str:
         """Say what was guessed; the utterance may still go on."""
         return self._text.pause(_spelt(self._guess or ()))
 
@@ -111,7 +111,7 @@ class Ear:
         """It wasn't over."""
         self._guess = None
 
-    async def cut(self) -> tuple[str, tuple[Heard, ...]]:
+    async def cut(self) -> tuple[str, tuple[RecognizedWord, ...]]:
         """Settle the first part of an utterance that has grown too long; it goes on behind a quiet place."""
         at = self._start + quietest(self._audio(self._end))
         self._guess = None
@@ -120,17 +120,17 @@ class Ear:
         already = self._text.already(_spelt(words))
         return self._text.cut(_spelt(words)), words[already:]
 
-    async def overlooked(self, onset: float | None = None) -> tuple[str, tuple[Heard, ...]]:
+    async def recover_missed(self, onset: float | None = None) -> tuple[str, tuple[RecognizedWord, ...]]:
         """What was said since the last utterance without being taken for speech, up to the next `onset`, in seconds."""
         end = self._end if onset is None else int(onset * RATE) - BEFORE
         words = await self._hear(end) if _stands_out(self._audio(end)) else ()
-        odds = [word.odds for word in words if word.odds]
+        odds = [word.probability for word in words if word.probability]
         self._forget(end)
         if odds and sum(odds) < CLEAR * len(odds):
             return "", ()
         return "".join(_spelt(words)), words
 
-    async def settle(self, speech: float | None = None) -> tuple[str, tuple[Heard, ...]]:
+    async def settle(self, speech: float | None = None) -> tuple[str, tuple[RecognizedWord, ...]]:
         """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
         end = self._end if speech is None else min(self._end, int(speech * RATE) + BEHIND)
         words = await self._hear(end) if self._guess is None else self._guess
@@ -139,7 +139,7 @@ class Ear:
         already = self._text.already(_spelt(words))
         return self._text.settle(_spelt(words)), words[already:]
 
-    async def flush(self) -> tuple[str, tuple[Heard, ...]]:
+    async def flush(self) -> tuple[str, tuple[RecognizedWord, ...]]:
         """What was said up to now, in mid-speech: its text that is new, and the words of it.
 
         The rest of the utterance is heard together with this part, since audio that begins within a word is heard as
@@ -147,7 +147,7 @@ class Ear:
         """
         self._guess = None
         words = await self._hear(self._end)
-        if words and 0 < words[-1].odds < WHOLE:
+        if words and 0 < words[-1].probability < WHOLE:
             words = words[:-1]
         already = self._text.already(_spelt(words))
         return self._text.flush(_spelt(words)), words[already:]
@@ -155,7 +155,7 @@ class Ear:
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._held, np.zeros(0, np.float32)])[: max(0, end - self._start)]
 
-    async def _hear(self, end: int) -> tuple[Heard, ...]:
+    async def _hear(self, end: int) -> tuple[RecognizedWord, ...]:
         loop = asyncio.get_running_loop()
         began, offset = loop.time(), self._start / RATE
         self._glanced = self._end
@@ -182,11 +182,11 @@ def _stands_out(samples: Samples) -> bool:
     return bool(loud - soft > PROMINENT)
 
 
-def _moved(word: Heard, offset: float) -> Heard:
+def _moved(word: RecognizedWord, offset: float) -> RecognizedWord:
     if word.start is None or word.end is None:
         return word
     return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
 
 
-def _spelt(words: tuple[Heard, ...]) -> list[str]:
+def _spelt(words: tuple[RecognizedWord, ...]) -> list[str]:
     return [word.word for word in words]

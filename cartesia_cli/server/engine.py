@@ -15,22 +15,22 @@ from ..protocol import Word
 
 
 @dataclass(frozen=True, slots=True)
-class Heard(Word):
+class RecognizedWord(Word):
     """A word as an engine heard it.
 
     odds   how sure it is of the word, 0 to 1; 0 where it can't tell
     """
 
-    odds: float = 0.0
+    probability: float = 0.0
 
 
 class Utterance(Protocol):
     """A stretch of speech on its way to text."""
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         """More audio: 16 kHz, mono, float32 in -1..1."""
 
-    def finish(self) -> Sequence[Heard]:
+    def finish(self) -> Sequence[RecognizedWord]:
         """The words of all that was fed, spelt with their leading blanks, so that joining them gives the text.
 
         Times are seconds from the first sample fed, or None from an engine that tells none. No speech, no words.

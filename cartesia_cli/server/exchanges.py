@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..protocol import refusal
+from ..protocol import api_error
 from .answers import error_response
 from .connections import SHUTTING_DOWN
 
@@ -57,7 +57,7 @@ class ExchangeReports:
             await self._app(scope, watched.receive, watched.send)
         except asyncio.CancelledError:
             if scope["type"] == "http" and not watched.status:
-                answer = error_response(refusal(503, "Service unavailable", SHUTTING_DOWN), str(uuid4()))
+                answer = error_response(api_error(503, "Service unavailable", SHUTTING_DOWN), str(uuid4()))
                 await answer(scope, receive, watched.send)
             raise
         finally:

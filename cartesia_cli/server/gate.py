@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from datetime import date
 
 from ..errors import ApiError
-from ..protocol import API_VERSION, excerpt, refusal
+from ..protocol import API_VERSION, excerpt, api_error
 
 CONCURRENCY = 8
 """Requests and sockets at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
 
 
-class Gate:
+class AccessControl:
     """Checks what every request must have, and counts those that are being answered.
 
     key            required of everybody, or None
@@ -37,7 +37,7 @@ class Gate:
         bearer = token.strip() if scheme.lower() == "bearer" else ""  # in whatever case (RFC 9110 11.1)
         given = bearer or headers.get("x-api-key", "") or query.get("access_token", "")
         if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
-            raise refusal(401, "Unauthorized", "The API key is missing or not valid.")
+            raise api_error(401, "Unauthorized", "The API key is missing or not valid.")
         in_query = query.get("cartesia_version") if is_websocket else None
         self._check_version(in_query or headers.get("cartesia-version") or "", is_websocket=is_websocket)
 
@@ -49,9 +49,9 @@ class Gate:
         places = "The header 'Cartesia-Version'" + (" or the parameter 'cartesia_version'" if is_websocket else "")
         message = f"{places} must name a version, such as {API_VERSION}"
         found = f", not {excerpt(version)}." if version else "; `serve --lenient` does without."
-        raise refusal(400, "Invalid API version" if version else "Missing API version", message + found)
+        raise api_error(400, "Invalid API version" if version else "Missing API version", message + found)
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """ApiError 429 when nobody could be admitted now: then a long body need not come."""
         if self._free == 0:
             raise _too_many()
@@ -70,7 +70,7 @@ class Gate:
 
 def _too_many() -> ApiError:
     message = "You have exceeded your plan's concurrency limit."
-    return refusal(429, "Too many concurrent requests", message, "concurrency_limited")
+    return api_error(429, "Too many concurrent requests", message, "concurrency_limited")
 
 
 def _is_date(text: str) -> bool:

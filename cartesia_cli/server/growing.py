@@ -26,7 +26,7 @@ came as soon, and a third more were wrong.
 """
 
 
-class GrowingText:
+class StableText:
     """What has been said for good, and what the last hearing adds to it.
 
     said    the text so far; each value begins with the one before
@@ -39,7 +39,7 @@ class GrowingText:
         """Whether the punctuation behind the last word was held back."""
         self._before: deque[list[str]] = deque(maxlen=AGREEING - 1)
 
-    def hear(self, words: Sequence[str], odds: Sequence[float] = ()) -> str:
+    def update(self, words: Sequence[str], odds: Sequence[float] = ()) -> str:
         """Another hearing of the whole utterance so far; what of it is new and certain.
 
         odds   how sure the recogniser is of each word, 0 to 1, where it can tell

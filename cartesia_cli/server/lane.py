@@ -12,19 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ..audio.pcm import Samples
-from .engine import Engine, Heard
+from .engine import Engine, RecognizedWord
 
 T = TypeVar("T")
 
 
-class Lane:
+class EngineExecutor:
     """A queue of one."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "engine")
         self._is_busy = False
 
-    async def do(self, work: Callable[..., T], *arguments: object) -> T:
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Do it off the event loop, when its turn comes."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work, *arguments)
 
@@ -41,8 +41,8 @@ class Lane:
             self._is_busy = False
 
 
-def hear(engine: Engine, samples: Samples, language: str) -> Sequence[Heard]:
+def recognize(engine: Engine, samples: Samples, language: str) -> Sequence[RecognizedWord]:
     """An utterance at once."""
     utterance = engine.start(language)
-    utterance.feed(samples)
+    utterance.push(samples)
     return utterance.finish()

@@ -11,14 +11,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from .exchanges import ExchangeReports, OnExchange
-from .origins import Allowed, OriginCheck
+from .origins import OriginPolicy, OriginCheck
 
 
-def guarded(
+def with_middleware(
     *,
     routes: Sequence[BaseRoute],
     exception_handlers: Mapping[Any, Callable[..., Any]],
-    allowed: Allowed | None,
+    allowed: OriginPolicy | None,
     on_exchange: OnExchange | None,
 ) -> Starlette:
     """An application with these routes, which answers only what is `allowed`: by default, this machine."""
@@ -27,7 +27,7 @@ def guarded(
         exception_handlers=exception_handlers,
         middleware=[
             Middleware(ExchangeReports, on_exchange),
-            Middleware(OriginCheck, allowed or Allowed()),
+            Middleware(OriginCheck, allowed or OriginPolicy()),
             # Whose page comes this far may read the answer.
             Middleware(
                 CORSMiddleware,

@@ -20,8 +20,8 @@ import onnxruntime
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from .engine import Heard
-from .windows import windows
+from .engine import RecognizedWord
+from .windows import split_at_silence
 
 PACKAGE = "moonshine_voice"
 WEIGHTS = Path("assets", "tiny-en")
@@ -94,12 +94,12 @@ class MoonshineUtterance:
         self._model = model
         self._held: list[Samples] = []
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         self._held.append(samples)
 
-    def finish(self) -> tuple[Heard, ...]:
+    def finish(self) -> tuple[RecognizedWord, ...]:
         """The words, without times."""
-        return tuple(word for piece in windows(self._held, LONGEST_SECONDS) for word in words(self._hear(piece)))
+        return tuple(word for piece in split_at_silence(self._held, LONGEST_SECONDS) for word in words(self._hear(piece)))
 
     def _hear(self, samples: Samples) -> list[Token]:
         if len(samples) < SHORTEST_SECONDS * RATE or np.abs(samples).max() < SILENT:
@@ -140,7 +140,7 @@ class Model:
         fixed = {"encoder_attention_mask": heard, "encoder_hidden_states": frames}
         state = {name: np.zeros((1, shape[1], 0, shape[3]), np.float32) for name, shape in self._state.items()}
         said, sure, wanted = [START], [1.0], self._first
-        while len(said) <= limit and not looping(said):
+        while len(said) <= limit and not is_looping(said):
             step = {"input_ids": np.array([said[-1:]]), "use_cache_branch": np.array([wanted is self._later])}
             odds, *after = self._decoder.run(wanted, fixed | state | step)
             token = int(odds[0, -1].argmax())
@@ -196,7 +196,7 @@ def audible(samples: Samples) -> Samples:
     return samples * np.float32(min(LOUDEST_GAIN, max(1.0, LOUDEST / peak)) if peak > 0 else 1.0)
 
 
-def words(tokens: Iterable[Token]) -> Iterator[Heard]:
+def words(tokens: Iterable[Token]) -> Iterator[RecognizedWord]:
     """The words of what the model says, with their leading blanks: "♪music♪" and stray punctuation are none.
 
     A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token.
@@ -210,10 +210,10 @@ def words(tokens: Iterable[Token]) -> Iterator[Heard]:
     spelt = [(word.decode("utf-8", "ignore"), odds) for word, odds in said]
     spelt = [(word, odds) for word, odds in spelt if any(map(str.isalnum, word)) and NOTES.isdisjoint(word)]
     if [word for word, _ in spelt] != [NOTHING]:
-        yield from (Heard(f" {word}", odds=odds) for word, odds in spelt)
+        yield from (RecognizedWord(f" {word}", probability=odds) for word, odds in spelt)
 
 
-def looping(said: list[int]) -> bool:
+def is_looping(said: list[int]) -> bool:
     """Whether the last tokens are nothing but the same few, over and over."""
     for period in range(1, len(said) // LOOP_TIMES + 1):
         span = max(LOOP_TOKENS, LOOP_TIMES * period)

@@ -48,7 +48,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import UsageError
 from ..protocol import AUTO, ENCODINGS, MANUAL
-from .script import ABRUPT, COMMANDS, RESET, Drop, Frame, Reply, Script, Step, command_name
+from .script import ABRUPT, COMMANDS, RESET, Drop, Frame, ScriptedReply, Script, Step, command_name
 
 T = TypeVar("T")
 Wire = dict[str, Any]
@@ -278,7 +278,7 @@ def _drop(key: str, value: Any) -> Drop:
     return Drop(code, reason)
 
 
-def _reply(key: str, value: Any) -> Reply:
+def _reply(key: str, value: Any) -> ScriptedReply:
     wire = value if isinstance(value, dict) else {"status": value}
     status, headers = wire.get("status", 200 if key == "batch" else None), wire.get("headers", {})
     if (
@@ -293,7 +293,7 @@ def _reply(key: str, value: Any) -> Reply:
         raise _wrong(key, "sent with headers that HTTP allows", strange[0])
     if isinstance(wire.get("body"), str):
         _text("body", wire["body"])
-    return Reply(status, headers, wire.get("body"))
+    return ScriptedReply(status, headers, wire.get("body"))
 
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*")

@@ -19,14 +19,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import excerpt, refusal
+from ..protocol import excerpt, api_error
 from .answers import error_response
 
 ANY = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowed:
+class OriginPolicy:
     """Who is answered besides the programs and pages of this machine.
 
     hosts       names and addresses that a Host header may have, in lower case
@@ -44,11 +44,11 @@ class Allowed:
         for value in hosts:
             if not self._allows_host(value):
                 message = f"Host {excerpt(value)} is not this server's; `serve --allow-host NAME` accepts one."
-                raise refusal(403, "Forbidden host", message)
+                raise api_error(403, "Forbidden host", message)
         for value in origins:
             if not self._allows_origin(value, hosts):
                 message = f"Pages of {excerpt(value)} may not use this server; `serve --allow-origin ORIGIN` lets them."
-                raise refusal(403, "Forbidden origin", message)
+                raise api_error(403, "Forbidden origin", message)
 
     def _allows_host(self, value: str) -> bool:
         match = _HOST.fullmatch(value.lower())
@@ -74,7 +74,7 @@ class Allowed:
 class OriginCheck:
     """ASGI middleware that refuses what is not `Allowed`, HTTP and WebSocket alike."""
 
-    def __init__(self, app: ASGIApp, allowed: Allowed) -> None:
+    def __init__(self, app: ASGIApp, allowed: OriginPolicy) -> None:
         self._app, self._allowed = app, allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,7 +22,7 @@ from ..protocol import (
     MAX_COMMAND_CHARS,
     Connected,
     Delta,
-    Dialect,
+    Endpoint,
     Done,
     Error,
     Event,
@@ -33,9 +33,9 @@ from ..protocol import (
     TurnUpdate,
     decode_command,
     encode,
-    refusal,
+    api_error,
 )
-from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Reply, Step, command_name
+from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, ScriptedReply, Step, command_name
 from .transport import Transport
 
 NORMAL, GOING_AWAY = 1000, 1001
@@ -54,7 +54,7 @@ GOODBYE_SECONDS = 2.0
 class Refused(Exception):
     """Instead of a handshake, `reply`."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: ScriptedReply) -> None:
         super().__init__()
         self.reply = reply
 
@@ -63,11 +63,11 @@ class _Over(Exception):
     """The script has ended the socket, or the client has."""
 
 
-class Play:
+class ScriptPlayer:
     """A script on one socket, step by step."""
 
     def __init__(
-        self, websocket: WebSocket, transport: Transport, dialect: Dialect, request_id: str, idle: float
+        self, websocket: WebSocket, transport: Transport, dialect: Endpoint, request_id: str, idle: float
     ) -> None:
         self._websocket, self._transport, self._dialect, self._id = websocket, transport, dialect, request_id
         self._idle = idle
@@ -76,9 +76,9 @@ class Play:
         self._heard = 0.0
         self._reactions: list[Step] = []
         self._timeline: deque[Step] = deque()
-        self._recorded: Dialect | None = None
+        self._recorded: Endpoint | None = None
 
-    async def run(self, steps: Sequence[Step], recorded: Dialect | None = None) -> None:
+    async def run(self, steps: Sequence[Step], recorded: Endpoint | None = None) -> None:
         """To its end. ApiError or Refused instead of a handshake."""
         self._reactions = [step for step in steps if step.on not in ("audio", "batch")]
         self._timeline = deque(step for step in steps if step.on == "audio")
@@ -109,7 +109,7 @@ class Play:
     async def _perform(self) -> None:
         await self._react("handshake")
         if self._recorded is not None and self._recorded is not self._dialect:
-            raise refusal(404, "Not found", f"This recording was made at {self._recorded.path}.")
+            raise api_error(404, "Not found", f"This recording was made at {self._recorded.path}.")
         options = RealtimeOptions.parse(self._dialect, self._websocket.query_params.multi_items())
         bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
         await self._websocket.accept(headers=[(b"x-request-id", self._id.encode())])
@@ -198,13 +198,13 @@ class Play:
             raise _Over
 
     async def _stall(self, seconds: float) -> None:
-        self._transport.deafen()
+        self._transport.pause_reading()
         ends = asyncio.get_running_loop().time() + seconds
         while (left := ends - asyncio.get_running_loop().time()) > 0:
             await self._gone_after(min(left, LOOK_SECONDS))
             if self._transport.is_hung_up:
                 raise _Over
-        self._transport.listen()
+        self._transport.resume_reading()
 
     async def _drop(self, drop: Drop) -> NoReturn:
         if drop.code not in (NO_CODE, ABRUPT, RESET):
@@ -250,7 +250,7 @@ class _Incoming:
             await self._changed.wait()
 
 
-def _spelt(dialect: Dialect, text: str | None) -> list[Frame]:
+def _spelt(dialect: Endpoint, text: str | None) -> list[Frame]:
     """A text as this endpoint says it."""
     if text is None:
         return []

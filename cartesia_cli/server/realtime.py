@@ -22,7 +22,7 @@ from ..protocol import (
     Close,
     Config,
     Connected,
-    Dialect,
+    Endpoint,
     Done,
     Error,
     Event,
@@ -32,15 +32,15 @@ from ..protocol import (
     encode,
     excerpt,
     is_whisper,
-    refusal,
+    api_error,
 )
 from .answers import error_response
-from .conversation import Auto, Conversation, Manual
-from .ear import Ear
-from .engine import Engine, Heard
+from .conversation import TurnResponder, Responder, ManualResponder
+from .ear import LiveRecognizer
+from .engine import Engine, RecognizedWord
 from .exchanges import AUDIO_SECONDS
-from .gate import Gate
-from .lane import Lane, hear
+from .gate import AccessControl
+from .lane import EngineExecutor, recognize
 
 IDLE_SECONDS = 20.0
 """Without a frame, a socket is closed after this time (docs of 2025: api-reference/stt/stt)."""
@@ -61,7 +61,7 @@ NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011
 logger = logging.getLogger(__name__)
 
 
-class Realtime:
+class RealtimeEndpoint:
     """Answers both realtime routes.
 
     timed          engine and lane for ink-whisper: words with times
@@ -71,11 +71,11 @@ class Realtime:
     """
 
     def __init__(
-        self, timed: tuple[Engine, Lane], live: tuple[Engine, Lane], gate: Gate, *, idle_seconds: float
+        self, timed: tuple[Engine, EngineExecutor], live: tuple[Engine, EngineExecutor], gate: AccessControl, *, idle_seconds: float
     ) -> None:
         self._timed, self._live, self._gate, self._idle = timed, live, gate, idle_seconds
 
-    async def __call__(self, websocket: WebSocket, dialect: Dialect) -> None:
+    async def __call__(self, websocket: WebSocket, dialect: Endpoint) -> None:
         request_id = str(uuid4())
         try:
             self._gate.authorise(websocket.headers, websocket.query_params, is_websocket=True)
@@ -90,35 +90,35 @@ class Realtime:
         except ApiError as error:
             await websocket.send_denial_response(error_response(error, request_id))
 
-    def _options(self, websocket: WebSocket, dialect: Dialect) -> RealtimeOptions:
+    def _options(self, websocket: WebSocket, dialect: Endpoint) -> RealtimeOptions:
         options = RealtimeOptions.parse(dialect, websocket.query_params.multi_items())
         engine, _ = self._timed if is_whisper(options.model) else self._live
         if (options.language or "en") not in engine.languages:
             known = excerpt(options.language or "")
             message = f"{engine.name} doesn't know {known}; serve a multilingual model with --local-model."
-            raise refusal(400, "Unsupported language", message)
+            raise api_error(400, "Unsupported language", message)
         return options
 
-    def _start(self, session: _Session) -> Conversation:
+    def _start(self, session: _Session) -> Responder:
         """A conversation for a session. ApiError for turn thresholds out of order."""
         options, dialect = session.options, session.dialect
         is_timed = is_whisper(options.model)
         engine, lane = self._timed if is_timed else self._live
         longest = LONGEST_TIMED if is_timed else LONGEST_LIVE
 
-        def recognise(samples: Samples) -> Awaitable[Sequence[Heard]]:
-            return lane.do(hear, engine, samples, options.language or "en")
+        def recognise(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
+            return lane.run(recognize, engine, samples, options.language or "en")
 
         if dialect is MANUAL:
-            return Manual(Ear(recognise, longest, kept=longest), session.say, options, is_timed=is_timed)
-        return Auto(Ear(recognise, longest), session.say, options)
+            return ManualResponder(LiveRecognizer(recognise, longest, kept=longest), session.say, options, is_timed=is_timed)
+        return TurnResponder(LiveRecognizer(recognise, longest), session.say, options)
 
 
 class _Session:
     """One accepted socket."""
 
     def __init__(
-        self, websocket: WebSocket, dialect: Dialect, options: RealtimeOptions, request_id: str, idle: float
+        self, websocket: WebSocket, dialect: Endpoint, options: RealtimeOptions, request_id: str, idle: float
     ) -> None:
         self.dialect, self.options = dialect, options
         self._websocket, self._request_id, self._idle = websocket, request_id, idle
@@ -139,7 +139,7 @@ class _Session:
         # An event is a frozen value: the id is put in where it is spelt.
         await self._websocket.send_text(encode(_signed(event, self._request_id)))
 
-    async def run(self, start: Callable[[_Session], Conversation]) -> None:
+    async def run(self, start: Callable[[_Session], Responder]) -> None:
         """Until the client closes, or is silent for too long, or has heard all."""
         try:
             conversation = start(self)
@@ -182,7 +182,7 @@ class _Session:
                 self._taken.clear()
                 await self._taken.wait()
 
-    async def _answer(self, conversation: Conversation) -> None:
+    async def _answer(self, conversation: Responder) -> None:
         """Frames in their order, up to `close`."""
         while True:
             self._busy = False
@@ -199,7 +199,7 @@ class _Session:
                 title, _, message = error.message.partition(": ")
                 await self.say(Error(status_code=error.status, error_code=error.code, title=title, message=message))
 
-    async def _audio(self, conversation: Conversation, frame: bytes) -> None:
+    async def _audio(self, conversation: Responder, frame: bytes) -> None:
         data = self._rest + frame
         whole = whole_samples(data, self.options.encoding)
         self._rest = data[whole:]
@@ -208,22 +208,22 @@ class _Session:
         # A second at a time, whatever came at once: at a low rate, few bytes are many samples.
         for at in range(0, whole, self._bytes_a_second):
             second = data[at : min(at + self._bytes_a_second, whole)]
-            samples = self._resampler.feed(decode_pcm(second, self.options.encoding))
+            samples = self._resampler.resample(decode_pcm(second, self.options.encoding))
             await conversation.audio(samples, live=live)
             await asyncio.sleep(0)  # the others' turn
 
-    async def _command(self, conversation: Conversation, frame: str) -> bool:
+    async def _command(self, conversation: Responder, frame: str) -> bool:
         """Do what a text frame says; whether it was `close`."""
         command = decode_command(self.dialect, frame)
         if isinstance(command, Config):
-            assert isinstance(conversation, Auto)
+            assert isinstance(conversation, TurnResponder)
             conversation.configure(command.turn)
             return False
         # What the resampler holds back belongs to what was said before.
         await conversation.audio(self._resampler.finish(), live=False)
         self._resampler = Resampler(self.options.sample_rate)
         if isinstance(command, Finalize):
-            assert isinstance(conversation, Manual)
+            assert isinstance(conversation, ManualResponder)
             await conversation.finalize()
             return False
         assert isinstance(command, Close)

@@ -43,7 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def bind_beside(listener: socket.socket) -> socket.socket | None:
+def bind_other_family(listener: socket.socket) -> socket.socket | None:
     """A second socket on the loopback address, with the same port, for one that is bound to another address alone.
 
     None where there is no need of it, or somebody else has that port.
@@ -81,7 +81,7 @@ def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
     return all(lane.close() for lane in getattr(app.state, "lanes", ()))
 
 
-class Beside:
+class BackgroundServer:
     """The server in a thread of this process, for the length of a `with` block."""
 
     def __init__(self, app: Starlette) -> None:
@@ -90,7 +90,7 @@ class Beside:
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self.base_url = address(self._listener)
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> BackgroundServer:
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started:

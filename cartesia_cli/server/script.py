@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ApiError
-from ..protocol import Dialect, decode_command
+from ..protocol import Endpoint, decode_command
 
 Frame = dict[str, Any] | str | bytes
 """An event, or a text or binary frame as it is."""
@@ -32,7 +32,7 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ScriptedReply:
     """An HTTP answer. `body`: a text as it is, a JSON value, or None for what the documentation has for this status."""
 
     status: int
@@ -70,7 +70,7 @@ class Step:
     split: int | None = None
     drop: Drop | None = None
     answer: bool = True
-    reply: Reply | None = None
+    reply: ScriptedReply | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,14 @@ class Script:
     """Steps by their time, those of one time as written. `recorded`: the endpoint, of a recording."""
 
     steps: tuple[Step, ...] = ()
-    recorded: Dialect | None = None
+    recorded: Endpoint | None = None
 
     def of(self, number: int) -> tuple[Step, ...]:
         """The steps for the socket or batch request of this number."""
         return tuple(step for step in self.steps if step.among[0] <= number <= step.among[1])
 
 
-def command_name(dialect: Dialect, frame: str) -> str:
+def command_name(dialect: Endpoint, frame: str) -> str:
     """A client's text frame as one of COMMANDS."""
     try:
         return type(decode_command(dialect, frame)).__name__.lower()

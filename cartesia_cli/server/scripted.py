@@ -23,15 +23,15 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import AUTO, HTTP_ROUTES, MANUAL, BatchOptions, BatchResponse, Dialect, Word, encode_batch, refusal
-from .answers import Identity, error_response, status_response
+from ..protocol import AUTO, HTTP_ROUTES, MANUAL, BatchOptions, BatchResponse, Endpoint, Word, encode_batch, api_error
+from .answers import ServerIdentity, error_response, status_response
 from .exchanges import AUDIO_SECONDS, OnExchange
-from .gate import CONCURRENCY, Gate
-from .middleware import guarded
-from .origins import Allowed
-from .play import Play, Refused
+from .gate import CONCURRENCY, AccessControl
+from .middleware import with_middleware
+from .origins import OriginPolicy
+from .play import ScriptPlayer, Refused
 from .realtime import IDLE_SECONDS
-from .script import Reply, Script, Step
+from .script import ScriptedReply, Script, Step
 from .transport import Transport
 from .uploads import MAX_BYTES, Uploads
 
@@ -47,34 +47,34 @@ def create_app(
     lenient: bool = False,
     max_bytes: int = MAX_BYTES,
     idle_seconds: float = IDLE_SECONDS,
-    allowed: Allowed | None = None,
-    identity: Identity | None = None,
+    allowed: OriginPolicy | None = None,
+    identity: ServerIdentity | None = None,
     on_exchange: OnExchange | None = None,
 ) -> Starlette:
     """The scripted server as an ASGI application, for `running`; parameters as of `app.create_app`."""
-    gate = Gate(key, concurrency, lenient=lenient)
-    batch, numbers = _Batch(script, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency)), count(1)
-    who = identity or Identity.of("script", None, ())
+    gate = AccessControl(key, concurrency, lenient=lenient)
+    batch, numbers = _ScriptedBatch(script, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency)), count(1)
+    who = identity or ServerIdentity.of("script", None, ())
 
     async def status(request: Request) -> Response:
         return status_response(who, _id("9", 0))
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return error_response(refusal(error.status_code, "Request rejected", error.detail), _id("9", 0))
+        return error_response(api_error(error.status_code, "Request rejected", error.detail), _id("9", 0))
 
     async def nowhere(websocket: WebSocket) -> None:
-        error = refusal(404, "Not found", "There is no such route.")
+        error = api_error(404, "Not found", "There is no such route.")
         await websocket.send_denial_response(error_response(error, _id("8", 0)))
 
-    return guarded(
+    return with_middleware(
         on_exchange=on_exchange,
         allowed=allowed,
         routes=[
             Route("/", status, methods=["GET"]),
             *(Route(path, batch.answer, methods=["POST"]) for path in HTTP_ROUTES.values()),
             *(
-                WebSocketRoute(dialect.path, _Socket(script, gate, dialect, numbers, idle_seconds))
+                WebSocketRoute(dialect.path, _ScriptedSocket(script, gate, dialect, numbers, idle_seconds))
                 for dialect in (MANUAL, AUTO)
             ),
             WebSocketRoute("/{nowhere:path}", nowhere),
@@ -83,10 +83,10 @@ def create_app(
     )
 
 
-class _Batch:
+class _ScriptedBatch:
     """Answers `POST /stt` and its twin."""
 
-    def __init__(self, script: Script, gate: Gate, uploads: Uploads) -> None:
+    def __init__(self, script: Script, gate: AccessControl, uploads: Uploads) -> None:
         self._script, self._gate, self._uploads, self._numbers = script, gate, uploads, count(1)
 
     async def answer(self, request: Request) -> Response:
@@ -97,7 +97,7 @@ class _Batch:
             request_id = _id("9", number)
             steps = self._script.of(number)
             step = next((step for step in steps if step.on == "batch"), Step())
-            response = await self._response(request, step.reply or Reply(200), steps, request_id)
+            response = await self._response(request, step.reply or ScriptedReply(200), steps, request_id)
             with self._gate.admit():
                 await _wait(request, step.wait + step.stall)
             return response
@@ -106,7 +106,7 @@ class _Batch:
         except ClientDisconnect:
             return Response()
 
-    async def _response(self, request: Request, reply: Reply, steps: tuple[Step, ...], request_id: str) -> Response:
+    async def _response(self, request: Request, reply: ScriptedReply, steps: tuple[Step, ...], request_id: str) -> Response:
         if reply.status != 200 or reply.body is not None:
             await self._uploads.discard(request)
             return _reply(reply, request_id)
@@ -130,10 +130,10 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-class _Socket:
+class _ScriptedSocket:
     """A realtime route, as an ASGI application: what lies under a socket can't be had from Starlette's own."""
 
-    def __init__(self, script: Script, gate: Gate, dialect: Dialect, numbers: Iterator[int], idle: float) -> None:
+    def __init__(self, script: Script, gate: AccessControl, dialect: Endpoint, numbers: Iterator[int], idle: float) -> None:
         self._script, self._gate, self._dialect, self._numbers, self._idle = script, gate, dialect, numbers, idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,7 +144,7 @@ class _Socket:
             with self._gate.admit():
                 number = next(self._numbers)
                 request_id = _id("8", number)
-                play = Play(websocket, Transport(scope), self._dialect, request_id, self._idle)
+                play = ScriptPlayer(websocket, Transport(scope), self._dialect, request_id, self._idle)
                 try:
                     await play.run(self._script.of(number), self._script.recorded)
                 finally:
@@ -155,13 +155,13 @@ class _Socket:
             await websocket.send_denial_response(error_response(error, request_id))
 
 
-def _reply(reply: Reply, request_id: str) -> Response:
+def _reply(reply: ScriptedReply, request_id: str) -> Response:
     """A scripted HTTP answer; what it leaves out is as documented."""
     body = reply.body
     if body is None:
         title = _PHRASES.get(reply.status, "Error")
         response = error_response(
-            refusal(reply.status, title, "So the script says.", CODES.get(reply.status)), request_id
+            api_error(reply.status, title, "So the script says.", CODES.get(reply.status)), request_id
         )
     elif isinstance(body, str):
         response = Response(body, reply.status, {"X-Request-Id": request_id}, "text/plain")
@@ -179,7 +179,7 @@ _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 def _hear(form: FormData, query: Mapping[str, str], steps: Iterable[Step], request_id: str) -> bytes:
     """All texts as the 200 of a batch request. ApiError for a request that the reference rules out."""
     if not isinstance(form.get("file"), UploadFile):
-        raise refusal(400, "Missing file", "The form field 'file' is required.")
+        raise api_error(400, "Missing file", "The form field 'file' is required.")
     fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     options = BatchOptions.parse(query, fields)
     # Those that wait for a command have no time: they come last.

@@ -56,14 +56,14 @@ class Transport:
         if not self._transport.is_closing():
             self._transport.write_eof()
 
-    def deafen(self) -> None:
+    def pause_reading(self) -> None:
         """Read no more from the network, pings included, and send none of our own, which nobody would hear answered."""
         self._transport.pause_reading()
         self._protocol.is_deaf = True
         self._protocol.read_paused = False  # or it would read again as soon as a frame is fetched that it holds
         self._protocol.stop_keepalive()
 
-    def listen(self) -> None:
+    def resume_reading(self) -> None:
         """Read again."""
         self._protocol.is_deaf = False
         self._transport.resume_reading()

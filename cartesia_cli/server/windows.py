@@ -22,7 +22,7 @@ PAUSE_FRAMES = 15
 """A cut is made in the middle of the quietest 300 ms: longer than a stop consonant, as short as a comma."""
 
 
-def windows(blocks: Iterable[Samples], longest: float = WINDOW_SECONDS) -> Iterator[Samples]:
+def split_at_silence(blocks: Iterable[Samples], longest: float = WINDOW_SECONDS) -> Iterator[Samples]:
     """`blocks` joined and cut into windows of at most `longest` seconds; together they are the whole audio."""
     limit = int(longest * RATE)
     held: list[Samples] = []

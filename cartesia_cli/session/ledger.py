@@ -20,16 +20,16 @@ from typing import IO, Generic, TypeVar
 
 from ..audio.pcm import RATE
 
-MEMORY = 2 << 20
+MAX_MEMORY_BYTES = 2 << 20
 """Bytes that are held in memory, a minute of 16 kHz; beyond it they are on disk."""
 
-LIMIT = 512 << 20
+MAX_DISK_BYTES = 512 << 20
 """Bytes that are held at all, 4.6 hours: a disk is not ours alone."""
 
 Entry = TypeVar("Entry")
 
 
-class Ledger(Generic[Entry]):
+class SendBuffer(Generic[Entry]):
     """Audio and entries.
 
     on_trouble  told in a sentence, once, when something was given up
@@ -46,8 +46,8 @@ class Ledger(Generic[Entry]):
         self,
         chunk: int,
         *,
-        memory: int = MEMORY,
-        limit: int = LIMIT,
+        memory: int = MAX_MEMORY_BYTES,
+        limit: int = MAX_DISK_BYTES,
         rate: int = RATE,
         on_trouble: Callable[[str], None] = lambda sentence: None,
     ) -> None:
@@ -58,13 +58,13 @@ class Ledger(Generic[Entry]):
         self.news = asyncio.Event()
         self._entries: deque[tuple[int, Entry, bool]] = deque()
         self._next = 0  # of the entries, the first that has not been taken
-        self._audio = _Tape(memory)
+        self._audio = _AudioStore(memory)
 
     def seconds(self, size: int) -> float:
         """How long so many bytes of audio are."""
         return size / self._bytes_per_second
 
-    def place(self, seconds: float) -> int:
+    def position(self, seconds: float) -> int:
         """Where the sample at a time is."""
         return 2 * round(seconds * self._bytes_per_second / 2)
 
@@ -80,7 +80,7 @@ class Ledger(Generic[Entry]):
         self.written += len(block)
         self.news.set()
 
-    def note(self, entry: Entry, *, cuts: bool = True) -> None:
+    def add_marker(self, entry: Entry, *, cuts: bool = True) -> None:
         """Something that stands behind all the audio there is.
 
         It is taken at once when that has been taken, in a chunk that is cut short for it; without `cuts`, before the
@@ -94,7 +94,7 @@ class Ledger(Generic[Entry]):
         """Whether there is anything to take."""
         return self._next < len(self._entries) or self.written - self.sent >= self.chunk
 
-    def take(self) -> bytes | Entry | None:
+    def next_item(self) -> bytes | Entry | None:
         """The next thing to say. None: there is nothing, or not yet a chunk of it; `news` tells when."""
         size = self.chunk
         if self._next < len(self._entries):
@@ -115,26 +115,26 @@ class Ledger(Generic[Entry]):
         self._next = sum(at < self.sent for at, _, _ in self._entries)
         self.news.set()
 
-    def confirm(self, place: int) -> None:
+    def acknowledge(self, place: int) -> None:
         """All that was sent before `place` has had its effect, with the entries that stand before it."""
         if (place := min(place, self.sent)) > self.confirmed:
             self.confirmed, self.forgotten = place, 0
         while self._next and self._entries[0][0] < self.confirmed:
-            self._forget()
+            self._discard_acknowledged()
         self._audio.drop(self.confirmed)
 
-    def answered(self, is_question: Callable[[Entry], bool]) -> int | None:
+    def ack_first(self, is_question: Callable[[Entry], bool]) -> int | None:
         """The first question that was taken has had its answer: it is confirmed, with all before it. Its place."""
         for k in range(self._next):
             place, entry, _ = self._entries[k]
             if is_question(entry):
                 for _ in range(k + 1):
-                    self._forget()
-                self.confirm(place)
+                    self._discard_acknowledged()
+                self.acknowledge(place)
                 return place
         return None
 
-    def rest(self, place: int = 0) -> Iterator[bytes]:
+    def unacknowledged(self, place: int = 0) -> Iterator[bytes]:
         """All audio from `place` on, or from what is not confirmed on, if that is behind it."""
         for at in range(max(place, self.confirmed), self.written, 1 << 16):
             yield self._audio.read(at, min(1 << 16, self.written - at))
@@ -142,7 +142,7 @@ class Ledger(Generic[Entry]):
     def close(self) -> None:
         self._audio.close()
 
-    def _forget(self) -> None:
+    def _discard_acknowledged(self) -> None:
         self._entries.popleft()
         self._next = max(0, self._next - 1)
 
@@ -156,7 +156,7 @@ class Ledger(Generic[Entry]):
         self.confirmed += excess
         self.sent = max(self.sent, self.confirmed)
         while self._entries and self._entries[0][0] < self.confirmed:
-            self._forget()
+            self._discard_acknowledged()
         self._audio.drop(self.confirmed)
         if not self._is_troubled:
             self._is_troubled = True
@@ -164,7 +164,7 @@ class Ledger(Generic[Entry]):
             self._on_trouble(f"of audio that waits for an answer only the last {kept:.0f} s can be kept: {reason}")
 
 
-class _Tape:
+class _AudioStore:
     """Bytes by their place from the very start, of which the first may be dropped; more than `memory` are on disk.
 
     Nothing is ever half written: what raises an OSError has changed nothing.

@@ -12,34 +12,34 @@ from collections.abc import Callable
 
 from ..errors import CliError, NetworkError
 
-TRIES = 5
+MAX_ATTEMPTS = 5
 """Connections in a row that may come to nothing."""
 
-SHARE = 0.1
+BACKOFF_SHARE = 0.1
 """What a connection counts that got no further, but worked: it was lost too soon to answer what it was sent."""
 
-WORKS = 1.0
+WORKING_SECONDS = 1.0
 """Seconds after which a connection has shown that it works, whether or not the server has answered anything."""
 
 PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds before the first of them, on the average; doubled each time, up to this."""
 
 
-class Lifeline:
+class ReconnectPolicy:
     """Counts losses. `tries` 0: no loss is worth anything."""
 
-    def __init__(self, tries: int = TRIES, dice: Callable[[], float] = random.random) -> None:
+    def __init__(self, tries: int = MAX_ATTEMPTS, dice: Callable[[], float] = random.random) -> None:
         self._tries, self._dice = tries, dice
         self._losses = 0.0
         self._reached = -1
 
-    def lost(self, reached: int, *, worked: bool = False) -> float | None:
+    def next_delay(self, reached: int, *, worked: bool = False) -> float | None:
         """Seconds to wait before the next connection, jittered so that many don't come back at once; None: give up.
 
         reached   how far the session had come: anything that grows with what it achieves
         worked    whether the server said anything of the audio, or took it for WORKS seconds
         """
-        self._losses = 1.0 if reached > self._reached else self._losses + (SHARE if worked else 1.0)
+        self._losses = 1.0 if reached > self._reached else self._losses + (BACKOFF_SHARE if worked else 1.0)
         self._reached = max(self._reached, reached)
         if self._losses > self._tries:
             return None
@@ -47,33 +47,33 @@ class Lifeline:
         return pause * (0.5 + self._dice())
 
 
-CATCH_UP = 2.0
+CATCH_UP_SPEED = 2.0
 """Seconds of audio a second at most. The documentation allows one and knows no exception (docs: stt, "in real time");
 who is behind after a lost connection tries two, and one if that connection is lost as well."""
 
 TRUST = 60.0
 """Seconds of audio after which it is tried again: who stayed slow for good would stay behind for good."""
 
-LEAD = 1.0
+LEAD_SECONDS = 1.0
 """Seconds of audio that may go out at once, however late they are."""
 
 
-class Allowance:
+class RateLimiter:
     """How much audio may go out, and when.
 
     pace   seconds of audio a second at most; `usual`: what the source gives
     """
 
     def __init__(self, usual: float = 1.0) -> None:
-        self._usual, self.pace, self._due = usual, usual * CATCH_UP, -math.inf
+        self._usual, self.pace, self._due = usual, usual * CATCH_UP_SPEED, -math.inf
         self._gone = 0.0  # since the pace was changed
 
     def wait(self, now: float, seconds: float) -> float:
         """How long to wait before so much more audio goes out; it counts as gone."""
         self._gone += seconds
         if self._gone >= TRUST:
-            self.pace = self._usual * CATCH_UP
-        self._due = max(self._due, now - LEAD) + seconds / self.pace
+            self.pace = self._usual * CATCH_UP_SPEED
+        self._due = max(self._due, now - LEAD_SECONDS) + seconds / self.pace
         return self._due - now
 
     def restart(self, now: float) -> None:
@@ -84,11 +84,11 @@ class Allowance:
         """A connection was lost while it caught up: perhaps the endpoint doesn't take so much. Where it was lost at the
         usual pace, that is not why, and the next one may catch up again.
         """
-        self.pace = self._usual if self.pace > self._usual else self._usual * CATCH_UP
+        self.pace = self._usual if self.pace > self._usual else self._usual * CATCH_UP_SPEED
         self._gone = 0.0
 
 
-def not_replaced(lost: NetworkError, error: CliError) -> CliError:
+def reconnect_failed(lost: NetworkError, error: CliError) -> CliError:
     """The end of a session whose connection was lost and could not be made again: a matter of the network, still,
     unless the server says that it never will be.
     """

@@ -28,44 +28,44 @@ from enum import Enum
 from typing import Any
 
 from ..audio.pcm import RATE, decode_pcm
-from ..audio.speech import Endpointer, Mark
+from ..audio.speech import Endpointer, VadEvent
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
 from ..protocol import Close, Command, Config, Finalize, Unknown
 from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
-from .ledger import Ledger
-from .lifeline import LEAD, WORKS, Allowance, Lifeline, not_replaced
-from .parties import CatchUp, Connect, Line, Nobody, Skipped, Source, Stop, Witness
-from .progress import Entry, Progress
+from .ledger import SendBuffer
+from .lifeline import LEAD_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
+from .parties import CatchUp, Connect, Connection, NullObserver, Skipped, Source, StopSignal, SessionObserver
+from .progress import Entry, EventDispatcher
 
-PATIENCE = 15.0
+QUIET_SECONDS = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""
 
-CHATTER = 300.0
+UNSETTLED_SECONDS = 300.0
 """Seconds after close in which nothing is settled, whatever else the server says: much audio may be on its mind."""
 
-SLOWEST = 10.0
+SLOWEST_SERVER = 10.0
 """Seconds that the slowest server takes for a second of audio."""
 
-FAR = 30.0
+CATCH_UP_SECONDS = 30.0
 """Seconds that nobody has to wait at the end of the audio for a server to hear the rest of it."""
 
-GRACE = 5.0
+GRACE_SECONDS = 5.0
 """Seconds in which a connection that is lost may still be replaced once somebody wants the end."""
 
 ENCODING = "pcm_s16le"
 
-OF_THE_LINK = NetworkError, ApiError, AuthError
+CONNECTION_ERRORS = NetworkError, ApiError, AuthError
 """How a connection ends, for whoever sends, too."""
 
 
 class Phase(Enum):
     """How far a session is."""
 
-    TALKING = "audio comes"
-    OVER = "no more of it will come"
+    STREAMING = "audio comes"
+    SOURCE_ENDED = "no more of it will come"
     CLOSING = "and this connection was told so"
-    LEAVING = "what is left of it goes another way"
+    HANDOFF = "what is left of it goes another way"
 
 
 class Session:
@@ -98,27 +98,27 @@ class Session:
         manual: bool,
         chunk: int,
         write: Callable[[Update], None],
-        witness: Witness | None = None,
-        lifeline: Lifeline | None = None,
+        witness: SessionObserver | None = None,
+        lifeline: ReconnectPolicy | None = None,
         catch_up: CatchUp | None = None,
         pace: float = 1.0,
         rate: int = RATE,
     ) -> None:
         self._connect, self._source, self._endpointer = connect, source, endpointer
         self._finalizes, self._manual = finalize, manual
-        self._lifeline, self._allowance, self._catch_up = lifeline or Lifeline(), Allowance(pace), catch_up
-        self._ledger: Ledger[Entry] = Ledger(
-            chunk, rate=rate, on_trouble=lambda told: self._progress.tell("no_room", told)
+        self._lifeline, self._allowance, self._catch_up = lifeline or ReconnectPolicy(), RateLimiter(pace), catch_up
+        self._ledger: SendBuffer[Entry] = SendBuffer(
+            chunk, rate=rate, on_trouble=lambda told: self._progress.notify("no_room", told)
         )
-        self._progress = Progress(
-            self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or Nobody()
+        self._progress = EventDispatcher(
+            self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or NullObserver()
         )
         self._closed = 0.0
         self._deadline = math.inf  # of this connection, once it was told that no more audio comes
         self._is_paused = False  # the source has nothing to send for now
         self._config: Config | None = None
         self._speaking: asyncio.Task[None] | None = None
-        self.phase = Phase.TALKING
+        self.phase = Phase.STREAMING
         self._haste = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
         self._quiet: asyncio.Timeout
@@ -131,11 +131,11 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether the source is paused, with nothing to send or to wait for: no connection is needed meanwhile."""
-        return self._is_paused and self.phase is Phase.TALKING and self._progress.is_settled
+        return self._is_paused and self.phase is Phase.STREAMING and self._progress.is_settled
 
-    async def run(self, stop: Stop) -> None:
+    async def run(self, stop: StopSignal) -> None:
         """Until the end. CliError for every end that is a failure; all updates have been written before it."""
-        talk, is_complete = asyncio.create_task(self._talk()), False
+        talk, is_complete = asyncio.create_task(self._run()), False
         asked, insisted = asyncio.create_task(stop.asked.wait()), asyncio.create_task(stop.insisted.wait())
         try:
             await asyncio.wait({talk, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +144,7 @@ class Session:
                     raise Interrupted
                 self._speaking.cancel()
                 self._finish()  # it may not even have begun
-                self._hurry()
+                self._shorten_connect()
                 await asyncio.wait({talk, insisted}, return_when=asyncio.FIRST_COMPLETED)
                 if not talk.done():
                     raise Interrupted
@@ -157,14 +157,14 @@ class Session:
         if failure is not None:
             raise failure
         if not self._progress.text:
-            self._progress.tell("nothing_said", "nothing was said")
+            self._progress.notify("nothing_said", "nothing was said")
 
-    def order(self, command: Command) -> None:
+    def send_command(self, command: Command) -> None:
         """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
-        if self.phase is Phase.TALKING:
-            self._ledger.note(command)
+        if self.phase is Phase.STREAMING:
+            self._ledger.add_marker(command)
 
-    async def _speak(self) -> None:
+    async def _read_source(self) -> None:
         """Everything there is to say, into the ledger; to the end, whatever the end is."""
         try:
             async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
@@ -173,13 +173,13 @@ class Session:
                         self._is_paused = not self._is_paused
                         self._divide_speech()
                     if isinstance(block, Skipped):
-                        self._progress.skipped(block.seconds)
+                        self._progress.audio_skipped(block.seconds)
                         continue
-                    marks = self._endpointer.feed(decode_pcm(block, ENCODING))
-                    self._note(marks)
-                    self._progress.came(block)
+                    marks = self._endpointer.process(decode_pcm(block, ENCODING))
+                    self._add_vad_markers(marks)
+                    self._progress.audio_arrived(block)
                     if self._finalizes and any(mark.kind == "end" for mark in marks):
-                        self._ledger.note(Finalize())
+                        self._ledger.add_marker(Finalize())
         finally:
             self._finish()
 
@@ -187,22 +187,22 @@ class Session:
         """Speech stops where the source pauses, whatever the endpointer makes of it, and begins where it goes on."""
         if self._endpointer.in_speech:
             at = self._endpointer.heard
-            self._note([Mark("lull" if self._is_paused else "resume", at, at)])
+            self._add_vad_markers([VadEvent("lull" if self._is_paused else "resume", at, at)])
 
-    def _note(self, marks: Iterable[Mark]) -> None:
+    def _add_vad_markers(self, marks: Iterable[VadEvent]) -> None:
         for mark in marks:
-            self._ledger.note(mark, cuts=False)
+            self._ledger.add_marker(mark, cuts=False)
 
     def _finish(self) -> None:
         """No more audio will come. Nothing happens the second time."""
-        if self.phase is Phase.TALKING:
-            self.phase = Phase.OVER
-            self._note(self._endpointer.finish())
+        if self.phase is Phase.STREAMING:
+            self.phase = Phase.SOURCE_ENDED
+            self._add_vad_markers(self._endpointer.finish())
             if self._manual:
-                self._ledger.note(Finalize())
-            self._ledger.note(Close())
+                self._ledger.add_marker(Finalize())
+            self._ledger.add_marker(Close())
 
-    async def _talk(self) -> None:
+    async def _run(self) -> None:
         """Over one connection after the other, until all is said and answered."""
         lost: NetworkError | None = None
         opened, was_idle = 0.0, False
@@ -210,32 +210,32 @@ class Session:
             is_open = False
             try:
                 async with AsyncExitStack() as stack:
-                    line = await self._reach(stack, lost is not None)
+                    line = await self._connect_once(stack, lost is not None)
                     is_open, opened = True, self._now()
-                    self._speaking = self._speaking or asyncio.create_task(self._speak())
+                    self._speaking = self._speaking or asyncio.create_task(self._read_source())
                     if lost is not None:
                         self._allowance.restart(opened)
                         self._progress.rewind(is_resumed=was_idle)
-                        self.phase = Phase.OVER if self.phase is Phase.CLOSING else self.phase
-                    lost = await self._converse(line)
+                        self.phase = Phase.SOURCE_ENDED if self.phase is Phase.CLOSING else self.phase
+                    lost = await self._run_connection(line)
             except CliError as error:
-                raise error if lost is None or is_open else not_replaced(lost, error) from None
-            if self.phase is Phase.LEAVING and self._catch_up is not None:
-                place = self._progress.resume_place
+                raise error if lost is None or is_open else reconnect_failed(lost, error) from None
+            if self.phase is Phase.HANDOFF and self._catch_up is not None:
+                place = self._progress.resume_position
                 try:
-                    rest = await self._catch_up(self._ledger.rest(place), self._ledger.seconds(place))
-                    return self._progress.jump(rest)
+                    rest = await self._catch_up(self._ledger.unacknowledged(place), self._ledger.seconds(place))
+                    return self._progress.replace_rest(rest)
                 except CliError as error:  # slower, but all of it
                     lost = NetworkError(error.message, hint=error.hint)
-                    self._catch_up, self.phase = None, Phase.OVER
-                    self._progress.tell("catch_up_failed", f"{error.message}: the rest goes on in real time")
+                    self._catch_up, self.phase = None, Phase.SOURCE_ENDED
+                    self._progress.notify("catch_up_failed", f"{error.message}: the rest goes on in real time")
                     continue
             was_idle = lost is not None and self.is_idle
             if was_idle:
                 while not self._ledger.has_more:  # nobody needs a connection until there is something to send
                     self._ledger.news.clear()
                     await self._ledger.news.wait()
-                if self.phase is Phase.OVER and self._progress.is_settled:
+                if self.phase is Phase.SOURCE_ENDED and self._progress.is_settled:
                     return
                 continue
             if lost is None and self._progress.check_end():
@@ -243,61 +243,61 @@ class Session:
             if lost is None or self._progress.starts_over:
                 lost = lost or NetworkError("some audio that was sent again had no answer")
                 continue
-            reached = self._progress.resume_place + self._ledger.sent
-            worked = self._progress.answered or self._now() - opened >= WORKS
-            pause = self._lifeline.lost(reached, worked=worked)
+            reached = self._progress.resume_position + self._ledger.sent
+            worked = self._progress.answered or self._now() - opened >= WORKING_SECONDS
+            pause = self._lifeline.next_delay(reached, worked=worked)
             if pause is None:
                 raise lost
-            if self.behind > LEAD:
+            if self.behind > LEAD_SECONDS:
                 self._allowance.slow_down()  # it was still catching up: perhaps that was why
-            self._progress.tell("connection_lost", f"{lost.message}: connecting again")
+            self._progress.notify("connection_lost", f"{lost.message}: connecting again")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._haste.wait(), pause)
 
-    async def _reach(self, stack: AsyncExitStack, again: bool) -> Line:
+    async def _connect_once(self, stack: AsyncExitStack, again: bool) -> Connection:
         """A connection, for as long as the stack lasts. Whoever is in a hurry doesn't wait for it for long."""
         try:
             async with asyncio.timeout(None) as self._limit:
                 if self._haste.is_set():
-                    self._hurry()
+                    self._shorten_connect()
                 return await stack.enter_async_context(self._connect(again))
         except TimeoutError:
-            raise NetworkError(f"none within {GRACE:g} s", hint="run the same command again") from None
+            raise NetworkError(f"none within {GRACE_SECONDS:g} s", hint="run the same command again") from None
         finally:
             self._limit = None
 
-    def _hurry(self) -> None:
+    def _shorten_connect(self) -> None:
         """Somebody wants the end: the server may take its time for the last words, but it has to be there."""
         self._haste.set()
         if self._limit is not None:
-            self._limit.reschedule(self._now() + GRACE)
-            told = f"no connection: {GRACE:g} s more for another one; Ctrl-C again ends at once"
-            self._progress.tell("hurry", told)
+            self._limit.reschedule(self._now() + GRACE_SECONDS)
+            told = f"no connection: {GRACE_SECONDS:g} s more for another one; Ctrl-C again ends at once"
+            self._progress.notify("hurry", told)
 
-    async def _converse(self, line: Line) -> NetworkError | None:
+    async def _run_connection(self, line: Connection) -> NetworkError | None:
         """Until the end; the error of a link that was lost before."""
-        pump, hear = asyncio.create_task(self._pump(line)), asyncio.create_task(self._hear(line))
+        pump, hear = asyncio.create_task(self._send_loop(line)), asyncio.create_task(self._receive_loop(line))
         try:
             async with asyncio.timeout(None) as self._quiet:
                 await asyncio.wait({pump, hear}, return_when=asyncio.FIRST_COMPLETED)
                 fault = _error(pump)
-                if self.phase is not Phase.LEAVING and (fault is None or isinstance(fault, OF_THE_LINK)):
+                if self.phase is not Phase.HANDOFF and (fault is None or isinstance(fault, CONNECTION_ERRORS)):
                     await asyncio.wait({hear})  # which knows more of the end of a link
         except TimeoutError:
-            told = f"said nothing for {PATIENCE:g} s"
+            told = f"said nothing for {QUIET_SECONDS:g} s"
             if self._now() >= self._deadline:
                 told = f"was still not done {self._now() - self._closed:.0f} s"
-            elif self._now() >= self._progress.settled + CHATTER:
-                told = f"settled nothing for {CHATTER:g} s"
+            elif self._now() >= self._progress.settled + UNSETTLED_SECONDS:
+                told = f"settled nothing for {UNSETTLED_SECONDS:g} s"
             hint = "the last words may be missing: run the same command again"
             raise NetworkError(f"the server {told} after the end of the audio", hint=hint) from None
         finally:
             await _cancel(pump, hear)
         error = _error(hear)
         for ours in (fault, error):
-            if ours is not None and not isinstance(ours, OF_THE_LINK):
+            if ours is not None and not isinstance(ours, CONNECTION_ERRORS):
                 raise ours
-        if self.phase is Phase.LEAVING:
+        if self.phase is Phase.HANDOFF:
             return None
         if self.is_idle and isinstance(error, ApiError | None):
             return NetworkError("the server ended a connection on which nothing was sent")
@@ -309,52 +309,52 @@ class Session:
             raise error
         return None
 
-    async def _pump(self, line: Line) -> None:
+    async def _send_loop(self, line: Connection) -> None:
         """Say what the ledger holds, as it comes, and no faster than the endpoint takes it."""
         if self._config is not None:
             await line.command(self._config)
         while self.phase is not Phase.CLOSING:
-            match self._ledger.take():
+            match self._ledger.next_item():
                 case None:
                     await self._ledger.news.wait()
                 case bytes() as frame:
-                    is_far = self.behind > FAR * self._allowance.pace
-                    if is_far and self.phase is Phase.OVER and self._catch_up is not None:
-                        self.phase = Phase.LEAVING
+                    is_far = self.behind > CATCH_UP_SECONDS * self._allowance.pace
+                    if is_far and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
+                        self.phase = Phase.HANDOFF
                         return
                     if (wait := self._allowance.wait(self._now(), self._ledger.seconds(len(frame)))) > 0:
                         await asyncio.sleep(wait)
                     await line.send(frame)
-                    self._progress.sent(frame)
+                    self._progress.audio_sent(frame)
                 case entry:
-                    self._progress.reached(entry)
-                    if isinstance(entry, Mark):
+                    self._progress.marker_reached(entry)
+                    if isinstance(entry, VadEvent):
                         continue
                     if isinstance(entry, Config):
                         self._config = entry
                     elif isinstance(entry, Close):
                         self.phase = Phase.CLOSING
                         self._closed = self._now()
-                        self._deadline = self._closed + CHATTER + SLOWEST * self._progress.unanswered
-                        self._be_patient()
+                        self._deadline = self._closed + UNSETTLED_SECONDS + SLOWEST_SERVER * self._progress.unanswered
+                        self._extend_deadline()
                     await line.command(entry)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _hear(self, line: Line) -> None:
+    async def _receive_loop(self, line: Connection) -> None:
         async for event in line:
-            self._progress.heard(event)
+            self._progress.dispatch(event)
             if self._progress.starts_over:
                 raise NetworkError("audio that was sent again had been heard only in part")
             if not isinstance(event, Unknown):  # a sign of life that settles nothing is none
-                self._be_patient()
+                self._extend_deadline()
 
-    def _be_patient(self) -> None:
+    def _extend_deadline(self) -> None:
         """After close, the server has so long to say something, and so long to settle anything."""
         if self.phase is Phase.CLOSING and not self._quiet.expired():
-            settling = self._progress.settled + CHATTER
-            self._quiet.reschedule(min(self._now() + PATIENCE, settling, self._deadline))
+            settling = self._progress.settled + UNSETTLED_SECONDS
+            self._quiet.reschedule(min(self._now() + QUIET_SECONDS, settling, self._deadline))
 
     def _is_excused(self, error: BaseException) -> bool:
         """Whether an error only says that there was nothing to transcribe.

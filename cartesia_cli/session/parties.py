@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..audio.speech import Mark
+from ..audio.speech import VadEvent
 from ..protocol import Command, Event
 from ..tracker import UtteranceTimes
 from ..transcript import Segment
@@ -31,7 +31,7 @@ class Source(Protocol):
         """Blocks of ENCODING at the rate of the session, of any length, and the time that was skipped between them."""
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """A connection to a realtime endpoint, as `client.realtime` makes it.
 
     Once it fails whoever sends, iterating ends as well, and tells why.
@@ -44,7 +44,7 @@ class Line(Protocol):
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
 
-Connect = Callable[[bool], AbstractAsyncContextManager[Line]]
+Connect = Callable[[bool], AbstractAsyncContextManager[Connection]]
 """Opens a connection. Its argument: whether another one was lost before it."""
 
 
@@ -53,56 +53,56 @@ CatchUp = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
 Segments, and the words in them, are timed from the start of the session."""
 
 
-class Witness(Protocol):
+class SessionObserver(Protocol):
     """Is told what happens, when it happens."""
 
-    def came(self, size: int) -> None:
+    def audio_arrived(self, size: int) -> None:
         """So many bytes of audio came from the source."""
 
-    def sent(self, size: int) -> None:
+    def audio_sent(self, size: int) -> None:
         """So many bytes of audio went out."""
 
-    def marked(self, mark: Mark) -> None:
+    def vad_event(self, mark: VadEvent) -> None:
         """The endpointer heard something."""
 
-    def finalized(self) -> None:
+    def finalize_sent(self) -> None:
         """A `finalize` went out."""
 
-    def measured(self, times: UtteranceTimes) -> None:
+    def utterance_measured(self, times: UtteranceTimes) -> None:
         """An utterance, or a turn, is over."""
 
     def rewound(self, at: float) -> None:
         """The connection was lost; what follows is the audio from so many seconds on."""
 
 
-class Nobody:
+class NullObserver:
     """A witness that lets all pass."""
 
-    def came(self, size: int) -> None:
+    def audio_arrived(self, size: int) -> None:
         return
 
-    def sent(self, size: int) -> None:
+    def audio_sent(self, size: int) -> None:
         return
 
-    def marked(self, mark: Mark) -> None:
+    def vad_event(self, mark: VadEvent) -> None:
         return
 
-    def finalized(self) -> None:
+    def finalize_sent(self) -> None:
         return
 
-    def measured(self, times: UtteranceTimes) -> None:
+    def utterance_measured(self, times: UtteranceTimes) -> None:
         return
 
     def rewound(self, at: float) -> None:
         return
 
 
-class Stop:
+class StopSignal:
     """How a user says "that's all": once to finish, twice to be gone."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.insisted = asyncio.Event()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         (self.insisted if self.asked.is_set() else self.asked).set()

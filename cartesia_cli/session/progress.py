@@ -13,18 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..audio.speech import Mark
+from ..audio.speech import VadEvent
 from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
 from ..tracker import Acknowledged, Fact, FinalizeAnswered, SpeechTimeline, StartOver, Tracker, UtteranceTimes
 from ..transcript import Notice, Partial, Segment, Update
-from .ledger import Ledger
-from .parties import Witness
+from .ledger import SendBuffer
+from .parties import SessionObserver
 
-Entry = Mark | Command
+Entry = VadEvent | Command
 """What stands between the audio in the ledger."""
 
 
-class Progress:
+class EventDispatcher:
     """Passes things on.
 
     speech          whether somebody was heard here
@@ -36,13 +36,13 @@ class Progress:
 
     def __init__(
         self,
-        ledger: Ledger[Entry],
+        ledger: SendBuffer[Entry],
         tracker: Tracker,
         timeline: SpeechTimeline,
         *,
         now: Callable[[], float],
         write: Callable[[Update], None],
-        witness: Witness,
+        witness: SessionObserver,
     ) -> None:
         self._ledger, self._tracker, self._timeline, self._now = ledger, tracker, timeline, now
         self._write, self._witness = write, witness
@@ -50,67 +50,67 @@ class Progress:
         self.settled = 0.0
 
     @property
-    def resume_place(self) -> int:
+    def resume_position(self) -> int:
         """Where another connection begins, bytes."""
-        return max(self._ledger.place(self._tracker.resume_position), self._ledger.confirmed)
+        return max(self._ledger.position(self._tracker.resume_position), self._ledger.confirmed)
 
     @property
     def unanswered(self) -> float:
         """Seconds of audio that may not have had its answer."""
-        return self._ledger.seconds(self._ledger.written - self.resume_place)
+        return self._ledger.seconds(self._ledger.written - self.resume_position)
 
-    def came(self, block: bytes) -> None:
+    def audio_arrived(self, block: bytes) -> None:
         """The source gave a block."""
         self._ledger.write(block)
-        self._witness.came(len(block))
+        self._witness.audio_arrived(len(block))
 
-    def skipped(self, seconds: float) -> None:
+    def audio_skipped(self, seconds: float) -> None:
         """The source had nothing to send for so long."""
         self._timeline.skip(self._ledger.seconds(self._ledger.written), seconds)
-        self._act(self._tracker.advance(self._now()))
-        self._witness.came(0)
+        self._apply(self._tracker.advance(self._now()))
+        self._witness.audio_arrived(0)
 
     @property
     def is_settled(self) -> bool:
         """Whether all audio that there is has been sent, and all that was said in it has its text."""
         return self._ledger.sent == self._ledger.written and self._tracker.is_settled
 
-    def sent(self, frame: bytes) -> None:
+    def audio_sent(self, frame: bytes) -> None:
         """A frame of the ledger went out."""
         now = self._now()
         self._timeline.advance(self._ledger.seconds(self._ledger.sent), now)
-        self._witness.sent(len(frame))
-        self._act(self._tracker.advance(now))
+        self._witness.audio_sent(len(frame))
+        self._apply(self._tracker.advance(now))
 
-    def reached(self, entry: Entry) -> None:
+    def marker_reached(self, entry: Entry) -> None:
         """An entry of the ledger is next: everything before it went out."""
         match entry:
-            case Mark():
-                self._witness.marked(entry)
-                self._hear(entry)
+            case VadEvent():
+                self._witness.vad_event(entry)
+                self._vad_event(entry)
             case Finalize():
                 self._tracker.finalized(self._now())
-                self._witness.finalized()
+                self._witness.finalize_sent()
             case Close():
                 self.settled = self._now()
 
-    def heard(self, event: Event) -> None:
+    def dispatch(self, event: Event) -> None:
         """An event came in."""
         self.answered = self.answered or not isinstance(event, Connected | Unknown)
-        self._act(self._tracker.process(event, self._now()))
+        self._apply(self._tracker.process(event, self._now()))
 
     def rewind(self, *, is_resumed: bool = False) -> None:
         """The connection was lost: back to what is not answered. is_resumed: it ended while nothing was sent."""
-        place, sent = self.resume_place, self._timeline.sent
+        place, sent = self.resume_position, self._timeline.sent
         at = self._ledger.seconds(place)
-        self._keep_forgotten()
+        self._report_discarded()
         self._ledger.rewind(place)
         self._tracker.rewind(at)
         self._timeline.rewind(at)
         self._witness.rewound(at)
         self.answered = self.starts_over = False
         if not is_resumed:
-            self.tell("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
+            self.notify("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
 
     def check_end(self) -> bool:
         """The connection ended well. Whether that is the end: otherwise another one has to hear some of it again."""
@@ -119,35 +119,35 @@ class Progress:
             return False
         return True
 
-    def jump(self, segments: Iterable[Segment]) -> None:
+    def replace_rest(self, segments: Iterable[Segment]) -> None:
         """All from `resume_place` on has come by another way."""
-        self._keep_forgotten()
+        self._report_discarded()
         self._timeline.sent = self._ledger.seconds(self._ledger.written)
-        self._put(self._tracker.replace_rest([*segments]))
+        self._emit(self._tracker.replace_rest([*segments]))
 
     def end(self, *, complete: bool) -> None:
         """Nothing more will come: what is open is settled."""
-        self._act(self._tracker.end(complete=complete))
+        self._apply(self._tracker.end(complete=complete))
 
-    def tell(self, event: str, message: str) -> None:
+    def notify(self, event: str, message: str) -> None:
         """Something that happened, for whoever reads."""
         self._write(Notice(self._timeline.elapsed, event, message))
 
-    def _act(self, facts: Iterable[Fact]) -> None:
+    def _apply(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
             match fact:
                 case Acknowledged(position):
-                    self._ledger.confirm(self._ledger.place(position))
+                    self._ledger.acknowledge(self._ledger.position(position))
                 case FinalizeAnswered():
-                    self._ledger.answered(lambda entry: isinstance(entry, Finalize))
+                    self._ledger.ack_first(lambda entry: isinstance(entry, Finalize))
                 case StartOver():
                     self.starts_over = True
                 case UtteranceTimes():
-                    self._witness.measured(fact)
+                    self._witness.utterance_measured(fact)
                 case _:
-                    self._put([fact])
+                    self._emit([fact])
 
-    def _put(self, updates: Iterable[Update]) -> None:
+    def _emit(self, updates: Iterable[Update]) -> None:
         for update in updates:
             self.text = self.text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
             if isinstance(update, Segment):
@@ -170,12 +170,12 @@ class Progress:
         )
         return replace(update, start=start, end=max(start, end), words=words)
 
-    def _keep_forgotten(self) -> None:
+    def _report_discarded(self) -> None:
         """What was heard of audio that was given up will not come again."""
         if self._ledger.forgotten:
             self.end(complete=False)
 
-    def _hear(self, mark: Mark) -> None:
+    def _vad_event(self, mark: VadEvent) -> None:
         match mark.kind:
             case "onset" | "resume":
                 self.speech = self.speech or mark.kind == "onset"

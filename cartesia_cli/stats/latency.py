@@ -29,7 +29,7 @@ from collections import deque
 from typing import Any
 
 from ..audio.pcm import RATE
-from ..audio.speech import Mark
+from ..audio.speech import VadEvent
 from ..protocol import realtime_credits
 from ..tracker import UtteranceTimes
 from .percentiles import Percentiles, milliseconds
@@ -69,23 +69,23 @@ class LatencyRecorder:
         """Of audio that was sent, all told."""
         return self._bytes / (2 * self._rate)
 
-    def came(self, size: int) -> None:
+    def audio_arrived(self, size: int) -> None:
         """So many bytes came from the source: nothing to measure."""
 
-    def sent(self, size: int) -> None:
+    def audio_sent(self, size: int) -> None:
         """So many bytes of 16-bit samples have just been handed to the socket."""
         self._bytes += size
 
-    def marked(self, mark: Mark) -> None:
+    def vad_event(self, mark: VadEvent) -> None:
         """The endpointer heard something: the tracker says what that means."""
 
-    def finalized(self) -> None:
+    def finalize_sent(self) -> None:
         """A `finalize` is about to be sent: the tracker says what for."""
 
     def rewound(self, at: float) -> None:
         """The connection was lost, audio from so many seconds on is sent again: what was waited for isn't reported."""
 
-    def measured(self, times: UtteranceTimes) -> None:
+    def utterance_measured(self, times: UtteranceTimes) -> None:
         """An utterance, or a turn, is over."""
         figures = figures_of(times)
         for name, seconds in figures.items():

@@ -53,7 +53,7 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-class Look(NamedTuple):
+class TokenFeatures(NamedTuple):
     """What a piece shows of itself, whatever stands around it.
 
     columns, blanks    how wide it is, and how many blanks are in it
@@ -84,13 +84,13 @@ class Look(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 14)
-def look(text: str) -> Look:
+def token_features(text: str) -> TokenFeatures:
     bare = not any(map(str.isalnum, text))
     inner = text.rstrip(CLOSERS + " ")
     initial = len(text) == 2 and text[0].isupper() and text[1] == "."
     unspaced = bool(UNSPACED.match(text))
     word = text.casefold().replace("’", "'").lstrip(OPENERS + "\"'") or text
-    return Look(
+    return TokenFeatures(
         columns=width(text),
         blanks=text.count(" "),
         word=word,
@@ -108,14 +108,14 @@ def look(text: str) -> Look:
     )
 
 
-def places(looks: Sequence[Look], blanks: Sequence[bool], language: str | None) -> list[float]:
+def break_costs(looks: Sequence[TokenFeatures], blanks: Sequence[bool], language: str | None) -> list[float]:
     """The price of a break before each piece, by what stands around it. Without a language it's taken for English.
 
     blanks   whether one parts each piece from the one before
     """
     grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
     after = looks[1:]
-    found = [0.0, *map(_place, [None, *looks], looks, after, [*after[1:], None], blanks[1:], repeat(grammar))]
+    found = [0.0, *map(_break_cost, [None, *looks], looks, after, [*after[1:], None], blanks[1:], repeat(grammar))]
     ends = [*(price == SENTENCE for price in found[1:]), True]  # of the pieces; a text begins like a sentence
     for k, price in enumerate(found):
         if price != SENTENCE and price < TORN and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):
@@ -123,7 +123,7 @@ def places(looks: Sequence[Look], blanks: Sequence[bool], language: str | None) 
     return found
 
 
-def _place(ahead: Look | None, before: Look, after: Look, beyond: Look | None, blank: bool, grammar: Grammar) -> float:
+def _break_cost(ahead: TokenFeatures | None, before: TokenFeatures, after: TokenFeatures, beyond: TokenFeatures | None, blank: bool, grammar: Grammar) -> float:
     """The price of a break between two pieces, told by them and by one more on either side."""
     if before.opens or after.closes or not (blank or before.unspaced or after.unspaced):
         return SPLIT
@@ -146,7 +146,7 @@ def _place(ahead: Look | None, before: Look, after: Look, beyond: Look | None, b
     return PHRASE if after.head in grammar.openers or after.elided in grammar.openers else PLAIN
 
 
-def _parted(before: Look, after: Look) -> bool:
+def _parted(before: TokenFeatures, after: TokenFeatures) -> bool:
     """Whether a word begins between two pieces without a blank: as far as somebody else found words, or can be seen."""
     if after.word[0] in THAI_LEADING or not (before.single and after.single):
         return True
@@ -157,7 +157,7 @@ def _is_hiragana(char: str) -> bool:
     return "\u3040" <= char <= "\u309f"
 
 
-def _governs(ahead: Look | None, grammar: Grammar) -> bool:
+def _governs(ahead: TokenFeatures | None, grammar: Grammar) -> bool:
     """Whether "it" or "you" behind this piece is its object, as in "told you", and not a subject, as in "when you"."""
     if ahead is None or ahead.sentence or ahead.clause:
         return False

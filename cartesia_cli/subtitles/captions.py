@@ -47,7 +47,7 @@ class Cue:
     guessed: bool = field(default=False, compare=False)
 
 
-class SubRip:
+class SrtWriter:
     """A SubRip file that grows: `feed` tells what new cues add to it.
 
     SubRip has no escapes. What players would take for markup is written with characters that look alike: <b> as
@@ -58,7 +58,7 @@ class SubRip:
         self._break = "\r\n" if crlf else "\n"
         self._count = 0
 
-    def feed(self, cues: Iterable[Cue]) -> str:
+    def write(self, cues: Iterable[Cue]) -> str:
         blocks: list[str] = [""] if self._count else []
         for cue in cues:
             if lines := _without_markup([text for line in cue.lines if (text := _tidy(line))]):
@@ -68,7 +68,7 @@ class SubRip:
         return self._break.join(blocks) if blocks != [""] else ""
 
 
-class WebVtt:
+class VttWriter:
     """A WebVTT file that grows, as SubRip does. The first `feed` gives its head, too.
 
     notes             comments at its head, which no player shows
@@ -80,7 +80,7 @@ class WebVtt:
         self._highlight_words = highlight_words
         self._estimated = False
 
-    def feed(self, cues: Iterable[Cue]) -> str:
+    def write(self, cues: Iterable[Cue]) -> str:
         blocks, self._head = self._head or [""], []
         for cue in cues:
             if lines := self._lines(cue):
@@ -113,12 +113,12 @@ class WebVtt:
 
 def srt(cues: Iterable[Cue], *, crlf: bool = False) -> str:
     """Cues as a SubRip file."""
-    return SubRip(crlf=crlf).feed(cues)
+    return SrtWriter(crlf=crlf).write(cues)
 
 
 def vtt(cues: Iterable[Cue], notes: Iterable[str] = (), *, highlight_words: bool = False) -> str:
     """Cues as a WebVTT file."""
-    return WebVtt(notes, highlight_words=highlight_words).feed(cues)
+    return VttWriter(notes, highlight_words=highlight_words).write(cues)
 
 
 def _without_markup(lines: Sequence[str]) -> list[str]:

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise, repeat, zip_longest
 from typing import NamedTuple
 
-from ..timing import Span, fitting, timeline
+from ..timing import Span, plausible_spans, interpolate_spans
 from ..transcript import Transcript
 from .breaks import OPENERS, UNSPACED, width
 from .captions import CONTROLS, Cue, Marks, srt, vtt
 from .profiles import STANDARD, Rules
-from .typesetting import Piece, compose, crumbs, milliseconds
+from .typesetting import Piece, segment, split_word, milliseconds
 
 __all__ = ["Cue", "Rules", "cues", "srt", "vtt"]
 
@@ -34,10 +34,10 @@ def cues(transcript: Transcript, rules: Rules = STANDARD) -> list[Cue]:
     duration; without even a duration, from 0 on at the rate of `timing`.
     """
     stretches = _pieces(_stretches(transcript), rules.max_line_width)
-    spans = timeline([s.blank + len(s.text) for s in stretches], [(s.start, s.end) for s in stretches],
+    spans = interpolate_spans([s.blank + len(s.text) for s in stretches], [(s.start, s.end) for s in stretches],
                      transcript.duration)  # fmt: skip
     pieces = [Piece(text, blank, *span) for (text, blank, *_), span in zip(stretches, spans, strict=True)]
-    settings = compose(pieces, rules, transcript.language)
+    settings = segment(pieces, rules, transcript.language)
     shown: list[Cue] = []
     for setting, following in zip_longest(settings, settings[1:]):
         first, last = setting[0], setting[-1] - 1
@@ -95,8 +95,8 @@ def _stretches(transcript: Transcript) -> list[_Stretch]:
     """What was said, from the finest source that the transcript has."""
     text, words, segments = transcript.text, transcript.words or (), transcript.segments
     text = text if text.isprintable() else CONTROLS.sub("", text)
-    told = fitting(((word.start, word.end) for word in words), transcript.duration)
-    spans = fitting(((segment.start, segment.end) for segment in segments), transcript.duration)
+    told = plausible_spans(((word.start, word.end) for word in words), transcript.duration)
+    spans = plausible_spans(((segment.start, segment.end) for segment in segments), transcript.duration)
     sure = [segment.timing != "estimated" for segment in segments]
     sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool]], ...] = (
         ([word.word for word in words] if any(told) else [], told, repeat(True)),
@@ -178,7 +178,7 @@ def _pieces(stretches: Iterable[_Stretch], line: int) -> list[_Stretch]:
         parts: list[tuple[str, bool]] = []
         for chunk in chunks:
             if width(chunk) > line:
-                parts += [(crumb, k == 0) for k, crumb in enumerate(crumbs(chunk, line))]
+                parts += [(crumb, k == 0) for k, crumb in enumerate(split_word(chunk, line))]
             elif parts and _is_bare(chunk) and chunk[-1] not in OPENERS and width(parts[-1][0] + chunk) < line:
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:

@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
+class ParsedCue:
     """A cue of a file.
 
     number       its position among the cues of the file, from 1, whatever number it carries
@@ -62,7 +62,7 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class CueSheet:
+class SubtitleFile:
     """A subtitle file.
 
     kind       srt or vtt by its content; None if it is no subtitle file at all. An empty file is one.
@@ -71,7 +71,7 @@ class CueSheet:
     """
 
     kind: Kind | None
-    cues: tuple[Caption, ...]
+    cues: tuple[ParsedCue, ...]
     findings: tuple[Finding, ...]
 
 
@@ -86,7 +86,7 @@ def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:
     return found.text, (Finding("encoding", found.line, value=found.encoding, limit="UTF-8"),)
 
 
-def read(text: str, kind: Kind | None = None) -> CueSheet:
+def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
     """The cues of a text. `kind` is what its name promises; without it, the text itself tells."""
     findings: list[Finding] = []
     if text.startswith("\ufeff"):
@@ -112,7 +112,7 @@ def read(text: str, kind: Kind | None = None) -> CueSheet:
         findings.append(Finding("no-header", 1, limit="WEBVTT"))
     nothing = not header and text.strip() != "" and not reading.cues
     findings.sort(key=lambda finding: finding.line)
-    return CueSheet(None if nothing else found, tuple(reading.cues), tuple(findings))
+    return SubtitleFile(None if nothing else found, tuple(reading.cues), tuple(findings))
 
 
 _BREAK = re.compile(r"\r\n|\n|\r")
@@ -180,7 +180,7 @@ class _Reading:
 
     def __init__(self, kind: Kind, findings: list[Finding]) -> None:
         self.kind = kind
-        self.cues: list[Caption] = []
+        self.cues: list[ParsedCue] = []
         self._findings = findings
         self._count = 0  # of cues, those included whose times can't be read
         self._expected = 1
@@ -233,7 +233,7 @@ class _Reading:
         if not lines:
             self._find("empty", line.number, self._count)
         if times is not None:
-            self.cues.append(Caption(self._count, line.number, *times, lines, speaker))
+            self.cues.append(ParsedCue(self._count, line.number, *times, lines, speaker))
 
     def _numbered(self, label: str | None, line: _Line) -> None:
         number = _NUMBER.fullmatch(label) if label is not None else None

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import accumulate
 from operator import add, sub
 
-from .breaks import SENTENCE, TEAR, TORN, Look
+from .breaks import SENTENCE, TEAR, TORN, TokenFeatures
 from .profiles import Rules
 
 # Prices of a line break within a cue, in points.
@@ -30,7 +30,7 @@ ONE_LINE: Lines = (0.0, ())
 NO_WAY: Lines = (math.inf, ())
 
 
-class Page:
+class LineBreaker:
     """Lines within a cue.
 
     begins, ends   the columns of each piece if all were set in one endless line: of piece k, and of piece k - 1
@@ -39,7 +39,7 @@ class Page:
     stops          stops[j - 1]: the last piece but the first up to piece j - 1 that begins a sentence, 0 if none does
     """
 
-    def __init__(self, looks: Sequence[Look], blanks: Sequence[bool], rules: Rules, place: Sequence[float]) -> None:
+    def __init__(self, looks: Sequence[TokenFeatures], blanks: Sequence[bool], rules: Rules, place: Sequence[float]) -> None:
         self._count = rules.max_line_count
         self.stops = [*accumulate((k if price == SENTENCE else 0 for k, price in enumerate(place)), max)]
         self._leads = [LINE * price + (TEAR if price == TORN else 0) for price in place]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
 from .breaks import UNSPACED, width
-from .cuesheet import Caption, CueSheet, Finding, Value
+from .cuesheet import ParsedCue, SubtitleFile, Finding, Value
 from .profiles import Rules
 
 
@@ -68,7 +68,7 @@ def sentence(finding: Finding) -> str:
     return RULES[finding.rule].says.format(value=finding.value, limit=finding.limit)
 
 
-def lint(sheet: CueSheet, rules: Rules) -> list[Finding]:
+def lint(sheet: SubtitleFile, rules: Rules) -> list[Finding]:
     """All that is wrong with a file, in its order. Nothing is marked as forced here.
 
     Times in files are whole milliseconds: what a rule misses by less than one is kept.
@@ -97,17 +97,17 @@ def words(line: str) -> int:
     return sum(any(map(str.isalnum, word)) for word in line.split())
 
 
-def _finding(rule: str, cue: Caption, value: Value, limit: Value = None, text: str | None = None) -> Finding:
+def _finding(rule: str, cue: ParsedCue, value: Value, limit: Value = None, text: str | None = None) -> Finding:
     return Finding(rule, cue.line, cue.number, value, limit, " ".join(cue.lines) if text is None else text)
 
 
-def _order(cues: Iterable[Caption]) -> Iterator[Finding]:
+def _order(cues: Iterable[ParsedCue]) -> Iterator[Finding]:
     for above, cue in pairwise(cues):
         if cue.start < above.start:
             yield _finding("order", cue, seconds(above.start - cue.start))
 
 
-def _layout(cue: Caption, rules: Rules) -> Iterator[Finding]:
+def _layout(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
     for line in cue.lines:
         if width(line) > rules.max_line_width:
             yield _finding("line-width", cue, width(line), rules.max_line_width, line)
@@ -117,7 +117,7 @@ def _layout(cue: Caption, rules: Rules) -> Iterator[Finding]:
         yield _finding("line-count", cue, len(cue.lines), rules.max_line_count)
 
 
-def _stay(cue: Caption, rules: Rules) -> Iterator[Finding]:
+def _stay(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
     """How long it stays. Reading speed is that of the whole cue, a line break read as a blank."""
     stay = cue.end - cue.start
     if stay <= 0:
@@ -132,7 +132,7 @@ def _stay(cue: Caption, rules: Rules) -> Iterator[Finding]:
         yield _finding("reading-speed", cue, round(columns * 1000 / stay, 2), rules.max_cps)
 
 
-def _gap(cue: Caption, following: Caption, rules: Rules) -> Iterator[Finding]:
+def _gap(cue: ParsedCue, following: ParsedCue, rules: Rules) -> Iterator[Finding]:
     """The gap belongs to the cue before it, whose out-time could make it longer."""
     gap = following.start - cue.end
     if cue.end <= cue.start:
@@ -143,9 +143,9 @@ def _gap(cue: Caption, following: Caption, rules: Rules) -> Iterator[Finding]:
         yield _finding("gap-short", cue, seconds(gap), round(rules.min_gap, 3))
 
 
-def _strays(cues: Sequence[Caption]) -> Iterator[Finding]:
+def _strays(cues: Sequence[ParsedCue]) -> Iterator[Finding]:
     """Words alone that are no sentence of their own."""
-    above: Caption | None = None
+    above: ParsedCue | None = None
     for cue in cues:
         near = above is not None and cue.start - above.end < PAUSE_SECONDS * 1000
         before = above.lines[-1] if near and above is not None and above.lines else None

@@ -28,9 +28,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..protocol import Word
-from ..timing import fitting
+from ..timing import plausible_spans
 from .breaks import UNSPACED, width
-from .cuesheet import Caption, CueSheet, Finding
+from .cuesheet import ParsedCue, SubtitleFile, Finding
 from .profiles import Rules
 from .typesetting import milliseconds
 
@@ -42,7 +42,7 @@ SYNC = 1000
 """Milliseconds by which a cue may miss its words and still be known as theirs."""
 
 
-def mark(findings: Iterable[Finding], sheet: CueSheet, rules: Rules, words: Sequence[Word] = ()) -> list[Finding]:
+def mark(findings: Iterable[Finding], sheet: SubtitleFile, rules: Rules, words: Sequence[Word] = ()) -> list[Finding]:
     """The findings, with those marked that are forced. `words` are those of the transcript, with their times."""
     found = list(findings)
     counts = Counter(finding.cue for finding in found if finding.cue is not None and finding.rule in JUDGED)
@@ -76,7 +76,7 @@ def _spoken(words: Iterable[Word]) -> list[_Spoken]:
     texts = [(text, letters, word) for word in words if (letters := _letters(text := word.word.strip()))]
     spoken: list[_Spoken] = []
     before, latest = "", 0
-    for (text, letters, _), span in zip(texts, fitting(((w.start, w.end) for _, _, w in texts), None), strict=True):
+    for (text, letters, _), span in zip(texts, plausible_spans(((w.start, w.end) for _, _, w in texts), None), strict=True):
         blank = not (before and UNSPACED.match(before[-1]) and UNSPACED.match(text))
         start, latest = (None, latest) if span is None else span
         spoken.append(_Spoken(letters, width(text), blank, start, latest))
@@ -96,7 +96,7 @@ class _Judge:
     behind   violations, negative for those of the file, from a place on to where the file goes on as it is
     """
 
-    def __init__(self, words: Sequence[_Spoken], cues: Sequence[Caption], counts: Counter[int], rules: Rules) -> None:
+    def __init__(self, words: Sequence[_Spoken], cues: Sequence[ParsedCue], counts: Counter[int], rules: Rules) -> None:
         self.words, self.rules = words, rules
         self.ends = [0, *accumulate(word.blank + word.columns for word in words)]
         self.over = list(accumulate((word.end for word in words), max))
@@ -205,7 +205,7 @@ class _Judge:
         return lines <= self.rules.max_line_count
 
 
-def _places(words: Sequence[_Spoken], cues: Iterable[Caption]) -> dict[int, tuple[int, int]]:
+def _places(words: Sequence[_Spoken], cues: Iterable[ParsedCue]) -> dict[int, tuple[int, int]]:
     """Cue number to its words, first and behind the last. Cues that show anything but whole words are left out."""
     text = "".join(word.letters for word in words)
     begins = [0, *accumulate(len(word.letters) for word in words)]

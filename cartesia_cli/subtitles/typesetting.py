@@ -17,10 +17,10 @@ from operator import sub
 from typing import NamedTuple
 
 from .breaks import OPENERS as OPENERS
-from .breaks import SENTENCE, TEAR, joined, look, places
+from .breaks import SENTENCE, TEAR, joined, token_features, break_costs
 from .breaks import UNSPACED as UNSPACED
 from .breaks import width as width
-from .lines import MIXED, Page
+from .lines import MIXED, LineBreaker
 from .profiles import Rules as Rules
 
 
@@ -66,7 +66,7 @@ NEVER = 1e6
 """For the same, where every sentence begins a cue of its own."""
 
 
-def crumbs(word: str, line: int) -> list[str]:
+def split_word(word: str, line: int) -> list[str]:
     """A word wider than a line, in pieces of a twentieth of a line, or characters where these may be words.
 
     Marks and joiners stay with the character that they belong to, unless there are more than any script needs.
@@ -87,7 +87,7 @@ def milliseconds(seconds: float) -> int:
     return math.ceil(round(seconds * 1000, 3))
 
 
-def compose(pieces: Sequence[Piece], rules: Rules, language: str | None) -> list[tuple[int, ...]]:
+def segment(pieces: Sequence[Piece], rules: Rules, language: str | None) -> list[tuple[int, ...]]:
     """The cheapest way to break `pieces`: for each cue the positions where its lines begin, and where it ends.
 
     (3, 7, 12) is a cue with the pieces 3 to 6 in its first line and 7 to 11 in its second.
@@ -109,9 +109,9 @@ class _Search:
     """
 
     def __init__(self, pieces: Sequence[Piece], rules: Rules, language: str | None) -> None:
-        looks, blanks = [look(piece.text) for piece in pieces], [piece.blank for piece in pieces]
-        place = places(looks, blanks, language)
-        self.page = Page(looks, blanks, rules, place)
+        looks, blanks = [token_features(piece.text) for piece in pieces], [piece.blank for piece in pieces]
+        place = break_costs(looks, blanks, language)
+        self.page = LineBreaker(looks, blanks, rules, place)
         self.starts, self.spoken = [piece.start for piece in pieces], [piece.end for piece in pieces]
         self.longest, self.shortest = milliseconds(rules.max_cue), milliseconds(rules.min_cue)
         self.pace, self.scrap = 1000 / rules.max_cps, rules.max_line_width // 2

@@ -23,7 +23,7 @@ from ..alignment import covering_words
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..timing import LATEST
-from ..transcript import Partial, Segment, Timing, blank_between, moved
+from ..transcript import Partial, Segment, Timing, blank_between, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
 from .timeline import LONGEST_LATENESS, SpeechTimeline
@@ -65,7 +65,7 @@ class PendingText:
         if delta.text.strip() and not delta.words:
             self.words = None
         elif self.words is not None:
-            self.words += [moved(word, origin) for word in delta.words or ()]
+            self.words += [shifted_word(word, origin) for word in delta.words or ()]
 
     def without_first(self, count: int) -> PendingText:
         """What is left without so many words at its beginning."""

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from ..alignment import UNSPACED, covering_words, covers, is_spoken, places
+from ..alignment import UNSPACED, covering_words, covers, is_spoken, match_parts
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
 from ..subtitles.breaks import OPENERS
 from ..timing import far_limit, known_duration
-from ..transcript import Notice, Segment, Transcript, fitted, from_batch, plausible_segments, told_text
+from ..transcript import Notice, Segment, Transcript, drop_implausible_times, from_batch, plausible_segments, text_of_parts
 
 UNKNOWN = "unknown"
 """The model, where nobody tells."""
@@ -66,7 +66,7 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
     duration = known_duration(draft.duration)
     _check(draft, place)
     parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
-    text = joined(parts) if draft.text is None else told_text(draft.text, parts)
+    text = joined(parts) if draft.text is None else text_of_parts(draft.text, parts)
     words = covering_words(text, draft.words) if draft.words else draft.words
     whole = Transcript(
         source=draft.source or source,
@@ -75,7 +75,7 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
         language=draft.language,
         duration=duration,
         request_id=draft.request_id,
-        words=None if words is None else fitted(words, duration),
+        words=None if words is None else drop_implausible_times(words, duration),
         notices=draft.notices,
     )
     if draft.segments or draft.is_ours:
@@ -117,7 +117,7 @@ def sliced(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
         ends[-1] = len(text)
         spans = zip([0, *ends], ends, strict=False)
         return tuple(replace(s, text=text[a:b]) for s, (a, b) in zip(segments, spans, strict=True))
-    placed = [(s, p) for s, p in zip(segments, places(text, told), strict=True) if p is not None]
+    placed = [(s, p) for s, p in zip(segments, match_parts(text, told), strict=True) if p is not None]
     if not placed:
         return (Segment(segments[0].start, segments[-1].end, text, "estimated"),)
     cuts: list[tuple[int, Segment | None]] = []  # where each ends, and what it is

@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 
 from ..errors import InputError
 from ..protocol import Word
-from ..transcript import KEPT, Notice, Segment, Timing
+from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing
 from .draft import Draft
 from .json_values import KINDS, JsonObject
 
@@ -39,7 +39,7 @@ def session(lines: Sequence[JsonObject]) -> Draft:
     end = lines[-1] if lines[-1].values["type"] == "end" else JsonObject({}, lines[-1].place)
     text = end.text("text")
     whole = "".join(segment.text for segment in segments) if text is None else text
-    kept = tuple(notice for notice in notices if notice.event in KEPT)
+    kept = tuple(notice for notice in notices if notice.event in PERSISTED_NOTICES)
     return replace(_draft(end, whole, segments), notices=kept)
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from ..errors import InputError
-from ..subtitles.cuesheet import Kind, read
+from ..subtitles.cuesheet import Kind, parse
 from ..timing import SPEAKING_RATE
 from ..transcript import Segment
 from .draft import Draft, joined
@@ -31,7 +31,7 @@ def is_subtitle_file(text: str) -> bool:
 
 def subtitle_file(text: str, source: str) -> Draft:
     """The cues of a file. InputError, rather than text that is missing, where times can't be read."""
-    sheet = read(text, kind_by_name(source))
+    sheet = parse(text, kind_by_name(source))
     for finding in sheet.findings:
         times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {c.number for c in sheet.cues}
         is_astray = finding.rule == "stray-text" and not finding.text.isdecimal()

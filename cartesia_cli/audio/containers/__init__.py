@@ -20,10 +20,10 @@ From the cellar up; every room knows only those named before it:
 A new container is a row in `formats` and, where its duration can be told, a function from a Peek to a Held.
 """
 
-from .files import shown
+from .files import display_name
 from .formats import EXTENSIONS, FORMATS, HEADERLESS, MEDIA_TYPES
-from .looking import Recording, is_recording, look, look_raw
+from .looking import MediaInfo, is_recording, probe, probe_raw
 
 __all__ = [
-    "EXTENSIONS", "FORMATS", "HEADERLESS", "MEDIA_TYPES", "Recording", "is_recording", "look", "look_raw", "shown",
+    "EXTENSIONS", "FORMATS", "HEADERLESS", "MEDIA_TYPES", "MediaInfo", "is_recording", "probe", "probe_raw", "display_name",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from math import isfinite
 
-from .peek import SEARCHED, Held, Hollow, Lost, Peek, in_proportion
+from .peek import SEARCHED, ProbeResult, NoAudio, Undetermined, BoundedReader, in_proportion
 
 Boxes = Iterator[tuple[bytes, int, int]]
 """Kind, first byte of the body, byte behind the last, which may lie behind the end of the file."""
@@ -19,7 +19,7 @@ Spans = Iterator[tuple[int, int]]
 """Bodies only."""
 
 
-def _find(walk: Callable[[Peek, int, int], Boxes], peek: Peek, start: int, end: int, *path: bytes) -> Spans:
+def _find(walk: Callable[[BoundedReader, int, int], Boxes], peek: BoundedReader, start: int, end: int, *path: bytes) -> Spans:
     """The bodies of the boxes between `start` and `end` that a path of kinds leads to."""
     for kind, first, last in walk(peek, start, end):
         if kind == path[0] and len(path) == 1:
@@ -37,13 +37,13 @@ OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix
 """What a file may consist of. Where something else is found, the rest may be hidden in it."""
 
 
-def measure_mp4(peek: Peek) -> Held:
+def measure_mp4(peek: BoundedReader) -> ProbeResult:
     """By the header of the movie, in proportion to the media data that are there."""
     promised, indexed, held, whole = None, False, 0, 0
     boxes = _mp4_boxes(peek, 0, peek.size)
     for kind, start, end in boxes:
         if kind not in OUTER_BOXES or (end > peek.size and kind != b"mdat"):
-            raise Lost
+            raise Undetermined
         if kind == b"moov":
             promised, indexed = _movie(peek, start, end), True
         elif kind in (b"mdat", b"moof") and end > start:
@@ -51,15 +51,15 @@ def measure_mp4(peek: Peek) -> Held:
         if indexed and whole:
             break
     if not held:
-        raise Hollow("it consists of a header only")
+        raise NoAudio("it consists of a header only")
     if not indexed:
-        raise Hollow("its index (moov) is missing, without which nothing in it can be found")
+        raise NoAudio("its index (moov) is missing, without which nothing in it can be found")
     if promised is None and any(end > peek.size for _, _, end in boxes):
-        return Held(note="it was cut off: its last part is not all there")
+        return ProbeResult(note="it was cut off: its last part is not all there")
     return in_proportion(promised, held, whole)
 
 
-def _mp4_boxes(peek: Peek, at: int, end: int) -> Boxes:
+def _mp4_boxes(peek: BoundedReader, at: int, end: int) -> Boxes:
     while at + 8 <= end:
         size, kind = peek.unpack(">I4s", at)
         start = at + 8
@@ -69,17 +69,17 @@ def _mp4_boxes(peek: Peek, at: int, end: int) -> Boxes:
         elif size == 0 and kind == b"mdat":
             size = end - at
         if at + size < start:
-            raise Lost
+            raise Undetermined
         yield kind, start, at + size
         at += size
 
 
-def _movie(peek: Peek, start: int, end: int) -> float | None:
+def _movie(peek: BoundedReader, start: int, end: int) -> float | None:
     """Seconds by the header of a movie, which doesn't count those in fragments."""
     tracks = _find(_mp4_boxes, peek, start, end, b"trak", b"mdia", b"hdlr")
     handlers = {peek.unpack("8x4s", at)[0] for at, _ in tracks}
     if handlers and handlers <= SOUNDLESS:
-        raise Hollow("it has no audio track")
+        raise NoAudio("it has no audio track")
     if any(_find(_mp4_boxes, peek, start, end, b"mvex")):
         return None
     for at, _ in _find(_mp4_boxes, peek, start, end, b"mvhd"):
@@ -103,7 +103,7 @@ SOUND_TRACKS = {2, 3}
 """Track types: audio, and audio with video."""
 
 
-def measure_matroska(peek: Peek) -> Held:
+def measure_matroska(peek: BoundedReader) -> ProbeResult:
     """By the duration of the segment, in proportion to the bytes of it that are there."""
     start, end = next(_find(_elements, peek, 0, peek.size, SEGMENT), (peek.size, peek.size))
     parts = {}
@@ -112,15 +112,15 @@ def measure_matroska(peek: Peek) -> Held:
         if kind == CLUSTER:
             break
     if CLUSTER not in parts and peek.size <= SEARCHED and CLUSTER not in peek.at(0, SEARCHED):
-        raise Hollow("it consists of a header only")
+        raise NoAudio("it consists of a header only")
     tracks = _find(_elements, peek, *parts.get(TRACKS, (0, 0)), TRACK, TRACK_TYPE)
     types = {int.from_bytes(_value(peek, first, last)) for first, last in tracks}
     if types and not types & SOUND_TRACKS:
-        raise Hollow("it has no audio track")
+        raise NoAudio("it has no audio track")
     return in_proportion(_segment(peek, *parts.get(INFO, (0, 0))), peek.size - start, end - start)
 
 
-def _elements(peek: Peek, at: int, end: int) -> Boxes:
+def _elements(peek: BoundedReader, at: int, end: int) -> Boxes:
     """EBML: an identifier, a length and a body. Live streams leave the length of the outer elements open."""
     while at < end:
         head = peek.at(at, 12)
@@ -135,16 +135,16 @@ def _elements(peek: Peek, at: int, end: int) -> Boxes:
 def _width(number: bytes) -> int:
     """Bytes of a variable-length number: one more than the zero bits that it begins with."""
     if not number or not number[0]:
-        raise Lost
+        raise Undetermined
     return 9 - number[0].bit_length()
 
 
-def _value(peek: Peek, first: int, last: int) -> bytes:
+def _value(peek: BoundedReader, first: int, last: int) -> bytes:
     """The body of an element that is a number, of at most 8 bytes."""
     return peek.at(first, min(last - first, 8))
 
 
-def _segment(peek: Peek, start: int, end: int) -> float | None:
+def _segment(peek: BoundedReader, start: int, end: int) -> float | None:
     """Seconds by the Info element of a segment."""
     info = {kind: _value(peek, first, last) for kind, first, last in _elements(peek, start, end)}
     form = {4: ">f", 8: ">d"}.get(len(info.get(DURATION, b"")))

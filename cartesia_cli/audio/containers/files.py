@@ -41,7 +41,7 @@ def opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
         raise InputError(f"{name} can't be read: {error.strerror or error}") from error
 
 
-def shown(path: Path) -> str:
+def display_name(path: Path) -> str:
     """A file's name for a message: plain, or as Python writes it where it could play tricks on a terminal."""
     text = str(path)
     blanks = str.maketrans("\u00a0\u202f\u3000", "   ")  # printable for a person, if not for `isprintable`

@@ -5,10 +5,10 @@ Must never count the frames: how many there are can't be told without decoding t
 
 from __future__ import annotations
 
-from .peek import Held, Hollow, Peek
+from .peek import ProbeResult, NoAudio, BoundedReader
 
 
-def measure(peek: Peek) -> Held:
+def measure(peek: BoundedReader) -> ProbeResult:
     """By the samples that STREAMINFO counts."""
     (info,) = peek.unpack(">Q", 18)
     at, last = 4, False
@@ -16,6 +16,6 @@ def measure(peek: Peek) -> Held:
         (head,) = peek.unpack(">I", at)
         at, last = at + 4 + (head & 0xFFFFFF), bool(head >> 31)
     if at >= peek.size:
-        raise Hollow("it consists of a header only")
+        raise NoAudio("it consists of a header only")
     rate, samples = info >> 44, info & (1 << 36) - 1
-    return Held(samples / rate if rate and samples else None)
+    return ProbeResult(samples / rate if rate and samples else None)

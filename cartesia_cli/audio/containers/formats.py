@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import boxes, flac, lengths, mpeg, ogg, riff
-from .peek import Held, Peek
+from .peek import ProbeResult, BoundedReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Format:
     media_type: str
     endings: tuple[str, ...] = ()
     signature: bytes | None = None
-    measure: Callable[[Peek], Held] = lambda _: Held()
+    measure: Callable[[BoundedReader], ProbeResult] = lambda _: ProbeResult()
     documented: bool = True
 
 
-def _other(media_type: str, endings: str, signature: bytes | None = None, **more: Callable[[Peek], Held]) -> Format:
+def _other(media_type: str, endings: str, signature: bytes | None = None, **more: Callable[[BoundedReader], ProbeResult]) -> Format:
     """A format that FFmpeg or libsndfile decode, and that the API doesn't document."""
     return Format(media_type, tuple(endings.split()), signature, documented=False, **more)
 

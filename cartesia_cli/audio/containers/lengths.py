@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .peek import WINDOW, Held, Hollow, Lost, Peek, in_proportion
+from .peek import WINDOW, ProbeResult, NoAudio, Undetermined, BoundedReader, in_proportion
 from .riff import OPEN_LENGTHS, Layout, chunks
 
 BIG_ENDIAN = Layout(">4sI")
@@ -31,7 +31,7 @@ STRAY = 1024
 """Bytes by which some writers are wrong about the size of the file."""
 
 
-def measure_aiff(peek: Peek) -> Held:
+def measure_aiff(peek: BoundedReader) -> ProbeResult:
     """By the frames of COMM, in proportion to the bytes of SSND that are there."""
     seconds, samples = None, None
     for name, start, length in chunks(peek, BIG_ENDIAN, BIG_ENDIAN.first):
@@ -41,17 +41,17 @@ def measure_aiff(peek: Peek) -> Held:
             seconds = frames / rate if rate else None
         elif name == b"SSND":
             samples = start, length
-    return Held() if samples is None else _there(peek, seconds, *samples)
+    return ProbeResult() if samples is None else _there(peek, seconds, *samples)
 
 
-def measure_au(peek: Peek) -> Held:
+def measure_au(peek: BoundedReader) -> ProbeResult:
     """By the size of the samples and what a second of them takes."""
     start, length, encoding, rate, channels = _unpacked(peek, ">4x5I", 0)
     bits = AU_BITS.get(encoding, 0) * rate * channels
     return _there(peek, length * 8 / bits if bits else None, start, length)
 
 
-def measure_caf(peek: Peek) -> Held:
+def measure_caf(peek: BoundedReader) -> ProbeResult:
     """By the packets, where all are alike, else by the table of packets; in proportion to the data that are there."""
     rate = seconds = samples = None
     for name, start, length in chunks(peek, CORE_AUDIO, CORE_AUDIO.first):
@@ -64,39 +64,39 @@ def measure_caf(peek: Peek) -> Held:
             samples = start, length
             if rate and size:
                 seconds = (length - 4) / size * frames / rate
-    return Held() if samples is None else _there(peek, seconds, *samples)
+    return ProbeResult() if samples is None else _there(peek, seconds, *samples)
 
 
-def _there(peek: Peek, seconds: float | None, start: int, length: int) -> Held:
+def _there(peek: BoundedReader, seconds: float | None, start: int, length: int) -> ProbeResult:
     if length in SOX or any(length in lengths for lengths in OPEN_LENGTHS):
-        return Held()
+        return ProbeResult()
     return in_proportion(seconds, max(0, peek.size - start), length)
 
 
-def measure_avi(peek: Peek) -> Held:
+def measure_avi(peek: BoundedReader) -> ProbeResult:
     """By the size of the file."""
     (length,) = _unpacked(peek, "<4xI", 0)
-    return Held() if any(length in lengths for lengths in OPEN_LENGTHS) else _whole(peek, length + 8)
+    return ProbeResult() if any(length in lengths for lengths in OPEN_LENGTHS) else _whole(peek, length + 8)
 
 
-def measure_asf(peek: Peek) -> Held:
+def measure_asf(peek: BoundedReader) -> ProbeResult:
     """By the size of the file, which the properties tell."""
     at = peek.at(0, WINDOW).find(PROPERTIES)
     if at < 0:
-        return Held()
+        return ProbeResult()
     length, flags = _unpacked(peek, "<Q40xI", at + 40)
-    return Held() if flags & BROADCAST else _whole(peek, length)
+    return ProbeResult() if flags & BROADCAST else _whole(peek, length)
 
 
-def _whole(peek: Peek, length: int) -> Held:
+def _whole(peek: BoundedReader, length: int) -> ProbeResult:
     if length - peek.size < STRAY:
-        return Held()
-    return Held(note=f"it was cut off: its header promises {length:,} bytes, and it holds {peek.size:,}")
+        return ProbeResult()
+    return ProbeResult(note=f"it was cut off: its header promises {length:,} bytes, and it holds {peek.size:,}")
 
 
-def _unpacked(peek: Peek, form: str, offset: int) -> tuple[Any, ...]:
+def _unpacked(peek: BoundedReader, form: str, offset: int) -> tuple[Any, ...]:
     """Values of a header. One that isn't all there says nothing of what a server may find."""
     try:
         return peek.unpack(form, offset)
-    except Hollow:
-        raise Lost from None
+    except NoAudio:
+        raise Undetermined from None

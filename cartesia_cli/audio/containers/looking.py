@@ -10,14 +10,14 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...protocol import ENCODINGS
-from .files import opened, shown
+from .files import opened, display_name
 from .formats import EXTENSIONS, FORMATS, SHARED
-from .peek import HEAD, Held, Hollow, Lost, Peek
-from .recognition import check_beginning, may_be_recording, recognise
+from .peek import HEAD, ProbeResult, NoAudio, Undetermined, BoundedReader
+from .recognition import check_beginning, may_be_recording, sniff
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class MediaInfo:
     """What a look at a file tells.
 
     container   a key of FORMATS: `mp4` is m4a as well, `mpeg` a program stream
@@ -42,33 +42,33 @@ class Recording:
         return FORMATS[self.container].documented
 
 
-def look(path: Path, name: str | None = None) -> Recording:
+def probe(path: Path, name: str | None = None) -> MediaInfo:
     """A recording in a container. InputError when it can't be read, or provably holds no audio.
 
     `name`: what messages call it, where that isn't its path, as for stdin.
     """
-    name = name or shown(path)
+    name = name or display_name(path)
     with opened(path, name) as (file, size):
-        peek = Peek(file, size)
+        peek = BoundedReader(file, size)
         ending = path.suffix.lower()
-        container = recognise(peek, listed=ending in EXTENSIONS)
+        container = sniff(peek, listed=ending in EXTENSIONS)
         if container is None:
             check_beginning(name, peek.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
             container = "unknown"
         try:
             held = FORMATS[container].measure(peek)
-        except Lost:
-            held = Held()
-        except Hollow as error:
+        except Undetermined:
+            held = ProbeResult()
+        except NoAudio as error:
             raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
-    return Recording(container, _plausible(held.duration), _plausible(held.declared), size, held.note, held.estimated)
+    return MediaInfo(container, _plausible(held.duration), _plausible(held.declared), size, held.note, held.estimated)
 
 
-def look_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> Recording:
+def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
     """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `look`."""
-    name = name or shown(path)
+    name = name or display_name(path)
     with opened(path, name) as (file, size):
-        container = recognise(Peek(file, size), listed=False)
+        container = sniff(BoundedReader(file, size), listed=False)
     width = ENCODINGS[encoding]
     samples, left_over = divmod(size, width)
     if not samples:
@@ -78,15 +78,15 @@ def look_raw(path: Path, encoding: str, sample_rate: int, name: str | None = Non
         notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
     if left_over:
         notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
-    return Recording("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
+    return MediaInfo("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
 
 
 def is_recording(path: Path) -> bool:
     """Whether a file's own bytes show a recording, whatever it is called. Of other files, 4 KiB are read."""
     try:
-        with opened(path, shown(path)) as (file, _):
+        with opened(path, display_name(path)) as (file, _):
             head = file.read(HEAD)
-        return may_be_recording(head) and look(path).container != "unknown"
+        return may_be_recording(head) and probe(path).container != "unknown"
     except InputError:
         return False
 

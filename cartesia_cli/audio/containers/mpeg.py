@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from .peek import WINDOW, Held, Hollow, Peek, in_proportion
+from .peek import WINDOW, ProbeResult, NoAudio, BoundedReader, in_proportion
 
 BIT_RATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -57,14 +57,14 @@ class Frame:
         return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
 
 
-def measure(peek: Peek) -> Held:
+def measure(peek: BoundedReader) -> ProbeResult:
     """By the index that an encoder left in the first frame, else by the bit rate of the first 64 KiB."""
     window = peek.at(0, WINDOW)
     run = frames(window, peek.size, reach=WINDOW)
     if not run:
         if len(window) == peek.size and not window.strip(b"\0"):
-            raise Hollow("it consists of tags only")
-        return Held()
+            raise NoAudio("it consists of tags only")
+        return ProbeResult()
     first = run[0]
     tag = ID3V1 if peek.at(max(0, peek.size - ID3V1), 3) == b"TAG" else 0
     held = peek.size - first.start - tag
@@ -72,7 +72,7 @@ def measure(peek: Peek) -> Held:
     if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
         return in_proportion(samples / first.rate, held, length)
     seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
-    return Held(seconds, estimated=True)
+    return ProbeResult(seconds, estimated=True)
 
 
 def frames(window: bytes, size: int, reach: int) -> list[Frame]:

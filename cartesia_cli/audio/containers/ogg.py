@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from .peek import SEARCHED, WINDOW, Held, Hollow, Peek
+from .peek import SEARCHED, WINDOW, ProbeResult, NoAudio, BoundedReader
 
 CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
     b"\x01vorbis": lambda packet: (int.from_bytes(packet[12:16], "little"), 0),
@@ -42,12 +42,12 @@ MOST_LINKS = 1000
 UNENDED = "it was cut off or never closed: its last page is not marked as the last"
 
 
-def measure(peek: Peek) -> Held:
+def measure(peek: BoundedReader) -> ProbeResult:
     """By the last stamp of the first stream whose codec is known."""
     clocks = _clocks(peek)
     audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
     if audio is None:
-        return Held()
+        return ProbeResult()
     audio_serial, rate, preceding = audio
     tail = peek.at(max(0, peek.size - WINDOW), WINDOW)
     end = len(tail)
@@ -57,12 +57,12 @@ def measure(peek: Peek) -> Held:
             continue
         granule, serial = struct.unpack_from("<6xqI", tail, end)
         if serial not in clocks:
-            return Held()  # another recording was appended
+            return ProbeResult()  # another recording was appended
         if serial == audio_serial and granule > preceding:
-            return Held((granule - preceding) / rate, note=note)
+            return ProbeResult((granule - preceding) / rate, note=note)
     if peek.size <= HEADERS:
-        raise Hollow("it consists of a header only")
-    return Held(note=note)  # stamped by a muxer that doesn't count
+        raise NoAudio("it consists of a header only")
+    return ProbeResult(note=note)  # stamped by a muxer that doesn't count
 
 
 def _ends(tail: bytes) -> bool:
@@ -100,7 +100,7 @@ def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
     yield start, at
 
 
-def _clocks(peek: Peek) -> dict[int, tuple[int, int] | None]:
+def _clocks(peek: BoundedReader) -> dict[int, tuple[int, int] | None]:
     """Each stream's serial number → what CODECS makes of its first packet. All begin before any of them goes on."""
     clocks: dict[int, tuple[int, int] | None] = {}
     at = 0
@@ -113,4 +113,4 @@ def _clocks(peek: Peek) -> dict[int, tuple[int, int] | None]:
         clocks[serial] = next((clock(packet) for name, clock in CODECS.items() if packet.startswith(name)), None)
         at = body + sum(peek.at(at + PAGE_HEAD, count))
         if at >= peek.size:
-            raise Hollow("it consists of a header only")
+            raise NoAudio("it consists of a header only")

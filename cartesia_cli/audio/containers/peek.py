@@ -17,15 +17,15 @@ HEAD, WINDOW, SEARCHED = 4 << 10, 64 << 10, 1 << 20
 """Bytes read: to know a format; to find frames or the last page (at most 65,307 bytes long); at the very most."""
 
 
-class Lost(Exception):
+class Undetermined(Exception):
     """The structure leads nowhere, or too far: a look can't tell."""
 
 
-class Hollow(Exception):
+class NoAudio(Exception):
     """There is provably no audio. The message goes on from "it": what there is instead."""
 
 
-class Peek:
+class BoundedReader:
     """A file read in pieces, at most PIECES of them: whoever walks by it can't walk for ever."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -43,7 +43,7 @@ class Peek:
         """`count` bytes, or fewer where the file ends."""
         self._left -= 1
         if self._left < 0 or not 0 <= count <= SEARCHED:
-            raise Lost
+            raise Undetermined
         if offset >= self.size:
             return b""
         self._file.seek(self._base + offset)
@@ -55,11 +55,11 @@ class Peek:
         try:
             return struct.unpack(form, data)
         except struct.error:
-            raise Hollow("it ends inside its header") from None
+            raise NoAudio("it ends inside its header") from None
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ProbeResult:
     """Seconds held, seconds promised where that is more, and a note: the findings of one format's reader.
 
     estimated   whether the seconds are a guess by the bit rate, and nobody's promise
@@ -71,13 +71,13 @@ class Held:
     estimated: bool = False
 
 
-def in_proportion(promised: float | None, held: int, whole: int, *, exact: bool = False) -> Held:
+def in_proportion(promised: float | None, held: int, whole: int, *, exact: bool = False) -> ProbeResult:
     """The seconds that a header promises for `whole` bytes, in proportion to the bytes that are there."""
     if promised is None or held >= whole:
-        return Held(promised)
+        return ProbeResult(promised)
     there = promised * held / whole
     about, slack = ("", 0.01) if exact else ("about ", 0.1)
     if promised - there < slack:
-        return Held(there)
+        return ProbeResult(there)
     note = f"it was cut off: its header promises {promised:.2f} s of audio, and it holds {about}{there:.2f} s"
-    return Held(there, promised, note)
+    return ProbeResult(there, promised, note)

@@ -11,7 +11,7 @@ import re
 from ...errors import InputError
 from .formats import DOCUMENTED, FORMATS
 from .mpeg import frames
-from .peek import HEAD, WINDOW, Peek
+from .peek import HEAD, WINDOW, BoundedReader
 
 MOST_TAGS = 8
 """ID3v2 tags that a file may begin with. One is usual, two happen."""
@@ -41,17 +41,17 @@ NOT_AUDIO = (
 """How files begin that end up among recordings by mistake."""
 
 
-def recognise(peek: Peek, *, listed: bool) -> str | None:
+def sniff(peek: BoundedReader, *, listed: bool) -> str | None:
     """A key of FORMATS, by the bytes behind ID3v2 tags. `listed`: its name says that it is a recording."""
     tagged = _skip_id3(peek)
-    if found := recognise_head(peek.at(0, HEAD)):
+    if found := sniff_head(peek.at(0, HEAD)):
         return found
     # Among other data three frames can turn up by chance: they are searched for only where there is reason to.
     run = frames(peek.at(0, WINDOW), peek.size, reach=WINDOW if tagged or listed else 1)
     return run[0].container if run else "mp3" if tagged else None
 
 
-def recognise_head(head: bytes) -> str | None:
+def sniff_head(head: bytes) -> str | None:
     """A key of FORMATS, by the first bytes alone."""
     found = SIGNATURES.match(head)
     return found.lastgroup[1:] if found and found.lastgroup else None
@@ -60,10 +60,10 @@ def recognise_head(head: bytes) -> str | None:
 def may_be_recording(head: bytes) -> bool:
     """Whether it is worth a closer look what a file is that begins like this, and whose name doesn't tell."""
     frame_or_tag = rb"ID3[\x02-\x04]|\xff[\xe0-\xfd\xff]"  # \xff\xfe is how UTF-16 begins
-    return recognise_head(head) is not None or re.match(frame_or_tag, head) is not None
+    return sniff_head(head) is not None or re.match(frame_or_tag, head) is not None
 
 
-def _skip_id3(peek: Peek) -> bool:
+def _skip_id3(peek: BoundedReader) -> bool:
     """Move behind the ID3v2 tags at the beginning; whether there were any. Sizes are written in bytes of 7 bits."""
     for tags in range(MOST_TAGS):
         head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", peek.at(0, 10), re.DOTALL)

@@ -10,11 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .peek import Held, Hollow, Peek, in_proportion
+from .peek import ProbeResult, NoAudio, BoundedReader, in_proportion
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
+class WavChunks:
     """What the chunks tell.
 
     byte_rate   bytes of samples a second, None where the file doesn't say
@@ -69,22 +69,22 @@ ADPCM = {0x0002, 0x0011}
 EXTENSIBLE = 0xFFFE
 
 
-def measure(peek: Peek) -> Held:
+def measure(peek: BoundedReader) -> ProbeResult:
     """By the bytes of samples and how many of them make a second."""
     wave = _wave(peek)
     if wave is None:
-        return Held(note="it is damaged or was cut off: no samples are found where its header points")
+        return ProbeResult(note="it is damaged or was cut off: no samples are found where its header points")
     if wave.held == 0:
-        raise Hollow("it consists of a header only")
+        raise NoAudio("it consists of a header only")
     if wave.byte_rate is None:
-        return Held(note="its header names no data rate, so that its duration is unknown")
+        return ProbeResult(note="its header names no data rate, so that its duration is unknown")
     if wave.promised is None:
         seconds = wave.held / wave.byte_rate
-        return Held(seconds, note=f"its header names no length, as in a pipe: it holds {seconds:.2f} s up to its end")
+        return ProbeResult(seconds, note=f"its header names no length, as in a pipe: it holds {seconds:.2f} s up to its end")
     return in_proportion(wave.promised / wave.byte_rate, wave.held, wave.promised, exact=True)
 
 
-def _wave(peek: Peek) -> Wave | None:
+def _wave(peek: BoundedReader) -> WavChunks | None:
     """The samples of a file. None when the chunks lead astray before any samples."""
     layout = LAYOUTS[peek.at(0, 4)]
     byte_rate = wide = samples = None
@@ -99,11 +99,11 @@ def _wave(peek: Peek) -> Wave | None:
         if byte_rate and samples:
             break
     if samples:
-        return Wave(byte_rate, *samples)
-    return Wave(byte_rate, 0, None) if _only_chunks(peek, layout, layout.first) else None
+        return WavChunks(byte_rate, *samples)
+    return WavChunks(byte_rate, 0, None) if _only_chunks(peek, layout, layout.first) else None
 
 
-def _samples(peek: Peek, layout: Layout, start: int, promised: int) -> tuple[int, int | None]:
+def _samples(peek: BoundedReader, layout: Layout, start: int, promised: int) -> tuple[int, int | None]:
     """Bytes that a data chunk really holds, and that its header promises."""
     rest = peek.size - start
     if promised == 0 and _only_chunks(peek, layout, start):
@@ -113,7 +113,7 @@ def _samples(peek: Peek, layout: Layout, start: int, promised: int) -> tuple[int
     return min(promised, rest), promised
 
 
-def chunks(peek: Peek, layout: Layout, at: int) -> Iterator[tuple[bytes, int, int]]:
+def chunks(peek: BoundedReader, layout: Layout, at: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, first byte and length of each chunk; the last may promise more than the file holds."""
     head = struct.calcsize(layout.head)
     while at + head <= peek.size:
@@ -126,7 +126,7 @@ def chunks(peek: Peek, layout: Layout, at: int) -> Iterator[tuple[bytes, int, in
             at += padding
 
 
-def _only_chunks(peek: Peek, layout: Layout, at: int) -> bool:
+def _only_chunks(peek: BoundedReader, layout: Layout, at: int) -> bool:
     """Whether nothing but whole chunks lies between `at` and the end of the file."""
     for name, start, length in chunks(peek, layout, at):
         if not all(0x20 <= byte < 0x7F for byte in name) or start + length > peek.size:
@@ -135,7 +135,7 @@ def _only_chunks(peek: Peek, layout: Layout, at: int) -> bool:
     return peek.size - at < struct.calcsize(layout.head)
 
 
-def _byte_rate(peek: Peek, start: int, length: int, order: str) -> float | None:
+def _byte_rate(peek: BoundedReader, start: int, length: int, order: str) -> float | None:
     """Bytes a second by a fmt chunk. Its own figure is the last resort: writers get it wrong unpunished."""
     codec, rate, average, block = peek.unpack(f"{order}H2xIIH", start)
     if codec == EXTENSIBLE and length >= 26:
