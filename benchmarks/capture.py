@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(ROOT))
 
-from cartesia_cli.audio.lowdelay import LowLatencyResampler
+from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler
 from cartesia_cli.protocol import Command, Event
 
 RATES = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
@@ -207,11 +207,11 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     sound: Any = ModuleType("sounddevice")
     sound.RawInputStream, sound.PortAudioError = Device, OSError
     sys.modules["sounddevice"] = sound
-    from cartesia_cli.audio import devices, microphone, spool
+    from cartesia_cli.audio import devices, microphone, session_recording
     from cartesia_cli.audio.pacing import LimitedSource
-    from cartesia_cli.audio.speech import Endpointer
+    from cartesia_cli.audio.vad import Endpointer
     from cartesia_cli.session import Session
-    from cartesia_cli.session.parties import StopSignal
+    from cartesia_cli.session.interfaces import StopSignal
     from cartesia_cli.stats import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 
@@ -233,7 +233,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     opened = microphone.Microphone(asked)
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        kept = spool.SessionRecording(opened, Path(folder))
+        kept = session_recording.SessionRecording(opened, Path(folder))
         clock, heard, line, recorder = SpeechTimeline(), Endpointer(), Swallowing(), LatencyRecorder("ink-2")
 
         class Early(LatencyRecorder):

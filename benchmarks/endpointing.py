@@ -1,4 +1,4 @@
-"""How often an utterance is ended when it is over, in noise, and what it costs: `audio/speech.py` against webrtcvad.
+"""How often an utterance is ended when it is over, in noise, and what it costs: `audio/vad.py` against webrtcvad.
 
 Both decide on frames of 20 ms, behind the same automaton with the same settings. Twenty spoken sentences
 (`tests/speech.py`) with pauses between them are heard clean, and in noise that is made here with a fixed seed. The goal
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cartesia_cli.audio.level import FrameLevels
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.audio.speech import FRAME_SECONDS, VadStateMachine, Endpointer, VadSettings, VadEvent, utterances
+from cartesia_cli.audio.vad import FRAME_SECONDS, Endpointer, VadEvent, VadSettings, VadStateMachine, utterances
 
 sys.path.insert(0, str(ROOT))
 from tests.speech import say, silence
@@ -113,7 +113,9 @@ def mixed(clean: Samples, noise: NDArray[np.float64], loudness: float) -> Sample
 
 def ours(samples: Samples) -> list[VadEvent]:
     endpointer = Endpointer(SETTINGS)
-    return [mark for start in range(0, len(samples), 1600) for mark in endpointer.process(samples[start : start + 1600])]
+    return [
+        mark for start in range(0, len(samples), 1600) for mark in endpointer.process(samples[start : start + 1600])
+    ]
 
 
 def theirs(samples: Samples) -> list[VadEvent]:
@@ -122,7 +124,11 @@ def theirs(samples: Samples) -> list[VadEvent]:
         round(seconds / FRAME_SECONDS)
         for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.lull_ms / 1000, HANGOVER, SETTINGS.longest_seconds)
     )
-    automaton, voice, data = VadStateMachine(attack, lull, hangover, longest, FRAME_SECONDS), webrtcvad.Vad(2), pcm16(samples)
+    automaton, voice, data = (
+        VadStateMachine(attack, lull, hangover, longest, FRAME_SECONDS),
+        webrtcvad.Vad(2),
+        pcm16(samples),
+    )
     return [
         mark
         for start in range(0, len(data) - FRAME_BYTES + 1, FRAME_BYTES)

@@ -78,10 +78,10 @@ Target = Callable[[bytes], object]
 
 def targets(folder: Path) -> dict[str, Target]:
     """Name → what takes some bytes. Whatever it raises is a crash. Imported here: the parent has no need of them."""
-    from cartesia_cli.audio.containers import probe
-    from cartesia_cli.audio.containers.riff import LAYOUTS
     from cartesia_cli.audio.files import decoded_pipe
-    from cartesia_cli.audio.waves import read_header
+    from cartesia_cli.audio.probing import probe
+    from cartesia_cli.audio.probing.riff import LAYOUTS
+    from cartesia_cli.audio.wav_reader import read_header
     from cartesia_cli.errors import InputError, ProtocolError
     from cartesia_cli.output import FORMATS, Layout, writer
     from cartesia_cli.protocol import decode, decode_batch, decode_error

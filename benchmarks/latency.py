@@ -145,7 +145,7 @@ def waits(came: NDArray[np.float64], ends: NDArray[np.float64], at: float, posit
 def spoken(studio: Studio, seconds: float, folder: Path) -> tuple[list[float], list[float]]:
     """Waits from the sample to the wire, and from the end of hangover to `finalize`."""
     from cartesia_cli.audio.pcm import decode_pcm
-    from cartesia_cli.audio.speech import Endpointer
+    from cartesia_cli.audio.vad import Endpointer
     from tests import speech
 
     parts = [part for text in SENTENCES for part in (speech.say(text), speech.silence(PAUSE))]

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.session.parties import StopSignal
+from cartesia_cli.session.interfaces import StopSignal
 from tests.late_server import LateSession, lateness_of, lives_of
 from tests.test_no_word_lost import session_of
 from tests.tones import spoken

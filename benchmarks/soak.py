@@ -96,12 +96,12 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
 
 def kept(form: str, into_file: bool, timed: bool) -> float:
     """Bytes that a session of the program holds for an utterance of ten words once it has settled."""
-    from cartesia_cli.audio.speech import VadSettings
+    from cartesia_cli.audio.vad import VadSettings
     from cartesia_cli.commands.live_options import StreamOptions
-    from cartesia_cli.commands.performance import SessionConfig, LiveSession
+    from cartesia_cli.commands.live_session import LiveSession, SessionConfig
     from cartesia_cli.output import Layout
+    from cartesia_cli.output.console import Reporter
     from cartesia_cli.output.live_view import LiveView
-    from cartesia_cli.output.talk import Reporter
     from cartesia_cli.protocol import MANUAL, RealtimeOptions, Word
     from cartesia_cli.transcript import Partial, Segment
 

@@ -129,7 +129,9 @@ def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
     """Words that are wholly in the text, each with the place of its spelling there, punctuation around it included."""
     spellings = [word.word for word in words]
     at = 0
-    found = [(word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place is not None]
+    found = [
+        (word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place is not None
+    ]
     for k, (word, place) in enumerate(found):
         wanted = [_normal(atom) for atom in _ATOM.findall(word.word)]
         if not place.is_whole or wanted != [_normal(atom) for atom in _ATOM.findall(text[place.start : place.end])]:

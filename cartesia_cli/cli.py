@@ -23,8 +23,8 @@ from .commands import COMMANDS
 from .commands import options as given
 from .commands.option_sources import ConfiguredCommand, asks_for_json, divided
 from .errors import CliError, Exit, Interrupted, OutputError, UsageError
+from .output.console import Reporter
 from .output.files import StdoutClosed
-from .output.talk import Reporter
 
 HELP = "Speech to text in the terminal: Cartesia's API, or this machine when there is no key."
 EPILOG = """

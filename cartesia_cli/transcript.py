@@ -18,7 +18,7 @@ from unicodedata import east_asian_width
 from .alignment import covering_words
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
-from .timing import LATEST, far_limit, plausible_spans, known_duration, interpolate_spans
+from .timestamps import LATEST, far_limit, interpolate_spans, known_duration, plausible_spans
 
 Timing = Literal["server", "audio", "estimated"]
 

@@ -20,10 +20,10 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.__main__ import PROGRAM, RENDERING_VARIABLES
-from cartesia_cli.commands import COMMANDS, listen, live_options, look, stream_file
+from cartesia_cli.commands import COMMANDS, format_options, listen, live_options, stream_file
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
-from cartesia_cli.output.talk import Talk
+from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
 PACKAGE = Path(cli.__file__).parent
@@ -153,7 +153,7 @@ VALUES = {
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "mode": dict.fromkeys(live_options.MODES, ""),
     "model": dict.fromkeys(MODELS, ""),
-    "profile": dict.fromkeys(look.PROFILES, ""),
+    "profile": dict.fromkeys(format_options.PROFILES, ""),
     "whisper": dict.fromkeys(WHISPER, ""),
 }
 """Kind to its values, and to what is said about each."""
@@ -220,7 +220,7 @@ def _rendered(command: list[str], stream: io.StringIO) -> str:
         for variable in RENDERING_VARIABLES:
             if variable != "COLUMNS":
                 os.environ.pop(variable, None)
-        talk = Talk()
+        talk = Reporter()
         talk.helps = True
         get_command(cli.build()).main([*command, "--help"], prog_name=PROGRAM, obj=talk, standalone_mode=False)
     return stream.getvalue()

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cartesia_cli.audio.pcm import RATE
-from cartesia_cli.audio.speech import Endpointer, VadSettings
+from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import (
     Close,

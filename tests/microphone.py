@@ -196,7 +196,7 @@ def tell(event: str, **facts: object) -> None:
 async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
     """`seconds` of sound, or until SIGTERM."""
     from cartesia_cli.audio.microphone import Microphone, chosen
-    from cartesia_cli.audio.saving import TeeSource
+    from cartesia_cli.audio.wav_writer import TeeSource
 
     loop = asyncio.get_running_loop()
     microphone = Microphone(chosen(which or None), on_trouble=lambda sentence: tell("trouble", sentence=sentence))

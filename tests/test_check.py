@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from cartesia_cli.protocol import Word
 from cartesia_cli.subtitles import cues
-from cartesia_cli.subtitles.captions import srt, vtt
-from cartesia_cli.subtitles.cuesheet import ParsedCue, SubtitleFile, Finding, Kind, parse
 from cartesia_cli.subtitles.lint import RULES, lint, sentence
-from cartesia_cli.subtitles.necessity import JUDGED, mark
+from cartesia_cli.subtitles.parser import Finding, Kind, ParsedCue, SubtitleFile, parse
 from cartesia_cli.subtitles.profiles import PROFILES, Rules
+from cartesia_cli.subtitles.unavoidable import JUDGED, mark
+from cartesia_cli.subtitles.writers import srt, vtt
 from cartesia_cli.transcript import Transcript
 from tests.conftest import Run
 

@@ -29,8 +29,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from cartesia_cli.client import BatchClient, UploadProgress, Deadlines, RetryPolicy, Upload, is_account_error
-from cartesia_cli.client.patience import run_with_deadline
+from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, UploadProgress, is_account_error
+from cartesia_cli.client.deadlines import run_with_deadline
 from cartesia_cli.client.retry import FIRST_PAUSE, LONGEST_PAUSE, is_retryable_status, retry_after
 from cartesia_cli.errors import (
     ApiError,
@@ -1166,7 +1166,12 @@ class Watched:
     ticks: int = 0
 
     def run(
-        self, patience: Deadlines, step: float, *, each: Callable[[UploadProgress], None] = lambda meter: None, most: int = 50
+        self,
+        patience: Deadlines,
+        step: float,
+        *,
+        each: Callable[[UploadProgress], None] = lambda meter: None,
+        most: int = 50,
     ) -> NetworkError:
         over = threading.Event()
 
@@ -1222,7 +1227,10 @@ def test_an_upload_that_moves_goes_on(watched: Watched) -> None:
 def test_what_the_work_brings_comes_back() -> None:
     clock = Clock()
     ends = clock() + 10
-    assert run_with_deadline(lambda: "done", UploadProgress(0, clock), patient(), ends, lambda meter: None, clock) == "done"
+    assert (
+        run_with_deadline(lambda: "done", UploadProgress(0, clock), patient(), ends, lambda meter: None, clock)
+        == "done"
+    )
     for error in (InputError("no"), ValueError("no"), Interrupted()):
 
         def fail(error: BaseException = error) -> None:

@@ -44,7 +44,9 @@ def send(
     retry: RetryPolicy | None = None,
     filename: str | None = None,
 ) -> BatchResponse:
-    with BatchClient(base_url or server.base_url, credential, retry=retry or RetryPolicy(0), sleep=lambda _: None) as client:
+    with BatchClient(
+        base_url or server.base_url, credential, retry=retry or RetryPolicy(0), sleep=lambda _: None
+    ) as client:
         upload = Upload(path, filename or path.name, "audio/wav")
         return client.transcribe(upload, options, endpoint=endpoint, patience=PATIENCE)
 

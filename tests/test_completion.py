@@ -25,7 +25,7 @@ from cartesia_cli import cli, completion, protocol
 from cartesia_cli.commands.options import VerbosityOptions
 from cartesia_cli.completion import OPERANDS, OPTIONS, VALUES, candidates
 from cartesia_cli.output import FORMATS
-from cartesia_cli.output.talk import Reporter
+from cartesia_cli.output.console import Reporter
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "completions"

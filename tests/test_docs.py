@@ -39,7 +39,7 @@ from cartesia_cli import cli
 from cartesia_cli.errors import Exit
 from cartesia_cli.output import FORMATS
 from cartesia_cli.protocol import ENCODINGS, batch_credits, realtime_credits
-from cartesia_cli.server.notation import parse
+from cartesia_cli.server.script_parser import parse
 from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.level import SILENCE, FrameLevels, NoiseFloor
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.audio.speech import FRAME_SECONDS, VadStateMachine, Endpointer, VadSettings, VadEvent, utterances
+from cartesia_cli.audio.vad import FRAME_SECONDS, Endpointer, VadEvent, VadSettings, VadStateMachine, utterances
 
 from .conftest import Run
 from .speech import say, silence, write_wav
@@ -167,7 +167,12 @@ def test_what_was_no_lull_when_it_was_heard_is_not_taken_back() -> None:
 
 
 def test_utterances_are_onsets_with_their_ends() -> None:
-    marks = [VadEvent("onset", 1.06, 1.0), VadEvent("lull", 2.2, 2.0), VadEvent("end", 2.6, 2.0), VadEvent("onset", 5.06, 5.0)]
+    marks = [
+        VadEvent("onset", 1.06, 1.0),
+        VadEvent("lull", 2.2, 2.0),
+        VadEvent("end", 2.6, 2.0),
+        VadEvent("onset", 5.06, 5.0),
+    ]
     assert utterances([]) == []
     assert utterances(marks) == [(1.0, 2.0)]
     assert utterances(marks, until=6.5) == [(1.0, 2.0), (5.0, 6.5)]
@@ -189,7 +194,9 @@ def speechlike(seconds: float, level: float, seed: int = 0) -> Samples:
 
 
 def in_blocks(endpointer: Endpointer, samples: Samples, size: int = 1600) -> list[VadEvent]:
-    return [mark for start in range(0, len(samples), size) for mark in endpointer.process(samples[start : start + size])]
+    return [
+        mark for start in range(0, len(samples), size) for mark in endpointer.process(samples[start : start + size])
+    ]
 
 
 def heard(samples: Samples, settings: VadSettings | None = None) -> list[VadEvent]:
@@ -252,7 +259,9 @@ def test_a_block_may_be_written_over_once_it_was_fed() -> None:
 def test_levels_are_decibels_below_full_scale() -> None:
     times = np.arange(FRAME * 3) / RATE
     assert FrameLevels(RATE).levels(np.resize(np.array([1, -1], np.float32), FRAME)) == [0.0]
-    assert FrameLevels(RATE).levels(np.sin(2 * np.pi * 1000 * times).astype(np.float32)) == pytest.approx([-3.01] * 3, abs=0.01)
+    assert FrameLevels(RATE).levels(np.sin(2 * np.pi * 1000 * times).astype(np.float32)) == pytest.approx(
+        [-3.01] * 3, abs=0.01
+    )
     assert FrameLevels(RATE).levels(noise(0.4, -40)) == pytest.approx([-40] * 20, abs=1.5)
     assert FrameLevels(RATE).levels(np.zeros(FRAME * 2 + 5, np.float32)) == [SILENCE] * 2
     assert FrameLevels(RATE).levels(np.full(FRAME, np.nan, np.float32)) == [SILENCE]

@@ -21,19 +21,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.containers import probe
-from cartesia_cli.audio.containers.ogg import MOST_LINKS, links
 from cartesia_cli.audio.decoders import RangeReader
 from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
+from cartesia_cli.audio.probing import probe
+from cartesia_cli.audio.probing.ogg import MOST_LINKS, links
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import ENCODINGS
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.engine import RecognizedWord
-from cartesia_cli.server.running import BackgroundServer
+from cartesia_cli.server.runner import BackgroundServer
 
 from .conftest import need
-from .test_containers import chunk, ds64, fmt, guid_chunk, page, riff, w64
+from .test_probing import chunk, ds64, fmt, guid_chunk, page, riff, w64
 
 SECONDS = 2.0
 

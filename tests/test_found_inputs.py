@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 import cartesia_cli
-from cartesia_cli.audio.containers import FORMATS
+from cartesia_cli.audio.probing import FORMATS
 from cartesia_cli.commands.inputs import Input, collect
 from cartesia_cli.errors import InputError, UsageError
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, fine
 from tests.speech import write_wav
-from tests.test_containers import encode
+from tests.test_probing import encode
 from tests.tones import spoken
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}

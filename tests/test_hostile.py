@@ -24,10 +24,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
-from cartesia_cli.audio.waves import WavFormat, read_header
+from cartesia_cli.audio.wav_reader import WavFormat, read_header
 from cartesia_cli.errors import InputError, ProtocolError
 from cartesia_cli.output import FORMATS, Layout, writer
-from cartesia_cli.output.characters import BIDI
+from cartesia_cli.output.sanitize import BIDI
 from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import ENCODINGS, Delta, Event, TurnEnd, decode, decode_batch, decode_error, events
 from cartesia_cli.text_encoding import join_surrogates
@@ -38,7 +38,7 @@ from cartesia_cli.transcript_import import load_transcripts
 from . import realtime_server as realtime
 from .fault_server import KEY, Exchange, FaultServer, answers, environment, refusal, write_wav
 from .realtime_server import RealtimeServer
-from .test_containers import CHANGES, SEEDS, mutate
+from .test_probing import CHANGES, SEEDS, mutate
 
 EVERY_FORMAT = sorted(FORMATS)
 LAYOUT = Layout(words=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.destinations import OutputPlan, formats
 from cartesia_cli.commands.inputs import Input, collect, is_search, spool_stdin
+from cartesia_cli.commands.output_plan import OutputPlan, formats
 from cartesia_cli.errors import InputError, UsageError
 
 
@@ -19,7 +19,9 @@ def touch(*paths: Path) -> None:
 
 
 def named(*arguments: object) -> list[str]:
-    return [item.source if isinstance(item, Input) else str(item) for item in collect([str(a) for a in arguments], None)]
+    return [
+        item.source if isinstance(item, Input) else str(item) for item in collect([str(a) for a in arguments], None)
+    ]
 
 
 def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -> None:
@@ -81,7 +83,9 @@ def items(*names: str) -> list[Input]:
 
 def plan(*names: str, several: bool | None = None, output: str | None = None, output_dir: str | None = None,
          force: bool = False) -> OutputPlan:  # fmt: skip
-    return OutputPlan(names, bool(several), Path(output) if output else None, Path(output_dir) if output_dir else None, force)
+    return OutputPlan(
+        names, bool(several), Path(output) if output else None, Path(output_dir) if output_dir else None, force
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pexpect
 import pyte
 import pytest
 
-from cartesia_cli.commands.handover import LINES, ExecHook
+from cartesia_cli.commands.exec_hook import LINES, ExecHook
 from cartesia_cli.commands.keys import bindings, help_text
 from cartesia_cli.output.live_rows import LiveRows
 from cartesia_cli.transcript import Segment

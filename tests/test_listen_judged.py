@@ -19,7 +19,7 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from cartesia_cli.audio.lowdelay import LowLatencyResampler
+from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler
 from tests import speech
 from tests.microphone import RATE, Studio, open_studio
 from tests.test_listen import ONE, TWO, bare, listening, state

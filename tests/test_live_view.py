@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError
-from cartesia_cli.output.characters import character_width
+from cartesia_cli.output.console import Reporter
 from cartesia_cli.output.live_rows import LiveRows, LiveState, Wait
 from cartesia_cli.output.live_view import PERIOD, LiveView
 from cartesia_cli.output.meter import MicrophoneLevel
-from cartesia_cli.output.talk import Reporter
+from cartesia_cli.output.sanitize import character_width
 from cartesia_cli.output.word_wrap import wrap
 
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 5

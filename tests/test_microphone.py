@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cartesia_cli.audio import devices, microphone, pulse
-from cartesia_cli.audio.complaints import InputMonitor
 from cartesia_cli.audio.devices import Device
-from cartesia_cli.audio.lowdelay import LowLatencyResampler, can_resample
+from cartesia_cli.audio.input_check import InputMonitor
+from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler, can_resample
 from cartesia_cli.audio.microphone import Microphone
 from cartesia_cli.errors import InputError
 from tests import speech
@@ -495,7 +495,7 @@ class TestASoundServer:
 
 CHATTER = """
 import ctypes, os, sys
-from cartesia_cli.audio.chatter import quiet
+from cartesia_cli.audio.c_stderr import quiet
 libc = ctypes.CDLL(None)
 libc.perror(b"before")
 with quiet():

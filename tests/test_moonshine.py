@@ -138,7 +138,10 @@ def test_what_is_no_word_is_left_out(said: str, found: list[str]) -> None:
 
 def test_a_word_is_as_sure_as_its_least_sure_token() -> None:
     tokens = [("\u2581Caf".encode(), 0.9), (b"\xc3", 0.4), (b"\xa9", 0.8), ("\u2581noir".encode(), 0.7)]
-    assert [*moonshine.words(tokens)] == [RecognizedWord(" Café", probability=0.4), RecognizedWord(" noir", probability=0.7)]
+    assert [*moonshine.words(tokens)] == [
+        RecognizedWord(" Café", probability=0.4),
+        RecognizedWord(" noir", probability=0.7),
+    ]
 
 
 def test_the_engine_is_less_sure_of_what_noise_covers(engine: MoonshineEngine) -> None:

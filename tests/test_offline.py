@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import cartesia_cli
-from cartesia_cli.protocol.vocabulary import API_VERSION
+from cartesia_cli.protocol.constants import API_VERSION
 from tests import speech
 from tests.conftest import Run, need
 

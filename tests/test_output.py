@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError, OutputError
 from cartesia_cli.output import EXTENSIONS, FORMATS, Layout, extension, writer
-from cartesia_cli.output.characters import one_line, printable, title
+from cartesia_cli.output.console import Reporter
 from cartesia_cli.output.files import StdoutClosed, write_file, write_stdout
-from cartesia_cli.output.talk import Reporter
+from cartesia_cli.output.sanitize import one_line, printable, title
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.transcript import Transcript, from_batch
 

@@ -17,7 +17,7 @@ from cartesia_cli.commands import option_sources
 from cartesia_cli.commands.option_sources import CHOOSING, KINDS, negation, options, read
 from cartesia_cli.commands.precedence import EXCLUSIONS, REQUIREMENTS, formats, resolve
 from cartesia_cli.errors import UsageError
-from cartesia_cli.output.talk import Reporter
+from cartesia_cli.output.console import Reporter
 from cartesia_cli.settings import Setting
 from tests.conftest import Run
 
@@ -65,7 +65,9 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             for name, value in layers.get("environment", {}).items():
                 variable = f"CARTESIA_{command}_{name}".upper().replace("-", "_")
                 patch.setenv(variable, ",".join(value) if isinstance(value, list) else str(value))
-            context = found.make_context(command, [*OPERANDS.get(command, []), "--profile", "p", *flags], obj=Reporter())
+            context = found.make_context(
+                command, [*OPERANDS.get(command, []), "--profile", "p", *flags], obj=Reporter()
+            )
         return {name: context.params.get(option.name) for name, option in known.items()}
 
     return parse

@@ -20,7 +20,7 @@ from typer.main import get_command
 import cartesia_cli
 from cartesia_cli.cli import build
 from cartesia_cli.errors import UsageError
-from cartesia_cli.output.talk import Reporter
+from cartesia_cli.output.console import Reporter
 from tests import speech
 from tests.conftest import Run, need
 from tests.memory import peak

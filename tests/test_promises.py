@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.session.lifeline import LEAD_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
+from cartesia_cli.session.reconnect import LEAD_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
 
 from . import conftest
 

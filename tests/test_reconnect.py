@@ -19,7 +19,7 @@ import pexpect
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, VadSettings
+from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
 from cartesia_cli.protocol import (
     Close,
@@ -38,9 +38,9 @@ from cartesia_cli.protocol import (
     Word,
 )
 from cartesia_cli.session import Session
-from cartesia_cli.session.ledger import MAX_MEMORY_BYTES
-from cartesia_cli.session.lifeline import ReconnectPolicy
-from cartesia_cli.session.parties import CatchUp, StopSignal
+from cartesia_cli.session.interfaces import CatchUp, StopSignal
+from cartesia_cli.session.reconnect import ReconnectPolicy
+from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.tracker import LONGEST_LATENESS, ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, usual_signals

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
-from cartesia_cli.audio.saving import WavWriter, opened
+from cartesia_cli.audio.wav_writer import WavWriter, opened
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, refuses
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import ApiError
-from cartesia_cli.output.talk import LONGEST_TRACE_LINE, Reporter
+from cartesia_cli.output.console import LONGEST_TRACE_LINE, Reporter
 from cartesia_cli.redaction import LONGEST_EXCERPT, PLACEHOLDER, Redactor
 
 from . import realtime_server as foreign

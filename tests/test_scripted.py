@@ -25,11 +25,11 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.errors import UsageError
-from cartesia_cli.output.frames import FrameLog
+from cartesia_cli.output.frame_log import FrameLog
 from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command, url
-from cartesia_cli.server.notation import parse
-from cartesia_cli.server.running import BackgroundServer
+from cartesia_cli.server.runner import BackgroundServer
 from cartesia_cli.server.script import Script
+from cartesia_cli.server.script_parser import parse
 from cartesia_cli.server.scripted import create_app
 from tests.conftest import Run
 

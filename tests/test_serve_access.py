@@ -24,9 +24,9 @@ from cartesia_cli.protocol import AUTO, MANUAL, RealtimeOptions, decode_command
 from cartesia_cli.protocol.batch import parse_sample_rate
 from cartesia_cli.server import connections, uploads
 from cartesia_cli.server.exchanges import Exchange
-from cartesia_cli.server.notation import parse
 from cartesia_cli.server.origins import OriginPolicy
-from cartesia_cli.server.running import BackgroundServer, address, bind, bind_other_family
+from cartesia_cli.server.runner import BackgroundServer, address, bind, bind_other_family
+from cartesia_cli.server.script_parser import parse
 from cartesia_cli.server.scripted import create_app
 
 VERSION = {"Cartesia-Version": "2026-03-01"}
@@ -298,8 +298,8 @@ def test_status_tells_which_server_answers() -> None:
 
 
 def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> None:
-    from cartesia_cli.server.answers import ServerIdentity
     from cartesia_cli.server.engines import identity
+    from cartesia_cli.server.responses import ServerIdentity
 
     class Named:
         def __init__(self, name: str) -> None:

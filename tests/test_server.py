@@ -24,8 +24,8 @@ from cartesia_cli.server import whisper
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.decoding import decode_upload
 from cartesia_cli.server.engine import RecognizedWord
-from cartesia_cli.server.running import BackgroundServer, bind
-from cartesia_cli.server.windows import split_at_silence
+from cartesia_cli.server.runner import BackgroundServer, bind
+from cartesia_cli.server.silence_split import split_at_silence
 from tests import speech
 
 

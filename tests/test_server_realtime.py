@@ -27,7 +27,7 @@ from cartesia_cli.protocol import MANUAL as DIALECT
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.realtime import WAITING_BYTES, _Session
-from cartesia_cli.server.running import BackgroundServer
+from cartesia_cli.server.runner import BackgroundServer
 from tests import speech
 
 MANUAL, AUTO = "/stt/websocket", "/stt/turns/websocket"

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, VadSettings
+from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -24,9 +24,9 @@ from cartesia_cli.errors import (
 )
 from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart, Unknown
 from cartesia_cli.session import Session
-from cartesia_cli.session.lifeline import ReconnectPolicy
+from cartesia_cli.session.interfaces import Skipped, StopSignal
 from cartesia_cli.session.loop import QUIET_SECONDS
-from cartesia_cli.session.parties import Skipped, StopSignal
+from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech

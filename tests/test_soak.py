@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, VadSettings
+from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
-from cartesia_cli.session import Session, ledger
-from cartesia_cli.session.ledger import MAX_MEMORY_BYTES
-from cartesia_cli.session.lifeline import ReconnectPolicy
-from cartesia_cli.session.parties import StopSignal
+from cartesia_cli.session import Session, send_buffer
+from cartesia_cli.session.interfaces import StopSignal
+from cartesia_cli.session.reconnect import ReconnectPolicy
+from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
@@ -239,7 +239,9 @@ def held() -> int:
     more, now less.
     """
     others = [tracemalloc.Filter(False, name) for name in (tracemalloc.__file__, "*/tests/*")]
-    audio = [tracemalloc.Filter(False, ledger.__file__, line) for _, _, line in ledger._write.__code__.co_lines()]
+    audio = [
+        tracemalloc.Filter(False, send_buffer.__file__, line) for _, _, line in send_buffer._write.__code__.co_lines()
+    ]
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(others + audio).traces)
 
 

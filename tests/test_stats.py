@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
-from cartesia_cli.audio.speech import Endpointer, VadEvent
-from cartesia_cli.commands.watch import LiveMetrics
-from cartesia_cli.output.figures import ASCII, BLOCKS, bars, render_report
+from cartesia_cli.audio.vad import Endpointer, VadEvent
+from cartesia_cli.commands.live_metrics import LiveMetrics
+from cartesia_cli.output.stats_report import ASCII, BLOCKS, bars, render_report
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -36,9 +36,9 @@ from cartesia_cli.protocol import (
     Unknown,
 )
 from cartesia_cli.session import Session
-from cartesia_cli.session.ledger import SendBuffer
-from cartesia_cli.session.parties import StopSignal
-from cartesia_cli.session.progress import Entry, EventDispatcher
+from cartesia_cli.session.dispatcher import Entry, EventDispatcher
+from cartesia_cli.session.interfaces import StopSignal
+from cartesia_cli.session.send_buffer import SendBuffer
 from cartesia_cli.stats.latency import LISTED, WAITS, LatencyRecorder
 from cartesia_cli.stats.percentiles import KEPT, Percentiles
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker

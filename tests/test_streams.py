@@ -62,7 +62,9 @@ def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
 def test_a_notice_has_its_place_in_ndjson_only() -> None:
     for name in ("text", "srt", "csv"):
         parts: list[str] = []
-        open_stream(name, Layout(), parts.append, "x", "m", live=True).write(Notice(1.0, "turn.resume", "the turn goes on"))
+        open_stream(name, Layout(), parts.append, "x", "m", live=True).write(
+            Notice(1.0, "turn.resume", "the turn goes on")
+        )
         assert parts == []
 
 

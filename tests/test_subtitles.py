@@ -26,10 +26,10 @@ from cartesia_cli.output.streams import CueStream
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
 from cartesia_cli.subtitles.breaks import width
-from cartesia_cli.subtitles.captions import ESTIMATED
-from cartesia_cli.subtitles.grammar import GRAMMARS
+from cartesia_cli.subtitles.function_words import GRAMMARS
 from cartesia_cli.subtitles.profiles import PROFILES
-from cartesia_cli.subtitles.typesetting import split_word
+from cartesia_cli.subtitles.segmentation import split_word
+from cartesia_cli.subtitles.writers import ESTIMATED
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from tests.conftest import need
 from tests.test_transcript import reread

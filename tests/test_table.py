@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output import Layout, Selection, writer
-from cartesia_cli.output.places import milliseconds
+from cartesia_cli.output.offsets import milliseconds
 from cartesia_cli.output.rows import compile_pattern, rows, spoken
 from cartesia_cli.output.streams import open_stream
 from cartesia_cli.output.table import shorten

@@ -203,4 +203,6 @@ def test_estimates_run_forward_between_times_that_are_believed(words: tuple[Word
             assert (time.start, time.end) == (word.start, word.end)
     starts = [round(time.start, 3) for time in times]
     assert starts == sorted(starts)
-    assert drop_implausible_times(drop_implausible_times(words, duration), duration) == drop_implausible_times(words, duration)
+    assert drop_implausible_times(drop_implausible_times(words, duration), duration) == drop_implausible_times(
+        words, duration
+    )

@@ -15,14 +15,14 @@ import pytest
 
 from cartesia_cli.audio.files import decode_file, decoded_raw
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
-from cartesia_cli.audio.saving import WavWriter, opened, read_back
+from cartesia_cli.audio.wav_writer import WavWriter, opened, read_back
 from cartesia_cli.commands.backend import Server
-from cartesia_cli.commands.remainder import batch_catch_up
-from cartesia_cli.output.talk import Reporter
+from cartesia_cli.commands.batch_catchup import batch_catch_up
+from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
 from cartesia_cli.server import engines
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.running import BackgroundServer
+from cartesia_cli.server.runner import BackgroundServer
 
 from . import realtime_server as foreign
 from . import speech

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from ..errors import InputError
-from .waves import Frames
+from .wav_reader import Frames
 
 if TYPE_CHECKING:
     import soundfile

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 from . import pulse
-from .chatter import suppressed
+from .c_stderr import suppressed
 
 T = TypeVar("T")
 

@@ -26,14 +26,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..protocol import ENCODINGS
-from .containers import MediaInfo, probe, display_name
-from .containers.files import opened
-from .containers.ogg import links
-from .containers.peek import SEARCHED, BoundedReader, in_proportion
-from .containers.recognition import sniff
-from .decoders import BLOCK, LARGEST, SNDFILE, RangeReader, Pieces, Warn, decode_chain, decode_soundfile, decode_ffmpeg
+from .decoders import BLOCK, LARGEST, SNDFILE, Pieces, RangeReader, Warn, decode_chain, decode_ffmpeg, decode_soundfile
 from .pcm import RATE, Resampler, Samples, decode_pcm
-from .waves import ALAW, MULAW, Frames, WavFormat, read_header
+from .probing import MediaInfo, display_name, probe
+from .probing.bounded_reader import SEARCHED, BoundedReader, in_proportion
+from .probing.files import opened
+from .probing.ogg import links
+from .probing.sniff import sniff
+from .wav_reader import ALAW, MULAW, Frames, WavFormat, read_header
 
 Read = Callable[[int], bytes]
 
@@ -79,7 +79,14 @@ def decode_file(
     with opened(path, display_name(path)) as (file, _):
         promised = _promised(recording)
         yield from decoded_file(
-            file, display_name(path), path=path, promised=promised, rate=rate, channel=channel, warn=warn, on_format=on_format
+            file,
+            display_name(path),
+            path=path,
+            promised=promised,
+            rate=rate,
+            channel=channel,
+            warn=warn,
+            on_format=on_format,
         )
 
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from . import pulse
-from .chatter import suppressed
+from .c_stderr import suppressed
 from .devices import LISTED, Device, chosen, devices, library, names, stuck
-from .lowdelay import LowLatencyResampler, can_resample
+from .low_latency_resampler import LowLatencyResampler, can_resample
 from .pcm import RATE, Samples, decode_pcm, encode_s16le
 
 __all__ = ["Device", "Microphone", "chosen", "devices", "names"]

@@ -19,7 +19,7 @@ from contextlib import aclosing, closing
 import numpy as np
 
 from .pcm import RATE, Samples, encode_s16le
-from .saving import AudioSource
+from .wav_writer import AudioSource
 
 CATCH_UP = 1.0
 AHEAD = 20

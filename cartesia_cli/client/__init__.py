@@ -11,9 +11,9 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 from .batch import BatchClient
-from .failures import is_account_error
-from .patience import UploadProgress, Deadlines
+from .deadlines import Deadlines, UploadProgress
+from .http_errors import is_account_error
 from .retry import RetryPolicy
 from .upload import Upload
 
-__all__ = ["BatchClient", "UploadProgress", "Deadlines", "RetryPolicy", "Upload", "is_account_error"]
+__all__ = ["BatchClient", "Deadlines", "RetryPolicy", "Upload", "UploadProgress", "is_account_error"]

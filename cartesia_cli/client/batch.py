@@ -19,9 +19,9 @@ import httpx
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, decode_batch, encode_batch, url
 from ..redaction import is_long
-from .exchange import Build, AbortHandle, exchange, is_proxied, open_client
-from .failures import Failure, Peer, cut_short, dropped, refused, unusable
-from .patience import UploadProgress, DeadlineExceeded, Deadlines, run_with_deadline
+from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
+from .http_errors import Failure, Peer, cut_short, dropped, refused, unusable
+from .http_transport import AbortHandle, Build, exchange, is_proxied, open_client
 from .retry import RetryPolicy
 from .upload import Multipart, Upload, size
 

@@ -36,12 +36,12 @@ from ..protocol import (
     url,
 )
 from ..redaction import Redactor, is_long
-from .endings import ended, headers, already_closed, refused, stuck
-from .exchange import is_proxied
-from .failures import Peer
-from .opening import CLOSE_SECONDS, Socket, opened
-from .record import Tap, end, redacting
+from .frame_tap import Tap, end, redacting
+from .http_errors import Peer
+from .http_transport import is_proxied
 from .retry import RetryPolicy
+from .ws_connect import CLOSE_SECONDS, Socket, opened
+from .ws_errors import already_closed, ended, headers, refused, stuck
 
 OPEN_SECONDS = 10.0
 PING_SECONDS = 5.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import OutputError, UsageError
-from ..output.characters import printable
+from ..output.sanitize import printable
 
 
 def check_appending(path: Path) -> None:

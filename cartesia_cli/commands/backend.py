@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from ..client import BatchClient, Deadlines, RetryPolicy
 from ..errors import AuthError, EngineError
-from ..output.talk import Reporter
+from ..output.console import Reporter
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
 from ..settings import Settings, credential, key_source
-from . import offline
+from . import local_extra
 
 if TYPE_CHECKING:  # only who has the extra can import it
     from ..server.engine import Engine
@@ -62,7 +62,9 @@ class Backend:
         return Deadlines.for_audio(size, seconds, **({"speed": LOCAL_SPEED} if self.local else {}))
 
 
-def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True) -> BackendConfig:
+def choose(
+    settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True
+) -> BackendConfig:
     """The server that is asked for, else the one that is configured; with nothing configured, this machine.
 
     local       excludes the others: whoever calls has seen to that
@@ -83,7 +85,9 @@ def choose(settings: Settings, *, local: bool, cloud: bool, base_url: str | None
 
 
 @contextmanager
-def connect(choice: BackendConfig, talk: Reporter, *, retries: int | None, local_model: str | None) -> Iterator[Backend]:
+def connect(
+    choice: BackendConfig, talk: Reporter, *, retries: int | None, local_model: str | None
+) -> Iterator[Backend]:
     """The chosen server, ready for batch requests; a local one lives as long as the block."""
 
     def progress(seconds: float) -> None:
@@ -129,17 +133,17 @@ def reach(
         yield Server(choice.base_url, choice.credential, local=False)
         return
     try:
-        offline.require_local_extra()
+        local_extra.require_local_extra()
     except EngineError as error:
         if not choice.reason:
             raise
-        hint = f"set CARTESIA_API_KEY, or {offline.INSTALL}"
+        hint = f"set CARTESIA_API_KEY, or {local_extra.INSTALL}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
-    from ..server import app, running
+    from ..server import app, runner
 
     engine, live = load()
     token = Credential(secrets.token_urlsafe(24), "this process")
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
     answering = app.create_app(engine, live, key=token.secret, max_bytes=1 << 62, on_progress=on_progress)
-    with running.BackgroundServer(answering) as server:
+    with runner.BackgroundServer(answering) as server:
         yield Server(server.base_url, token, local=True)

@@ -15,23 +15,23 @@ from datetime import datetime
 from pathlib import Path
 
 from ..alignment import words_left_out
-from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
+from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
 from ..cache import Cache, Question, Recalled
-from ..client import UploadProgress, Upload, is_account_error
+from ..client import Upload, UploadProgress, is_account_error
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..fingerprint import fingerprint
 from ..output import NEEDS_WORDS, Layout
+from ..output.console import ProgressBar, Reporter
 from ..output.files import write_file
-from ..output.talk import ProgressBar, Reporter
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, from_batch, without_wrong_times
 from .backend import Backend
-from .delivery import write_results
-from .destinations import Owner, OutputPlan, Targets
 from .inputs import STDIN, Input
 from .matches import Matches
+from .output_plan import OutputPlan, Owner, Targets
 from .resume import asked, owner
+from .write_results import write_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,9 @@ class BatchSummary:
         return f"{self.written} of {self.total} transcribed, {self.heard:.1f} s of audio, {price}"
 
 
-def _do(job: Job, order: BatchConfig, connect: Callable[[], Backend], results: Results, talk: Reporter, done: BatchSummary) -> None:
+def _do(
+    job: Job, order: BatchConfig, connect: Callable[[], Backend], results: Results, talk: Reporter, done: BatchSummary
+) -> None:
     """One recording, from its look-up to its files."""
     item = job.item
     audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OutputError, UsageError
-from ..output.talk import Reporter
+from ..output.console import Reporter
 from . import options as given
-from .unfold import expand_groups
+from .option_groups import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..cache import Cache, Entry
@@ -49,8 +49,8 @@ def cache(
     talk.as_json = given.checked_listing(form) == "json"
     from ..cache import Shelf, place
     from ..fingerprint import distrust
-    from ..output.characters import one_line
     from ..output.files import write_stdout
+    from ..output.sanitize import one_line
 
     if action not in (None, "clear"):
         raise UsageError(f"no action {action!r}", hint="`cache` shows what there is, `cache clear` takes it away")
@@ -82,7 +82,9 @@ def cache(
         write_stdout("".join(f"{name:<8} {value}\n" for name, value in facts.items()))
 
 
-def chosen(no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, talk: Reporter) -> Cache | None:
+def chosen(
+    no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, talk: Reporter
+) -> Cache | None:
     """The earlier answers of the chosen server; None where none are wanted, or there is no place for them."""
     from ..cache import Cache, Shelf, address, engine, place
     from ..fingerprint import distrust

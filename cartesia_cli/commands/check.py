@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..errors import Exit, InputError, UsageError
-from .look import SubtitleOptions
+from .format_options import SubtitleOptions
+from .option_groups import expand_groups
 from .options import VerbosityOptions, nonempty_path
-from .unfold import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..protocol import Word
-    from ..subtitles.cuesheet import SubtitleFile, Finding, Kind
+    from ..subtitles.parser import Finding, Kind, SubtitleFile
     from .inputs import Input
 
 EXAMPLES = """
@@ -53,7 +53,9 @@ Inputs = Annotated[
 ]
 Transcript = Annotated[
     str | None,
-    typer.Option(metavar="FILE", callback=nonempty_path, help="JSON with the words: tells which violations their times force."),
+    typer.Option(
+        metavar="FILE", callback=nonempty_path, help="JSON with the words: tells which violations their times force."
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail for what is forced, and for advice, too.")]
 Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How it is shown.")]
@@ -92,8 +94,8 @@ def check(
     talk.as_json = json or form == "json"
     from ..output.files import write_stdout
     from ..subtitles.lint import lint
-    from ..subtitles.necessity import mark
     from ..subtitles.profiles import STANDARD, lint_rules
+    from ..subtitles.unavoidable import mark
 
     rules = cueing.rules() or STANDARD
     given = [name for name in cueing.__slots__ if getattr(cueing, name) is not None]
@@ -166,7 +168,7 @@ def _folder(name: str) -> InputError:
 def _sheet(item: Input | InputError) -> _File:
     from dataclasses import replace
 
-    from ..subtitles.cuesheet import decode, parse
+    from ..subtitles.parser import decode, parse
 
     text, findings = decode(_bytes(item))
     assert not isinstance(item, InputError)
@@ -216,7 +218,7 @@ def _weight(finding: Finding) -> str:
 
 def _lines(report: Report) -> list[str]:
     """A line for each finding, as compilers write them, so that editors find the place."""
-    from ..output.characters import one_line
+    from ..output.sanitize import one_line
     from ..subtitles.lint import sentence
 
     starts = {cue.number: cue.start for cue in report.sheet.cues}

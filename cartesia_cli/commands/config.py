@@ -14,8 +14,8 @@ from ..errors import UsageError
 from ..settings import Setting, Settings, key_source
 from . import COMMANDS
 from . import options as given
+from .option_groups import expand_groups
 from .option_sources import CHOOSING, CHOSEN, configured, effective, options
-from .unfold import expand_groups
 
 EXAMPLES = """
 cartesia-cli config show
@@ -107,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 
 def _table(rows: list[tuple[str, Setting]]) -> str:
-    from ..output.characters import printable
+    from ..output.sanitize import printable
 
     cells = [(name, _shown(setting.value), setting.origin or setting.layer) for name, setting in rows]
     widths = [max(len(row[column]) for row in cells) for column in (0, 1)]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..output.characters import one_line
 from ..output.files import write_stdout
+from ..output.sanitize import one_line
 from . import options as given
-from .unfold import expand_groups
+from .option_groups import expand_groups
 
 if TYPE_CHECKING:  # help asks no sound system
     from ..audio.devices import Device

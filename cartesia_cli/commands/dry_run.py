@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..output.characters import one_line
+from ..output.console import Reporter
 from ..output.files import write_stdout
-from ..output.talk import Reporter
+from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
-from .batch import Job, BatchConfig, look_up
+from .batch import BatchConfig, Job, look_up
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..audio.containers import EXTENSIONS, HEADERLESS, is_recording
-from ..audio.containers.recognition import sniff_head
+from ..audio.probing import EXTENSIONS, HEADERLESS, is_recording
+from ..audio.probing.sniff import sniff_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CliError, Exit, OutputError, UsageError
+from ..output.console import Reporter
 from ..output.files import StdoutClosed
-from ..output.talk import Reporter
 from . import live_options as live_given
 from . import options as given
-from .look import SubtitleOptions, FormatOptions
-from .place import OutputOptions
-from .unfold import expand_groups
+from .format_options import FormatOptions, SubtitleOptions
+from .option_groups import expand_groups
+from .output_options import OutputOptions
 
 if TYPE_CHECKING:
     from ..audio.microphone import Microphone
-    from ..audio.spool import OrphanedRecording, SessionRecording
-    from ..session.parties import Source
+    from ..audio.session_recording import OrphanedRecording, SessionRecording
+    from ..session.interfaces import Source
     from ..stats import LatencyRecorder
     from .backend import BackendConfig
     from .recovery import RecoveryConfig
@@ -133,12 +133,12 @@ def listen(
     voice: given.VerbosityOptions,
 ) -> None:
     """Turn what the microphone hears into text, live."""
-    from . import backend, dictation, live, recovery
+    from . import backend, interaction, live, recovery
     from .append_file import check_appending
-    from .handover import ExecHook
+    from .exec_hook import ExecHook
     from .inputs import Input
+    from .live_session import SessionConfig
     from .output_checks import check_output
-    from .performance import SessionConfig
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -201,7 +201,7 @@ def listen(
     microphone = chosen(device)
     if microphone.is_monitor:
         talk.say(f"{microphone.name} is what this computer plays")
-    attendance = dictation.KeyActions(
+    attendance = interaction.KeyActions(
         talk, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
     )  # fmt: skip
@@ -223,7 +223,7 @@ def listen(
             talk.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
-        attendance.microphone = dictation.PausableSource(
+        attendance.microphone = interaction.PausableSource(
             limited(kept.spool(opened), sending.duration, rate),
             say,
             listening,
@@ -280,7 +280,7 @@ class _Kept:
         self._spool: SessionRecording | None = None
 
     def spool(self, source: Microphone) -> SessionRecording:
-        from ..audio.spool import SessionRecording
+        from ..audio.session_recording import SessionRecording
         from .recovery import folder
 
         def trouble(sentence: str) -> None:
@@ -320,7 +320,13 @@ class _Kept:
                 self._talk.say(offer)
 
 
-def _recover(left: list[OrphanedRecording], wanted: RecoveryConfig, choice: BackendConfig, local_model: str | None, talk: Reporter) -> None:
+def _recover(
+    left: list[OrphanedRecording],
+    wanted: RecoveryConfig,
+    choice: BackendConfig,
+    local_model: str | None,
+    talk: Reporter,
+) -> None:
     from . import backend, recovery
 
     with ExitStack() as stack:

@@ -14,15 +14,15 @@ from typing import Any
 import typer
 
 from ..errors import Exit
-from ..output.frames import FrameLog
+from ..output.console import Reporter
+from ..output.frame_log import FrameLog
 from ..output.live_rows import LiveState
 from ..output.live_view import LiveView
-from ..output.talk import Reporter
 from ..transcript import Segment
 from .backend import Server
 from .job_control import job_control
+from .live_session import Interaction, LiveSession, MakeSource, SessionConfig
 from .matches import nothing_matches
-from .performance import Interaction, MakeSource, SessionConfig, LiveSession
 from .wait_status import STARTING
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from ..output.talk import Reporter
+from ..output.console import Reporter
 from .options import Model, number_option, path_option
 
 if TYPE_CHECKING:
-    from ..audio.speech import VadSettings
+    from ..audio.vad import VadSettings
     from ..protocol import Endpoint, RealtimeOptions, TurnConfig
 
 ENDS, TURNS, MORE = "Where an utterance ends", "Turns (auto)", "What is sent"
@@ -169,7 +169,7 @@ class SessionOptions:
         return MANUAL if self.mode == "manual" else AUTO
 
     def endpointing(self) -> VadSettings:
-        from ..audio.speech import VadSettings
+        from ..audio.vad import VadSettings
 
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
@@ -287,8 +287,8 @@ class StreamOptions:
         places   that have been checked: where results go; None is stdout
         force    whether what exists may be overwritten
         """
-        from .destinations import identity, overwritten
         from .output_checks import check_output
+        from .output_plan import identity, overwritten
 
         if self.catch_up not in WAYS:
             raise UsageError(f"no way to catch up {self.catch_up!r}", hint=f"--catch-up is {' or '.join(WAYS)}")

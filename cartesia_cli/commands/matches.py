@@ -14,14 +14,14 @@ from typing import Any
 
 from ..errors import OutputError
 from ..output import Layout, Selection, writer
-from ..output.characters import one_line
+from ..output.console import Reporter
 from ..output.files import write_stdout
-from ..output.plain import dumped, matches
 from ..output.rows import excerpts, rows, spoken
+from ..output.sanitize import one_line
 from ..output.table import csv_lines, tsv_lines
-from ..output.talk import Reporter
+from ..output.text_json import dumped, matches
 from ..transcript import Transcript
-from .delivery import write_result
+from .write_results import write_result
 
 
 def in_one_place(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:

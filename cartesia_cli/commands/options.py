@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from ..errors import UsageError
-from ..output.talk import Reporter
+from ..output.console import Reporter
 from .option_sources import CHOSEN, CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured, negation
 
 if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
     from ..protocol import BatchOptions
     from .backend import BackendConfig
-    from .place import OutputOptions
+    from .output_options import OutputOptions
 
 
 def number_option(*names: str, **settings: Any) -> Any:

@@ -13,9 +13,9 @@ import stat
 from pathlib import Path
 from typing import Literal
 
-from ..audio.containers import EXTENSIONS as RECORDINGS
-from ..audio.containers.peek import HEAD
-from ..audio.containers.recognition import sniff_head
+from ..audio.probing import EXTENSIONS as RECORDINGS
+from ..audio.probing.bounded_reader import HEAD
+from ..audio.probing.sniff import sniff_head
 from ..errors import UsageError
 from ..output import EXTENSIONS as TRANSCRIPTS
 from .inputs import URL

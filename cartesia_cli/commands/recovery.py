@@ -12,21 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..audio.saving import link_or_copy as put
-from ..audio.spool import OrphanedRecording, find_orphans, state_folder
+from ..audio.session_recording import OrphanedRecording, find_orphans, state_folder
+from ..audio.wav_writer import link_or_copy as put
 from ..client import is_account_error
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..output import Layout
 from ..output.clipboard import copy
+from ..output.console import Reporter
 from ..output.files import write_stdout
-from ..output.talk import Reporter
 from ..protocol import BatchOptions
 from ..transcript import Segment, Transcript
 from . import batch
 from .append_file import AppendFile
 from .backend import Backend
-from .destinations import OutputPlan
 from .inputs import Input
+from .output_plan import OutputPlan
 
 MODEL = "ink-whisper"
 """Of the batch endpoint, whatever the session asked for."""
@@ -123,7 +123,9 @@ class RecoveryConfig:
     on_segment: Callable[[Segment], None] = field(default=lambda segment: None)
 
 
-def transcribe(recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], talk: Reporter) -> int:
+def transcribe(
+    recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], talk: Reporter
+) -> int:
     """Transcribe recordings, oldest first, and remove each whose result is written; how many failed.
 
     CliError for what is wrong with the only one, or with all that follow.

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
-from .look import SubtitleOptions, FormatOptions
+from .format_options import FormatOptions, SubtitleOptions
+from .option_groups import expand_groups
 from .options import VerbosityOptions, nonempty_path
-from .place import OutputOptions
-from .unfold import expand_groups
+from .output_options import OutputOptions
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout
-    from ..output.talk import Reporter
+    from ..output.console import Reporter
     from ..transcript import Transcript
-    from .destinations import Targets
     from .inputs import Input
     from .matches import Matches
+    from .output_plan import Targets
 
 EXAMPLES = """
 cartesia-cli render talk.json
@@ -60,7 +60,15 @@ Inputs = Annotated[
 
 
 @expand_groups(place=OutputOptions, look=FormatOptions, cueing=SubtitleOptions, voice=VerbosityOptions)
-def render(context: typer.Context, *, inputs: Inputs, place: OutputOptions, look: FormatOptions, cueing: SubtitleOptions, voice: VerbosityOptions) -> None:
+def render(
+    context: typer.Context,
+    *,
+    inputs: Inputs,
+    place: OutputOptions,
+    look: FormatOptions,
+    cueing: SubtitleOptions,
+    voice: VerbosityOptions,
+) -> None:
     """Turn a saved transcript into text, word tables or subtitles, without asking a server again."""
     from .inputs import STDIN, collect, is_search, spool_stdin
 
@@ -169,7 +177,7 @@ def _deliver(
 ) -> None:
     """Write every format. The error of a file that can't be written is raised when all is done."""
     from ..output import NEEDS_WORDS
-    from .delivery import write_results
+    from .write_results import write_results
 
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(files):

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, UsageError
 from ..fingerprint import fingerprint
 from ..output import FORMATS, Selection
-from ..output.talk import Reporter
+from ..output.console import Reporter
 from ..protocol import DEFAULT_LANGUAGE, BatchOptions
 from ..results import Result, Results
-from .destinations import Targets, result_file
 from .inputs import STDIN, Input
 from .options import typed_options
+from .output_plan import Targets, result_file
 
 if TYPE_CHECKING:
     import typer
 
-    from .batch import Job, BatchConfig
+    from .batch import BatchConfig, Job
 
 MOST_NAMED = 20
 """Inputs in a command that a person can still copy."""
@@ -50,7 +50,7 @@ AGAIN = "to overwrite it, run the command for this input with --force instead of
 
 def known_results(talk: Reporter) -> Results:
     """What is known of the results of earlier runs."""
-    from ..audio.spool import state_folder
+    from ..audio.session_recording import state_folder
 
     return Results(state_folder(os.environ) / "results.sqlite", talk.detail)
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import EngineError, UsageError
-from . import offline
+from . import local_extra
 from . import options as given
-from .unfold import expand_groups
+from .option_groups import expand_groups
 
 if TYPE_CHECKING:  # help needs no server
     from starlette.applications import Starlette
 
-    from ..output.talk import Reporter
+    from ..output.console import Reporter
     from ..server.exchanges import Exchange
 
 EXAMPLES = """
@@ -76,15 +76,15 @@ def serve(
     from ..output.files import write_stdout
 
     if script is None:
-        offline.require_local_extra()
+        local_extra.require_local_extra()
     make = None if script is None else _player(script)
-    from ..server import running
+    from ..server import runner
     from ..server.origins import OriginPolicy
 
-    listener = running.bind(host, port)
-    beside = running.bind_other_family(listener)
+    listener = runner.bind(host, port)
+    beside = runner.bind_other_family(listener)
     bound = listener.getsockname()[0]
-    is_open = not running.is_local(listener)
+    is_open = not runner.is_local(listener)
     known = os.environ.get("CARTESIA_API_KEY")
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     name = str(script)
@@ -104,14 +104,14 @@ def serve(
     )
     if key is None and is_open:
         talk.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
-    url = running.address(beside or listener)
+    url = runner.address(beside or listener)
     write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
     talk.say(f"{name} answers on {url}; Ctrl-C ends it")
     if is_open:
         talk.say(f"other machines reach it over plain http at {_reached_at(bound)}, port {listener.getsockname()[1]}")
-    if not running.serve(server, [listener] if beside is None else [listener, beside]):
+    if not runner.serve(server, [listener] if beside is None else [listener, beside]):
         os._exit(0)  # nobody waits any more for what the engine is at, and it may take minutes
 
 
@@ -158,10 +158,10 @@ def _recogniser(local_model: str | None, talk: Reporter) -> tuple[Callable[..., 
 def _player(path: Path) -> Callable[..., Starlette]:
     """`scripted.create_app` for this script. UsageError for a file that is none, EngineError without a server."""
     try:
-        from ..server import answers, notation, running, scripted  # noqa: F401  here they are tried, used below
+        from ..server import responses, runner, script_parser, scripted  # noqa: F401  here they are tried, used below
     except ImportError as error:
         message = f"the local server is not installed ({error.name} is missing)"
-        raise EngineError(message, hint=offline.INSTALL) from error
+        raise EngineError(message, hint=local_extra.INSTALL) from error
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
@@ -170,5 +170,5 @@ def _player(path: Path) -> Callable[..., Starlette]:
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines, or a JSON list") from error
-    identity = answers.ServerIdentity.of(str(path), None, [text])
-    return partial(scripted.create_app, notation.parse(text, str(path)), identity=identity)
+    identity = responses.ServerIdentity.of(str(path), None, [text])
+    return partial(scripted.create_app, script_parser.parse(text, str(path)), identity=identity)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import NetworkError, OutputError, UsageError
-from ..output.talk import Reporter
+from ..output.console import Reporter
 from . import live_options as live_given
 from . import options as given
-from .look import SubtitleOptions, FormatOptions
-from .place import OutputOptions
-from .unfold import expand_groups
+from .format_options import FormatOptions, SubtitleOptions
+from .option_groups import expand_groups
+from .output_options import OutputOptions
 
 if TYPE_CHECKING:
     from ..audio.files import OnFormat
     from ..audio.pcm import Samples
-    from ..session.parties import Source
+    from ..session.interfaces import Source
     from ..stats import LatencyRecorder
 
 EXAMPLES = """
@@ -40,7 +40,9 @@ FINALIZE = ("vad", "none")
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False),
+    typer.Argument(
+        metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False
+    ),
 ]
 Finalize = Annotated[
     str | None,
@@ -123,8 +125,8 @@ def stream_file(
         talk.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
     from ..audio.pacing import RealtimeSource, limited
-    from ..audio.saving import TeeSource
-    from .performance import SessionConfig
+    from ..audio.wav_writer import TeeSource
+    from .live_session import SessionConfig
 
     witnesses: list[LatencyRecorder] = []
 
@@ -192,8 +194,8 @@ def _recording(
     from io import BufferedReader
     from itertools import chain
 
-    from ..audio.containers import probe, probe_raw
     from ..audio.files import decode_file, decoded_pipe, decoded_raw
+    from ..audio.probing import probe, probe_raw
     from .inputs import STDIN, Headerless, piped
 
     def warn(note: str) -> None:

@@ -17,9 +17,9 @@ import typer
 from ..errors import Exit, UsageError
 from . import options as given
 from .cache import NoCache
-from .look import SubtitleOptions, FormatOptions
-from .place import OUTPUT, OutputOptions
-from .unfold import expand_groups
+from .format_options import FormatOptions, SubtitleOptions
+from .option_groups import expand_groups
+from .output_options import OUTPUT, OutputOptions
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
@@ -65,7 +65,13 @@ Endpoint = Annotated[
 ]
 
 
-@expand_groups(place=OutputOptions, look=FormatOptions, cueing=SubtitleOptions, where=given.BackendOptions, voice=given.VerbosityOptions)
+@expand_groups(
+    place=OutputOptions,
+    look=FormatOptions,
+    cueing=SubtitleOptions,
+    where=given.BackendOptions,
+    voice=given.VerbosityOptions,
+)
 def transcribe(
     context: typer.Context,
     *,
@@ -91,11 +97,12 @@ def transcribe(
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..protocol import BatchOptions
-    from . import backend, batch, speech
+    from . import backend, batch
     from . import dry_run as trial
     from . import resume as resuming
     from .cache import chosen
     from .inputs import Input, collect, is_search, spool_stdin
+    from .sample import synthesize_sample
 
     talk = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -120,7 +127,7 @@ def transcribe(
         if sample and inputs and dry_run:
             raise UsageError("a dry run sends nothing, not even words to speak", hint="--sample alone can be tried dry")
         if sample:
-            names = [str(speech.sample(inputs or (), choice, connected, talk))]
+            names = [str(synthesize_sample(inputs or (), choice, connected, talk))]
         elif inputs:
             names = inputs
         else:

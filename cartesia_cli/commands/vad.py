@@ -11,7 +11,7 @@ import typer
 
 from . import live_options as live_given
 from . import options as given
-from .unfold import expand_groups
+from .option_groups import expand_groups
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -33,7 +33,9 @@ def vad(
     *,
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False),
+        typer.Argument(
+            metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False
+        ),
     ],
     vad_threshold: live_given.VadThreshold = None,
     vad_silence_ms: live_given.VadSilence = 600,
@@ -46,9 +48,9 @@ def vad(
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
     talk = voice.settle(context.obj)
     talk.as_json = given.checked_listing(form) == "json"
-    from ..audio.containers import probe
     from ..audio.files import decode_file, decoded_pipe
-    from ..audio.speech import Endpointer, VadSettings, VadEvent, utterances
+    from ..audio.probing import probe
+    from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_stdout
     from .inputs import STDIN, check_not_url, piped
 

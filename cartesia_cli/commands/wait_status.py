@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 
 from ..output.live_rows import WORTH_TELLING, Wait
 from ..session import Session
+from ..session.interfaces import Connect, Connection, StopSignal
 from ..session.loop import Phase
-from ..session.parties import Connect, Connection, StopSignal
 
 STARTING = Wait(("starting…",))
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # every --help comes by here
-    from ..subtitles.typesetting import Rules
+    from ..subtitles.segmentation import Rules
     from ..transcript import Transcript
 
 

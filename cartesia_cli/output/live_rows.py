@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .characters import character_width, one_line, can_encode
 from .meter import MicrophoneLevel, bar, bar_characters
+from .sanitize import can_encode, character_width, one_line
 from .word_wrap import wrap
 
 TEXT_ROWS = 3

@@ -18,8 +18,8 @@ from ..protocol import Word
 from ..subtitles.breaks import UNSPACED
 from ..transcript import Transcript
 from . import Selection
-from .characters import one_line
-from .places import milliseconds
+from .offsets import milliseconds
+from .sanitize import one_line
 
 
 class Row(NamedTuple):

@@ -13,18 +13,18 @@ from typing import Any, Protocol
 
 from .. import subtitles
 from ..protocol import Word
-from ..subtitles.captions import SrtWriter, VttWriter
 from ..subtitles.profiles import STANDARD
-from ..subtitles.typesetting import milliseconds
-from ..timing import LATEST
+from ..subtitles.segmentation import milliseconds
+from ..subtitles.writers import SrtWriter, VttWriter
+from ..timestamps import LATEST
 from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update
 from . import Layout, Selection, writer
-from .characters import printable, title
-from .plain import line, matches, text
-from .prose import long_pause
+from .paragraphs import long_pause
 from .rows import rows, spoken
+from .sanitize import printable, title
 from .subtitle import notice_text
 from .table import ROWS, table
+from .text_json import line, matches, text
 
 Put = Callable[[str], None]
 """Takes text for stdout or for a file."""

@@ -6,8 +6,8 @@ from .. import subtitles
 from ..subtitles.profiles import STANDARD
 from ..transcript import Notice, Transcript
 from . import Layout
-from .characters import title
 from .live_rows import clock_time
+from .sanitize import title
 
 
 def srt(transcript: Transcript, layout: Layout) -> str:

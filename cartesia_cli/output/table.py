@@ -15,9 +15,9 @@ from textwrap import wrap
 
 from ..transcript import Transcript
 from . import Layout
-from .characters import character_width, one_line
-from .places import is_estimated
+from .offsets import is_estimated
 from .rows import Row, rows, spoken
+from .sanitize import character_width, one_line
 
 EXPENDABLE = ("ch/s", "length", "#", "gap", "end", "start", "")
 """Columns that a narrow terminal goes without, in this order. The one of the marks has no name."""

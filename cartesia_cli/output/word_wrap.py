@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from wcwidth import iter_graphemes
 
-from .characters import character_width
+from .sanitize import character_width
 
 NOT_FIRST = frozenset("、。，．・：；？！）］｝〉》」』】〕…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ")
 """Characters that no row of Chinese or Japanese begins with."""

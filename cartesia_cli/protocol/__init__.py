@@ -18,13 +18,30 @@ from .batch import (
     DEFAULT_LANGUAGE,
     BatchOptions,
     BatchResponse,
+    api_error,
     decode_batch,
     decode_error,
     encode_batch,
     encode_error,
     excerpt,
-    api_error,
     unusable_fields,
+)
+from .constants import (
+    API_VERSION,
+    BASE_URL,
+    BATCH_MODELS,
+    ENCODINGS,
+    HTTP_ROUTES,
+    LANGUAGES,
+    MODELS,
+    Credential,
+    batch_credits,
+    check_base_url,
+    headers,
+    is_loopback,
+    is_whisper,
+    realtime_credits,
+    url,
 )
 from .events import (
     Connected,
@@ -44,6 +61,7 @@ from .events import (
     encode,
     malformed_fields,
 )
+from .json_fields import Word
 from .realtime import (
     AUTO,
     MANUAL,
@@ -60,24 +78,6 @@ from .realtime import (
     decode_command,
     encode_command,
 )
-from .vocabulary import (
-    API_VERSION,
-    BASE_URL,
-    BATCH_MODELS,
-    ENCODINGS,
-    HTTP_ROUTES,
-    LANGUAGES,
-    MODELS,
-    Credential,
-    batch_credits,
-    check_base_url,
-    headers,
-    is_loopback,
-    is_whisper,
-    realtime_credits,
-    url,
-)
-from .wire import Word
 
 __all__ = [
     "API_VERSION",
@@ -101,8 +101,8 @@ __all__ = [
     "Connected",
     "Credential",
     "Delta",
-    "Endpoint",
     "Done",
+    "Endpoint",
     "Error",
     "Event",
     "Finalize",
@@ -117,6 +117,7 @@ __all__ = [
     "Unknown",
     "UnreadableText",
     "Word",
+    "api_error",
     "batch_credits",
     "check_base_url",
     "decode",
@@ -133,7 +134,6 @@ __all__ = [
     "is_whisper",
     "malformed_fields",
     "realtime_credits",
-    "api_error",
     "unusable_fields",
     "url",
 ]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import ApiError, ProtocolError
+from .constants import ENCODINGS
 from .events import Error, normalize_legacy_error
-from .vocabulary import ENCODINGS
-from .wire import Word, gather, known, load_first_object, load_object, usable_words
+from .json_fields import Word, gather, known, load_first_object, load_object, usable_words
 
 LONGEST_SECONDS = 3_600_000.0
 """A thousand hours: no recording is longer."""
@@ -145,7 +145,9 @@ class BatchOptions:
         if not single.get("model"):
             raise api_error(400, "Missing model", "The form field 'model' is required.")
         if unknown := [value for value in granularities if value != "word"]:
-            raise api_error(400, "Invalid timestamp granularity", f"Only 'word' is supported, not {excerpt(unknown[0])}.")
+            raise api_error(
+                400, "Invalid timestamp granularity", f"Only 'word' is supported, not {excerpt(unknown[0])}."
+            )
         if encoding is not None and encoding not in ENCODINGS:
             raise api_error(400, "Invalid encoding", f"{excerpt(encoding)} is not one of {', '.join(ENCODINGS)}.")
         return cls(

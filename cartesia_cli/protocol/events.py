@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import ProtocolError
-from .wire import Word, gather, known, load_object
+from .json_fields import Word, gather, known, load_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

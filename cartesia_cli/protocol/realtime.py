@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import ProtocolError, UsageError
-from .batch import excerpt, parse_sample_rate, api_error
-from .vocabulary import ENCODINGS, MODELS, is_whisper
-from .wire import load_object
+from .batch import api_error, excerpt, parse_sample_rate
+from .constants import ENCODINGS, MODELS, is_whisper
+from .json_fields import load_object
 
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200

@@ -30,21 +30,21 @@ from ..protocol import (
     BatchOptions,
     BatchResponse,
     Word,
+    api_error,
     encode_batch,
     excerpt,
-    api_error,
 )
-from .answers import ServerIdentity, error_response, status_response
+from .access import CONCURRENCY, AccessControl
 from .decoding import decode_upload
 from .engine import Engine
 from .exchanges import AUDIO_SECONDS, OnExchange
-from .gate import CONCURRENCY, AccessControl
-from .lane import EngineExecutor, recognize
+from .executor import EngineExecutor, recognize
 from .middleware import with_middleware
 from .origins import OriginPolicy
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
+from .responses import ServerIdentity, error_response, status_response
+from .silence_split import split_at_silence
 from .uploads import MAX_BYTES, Uploads
-from .windows import split_at_silence
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,13 @@ class BatchEndpoint:
     """
 
     def __init__(
-        self, engine: Engine, lane: EngineExecutor, gate: AccessControl, uploads: Uploads, *, on_progress: Progress | None
+        self,
+        engine: Engine,
+        lane: EngineExecutor,
+        gate: AccessControl,
+        uploads: Uploads,
+        *,
+        on_progress: Progress | None,
     ) -> None:
         self._engine, self._lane, self._gate, self._uploads = engine, lane, gate, uploads
         self._on_progress = on_progress or (lambda seconds: None)
@@ -142,7 +148,9 @@ def create_app(
     for each request and session when it ends. Without `allowed`, only this machine's programs and pages are answered.
     """
     gate, lane = AccessControl(key, concurrency, lenient=lenient), EngineExecutor()
-    batch = BatchEndpoint(engine, lane, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency), on_progress=on_progress)
+    batch = BatchEndpoint(
+        engine, lane, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency), on_progress=on_progress
+    )
     who = identity or ServerIdentity.of(engine.name, None, [live.name] if live else [])
     timed = (engine, lane)
     live_lane = lane if live is None else EngineExecutor()

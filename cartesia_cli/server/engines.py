@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .answers import ServerIdentity
 from .engine import Engine
+from .responses import ServerIdentity
 
 Tell = Callable[[str], None]
 """Takes a sentence for the user: that a model is being fetched."""

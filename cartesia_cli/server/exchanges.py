@@ -11,8 +11,8 @@ from uuid import uuid4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..protocol import api_error
-from .answers import error_response
 from .connections import SHUTTING_DOWN
+from .responses import error_response
 
 AUDIO_SECONDS = "audio_seconds"
 """Where in a scope's `state` an application leaves how much audio a request had."""

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from .exchanges import ExchangeReports, OnExchange
-from .origins import OriginPolicy, OriginCheck
+from .origins import OriginCheck, OriginPolicy
 
 
 def with_middleware(

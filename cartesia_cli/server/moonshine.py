@@ -21,7 +21,7 @@ import onnxruntime
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
 from .engine import RecognizedWord
-from .windows import split_at_silence
+from .silence_split import split_at_silence
 
 PACKAGE = "moonshine_voice"
 WEIGHTS = Path("assets", "tiny-en")
@@ -99,7 +99,9 @@ class MoonshineUtterance:
 
     def finish(self) -> tuple[RecognizedWord, ...]:
         """The words, without times."""
-        return tuple(word for piece in split_at_silence(self._held, LONGEST_SECONDS) for word in words(self._hear(piece)))
+        return tuple(
+            word for piece in split_at_silence(self._held, LONGEST_SECONDS) for word in words(self._hear(piece))
+        )
 
     def _hear(self, samples: Samples) -> list[Token]:
         if len(samples) < SHORTEST_SECONDS * RATE or np.abs(samples).max() < SILENT:

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import excerpt, api_error
-from .answers import error_response
+from ..protocol import api_error, excerpt
+from .responses import error_response
 
 ANY = "*"
 

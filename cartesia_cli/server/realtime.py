@@ -22,25 +22,25 @@ from ..protocol import (
     Close,
     Config,
     Connected,
-    Endpoint,
     Done,
+    Endpoint,
     Error,
     Event,
     Finalize,
     RealtimeOptions,
+    api_error,
     decode_command,
     encode,
     excerpt,
     is_whisper,
-    api_error,
 )
-from .answers import error_response
-from .conversation import TurnResponder, Responder, ManualResponder
-from .ear import LiveRecognizer
+from .access import AccessControl
 from .engine import Engine, RecognizedWord
 from .exchanges import AUDIO_SECONDS
-from .gate import AccessControl
-from .lane import EngineExecutor, recognize
+from .executor import EngineExecutor, recognize
+from .live_recognizer import LiveRecognizer
+from .responders import ManualResponder, Responder, TurnResponder
+from .responses import error_response
 
 IDLE_SECONDS = 20.0
 """Without a frame, a socket is closed after this time (docs of 2025: api-reference/stt/stt)."""
@@ -71,7 +71,12 @@ class RealtimeEndpoint:
     """
 
     def __init__(
-        self, timed: tuple[Engine, EngineExecutor], live: tuple[Engine, EngineExecutor], gate: AccessControl, *, idle_seconds: float
+        self,
+        timed: tuple[Engine, EngineExecutor],
+        live: tuple[Engine, EngineExecutor],
+        gate: AccessControl,
+        *,
+        idle_seconds: float,
     ) -> None:
         self._timed, self._live, self._gate, self._idle = timed, live, gate, idle_seconds
 
@@ -110,7 +115,9 @@ class RealtimeEndpoint:
             return lane.run(recognize, engine, samples, options.language or "en")
 
         if dialect is MANUAL:
-            return ManualResponder(LiveRecognizer(recognise, longest, kept=longest), session.say, options, is_timed=is_timed)
+            return ManualResponder(
+                LiveRecognizer(recognise, longest, kept=longest), session.say, options, is_timed=is_timed
+            )
         return TurnResponder(LiveRecognizer(recognise, longest), session.say, options)
 
 

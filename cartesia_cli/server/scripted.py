@@ -23,15 +23,15 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import AUTO, HTTP_ROUTES, MANUAL, BatchOptions, BatchResponse, Endpoint, Word, encode_batch, api_error
-from .answers import ServerIdentity, error_response, status_response
+from ..protocol import AUTO, HTTP_ROUTES, MANUAL, BatchOptions, BatchResponse, Endpoint, Word, api_error, encode_batch
+from .access import CONCURRENCY, AccessControl
 from .exchanges import AUDIO_SECONDS, OnExchange
-from .gate import CONCURRENCY, AccessControl
 from .middleware import with_middleware
 from .origins import OriginPolicy
-from .play import ScriptPlayer, Refused
 from .realtime import IDLE_SECONDS
-from .script import ScriptedReply, Script, Step
+from .responses import ServerIdentity, error_response, status_response
+from .script import Script, ScriptedReply, Step
+from .script_player import Refused, ScriptPlayer
 from .transport import Transport
 from .uploads import MAX_BYTES, Uploads
 
@@ -106,7 +106,9 @@ class _ScriptedBatch:
         except ClientDisconnect:
             return Response()
 
-    async def _response(self, request: Request, reply: ScriptedReply, steps: tuple[Step, ...], request_id: str) -> Response:
+    async def _response(
+        self, request: Request, reply: ScriptedReply, steps: tuple[Step, ...], request_id: str
+    ) -> Response:
         if reply.status != 200 or reply.body is not None:
             await self._uploads.discard(request)
             return _reply(reply, request_id)
@@ -133,7 +135,9 @@ async def _disconnected(request: Request) -> None:
 class _ScriptedSocket:
     """A realtime route, as an ASGI application: what lies under a socket can't be had from Starlette's own."""
 
-    def __init__(self, script: Script, gate: AccessControl, dialect: Endpoint, numbers: Iterator[int], idle: float) -> None:
+    def __init__(
+        self, script: Script, gate: AccessControl, dialect: Endpoint, numbers: Iterator[int], idle: float
+    ) -> None:
         self._script, self._gate, self._dialect, self._numbers, self._idle = script, gate, dialect, numbers, idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

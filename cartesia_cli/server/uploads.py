@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from ..errors import ApiError
 from ..protocol import api_error
-from .gate import AccessControl
+from .access import AccessControl
 
 MAX_BYTES = 2 << 30
 """Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""

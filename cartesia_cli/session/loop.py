@@ -28,15 +28,15 @@ from enum import Enum
 from typing import Any
 
 from ..audio.pcm import RATE, decode_pcm
-from ..audio.speech import Endpointer, VadEvent
+from ..audio.vad import Endpointer, VadEvent
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
 from ..protocol import Close, Command, Config, Finalize, Unknown
 from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
-from .ledger import SendBuffer
-from .lifeline import LEAD_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
-from .parties import CatchUp, Connect, Connection, NullObserver, Skipped, Source, StopSignal, SessionObserver
-from .progress import Entry, EventDispatcher
+from .dispatcher import Entry, EventDispatcher
+from .interfaces import CatchUp, Connect, Connection, NullObserver, SessionObserver, Skipped, Source, StopSignal
+from .reconnect import LEAD_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
+from .send_buffer import SendBuffer
 
 QUIET_SECONDS = 15.0
 """Seconds without an event after close: waiting too long costs less than losing the last words."""

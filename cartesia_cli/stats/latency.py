@@ -29,7 +29,7 @@ from collections import deque
 from typing import Any
 
 from ..audio.pcm import RATE
-from ..audio.speech import VadEvent
+from ..audio.vad import VadEvent
 from ..protocol import realtime_credits
 from ..tracker import UtteranceTimes
 from .percentiles import Percentiles, milliseconds

@@ -14,8 +14,8 @@
 Pure: no files, no clock.
 """
 
-from .captions import Cue, srt, vtt
 from .cueing import cues
 from .profiles import Rules
+from .writers import Cue, srt, vtt
 
 __all__ = ["Cue", "Rules", "cues", "srt", "vtt"]

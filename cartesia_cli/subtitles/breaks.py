@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..alignment import UNSPACED as UNSPACED
 from ..transcript import CLOSERS, SENTENCE_ENDS
-from .grammar import GRAMMARS, NO_GRAMMAR, Grammar
+from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
 
 SENTENCE, CLAUSE, PHRASE, PLAIN, LOOSE, TORN, SPLIT = 0, 15, 30, 50, 140, 150, 600
 """Prices of a break, in points. LOOSE is one between characters that may belong to one word, or not."""
@@ -123,7 +123,14 @@ def break_costs(looks: Sequence[TokenFeatures], blanks: Sequence[bool], language
     return found
 
 
-def _break_cost(ahead: TokenFeatures | None, before: TokenFeatures, after: TokenFeatures, beyond: TokenFeatures | None, blank: bool, grammar: Grammar) -> float:
+def _break_cost(
+    ahead: TokenFeatures | None,
+    before: TokenFeatures,
+    after: TokenFeatures,
+    beyond: TokenFeatures | None,
+    blank: bool,
+    grammar: Grammar,
+) -> float:
     """The price of a break between two pieces, told by them and by one more on either side."""
     if before.opens or after.closes or not (blank or before.unspaced or after.unspaced):
         return SPLIT

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise, repeat, zip_longest
 from typing import NamedTuple
 
-from ..timing import Span, plausible_spans, interpolate_spans
+from ..timestamps import Span, interpolate_spans, plausible_spans
 from ..transcript import Transcript
 from .breaks import OPENERS, UNSPACED, width
-from .captions import CONTROLS, Cue, Marks, srt, vtt
 from .profiles import STANDARD, Rules
-from .typesetting import Piece, segment, split_word, milliseconds
+from .segmentation import Piece, milliseconds, segment, split_word
+from .writers import CONTROLS, Cue, Marks, srt, vtt
 
 __all__ = ["Cue", "Rules", "cues", "srt", "vtt"]
 

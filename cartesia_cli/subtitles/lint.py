@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
 from .breaks import UNSPACED, width
-from .cuesheet import ParsedCue, SubtitleFile, Finding, Value
+from .parser import Finding, ParsedCue, SubtitleFile, Value
 from .profiles import Rules
 
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ..alignment import covering_words
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
-from ..timing import LATEST
+from ..timestamps import LATEST
 from ..transcript import Partial, Segment, Timing, blank_between, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of

@@ -16,8 +16,16 @@ from ..alignment import UNSPACED, covering_words, covers, is_spoken, match_parts
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
 from ..subtitles.breaks import OPENERS
-from ..timing import far_limit, known_duration
-from ..transcript import Notice, Segment, Transcript, drop_implausible_times, from_batch, plausible_segments, text_of_parts
+from ..timestamps import far_limit, known_duration
+from ..transcript import (
+    Notice,
+    Segment,
+    Transcript,
+    drop_implausible_times,
+    from_batch,
+    plausible_segments,
+    text_of_parts,
+)
 
 UNKNOWN = "unknown"
 """The model, where nobody tells."""

@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 
 from ..errors import InputError
-from ..subtitles.cuesheet import Kind, parse
-from ..timing import SPEAKING_RATE
+from ..subtitles.parser import Kind, parse
+from ..timestamps import SPEAKING_RATE
 from ..transcript import Segment
 from .draft import Draft, joined
 

@@ -1,0 +1,158 @@
+"""Boxes within boxes, each of a kind and a length: MP4 and, as elements with other numbers, Matroska and WebM.
+
+Must never descend into a box that it doesn't need, and never call a file hollow where the audio could lie hidden
+in a part of a kind that it doesn't know.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from math import isfinite
+
+from .bounded_reader import SEARCHED, BoundedReader, NoAudio, ProbeResult, Undetermined, in_proportion
+
+Boxes = Iterator[tuple[bytes, int, int]]
+"""Kind, first byte of the body, byte behind the last, which may lie behind the end of the file."""
+
+Spans = Iterator[tuple[int, int]]
+"""Bodies only."""
+
+
+def _find(
+    walk: Callable[[BoundedReader, int, int], Boxes], peek: BoundedReader, start: int, end: int, *path: bytes
+) -> Spans:
+    """The bodies of the boxes between `start` and `end` that a path of kinds leads to."""
+    for kind, first, last in walk(peek, start, end):
+        if kind == path[0] and len(path) == 1:
+            yield first, last
+        elif kind == path[0]:
+            yield from _find(walk, peek, first, min(last, end), *path[1:])
+
+
+# MP4 -------------------------------------------------------------------------------------------------------
+
+SOUNDLESS = {b"vide", b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint", b"meta", b"pict"}
+"""Handlers of tracks that hold no sound."""
+
+OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix mdat meta udta uuid emsg prft".split())
+"""What a file may consist of. Where something else is found, the rest may be hidden in it."""
+
+
+def measure_mp4(peek: BoundedReader) -> ProbeResult:
+    """By the header of the movie, in proportion to the media data that are there."""
+    promised, indexed, held, whole = None, False, 0, 0
+    boxes = _mp4_boxes(peek, 0, peek.size)
+    for kind, start, end in boxes:
+        if kind not in OUTER_BOXES or (end > peek.size and kind != b"mdat"):
+            raise Undetermined
+        if kind == b"moov":
+            promised, indexed = _movie(peek, start, end), True
+        elif kind in (b"mdat", b"moof") and end > start:
+            held, whole, indexed = min(end, peek.size) - start, end - start, indexed or kind == b"moof"
+        if indexed and whole:
+            break
+    if not held:
+        raise NoAudio("it consists of a header only")
+    if not indexed:
+        raise NoAudio("its index (moov) is missing, without which nothing in it can be found")
+    if promised is None and any(end > peek.size for _, _, end in boxes):
+        return ProbeResult(note="it was cut off: its last part is not all there")
+    return in_proportion(promised, held, whole)
+
+
+def _mp4_boxes(peek: BoundedReader, at: int, end: int) -> Boxes:
+    while at + 8 <= end:
+        size, kind = peek.unpack(">I4s", at)
+        start = at + 8
+        if size == 1:
+            (size,) = peek.unpack(">Q", start)
+            start += 8
+        elif size == 0 and kind == b"mdat":
+            size = end - at
+        if at + size < start:
+            raise Undetermined
+        yield kind, start, at + size
+        at += size
+
+
+def _movie(peek: BoundedReader, start: int, end: int) -> float | None:
+    """Seconds by the header of a movie, which doesn't count those in fragments."""
+    tracks = _find(_mp4_boxes, peek, start, end, b"trak", b"mdia", b"hdlr")
+    handlers = {peek.unpack("8x4s", at)[0] for at, _ in tracks}
+    if handlers and handlers <= SOUNDLESS:
+        raise NoAudio("it has no audio track")
+    if any(_find(_mp4_boxes, peek, start, end, b"mvex")):
+        return None
+    for at, _ in _find(_mp4_boxes, peek, start, end, b"mvhd"):
+        (version,) = peek.unpack("B", at)
+        scale, units = peek.unpack(">20xIQ" if version == 1 else ">12xII", at)
+        unknown = (1 << (64 if version == 1 else 32)) - 1  # ISO 14496-12, 8.2.2
+        return units / scale if scale and units != unknown else None
+    return None
+
+
+# Matroska --------------------------------------------------------------------------------------------------
+
+SEGMENT, INFO, TRACKS, CLUSTER = (bytes.fromhex(text) for text in ("18538067", "1549a966", "1654ae6b", "1f43b675"))
+SCALE, DURATION, TRACK, TRACK_TYPE = (bytes.fromhex(text) for text in ("2ad7b1", "4489", "ae", "83"))
+"""Identifiers of elements."""
+
+MILLISECOND = 1_000_000
+"""Nanoseconds in a unit of DURATION where SCALE doesn't say."""
+
+SOUND_TRACKS = {2, 3}
+"""Track types: audio, and audio with video."""
+
+
+def measure_matroska(peek: BoundedReader) -> ProbeResult:
+    """By the duration of the segment, in proportion to the bytes of it that are there."""
+    start, end = next(_find(_elements, peek, 0, peek.size, SEGMENT), (peek.size, peek.size))
+    parts = {}
+    for kind, first, last in _elements(peek, start, min(end, peek.size)):
+        parts[kind] = first, min(last, peek.size)
+        if kind == CLUSTER:
+            break
+    if CLUSTER not in parts and peek.size <= SEARCHED and CLUSTER not in peek.at(0, SEARCHED):
+        raise NoAudio("it consists of a header only")
+    tracks = _find(_elements, peek, *parts.get(TRACKS, (0, 0)), TRACK, TRACK_TYPE)
+    types = {int.from_bytes(_value(peek, first, last)) for first, last in tracks}
+    if types and not types & SOUND_TRACKS:
+        raise NoAudio("it has no audio track")
+    return in_proportion(_segment(peek, *parts.get(INFO, (0, 0))), peek.size - start, end - start)
+
+
+def _elements(peek: BoundedReader, at: int, end: int) -> Boxes:
+    """EBML: an identifier, a length and a body. Live streams leave the length of the outer elements open."""
+    while at < end:
+        head = peek.at(at, 12)
+        name = head[: _width(head)]
+        width = _width(head[len(name) :])
+        length, limit = int.from_bytes(head[len(name) : len(name) + width]), 1 << 7 * width
+        start = at + len(name) + width
+        at = end if length % limit == limit - 1 else start + length % limit
+        yield name, start, at
+
+
+def _width(number: bytes) -> int:
+    """Bytes of a variable-length number: one more than the zero bits that it begins with."""
+    if not number or not number[0]:
+        raise Undetermined
+    return 9 - number[0].bit_length()
+
+
+def _value(peek: BoundedReader, first: int, last: int) -> bytes:
+    """The body of an element that is a number, of at most 8 bytes."""
+    return peek.at(first, min(last - first, 8))
+
+
+def _segment(peek: BoundedReader, start: int, end: int) -> float | None:
+    """Seconds by the Info element of a segment."""
+    info = {kind: _value(peek, first, last) for kind, first, last in _elements(peek, start, end)}
+    form = {4: ">f", 8: ">d"}.get(len(info.get(DURATION, b"")))
+    if form is None:
+        return None
+    (units,) = struct.unpack(form, info[DURATION])
+    scale = int.from_bytes(info[SCALE]) if SCALE in info else MILLISECOND
+    seconds = float(units) * scale / 1e9
+    return seconds if isfinite(seconds) else None

@@ -1,0 +1,132 @@
+"""Frames of MPEG audio: layers I to III (MP3 for short) and AAC in ADTS, which follow each other without a container.
+
+Also reads the index that an encoder may leave in the first frame: Xing, which is Info where the bit rate is
+constant, or VBRI. Must never take a lone sync word for audio: among other data it turns up by chance.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, in_proportion
+
+BIT_RATES = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""(MPEG version, layer) → kbit/s from index 1 on. MPEG 2.5 is like 2."""
+
+SAMPLES = {(1, 1): 384, (1, 2): 1152, (1, 3): 1152, (2, 1): 384, (2, 2): 1152, (2, 3): 576}
+"""(MPEG version, layer) → samples in a frame."""
+
+SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+"""Version as a header writes it (MPEG 1, 2, 2.5) → Hz."""
+
+AAC_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+
+ID3V1 = 128
+"""Bytes of the tag that may end a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The header of a frame.
+
+    start, length   bytes
+    samples, rate   of audio in it, in one channel; Hz
+    """
+
+    container: str
+    start: int
+    length: int
+    samples: int
+    rate: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+    def kin(self, other: Frame) -> bool:
+        """Whether two frames can belong to the same recording."""
+        return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
+
+
+def measure(peek: BoundedReader) -> ProbeResult:
+    """By the index that an encoder left in the first frame, else by the bit rate of the first 64 KiB."""
+    window = peek.at(0, WINDOW)
+    run = frames(window, peek.size, reach=WINDOW)
+    if not run:
+        if len(window) == peek.size and not window.strip(b"\0"):
+            raise NoAudio("it consists of tags only")
+        return ProbeResult()
+    first = run[0]
+    tag = ID3V1 if peek.at(max(0, peek.size - ID3V1), 3) == b"TAG" else 0
+    held = peek.size - first.start - tag
+    samples, length = _index(window, first)
+    if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
+        return in_proportion(samples / first.rate, held, length)
+    seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
+    return ProbeResult(seconds, estimated=True)
+
+
+def frames(window: bytes, size: int, reach: int) -> list[Frame]:
+    """The first run of at least three frames that begins within `reach`, or of as many as make up the whole file."""
+    for sync in re.finditer(rb"\xff", window[:reach]):
+        run = _run(window, sync.start())
+        if len(run) >= 3 or (run and run[0].start == 0 and run[-1].end >= size):
+            return run
+    return []
+
+
+def _run(window: bytes, at: int) -> list[Frame]:
+    """The frames that follow each other from `at` on."""
+    run: list[Frame] = []
+    while (frame := _frame(window, at)) and (not run or frame.kin(run[0])):
+        run.append(frame)
+        at = frame.end
+    return run
+
+
+def _frame(window: bytes, at: int) -> Frame | None:
+    """The frame that begins at `at`, if one does."""
+    head = window[at : at + 7]
+    if len(head) < 7 or head[0] != 0xFF or head[1] < 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    if layer == 4:
+        return _aac_frame(head, at)
+    bit_rate, sample_rate = head[2] >> 4, head[2] >> 2 & 3
+    if version not in SAMPLE_RATES or sample_rate == 3 or bit_rate in (0, 15):
+        return None
+    kind, rate = (1 if version == 3 else 2, layer), SAMPLE_RATES[version][sample_rate]
+    slot = 4 if layer == 1 else 1
+    slots = BIT_RATES[kind][bit_rate - 1] * 125 * SAMPLES[kind] // (rate * slot) + (head[2] >> 1 & 1)
+    return Frame("mp3", at, slots * slot, SAMPLES[kind], rate)
+
+
+def _aac_frame(head: bytes, at: int) -> Frame | None:
+    sample_rate, length = head[2] >> 2 & 15, (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    if head[1] < 0xF0 or sample_rate >= len(AAC_SAMPLE_RATES) or length < 7:
+        return None
+    return Frame("aac", at, length, 1024 * (1 + (head[6] & 3)), AAC_SAMPLE_RATES[sample_rate])
+
+
+def _index(window: bytes, first: Frame) -> tuple[int, int]:
+    """Samples and bytes by an index (Xing, Info, VBRI); 0 where it doesn't say."""
+    head = window[first.start : first.start + 256].ljust(256, b"\0")
+    if (at := head.find(b"VBRI", 0, 64)) >= 0:
+        length, count = struct.unpack_from(">10xII", head, at)
+        return count * first.samples, length
+    if (at := max(head.find(b"Xing", 0, 64), head.find(b"Info", 0, 64))) < 0:
+        return 0, 0
+    flags, count, length = struct.unpack_from(">4xIII", head, at)
+    encoder = head[at + 120 : at + 124] if flags == 15 else b""
+    silence = int.from_bytes(head[at + 141 : at + 144]) if encoder in (b"LAME", b"Lavc", b"Lavf") else 0
+    trimmed = count * first.samples - (silence >> 12) - (silence & 0xFFF)  # which encoders add at both ends
+    return trimmed if flags & 1 else 0, length if flags & 3 == 3 else 0

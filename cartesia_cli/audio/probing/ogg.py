@@ -1,0 +1,116 @@
+"""Ogg: pages of one or more streams, each stamped with the granules that are over at its end.
+
+A look must never walk from page to page to the end: the first pages name the streams, and the last one stamps the
+duration. Only who decodes a file looks through it, for other recordings that were appended.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from .bounded_reader import SEARCHED, WINDOW, BoundedReader, NoAudio, ProbeResult
+
+CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
+    b"\x01vorbis": lambda packet: (int.from_bytes(packet[12:16], "little"), 0),
+    b"OpusHead": lambda packet: (48000, int.from_bytes(packet[10:12], "little")),
+    b"\x7fFLAC": lambda packet: (int.from_bytes(packet[27:30]) >> 4, 0),
+    b"Speex   ": lambda packet: (int.from_bytes(packet[36:40], "little"), 0),
+}
+"""How a stream's first packet begins → its granules a second, and how many of them precede the audio."""
+
+PAGE_HEAD = 27
+"""Bytes of a page before its lacing values, which add up to the length of its body."""
+
+LONGEST_HEAD = PAGE_HEAD + 255
+"""Bytes of a page before its body, at most."""
+
+HEADERS = 8192
+"""Bytes: the headers of a stream take half as much. With no more than that and no stamp, there is no audio."""
+
+FIRST, LAST = 2, 4
+"""Flags of the pages that a stream begins and ends with."""
+
+BEGINNING = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
+"""A page that a stream begins with, up to its lacing values, and how many of these there are."""
+
+MOST_LINKS = 1000
+"""Recordings in one file that are told from each other. More are hostile."""
+
+UNENDED = "it was cut off or never closed: its last page is not marked as the last"
+
+
+def measure(peek: BoundedReader) -> ProbeResult:
+    """By the last stamp of the first stream whose codec is known."""
+    clocks = _clocks(peek)
+    audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
+    if audio is None:
+        return ProbeResult()
+    audio_serial, rate, preceding = audio
+    tail = peek.at(max(0, peek.size - WINDOW), WINDOW)
+    end = len(tail)
+    note = None if _ends(tail) else UNENDED
+    while (end := tail.rfind(b"OggS", 0, end)) >= 0:
+        if len(tail) - end < PAGE_HEAD:
+            continue
+        granule, serial = struct.unpack_from("<6xqI", tail, end)
+        if serial not in clocks:
+            return ProbeResult()  # another recording was appended
+        if serial == audio_serial and granule > preceding:
+            return ProbeResult((granule - preceding) / rate, note=note)
+    if peek.size <= HEADERS:
+        raise NoAudio("it consists of a header only")
+    return ProbeResult(note=note)  # stamped by a muxer that doesn't count
+
+
+def _ends(tail: bytes) -> bool:
+    """Whether the last page is there to its end, and says that it is the last."""
+    page = tail[max(0, tail.rfind(b"OggS")) :].ljust(PAGE_HEAD, b"\0")
+    count = page[26]
+    lacing = page[PAGE_HEAD : PAGE_HEAD + count]
+    return bool(page[5] & LAST) and PAGE_HEAD + count + sum(lacing) <= len(page)
+
+
+def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """First byte, and byte behind the last, of each of the recordings that were appended to each other.
+
+    The first pages of streams that run side by side follow each other: there one recording begins.
+    """
+    start = at = behind = count = 0  # of this recording, of what is searched, the byte behind a first page
+    file.seek(0)
+    window = b""
+    while True:
+        data = file.read(SEARCHED)
+        window += data
+        sure = max(0, len(window) - LONGEST_HEAD) if data else len(window)
+        for page in BEGINNING.finditer(window):
+            if page.start() >= sure:
+                break
+            if 0 < behind != at + page.start() and count < MOST_LINKS:
+                count += 1
+                yield start, at + page.start()
+                start = at + page.start()
+            lacing = window[page.end() : page.end() + page[1][0]]
+            behind = at + page.end() + len(lacing) + sum(lacing)
+        window, at = window[sure:], at + sure
+        if not data:
+            break
+    yield start, at
+
+
+def _clocks(peek: BoundedReader) -> dict[int, tuple[int, int] | None]:
+    """Each stream's serial number → what CODECS makes of its first packet. All begin before any of them goes on."""
+    clocks: dict[int, tuple[int, int] | None] = {}
+    at = 0
+    while True:
+        magic, flags, serial, count = peek.unpack("<4sxB8xI8xB", at)
+        if magic != b"OggS" or not flags & FIRST:
+            return clocks
+        body = at + PAGE_HEAD + count
+        packet = peek.at(body, 64)
+        clocks[serial] = next((clock(packet) for name, clock in CODECS.items() if packet.startswith(name)), None)
+        at = body + sum(peek.at(at + PAGE_HEAD, count))
+        if at >= peek.size:
+            raise NoAudio("it consists of a header only")

@@ -1,0 +1,96 @@
+"""A look at a file: what it is and how long, as a Recording, or an InputError that says why it is none.
+
+Must never know how a format is built: its readers do, and what they leave open stays open here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ...protocol import ENCODINGS
+from .bounded_reader import HEAD, BoundedReader, NoAudio, ProbeResult, Undetermined
+from .files import display_name, opened
+from .formats import EXTENSIONS, FORMATS, SHARED
+from .sniff import check_beginning, may_be_recording, sniff
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a look at a file tells.
+
+    container   a key of FORMATS: `mp4` is m4a as well, `mpeg` a program stream
+    duration    seconds of audio that the file really holds, None where a look can't tell; an estimate for
+                MP3 without an index and for files that were cut off, except WAV
+    declared    seconds that the header promises, where the file holds less, else None
+    bytes       size of the file
+    note        a warning in one sentence, or None
+    estimated   whether the duration is a guess by the bit rate, and no header's promise
+    """
+
+    container: str
+    duration: float | None
+    declared: float | None
+    bytes: int
+    note: str | None
+    estimated: bool = False
+
+    @property
+    def documented(self) -> bool:
+        """Whether the API documents that it takes this container."""
+        return FORMATS[self.container].documented
+
+
+def probe(path: Path, name: str | None = None) -> MediaInfo:
+    """A recording in a container. InputError when it can't be read, or provably holds no audio.
+
+    `name`: what messages call it, where that isn't its path, as for stdin.
+    """
+    name = name or display_name(path)
+    with opened(path, name) as (file, size):
+        peek = BoundedReader(file, size)
+        ending = path.suffix.lower()
+        container = sniff(peek, listed=ending in EXTENSIONS)
+        if container is None:
+            check_beginning(name, peek.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
+            container = "unknown"
+        try:
+            held = FORMATS[container].measure(peek)
+        except Undetermined:
+            held = ProbeResult()
+        except NoAudio as error:
+            raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
+    return MediaInfo(container, _plausible(held.duration), _plausible(held.declared), size, held.note, held.estimated)
+
+
+def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
+    """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `look`."""
+    name = name or display_name(path)
+    with opened(path, name) as (file, size):
+        container = sniff(BoundedReader(file, size), listed=False)
+    width = ENCODINGS[encoding]
+    samples, left_over = divmod(size, width)
+    if not samples:
+        raise InputError(f"{name} holds less than one sample of {encoding}", hint="is the encoding right?")
+    notes = []
+    if container:
+        notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
+    if left_over:
+        notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
+    return MediaInfo("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file's own bytes show a recording, whatever it is called. Of other files, 4 KiB are read."""
+    try:
+        with opened(path, display_name(path)) as (file, _):
+            head = file.read(HEAD)
+        return may_be_recording(head) and probe(path).container != "unknown"
+    except InputError:
+        return False
+
+
+def _plausible(seconds: float | None) -> float | None:
+    """Seconds, if a recording can have so many. A hostile header can say infinity, or not-a-number."""
+    return seconds if seconds is not None and 0 < seconds < 1e9 else None

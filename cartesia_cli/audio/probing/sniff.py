@@ -1,0 +1,101 @@
+"""Recognition: which container a file's own bytes show, and which bytes are certainly no recording.
+
+Must never go by a file's name but to give it the benefit of the doubt, and never refuse what only looks strange.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from ...errors import InputError
+from .bounded_reader import HEAD, WINDOW, BoundedReader
+from .formats import DOCUMENTED, FORMATS
+from .mpeg import frames
+
+MOST_TAGS = 8
+"""ID3v2 tags that a file may begin with. One is usual, two happen."""
+
+FAMILIAR = ", ".join(sorted(extension[1:] for extension in DOCUMENTED))
+
+SIGNATURES = re.compile(
+    b"|".join(b"(?P<_%s>%s)" % (name.encode(), kind.signature) for name, kind in FORMATS.items() if kind.signature),
+    re.DOTALL,
+)
+"""A group for each container. Names of groups don't begin with a digit, as 3gp does."""
+
+NOT_AUDIO = (
+    (rb"\s*<(!doctype html|html|head|body)", "an HTML page (did a download save an error page?)"),
+    (rb"version https://git-lfs", "a Git LFS pointer (fetch the file with `git lfs pull`)"),
+    (rb"%PDF-", "a PDF document"),
+    (rb"PK(\x03\x04|\x05\x06)", "a ZIP archive or an office document"),
+    (rb"\x89PNG\r\n", "a PNG image"),
+    (rb"\xff\xd8\xff", "a JPEG image"),
+    (rb"GIF8[79]a", "a GIF image"),
+    (rb"RIFF.{4}WEBP", "a WebP image"),
+    (rb"\x1f\x8b\x08", "a gzip archive"),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (rb"Rar!\x1a\x07", "a RAR archive"),
+    (rb"MThd", "a MIDI file, which holds notes and no sound"),
+)
+"""How files begin that end up among recordings by mistake."""
+
+
+def sniff(peek: BoundedReader, *, listed: bool) -> str | None:
+    """A key of FORMATS, by the bytes behind ID3v2 tags. `listed`: its name says that it is a recording."""
+    tagged = _skip_id3(peek)
+    if found := sniff_head(peek.at(0, HEAD)):
+        return found
+    # Among other data three frames can turn up by chance: they are searched for only where there is reason to.
+    run = frames(peek.at(0, WINDOW), peek.size, reach=WINDOW if tagged or listed else 1)
+    return run[0].container if run else "mp3" if tagged else None
+
+
+def sniff_head(head: bytes) -> str | None:
+    """A key of FORMATS, by the first bytes alone."""
+    found = SIGNATURES.match(head)
+    return found.lastgroup[1:] if found and found.lastgroup else None
+
+
+def may_be_recording(head: bytes) -> bool:
+    """Whether it is worth a closer look what a file is that begins like this, and whose name doesn't tell."""
+    frame_or_tag = rb"ID3[\x02-\x04]|\xff[\xe0-\xfd\xff]"  # \xff\xfe is how UTF-16 begins
+    return sniff_head(head) is not None or re.match(frame_or_tag, head) is not None
+
+
+def _skip_id3(peek: BoundedReader) -> bool:
+    """Move behind the ID3v2 tags at the beginning; whether there were any. Sizes are written in bytes of 7 bits."""
+    for tags in range(MOST_TAGS):
+        head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", peek.at(0, 10), re.DOTALL)
+        if not head:
+            return tags > 0
+        footer = 10 if head[1][0] & 0x10 else 0
+        length = 10 + int("".join(f"{byte:07b}" for byte in head[2]), 2) + footer
+        if length > peek.size:  # damaged or cut off: there may be frames in spite of it
+            return True
+        peek.skip(length)
+    return True
+
+
+def check_beginning(name: str, head: bytes, *, listed: bool) -> None:
+    """InputError for bytes of no known format, unless they could be one in spite of that. `listed`: as a file's name
+    says.
+    """
+    what = next((what for pattern, what in NOT_AUDIO if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), None)
+    if what is None and _is_text(head):
+        what = "text"
+    if what is None and not listed:
+        what = f"no format that we know ({head[:8].hex(' ')})"
+    if what:
+        raise InputError(
+            f"{name} is not a recording: it begins like {what}",
+            hint=f"a recording is one of {FAMILIAR}; headerless samples need --encoding and --sample-rate",
+        )
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text)

@@ -1,0 +1,157 @@
+"""A transcript to be read: paragraphs, and Markdown made of them.
+
+A paragraph ends where the speaker paused for long, by the standards of the recording, or has gone on for too long.
+Must never change the text: paragraphs are slices of it, and joined they give it back.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import NamedTuple
+
+from ..subtitles.breaks import OPENERS, UNSPACED
+from ..transcript import CLOSERS, SENTENCE_ENDS, Transcript
+from . import Layout
+from .live_rows import clock_time
+from .offsets import TextSpan, is_estimated, known_time, segment_spans, word_spans
+from .sanitize import one_line, title
+
+USUAL = 0.5, 0.5, 0.5
+"""Seconds between two sentences, as people speak: a few pauses alone would tell nothing about a recording."""
+TIMES = 2.0
+"""How much longer than its pauses between sentences the one between two paragraphs is..."""
+WITHIN = 2.0
+"""...and how much longer yet where the sentence goes on: the speaker lost the thread, or the recogniser the stop."""
+SHORTEST = 0.6
+"""Seconds: no shorter pause makes a paragraph."""
+
+MOST, LEAST = 1000, 300
+"""Characters: a longer paragraph is divided at the best pause that it has, and leaves no smaller parts."""
+
+STAMP = 30
+"""Seconds between two time stamps, at the least."""
+
+_MARKUP = re.compile(r"[\\`*\[\]<#~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\A[-+=>|]")
+_LIST = re.compile(r"\A(\d+)([.)])")
+"""What CommonMark, or GitHub's dialect of it, which has formulas between $, may take for something else."""
+
+
+class Paragraph(NamedTuple):
+    """A slice of the text, and the second at which it starts, or None."""
+
+    start: float | None
+    text: str
+
+
+class _Break(NamedTuple):
+    """A place for a paragraph to end.
+
+    cut        offset in the text
+    sentence   whether a sentence ends here
+    pause      seconds; 0 where nobody knows
+    start      seconds, of what follows
+    """
+
+    cut: int
+    sentence: bool
+    pause: float
+    start: float | None
+
+
+def md(transcript: Transcript, layout: Layout) -> str:
+    """The source as a heading, a line of facts, and paragraphs, with a time stamp on every first one in 30 s."""
+    duration = known_time(transcript.duration)
+    facts = (
+        None if duration is None else clock_time(duration),
+        transcript.language,
+        transcript.model,
+        "times are estimated" if is_estimated(transcript) else None,
+    )
+    blocks = [f"# {_escaped(title(transcript.source))}", " · ".join(_escaped(fact) for fact in facts if fact)]
+    blocks += [f"*{clock_time(notice.at)} {_escaped(notice.message)}*" for notice in transcript.notices]
+    stamped = None
+    for start, text in paragraphs(transcript):
+        block = _escaped(text)
+        if start is not None and (stamped is None or start - stamped >= STAMP):
+            block, stamped = f"**{clock_time(max(start, 0))}** {block}", start
+        blocks.append(block)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def paragraphs(transcript: Transcript) -> list[Paragraph]:
+    """The text in paragraphs, none of them blank. Times are those of the words, or else of the segments."""
+    text, words = transcript.text, transcript.words or ()
+    places = word_spans(text, words) if any(word.start is not None for word in words) else []
+    breaks = list(_breaks(text, places))
+    if not places:
+        places = segment_spans(text, transcript.segments)
+        breaks = [each._replace(sentence=True) for each in _breaks(text, places)]
+    begin, start = 0, places[0].start if places else None
+    found = []
+    for each in [*_chosen(breaks, len(text)), _Break(len(text), True, 0, None)]:
+        if text[begin : each.cut].strip():
+            found.append(Paragraph(start, text[begin : each.cut]))
+            begin, start = each.cut, each.start
+    return found
+
+
+def long_pause(pauses: Iterable[float]) -> float:
+    """Seconds from which on a pause is one between paragraphs, by the pauses between sentences."""
+    return max(SHORTEST, TIMES * median((*USUAL, *(pause for pause in pauses if pause > 0))))
+
+
+def _breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
+    for before, after in pairwise(places):
+        cut = _cut(text, before.last, after.first)
+        if cut is not None:
+            unknown = before.end is None or after.start is None
+            pause = 0.0 if unknown else round((after.start or 0.0) - (before.end or 0.0), 3)
+            said = text[before.first : cut].rstrip().rstrip(CLOSERS)
+            yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start)
+
+
+def _cut(text: str, last: int, first: int) -> int | None:
+    """Where to cut between a word that ends at `last` and one that begins at `first`; None within a word."""
+    blank = re.search(r"\s", text[last - 1 : first + 1])
+    if blank:
+        return last - 1 + blank.start()
+    cut = first
+    while cut > last and text[cut - 1] in OPENERS:
+        cut -= 1
+    around = text[cut - 1 : cut + 1]
+    return cut if any(map(UNSPACED.match, around)) else None
+
+
+def _chosen(breaks: Sequence[_Break], end: int) -> Iterator[_Break]:
+    """The breaks to make, in order, in a text of `end` characters."""
+    least = long_pause(each.pause for each in breaks if each.sentence)
+    cuts = [each.cut for each in breaks]
+    begin = done = 0
+    for i, each in enumerate(breaks):
+        if each.pause >= least * (1 if each.sentence else WITHIN):
+            yield from _divided(breaks[done:i], cuts[done:i], begin, each.cut)
+            yield each
+            begin, done = each.cut, i + 1
+    yield from _divided(breaks[done:], cuts[done:], begin, end)
+
+
+def _divided(breaks: Sequence[_Break], cuts: Sequence[int], begin: int, end: int) -> Iterator[_Break]:
+    """The breaks that a paragraph from `begin` to `end` needs for its length alone."""
+    while end - begin > MOST:
+        near = breaks[bisect_left(cuts, begin + LEAST) : bisect_right(cuts, min(begin + MOST, end - LEAST))]
+        if not near:
+            near = breaks[(i := bisect_right(cuts, begin + MOST)) : i + 1]
+        if not near:
+            return
+        best = max(near, key=lambda each: (each.sentence, each.pause, each.cut))
+        yield best
+        begin = best.cut
+
+
+def _escaped(text: str) -> str:
+    """A text as one line of Markdown that shows it."""
+    return _LIST.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", one_line(text)))

@@ -1,0 +1,84 @@
+"""The formats that say what the transcript says: text, json, ndjson."""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..text_encoding import join_surrogates
+from ..transcript import Transcript
+from . import Layout, Selection
+from .paragraphs import paragraphs
+from .rows import Row, excerpts, running_text
+from .sanitize import BIDI, printable
+from .table import table
+
+_UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
+
+
+def text(transcript: Transcript, layout: Layout) -> str:
+    """The transcript as a line of its own, or in paragraphs; with words, their table below it."""
+    parts = [part.text for part in paragraphs(transcript)] if layout.paragraphs else [transcript.text]
+    said = "\n\n".join(printable(part).strip() for part in parts)
+    said += "\n" if said else ""
+    below = table(transcript, layout) if layout.words and transcript.words else ""
+    return f"{said}\n{below}" if below else said
+
+
+def json(transcript: Transcript, layout: Layout) -> str:
+    return _dumped(transcript, layout, indent=2)
+
+
+def ndjson(transcript: Transcript, layout: Layout) -> str:
+    return _dumped(transcript, layout, indent=None)
+
+
+def line(document: Mapping[str, Any]) -> str:
+    """A JSON object on a line of its own."""
+    return _safe(json_module.dumps(document, ensure_ascii=False))
+
+
+def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
+    """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
+    document = transcript.to_dict()
+    for name in ("text", "segments", "words", "notices"):
+        document.pop(name, None)
+    return document | {"matches": [_match(transcript, rows) for rows in excerpts(transcript, selection)]}
+
+
+def _match(transcript: Transcript, excerpt: Sequence[Row]) -> dict[str, Any]:
+    times = {"start": _seconds(excerpt[0].start), "end": _seconds(excerpt[-1].end)}
+    words = [
+        {"word": row.text, "start": _seconds(row.start), "end": _seconds(row.end), "matched": row.matched or None}
+        for row in excerpt
+    ]
+    match = {**times, "text": running_text(transcript, excerpt), "words": [_known(word) for word in words]}
+    return _known(match)
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
+    if layout.selection is not None:
+        return dumped(matches(transcript, layout.selection), indent)
+    # Words included, so that a saved transcript can become any other format without another request.
+    return dumped(transcript.to_dict(), indent)
+
+
+def dumped(document: object, indent: int | None) -> str:
+    """JSON as it is written to stdout and to files."""
+    return _safe(json_module.dumps(document, ensure_ascii=False, indent=indent))
+
+
+def _safe(text: str) -> str:
+    """JSON leaves as they are U+007F to U+009F, which terminals obey, what turns the order of a line, what some take
+    for the end of one, and halves of characters, which can't be written: they are escaped like the others."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"

@@ -1,0 +1,156 @@
+"""What a session has fallen behind with comes from the batch endpoint once, in its place and with its words."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import srt
+import webvtt
+
+from cartesia_cli.audio.pcm import RATE
+from cartesia_cli.audio.vad import VadSettings
+from cartesia_cli.commands.backend import Server
+from cartesia_cli.commands.batch_catchup import batch_catch_up
+from cartesia_cli.commands.live import live_view, run
+from cartesia_cli.commands.live_options import StreamOptions
+from cartesia_cli.commands.live_session import Controls, SessionConfig
+from cartesia_cli.output import Layout
+from cartesia_cli.output.console import Reporter
+from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
+from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.script_parser import parse
+from cartesia_cli.server.scripted import create_app
+from cartesia_cli.session.interfaces import Source
+from cartesia_cli.transcript import Segment
+
+SPOKEN = "One two three. Four five six."
+WORDS: list[dict[str, Any]] = [{"word": word, "start": 20.0 * (n // 3) + n, "end": n + 20.0 * (n // 3) + 0.5}
+         for n, word in enumerate(SPOKEN.split())]  # fmt: skip
+ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
+
+
+@contextmanager
+def serving(*steps: dict[str, Any]) -> Iterator[Server]:
+    """A real server that plays these steps."""
+    with BackgroundServer(create_app(parse("\n".join(map(json.dumps, steps))))) as beside:
+        yield Server(beside.base_url, None, local=False)
+
+
+class Backlog:
+    """Two seconds of audio that are answered, and then 70 at once, as behind a long outage."""
+
+    def __init__(self) -> None:
+        self.controls: Controls | None = None
+        self.answered = asyncio.Event()
+
+    def hear(self, segment: Segment) -> None:
+        self.answered.set()
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        yield bytes(2 * 2 * RATE)
+        assert self.controls is not None
+        self.controls.send_command(Finalize())
+        await self.answered.wait()
+        yield bytes(2 * 70 * RATE)
+
+
+def written(form: str, *, said: str, words: bool = False) -> None:
+    """A session that hears `said`, and is left with ANSWER, in a format on stdout."""
+    backlog = Backlog()
+
+    def attend(controls: Controls) -> nullcontext[None]:
+        backlog.controls = controls
+        return nullcontext()
+
+    def make(*_: object) -> Source:
+        return backlog
+
+    order = SessionConfig(
+        source="talk.wav", dialect=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
+        finalize=False, sending=StreamOptions(), targets={form: None}, layout=Layout(words=words),
+    )  # fmt: skip
+    heard = {"word": said.strip(), "start": 0.5, "end": 1.5}
+    with serving(
+        {"at": 1.0, "say": {"type": "transcript", "is_final": True, "text": said, "words": [heard]}},
+        {"batch": {"body": ANSWER}},
+    ) as server:
+        talk = Reporter(io.StringIO())
+        with live_view(talk) as view:
+            run(order, server, make, talk, view, attend=attend, on_segment=backlog.hear)
+
+
+def test_rows_are_written_once(capfd: pytest.CaptureFixture[str]) -> None:
+    for form, dialect in (("csv", "excel"), ("tsv", "excel-tab")):
+        written(form, said="Hello there.")
+        rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out), dialect=dialect))
+        assert [row.get("word", row.get("text")) for row in rows] == ["Hello there.", *SPOKEN.split()]
+        if form == "csv":
+            assert [float(row["start"]) for row in rows[1:]] == [2.0 + word["start"] for word in WORDS]
+
+
+def test_cues_are_written_once_where_they_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+    written("srt", said="Hello there.")
+    cues = list(srt.parse(capfd.readouterr().out))
+    assert [cue.content for cue in cues] == ["Hello there.", "One two three.", "Four five six."]
+    assert [cue.start.total_seconds() for cue in cues] == [0.5, 2.0, 25.0]
+    written("vtt", said="Hello there.")
+    captions = webvtt.from_string(capfd.readouterr().out)
+    assert [captions[n].text for n in range(len(captions))] == [cue.content for cue in cues]
+
+
+def test_the_document_has_a_blank_at_the_seam_and_its_words_beside_the_segments(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    written("json", said="Hello there.", words=True)
+    document = json.loads(capfd.readouterr().out)
+    assert document["text"] == f"Hello there. {SPOKEN}"
+    assert [segment["text"] for segment in document["segments"]] == [
+        "Hello there.", " One two three.", " Four five six.",
+    ]  # fmt: skip
+    assert all(list(segment) == ["start", "end", "text", "timing"] for segment in document["segments"])
+    assert [word["word"] for word in document["words"]] == ["Hello there.", *SPOKEN.split()]
+    written("ndjson", said="Hello there.", words=True)
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line for line in lines if line["type"] == "segment"] == [
+        {"type": "segment"} | segment for segment in document["segments"]
+    ]
+    assert (lines[-1]["text"], lines[-1]["words"]) == (document["text"], document["words"])
+
+
+def caught_up(server: Server, before: str) -> list[Segment]:
+    """What becomes of a second and a half that begins ten seconds into a session, behind a text."""
+
+    async def catch_up() -> list[Segment]:
+        way = batch_catch_up(server, RealtimeOptions(model="ink-2"), Reporter(io.StringIO()), lambda: before)
+        return await way([bytes(3200)] * 15, 10.0)
+
+    return asyncio.run(catch_up())
+
+
+@pytest.mark.parametrize(
+    ("before", "sent", "expected"),
+    [
+        ("Hello there.", "One.", " One."),
+        ("", "One.", "One."),
+        ("Hello there. ", "One.", "One."),
+        ("Hello there.", " One.", " One."),
+        ("Hello there.", "\nOne.", "\nOne."),
+    ],
+)
+def test_a_blank_joins_what_has_none_at_the_seam(before: str, sent: str, expected: str) -> None:
+    word = {"word": sent.strip(), "start": 0.5, "end": 1.0}
+    with serving({"batch": {"body": {"text": sent, "duration": 1.5, "words": [word]}}}) as server:
+        segments = caught_up(server, before)
+    assert segments == [Segment(10.5, 11.0, expected, "server", (Word(sent.strip(), 10.5, 11.0),))]
+
+
+def test_silence_that_is_left_adds_nothing() -> None:
+    with serving({"batch": {"body": {"text": "", "duration": 1.5, "words": []}}}) as server:
+        assert caught_up(server, "Hello.") == []

@@ -1,0 +1,95 @@
+"""`--exec`: every segment reaches the command, in order; nothing that a command does reaches the session."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.commands.exec_hook import LARGEST, ExecHook
+from cartesia_cli.errors import UsageError
+from cartesia_cli.transcript import Segment
+
+
+def segment(text: str) -> Segment:
+    return Segment(0.5, 1.25, text, "audio")
+
+
+def script(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "hook.py"
+    path.write_text(f"import json, os, sys, time\n{body}\n")
+    return f"'{sys.executable}' '{path}' '{tmp_path / 'log'}'"
+
+
+APPEND = "open(sys.argv[1], 'a').write(json.dumps([sys.stdin.read(), dict(os.environ)]) + '\\n')"
+
+
+def test_segments_come_in_order_with_text_on_stdin_and_json_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARTESIA_API_KEY", "sk_car_test")
+    told: list[str] = []
+    with ExecHook(script(tmp_path, APPEND), told.append) as handover:
+        for number in range(4):
+            handover.submit(segment(f" Nümber {number}."))
+        handover.submit(segment("  "))
+    calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [text for text, _ in calls] == [f" Nümber {number}." for number in range(4)]  # verbatim
+    assert json.loads(calls[0][1]["CARTESIA_SEGMENT"]) == segment(" Nümber 0.").to_dict()
+    assert "CARTESIA_API_KEY" not in calls[0][1]
+    assert told == []
+
+
+def test_a_line_break_ends_the_text_where_it_is_asked_for(tmp_path: Path) -> None:
+    with ExecHook(script(tmp_path, APPEND), [].append, newline=True) as handover:
+        handover.submit(segment(" Hey."))
+    assert json.loads((tmp_path / "log").read_text())[0] == " Hey.\n"
+
+
+def test_a_command_that_fails_or_hangs_is_told_once_and_the_next_segment_gets_its_turn(tmp_path: Path) -> None:
+    body = f"{APPEND}\nif 'hang' in sys.argv: time.sleep(60)\nsys.exit(3)"
+    told: list[str] = []
+    with ExecHook(script(tmp_path, body), told.append) as handover:
+        handover.submit(segment("a"))
+        handover.submit(segment("b"))
+    assert told == [f"warning: --exec: {sys.executable} ended with 3"]
+    with ExecHook(f"{script(tmp_path, body)} hang", told.append, limit=0.5) as handover:
+        handover.submit(segment("c"))
+        handover.submit(segment("d"))
+    assert told[1:] == [f"warning: --exec: {sys.executable} took more than 0.5 s and was killed"]
+    assert len((tmp_path / "log").read_text().splitlines()) == 4
+
+
+def test_the_last_segments_are_not_waited_for_for_ever(tmp_path: Path) -> None:
+    told: list[str] = []
+    with ExecHook(script(tmp_path, "time.sleep(60)"), told.append, limit=3, farewell=0.2) as handover:
+        handover.submit(segment("a"))
+    assert told == ["warning: --exec: the last segments were not done within 0.2 s"]
+
+
+def test_a_text_too_large_for_the_environment_still_comes_on_stdin(tmp_path: Path) -> None:
+    with ExecHook(script(tmp_path, APPEND), [].append) as handover:
+        handover.submit(segment("x" * LARGEST))
+        handover.submit(segment("nul \0 byte"))
+    calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [len(text) for text, _ in calls] == [LARGEST, 10]
+    assert "CARTESIA_SEGMENT" not in calls[0][1]
+
+
+def test_half_a_character_stops_neither_its_segment_nor_the_next_one(tmp_path: Path) -> None:
+    told: list[str] = []
+    with ExecHook(script(tmp_path, APPEND), told.append) as handover:
+        handover.submit(segment(" sec\ud83dond"))
+        handover.submit(segment("third \U0001f600"))
+    calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [text for text, _ in calls] == [" sec?ond", "third \U0001f600"]
+    assert json.loads(calls[0][1]["CARTESIA_SEGMENT"])["text"] == " sec\ud83dond"
+    assert told == []
+
+
+@pytest.mark.parametrize("command", ["", "  ", "no-such-program-anywhere -x", "'unclosed"])
+def test_what_is_no_command_is_said_before_anything_is_opened(command: str) -> None:
+    with pytest.raises(UsageError, match="--exec"):
+        ExecHook(command, [].append)

@@ -1,0 +1,603 @@
+"""What is said is on disk, whatever happens next: kills, full disks, sessions that hang, two programs at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime, timedelta
+from io import FileIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cartesia_cli.audio import session_recording
+from cartesia_cli.audio.files import decode_file
+from cartesia_cli.audio.probing import probe
+from cartesia_cli.audio.session_recording import SessionRecording, find_orphans, state_folder
+from cartesia_cli.audio.wav_writer import TeeSource, WavWriter, header, opened, read_back
+from cartesia_cli.errors import InputError, OutputError
+
+RATE = 16000
+BLOCK = 640
+ASKED = {"model": "ink-2", "language": None, "keyterms": ["Zoë", "größer"]}
+
+PROGRAM = """
+import asyncio, json, os, random, resource, subprocess, sys
+from pathlib import Path
+from cartesia_cli.audio.session_recording import Spool, left_behind
+from tests.test_session_recording import Blocks, sound
+
+folder, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
+
+def endless(seed):
+    sizes, given = random.Random(seed), 0
+    while True:
+        size = sizes.randint(1, 3000)
+        yield sound(given, size)
+        given += size
+
+def tell(**facts):
+    print(json.dumps(facts), flush=True)
+
+async def main():
+    if "limit" in asked:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
+    count = asked.get("blocks")
+    blocks = endless(asked.get("seed", 0)) if count is None else [sound(640 * n, 640) for n in range(count)]
+    kept = Spool(Blocks(blocks), folder, asked=asked, on_trouble=lambda sentence: tell(trouble=sentence))
+    given = 0
+    async for block in kept.frames():
+        if not given and asked.get("child"):
+            tell(child=subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid)
+        given += len(block)
+        tell(given=given, left=len(left_behind(folder)) if asked.get("looks") else None)
+        if asked.get("waits"):
+            sys.stdin.readline()
+    tell(seconds=kept.seconds, path=str(kept.path))
+
+asyncio.run(main())
+"""
+
+
+def sound(start: int, size: int) -> bytes:
+    """Bytes of a noise that never repeats within a test, from byte `start` on."""
+    first, end = start // 2, (start + size + 1) // 2
+    samples = (np.arange(first, end, dtype=np.int64) ** 2 * 7919 % 65521 - 32768).astype("<i2")
+    return samples.tobytes()[start - 2 * first :][:size]
+
+
+class Blocks:
+    """A microphone: gives blocks, and may fail then."""
+
+    def __init__(self, blocks: Iterable[bytes], failure: BaseException | None = None) -> None:
+        self._blocks, self._failure = blocks, failure
+        self.exhausted, self.closed = asyncio.Event(), False
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for block in self._blocks:
+                yield block
+                await asyncio.sleep(0)
+            self.exhausted.set()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self.closed = True
+
+
+def seconds_of_sound(seconds: float) -> Blocks:
+    return Blocks([sound(BLOCK * number, BLOCK) for number in range(round(seconds * 2 * RATE / BLOCK))])
+
+
+def heard(source: SessionRecording | TeeSource) -> bytes:
+    async def run() -> bytes:
+        return b"".join([block async for block in source.frames()])
+
+    return asyncio.run(run())
+
+
+def samples(path: Path) -> bytes:
+    """What the standard library, libsndfile and our own decoder agree on."""
+    with wave.open(str(path), "rb") as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE)
+        plain = file.readframes(file.getnframes())
+        assert len(plain) == 2 * file.getnframes()
+    read, rate = soundfile.read(path, dtype="int16")
+    assert rate == RATE and read.astype("<i2").tobytes() == plain
+    if plain:
+        ours = np.concatenate(list(decode_file(path)))
+        assert (ours * 32768).astype("<i2").tobytes() == plain
+    return plain
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextmanager
+def program(folder: Path, **asked: object) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), json.dumps(asked)],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def told(child: subprocess.Popen[str]) -> dict[str, object]:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    assert line, "it ended"
+    return dict(json.loads(line))
+
+
+def other_disk(folder: Path) -> Path:
+    place = Path("/dev/shm")
+    if not place.is_dir() or place.stat().st_dev == folder.stat().st_dev:
+        pytest.skip("there is only one disk")
+    return place
+
+
+class Watched(FileIO):
+    """A file of which every state is looked at that a kill could leave."""
+
+    states: list[bytes]
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        done = super().write(data)
+        self.states.append(Path(str(self.name)).read_bytes())
+        return done
+
+
+class Sparse(FileIO):
+    """A file that stores no silence."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if len(data) < 1 << 20:
+            return super().write(data)
+        self.truncate(self.seek(len(data), os.SEEK_CUR))
+        return len(data)
+
+
+class Reluctant(FileIO):
+    """A file that takes a little at a time."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        return super().write(data[:101])
+
+
+class TestTheFile:
+    @settings(deadline=None, max_examples=30)
+    @given(st.lists(st.integers(0, 2000), max_size=12), st.sampled_from(["", "a", "ab", json.dumps(ASKED)]))
+    def test_every_state_of_it_holds_all_blocks_but_the_one_being_written(self, sizes: list[int], comment: str) -> None:
+        with TemporaryDirectory() as folder:
+            path, copy, before, after = Path(folder, "a.wav"), Path(folder, "b.wav"), 0, 0
+            with Watched(path, "wb") as file:
+                file.states = []
+                recording = WavWriter(file, comment)
+                for size in sizes:
+                    recording.write(sound(after, size))
+                    after += size
+                    assert recording.size == after - after % 2
+                    for state in file.states:
+                        copy.write_bytes(state)
+                        found = samples(copy)
+                        assert found == sound(0, len(found))
+                        assert before - before % 2 <= len(found) <= after
+                        assert read_back(copy)[1] == comment
+                        assert state.startswith(header(len(found), comment))
+                    assert read_back(path)[0] == after // 2 / RATE
+                    file.states, before = [], after
+            assert samples(path) == sound(0, after - after % 2)
+
+    def test_a_disk_that_takes_a_little_at_a_time_gets_all(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        with Reluctant(path, "wb") as file:
+            recording = WavWriter(file, "said by nobody " * 30)
+            recording.write(sound(0, 5000))
+            recording.write(sound(5000, 5000))
+        assert samples(path) == sound(0, 10000)
+
+    def test_beyond_four_gibibytes_it_goes_on_as_rf64(self, tmp_path: Path) -> None:
+        path, comment, piece = tmp_path / "long.wav", json.dumps(ASKED), bytes(1 << 26)
+        with Sparse(path, "wb") as file:
+            recording = WavWriter(file, comment)
+            for _ in range(63):
+                recording.write(piece)
+            with soundfile.SoundFile(path) as before:
+                assert (before.format, before.frames) == ("WAV", 63 << 25)
+            recording.write(piece)
+            recording.write(piece)
+            recording.write(sound(0, 64))
+        with soundfile.SoundFile(path) as after:
+            assert (after.format, after.frames) == ("RF64", (65 << 25) + 32)
+            after.seek(65 << 25)
+            assert after.read(dtype="int16").astype("<i2").tobytes() == sound(0, 64)
+        found = probe(path)
+        assert found.duration == pytest.approx(((65 << 25) + 32) / RATE) and found.note is None
+        assert read_back(path) == (((65 << 25) + 32) / RATE, comment)
+
+    @given(st.integers(0, 2**33).map(lambda size: size * 2), st.text(max_size=40))
+    def test_a_header_is_as_long_for_one_size_as_for_another(self, size: int, comment: str) -> None:
+        assert len(header(size, comment)) == len(header(0, comment))
+
+    def test_a_write_that_fails_leaves_it_as_it_was(self, tmp_path: Path) -> None:
+        class Full(FileIO):
+            left = 3000
+
+            def write(self, data: bytes) -> int:  # type: ignore[override]
+                if not self.left:
+                    raise OSError(28, "No space left on device")
+                done = super().write(data[: self.left])
+                self.left -= done
+                return done
+
+        path = tmp_path / "a.wav"
+        with Full(path, "wb") as file:
+            recording = WavWriter(file)
+            recording.write(sound(0, 2000))
+            with pytest.raises(OSError, match="No space"):
+                recording.write(sound(2000, 2000))
+            assert recording.size == 2000
+        assert samples(path) == sound(0, 2000)
+        assert path.stat().st_size == len(header(0)) + 2000
+
+
+class TestKilled:
+    @pytest.mark.parametrize("seed", range(6))
+    def test_it_can_be_played_and_holds_what_was_given(self, seed: int, tmp_path: Path) -> None:
+        with program(tmp_path, seed=seed) as child:
+            told(child)
+            time.sleep(np.random.default_rng(seed).uniform(0, 0.4))
+            child.kill()
+            lines = child.communicate()[0].split("\n")
+        given = json.loads(lines[-2])["given"] if len(lines) > 1 else 1
+        [found] = find_orphans(tmp_path)
+        kept = samples(found.path)
+        assert len(kept) >= given - given % 2
+        assert kept == sound(0, len(kept))
+        assert found.asked == {"seed": seed}
+        assert abs(found.seconds * 2 * RATE - len(kept)) <= 3000
+
+    def test_it_is_found_though_a_command_that_it_had_started_goes_on(self, tmp_path: Path) -> None:
+        with program(tmp_path, child=True, waits=True) as child:
+            offspring = int(str(told(child)["child"]))
+            told(child)
+            try:
+                child.kill()
+                child.wait()
+                os.kill(offspring, 0)
+                assert len(find_orphans(tmp_path)) == 1
+            finally:
+                os.kill(offspring, signal.SIGKILL)
+
+    def test_two_at_once_are_not_left_behind_for_each_other(self, tmp_path: Path) -> None:
+        with program(tmp_path, waits=True, looks=True, name="first") as first:
+            assert told(first)["left"] == 0
+            with program(tmp_path, waits=True, looks=True, name="second") as second:
+                assert told(second)["left"] == 0
+                assert find_orphans(tmp_path) == []
+                assert len(list(tmp_path.iterdir())) == 2
+                first.kill()
+                first.wait()
+                assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first"]
+                assert second.stdin is not None
+                second.stdin.write("\n")
+                second.stdin.flush()
+                assert told(second)["left"] == 1
+        assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first", "second"]
+
+
+class TestASpool:
+    def test_all_comes_through_and_lies_on_disk(self, tmp_path: Path) -> None:
+        kept = SessionRecording(seconds_of_sound(2), tmp_path)
+        assert (kept.path, kept.seconds) == (None, 0)
+        assert heard(kept) == sound(0, 4 * RATE)
+        assert kept.path is not None and kept.seconds == 2 and kept.dropped == 0
+        assert samples(kept.path) == sound(0, 4 * RATE)
+
+    def test_each_block_is_there_before_it_is_given(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            kept, given = SessionRecording(seconds_of_sound(0.2), tmp_path), 0
+            async for block in kept.frames():
+                given += len(block)
+                assert kept.path is not None and len(samples(kept.path)) >= given
+
+        asyncio.run(run())
+
+    def test_only_its_owner_can_read_it(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            kept = SessionRecording(seconds_of_sound(0.1), tmp_path / "state" / "cartesia-cli")
+            heard(kept)
+        finally:
+            os.umask(before)
+        assert kept.path is not None
+        assert (mode(kept.path), mode(kept.path.parent)) == (0o600, 0o700)
+
+    def test_a_session_that_takes_nothing_is_recorded_nevertheless(self, tmp_path: Path) -> None:
+        async def run() -> SessionRecording:
+            source = seconds_of_sound(5)
+            kept = SessionRecording(source, tmp_path)
+            async with aclosing(kept.frames()) as blocks:
+                await anext(blocks)
+                await source.exhausted.wait()
+            return kept
+
+        kept = asyncio.run(run())
+        assert kept.seconds == 5 and kept.path is not None
+        assert samples(kept.path) == sound(0, 10 * RATE)
+
+    def test_what_is_not_taken_for_half_a_minute_is_dropped_counted_and_told_once(self, tmp_path: Path) -> None:
+        async def run() -> bytes:
+            first = await anext(blocks)
+            await source.exhausted.wait()
+            return first + b"".join([block async for block in blocks])
+
+        told: list[str] = []
+        source = seconds_of_sound(40)
+        kept = SessionRecording(source, tmp_path, on_trouble=told.append)
+        blocks = kept.frames()
+        given = asyncio.run(run())
+        assert kept.dropped == pytest.approx(40 - len(given) / 2 / RATE)
+        assert session_recording.INBOX - 0.1 < len(given) / 2 / RATE < session_recording.INBOX + 0.1
+        assert given.endswith(sound(20 * RATE, 60 * RATE))  # the oldest went
+        assert kept.seconds == 40 and len(told) == 1
+
+    def test_a_device_that_fails_is_told_after_its_last_block(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            async for block in kept.frames():
+                given.append(block)  # noqa: PERF401  # some come before the error
+
+        given: list[bytes] = []
+        blocks = [sound(0, 1000), sound(1000, 1000)]
+        kept = SessionRecording(Blocks(blocks, InputError("the microphone is gone")), tmp_path)
+        with pytest.raises(InputError, match="gone"):
+            asyncio.run(run())
+        assert given == blocks
+        assert kept.keep() == kept.path
+        assert [found.path for found in find_orphans(tmp_path)] == [kept.path]
+
+    def test_a_device_that_can_not_be_opened_leaves_nothing(self, tmp_path: Path) -> None:
+        kept = SessionRecording(Blocks([], InputError("busy")), tmp_path)
+        with pytest.raises(InputError, match="busy"):
+            heard(kept)
+        assert kept.keep() is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_cancelled_it_closes_its_source(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            task = asyncio.create_task(take())
+            await taken.wait()
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled() and source.closed
+
+        async def take() -> None:
+            async with aclosing(kept.frames()) as blocks:
+                async for _ in blocks:
+                    taken.set()
+                    await asyncio.Event().wait()
+
+        source, taken = seconds_of_sound(600), asyncio.Event()
+        kept = SessionRecording(source, tmp_path)
+        asyncio.run(run())
+
+
+class TestNoRoom:
+    def test_a_full_disk_is_told_once_and_the_session_goes_on(self, tmp_path: Path) -> None:
+        with program(tmp_path, blocks=200, limit=20001) as child:
+            lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
+            assert child.returncode == 0
+        troubles = [line["trouble"] for line in lines if "trouble" in line]
+        assert max(line.get("given", 0) for line in lines) == 200 * BLOCK
+        assert len(troubles) == 1 and "the recording ends after 0.6 s" in troubles[0]
+        [found] = find_orphans(tmp_path)
+        assert lines[-1] == {"seconds": found.seconds, "path": str(found.path)}
+        assert samples(found.path) == sound(0, 31 * BLOCK if found.seconds == 0.62 else 30 * BLOCK)
+
+    def test_a_disk_without_room_for_a_header_keeps_nothing(self, tmp_path: Path) -> None:
+        with program(tmp_path, blocks=3, limit=40) as child:
+            lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
+        assert "nothing is recorded" in lines[0]["trouble"]
+        assert lines[-1] == {"seconds": 0, "path": "None"} and lines[-2]["given"] == 3 * BLOCK
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_can_not_be_made_is_told_once_and_the_session_goes_on(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        told: list[str] = []
+        kept = SessionRecording(seconds_of_sound(1), tmp_path / "file" / "state", on_trouble=told.append)
+        assert heard(kept) == sound(0, 2 * RATE)
+        assert told == [f"nothing is recorded: {tmp_path / 'file' / 'state'}: Not a directory"]
+        assert kept.path is None and kept.keep(tmp_path / "a.wav") is None
+
+
+class TestTheEnd:
+    @pytest.fixture
+    def state(self, tmp_path: Path) -> Path:
+        return tmp_path / "state"
+
+    @pytest.fixture
+    def kept(self, state: Path) -> SessionRecording:
+        kept = SessionRecording(seconds_of_sound(1), state, asked=ASKED)
+        heard(kept)
+        return kept
+
+    def test_a_clean_one_leaves_nothing(self, kept: SessionRecording, state: Path) -> None:
+        kept.discard()
+        assert list(state.iterdir()) == [] and kept.path is None
+        kept.discard()
+
+    def test_until_then_it_is_nobody_elses(self, kept: SessionRecording, state: Path) -> None:
+        assert find_orphans(state) == []
+
+    def test_after_a_failure_it_is_left_behind_with_what_was_asked(self, kept: SessionRecording, state: Path) -> None:
+        assert kept.keep() == kept.path
+        [found] = find_orphans(state)
+        assert (found.path, found.seconds, found.asked) == (kept.path, 1.0, ASKED)
+        found.remove()
+        assert find_orphans(state) == []
+        found.remove()
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_it_moves_where_it_is_wanted(
+        self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool
+    ) -> None:
+        target = tmp_path / "new" / "talk.wav"
+        assert kept.keep(target, force=force) == target
+        assert samples(target) == sound(0, 2 * RATE)
+        assert mode(target) == 0o600
+        assert list(state.iterdir()) == [] and list(target.parent.iterdir()) == [target]
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_it_moves_to_another_disk(self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool) -> None:
+        with TemporaryDirectory(dir=other_disk(tmp_path)) as folder:
+            target = Path(folder, "talk.wav")
+            assert kept.keep(target, force=force) == target
+            assert samples(target) == sound(0, 2 * RATE)
+            assert mode(target) == 0o600
+            assert list(state.iterdir()) == [] and list(target.parent.iterdir()) == [target]
+
+    def test_another_disk_that_is_full_gets_no_half_recording(
+        self, kept: SessionRecording, state: Path, tmp_path: Path
+    ) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with TemporaryDirectory(dir=other_disk(tmp_path)) as folder:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+            try:
+                with pytest.raises(OutputError, match="can't be written: File too large"):
+                    kept.keep(Path(folder, "talk.wav"))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert list(Path(folder).iterdir()) == []
+        assert kept.path is not None and samples(kept.path) == sound(0, 2 * RATE)
+
+    def test_given_away_it_does_not_tell_what_was_asked(self, kept: SessionRecording, tmp_path: Path) -> None:
+        kept.keep(tmp_path / "talk.wav")
+        assert b"ink-2" not in (tmp_path / "talk.wav").read_bytes()
+        assert read_back(tmp_path / "talk.wav") == (1.0, "")
+
+    def test_what_is_there_is_replaced_only_by_force(self, kept: SessionRecording, state: Path, tmp_path: Path) -> None:
+        target = tmp_path / "talk.wav"
+        target.write_text("the only copy")
+        target.chmod(0o644)
+        with pytest.raises(OutputError, match="exists") as refused:
+            kept.keep(target)
+        assert refused.value.hint == f"the recording is kept: {kept.path}"
+        assert target.read_text() == "the only copy"
+        assert kept.path is not None and read_back(kept.path) == (1.0, json.dumps(ASKED))
+        assert find_orphans(state) == []
+        assert kept.keep(target, force=True) == target
+        assert samples(target) == sound(0, 2 * RATE)
+        assert mode(target) == 0o600
+
+    def test_a_place_that_takes_nothing_is_told_and_the_recording_stays(
+        self, kept: SessionRecording, state: Path
+    ) -> None:
+        with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
+            kept.keep(Path("/dev/full"), force=True)
+        assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+        kept.keep()
+        [found] = find_orphans(state)
+        assert samples(found.path) == sound(0, 2 * RATE) and found.asked == ASKED
+
+
+class TestLeftBehind:
+    def test_names_sort_by_time(self, tmp_path: Path) -> None:
+        moments = [datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC) + timedelta(microseconds=n) for n in (0, 1, 999_999)]
+        moments += [moments[0] + timedelta(days=n) for n in (1, 40, 4000)]
+        for moment in reversed(moments):
+            kept = SessionRecording(seconds_of_sound(0.1), tmp_path, now=lambda moment=moment: moment)
+            heard(kept)
+            kept.keep()
+        assert [found.started for found in find_orphans(tmp_path)] == moments
+
+    def test_two_of_the_same_moment_have_two_names(self, tmp_path: Path) -> None:
+        moment = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
+        for _ in range(3):
+            kept = SessionRecording(seconds_of_sound(0.1), tmp_path, now=lambda: moment)
+            heard(kept)
+            kept.keep()
+        assert [found.started - moment for found in find_orphans(tmp_path)] == [
+            timedelta(microseconds=number) for number in range(3)
+        ]
+
+    def test_what_is_not_ours_is_not_told(self, tmp_path: Path) -> None:
+        (tmp_path / "history.json").write_text("{}")
+        (tmp_path / "talk.wav").write_bytes(header(0) + sound(0, 100))
+        (tmp_path / "20310102T030405.000001Z.wav").write_bytes(b"")
+        (tmp_path / "20310102T030405.000002Z.wav").write_bytes(header(0))
+        (tmp_path / "20310102T030405.000003Z.wav").mkdir()
+        (tmp_path / "20310102T030405.000004Z.wav").write_bytes(b"RIFF" + os.urandom(1000))
+        (tmp_path / "20310102T030405.000005Z.wav").write_bytes(header(0, "no JSON") + sound(0, 100))
+        [found] = find_orphans(tmp_path)
+        assert found.path.name == "20310102T030405.000005Z.wav" and found.asked == {}
+
+    def test_no_folder_holds_nothing(self, tmp_path: Path) -> None:
+        assert find_orphans(tmp_path / "none") == []
+
+    def test_a_folder_that_can_not_be_read_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="Not a directory"):
+            find_orphans(tmp_path / "file")
+
+
+class TestTheFolder:
+    @pytest.mark.parametrize(
+        ("environ", "platform", "expected"),
+        [
+            ({"XDG_STATE_HOME": "/state"}, "linux", "/state/cartesia-cli"),
+            ({"XDG_STATE_HOME": "relative"}, "linux", "~/.local/state/cartesia-cli"),
+            ({"XDG_STATE_HOME": ""}, "freebsd14", "~/.local/state/cartesia-cli"),
+            ({}, "linux", "~/.local/state/cartesia-cli"),
+            ({"XDG_STATE_HOME": "/state"}, "darwin", "~/Library/Application Support/cartesia-cli"),
+            ({"LOCALAPPDATA": "/Local"}, "win32", "/Local/cartesia-cli"),
+        ],
+    )
+    def test_it_is_where_the_system_wants_it(self, environ: dict[str, str], platform: str, expected: str) -> None:
+        assert state_folder(environ, platform) == Path(expected).expanduser()
+
+
+class TestSaved:
+    def test_what_comes_through_is_kept(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        path.write_bytes(bytes(100_000))
+        path.chmod(0o644)
+        assert heard(TeeSource(seconds_of_sound(1), path)) == sound(0, 2 * RATE)
+        assert samples(path) == sound(0, 2 * RATE)
+        assert mode(path) == 0o600 and path.stat().st_size == len(header(0)) + 2 * RATE
+
+    def test_a_full_disk_is_told(self) -> None:
+        with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
+            heard(TeeSource(seconds_of_sound(1), Path("/dev/full")))
+
+    def test_the_trouble_of_its_source_stays_the_source_s(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="head crash"):
+            heard(TeeSource(Blocks([sound(0, 100)], OSError(5, "head crash")), tmp_path / "a.wav"))
+        assert samples(tmp_path / "a.wav") == sound(0, 100)
+
+    def test_a_new_file_is_never_opened_over_an_old_one(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wav").write_text("the only copy")
+        with pytest.raises(FileExistsError):
+            opened(tmp_path / "a.wav", "xb")
