@@ -248,7 +248,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
 
         session = Session(
             connect, LimitedSource(Taken(kept), 60.0 * minutes), ManualTracker(clock), clock, heard,
-            finalize=True, manual=True, chunk=3200, write=lambda update: None, witness=Early("ink-2"),
+            finalize=True, manual=True, chunk=3200, write=lambda update: None, observer=Early("ink-2"),
             pace=1e6,
         )  # fmt: skip
         before = time.process_time()

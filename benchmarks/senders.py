@@ -200,7 +200,7 @@ async def paced(
     options = RealtimeOptions(model="ink-2", keyterms=(name,))
     session = Session(
         lambda again: connect(address, None, MANUAL, options), source, ManualTracker(clock), clock, Endpointer(),
-        finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, witness=recorder,
+        finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, observer=recorder,
         pace=1e6 if time else 1.0,
     )  # fmt: skip
     await session.run(StopSignal())

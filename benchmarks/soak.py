@@ -106,8 +106,8 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
     from cartesia_cli.transcript import Partial, Segment
 
     order = SessionConfig(
-        source="microphone", dialect=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=VadSettings(),
-        finalize=True, sending=StreamOptions(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
+        source="microphone", endpoint=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=VadSettings(),
+        finalize=True, stream_options=StreamOptions(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
     )  # fmt: skip
     sizes, nobody = [], io.StringIO()
     performance = LiveSession(order, Reporter(nobody), LiveView(nobody, colored=False, active=False))

@@ -75,19 +75,19 @@ def _wants_rich_help() -> bool:
 
 def main(arguments: list[str]) -> int:
     """Run a command line; returns its exit code."""
-    talk = Reporter()
-    talk.helps = not {"-h", "--help"}.isdisjoint(arguments)
+    reporter = Reporter()
+    reporter.helps = not {"-h", "--help"}.isdisjoint(arguments)
     stops: list[Exit] = []
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code, stops))
-    sys.unraisablehook = threading.excepthook = _unraisable_hook(talk)
+    sys.unraisablehook = threading.excepthook = _unraisable_hook(reporter)
     arguments = _expand_aliases(arguments)
     _, named, _ = divided(arguments)
     program: Any = None
     try:
         # `config` shows the options of every command.
         program = get_command(build(named if named in COMMANDS and named != "config" else None))
-        return program.main(args=arguments, prog_name="cartesia-cli", obj=talk, standalone_mode=False) or Exit.DONE
+        return program.main(args=arguments, prog_name="cartesia-cli", obj=reporter, standalone_mode=False) or Exit.DONE
     except StdoutClosed:
         return Exit.DONE
     except Interrupted as stop:
@@ -98,12 +98,12 @@ def main(arguments: list[str]) -> int:
             return Exit.USAGE
         told = _as_cli_error(error, named)
         # What went wrong may have been found before the command knew its formats.
-        talk.as_json = talk.as_json or (program is not None and asks_for_json(program, arguments))
-        if talk.debug:
-            talk.trace(error)
+        reporter.as_json = reporter.as_json or (program is not None and asks_for_json(program, arguments))
+        if reporter.debug:
+            reporter.trace(error)
         if stops and not isinstance(error, OutputError):
             return stops[0]  # a C extension makes another error of Interrupted where it is being imported
-        talk.error(told)
+        reporter.error(told)
         return stops[0] if stops else told.exit_code
 
 
@@ -157,7 +157,7 @@ def _interrupting(code: Exit, stops: list[Exit]) -> Any:
     return interrupt
 
 
-def _unraisable_hook(talk: Reporter) -> Callable[[Any], None]:
+def _unraisable_hook(reporter: Reporter) -> Callable[[Any], None]:
     """Python drops what is raised in a callback, such as those by which imports tidy up, or ends a thread: signals
     come once more, and other exceptions are shown as all tracebacks are, with --debug.
     """
@@ -166,7 +166,7 @@ def _unraisable_hook(talk: Reporter) -> Callable[[Any], None]:
         error = dropped.exc_value
         if isinstance(error, Interrupted):
             threading.Timer(0.05, os.kill, (os.getpid(), error.exit_code - 128)).start()
-        elif talk.debug and isinstance(error, Exception):
-            talk.trace(error)
+        elif reporter.debug and isinstance(error, Exception):
+            reporter.trace(error)
 
     return hook

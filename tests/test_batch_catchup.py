@@ -73,8 +73,8 @@ def written(form: str, *, said: str, words: bool = False) -> None:
         return backlog
 
     order = SessionConfig(
-        source="talk.wav", dialect=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
-        finalize=False, sending=StreamOptions(), targets={form: None}, layout=Layout(words=words),
+        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
+        finalize=False, stream_options=StreamOptions(), targets={form: None}, layout=Layout(words=words),
     )  # fmt: skip
     heard = {"word": said.strip(), "start": 0.5, "end": 1.5}
     with serving(

@@ -210,7 +210,7 @@ def attempt(
     path: Path,
     *,
     retries: int | None = None,
-    patience: Deadlines | None = None,
+    deadlines: Deadlines | None = None,
     sleep: Callable[[float], None] = lambda seconds: None,
 ) -> Attempt:
     """Transcribe without ever sleeping between two tries."""
@@ -225,7 +225,7 @@ def attempt(
     with BatchClient(server.base_url, credential, retry=retry, tell=came.told.append, sleep=pause) as client:
         try:
             came.response = client.transcribe(
-                Upload(path, path.name, "audio/wav"), BatchOptions(model="ink-whisper"), patience=patience or patient()
+                Upload(path, path.name, "audio/wav"), BatchOptions(model="ink-whisper"), deadlines=deadlines or patient()
             )
         except CliError as error:
             came.error = error
@@ -665,7 +665,7 @@ def test_tries_are_counted(retries: int, home: Path) -> None:
 @pytest.mark.parametrize(("value", "pause"), [("7", 7.0), ("59.5", 59.5)])
 def test_a_server_is_given_the_time_it_asks_for(status: int, value: str, pause: float, home: Path) -> None:
     with FaultServer(refuses(status, [("Retry-After", value)]), "fine") as server:
-        came = attempt(server, home / "talk.wav", patience=patient(total=100.0))
+        came = attempt(server, home / "talk.wav", deadlines=patient(total=100.0))
     assert came.response is not None
     assert came.pauses == [pause]
 
@@ -673,7 +673,7 @@ def test_a_server_is_given_the_time_it_asks_for(status: int, value: str, pause: 
 def test_a_server_is_given_the_time_until_a_date(home: Path) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
     with FaultServer(refuses(503, [("Retry-After", date)]), "fine") as server:
-        came = attempt(server, home / "talk.wav", patience=patient(total=100.0))
+        came = attempt(server, home / "talk.wav", deadlines=patient(total=100.0))
     assert came.response is not None
     assert 10 < came.pauses[0] <= 40
 
@@ -703,14 +703,14 @@ def test_a_strange_wish_for_time_leads_to_no_more_tries_and_no_long_pause(value:
 @pytest.mark.parametrize("value", ["0", "0.001", "-0", "-5", "nan", PAST])
 def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(value: str, home: Path) -> None:
     with FaultServer(refuses(429, [("Retry-After", value)])) as server:
-        came = attempt(server, home / "talk.wav", retries=6, patience=patient(total=100.0))
+        came = attempt(server, home / "talk.wav", retries=6, deadlines=patient(total=100.0))
         assert len(server.requests) == 7
     assert came.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
 
 
 def test_no_pause_goes_beyond_the_deadline(home: Path) -> None:
     with FaultServer(refuses(503, [("Retry-After", "30")])) as server:
-        came = attempt(server, home / "talk.wav", patience=patient(total=10.0))
+        came = attempt(server, home / "talk.wav", deadlines=patient(total=10.0))
         assert len(server.requests) == 1
     assert came.error is not None and came.error.status == 503
     assert came.pauses == []
@@ -719,20 +719,20 @@ def test_no_pause_goes_beyond_the_deadline(home: Path) -> None:
 def test_a_server_that_falls_silent_is_asked_again_where_that_is_allowed(home: Path) -> None:
     """A timeout behind the upload is a lost answer like any other, as long as the whole is not over."""
     with FaultServer("never_answers", "fine") as server:
-        came = attempt(server, home / "talk.wav", retries=1, patience=patient(silence=1.0))
+        came = attempt(server, home / "talk.wav", retries=1, deadlines=patient(silence=1.0))
         assert came.response is not None and came.response.text == TEXT, came.error
         assert len(server.requests) == 2
     assert "may be billed again" in came.told[0]
 
 
 def test_a_server_that_falls_silent_is_not_asked_again_by_default(home: Path) -> None:
-    error = failure("never_answers", path=home / "talk.wav", uploads=1, patience=patient(silence=0.5))
+    error = failure("never_answers", path=home / "talk.wav", uploads=1, deadlines=patient(silence=0.5))
     assert error.exit_code == Exit.NETWORK
 
 
 def test_an_upload_that_does_not_move_ends_by_its_own_limit(home: Path) -> None:
     path = write_wav(home / "talk.wav", LARGE)
-    error = failure("stops_reading", path=path, uploads=1, patience=patient(stall=0.5), retries=0)
+    error = failure("stops_reading", path=path, uploads=1, deadlines=patient(stall=0.5), retries=0)
     assert error.exit_code == Exit.NETWORK
 
 
@@ -742,7 +742,9 @@ def test_an_exchange_that_was_given_up_is_hung_up(slow: str, size: int, home: Pa
     path = write_wav(home / "talk.wav", size)
     with FaultServer(slow) as server, BatchClient(server.base_url, None, retry=RetryPolicy(0)) as client:
         with pytest.raises(NetworkError):
-            client.transcribe(Upload(path, "talk.wav", "audio/wav"), BatchOptions(model="m"), patience=patient(total=1))
+            client.transcribe(
+                Upload(path, "talk.wav", "audio/wav"), BatchOptions(model="m"), deadlines=patient(total=1)
+            )
         (request,) = server.requests
         if slow == "never_answers":
             assert request.gone.wait(5)
@@ -1167,7 +1169,7 @@ class Watched:
 
     def run(
         self,
-        patience: Deadlines,
+        deadlines: Deadlines,
         step: float,
         *,
         each: Callable[[UploadProgress], None] = lambda meter: None,
@@ -1177,13 +1179,13 @@ class Watched:
 
         def watch(meter: UploadProgress) -> None:
             self.ticks += 1
-            assert self.ticks < most, "patience without end"
+            assert self.ticks < most, "deadlines without end"
             self.clock.now += step
             each(meter)
 
         try:
             with pytest.raises(NetworkError) as caught:
-                run_with_deadline(over.wait, self.meter, patience, self.clock() + patience.total, watch, self.clock)
+                run_with_deadline(over.wait, self.meter, deadlines, self.clock() + deadlines.total, watch, self.clock)
         finally:
             over.set()
         return caught.value

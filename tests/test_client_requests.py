@@ -48,7 +48,7 @@ def send(
         base_url or server.base_url, credential, retry=retry or RetryPolicy(0), sleep=lambda _: None
     ) as client:
         upload = Upload(path, filename or path.name, "audio/wav")
-        return client.transcribe(upload, options, endpoint=endpoint, patience=PATIENCE)
+        return client.transcribe(upload, options, endpoint=endpoint, deadlines=PATIENCE)
 
 
 def request_of(path: Path, options: BatchOptions = PLAIN, **how: object) -> Request:
@@ -163,7 +163,7 @@ def test_text_for_a_sample_goes_to_its_route(tmp_path: Path) -> None:
     sound = write_wav(tmp_path / "sound.wav", 1000).read_bytes()
     with FaultServer(answers(sound)) as server:
         with BatchClient(f"{server.base_url}/v1", Credential(KEY, "a test")) as client:
-            assert client.synthesize(wanted, patience=PATIENCE) == sound
+            assert client.synthesize(wanted, deadlines=PATIENCE) == sound
         (request,) = server.requests
     assert (request.method, request.target) == ("POST", "/v1/tts/bytes")
     assert request.header("Authorization") == f"Bearer {KEY}"

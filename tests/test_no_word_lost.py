@@ -39,8 +39,8 @@ def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Ca
         timeline = SpeechTimeline()
         return Session(
             connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
-            finalize=manual, manual=manual, chunk=chunk, write=write, lifeline=ReconnectPolicy(tries), pace=pace,
-            witness=recorder,
+            finalize=manual, manual=manual, chunk=chunk, write=write, reconnect_policy=ReconnectPolicy(tries), pace=pace,
+            observer=recorder,
         )  # fmt: skip
 
     return make

@@ -147,7 +147,7 @@ class Case:
         session = Session(
             connect, self.source, (ManualTracker if manual else TurnTracker)(clock), clock,
             Endpointer(VadSettings(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
-            write=self.write, lifeline=ReconnectPolicy(tries=0), pace=1000.0,
+            write=self.write, reconnect_policy=ReconnectPolicy(tries=0), pace=1000.0,
         )  # fmt: skip
         try:
             async with asyncio.timeout(HOUR):  # no test hangs
@@ -450,7 +450,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     with asyncio.Runner(loop_factory=Hurried) as runner:
         session = Session(
             lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
-            finalize=False, manual=True, chunk=CHUNK, write=updates.append, lifeline=ReconnectPolicy(tries=0),
+            finalize=False, manual=True, chunk=CHUNK, write=updates.append, reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
         runner.run(run())
     assert len(lines.wires) == 2
@@ -500,7 +500,7 @@ def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_tal
         timeline = SpeechTimeline()
         session = Session(
             lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(timeline), timeline,
-            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, lifeline=ReconnectPolicy(tries=0),
+            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
         await session.run(StopSignal())
 

@@ -198,8 +198,8 @@ class Soak:
         self._session = Session(
             connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
             Endpointer(VadSettings(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
-            write=self._take, witness=LatencyRecorder("ink-2") if self.measured else None,
-            lifeline=ReconnectPolicy(dice=dice.random),
+            write=self._take, observer=LatencyRecorder("ink-2") if self.measured else None,
+            reconnect_policy=ReconnectPolicy(dice=dice.random),
         )  # fmt: skip
         await self._session.run(StopSignal())
 

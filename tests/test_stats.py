@@ -63,7 +63,7 @@ class Day:
         self.ledger: SendBuffer[Entry] = SendBuffer(3200)
         self.progress = EventDispatcher(
             self.ledger, self.tracker, self.timeline,
-            now=lambda: self.now, write=lambda update: None, witness=self.recorder,
+            now=lambda: self.now, write=lambda update: None, observer=self.recorder,
         )  # fmt: skip
 
     @property
@@ -623,7 +623,7 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
         clock = SpeechTimeline()
         await Session(
             lambda again: nullcontext(Wire()), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
-            finalize=True, manual=True, chunk=3200, write=updates.append, witness=recorder, pace=1000.0,
+            finalize=True, manual=True, chunk=3200, write=updates.append, observer=recorder, pace=1000.0,
         ).run(StopSignal())  # fmt: skip
 
     with asyncio.Runner(loop_factory=Hurried) as runner:

@@ -61,7 +61,7 @@ class Microphone:
     block        seconds between callbacks
     wanted       Hz of what it gives
     on_trouble   told in a sentence, once, of what costs sound and goes on nevertheless
-    patience     seconds without a callback, after which the device is given up
+    timeout      seconds without a callback, after which the device is given up
 
     For meters and statistics:
 
@@ -80,13 +80,13 @@ class Microphone:
         block: float = BLOCK,
         wanted: int = RATE,
         on_trouble: Callable[[str], None] = lambda sentence: None,
-        patience: float = PATIENCE,
+        timeout: float = PATIENCE,
     ) -> None:
         self.device, self._wanted = device, wanted
         self.started = asyncio.Event()
         self.rate = self.channels = self.overflows = 0
         self.latency = self.captured = self.dropped = 0.0
-        self._block, self._on_trouble, self._patience = block, on_trouble, patience
+        self._block, self._on_trouble, self._timeout = block, on_trouble, timeout
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Until it is cancelled or closed. InputError where the device can't be opened, and when it is gone.
@@ -130,9 +130,9 @@ class Microphone:
                     f"the microphone is gone: {self.device.name} was unplugged, or its sound server ended",
                     hint=f"choose another one with --device: {LISTED}",
                 )
-            patience = self._patience if self.started.is_set() else FIRST_PATIENCE
-            if not await _told(news, patience):
-                raise InputError(f"{self.device.name}: no sound for {patience:g} s: the system hangs", hint=stuck())
+            timeout = self._timeout if self.started.is_set() else FIRST_PATIENCE
+            if not await _told(news, timeout):
+                raise InputError(f"{self.device.name}: no sound for {timeout:g} s: the system hangs", hint=stuck())
             news.clear()  # and then look: whoever comes between the two is seen
         return stream.inbox.popleft()
 
@@ -272,11 +272,11 @@ def _mono(data: bytes, channels: int) -> Samples:
     return mixed
 
 
-async def _told(news: asyncio.Event, patience: float) -> bool:
+async def _told(news: asyncio.Event, timeout: float) -> bool:
     """Whether anything came in time."""
     for _ in range(TURNS):
         try:
-            async with asyncio.timeout(patience / TURNS):
+            async with asyncio.timeout(timeout / TURNS):
                 return await news.wait()
         except TimeoutError:
             pass

@@ -39,7 +39,7 @@ class RealtimeSource:
     seconds      of a block that is sent
     rate         Hz
     speed        1 is real time
-    patience     seconds that are waited for a block before silence is sent instead, until there is sound again
+    timeout      seconds that are waited for a block before silence is sent instead, until there is sound again
     on_late      told how many seconds after its deadline each block left
     on_gap       told the seconds that were lost when a stall was longer than can be caught up
     on_silence   called whenever silence begins to be sent
@@ -52,14 +52,14 @@ class RealtimeSource:
         *,
         rate: int = RATE,
         speed: float = 1.0,
-        patience: float = PATIENCE,
+        timeout: float = PATIENCE,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_gap: Callable[[float], None] = lambda seconds: None,
         on_silence: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._blocks, self._size, self._speed, self._patience = blocks, max(1, round(seconds * rate)), speed, patience
+        self._blocks, self._size, self._speed, self._timeout = blocks, max(1, round(seconds * rate)), speed, timeout
         self._rate = rate
         self._on_late, self._on_gap, self._on_silence = on_late, on_gap, on_silence
         self._clock, self._sleep = clock, sleep
@@ -70,7 +70,7 @@ class RealtimeSource:
         start, number, lost, silent = None, 0, 0.0, False
         with closing(_Prefetcher(self._blocks, self._size)) as blocks:
             while True:
-                block = await blocks.take(0.0 if silent else self._patience)
+                block = await blocks.take(0.0 if silent else self._timeout)
                 now = self._clock()
                 if block is None and not silent:
                     start = now - number * interval  # nobody makes up for what never came
@@ -130,12 +130,12 @@ class _Prefetcher:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._decode, args=(pieces,), name="decoding", daemon=True).start()
 
-    async def take(self, patience: float) -> Samples | None:
+    async def take(self, timeout: float) -> Samples | None:
         """The next block; the last one is shorter, and behind it they are empty. None where there is none within so
         many seconds: what came of it is held. Raises what decoding raised, after what came before.
         """
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 while len(self._held) < self._size and not self._ended:
                     self._hold(await self._queue.get())
         except TimeoutError:

@@ -47,7 +47,7 @@ class Request(Generic[T]):
     build: Build
     accept: Callable[[bytes], T]
     meter: UploadProgress
-    patience: Deadlines
+    deadlines: Deadlines
     watch: Watch
     keep: Callable[[bytes], None] = lambda body: None
 
@@ -89,7 +89,7 @@ class BatchClient:
         options: BatchOptions,
         *,
         endpoint: str = "stt",
-        patience: Deadlines,
+        deadlines: Deadlines,
         watch: Watch = lambda meter: None,
         keep: Callable[[bytes], None] = lambda body: None,
     ) -> BatchResponse:
@@ -105,7 +105,7 @@ class BatchClient:
             return self._http.build_request("POST", address, headers=body.headers, content=body)
 
         address, what = url(self._base_url, HTTP_ROUTES[endpoint], options.query()), upload.name or upload.filename
-        response = self._fetch(Request(what, address, build, decode_batch, meter, patience, watch, keep))
+        response = self._fetch(Request(what, address, build, decode_batch, meter, deadlines, watch, keep))
         return self._without_key(response)
 
     def _without_key(self, response: BatchResponse) -> BatchResponse:
@@ -132,7 +132,7 @@ class BatchClient:
         repeats = is_long(credential.secret) and body.count(secret) > said.count(secret)
         return encode_batch(replace(response, extra={})) if repeats or redact(other) != other else body
 
-    def synthesize(self, request: Mapping[str, object], *, patience: Deadlines) -> bytes:
+    def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
 
         def build(address: str) -> httpx.Request:
@@ -146,13 +146,13 @@ class BatchClient:
             return body
 
         address, meter = url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
-        return self._fetch(Request("the sample", address, build, accept, meter, patience, lambda meter: None))
+        return self._fetch(Request("the sample", address, build, accept, meter, deadlines, lambda meter: None))
 
-    def _fetch(self, errand: Request[T]) -> T:
+    def _fetch(self, request: Request[T]) -> T:
         """Try until an answer is accepted, or there is a reason to stop."""
-        ends = self._clock() + errand.patience.total
+        ends = self._clock() + request.deadlines.total
         tries = 0
-        while isinstance(outcome := self._try(errand, ends), Failure):
+        while isinstance(outcome := self._try(request, ends), Failure):
             tries += 1
             allowed = self._retry.tries(lost=outcome.maybe_billed)
             pause = self._retry.pause(tries, outcome.wait)
@@ -164,16 +164,16 @@ class BatchClient:
             self._sleep(pause)
         return outcome
 
-    def _try(self, errand: Request[T], ends: float) -> T | Failure:
-        what, meter, line = errand.what, errand.meter, AbortHandle()
+    def _try(self, request: Request[T], ends: float) -> T | Failure:
+        what, meter, line = request.what, request.meter, AbortHandle()
         meter.restart()
         try:
             reply = run_with_deadline(
-                lambda: exchange(self._http, errand.build, errand.address, meter, line),
+                lambda: exchange(self._http, request.build, request.address, meter, line),
                 meter,
-                errand.patience,
+                request.deadlines,
                 ends,
-                errand.watch,
+                request.watch,
                 clock=self._clock,
             )
         except httpx.HTTPError as error:
@@ -187,12 +187,12 @@ class BatchClient:
             raise
         if reply.status // 100 != 2:
             return refused(reply.status, reply.headers, reply.body, what, self._peer, meter.size)
-        errand.keep(reply.body)
+        request.keep(reply.body)
         if not reply.complete:
             return cut_short(reply.status, what, self._peer.host)
         try:
             if not meter.uploaded:
                 raise ProtocolError("it came before the whole file was sent")
-            return errand.accept(reply.body)
+            return request.accept(reply.body)
         except ProtocolError as error:
             return unusable(error, what, self._peer, reply.status, reply.headers, reply.body)

@@ -91,14 +91,14 @@ class UploadProgress:
 def run_with_deadline(
     work: Callable[[], T],
     meter: UploadProgress,
-    patience: Deadlines,
+    deadlines: Deadlines,
     ends: float,
     watch: Callable[[UploadProgress], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Run `work` in a thread until it is done, until `ends` on the clock, or until nothing moves any more.
 
-    `watch` is called every tick. NetworkError when patience is over; the thread is then left to its own
+    `watch` is called every tick. NetworkError at a deadline; the thread is then left to its own
     timeouts, and what it may still bring is not awaited.
     """
     done = threading.Event()
@@ -115,8 +115,8 @@ def run_with_deadline(
     while not done.wait(TICK_SECONDS):
         now = clock()
         if now > ends:
-            raise DeadlineExceeded(f"no complete answer within {patience.total:g} s", final=True)
-        limit = patience.silence if meter.uploaded else patience.stall
+            raise DeadlineExceeded(f"no complete answer within {deadlines.total:g} s", final=True)
+        limit = deadlines.silence if meter.uploaded else deadlines.stall
         if now - meter.moved > limit:
             what = "no answer" if meter.uploaded else "the upload did not move"
             raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)

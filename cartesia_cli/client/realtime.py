@@ -78,7 +78,7 @@ class RealtimeConnection:
     def __init__(
         self,
         socket: Socket,
-        dialect: Endpoint,
+        endpoint: Endpoint,
         peer: Peer,
         *,
         tap: Tap = ignore,
@@ -88,7 +88,7 @@ class RealtimeConnection:
         encoding: str = "pcm_s16le",
     ) -> None:
         self._encoding = encoding
-        self._socket, self._dialect, self._peer = socket, dialect, peer
+        self._socket, self._endpoint, self._peer = socket, endpoint, peer
         self._tap, self._tell, self._doubt, self._silence = tap, tell, doubt, silence
         secret = peer.credential.secret if peer.credential else ""
         self._record_redactor = Redactor(secret if is_long(secret) else "")
@@ -116,7 +116,7 @@ class RealtimeConnection:
 
     async def command(self, command: Command) -> None:
         """A command as the endpoint spells it. Errors as `send`; ValueError if the endpoint doesn't have it."""
-        text = encode_command(self._dialect, command)
+        text = encode_command(self._endpoint, command)
         self._closing = self._closing or isinstance(command, Close)
         await self._send(text)
 
@@ -163,7 +163,7 @@ class RealtimeConnection:
             if isinstance(event, Error):
                 self._failure = self._weightier(refused(event, self._peer, self.request_id))
             elif event is not None:
-                if event.kind == self._dialect.ending:
+                if event.kind == self._endpoint.ending:
                     self._ended, self._failure = True, self._gap
                 return event
         if self._failure is not None:
@@ -215,7 +215,7 @@ class RealtimeConnection:
     def _is_proper(self, closed: ConnectionClosed) -> bool:
         """Whether this is the end that we had asked for. websockets itself takes a 1001 for one, too."""
         codes = [frame.code for frame in (closed.rcvd, closed.sent) if frame is not None]
-        return self._closing and self._dialect.ending is None and codes == [1000, 1000]
+        return self._closing and self._endpoint.ending is None and codes == [1000, 1000]
 
     async def keep_alive(self, interval: float, limit: float) -> None:
         """Ping, and close a connection from which nothing comes any more.
@@ -249,7 +249,7 @@ class RealtimeConnection:
 async def connect(
     base_url: str,
     credential: Credential | None,
-    dialect: Endpoint,
+    endpoint: Endpoint,
     options: RealtimeOptions,
     *,
     retry: RetryPolicy | None = None,
@@ -273,7 +273,7 @@ async def connect(
     UsageError for options and settings that nothing can be opened with; AuthError, ApiError or NetworkError when the
     server refuses, or can't be reached, however often it was tried. Nothing was sent until then, so nothing is billed.
     """
-    address = url(base_url, dialect.path, options.query(dialect), websocket=True)
+    address = url(base_url, endpoint.path, options.query(endpoint), websocket=True)
     peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
     tap = redacting(tap, peer.redactor)
     socket = await opened(
@@ -282,15 +282,15 @@ async def connect(
     )  # fmt: skip
     silence = ping_interval + ping_timeout
     connection = RealtimeConnection(
-        socket, dialect, peer, tap=tap, tell=tell, doubt=doubt, silence=silence, encoding=options.encoding
+        socket, endpoint, peer, tap=tap, tell=tell, doubt=doubt, silence=silence, encoding=options.encoding
     )
-    patience = CLOSE_SECONDS
+    deadlines = CLOSE_SECONDS
     pinging = asyncio.create_task(connection.keep_alive(ping_interval, ping_timeout))
     try:
         yield connection
     except asyncio.CancelledError:
-        patience = 0.0
+        deadlines = 0.0
         raise
     finally:
         pinging.cancel()
-        await connection.hang_up(patience)
+        await connection.hang_up(deadlines)

@@ -56,7 +56,7 @@ class Backend:
         self.local = local
         self.heard = 0.0
 
-    def patience(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
+    def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
         if timeout is not None:
             return Deadlines(total=timeout, stall=timeout, silence=timeout)
         return Deadlines.for_audio(size, seconds, **({"speed": LOCAL_SPEED} if self.local else {}))
@@ -86,7 +86,7 @@ def choose(
 
 @contextmanager
 def connect(
-    choice: BackendConfig, talk: Reporter, *, retries: int | None, local_model: str | None
+    choice: BackendConfig, reporter: Reporter, *, retries: int | None, local_model: str | None
 ) -> Iterator[Backend]:
     """The chosen server, ready for batch requests; a local one lives as long as the block."""
 
@@ -96,26 +96,28 @@ def connect(
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
-        return engines.load_batch_engine(local_model, talk.say), None
+        return engines.load_batch_engine(local_model, reporter.say), None
 
     with (
         reach(choice, load, local_model=local_model, on_progress=progress) as server,
         BatchClient(
-            server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=talk.say
+            server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=reporter.say
         ) as client,
     ):
         backend = Backend(client, local=server.local)
         yield backend
 
 
-def live(choice: BackendConfig, model: str, local_model: str | None, talk: Reporter) -> AbstractContextManager[Server]:
+def live(
+    choice: BackendConfig, model: str, local_model: str | None, reporter: Reporter
+) -> AbstractContextManager[Server]:
     """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
 
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
         load_engine = engines.load_batch_engine if model.startswith("ink-whisper") else engines.load_live_engine
-        return load_engine(local_model, talk.say), None
+        return load_engine(local_model, reporter.say), None
 
     return reach(choice, load, local_model=local_model)
 

@@ -72,7 +72,7 @@ def plan_jobs(
     options: BatchOptions,
     plan: OutputPlan,
     results: Results,
-    talk: Reporter,
+    reporter: Reporter,
     *,
     keep_json: Path | None = None,
 ) -> tuple[list[Job], int]:
@@ -91,7 +91,7 @@ def plan_jobs(
         except InputError as error:
             if len(found) == 1:
                 raise
-            talk.error(error)
+            reporter.error(error)
             failed += 1
     items = [item for item, _ in looked]
 
@@ -106,9 +106,9 @@ def plan_jobs(
 
 def run(
     jobs: Sequence[Job],
-    order: BatchConfig,
+    config: BatchConfig,
     connect: Callable[[], Backend],
-    talk: Reporter,
+    reporter: Reporter,
     *,
     unusable: int = 0,
     results: Results | None = None,
@@ -125,21 +125,21 @@ def run(
     done = BatchSummary(total=len(jobs) + unusable, failed=unusable)
     for k, job in enumerate(jobs):
         if job.recording.note:
-            talk.say(f"warning: {job.item.source}: {job.recording.note}")
+            reporter.say(f"warning: {job.item.source}: {job.recording.note}")
         try:
-            _do(job, order, connect, results or Results(None), talk, done)
+            _do(job, config, connect, results or Results(None), reporter, done)
         except CliError as error:
             done.failed += 1
             if done.total == 1:
                 raise
             if is_account_error(error) and (left := jobs[k:])[1:]:
-                talk.say(f"warning: stopped: {done.summary()}; {len(left) - 1} not tried")
+                reporter.say(f"warning: stopped: {done.summary()}; {len(left) - 1} not tried")
                 error.hint = "; ".join(filter(None, [error.hint, f"then: {rest(left)}" if rest else None]))
             if is_account_error(error):
                 raise
-            talk.error(error)
+            reporter.error(error)
     # Who wanted a fresh answer has to know that this is none.
-    (talk.say if done.recalled or done.total > 1 else talk.detail)(done.summary())
+    (reporter.say if done.recalled or done.total > 1 else reporter.detail)(done.summary())
     return done.failed
 
 
@@ -168,56 +168,61 @@ class BatchSummary:
 
 
 def _do(
-    job: Job, order: BatchConfig, connect: Callable[[], Backend], results: Results, talk: Reporter, done: BatchSummary
+    job: Job,
+    config: BatchConfig,
+    connect: Callable[[], Backend],
+    results: Results,
+    reporter: Reporter,
+    done: BatchSummary,
 ) -> None:
     """One recording, from its look-up to its files."""
     item = job.item
     audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None
-    question, answer = look_up(job, order, talk)
+    question, answer = look_up(job, config, reporter)
     if answer is None:
         try:
             backend = connect()
         except CliError as error:
             error.stops_batch = True
             raise
-        answer = _ask(job, order, backend, question, talk)
+        answer = _ask(job, config, backend, question, reporter)
         done.local = backend.local
     else:
         done.recalled += 1
         backend = None
-    response = _usable(answer.response, job, talk)
-    transcript = from_batch(response, source=item.source, model=order.options.model, measured=job.recording.duration)
+    response = _usable(answer.response, job, reporter)
+    transcript = from_batch(response, source=item.source, model=config.options.model, measured=job.recording.duration)
     done.heard += transcript.duration or 0.0
     done.billed += 0.0 if backend is None else transcript.duration or 0.0
-    _deliver(transcript, answer.body, job, order, talk, alone=done.total == 1)
-    order.on_written(transcript)
+    _deliver(transcript, answer.body, job, config, reporter, alone=done.total == 1)
+    config.on_written(transcript)
     done.written += 1
     if not transcript.text.strip():
-        talk.say(f"{item.source}: nothing was said")
-    one_by_one = order.matches is None or not order.matches.writes
+        reporter.say(f"{item.source}: nothing was said")
+    one_by_one = config.matches is None or not config.matches.writes
     if one_by_one and audio is not None and audio.still_holds(item.path):
         made_from = STDIN if item.source == STDIN else str(item.path)
         for file in (*job.targets.values(), job.kept):
             if file is not None and (written := fingerprint(file)):
-                wanted = asked(order.options, None if file is job.kept else order.layout.selection)
+                wanted = asked(config.options, None if file is job.kept else config.layout.selection)
                 results.add(file, written.digest, made_from, audio, wanted)
 
 
-def _usable(response: BatchResponse, job: Job, talk: Reporter) -> BatchResponse:
+def _usable(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
     """What can be used of an answer; what can't is told."""
     source, measured = job.item.source, job.recording.duration
     if odd := unusable_fields(response):
-        talk.detail(f"{source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
+        reporter.detail(f"{source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
     if response.trailing:
-        talk.say(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
+        reporter.say(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
     told = response.words or ()
     if left_out := words_left_out(response.text, told):
-        talk.say(
+        reporter.say(
             f"warning: {source}: {left_out} of {len(told)} words of the answer aren't in its text: they are left out"
         )
     usable = response if job.recording.estimated else without_wrong_times(response, measured)
     if usable is not response:
-        talk.say(
+        reporter.say(
             f"warning: {source}: the server's times can't be those of a recording of {measured:.1f} s: "
             "they are not used"
         )
@@ -233,29 +238,31 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     return probe_raw(item.path, options.encoding, options.sample_rate, name)
 
 
-def look_up(job: Job, order: BatchConfig, talk: Reporter) -> tuple[Question | None, Recalled | None]:
+def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Question | None, Recalled | None]:
     """What is asked about a recording, and the answer if it was had before."""
-    if order.cache is None:
+    if config.cache is None:
         return None, None
-    with talk.bar() as bar:
+    with reporter.bar() as bar:
         bar.show(f"looking up {job.item.below.name}")
-        question = order.cache.question(job.item.path, order.options)
-    known = question.recall(words=order.words or job.kept is not None) if question else None
+        question = config.cache.question(job.item.path, config.options)
+    known = question.recall(words=config.words or job.kept is not None) if question else None
     if known:
-        talk.detail(f"{job.item.source}: from cache, kept on {datetime.fromtimestamp(known.kept):%Y-%m-%d at %H:%M}")
+        reporter.detail(
+            f"{job.item.source}: from cache, kept on {datetime.fromtimestamp(known.kept):%Y-%m-%d at %H:%M}"
+        )
     return question, known
 
 
-def _ask(job: Job, order: BatchConfig, backend: Backend, question: Question | None, talk: Reporter) -> Recalled:
+def _ask(job: Job, config: BatchConfig, backend: Backend, question: Question | None, reporter: Reporter) -> Recalled:
     """The server's answer, kept for the next time."""
     item, recording = job.item, job.recording
     if not (backend.local or recording.documented):
-        talk.say(
+        reporter.say(
             f"warning: {item.source}: not in a format that the API documents ({recording.container}): sent as it is"
         )
     bodies: list[bytes] = []
     backend.heard = 0.0
-    with talk.bar() as bar, _keeping(bodies, backend, job, talk):
+    with reporter.bar() as bar, _keeping(bodies, backend, job, reporter):
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
@@ -263,16 +270,16 @@ def _ask(job: Job, order: BatchConfig, backend: Backend, question: Question | No
                 media_type=MEDIA_TYPES.get(recording.container, "application/octet-stream"),
                 name=item.source,
             ),
-            order.options,
-            endpoint=order.endpoint,
-            patience=backend.patience(recording.bytes, recording.duration, order.timeout),
+            config.options,
+            endpoint=config.endpoint,
+            deadlines=backend.deadlines(recording.bytes, recording.duration, config.timeout),
             watch=lambda meter: _draw(bar, meter, job, backend),
             keep=bodies.append,
         )
     if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
-        talk.say(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
+        reporter.say(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
     if question and (trouble := question.keep(body)):
-        talk.detail(f"{item.source}: not kept in the cache: {trouble}")
+        reporter.detail(f"{item.source}: not kept in the cache: {trouble}")
     return Recalled(body, response, time.time())
 
 
@@ -293,41 +300,45 @@ def _filename(item: Input, recording: MediaInfo) -> str:
     return name if known or not endings else name + endings[0]
 
 
-def _deliver(transcript: Transcript, body: bytes, job: Job, order: BatchConfig, talk: Reporter, *, alone: bool) -> None:
+def _deliver(
+    transcript: Transcript, body: bytes, job: Job, config: BatchConfig, reporter: Reporter, *, alone: bool
+) -> None:
     """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
-    trouble = _keep(body, job, talk)
+    trouble = _keep(body, job, reporter)
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(job.targets):
-            talk.say(f"warning: {job.item.source}: the server sent no word times: times within the text are estimated")
-        elif order.layout.words:
-            talk.say(f"warning: {job.item.source}: the server sent no word times: -w has none to show")
-    if order.matches is not None:
-        order.matches.add(transcript)
-    if order.matches is None or not order.matches.writes:
-        trouble = write_results(transcript, job.targets, order.layout, talk, labelled=not alone) or trouble
+            reporter.say(
+                f"warning: {job.item.source}: the server sent no word times: times within the text are estimated"
+            )
+        elif config.layout.words:
+            reporter.say(f"warning: {job.item.source}: the server sent no word times: -w has none to show")
+    if config.matches is not None:
+        config.matches.add(transcript)
+    if config.matches is None or not config.matches.writes:
+        trouble = write_results(transcript, job.targets, config.layout, reporter, labelled=not alone) or trouble
     if trouble is not None:
         raise trouble
 
 
 @contextmanager
-def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, talk: Reporter) -> Iterator[None]:
+def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, reporter: Reporter) -> Iterator[None]:
     """Write the last of these bodies where answers go if the block fails: somebody has paid for it."""
     try:
         yield
     except CliError:
-        if bodies and (trouble := _keep(backend.client.without_key(bodies[-1]), job, talk)):
-            talk.error(trouble)
+        if bodies and (trouble := _keep(backend.client.without_key(bodies[-1]), job, reporter)):
+            reporter.error(trouble)
         raise
 
 
-def _keep(body: bytes, job: Job, talk: Reporter) -> OutputError | None:
+def _keep(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
     """Write what the server sent, where that is asked for."""
     if job.kept is not None:
         try:
             write_file(job.kept, body)
         except OutputError as error:
             return error
-        talk.say(f"wrote {job.kept}")
+        reporter.say(f"wrote {job.kept}")
     return None
 
 

@@ -24,7 +24,7 @@ MODEL = "ink-whisper"
 T = TypeVar("T")
 
 
-def batch_catch_up(server: Server, options: RealtimeOptions, talk: Reporter, text: Callable[[], str]) -> CatchUp:
+def batch_catch_up(server: Server, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]) -> CatchUp:
     """A way to catch up with a server that has a batch endpoint, too. `text`: what has settled in the session."""
 
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
@@ -35,18 +35,18 @@ def batch_catch_up(server: Server, options: RealtimeOptions, talk: Reporter, tex
             file.write(header(size, rate=options.sample_rate))
             file.flush()
             seconds = size / (WIDTH * options.sample_rate)
-            talk.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
+            reporter.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
             found = await _beside(lambda: _transcribed(Path(file.name), seconds))
         return _joined(text(), [segment.shifted(at) for segment in found])
 
     def _transcribed(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
         speed = {"speed": LOCAL_SPEED} if server.local else {}
-        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), tell=talk.say) as client:
+        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), tell=reporter.say) as client:
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),
                 asked,
-                patience=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
+                deadlines=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
             )
         return from_batch(response, source="", model=MODEL, measured=seconds).segments
 

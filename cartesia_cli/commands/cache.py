@@ -45,8 +45,8 @@ def cache(
     voice: given.VerbosityOptions,
 ) -> None:
     """Show what is kept of earlier answers, or take it away: `cache clear`."""
-    talk = voice.settle(context.obj)
-    talk.as_json = given.checked_listing(form) == "json"
+    reporter = voice.settle(context.obj)
+    reporter.as_json = given.checked_listing(form) == "json"
     from ..cache import Shelf, place
     from ..fingerprint import distrust
     from ..output.files import write_stdout
@@ -63,14 +63,14 @@ def cache(
         entries = shelf.clear() if action else shelf.entries()
     except OSError as error:
         raise OutputError(f"{error.filename}: can't be removed: {error.strerror}") from error
-    if talk.as_json:
+    if reporter.as_json:
         report: dict[str, object] = {"folder": str(folder)} | ({"cleared": True} if action else {})
         report |= {"entries": len(entries), "bytes": _bytes(entries), "most_bytes": shelf.most}
         if entries:
             report |= {"oldest": _moment(entries[0]).isoformat(), "newest": _moment(entries[-1]).isoformat()}
         write_stdout(json.dumps(report, indent=2) + "\n")
     elif action:
-        talk.say(f"removed {len(entries)} answer{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
+        reporter.say(f"removed {len(entries)} answer{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
     else:
         facts = {
             "folder": one_line(str(folder)),
@@ -83,7 +83,7 @@ def cache(
 
 
 def chosen(
-    no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, talk: Reporter
+    no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, reporter: Reporter
 ) -> Cache | None:
     """The earlier answers of the chosen server; None where none are wanted, or there is no place for them."""
     from ..cache import Cache, Shelf, address, engine, place
@@ -92,11 +92,11 @@ def chosen(
     if no_cache or (folder := place()) is None:
         return None
     if doubt := distrust(folder):
-        talk.say(f"warning: the cache {folder} is not used: {doubt}")
+        reporter.say(f"warning: the cache {folder} is not used: {doubt}")
         return None
     server = engine(local_model) if choice.base_url is None else address(choice.base_url, endpoint)
     if server is None:
-        talk.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
+        reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
         return None
     return Cache(Shelf(folder), server)
 

@@ -75,7 +75,7 @@ class Report:
         return Counter(map(_weight, self.findings))
 
 
-@expand_groups(cueing=SubtitleOptions, voice=VerbosityOptions)
+@expand_groups(subtitle_options=SubtitleOptions, voice=VerbosityOptions)
 def check(
     context: typer.Context,
     *,
@@ -84,22 +84,22 @@ def check(
     strict: Strict = False,
     form: Format = "text",
     json: Json = False,
-    cueing: SubtitleOptions,
+    subtitle_options: SubtitleOptions,
     voice: VerbosityOptions,
 ) -> None:
     """List what is wrong with subtitle files: lines, times, reading speed, and how they are written."""
-    talk = voice.settle(context.obj)
+    reporter = voice.settle(context.obj)
     if form not in FORMATS:
         raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
-    talk.as_json = json or form == "json"
+    reporter.as_json = json or form == "json"
     from ..output.files import write_stdout
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules
     from ..subtitles.unavoidable import mark
 
-    rules = cueing.rules() or STANDARD
-    given = [name for name in cueing.__slots__ if getattr(cueing, name) is not None]
-    limits, unlimited = lint_rules(cueing.subtitle_profile, rules, given)
+    rules = subtitle_options.rules() or STANDARD
+    given = [name for name in subtitle_options.__slots__ if getattr(subtitle_options, name) is not None]
+    limits, unlimited = lint_rules(subtitle_options.subtitle_profile, rules, given)
     words, found = _read(inputs, transcript)
     unreadable = [error for error in found if isinstance(error, InputError)]
     if len(found) == 1 and unreadable:
@@ -112,10 +112,10 @@ def check(
     total = sum((report.counts() for report in reports), Counter[str]())
     failed = bool(unreadable) or bool(total.total() if strict else total["violations"])
     for error in unreadable:
-        talk.error(error)
-    if talk.as_json:
+        reporter.error(error)
+    if reporter.as_json:
         numbers = {name: value for name, value in asdict(rules).items() if name not in unlimited}
-        document = {"profile": cueing.subtitle_profile or "netflix", "rules": numbers, "failed": failed}
+        document = {"profile": subtitle_options.subtitle_profile or "netflix", "rules": numbers, "failed": failed}
         document |= {"counts": _counts(total), "files": [_document(report) for report in reports]}
         if unreadable:
             document["unreadable"] = [error.message for error in unreadable]
@@ -123,7 +123,7 @@ def check(
     else:
         write_stdout("".join(line for report in reports for line in _lines(report)))
         for report in reports:
-            talk.say(f"{report.source}: {_summary(report)}")
+            reporter.say(f"{report.source}: {_summary(report)}")
     if failed:
         raise typer.Exit(Exit.FAILED)
 

@@ -43,8 +43,8 @@ def config(
     voice: given.VerbosityOptions,
 ) -> None:
     """Show each setting, its value, and where it comes from: `config show`."""
-    talk = voice.settle(context.obj)
-    talk.as_json = given.checked_listing(form) == "json"
+    reporter = voice.settle(context.obj)
+    reporter.as_json = given.checked_listing(form) == "json"
     from ..output.files import write_stdout
 
     verb, *names = action or ["show"]
@@ -58,7 +58,7 @@ def config(
     settings = configured(**choice)
     general = dict(_general(settings, chosen))
     commands = {name: _command(program.commands[name], choice) for name in names or COMMANDS}
-    if talk.as_json:
+    if reporter.as_json:
         document = {
             "settings": {name: _document(setting) for name, setting in general.items()},
             "commands": {

@@ -33,8 +33,8 @@ def devices(
     voice: given.VerbosityOptions,
 ) -> None:
     """List microphones, and the monitors by which what this computer plays can be heard."""
-    talk = voice.settle(context.obj)
-    talk.as_json = given.checked_listing(form) == "json"
+    reporter = voice.settle(context.obj)
+    reporter.as_json = given.checked_listing(form) == "json"
     from ..audio import devices as known
 
     found = known.devices()

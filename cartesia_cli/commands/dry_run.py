@@ -48,25 +48,25 @@ class Row:
         return _line(self.bytes, _number(self.duration), _number(self.credits), f"{self.source}{note}", paid=paid)
 
 
-def estimate(jobs: Sequence[Job], order: BatchConfig, base_url: str | None, talk: Reporter) -> None:
+def estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
     """Write on stdout what `batch.run` would do. `base_url` None: this machine, which costs nothing."""
     paid = base_url is not None
-    rows = _rows(jobs, order, talk)
+    rows = _rows(jobs, config, reporter)
     duration = sum(row.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
     unknown = sum(row.duration is None for row in rows)
     unpriced = sum(row.credits is None for row in rows)
-    where = f"{base_url}{HTTP_ROUTES[order.endpoint]}" if base_url else "this machine"
-    asked = [*order.options.query(), *order.options.form()]
-    if talk.as_json:
-        request = {"to": where, "query": dict(order.options.query()), "form": dict(order.options.form())}
+    where = f"{base_url}{HTTP_ROUTES[config.endpoint]}" if base_url else "this machine"
+    asked = [*config.options.query(), *config.options.form()]
+    if reporter.as_json:
+        request = {"to": where, "query": dict(config.options.query()), "form": dict(config.options.form())}
         report: dict[str, Any] = {"request": request, "inputs": [row.document(paid=paid) for row in rows]}
         report["duration"] = round(duration, 3)
         report |= {"credits": round(price, 3)} if paid else {}
         report |= {"unknown_durations": unknown} if unknown else {}
         write_stdout(json.dumps(report, indent=2) + "\n")
         return
-    talk.say(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
+    reporter.say(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
     notes = {
         "would come from the cache, for nothing": sum(row.cached for row in rows),
         "have the same audio as another input": sum(row.same_as is not None for row in rows),
@@ -74,7 +74,7 @@ def estimate(jobs: Sequence[Job], order: BatchConfig, base_url: str | None, talk
     }
     for note, count in notes.items():
         if count:
-            talk.say(f"{count} of {len(rows)} {note}")
+            reporter.say(f"{count} of {len(rows)} {note}")
     lines = [_line("bytes", "seconds", "credits", "source", paid=paid), *(row.line(paid=paid) for row in rows)]
     if len(rows) > 1:
         size = sum(row.bytes for row in rows)
@@ -82,11 +82,11 @@ def estimate(jobs: Sequence[Job], order: BatchConfig, base_url: str | None, talk
     write_stdout("\n".join(lines) + "\n")
 
 
-def _rows(jobs: Sequence[Job], order: BatchConfig, talk: Reporter) -> list[Row]:
+def _rows(jobs: Sequence[Job], config: BatchConfig, reporter: Reporter) -> list[Row]:
     rows: list[Row] = []
     first: dict[str, str] = {}
     for job in jobs:
-        question, known = look_up(job, order, talk)
+        question, known = look_up(job, config, reporter)
         source, recording = job.item.source, job.recording
         before = first.setdefault(question.name, source) if question and known is None else source
         same = None if before == source else before

@@ -123,7 +123,7 @@ class FormatOptions:
         """Whether rows of a word table are chosen."""
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
-    def layout(self, cueing: SubtitleOptions) -> Layout:
+    def layout(self, subtitle_options: SubtitleOptions) -> Layout:
         """UsageError for rules and rows that can't be."""
         from ..output import Layout
 
@@ -133,7 +133,7 @@ class FormatOptions:
             )
         return Layout(
             words=self.word_timestamps,
-            rules=cueing.rules(),
+            rules=subtitle_options.rules(),
             crlf=self.crlf,
             highlight_words=self.highlight_words,
             paragraphs=self.paragraphs,

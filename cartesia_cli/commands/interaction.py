@@ -57,7 +57,7 @@ class PausableSource:
         self._rate = rate
 
     async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
-        doctor, first = InputMonitor(self._rate), True
+        monitor, first = InputMonitor(self._rate), True
         async with aclosing(self._source.frames()) as blocks:
             async for block in blocks:
                 if first:
@@ -66,7 +66,7 @@ class PausableSource:
                 if self.paused:
                     yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / self._rate)
                 else:
-                    for complaint in doctor.check(decode_pcm(block, "pcm_s16le")):
+                    for complaint in monitor.check(decode_pcm(block, "pcm_s16le")):
                         self._say(f"warning: {complaint}")
                     yield block
 
@@ -83,7 +83,7 @@ class KeyActions:
 
     def __init__(
         self,
-        talk: Reporter,
+        reporter: Reporter,
         *,
         manual: bool,
         pushes: bool,
@@ -92,7 +92,7 @@ class KeyActions:
         billed: bool = True,
     ) -> None:
         self.microphone: PausableSource | None = None
-        self._talk, self._manual, self._pushes = talk, manual, pushes
+        self._reporter, self._manual, self._pushes = reporter, manual, pushes
         self._turn = turn
         self._limit_told = False
         self._counts_silence, self._billed = counts_silence, billed
@@ -144,7 +144,7 @@ class KeyActions:
         if self._manual:
             controls.send_command(Finalize())
         else:
-            self._talk.say("in auto mode the server ends the turns; --mode manual lets you")
+            self._reporter.say("in auto mode the server ends the turns; --mode manual lets you")
 
     def _push(self, controls: Controls, view: LiveView) -> None:
         """The space bar: it talks while it is held, or from one tap to the next."""
@@ -171,9 +171,9 @@ class KeyActions:
         if microphone.paused and self._manual:
             controls.send_command(Finalize())
         if not self._pushes:
-            self._talk.say(f"paused: {self._while_paused()}; p resumes" if microphone.paused else "resumed")
+            self._reporter.say(f"paused: {self._while_paused()}; p resumes" if microphone.paused else "resumed")
         elif not view.active:  # which shows it in place
-            self._talk.say("paused: hold space to talk" if microphone.paused else "on air")
+            self._reporter.say("paused: hold space to talk" if microphone.paused else "on air")
         controls.redraw()
 
     def _while_paused(self) -> str:
@@ -183,7 +183,7 @@ class KeyActions:
 
     def _shift(self, controls: Controls, by: float) -> None:
         if self._manual:
-            self._talk.say("turn thresholds are for --mode auto")
+            self._reporter.say("turn thresholds are for --mode auto")
             return
         old = self._turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
         eager = self._turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
@@ -194,7 +194,7 @@ class KeyActions:
                 limit = f"as {'high' if by > 0 else 'low'} as it can be" + (
                     f": --turn-eager-end-threshold is {eager:g}" if by > 0 and highest < HIGHEST else ""
                 )
-                self._talk.say(f"end threshold {old:g} is {limit}")
+                self._reporter.say(f"end threshold {old:g} is {limit}")
             self._limit_told = True
             return
         self._limit_told = False
@@ -203,8 +203,8 @@ class KeyActions:
             change = replace(change, eager_end_threshold=eager)  # not every server has the documented default
         self._turn = TurnConfig(**(self._turn.wire() | change.wire()))
         controls.send_command(Config(change))
-        self._talk.say(f"end threshold {new:g} (the higher, the sooner a turn ends)")
+        self._reporter.say(f"end threshold {new:g} (the higher, the sooner a turn ends)")
 
     def _help(self, view: LiveView) -> None:
         legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
-        self._talk.show(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))
+        self._reporter.show(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))

@@ -101,11 +101,11 @@ Recording = Annotated[
 
 
 @expand_groups(
-    wish=live_given.SessionOptions,
-    sending=live_given.StreamOptions,
+    session_options=live_given.SessionOptions,
+    stream_options=live_given.StreamOptions,
     place=OutputOptions,
     look=FormatOptions,
-    cueing=SubtitleOptions,
+    subtitle_options=SubtitleOptions,
     where=given.BackendOptions,
     voice=given.VerbosityOptions,
 )
@@ -114,10 +114,10 @@ def listen(
     *,
     device: Device = None,
     push_to_talk: PushToTalk = False,
-    wish: live_given.SessionOptions,
+    session_options: live_given.SessionOptions,
     finalize: Finalize = None,
     stop_after_silence: StopAfterSilence = None,
-    sending: live_given.StreamOptions,
+    stream_options: live_given.StreamOptions,
     append: Append = None,
     copy: Copy = False,
     command: Exec = None,
@@ -128,7 +128,7 @@ def listen(
     recording: Recording = None,
     place: OutputOptions,
     look: FormatOptions,
-    cueing: SubtitleOptions,
+    subtitle_options: SubtitleOptions,
     where: given.BackendOptions,
     voice: given.VerbosityOptions,
 ) -> None:
@@ -140,10 +140,10 @@ def listen(
     from .live_session import SessionConfig
     from .output_checks import check_output
 
-    talk = voice.settle(context.obj)
+    reporter = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
-    talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(cueing)
+    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(subtitle_options)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
     if not recover and (listing or discard or recording is not None):
@@ -154,19 +154,19 @@ def listen(
         check_output(append, force=False, makes_folder=False, appends=True)
         check_appending(append)
     if listing or discard:
-        (recovery.show if listing else recovery.discard)(recovery.find_recordings(recording), talk)
+        (recovery.show if listing else recovery.discard)(recovery.find_recordings(recording), reporter)
         return
-    handover = ExecHook(command, talk.say, newline=exec_newline) if command is not None else None
-    choice = where.choose(context, talk)
+    handover = ExecHook(command, reporter.say, newline=exec_newline) if command is not None else None
+    choice = where.choose(context, reporter)
     if recover:
-        sending.check(None, (place.output, append), force=place.force)
+        stream_options.check(None, (place.output, append), force=place.force)
         with handover or nullcontext():
             wanted = recovery.RecoveryConfig(
                 plan=place.plan(formats),
                 layout=layout,
-                language=wish.language,
+                language=session_options.language,
                 append=append,
-                save_audio=sending.save_audio,
+                save_audio=stream_options.save_audio,
                 copy=copy,
                 words=formats != ("text",) or layout.words or layout.paragraphs or layout.selection is not None,
                 on_segment=handover.submit if handover else lambda segment: None,
@@ -174,57 +174,61 @@ def listen(
             left = recovery.find_recordings(recording)
             if choice.base_url is not None and not where.cloud and where.base_url is None:
                 recovery.check_may_upload(left)
-            _recover(left, wanted, choice, where.local_model, talk)
+            _recover(left, wanted, choice, where.local_model, reporter)
         return
-    if push_to_talk and wish.mode is None:
+    if push_to_talk and session_options.mode is None:
         finalize = finalize or "key"
-    dialect = wish.dialect(finalize)
-    manual = dialect.name == "manual"
+    endpoint = session_options.endpoint(finalize)
+    manual = endpoint.name == "manual"
     vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
-    options = wish.options(dialect, talk, local=choice.base_url is None, by_level=vad_ends)
-    wire = sending.wire_format(replay=False)
+    options = session_options.options(endpoint, reporter, local=choice.base_url is None, by_level=vad_ends)
+    wire = stream_options.wire_format(replay=False)
     assert wire is not None
     wire_encoding, rate = wire
     options = replace(options, encoding=wire_encoding, sample_rate=rate)
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = place.plan(formats).targets([source])[0]
-    sending.check(None, (*targets.values(), append), force=place.force)
+    stream_options.check(None, (*targets.values(), append), force=place.force)
 
     if choice.reason:
-        talk.say(choice.reason)
-    recovery.report_orphans(talk)
-    view = context.with_resource(live.live_view(talk))
+        reporter.say(choice.reason)
+    recovery.report_orphans(reporter)
+    view = context.with_resource(live.live_view(reporter))
 
     from ..audio.microphone import Microphone, chosen
     from ..audio.pacing import limited
 
     microphone = chosen(device)
     if microphone.is_monitor:
-        talk.say(f"{microphone.name} is what this computer plays")
+        reporter.say(f"{microphone.name} is what this computer plays")
     attendance = interaction.KeyActions(
-        talk, manual=manual, pushes=push_to_talk, turn=options.turn,
+        reporter, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
     )  # fmt: skip
-    asked: dict[str, Any] = {"model": wish.model, "language": wish.language, "keyterms": list(wish.keyterm or ())}
+    asked: dict[str, Any] = {
+        "model": session_options.model,
+        "language": session_options.language,
+        "keyterms": list(session_options.keyterm or ()),
+    }
     if choice.base_url is None:
         asked["local"] = True
     kept = _Kept(
-        talk, sending.save_audio, place.force, rate, asked,
+        reporter, stream_options.save_audio, place.force, rate, asked,
         lambda file: given.recovery_command(
-            file, wish.language, place, look, cueing, where, command=("listen", "--recover", "--recording")
+            file, session_options.language, place, look, subtitle_options, where, command=("listen", "--recover", "--recording")
         ),
     )  # fmt: skip
 
-    opened = Microphone(microphone, wanted=rate, on_trouble=lambda sentence: talk.say(f"warning: {sentence}"))
+    opened = Microphone(microphone, wanted=rate, on_trouble=lambda sentence: reporter.say(f"warning: {sentence}"))
 
     def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
         def listening() -> None:
             how = " while you hold space (or tap it to start and to stop)" if push_to_talk else ""
-            talk.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
+            reporter.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
         attendance.microphone = interaction.PausableSource(
-            limited(kept.spool(opened), sending.duration, rate),
+            limited(kept.spool(opened), stream_options.duration, rate),
             say,
             listening,
             sends_silence=not manual,
@@ -235,14 +239,14 @@ def listen(
 
     order = SessionConfig(
         source="microphone",
-        dialect=dialect,
+        endpoint=endpoint,
         options=options,
-        endpointing=wish.endpointing(),
+        endpointing=session_options.endpointing(),
         finalize=vad_ends,
-        sending=sending,
+        stream_options=stream_options,
         targets=targets,
         layout=layout,
-        seconds=sending.duration,
+        seconds=stream_options.duration,
         force=place.force,
         append=append,
         copy=copy,
@@ -250,14 +254,14 @@ def listen(
         captured=lambda: opened.captured,
         microphone=attendance,
     )
-    with backend.live(choice, wish.model, where.local_model, talk) as server, kept:
+    with backend.live(choice, session_options.model, where.local_model, reporter) as server, kept:
         try:
             with handover or nullcontext():
                 give = handover.submit if handover else None
-                live.run(order, server, make, talk, view, attend=attendance.interact(view), on_segment=give)
+                live.run(order, server, make, reporter, view, attend=attendance.interact(view), on_segment=give)
         finally:
             if opened.overflows:
-                talk.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")
+                reporter.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")
 
 
 class _Kept:
@@ -268,14 +272,20 @@ class _Kept:
 
     def __init__(
         self,
-        talk: Reporter,
+        reporter: Reporter,
         target: Path | None,
         force: bool,
         rate: int,
         asked: dict[str, Any],
         finishing: Callable[[str], str],
     ) -> None:
-        self._talk, self._target, self._force, self._asked, self._finishing = talk, target, force, asked, finishing
+        self._reporter, self._target, self._force, self._asked, self._finishing = (
+            reporter,
+            target,
+            force,
+            asked,
+            finishing,
+        )
         self._rate = rate
         self._spool: SessionRecording | None = None
 
@@ -284,7 +294,7 @@ class _Kept:
         from .recovery import folder
 
         def trouble(sentence: str) -> None:
-            self._talk.say(f"warning: {sentence}")
+            self._reporter.say(f"warning: {sentence}")
 
         self._spool = SessionRecording(source, folder(), rate=self._rate, asked=self._asked, on_trouble=trouble)
         return self._spool
@@ -305,19 +315,19 @@ class _Kept:
         except OutputError as trouble:
             if kind is None:
                 raise
-            self._talk.error(trouble)  # beside the error that ended the session
+            self._reporter.error(trouble)  # beside the error that ended the session
             return
         if path is None:
             if self._target is not None:
-                self._talk.say(f"nothing was recorded: no {self._target}")
+                self._reporter.say(f"nothing was recorded: no {self._target}")
         elif kind is None:
-            self._talk.say(f"wrote {path}")
+            self._reporter.say(f"wrote {path}")
         else:
             offer = f"the recording is kept; this finishes the job: {self._finishing(str(path))}"
             if isinstance(error, CliError):
                 error.hint = "; ".join(filter(None, (error.hint, offer)))
             else:
-                self._talk.say(offer)
+                self._reporter.say(offer)
 
 
 def _recover(
@@ -325,13 +335,13 @@ def _recover(
     wanted: RecoveryConfig,
     choice: BackendConfig,
     local_model: str | None,
-    talk: Reporter,
+    reporter: Reporter,
 ) -> None:
     from . import backend, recovery
 
     with ExitStack() as stack:
         connected = cache(
-            lambda: stack.enter_context(backend.connect(choice, talk, retries=None, local_model=local_model))
+            lambda: stack.enter_context(backend.connect(choice, reporter, retries=None, local_model=local_model))
         )
-        if recovery.transcribe(left, wanted, connected, talk):
+        if recovery.transcribe(left, wanted, connected, reporter):
             raise typer.Exit(Exit.FAILED)

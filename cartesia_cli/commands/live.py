@@ -27,21 +27,21 @@ from .wait_status import STARTING
 
 
 @contextmanager
-def live_view(talk: Reporter) -> Iterator[LiveView]:
+def live_view(reporter: Reporter) -> Iterator[LiveView]:
     """The live view of a session, from before its server is there until after its end; it says "starting" at first.
 
     Ctrl-Z leaves nothing of it on the terminal, and `fg` brings it back.
     """
-    with talk.live() as view, job_control(view.clear, view.restore):
+    with reporter.live() as view, job_control(view.clear, view.restore):
         view.draw(LiveState(wait=STARTING))
         yield view
 
 
 def run(
-    order: SessionConfig,
+    config: SessionConfig,
     server: Server,
     make: MakeSource,
-    talk: Reporter,
+    reporter: Reporter,
     view: LiveView,
     *,
     attend: Interaction = lambda controls: nullcontext(),
@@ -50,20 +50,20 @@ def run(
     """One session, to its end. CliError for every end that is a failure; exit code 1 where --grep found nothing."""
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _nobody
-        if order.sending.raw_events is not None:
-            log = FrameLog(order.sending.raw_events, force=order.force, tell=talk.say)
+        if config.stream_options.raw_events is not None:
+            log = FrameLog(config.stream_options.raw_events, force=config.force, tell=reporter.say)
             tap = stack.enter_context(log).put
-        performance = LiveSession(order, talk, view, on_segment)
+        performance = LiveSession(config, reporter, view, on_segment)
         try:
-            asyncio.run(_unhurried(performance.run(server, make, tap, attend), talk))
+            asyncio.run(_unhurried(performance.run(server, make, tap, attend), reporter))
         except BaseException:
             if (trouble := performance.finish(local=server.local)) is not None:
-                talk.error(trouble)
+                reporter.error(trouble)
             raise
         if (trouble := performance.finish(local=server.local)) is not None:
             raise trouble
-        if order.layout.selection is not None and nothing_matches(
-            performance.transcript(), order.layout.selection, talk
+        if config.layout.selection is not None and nothing_matches(
+            performance.transcript(), config.layout.selection, reporter
         ):
             raise typer.Exit(Exit.FAILED)
 
@@ -75,14 +75,14 @@ class _Left(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
-async def _unhurried(session: Awaitable[None], talk: Reporter) -> None:
+async def _unhurried(session: Awaitable[None], reporter: Reporter) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(_Left())
 
     def show(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio would log it to stderr, with all that a server had sent."""
-        if talk.debug and isinstance(error := context.get("exception"), Exception):
-            talk.trace(error)
+        if reporter.debug and isinstance(error := context.get("exception"), Exception):
+            reporter.trace(error)
 
     loop.set_exception_handler(show)
     await session

@@ -155,7 +155,7 @@ class SessionOptions:
     language: Language = None
     keyterm: Keyterm = None
 
-    def dialect(self, finalize: str | None) -> Endpoint:
+    def endpoint(self, finalize: str | None) -> Endpoint:
         """The endpoint that is meant: turns, unless something is named that only the manual one has.
 
         finalize   who is to send it, None where that was not said
@@ -173,7 +173,7 @@ class SessionOptions:
 
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
-    def options(self, dialect: Endpoint, talk: Reporter, *, local: bool, by_level: bool) -> RealtimeOptions:
+    def options(self, endpoint: Endpoint, reporter: Reporter, *, local: bool, by_level: bool) -> RealtimeOptions:
         """What is asked of the server. UsageError for what can't be; a warning for what looks wrong.
 
         local      whether this machine answers
@@ -184,7 +184,7 @@ class SessionOptions:
         thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
         keyterms = tuple(self.keyterm or ())
-        if turn.wire() and dialect is MANUAL:
+        if turn.wire() and endpoint is MANUAL:
             raise UsageError("turn thresholds are for --mode auto", hint="--vad-silence-ms ends utterances here")
         _check_order(turn)
         for name, value in (("model", self.model), ("language", self.language), *(("keyterm", t) for t in keyterms)):
@@ -196,14 +196,14 @@ class SessionOptions:
             f"{self.model!r} is not a model that we know ({', '.join(MODELS)}): sent as it is": (
                 self.model not in MODELS
             ),
-            "the auto endpoint takes no language: not sent": self.language is not None and dialect is not MANUAL,
+            "the auto endpoint takes no language: not sent": self.language is not None and endpoint is not MANUAL,
             "--language is for ink-whisper; ink-2 is documented for English": (
-                self.language is not None and dialect is MANUAL and not self._is_whisper
+                self.language is not None and endpoint is MANUAL and not self._is_whisper
             ),
             f"{self.language!r} is not a language code that we know: sent as it is": (
                 self.language is not None and self.language not in LANGUAGES
             ),
-            "ink-whisper knows turns by no documentation": self._is_whisper and dialect is not MANUAL,
+            "ink-whisper knows turns by no documentation": self._is_whisper and endpoint is not MANUAL,
             "keyterms are for ink-2 only": bool(keyterms) and self._is_whisper and not local,
             "the engines of this machine take no keyterms: --keyterm does nothing": bool(keyterms) and local,
             "--vad-threshold and --vad-silence-ms only shape the times of segments where levels end nothing": (
@@ -215,7 +215,7 @@ class SessionOptions:
         }
         for sentence, applies in doubts.items():
             if applies:
-                talk.say(f"warning: {sentence}")
+                reporter.say(f"warning: {sentence}")
         options = RealtimeOptions(
             model=self.model,
             language=self.language,
@@ -224,7 +224,7 @@ class SessionOptions:
             max_silence_duration_secs=self.max_silence_secs,
             turn=turn,
         )
-        options.query(dialect)  # tells whether the keyterms fit
+        options.query(endpoint)  # tells whether the keyterms fit
         return options
 
     @property

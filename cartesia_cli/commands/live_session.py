@@ -75,11 +75,11 @@ class SessionConfig:
     """
 
     source: str
-    dialect: Endpoint
+    endpoint: Endpoint
     options: RealtimeOptions
     endpointing: VadSettings
     finalize: bool
-    sending: StreamOptions
+    stream_options: StreamOptions
     targets: Targets
     layout: Layout
     seconds: float | None = None
@@ -135,41 +135,45 @@ class LiveSession:
     """One session while it runs, and what came of it."""
 
     def __init__(
-        self, order: SessionConfig, talk: Reporter, view: LiveView, on_segment: Callable[[Segment], None] | None = None
+        self,
+        config: SessionConfig,
+        reporter: Reporter,
+        view: LiveView,
+        on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
-        self._order, self._talk, self._view, self._on_segment = order, talk, view, on_segment
+        self._config, self._reporter, self._view, self._on_segment = config, reporter, view, on_segment
         self._clock = SpeechTimeline()
-        self._tracker = (ManualTracker if order.dialect is MANUAL else TurnTracker)(self._clock)
+        self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
         self._status: Callable[[], LiveState] | None = None
         self._wait: WaitStatus | None = None
         self._growing = ""
-        self._appended = None if order.append is None else AppendFile(order.append, self._warn)
-        rate = order.options.sample_rate
-        self._endpointer = Endpointer(order.endpointing, rate)
-        self._chunk = 2 * round(rate * order.sending.chunk_ms / 1000)
-        self._recorder = LiveMetrics(order.options.model, self._chunk, order.captured, self._moved, rate=rate)
+        self._append_file = None if config.append is None else AppendFile(config.append, self._warn)
+        rate = config.options.sample_rate
+        self._endpointer = Endpointer(config.endpointing, rate)
+        self._chunk = 2 * round(rate * config.stream_options.chunk_ms / 1000)
+        self._recorder = LiveMetrics(config.options.model, self._chunk, config.captured, self._moved, rate=rate)
         self._stop: StopSignal | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
         self._began = self._complete = False
         self._pending: dict[Path, list[str]] = {}
-        uncut = replace(order.layout, columns=None)  # a file is no terminal
+        uncut = replace(config.layout, columns=None)  # a file is no terminal
         self._streams = [
             open_stream(
                 name,
-                uncut if file else order.layout,
+                uncut if file else config.layout,
                 self._put(file),
-                order.source,
-                order.options.model,
+                config.source,
+                config.options.model,
                 live=file is None,
-                language=order.options.language,
+                language=config.options.language,
             )
-            for name, file in order.targets.items()
+            for name, file in config.targets.items()
         ]
         self._notices: list[Notice] = []
         self._stdout_is_terminal = sys.stdout is not None and sys.stdout.isatty()
         to_stdout = (
-            writing for writing, file in zip(self._streams, order.targets.values(), strict=True) if file is None
+            writing for writing, file in zip(self._streams, config.targets.values(), strict=True) if file is None
         )
         self._stdout_has_segments = any(not writing.waits for writing in to_stdout)
         self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
@@ -178,19 +182,21 @@ class LiveSession:
     async def run(
         self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Interaction
     ) -> None:
-        order, talk = self._order, self._talk
+        config, reporter = self._config, self._reporter
         host = urlsplit(server.base_url).netloc
-        wait = self._wait = WaitStatus(host, microphone=order.microphone is not None)
+        wait = self._wait = WaitStatus(host, microphone=config.microphone is not None)
 
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[RealtimeConnection]:
-            retry = RetryPolicy(allowed=MAX_RECONNECTS, seconds=order.sending.reconnect) if again else RetryPolicy()
+            retry = (
+                RetryPolicy(allowed=MAX_RECONNECTS, seconds=config.stream_options.reconnect) if again else RetryPolicy()
+            )
             async with connect(
-                server.base_url, server.credential, order.dialect, order.options,
-                retry=retry, tell=self._tell_of_connection, doubt=talk.detail, tap=tap,
+                server.base_url, server.credential, config.endpoint, config.options,
+                retry=retry, tell=self._tell_of_connection, doubt=reporter.detail, tap=tap,
             ) as connection:  # fmt: skip
                 self._began = True
-                talk.detail(f"connected to {host}")
+                reporter.detail(f"connected to {host}")
                 try:
                     yield connection
                 finally:
@@ -198,21 +204,21 @@ class LiveSession:
 
         session = Session(
             wait.following(opened),
-            make(self._recorder, talk.say),
+            make(self._recorder, reporter.say),
             self._tracker,
             self._clock,
             self._endpointer,
-            finalize=order.finalize,
-            manual=order.dialect is MANUAL,
+            finalize=config.finalize,
+            manual=config.endpoint is MANUAL,
             chunk=self._chunk,
             write=self._write,
-            witness=self._recorder,
-            catch_up=batch_catch_up(server, order.options, talk, self._text)
-            if order.sending.catch_up == "batch"
+            observer=self._recorder,
+            catch_up=batch_catch_up(server, config.options, reporter, self._text)
+            if config.stream_options.catch_up == "batch"
             else None,
-            lifeline=ReconnectPolicy() if order.sending.reconnect > 0 else ReconnectPolicy(tries=0),
-            pace=order.speed,
-            rate=order.options.sample_rate,
+            reconnect_policy=ReconnectPolicy() if config.stream_options.reconnect > 0 else ReconnectPolicy(tries=0),
+            pace=config.speed,
+            rate=config.options.sample_rate,
         )
         with stop_on_signals(StopSignal()) as stop:
             self._stop = stop
@@ -243,16 +249,16 @@ class LiveSession:
         Of a session that never began, nothing is written but the end of what programs read event by event.
         """
         self._view.close()
-        order, trouble = self._order, None
+        config, trouble = self._config, None
         transcript = self.transcript()
         if transcript.words is None and transcript.text.strip():
-            if not NEEDS_WORDS.isdisjoint(order.targets):
-                self._talk.say("warning: the server sent no word times: times within the text are estimated")
-            elif order.layout.words:
-                self._talk.say("warning: the server sent no word times: -w has none to show")
-        figures = self._recorder.report() if order.sending.stats else None
+            if not NEEDS_WORDS.isdisjoint(config.targets):
+                self._reporter.say("warning: the server sent no word times: times within the text are estimated")
+            elif config.layout.words:
+                self._reporter.say("warning: the server sent no word times: -w has none to show")
+        figures = self._recorder.report() if config.stream_options.stats else None
         if figures is not None:
-            figures |= _bandwidth(order.options, self._recorder.seconds)
+            figures |= _bandwidth(config.options, self._recorder.seconds)
             if local:
                 figures.pop("credits", None)
         facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
@@ -261,16 +267,16 @@ class LiveSession:
                 with suppress(StdoutClosed):
                     writing.close(transcript, facts)
         for file, parts in self._pending.items() if self._began else ():
-            trouble = write_result("".join(parts), file, self._talk) or trouble
-        if self._appended is not None:
-            trouble = self._appended.flush() or trouble
-        if order.copy and transcript.text.strip():
+            trouble = write_result("".join(parts), file, self._reporter) or trouble
+        if self._append_file is not None:
+            trouble = self._append_file.flush() or trouble
+        if config.copy and transcript.text.strip():
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
-            self._talk.show(lambda width, encoding: render_report(figures, width, encoding=encoding))
-        credits = realtime_credits(order.options.model, self._recorder.seconds)  # what was sent twice costs twice
+            self._reporter.show(lambda width, encoding: render_report(figures, width, encoding=encoding))
+        credits = realtime_credits(config.options.model, self._recorder.seconds)  # what was sent twice costs twice
         price = "on this machine" if local else f"{credits:.0f} credits"
-        self._talk.detail(f"{self._clock.elapsed:.1f} s, {self._recorder.seconds:.1f} s of audio sent, {price}")
+        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {self._recorder.seconds:.1f} s of audio sent, {price}")
         return trouble
 
     def _write(self, update: Update) -> None:
@@ -284,29 +290,29 @@ class LiveSession:
         self._record(update)
         if isinstance(update, Segment):
             if not self._is_on_screen and update.text.strip():
-                self._talk.settled(update.text)
+                self._reporter.settled(update.text)
             if self._on_segment is not None:
                 self._on_segment(update)
-            if self._appended is not None:
-                self._appended.add(update.text)
+            if self._append_file is not None:
+                self._append_file.add(update.text)
         self._draw()
 
     def _warn(self, sentence: str) -> None:
-        self._talk.say(f"warning: {sentence}")
+        self._reporter.say(f"warning: {sentence}")
 
     def _tell(self, notice: Notice) -> None:
         if notice.event in STATUS_NOTICES:
             self._tell_of_connection(notice.message)
         else:
-            (self._talk.say if notice.event in USER_NOTICES else self._talk.detail)(notice.message)
+            (self._reporter.say if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
 
     def _tell_of_connection(self, sentence: str) -> None:
         """In place, where there is a live view: an outage doesn't fill the screen."""
         if self._view.active and self._wait is not None:
-            self._wait.tell(self._talk.redacted(sentence))
-            self._talk.detail(sentence)
+            self._wait.tell(self._reporter.redacted(sentence))
+            self._reporter.detail(sentence)
         else:
-            self._talk.say(sentence)
+            self._reporter.say(sentence)
 
     def _record(self, update: Update) -> None:
         """For whoever reads the transcript, now or later."""
@@ -321,7 +327,7 @@ class LiveSession:
         """More audio came in."""
         if self._wait is not None:
             self._wait.audio_came()
-        limit, last, stop = self._order.stop_after_silence, self._recorder.last_speech, self._stop
+        limit, last, stop = self._config.stop_after_silence, self._recorder.last_speech, self._stop
         if limit is None or last is None or stop is None:  # before anybody has spoken, nobody has stopped
             pass
         elif not self._endpointer.in_speech and self._clock.sent - last >= limit:
@@ -334,12 +340,12 @@ class LiveSession:
     def _undo(self) -> None:
         """Drop the last segment wherever it isn't out of our hands yet, and say where it is."""
         if not self._segments:
-            self._talk.say("nothing to drop")
+            self._reporter.say("nothing to drop")
             return
         dropped = self._segments.pop()
         where = {
             "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
-            str(self._order.append): self._appended is not None and not self._appended.take_back(),
+            str(self._config.append): self._append_file is not None and not self._append_file.take_back(),
             "--exec": self._on_segment is not None,
         }
         gone = " and ".join(place for place, has_it in where.items() if has_it)
@@ -358,18 +364,18 @@ class LiveSession:
 
     def _state(self, session: Session, wait: WaitStatus, stop: StopSignal, *, local: bool) -> LiveState:
         """The session as it is now, for the view."""
-        order, heard, microphone = self._order, self._endpointer, self._order.microphone
+        config, heard, microphone = self._config, self._endpointer, self._config.microphone
         is_heard = microphone is not None and wait.is_listening and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
-        ends_in = heard.hangover_left if order.finalize else 0.0
+        ends_in = heard.hangover_left if config.finalize else 0.0
         return LiveState(
             text=self._growing,
             elapsed=self._clock.elapsed,
-            total=order.seconds,
+            total=config.seconds,
             speaking=heard.in_speech and on_air is not False,
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
-            credits=None if local else realtime_credits(order.options.model, self._recorder.seconds),
+            credits=None if local else realtime_credits(config.options.model, self._recorder.seconds),
             behind=session.behind,
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
             wait=wait.current(session, stop),
@@ -383,7 +389,7 @@ class LiveSession:
             told = "copied" if copy(text, sys.stderr) else "warning: not copied: stderr is no terminal"
         except OutputError as error:
             return error
-        self._talk.say(told)
+        self._reporter.say(told)
         return None
 
     def _to_stdout(self, text: str) -> None:
@@ -392,9 +398,9 @@ class LiveSession:
 
     def _wrapped(self, text: str) -> str:
         """Lines of text end at words where a person reads them above the live view; nowhere else are they touched."""
-        if "text" not in self._order.targets or not (self._view.active and self._is_on_screen):
+        if "text" not in self._config.targets or not (self._view.active and self._is_on_screen):
             return text
-        return "\n".join(map(self._talk.wrapped, text.split("\n")))
+        return "\n".join(map(self._reporter.wrapped, text.split("\n")))
 
     def _text(self) -> str:
         """What has settled."""
@@ -402,12 +408,12 @@ class LiveSession:
 
     def transcript(self) -> Transcript:
         """What has settled so far."""
-        order = self._order
+        config = self._config
         return from_segments(
             self._segments,
-            source=order.source,
-            model=order.options.model,
-            language=order.options.language,
+            source=config.source,
+            model=config.options.model,
+            language=config.options.language,
             duration=round(self._clock.elapsed, 3),
             request_id=self._request_id,
             notices=self._notices,

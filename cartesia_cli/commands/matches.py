@@ -29,16 +29,16 @@ def in_one_place(layout: Layout, formats: Sequence[str], output_dir: Path | None
     return layout.selection is not None and len(formats) == 1 and formats[0] != "text" and output_dir is None
 
 
-def nothing_matches(transcript: Transcript, selection: Selection, talk: Reporter) -> bool:
+def nothing_matches(transcript: Transcript, selection: Selection, reporter: Reporter) -> bool:
     """Whether a pattern is looked for, and nothing in a transcript matches it. Then that is said."""
     if selection.pattern is None or excerpts(transcript, selection):
         return False
-    _say_nothing_matches(selection.pattern, talk)
+    _say_nothing_matches(selection.pattern, reporter)
     return True
 
 
-def _say_nothing_matches(pattern: str, talk: Reporter) -> None:
-    talk.say(f"nothing matches {pattern!r}")
+def _say_nothing_matches(pattern: str, reporter: Reporter) -> None:
+    reporter.say(f"nothing matches {pattern!r}")
 
 
 class Matches:
@@ -52,10 +52,12 @@ class Matches:
     several  whether results have the names of their files
     """
 
-    def __init__(self, layout: Layout, form: str | None, output: Path | None, talk: Reporter, *, several: bool) -> None:
+    def __init__(
+        self, layout: Layout, form: str | None, output: Path | None, reporter: Reporter, *, several: bool
+    ) -> None:
         assert layout.selection is not None
         self._layout = layout if output is None else replace(layout, columns=None)
-        self._selection, self._form, self._output, self._talk = layout.selection, form, output, talk
+        self._selection, self._form, self._output, self._reporter = layout.selection, form, output, reporter
         self._several = several
         self.found, self.writes = False, form is not None
         self._parts: list[str] = []
@@ -84,10 +86,10 @@ class Matches:
         if self._form in ("tsv", "csv") and self._is_first and self._several:
             self._put(self._header(self._form))
         if self._selection.pattern is not None and not self.found:
-            _say_nothing_matches(self._selection.pattern, self._talk)
+            _say_nothing_matches(self._selection.pattern, self._reporter)
         if self._output is None or self._form is None or self.missed:  # a file without matches would look like a result
             return None
-        return write_result("".join(self._parts), self._output, self._talk)
+        return write_result("".join(self._parts), self._output, self._reporter)
 
     def _put(self, text: str) -> None:
         if self._output is not None:

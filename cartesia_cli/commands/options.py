@@ -110,12 +110,17 @@ class VerbosityOptions:
     debug: Debug = False
     color: Color = "auto"
 
-    def settle(self, talk: Reporter) -> Reporter:
+    def settle(self, reporter: Reporter) -> Reporter:
         """Tell the voice of this run how it is to speak. UsageError for a colour that is none."""
         if self.color not in ("auto", "always", "never"):
             raise UsageError(f"no colour mode {self.color!r}", hint="--color is auto, always or never")
-        talk.quiet, talk.verbose, talk.debug, talk.color = self.quiet, self.verbose, self.debug, self.color
-        return talk
+        reporter.quiet, reporter.verbose, reporter.debug, reporter.color = (
+            self.quiet,
+            self.verbose,
+            self.debug,
+            self.color,
+        )
+        return reporter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +134,7 @@ class BackendOptions:
     config: Config = None
     profile: ConfigurationProfile = None
 
-    def choose(self, context: typer.Context, talk: Reporter, *, needs_key: bool = True) -> BackendConfig:
+    def choose(self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True) -> BackendConfig:
         """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
         from urllib.parse import urlsplit
 
@@ -138,10 +143,10 @@ class BackendOptions:
         found = configured(self.config, self.profile)
         choice = backend.choose(found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key)
         if choice.credential is not None:
-            talk.add_secret(choice.credential.secret)
+            reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
         if origin is not None and choice.base_url is not None:
-            talk.say(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
+            reporter.say(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
         return choice
 
 
@@ -227,7 +232,7 @@ def checked_endpoint(name: str) -> str:
     return name
 
 
-def warn_unknown(talk: Reporter, options: BatchOptions, keyterms: list[str] | None) -> None:
+def warn_unknown(reporter: Reporter, options: BatchOptions, keyterms: list[str] | None) -> None:
     """Say what looks wrong but is the server's to judge: it may know more than we do."""
     from ..protocol import BATCH_MODELS, LANGUAGES
 
@@ -235,10 +240,10 @@ def warn_unknown(talk: Reporter, options: BatchOptions, keyterms: list[str] | No
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is no model and no language", hint="see --model and --language")
     if options.model not in BATCH_MODELS:
-        talk.say(
+        reporter.say(
             f"warning: {options.model!r} is not a batch model that we know ({', '.join(BATCH_MODELS)}): sent as it is"
         )
     if options.language and options.language not in LANGUAGES:
-        talk.say(f"warning: {options.language!r} is not a language code that we know: sent as it is")
+        reporter.say(f"warning: {options.language!r} is not a language code that we know: sent as it is")
     if keyterms:
-        talk.say("warning: the batch endpoint takes no keyterms: not sent")
+        reporter.say("warning: the batch endpoint takes no keyterms: not sent")

@@ -61,7 +61,7 @@ class OutputOptions:
 
         return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, together)
 
-    def matches(self, layout: Layout, formats: tuple[str, ...], talk: Reporter, *, several: bool) -> Matches | None:
+    def matches(self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool) -> Matches | None:
         """What writes the rows that are chosen; None where none are."""
         from .matches import Matches, in_one_place
 
@@ -74,4 +74,4 @@ class OutputOptions:
             )
         form = formats[0] if in_one_place(layout, formats, self.output_dir) else None
         output = None if self.output is None or str(self.output) == "-" else self.output
-        return Matches(layout, form, output, talk, several=several)
+        return Matches(layout, form, output, reporter, several=several)

@@ -50,7 +50,7 @@ def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
     return chosen
 
 
-def report_orphans(talk: Reporter) -> None:
+def report_orphans(reporter: Reporter) -> None:
     """Say that recordings are waiting, if any are."""
     try:
         waiting = find_orphans(folder())
@@ -59,15 +59,15 @@ def report_orphans(talk: Reporter) -> None:
     if waiting:
         what = f"{len(waiting)} recordings were" if len(waiting) > 1 else "a recording was"
         seconds = sum(one.seconds for one in waiting)
-        talk.say(
+        reporter.say(
             f"{what} left behind by earlier sessions ({seconds:.0f} s): "
             "listen --recover transcribes, listen --recover --discard removes"
         )
 
 
-def show(recordings: Sequence[OrphanedRecording], talk: Reporter) -> None:
+def show(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
     """The recordings on stdout: a line each, or a JSON list."""
-    if talk.as_json:
+    if reporter.as_json:
         rows = [
             {"path": str(one.path), "started": one.started.isoformat(), "seconds": round(one.seconds, 3)}
             for one in recordings
@@ -77,16 +77,16 @@ def show(recordings: Sequence[OrphanedRecording], talk: Reporter) -> None:
     for one in recordings:
         write_stdout(f"{one.started:%Y-%m-%d %H:%M} UTC  {one.seconds:8.1f} s  {one.path}\n")
     if not recordings:
-        talk.say("nothing was left behind")
+        reporter.say("nothing was left behind")
 
 
-def discard(recordings: Sequence[OrphanedRecording], talk: Reporter) -> None:
+def discard(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
     """Remove recordings without transcribing them."""
     for one in recordings:
         one.remove()
-        talk.say(f"removed {one.path} ({one.seconds:.1f} s)")
+        reporter.say(f"removed {one.path} ({one.seconds:.1f} s)")
     if not recordings:
-        talk.say("nothing was left behind")
+        reporter.say("nothing was left behind")
 
 
 def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
@@ -124,14 +124,14 @@ class RecoveryConfig:
 
 
 def transcribe(
-    recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], talk: Reporter
+    recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], reporter: Reporter
 ) -> int:
     """Transcribe recordings, oldest first, and remove each whose result is written; how many failed.
 
     CliError for what is wrong with the only one, or with all that follow.
     """
     if not recordings:
-        talk.say("nothing was left behind")
+        reporter.say("nothing was left behind")
         return 0
     if wanted.save_audio is not None and len(recordings) > 1:
         raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording names one")
@@ -150,35 +150,35 @@ def transcribe(
 
     failed = 0
     for recording, item, files in zip(recordings, items, targets, strict=True):
-        talk.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
+        reporter.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
         options = BatchOptions(
             model=MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
         )
         order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, words=wanted.words, on_written=written)
         try:
             job = batch.Job(item, batch.probe_input(item, options), files)
-            batch.run([job], order, connect, talk)
+            batch.run([job], order, connect, reporter)
             if append is not None and (trouble := append.flush()) is not None:
                 raise trouble
-            _let_go(recording, wanted, talk)
+            _let_go(recording, wanted, reporter)
         except CliError as error:
             if len(recordings) == 1 or is_account_error(error):
                 raise
-            talk.error(error)
+            reporter.error(error)
             failed += 1
     if wanted.copy and any(texts):
-        talk.say("copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is no terminal")
+        reporter.say("copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is no terminal")
     return failed
 
 
-def _let_go(recording: OrphanedRecording, wanted: RecoveryConfig, talk: Reporter) -> None:
+def _let_go(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
     """Its text is safe: the recording goes, or moves where it was asked to be kept."""
     if wanted.save_audio is not None:
         try:
             put(recording.path, wanted.save_audio, force=wanted.plan.force)
         except OSError as error:
             raise OutputError(f"{wanted.save_audio}: can't be written: {error.strerror}") from error
-        talk.say(f"wrote {wanted.save_audio}")
+        reporter.say(f"wrote {wanted.save_audio}")
     recording.remove()
 
 

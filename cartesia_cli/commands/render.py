@@ -59,23 +59,23 @@ Inputs = Annotated[
 ]
 
 
-@expand_groups(place=OutputOptions, look=FormatOptions, cueing=SubtitleOptions, voice=VerbosityOptions)
+@expand_groups(place=OutputOptions, look=FormatOptions, subtitle_options=SubtitleOptions, voice=VerbosityOptions)
 def render(
     context: typer.Context,
     *,
     inputs: Inputs,
     place: OutputOptions,
     look: FormatOptions,
-    cueing: SubtitleOptions,
+    subtitle_options: SubtitleOptions,
     voice: VerbosityOptions,
 ) -> None:
     """Turn a saved transcript into text, word tables or subtitles, without asking a server again."""
     from .inputs import STDIN, collect, is_search, spool_stdin
 
-    talk = voice.settle(context.obj)
+    reporter = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
-    talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(cueing)
+    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(subtitle_options)
     several = len(inputs) > 1 or is_search(inputs[0])
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(
@@ -87,18 +87,18 @@ def render(
             *(InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob") for name in folders),
             *collect([name for name in inputs if name not in folders], spooled),
         ]
-        items, failed = _read(found, talk)
-    matches = place.matches(layout, formats, talk, several=several or len(items) > 1)
+        items, failed = _read(found, reporter)
+    matches = place.matches(layout, formats, reporter, several=several or len(items) > 1)
     together = matches is not None and matches.writes
     targets = place.plan(formats, several=several, together=together).targets([item for item, _ in items])
     _check(targets, [item for item in found if not isinstance(item, InputError)], together=together)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
-            _deliver(item, transcript, files, layout, talk, matches)
+            _deliver(item, transcript, files, layout, reporter, matches)
         except CliError as error:
             if len(items) == 1:
                 raise
-            talk.error(error)
+            reporter.error(error)
             failed += 1
     if matches is not None and (trouble := matches.close()) is not None:
         raise trouble
@@ -106,7 +106,7 @@ def render(
         raise typer.Exit(Exit.FAILED)
 
 
-def _read(found: Sequence[Input | InputError], talk: Reporter) -> tuple[list[tuple[Input, Transcript]], int]:
+def _read(found: Sequence[Input | InputError], reporter: Reporter) -> tuple[list[tuple[Input, Transcript]], int]:
     """The transcripts of every input, and how many inputs are no use: those are told, that of an only one is raised."""
     from ..transcript_import import decode_document, load_transcripts
 
@@ -118,12 +118,12 @@ def _read(found: Sequence[Input | InputError], talk: Reporter) -> tuple[list[tup
                 raise item
             text, doubt = decode_document(_bytes(item), item.source)
             if doubt:
-                talk.say(f"warning: {doubt}")
+                reporter.say(f"warning: {doubt}")
             transcripts = load_transcripts(text, item.source)
         except InputError as error:
             if len(found) == 1:
                 raise
-            talk.error(error)
+            reporter.error(error)
             failed += 1
         else:
             items += zip(_named(item, transcripts), transcripts, strict=True)
@@ -173,7 +173,7 @@ def _check(targets: Sequence[Targets], inputs: Sequence[Input], *, together: boo
 
 
 def _deliver(
-    item: Input, transcript: Transcript, files: Targets, layout: Layout, talk: Reporter, matches: Matches | None
+    item: Input, transcript: Transcript, files: Targets, layout: Layout, reporter: Reporter, matches: Matches | None
 ) -> None:
     """Write every format. The error of a file that can't be written is raised when all is done."""
     from ..output import NEEDS_WORDS
@@ -181,13 +181,13 @@ def _deliver(
 
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(files):
-            talk.say(f"warning: {item.source} has no word times: times within the text are estimated")
+            reporter.say(f"warning: {item.source} has no word times: times within the text are estimated")
         elif layout.words:
-            talk.say(f"warning: {item.source} has no word times: -w has none to show")
+            reporter.say(f"warning: {item.source} has no word times: -w has none to show")
     if matches is not None:
         matches.add(transcript)
     if matches is not None and matches.writes:
         return
-    trouble = write_results(transcript, files, layout, talk)
+    trouble = write_results(transcript, files, layout, reporter)
     if trouble is not None:
         raise trouble

@@ -48,11 +48,11 @@ KEEP = "to keep both, name another --output-dir; to overwrite it, run the comman
 AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
 
 
-def known_results(talk: Reporter) -> Results:
+def known_results(reporter: Reporter) -> Results:
     """What is known of the results of earlier runs."""
     from ..audio.session_recording import state_folder
 
-    return Results(state_folder(os.environ) / "results.sqlite", talk.detail)
+    return Results(state_folder(os.environ) / "results.sqlite", reporter.detail)
 
 
 def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
@@ -86,7 +86,7 @@ def asked(options: BatchOptions, selection: Selection | None = None) -> str:
 
 
 def pending(
-    jobs: Sequence[Job], order: BatchConfig, results: Results, is_free: Callable[[Job], object], talk: Reporter
+    jobs: Sequence[Job], config: BatchConfig, results: Results, is_free: Callable[[Job], object], reporter: Reporter
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with the results that it lacks, and how many can't be done: those are reported.
     UsageError where results go to stdout, and nobody can see later what was there.
@@ -99,21 +99,21 @@ def pending(
     failed = 0
     for job in jobs:
         try:
-            left = _unfinished(job, order, results)
+            left = _unfinished(job, config, results)
         except UsageError as error:
             if len(jobs) == 1:
                 raise
-            talk.error(error)
+            reporter.error(error)
             failed += 1
             continue
-        if left is not None and not is_free(left) and (old := _renamed(left, order, results)):
-            talk.say(f"{job.item.source}: already done, before it was renamed: its result is {old[0]}")
+        if left is not None and not is_free(left) and (old := _renamed(left, config, results)):
+            reporter.say(f"{job.item.source}: already done, before it was renamed: its result is {old[0]}")
             left = None
         if left is not None:
             waiting.append(left)
     if done := len(jobs) - len(waiting) - failed:
         rest = f"{len(waiting)} to do" if waiting else "nothing to do"
-        talk.say(f"{done} of {len(jobs)} already done; {rest}")
+        reporter.say(f"{done} of {len(jobs)} already done; {rest}")
     return waiting, failed
 
 
@@ -135,13 +135,13 @@ def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Resu
     return None
 
 
-def _unfinished(job: Job, order: BatchConfig, results: Results) -> Job | None:
+def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
     """The job without the results that are finished; None where all are. UsageError for a file that may not be
     overwritten.
     """
     files = [file for file in (*job.targets.values(), job.kept) if file is not None]
     known = results.of(files)
-    wanted, whole = asked(order.options, order.layout.selection), asked(order.options)
+    wanted, whole = asked(config.options, config.layout.selection), asked(config.options)
     missing: Targets = {
         name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, wanted, known)
     }
@@ -170,13 +170,13 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
     return False
 
 
-def _renamed(job: Job, order: BatchConfig, results: Results) -> list[Path]:
+def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
     """The results of the same recording under a name that it doesn't have any more, if all are there."""
     found = []
     for file in [*job.targets.values(), job.kept]:
         if file is None:
             continue
-        wanted = asked(order.options, None if file is job.kept else order.layout.selection)
+        wanted = asked(config.options, None if file is job.kept else config.layout.selection)
         orphans = [
             result
             for result in results.in_folder(file.parent)

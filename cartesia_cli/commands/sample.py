@@ -18,7 +18,9 @@ VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
 """The voice of the documentation's own example (docs: the batch example)."""
 
 
-def synthesize_sample(words: Sequence[str], choice: BackendConfig, connect: Callable[[], Backend], talk: Reporter) -> Path:
+def synthesize_sample(
+    words: Sequence[str], choice: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
+) -> Path:
     """The sample's path; with words, a new recording of them beside the user, made by Cartesia's text to speech."""
     if not words:
         return SAMPLE
@@ -34,6 +36,6 @@ def synthesize_sample(words: Sequence[str], choice: BackendConfig, connect: Call
         "language": "en",
     }
     path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S}.wav")
-    write_file(path, connect().client.synthesize(request, patience=Deadlines(total=120.0)))
-    talk.say(f"saved the sample as {path}")
+    write_file(path, connect().client.synthesize(request, deadlines=Deadlines(total=120.0)))
+    reporter.say(f"saved the sample as {path}")
     return path

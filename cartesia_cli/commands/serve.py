@@ -71,7 +71,7 @@ def serve(
     voice: given.VerbosityOptions,
 ) -> None:
     """Answer Cartesia's speech-to-text API on this machine, offline."""
-    talk = voice.settle(context.obj)
+    reporter = voice.settle(context.obj)
     origins, hosts = [_origin(text) for text in allow_origin or ()], [_host(text) for text in allow_host or ()]
     from ..output.files import write_stdout
 
@@ -89,7 +89,7 @@ def serve(
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     name = str(script)
     if make is None:
-        make, name = _recogniser(local_model, talk)
+        make, name = _recogniser(local_model, reporter)
     server = make(
         key=key,
         concurrency=concurrency,
@@ -100,17 +100,19 @@ def serve(
             addresses=is_open,
             origins=frozenset(origins),
         ),
-        on_exchange=partial(_report, talk) if talk.verbose else None,
+        on_exchange=partial(_report, reporter) if reporter.verbose else None,
     )
     if key is None and is_open:
-        talk.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
+        reporter.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
     url = runner.address(beside or listener)
     write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
-    talk.say(f"{name} answers on {url}; Ctrl-C ends it")
+    reporter.say(f"{name} answers on {url}; Ctrl-C ends it")
     if is_open:
-        talk.say(f"other machines reach it over plain http at {_reached_at(bound)}, port {listener.getsockname()[1]}")
+        reporter.say(
+            f"other machines reach it over plain http at {_reached_at(bound)}, port {listener.getsockname()[1]}"
+        )
     if not runner.serve(server, [listener] if beside is None else [listener, beside]):
         os._exit(0)  # nobody waits any more for what the engine is at, and it may take minutes
 
@@ -136,21 +138,21 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def _report(talk: Reporter, exchange: Exchange) -> None:
+def _report(reporter: Reporter, exchange: Exchange) -> None:
     """One line for a request or a session that has ended. Neither key nor query is in it."""
     closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
     audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
     path = re.sub(r"sk_[\w-]+", "[the key]", exchange.path)
-    talk.detail(
+    reporter.detail(
         f"{exchange.method} {path[:200]} {exchange.status or 'left'}{closed}{audio} {exchange.seconds * 1000:.0f} ms"
     )
 
 
-def _recogniser(local_model: str | None, talk: Reporter) -> tuple[Callable[..., Starlette], str]:
+def _recogniser(local_model: str | None, reporter: Reporter) -> tuple[Callable[..., Starlette], str]:
     """`app.create_app` with the engines loaded, and their name. EngineError where they can't be."""
     from ..server import app, engines
 
-    engine, live = engines.load_engines(local_model, talk.say)
+    engine, live = engines.load_engines(local_model, reporter.say)
     identity = engines.identity(local_model, engine, live)
     return partial(app.create_app, engine, live, identity=identity), identity.name
 

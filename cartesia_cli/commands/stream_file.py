@@ -65,11 +65,11 @@ Channel = Annotated[
 
 
 @expand_groups(
-    wish=live_given.SessionOptions,
-    sending=live_given.StreamOptions,
+    session_options=live_given.SessionOptions,
+    stream_options=live_given.StreamOptions,
     place=OutputOptions,
     look=FormatOptions,
-    cueing=SubtitleOptions,
+    subtitle_options=SubtitleOptions,
     where=given.BackendOptions,
     voice=given.VerbosityOptions,
 )
@@ -77,16 +77,16 @@ def stream_file(
     context: typer.Context,
     *,
     file: File,
-    wish: live_given.SessionOptions,
+    session_options: live_given.SessionOptions,
     finalize: Finalize = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
     speed: Speed = 1.0,
     channel: Channel = None,
-    sending: live_given.StreamOptions,
+    stream_options: live_given.StreamOptions,
     place: OutputOptions,
     look: FormatOptions,
-    cueing: SubtitleOptions,
+    subtitle_options: SubtitleOptions,
     where: given.BackendOptions,
     voice: given.VerbosityOptions,
 ) -> None:
@@ -94,35 +94,35 @@ def stream_file(
     from . import backend, live
     from .inputs import STDIN, Input, check_not_url
 
-    talk = voice.settle(context.obj)
+    reporter = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
-    talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(cueing)
+    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(subtitle_options)
     check_not_url(file)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
-    choice = where.choose(context, talk)
+    choice = where.choose(context, reporter)
     given.checked_encoding(encoding, sample_rate)
-    dialect = wish.dialect(finalize)
-    by_level = dialect.name == "manual" and finalize != "none"
-    options = wish.options(dialect, talk, local=choice.base_url is None, by_level=by_level)
+    endpoint = session_options.endpoint(finalize)
+    by_level = endpoint.name == "manual" and finalize != "none"
+    options = session_options.options(endpoint, reporter, local=choice.base_url is None, by_level=by_level)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = place.plan(formats).targets([Input(file, path, name)])[0]
-    sending.check(file, targets.values(), force=place.force)
-    wire, own = sending.wire_format(replay=True), list[tuple[str, int]]()
+    stream_options.check(file, targets.values(), force=place.force)
+    wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
     if choice.reason:
-        talk.say(choice.reason)
-    view = context.with_resource(live.live_view(talk))
+        reporter.say(choice.reason)
+    view = context.with_resource(live.live_view(reporter))
     blocks, seconds = _recording(
-        file, encoding, sample_rate, channel, talk,
+        file, encoding, sample_rate, channel, reporter,
         rate=None if wire is None else wire[1], on_format=lambda encoding, rate: own.append((encoding, rate)),
     )  # fmt: skip
     wire_encoding, rate = wire or own[0]
     options = replace(options, encoding=wire_encoding, sample_rate=rate)
-    if sending.duration is not None:
-        seconds = sending.duration if seconds is None else min(sending.duration, seconds)
+    if stream_options.duration is not None:
+        seconds = stream_options.duration if seconds is None else min(stream_options.duration, seconds)
     if speed != 1.0:
-        talk.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
+        reporter.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
     from ..audio.pacing import RealtimeSource, limited
     from ..audio.wav_writer import TeeSource
@@ -139,23 +139,23 @@ def stream_file(
 
         paced = RealtimeSource(
             blocks,
-            sending.chunk_ms / 1000,
+            stream_options.chunk_ms / 1000,
             rate=rate,
             speed=speed,
             on_late=recorder.late,
             on_gap=gap,
             on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
         )
-        source = limited(paced, sending.duration, rate)
-        return source if sending.save_audio is None else TeeSource(source, sending.save_audio, rate)
+        source = limited(paced, stream_options.duration, rate)
+        return source if stream_options.save_audio is None else TeeSource(source, stream_options.save_audio, rate)
 
     order = SessionConfig(
         source=file,
-        dialect=dialect,
+        endpoint=endpoint,
         options=options,
-        endpointing=wish.endpointing(),
+        endpointing=session_options.endpointing(),
         finalize=by_level,
-        sending=sending,
+        stream_options=stream_options,
         speed=speed,
         targets=targets,
         layout=layout,
@@ -163,12 +163,14 @@ def stream_file(
         force=place.force,
     )
     try:
-        with backend.live(choice, wish.model, where.local_model, talk) as server:
-            live.run(order, server, make, talk, view)
+        with backend.live(choice, session_options.model, where.local_model, reporter) as server:
+            live.run(order, server, make, reporter, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in witnesses):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
-            command = given.recovery_command(file, wish.language, place, look, cueing, where, more=headerless)
+            command = given.recovery_command(
+                file, session_options.language, place, look, subtitle_options, where, more=headerless
+            )
             error.hint = "; or ".join(filter(None, (error.hint, f"all of it at once: {command}")))
         raise
     except OutputError as error:
@@ -181,7 +183,7 @@ def _recording(
     encoding: str | None,
     sample_rate: int | None,
     channel: int | None,
-    talk: Reporter,
+    reporter: Reporter,
     *,
     rate: int | None,
     on_format: OnFormat,
@@ -199,7 +201,7 @@ def _recording(
     from .inputs import STDIN, Headerless, piped
 
     def warn(note: str) -> None:
-        talk.say(f"warning: {file}: {note}")
+        reporter.say(f"warning: {file}: {note}")
 
     path, piping = Path(file), file == STDIN
     recording = None

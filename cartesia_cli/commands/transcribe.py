@@ -68,7 +68,7 @@ Endpoint = Annotated[
 @expand_groups(
     place=OutputOptions,
     look=FormatOptions,
-    cueing=SubtitleOptions,
+    subtitle_options=SubtitleOptions,
     where=given.BackendOptions,
     voice=given.VerbosityOptions,
 )
@@ -82,7 +82,7 @@ def transcribe(
     resume: Resume = False,
     keep_json: KeepJson = None,
     look: FormatOptions,
-    cueing: SubtitleOptions,
+    subtitle_options: SubtitleOptions,
     model: given.Model = "ink-whisper",
     language: given.Language = None,
     keyterm: given.Keyterm = None,
@@ -104,11 +104,11 @@ def transcribe(
     from .inputs import Input, collect, is_search, spool_stdin
     from .sample import synthesize_sample
 
-    talk = voice.settle(context.obj)
+    reporter = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
-    talk.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(cueing)
-    choice = where.choose(context, talk, needs_key=not dry_run)
+    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
+    layout = look.layout(subtitle_options)
+    choice = where.choose(context, reporter, needs_key=not dry_run)
     options = BatchOptions(
         model=model,
         language=language,
@@ -116,24 +116,26 @@ def transcribe(
         encoding=given.checked_encoding(encoding, sample_rate),
         sample_rate=sample_rate,
     )
-    given.warn_unknown(talk, options, keyterm)
-    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, talk)
+    given.warn_unknown(reporter, options, keyterm)
+    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
     shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
-    results = resuming.known_results(talk)
+    results = resuming.known_results(reporter)
     with ExitStack() as stack:
         connected = cache(
-            lambda: stack.enter_context(backend.connect(choice, talk, retries=retries, local_model=where.local_model))
+            lambda: stack.enter_context(
+                backend.connect(choice, reporter, retries=retries, local_model=where.local_model)
+            )
         )
         if sample and inputs and dry_run:
             raise UsageError("a dry run sends nothing, not even words to speak", hint="--sample alone can be tried dry")
         if sample:
-            names = [str(synthesize_sample(inputs or (), choice, connected, talk))]
+            names = [str(synthesize_sample(inputs or (), choice, connected, reporter))]
         elif inputs:
             names = inputs
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
         several = len(names) > 1 or is_search(names[0])
-        matches = place.matches(layout, formats, talk, several=several)
+        matches = place.matches(layout, formats, reporter, several=several)
         together = matches is not None and matches.writes
         plan = place.plan(formats, several=several, force=dry_run or resume, together=together)
         order = batch.BatchConfig(options, layout, endpoint, timeout, answers, matches, words=shown)
@@ -141,25 +143,27 @@ def transcribe(
         spooled = stack.enter_context(spool_stdin(names))
         found = list(collect(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
         for path in skipped:
-            talk.detail(f"{path}: not a recording: skipped")
+            reporter.detail(f"{path}: not a recording: skipped")
         if skipped and any(isinstance(item, Input) for item in found):
             count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
-            talk.say(f"{count}: skipped" + ("" if talk.verbose else " (-v names them)"))
-        jobs, failed = batch.plan_jobs(found, options, plan, results, talk, keep_json=keep_json)
+            reporter.say(f"{count}: skipped" + ("" if reporter.verbose else " (-v names them)"))
+        jobs, failed = batch.plan_jobs(found, options, plan, results, reporter, keep_json=keep_json)
         if resume:
-            jobs, useless = resuming.pending(jobs, order, results, lambda job: batch.look_up(job, order, talk)[1], talk)
+            jobs, useless = resuming.pending(
+                jobs, order, results, lambda job: batch.look_up(job, order, reporter)[1], reporter
+            )
             failed += useless
         if dry_run:
-            trial.estimate(jobs, order, choice.base_url, talk)
+            trial.estimate(jobs, order, choice.base_url, reporter)
         elif jobs:
             if choice.reason:
-                talk.say(choice.reason)
+                reporter.say(choice.reason)
 
             def rest(left: Sequence[batch.Job]) -> str:
                 return resuming.rest(context, names, left, force=place.force)
 
             try:
-                failed = batch.run(jobs, order, connected, talk, unusable=failed, results=results, rest=rest)
+                failed = batch.run(jobs, order, connected, reporter, unusable=failed, results=results, rest=rest)
             finally:
                 trouble = None if matches is None else matches.close()
             if trouble is not None:

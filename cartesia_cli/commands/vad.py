@@ -46,8 +46,8 @@ def vad(
     voice: given.VerbosityOptions,
 ) -> None:
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
-    talk = voice.settle(context.obj)
-    talk.as_json = given.checked_listing(form) == "json"
+    reporter = voice.settle(context.obj)
+    reporter.as_json = given.checked_listing(form) == "json"
     from ..audio.files import decode_file, decoded_pipe
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
@@ -55,7 +55,7 @@ def vad(
     from .inputs import STDIN, check_not_url, piped
 
     def warn(note: str) -> None:
-        talk.say(f"warning: {file}: {note}")
+        reporter.say(f"warning: {file}: {note}")
 
     check_not_url(file)
     if file == STDIN:
@@ -92,8 +92,8 @@ def vad(
         before = end
     write_stdout("\n".join(lines) + "\n")
     levels_found = f"noise {noise:.0f} dBFS, speech above {threshold:.0f}"
-    talk.say(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.heard:.1f} s; {levels_found}")
-    talk.say(f"flags that fix this: {flags}")
+    reporter.say(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.heard:.1f} s; {levels_found}")
+    reporter.say(f"flags that fix this: {flags}")
 
 
 def _hangover(found: list[tuple[float, float]], asked: int) -> int:

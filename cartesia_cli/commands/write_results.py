@@ -21,7 +21,7 @@ DOCUMENTS = frozenset({"json", "ndjson"})
 
 
 def write_results(
-    transcript: Transcript, targets: Targets, layout: Layout, talk: Reporter, *, labelled: bool = False
+    transcript: Transcript, targets: Targets, layout: Layout, reporter: Reporter, *, labelled: bool = False
 ) -> OutputError | None:
     """Write a transcript in each of its formats; the error of a file that had to go to stdout instead.
 
@@ -32,11 +32,11 @@ def write_results(
     for name, file in targets.items():
         label = (labelled or len(targets) > 1) and name not in DOCUMENTS
         text = writer(name)(transcript, uncut if file else layout)
-        trouble = write_result(text, file, talk, label=label) or trouble
+        trouble = write_result(text, file, reporter, label=label) or trouble
     return trouble
 
 
-def write_result(text: str, file: Path | None, talk: Reporter, *, label: bool = False) -> OutputError | None:
+def write_result(text: str, file: Path | None, reporter: Reporter, *, label: bool = False) -> OutputError | None:
     """Write a whole result; None is stdout. The error of a file that had to go to stdout instead, under its name if
     there is to be a `label`.
     """
@@ -49,5 +49,5 @@ def write_result(text: str, file: Path | None, talk: Reporter, *, label: bool = 
         write_stdout(f"==> {one_line(str(file))} <==\n{text}" if label else text)
         error.hint = "it went to stdout instead; -o names another place"
         return error
-    talk.say(f"wrote {file}")
+    reporter.say(f"wrote {file}")
     return None

@@ -60,18 +60,18 @@ class Layout:
 Writer = Callable[["Transcript", Layout], str]
 
 FORMATS = {
-    "text": "plain:text",
-    "json": "plain:json",
-    "ndjson": "plain:ndjson",
+    "text": "text_json:text",
+    "json": "text_json:json",
+    "ndjson": "text_json:ndjson",
     "tsv": "table:tsv",
     "csv": "table:csv",
     "table": "table:table",
     "srt": "subtitle:srt",
     "vtt": "subtitle:vtt",
-    "lrc": "lyrics:lrc",
-    "md": "prose:md",
+    "lrc": "lrc:write_lrc",
+    "md": "paragraphs:md",
 }
-"""Format to the function that writes it, as room:name; a room is imported when it is used."""
+"""Format to the function that writes it, as module:name; a module is imported when it is used."""
 
 EXTENSIONS = {
     ".txt": "text",
@@ -95,8 +95,8 @@ IN_A_ROW = frozenset({"text", "ndjson"})
 
 
 def writer(name: str) -> Writer:
-    room, _, function = FORMATS[name].partition(":")
-    found: Writer = getattr(import_module(f".{room}", __name__), function)
+    module, _, function = FORMATS[name].partition(":")
+    found: Writer = getattr(import_module(f".{module}", __name__), function)
     return found
 
 

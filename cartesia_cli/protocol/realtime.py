@@ -125,31 +125,31 @@ class RealtimeOptions:
     max_silence_duration_secs: float | None = None
     turn: TurnConfig = TurnConfig()
 
-    def query(self, dialect: Endpoint) -> list[tuple[str, str]]:
+    def query(self, endpoint: Endpoint) -> list[tuple[str, str]]:
         """The query of the handshake. UsageError when the keyterms exceed their limits."""
         if (excess := _excess(self.keyterms)) is not None:
             raise UsageError(excess, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
         named = {f.name: getattr(self, f.name) for f in fields(self)}
         named |= {f"turn_{name}": value for name, value in self.turn.wire().items()}
         pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
-        pairs += [(name, named[name]) for name in dialect.options if named.get(name) is not None]
+        pairs += [(name, named[name]) for name in endpoint.options if named.get(name) is not None]
         pairs += [("keyterm", term) for term in self.keyterms]
         return [(name, str(value)) for name, value in pairs]
 
     @classmethod
-    def parse(cls, dialect: Endpoint, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
+    def parse(cls, endpoint: Endpoint, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
         """The server's side of `query`. ApiError 400 for what the reference rules out; the unknown is ignored."""
         single = dict(query)
         if not single.get("model"):
             raise api_error(400, "Missing model", "The query parameter 'model' is required.")
-        if single["model"] not in MODELS or (is_whisper(single["model"]) and dialect is not MANUAL):
+        if single["model"] not in MODELS or (is_whisper(single["model"]) and endpoint is not MANUAL):
             message = "The model is not valid, make sure it is a valid model ID."
             raise api_error(400, "Invalid model", message, "model_not_found")
         if single.get("encoding") not in ENCODINGS:
             raise api_error(400, "Invalid encoding", f"'encoding' must be one of {', '.join(ENCODINGS)}.")
         rate = parse_sample_rate(single.get("sample_rate"), required=True)
         assert rate is not None
-        numbers = _numbers({name: _parsed(single[name]) for name in dialect.options if name in single})
+        numbers = _numbers({name: _parsed(single[name]) for name in endpoint.options if name in single})
         keyterms = tuple(value for name, value in query if name == "keyterm")
         if (excess := _excess(keyterms)) is not None:
             raise api_error(400, "Too many keyterms", f"{excess}.")
@@ -157,7 +157,7 @@ class RealtimeOptions:
             model=single["model"],
             encoding=single["encoding"],
             sample_rate=rate,
-            language=single.get("language") if "language" in dialect.options else None,
+            language=single.get("language") if "language" in endpoint.options else None,
             keyterms=keyterms,
             min_volume=numbers.get("min_volume"),
             max_silence_duration_secs=numbers.get("max_silence_duration_secs"),
@@ -165,23 +165,23 @@ class RealtimeOptions:
         )
 
 
-def encode_command(dialect: Endpoint, command: Command) -> str:
+def encode_command(endpoint: Endpoint, command: Command) -> str:
     """A command as the text frame of this endpoint: a bare word, or JSON (manual, turns)."""
-    for word, meaning in dialect.bare.items():
+    for word, meaning in endpoint.bare.items():
         if meaning == command:
             return word
-    if not dialect.bare and isinstance(command, Close):
+    if not endpoint.bare and isinstance(command, Close):
         return json.dumps({"type": "close"})
-    if not dialect.bare and isinstance(command, Config):
+    if not endpoint.bare and isinstance(command, Config):
         return json.dumps({"type": "config", "turn": command.turn.wire()})
-    raise ValueError(f"the {dialect.name} endpoint has no {type(command).__name__.lower()}")
+    raise ValueError(f"the {endpoint.name} endpoint has no {type(command).__name__.lower()}")
 
 
-def decode_command(dialect: Endpoint, frame: str) -> Command:
+def decode_command(endpoint: Endpoint, frame: str) -> Command:
     """The server's side of `encode_command`. ApiError 400 for a command of the other endpoint, or of none."""
-    if dialect.bare:
-        if frame in dialect.bare:
-            return dialect.bare[frame]
+    if endpoint.bare:
+        if frame in endpoint.bare:
+            return endpoint.bare[frame]
     elif len(frame) <= MAX_COMMAND_CHARS:
         try:
             wire = load_object(frame)
@@ -192,7 +192,7 @@ def decode_command(dialect: Endpoint, frame: str) -> Command:
             return Close()
         if wire.get("type") == "config" and isinstance(turn, dict):
             return Config(_turn_config(_numbers({f"turn_{name}": value for name, value in turn.items()})))
-    raise api_error(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {dialect.path}.")
+    raise api_error(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {endpoint.path}.")
 
 
 def _excess(keyterms: Sequence[str]) -> str | None:

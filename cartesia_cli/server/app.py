@@ -54,8 +54,8 @@ Progress = Callable[[float], None]
 class BatchEndpoint:
     """Answers `POST /stt` and its twin.
 
-    engine         shared by all requests; waiting requests take turns in its lane, window by window
-    gate           who may come in
+    engine         shared by all requests; waiting requests take turns in its engine_executor, window by window
+    access_control           who may come in
     uploads        how their bodies come in
     on_progress    told the seconds of audio that are done, after each window of a request
     """
@@ -63,20 +63,20 @@ class BatchEndpoint:
     def __init__(
         self,
         engine: Engine,
-        lane: EngineExecutor,
-        gate: AccessControl,
+        engine_executor: EngineExecutor,
+        access_control: AccessControl,
         uploads: Uploads,
         *,
         on_progress: Progress | None,
     ) -> None:
-        self._engine, self._lane, self._gate, self._uploads = engine, lane, gate, uploads
+        self._engine, self._executor, self._access, self._uploads = engine, engine_executor, access_control, uploads
         self._on_progress = on_progress or (lambda seconds: None)
 
     async def __call__(self, request: Request) -> Response:
         try:
-            await self._uploads.check(request, self._gate)
+            await self._uploads.check(request, self._access)
             async with self._uploads.form(request) as form:
-                with self._gate.admit():
+                with self._access.admit():
                     answer = await self._read(request, form)
         except ApiError as error:
             return error_response(error, _id(request))
@@ -111,10 +111,10 @@ class BatchEndpoint:
         words: list[Word] = []
         heard = 0
         cut = split_at_silence(decode_upload(file, options))
-        while (window := await self._lane.run(next, cut, None)) is not None:
+        while (window := await self._executor.run(next, cut, None)) is not None:
             if await request.is_disconnected():
                 raise api_error(400, "Client closed request", "Nobody waits for the answer any more.")
-            said = await self._lane.run(recognize, self._engine, window, language)
+            said = await self._executor.run(recognize, self._engine, window, language)
             words += _settled(said, heard / RATE, len(window) / RATE, words)
             heard += len(window)
             setattr(request.state, AUDIO_SECONDS, heard / RATE)
@@ -147,14 +147,18 @@ def create_app(
     `engine` answers for ink-whisper, which has word times; `live` for ink-2, which has none. `on_exchange` is called
     for each request and session when it ends. Without `allowed`, only this machine's programs and pages are answered.
     """
-    gate, lane = AccessControl(key, concurrency, lenient=lenient), EngineExecutor()
+    access_control, engine_executor = AccessControl(key, concurrency, lenient=lenient), EngineExecutor()
     batch = BatchEndpoint(
-        engine, lane, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency), on_progress=on_progress
+        engine,
+        engine_executor,
+        access_control,
+        Uploads(max_bytes=max_bytes, concurrency=concurrency),
+        on_progress=on_progress,
     )
     who = identity or ServerIdentity.of(engine.name, None, [live.name] if live else [])
-    timed = (engine, lane)
-    live_lane = lane if live is None else EngineExecutor()
-    realtime = RealtimeEndpoint(timed, (live or engine, live_lane), gate, idle_seconds=idle_seconds)
+    timed = (engine, engine_executor)
+    live_lane = engine_executor if live is None else EngineExecutor()
+    realtime = RealtimeEndpoint(timed, (live or engine, live_lane), access_control, idle_seconds=idle_seconds)
 
     async def status(request: Request) -> Response:
         return status_response(who, _id(request))
@@ -189,7 +193,7 @@ def create_app(
         ],
         exception_handlers={HTTPException: unknown},
     )
-    app.state.lanes = (lane, live_lane)
+    app.state.lanes = (engine_executor, live_lane)
     return app
 
 

@@ -64,9 +64,9 @@ logger = logging.getLogger(__name__)
 class RealtimeEndpoint:
     """Answers both realtime routes.
 
-    timed          engine and lane for ink-whisper: words with times
-    live           engine and lane for the other models: text that grows while somebody speaks
-    gate           who may come in; a socket counts as long as it is open
+    timed          engine and engine_executor for ink-whisper: words with times
+    live           engine and engine_executor for the other models: text that grows while somebody speaks
+    access_control           who may come in; a socket counts as long as it is open
     idle_seconds   patience with a socket that says nothing
     """
 
@@ -74,20 +74,20 @@ class RealtimeEndpoint:
         self,
         timed: tuple[Engine, EngineExecutor],
         live: tuple[Engine, EngineExecutor],
-        gate: AccessControl,
+        access_control: AccessControl,
         *,
         idle_seconds: float,
     ) -> None:
-        self._timed, self._live, self._gate, self._idle = timed, live, gate, idle_seconds
+        self._timed, self._live, self._access, self._idle = timed, live, access_control, idle_seconds
 
-    async def __call__(self, websocket: WebSocket, dialect: Endpoint) -> None:
+    async def __call__(self, websocket: WebSocket, endpoint: Endpoint) -> None:
         request_id = str(uuid4())
         try:
-            self._gate.authorise(websocket.headers, websocket.query_params, is_websocket=True)
-            options = self._options(websocket, dialect)
-            with self._gate.admit():
+            self._access.authorise(websocket.headers, websocket.query_params, is_websocket=True)
+            options = self._options(websocket, endpoint)
+            with self._access.admit():
                 await websocket.accept(headers=[(b"x-request-id", request_id.encode())])
-                session = _Session(websocket, dialect, options, request_id, self._idle)
+                session = _Session(websocket, endpoint, options, request_id, self._idle)
                 try:
                     await session.run(self._start)
                 finally:
@@ -95,8 +95,8 @@ class RealtimeEndpoint:
         except ApiError as error:
             await websocket.send_denial_response(error_response(error, request_id))
 
-    def _options(self, websocket: WebSocket, dialect: Endpoint) -> RealtimeOptions:
-        options = RealtimeOptions.parse(dialect, websocket.query_params.multi_items())
+    def _options(self, websocket: WebSocket, endpoint: Endpoint) -> RealtimeOptions:
+        options = RealtimeOptions.parse(endpoint, websocket.query_params.multi_items())
         engine, _ = self._timed if is_whisper(options.model) else self._live
         if (options.language or "en") not in engine.languages:
             known = excerpt(options.language or "")
@@ -106,15 +106,15 @@ class RealtimeEndpoint:
 
     def _start(self, session: _Session) -> Responder:
         """A conversation for a session. ApiError for turn thresholds out of order."""
-        options, dialect = session.options, session.dialect
+        options, endpoint = session.options, session.endpoint
         is_timed = is_whisper(options.model)
-        engine, lane = self._timed if is_timed else self._live
+        engine, engine_executor = self._timed if is_timed else self._live
         longest = LONGEST_TIMED if is_timed else LONGEST_LIVE
 
         def recognise(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
-            return lane.run(recognize, engine, samples, options.language or "en")
+            return engine_executor.run(recognize, engine, samples, options.language or "en")
 
-        if dialect is MANUAL:
+        if endpoint is MANUAL:
             return ManualResponder(
                 LiveRecognizer(recognise, longest, kept=longest), session.say, options, is_timed=is_timed
             )
@@ -125,9 +125,9 @@ class _Session:
     """One accepted socket."""
 
     def __init__(
-        self, websocket: WebSocket, dialect: Endpoint, options: RealtimeOptions, request_id: str, idle: float
+        self, websocket: WebSocket, endpoint: Endpoint, options: RealtimeOptions, request_id: str, idle: float
     ) -> None:
-        self.dialect, self.options = dialect, options
+        self.endpoint, self.options = endpoint, options
         self._websocket, self._request_id, self._idle = websocket, request_id, idle
         self._waiting: asyncio.Queue[bytes | str] = asyncio.Queue()
         self._held, self._taken = 0, asyncio.Event()
@@ -153,7 +153,7 @@ class _Session:
         except ApiError as error:
             await self._websocket.close(POLICY, error.message.partition(": ")[0])
             return
-        if self.dialect is not MANUAL:
+        if self.endpoint is not MANUAL:
             await self.say(Connected())
         answer, read = asyncio.create_task(self._answer(conversation)), asyncio.create_task(self._read())
         await asyncio.wait({answer, read}, return_when=asyncio.FIRST_COMPLETED)
@@ -221,7 +221,7 @@ class _Session:
 
     async def _command(self, conversation: Responder, frame: str) -> bool:
         """Do what a text frame says; whether it was `close`."""
-        command = decode_command(self.dialect, frame)
+        command = decode_command(self.endpoint, frame)
         if isinstance(command, Config):
             assert isinstance(conversation, TurnResponder)
             conversation.configure(command.turn)
@@ -235,7 +235,7 @@ class _Session:
             return False
         assert isinstance(command, Close)
         await conversation.close()
-        if self.dialect is MANUAL:
+        if self.endpoint is MANUAL:
             await self.say(Done())
         return True
 

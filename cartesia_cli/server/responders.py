@@ -62,8 +62,13 @@ class ManualResponder:
     is_timed   ink-whisper: words with times, and whole utterances at once; otherwise text alone, as it grows
     """
 
-    def __init__(self, ear: LiveRecognizer, say: Say, options: RealtimeOptions, *, is_timed: bool) -> None:
-        self._ear, self._say, self._is_timed, self._language = ear, say, is_timed, options.language or "en"
+    def __init__(self, recognizer: LiveRecognizer, say: Say, options: RealtimeOptions, *, is_timed: bool) -> None:
+        self._recognizer, self._say, self._is_timed, self._language = (
+            recognizer,
+            say,
+            is_timed,
+            options.language or "en",
+        )
         silence, threshold = SILENCE_SECONDS, None
         if is_timed and options.max_silence_duration_secs is not None:
             silence = options.max_silence_duration_secs
@@ -83,7 +88,7 @@ class ManualResponder:
         """The client wants the text of all that it sent; in mid-speech, the utterance goes on."""
         await self._notice_rest()
         if self._endpointer.in_speech and not self._endpointer.in_pause:
-            await self._delta(*await self._ear.flush())
+            await self._delta(*await self._recognizer.flush())
         else:
             await self._settle(None)
         await self._say(FlushDone())
@@ -93,40 +98,40 @@ class ManualResponder:
         await self._settle(None)
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
-        ear = self._ear
-        ear.push(samples)
+        recognizer = self._recognizer
+        recognizer.push(samples)
         await self._heed(self._endpointer.process(samples), live=live)
-        if ear.is_open and ear.is_full:
-            await self._delta(*await ear.cut())
-        elif live and ear.is_due and not self._is_timed and self._endpointer.in_speech:
-            await self._delta(await ear.partial(), ())
+        if recognizer.is_open and recognizer.is_full:
+            await self._delta(*await recognizer.cut())
+        elif live and recognizer.is_due and not self._is_timed and self._endpointer.in_speech:
+            await self._delta(await recognizer.partial(), ())
 
     async def _notice_rest(self) -> None:
         """Heed what the endpointer held back, and say what was overlooked."""
         await self._heed(self._endpointer.finish(), live=False)
-        if not self._ear.is_open:
-            await self._delta(*await self._ear.recover_missed())
+        if not self._recognizer.is_open:
+            await self._delta(*await self._recognizer.recover_missed())
 
     async def _heed(self, marks: list[VadEvent], *, live: bool) -> None:
-        ear = self._ear
+        recognizer = self._recognizer
         for mark in marks:
             match mark.kind:
                 case "onset":
-                    if not ear.is_open:
-                        await self._delta(*await ear.recover_missed(mark.speech))
-                    ear.open(mark.speech)
-                case "lull" if live and ear.is_rested:
-                    await ear.speculate()
-                case "resume" if not ear.is_open:  # since a `finalize` in the pause
-                    ear.open(mark.speech)
+                    if not recognizer.is_open:
+                        await self._delta(*await recognizer.recover_missed(mark.speech))
+                    recognizer.open(mark.speech)
+                case "lull" if live and recognizer.is_rested:
+                    await recognizer.speculate()
+                case "resume" if not recognizer.is_open:  # since a `finalize` in the pause
+                    recognizer.open(mark.speech)
                 case "resume":
-                    ear.resume()
+                    recognizer.resume()
                 case "end":
                     await self._settle(mark)
 
     async def _settle(self, end: VadEvent | None) -> None:
-        if self._ear.is_open:
-            await self._delta(*await self._ear.settle(end.speech if end else None))
+        if self._recognizer.is_open:
+            await self._delta(*await self._recognizer.settle(end.speech if end else None))
 
     async def _delta(self, text: str, words: tuple[Word, ...]) -> None:
         if not self._begun:
@@ -146,8 +151,8 @@ class ManualResponder:
 class TurnResponder:
     """The auto endpoint: the turn machine, on energy and silence instead of a model of conversation."""
 
-    def __init__(self, ear: LiveRecognizer, say: Say, options: RealtimeOptions) -> None:
-        self._ear, self._say = ear, say
+    def __init__(self, recognizer: LiveRecognizer, say: Say, options: RealtimeOptions) -> None:
+        self._recognizer, self._say = recognizer, say
         self._turn = _merged(TURN_DEFAULTS, options.turn)
         self._endpointer = Endpointer(_endpointing(self._turn))
         self._eager = self._begun = False
@@ -164,44 +169,44 @@ class TurnResponder:
 
     async def close(self) -> None:
         await self._heed(self._endpointer.finish())
-        if self._ear.is_open:
+        if self._recognizer.is_open:
             await self._end(None)
 
     async def _step(self, samples: Samples, *, live: bool) -> None:
-        ear = self._ear
-        ear.push(samples)
+        recognizer = self._recognizer
+        recognizer.push(samples)
         await self._heed(self._endpointer.process(samples))
-        if self._eager or not ear.is_open:
+        if self._eager or not recognizer.is_open:
             return
-        if ear.is_full:
-            await ear.cut()
+        if recognizer.is_full:
+            await recognizer.cut()
             await self._update()
-        elif live and ear.is_due:
-            await ear.partial()
+        elif live and recognizer.is_due:
+            await recognizer.partial()
             await self._update()
 
     async def _heed(self, marks: list[VadEvent]) -> None:
-        ear = self._ear
+        recognizer = self._recognizer
         for mark in marks:
             match mark.kind:
                 case "onset":
-                    ear.open(mark.speech)
+                    recognizer.open(mark.speech)
                     await self._say(TurnStart())
                 case "lull":
-                    await ear.speculate()
-                    ear.commit()
+                    await recognizer.speculate()
+                    recognizer.commit()
                     if text := self._text():
                         await self._update()
                         await self._say(TurnEagerEnd(transcript=text))
                         self._eager = True
                 case "resume":
-                    ear.resume()
+                    recognizer.resume()
                     await self._resume()
                 case "end":
                     await self._end(mark)
 
     async def _end(self, mark: VadEvent | None) -> None:
-        await self._ear.settle(mark.speech if mark else None)
+        await self._recognizer.settle(mark.speech if mark else None)
         text = self._text()
         if text != self._told and not self._eager:  # nothing may stand between an eager end and the end
             await self._update()
@@ -221,7 +226,7 @@ class TurnResponder:
 
     def _text(self) -> str:
         """The turn up to now. The blank that joins it to the turn before it is part of it; the first has none."""
-        return self._ear.said if self._begun else self._ear.said.lstrip()
+        return self._recognizer.said if self._begun else self._recognizer.said.lstrip()
 
 
 def _merged(old: TurnConfig, new: TurnConfig) -> TurnConfig:

@@ -78,7 +78,7 @@ def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with suppress(Interrupted):  # uvicorn hands the signal on when all is done: here it means that all is well
         _server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
-    return all(lane.close() for lane in getattr(app.state, "lanes", ()))
+    return all(executor.close() for executor in getattr(app.state, "lanes", ()))
 
 
 class BackgroundServer:

@@ -85,9 +85,9 @@ class Script:
         return tuple(step for step in self.steps if step.among[0] <= number <= step.among[1])
 
 
-def command_name(dialect: Endpoint, frame: str) -> str:
+def command_name(endpoint: Endpoint, frame: str) -> str:
     """A client's text frame as one of COMMANDS."""
     try:
-        return type(decode_command(dialect, frame)).__name__.lower()
+        return type(decode_command(endpoint, frame)).__name__.lower()
     except ApiError:
         return "unknown"

@@ -144,7 +144,7 @@ def _recording(lines: list[tuple[int, Wire]], name: str) -> Script:
             raise ValueError
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise _mistake(name, lines[0][0], "a recording without its address") from error
-    dialect = AUTO if url.path.endswith(AUTO.path) else MANUAL
+    endpoint = AUTO if url.path.endswith(AUTO.path) else MANUAL
     steps: list[Step] = []
     last = sum(wire.get("event") == "open" for _, wire in lines)
     number, sent, commands = 0, 0, Counter[str]()
@@ -155,10 +155,10 @@ def _recording(lines: list[tuple[int, Wire]], name: str) -> Script:
             step, among = _read(_recorded, wire, name, line), (number, number if number < last else math.inf)
             steps.append(replace(step, at=sent / bytes_a_second, after=dict(commands), among=among))
         elif isinstance(frame := _read(_frame, wire, name, line), str):
-            commands[command_name(dialect, frame)] += 1
+            commands[command_name(endpoint, frame)] += 1
         else:
             sent += len(frame)
-    return Script(tuple(steps), dialect)
+    return Script(tuple(steps), endpoint)
 
 
 def _recorded(wire: Wire) -> Step:

@@ -67,9 +67,9 @@ class ScriptPlayer:
     """A script on one socket, step by step."""
 
     def __init__(
-        self, websocket: WebSocket, transport: Transport, dialect: Endpoint, request_id: str, idle: float
+        self, websocket: WebSocket, transport: Transport, endpoint: Endpoint, request_id: str, idle: float
     ) -> None:
-        self._websocket, self._transport, self._dialect, self._id = websocket, transport, dialect, request_id
+        self._websocket, self._transport, self._endpoint, self._id = websocket, transport, endpoint, request_id
         self._idle = idle
         self._waiting = _Incoming()
         self._commands = Counter[str]()
@@ -108,12 +108,12 @@ class ScriptPlayer:
 
     async def _perform(self) -> None:
         await self._react("handshake")
-        if self._recorded is not None and self._recorded is not self._dialect:
+        if self._recorded is not None and self._recorded is not self._endpoint:
             raise api_error(404, "Not found", f"This recording was made at {self._recorded.path}.")
-        options = RealtimeOptions.parse(self._dialect, self._websocket.query_params.multi_items())
+        options = RealtimeOptions.parse(self._endpoint, self._websocket.query_params.multi_items())
         bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
         await self._websocket.accept(headers=[(b"x-request-id", self._id.encode())])
-        if await self._react("open") and self._dialect is AUTO and self._recorded is None:
+        if await self._react("open") and self._endpoint is AUTO and self._recorded is None:
             await self._say(_wire(Connected()))
         await self._advance()
         size = 0
@@ -122,7 +122,7 @@ class ScriptPlayer:
                 size += frame
                 self._heard = size / bytes_a_second
             else:
-                name = command_name(self._dialect, frame)
+                name = command_name(self._endpoint, frame)
                 self._commands[name] += 1
                 if await self._react(name):
                     await self._answer(name, frame)
@@ -156,7 +156,7 @@ class ScriptPlayer:
         if name == "close":
             if self._recorded:
                 await self._advance(to_the_end=True)
-            elif self._dialect is MANUAL:
+            elif self._endpoint is MANUAL:
                 await self._say(_wire(Done()))
             await self._drop(Drop(NORMAL))
         if self._recorded:
@@ -164,7 +164,7 @@ class ScriptPlayer:
         if name == "finalize":
             await self._say(_wire(FlushDone()))
         try:
-            decode_command(self._dialect, frame)
+            decode_command(self._endpoint, frame)
         except ApiError as error:
             title, _, message = error.message.partition(": ")
             await self._say(_wire(Error(status_code=error.status, title=title, message=message)))
@@ -175,7 +175,7 @@ class ScriptPlayer:
             await self._stall(step.stall)
         if step.reply:
             raise Refused(step.reply)
-        frames = [*_spelt(self._dialect, step.text), *step.say]
+        frames = [*_spelt(self._endpoint, step.text), *step.say]
         for frame in frames * step.times:
             await self._say(frame, step.split)
         if step.drop:
@@ -250,11 +250,11 @@ class _Incoming:
             await self._changed.wait()
 
 
-def _spelt(dialect: Endpoint, text: str | None) -> list[Frame]:
+def _spelt(endpoint: Endpoint, text: str | None) -> list[Frame]:
     """A text as this endpoint says it."""
     if text is None:
         return []
-    if dialect is MANUAL:
+    if endpoint is MANUAL:
         return [_wire(Delta(text=text))]
     return [_wire(event) for event in (TurnStart(), TurnUpdate(transcript=text), TurnEnd(transcript=text))]
 

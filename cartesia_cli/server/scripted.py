@@ -52,8 +52,11 @@ def create_app(
     on_exchange: OnExchange | None = None,
 ) -> Starlette:
     """The scripted server as an ASGI application, for `running`; parameters as of `app.create_app`."""
-    gate = AccessControl(key, concurrency, lenient=lenient)
-    batch, numbers = _ScriptedBatch(script, gate, Uploads(max_bytes=max_bytes, concurrency=concurrency)), count(1)
+    access_control = AccessControl(key, concurrency, lenient=lenient)
+    batch, numbers = (
+        _ScriptedBatch(script, access_control, Uploads(max_bytes=max_bytes, concurrency=concurrency)),
+        count(1),
+    )
     who = identity or ServerIdentity.of("script", None, ())
 
     async def status(request: Request) -> Response:
@@ -74,8 +77,8 @@ def create_app(
             Route("/", status, methods=["GET"]),
             *(Route(path, batch.answer, methods=["POST"]) for path in HTTP_ROUTES.values()),
             *(
-                WebSocketRoute(dialect.path, _ScriptedSocket(script, gate, dialect, numbers, idle_seconds))
-                for dialect in (MANUAL, AUTO)
+                WebSocketRoute(endpoint.path, _ScriptedSocket(script, access_control, endpoint, numbers, idle_seconds))
+                for endpoint in (MANUAL, AUTO)
             ),
             WebSocketRoute("/{nowhere:path}", nowhere),
         ],
@@ -86,19 +89,19 @@ def create_app(
 class _ScriptedBatch:
     """Answers `POST /stt` and its twin."""
 
-    def __init__(self, script: Script, gate: AccessControl, uploads: Uploads) -> None:
-        self._script, self._gate, self._uploads, self._numbers = script, gate, uploads, count(1)
+    def __init__(self, script: Script, access_control: AccessControl, uploads: Uploads) -> None:
+        self._script, self._access, self._uploads, self._numbers = script, access_control, uploads, count(1)
 
     async def answer(self, request: Request) -> Response:
         request_id = _id("9", 0)
         try:
-            await self._uploads.check(request, self._gate)
+            await self._uploads.check(request, self._access)
             number = next(self._numbers)
             request_id = _id("9", number)
             steps = self._script.of(number)
             step = next((step for step in steps if step.on == "batch"), Step())
             response = await self._response(request, step.reply or ScriptedReply(200), steps, request_id)
-            with self._gate.admit():
+            with self._access.admit():
                 await _wait(request, step.wait + step.stall)
             return response
         except ApiError as error:
@@ -136,19 +139,25 @@ class _ScriptedSocket:
     """A realtime route, as an ASGI application: what lies under a socket can't be had from Starlette's own."""
 
     def __init__(
-        self, script: Script, gate: AccessControl, dialect: Endpoint, numbers: Iterator[int], idle: float
+        self, script: Script, access_control: AccessControl, endpoint: Endpoint, numbers: Iterator[int], idle: float
     ) -> None:
-        self._script, self._gate, self._dialect, self._numbers, self._idle = script, gate, dialect, numbers, idle
+        self._script, self._access, self._endpoint, self._numbers, self._idle = (
+            script,
+            access_control,
+            endpoint,
+            numbers,
+            idle,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         request_id = _id("8", 0)
         try:
-            self._gate.authorise(websocket.headers, websocket.query_params, is_websocket=True)
-            with self._gate.admit():
+            self._access.authorise(websocket.headers, websocket.query_params, is_websocket=True)
+            with self._access.admit():
                 number = next(self._numbers)
                 request_id = _id("8", number)
-                play = ScriptPlayer(websocket, Transport(scope), self._dialect, request_id, self._idle)
+                play = ScriptPlayer(websocket, Transport(scope), self._endpoint, request_id, self._idle)
                 try:
                     await play.run(self._script.of(number), self._script.recorded)
                 finally:

@@ -70,11 +70,11 @@ class Uploads:
                 if (await body.receive())["type"] == "http.disconnect":
                     raise ClientDisconnect
 
-    async def check(self, request: Request, gate: AccessControl) -> None:
+    async def check(self, request: Request, access_control: AccessControl) -> None:
         """ApiError for a request whose body need not come: without key or version, or with no room for it."""
         try:
-            gate.authorise(request.headers, request.query_params)
-            gate.check_capacity()
+            access_control.authorise(request.headers, request.query_params)
+            access_control.check_capacity()
         except ApiError:
             await self._drain(_Body(request, self._max_bytes))
             raise

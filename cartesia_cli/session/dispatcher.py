@@ -36,61 +36,61 @@ class EventDispatcher:
 
     def __init__(
         self,
-        ledger: SendBuffer[Entry],
+        buffer: SendBuffer[Entry],
         tracker: Tracker,
         timeline: SpeechTimeline,
         *,
         now: Callable[[], float],
         write: Callable[[Update], None],
-        witness: SessionObserver,
+        observer: SessionObserver,
     ) -> None:
-        self._ledger, self._tracker, self._timeline, self._now = ledger, tracker, timeline, now
-        self._write, self._witness = write, witness
+        self._buffer, self._tracker, self._timeline, self._now = buffer, tracker, timeline, now
+        self._write, self._observer = write, observer
         self.speech = self.text = self.answered = self.starts_over = False
         self.settled = 0.0
 
     @property
     def resume_position(self) -> int:
         """Where another connection begins, bytes."""
-        return max(self._ledger.position(self._tracker.resume_position), self._ledger.confirmed)
+        return max(self._buffer.position(self._tracker.resume_position), self._buffer.confirmed)
 
     @property
     def unanswered(self) -> float:
         """Seconds of audio that may not have had its answer."""
-        return self._ledger.seconds(self._ledger.written - self.resume_position)
+        return self._buffer.seconds(self._buffer.written - self.resume_position)
 
     def audio_arrived(self, block: bytes) -> None:
         """The source gave a block."""
-        self._ledger.write(block)
-        self._witness.audio_arrived(len(block))
+        self._buffer.write(block)
+        self._observer.audio_arrived(len(block))
 
     def audio_skipped(self, seconds: float) -> None:
         """The source had nothing to send for so long."""
-        self._timeline.skip(self._ledger.seconds(self._ledger.written), seconds)
+        self._timeline.skip(self._buffer.seconds(self._buffer.written), seconds)
         self._apply(self._tracker.advance(self._now()))
-        self._witness.audio_arrived(0)
+        self._observer.audio_arrived(0)
 
     @property
     def is_settled(self) -> bool:
         """Whether all audio that there is has been sent, and all that was said in it has its text."""
-        return self._ledger.sent == self._ledger.written and self._tracker.is_settled
+        return self._buffer.sent == self._buffer.written and self._tracker.is_settled
 
     def audio_sent(self, frame: bytes) -> None:
         """A frame of the ledger went out."""
         now = self._now()
-        self._timeline.advance(self._ledger.seconds(self._ledger.sent), now)
-        self._witness.audio_sent(len(frame))
+        self._timeline.advance(self._buffer.seconds(self._buffer.sent), now)
+        self._observer.audio_sent(len(frame))
         self._apply(self._tracker.advance(now))
 
     def marker_reached(self, entry: Entry) -> None:
         """An entry of the ledger is next: everything before it went out."""
         match entry:
             case VadEvent():
-                self._witness.vad_event(entry)
+                self._observer.vad_event(entry)
                 self._vad_event(entry)
             case Finalize():
                 self._tracker.finalized(self._now())
-                self._witness.finalize_sent()
+                self._observer.finalize_sent()
             case Close():
                 self.settled = self._now()
 
@@ -102,12 +102,12 @@ class EventDispatcher:
     def rewind(self, *, is_resumed: bool = False) -> None:
         """The connection was lost: back to what is not answered. is_resumed: it ended while nothing was sent."""
         place, sent = self.resume_position, self._timeline.sent
-        at = self._ledger.seconds(place)
+        at = self._buffer.seconds(place)
         self._report_discarded()
-        self._ledger.rewind(place)
+        self._buffer.rewind(place)
         self._tracker.rewind(at)
         self._timeline.rewind(at)
-        self._witness.rewound(at)
+        self._observer.rewound(at)
         self.answered = self.starts_over = False
         if not is_resumed:
             self.notify("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
@@ -122,7 +122,7 @@ class EventDispatcher:
     def replace_rest(self, segments: Iterable[Segment]) -> None:
         """All from `resume_place` on has come by another way."""
         self._report_discarded()
-        self._timeline.sent = self._ledger.seconds(self._ledger.written)
+        self._timeline.sent = self._buffer.seconds(self._buffer.written)
         self._emit(self._tracker.replace_rest([*segments]))
 
     def end(self, *, complete: bool) -> None:
@@ -137,13 +137,13 @@ class EventDispatcher:
         for fact in facts:
             match fact:
                 case Acknowledged(position):
-                    self._ledger.acknowledge(self._ledger.position(position))
+                    self._buffer.acknowledge(self._buffer.position(position))
                 case FinalizeAnswered():
-                    self._ledger.ack_first(lambda entry: isinstance(entry, Finalize))
+                    self._buffer.ack_first(lambda entry: isinstance(entry, Finalize))
                 case StartOver():
                     self.starts_over = True
                 case UtteranceTimes():
-                    self._witness.utterance_measured(fact)
+                    self._observer.utterance_measured(fact)
                 case _:
                     self._emit([fact])
 
@@ -172,7 +172,7 @@ class EventDispatcher:
 
     def _report_discarded(self) -> None:
         """What was heard of audio that was given up will not come again."""
-        if self._ledger.forgotten:
+        if self._buffer.forgotten:
             self.end(complete=False)
 
     def _vad_event(self, mark: VadEvent) -> None:

@@ -81,7 +81,7 @@ class Session:
     rate         samples a second, from the source and to the connection
     write        receives every update, as it settles
     catch_up     has what is left at the end transcribed at once, where that is more than FAR; None: nobody does
-    lifeline     which lost connections are replaced
+    reconnect_policy   which lost connections are replaced
     pace         seconds of audio a second that are usual
     phase        for whoever shows it
     """
@@ -98,20 +98,24 @@ class Session:
         manual: bool,
         chunk: int,
         write: Callable[[Update], None],
-        witness: SessionObserver | None = None,
-        lifeline: ReconnectPolicy | None = None,
+        observer: SessionObserver | None = None,
+        reconnect_policy: ReconnectPolicy | None = None,
         catch_up: CatchUp | None = None,
         pace: float = 1.0,
         rate: int = RATE,
     ) -> None:
         self._connect, self._source, self._endpointer = connect, source, endpointer
         self._finalizes, self._manual = finalize, manual
-        self._lifeline, self._allowance, self._catch_up = lifeline or ReconnectPolicy(), RateLimiter(pace), catch_up
-        self._ledger: SendBuffer[Entry] = SendBuffer(
+        self._reconnect_policy, self._limiter, self._catch_up = (
+            reconnect_policy or ReconnectPolicy(),
+            RateLimiter(pace),
+            catch_up,
+        )
+        self._buffer: SendBuffer[Entry] = SendBuffer(
             chunk, rate=rate, on_trouble=lambda told: self._progress.notify("no_room", told)
         )
         self._progress = EventDispatcher(
-            self._ledger, tracker, timeline, now=self._now, write=write, witness=witness or NullObserver()
+            self._buffer, tracker, timeline, now=self._now, write=write, observer=observer or NullObserver()
         )
         self._closed = 0.0
         self._deadline = math.inf  # of this connection, once it was told that no more audio comes
@@ -126,7 +130,7 @@ class Session:
     @property
     def behind(self) -> float:
         """Seconds of audio that there are, and that have not been sent."""
-        return self._ledger.seconds(self._ledger.written - self._ledger.sent)
+        return self._buffer.seconds(self._buffer.written - self._buffer.sent)
 
     @property
     def is_idle(self) -> bool:
@@ -135,24 +139,24 @@ class Session:
 
     async def run(self, stop: StopSignal) -> None:
         """Until the end. CliError for every end that is a failure; all updates have been written before it."""
-        talk, is_complete = asyncio.create_task(self._run()), False
+        reporter, is_complete = asyncio.create_task(self._run()), False
         asked, insisted = asyncio.create_task(stop.asked.wait()), asyncio.create_task(stop.insisted.wait())
         try:
-            await asyncio.wait({talk, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not talk.done():
+            await asyncio.wait({reporter, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not reporter.done():
                 if self._speaking is None:  # nothing was said, there is nothing to finish
                     raise Interrupted
                 self._speaking.cancel()
                 self._finish()  # it may not even have begun
                 self._shorten_connect()
-                await asyncio.wait({talk, insisted}, return_when=asyncio.FIRST_COMPLETED)
-                if not talk.done():
+                await asyncio.wait({reporter, insisted}, return_when=asyncio.FIRST_COMPLETED)
+                if not reporter.done():
                     raise Interrupted
-            failure = _error(talk) or _error(self._speaking)
+            failure = _error(reporter) or _error(self._speaking)
             is_complete = failure is None
         finally:
-            await _cancel(talk, self._speaking, asked, insisted)
-            self._ledger.close()
+            await _cancel(reporter, self._speaking, asked, insisted)
+            self._buffer.close()
             self._progress.end(complete=is_complete)
         if failure is not None:
             raise failure
@@ -162,7 +166,7 @@ class Session:
     def send_command(self, command: Command) -> None:
         """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
         if self.phase is Phase.STREAMING:
-            self._ledger.add_marker(command)
+            self._buffer.add_marker(command)
 
     async def _read_source(self) -> None:
         """Everything there is to say, into the ledger; to the end, whatever the end is."""
@@ -179,7 +183,7 @@ class Session:
                     self._add_vad_markers(marks)
                     self._progress.audio_arrived(block)
                     if self._finalizes and any(mark.kind == "end" for mark in marks):
-                        self._ledger.add_marker(Finalize())
+                        self._buffer.add_marker(Finalize())
         finally:
             self._finish()
 
@@ -191,7 +195,7 @@ class Session:
 
     def _add_vad_markers(self, marks: Iterable[VadEvent]) -> None:
         for mark in marks:
-            self._ledger.add_marker(mark, cuts=False)
+            self._buffer.add_marker(mark, cuts=False)
 
     def _finish(self) -> None:
         """No more audio will come. Nothing happens the second time."""
@@ -199,8 +203,8 @@ class Session:
             self.phase = Phase.SOURCE_ENDED
             self._add_vad_markers(self._endpointer.finish())
             if self._manual:
-                self._ledger.add_marker(Finalize())
-            self._ledger.add_marker(Close())
+                self._buffer.add_marker(Finalize())
+            self._buffer.add_marker(Close())
 
     async def _run(self) -> None:
         """Over one connection after the other, until all is said and answered."""
@@ -214,7 +218,7 @@ class Session:
                     is_open, opened = True, self._now()
                     self._speaking = self._speaking or asyncio.create_task(self._read_source())
                     if lost is not None:
-                        self._allowance.restart(opened)
+                        self._limiter.restart(opened)
                         self._progress.rewind(is_resumed=was_idle)
                         self.phase = Phase.SOURCE_ENDED if self.phase is Phase.CLOSING else self.phase
                     lost = await self._run_connection(line)
@@ -223,7 +227,7 @@ class Session:
             if self.phase is Phase.HANDOFF and self._catch_up is not None:
                 place = self._progress.resume_position
                 try:
-                    rest = await self._catch_up(self._ledger.unacknowledged(place), self._ledger.seconds(place))
+                    rest = await self._catch_up(self._buffer.unacknowledged(place), self._buffer.seconds(place))
                     return self._progress.replace_rest(rest)
                 except CliError as error:  # slower, but all of it
                     lost = NetworkError(error.message, hint=error.hint)
@@ -232,9 +236,9 @@ class Session:
                     continue
             was_idle = lost is not None and self.is_idle
             if was_idle:
-                while not self._ledger.has_more:  # nobody needs a connection until there is something to send
-                    self._ledger.news.clear()
-                    await self._ledger.news.wait()
+                while not self._buffer.has_more:  # nobody needs a connection until there is something to send
+                    self._buffer.news.clear()
+                    await self._buffer.news.wait()
                 if self.phase is Phase.SOURCE_ENDED and self._progress.is_settled:
                     return
                 continue
@@ -243,13 +247,13 @@ class Session:
             if lost is None or self._progress.starts_over:
                 lost = lost or NetworkError("some audio that was sent again had no answer")
                 continue
-            reached = self._progress.resume_position + self._ledger.sent
+            reached = self._progress.resume_position + self._buffer.sent
             worked = self._progress.answered or self._now() - opened >= WORKING_SECONDS
-            pause = self._lifeline.next_delay(reached, worked=worked)
+            pause = self._reconnect_policy.next_delay(reached, worked=worked)
             if pause is None:
                 raise lost
             if self.behind > LEAD_SECONDS:
-                self._allowance.slow_down()  # it was still catching up: perhaps that was why
+                self._limiter.slow_down()  # it was still catching up: perhaps that was why
             self._progress.notify("connection_lost", f"{lost.message}: connecting again")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._haste.wait(), pause)
@@ -314,15 +318,15 @@ class Session:
         if self._config is not None:
             await line.command(self._config)
         while self.phase is not Phase.CLOSING:
-            match self._ledger.next_item():
+            match self._buffer.next_item():
                 case None:
-                    await self._ledger.news.wait()
+                    await self._buffer.news.wait()
                 case bytes() as frame:
-                    is_far = self.behind > CATCH_UP_SECONDS * self._allowance.pace
+                    is_far = self.behind > CATCH_UP_SECONDS * self._limiter.pace
                     if is_far and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
                         self.phase = Phase.HANDOFF
                         return
-                    if (wait := self._allowance.wait(self._now(), self._ledger.seconds(len(frame)))) > 0:
+                    if (wait := self._limiter.wait(self._now(), self._buffer.seconds(len(frame)))) > 0:
                         await asyncio.sleep(wait)
                     await line.send(frame)
                     self._progress.audio_sent(frame)

@@ -108,14 +108,17 @@ def token_features(text: str) -> TokenFeatures:
     )
 
 
-def break_costs(looks: Sequence[TokenFeatures], blanks: Sequence[bool], language: str | None) -> list[float]:
+def break_costs(features: Sequence[TokenFeatures], blanks: Sequence[bool], language: str | None) -> list[float]:
     """The price of a break before each piece, by what stands around it. Without a language it's taken for English.
 
     blanks   whether one parts each piece from the one before
     """
     grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
-    after = looks[1:]
-    found = [0.0, *map(_break_cost, [None, *looks], looks, after, [*after[1:], None], blanks[1:], repeat(grammar))]
+    after = features[1:]
+    found = [
+        0.0,
+        *map(_break_cost, [None, *features], features, after, [*after[1:], None], blanks[1:], repeat(grammar)),
+    ]
     ends = [*(price == SENTENCE for price in found[1:]), True]  # of the pieces; a text begins like a sentence
     for k, price in enumerate(found):
         if price != SENTENCE and price < TORN and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):

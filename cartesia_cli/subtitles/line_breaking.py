@@ -40,7 +40,7 @@ class LineBreaker:
     """
 
     def __init__(
-        self, looks: Sequence[TokenFeatures], blanks: Sequence[bool], rules: Rules, place: Sequence[float]
+        self, features: Sequence[TokenFeatures], blanks: Sequence[bool], rules: Rules, place: Sequence[float]
     ) -> None:
         self._count = rules.max_line_count
         self.stops = [*accumulate((k if price == SENTENCE else 0 for k, price in enumerate(place)), max)]
@@ -49,15 +49,17 @@ class LineBreaker:
             lead + MIXED if price != SENTENCE else lead for lead, price in zip(self._leads, place, strict=True)
         ]
         self._above = cache(self._lines)
-        widths = [look.columns for look in looks]
+        widths = [look.columns for look in features]
         self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
         self.begins = [*map(sub, self.ends[1:], widths)]
         self.first = self._reaching(rules.max_line_width)
         self.furthest = self._reaching((rules.max_line_width + 1) * self._count - 1)
         if (most := rules.max_words_per_line) is not None:
-            begun = accumulate(map(add, [look.blanks for look in looks[1:]], blanks[1:]), initial=1 + looks[0].blanks)
+            begun = accumulate(
+                map(add, [look.blanks for look in features[1:]], blanks[1:]), initial=1 + features[0].blanks
+            )
             words = [*begun]  # up to the end of each piece
-            firsts = [word - look.blanks for word, look in zip(words, looks, strict=True)]
+            firsts = [word - look.blanks for word, look in zip(words, features, strict=True)]
             self.first = [*map(max, self.first, _lately(firsts, words, most))]
             self.furthest = [*map(max, self.furthest, _lately(firsts, words, most * self._count))]
         # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.

@@ -98,7 +98,7 @@ def segment(pieces: Sequence[Piece], rules: Rules, language: str | None) -> list
     search.run(1, len(pieces))
     if areas := search.unbar():
         search.mend(areas)
-    return [(i, *search.page.lines(i, j)[1], j) for i, j in search.cues()]
+    return [(i, *search.breaker.lines(i, j)[1], j) for i, j in search.cues()]
 
 
 class _Search:
@@ -109,9 +109,9 @@ class _Search:
     """
 
     def __init__(self, pieces: Sequence[Piece], rules: Rules, language: str | None) -> None:
-        looks, blanks = [token_features(piece.text) for piece in pieces], [piece.blank for piece in pieces]
-        place = break_costs(looks, blanks, language)
-        self.page = LineBreaker(looks, blanks, rules, place)
+        features, blanks = [token_features(piece.text) for piece in pieces], [piece.blank for piece in pieces]
+        place = break_costs(features, blanks, language)
+        self.breaker = LineBreaker(features, blanks, rules, place)
         self.starts, self.spoken = [piece.start for piece in pieces], [piece.end for piece in pieces]
         self.longest, self.shortest = milliseconds(rules.max_cue), milliseconds(rules.min_cue)
         self.pace, self.scrap = 1000 / rules.max_cps, rules.max_line_width // 2
@@ -136,13 +136,13 @@ class _Search:
 
     def run(self, first: int, last: int) -> None:
         """Find the best cues for the first j pieces, for each j from `first` to `last`, knowing those before."""
-        page, held, bare, back, mixed = self.page, self.held, self.bare, self.back, self.mixed
-        begins, starts, shortest, pace, scrap = page.begins, self.starts, self.shortest, self.pace, self.scrap
+        breaker, held, bare, back, mixed = self.breaker, self.held, self.bare, self.back, self.mixed
+        begins, starts, shortest, pace, scrap = breaker.begins, self.starts, self.shortest, self.pace, self.scrap
         part = slice(first - 1, last)
         columns = zip(
-            page.ends[first : last + 1], page.first[first : last + 1], self.lows[first : last + 1], strict=True
+            breaker.ends[first : last + 1], breaker.first[first : last + 1], self.lows[first : last + 1], strict=True
         )
-        sounds = zip(self.latests[part], self.endings[part], page.stops[part], self.barred[part], strict=True)
+        sounds = zip(self.latests[part], self.endings[part], breaker.stops[part], self.barred[part], strict=True)
         for j, (end, one_line, low), (latest, ending, stop, barred) in zip(count(first), columns, sounds):
             if barred:
                 bare[j] = math.inf
@@ -177,7 +177,7 @@ class _Search:
                         price += HURRY * late + (TOO_FAST if late <= abs(pace * wide - shortest) else 2 * TOO_FAST)
                     if i < stop:
                         price += mixed[i] + mixed[j]
-                    if price < bar and (price := price + page.lines(i, j)[0]) < bar:
+                    if price < bar and (price := price + breaker.lines(i, j)[0]) < bar:
                         bar, origin = price, i
             bare[j], back[j] = bar + held[j] + ending - held[j + 1], origin
 
@@ -193,7 +193,7 @@ class _Search:
         """Open what is barred around each cue that breaks a rule; these areas, in order and apart."""
         areas: list[tuple[int, int]] = []
         for i, j in self.cues():
-            reading = max(self.pace * (self.page.ends[j] - self.page.begins[i]), self.shortest)
+            reading = max(self.pace * (self.breaker.ends[j] - self.breaker.begins[i]), self.shortest)
             if reading > self.latests[j - 1] - self.starts[i]:
                 first, last = max(1, i - AROUND), min(len(self.starts), j + AROUND)
                 if areas and first <= areas[-1][1] + AROUND:
@@ -219,7 +219,7 @@ class _Search:
 
     def _lows(self) -> Iterator[int]:
         low = 0
-        for j, (furthest, until) in enumerate(zip(self.page.furthest[1:], self.spoken, strict=True), 1):
+        for j, (furthest, until) in enumerate(zip(self.breaker.furthest[1:], self.spoken, strict=True), 1):
             if furthest > low:
                 low = furthest
             while low < j - 1 and until - self.starts[low] > self.longest:
@@ -235,7 +235,7 @@ class _Search:
         for j, ending in enumerate(self.endings, 1):
             if j < len(self.endings) and ending > TEAR:
                 continue
-            if self.page.first[j] <= opened and self.spoken[j - 1] - self.starts[opened] <= self.longest:
+            if self.breaker.first[j] <= opened and self.spoken[j - 1] - self.starts[opened] <= self.longest:
                 barred[opened : j - 1] = [True] * (j - 1 - opened)
             opened = j
         return barred

@@ -8,14 +8,14 @@ from __future__ import annotations
 from .bounded_reader import BoundedReader, NoAudio, ProbeResult
 
 
-def measure(peek: BoundedReader) -> ProbeResult:
+def measure(reader: BoundedReader) -> ProbeResult:
     """By the samples that STREAMINFO counts."""
-    (info,) = peek.unpack(">Q", 18)
+    (info,) = reader.unpack(">Q", 18)
     at, last = 4, False
     while not last:
-        (head,) = peek.unpack(">I", at)
+        (head,) = reader.unpack(">I", at)
         at, last = at + 4 + (head & 0xFFFFFF), bool(head >> 31)
-    if at >= peek.size:
+    if at >= reader.size:
         raise NoAudio("it consists of a header only")
     rate, samples = info >> 44, info & (1 << 36) - 1
     return ProbeResult(samples / rate if rate and samples else None)

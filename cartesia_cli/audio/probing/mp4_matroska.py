@@ -20,14 +20,14 @@ Spans = Iterator[tuple[int, int]]
 
 
 def _find(
-    walk: Callable[[BoundedReader, int, int], Boxes], peek: BoundedReader, start: int, end: int, *path: bytes
+    walk: Callable[[BoundedReader, int, int], Boxes], reader: BoundedReader, start: int, end: int, *path: bytes
 ) -> Spans:
     """The bodies of the boxes between `start` and `end` that a path of kinds leads to."""
-    for kind, first, last in walk(peek, start, end):
+    for kind, first, last in walk(reader, start, end):
         if kind == path[0] and len(path) == 1:
             yield first, last
         elif kind == path[0]:
-            yield from _find(walk, peek, first, min(last, end), *path[1:])
+            yield from _find(walk, reader, first, min(last, end), *path[1:])
 
 
 # MP4 -------------------------------------------------------------------------------------------------------
@@ -39,34 +39,34 @@ OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix
 """What a file may consist of. Where something else is found, the rest may be hidden in it."""
 
 
-def measure_mp4(peek: BoundedReader) -> ProbeResult:
+def measure_mp4(reader: BoundedReader) -> ProbeResult:
     """By the header of the movie, in proportion to the media data that are there."""
     promised, indexed, held, whole = None, False, 0, 0
-    boxes = _mp4_boxes(peek, 0, peek.size)
+    boxes = _mp4_boxes(reader, 0, reader.size)
     for kind, start, end in boxes:
-        if kind not in OUTER_BOXES or (end > peek.size and kind != b"mdat"):
+        if kind not in OUTER_BOXES or (end > reader.size and kind != b"mdat"):
             raise Undetermined
         if kind == b"moov":
-            promised, indexed = _movie(peek, start, end), True
+            promised, indexed = _movie(reader, start, end), True
         elif kind in (b"mdat", b"moof") and end > start:
-            held, whole, indexed = min(end, peek.size) - start, end - start, indexed or kind == b"moof"
+            held, whole, indexed = min(end, reader.size) - start, end - start, indexed or kind == b"moof"
         if indexed and whole:
             break
     if not held:
         raise NoAudio("it consists of a header only")
     if not indexed:
         raise NoAudio("its index (moov) is missing, without which nothing in it can be found")
-    if promised is None and any(end > peek.size for _, _, end in boxes):
+    if promised is None and any(end > reader.size for _, _, end in boxes):
         return ProbeResult(note="it was cut off: its last part is not all there")
     return in_proportion(promised, held, whole)
 
 
-def _mp4_boxes(peek: BoundedReader, at: int, end: int) -> Boxes:
+def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
     while at + 8 <= end:
-        size, kind = peek.unpack(">I4s", at)
+        size, kind = reader.unpack(">I4s", at)
         start = at + 8
         if size == 1:
-            (size,) = peek.unpack(">Q", start)
+            (size,) = reader.unpack(">Q", start)
             start += 8
         elif size == 0 and kind == b"mdat":
             size = end - at
@@ -76,17 +76,17 @@ def _mp4_boxes(peek: BoundedReader, at: int, end: int) -> Boxes:
         at += size
 
 
-def _movie(peek: BoundedReader, start: int, end: int) -> float | None:
+def _movie(reader: BoundedReader, start: int, end: int) -> float | None:
     """Seconds by the header of a movie, which doesn't count those in fragments."""
-    tracks = _find(_mp4_boxes, peek, start, end, b"trak", b"mdia", b"hdlr")
-    handlers = {peek.unpack("8x4s", at)[0] for at, _ in tracks}
+    tracks = _find(_mp4_boxes, reader, start, end, b"trak", b"mdia", b"hdlr")
+    handlers = {reader.unpack("8x4s", at)[0] for at, _ in tracks}
     if handlers and handlers <= SOUNDLESS:
         raise NoAudio("it has no audio track")
-    if any(_find(_mp4_boxes, peek, start, end, b"mvex")):
+    if any(_find(_mp4_boxes, reader, start, end, b"mvex")):
         return None
-    for at, _ in _find(_mp4_boxes, peek, start, end, b"mvhd"):
-        (version,) = peek.unpack("B", at)
-        scale, units = peek.unpack(">20xIQ" if version == 1 else ">12xII", at)
+    for at, _ in _find(_mp4_boxes, reader, start, end, b"mvhd"):
+        (version,) = reader.unpack("B", at)
+        scale, units = reader.unpack(">20xIQ" if version == 1 else ">12xII", at)
         unknown = (1 << (64 if version == 1 else 32)) - 1  # ISO 14496-12, 8.2.2
         return units / scale if scale and units != unknown else None
     return None
@@ -105,27 +105,27 @@ SOUND_TRACKS = {2, 3}
 """Track types: audio, and audio with video."""
 
 
-def measure_matroska(peek: BoundedReader) -> ProbeResult:
+def measure_matroska(reader: BoundedReader) -> ProbeResult:
     """By the duration of the segment, in proportion to the bytes of it that are there."""
-    start, end = next(_find(_elements, peek, 0, peek.size, SEGMENT), (peek.size, peek.size))
+    start, end = next(_find(_elements, reader, 0, reader.size, SEGMENT), (reader.size, reader.size))
     parts = {}
-    for kind, first, last in _elements(peek, start, min(end, peek.size)):
-        parts[kind] = first, min(last, peek.size)
+    for kind, first, last in _elements(reader, start, min(end, reader.size)):
+        parts[kind] = first, min(last, reader.size)
         if kind == CLUSTER:
             break
-    if CLUSTER not in parts and peek.size <= SEARCHED and CLUSTER not in peek.at(0, SEARCHED):
+    if CLUSTER not in parts and reader.size <= SEARCHED and CLUSTER not in reader.at(0, SEARCHED):
         raise NoAudio("it consists of a header only")
-    tracks = _find(_elements, peek, *parts.get(TRACKS, (0, 0)), TRACK, TRACK_TYPE)
-    types = {int.from_bytes(_value(peek, first, last)) for first, last in tracks}
+    tracks = _find(_elements, reader, *parts.get(TRACKS, (0, 0)), TRACK, TRACK_TYPE)
+    types = {int.from_bytes(_value(reader, first, last)) for first, last in tracks}
     if types and not types & SOUND_TRACKS:
         raise NoAudio("it has no audio track")
-    return in_proportion(_segment(peek, *parts.get(INFO, (0, 0))), peek.size - start, end - start)
+    return in_proportion(_segment(reader, *parts.get(INFO, (0, 0))), reader.size - start, end - start)
 
 
-def _elements(peek: BoundedReader, at: int, end: int) -> Boxes:
+def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:
     """EBML: an identifier, a length and a body. Live streams leave the length of the outer elements open."""
     while at < end:
-        head = peek.at(at, 12)
+        head = reader.at(at, 12)
         name = head[: _width(head)]
         width = _width(head[len(name) :])
         length, limit = int.from_bytes(head[len(name) : len(name) + width]), 1 << 7 * width
@@ -141,14 +141,14 @@ def _width(number: bytes) -> int:
     return 9 - number[0].bit_length()
 
 
-def _value(peek: BoundedReader, first: int, last: int) -> bytes:
+def _value(reader: BoundedReader, first: int, last: int) -> bytes:
     """The body of an element that is a number, of at most 8 bytes."""
-    return peek.at(first, min(last - first, 8))
+    return reader.at(first, min(last - first, 8))
 
 
-def _segment(peek: BoundedReader, start: int, end: int) -> float | None:
+def _segment(reader: BoundedReader, start: int, end: int) -> float | None:
     """Seconds by the Info element of a segment."""
-    info = {kind: _value(peek, first, last) for kind, first, last in _elements(peek, start, end)}
+    info = {kind: _value(reader, first, last) for kind, first, last in _elements(reader, start, end)}
     form = {4: ">f", 8: ">d"}.get(len(info.get(DURATION, b"")))
     if form is None:
         return None

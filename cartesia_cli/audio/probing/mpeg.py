@@ -57,17 +57,17 @@ class Frame:
         return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
 
 
-def measure(peek: BoundedReader) -> ProbeResult:
+def measure(reader: BoundedReader) -> ProbeResult:
     """By the index that an encoder left in the first frame, else by the bit rate of the first 64 KiB."""
-    window = peek.at(0, WINDOW)
-    run = frames(window, peek.size, reach=WINDOW)
+    window = reader.at(0, WINDOW)
+    run = frames(window, reader.size, reach=WINDOW)
     if not run:
-        if len(window) == peek.size and not window.strip(b"\0"):
+        if len(window) == reader.size and not window.strip(b"\0"):
             raise NoAudio("it consists of tags only")
         return ProbeResult()
     first = run[0]
-    tag = ID3V1 if peek.at(max(0, peek.size - ID3V1), 3) == b"TAG" else 0
-    held = peek.size - first.start - tag
+    tag = ID3V1 if reader.at(max(0, reader.size - ID3V1), 3) == b"TAG" else 0
+    held = reader.size - first.start - tag
     samples, length = _index(window, first)
     if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
         return in_proportion(samples / first.rate, held, length)

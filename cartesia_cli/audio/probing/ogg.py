@@ -42,14 +42,14 @@ MOST_LINKS = 1000
 UNENDED = "it was cut off or never closed: its last page is not marked as the last"
 
 
-def measure(peek: BoundedReader) -> ProbeResult:
+def measure(reader: BoundedReader) -> ProbeResult:
     """By the last stamp of the first stream whose codec is known."""
-    clocks = _clocks(peek)
+    clocks = _clocks(reader)
     audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
     if audio is None:
         return ProbeResult()
     audio_serial, rate, preceding = audio
-    tail = peek.at(max(0, peek.size - WINDOW), WINDOW)
+    tail = reader.at(max(0, reader.size - WINDOW), WINDOW)
     end = len(tail)
     note = None if _ends(tail) else UNENDED
     while (end := tail.rfind(b"OggS", 0, end)) >= 0:
@@ -60,7 +60,7 @@ def measure(peek: BoundedReader) -> ProbeResult:
             return ProbeResult()  # another recording was appended
         if serial == audio_serial and granule > preceding:
             return ProbeResult((granule - preceding) / rate, note=note)
-    if peek.size <= HEADERS:
+    if reader.size <= HEADERS:
         raise NoAudio("it consists of a header only")
     return ProbeResult(note=note)  # stamped by a muxer that doesn't count
 
@@ -100,17 +100,17 @@ def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
     yield start, at
 
 
-def _clocks(peek: BoundedReader) -> dict[int, tuple[int, int] | None]:
+def _clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
     """Each stream's serial number → what CODECS makes of its first packet. All begin before any of them goes on."""
     clocks: dict[int, tuple[int, int] | None] = {}
     at = 0
     while True:
-        magic, flags, serial, count = peek.unpack("<4sxB8xI8xB", at)
+        magic, flags, serial, count = reader.unpack("<4sxB8xI8xB", at)
         if magic != b"OggS" or not flags & FIRST:
             return clocks
         body = at + PAGE_HEAD + count
-        packet = peek.at(body, 64)
+        packet = reader.at(body, 64)
         clocks[serial] = next((clock(packet) for name, clock in CODECS.items() if packet.startswith(name)), None)
-        at = body + sum(peek.at(at + PAGE_HEAD, count))
-        if at >= peek.size:
+        at = body + sum(reader.at(at + PAGE_HEAD, count))
+        if at >= reader.size:
             raise NoAudio("it consists of a header only")

@@ -49,14 +49,14 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
     """
     name = name or display_name(path)
     with opened(path, name) as (file, size):
-        peek = BoundedReader(file, size)
+        reader = BoundedReader(file, size)
         ending = path.suffix.lower()
-        container = sniff(peek, listed=ending in EXTENSIONS)
+        container = sniff(reader, listed=ending in EXTENSIONS)
         if container is None:
-            check_beginning(name, peek.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
+            check_beginning(name, reader.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
             container = "unknown"
         try:
-            held = FORMATS[container].measure(peek)
+            held = FORMATS[container].measure(reader)
         except Undetermined:
             held = ProbeResult()
         except NoAudio as error:

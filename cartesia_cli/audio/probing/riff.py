@@ -69,9 +69,9 @@ ADPCM = {0x0002, 0x0011}
 EXTENSIBLE = 0xFFFE
 
 
-def measure(peek: BoundedReader) -> ProbeResult:
+def measure(reader: BoundedReader) -> ProbeResult:
     """By the bytes of samples and how many of them make a second."""
-    wave = _wave(peek)
+    wave = _wave(reader)
     if wave is None:
         return ProbeResult(note="it is damaged or was cut off: no samples are found where its header points")
     if wave.held == 0:
@@ -86,66 +86,66 @@ def measure(peek: BoundedReader) -> ProbeResult:
     return in_proportion(wave.promised / wave.byte_rate, wave.held, wave.promised, exact=True)
 
 
-def _wave(peek: BoundedReader) -> WavChunks | None:
+def _wave(reader: BoundedReader) -> WavChunks | None:
     """The samples of a file. None when the chunks lead astray before any samples."""
-    layout = LAYOUTS[peek.at(0, 4)]
+    layout = LAYOUTS[reader.at(0, 4)]
     byte_rate = wide = samples = None
-    for name, start, length in chunks(peek, layout, layout.first):
+    for name, start, length in chunks(reader, layout, layout.first):
         if name == b"fmt ":
-            byte_rate = _byte_rate(peek, start, length, layout.head[0])
+            byte_rate = _byte_rate(reader, start, length, layout.head[0])
         elif name == b"ds64":
-            (wide,) = peek.unpack("<8xQ", start)
+            (wide,) = reader.unpack("<8xQ", start)
         elif name == b"data" and samples is None:
             promised = wide if wide is not None and length == 0xFFFFFFFF else length
-            samples = _samples(peek, layout, start, promised)
+            samples = _samples(reader, layout, start, promised)
         if byte_rate and samples:
             break
     if samples:
         return WavChunks(byte_rate, *samples)
-    return WavChunks(byte_rate, 0, None) if _only_chunks(peek, layout, layout.first) else None
+    return WavChunks(byte_rate, 0, None) if _only_chunks(reader, layout, layout.first) else None
 
 
-def _samples(peek: BoundedReader, layout: Layout, start: int, promised: int) -> tuple[int, int | None]:
+def _samples(reader: BoundedReader, layout: Layout, start: int, promised: int) -> tuple[int, int | None]:
     """Bytes that a data chunk really holds, and that its header promises."""
-    rest = peek.size - start
-    if promised == 0 and _only_chunks(peek, layout, start):
+    rest = reader.size - start
+    if promised == 0 and _only_chunks(reader, layout, start):
         return 0, 0
     if any(promised in lengths for lengths in OPEN_LENGTHS) and promised != rest:
         return rest, None
     return min(promised, rest), promised
 
 
-def chunks(peek: BoundedReader, layout: Layout, at: int) -> Iterator[tuple[bytes, int, int]]:
+def chunks(reader: BoundedReader, layout: Layout, at: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, first byte and length of each chunk; the last may promise more than the file holds."""
     head = struct.calcsize(layout.head)
-    while at + head <= peek.size:
-        name, length = peek.unpack(layout.head, at)
+    while at + head <= reader.size:
+        name, length = reader.unpack(layout.head, at)
         start, length = at + head, max(0, length - layout.counted)
         yield name, start, length
         at, padding = start + length, -length % layout.padding
         # A writer that doesn't pad has put the next name there.
-        if padding and not peek.at(at, padding).isalpha():
+        if padding and not reader.at(at, padding).isalpha():
             at += padding
 
 
-def _only_chunks(peek: BoundedReader, layout: Layout, at: int) -> bool:
+def _only_chunks(reader: BoundedReader, layout: Layout, at: int) -> bool:
     """Whether nothing but whole chunks lies between `at` and the end of the file."""
-    for name, start, length in chunks(peek, layout, at):
-        if not all(0x20 <= byte < 0x7F for byte in name) or start + length > peek.size:
+    for name, start, length in chunks(reader, layout, at):
+        if not all(0x20 <= byte < 0x7F for byte in name) or start + length > reader.size:
             return False
         at = start + length
-    return peek.size - at < struct.calcsize(layout.head)
+    return reader.size - at < struct.calcsize(layout.head)
 
 
-def _byte_rate(peek: BoundedReader, start: int, length: int, order: str) -> float | None:
+def _byte_rate(reader: BoundedReader, start: int, length: int, order: str) -> float | None:
     """Bytes a second by a fmt chunk. Its own figure is the last resort: writers get it wrong unpunished."""
-    codec, rate, average, block = peek.unpack(f"{order}H2xIIH", start)
+    codec, rate, average, block = reader.unpack(f"{order}H2xIIH", start)
     if codec == EXTENSIBLE and length >= 26:
-        (codec,) = peek.unpack(f"{order}H", start + 24)
+        (codec,) = reader.unpack(f"{order}H", start + 24)
     figure = 0.0
     if codec in SAMPLED:
         figure = rate * block
     elif codec in ADPCM and length >= 20:
-        (per_block,) = peek.unpack(f"{order}H", start + 18)
+        (per_block,) = reader.unpack(f"{order}H", start + 18)
         figure = rate * block / per_block if per_block else 0.0
     return float(figure or average) or None

@@ -41,13 +41,13 @@ NOT_AUDIO = (
 """How files begin that end up among recordings by mistake."""
 
 
-def sniff(peek: BoundedReader, *, listed: bool) -> str | None:
+def sniff(reader: BoundedReader, *, listed: bool) -> str | None:
     """A key of FORMATS, by the bytes behind ID3v2 tags. `listed`: its name says that it is a recording."""
-    tagged = _skip_id3(peek)
-    if found := sniff_head(peek.at(0, HEAD)):
+    tagged = _skip_id3(reader)
+    if found := sniff_head(reader.at(0, HEAD)):
         return found
     # Among other data three frames can turn up by chance: they are searched for only where there is reason to.
-    run = frames(peek.at(0, WINDOW), peek.size, reach=WINDOW if tagged or listed else 1)
+    run = frames(reader.at(0, WINDOW), reader.size, reach=WINDOW if tagged or listed else 1)
     return run[0].container if run else "mp3" if tagged else None
 
 
@@ -63,17 +63,17 @@ def may_be_recording(head: bytes) -> bool:
     return sniff_head(head) is not None or re.match(frame_or_tag, head) is not None
 
 
-def _skip_id3(peek: BoundedReader) -> bool:
+def _skip_id3(reader: BoundedReader) -> bool:
     """Move behind the ID3v2 tags at the beginning; whether there were any. Sizes are written in bytes of 7 bits."""
     for tags in range(MOST_TAGS):
-        head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", peek.at(0, 10), re.DOTALL)
+        head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", reader.at(0, 10), re.DOTALL)
         if not head:
             return tags > 0
         footer = 10 if head[1][0] & 0x10 else 0
         length = 10 + int("".join(f"{byte:07b}" for byte in head[2]), 2) + footer
-        if length > peek.size:  # damaged or cut off: there may be frames in spite of it
+        if length > reader.size:  # damaged or cut off: there may be frames in spite of it
             return True
-        peek.skip(length)
+        reader.skip(length)
     return True
 
 
