@@ -107,7 +107,8 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
 
     order = SessionConfig(
         source="microphone", endpoint=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=VadSettings(),
-        finalize=True, stream_options=StreamOptions(), targets={form: Path("never.written") if into_file else None}, layout=Layout(),
+        finalize=True, stream_options=StreamOptions(), targets={form: Path("never.written") if into_file else None},
+        layout=Layout(),
     )  # fmt: skip
     sizes, nobody = [], io.StringIO()
     performance = LiveSession(order, Reporter(nobody), LiveView(nobody, colored=False, active=False))

@@ -225,7 +225,9 @@ def attempt(
     with BatchClient(server.base_url, credential, retry=retry, tell=came.told.append, sleep=pause) as client:
         try:
             came.response = client.transcribe(
-                Upload(path, path.name, "audio/wav"), BatchOptions(model="ink-whisper"), deadlines=deadlines or patient()
+                Upload(path, path.name, "audio/wav"),
+                BatchOptions(model="ink-whisper"),
+                deadlines=deadlines or patient(),
             )
         except CliError as error:
             came.error = error

@@ -39,8 +39,8 @@ def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Ca
         timeline = SpeechTimeline()
         return Session(
             connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
-            finalize=manual, manual=manual, chunk=chunk, write=write, reconnect_policy=ReconnectPolicy(tries), pace=pace,
-            observer=recorder,
+            finalize=manual, manual=manual, chunk=chunk, write=write, reconnect_policy=ReconnectPolicy(tries),
+            pace=pace, observer=recorder,
         )  # fmt: skip
 
     return make
@@ -56,8 +56,8 @@ def run(
     if lives is None:
         lives = lives_of(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
     return LateSession(
-        audio, session_of(tries, recorder), StopSignal, manual=manual, silence=silence, lateness=lateness_of(dice, late),
-        lives=lives, updates=updates, speed=speed, last=last,
+        audio, session_of(tries, recorder), StopSignal, manual=manual, silence=silence,
+        lateness=lateness_of(dice, late), lives=lives, updates=updates, speed=speed, last=last,
     )  # fmt: skip
 
 

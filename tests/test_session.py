@@ -450,7 +450,8 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     with asyncio.Runner(loop_factory=Hurried) as runner:
         session = Session(
             lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
-            finalize=False, manual=True, chunk=CHUNK, write=updates.append, reconnect_policy=ReconnectPolicy(tries=0),
+            finalize=False, manual=True, chunk=CHUNK, write=updates.append,
+            reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
         runner.run(run())
     assert len(lines.wires) == 2
@@ -500,7 +501,8 @@ def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_tal
         timeline = SpeechTimeline()
         session = Session(
             lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(timeline), timeline,
-            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append, reconnect_policy=ReconnectPolicy(tries=0),
+            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append,
+            reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
         await session.run(StopSignal())
 

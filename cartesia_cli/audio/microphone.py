@@ -272,11 +272,11 @@ def _mono(data: bytes, channels: int) -> Samples:
     return mixed
 
 
-async def _told(news: asyncio.Event, timeout: float) -> bool:
+async def _told(news: asyncio.Event, seconds: float) -> bool:
     """Whether anything came in time."""
     for _ in range(TURNS):
         try:
-            async with asyncio.timeout(timeout / TURNS):
+            async with asyncio.timeout(seconds / TURNS):
                 return await news.wait()
         except TimeoutError:
             pass

@@ -130,12 +130,12 @@ class _Prefetcher:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._decode, args=(pieces,), name="decoding", daemon=True).start()
 
-    async def take(self, timeout: float) -> Samples | None:
+    async def take(self, seconds: float) -> Samples | None:
         """The next block; the last one is shorter, and behind it they are empty. None where there is none within so
         many seconds: what came of it is held. Raises what decoding raised, after what came before.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 while len(self._held) < self._size and not self._ended:
                     self._hold(await self._queue.get())
         except TimeoutError:

@@ -215,7 +215,8 @@ def listen(
     kept = _Kept(
         reporter, stream_options.save_audio, place.force, rate, asked,
         lambda file: given.recovery_command(
-            file, session_options.language, place, look, subtitle_options, where, command=("listen", "--recover", "--recording")
+            file, session_options.language, place, look, subtitle_options, where,
+            command=("listen", "--recover", "--recording"),
         ),
     )  # fmt: skip
 

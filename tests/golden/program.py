@@ -1,7 +1,7 @@
 """The program without its start: a process that has loaded all modules forks itself for each command line.
 
 Each run is a process of its own, with its own arguments, environment, folder and streams, which ends as the program
-ends; it takes some 20 ms instead of 400. What a start costs and imports is tested elsewhere (test_house).
+ends; it takes some 20 ms instead of 400. What a start costs and imports is tested elsewhere (test_architecture).
 
     with Programs() as programs:
         run = programs.start(["render", "talk.json"], environment, folder, stdin=None, name="first")
