@@ -239,7 +239,7 @@ class Listener:
     def start(self, language: str) -> Listener:
         return self
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         self.heard.append(samples)
 
     def finish(self) -> tuple[RecognizedWord, ...]:
@@ -827,10 +827,10 @@ def test_blocks_of_files_are_about_half_a_second(tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from cartesia_cli.audio.files import decoded, decoded_file, decoded_pipe
+from cartesia_cli.audio.files import decode_file, decoded_file, decoded_pipe
 way, name = sys.argv[1:]
 stdin = sys.stdin.buffer
-blocks = decoded_pipe(stdin) if way == "pipe" else decoded_file(stdin) if way == "upload" else decoded(Path(name))
+blocks = decoded_pipe(stdin) if way == "pipe" else decoded_file(stdin) if way == "upload" else decode_file(Path(name))
 print(sum(map(len, blocks)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -913,8 +913,8 @@ def test_a_pipe_that_can_not_be_kept_is_an_error_with_a_way_out(tmp_path: Path, 
 def test_ffmpeg_is_loaded_only_for_what_needs_it(tmp_path: Path) -> None:
     path = put(tmp_path / "talk.wav", PLAIN)
     code = (
-        "import sys; from pathlib import Path; from cartesia_cli.audio.files import decoded; "
-        "n = sum(map(len, decoded(Path(sys.argv[1])))); print(n, 'av' in sys.modules)"
+        "import sys; from pathlib import Path; from cartesia_cli.audio.files import decode_file; "
+        "n = sum(map(len, decode_file(Path(sys.argv[1])))); print(n, 'av' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
     assert out.split() == [str(len(truth())), "False"]
@@ -931,10 +931,10 @@ def test_a_decoder_is_told_of_a_seek_to_nowhere_in_any_kind_of_file(tmp_path: Pa
 SILENT = """
 import io, sys
 from pathlib import Path
-from cartesia_cli.audio.files import decoded, decoded_file
+from cartesia_cli.audio.files import decode_file, decoded_file
 from cartesia_cli.errors import InputError
 path = Path(sys.argv[1])
-for blocks in (decoded(path), decoded_file(io.BytesIO(path.read_bytes()))):
+for blocks in (decode_file(path), decoded_file(io.BytesIO(path.read_bytes()))):
     try:
         print(sum(map(len, blocks)))
     except InputError:

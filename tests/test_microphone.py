@@ -495,12 +495,12 @@ class TestASoundServer:
 
 CHATTER = """
 import ctypes, os, sys
-from cartesia_cli.audio.c_stderr import quiet
+from cartesia_cli.audio.c_stderr import suppressed
 libc = ctypes.CDLL(None)
 libc.perror(b"before")
-with quiet():
+with suppressed():
     libc.perror(b"C")
-    with quiet():
+    with suppressed():
         pass
     libc.perror(b"C")
     os.write(2, b"Python\\n")

@@ -903,7 +903,7 @@ def test_parsing_is_total(text: str) -> None:
 
 def test_no_engine_is_imported() -> None:
     script = (
-        "import sys; from cartesia_cli.server import notation, running, scripted; "
+        "import sys; from cartesia_cli.server import runner, script_parser, scripted; "
         "print({'faster_whisper', 'ctranslate2', 'onnxruntime', 'moonshine_voice'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

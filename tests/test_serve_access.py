@@ -486,9 +486,9 @@ from cartesia_cli.server import engines
 class Slow:
     name, languages = "Slow", {"en"}
     def start(self, language): return self
-    def feed(self, samples): print("hearing", flush=True)
+    def push(self, samples): print("hearing", flush=True)
     def finish(self): time.sleep(600)
-engines.both = lambda model, tell: (Slow(), None)
+engines.load_engines = lambda model, tell: (Slow(), None)
 sys.argv = ["cartesia-cli", "serve", "--port", "0"]
 main()
 """

@@ -51,7 +51,7 @@ class EchoUtterance:
     def __init__(self, engine: Echo, language: str) -> None:
         self.engine, self.language, self.samples = engine, language, 0
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         self.samples += len(samples)
 
     def finish(self) -> tuple[RecognizedWord, ...]:

@@ -56,7 +56,7 @@ class CounterUtterance:
     def __init__(self, engine: Counter) -> None:
         self.engine, self.samples = engine, np.zeros(0, np.float32)
 
-    def feed(self, samples: Samples) -> None:
+    def push(self, samples: Samples) -> None:
         self.samples = np.concatenate((self.samples, samples))
 
     def finish(self) -> tuple[RecognizedWord, ...]:

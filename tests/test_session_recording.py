@@ -39,7 +39,7 @@ ASKED = {"model": "ink-2", "language": None, "keyterms": ["Zoë", "größer"]}
 PROGRAM = """
 import asyncio, json, os, random, resource, subprocess, sys
 from pathlib import Path
-from cartesia_cli.audio.session_recording import Spool, left_behind
+from cartesia_cli.audio.session_recording import SessionRecording, find_orphans
 from tests.test_session_recording import Blocks, sound
 
 folder, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -59,13 +59,13 @@ async def main():
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
     count = asked.get("blocks")
     blocks = endless(asked.get("seed", 0)) if count is None else [sound(640 * n, 640) for n in range(count)]
-    kept = Spool(Blocks(blocks), folder, asked=asked, on_trouble=lambda sentence: tell(trouble=sentence))
+    kept = SessionRecording(Blocks(blocks), folder, asked=asked, on_trouble=lambda sentence: tell(trouble=sentence))
     given = 0
     async for block in kept.frames():
         if not given and asked.get("child"):
             tell(child=subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid)
         given += len(block)
-        tell(given=given, left=len(left_behind(folder)) if asked.get("looks") else None)
+        tell(given=given, left=len(find_orphans(folder)) if asked.get("looks") else None)
         if asked.get("waits"):
             sys.stdin.readline()
     tell(seconds=kept.seconds, path=str(kept.path))
