@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..alignment import words_left_out
 from ..audio.containers import EXTENSIONS, FORMATS, MEDIA_TYPES, Recording, look, look_raw
-from ..cache import Cache, Question, Recalled
+from ..cache import Cache, CachedResponse, Lookup
 from ..client import Meter, Upload, is_hopeless
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..fingerprint import fingerprint
@@ -171,14 +171,14 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
     """One recording, from its look-up to its files."""
     item = job.item
     audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None
-    question, answer = look_up(job, order, talk)
+    lookup, answer = look_up(job, order, talk)
     if answer is None:
         try:
             backend = connect()
         except CliError as error:
             error.stops_batch = True
             raise
-        answer = _ask(job, order, backend, question, talk)
+        answer = _ask(job, order, backend, lookup, talk)
         done.local = backend.local
     else:
         done.recalled += 1
@@ -231,20 +231,21 @@ def looked_at(item: Input, options: BatchOptions) -> Recording:
     return look_raw(item.path, options.encoding, options.sample_rate, name)
 
 
-def look_up(job: Job, order: Order, talk: Talk) -> tuple[Question | None, Recalled | None]:
-    """What is asked about a recording, and the answer if it was had before."""
+def look_up(job: Job, order: Order, talk: Talk) -> tuple[Lookup | None, CachedResponse | None]:
+    """How a recording's response is found in the cache, and the response if it is there."""
     if order.cache is None:
         return None, None
     with talk.bar() as bar:
         bar.show(f"looking up {job.item.below.name}")
-        question = order.cache.question(job.item.path, order.options)
-    known = question.recall(words=order.words or job.kept is not None) if question else None
-    if known:
-        talk.detail(f"{job.item.source}: from cache, kept on {datetime.fromtimestamp(known.kept):%Y-%m-%d at %H:%M}")
-    return question, known
+        lookup = order.cache.lookup(job.item.path, order.options)
+    found = lookup.find() if lookup else None
+    if found:
+        stored = datetime.fromtimestamp(found.stored_at)
+        talk.detail(f"{job.item.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
+    return lookup, found
 
 
-def _ask(job: Job, order: Order, backend: Backend, question: Question | None, talk: Talk) -> Recalled:
+def _ask(job: Job, order: Order, backend: Backend, lookup: Lookup | None, talk: Talk) -> CachedResponse:
     """The server's answer, kept for the next time."""
     item, recording = job.item, job.recording
     if not (backend.local or recording.documented):
@@ -269,9 +270,9 @@ def _ask(job: Job, order: Order, backend: Backend, question: Question | None, ta
         )
     if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
         talk.say(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
-    if question and (trouble := question.keep(body)):
-        talk.detail(f"{item.source}: not kept in the cache: {trouble}")
-    return Recalled(body, response, time.time())
+    if lookup and (trouble := lookup.save(body)):
+        talk.detail(f"{item.source}: not cached: {trouble}")
+    return CachedResponse(body, response, time.time())
 
 
 def _draw(bar: Bar, meter: Meter, job: Job, backend: Backend) -> None:

@@ -94,7 +94,7 @@ def transcribe(
     from . import backend, batch, speech
     from . import dry_run as trial
     from . import resume as resuming
-    from .cache import chosen
+    from .cache import open_cache
     from .inputs import Input, gather, is_search, spool
 
     talk = voice.settle(context.obj)
@@ -110,7 +110,7 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.doubt(talk, options, keyterm)
-    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, talk)
+    answers = open_cache(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, talk)
     shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
     results = resuming.known_results(talk)
     with ExitStack() as stack:
