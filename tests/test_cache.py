@@ -24,6 +24,7 @@ from cartesia_cli.protocol import BatchOptions, BatchResponse, Word, encode_batc
 from tests.conftest import Run
 from tests.fault_server import KEY, TEXT, TRANSCRIPT, Exchange, FaultServer, answers, refuses, write_wav
 from tests.fault_server import environment as with_a_key
+from tests.fork_server import run_program
 
 PLAIN = BatchOptions(model="ink-whisper")
 TIMED = replace(PLAIN, word_timestamps=True)
@@ -307,14 +308,12 @@ def program(
     home: Path, server: FaultServer, *arguments: object, **changes: str | None
 ) -> subprocess.CompletedProcess[bytes]:
     """A run with a key, in a home that lasts from run to run."""
-    return subprocess.run(
-        [sys.executable, "-m", "cartesia_cli", *map(str, arguments)],
+    return run_program(
+        [*map(str, arguments)],
         env=with_a_key(home, server.base_url, **changes),
         cwd=home,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
         timeout=60,
-        check=False,
     )
 
 
