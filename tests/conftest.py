@@ -124,12 +124,6 @@ def need(program: str) -> str:
     return found
 
 
-def usual_signals() -> None:
-    """For a child before its program: who starts the tests with nohup, or in the background, has signals ignored."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """A fresh home, and nothing configured."""

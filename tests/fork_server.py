@@ -122,6 +122,7 @@ def _become(main: Any, wanted: dict[str, Any], streams: list[int]) -> NoReturn:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
+        usual_signals()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, stream in enumerate(streams):
@@ -289,6 +290,13 @@ class Program:
 
 # What tests call -------------------------------------------------------------------------------------------
 
+
+def usual_signals() -> None:
+    """For a child before its program: who starts the tests with nohup, or in the background, has signals ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 Process = Program | subprocess.Popen[Any]
 
 _servers: dict[tuple[object, ...], ForkServer] = {}
@@ -313,6 +321,7 @@ def start_program(
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "cartesia_cli", *arguments],
             env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, text=text, umask=umask,
+            preexec_fn=usual_signals,
         )  # fmt: skip
     wanted = {
         "arguments": [os.fsdecode(argument) for argument in arguments],

@@ -27,11 +27,10 @@ from pathlib import Path
 import pytest
 
 from . import faults
-from .conftest import usual_signals
 from .fault_proxy import FaultProxy, Plan, Then, Way
 from .fault_server import KEY, REQUEST_ID, Exchange, FaultServer, environment, write_wav
 from .faults import Elsewhere, Fault, Scene
-from .fork_server import run_program
+from .fork_server import run_program, usual_signals
 from .realtime_server import Line, RealtimeServer, begin, manual
 from .test_fault_proxy import until
 
