@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from .fork_server import close_fork_servers, run_program
+
 PROGRAMS = (
     "bash",
     "curl",
@@ -46,10 +48,12 @@ SHARED = "SHARED_BY_TEST_WORKERS"
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each worker and each program would compile everything anew
+os.environ.pop("PYTHONUNBUFFERED", None)  # programs would write in smaller pieces than a user's
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder that workers share, and end the server that one of them may have started in it."""
+    config.add_cleanup(close_fork_servers)
     if SHARED in os.environ:
         return
 
@@ -120,12 +124,6 @@ def need(program: str) -> str:
     return found
 
 
-def usual_signals() -> None:
-    """For a child before its program: who starts the tests with nohup, or in the background, has signals ignored."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """A fresh home, and nothing configured."""
@@ -139,18 +137,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def run(environment: dict[str, str], tmp_path: Path) -> Run:
     """`run("transcribe", ..., stdin=b"", env={...})`: the program, to its end."""
 
-    def program(
+    def run_here(
         *arguments: object, env: dict[str, str] | None = None, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "cartesia_cli", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
-        return subprocess.run(
-            command,
-            env=environment | (env or {}),
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
+        command = [argument if isinstance(argument, bytes) else str(argument) for argument in arguments]
+        return run_program(command, env=environment | (env or {}), cwd=tmp_path, input=stdin, timeout=300)
 
-    return program
+    return run_here

@@ -1,4 +1,4 @@
-"""What was answered once is not paid or waited for again; and nothing else comes out of the cache, whatever happens."""
+"""The cache: no request is paid or waited for twice, and nothing but what was stored comes out, whatever happens."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli import cache as room
-from cartesia_cli import fingerprint as prints
-from cartesia_cli.cache import Cache, Question, Shelf, address, engine, place
+import cartesia_cli
+from cartesia_cli import fingerprint as fingerprint_module
+from cartesia_cli.cache import Cache, Lookup, Store, engine_identity, server_identity
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Word, encode_batch
 from tests.conftest import Run
 from tests.fault_server import KEY, TEXT, TRANSCRIPT, Exchange, FaultServer, answers, refuses, write_wav
 from tests.fault_server import environment as with_a_key
+from tests.fork_server import run_program
 
 PLAIN = BatchOptions(model="ink-whisper")
 TIMED = replace(PLAIN, word_timestamps=True)
@@ -33,8 +34,8 @@ NAME = "ab" * 32
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "kept" / "answers")
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache" / "answers")
 
 
 @pytest.fixture
@@ -42,195 +43,194 @@ def talk(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "talk.wav")
 
 
-def asked(shelf: Shelf, path: Path, options: BatchOptions = PLAIN, server: str = "s") -> Question:
-    question = Cache(shelf, server).question(path, options)
-    assert question is not None
-    return question
+def lookup(store: Store, path: Path, options: BatchOptions = PLAIN, server: str = "s") -> Lookup:
+    found = Cache(store, server).lookup(path, options)
+    assert found is not None
+    return found
 
 
-# The shelf -------------------------------------------------------------------------------------------------
+# The store -------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300))
-def test_what_is_kept_comes_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
-    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
-    shelf.put(NAME, body)
-    found = Shelf(shelf.folder).get(NAME)
+def test_store_returns_what_was_written_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.write(NAME, body)
+    found = Store(store.directory).read(NAME)
     assert found is not None and found[0] == body
-    assert shelf.get("cd" * 32) is None
+    assert store.read("cd" * 32) is None
 
 
-def test_only_the_owner_can_look(shelf: Shelf) -> None:
-    shelf.put(NAME, BODY)
-    assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
-    assert [stat.S_IMODE(path.stat().st_mode) for path in shelf.folder.iterdir()] == [0o600]
-    shelf.folder.chmod(0o755)
-    shelf.put(NAME, BODY)
-    assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
+def test_only_the_owner_can_read_directory_and_files(store: Store) -> None:
+    store.write(NAME, BODY)
+    assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(path.stat().st_mode) for path in store.directory.iterdir()] == [0o600]
+    store.directory.chmod(0o755)
+    store.write(NAME, BODY)
+    assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_an_answer_that_was_damaged_is_none(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
-    shelf.put(NAME, BODY)
-    whole = (shelf.folder / NAME).read_bytes()
+def test_damaged_file_is_ignored_and_removed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.write(NAME, BODY)
+    whole = (store.directory / NAME).read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     damaged = data.draw(
         st.sampled_from(
             [whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], whole[at + 1 :], whole + b" "]
         )
     )
-    (shelf.folder / NAME).write_bytes(damaged)
-    assert shelf.get(NAME) is None
+    (store.directory / NAME).write_bytes(damaged)
+    assert store.read(NAME) is None
+    assert not (store.directory / NAME).exists()
 
 
-def test_the_oldest_go_when_it_gets_too_much(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "answers", most=10_000)
+def test_oldest_responses_are_evicted_first(tmp_path: Path) -> None:
+    store = Store(tmp_path / "answers", max_bytes=10_000)
     names = [f"{k:064x}" for k in range(20)]
     for age, name in enumerate(reversed(names)):
-        shelf.put(name, bytes(300))
-        os.utime(shelf.folder / name, (1e9 + 20 - age, 1e9 + 20 - age))
-    assert [entry.name for entry in shelf.entries()] == names
-    later = Shelf(shelf.folder, most=5_000)
-    later.put("f" * 64, bytes(300))
+        store.write(name, bytes(300))
+        os.utime(store.directory / name, (1e9 + 20 - age, 1e9 + 20 - age))
+    assert [entry.name for entry in store.entries()] == names
+    later = Store(store.directory, max_bytes=5_000)
+    later.write("f" * 64, bytes(300))
     left = later.entries()
     assert sum(entry.bytes for entry in left) <= 5_000 * 0.75
     assert [entry.name for entry in left] == [*names, "f" * 64][-len(left) :]
     assert len(left) >= 9
 
 
-def test_a_run_that_keeps_a_lot_stays_within_bounds_all_the_time(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "answers", most=5_000)
+def test_store_never_exceeds_its_limit_during_a_run(tmp_path: Path) -> None:
+    store = Store(tmp_path / "answers", max_bytes=5_000)
     for k in range(100):
-        shelf.put(f"{k:064x}", bytes(300))
-        assert sum(entry.bytes for entry in shelf.entries()) <= 5_000 + 400
-        assert shelf.get(f"{k:064x}") is not None
+        store.write(f"{k:064x}", bytes(300))
+        assert sum(entry.bytes for entry in store.entries()) <= 5_000 + 400
+        assert store.read(f"{k:064x}") is not None
 
 
-def test_what_is_not_ours_stays_and_what_was_left_half_written_goes(shelf: Shelf) -> None:
-    shelf.put(NAME, BODY)
+def test_clear_removes_responses_and_temporary_files_only(store: Store) -> None:
+    store.write(NAME, BODY)
     for name in ("notes.txt", "ab" * 31, f"{NAME}.txt", NAME.upper()):
-        (shelf.folder / name).write_text("mine")
-    (shelf.folder / ("cd" * 32)).mkdir()
-    (shelf.folder / f".{NAME}.01234567.tmp").write_text("half")
-    assert [entry.name for entry in shelf.entries()] == [NAME]
-    assert [entry.name for entry in shelf.clear()] == [NAME]
-    assert sorted(path.name for path in shelf.folder.iterdir()) == sorted(
+        (store.directory / name).write_text("mine")
+    (store.directory / ("cd" * 32)).mkdir()
+    (store.directory / ".cartesia-cli.01234567.tmp").write_text("half")
+    assert [entry.name for entry in store.entries()] == [NAME]
+    assert [entry.name for entry in store.clear()] == [NAME]
+    assert sorted(path.name for path in store.directory.iterdir()) == sorted(
         ["notes.txt", "ab" * 31, f"{NAME}.txt", NAME.upper(), "cd" * 32]
     )
-    assert shelf.clear() == []
+    assert store.clear() == []
 
 
-def test_a_draft_is_taken_away_when_its_writer_is_long_gone(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, most=100)
-    old, young = (tmp_path / f".{NAME}.0000000{k}.tmp" for k in (1, 2))
+def test_eviction_removes_abandoned_temporary_files(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_bytes=100)
+    old, young = (tmp_path / f".cartesia-cli.0000000{k}.tmp" for k in (1, 2))
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 200_000,) * 2)
-    shelf.put(NAME, bytes(200))
+    store.write(NAME, bytes(200))
     assert (old.exists(), young.exists()) == (False, True)
 
 
-def test_a_failed_write_leaves_nothing_behind(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.put(NAME, BODY)
+def test_failed_write_leaves_no_file_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(NAME, BODY)
 
     def full(old: object, new: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        shelf.put(NAME, b"other")
-    assert [path.name for path in shelf.folder.iterdir()] == [NAME]
-    assert shelf.get(NAME) is not None
+        store.write(NAME, b"other")
+    assert [path.name for path in store.directory.iterdir()] == [NAME]
+    assert store.read(NAME) is not None
 
 
 HAMMER = """
 import sys
 from pathlib import Path
-from cartesia_cli.cache import Shelf
-shelf = Shelf(Path(sys.argv[1]), most=20_000)
+from cartesia_cli.cache import Store
+store = Store(Path(sys.argv[1]), max_bytes=20_000)
 for turn in range(150):
     name = f"{turn % 7:064x}"
-    shelf.put(name, name.encode() * 30)
-    found = shelf.get(name)
+    store.write(name, name.encode() * 30)
+    found = store.read(name)
     assert found is None or found[0] == name.encode() * 30
     if turn % 50 == 49:
-        shelf.entries()
+        store.entries()
 """
 
 
-def test_processes_at_once_never_see_half_an_answer(tmp_path: Path) -> None:
+def test_concurrent_processes_never_read_a_partial_file(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HAMMER, str(tmp_path / "answers")]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
     for process in running:
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stderr.decode()
-    shelf = Shelf(tmp_path / "answers")
-    assert shelf.entries()
-    for entry in shelf.entries():
-        found = shelf.get(entry.name)
+    store = Store(tmp_path / "answers")
+    assert store.entries()
+    for entry in store.entries():
+        found = store.read(entry.name)
         assert found is not None and found[0] == entry.name.encode() * 30
 
 
-# The question ----------------------------------------------------------------------------------------------
+# The lookup ---------------------------------------------------------------------------------------------
 
 
-def test_a_question_is_answered_from_what_was_kept(shelf: Shelf, talk: Path, tmp_path: Path) -> None:
-    question = asked(shelf, talk)
-    assert question.recall(words=True) is None
-    assert question.keep(BODY) is None
+def test_lookup_finds_the_response_of_the_same_audio_under_any_name(store: Store, talk: Path, tmp_path: Path) -> None:
+    unknown = lookup(store, talk)
+    assert unknown.find() is None
+    assert unknown.save(BODY) is None
     copy = tmp_path / "another name.mp3"
     copy.write_bytes(talk.read_bytes())
     for path in (talk, copy):
-        known = asked(shelf, path).recall(words=True)
+        known = lookup(store, path).find()
         assert known is not None
         assert (known.body, known.response) == (BODY, ANSWER)
-        assert abs(known.kept - time.time()) < 600
+        assert abs(known.stored_at - time.time()) < 600
 
 
-def test_whatever_an_answer_depends_on_makes_another_question(shelf: Shelf, talk: Path, tmp_path: Path) -> None:
-    asked(shelf, talk).keep(BODY)
+def test_lookup_depends_on_audio_options_and_server(store: Store, talk: Path, tmp_path: Path) -> None:
+    lookup(store, talk).save(BODY)
     other = tmp_path / "other.wav"
     other.write_bytes(talk.read_bytes() + b"\0")
-    questions = [
-        asked(shelf, other),
-        asked(shelf, talk, server=""),
-        *(asked(shelf, talk, replace(PLAIN, **{name: value})) for name, value in
+    others = [
+        lookup(store, other),
+        lookup(store, talk, server=""),
+        *(lookup(store, talk, replace(PLAIN, **{name: value})) for name, value in
           {"model": "m", "language": "de", "encoding": "pcm_s16le", "sample_rate": 16000}.items()),
     ]  # fmt: skip
-    assert all(question.recall(words=False) is None for question in questions)
-    assert asked(shelf, talk, replace(PLAIN, language="en")).recall(words=False)  # the default
-    assert len({question.name for question in questions}) == len(questions)
+    assert all(other.find() is None for other in others)
+    assert lookup(store, talk, replace(PLAIN, language="en")).find()  # the default
+    assert len({other.name for other in others}) == len(others)
 
 
-def test_one_entry_answers_every_question_about_a_recording(shelf: Shelf, talk: Path) -> None:
+def test_word_times_make_no_second_entry(store: Store, talk: Path) -> None:
     for options in (PLAIN, TIMED):
-        asked(shelf, talk, options).keep(BODY)
-    assert len(shelf.entries()) == 1
+        lookup(store, talk, options).save(BODY)
+    assert len(store.entries()) == 1
     for options in (PLAIN, TIMED):
-        known = asked(shelf, talk, options).recall(words=True)
+        known = lookup(store, talk, options).find()
         assert known is not None and known.response == ANSWER
 
 
-def test_entries_of_earlier_versions_are_used_where_they_know_enough(shelf: Shelf, talk: Path) -> None:
-    """Those kept answers without word times under the bare name, and others under the name that is used now."""
-    name = asked(shelf, talk).name
-    shelf.put(name, encode_batch(replace(ANSWER, words=None)))
-    text = asked(shelf, talk).recall(words=False)
-    assert text is not None and text.response == replace(ANSWER, words=None)
-    assert asked(shelf, talk).recall(words=True) is None
-    shelf.put(f"{name}.words", BODY)
-    assert asked(shelf, talk).recall(words=True) == asked(shelf, talk).recall(words=False) != text
-    assert asked(shelf, talk).keep(BODY) is None
-    assert [entry.name for entry in shelf.entries()] == [f"{name}.words"]
+def test_entries_of_version_0_1_0_are_used_if_they_have_word_times(store: Store, talk: Path) -> None:
+    known = lookup(store, talk)
+    bare = known.name.removesuffix(".words")
+    store.write(bare, encode_batch(replace(ANSWER, words=None)))
+    assert known.find() is None
+    store.write(f"{bare}.words", BODY)
+    found = known.find()
+    assert found is not None and found.response == ANSWER
+    assert len(store.clear()) == 2
 
 
-def test_an_answer_that_can_not_be_read_any_more_is_none(shelf: Shelf, talk: Path) -> None:
-    question = asked(shelf, talk)
-    question.keep(b'{"no": "text"}')
-    assert question.recall(words=False) is None
+def test_response_that_can_not_be_decoded_is_not_found(store: Store, talk: Path) -> None:
+    undecodable = lookup(store, talk)
+    assert undecodable.save(b'{"no": "text"}') is None
+    assert undecodable.find() is None
 
 
 def replaced(path: Path) -> None:
@@ -241,17 +241,17 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [lambda path: path.write_bytes(b"new"), lambda path: os.utime(path, (1, 1)), Path.unlink, replaced]
 )
-def test_a_recording_that_changed_while_it_was_sent_is_not_kept(
-    shelf: Shelf, talk: Path, change: Callable[[Path], object]
+def test_recording_that_changed_while_it_was_sent_is_not_stored(
+    store: Store, talk: Path, change: Callable[[Path], object]
 ) -> None:
-    question = asked(shelf, talk)
+    before = lookup(store, talk)
     change(talk)
-    assert question.keep(BODY)
-    assert shelf.entries() == []
+    assert before.save(BODY)
+    assert store.entries() == []
 
 
-def test_a_recording_that_changes_while_it_is_read_asks_nothing(
-    shelf: Shelf, talk: Path, monkeypatch: pytest.MonkeyPatch
+def test_recording_that_changes_while_it_is_read_has_no_lookup(
+    store: Store, talk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Changing:
         """A digest in whose time the recording grows."""
@@ -270,45 +270,35 @@ def test_a_recording_that_changes_while_it_is_read_asks_nothing(
         def hexdigest(self) -> str:
             return self._real.hexdigest()
 
-    monkeypatch.setattr(prints, "sha256", Changing)
-    assert Cache(shelf, "s").question(talk, PLAIN) is None
+    monkeypatch.setattr(fingerprint_module, "sha256", Changing)
+    assert Cache(store, "s").lookup(talk, PLAIN) is None
 
 
-def test_what_is_no_file_to_go_by_asks_nothing(shelf: Shelf, tmp_path: Path) -> None:
+def test_missing_files_directories_and_pipes_have_no_lookup(store: Store, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "missing.wav", tmp_path, tmp_path / "pipe"):
-        assert Cache(shelf, "s").question(path, PLAIN) is None
+        assert Cache(store, "s").lookup(path, PLAIN) is None
 
 
-def test_a_folder_that_can_not_be_written_is_told_and_no_more(talk: Path, tmp_path: Path) -> None:
+def test_save_returns_why_the_directory_can_not_be_written(talk: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    question = asked(Shelf(tmp_path / "file" / "answers"), talk)
-    assert question.recall(words=False) is None
-    assert question.keep(BODY) in ("Not a directory", "File exists")
-
-
-def test_where_answers_are_kept() -> None:
-    home = {"HOME": "/home/me"}
-    assert place(home, "linux") == Path("/home/me/.cache/cartesia-cli/answers")
-    assert place(home, "darwin") == Path("/home/me/Library/Caches/cartesia-cli/answers")
-    assert place(home | {"LOCALAPPDATA": "/local"}, "win32") == Path("/local/cartesia-cli/answers")
-    for platform in ("linux", "darwin", "win32"):
-        assert place(home | {"XDG_CACHE_HOME": "/tmp/c"}, platform) == Path("/tmp/c/cartesia-cli/answers")
-    assert place(home | {"XDG_CACHE_HOME": "c"}, "linux") == place(home, "linux")
-    assert place({"HOME": "nowhere"}, "linux") is None
+    nowhere = lookup(Store(tmp_path / "file" / "answers"), talk)
+    assert nowhere.find() is None
+    assert nowhere.save(BODY) in ("Not a directory", "File exists")
 
 
 @pytest.mark.engine
-def test_servers_and_engines_are_told_apart(tmp_path: Path) -> None:
-    names = [address("https://a", "stt"), address("https://a", "openai"), address("https://b", "stt"), engine(None),
-             engine("small"), engine(str(tmp_path))]  # fmt: skip
+def test_servers_and_engines_have_different_identities(tmp_path: Path) -> None:
+    servers = [("https://a", "stt"), ("https://a", "openai"), ("https://b", "stt")]
+    names = [server_identity(*server) for server in servers]
+    names += [engine_identity(model) for model in (None, "small", str(tmp_path))]
     (tmp_path / "model.bin").write_bytes(b"1")
-    names.append(engine(str(tmp_path)))
+    names.append(engine_identity(str(tmp_path)))
     (tmp_path / "model.bin").write_bytes(b"12")
-    names.append(engine(str(tmp_path)))
+    names.append(engine_identity(str(tmp_path)))
     assert len(set(names)) == len(names)
-    assert engine(str(tmp_path)) == names[-1]
-    assert "faster-whisper" in engine(None)
+    assert engine_identity(str(tmp_path)) == names[-1]
+    assert "faster-whisper" in engine_identity(None)
 
 
 # The program -----------------------------------------------------------------------------------------------
@@ -318,18 +308,16 @@ def program(
     home: Path, server: FaultServer, *arguments: object, **changes: str | None
 ) -> subprocess.CompletedProcess[bytes]:
     """A run with a key, in a home that lasts from run to run."""
-    return subprocess.run(
-        [sys.executable, "-m", "cartesia_cli", *map(str, arguments)],
+    return run_program(
+        [*map(str, arguments)],
         env=with_a_key(home, server.base_url, **changes),
         cwd=home,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
         timeout=60,
-        check=False,
     )
 
 
-def test_a_second_run_costs_nothing_and_says_the_same(tmp_path: Path, talk: Path) -> None:
+def test_second_run_costs_nothing_and_prints_the_same(tmp_path: Path, talk: Path) -> None:
     with FaultServer("fine", refuses(400)) as server:
         first = program(tmp_path, server, "transcribe", talk, "-w", "-f", "json")
         assert (first.returncode, first.stderr) == (0, b"")
@@ -359,7 +347,7 @@ def test_no_cache_neither_reads_nor_writes(tmp_path: Path, talk: Path) -> None:
         assert len(server.requests) == 3
 
 
-def test_the_configuration_can_do_without(tmp_path: Path, talk: Path) -> None:
+def test_configuration_can_disable_the_cache(tmp_path: Path, talk: Path) -> None:
     (tmp_path / ".config" / "cartesia-cli").mkdir(parents=True)
     (tmp_path / ".config" / "cartesia-cli" / "config.toml").write_text("[transcribe]\nno_cache = true\n")
     with FaultServer("fine") as server:
@@ -372,7 +360,7 @@ def test_the_configuration_can_do_without(tmp_path: Path, talk: Path) -> None:
     [refuses(400), refuses(500), answers(b'{"text": 5}'), answers(b"<html>"), answers({"no": "text"}),
      "resets_during_answer", "closes_during_answer", "ends_inside_a_chunk"],
 )  # fmt: skip
-def test_a_failure_is_not_kept(tmp_path: Path, talk: Path, fault: str | Callable[[Exchange], None]) -> None:
+def test_failures_are_not_cached(tmp_path: Path, talk: Path, fault: str | Callable[[Exchange], None]) -> None:
     with FaultServer(fault, "fine") as server:
         assert program(tmp_path, server, "transcribe", talk, "--retries", "0").returncode in (5, 6)
         assert program(tmp_path, server, "cache", "-f", "json").stdout.count(b'"entries": 0') == 1
@@ -380,7 +368,7 @@ def test_a_failure_is_not_kept(tmp_path: Path, talk: Path, fault: str | Callable
         assert (done.stdout.decode(), done.stderr) == (TEXT + "\n", b"")
 
 
-def test_several_of_which_some_are_known(tmp_path: Path, talk: Path) -> None:
+def test_summary_counts_what_came_from_the_cache(tmp_path: Path, talk: Path) -> None:
     new = write_wav(tmp_path / "new.wav", 5000)
     with FaultServer("fine", "fine", refuses(400)) as server:
         program(tmp_path, server, "transcribe", talk)
@@ -393,7 +381,7 @@ def test_several_of_which_some_are_known(tmp_path: Path, talk: Path) -> None:
         assert len(server.requests) == 2
 
 
-def test_a_dry_run_knows_what_is_known(tmp_path: Path, talk: Path) -> None:
+def test_dry_run_shows_cached_inputs_as_free(tmp_path: Path, talk: Path) -> None:
     new = write_wav(tmp_path / "new.wav", 5000)
     with FaultServer("fine") as server:
         program(tmp_path, server, "transcribe", talk)
@@ -407,7 +395,7 @@ def test_a_dry_run_knows_what_is_known(tmp_path: Path, talk: Path) -> None:
         assert len(server.requests) == 1
 
 
-def test_no_key_and_no_name_is_in_the_cache(tmp_path: Path, talk: Path) -> None:
+def test_cache_contains_neither_key_nor_file_names(tmp_path: Path, talk: Path) -> None:
     with FaultServer(answers({**TRANSCRIPT, "echo": f"Bearer {KEY}"})) as server:
         program(tmp_path, server, "transcribe", talk)
         program(tmp_path, server, "transcribe", talk, "-l", "de")
@@ -420,16 +408,16 @@ def test_no_key_and_no_name_is_in_the_cache(tmp_path: Path, talk: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["/dev/null", "/proc/self"])
-def test_a_cache_that_can_not_be_written_costs_a_line_at_most(tmp_path: Path, talk: Path, folder: str) -> None:
+def test_unwritable_cache_is_reported_with_verbose_only(tmp_path: Path, talk: Path, folder: str) -> None:
     with FaultServer("fine") as server:
         done = program(tmp_path, server, "transcribe", talk, XDG_CACHE_HOME=folder)
         assert (done.returncode, done.stdout.decode(), done.stderr) == (0, TEXT + "\n", b"")
         told = program(tmp_path, server, "transcribe", talk, "-v", XDG_CACHE_HOME=folder)
         assert told.stdout.decode() == TEXT + "\n"
-        assert [line for line in told.stderr.splitlines() if b"not kept in the cache: " in line]
+        assert [line for line in told.stderr.splitlines() if b"talk.wav: not cached: " in line]
 
 
-def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, talk: Path) -> None:
+def test_damaged_response_is_requested_again(tmp_path: Path, talk: Path) -> None:
     with FaultServer("fine") as server:
         program(tmp_path, server, "transcribe", talk)
         (file,) = (tmp_path / ".cache" / "cartesia-cli" / "answers").iterdir()
@@ -440,7 +428,7 @@ def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, talk: Path) -> None
         assert len(server.requests) == 2
 
 
-def test_what_came_by_stdin_is_known_as_well(run: Run, talk: Path) -> None:
+def test_stdin_is_cached_like_a_file(run: Run, talk: Path) -> None:
     with FaultServer("fine") as server:
         cloud = {"CARTESIA_API_KEY": KEY, "CARTESIA_BASE_URL": server.base_url}
         for _ in range(2):
@@ -451,8 +439,8 @@ def test_what_came_by_stdin_is_known_as_well(run: Run, talk: Path) -> None:
 
 
 @pytest.mark.engine
-def test_this_machine_does_not_listen_twice_either(run: Run) -> None:
-    sample = Path(room.__file__).parent / "sample.wav"
+def test_offline_transcriptions_are_cached(run: Run) -> None:
+    sample = Path(cartesia_cli.__file__).parent / "sample.wav"
     first = run("transcribe", "--local", sample, "-w", "--json")
     second = run("transcribe", "--local", sample, "-w", "--json")
     assert first.stdout == second.stdout != b""
@@ -461,31 +449,31 @@ def test_this_machine_does_not_listen_twice_either(run: Run) -> None:
     assert other.returncode == 1
 
 
-def test_the_cache_is_shown_and_cleared(tmp_path: Path, talk: Path) -> None:
+def test_cache_command_shows_and_clears(tmp_path: Path, talk: Path) -> None:
     with FaultServer("fine") as server:
         program(tmp_path, server, "transcribe", talk)
         program(tmp_path, server, "transcribe", talk, "-l", "de")
         folder = tmp_path / ".cache" / "cartesia-cli" / "answers"
         size = sum(file.stat().st_size for file in folder.iterdir())
         shown = program(tmp_path, server, "cache").stdout.decode().splitlines()
-        assert shown[0].split() == ["folder", str(folder)]
-        assert [line.split()[:2] for line in shown[1:3]] == [["answers", "2"], ["size", str(size)]]
+        assert shown[0].split() == ["directory", str(folder)]
+        assert [line.split()[:2] for line in shown[1:3]] == [["responses", "2"], ["size", str(size)]]
         assert [line.split()[0] for line in shown[3:]] == ["oldest", "newest"]
         report = json.loads(program(tmp_path, server, "cache", "-f", "json").stdout)
         assert (report["folder"], report["entries"], report["most_bytes"]) == (str(folder), 2, 200_000_000)
         assert report["bytes"] == size
         cleared = program(tmp_path, server, "cache", "clear")
         assert (cleared.returncode, cleared.stdout) == (0, b"")
-        assert cleared.stderr.startswith(b"removed 2 answers, ")
+        assert cleared.stderr.startswith(b"removed 2 responses, ")
         assert list(folder.iterdir()) == []
         assert json.loads(program(tmp_path, server, "cache", "clear", "--format", "json").stdout)["entries"] == 0
         assert program(tmp_path, server, "cache", "burn").returncode == 2
 
 
-# What is kept beside the output ----------------------------------------------------------------------------
+# --keep-json --------------------------------------------------------------------------------------------------
 
 
-def test_the_servers_answer_is_kept_as_it_came(tmp_path: Path, talk: Path) -> None:
+def test_keep_json_writes_the_response_byte_for_byte(tmp_path: Path, talk: Path) -> None:
     body = b'{ "text":"The  quick brown fox.","language":"en",\n"new": [1, 2.50]}\n'
     with FaultServer(answers(body)) as server:
         done = program(tmp_path, server, "transcribe", talk, "--keep-json", "raw")
@@ -498,7 +486,7 @@ def test_the_servers_answer_is_kept_as_it_came(tmp_path: Path, talk: Path) -> No
         assert len(server.requests) == 1
 
 
-def test_a_kept_answer_is_not_overwritten_without_force(tmp_path: Path, talk: Path) -> None:
+def test_keep_json_needs_force_to_overwrite(tmp_path: Path, talk: Path) -> None:
     (tmp_path / "talk.json").write_text("mine")
     with FaultServer("fine") as server:
         refused = program(tmp_path, server, "transcribe", talk, "--keep-json", ".")
@@ -510,7 +498,7 @@ def test_a_kept_answer_is_not_overwritten_without_force(tmp_path: Path, talk: Pa
         assert json.loads((tmp_path / "talk.json").read_bytes()) == TRANSCRIPT
 
 
-def test_an_answer_and_a_transcript_never_share_a_file(tmp_path: Path, talk: Path) -> None:
+def test_keep_json_and_transcript_can_not_share_a_file(tmp_path: Path, talk: Path) -> None:
     with FaultServer("fine") as server:
         for place in (["-o", "talk.json"], ["--output-dir", "./", "-f", "json,srt"]):
             done = program(tmp_path, server, "transcribe", talk, *place, "--keep-json", ".", "--force")
@@ -518,7 +506,7 @@ def test_an_answer_and_a_transcript_never_share_a_file(tmp_path: Path, talk: Pat
             assert b"talk.json is where a transcript goes" in done.stderr
 
 
-def test_each_of_several_answers_has_its_file(tmp_path: Path, talk: Path) -> None:
+def test_keep_json_writes_one_file_for_each_input(tmp_path: Path, talk: Path) -> None:
     (tmp_path / "more").mkdir()
     write_wav(tmp_path / "more" / "talk.wav")
     with FaultServer("fine") as server:
@@ -531,7 +519,7 @@ def test_each_of_several_answers_has_its_file(tmp_path: Path, talk: Path) -> Non
         assert sorted(file.name for file in (tmp_path / "raw").iterdir()) == ["b.json", "talk.json"]
 
 
-def test_an_answer_that_can_not_be_kept_costs_no_transcript(tmp_path: Path, talk: Path) -> None:
+def test_keep_json_failure_loses_no_transcript(tmp_path: Path, talk: Path) -> None:
     (tmp_path / "talk.json").symlink_to("/dev/full")
     with FaultServer("fine") as server:
         done = program(tmp_path, server, "transcribe", talk, "--keep-json", ".")

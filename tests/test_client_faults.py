@@ -60,6 +60,7 @@ from .fault_server import (
     tunnels,
     write_wav,
 )
+from .fork_server import Process, run_program, start_program
 from .memory import peak
 
 LONGEST_RUN = 30
@@ -162,19 +163,14 @@ class Run:
         return said
 
 
-def command(*arguments: str | bytes) -> list[str | bytes]:
-    return [sys.executable, "-m", "cartesia_cli", "transcribe", *arguments]
-
-
 def run(home: Path, base_url: str, *arguments: str | bytes, **changes: str | None) -> Run:
     """The program from its start to its end; with no file named, on talk.wav."""
     named = any(str(argument).endswith("wav") for argument in arguments)
-    done = subprocess.run(
-        command(*arguments, *([] if named else ["talk.wav"])),
+    done = run_program(
+        ["transcribe", *arguments, *([] if named else ["talk.wav"])],
         env=environment(home, base_url, **changes),
         cwd=home,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
         timeout=LONGEST_RUN,
     )
     return Run(done.returncode, done.stdout, done.stderr)
@@ -449,8 +445,9 @@ def test_an_answer_to_half_a_recording_is_no_transcript(home: Path) -> None:
 def test_no_answer_fills_the_memory(flood: str, home: Path) -> None:
     with FaultServer(flood) as server, (home / "err").open("wb") as err, (home / "out").open("wb") as out:
         process = subprocess.Popen(
-            command("talk.wav"), env=environment(home, server.base_url), cwd=home, stdout=out, stderr=err
-        )
+            [sys.executable, "-m", "cartesia_cli", "transcribe", "talk.wav"],
+            env=environment(home, server.base_url), cwd=home, stdout=out, stderr=err,
+        )  # fmt: skip
         guard = threading.Timer(LONGEST_RUN, process.kill)
         guard.start()
         most = peak(process)
@@ -964,11 +961,11 @@ def test_no_proxy_stands_between_this_machine_and_itself(home: Path) -> None:
 
 
 @contextmanager
-def started(home: Path, server: FaultServer, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(home: Path, server: FaultServer, *arguments: str) -> Iterator[Process]:
     """The program at work, with stdout and stderr going into files; killed if it is still there at the end."""
     with (home / "err").open("wb") as err, (home / "out").open("wb") as out:
-        process = subprocess.Popen(
-            command(*arguments), env=environment(home, server.base_url), cwd=home, stdout=out, stderr=err
+        process = start_program(
+            ["transcribe", *arguments], env=environment(home, server.base_url), cwd=home, stdout=out, stderr=err
         )
         try:
             yield process

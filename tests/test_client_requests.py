@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
 
 from .fault_server import KEY, TEXT, FaultServer, Request, answers, environment, parse_form, refuses, write_wav
+from .fork_server import run_program
 
 PATIENCE = Deadlines(total=20.0, stall=20.0, silence=20.0)
 PLAIN = BatchOptions(model="ink-whisper")
@@ -62,12 +62,11 @@ def request_of(path: Path, options: BatchOptions = PLAIN, **how: object) -> Requ
 
 def cli(home: Path, server: FaultServer, *arguments: str | bytes, **changes: str | None) -> Request:
     """The one request of a run of the whole program, which must end well."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cartesia_cli", "transcribe", *arguments],
+    done = run_program(
+        ["transcribe", *arguments],
         env=environment(home, changes.pop("base_url", None) or server.base_url, **changes),
         cwd=home,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
         timeout=30,
     )
     assert (done.returncode, done.stdout.decode()) == (0, TEXT + "\n"), done.stderr

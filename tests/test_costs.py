@@ -9,7 +9,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault_server import TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
+from tests.fork_server import run_program
 
 pytestmark = pytest.mark.waits
 
@@ -46,15 +46,13 @@ class Home:
         self.home.mkdir()
 
     def __call__(self, *arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cartesia_cli", *map(str, arguments)],
+        return run_program(
+            [*map(str, arguments)],
             env=environment(self.home, self.server.base_url, **changes),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
             text=True,
             timeout=60,
-            check=False,
         )
 
     def uploads(self, *arguments: object, code: int = 0, **changes: str | None) -> int:
@@ -548,15 +546,13 @@ def test_a_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
 
 def test_a_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
     with FULL.open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson"],
+        done = run_program(
+            ["transcribe", ".", "-f", "ndjson"],
             env=environment(three.home, three.server.base_url),
             cwd=three.folder,
             stdin=subprocess.DEVNULL,
             stdout=full,
-            stderr=subprocess.PIPE,
             timeout=60,
-            check=False,
         )
     assert (done.returncode, len(three.server.requests)) == (1, 1)
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 import srt
 
+from cartesia_cli.atomic_files import TEMPORARY_NAME
 from cartesia_cli.audio.pcm import RATE
-from cartesia_cli.cache import DRAFTS, Shelf
+from cartesia_cli.cache import Store
 from tests.conftest import Run
 from tests.fault_server import Exchange, FaultServer
 from tests.microphone import open_studio
@@ -45,7 +46,7 @@ MORTAL = """
 import os, signal, sys
 from pathlib import Path
 
-steps, rooms = int(sys.argv[1]), ("output/files.py", "cartesia_cli/cache.py")
+steps, rooms = int(sys.argv[1]), ("output/files.py", "cartesia_cli/cache.py", "cartesia_cli/atomic_files.py")
 del sys.argv[1]
 
 def count(frame, event, argument):
@@ -163,16 +164,16 @@ def test_a_second_run_sends_only_what_had_not_been_answered(
     moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     step = random.Random(moment).randrange(steps[True] * moment // MOMENTS, steps[True] * (moment + 1) // MOMENTS) + 1
-    out, shelf = tmp_path / "out", Shelf(Path(environment["HOME"]) / ".cache" / "cartesia-cli" / "answers")
+    out, store = tmp_path / "out", Store(Path(environment["HOME"]) / ".cache" / "cartesia-cli" / "answers")
     with FaultServer(answers_at_length) as server:
         assert die_at(step, environment, tmp_path, *transcribing(server)) == -signal.SIGKILL
         written, left, asked = results(out), drafts(out), len(server.requests)
-        kept = shelf.entries()
-        assert all(shelf.get(entry.name) for entry in kept)
-        assert all(DRAFTS.fullmatch(name) for name in drafts(shelf.folder))
+        kept = store.entries()
+        assert all(store.read(entry.name) for entry in kept)
+        assert all(TEMPORARY_NAME.fullmatch(name) for name in drafts(store.directory))
         assert asked - len(kept) in (0, 1)  # paid for, and lost: at most what was under way
         assert len(written) <= len(SUFFIXES) * len(kept)
-        assert len(left) + len(drafts(shelf.folder)) <= 1
+        assert len(left) + len(drafts(store.directory)) <= 1
         again = run(*transcribing(server, "--force"), env=KEY)
         assert again.returncode == 0, again.stderr
         assert len(server.requests) - asked == COUNT - len(kept)

@@ -43,7 +43,8 @@ from cartesia_cli.server.script_parser import parse
 from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
-from .conftest import need, usual_signals
+from .conftest import need
+from .fork_server import usual_signals
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -27,10 +27,10 @@ from pathlib import Path
 import pytest
 
 from . import faults
-from .conftest import usual_signals
 from .fault_proxy import FaultProxy, Plan, Then, Way
 from .fault_server import KEY, REQUEST_ID, Exchange, FaultServer, environment, write_wav
 from .faults import Elsewhere, Fault, Scene
+from .fork_server import run_program, usual_signals
 from .realtime_server import Line, RealtimeServer, begin, manual
 from .test_fault_proxy import until
 
@@ -64,13 +64,11 @@ def perform(row: Fault, folder: Path) -> Ended:
         scene = Scene(home, here, stack)
         row.stage(scene)
         before = set(here.iterdir())
-        command = [sys.executable, "-m", "cartesia_cli", row.command, *scene.arguments]
-        if scene.limit is not None:
-            command[:0] = ["sh", "-c", f'ulimit -f {scene.limit}; exec "$@"', "sh"]
+        limited = [] if scene.limit is None else ["sh", "-c", f'ulimit -f {scene.limit}; exec "$@"', "sh"]
         out = stack.enter_context(open(scene.stdout, "wb")) if scene.stdout else subprocess.PIPE
-        done = subprocess.run(
-            command, env=scene.environment, cwd=here, input=scene.stdin, stdout=out, stderr=subprocess.PIPE,
-            timeout=LONGEST,
+        done = run_program(
+            [row.command, *scene.arguments], env=scene.environment, cwd=here, input=scene.stdin, stdout=out,
+            timeout=LONGEST, prefix=limited,
         )  # fmt: skip
         left = {path.name: path.read_bytes() for path in set(here.iterdir()) - before}
         wrong = [why for so, why in scene.must if not so()]

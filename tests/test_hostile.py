@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,6 +36,7 @@ from cartesia_cli.transcript_import import load_transcripts
 
 from . import realtime_server as realtime
 from .fault_server import KEY, Exchange, FaultServer, answers, environment, refusal, write_wav
+from .fork_server import run_program
 from .realtime_server import RealtimeServer
 from .test_probing import CHANGES, SEEDS, mutate
 
@@ -358,10 +358,9 @@ def run(
     here: Path, base_url: str, *arguments: str | bytes, stdin: bytes = b"", umask: int = 0o022, **changes: str | None
 ) -> subprocess.CompletedProcess[bytes]:
     """The program, to its end, in a folder that is a user's home, too."""
-    return subprocess.run(
-        [sys.executable, "-m", "cartesia_cli", *arguments],
-        env=environment(here, base_url, **changes), cwd=here, input=stdin, capture_output=True, timeout=60, umask=umask,
-    )  # fmt: skip
+    return run_program(
+        arguments, env=environment(here, base_url, **changes), cwd=here, input=stdin, timeout=60, umask=umask
+    )
 
 
 def is_harmless(done: subprocess.CompletedProcess[bytes], code: int = 0) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import speech
-from tests.conftest import usual_signals
+from tests.fork_server import usual_signals
 
 OTHERS = {
     # pybind11 answers every error at the start of its module so, those of our signal handlers, too

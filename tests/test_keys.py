@@ -27,7 +27,8 @@ from cartesia_cli.commands.keys import (
     help_text,
     signals,
 )
-from tests.conftest import need, usual_signals
+from tests.conftest import need
+from tests.fork_server import usual_signals
 
 PROGRAM = """
 import asyncio, os, signal, sys

@@ -18,7 +18,8 @@ import pyte
 import pytest
 
 from tests import speech
-from tests.conftest import need, usual_signals
+from tests.conftest import need
+from tests.fork_server import usual_signals
 from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
 
 pytestmark = pytest.mark.shell

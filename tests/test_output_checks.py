@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cartesia_cli.commands.output_checks import check_output
 from cartesia_cli.errors import UsageError
 from tests.conftest import Run, need
 from tests.fault_server import FaultServer, fine
+from tests.fork_server import run_program
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
@@ -46,10 +46,9 @@ def obedient(environment: dict[str, str], tmp_path: Path) -> Obedient:
     bound = [need("setpriv"), f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.geteuid() == 0 else []
 
     def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
-        command = [*bound, sys.executable, "-m", "cartesia_cli", *map(str, arguments)]
-        return subprocess.run(
-            command, env=environment | KEY | variables, cwd=tmp_path, stdin=subprocess.DEVNULL,
-            capture_output=True, timeout=60, check=False,
+        return run_program(
+            [*map(str, arguments)], env=environment | KEY | variables, cwd=tmp_path, stdin=subprocess.DEVNULL,
+            timeout=60, prefix=bound,
         )  # fmt: skip
 
     return run

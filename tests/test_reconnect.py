@@ -8,7 +8,6 @@ import math
 import random
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -43,7 +42,8 @@ from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.tracker import LONGEST_LATENESS, ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Segment, Update
-from tests.conftest import Run, usual_signals
+from tests.conftest import Run
+from tests.fork_server import PIPE, start_program
 from tests.hurried import Hurried
 from tests.microphone import open_studio
 from tests.realtime_server import Line as Peer
@@ -416,10 +416,9 @@ def test_ctrl_c_while_nobody_answers_ends_soon_with_all_that_was_said(
 ) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
     with RealtimeServer(listens(4.0, lambda line: line.close(1012)), refuses(503)) as server:
-        command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
-        process = subprocess.Popen(
-            [*command, "--base-url", server.base_url], env=environment | {"CARTESIA_API_KEY": "x"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual_signals,
+        process = start_program(
+            ["stream-file", str(recording), "--mode", "manual", "--base-url", server.base_url],
+            env=environment | {"CARTESIA_API_KEY": "x"}, stdout=PIPE, stderr=PIPE,
         )  # fmt: skip
         assert process.stderr is not None
         told = b""
@@ -439,10 +438,9 @@ def test_a_machine_that_slept_goes_on_where_it_was(environment: dict[str, str], 
     numbers = NUMBERS[:12]
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
     with RealtimeServer(listens(math.inf, lambda line: line.reset(), silence=1.0), listens()) as server:
-        command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
-        process = subprocess.Popen(
-            [*command, "--base-url", server.base_url], env=environment | {"CARTESIA_API_KEY": "x"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual_signals,
+        process = start_program(
+            ["stream-file", str(recording), "--mode", "manual", "--base-url", server.base_url],
+            env=environment | {"CARTESIA_API_KEY": "x"}, stdout=PIPE, stderr=PIPE,
         )  # fmt: skip
         assert process.stdout is not None
         first = process.stdout.readline()

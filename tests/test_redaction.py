@@ -7,7 +7,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +21,7 @@ from cartesia_cli.redaction import LONGEST_EXCERPT, PLACEHOLDER, Redactor
 
 from . import realtime_server as foreign
 from .fault_server import KEY, TEXT, TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
+from .fork_server import run_program
 from .realtime_server import BINARY, Line, RealtimeServer
 
 ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
@@ -225,13 +225,8 @@ def home(tmp_path: Path) -> Path:
 
 
 def program(home: Path, base_url: str, *arguments: str, **changes: str | None) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "cartesia_cli", *arguments],
-        env=environment(home, base_url, **changes),
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
+    done = run_program(
+        arguments, env=environment(home, base_url, **changes), cwd=home, stdin=subprocess.DEVNULL, timeout=60
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 

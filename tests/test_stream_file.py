@@ -22,6 +22,7 @@ from cartesia_cli.protocol.realtime import PARAMETER_LIMITS
 from tests import speech
 from tests.conftest import Run, need
 from tests.fault_server import FaultServer
+from tests.fork_server import PIPE, Process, start_program
 from tests.realtime_server import (
     EVENTS,
     MANUAL,
@@ -459,12 +460,9 @@ def test_raw_audio_comes_by_stdin(run: Run, talk: Path) -> None:
         assert [b"".join(call.payloads(2)) for call in server.calls] == [data, data]
 
 
-def start(environment: dict[str, str], *arguments: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "cartesia_cli", "stream-file", *map(str, arguments)]
-    # A shell's background jobs ignore SIGINT, and hand that down.
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
+def start(environment: dict[str, str], *arguments: object) -> Process:
+    command = ["stream-file", *map(str, arguments)]
+    return start_program(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
 def speaks_once_and_for_all(line: Line) -> None:
@@ -589,7 +587,7 @@ def test_what_comes_by_stdin_and_is_no_audio_is_said_before_anything_is_opened(
     assert not (tmp_path / "raw.ndjson").exists()
 
 
-def piped(environment: dict[str, str], server: RealtimeServer, *arguments: object) -> subprocess.Popen[bytes]:
+def piped(environment: dict[str, str], server: RealtimeServer, *arguments: object) -> Process:
     """The program in manual mode, with a pipe of the test's."""
     return start(environment | KEY, *arguments, "--finalize", "none", "--base-url", server.base_url)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pexpect
 import pytest
 
 from tests import speech
-from tests.conftest import usual_signals
+from tests.fork_server import PIPE, start_program, usual_signals
 from tests.microphone import open_studio
 from tests.realtime_server import Line, RealtimeServer, done, flush_done, transcript
 
@@ -131,11 +130,9 @@ def test_nothing_of_it_is_written_to_a_pipe(environment: dict[str, str], talk: P
     leader, follower = pty.openpty()
     try:
         with RealtimeServer(slow) as server:
-            program = subprocess.Popen(
-                [sys.executable, "-m", "cartesia_cli", "stream-file", "--mode", "manual", talk,
-                 "--base-url", server.base_url],
-                env=environment | KEY, stdin=follower, stdout=follower, stderr=subprocess.PIPE,
-                preexec_fn=usual_signals,
+            program = start_program(
+                ["stream-file", "--mode", "manual", talk, "--base-url", server.base_url],
+                env=environment | KEY, stdin=follower, stdout=follower, stderr=PIPE,
             )  # fmt: skip
             server.wait(lambda server: len(server.calls) == 1)
             slow.let.release()

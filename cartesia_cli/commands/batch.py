@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..alignment import words_left_out
 from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
-from ..cache import Cache, Question, Recalled
+from ..cache import Cache, CachedResponse, Lookup
 from ..client import Upload, UploadProgress, is_account_error
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..fingerprint import fingerprint
@@ -178,14 +178,14 @@ def _do(
     """One recording, from its look-up to its files."""
     item = job.item
     audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None
-    question, answer = look_up(job, config, reporter)
+    lookup, answer = look_up(job, config, reporter)
     if answer is None:
         try:
             backend = connect()
         except CliError as error:
             error.stops_batch = True
             raise
-        answer = _ask(job, config, backend, question, reporter)
+        answer = _ask(job, config, backend, lookup, reporter)
         done.local = backend.local
     else:
         done.recalled += 1
@@ -238,22 +238,21 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     return probe_raw(item.path, options.encoding, options.sample_rate, name)
 
 
-def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Question | None, Recalled | None]:
-    """What is asked about a recording, and the answer if it was had before."""
+def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
+    """How a recording's response is found in the cache, and the response if it is there."""
     if config.cache is None:
         return None, None
     with reporter.bar() as bar:
         bar.show(f"looking up {job.item.below.name}")
-        question = config.cache.question(job.item.path, config.options)
-    known = question.recall(words=config.words or job.kept is not None) if question else None
-    if known:
-        reporter.detail(
-            f"{job.item.source}: from cache, kept on {datetime.fromtimestamp(known.kept):%Y-%m-%d at %H:%M}"
-        )
-    return question, known
+        lookup = config.cache.lookup(job.item.path, config.options)
+    found = lookup.find() if lookup else None
+    if found:
+        stored = datetime.fromtimestamp(found.stored_at)
+        reporter.detail(f"{job.item.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
+    return lookup, found
 
 
-def _ask(job: Job, config: BatchConfig, backend: Backend, question: Question | None, reporter: Reporter) -> Recalled:
+def _ask(job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None, reporter: Reporter) -> CachedResponse:
     """The server's answer, kept for the next time."""
     item, recording = job.item, job.recording
     if not (backend.local or recording.documented):
@@ -278,9 +277,9 @@ def _ask(job: Job, config: BatchConfig, backend: Backend, question: Question | N
         )
     if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
         reporter.say(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
-    if question and (trouble := question.keep(body)):
-        reporter.detail(f"{item.source}: not kept in the cache: {trouble}")
-    return Recalled(body, response, time.time())
+    if lookup and (trouble := lookup.save(body)):
+        reporter.detail(f"{item.source}: not cached: {trouble}")
+    return CachedResponse(body, response, time.time())
 
 
 def _draw(bar: ProgressBar, meter: UploadProgress, job: Job, backend: Backend) -> None:

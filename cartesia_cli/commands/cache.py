@@ -1,4 +1,4 @@
-"""`cache`: what is kept of earlier answers, and how to get rid of it; and who may use it."""
+"""The `cache` command, which shows or clears the cache, and the option `--no-cache` of the commands that use it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ cartesia-cli cache clear
 cartesia-cli transcribe talk.mp3 --no-cache
 """
 
-NOT_OURS = "remove the folder, or name another place with XDG_CACHE_HOME"
+NOT_OURS = "remove the directory, or set XDG_CACHE_HOME to another one"
 
-SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+"""Seconds of each unit, the largest first."""
 
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Ask again, and keep no answer; see `cache`.", rich_help_panel=given.SERVER),
+    typer.Option("--no-cache", help="Don't use or update the cache; see `cache`.", rich_help_panel=given.SERVER),
+]
+Action = Annotated[
+    str | None, typer.Argument(metavar="[clear]", help="Remove all cached responses.", show_default=False)
 ]
 
 
@@ -40,84 +44,84 @@ NoCache = Annotated[
 def cache(
     context: typer.Context,
     *,
-    action: Annotated[str | None, typer.Argument(metavar="[clear]", help="Take all away.", show_default=False)] = None,
+    action: Action = None,
     form: given.Listing = "table",
     voice: given.VerbosityOptions,
 ) -> None:
-    """Show what is kept of earlier answers, or take it away: `cache clear`."""
+    """Show or clear the cache of earlier responses."""
     reporter = voice.settle(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
-    from ..cache import Shelf, place
+    from ..cache import Store, cache_dir
     from ..fingerprint import distrust
     from ..output.files import write_stdout
     from ..output.sanitize import one_line
 
     if action not in (None, "clear"):
-        raise UsageError(f"no action {action!r}", hint="`cache` shows what there is, `cache clear` takes it away")
-    if (folder := place()) is None:
-        raise UsageError("no answers are kept: there is no home folder", hint="XDG_CACHE_HOME names a place")
-    if doubt := distrust(folder):
-        raise OutputError(f"{folder} is not used: {doubt}", hint=NOT_OURS)
-    shelf = Shelf(folder)
+        raise UsageError(f"unknown action {action!r}", hint="`cache` shows the cache, `cache clear` clears it")
+    directory = cache_dir()
+    if doubt := distrust(directory):
+        raise OutputError(f"{directory} is not used: {doubt}", hint=NOT_OURS)
+    store = Store(directory)
     try:
-        entries = shelf.clear() if action else shelf.entries()
+        entries = store.clear() if action else store.entries()
     except OSError as error:
         raise OutputError(f"{error.filename}: can't be removed: {error.strerror}") from error
     if reporter.as_json:
-        report: dict[str, object] = {"folder": str(folder)} | ({"cleared": True} if action else {})
-        report |= {"entries": len(entries), "bytes": _bytes(entries), "most_bytes": shelf.most}
+        report: dict[str, object] = {"folder": str(directory)} | ({"cleared": True} if action else {})
+        report |= {"entries": len(entries), "bytes": _bytes(entries), "most_bytes": store.max_bytes}
         if entries:
-            report |= {"oldest": _moment(entries[0]).isoformat(), "newest": _moment(entries[-1]).isoformat()}
+            report |= {"oldest": _time(entries[0]).isoformat(), "newest": _time(entries[-1]).isoformat()}
         write_stdout(json.dumps(report, indent=2) + "\n")
     elif action:
-        reporter.say(f"removed {len(entries)} answer{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
+        reporter.say(f"removed {len(entries)} response{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
     else:
         facts = {
-            "folder": one_line(str(folder)),
-            "answers": str(len(entries)),
-            "size": f"{_size(_bytes(entries))} of {_size(shelf.most)} at most",
+            "directory": one_line(str(directory)),
+            "responses": str(len(entries)),
+            "size": f"{_size(_bytes(entries))} of {_size(store.max_bytes)} at most",
         }
         if entries:
             facts |= {"oldest": _age(entries[0]), "newest": _age(entries[-1])}
-        write_stdout("".join(f"{name:<8} {value}\n" for name, value in facts.items()))
+        write_stdout("".join(f"{name:<9}  {value}\n" for name, value in facts.items()))
 
 
-def chosen(
+def open_cache(
     no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, reporter: Reporter
 ) -> Cache | None:
-    """The earlier answers of the chosen server; None where none are wanted, or there is no place for them."""
-    from ..cache import Cache, Shelf, address, engine, place
+    """The cached responses of the chosen server; None where the cache is not wanted or can't be used."""
+    from ..cache import Cache, Store, cache_dir, engine_identity, server_identity
     from ..fingerprint import distrust
 
-    if no_cache or (folder := place()) is None:
+    if no_cache:
         return None
-    if doubt := distrust(folder):
-        reporter.say(f"warning: the cache {folder} is not used: {doubt}")
+    directory = cache_dir()
+    if warn_unknown := distrust(directory):
+        reporter.say(f"warning: the cache {directory} is not used: {warn_unknown}")
         return None
-    server = engine(local_model) if choice.base_url is None else address(choice.base_url, endpoint)
+    server = engine_identity(local_model) if choice.base_url is None else server_identity(choice.base_url, endpoint)
     if server is None:
         reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
         return None
-    return Cache(Shelf(folder), server)
+    return Cache(Store(directory), server)
 
 
 def _bytes(entries: list[Entry]) -> int:
     return sum(entry.bytes for entry in entries)
 
 
-def _moment(entry: Entry) -> datetime:
-    return datetime.fromtimestamp(entry.kept, UTC).replace(microsecond=0)
+def _time(entry: Entry) -> datetime:
+    return datetime.fromtimestamp(entry.stored_at, UTC).replace(microsecond=0)
 
 
 def _age(entry: Entry) -> str:
-    """How long ago, in the largest unit that makes sense."""
-    seconds = max(0, int(time.time() - entry.kept))
-    span, unit = next(((span, unit) for span, unit in SPANS if seconds >= span), SPANS[-1])
-    return f"{seconds // span} {unit} ago"
+    """How long ago it was stored, in the largest unit that fits."""
+    seconds = max(0, int(time.time() - entry.stored_at))
+    length, unit = next((unit for unit in AGE_UNITS if seconds >= unit[0]), AGE_UNITS[-1])
+    return f"{seconds // length} {unit} ago"
 
 
 def _size(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes, as people read it."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000 or unit == "MB":
             break

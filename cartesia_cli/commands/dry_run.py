@@ -86,9 +86,9 @@ def _rows(jobs: Sequence[Job], config: BatchConfig, reporter: Reporter) -> list[
     rows: list[Row] = []
     first: dict[str, str] = {}
     for job in jobs:
-        question, known = look_up(job, config, reporter)
+        lookup, known = look_up(job, config, reporter)
         source, recording = job.item.source, job.recording
-        before = first.setdefault(question.name, source) if question and known is None else source
+        before = first.setdefault(lookup.name, source) if lookup and known is None else source
         same = None if before == source else before
         rows.append(Row(source, recording.bytes, recording.duration, known is not None, same))
     return rows

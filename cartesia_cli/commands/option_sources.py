@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from ..directories import config_dir
 from ..errors import CliError, UsageError
 from ..settings import Setting, Settings, load, suggestion
 from . import COMMANDS
@@ -197,7 +198,7 @@ def configured(
 ) -> Settings:
     """The configuration of this user, or another file, with a profile."""
     file = None if config is None else Path(config)
-    return load(Path(typer.get_app_dir("cartesia-cli")), environ, file=file, profile=profile, commands=COMMANDS)
+    return load(config_dir(), environ, file=file, profile=profile, commands=COMMANDS)
 
 
 def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: Mapping[str, str]) -> list[Layer]:

@@ -100,7 +100,7 @@ def transcribe(
     from . import backend, batch
     from . import dry_run as trial
     from . import resume as resuming
-    from .cache import chosen
+    from .cache import open_cache
     from .inputs import Input, collect, is_search, spool_stdin
     from .sample import synthesize_sample
 
@@ -117,7 +117,7 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.warn_unknown(reporter, options, keyterm)
-    answers = chosen(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
+    answers = open_cache(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
     shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
     results = resuming.known_results(reporter)
     with ExitStack() as stack:

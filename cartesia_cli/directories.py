@@ -1,0 +1,50 @@
+"""Where this program keeps its files: the user's directories for configuration, cache and state.
+
+`XDG_CONFIG_HOME`, `XDG_CACHE_HOME` and `XDG_STATE_HOME` are respected on every system where they are absolute (XDG Base
+Directory Specification); without them, the directories follow the system's own conventions. Nothing is created here.
+For a user without a home directory they are paths at which nothing exists and nothing can be created.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from platformdirs import PlatformDirs
+
+APP_NAME = "cartesia-cli"
+
+
+def config_dir() -> Path:
+    """Configuration and key, which people write."""
+    return _directory("XDG_CONFIG_HOME", lambda: _native(roaming=True).user_config_path)
+
+
+def cache_dir() -> Path:
+    """What may be deleted at any time, at the cost of paying or computing again."""
+    return _directory("XDG_CACHE_HOME", lambda: _native().user_cache_path)
+
+
+def state_dir() -> Path:
+    """What must survive a crash or a restart, and is neither configuration nor anybody's document."""
+    return _directory("XDG_STATE_HOME", lambda: _native().user_state_path)
+
+
+def _directory(variable: str, native: Callable[[], Path]) -> Path:
+    named = Path(os.environ.get(variable, ""))
+    if named.is_absolute():
+        return named / APP_NAME
+    try:
+        return native()
+    except RuntimeError:  # no home directory
+        return Path(os.devnull) / APP_NAME
+
+
+def _native(*, roaming: bool = False) -> PlatformDirs:
+    """`roaming`: on Windows, in the part of the profile that follows the user to other machines."""
+    from platformdirs import PlatformDirs  # start-up: `--help` needs no directory
+
+    return PlatformDirs(APP_NAME, appauthor=False, opinion=False, roaming=roaming)

@@ -1,0 +1,359 @@
+"""Runs the program in processes that are forked with its modules loaded, which saves most of the time of a short run.
+
+    run_program(["transcribe", "talk.wav"], env=..., cwd=...)      to its end, like subprocess.run
+    start_program(["stream-file", "talk.wav"], env=..., cwd=...)   like subprocess.Popen
+
+A run is a process with its own arguments, environment, folder and streams; it gets signals and is waited for as
+usual. Only what happens before `main` is missing: the start of Python, and imports. Tests of these start Python
+themselves, and so does `start_program` where variables that Python reads at its start differ from those of earlier
+runs. Must never leave a process behind: the fork server ends with the process that started it, and kills the
+programs of a client that is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from types import TracebackType
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).parent.parent
+
+AT_START = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "OMP_", "OPENBLAS_", "TZ", "COVERAGE_")
+"""How the names of variables begin that Python or a library reads once, when it starts."""
+
+WORTHWHILE = 3
+"""From this run with the same of these variables on, a fork server is worth its own start."""
+
+LEFT_OUT = ("cartesia_cli.server", "cartesia_cli.__main__")
+"""What is imported by the runs that need it: engines start threads, and read variables when they are imported."""
+
+Argument = str | bytes | os.PathLike[str]
+Stream = Any
+"""As subprocess has them: PIPE, DEVNULL, STDOUT, a file, a file descriptor, None."""
+
+
+# The fork server -------------------------------------------------------------------------------------------
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a program for each four descriptors that come: its stdin, stdout, stderr, and a connection to its client.
+
+    The client says on the connection what to run, gets the ID of the process, and its exit code once it has ended.
+    """
+    import cartesia_cli
+
+    for module in pkgutil.walk_packages(cartesia_cli.__path__, "cartesia_cli."):
+        if not module.name.startswith(LEFT_OUT):
+            importlib.import_module(module.name)
+    from cartesia_cli.__main__ import main
+
+    gc.collect()
+    gc.freeze()
+    ended, wake = socket.socketpair()
+    for end in (ended, wake):
+        end.setblocking(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    clients: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        for source in (control, ended):
+            selector.register(source, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is ended:
+                    ended.recv(4096)
+                elif key.fileobj is control:
+                    _, streams, _, _ = socket.recv_fds(control, 1, 4)
+                    if not streams:
+                        for pid in clients:
+                            os.kill(pid, signal.SIGKILL)
+                        return
+                    client = socket.socket(fileno=streams.pop())
+                    with client.makefile("rb") as lines:
+                        wanted = json.loads(lines.readline())
+                    pid = os.fork()
+                    if pid == 0:
+                        selector.close()
+                        for inherited in (control, ended, wake, client, *clients.values()):
+                            inherited.close()
+                        _become(main, wanted, streams)
+                    for stream in streams:
+                        os.close(stream)
+                    clients[pid] = client
+                    selector.register(client, selectors.EVENT_READ, pid)
+                    client.sendall(b"%d\n" % pid)
+                elif key.data in clients:  # its client is gone, since it has nothing more to say
+                    selector.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)
+            while clients:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                client = clients.pop(pid)
+                if client in selector.get_map():
+                    selector.unregister(client)
+                with client:
+                    try:
+                        client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+                    except OSError:
+                        pass
+
+
+def _become(main: Any, wanted: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Turn this child of the fork server into a run of the program."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        usual_signals()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            stream = _standard(number, getattr(sys, name))
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        os.chdir(wanted["cwd"])
+        if wanted["umask"] >= 0:
+            os.umask(wanted["umask"])
+        os.environ.clear()
+        os.environ.update(wanted["env"])
+        sys.argv = [sys.argv[0], *wanted["arguments"]]
+        sys.path[0] = wanted["cwd"]
+        code = main()
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _standard(number: int, before: io.TextIOWrapper) -> io.TextIOWrapper:
+    """A standard stream as Python opens it: what the one before it knows is whether it could seek."""
+    raw = os.fdopen(number, "rb" if number == 0 else "wb", closefd=False)
+    line_buffering = number == 2 or raw.isatty()
+    return io.TextIOWrapper(raw, before.encoding, before.errors, newline="\n", line_buffering=line_buffering)
+
+
+# Its client ------------------------------------------------------------------------------------------------
+
+
+class ForkServer:
+    """A process that forks programs: started by another program, if there is a `prefix`, with the variables `env`."""
+
+    def __init__(self, prefix: Sequence[str], env: Mapping[str, str]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
+                env=env, cwd=ROOT, stdin=DEVNULL, stdout=DEVNULL, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+
+    def fork(self, wanted: dict[str, Any], streams: Sequence[int]) -> socket.socket:
+        client, theirs = socket.socketpair()
+        with theirs, self._lock:
+            socket.send_fds(self._control, [b"\n"], [*streams, theirs.fileno()])
+        client.sendall(json.dumps(wanted).encode() + b"\n")
+        return client
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
+class Program:
+    """A run of the program: what `subprocess.Popen` offers, as far as tests use it."""
+
+    def __init__(
+        self, server: ForkServer, wanted: dict[str, Any], stdin: Stream, stdout: Stream, stderr: Stream, text: bool
+    ) -> None:
+        self.args = wanted["arguments"]
+        self.returncode: int | None = None
+        close: list[int] = []
+        streams: list[int] = []
+        ours: list[Any] = []
+        for number, stream in enumerate((stdin, stdout, stderr)):
+            ours.append(None)
+            if stream == PIPE:
+                read, write = os.pipe()
+                end, other, mode = (read, write, "w") if number == 0 else (write, read, "r")
+                ours[number] = os.fdopen(other, mode if text else f"{mode}b", encoding="utf-8" if text else None)
+                close.append(end)
+            elif stream == DEVNULL:
+                end = os.open(os.devnull, os.O_RDWR)
+                close.append(end)
+            elif stream == STDOUT:
+                end = streams[1]
+            else:
+                end = number if stream is None else stream if isinstance(stream, int) else stream.fileno()
+            streams.append(end)
+        self.stdin, self.stdout, self.stderr = ours
+        try:
+            self._client = server.fork(wanted, streams)
+        finally:
+            for end in close:
+                os.close(end)
+        self._lines = self._client.makefile("rb")
+        self.pid = int(self._lines.readline())
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in (self.stdout, self.stderr, self.stdin):
+            if stream:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+        self.wait()
+
+    def __del__(self) -> None:
+        if self.returncode is None and hasattr(self, "_lines"):
+            self._lines.close()
+            self._client.close()
+
+    def poll(self) -> int | None:
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._client, selectors.EVENT_READ)
+                if not selector.select(timeout):
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._lines.readline())
+            self._lines.close()
+            self._client.close()
+        return self.returncode
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """What came on stdout and stderr, after `input` was written to stdin. A timeout kills the program."""
+        with ThreadPoolExecutor(3) as pool:
+            if self.stdin:
+                pool.submit(self._feed, input)
+            reading = [stream and pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            out, err = (each and each.result() for each in reading)
+        return out, err
+
+    def _feed(self, data: Any) -> None:
+        try:
+            if data:
+                self.stdin.write(data)
+            self.stdin.close()
+        except BrokenPipeError:
+            pass
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+# What tests call -------------------------------------------------------------------------------------------
+
+
+def usual_signals() -> None:
+    """For a child before its program: who starts the tests with nohup, or in the background, has signals ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+Process = Program | subprocess.Popen[Any]
+
+_servers: dict[tuple[object, ...], ForkServer] = {}
+_runs: Counter[tuple[object, ...]] = Counter()
+_lock = threading.Lock()
+
+
+def start_program(
+    arguments: Sequence[Argument], *, env: Mapping[str, str] | None = None, cwd: Argument | None = None,
+    stdin: Stream = None, stdout: Stream = None, stderr: Stream = None, text: bool = False, umask: int = -1,
+    prefix: Sequence[str] = (),
+) -> Process:  # fmt: skip
+    """Start the program, as `subprocess.Popen` would, or have a program `prefix` start it."""
+    env = dict(os.environ if env is None else env)
+    variables = (*prefix, *sorted((name, value) for name, value in env.items() if name.startswith(AT_START)))
+    with _lock:
+        _runs[variables] += 1
+        if _runs[variables] == WORTHWHILE and "PYTHONUNBUFFERED" not in env:
+            _servers[variables] = ForkServer(prefix, env)
+        server = _servers.get(variables)
+    if server is None:
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-m", "cartesia_cli", *arguments],
+            env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, text=text, umask=umask,
+            preexec_fn=usual_signals,
+        )  # fmt: skip
+    wanted = {
+        "arguments": [os.fsdecode(argument) for argument in arguments],
+        "env": env,
+        "cwd": os.fsdecode(os.getcwd() if cwd is None else cwd),
+        "umask": umask,
+    }
+    return Program(server, wanted, stdin, stdout, stderr, text)
+
+
+def run_program(
+    arguments: Sequence[Argument], *, env: Mapping[str, str] | None = None, cwd: Argument | None = None,
+    input: Any = None, stdin: Stream = None, stdout: Stream = PIPE, stderr: Stream = PIPE, text: bool = False,
+    umask: int = -1, prefix: Sequence[str] = (), timeout: float = 300,
+) -> subprocess.CompletedProcess[Any]:  # fmt: skip
+    """Run the program to its end, as `subprocess.run` would with `capture_output`."""
+    stdin = PIPE if input is not None else stdin
+    with start_program(
+        arguments, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, text=text, umask=umask, prefix=prefix
+    ) as program:
+        try:
+            out, err = program.communicate(input, timeout)
+        except BaseException:
+            program.kill()
+            raise
+    return subprocess.CompletedProcess(program.args, program.returncode, out, err)
+
+
+def close_fork_servers() -> None:
+    for server in _servers.values():
+        server.close()
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
