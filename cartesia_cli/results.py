@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .fingerprint import Fingerprint, State, distrust, file_state, fingerprint
+from .fingerprint import Fingerprint, State, file_state, fingerprint, untrusted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -149,7 +149,7 @@ class Results:
     def _open(self) -> sqlite3.Connection | None:
         if self._connection is not None or self._path is None:
             return self._connection
-        doubt = distrust(self._path.parent) or distrust(self._path)
+        doubt = untrusted(self._path.parent) or untrusted(self._path)
         if doubt is not None:
             self._give_up(doubt)
             return None

@@ -193,7 +193,7 @@ def _do(job: Job, order: Order, connect: Callable[[], Backend], results: Results
     if not transcript.text.strip():
         talk.say(f"{item.source}: nothing was said")
     one_by_one = order.matches is None or not order.matches.writes
-    if one_by_one and audio is not None and audio.still_holds(item.path):
+    if one_by_one and audio is not None and audio.is_current(item.path):
         made_from = STDIN if item.source == STDIN else str(item.path)
         for file in (*job.targets.values(), job.kept):
             if file is not None and (written := fingerprint(file)):

@@ -52,14 +52,14 @@ def cache(
     talk = voice.settle(context.obj)
     talk.as_json = given.checked_listing(form) == "json"
     from ..cache import Store, cache_dir
-    from ..fingerprint import distrust
+    from ..fingerprint import untrusted
     from ..output.characters import one_line
     from ..output.files import write_stdout
 
     if action not in (None, "clear"):
         raise UsageError(f"unknown action {action!r}", hint="`cache` shows the cache, `cache clear` clears it")
     directory = cache_dir()
-    if doubt := distrust(directory):
+    if doubt := untrusted(directory):
         raise OutputError(f"{directory} is not used: {doubt}", hint=NOT_OURS)
     store = Store(directory)
     try:
@@ -88,12 +88,12 @@ def cache(
 def open_cache(no_cache: bool, choice: Choice, endpoint: str, local_model: str | None, talk: Talk) -> Cache | None:
     """The cached responses of the chosen server; None where the cache is not wanted or can't be used."""
     from ..cache import Cache, Store, cache_dir, engine_identity, server_identity
-    from ..fingerprint import distrust
+    from ..fingerprint import untrusted
 
     if no_cache:
         return None
     directory = cache_dir()
-    if doubt := distrust(directory):
+    if doubt := untrusted(directory):
         talk.say(f"warning: the cache {directory} is not used: {doubt}")
         return None
     server = engine_identity(local_model) if choice.base_url is None else server_identity(choice.base_url, endpoint)
