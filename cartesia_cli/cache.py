@@ -7,7 +7,7 @@ of a recording is in there, but speech is: only its owner can read the directory
 
 Any number of processes may use it at once. Must never fail a run: what can't be read counts as missing. Must never
 return anything but what was stored, store the response to a recording that changed while it was sent, or use a
-directory that others can write to (see `fingerprint.distrust`).
+directory that others can write to (see `fingerprint.untrusted`).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Lookup:
 
     def save(self, body: bytes) -> str | None:
         """Store a response that was accepted. Why it can't be stored, in words, or None."""
-        if not self.audio.still_holds(self.path):
+        if not self.audio.is_current(self.path):
             return "the recording changed while it was sent"
         try:
             self.store.write(self.name, body)

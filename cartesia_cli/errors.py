@@ -1,16 +1,16 @@
-"""The error tree and the exit codes: every way in which a run can end, and nothing else.
+"""The exceptions that end a run, and the exit codes.
 
-    CliError                what happened, what to do next, and the exit code that it means
+    CliError                what happened, what to do next, and the exit code
     ├── UsageError      2   the command line or the configuration asks for something impossible
     ├── InputError      3   a file, stdin or the audio in it can't be used
     ├── AuthError       4   no key, or the key was refused (401, 403)
     ├── ApiError        5   the API refused: 400, 402, 404, 413, 422; 429 and 5xx when retries are used up
-    │   └── ProtocolError   the API answered something that its documentation rules out
+    │   └── ProtocolError   the API's response contradicts its documentation
     ├── NetworkError    6   unreachable, TLS, timeout, dropped
-    ├── OutputError     1   a transcript can't be written where it was asked for
+    ├── OutputError     1   a result can't be written where it was to go
     └── EngineError     1   the offline engine is missing or broken
 
-This room knows nobody. It never prints, and it never decides what is worth a retry.
+Must never print, import another module of the package, or decide what is worth a retry.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Exit(IntEnum):
 
 
 class CliError(Exception):
-    """An end that a person must be told about.
+    """Ends a run with an error message.
 
-    message      one sentence: what happened, naming the file or the host
+    message      what happened, in one sentence that names the file or the host
     hint         what to do about it, or None
     status       HTTP status (or the status_code of an error event), or None
     request_id   the id that Cartesia's support asks for, or None
@@ -47,7 +47,7 @@ class CliError(Exception):
     type = "internal"
     stops_batch = False
     next_step = "--debug shows where; please report it"
-    """What to do where there is no better hint."""
+    """The hint where none is given."""
 
     def __init__(
         self,
@@ -75,23 +75,23 @@ class CliError(Exception):
 class UsageError(CliError):
     exit_code = Exit.USAGE
     type = "usage"
-    next_step = "cartesia-cli --help shows the commands, and each of them its options"
+    next_step = "cartesia-cli --help lists the commands; the options of each are in its own --help"
 
 
 class InputError(CliError):
     exit_code = Exit.INPUT
     type = "input"
-    next_step = "check that the file is there, that you may read it, and that it plays"
+    next_step = "check that the file exists, that you may read it, and that it plays"
 
 
 class AuthError(CliError):
     exit_code = Exit.AUTH
     type = "auth"
-    next_step = "make a key at play.cartesia.ai/keys, and set CARTESIA_API_KEY"
+    next_step = "create a key at play.cartesia.ai/keys, and set CARTESIA_API_KEY"
 
 
 class ApiError(CliError):
-    """A refusal. `code` is the API's `error_code`, such as `model_not_found`, or None."""
+    """The API refused. `code` is its `error_code`, such as `model_not_found`, or None."""
 
     exit_code = Exit.API
     type = "api"
@@ -112,7 +112,7 @@ class NetworkError(CliError):
 
 class OutputError(CliError):
     type = "output"
-    next_step = "name another place, or make room there"
+    next_step = "choose another place, or free some space there"
 
 
 class EngineError(CliError):
@@ -121,7 +121,7 @@ class EngineError(CliError):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. Not an Exception, so that nothing on the way out mistakes it for a failure."""
+    """Ctrl-C or SIGTERM. Not an Exception, so that no handler on the way out mistakes it for a failure."""
 
     def __init__(self, exit_code: Exit = Exit.INTERRUPTED) -> None:
         super().__init__(exit_code)

@@ -1,6 +1,6 @@
-"""What a file holds, as a hash of its bytes, and whether it is the user's own.
+"""Identifies files by a hash of their bytes, and tells whether another user could have put them where they are.
 
-Must never take a file for read that was written to meanwhile.
+Must never return the hash of a file that was written to while it was read.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pathlib import Path
 READ_BYTES = 1 << 20
 
 State = tuple[int, ...]
-"""What the system says of a file. The same before and after: nobody wrote to it in between."""
+"""Device, inode, size, and times (ns) of modification and change: the same as long as nobody writes to the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The bytes of a file.
+    """Identifies the bytes of a file.
 
-    digest   their SHA-256
-    state    of the file while they were read
+    digest   SHA-256, in hexadecimal digits
+    state    of the file when they were read
     """
 
     digest: str
     state: State
 
-    def still_holds(self, path: Path) -> bool:
-        """Whether nobody has written to the file since."""
+    def is_current(self, path: Path) -> bool:
+        """Whether the file wasn't written to, replaced or removed since."""
         try:
             return file_state(path) == self.state
         except OSError:
@@ -38,19 +38,20 @@ class Fingerprint:
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
-    """None where a file can't be read, isn't a regular one, or is being written. A file is read once in a run, and
-    again only if it has changed.
+    """The fingerprint of a file. None where it can't be read, isn't a regular file, or is being written.
+
+    A file is read once in a run, and again only if its state has changed.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        return _fingerprint(path, file_state(path))
+        return _read(path, file_state(path))
     except OSError:
         return None
 
 
 def file_state(path: Path) -> State:
-    """OSError where there is no file."""
+    """The state of a file. OSError where there is none."""
     return _state(os.stat(path))
 
 
@@ -59,8 +60,8 @@ def is_own(status: os.stat_result) -> bool:
     return os.name != "posix" or status.st_uid == os.geteuid()
 
 
-def distrust(path: Path) -> str | None:
-    """Why what lies at `path` can't be relied on, in words: somebody else may have put it there. None where only this
+def untrusted(path: Path) -> str | None:
+    """Why a file or a directory can't be trusted, in words: another user may have written to it. None where only this
     user can, or nothing is there yet.
     """
     try:
@@ -75,7 +76,7 @@ def distrust(path: Path) -> str | None:
 
 
 @cache
-def _fingerprint(path: Path, state: State) -> Fingerprint | None:
+def _read(path: Path, state: State) -> Fingerprint | None:
     digest, block = sha256(), memoryview(bytearray(READ_BYTES))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):

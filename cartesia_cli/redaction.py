@@ -1,6 +1,6 @@
-"""Keeps an API key out of what is shown: errors, notices, logs, tracebacks.
+"""Replaces the API key in whatever is shown: errors, notices, logs, tracebacks.
 
-Must never be used on a transcript: accepted text stays as it came, even where somebody says the key.
+Must never be applied to a transcript: accepted text stays as it came, even where somebody says the key.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from functools import cached_property
 PLACEHOLDER = "[the key]"
 
 SHORTEST_SECRET = 8
-"""Characters. Anything shorter is a word, such as "test" for a local server: it is replaced only where it stands alone,
-or half of what a server says would be unreadable, and left where we speak of files, which may be called so."""
+"""Characters. A shorter key may be an ordinary word, such as "test" for a local server. It is replaced only where it
+stands alone, and not at all in names of files: otherwise messages would become unreadable."""
 
 LONGEST_EXCERPT = 300
-"""Characters of a server's text that are passed on in a message."""
+"""Characters of a server's text that are quoted in a message."""
 
-UNSEEN = (
-    r"(?:(?:[\x1b\ufffd]\[|\x9b)[0-9;?]{0,8}[A-Za-z]"  # colours and moves, also as `printable` leaves them
+INVISIBLE = (
+    r"(?:(?:[\x1b\ufffd]\[|\x9b)[0-9;?]{0,8}[A-Za-z]"  # colours and cursor moves, also as `printable` leaves them
     r"|\\{1,4}(?:[nrtbf]|u(?:00[01][0-9a-f]|007f|00ad|200[b-f]|202[89a-e]|206[0-9a-f]|feff))"
     r"|[\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffd])+"
 )
-"""What may stand between two characters of a key and isn't seen, or leaves a blank: also escaped as in JSON."""
+"""What may stand between two characters of a key and isn't visible or is blank, also escaped as in JSON."""
 
-DIVIDER = f"(?:{UNSEEN})?"
+DIVIDER = f"(?:{INVISIBLE})?"
 
-LONGEST_SPELLING = 9
-"""Characters that one character of a key may take up: four backslashes and `u0041`."""
+LONGEST_ESCAPE = 9
+"""Characters that stand for one character of a key at most: four backslashes and `u0041`."""
 
 
 class Redactor:
-    """Replaces secrets in text, also where they are escaped as in JSON or a URL, encoded in base64, or divided by what
-    isn't seen.
+    """Replaces secrets in text, also where they are escaped as in JSON or a URL, encoded in base64, or interrupted by
+    invisible characters.
     """
 
     def __init__(self, *secrets: str) -> None:
         self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
-        self._reach = LONGEST_SPELLING * max(map(len, self._secrets), default=0)
+        self._reach = LONGEST_ESCAPE * max(map(len, self._secrets), default=0)
 
     def redact(self, text: str) -> str:
         """`text` with a placeholder for each secret."""
         if not self._secrets:
             return text
         text = self._pattern.sub(PLACEHOLDER, text)
-        # Looking for divided secrets takes long, and there are hardly ever any.
-        if self._divided and self._pattern.search(_UNSEEN.sub("", text)):
-            text = self._divided.sub(PLACEHOLDER, text)
+        # Searching for interrupted secrets is slow, and they are rare.
+        if self._interrupted and self._pattern.search(_INVISIBLE.sub("", text)):
+            text = self._interrupted.sub(PLACEHOLDER, text)
         return text
 
     def excerpt(self, text: str, limit: int = LONGEST_EXCERPT) -> str:
@@ -64,7 +64,7 @@ class Redactor:
         return re.compile("|".join(spelling for secret in self._secrets for spelling in _spellings(secret)))
 
     @cached_property
-    def _divided(self) -> re.Pattern[str] | None:
+    def _interrupted(self) -> re.Pattern[str] | None:
         spellings = [f"(?i:{DIVIDER.join(_letters(secret))})" for secret in self._secrets if is_long(secret)]
         return re.compile("|".join(spellings)) if spellings else None
 
@@ -75,12 +75,12 @@ def is_long(secret: str) -> bool:
 
 
 def _spellings(secret: str) -> Iterable[str]:
-    """Regular expressions for the ways in which a secret may be written."""
+    """Regular expressions for the encodings in which a secret may appear."""
     if not is_long(secret):
         yield rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
         return
     yield f"(?i:{''.join(_letters(secret))})"
-    for before in range(3):  # base64 spells a text in three ways, by what stands before it
+    for before in range(3):  # base64 encodes a text in three ways, depending on its position
         encoded = b2a_base64(b"\0" * before + secret.encode(), newline=False).decode().rstrip("=")
         whole = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret)) % 3 else 0)]
         yield re.escape(whole).replace(r"\+", "[-+]").replace("/", "[/_]")
@@ -90,4 +90,4 @@ def _letters(secret: str) -> list[str]:
     return [rf"(?:\\{{0,4}}(?:{re.escape(c)}|u{ord(c):04x})|%{ord(c):02x})" for c in secret]
 
 
-_UNSEEN = re.compile(f"(?i:{UNSEEN})")
+_INVISIBLE = re.compile(f"(?i:{INVISIBLE})")

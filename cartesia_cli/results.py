@@ -1,24 +1,31 @@
-"""Which recording each result file was made from, so that a resumed run recognises what is finished.
+"""The record of result files and the recordings that they were made from, by which a resumed run knows what is done.
 
-An SQLite database in the user's state folder, a row for each file that was written: paths and hashes, no speech and
-no key. Must never fail a run: where the database can't be used, nothing is known.
+An SQLite database in the user's state directory with a row for each file that was written: paths and hashes, but no
+speech and no key. Rows are forgotten after MAX_AGE_DAYS. Any number of processes may use it at once.
+
+Must never fail a run: a database that can't be used counts as empty.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .fingerprint import Fingerprint, State, distrust, file_state, fingerprint
+from .fingerprint import Fingerprint, State, file_state, fingerprint, untrusted
+
+if TYPE_CHECKING:
+    import sqlite3
 
 STDIN = "-"
-"""The source of what came by stdin."""
+"""The source of a recording that came by stdin."""
+
+MAX_AGE_DAYS = 400
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS results_1 (
@@ -27,26 +34,30 @@ CREATE TABLE IF NOT EXISTS results_1 (
 CREATE INDEX IF NOT EXISTS results_1_folder ON results_1 (folder);
 """
 
+LATER_COLUMNS = ("options TEXT", "written REAL")
+"""Those that tables of earlier versions lack. Rows that were written then have NULL there."""
+
+WRITTEN_INDEX = "CREATE INDEX IF NOT EXISTS results_1_written ON results_1 (written)"
+
 COLUMNS = "file, digest, source, audio, state, options"
 
-LATER_COLUMNS = ("options TEXT",)
-"""Those that tables of earlier versions lack. What was written then has none."""
+LOCK_SECONDS = 5.0
+"""How long to wait for another process."""
 
-WAIT_SECONDS = 5.0
-MOST_NAMES = 500
-"""In one query: SQLite takes 999 parameters at least."""
+QUERY_NAMES = 500
+"""File names in one query: SQLite takes 999 parameters at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """A file that was written, and what it was made from.
 
-    file     absolute, links resolved
+    file     absolute path, links resolved
     digest   SHA-256 of what was written
-    source   the recording likewise, or "-" for stdin
+    source   absolute path of the recording, links resolved; STDIN for stdin
     audio    SHA-256 of the recording
-    state    of the recording when that was taken
-    options  what was asked for, in words; None where that isn't known
+    state    of the recording when it was read
+    options  of the request, in words; None where they aren't known
     """
 
     file: str
@@ -56,8 +67,8 @@ class Result:
     state: State
     options: str | None = None
 
-    def is_of(self, path: Path) -> bool:
-        """Whether it was made from what a recording holds now. A recording that wasn't touched is not read again."""
+    def is_from(self, path: Path) -> bool:
+        """Whether it was made from what a recording holds now. One that wasn't touched since is not read again."""
         with suppress(OSError):
             if file_state(path) == self.state:
                 return True
@@ -71,42 +82,53 @@ class Result:
 
 
 class Results:
-    """The results of this user.
+    """The record of one user.
 
-    path       of the database, made when it is needed; None: nothing is known and nothing is remembered
-    on_doubt   told in a sentence why the database isn't used
+    path        of the database, which is created when it is first needed; None: nothing is read or recorded
+    on_failure  called with a sentence, once, when the database can't be used
     """
 
-    def __init__(self, path: Path | None, on_doubt: Callable[[str], object] = lambda sentence: None) -> None:
-        self._path, self._on_doubt = path, on_doubt
+    def __init__(self, path: Path | None, on_failure: Callable[[str], object] = lambda sentence: None) -> None:
+        self._path, self._on_failure = path, on_failure
         self._connection: sqlite3.Connection | None = None
+        self._is_pruned = False
 
-    def of(self, files: Iterable[Path]) -> dict[str, Result]:
-        """What is known of these files, by their absolute paths."""
+    def find(self, files: Iterable[Path]) -> dict[str, Result]:
+        """The results among these files, by their absolute paths."""
         names = [os.fsencode(os.path.realpath(file)) for file in files]
         found: list[Result] = []
-        for first in range(0, len(names), MOST_NAMES):
-            some = names[first : first + MOST_NAMES]
+        for first in range(0, len(names), QUERY_NAMES):
+            some = names[first : first + QUERY_NAMES]
             marks = ", ".join("?" * len(some))
             found += self._select(f"SELECT {COLUMNS} FROM results_1 WHERE file IN ({marks})", some)
         return {result.file: result for result in found}
 
     def in_folder(self, folder: Path) -> list[Result]:
-        """All that were written into a folder."""
+        """All results that were written into a folder."""
         return self._select(
             f"SELECT {COLUMNS} FROM results_1 WHERE folder = ?", [os.fsencode(os.path.realpath(folder))]
         )
 
     def add(self, file: Path, digest: str, source: str, audio: Fingerprint, options: str | None = None) -> None:
-        """Remember a file that was written. `digest`: of what was written. `options`: see Result."""
+        """Record a file that was written: its content's digest, and the recording's path (or STDIN), fingerprint and
+        options (see Result).
+        """
         written, made_from = os.path.realpath(file), source if source == STDIN else os.path.realpath(source)
         # Bytes, because not every name is UTF-8.
         names = [os.fsencode(name) for name in (written, os.path.dirname(written), made_from)]
         self._execute(
-            "INSERT OR REPLACE INTO results_1 (file, folder, source, digest, audio, state, options) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [*names, digest, audio.digest, json.dumps(audio.state), options],
+            "INSERT OR REPLACE INTO results_1 (file, folder, source, digest, audio, state, options, written) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [*names, digest, audio.digest, json.dumps(audio.state), options, time.time()],
         )
+        if not self._is_pruned:
+            self._is_pruned = True
+            self._prune(time.time())
+
+    def _prune(self, now: float) -> None:
+        """Forget what is too old. Rows of earlier versions have no time: theirs begins now."""
+        self._execute("UPDATE results_1 SET written = ? WHERE written IS NULL", [now])
+        self._execute("DELETE FROM results_1 WHERE written < ?", [now - MAX_AGE_DAYS * 86_400])
 
     def _select(self, query: str, values: Sequence[bytes]) -> list[Result]:
         return [
@@ -114,35 +136,38 @@ class Results:
             for file, digest, source, audio, state, options in self._execute(query, values)
         ]
 
-    def _execute(self, query: str, values: Sequence[str | bytes | None]) -> list[Any]:
+    def _execute(self, query: str, values: Sequence[str | bytes | float | None]) -> list[Any]:
         if (connection := self._open()) is None:
             return []
         try:
             with connection:
                 return connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except connection.Error as error:
             self._give_up(str(error))
             return []
 
     def _open(self) -> sqlite3.Connection | None:
         if self._connection is not None or self._path is None:
             return self._connection
-        doubt = distrust(self._path.parent) or distrust(self._path)
+        doubt = untrusted(self._path.parent) or untrusted(self._path)
         if doubt is not None:
             self._give_up(doubt)
             return None
+        import sqlite3  # start-up: a run whose results go to stdout doesn't need it
+
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would let others read it
-            self._connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
+            self._connection = sqlite3.connect(self._path, timeout=LOCK_SECONDS)
             self._connection.executescript(SCHEMA)
             for column in LATER_COLUMNS:
                 with suppress(sqlite3.OperationalError):  # it is there
                     self._connection.execute(f"ALTER TABLE results_1 ADD COLUMN {column}")
+            self._connection.execute(WRITTEN_INDEX)
         except (OSError, sqlite3.Error) as error:
             self._give_up(str(error))
         return self._connection
 
     def _give_up(self, reason: str) -> None:
-        self._on_doubt(f"{self._path} is not used: {reason}")
+        self._on_failure(f"{self._path} is not used: {reason}")
         self._path = self._connection = None

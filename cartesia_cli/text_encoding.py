@@ -1,7 +1,7 @@
-"""Which encoding the bytes of a text file are in, and the text; and surrogate pairs whose halves came apart.
+"""Decodes text files of unknown encoding, and joins surrogate pairs that were split.
 
-Must never fail: what isn't Unicode is read as Windows-1252, which old subtitle editors write, and where most of it is
-UTF-8, as that with its damaged characters replaced. The caller says so.
+Must never fail: what isn't Unicode is read as Windows-1252, which old subtitle editors write, or as damaged UTF-8, with
+replacement characters, where most of it is UTF-8. The result says so, and the caller warns.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from typing import NamedTuple
 
 LEGACY, DAMAGED = "Windows-1252", "damaged UTF-8"
 
-_MARKS = {
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte order marks; that of UTF-16-LE is the beginning of that of UTF-32-LE."""
-
+"""In this order, because that of UTF-16-LE begins that of UTF-32-LE."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def join_surrogates(text: str) -> str:
-    """`text` in which two halves of a surrogate pair that follow each other are the character that they stand for.
+    """`text` with each surrogate pair replaced by the character that it encodes; lone surrogates stay.
 
-    JSON can hold half a character, and a server that cuts text by UTF-16 sends its halves in two messages.
+    JSON can contain lone surrogates, and a server that splits text by UTF-16 units sends a pair in two messages.
     """
     if text.isascii() or _SURROGATE.search(text) is None:
         return text
@@ -35,17 +34,17 @@ def join_surrogates(text: str) -> str:
 
 
 def ends_within_character(text: str) -> bool:
-    """Whether the last of a text is the first half of a surrogate pair."""
+    """Whether a text ends with the first half of a surrogate pair."""
     return "\ud800" <= text[-1:] <= "\udbff"
 
 
 class Decoded(NamedTuple):
-    """A text file.
+    """The content of a text file.
 
-    text       a byte order mark of UTF-8 included
-    encoding   its name for people
-    line       with the first byte that isn't UTF-8, from 1
-    is_sound   whether all of it is Unicode: no guess, and nothing replaced
+    text       including a byte order mark of UTF-8
+    encoding   its name, as messages show it
+    line       number of the line with the first byte that isn't UTF-8, from 1
+    is_sound   whether the encoding is certain and nothing was replaced
     """
 
     text: str
@@ -55,11 +54,11 @@ class Decoded(NamedTuple):
 
 
 def decode_text(data: bytes) -> Decoded:
-    """UTF-8, or UTF-16 or UTF-32 with or without a byte order mark, or else Windows-1252."""
-    if mark := next((mark for mark in _MARKS if data.startswith(mark)), None):
-        text = data.decode(_MARKS[mark], "replace")
-        return Decoded(text, _MARKS[mark].upper(), is_sound="\ufffd" not in text)
-    if b"\0" in data and (wide := _without_mark(data)) is not None:
+    """Decode UTF-8, UTF-16 or UTF-32, with or without a byte order mark, or else Windows-1252."""
+    if mark := next((mark for mark in _BYTE_ORDER_MARKS if data.startswith(mark)), None):
+        text = data.decode(_BYTE_ORDER_MARKS[mark], "replace")
+        return Decoded(text, _BYTE_ORDER_MARKS[mark].upper(), is_sound="\ufffd" not in text)
+    if b"\0" in data and (wide := _decode_unmarked(data)) is not None:
         return wide
     try:
         return Decoded(data.decode("utf-8"))
@@ -69,11 +68,11 @@ def decode_text(data: bytes) -> Decoded:
         whole = sum(character > "\x7f" and character != "\ufffd" for character in damaged)
         if whole > damaged.count("\ufffd"):
             return Decoded(damaged, DAMAGED, line, is_sound=False)
-        return Decoded(_legacy(data), LEGACY, line, is_sound=False)
+        return Decoded(_decode_windows_1252(data), LEGACY, line, is_sound=False)
 
 
-def _without_mark(data: bytes) -> Decoded | None:
-    """UTF-16 or UTF-32 without a mark. Texts with times or braces have ASCII in them, whose high bytes are zero."""
+def _decode_unmarked(data: bytes) -> Decoded | None:
+    """UTF-16 or UTF-32 without a byte order mark. Subtitles and JSON contain ASCII, whose high bytes are zero."""
     for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
         try:
             text = data.decode(encoding)
@@ -84,8 +83,8 @@ def _without_mark(data: bytes) -> Decoded | None:
     return None
 
 
-def _legacy(data: bytes) -> str:
-    """Windows-1252, with the five bytes that it leaves undefined as in Latin-1."""
+def _decode_windows_1252(data: bytes) -> str:
+    """The five bytes that Windows-1252 leaves undefined are decoded as in Latin-1."""
     return "".join(map(_LEGACY_CHARACTERS.__getitem__, data))
 
 

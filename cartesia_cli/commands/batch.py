@@ -200,7 +200,7 @@ def _do(
     if not transcript.text.strip():
         reporter.say(f"{item.source}: nothing was said")
     one_by_one = config.matches is None or not config.matches.writes
-    if one_by_one and audio is not None and audio.still_holds(item.path):
+    if one_by_one and audio is not None and audio.is_current(item.path):
         made_from = STDIN if item.source == STDIN else str(item.path)
         for file in (*job.targets.values(), job.kept):
             if file is not None and (written := fingerprint(file)):

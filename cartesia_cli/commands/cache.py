@@ -52,14 +52,14 @@ def cache(
     reporter = voice.settle(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
     from ..cache import Store, cache_dir
-    from ..fingerprint import distrust
+    from ..fingerprint import untrusted
     from ..output.files import write_stdout
     from ..output.sanitize import one_line
 
     if action not in (None, "clear"):
         raise UsageError(f"unknown action {action!r}", hint="`cache` shows the cache, `cache clear` clears it")
     directory = cache_dir()
-    if doubt := distrust(directory):
+    if doubt := untrusted(directory):
         raise OutputError(f"{directory} is not used: {doubt}", hint=NOT_OURS)
     store = Store(directory)
     try:
@@ -90,12 +90,12 @@ def open_cache(
 ) -> Cache | None:
     """The cached responses of the chosen server; None where the cache is not wanted or can't be used."""
     from ..cache import Cache, Store, cache_dir, engine_identity, server_identity
-    from ..fingerprint import distrust
+    from ..fingerprint import untrusted
 
     if no_cache:
         return None
     directory = cache_dir()
-    if warn_unknown := distrust(directory):
+    if warn_unknown := untrusted(directory):
         reporter.say(f"warning: the cache {directory} is not used: {warn_unknown}")
         return None
     server = engine_identity(local_model) if choice.base_url is None else server_identity(choice.base_url, endpoint)

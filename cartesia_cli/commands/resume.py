@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..directories import state_dir
 from ..errors import InputError, UsageError
 from ..fingerprint import fingerprint
 from ..output import FORMATS, Selection
@@ -50,9 +51,7 @@ AGAIN = "to overwrite it, run the command for this input with --force instead of
 
 def known_results(reporter: Reporter) -> Results:
     """What is known of the results of earlier runs."""
-    from ..audio.session_recording import state_folder
-
-    return Results(state_folder(os.environ) / "results.sqlite", reporter.detail)
+    return Results(state_dir() / "results.sqlite", reporter.detail)
 
 
 def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
@@ -123,11 +122,11 @@ def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Resu
     """
     files = [result_file(stem, name) for name in FORMATS]
     there = [file for file in files if os.path.lexists(file)]
-    known = results.of(there)
+    known = results.find(there)
     for file in there:
         if result := known.get(os.path.realpath(file)):
             own = [item for item in inputs if result.source == _source(item)]
-            return next((item for item in [*own, *inputs] if result.is_of(item.path)), own[0] if own else result)
+            return next((item for item in [*own, *inputs] if result.is_from(item.path)), own[0] if own else result)
     if len(inputs) > 1 and there:
         # Nothing can have been made from a recording that is younger.
         older = [item for item in inputs if not any(_is_newer(item.path, file) for file in there)]
@@ -140,7 +139,7 @@ def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
     overwritten.
     """
     files = [file for file in (*job.targets.values(), job.kept) if file is not None]
-    known = results.of(files)
+    known = results.find(files)
     wanted, whole = asked(config.options, config.layout.selection), asked(config.options)
     missing: Targets = {
         name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, wanted, known)
@@ -159,7 +158,7 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
         if not _is_newer(item.path, file):
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
-    if result.is_of(item.path):
+    if result.is_from(item.path):
         if result.options not in (None, wanted):
             raise UsageError(f"{file} was made with {result.options}, not with {wanted}", hint=KEEP)
         return True

@@ -13,10 +13,12 @@ rest:
 
     # a transcript as subtitles                     the case
     : serve {"at": 1.5, "text": "Hello"}            a line of a script: `serve --script` plays it on a free port
+    : serve answer.ndjson                           the same, of a file in inputs/
     : faults refuses(503) fine                      or: a server of tests/fault_server.py, a behaviour a connection
     : with lectures/                                inputs that the command lines don't name
     : sort                                          lines of stderr in order: several threads write them
     : no stderr                                     what varies, and isn't recorded (also: no stdout, no files)
+    : times vary                                    when the server was heard: recorded are N and TIME instead
     $ LANG=de cartesia-cli render talk.json -o x.srt
     = 0                                             what became of it: exit code,
     > 1                                             stdout,
@@ -56,21 +58,38 @@ from .program import Programs, Run
 
 HERE = Path(__file__).parent
 INPUTS = HERE / "inputs"
-SAMPLE = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
+PACKAGE = Path(cartesia_cli.__file__).parent
+SAMPLE = (PACKAGE / "sample.wav").read_bytes()
+
+
+def _wav(*pieces: bytes) -> bytes:
+    """A recording of these samples, with the header of the sample's."""
+    data = b"".join(pieces)
+    return SAMPLE[:4] + (36 + len(data)).to_bytes(4, "little") + SAMPLE[8:40] + len(data).to_bytes(4, "little") + data
+
+
+def _spoken(start: float, end: float) -> bytes:
+    """The samples of the sample between two times in seconds."""
+    return SAMPLE[44 + 2 * round(16000 * start) : 44 + 2 * round(16000 * end)]
+
+
+def _silent(seconds: float) -> bytes:
+    return bytes(2 * round(16000 * seconds))
+
+
 AUDIO = {
     "sample.wav": SAMPLE,
-    "short.wav": SAMPLE[:4] + (36 + 32000).to_bytes(4, "little") + SAMPLE[8:40] + (32000).to_bytes(4, "little")
-    + SAMPLE[44:32044],
-    "silence.wav": SAMPLE[:4] + (36 + 64000).to_bytes(4, "little") + SAMPLE[8:40] + (64000).to_bytes(4, "little")
-    + bytes(64000),
+    "short.wav": _wav(_spoken(0, 1)),
+    "pauses.wav": _wav(_silent(0.5), _spoken(0.04, 2.52), _silent(2), _spoken(2.7, 5.78), _silent(1.5)),
+    "silence.wav": _wav(_silent(2)),
     "empty.wav": b"",
     "header.wav": SAMPLE[:40] + bytes(4),
     "torn.wav": SAMPLE[:100_000],
     "stub.wav": SAMPLE[:20],
     "text.wav": b"This is a text, and no recording.\n",
     "zeros.bin": bytes(4000),
-    "raw.pcm": SAMPLE[44:64044],
-}  # fmt: skip
+    "raw.pcm": _spoken(0, 2),
+}
 """Recordings: the sample that comes along, what can be cut from it, and what is none."""
 
 AT_ONCE = 6
@@ -82,8 +101,17 @@ NORMAL: tuple[tuple[str, str], ...] = (
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
     (r"\b20\d\d-\d\d-\d\d(T| at | )\d\d:\d\d(:\d\d)?(Z|\+00:00)?", r"DATE\1TIME"),
     (r"\b\d+ s ago$", "N s ago"),
+    (r"\d+\.\d s of audio are sent again", "N s of audio are sent again"),
     (r"trying again in \d+\.\d s", "trying again in N s"),
 )
+
+
+VARYING = (
+    (r'("(?:at|start|end|duration)": )\d+(\.\d+)?', r"\1N"),
+    (r'"timing": "\w+"', '"timing": …'),
+    (r"\b\d\d:\d\d:\d\d[.,]\d{3}\b", "TIME"),
+)
+"""What is replaced as well where times vary."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +197,8 @@ def run(case: Case, programs: Programs, folder: Path) -> Case:
                 arguments, environment | extra, work, work / stdin if stdin else None, folder / f"run{number}"
             )
             result = _result(case, started, before, work)
-            done.append(Command(command.line, tuple(_normal(line, work, home) for line in result)))
+            patterns = NORMAL + (VARYING if "times vary" in case.settings else ())
+            done.append(Command(command.line, tuple(_normal(line, work, home, patterns) for line in result)))
     return Case(case.name, case.settings, tuple(done))
 
 
@@ -205,7 +234,8 @@ def _server(case: Case, programs: Programs, folder: Path, environment: dict[str,
         with FaultServer(*map(_behaviour, " ".join(faults).split())) as server:
             yield server.base_url
     elif script := case.values("serve"):
-        (folder / "script").write_text("\n".join(script), "utf-8")
+        lines = [line if line.startswith("{") else (INPUTS / line).read_text("utf-8") for line in script]
+        (folder / "script").write_text("\n".join(lines), "utf-8")
         arguments = ["serve", "--port", "0", "--script", str(folder / "script")]
         playing = programs.start(arguments, environment, folder, None, folder / "serve")
         yield _address(playing)
@@ -260,10 +290,14 @@ def _block(mark: str, data: bytes) -> list[str]:
     except UnicodeDecodeError:
         text = None
     if text is None or "\0" in text:
-        return [f"{mark} ({len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()[:16]})"]
+        return [f"{mark} ({_digest(data)})"]
     *lines, rest = text.split("\n")
     shown = [f"{mark} {_visible(line)}" if line else mark for line in lines]
     return shown + ([f"{mark} {_visible(rest)}\\"] if rest else [])
+
+
+def _digest(data: bytes) -> str:
+    return f"{len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _visible(line: str) -> str:
@@ -271,12 +305,12 @@ def _visible(line: str) -> str:
     return "".join(c if c.isprintable() or c in " \u00a0" else c.encode("unicode_escape").decode() for c in line)
 
 
-def _normal(line: str, work: Path, home: Path) -> str:
-    for folder, name in ((work, "DIR"), (home, "HOME"), (work.parent, "CASE")):
+def _normal(line: str, work: Path, home: Path, patterns: Sequence[tuple[str, str]]) -> str:
+    for folder, name in ((work, "DIR"), (home, "HOME"), (work.parent, "CASE"), (PACKAGE, "PACKAGE")):
         line = line.replace(str(folder), name)
-    for pattern, replacement in NORMAL:
+    for pattern, replacement in patterns:
         line = re.sub(pattern, replacement, line)
-    return line
+    return re.sub(r"[A-Za-z0-9+/]{200,}={0,2}", lambda long: f"({_digest(long[0].encode())})", line)
 
 
 def update(names: Sequence[str], programs: Programs, folder: Path) -> list[str]:
