@@ -10,20 +10,16 @@ import glob
 import os
 import platform
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TypeVar
 
+from ..daemon_thread import start_daemon_thread
 from ..errors import InputError
 from . import pulse
 from .c_stderr import suppressed
 
-T = TypeVar("T")
-
-PATIENCE = 4.0
+START_SECONDS = 4.0
 """Seconds for PortAudio to look around. Sound cards that wake up, and headsets, take their time."""
 
 DOORS = ("pulse", "default")
@@ -137,7 +133,9 @@ def library() -> ModuleType:
     """PortAudio's module. InputError where it is missing or broken, or where the sound server is stuck."""
     screen = os.dup(2) if sys.stderr is not None else None  # while it starts, sounddevice sends that to nowhere
     try:
-        return _in_time(_import)
+        return start_daemon_thread(_import, "PortAudio start").result(START_SECONDS)
+    except TimeoutError as error:
+        raise InputError("the sound system doesn't answer", hint=restart_hint()) from error
     finally:
         if screen is not None:
             os.dup2(screen, 2)
@@ -156,24 +154,7 @@ def _import() -> ModuleType:
     return module
 
 
-def _in_time(work: Callable[[], T]) -> T:
-    """What `work` gives. A daemon does it, which nobody waits for once the time is over."""
-    result: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="looking for microphones", daemon=True).start()
-    try:
-        return result.result(PATIENCE)
-    except TimeoutError as error:
-        raise InputError("the sound system doesn't answer", hint=stuck()) from error
-
-
-def stuck() -> str:
+def restart_hint() -> str:
     """What to do about a sound server that hangs."""
     if sys.platform == "linux":
         return "restart the sound server: `systemctl --user restart pipewire pipewire-pulse`, or `pulseaudio -k`"

@@ -14,13 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
+from ..daemon_thread import start_daemon_thread_async
 from ..errors import InputError
 from . import pulse
 from .c_stderr import suppressed
-from .devices import LISTED, Device, chosen, devices, library, names, stuck
+from .devices import LISTED, Device, chosen, devices, library, names, restart_hint
 from .low_latency_resampler import LowLatencyResampler, can_resample
 from .pcm import RATE, Samples, decode_pcm, encode_s16le
 
@@ -112,13 +112,13 @@ class Microphone:
                     if block := encode_s16le(resampler.resample(_mono(heard.data, stream.channels))):
                         yield block
             finally:
-                await asyncio.wait({_aside(stream.close)}, timeout=FAREWELL)
+                await asyncio.wait({start_daemon_thread_async(stream.close, "microphone close")}, timeout=FAREWELL)
 
     async def _open(self, stream: _Stream) -> None:
-        opening = _aside(stream.open)
+        opening = start_daemon_thread_async(stream.open, "microphone open")
         await asyncio.wait({opening}, timeout=FIRST_PATIENCE)
         if not opening.done():
-            raise InputError(f"{self.device.name}: the sound system doesn't open it", hint=stuck())
+            raise InputError(f"{self.device.name}: the sound system doesn't open it", hint=restart_hint())
         opening.result()
         self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
 
@@ -132,7 +132,9 @@ class Microphone:
                 )
             timeout = self._timeout if self.started.is_set() else FIRST_PATIENCE
             if not await _told(news, timeout):
-                raise InputError(f"{self.device.name}: no sound for {timeout:g} s: the system hangs", hint=stuck())
+                raise InputError(
+                    f"{self.device.name}: no sound for {timeout:g} s: the system hangs", hint=restart_hint()
+                )
             news.clear()  # and then look: whoever comes between the two is seen
         return stream.inbox.popleft()
 
@@ -281,32 +283,3 @@ async def _told(news: asyncio.Event, seconds: float) -> bool:
         except TimeoutError:
             pass
     return news.is_set()
-
-
-def _aside(work: Callable[[], None]) -> asyncio.Future[None]:
-    """`work` in a thread that nobody has to wait for: not the loop when it ends, nor the program."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        failure = None
-        try:
-            work()
-        except BaseException as error:
-            failure = error
-        try:
-            loop.call_soon_threadsafe(partial(settle, failure))
-        except RuntimeError:
-            pass
-
-    done.add_done_callback(lambda done: done.cancelled() or done.exception())  # asyncio complains of unread ones
-    threading.Thread(target=run, name="microphone", daemon=True).start()
-    return done

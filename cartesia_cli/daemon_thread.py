@@ -1,0 +1,51 @@
+"""Runs blocking work in a daemon thread, so that work that never returns keeps neither its caller nor the program.
+
+Made for calls that may hang outside Python, where no timeout reaches them: a stuck sound server, a slow upload, a
+resolver. Executors don't do for that, because the interpreter joins their threads at exit.
+
+Must never wait for a thread: it is the caller who decides how long a result is worth waiting for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+
+def start_daemon_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """Start `work` and return at once. The future gets its result, or whatever it raised.
+
+    `future.result(seconds)` waits with a deadline (TimeoutError), `concurrent.futures.wait({future}, seconds)` without
+    an exception. It can't be cancelled: work whose result nobody wants any more goes on until it returns or the
+    program ends.
+    """
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
+
+
+def start_daemon_thread_async(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """The same as an awaitable of the running loop, which may be left alone: an exception nobody reads isn't logged.
+
+    Cancelling it, or closing the loop, only drops the result.
+    """
+    import asyncio
+
+    future = asyncio.wrap_future(start_daemon_thread(work, name))
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # marks the exception as read
+    return future
