@@ -34,7 +34,7 @@ def environment(home: str) -> dict[str, str]:
 
     Nor Python's: where it may not keep its bytecode, every start compiles what was edited.
     """
-    foreign = ("CARTESIA_", "PYTHON", "XDG_", "NO_COLOR", "FORCE_COLOR")
+    foreign = ("CARTESIA_", "PYTHON", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -65,14 +65,14 @@ class Run:
         return self
 
 
-def run(command: Sequence[str], env: dict[str, str], *, terminal: bool = False) -> Run:
-    """Run `command` to its end. `terminal`: its stdout is one, of 100 columns; otherwise a file."""
+def run(command: Sequence[str], env: dict[str, str], *, columns: int | None = None) -> Run:
+    """Run `command` to its end. `columns`: its stdout is a terminal of this width; otherwise a file."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         said = b""
         start = time.perf_counter()
-        if terminal:
+        if columns is not None:
             master, slave = pty.openpty()
-            ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+            ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
             child = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=err)
             os.close(slave)
             with suppress(OSError):  # that is how a terminal says that nobody writes to it any more
