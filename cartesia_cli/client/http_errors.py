@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import httpx
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
-from ..protocol import Credential, Error, decode_error
+from ..protocol import Credential
 from ..redaction import LONGEST_EXCERPT, Redactor
 from .retry import LONGEST_WAIT, is_retryable_status, retry_after
+
+if TYPE_CHECKING:
+    from ..protocol import Error
 
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 
@@ -103,6 +107,8 @@ def refused(
     hints: Mapping[int, str] = HINTS,
 ) -> Failure:
     """An answer whose status is not a success (2xx)."""
+    from ..protocol import decode_error  # start-up: it imports the realtime events, which only a refusal needs
+
     error = refusal(decode_error(status, body), headers.get("x-request-id"), what, peer, hints)
     if status == 413 and size:
         error.hint = f"{size / 1e6:.1f} MB are too many for the server: cut the file, or compress it to mp3"

@@ -14,15 +14,16 @@ Sources are named by the pages of Cartesia's documentation: "batch" is api-refer
 use-the-api/api-errors, "keyterms" use-the-api/stt/keyterms, "pricing" pricing.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .batch import (
     DEFAULT_LANGUAGE,
     BatchOptions,
     BatchResponse,
     api_error,
     decode_batch,
-    decode_error,
     encode_batch,
-    encode_error,
     excerpt,
     unusable_fields,
 )
@@ -43,41 +44,45 @@ from .constants import (
     realtime_credits,
     url,
 )
-from .events import (
-    Connected,
-    Delta,
-    Done,
-    Error,
-    Event,
-    FlushDone,
-    TurnEagerEnd,
-    TurnEnd,
-    TurnResume,
-    TurnStart,
-    TurnUpdate,
-    Unknown,
-    UnreadableText,
-    decode,
-    encode,
-    malformed_fields,
-)
 from .json_fields import Word
-from .realtime import (
-    AUTO,
-    MANUAL,
-    MAX_COMMAND_CHARS,
-    OLDER_EAGER_END,
-    TURN_DEFAULTS,
-    Close,
-    Command,
-    Config,
-    Endpoint,
-    Finalize,
-    RealtimeOptions,
-    TurnConfig,
-    decode_command,
-    encode_command,
-)
+
+if TYPE_CHECKING:
+    from .events import (
+        Connected,
+        Delta,
+        Done,
+        Error,
+        Event,
+        FlushDone,
+        TurnEagerEnd,
+        TurnEnd,
+        TurnResume,
+        TurnStart,
+        TurnUpdate,
+        Unknown,
+        UnreadableText,
+        decode,
+        decode_error,
+        encode,
+        encode_error,
+        malformed_fields,
+    )
+    from .realtime import (
+        AUTO,
+        MANUAL,
+        MAX_COMMAND_CHARS,
+        OLDER_EAGER_END,
+        TURN_DEFAULTS,
+        Close,
+        Command,
+        Config,
+        Endpoint,
+        Finalize,
+        RealtimeOptions,
+        TurnConfig,
+        decode_command,
+        encode_command,
+    )
 
 __all__ = [
     "API_VERSION",
@@ -137,3 +142,15 @@ __all__ = [
     "unusable_fields",
     "url",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Start-up: a batch request needs nothing of the realtime endpoints, so these two modules are imported when a
+        name of theirs is first asked for (PEP 562).
+        """
+        if name in __all__:
+            for module in (import_module(f".{name}", __name__) for name in ("events", "realtime")):
+                if hasattr(module, name):
+                    return getattr(module, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The batch endpoint: what a request asks for, what a 200 holds, what a refusal says.
+"""The batch endpoint: what a request asks for, and what a 200 holds. What a refusal says is an `events.Error`.
 
 Must never open a file or a connection; it doesn't know how the audio travels.
 """
@@ -12,17 +12,13 @@ from typing import Any
 
 from ..errors import ApiError, ProtocolError
 from .constants import ENCODINGS
-from .events import Error, normalize_legacy_error
-from .json_fields import Word, gather, known, load_first_object, load_object, usable_words
+from .json_fields import Word, gather, known, load_first_object, usable_words
 
 LONGEST_SECONDS = 3_600_000.0
 """A thousand hours: no recording is longer."""
 
 DEFAULT_LANGUAGE = "en"
 """What a server takes where no language is named (batch)."""
-
-LONGEST_LINE = 1 << 16
-"""Bytes that are looked at of a refusal that is not JSON."""
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 384_000
 """Hz of headerless audio that a server takes. The documentation names 8000 to 48000, and forbids no others."""
@@ -81,27 +77,6 @@ OPTIONAL = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text",
 def encode_batch(response: BatchResponse) -> bytes:
     """A batch response as the local server sends it, `type` and `request_id` of newer versions included."""
     return json.dumps({"type": "transcript"} | dict(response.extra) | known(response)).encode()
-
-
-def decode_error(status: int, body: bytes) -> Error:
-    """The body of a refusal. Total: old versions send plain text, proxies send HTML."""
-    try:
-        wire = load_object(body)
-        normalize_legacy_error(wire)
-        values = gather(wire, ("error_code", "title", "message", "doc_url", "request_id"))
-        if values.get("message") or values.get("title"):
-            return Error(status_code=status, **values)
-    except ProtocolError:
-        pass
-    line = body[:LONGEST_LINE].decode("utf-8", "replace").strip().partition("\n")[0].strip()
-    return Error(status_code=status, message=None if line.startswith("<") else line or None)
-
-
-def encode_error(error: Error) -> bytes:
-    """The body of a refusal: all four documented members, `error_code` null where there is none (errors)."""
-    title, message = error.title or "Error", error.message or error.title or "Unknown error"
-    wire = {"error_code": error.error_code, "title": title, "message": message, "request_id": error.request_id}
-    return json.dumps(wire | ({"doc_url": error.doc_url} if error.doc_url else {})).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,10 @@ class Unknown(Event):
     type: str
 
 
+LONGEST_LINE = 1 << 16
+"""Bytes that are looked at of a refusal that is not JSON."""
+
+
 class UnreadableText(ProtocolError):
     """An event whose text is none: somebody's words are lost in it."""
 
@@ -179,3 +183,24 @@ def normalize_legacy_error(wire: dict[str, Any]) -> None:
     for old, new in (("error", "message"), ("code", "status_code")):
         if wire.get(new) is None and (found := gather(wire, [old])):
             wire[new] = found[old]
+
+
+def decode_error(status: int, body: bytes) -> Error:
+    """The body of a refusal. Total: old versions send plain text, proxies send HTML."""
+    try:
+        wire = load_object(body)
+        normalize_legacy_error(wire)
+        values = gather(wire, ("error_code", "title", "message", "doc_url", "request_id"))
+        if values.get("message") or values.get("title"):
+            return Error(status_code=status, **values)
+    except ProtocolError:
+        pass
+    line = body[:LONGEST_LINE].decode("utf-8", "replace").strip().partition("\n")[0].strip()
+    return Error(status_code=status, message=None if line.startswith("<") else line or None)
+
+
+def encode_error(error: Error) -> bytes:
+    """The body of a refusal: all four documented members, `error_code` null where there is none (errors)."""
+    title, message = error.title or "Error", error.message or error.title or "Unknown error"
+    wire = {"error_code": error.error_code, "title": title, "message": message, "request_id": error.request_id}
+    return json.dumps(wire | ({"doc_url": error.doc_url} if error.doc_url else {})).encode()
