@@ -4,8 +4,6 @@ Whole processes that take turns; each figure is the fastest of many runs, since 
 What may be imported on each of these paths is a matter of tests/test_startup.py.
 """
 
-
-
 from __future__ import annotations
 
 import argparse

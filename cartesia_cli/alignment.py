@@ -22,7 +22,7 @@ UNSPACED = re.compile(
 )
 """Characters of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 
-_ATOM = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]))+")
+_ATOM = rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]))+"
 """What is compared: letters and digits in a row, or one character of a script without blanks."""
 
 _CHUNK = re.compile(r"\S+")
@@ -69,8 +69,8 @@ def covers(text: str, parts: Sequence[str]) -> bool:
 
 def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
     """Where each part is in the text, in order, whatever its case and punctuation; None where it isn't there."""
-    there = [(_normal(atom[0]), atom.start(), atom.end()) for atom in _ATOM.finditer(text)]
-    atoms = [[_normal(atom) for atom in _ATOM.findall(part)] for part in parts]
+    there = [(_normal(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
+    atoms = [[_normal(atom) for atom in re.findall(_ATOM, part)] for part in parts]
     matched = _matched([name for name, _, _ in there], [name for part in atoms for name in part])
     found: list[TextMatch | None] = []
     first = 0
@@ -133,13 +133,13 @@ def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
         (word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place is not None
     ]
     for k, (word, place) in enumerate(found):
-        wanted = [_normal(atom) for atom in _ATOM.findall(word.word)]
-        if not place.is_whole or wanted != [_normal(atom) for atom in _ATOM.findall(text[place.start : place.end])]:
+        wanted = [_normal(atom) for atom in re.findall(_ATOM, word.word)]
+        if not place.is_whole or wanted != [_normal(atom) for atom in re.findall(_ATOM, text[place.start : place.end])]:
             continue
         ceiling = found[k + 1][1].start if k + 1 < len(found) else len(text)
         first, last = place.start, place.end
         spelling = word.word.strip()
-        atom = _ATOM.search(spelling)
+        atom = re.search(_ATOM, spelling)
         exact = first - (atom.start() if atom else 0)
         if exact >= at and text.startswith(spelling, exact) and exact + len(spelling) <= ceiling:
             first, last = exact, exact + len(spelling)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..alignment import words_left_out
 from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
@@ -28,10 +29,12 @@ from ..results import Results
 from ..transcript import Transcript, from_batch, without_wrong_times
 from .backend import Backend
 from .inputs import STDIN, Input
-from .matches import Matches
 from .output_plan import OutputPlan, Owner, Targets
 from .resume import asked, owner
 from .write_results import write_results
+
+if TYPE_CHECKING:  # imported by --grep and its like, and then with every format
+    from .matches import Matches
 
 
 @dataclass(frozen=True, slots=True)

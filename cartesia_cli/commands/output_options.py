@@ -63,10 +63,10 @@ class OutputOptions:
 
     def matches(self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool) -> Matches | None:
         """What writes the rows that are chosen; None where none are."""
-        from .matches import Matches, in_one_place
-
         if layout.selection is None:
             return None
+        from .matches import Matches, in_one_place
+
         if self.output_dir is not None and formats == ("table",) and layout.selection.pattern is not None:
             raise UsageError(
                 "what --grep finds is one table for all inputs: --output-dir doesn't take it",

@@ -98,11 +98,9 @@ def transcribe(
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..protocol import BatchOptions
     from . import backend, batch
-    from . import dry_run as trial
     from . import resume as resuming
     from .cache import open_cache
     from .inputs import Input, collect, is_search, spool_stdin
-    from .sample import synthesize_sample
 
     reporter = voice.settle(context.obj)
     formats = place.formats(rows=look.rows)
@@ -129,6 +127,8 @@ def transcribe(
         if sample and inputs and dry_run:
             raise UsageError("a dry run sends nothing, not even words to speak", hint="--sample alone can be tried dry")
         if sample:
+            from .sample import synthesize_sample
+
             names = [str(synthesize_sample(inputs or (), choice, connected, reporter))]
         elif inputs:
             names = inputs
@@ -154,6 +154,8 @@ def transcribe(
             )
             failed += useless
         if dry_run:
+            from . import dry_run as trial
+
             trial.estimate(jobs, order, choice.base_url, reporter)
         elif jobs:
             if choice.reason:

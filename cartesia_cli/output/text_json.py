@@ -1,29 +1,40 @@
-"""The formats that say what the transcript says: text, json, ndjson."""
+"""The formats that say what the transcript says: text, json, ndjson.
+
+Start-up: most runs print text alone, so paragraphs, tables and excerpts are imported where they are asked for.
+"""
 
 from __future__ import annotations
 
 import json as json_module
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..text_encoding import join_surrogates
 from ..transcript import Transcript
 from . import Layout, Selection
-from .paragraphs import paragraphs
-from .rows import Row, excerpts, running_text
 from .sanitize import BIDI, printable
-from .table import table
+
+if TYPE_CHECKING:
+    from .rows import Row
 
 _UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
 
 
 def text(transcript: Transcript, layout: Layout) -> str:
     """The transcript as a line of its own, or in paragraphs; with words, their table below it."""
-    parts = [part.text for part in paragraphs(transcript)] if layout.paragraphs else [transcript.text]
+    parts = [transcript.text]
+    if layout.paragraphs:
+        from .paragraphs import paragraphs
+
+        parts = [part.text for part in paragraphs(transcript)]
     said = "\n\n".join(printable(part).strip() for part in parts)
     said += "\n" if said else ""
-    below = table(transcript, layout) if layout.words and transcript.words else ""
+    if not (layout.words and transcript.words):
+        return said
+    from .table import table
+
+    below = table(transcript, layout)
     return f"{said}\n{below}" if below else said
 
 
@@ -42,19 +53,22 @@ def line(document: Mapping[str, Any]) -> str:
 
 def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
     """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
+    from .rows import excerpts, running_text
+
     document = transcript.to_dict()
     for name in ("text", "segments", "words", "notices"):
         document.pop(name, None)
-    return document | {"matches": [_match(transcript, rows) for rows in excerpts(transcript, selection)]}
+    found = [_match(excerpt, running_text(transcript, excerpt)) for excerpt in excerpts(transcript, selection)]
+    return document | {"matches": found}
 
 
-def _match(transcript: Transcript, excerpt: Sequence[Row]) -> dict[str, Any]:
+def _match(excerpt: Sequence[Row], text: str) -> dict[str, Any]:
     times = {"start": _seconds(excerpt[0].start), "end": _seconds(excerpt[-1].end)}
     words = [
         {"word": row.text, "start": _seconds(row.start), "end": _seconds(row.end), "matched": row.matched or None}
         for row in excerpt
     ]
-    match = {**times, "text": running_text(transcript, excerpt), "words": [_known(word) for word in words]}
+    match = {**times, "text": text, "words": [_known(word) for word in words]}
     return _known(match)
 
 
