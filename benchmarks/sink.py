@@ -8,7 +8,10 @@ from __future__ import annotations
 import socket
 import sys
 
-ANSWER = b'{"type": "transcript", "text": "swallowed", "language": "en", "duration": 1.0, "request_id": "sink"}'
+ANSWER = (
+    b'{"type": "transcript", "text": "swallowed", "language": "en", "duration": 1.0, "request_id": "sink", '
+    b'"words": [{"word": "swallowed", "start": 0.1, "end": 0.9}]}'
+)
 HEAD_BYTES = 64 << 10
 
 

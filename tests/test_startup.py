@@ -13,9 +13,23 @@ import pytest
 
 from cartesia_cli.commands import COMMANDS
 
+from .fault_server import FaultServer, environment, write_wav
+
 PROGRAM = Path(sys.executable).with_name("cartesia-cli")
 PAGES = [[], *([command] for command in COMMANDS)]
 HEAVY = frozenset("asyncio av httpx numpy pydantic rich sounddevice soundfile soxr starlette websockets".split())
+"""Packages that take long to import."""
+
+REALTIME = frozenset(
+    f"cartesia_cli.{name}" for name in "protocol.events protocol.realtime session stats tracker client.realtime".split()
+)
+RARE = frozenset(
+    "cartesia_cli.subtitles cartesia_cli.transcript_import cartesia_cli.server cartesia_cli.audio.session_recording "
+    "cartesia_cli.commands.matches cartesia_cli.commands.dry_run cartesia_cli.output.live_rows "
+    "cartesia_cli.output.table cartesia_cli.output.paragraphs sqlite3 statistics wcwidth".split()
+)
+"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, result files."""
+
 ENVIRONMENT = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
 
 
@@ -97,3 +111,12 @@ def test_live_help_imports_nothing_heavy() -> None:
     modules = imported_by(*([*page, "--help"] for page in PAGES), COLUMNS="100")
     assert "typer" in modules
     assert modules.isdisjoint(HEAVY)
+
+
+def test_transcription_to_stdout_imports_nothing_of_live_sessions_or_other_formats(tmp_path: Path) -> None:
+    recording = write_wav(tmp_path / "talk.wav")
+    with FaultServer("fine") as server:
+        modules = imported_by(["transcribe", str(recording)], **environment(tmp_path, server.base_url))
+    assert len(server.requests) == 1
+    assert "httpx" in modules
+    assert modules & (REALTIME | RARE | HEAVY - {"httpx"}) == set()
