@@ -120,7 +120,7 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
 
 def words_left_out(text: str, words: Sequence[Word]) -> int:
     """How many words aren't in the text that they came with."""
-    if not text.strip() or covers(text, [word.word for word in words]):
+    if not words or not text.strip() or covers(text, [word.word for word in words]):
         return 0
     return sum(is_spoken(word.word) for word in words) - len([*_placed_words(text, words)])
 

@@ -26,11 +26,11 @@ from .errors import CliError, Exit, Interrupted, OutputError, UsageError
 from .output.console import Reporter
 from .output.files import StdoutClosed
 
-HELP = "Speech to text in the terminal: Cartesia's API, or this machine when there is no key."
+HELP = "Speech to text in the terminal: with Cartesia's API or, without a key, on this machine."
 EPILOG = """
 Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 130 interrupted.
 
-Every switch has an opposite for what a configuration file or the environment sets: --no-paragraphs, --no-json, ...
+Every switch has an opposite, to override a configuration file or the environment: --no-paragraphs, --no-json, ...
 """
 
 ALIASES = {
@@ -62,8 +62,8 @@ def build(only: str | None = None) -> typer.Typer:
     app.callback()(_program)
     for name in COMMANDS if only is None else (only,):
         function = name.replace("-", "_")
-        room = import_module(f".commands.{function}", __package__)
-        app.command(name, epilog=room.EXAMPLES, cls=ConfiguredCommand)(getattr(room, function))
+        module = import_module(f".commands.{function}", __package__)
+        app.command(name, epilog=module.EXAMPLES, cls=ConfiguredCommand)(getattr(module, function))
     return app
 
 
@@ -96,15 +96,15 @@ def main(arguments: list[str]) -> int:
         if not arguments and isinstance(error, TyperException):
             sys.stderr.write(f"{error.format_message()}\n")  # the help
             return Exit.USAGE
-        told = _as_cli_error(error, named)
-        # What went wrong may have been found before the command knew its formats.
+        reported = _as_cli_error(error, named)
+        # The error may have come before the command knew its formats.
         reporter.as_json = reporter.as_json or (program is not None and asks_for_json(program, arguments))
         if reporter.debug:
             reporter.trace(error)
         if stops and not isinstance(error, OutputError):
-            return stops[0]  # a C extension makes another error of Interrupted where it is being imported
-        reporter.error(told)
-        return stops[0] if stops else told.exit_code
+            return stops[0]  # a C extension that is being imported turns Interrupted into another error
+        reporter.error(reported)
+        return stops[0] if stops else reported.exit_code
 
 
 def _show_version(wanted: bool) -> None:
@@ -125,22 +125,22 @@ def _program(
 
 
 def _as_cli_error(error: Exception, command: str | None) -> CliError:
-    """Any error as one that says what to do next."""
+    """Any error as one with a hint."""
     if isinstance(error, CliError):
         return error
     if isinstance(error, TyperException):
         page = f"cartesia-cli {command} --help" if command in COMMANDS else "cartesia-cli --help"
         name = str(getattr(error, "option_name", ""))
-        # Typer offers the opposite of a switch for anything that looks like it.
+        # Typer suggests the opposites of switches, too, for anything that looks like them.
         near = [other for other in getattr(error, "possibilities", None) or () if not other.startswith("--no-")]
         meant = f"did you mean {' or '.join(sorted(near))}? " if near and not name.startswith("--no-") else ""
         return UsageError(error.message if meant or name else error.format_message(), hint=f"{meant}{page} lists all")
-    fault = f"a fault in cartesia-cli: {type(error).__name__}: {error}"
-    return CliError(fault, hint="--debug shows where; please report it")
+    message = f"internal error: {type(error).__name__}: {error}"
+    return CliError(message, hint="--debug shows where; please report it")
 
 
 def _expand_aliases(arguments: list[str]) -> list[str]:
-    """Old spellings as ours, up to a `--`."""
+    """Whisper's spellings replaced by ours, up to a `--`."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = []
     for argument in arguments[:end]:
@@ -158,8 +158,8 @@ def _interrupting(code: Exit, stops: list[Exit]) -> Any:
 
 
 def _unraisable_hook(reporter: Reporter) -> Callable[[Any], None]:
-    """Python drops what is raised in a callback, such as those by which imports tidy up, or ends a thread: signals
-    come once more, and other exceptions are shown as all tracebacks are, with --debug.
+    """For exceptions that Python would drop, since they come up in a callback or end a thread: signals are sent again,
+    and other exceptions are shown with --debug.
     """
 
     def hook(dropped: Any) -> None:

@@ -141,7 +141,7 @@ class Run:
     def kept_its_manners(self) -> None:
         """What holds for every run, however it ended."""
         assert b"Traceback" not in self.err
-        assert b"a fault in cartesia-cli" not in self.err
+        assert b"internal error" not in self.err
         assert KEY.encode() not in self.out + self.err
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", self.err.decode()), "stderr moves the cursor"
 
