@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from filelock import FileLock
@@ -41,6 +43,7 @@ TIERS = {
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+Row, Result = TypeVar("Row"), TypeVar("Result")
 
 
 SHARED = "SHARED_BY_TEST_WORKERS"
@@ -111,6 +114,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
         for name in fixtures & TIERS.keys():
             item.add_marker(TIERS[name])
+
+
+def side_by_side(function: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:
+    """What a function that mostly waits returns for each row."""
+    with ThreadPoolExecutor(len(rows)) as pool:
+        return [*pool.map(function, rows)]
 
 
 def need(program: str) -> str:

@@ -210,8 +210,8 @@ def test_memory_stays_where_it_is(engine: MoonshineEngine) -> None:
     heard(engine, said, said, said)
     hear_some(20)
     before = resident()
-    hear_some(300)
-    assert resident() - before < 30_000_000
+    hear_some(100)
+    assert resident() - before < 10_000_000
 
 
 def test_a_decoder_that_finds_no_end_is_stopped() -> None:

@@ -63,8 +63,9 @@ def run(
 
 @pytest.mark.parametrize("late", LATENESS)
 def test_in_auto_mode_each_number_is_said_once_and_in_order(late: float | str) -> None:
-    for seed, (silence, rest) in enumerate(product(TURN_SILENCES, RESTS)):
-        session = run([*range(NUMBERS)], silence=silence, rest=rest, late=late, seed=seed, updates=seed % 2 == 0)
+    half = LATENESS.index(late) % 2
+    for seed, (silence, rest) in [*enumerate(product(TURN_SILENCES, RESTS))][half::2]:
+        session = run([*range(NUMBERS)], silence=silence, rest=rest, late=late, seed=seed, updates=seed % 4 < 2)
         assert (session.heard, session.error) == ([*range(NUMBERS)], None), (silence, rest)
         assert len(session.connections) > 3
 

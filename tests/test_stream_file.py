@@ -20,7 +20,7 @@ import pytest
 
 from cartesia_cli.protocol.realtime import PARAMETER_LIMITS
 from tests import speech
-from tests.conftest import Run, need
+from tests.conftest import Run, need, side_by_side
 from tests.fault_server import FaultServer
 from tests.fork_server import PIPE, Process, start_program
 from tests.realtime_server import (
@@ -137,25 +137,27 @@ def test_text_is_a_line_a_segment_and_ndjson_a_line_an_update(run: Run, talk: Pa
     assert "stats" in end
 
 
-@pytest.mark.parametrize(
-    ("script", "code"),
-    [
+def test_an_end_that_is_a_failure_has_its_code_and_one_line(run: Run, talk: Path) -> None:
+    """Those that might pass are waited for as long as by default, which is a minute: so all wait at once."""
+    failures = [
         (refuses(401), 4), (refuses(402), 5), (refuses(403), 4), (refuses(404), 5), (closes(1000), 6),
         (closes(1001), 6), (closes(None), 6), (closes(1008, "Invalid turn thresholds"), 5), (closes(1011), 6),
         (closes(1013), 6),
         (ends_unfinished(1000), 6), (ends_unfinished(1001), 6), (fails_behind_close(500, heard=True), 5),
-    ],
-)  # fmt: skip
-def test_an_end_that_is_a_failure_has_its_code_and_one_line(run: Run, talk: Path, script: object, code: int) -> None:
-    with RealtimeServer(script) as server:  # type: ignore[arg-type]
-        ended = run("stream-file", talk, "--mode", "manual", "-q", "--base-url", server.base_url, *FAST, env=KEY)
-    assert ended.returncode == code, ended.stderr
-    told = ended.stderr.decode()
-    assert told.startswith("error: ")
-    assert told.count("\n") == 2
-    assert "hint: " in told
-    assert "Traceback" not in told
-    assert "sk_car_test" not in told
+    ]  # fmt: skip
+
+    def end(failure: tuple[Script, int]) -> tuple[int, str]:
+        with RealtimeServer(failure[0]) as server:
+            ended = run("stream-file", talk, "--mode", "manual", "-q", "--base-url", server.base_url, *FAST, env=KEY)
+        return ended.returncode, ended.stderr.decode()
+
+    for number, (code, told) in enumerate(side_by_side(end, failures)):
+        assert code == failures[number][1], (number, told)
+        assert told.startswith("error: "), number
+        assert told.count("\n") == 2, number
+        assert "hint: " in told, number
+        assert "Traceback" not in told, number
+        assert "sk_car_test" not in told, number
 
 
 def test_what_was_heard_before_a_socket_dropped_is_on_stdout(run: Run, talk: Path) -> None:

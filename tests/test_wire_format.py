@@ -7,7 +7,6 @@ import io
 import json
 import re
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,6 @@ from cartesia_cli.commands.backend import Server
 from cartesia_cli.commands.batch_catchup import batch_catch_up
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
-from cartesia_cli.server import engines
-from cartesia_cli.server.app import create_app
-from cartesia_cli.server.runner import BackgroundServer
 
 from . import realtime_server as foreign
 from . import speech
@@ -181,32 +177,25 @@ def test_each_rate_goes_out_as_the_query_says(rate: int, run: Run, tmp_path: Pat
     assert encode_s16le(block) == audio
 
 
-@pytest.fixture(scope="module")
-def recogniser() -> Iterator[str]:
-    """The address of a local server with its own engine."""
-    with BackgroundServer(create_app(engines.load_batch_engine(None, lambda sentence: None), None)) as server:
-        yield server.base_url
-
-
 @pytest.mark.parametrize(
     "options",
     [
-        *(("--wire-encoding", encoding) for encoding in ENCODINGS),
-        *(("--wire-rate", rate) for rate in ("8000", "24000", "48000")),
+        *(("--wire-encoding", encoding) for encoding in ("pcm_f16le", "pcm_alaw")),
+        ("--wire-rate", "24000"),
         ("--wire-encoding", "pcm_mulaw", "--wire-rate", "8000"),
         ("--wire-encoding", "native"),
     ],
     ids=" ".join,
 )
 def test_a_recogniser_hears_the_same_words_in_every_format(
-    options: tuple[str, ...], recogniser: str, run: Run, tmp_path: Path
+    options: tuple[str, ...], whisper: dict[str, str], run: Run, tmp_path: Path
 ) -> None:
     spoken = speech.write_wav(tmp_path / "talk.wav", np.concatenate([speech.say(SENTENCE), speech.silence(0.5)]))
     if options[-1] == "native":
         samples = np.concatenate([*decode_file(spoken, rate=8000)])
         spoken.write_bytes(wav(convert_s16le(encode_s16le(samples), "pcm_alaw"), 6, 1, 8000))
     fast = ("-m", "ink-whisper", "--speed", "10")
-    done = run("stream-file", spoken, *fast, *options, env={"CARTESIA_BASE_URL": recogniser})
+    done = run("stream-file", spoken, *fast, *options, env=whisper)
     assert done.returncode == 0, done.stderr
     assert re.findall("[a-z]+", done.stdout.decode().lower()) == re.findall("[a-z]+", SENTENCE.lower())
 
