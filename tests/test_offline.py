@@ -44,9 +44,8 @@ SYSTEM_CALLS = (
 )
 NETWORK = re.compile(r'htons\((?P<port>\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"(?P<host>[^"]+)"')
 OPENED = re.compile(r'\bopen(?:at)?\((?:\w+, )?"(?P<path>[^"]*)", (?P<flags>[A-Z_|]+)')
-CHANGED = re.compile(
-    r'\b(?:creat|mkdir|mknod|rename|link|symlink|unlink|truncate)(?:at2?)?\((?:\w+, )?"(?P<path>[^"]*)"'
-)
+CHANGED = re.compile(r'\b(?:creat|mkdir|mknod|rename|unlink|truncate)(?:at2?)?\((?:\w+, )?"(?P<path>[^"]*)"')
+LINKED = re.compile(r'\b(?:link|symlink)(?:at)?\((?:\w+, )?"[^"]*", (?:\w+, )?"(?P<path>[^"]*)"')
 WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC")
 
 
@@ -59,7 +58,8 @@ def contacted(trace: str) -> set[str]:
 def written(trace: str) -> set[str]:
     """Paths that were written, made, renamed or removed, or were to be; devices aside."""
     opened = {match["path"] for match in OPENED.finditer(trace) if any(flag in match["flags"] for flag in WRITING)}
-    return {path for path in opened | {m["path"] for m in CHANGED.finditer(trace)} if not path.startswith("/dev/")}
+    changed = {match["path"] for pattern in (CHANGED, LINKED) for match in pattern.finditer(trace)}
+    return {path for path in opened | changed if not path.startswith("/dev/")}
 
 
 class Traced:
