@@ -216,8 +216,8 @@ def test_the_key_is_shown_as_present_only(
 
 def test_unknown_actions_and_commands_are_usage_errors(run: Run) -> None:
     assert run("config").stdout == run("config", "show").stdout != b""
-    assert b"no action 'edit'" in run("config", "edit").stderr
-    assert b"no command 'listn'" in run("config", "show", "listn").stderr
+    assert b"unknown action 'edit'" in run("config", "edit").stderr
+    assert b"unknown command 'listn'" in run("config", "show", "listn").stderr
     assert error(run("config", "edit", "-f", "json"))["type"] == "usage"
 
 

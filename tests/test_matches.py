@@ -148,4 +148,4 @@ def test_a_live_session_in_which_nothing_is_found_is_exit_code_1(
 
 def test_ignore_case_without_a_pattern_is_a_usage_error(run: Run, saved: Path) -> None:
     done = run("render", "a.json", "-f", "table", "-i")
-    assert done.returncode == 2 and b"--ignore-case goes with --grep" in done.stderr
+    assert done.returncode == 2 and b"--ignore-case needs --grep" in done.stderr

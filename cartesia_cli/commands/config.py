@@ -1,4 +1,4 @@
-"""`config`: every setting that applies, and where it was set."""
+"""The `config` command, which shows every setting that applies, and where it is set."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ def config(
     form: given.Listing = "table",
     voice: given.VerbosityOptions,
 ) -> None:
-    """Show each setting, its value, and where it comes from: `config show`."""
+    """Show each setting, its value, and where it is set."""
     reporter = voice.settle(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
     from ..output.files import write_stdout
 
     verb, *names = action or ["show"]
     if verb != "show":
-        raise UsageError(f"no action {verb!r}", hint="`config show` shows the settings; edit the file to change them")
+        hint = "`config show` shows the settings; to change them, edit the configuration file"
+        raise UsageError(f"unknown action {verb!r}", hint=hint)
     if unknown := next((name for name in names if name not in COMMANDS), None):
-        raise UsageError(f"no command {unknown!r}", hint=f"commands: {', '.join(COMMANDS)}")
+        raise UsageError(f"unknown command {unknown!r}", hint=f"commands: {', '.join(COMMANDS)}")
     program: Any = context.find_root().command
     chosen: dict[str, Setting] = context.meta[CHOSEN]
     choice = {name: setting.value for name, setting in chosen.items()}
@@ -74,7 +75,7 @@ def config(
 
 
 def _general(settings: Settings, chosen: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
-    """What is set outside of the commands' options. The key is shown as present, whoever looks on."""
+    """The settings that aren't options of commands. Of the key, only its presence is shown."""
     unset = Setting(None, "default", "")
     yield "config", chosen.get("config") or (replace(unset, value=str(settings.file)) if settings.file else unset)
     yield "profile", chosen.get("profile", unset)
@@ -85,7 +86,7 @@ def _general(settings: Settings, chosen: Mapping[str, Setting]) -> Iterator[tupl
 
 
 def _command(command: Any, choice: Mapping[str, str]) -> dict[str, Setting]:
-    """Each option of a command, as a configuration file spells it."""
+    """The setting of each option of a command, by its name in a configuration file."""
     found = effective(command, choice, {})
     return {
         name: found.get(name, Setting(option.default, "default", ""))
@@ -100,7 +101,7 @@ def _document(setting: Setting) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it."""
+    """A value that JSON can represent."""
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
@@ -117,6 +118,6 @@ def _table(rows: list[tuple[str, Setting]]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """As the configuration file has it; `-` where there is nothing."""
+    """A value as in the configuration file; `-` for none."""
     plain = _plain(value)
     return "-" if plain is None or plain == [] else json.dumps(plain, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""Where a command takes the values of its options from: the command line, the environment, the configuration file.
+"""Collects the values of a command's options from the command line, the environment and the configuration file.
 
-`ConfiguredCommand` is what Typer makes of each command: it has `--config` and `--profile`, understands `--no-…` for
-every switch, and gets its defaults from whatever was set outside of the command line (see `precedence`).
+`ConfiguredCommand` is the class of every command: it adds `--config` and `--profile`, accepts `--no-…` for every
+switch, and takes its defaults from whatever is set outside of the command line (`precedence` decides what counts).
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from . import COMMANDS
 from .precedence import Layer, formats, resolve
 
 PANEL = "Configuration"
-"""Heading in the help for the options that say which configuration applies."""
+"""Heading in the help for the options that choose the configuration."""
 
 CONFIG_HELP = "Read this configuration file instead of your own."
 PROFILE_HELP = "Use [profile.NAME] of the configuration file, too."
 
 CHOOSING = {"config": "CARTESIA_CONFIG", "profile": "CARTESIA_PROFILE"}
-"""Options that say what is read, so that no file can set them; and their variables."""
+"""Options that choose the configuration, so that no file can set them; and their environment variables."""
 
 CHOSEN = "cartesia_cli.chosen"
+"""Key in the context's `meta` for the settings of those options."""
+
 OVERRULED = "cartesia_cli.overruled"
-"""Key of the context's `meta` under which their settings are."""
+"""Key in the context's `meta` for what overruled `local = true`."""
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "boolean": ((bool,), "true or false"),
@@ -41,7 +43,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "a string"),
     "path": ((str,), "a string"),
 }
-"""First word of the name of an option's type to what the configuration file has to hold for it."""
+"""First word of the name of an option's type, to what the configuration file must contain for it."""
 
 SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
@@ -52,14 +54,14 @@ _JSON: dict[str, tuple[str, bool | None]] = {
     **dict.fromkeys(("--format", "-f"), ("format", None)),
     **dict.fromkeys(("--output", "-o"), ("output", None)),
 }
-"""What `_read` needs to find out whether a command that isn't there is asked for JSON."""
+"""What `_read` needs to tell whether JSON is requested from a command that doesn't exist."""
 
 Given = tuple[str, Any]
-"""An option of the command line, by its long name with underscores, and its value: text, or a bool for a switch."""
+"""An option on the command line: its long name with underscores, and its value, text, or a bool for a switch."""
 
 
 class ConfiguredCommand(TyperCommand):
-    """A command whose options have defaults from outside of the command line."""
+    """A command whose options get defaults from the environment and the configuration file."""
 
     def __init__(self, name: str | None, *, params: list[Any] | None = None, **rest: Any) -> None:
         own = [] if params is None else params
@@ -67,7 +69,7 @@ class ConfiguredCommand(TyperCommand):
         super().__init__(name, params=[*own, *(option for option in _choosing() if option.name not in names)], **rest)
 
     def make_parser(self, ctx: Any) -> Any:
-        """Also an opposite for each switch: what a file switches on, a flag switches off."""
+        """Add an opposite for each switch, so that the command line can switch off what the file switches on."""
         parser = super().make_parser(ctx)
         for option in options(self).values():
             if opposite := negation(option):
@@ -90,21 +92,21 @@ class ConfiguredCommand(TyperCommand):
 
 
 def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str, Setting]) -> str | None:
-    """Where a server was named, if `local = true` stands in a weaker place, and doesn't count for it."""
+    """Where a server is set, if that overrules a `local = true` in a weaker layer; else None."""
     if "local" in found or "local" not in options(command):
         return None
     chosen = {name: found[name].value for name in CHOOSING if name in found}
     places = layers(command, given, configured(**chosen), os.environ)
     local = next((place["local"] for place in places if "local" in place), None)
     server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
-    if server is None or server.layer == "flag":  # whoever typed it knows
+    if server is None or server.layer == "flag":  # then it is obvious
         return None
     return server.origin if local is not None and local.value else None
 
 
 @cache
 def options(command: Any) -> dict[str, Any]:
-    """The options of a command by their long names, with underscores: as a configuration file spells them."""
+    """The options of a command by their long names with underscores, as in a configuration file."""
     named = {}
     for option in command.params:
         if option.param_type_name == "option":
@@ -114,7 +116,7 @@ def options(command: Any) -> dict[str, Any]:
 
 
 def negation(option: Any) -> str | None:
-    """What switches a switch off; None for an option that takes a value."""
+    """The spelling that switches a switch off; None for an option that takes a value."""
     if not option.is_flag:
         return None
     long = next(str(name) for name in option.opts if name.startswith("--"))
@@ -122,7 +124,7 @@ def negation(option: Any) -> str | None:
 
 
 def read(command: Any, arguments: Sequence[str]) -> list[Given]:
-    """The options of a command line in their order, as far as it can be understood: even where Typer refuses it."""
+    """The options of a command line, in order, as far as it can be parsed: even where Typer refuses it."""
     meaning: dict[str, tuple[str, bool | None]] = {}
     for name, option in options(command).items():
         meaning |= dict.fromkeys(option.opts, (name, True if option.is_flag else None))
@@ -132,7 +134,7 @@ def read(command: Any, arguments: Sequence[str]) -> list[Given]:
 
 
 def _read(meaning: Mapping[str, tuple[str, bool | None]], arguments: Iterator[str]) -> Iterator[Given]:
-    """`meaning`: what an option is spelt like to its name and the value of a switch, None where a value follows."""
+    """`meaning`: spelling of an option to its name and, for a switch, its value; None where a value follows."""
     for argument in arguments:
         if argument == "--":
             return
@@ -152,7 +154,7 @@ def _read(meaning: Mapping[str, tuple[str, bool | None]], arguments: Iterator[st
 
 
 def divided(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequence[str]]:
-    """What stands before the command, the command, and what follows it."""
+    """The arguments before the command, the command, and those after it."""
     place = 0
     while place < len(arguments):
         word = arguments[place]
@@ -163,7 +165,7 @@ def divided(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequen
 
 
 def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
-    """Whether the output is to be JSON, so that errors are, too; also where the command line is wrong."""
+    """Whether JSON is requested, so that errors are JSON, too; also for an invalid command line."""
     before, named, after = divided(arguments)
     if (command := program.commands.get(named)) is None:
         return _is_json(_read(_JSON, iter(arguments)))
@@ -172,7 +174,7 @@ def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
         found = effective(command, values, dict(read(program, before)))
         values = {name: setting.value for name, setting in found.items()}
     except CliError:
-        pass  # it may be what went wrong: then the command line alone decides
+        pass  # the configuration may be what is wrong: then the command line alone decides
     return _is_json(values.items()) or _is_json(_read(_JSON, iter(before)))
 
 
@@ -183,10 +185,10 @@ def _is_json(given: Iterable[Given]) -> bool:
 def effective(
     command: Any, given: Mapping[str, Any], group: Mapping[str, Any], environ: Mapping[str, str] = os.environ
 ) -> dict[str, Setting]:
-    """What counts for each option that is set somewhere. UsageError for what is wrong in any place but the flags.
+    """The setting that applies, for each option that is set anywhere. UsageError for a wrong one, except for flags.
 
     given   options of the command line
-    group   the program's own options, before the command
+    group   the program's own options, which precede the command
     """
     chosen = {name: setting for name in CHOOSING if (setting := _choice(name, given, group, environ))}
     settings = configured(**{name: setting.value for name, setting in chosen.items()}, environ=environ)
@@ -196,17 +198,17 @@ def effective(
 def configured(
     config: str | None = None, profile: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """The configuration of this user, or another file, with a profile."""
+    """The user's configuration, or another file, with a profile."""
     file = None if config is None else Path(config)
     return load(config_dir(), environ, file=file, profile=profile, commands=COMMANDS)
 
 
 def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: Mapping[str, str]) -> list[Layer]:
-    """What each place says about the options of a command, the strongest first."""
+    """The options of a command that are set in each layer, the strongest first."""
     known = {name: option for name, option in options(command).items() if name not in CHOOSING}
     typed = {name: _flag(command.name, name, known[name], value) for name, value in given.items() if name in known}
     if "local_model" in typed and "local" in known.keys() - typed.keys():
-        # Who names a local model wants this machine, whatever is configured.
+        # A local model implies this machine, whatever is configured.
         typed["local"] = Setting(True, "flag", "--local-model")
     places: list[Layer] = [
         typed,
@@ -244,37 +246,37 @@ def _variable(command: str, name: str) -> str:
 
 
 def _general_environment(environ: Mapping[str, str]) -> Layer:
-    """Variables that are not about one command."""
+    """Options that variables for the whole program set."""
     found = {}
     if url := environ.get("CARTESIA_BASE_URL"):
         found["base_url"] = Setting(url, "environment", "CARTESIA_BASE_URL", general=True)
-    for variable, color in (("FORCE_COLOR", "always"), ("NO_COLOR", "never")):  # the last one counts
+    for variable, color in (("FORCE_COLOR", "always"), ("NO_COLOR", "never")):  # NO_COLOR overrides FORCE_COLOR
         if environ.get(variable):
             found["color"] = Setting(color, "environment", variable, general=True)
     return found
 
 
 def _flag(command: str, name: str, option: Any, value: Any) -> Setting:
-    """UsageError for a value that the option doesn't take, in Typer's words."""
+    """An option on the command line. UsageError, in Typer's words, for a value that it doesn't accept."""
     origin = negation(option) if value is False else f"--{name.replace('_', '-')}"
     try:
         return Setting(option.process_value(None, [value] if option.multiple else value), "flag", origin or "")
     except typer.BadParameter as error:
         message = f"Invalid value for {option.get_error_hint(None)}: {error.message}"
-        raise UsageError(message, hint=f"cartesia-cli {command} --help shows what it takes") from error
+        raise UsageError(message, hint=f"cartesia-cli {command} --help lists the valid values") from error
 
 
 def _from_text(option: Any, text: str, variable: str) -> Any:
-    """The value of a variable: switches are words, lists have commas."""
+    """The value of an environment variable: a word for a switch, commas in a list."""
     if option.is_flag:
         if text.strip().lower() not in SWITCH:
-            raise UsageError(f"{variable} must be true or false, not {text!r}", hint=f"unset {variable}, or correct it")
+            raise UsageError(f"{variable} must be true or false, not {text!r}", hint=f"correct {variable}, or unset it")
         return SWITCH[text.strip().lower()]
     return [part.strip() for part in text.split(",")] if option.multiple else text
 
 
 def _typed(option: Any, setting: Setting) -> Setting:
-    """A value of the configuration file, if it has the type that its option takes."""
+    """The setting. UsageError where the type of its value in the configuration file is not that of the option."""
     types, wanted = KINDS[option.type.name.split()[0]]
 
     def fits(value: Any) -> bool:
@@ -291,7 +293,7 @@ def _typed(option: Any, setting: Setting) -> Setting:
 
 
 def _checked(option: Any, setting: Setting) -> Setting:
-    """The same value as the option has it. UsageError for one that it doesn't take."""
+    """The setting with its value converted. UsageError for a value that the option doesn't accept."""
     try:
         value = option.process_value(None, setting.value)
     except typer.BadParameter as error:
@@ -302,12 +304,12 @@ def _checked(option: Any, setting: Setting) -> Setting:
 
 def _unknown(command: str, name: str, setting: Setting, known: Mapping[str, Any]) -> UsageError:
     meant = suggestion(name, known)
-    hint = f"did you mean {meant}?" if meant else f"names are those of cartesia-cli {command} --help"
+    hint = f"did you mean {meant}?" if meant else f"cartesia-cli {command} --help lists its options"
     return UsageError(f"{setting.origin} is not an option of {command}", hint=hint)
 
 
 def _refuse_repeated(command: Any, given: Sequence[Given]) -> None:
-    """UsageError for an option that takes one value and is given two: the last alone would count, in silence."""
+    """UsageError for an option that takes one value and is given two: the first would be ignored silently."""
     known = options(command)
     first: dict[str, Any] = {}
     for name, value in given:

@@ -1,8 +1,8 @@
-"""Which value of an option counts: a flag over the environment, a profile, the configuration file, the default.
+"""Resolves each option to one value: command line, then environment, profile, configuration file, default.
 
-Options that exclude each other are a table. Where two of them meet, the one that was set in the stronger
-place counts, and the other is as if it had not been set; set in one place, they are an error. An option that
-applies to some formats only, say, is an error as a flag and waits for its turn as a default.
+Options that exclude each other are listed in a table. If they are set in different layers, the one in the stronger
+layer counts and the other is ignored; if they are set in the same layer, that is an error. Options that need others
+are in a second table: without those, they are an error on the command line and ignored elsewhere.
 
 Pure: values in, values out. Must never know how an option is declared.
 """
@@ -17,22 +17,22 @@ from ..errors import UsageError
 from ..settings import Setting
 
 Values = Mapping[str, Any]
-"""Option (its long name, with underscores) to its value, of those that are set."""
+"""Options that are set, by their long names with underscores, to their values."""
 
 ROW_FORMATS = frozenset({"table", "tsv", "csv", "json", "ndjson"})
 CHOOSE_ROWS = ("grep", "from", "to", "longest_gaps")
 THRESHOLDS = ("turn_start_threshold", "turn_eager_end_threshold", "turn_end_threshold")
 TURNS = (*THRESHOLDS, "turn_end_timeout_ms")
 MODIFIERS = ("mode", "word_timestamps")
-"""Options that decide whether others exclude each other, so that they are looked at first."""
+"""Options that decide whether others exclude each other, so they are resolved first."""
 CUE_TIMES = ("subtitle_profile", "min_cue", "max_cue", "min_gap")
 
 Layer = Mapping[str, Setting]
-"""Option to what one place says about it."""
+"""The options that are set in one place: the command line, the environment, a profile or the file."""
 
 
 def formats(values: Values) -> tuple[str, ...]:
-    """The formats that these options ask for."""
+    """The output formats that these options request."""
     if values.get("json"):
         return ("json",)
     if named := values.get("format"):
@@ -43,7 +43,7 @@ def formats(values: Values) -> tuple[str, ...]:
 
 
 def implied_format(values: Values) -> str | None:
-    """What the ending of --output stands for, if anything."""
+    """The format that the suffix of --output implies, or None."""
     from ..output import EXTENSIONS
 
     ending = str(values.get("output") or "").rpartition(".")
@@ -52,17 +52,17 @@ def implied_format(values: Values) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Two options that can't both count.
+    """Two options that can't both apply.
 
-    when       whether their values are at odds
-    hint       what to do where one place sets both
-    one_way    only the first can overrule the second; in one place, both are fine
-    checked    one place may set both as far as this table goes: the command itself has the better message
+    hint       what to do if one layer sets both
+    when       whether these values exclude each other
+    one_way    only the first can overrule the second; in the same layer, both are allowed
+    checked    both are allowed in the same layer here: the command checks them itself, with a better message
     """
 
     first: str
     second: str
-    hint: str = "name one of them"
+    hint: str = "give one of them"
     when: Callable[[Values], bool] = lambda values: True
     one_way: bool = False
     checked: bool = False
@@ -70,7 +70,10 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """An option that applies in some company only: as a flag it is an error without, as a default it waits."""
+    """An option that needs other options: without them, it is an error on the command line and ignored elsewhere.
+
+    met   whether these values include what it needs
+    """
 
     option: str
     message: str
@@ -78,14 +81,14 @@ class Requirement:
     met: Callable[[Values], bool]
 
 
-def _rows_have_no_place(values: Values) -> bool:
-    """Rows are chosen, and none of the formats has any."""
+def _no_format_has_rows(values: Values) -> bool:
+    """Whether rows are selected and none of the formats has rows."""
     wanted = set(formats(values))
     return not wanted & ROW_FORMATS and not ("text" in wanted and values.get("word_timestamps"))
 
 
 def _output_decides(values: Values) -> bool:
-    """The ending of --output names another format, or one file can't take all formats."""
+    """Whether the suffix of --output implies another format, or one file can't hold all formats."""
     implied = implied_format(values)
     return (implied is not None and formats({"format": values["format"]}) != (implied,)) or "," in values["format"]
 
@@ -113,14 +116,14 @@ def _whisper_in_manual_mode(values: Values) -> bool:
 EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("quiet", "verbose"),
     Exclusion("local", "cloud"),
-    Exclusion("local", "base_url", "--local needs no server; without it, --base-url names one"),
+    Exclusion("local", "base_url", "--local needs no server; leave one of them out"),
     Exclusion("output", "output_dir", "-o is for a single file, --output-dir for several"),
     Exclusion("resume", "force", "--resume skips what --force overwrites"),
     Exclusion("json", "format", "-f alone names one or several formats",
               when=lambda values: formats({"format": values["format"]}) != ("json",)),
     Exclusion("output", "format", when=_output_decides, one_way=True),
     Exclusion("output", "json", when=lambda values: implied_format(values) not in (None, "json"), one_way=True),
-    *(Exclusion(rows, other, "rows are chosen for -f table, tsv, csv, json or ndjson", when=_rows_have_no_place)
+    *(Exclusion(rows, other, "rows can be selected for -f table, tsv, csv, json or ndjson", when=_no_format_has_rows)
       for rows in CHOOSE_ROWS for other in ("format", "output")),
     Exclusion("from", "to", when=lambda values: values["from"] >= values["to"], checked=True),
     *(Exclusion(first, second, when=_cues_impossible, checked=True)
@@ -129,7 +132,7 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
       for place, first in enumerate(THRESHOLDS) for second in THRESHOLDS[place + 1 :]),
     Exclusion("mode", "finalize", "in auto mode the server ends the turns: --mode manual takes --finalize",
               when=lambda values: values["mode"] == "auto"),
-    Exclusion("push_to_talk", "finalize", "push-to-talk ends utterances by key: --finalize key or none go with it",
+    Exclusion("push_to_talk", "finalize", "push-to-talk ends utterances by key: combine it with --finalize key or none",
               when=lambda values: values["finalize"] in ("vad", "both")),
     *(Exclusion("mode", name, "turn detection is for --mode auto; --vad-silence-ms ends utterances in manual mode",
                 when=lambda values: values["mode"] == "manual") for name in TURNS),
@@ -138,18 +141,19 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
       for other in ("finalize", "push_to_talk") for name in TURNS),
     *(Exclusion("model", name, "turn detection is for --mode auto, which ink-2 has", when=_whisper_in_manual_mode)
       for name in TURNS),
-    Exclusion("script", "local_model", "a script recognises nothing: leave out one of them"),
+    Exclusion("script", "local_model", "a script needs no model: leave one of them out"),
 )  # fmt: skip
 
 REQUIREMENTS: tuple[Requirement, ...] = (
-    Requirement("crlf", "--crlf is for -f srt", "add -f srt, or leave it out", lambda values: "srt" in formats(values)),
-    Requirement("highlight_words", "--highlight-words is for -f vtt", "add -f vtt, or leave it out",
+    Requirement("crlf", "--crlf needs -f srt", "add -f srt, or leave --crlf out",
+                lambda values: "srt" in formats(values)),
+    Requirement("highlight_words", "--highlight-words needs -f vtt", "add -f vtt, or leave --highlight-words out",
                 lambda values: "vtt" in formats(values)),
-    Requirement("paragraphs", "--paragraphs is for -f text", "add -f text, or leave it out",
+    Requirement("paragraphs", "--paragraphs needs -f text", "add -f text, or leave --paragraphs out",
                 lambda values: "text" in formats(values)),
-    Requirement("context", "--context goes with --grep", "--grep REGEX says what to look for",
+    Requirement("context", "--context needs --grep", "add --grep REGEX, or leave --context out",
                 lambda values: values.get("grep") is not None),
-    Requirement("ignore_case", "--ignore-case goes with --grep", "--grep REGEX says what to look for",
+    Requirement("ignore_case", "--ignore-case needs --grep", "add --grep REGEX, or leave --ignore-case out",
                 lambda values: values.get("grep") is not None),
     Requirement("encoding", "--encoding and --sample-rate go together", "they are for headerless audio only",
                 lambda values: values.get("sample_rate") is not None),
@@ -159,7 +163,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 
 
 def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
-    """What counts. UsageError where one place sets options that exclude each other.
+    """The settings that apply. UsageError where one layer sets options that exclude each other.
 
     layers   the strongest first
     """
@@ -176,7 +180,7 @@ def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
 
 
 def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[int, Setting]]) -> bool:
-    """Whether something stronger excludes this."""
+    """Whether a setting in a stronger layer excludes this one."""
     if not _is_set(setting):
         return False
     stronger = {other for other, (place, found) in kept.items() if place < rank and _is_set(found)}
@@ -211,5 +215,5 @@ def _applicable(settings: dict[str, Setting]) -> dict[str, Setting]:
 
 
 def _is_set(setting: Setting) -> bool:
-    """A switch that is off asks for nothing, so it excludes nothing."""
+    """Whether an option has an effect. A switch that is off has none, so it excludes nothing."""
     return setting.value is not None and setting.value is not False and setting.value != []

@@ -1,8 +1,9 @@
-"""What a resumed run still has to do, and which recording a result file belongs to.
+"""Decides what `--resume` still has to do, and which recording a result file belongs to.
 
-A recording is recognised by its content, wherever a result is known to come from one; where none is known, as after
-an earlier version, a result that is not older than its recording counts as finished. Must never have a file
-overwritten that was not written by this program, or was edited since.
+Recordings are recognised by their content, as far as the record of results goes (see `results`). A result that isn't in
+there, such as one of an earlier version, counts as done if it isn't older than its recording.
+
+Must never cause a file to be overwritten that this program didn't write, or that was edited since.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from .batch import BatchConfig, Job
 
-MOST_NAMED = 20
-"""Inputs in a command that a person can still copy."""
+MAX_NAMED = 20
+"""Inputs that a suggested command names one by one."""
 
 DEFAULTS = asdict(Selection())
 
@@ -42,7 +43,7 @@ SPELT = {
     "longest_gaps": "longest gaps",
     "ignore_case": "ignore case",
 }
-"""What options are called that a Selection has by other names."""
+"""Fields of a Selection whose options have other names."""
 
 KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
@@ -50,31 +51,31 @@ AGAIN = "to overwrite it, run the command for this input with --force instead of
 
 
 def known_results(reporter: Reporter) -> Results:
-    """What is known of the results of earlier runs."""
+    """The record of the results of earlier runs."""
     return Results(state_dir() / "results.sqlite", reporter.detail)
 
 
 def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
-    """The command that does what is left of a run that was stopped, in the words of its command line.
+    """The command that does the rest of a run that was stopped, with the options of its command line.
 
-    names   its inputs
-    left    what is left; more than MOST_NAMED inputs are not spelt out
+    names   the run's inputs
+    left    the jobs that are left; more than MAX_NAMED are not named one by one
     """
     typed = typed_options(context)
     to_files = all(file is not None for job in left for file in job.targets.values())
     inputs = names
     if to_files and not force:
         typed = [*typed, *({"--resume"} - set(typed))]
-    elif not to_files and len(left) <= MOST_NAMED:
+    elif not to_files and len(left) <= MAX_NAMED:
         inputs = [job.item.source for job in left]
-    # Otherwise once more from the start: answers that were had before come from the cache.
+    # Otherwise once more from the start: the cache has the responses that came before.
     dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in inputs) else []
     return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
 
 
 def asked(options: BatchOptions, selection: Selection | None = None) -> str:
-    """What a result depends on beside its recording, in words. `selection`: of what was said, where not all is wanted.
-    What only changes how it looks is not among it.
+    """What the content of a result depends on besides its recording, in words: model, language, and which part of the
+    transcript was selected. What only changes its layout is left out.
     """
     words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
     chosen = {} if selection is None else asdict(selection)
@@ -87,10 +88,10 @@ def asked(options: BatchOptions, selection: Selection | None = None) -> str:
 def pending(
     jobs: Sequence[Job], config: BatchConfig, results: Results, is_free: Callable[[Job], object], reporter: Reporter
 ) -> tuple[list[Job], int]:
-    """The jobs that are left, each with the results that it lacks, and how many can't be done: those are reported.
-    UsageError where results go to stdout, and nobody can see later what was there.
+    """The jobs that are left, each with only the results that it lacks, and how many can't be done, which is reported.
+    UsageError where results go to stdout, which leaves no trace of what is done.
 
-    is_free   whether a job costs nothing, because its answer is in the cache
+    is_free   whether a job costs nothing, because its response is in the cache
     """
     if any(file is None for job in jobs for file in job.targets.values()):
         raise UsageError("--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR")
@@ -117,8 +118,8 @@ def pending(
 
 
 def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Result | None:
-    """Whose results have the name `stem`, with the suffix of any format: one of these inputs, another recording, or
-    nobody's yet.
+    """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
+    recording (as the Result of it), or None.
     """
     files = [result_file(stem, name) for name in FORMATS]
     there = [file for file in files if os.path.lexists(file)]
@@ -128,14 +129,14 @@ def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Resu
             own = [item for item in inputs if result.source == _source(item)]
             return next((item for item in [*own, *inputs] if result.is_from(item.path)), own[0] if own else result)
     if len(inputs) > 1 and there:
-        # Nothing can have been made from a recording that is younger.
+        # A result can't have been made from a recording that is newer.
         older = [item for item in inputs if not any(_is_newer(item.path, file) for file in there)]
         return older[0] if len(older) == 1 else None
     return None
 
 
 def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
-    """The job without the results that are finished; None where all are. UsageError for a file that may not be
+    """The job without the results that are done; None where all are. UsageError for a file that must not be
     overwritten.
     """
     files = [file for file in (*job.targets.values(), job.kept) if file is not None]
@@ -153,7 +154,7 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
         return False
     result = known.get(os.path.realpath(file))
     if not file.stat().st_size and (result is None or not result.is_unchanged()):
-        return False  # a writer was stopped, or something was saved over it
+        return False  # left by a run that was stopped, or emptied since
     if result is None:
         if not _is_newer(item.path, file):
             return True
@@ -170,7 +171,7 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
 
 
 def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
-    """The results of the same recording under a name that it doesn't have any more, if all are there."""
+    """The results of the same recording under a former name, if all of them exist."""
     found = []
     for file in [*job.targets.values(), job.kept]:
         if file is None:
