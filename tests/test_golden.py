@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import golden
-from tests.golden.program import Programs
-
-
-@pytest.fixture(scope="module")
-def programs() -> Iterator[Programs]:
-    with Programs() as running:
-        yield running
 
 
 @pytest.mark.parametrize("group", golden.groups())
-def test_group_says_what_was_recorded(group: str, programs: Programs, tmp_path: Path) -> None:
+def test_group_says_what_was_recorded(group: str, tmp_path: Path) -> None:
     before = golden.recorded(group)
-    after = golden.replay(before, programs, tmp_path)
+    after = golden.replay(before, tmp_path)
     if after != before:
         pytest.fail(
             f"{golden.difference(group, before, after)}\n"

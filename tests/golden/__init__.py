@@ -43,18 +43,17 @@ import os
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, CompletedProcess
 
 import cartesia_cli
 from tests import fault_server
-from tests.fault_server import BEHAVIOURS, KEY, SOON, Behaviour, FaultServer
-
-from .program import Programs, Run
+from tests.fault_server import BEHAVIOURS, KEY, Behaviour, FaultServer
+from tests.fork_server import run_program, start_program
 
 HERE = Path(__file__).parent
 INPUTS = HERE / "inputs"
@@ -94,6 +93,9 @@ AUDIO = {
 
 AT_ONCE = 6
 """Cases that run side by side: most of them wait."""
+
+PATIENCE = 120.0
+"""Seconds after which a run counts as hung."""
 
 NORMAL: tuple[tuple[str, str], ...] = (
     (r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):[1-9]\d{3,4}\b", r"\1:PORT"),
@@ -158,12 +160,12 @@ def cases(text: str) -> Iterator[Case]:
         yield Case(name, settings, commands)
 
 
-def replay(text: str, programs: Programs, folder: Path) -> str:
+def replay(text: str, folder: Path) -> str:
     """The record with what the program does now."""
 
     def one(numbered: tuple[int, Case]) -> str:
         number, case = numbered
-        return str(run(case, programs, folder / str(number)))
+        return str(run(case, folder / str(number)))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return "\n".join(pool.map(one, enumerate(cases(text))))
@@ -176,7 +178,7 @@ def difference(group: str, before: str, after: str) -> str:
     return "".join(lines)
 
 
-def run(case: Case, programs: Programs, folder: Path) -> Case:
+def run(case: Case, folder: Path) -> Case:
     """The case as it goes now."""
     work, home = folder / "work", folder / "home"
     work.mkdir(parents=True)
@@ -188,15 +190,14 @@ def run(case: Case, programs: Programs, folder: Path) -> Case:
     }  # fmt: skip
     done = []
     with ExitStack() as stack:
-        if address := stack.enter_context(_server(case, programs, folder, environment)):
+        if address := stack.enter_context(_server(case, folder, environment)):
             environment |= {"CARTESIA_API_KEY": KEY, "CARTESIA_BASE_URL": address}
-        for number, command in enumerate(case.commands):
+        for command in case.commands:
             before = _contents(work)
-            arguments, extra, stdin = _split(command.line)
-            started = programs.start(
-                arguments, environment | extra, work, work / stdin if stdin else None, folder / f"run{number}"
-            )
-            result = _result(case, started, before, work)
+            arguments, extra, name = _split(command.line)
+            with open(work / name if name else os.devnull, "rb") as stdin:
+                ended = run_program(arguments, env=environment | extra, cwd=work, stdin=stdin, timeout=PATIENCE)
+            result = _result(case, ended, before, work)
             patterns = NORMAL + (VARYING if "times vary" in case.settings else ())
             done.append(Command(command.line, tuple(_normal(line, work, home, patterns) for line in result)))
     return Case(case.name, case.settings, tuple(done))
@@ -228,7 +229,7 @@ def _split(line: str) -> tuple[list[str], dict[str, str], str | None]:
 
 
 @contextmanager
-def _server(case: Case, programs: Programs, folder: Path, environment: dict[str, str]) -> Iterator[str | None]:
+def _server(case: Case, folder: Path, environment: dict[str, str]) -> Iterator[str | None]:
     """The address of the server that a case asks for."""
     if faults := case.values("faults"):
         with FaultServer(*map(_behaviour, " ".join(faults).split())) as server:
@@ -237,9 +238,13 @@ def _server(case: Case, programs: Programs, folder: Path, environment: dict[str,
         lines = [line if line.startswith("{") else (INPUTS / line).read_text("utf-8") for line in script]
         (folder / "script").write_text("\n".join(lines), "utf-8")
         arguments = ["serve", "--port", "0", "--script", str(folder / "script")]
-        playing = programs.start(arguments, environment, folder, None, folder / "serve")
-        yield _address(playing)
-        playing.stop()
+        with start_program(
+            arguments, env=environment, cwd=folder, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
+        ) as playing:
+            assert playing.stdout is not None
+            yield playing.stdout.readline().decode().strip().partition("=")[2]
+            playing.terminate()
+            playing.wait()
     else:
         yield None
 
@@ -253,26 +258,17 @@ def _behaviour(name: str) -> Behaviour:
     return behaviour
 
 
-def _address(server: Run) -> str:
-    ends = time.monotonic() + SOON
-    while b"\n" not in server.stdout:
-        assert not server.has_ended and time.monotonic() < ends, server.stderr.decode()
-        time.sleep(0.01)
-    return server.stdout.decode().strip().partition("=")[2]
-
-
 def _contents(work: Path) -> dict[str, bytes]:
     return {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
 
 
-def _result(case: Case, started: Run, before: dict[str, bytes], work: Path) -> list[str]:
-    code = started.wait()
+def _result(case: Case, ended: CompletedProcess[bytes], before: dict[str, bytes], work: Path) -> list[str]:
     skipped = case.values("no")
-    lines = [f"= {code}"]
+    lines = [f"= {ended.returncode}"]
     if "stdout" not in skipped:
-        lines += _block(">", started.stdout)
+        lines += _block(">", ended.stdout)
     if "stderr" not in skipped:
-        said = _block("!", started.stderr)
+        said = _block("!", ended.stderr)
         lines += sorted(said) if "sort" in case.settings else said
     after = _contents(work)
     for name in before.keys() - after.keys():
@@ -313,12 +309,12 @@ def _normal(line: str, work: Path, home: Path, patterns: Sequence[tuple[str, str
     return re.sub(r"[A-Za-z0-9+/]{200,}={0,2}", lambda long: f"({_digest(long[0].encode())})", line)
 
 
-def update(names: Sequence[str], programs: Programs, folder: Path) -> list[str]:
+def update(names: Sequence[str], folder: Path) -> list[str]:
     """Record groups again; the names of those that changed."""
     changed = []
     for group in names:
         before = recorded(group)
-        after = replay(before, programs, folder / group)
+        after = replay(before, folder / group)
         if after != before:
             (HERE / f"{group}.txt").write_text(after, "utf-8")
             changed.append(group)

@@ -7,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.fork_server import close_fork_servers
+
 from . import cases, groups, recorded, update
-from .program import Programs
 
 
 def main() -> int:
@@ -23,8 +24,9 @@ def main() -> int:
         for group in names:
             sys.stdout.write(f"{group}: {len(list(cases(recorded(group))))} cases\n")
         return 0
-    with Programs() as programs, tempfile.TemporaryDirectory() as folder:
-        changed = update(names, programs, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        changed = update(names, Path(folder))
+    close_fork_servers()
     sys.stdout.write(f"changed: {', '.join(changed) or 'nothing'}\n")
     return 0
 
