@@ -284,7 +284,7 @@ def test_a_client_that_leaves_a_close_frame_unanswered_or_waits_for_ever_is_a_fa
         line.until_audio(1.0)
 
     def once(script: Script) -> None:
-        with RealtimeServer(script, deadlines=0.2) as server, calling(server) as caller:
+        with RealtimeServer(script, patience=0.2) as server, calling(server) as caller:
             caller.head()
             server.wait(lambda server: server.faults)
 
