@@ -1,7 +1,7 @@
 """How long the command line takes to start, against Python alone, and a whole `transcribe`, against Cartesia's SDK.
 
-Whole processes that take turns; each figure is the fastest of many runs, since other programs can only slow one down.
-What may be imported on each of these paths is a matter of tests/test_startup.py.
+Whole processes that take turns. Ratios are of CPU time, the least of many runs: other programs make a process wait, and
+can only slow it down; on an idle machine, waiting is nothing. tests/test_startup.py tests what each path may import.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Case:
     columns: int | None = None
     runs: list[Run] = field(default_factory=list)
 
-    def fastest(self) -> float:
+    def cpu(self) -> float:
         """Seconds."""
-        return min(run.wall for run in self.runs)
+        return min(run.cpu for run in self.runs)
 
 
 ALONE = "python -c pass"
@@ -101,15 +101,15 @@ def main() -> int:
                 if turn:  # the first one fills the caches
                     case.runs.append(done)
     for case in table.values():
-        seconds, cpu = case.fastest(), min(run.cpu for run in case.runs)
+        wall = min(run.wall for run in case.runs)
         ratio = None
         if case.baseline is not None:
-            one = table[case.baseline].fastest()
-            ratio = seconds / one if case.less is None else 1 + (seconds - table[case.less].fastest()) / one
+            one = table[case.baseline].cpu()
+            ratio = case.cpu() / one if case.less is None else 1 + (case.cpu() - table[case.less].cpu()) / one
         report.row(
             case.name,
-            f"{seconds * 1000:.1f}",
-            f"{cpu * 1000:.1f}",
+            f"{wall * 1000:.1f}",
+            f"{case.cpu() * 1000:.1f}",
             "" if ratio is None else f"{ratio:.2f}",
             "" if case.goal is None else f"{case.goal:g}",
             met=None if ratio is None or case.goal is None else ratio <= case.goal,
