@@ -1,30 +1,40 @@
 """cartesia-cli: speech to text in a terminal, through Cartesia's API or on this machine.
 
-A walk through the house, from the cellar up. Every room may know the rooms named before it on
-this list, except that the seven in the middle don't know each other (`make check` keeps it so):
+Package overview and import rules. Modules may import from the groups above their own, and in the groups marked "in
+order", from the lines above. `make check` enforces this (contracts in pyproject.toml).
 
-    errors       how a run can end, and with which exit code
-    protocol     what both sides of the API may say: options, events, commands, refusals
-    redaction    keeps the API key out of errors and logs
-    timing       when words are said of which nobody told
-    transcript   what a transcript is: words, segments, what comes before they are settled, the JSON document
-    tracker      events of a live session as segments, and as audio that is acknowledged
-    reading      saved JSON, ours or anybody's, as transcripts
-    subtitles    transcripts as cues, SRT and VTT; what is wrong with anybody's subtitles
-    audio        what a sound file is, how its samples are read, replayed and kept; where in them somebody speaks
-    ---
-    session      the one loop of a live session: speak, hear, stop; lost connections are replaced
-    stats        how long everything took
-    client       how the protocol is carried over HTTP and WebSocket: uploads, retries, deadlines, how sockets end
-    output       formats and files; what is drawn on stderr
-    settings     configuration file, profiles, key
-    cache        answers that were paid for once
-    server       the other end: the same protocol answered on this machine
-    ---
-    commands     one room a command: options, and one call
-    cli          the Typer app; errors become one line and an exit code
-    completion   what shells ask for, from a table that is written beforehand (completion_table)
-    __main__     the front door: answers `--version` and completion before the house is lit
+    errors             how a run can end, and with which exit code
+
+    protocol           what both sides of the API may say: options, events, commands, errors
+    redaction          keeps the API key out of errors and logs
+    timestamps         fills in missing or implausible times of words and segments
+    text_encoding      decoding of text files in whatever encoding they are
+    fingerprint        hashes of files, and whether a file is still the same
+    atomic_files       files that are written whole or not at all
+    directories        the user's directories for configuration, cache and state
+    daemon_thread      blocking calls in threads, with deadlines
+
+  in order:
+    alignment          where the words of a transcript stand in its text
+    transcript         a transcript: text, words, segments, and its JSON document
+    subtitles          cues from transcripts, SRT and VTT; a parser and a linter for subtitle files
+    transcript_import  saved transcripts of any service, as transcripts
+    audio              probing, decoding, the microphone, voice activity detection, recording
+    tracker            events of a live session: which text is settled, which audio is acknowledged
+
+    session            a live session: send loop, receive loop, reconnects
+    stats              latency of a session
+    client             HTTP and WebSocket: uploads, retries, deadlines, errors
+    output             one writer per format, and what is printed on stderr
+    settings           configuration file, profiles, key
+    cache, results     earlier responses, and which result files were made from which recording
+    server             a local server that speaks the same protocol
+
+  in order:
+    commands           one module per command: its options, and the calls that it consists of
+    cli                the Typer app: runs a command, and turns errors into one line and an exit code
+    completion         shell completion, from completion_table.json
+    __main__           console entry point: serves --version, --help and completion without importing Typer
 """
 
 __version__ = "0.1.0"
