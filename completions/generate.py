@@ -107,13 +107,13 @@ KINDS = {
     "--vad-silence-ms": "none",
     "--vad-threshold": "none",
 }
-"""Option, or metavar of an argument, to the kind of its value. With a command before it, for that command only.
+"""Option, or metavar of an argument, to the kind of its value; after the name of a command, for that command only.
 
 file, folder   completed by the shell
-whisper        a folder, or one of the names below
-device         a microphone; asked for when it is wanted
-none           nothing to offer
-others         one of the values below; several of `format`, with commas
+whisper        a folder, or one of VALUES
+device         a microphone of this machine
+none           nothing can be offered
+others         one of VALUES; of `format`, several with commas
 """
 
 LANGUAGE_NAMES = dict(
@@ -137,7 +137,7 @@ LANGUAGE_NAMES = dict(
 WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3")
 
 VALUES = {
-    "clear": {"clear": "take all away"},
+    "clear": {"clear": "delete everything"},
     "show": {"show": "each setting, its value and where it comes from"},
     "way": dict.fromkeys(live_options.WAYS, ""),
     "report": dict.fromkeys(("text", "json"), ""),
@@ -156,7 +156,7 @@ VALUES = {
     "profile": dict.fromkeys(format_options.PROFILES, ""),
     "whisper": dict.fromkeys(WHISPER, ""),
 }
-"""Kind to its values, and to what is said about each."""
+"""Kind to its values, each with a description."""
 
 PAGE_COLUMNS = 80
 """Width of the saved help pages. Into a pipe, Typer assumes it, and it never sets plain help any wider."""
@@ -250,7 +250,7 @@ def _kind(command: str, name: str) -> str:
 
 
 def _brief(text: str | None) -> str:
-    """The first sentence, on one line: a menu has no room for more."""
+    """The first sentence, on one line, as menus show it."""
     return " ".join((text or "").split()).split(". ")[0].removesuffix(".")
 
 
