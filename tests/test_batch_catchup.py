@@ -16,7 +16,7 @@ import webvtt
 
 from cartesia_cli.audio.pcm import RATE
 from cartesia_cli.audio.vad import VadSettings
-from cartesia_cli.commands.backend import Server
+from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
 from cartesia_cli.commands.live import live_view, run
 from cartesia_cli.commands.live_options import StreamOptions
@@ -37,10 +37,10 @@ ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
 
 
 @contextmanager
-def serving(*steps: dict[str, Any]) -> Iterator[Server]:
+def serving(*steps: dict[str, Any]) -> Iterator[RunningServer]:
     """A real server that plays these steps."""
     with BackgroundServer(create_app(parse("\n".join(map(json.dumps, steps))))) as beside:
-        yield Server(beside.base_url, None, local=False)
+        yield RunningServer(beside.base_url, None, local=False)
 
 
 class Backlog:
@@ -124,7 +124,7 @@ def test_the_document_has_a_blank_at_the_seam_and_its_words_beside_the_segments(
     assert (lines[-1]["text"], lines[-1]["words"]) == (document["text"], document["words"])
 
 
-def caught_up(server: Server, before: str) -> list[Segment]:
+def caught_up(server: RunningServer, before: str) -> list[Segment]:
     """What becomes of a second and a half that begins ten seconds into a session, behind a text."""
 
     async def catch_up() -> list[Segment]:

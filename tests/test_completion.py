@@ -116,7 +116,7 @@ def test_values_are_those_of_the_program() -> None:
     assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
     assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
     for color, _ in VALUES["color"]:
-        VerbosityOptions(color=color).settle(Reporter())
+        VerbosityOptions(color=color).apply_to(Reporter())
 
 
 # What is offered

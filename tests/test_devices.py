@@ -11,7 +11,7 @@ import pytest
 
 from cartesia_cli.audio import pulse
 from cartesia_cli.audio.devices import INSTALL, Device, choose, installation
-from cartesia_cli.commands.devices import document, table
+from cartesia_cli.commands.devices import format_json, format_table
 from cartesia_cli.errors import InputError
 from tests.conftest import Run
 from tests.microphone import Studio, open_studio
@@ -142,8 +142,8 @@ class TestTheChoice:
 
 def test_names_move_no_cursor_and_are_verbatim_in_json() -> None:
     odd = device(0, "a\x1b[2Jb\nc", host_api="J\tK")
-    assert table([odd]).splitlines()[1] == "0  48000         1  J K     input  a�[2Jb c"
-    assert json.loads(document([odd]))["devices"][0]["name"] == "a\x1b[2Jb\nc"
+    assert format_table([odd]).splitlines()[1] == "0  48000         1  J K     input  a�[2Jb c"
+    assert json.loads(format_json([odd]))["devices"][0]["name"] == "a\x1b[2Jb\nc"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import soundfile
 
 import cartesia_cli
 from cartesia_cli.audio.probing import FORMATS
-from cartesia_cli.commands.inputs import Input, collect
+from cartesia_cli.commands.inputs import Input, find_inputs
 from cartesia_cli.errors import InputError, UsageError
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, fine
@@ -151,7 +151,7 @@ def test_globs_match_as_a_shell_does(tmp_path: Path, monkeypatch: pytest.MonkeyP
     touch(*(tmp_path / name for name in ("a.wav", "x/b.wav", "x/y/c.wav", ".h/d.wav", "x/.e.wav", "A.WAV")))
 
     def matches(pattern: str) -> list[str]:
-        found = list(collect([pattern], None))
+        found = list(find_inputs([pattern], None))
         assert all(isinstance(item, Input) for item in found)
         return [item.source for item in found if isinstance(item, Input)]
 
@@ -164,7 +164,7 @@ def test_globs_match_as_a_shell_does(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert matches(".h/*") == [".h/d.wav"]
     assert matches("x/.*") == ["x/.e.wav"]
     assert matches(f"{tmp_path}/[xz]/?.wav") == [f"{tmp_path}/x/b.wav"]
-    assert isinstance(next(collect(["*.flac"], None)), InputError)
+    assert isinstance(next(find_inputs(["*.flac"], None)), InputError)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,11 @@ def test_a_url_as_input_is_a_usage_error_that_names_it_as_typed(
 def test_a_file_that_is_called_like_a_url_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / "s3:" / "talk.wav")
-    assert [item.path for item in collect(["s3:/talk.wav"], None) if isinstance(item, Input)] == [Path("s3:/talk.wav")]
+    assert [item.path for item in find_inputs(["s3:/talk.wav"], None) if isinstance(item, Input)] == [
+        Path("s3:/talk.wav")
+    ]
     with pytest.raises(UsageError):
-        list(collect(["s3:/other.wav"], None))
+        list(find_inputs(["s3:/other.wav"], None))
 
 
 @pytest.mark.parametrize("more", [(), ("--encoding", "pcm_s16le", "--sample-rate", "8000")], ids=["container", "raw"])

@@ -18,7 +18,7 @@ import cartesia_cli
 from cartesia_cli import cli, errors
 from cartesia_cli.commands.option_sources import negation, options
 from cartesia_cli.errors import CliError, InputError, NetworkError, OutputError
-from cartesia_cli.output.hints import hint
+from cartesia_cli.output.hints import fit_hint
 from tests.conftest import Run
 
 PACKAGE = Path(cartesia_cli.__file__).parent
@@ -66,7 +66,7 @@ def test_a_hint_names_only_options_that_the_command_has(name: str) -> None:
     assert len(all_hints()) > 60
     for said in all_hints():
         for kind in (InputError, NetworkError, OutputError):
-            shown = hint(kind("it failed", hint=said), known)
+            shown = fit_hint(kind("it failed", hint=said), known)
             assert shown
             own = re.sub(r"`[a-z][^`]*`", "", shown.partition("cartesia-cli ")[0])
             assert set(OPTION.findall(own)) <= known, (said, shown)
@@ -79,9 +79,9 @@ def test_every_option_in_a_hint_belongs_to_some_command() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_an_error_without_a_hint_of_its_own_has_that_of_its_kind(kind: type[CliError]) -> None:
-    assert hint(kind("it failed"), None)
+    assert fit_hint(kind("it failed"), None)
     for name, command in COMMANDS.items():
-        shown = hint(kind("it failed"), spellings(command))
+        shown = fit_hint(kind("it failed"), spellings(command))
         assert set(OPTION.findall(shown.partition("cartesia-cli ")[0])) <= spellings(command), name
 
 
@@ -98,8 +98,8 @@ def test_an_error_without_a_hint_of_its_own_has_that_of_its_kind(kind: type[CliE
     ],
 )  # fmt: skip
 def test_clauses_with_other_options_are_left_out(said: str, shown: str) -> None:
-    assert hint(NetworkError("it failed", hint=said), {"--local"}) == shown
-    assert hint(NetworkError("it failed", hint=said), None) == said
+    assert fit_hint(NetworkError("it failed", hint=said), {"--local"}) == shown
+    assert fit_hint(NetworkError("it failed", hint=said), None) == said
 
 
 def test_shared_code_names_no_options_that_are_not_there(run: Run, environment: dict[str, str], tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.inputs import Input, collect, is_search, spool_stdin
-from cartesia_cli.commands.output_plan import OutputPlan, formats
+from cartesia_cli.commands.inputs import Input, find_inputs, is_folder_or_glob, spool_stdin
+from cartesia_cli.commands.output_plan import OutputPlan, parse_formats
 from cartesia_cli.errors import InputError, UsageError
 
 
@@ -20,7 +20,7 @@ def touch(*paths: Path) -> None:
 
 def named(*arguments: object) -> list[str]:
     return [
-        item.source if isinstance(item, Input) else str(item) for item in collect([str(a) for a in arguments], None)
+        item.source if isinstance(item, Input) else str(item) for item in find_inputs([str(a) for a in arguments], None)
     ]
 
 
@@ -33,8 +33,8 @@ def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -
         tmp_path / ".c" / "d.wav",
     )
     assert named(tmp_path) == [str(tmp_path / "b.MP3"), str(tmp_path / "a" / "x.wav")]
-    found = list(collect([str(tmp_path)], None))
-    assert [item.below for item in found if isinstance(item, Input)] == [Path("b.MP3"), Path("a/x.wav")]
+    found = list(find_inputs([str(tmp_path)], None))
+    assert [item.relative_path for item in found if isinstance(item, Input)] == [Path("b.MP3"), Path("a/x.wav")]
 
 
 def test_globs_are_expanded_and_files_with_glob_characters_are_files(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_globs_are_expanded_and_files_with_glob_characters_are_files(tmp_path: P
     assert named(tmp_path / "a?.wav") == [str(tmp_path / "a1.wav"), str(tmp_path / "a2.wav")]
     assert str(tmp_path / "sub" / "a3.wav") in named(tmp_path / "**" / "*.wav")
     assert named(tmp_path / "a[1].wav") == [str(tmp_path / "a[1].wav")]
-    assert not is_search(str(tmp_path / "a[1].wav"))
+    assert not is_folder_or_glob(str(tmp_path / "a[1].wav"))
 
 
 def test_each_file_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_each_file_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_nothing_found_is_an_error_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     (tmp_path / "empty").mkdir()
-    found = list(collect([str(tmp_path / "empty"), str(tmp_path / "a.wav"), str(tmp_path / "*.xyz")], None))
+    found = list(find_inputs([str(tmp_path / "empty"), str(tmp_path / "a.wav"), str(tmp_path / "*.xyz")], None))
     assert [type(item) for item in found] == [InputError, Input, InputError]
 
 
@@ -62,7 +62,7 @@ def test_stdin_is_kept_in_a_file_for_as_long_as_it_is_needed() -> None:
     with spool_stdin(["-"], io.BytesIO(b"sound")) as kept:
         assert kept is not None
         assert kept.read_bytes() == b"sound"
-        assert list(collect(["-"], kept)) == [Input("-", kept, Path("stdin"))]
+        assert list(find_inputs(["-"], kept)) == [Input("-", kept, Path("stdin"))]
     assert not kept.exists()
     with spool_stdin(["a.wav"], io.BytesIO(b"unread")) as none:
         assert none is None
@@ -142,11 +142,11 @@ def test_what_can_not_be_written_is_told_before_anything_is_sent(wrong: OutputPl
 
 
 def test_formats_are_named_or_implied() -> None:
-    assert formats(None, False, None) == ("text",)
-    assert formats(None, True, None) == ("json",)
-    assert formats(None, False, Path("a.SRT")) == ("srt",)
-    assert formats("text, srt,text", False, None) == ("text", "srt")
+    assert parse_formats(None, False, None) == ("text",)
+    assert parse_formats(None, True, None) == ("json",)
+    assert parse_formats(None, False, Path("a.SRT")) == ("srt",)
+    assert parse_formats("text, srt,text", False, None) == ("text", "srt")
     with pytest.raises(UsageError, match="no format 'docx'"):
-        formats("text,docx", False, None)
+        parse_formats("text,docx", False, None)
     with pytest.raises(UsageError, match="different formats"):
-        formats("srt", True, None)
+        parse_formats("srt", True, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
-from cartesia_cli.commands.render import MOST_BYTES
+from cartesia_cli.commands.render import MAX_TRANSCRIPT_BYTES
 from cartesia_cli.output import FORMATS, Layout, extension, writer
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.transcript import from_batch
@@ -210,7 +210,7 @@ def test_what_is_no_transcript_is_told_in_two_lines(run: Run, tmp_path: Path, co
 
 def test_inputs_that_are_none(run: Run, tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_TRANSCRIPT_BYTES + 1)
     for name in ("missing.json", ".", "nothing*.json", "huge.json"):
         done = run("render", name)
         assert (done.returncode, done.stdout) == (3, b""), done.stderr

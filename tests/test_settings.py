@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.backend import choose
+from cartesia_cli.commands.backend import choose_backend
 from cartesia_cli.errors import AuthError, UsageError
 from cartesia_cli.protocol import BASE_URL, Credential
 from cartesia_cli.settings import Setting, Settings, credential, load
@@ -140,15 +140,15 @@ def test_the_backend_is_what_is_asked_for_or_configured(tmp_path: Path, monkeypa
     monkeypatch.delenv("CARTESIA_API_KEY", raising=False)
     monkeypatch.delenv("CARTESIA_ACCESS_TOKEN", raising=False)
     bare, served = Settings(tmp_path), Settings(tmp_path, base_url="http://127.0.0.1:8000")
-    unasked = choose(bare, local=False, cloud=False, base_url=None)
+    unasked = choose_backend(bare, local=False, cloud=False, base_url=None)
     assert unasked.base_url is None
     assert "transcribing on this machine" in unasked.reason
-    assert choose(served, local=False, cloud=False, base_url=None).base_url == served.base_url
-    assert choose(served, local=True, cloud=False, base_url=None).base_url is None
+    assert choose_backend(served, local=False, cloud=False, base_url=None).base_url == served.base_url
+    assert choose_backend(served, local=True, cloud=False, base_url=None).base_url is None
     for cloud, url in ((True, None), (False, "https://a.example")):
         with pytest.raises(AuthError, match="no API key"):
-            choose(bare, local=False, cloud=cloud, base_url=url)
+            choose_backend(bare, local=False, cloud=cloud, base_url=url)
     monkeypatch.setenv("CARTESIA_API_KEY", "sk_car_x")
-    found = choose(bare, local=False, cloud=False, base_url=None)
+    found = choose_backend(bare, local=False, cloud=False, base_url=None)
     assert found.base_url == BASE_URL
     assert found.credential == Credential("sk_car_x", "the variable CARTESIA_API_KEY")

@@ -22,7 +22,7 @@ from . import local_extra
 if TYPE_CHECKING:  # only who has the extra can import it
     from ..server.engine import Engine
 
-LOCAL_SPEED = 0.2
+MIN_LOCAL_SPEED = 0.2
 """Seconds of audio a second that the slowest machine is given: a big model on a small computer."""
 
 
@@ -36,7 +36,7 @@ class BackendConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class RunningServer:
     """A server that answers, and the credential that it takes; `local`: it is this process."""
 
     base_url: str
@@ -54,15 +54,15 @@ class Backend:
     def __init__(self, client: BatchClient, *, local: bool) -> None:
         self.client = client
         self.local = local
-        self.heard = 0.0
+        self.transcribed_seconds = 0.0
 
     def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
         if timeout is not None:
             return Deadlines(total=timeout, stall=timeout, silence=timeout)
-        return Deadlines.for_audio(size, seconds, **({"speed": LOCAL_SPEED} if self.local else {}))
+        return Deadlines.for_audio(size, seconds, **({"speed": MIN_LOCAL_SPEED} if self.local else {}))
 
 
-def choose(
+def choose_backend(
     settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True
 ) -> BackendConfig:
     """The server that is asked for, else the one that is configured; with nothing configured, this machine.
@@ -85,13 +85,13 @@ def choose(
 
 
 @contextmanager
-def connect(
+def open_backend(
     choice: BackendConfig, reporter: Reporter, *, retries: int | None, local_model: str | None
 ) -> Iterator[Backend]:
     """The chosen server, ready for batch requests; a local one lives as long as the block."""
 
     def progress(seconds: float) -> None:
-        backend.heard = seconds
+        backend.transcribed_seconds = seconds
 
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
@@ -99,7 +99,7 @@ def connect(
         return engines.load_batch_engine(local_model, reporter.say), None
 
     with (
-        reach(choice, load, local_model=local_model, on_progress=progress) as server,
+        open_server(choice, load, local_model=local_model, on_progress=progress) as server,
         BatchClient(
             server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=reporter.say
         ) as client,
@@ -108,9 +108,9 @@ def connect(
         yield backend
 
 
-def live(
+def open_live_server(
     choice: BackendConfig, model: str, local_model: str | None, reporter: Reporter
-) -> AbstractContextManager[Server]:
+) -> AbstractContextManager[RunningServer]:
     """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
 
     def load() -> tuple[Engine, Engine | None]:
@@ -119,20 +119,20 @@ def live(
         load_engine = engines.load_batch_engine if model.startswith("ink-whisper") else engines.load_live_engine
         return load_engine(local_model, reporter.say), None
 
-    return reach(choice, load, local_model=local_model)
+    return open_server(choice, load, local_model=local_model)
 
 
 @contextmanager
-def reach(
+def open_server(
     choice: BackendConfig,
     load: Callable[[], tuple[Engine, Engine | None]],
     *,
     local_model: str | None,
     on_progress: Callable[[float], None] | None = None,
-) -> Iterator[Server]:
+) -> Iterator[RunningServer]:
     """The chosen server. `load` brings the engines of a local one: for word times, and for live text."""
     if choice.base_url is not None:
-        yield Server(choice.base_url, choice.credential, local=False)
+        yield RunningServer(choice.base_url, choice.credential, local=False)
         return
     try:
         local_extra.require_local_extra()
@@ -148,4 +148,4 @@ def reach(
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
     answering = app.create_app(engine, live, key=token.secret, max_bytes=1 << 62, on_progress=on_progress)
     with runner.BackgroundServer(answering) as server:
-        yield Server(server.base_url, token, local=True)
+        yield RunningServer(server.base_url, token, local=True)

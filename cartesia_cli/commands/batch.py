@@ -29,12 +29,12 @@ from ..results import Results
 from ..transcript import Transcript, from_batch, without_wrong_times
 from .backend import Backend
 from .inputs import STDIN, Input
-from .output_plan import OutputPlan, Owner, Targets
+from .output_plan import FindOwner, OutputPlan, Targets
 from .resume import asked, owner
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported by --grep and its like, and then with every format
-    from .matches import Matches
+    from .matches import MatchWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Job:
     kept   where the server's answer goes as it came, or None
     """
 
-    item: Input
-    recording: MediaInfo
+    input: Input
+    media: MediaInfo
     targets: Targets
-    kept: Path | None = None
+    response_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class BatchConfig:
     endpoint: str
     timeout: float | None
     cache: Cache | None = None
-    matches: Matches | None = None
+    matches: MatchWriter | None = None
     words: bool = True
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
@@ -77,7 +77,7 @@ def plan_jobs(
     results: Results,
     reporter: Reporter,
     *,
-    keep_json: Path | None = None,
+    response_folder: Path | None = None,
 ) -> tuple[list[Job], int]:
     """Look at every input before anything is sent: the jobs, and how many inputs are no use.
 
@@ -102,12 +102,12 @@ def plan_jobs(
         return owner(stem, inputs, results)
 
     targets = plan.targets(items, known)
-    kept = _kept(items, targets, plan, keep_json, known)
+    kept = _plan_response_files(items, targets, plan, response_folder, known)
     jobs = [Job(*seen, files, file) for seen, files, file in zip(looked, targets, kept, strict=True)]
     return jobs, failed
 
 
-def run(
+def run_jobs(
     jobs: Sequence[Job],
     config: BatchConfig,
     connect: Callable[[], Backend],
@@ -115,7 +115,7 @@ def run(
     *,
     unusable: int = 0,
     results: Results | None = None,
-    rest: Callable[[Sequence[Job]], str] | None = None,
+    rest_command: Callable[[Sequence[Job]], str] | None = None,
 ) -> int:
     """Transcribe all; how many failed. Each failure is reported and the rest go on; that of an only input is raised,
     and so is one that all others would share.
@@ -125,25 +125,27 @@ def run(
     results    is told of every file that is written
     rest       the command that does what is left, should it come to that
     """
-    done = BatchSummary(total=len(jobs) + unusable, failed=unusable)
+    summary = BatchSummary(total=len(jobs) + unusable, failed=unusable)
     for k, job in enumerate(jobs):
-        if job.recording.note:
-            reporter.say(f"warning: {job.item.source}: {job.recording.note}")
+        if job.media.note:
+            reporter.say(f"warning: {job.input.source}: {job.media.note}")
         try:
-            _do(job, config, connect, results or Results(None), reporter, done)
+            _run_job(job, config, connect, results or Results(None), reporter, summary)
         except CliError as error:
-            done.failed += 1
-            if done.total == 1:
+            summary.failed += 1
+            if summary.total == 1:
                 raise
             if is_account_error(error) and (left := jobs[k:])[1:]:
-                reporter.say(f"warning: stopped: {done.summary()}; {len(left) - 1} not tried")
-                error.hint = "; ".join(filter(None, [error.hint, f"then: {rest(left)}" if rest else None]))
+                reporter.say(f"warning: stopped: {summary.to_text()}; {len(left) - 1} not tried")
+                error.hint = "; ".join(
+                    filter(None, [error.hint, f"then: {rest_command(left)}" if rest_command else None])
+                )
             if is_account_error(error):
                 raise
             reporter.error(error)
     # Who wanted a fresh answer has to know that this is none.
-    (reporter.say if done.recalled or done.total > 1 else reporter.detail)(done.summary())
-    return done.failed
+    (reporter.say if summary.from_cache or summary.total > 1 else reporter.detail)(summary.to_text())
+    return summary.failed
 
 
 @dataclass(slots=True)
@@ -157,30 +159,30 @@ class BatchSummary:
     total: int
     failed: int = 0
     written: int = 0
-    recalled: int = 0
-    heard: float = 0.0
-    billed: float = 0.0
+    from_cache: int = 0
+    audio_seconds: float = 0.0
+    billed_seconds: float = 0.0
     local: bool = False
 
-    def summary(self) -> str:
-        price = "on this machine" if self.local else f"{batch_credits(self.billed):.1f} credits"
-        if self.recalled:
-            free = self.recalled == self.written
-            price = "from cache, 0 credits" if free else f"{self.recalled} from cache, {price}"
-        return f"{self.written} of {self.total} transcribed, {self.heard:.1f} s of audio, {price}"
+    def to_text(self) -> str:
+        price = "on this machine" if self.local else f"{batch_credits(self.billed_seconds):.1f} credits"
+        if self.from_cache:
+            free = self.from_cache == self.written
+            price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"
+        return f"{self.written} of {self.total} transcribed, {self.audio_seconds:.1f} s of audio, {price}"
 
 
-def _do(
+def _run_job(
     job: Job,
     config: BatchConfig,
     connect: Callable[[], Backend],
     results: Results,
     reporter: Reporter,
-    done: BatchSummary,
+    summary: BatchSummary,
 ) -> None:
     """One recording, from its look-up to its files."""
-    item = job.item
-    audio = fingerprint(item.path) if job.kept or any(job.targets.values()) else None
+    item = job.input
+    audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
     lookup, answer = look_up(job, config, reporter)
     if answer is None:
         try:
@@ -188,32 +190,32 @@ def _do(
         except CliError as error:
             error.stops_batch = True
             raise
-        answer = _ask(job, config, backend, lookup, reporter)
-        done.local = backend.local
+        answer = _request_transcript(job, config, backend, lookup, reporter)
+        summary.local = backend.local
     else:
-        done.recalled += 1
+        summary.from_cache += 1
         backend = None
-    response = _usable(answer.response, job, reporter)
-    transcript = from_batch(response, source=item.source, model=config.options.model, measured=job.recording.duration)
-    done.heard += transcript.duration or 0.0
-    done.billed += 0.0 if backend is None else transcript.duration or 0.0
-    _deliver(transcript, answer.body, job, config, reporter, alone=done.total == 1)
+    response = _usable_response(answer.response, job, reporter)
+    transcript = from_batch(response, source=item.source, model=config.options.model, measured=job.media.duration)
+    summary.audio_seconds += transcript.duration or 0.0
+    summary.billed_seconds += 0.0 if backend is None else transcript.duration or 0.0
+    _deliver(transcript, answer.body, job, config, reporter, alone=summary.total == 1)
     config.on_written(transcript)
-    done.written += 1
+    summary.written += 1
     if not transcript.text.strip():
         reporter.say(f"{item.source}: nothing was said")
-    one_by_one = config.matches is None or not config.matches.writes
+    one_by_one = config.matches is None or not config.matches.combined
     if one_by_one and audio is not None and audio.is_current(item.path):
         made_from = STDIN if item.source == STDIN else str(item.path)
-        for file in (*job.targets.values(), job.kept):
+        for file in (*job.targets.values(), job.response_file):
             if file is not None and (written := fingerprint(file)):
-                wanted = asked(config.options, None if file is job.kept else config.layout.selection)
+                wanted = asked(config.options, None if file is job.response_file else config.layout.selection)
                 results.add(file, written.digest, made_from, audio, wanted)
 
 
-def _usable(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
+def _usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
     """What can be used of an answer; what can't is told."""
-    source, measured = job.item.source, job.recording.duration
+    source, measured = job.input.source, job.media.duration
     if odd := unusable_fields(response):
         reporter.detail(f"{source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
     if response.trailing:
@@ -223,7 +225,7 @@ def _usable(response: BatchResponse, job: Job, reporter: Reporter) -> BatchRespo
         reporter.say(
             f"warning: {source}: {left_out} of {len(told)} words of the answer aren't in its text: they are left out"
         )
-    usable = response if job.recording.estimated else without_wrong_times(response, measured)
+    usable = response if job.media.estimated else without_wrong_times(response, measured)
     if usable is not response:
         reporter.say(
             f"warning: {source}: the server's times can't be those of a recording of {measured:.1f} s: "
@@ -246,36 +248,38 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
     if config.cache is None:
         return None, None
     with reporter.bar() as bar:
-        bar.show(f"looking up {job.item.below.name}")
-        lookup = config.cache.lookup(job.item.path, config.options)
+        bar.show(f"looking up {job.input.relative_path.name}")
+        lookup = config.cache.lookup(job.input.path, config.options)
     found = lookup.find() if lookup else None
     if found:
         stored = datetime.fromtimestamp(found.stored_at)
-        reporter.detail(f"{job.item.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
+        reporter.detail(f"{job.input.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
     return lookup, found
 
 
-def _ask(job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None, reporter: Reporter) -> CachedResponse:
+def _request_transcript(
+    job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None, reporter: Reporter
+) -> CachedResponse:
     """The server's answer, kept for the next time."""
-    item, recording = job.item, job.recording
+    item, recording = job.input, job.media
     if not (backend.local or recording.documented):
         reporter.say(
             f"warning: {item.source}: not in a format that the API documents ({recording.container}): sent as it is"
         )
     bodies: list[bytes] = []
-    backend.heard = 0.0
-    with reporter.bar() as bar, _keeping(bodies, backend, job, reporter):
+    backend.transcribed_seconds = 0.0
+    with reporter.bar() as bar, _save_body_on_error(bodies, backend, job, reporter):
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
-                filename=_filename(item, recording),
+                filename=_upload_name(item, recording),
                 media_type=MEDIA_TYPES.get(recording.container, "application/octet-stream"),
                 name=item.source,
             ),
             config.options,
             endpoint=config.endpoint,
             deadlines=backend.deadlines(recording.bytes, recording.duration, config.timeout),
-            watch=lambda meter: _draw(bar, meter, job, backend),
+            watch=lambda meter: _show_progress(bar, meter, job, backend),
             keep=bodies.append,
         )
     if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
@@ -285,16 +289,16 @@ def _ask(job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None,
     return CachedResponse(body, response, time.time())
 
 
-def _draw(bar: ProgressBar, meter: UploadProgress, job: Job, backend: Backend) -> None:
+def _show_progress(bar: ProgressBar, meter: UploadProgress, job: Job, backend: Backend) -> None:
     if not meter.uploaded:
-        bar.show(f"sending {job.item.below.name}", meter.sent, meter.size)
-    elif backend.local and job.recording.duration:
-        bar.show(f"transcribing {job.item.below.name}", backend.heard, job.recording.duration)
+        bar.show(f"sending {job.input.relative_path.name}", meter.sent, meter.size)
+    elif backend.local and job.media.duration:
+        bar.show(f"transcribing {job.input.relative_path.name}", backend.transcribed_seconds, job.media.duration)
     else:
-        bar.show(f"transcribing {job.item.below.name}")
+        bar.show(f"transcribing {job.input.relative_path.name}")
 
 
-def _filename(item: Input, recording: MediaInfo) -> str:
+def _upload_name(item: Input, recording: MediaInfo) -> str:
     """The name that is sent: servers go by its ending, so that one is added where there is none of a recording."""
     name = "stdin" if item.source == STDIN else item.path.name
     endings = FORMATS[recording.container].endings
@@ -306,51 +310,51 @@ def _deliver(
     transcript: Transcript, body: bytes, job: Job, config: BatchConfig, reporter: Reporter, *, alone: bool
 ) -> None:
     """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
-    trouble = _keep(body, job, reporter)
+    trouble = _save_body(body, job, reporter)
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(job.targets):
             reporter.say(
-                f"warning: {job.item.source}: the server sent no word times: times within the text are estimated"
+                f"warning: {job.input.source}: the server sent no word times: times within the text are estimated"
             )
         elif config.layout.words:
-            reporter.say(f"warning: {job.item.source}: the server sent no word times: -w has none to show")
+            reporter.say(f"warning: {job.input.source}: the server sent no word times: -w has none to show")
     if config.matches is not None:
         config.matches.add(transcript)
-    if config.matches is None or not config.matches.writes:
+    if config.matches is None or not config.matches.combined:
         trouble = write_results(transcript, job.targets, config.layout, reporter, labelled=not alone) or trouble
     if trouble is not None:
         raise trouble
 
 
 @contextmanager
-def _keeping(bodies: Sequence[bytes], backend: Backend, job: Job, reporter: Reporter) -> Iterator[None]:
+def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, reporter: Reporter) -> Iterator[None]:
     """Write the last of these bodies where answers go if the block fails: somebody has paid for it."""
     try:
         yield
     except CliError:
-        if bodies and (trouble := _keep(backend.client.without_key(bodies[-1]), job, reporter)):
+        if bodies and (trouble := _save_body(backend.client.without_key(bodies[-1]), job, reporter)):
             reporter.error(trouble)
         raise
 
 
-def _keep(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
+def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
     """Write what the server sent, where that is asked for."""
-    if job.kept is not None:
+    if job.response_file is not None:
         try:
-            write_file(job.kept, body)
+            write_file(job.response_file, body)
         except OutputError as error:
             return error
-        reporter.say(f"wrote {job.kept}")
+        reporter.say(f"wrote {job.response_file}")
     return None
 
 
-def _kept(
-    items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, owner: Owner
+def _plan_response_files(
+    items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
 ) -> list[Path | None]:
     """A file for the answer to each input. UsageError when it can't be, exists, or is where a transcript goes."""
     if folder is None:
         return [None] * len(items)
-    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, owner)
+    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, find_owner)
     taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
     for one in planned:
         for file in one.values():

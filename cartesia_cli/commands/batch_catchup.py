@@ -16,7 +16,7 @@ from ..output.console import Reporter
 from ..protocol import BatchOptions, RealtimeOptions
 from ..session.interfaces import CatchUp
 from ..transcript import Segment, blank_between, from_batch
-from .backend import LOCAL_SPEED, Server
+from .backend import MIN_LOCAL_SPEED, RunningServer
 
 MODEL = "ink-whisper"
 """Of the batch endpoint, whatever the session asked for (docs: api-reference/stt/transcribe)."""
@@ -24,7 +24,9 @@ MODEL = "ink-whisper"
 T = TypeVar("T")
 
 
-def batch_catch_up(server: Server, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]) -> CatchUp:
+def batch_catch_up(
+    server: RunningServer, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]
+) -> CatchUp:
     """A way to catch up with a server that has a batch endpoint, too. `text`: what has settled in the session."""
 
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
@@ -41,7 +43,7 @@ def batch_catch_up(server: Server, options: RealtimeOptions, reporter: Reporter,
 
     def _transcribed(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
-        speed = {"speed": LOCAL_SPEED} if server.local else {}
+        speed = {"speed": MIN_LOCAL_SPEED} if server.local else {}
         with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), tell=reporter.say) as client:
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),

@@ -33,7 +33,7 @@ AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Don't use or update the cache; see `cache`.", rich_help_panel=given.SERVER),
+    typer.Option("--no-cache", help="Don't use or update the cache; see `cache`.", rich_help_panel=given.BACKEND_PANEL),
 ]
 Action = Annotated[
     str | None, typer.Argument(metavar="[clear]", help="Remove all cached responses.", show_default=False)
@@ -49,7 +49,7 @@ def cache(
     voice: given.VerbosityOptions,
 ) -> None:
     """Show or clear the cache of earlier responses."""
-    reporter = voice.settle(context.obj)
+    reporter = voice.apply_to(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
     from ..cache import Store, cache_dir
     from ..fingerprint import untrusted

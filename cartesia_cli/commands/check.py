@@ -37,10 +37,10 @@ cartesia-cli transcribe talk.mp3 -f srt | cartesia-cli check - --json | jq .coun
 """
 
 FORMATS = ("text", "json")
-MOST_BYTES = 64 << 20
+MAX_SUBTITLE_BYTES = 64 << 20
 """Of a subtitle file: a day of speech is not a tenth of it, and a film named by mistake is more."""
 
-KINDS: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
+KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
 Inputs = Annotated[
     list[str],
@@ -67,12 +67,12 @@ class Report:
     """What was found in a file."""
 
     source: str
-    sheet: SubtitleFile
+    subtitles: SubtitleFile
     findings: list[Finding]
 
     def counts(self) -> Counter[str]:
         """By how much a finding matters: violations, forced, advice."""
-        return Counter(map(_weight, self.findings))
+        return Counter(map(_severity, self.findings))
 
 
 @expand_groups(subtitle_options=SubtitleOptions, voice=VerbosityOptions)
@@ -88,7 +88,7 @@ def check(
     voice: VerbosityOptions,
 ) -> None:
     """List what is wrong with subtitle files: lines, times, reading speed, and how they are written."""
-    reporter = voice.settle(context.obj)
+    reporter = voice.apply_to(context.obj)
     if form not in FORMATS:
         raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
     reporter.as_json = json or form == "json"
@@ -100,7 +100,7 @@ def check(
     rules = subtitle_options.rules() or STANDARD
     given = [name for name in subtitle_options.__slots__ if getattr(subtitle_options, name) is not None]
     limits, unlimited = lint_rules(subtitle_options.subtitle_profile, rules, given)
-    words, found = _read(inputs, transcript)
+    words, found = _read_files(inputs, transcript)
     unreadable = [error for error in found if isinstance(error, InputError)]
     if len(found) == 1 and unreadable:
         raise unreadable[0]
@@ -116,14 +116,14 @@ def check(
     if reporter.as_json:
         numbers = {name: value for name, value in asdict(rules).items() if name not in unlimited}
         document = {"profile": subtitle_options.subtitle_profile or "netflix", "rules": numbers, "failed": failed}
-        document |= {"counts": _counts(total), "files": [_document(report) for report in reports]}
+        document |= {"counts": _counts_to_dict(total), "files": [_report_to_dict(report) for report in reports]}
         if unreadable:
             document["unreadable"] = [error.message for error in unreadable]
         write_stdout(json_module.dumps(document, ensure_ascii=False, indent=2) + "\n")
     else:
-        write_stdout("".join(line for report in reports for line in _lines(report)))
+        write_stdout("".join(line for report in reports for line in _format_findings(report)))
         for report in reports:
-            reporter.say(f"{report.source}: {_summary(report)}")
+            reporter.say(f"{report.source}: {_format_summary(report)}")
     if failed:
         raise typer.Exit(Exit.FAILED)
 
@@ -135,12 +135,12 @@ class _File(NamedTuple):
     sheet: SubtitleFile
 
 
-def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
+def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
     """The words, if there is a transcript, and every subtitle file, or the error that says why it can't be read.
 
     InputError for the transcript.
     """
-    from .inputs import STDIN, collect, spool_stdin
+    from .inputs import STDIN, find_inputs, spool_stdin
 
     if STDIN in inputs and transcript == STDIN:
         raise UsageError("stdin can't be subtitles and transcript at once", hint="name a file for one of them")
@@ -148,31 +148,31 @@ def _read(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], 
     if STDIN in named and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("stdin is the terminal: there is no file in it", hint="cartesia-cli check - < talk.srt")
     if transcript and os.path.isdir(transcript):
-        raise _folder(transcript)
+        raise _folder_error(transcript)
     with spool_stdin(named) as spooled:
-        words = _words(next(iter(collect([transcript], spooled)))) if transcript else ()
+        words = _read_words(next(iter(find_inputs([transcript], spooled)))) if transcript else ()
         folders = [name for name in inputs if os.path.isdir(name)]
-        files: list[_File | InputError] = list(map(_folder, folders))
-        for item in collect([name for name in inputs if name not in folders], spooled):
+        files: list[_File | InputError] = list(map(_folder_error, folders))
+        for item in find_inputs([name for name in inputs if name not in folders], spooled):
             try:
-                files.append(_sheet(item))
+                files.append(_read_subtitles(item))
             except InputError as error:
                 files.append(error)
         return words, files
 
 
-def _folder(name: str) -> InputError:
+def _folder_error(name: str) -> InputError:
     return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
 
 
-def _sheet(item: Input | InputError) -> _File:
+def _read_subtitles(item: Input | InputError) -> _File:
     from dataclasses import replace
 
     from ..subtitles.parser import decode, parse
 
     text, findings = decode(_bytes(item))
     assert not isinstance(item, InputError)
-    sheet = parse(text, KINDS.get(Path(item.source).suffix.lower()))
+    sheet = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
     if sheet.kind is None:
         raise InputError(
             f"{item.source} is not a subtitle file: there are no times in it", hint="`check` reads SRT and VTT"
@@ -180,7 +180,7 @@ def _sheet(item: Input | InputError) -> _File:
     return _File(item.source, replace(sheet, findings=(*findings, *sheet.findings)))
 
 
-def _words(item: Input | InputError) -> tuple[Word, ...]:
+def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     """The words of a saved transcript. InputError where there are none."""
     from ..transcript_import import decode_document, load_transcripts
 
@@ -196,38 +196,38 @@ def _words(item: Input | InputError) -> tuple[Word, ...]:
 
 
 def _bytes(item: Input | InputError) -> bytes:
-    from .inputs import unreadable
+    from .inputs import unreadable_error
 
     if isinstance(item, InputError):
         raise item
     try:
         with item.path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_SUBTITLE_BYTES + 1)
     except OSError as error:
-        raise unreadable(item.source, error) from error
-    if len(data) > MOST_BYTES:
-        raise InputError(f"{item.source} is too big", hint=f"files may have {MOST_BYTES >> 20} MiB")
+        raise unreadable_error(item.source, error) from error
+    if len(data) > MAX_SUBTITLE_BYTES:
+        raise InputError(f"{item.source} is too big", hint=f"files may have {MAX_SUBTITLE_BYTES >> 20} MiB")
     return data
 
 
-def _weight(finding: Finding) -> str:
+def _severity(finding: Finding) -> str:
     from ..subtitles.lint import RULES
 
     return "advice" if RULES[finding.rule].advice else "forced" if finding.forced else "violations"
 
 
-def _lines(report: Report) -> list[str]:
+def _format_findings(report: Report) -> list[str]:
     """A line for each finding, as compilers write them, so that editors find the place."""
     from ..output.sanitize import one_line
     from ..subtitles.lint import sentence
 
-    starts = {cue.number: cue.start for cue in report.sheet.cues}
+    starts = {cue.number: cue.start for cue in report.subtitles.cues}
     lines = []
     for finding in report.findings:
         place = "" if finding.cue is None else f"cue {finding.cue}"
         if finding.cue in starts:
-            place += f" at {_clock(starts[finding.cue])}"
-        mark = {"advice": " (advice)", "forced": " (forced)", "violations": ""}[_weight(finding)]
+            place += f" at {_format_time(starts[finding.cue])}"
+        mark = {"advice": " (advice)", "forced": " (forced)", "violations": ""}[_severity(finding)]
         text = (
             f"{report.source}:{finding.line}: {place}{': ' if place else ''}{finding.rule}: {sentence(finding)}{mark}"
         )
@@ -235,14 +235,14 @@ def _lines(report: Report) -> list[str]:
     return lines
 
 
-def _clock(time: int) -> str:
+def _format_time(time: int) -> str:
     seconds, thousandths = divmod(abs(time), 1000)
     return f"{'-' if time < 0 else ''}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{thousandths:03}"
 
 
-def _summary(report: Report) -> str:
+def _format_summary(report: Report) -> str:
     counts = report.counts()
-    cues = f"{len(report.sheet.cues)} cue{'s' if len(report.sheet.cues) != 1 else ''}"
+    cues = f"{len(report.subtitles.cues)} cue{'s' if len(report.subtitles.cues) != 1 else ''}"
     if not counts:
         return f"{cues}, nothing wrong"
     number = counts["violations"]
@@ -253,14 +253,14 @@ def _summary(report: Report) -> str:
     return f"{cues}, {', '.join(parts)} ({', '.join(f'{count} {rule}' for rule, count in by_rule.most_common())})"
 
 
-def _counts(counts: Counter[str]) -> dict[str, int]:
+def _counts_to_dict(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in ("violations", "forced", "advice")}
 
 
-def _document(report: Report) -> dict[str, Any]:
+def _report_to_dict(report: Report) -> dict[str, Any]:
     from ..subtitles.lint import RULES
 
-    times = {cue.number: (cue.start, cue.end) for cue in report.sheet.cues}
+    times = {cue.number: (cue.start, cue.end) for cue in report.subtitles.cues}
     findings = []
     for finding in report.findings:
         start, end = times.get(finding.cue or 0, (None, None))
@@ -280,9 +280,9 @@ def _document(report: Report) -> dict[str, Any]:
         findings.append({name: value for name, value in facts.items() if value is not None})
     return {
         "source": report.source,
-        "format": report.sheet.kind,
-        "cues": len(report.sheet.cues),
-        "counts": _counts(report.counts()),
+        "format": report.subtitles.kind,
+        "cues": len(report.subtitles.cues),
+        "counts": _counts_to_dict(report.counts()),
         "rules": dict(Counter(finding.rule for finding in report.findings).most_common()),
         "findings": findings,
     }

@@ -43,7 +43,7 @@ def config(
     voice: given.VerbosityOptions,
 ) -> None:
     """Show each setting, its value, and where it is set."""
-    reporter = voice.settle(context.obj)
+    reporter = voice.apply_to(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
     from ..output.files import write_stdout
 

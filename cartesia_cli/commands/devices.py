@@ -33,17 +33,17 @@ def devices(
     voice: given.VerbosityOptions,
 ) -> None:
     """List microphones, and the monitors by which what this computer plays can be heard."""
-    reporter = voice.settle(context.obj)
+    reporter = voice.apply_to(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
     from ..audio import devices as known
 
     found = known.devices()
     if found or form == "json":  # a program gets its list, and a person no empty table
-        write_stdout(document(found) if form == "json" else table(found))
+        write_stdout(format_json(found) if form == "json" else format_table(found))
     known.choose(found, None)
 
 
-def table(found: list[Device]) -> str:
+def format_table(found: list[Device]) -> str:
     """A line for each; the one that is heard where none is named has a star."""
     rows = [
         (
@@ -65,7 +65,7 @@ def table(found: list[Device]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def document(found: list[Device]) -> str:
+def format_json(found: list[Device]) -> str:
     """`{"devices": [...]}`: what the table has, for programs."""
     import json
 

@@ -36,22 +36,24 @@ class Row:
             return 0.0
         return None if self.duration is None else batch_credits(self.duration)
 
-    def document(self, *, paid: bool) -> dict[str, Any]:
+    def to_dict(self, *, paid: bool) -> dict[str, Any]:
         """As JSON."""
         facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
         times = {"duration": self.duration, "credits": self.credits if paid else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
         return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
 
-    def line(self, *, paid: bool) -> str:
+    def to_text(self, *, paid: bool) -> str:
         note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
-        return _line(self.bytes, _number(self.duration), _number(self.credits), f"{self.source}{note}", paid=paid)
+        return _format_row(
+            self.bytes, _format_number(self.duration), _format_number(self.credits), f"{self.source}{note}", paid=paid
+        )
 
 
-def estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
+def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
     """Write on stdout what `batch.run` would do. `base_url` None: this machine, which costs nothing."""
     paid = base_url is not None
-    rows = _rows(jobs, config, reporter)
+    rows = _estimate_rows(jobs, config, reporter)
     duration = sum(row.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
     unknown = sum(row.duration is None for row in rows)
@@ -60,7 +62,7 @@ def estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, rep
     asked = [*config.options.query(), *config.options.form()]
     if reporter.as_json:
         request = {"to": where, "query": dict(config.options.query()), "form": dict(config.options.form())}
-        report: dict[str, Any] = {"request": request, "inputs": [row.document(paid=paid) for row in rows]}
+        report: dict[str, Any] = {"request": request, "inputs": [row.to_dict(paid=paid) for row in rows]}
         report["duration"] = round(duration, 3)
         report |= {"credits": round(price, 3)} if paid else {}
         report |= {"unknown_durations": unknown} if unknown else {}
@@ -75,34 +77,36 @@ def estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, rep
     for note, count in notes.items():
         if count:
             reporter.say(f"{count} of {len(rows)} {note}")
-    lines = [_line("bytes", "seconds", "credits", "source", paid=paid), *(row.line(paid=paid) for row in rows)]
+    lines = [_format_row("bytes", "seconds", "credits", "source", paid=paid), *(row.to_text(paid=paid) for row in rows)]
     if len(rows) > 1:
         size = sum(row.bytes for row in rows)
-        lines.append(_line(size, _total(duration, unknown), _total(price, unpriced), "together", paid=paid))
+        lines.append(
+            _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "together", paid=paid)
+        )
     write_stdout("\n".join(lines) + "\n")
 
 
-def _rows(jobs: Sequence[Job], config: BatchConfig, reporter: Reporter) -> list[Row]:
+def _estimate_rows(jobs: Sequence[Job], config: BatchConfig, reporter: Reporter) -> list[Row]:
     rows: list[Row] = []
     first: dict[str, str] = {}
     for job in jobs:
         lookup, known = look_up(job, config, reporter)
-        source, recording = job.item.source, job.recording
+        source, recording = job.input.source, job.media
         before = first.setdefault(lookup.name, source) if lookup and known is None else source
         same = None if before == source else before
         rows.append(Row(source, recording.bytes, recording.duration, known is not None, same))
     return rows
 
 
-def _line(size: object, seconds: str, price: str, source: str, *, paid: bool) -> str:
+def _format_row(size: object, seconds: str, price: str, source: str, *, paid: bool) -> str:
     numbers = f"{size:>12}  {seconds:>9}" + (f"  {price:>9}" if paid else "")
     return f"{numbers}  {one_line(source)}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "?" if value is None else f"{value:.1f}"
 
 
-def _total(value: float, unknown: int) -> str:
+def _format_total(value: float, unknown: int) -> str:
     """A sum; with a + where some of it isn't known."""
     return f"{value:.1f}+" if unknown else f"{value:.1f}"

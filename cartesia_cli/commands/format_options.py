@@ -17,66 +17,80 @@ if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout, Selection
     from ..subtitles.segmentation import Rules
 
-CUES, ROWS, SHAPE = "Subtitles", "Rows of a word table", "What it looks like"
+SUBTITLES_PANEL, ROWS_PANEL, FORMAT_PANEL = "Subtitles", "Rows of a word table", "What it looks like"
 PROFILES = ("netflix", "bbc", "shorts", "none")
 
 Profile = Annotated[
     str | None,
-    typer.Option("--subtitle-profile", metavar="|".join(PROFILES), rich_help_panel=CUES,
+    typer.Option("--subtitle-profile", metavar="|".join(PROFILES), rich_help_panel=SUBTITLES_PANEL,
                  help="House rules for cues; netflix by default."),
 ]  # fmt: skip
-LineWidth = Annotated[int | None, typer.Option(metavar="N", min=1, help="Columns a line; 42.", rich_help_panel=CUES)]
-LineCount = Annotated[int | None, typer.Option(metavar="N", min=1, help="Lines a cue; 2.", rich_help_panel=CUES)]
+LineWidth = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Columns a line; 42.", rich_help_panel=SUBTITLES_PANEL)
+]
+LineCount = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Lines a cue; 2.", rich_help_panel=SUBTITLES_PANEL)
+]
 WordsPerLine = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Words a line; any number.", rich_help_panel=CUES)
+    int | None, typer.Option(metavar="N", min=1, help="Words a line; any number.", rich_help_panel=SUBTITLES_PANEL)
 ]
 MinCue = Annotated[
-    float | None, number_option(metavar="SECONDS", min=0, help="Shortest stay of a cue; 5/6.", rich_help_panel=CUES)
+    float | None,
+    number_option(metavar="SECONDS", min=0, help="Shortest stay of a cue; 5/6.", rich_help_panel=SUBTITLES_PANEL),
 ]
-MaxCue = Annotated[float | None, number_option(metavar="SECONDS", min=0.001, help="Longest; 7.", rich_help_panel=CUES)]
+MaxCue = Annotated[
+    float | None, number_option(metavar="SECONDS", min=0.001, help="Longest; 7.", rich_help_panel=SUBTITLES_PANEL)
+]
 MinGap = Annotated[
-    float | None, number_option(metavar="SECONDS", min=0, help="Time between cues; 0.083.", rich_help_panel=CUES)
+    float | None,
+    number_option(metavar="SECONDS", min=0, help="Time between cues; 0.083.", rich_help_panel=SUBTITLES_PANEL),
 ]
 MaxCps = Annotated[
     float | None,
-    number_option(metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=CUES),
+    number_option(
+        metavar="N", min=0.1, help="Reading speed, characters a second; 20.", rich_help_panel=SUBTITLES_PANEL
+    ),
 ]
-Crlf = Annotated[bool, typer.Option("--crlf", help="Windows line ends in srt.", rich_help_panel=CUES)]
+Crlf = Annotated[bool, typer.Option("--crlf", help="Windows line ends in srt.", rich_help_panel=SUBTITLES_PANEL)]
 HighlightWords = Annotated[
-    bool, typer.Option("--highlight-words", help="vtt with a time for each word.", rich_help_panel=CUES)
+    bool, typer.Option("--highlight-words", help="vtt with a time for each word.", rich_help_panel=SUBTITLES_PANEL)
 ]
 WordTimestamps = Annotated[
     bool,
-    typer.Option("--word-timestamps", "-w", rich_help_panel=SHAPE,
+    typer.Option("--word-timestamps", "-w", rich_help_panel=FORMAT_PANEL,
                  help="Times for each word: a table below the text."),
 ]  # fmt: skip
 Paragraphs = Annotated[
-    bool, typer.Option("--paragraphs", help="Text in paragraphs, by the pauses in speech.", rich_help_panel=SHAPE)
+    bool,
+    typer.Option("--paragraphs", help="Text in paragraphs, by the pauses in speech.", rich_help_panel=FORMAT_PANEL),
 ]
 Grep = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
         help="Only words that match, or runs of them; exit code 1 for none.",
-        rich_help_panel=ROWS,
+        rich_help_panel=ROWS_PANEL,
     ),
 ]
 IgnoreCase = Annotated[
     bool,
-    typer.Option("--ignore-case", "-i", help="--grep takes capitals and small letters alike.", rich_help_panel=ROWS),
+    typer.Option(
+        "--ignore-case", "-i", help="--grep takes capitals and small letters alike.", rich_help_panel=ROWS_PANEL
+    ),
 ]
 Context = Annotated[
-    int, typer.Option("--context", "-C", metavar="N", min=0, help="Words shown around a match.", rich_help_panel=ROWS)
+    int,
+    typer.Option("--context", "-C", metavar="N", min=0, help="Words shown around a match.", rich_help_panel=ROWS_PANEL),
 ]
 Since = Annotated[
-    float | None, number_option("--from", metavar="SECONDS", min=0, help="Only from here.", rich_help_panel=ROWS)
+    float | None, number_option("--from", metavar="SECONDS", min=0, help="Only from here.", rich_help_panel=ROWS_PANEL)
 ]
 Until = Annotated[
-    float | None, number_option("--to", metavar="SECONDS", min=0, help="Only up to here.", rich_help_panel=ROWS)
+    float | None, number_option("--to", metavar="SECONDS", min=0, help="Only up to here.", rich_help_panel=ROWS_PANEL)
 ]
 LongestGaps = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="Only words before the N longest silences.", rich_help_panel=ROWS),
+    typer.Option(metavar="N", min=1, help="Only words before the N longest silences.", rich_help_panel=ROWS_PANEL),
 ]
 
 
@@ -119,7 +133,7 @@ class FormatOptions:
     highlight_words: HighlightWords = False
 
     @property
-    def rows(self) -> bool:
+    def selects_rows(self) -> bool:
         """Whether rows of a word table are chosen."""
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
@@ -137,8 +151,8 @@ class FormatOptions:
             crlf=self.crlf,
             highlight_words=self.highlight_words,
             paragraphs=self.paragraphs,
-            selection=self._selection() if self.rows else None,
-            columns=_columns(),
+            selection=self._selection() if self.selects_rows else None,
+            columns=_terminal_width(),
         )
 
     def _selection(self) -> Selection:
@@ -150,7 +164,7 @@ class FormatOptions:
         return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
 
 
-def _columns() -> int | None:
+def _terminal_width() -> int | None:
     """Width of the terminal that stdout is; None where it is none: nothing is cut in a pipe, unless COLUMNS says so."""
     named = os.environ.get("COLUMNS", "")
     if named.isdecimal() and int(named) > 0:

@@ -33,7 +33,7 @@ STDIN = "-"
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
 """How a URL begins. A scheme has more than one letter here: C:/ is a drive of Windows."""
 
-DOWNLOADS = {
+DOWNLOAD_COMMANDS = {
     "http": "curl -sL '{url}'",
     "https": "curl -sL '{url}'",
     "ftp": "curl -s '{url}'",
@@ -56,10 +56,10 @@ class Input:
 
     source: str
     path: Path
-    below: Path
+    relative_path: Path
 
 
-def collect(
+def find_inputs(
     arguments: Sequence[str],
     spooled: Path | None,
     *,
@@ -78,7 +78,7 @@ def collect(
         check_not_url(argument)
     seen: set[str] = set()
     for argument in arguments:
-        for found in _expand(argument, spooled, headerless, on_skip):
+        for found in _expand_argument(argument, spooled, headerless, on_skip):
             if isinstance(found, Input):
                 real = os.path.realpath(found.path)
                 if real in seen:
@@ -94,20 +94,20 @@ def check_not_url(argument: str) -> None:
         return
     if match[1].lower() == "file":
         raise UsageError(f"{argument} is a URL, not a file name", hint="name the file by its path")
-    download = DOWNLOADS.get(match[1].lower(), "…").format(url=argument)
+    download = DOWNLOAD_COMMANDS.get(match[1].lower(), "…").format(url=argument)
     raise UsageError(
         f"{argument} is a URL: inputs are files of this machine",
         hint=f"download it first, or pipe it in: {download} | cartesia-cli transcribe -",
     )
 
 
-def unreadable(name: str, error: OSError) -> InputError:
+def unreadable_error(name: str, error: OSError) -> InputError:
     """The error of a file that can't be read, with what to do about it."""
     hint = "check its permissions" if isinstance(error, PermissionError) else "check the spelling and the folder"
     return InputError(f"{name} can't be read: {error.strerror}", hint=hint)
 
 
-def is_search(argument: str) -> bool:
+def is_folder_or_glob(argument: str) -> bool:
     """Whether an argument stands for any number of files."""
     return os.path.isdir(argument) or (glob.has_magic(argument) and not os.path.lexists(argument))
 
@@ -118,28 +118,28 @@ def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Ite
     if STDIN not in arguments:
         yield None
         return
-    source = piped(stream)
-    with _temporary() as file:
+    source = stdin_stream(stream)
+    with _temporary_file() as file:
         try:
             shutil.copyfileobj(source, file, 1 << 20)
             file.flush()
         except OSError as error:
-            raise _unkept(error) from error
+            raise _spool_error(error) from error
         yield Path(file.name)
 
 
-def _temporary() -> tempfile._TemporaryFileWrapper[bytes]:
+def _temporary_file() -> tempfile._TemporaryFileWrapper[bytes]:
     try:
         return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
     except OSError as error:  # also where there is no folder for such files at all
-        raise _unkept(error) from error
+        raise _spool_error(error) from error
 
 
-def _unkept(error: OSError) -> InputError:
+def _spool_error(error: OSError) -> InputError:
     return InputError(f"stdin can't be kept in a temporary file: {error.strerror}", hint="TMPDIR names another folder")
 
 
-def piped(stream: BinaryIO | None = None) -> BinaryIO:
+def stdin_stream(stream: BinaryIO | None = None) -> BinaryIO:
     """stdin, or what stands for it. InputError where it is closed, UsageError where nobody pipes anything into it."""
     hint = "pipe a recording in, or name a file"
     if stream is None and sys.stdin is None:
@@ -150,7 +150,7 @@ def piped(stream: BinaryIO | None = None) -> BinaryIO:
     return source
 
 
-class Headerless(io.RawIOBase):
+class HeaderlessReader(io.RawIOBase):
     """Samples without a header, passed on as they come. What a look tells of a file is told of them, too."""
 
     def __init__(self, stream: BinaryIO, encoding: str, warn: Callable[[str], object]) -> None:
@@ -173,20 +173,20 @@ class Headerless(io.RawIOBase):
         return len(data)
 
 
-def _expand(
+def _expand_argument(
     argument: str, spooled: Path | None, headerless: bool, on_skip: Callable[[Path], object]
 ) -> Iterator[Input | InputError]:
     if argument == STDIN and spooled is not None:
         yield Input(STDIN, spooled, Path("stdin"))
     elif os.path.isdir(argument):
-        yield from _search(argument, headerless, on_skip)
-    elif is_search(argument):
-        yield from _matches(argument)
+        yield from _search_folder(argument, headerless, on_skip)
+    elif is_folder_or_glob(argument):
+        yield from _expand_glob(argument)
     else:
         yield Input(argument, Path(argument), Path(Path(argument).name))
 
 
-def _search(folder: str, headerless: bool, on_skip: Callable[[Path], object]) -> Iterator[Input | InputError]:
+def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], object]) -> Iterator[Input | InputError]:
     """Recordings in a folder and the folders in it, sorted; hidden files and folders stay hidden.
 
     Links to folders aren't followed. What can't be read is an InputError in its place.
@@ -203,7 +203,7 @@ def _search(folder: str, headerless: bool, on_skip: Callable[[Path], object]) ->
             else:
                 skipped += 1
                 on_skip(path)
-    yield from map(_unreadable, denied)
+    yield from map(_unsearchable_error, denied)
     if not found and not denied:
         looked = f"{skipped} {'file is not a recording' if skipped == 1 else 'files are not recordings'}"
         hint = "-v names them" if skipped and not headerless else "hidden files and folders are not searched"
@@ -218,18 +218,18 @@ def _is_wanted(path: Path, headerless: bool) -> bool:
     return ending in EXTENSIONS or is_recording(path)
 
 
-def _unreadable(error: OSError) -> InputError:
+def _unsearchable_error(error: OSError) -> InputError:
     return InputError(f"{error.filename} can't be searched: {error.strerror}", hint="check its permissions")
 
 
-def _matches(pattern: str) -> Iterator[Input | InputError]:
+def _expand_glob(pattern: str) -> Iterator[Input | InputError]:
     """Files that match a glob, sorted; `**` stands for any number of folders, of which no links are followed."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     base, denied = Path(*parts[:fixed]), list[OSError]()
-    paths = sorted({path for path in _glob(base, parts[fixed:], denied) if _is_file(path, denied)})
+    paths = sorted({path for path in _walk_glob(base, parts[fixed:], denied) if _is_file(path, denied)})
     yield from (Input(str(path), path, path.relative_to(base)) for path in paths)
-    yield from map(_unreadable, denied)
+    yield from map(_unsearchable_error, denied)
     if not paths and not denied:
         yield InputError(f"no file matches {pattern!r}", hint="check the spelling and the folder")
 
@@ -243,14 +243,14 @@ def _is_file(path: Path, denied: list[OSError]) -> bool:
         return False
 
 
-def _glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Iterator[Path]:
+def _walk_glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Iterator[Path]:
     """What matches the parts of a glob below a folder. Hidden names are matched by parts that begin with a dot."""
     if not parts:
         yield folder
         return
     first, rest = parts[0], parts[1:]
     if not glob.has_magic(first):
-        yield from _glob(folder / first, rest, denied)
+        yield from _walk_glob(folder / first, rest, denied)
         return
     try:
         with os.scandir(folder) as listing:
@@ -262,12 +262,12 @@ def _glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Iterator
         return
     if first == "**":
         rest = rest[1:] if rest[:1] == ("**",) else rest
-        yield from _glob(folder, rest, denied)
+        yield from _walk_glob(folder, rest, denied)
     for entry in entries:
         if first == "**":
             if entry.is_dir(follow_symlinks=False):
-                yield from _glob(folder / entry.name, parts, denied)
+                yield from _walk_glob(folder / entry.name, parts, denied)
             elif not rest:
                 yield folder / entry.name
         elif fnmatch.fnmatch(entry.name, first):
-            yield from _glob(folder / entry.name, rest, denied)
+            yield from _walk_glob(folder / entry.name, rest, denied)

@@ -140,8 +140,8 @@ def listen(
     from .live_session import SessionConfig
     from .output_checks import check_output
 
-    reporter = voice.settle(context.obj)
-    formats = place.formats(rows=look.rows)
+    reporter = voice.apply_to(context.obj)
+    formats = place.formats(selects_rows=look.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
     if finalize is not None and finalize not in FINALIZE:
@@ -151,13 +151,13 @@ def listen(
     if listing and discard:
         raise UsageError("--list and --discard exclude each other")
     if append is not None:
-        check_output(append, force=False, makes_folder=False, appends=True)
+        check_output(append, force=False, creates_folder=False, appends=True)
         check_appending(append)
     if listing or discard:
         (recovery.show if listing else recovery.discard)(recovery.find_recordings(recording), reporter)
         return
     handover = ExecHook(command, reporter.say, newline=exec_newline) if command is not None else None
-    choice = where.choose(context, reporter)
+    choice = where.resolve(context, reporter)
     if recover:
         stream_options.check(None, (place.output, append), force=place.force)
         with handover or nullcontext():
@@ -255,7 +255,7 @@ def listen(
         captured=lambda: opened.captured,
         microphone=attendance,
     )
-    with backend.live(choice, session_options.model, where.local_model, reporter) as server, kept:
+    with backend.open_live_server(choice, session_options.model, where.local_model, reporter) as server, kept:
         try:
             with handover or nullcontext():
                 give = handover.submit if handover else None
@@ -342,7 +342,7 @@ def _recover(
 
     with ExitStack() as stack:
         connected = cache(
-            lambda: stack.enter_context(backend.connect(choice, reporter, retries=None, local_model=local_model))
+            lambda: stack.enter_context(backend.open_backend(choice, reporter, retries=None, local_model=local_model))
         )
         if recovery.transcribe(left, wanted, connected, reporter):
             raise typer.Exit(Exit.FAILED)

@@ -19,10 +19,10 @@ from ..output.frame_log import FrameLog
 from ..output.live_rows import LiveState
 from ..output.live_view import LiveView
 from ..transcript import Segment
-from .backend import Server
+from .backend import RunningServer
 from .job_control import job_control
 from .live_session import Interaction, LiveSession, MakeSource, SessionConfig
-from .matches import nothing_matches
+from .matches import report_no_matches
 from .wait_status import STARTING
 
 
@@ -39,7 +39,7 @@ def live_view(reporter: Reporter) -> Iterator[LiveView]:
 
 def run(
     config: SessionConfig,
-    server: Server,
+    server: RunningServer,
     make: MakeSource,
     reporter: Reporter,
     view: LiveView,
@@ -62,7 +62,7 @@ def run(
             raise
         if (trouble := performance.finish(local=server.local)) is not None:
             raise trouble
-        if config.layout.selection is not None and nothing_matches(
+        if config.layout.selection is not None and report_no_matches(
             performance.transcript(), config.layout.selection, reporter
         ):
             raise typer.Exit(Exit.FAILED)

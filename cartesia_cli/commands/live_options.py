@@ -288,21 +288,21 @@ class StreamOptions:
         force    whether what exists may be overwritten
         """
         from .output_checks import check_output
-        from .output_plan import identity, overwritten
+        from .output_plan import file_identity, input_overwrite_error
 
         if self.catch_up not in WAYS:
             raise UsageError(f"no way to catch up {self.catch_up!r}", hint=f"--catch-up is {' or '.join(WAYS)}")
         mine = [file for file in (self.save_audio, self.raw_events) if file is not None]
         taken: set[object] = set()
         for file in (*filter(None, places), *mine):
-            if (own := identity(file)) is None:
+            if (own := file_identity(file)) is None:
                 continue
-            if source is not None and own == identity(source):
-                raise overwritten(file)
+            if source is not None and own == file_identity(source):
+                raise input_overwrite_error(file)
             if own in taken:
                 raise UsageError(f"{file} would be written twice", hint="name another file")
             taken.add(own)
         if self.save_audio is not None:
-            check_output(self.save_audio, force=force, content="wav", makes_folder=False)
+            check_output(self.save_audio, force=force, content="wav", creates_folder=False)
         if self.raw_events is not None:
-            check_output(self.raw_events, force=force, makes_folder=False)
+            check_output(self.raw_events, force=force, creates_folder=False)

@@ -36,7 +36,7 @@ from ..stats import LatencyRecorder
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, from_segments
 from .append_file import AppendFile
-from .backend import Server
+from .backend import RunningServer
 from .batch_catchup import batch_catch_up
 from .live_metrics import LiveMetrics
 from .live_options import StreamOptions
@@ -180,7 +180,7 @@ class LiveSession:
         """Whether whoever looks at the messages sees what is settled anyway."""
 
     async def run(
-        self, server: Server, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Interaction
+        self, server: RunningServer, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Interaction
     ) -> None:
         config, reporter = self._config, self._reporter
         host = urlsplit(server.base_url).netloc

@@ -24,24 +24,24 @@ from ..transcript import Transcript
 from .write_results import write_result
 
 
-def in_one_place(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:
+def is_combined(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:
     """Whether what is found in all inputs goes to one place, stdout or -o, and not to a file for each input."""
     return layout.selection is not None and len(formats) == 1 and formats[0] != "text" and output_dir is None
 
 
-def nothing_matches(transcript: Transcript, selection: Selection, reporter: Reporter) -> bool:
+def report_no_matches(transcript: Transcript, selection: Selection, reporter: Reporter) -> bool:
     """Whether a pattern is looked for, and nothing in a transcript matches it. Then that is said."""
     if selection.pattern is None or excerpts(transcript, selection):
         return False
-    _say_nothing_matches(selection.pattern, reporter)
+    _say_no_matches(selection.pattern, reporter)
     return True
 
 
-def _say_nothing_matches(pattern: str, reporter: Reporter) -> None:
+def _say_no_matches(pattern: str, reporter: Reporter) -> None:
     reporter.say(f"nothing matches {pattern!r}")
 
 
-class Matches:
+class MatchWriter:
     """Takes the transcripts one by one, and writes what was chosen of each.
 
     found    whether anything was
@@ -59,7 +59,7 @@ class Matches:
         self._layout = layout if output is None else replace(layout, columns=None)
         self._selection, self._form, self._output, self._reporter = layout.selection, form, output, reporter
         self._several = several
-        self.found, self.writes = False, form is not None
+        self.found, self.combined = False, form is not None
         self._parts: list[str] = []
         self._documents: list[dict[str, Any]] = []
         self._is_first = True
@@ -72,26 +72,28 @@ class Matches:
             if found or not self._several:
                 self._documents.append(matches(transcript, self._selection))
         elif self._form is not None:
-            self._put(self._text(transcript, self._form, found))
+            self._write(self._text(transcript, self._form, found))
 
     @property
-    def missed(self) -> bool:
+    def found_nothing(self) -> bool:
         """Whether a pattern was looked for, and nothing matched it."""
         return self._selection.pattern is not None and not self.found
 
     def close(self) -> OutputError | None:
         """Write what had to wait; the error of a file that can't be written."""
         if self._form == "json" and (self._documents or self._several):
-            self._put(dumped(self._documents if self._several else self._documents[0], 2))
+            self._write(dumped(self._documents if self._several else self._documents[0], 2))
         if self._form in ("tsv", "csv") and self._is_first and self._several:
-            self._put(self._header(self._form))
+            self._write(self._header(self._form))
         if self._selection.pattern is not None and not self.found:
-            _say_nothing_matches(self._selection.pattern, self._reporter)
-        if self._output is None or self._form is None or self.missed:  # a file without matches would look like a result
+            _say_no_matches(self._selection.pattern, self._reporter)
+        if (
+            self._output is None or self._form is None or self.found_nothing
+        ):  # a file without matches would look like a result
             return None
         return write_result("".join(self._parts), self._output, self._reporter)
 
-    def _put(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         if self._output is not None:
             self._parts.append(text)
         elif text:

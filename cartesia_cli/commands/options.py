@@ -44,32 +44,34 @@ def nonempty_path(files: Any) -> Any:
     return files
 
 
-SERVER, SHOW = "Where it is transcribed", "What is said on stderr"
+BACKEND_PANEL, MESSAGES_PANEL = "Where it is transcribed", "What is said on stderr"
 
-Local = Annotated[bool, typer.Option("--local", help="Transcribe on this machine, offline.", rich_help_panel=SERVER)]
+Local = Annotated[
+    bool, typer.Option("--local", help="Transcribe on this machine, offline.", rich_help_panel=BACKEND_PANEL)
+]
 Cloud = Annotated[
-    bool, typer.Option("--cloud", help="Transcribe with Cartesia's API; needs a key.", rich_help_panel=SERVER)
+    bool, typer.Option("--cloud", help="Transcribe with Cartesia's API; needs a key.", rich_help_panel=BACKEND_PANEL)
 ]
 LocalModel = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|NAME",
         help="Another Whisper model on this machine: a folder, or a name such as small (downloaded once).",
-        rich_help_panel=SERVER,
+        rich_help_panel=BACKEND_PANEL,
     ),
 ]
 BaseUrl = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Another server, with or without a path.", rich_help_panel=SERVER),
+    typer.Option(metavar="URL", help="Another server, with or without a path.", rich_help_panel=BACKEND_PANEL),
 ]
 Timeout = Annotated[
     float | None,
     number_option(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
-           rich_help_panel=SERVER),
+           rich_help_panel=BACKEND_PANEL),
 ]  # fmt: skip
 Retries = Annotated[
     int | None,
-    typer.Option(metavar="N", min=0, max=20, rich_help_panel=SERVER,
+    typer.Option(metavar="N", min=0, max=20, rich_help_panel=BACKEND_PANEL,
                  help="Tries after a failure (2). Named, it also repeats uploads whose answer was lost, "
                  "which may be billed again."),
 ]  # fmt: skip
@@ -95,10 +97,12 @@ ConfigurationProfile = Annotated[
     str | None, typer.Option("--profile", metavar="NAME", help=PROFILE_HELP, rich_help_panel=PANEL)
 ]
 Listing = Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How it is shown.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=SHOW)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=SHOW)]
-Debug = Annotated[bool, typer.Option("--debug", help="A traceback for every error.", rich_help_panel=SHOW)]
-Color = Annotated[str, typer.Option(metavar="auto|always|never", help="Colour on stderr.", rich_help_panel=SHOW)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=MESSAGES_PANEL)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=MESSAGES_PANEL)]
+Debug = Annotated[bool, typer.Option("--debug", help="A traceback for every error.", rich_help_panel=MESSAGES_PANEL)]
+Color = Annotated[
+    str, typer.Option(metavar="auto|always|never", help="Colour on stderr.", rich_help_panel=MESSAGES_PANEL)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,7 @@ class VerbosityOptions:
     debug: Debug = False
     color: Color = "auto"
 
-    def settle(self, reporter: Reporter) -> Reporter:
+    def apply_to(self, reporter: Reporter) -> Reporter:
         """Tell the voice of this run how it is to speak. UsageError for a colour that is none."""
         if self.color not in ("auto", "always", "never"):
             raise UsageError(f"no colour mode {self.color!r}", hint="--color is auto, always or never")
@@ -134,14 +138,16 @@ class BackendOptions:
     config: Config = None
     profile: ConfigurationProfile = None
 
-    def choose(self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True) -> BackendConfig:
+    def resolve(self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True) -> BackendConfig:
         """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
         from urllib.parse import urlsplit
 
         from . import backend
 
         found = configured(self.config, self.profile)
-        choice = backend.choose(found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key)
+        choice = backend.choose_backend(
+            found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key
+        )
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
@@ -169,10 +175,10 @@ def to_argv(*values: Any) -> list[str]:
 def recovery_command(
     file: str,
     language: str | None,
-    place: OutputOptions,
+    output_options: OutputOptions,
     *shared: Any,
     command: Sequence[str] = ("transcribe",),
-    more: Sequence[str] = (),
+    extra: Sequence[str] = (),
 ) -> str:
     """The command that transcribes a file as a session that was lost would have: with its options, as far as both have
     them. What it wrote so far may be overwritten.
@@ -180,9 +186,9 @@ def recovery_command(
     import shlex
 
     spoken = [] if language is None else ["--language", language]
-    taken = place.output is not None or place.output_dir is not None
-    again = to_argv(replace(place, force=place.force or taken), *shared)
-    return shlex.join(["cartesia-cli", *command, file, *spoken, *more, *again])
+    taken = output_options.output is not None or output_options.output_dir is not None
+    again = to_argv(replace(output_options, force=output_options.force or taken), *shared)
+    return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *again])
 
 
 def typed_options(context: typer.Context) -> list[str]:

@@ -22,16 +22,16 @@ from .inputs import URL
 
 Content = Literal["text", "wav"]
 
-ELSEWHERE = "name another place"
-CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+OTHER_PATH_HINT = "name another place"
+CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 """Bytes that texts don't have, whatever their encoding, but for UTF-16, which begins with a mark."""
 
-DOCUMENTS = (b"%PDF-", b"{\\rtf")
+DOCUMENT_SIGNATURES = (b"%PDF-", b"{\\rtf")
 """How documents begin that may look like text for a while."""
 
 
 def check_output(
-    file: Path, *, force: bool, content: Content = "text", makes_folder: bool = True, appends: bool = False
+    file: Path, *, force: bool, content: Content = "text", creates_folder: bool = True, appends: bool = False
 ) -> None:
     """UsageError where a file can't be written, or would replace what must stay.
 
@@ -45,7 +45,7 @@ def check_output(
         try:
             status = file.stat()
         except (FileNotFoundError, NotADirectoryError):
-            _check_folder(file, makes_folder)
+            _check_folder(file, creates_folder)
             return
         if stat.S_ISDIR(status.st_mode):
             raise UsageError(f"{file} is a folder", hint="name a file in it")
@@ -53,17 +53,17 @@ def check_output(
             return  # a device or a pipe holds nothing that could be lost
         if not force and not appends:
             raise UsageError(f"{file} exists", hint="--force overwrites it")
-        _check_replaced(file, content)
+        _check_same_kind(file, content)
         if not os.access(file, os.W_OK):
-            raise UsageError(f"{file} can't be written: permission denied", hint=ELSEWHERE)
+            raise UsageError(f"{file} can't be written: permission denied", hint=OTHER_PATH_HINT)
         if not appends:
-            _check_folder(file, makes_folder)
+            _check_folder(file, creates_folder)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         if isinstance(error, PermissionError):
             folder = next(parent for parent in file.absolute().parents if os.path.exists(parent))
             reason = "permission denied" if os.access(folder, os.X_OK) else f"no permission in {folder}"
-        raise UsageError(f"{file} can't be written: {reason}", hint=ELSEWHERE) from error
+        raise UsageError(f"{file} can't be written: {reason}", hint=OTHER_PATH_HINT) from error
 
 
 def check_output_url(path: Path | None) -> None:
@@ -73,7 +73,7 @@ def check_output_url(path: Path | None) -> None:
         upload = f"write to stdout and upload that: … | aws s3 cp - '{url}'"
         raise UsageError(
             f"{url} is a URL: results are written to files of this machine",
-            hint=upload if match[1].lower() == "s3" else ELSEWHERE,
+            hint=upload if match[1].lower() == "s3" else OTHER_PATH_HINT,
         )
 
 
@@ -89,23 +89,23 @@ def _check_name(file: Path, content: Content) -> None:
         raise UsageError(f"{file}: the audio is kept as WAV", hint="name a file that ends in .wav")
 
 
-def _check_folder(file: Path, makes_folder: bool) -> None:
+def _check_folder(file: Path, creates_folder: bool) -> None:
     """UsageError where the folder of a file isn't there, or takes no files."""
     folder = next(parent for parent in Path(os.path.abspath(file)).parents if os.path.lexists(parent))
     if not os.path.isdir(folder):
-        raise UsageError(f"{file} can't be written: {folder} is not a folder", hint=ELSEWHERE)
-    if not makes_folder and not os.path.isdir(file.parent) and os.access(folder, os.X_OK):
+        raise UsageError(f"{file} can't be written: {folder} is not a folder", hint=OTHER_PATH_HINT)
+    if not creates_folder and not os.path.isdir(file.parent) and os.access(folder, os.X_OK):
         raise UsageError(f"{file.parent} is not a folder", hint="make it first, or name another place")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{file} can't be written: no permission in {folder}", hint=ELSEWHERE)
+        raise UsageError(f"{file} can't be written: no permission in {folder}", hint=OTHER_PATH_HINT)
 
 
-def _check_replaced(file: Path, content: Content) -> None:
+def _check_same_kind(file: Path, content: Content) -> None:
     """UsageError where the file that is there is of another kind than what will be in it."""
     with file.open("rb") as held:
         head = held.read(HEAD)
     kind, marked = sniff_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = kind is None and (marked or not CONTROLS.search(head)) and not head.startswith(DOCUMENTS)
+    text = kind is None and (marked or not CONTROL_BYTES.search(head)) and not head.startswith(DOCUMENT_SIGNATURES)
     if not head or (kind == "wav" if content == "wav" else text):
         return
     what = "a recording" if kind else "a text" if text else "not a text file"

@@ -24,14 +24,14 @@ from .output_checks import check_output, check_output_url
 Targets = dict[str, Path | None]
 """For one input: format to file, None for stdout."""
 
-Owner = Callable[[Path, Sequence[Input]], object]
+FindOwner = Callable[[Path, Sequence[Input]], object]
 """Whose results have this path, suffixes aside: one of these inputs, something else, or None for nobody's."""
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 """Bytes of a file name that file systems take."""
 
 
-def formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
+def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
     """The formats that -f, --json and the name of -o ask for, without doubles.
 
     A name without an ending, such as that of a device, implies text. UsageError for an ending of no format.
@@ -39,14 +39,14 @@ def formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str,
     if as_json and names not in (None, "json"):
         raise UsageError(f"--json and -f {names} ask for different formats")
     if names is None:
-        return ("json",) if as_json else (_implied(output),)
+        return ("json",) if as_json else (_implied_format(output),)
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise UsageError(f"no format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
     return chosen
 
 
-def _implied(output: Path | None) -> str:
+def _implied_format(output: Path | None) -> str:
     """The format that the name of -o implies."""
     ending = output.suffix.lower() if output else ""
     if ending and ending not in EXTENSIONS:
@@ -74,9 +74,9 @@ class OutputPlan:
     output: Path | None
     output_dir: Path | None
     force: bool
-    together: bool = False
+    combined: bool = False
 
-    def targets(self, inputs: Sequence[Input], owner: Owner = lambda stem, inputs: None) -> list[Targets]:
+    def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. UsageError when they can't be, when they collide or exist; OutputError where
         stdout is closed. `owner`: of results from earlier runs.
         """
@@ -85,28 +85,34 @@ class OutputPlan:
         check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
             raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
-        together = self._is_one_place()
-        planned = self._together(inputs) if together else _beside(inputs, self.formats, self.output_dir, owner)
-        _check(planned, inputs, self.force)
+        together = self._has_single_target()
+        planned = (
+            self._combined_targets(inputs)
+            if together
+            else _separate_targets(inputs, self.formats, self.output_dir, find_owner)
+        )
+        _check_targets(planned, inputs, self.force)
         return planned
 
-    def _is_one_place(self) -> bool:
-        to_stdout = self.together or not self.several or tuple(self.formats) == ("ndjson",)
+    def _has_single_target(self) -> bool:
+        to_stdout = self.combined or not self.several or tuple(self.formats) == ("ndjson",)
         return self.output is not None or (self.output_dir is None and to_stdout)
 
-    def _together(self, inputs: Sequence[Input]) -> list[Targets]:
+    def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
         file = None if self.output is None or str(self.output) == STDIN else self.output
-        if len(inputs) > 1 and not self.together and (file is not None or name not in IN_A_ROW):
+        if len(inputs) > 1 and not self.combined and (file is not None or name not in IN_A_ROW):
             raise UsageError(f"{len(inputs)} results don't fit into one place as {name}", hint="--output-dir DIR")
         return [{name: file} for _ in inputs]
 
 
-def _beside(inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None, owner: Owner) -> list[Targets]:
+def _separate_targets(
+    inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None, find_owner: FindOwner
+) -> list[Targets]:
     """A file for each input and format."""
     planned: list[Targets] = []
     taken: dict[Path, str] = {}
-    for item, stem in zip(inputs, _stems(inputs, output_dir, owner), strict=True):
+    for item, stem in zip(inputs, _target_stems(inputs, output_dir, find_owner), strict=True):
         files = {name: result_file(stem, name) for name in formats}
         for file in files.values():
             if taken.setdefault(file, item.source) != item.source:
@@ -119,19 +125,22 @@ def _beside(inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | 
     return planned
 
 
-def _stems(inputs: Sequence[Input], output_dir: Path | None, owner: Owner) -> list[Path]:
+def _target_stems(inputs: Sequence[Input], output_dir: Path | None, find_owner: FindOwner) -> list[Path]:
     """The path of each input's results, without the suffix of a format: that of the input without its own suffix
     (talk.mp3 gives talk.txt). It keeps its own suffix, too (talk.mp3.txt), where results of that name are there, and
     where the short name is another's: of a recording that had it before, or of two inputs of this run.
     """
-    full = [output_dir / i.below if output_dir else (Path(i.below) if i.source == STDIN else i.path) for i in inputs]
+    full = [
+        output_dir / i.relative_path if output_dir else (Path(i.relative_path) if i.source == STDIN else i.path)
+        for i in inputs
+    ]
     sharing: defaultdict[Path, list[int]] = defaultdict(list)
     for k, path in enumerate(full):
         sharing[path.with_suffix("")].append(k)
     stems = list(full)
     for short, places in sharing.items():
-        left = [k for k in places if short == full[k] or owner(full[k], [inputs[k]]) is not inputs[k]]
-        holder = owner(short, [inputs[k] for k in left])
+        left = [k for k in places if short == full[k] or find_owner(full[k], [inputs[k]]) is not inputs[k]]
+        holder = find_owner(short, [inputs[k] for k in left])
         for k in left:
             if holder is inputs[k] or (holder is None and len(places) == 1):
                 stems[k] = short
@@ -145,30 +154,30 @@ def result_file(stem: Path, format: str) -> Path:
     """
     suffix = extension(format)
     name = stem.name
-    if len(os.fsencode(name + suffix)) > LONGEST_NAME:
+    if len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
         mark = f"~{sha256(os.fsencode(name)).hexdigest()[:8]}{suffix}"
-        while len(os.fsencode(name + mark)) > LONGEST_NAME:
+        while len(os.fsencode(name + mark)) > MAX_NAME_BYTES:
             name = name[:-1]
         return stem.with_name(name + mark)
     return stem.with_name(name + suffix)
 
 
-def _check(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> None:
+def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> None:
     files = {file for one in planned for file in one.values()}
     if None in files and sys.stdout is None:
         raise OutputError("stdout is closed", hint="-o writes to a file instead")
     sources = {os.path.realpath(item.path) for item in inputs}
     for file in sorted(file for file in files if file is not None):
         if os.path.realpath(file) in sources:
-            raise overwritten(file)
+            raise input_overwrite_error(file)
         check_output(file, force=force)
 
 
-def overwritten(file: Path) -> UsageError:
+def input_overwrite_error(file: Path) -> UsageError:
     return UsageError(f"{file} is an input: it is not overwritten", hint="name another file")
 
 
-def identity(file: str | Path) -> object:
+def file_identity(file: str | Path) -> object:
     """The same for each name of a file, be it there or not; "-" is stdin. None for what is none, such as a device."""
     try:
         found = os.fstat(0) if str(file) == STDIN else os.stat(file)

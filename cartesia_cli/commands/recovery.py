@@ -157,7 +157,7 @@ def transcribe(
         order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, words=wanted.words, on_written=written)
         try:
             job = batch.Job(item, batch.probe_input(item, options), files)
-            batch.run([job], order, connect, reporter)
+            batch.run_jobs([job], order, connect, reporter)
             if append is not None and (trouble := append.flush()) is not None:
                 raise trouble
             _let_go(recording, wanted, reporter)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # every --help comes by here
     from ..output.console import Reporter
     from ..transcript import Transcript
     from .inputs import Input
-    from .matches import Matches
+    from .matches import MatchWriter
     from .output_plan import Targets
 
 EXAMPLES = """
@@ -42,10 +42,10 @@ cartesia-cli transcribe talk.mp3 -w --json | tee talk.json | cartesia-cli render
 cartesia-cli render all.ndjson -f srt,vtt --output-dir out
 """
 
-MOST_BYTES = 256 << 20
+MAX_TRANSCRIPT_BYTES = 256 << 20
 """Of a transcript: four times the largest answer that is taken from a server."""
 
-LONGEST_NAME = 200
+MAX_SOURCE_NAME_BYTES = 200
 """Bytes of a file name that a transcript may choose for its results: with a suffix, file systems take 255."""
 
 Inputs = Annotated[
@@ -70,13 +70,13 @@ def render(
     voice: VerbosityOptions,
 ) -> None:
     """Turn a saved transcript into text, word tables or subtitles, without asking a server again."""
-    from .inputs import STDIN, collect, is_search, spool_stdin
+    from .inputs import STDIN, find_inputs, is_folder_or_glob, spool_stdin
 
-    reporter = voice.settle(context.obj)
-    formats = place.formats(rows=look.rows)
+    reporter = voice.apply_to(context.obj)
+    formats = place.formats(selects_rows=look.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
-    several = len(inputs) > 1 or is_search(inputs[0])
+    several = len(inputs) > 1 or is_folder_or_glob(inputs[0])
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(
             "stdin is the terminal: there is no transcript in it", hint="cartesia-cli render - < talk.json"
@@ -85,13 +85,13 @@ def render(
     with spool_stdin(inputs) as spooled:
         found = [
             *(InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob") for name in folders),
-            *collect([name for name in inputs if name not in folders], spooled),
+            *find_inputs([name for name in inputs if name not in folders], spooled),
         ]
-        items, failed = _read(found, reporter)
+        items, failed = _load_transcripts(found, reporter)
     matches = place.matches(layout, formats, reporter, several=several or len(items) > 1)
-    together = matches is not None and matches.writes
-    targets = place.plan(formats, several=several, together=together).targets([item for item, _ in items])
-    _check(targets, [item for item in found if not isinstance(item, InputError)], together=together)
+    together = matches is not None and matches.combined
+    targets = place.plan(formats, several=several, combined=together).targets([item for item, _ in items])
+    _check_targets(targets, [item for item in found if not isinstance(item, InputError)], together=together)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
             _deliver(item, transcript, files, layout, reporter, matches)
@@ -102,11 +102,13 @@ def render(
             failed += 1
     if matches is not None and (trouble := matches.close()) is not None:
         raise trouble
-    if failed or (matches is not None and matches.missed):
+    if failed or (matches is not None and matches.found_nothing):
         raise typer.Exit(Exit.FAILED)
 
 
-def _read(found: Sequence[Input | InputError], reporter: Reporter) -> tuple[list[tuple[Input, Transcript]], int]:
+def _load_transcripts(
+    found: Sequence[Input | InputError], reporter: Reporter
+) -> tuple[list[tuple[Input, Transcript]], int]:
     """The transcripts of every input, and how many inputs are no use: those are told, that of an only one is raised."""
     from ..transcript_import import decode_document, load_transcripts
 
@@ -126,42 +128,42 @@ def _read(found: Sequence[Input | InputError], reporter: Reporter) -> tuple[list
             reporter.error(error)
             failed += 1
         else:
-            items += zip(_named(item, transcripts), transcripts, strict=True)
+            items += zip(_name_inputs(item, transcripts), transcripts, strict=True)
     return items, failed
 
 
 def _bytes(item: Input) -> bytes:
     """The whole of an input. InputError when it can't be read."""
-    from .inputs import unreadable
+    from .inputs import unreadable_error
 
     try:
         with item.path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_TRANSCRIPT_BYTES + 1)
     except OSError as error:
-        raise unreadable(item.source, error) from error
-    if len(data) > MOST_BYTES:
-        raise InputError(f"{item.source} is too large", hint=f"files may have {MOST_BYTES >> 20} MiB")
+        raise unreadable_error(item.source, error) from error
+    if len(data) > MAX_TRANSCRIPT_BYTES:
+        raise InputError(f"{item.source} is too large", hint=f"files may have {MAX_TRANSCRIPT_BYTES >> 20} MiB")
     return data
 
 
-def _named(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:
+def _name_inputs(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:
     """The input once for each of its transcripts. Of several, each has the name of its recording, or a number."""
     if len(transcripts) == 1:
         return [item]
-    names = [_name(transcript.source) for transcript in transcripts]
+    names = [_safe_file_name(transcript.source) for transcript in transcripts]
     alone = {name for name, count in Counter(names).items() if name and count == 1}
-    numbered = [name if name in alone else f"{item.below.stem}-{k}.json" for k, name in enumerate(names, 1)]
-    return [replace(item, below=item.below.with_name(name)) for name in numbered]
+    numbered = [name if name in alone else f"{item.relative_path.stem}-{k}.json" for k, name in enumerate(names, 1)]
+    return [replace(item, relative_path=item.relative_path.with_name(name)) for name in numbered]
 
 
-def _name(source: str) -> str:
+def _safe_file_name(source: str) -> str:
     """A file name from what a transcript says about itself, which may be anything; "" where that is no name."""
     name = source.replace("\\", "/").rpartition("/")[2]
-    usable = name.isprintable() and not name.startswith((".", "-")) and len(name.encode()) <= LONGEST_NAME
+    usable = name.isprintable() and not name.startswith((".", "-")) and len(name.encode()) <= MAX_SOURCE_NAME_BYTES
     return name if usable else ""
 
 
-def _check(targets: Sequence[Targets], inputs: Sequence[Input], *, together: bool) -> None:
+def _check_targets(targets: Sequence[Targets], inputs: Sequence[Input], *, together: bool) -> None:
     """UsageError where two results would be one file, or a result an input, be it one that can't be read."""
     sources = {os.path.realpath(item.path) for item in inputs}
     files = Counter(os.path.realpath(file) for one in targets for file in one.values() if file is not None)
@@ -173,7 +175,7 @@ def _check(targets: Sequence[Targets], inputs: Sequence[Input], *, together: boo
 
 
 def _deliver(
-    item: Input, transcript: Transcript, files: Targets, layout: Layout, reporter: Reporter, matches: Matches | None
+    item: Input, transcript: Transcript, files: Targets, layout: Layout, reporter: Reporter, matches: MatchWriter | None
 ) -> None:
     """Write every format. The error of a file that can't be written is raised when all is done."""
     from ..output import NEEDS_WORDS
@@ -186,7 +188,7 @@ def _deliver(
             reporter.say(f"warning: {item.source} has no word times: -w has none to show")
     if matches is not None:
         matches.add(transcript)
-    if matches is not None and matches.writes:
+    if matches is not None and matches.combined:
         return
     trouble = write_results(transcript, files, layout, reporter)
     if trouble is not None:

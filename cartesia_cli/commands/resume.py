@@ -67,7 +67,7 @@ def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, f
     if to_files and not force:
         typed = [*typed, *({"--resume"} - set(typed))]
     elif not to_files and len(left) <= MAX_NAMED:
-        inputs = [job.item.source for job in left]
+        inputs = [job.input.source for job in left]
     # Otherwise once more from the start: the cache has the responses that came before.
     dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in inputs) else []
     return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
@@ -107,7 +107,7 @@ def pending(
             failed += 1
             continue
         if left is not None and not is_free(left) and (old := _renamed(left, config, results)):
-            reporter.say(f"{job.item.source}: already done, before it was renamed: its result is {old[0]}")
+            reporter.say(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
             left = None
         if left is not None:
             waiting.append(left)
@@ -139,14 +139,18 @@ def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
     """The job without the results that are done; None where all are. UsageError for a file that must not be
     overwritten.
     """
-    files = [file for file in (*job.targets.values(), job.kept) if file is not None]
+    files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
     known = results.find(files)
     wanted, whole = asked(config.options, config.layout.selection), asked(config.options)
     missing: Targets = {
-        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.item, wanted, known)
+        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.input, wanted, known)
     }
-    kept = job.kept if job.kept is not None and not _is_finished(job.kept, job.item, whole, known) else None
-    return replace(job, targets=missing, kept=kept) if missing or kept is not None else None
+    kept = (
+        job.response_file
+        if job.response_file is not None and not _is_finished(job.response_file, job.input, whole, known)
+        else None
+    )
+    return replace(job, targets=missing, response_file=kept) if missing or kept is not None else None
 
 
 def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result]) -> bool:
@@ -173,17 +177,17 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
 def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
     """The results of the same recording under a former name, if all of them exist."""
     found = []
-    for file in [*job.targets.values(), job.kept]:
+    for file in [*job.targets.values(), job.response_file]:
         if file is None:
             continue
-        wanted = asked(config.options, None if file is job.kept else config.layout.selection)
+        wanted = asked(config.options, None if file is job.response_file else config.layout.selection)
         orphans = [
             result
             for result in results.in_folder(file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
             if result.source != STDIN and not os.path.exists(result.source) and result.options in (None, wanted)
         ]
-        audio = fingerprint(job.item.path) if orphans else None
+        audio = fingerprint(job.input.path) if orphans else None
         same = [result for result in orphans if audio is not None and result.audio == audio.digest]
         if not same:
             return []

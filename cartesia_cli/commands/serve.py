@@ -71,13 +71,16 @@ def serve(
     voice: given.VerbosityOptions,
 ) -> None:
     """Answer Cartesia's speech-to-text API on this machine, offline."""
-    reporter = voice.settle(context.obj)
-    origins, hosts = [_origin(text) for text in allow_origin or ()], [_host(text) for text in allow_host or ()]
+    reporter = voice.apply_to(context.obj)
+    origins, hosts = (
+        [_parse_origin(text) for text in allow_origin or ()],
+        [_parse_host(text) for text in allow_host or ()],
+    )
     from ..output.files import write_stdout
 
     if script is None:
         local_extra.require_local_extra()
-    make = None if script is None else _player(script)
+    make = None if script is None else _script_app(script)
     from ..server import runner
     from ..server.origins import OriginPolicy
 
@@ -89,7 +92,7 @@ def serve(
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     name = str(script)
     if make is None:
-        make, name = _recogniser(local_model, reporter)
+        make, name = _engine_app(local_model, reporter)
     server = make(
         key=key,
         concurrency=concurrency,
@@ -100,7 +103,7 @@ def serve(
             addresses=is_open,
             origins=frozenset(origins),
         ),
-        on_exchange=partial(_report, reporter) if reporter.verbose else None,
+        on_exchange=partial(_log_exchange, reporter) if reporter.verbose else None,
     )
     if key is None and is_open:
         reporter.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
@@ -111,17 +114,17 @@ def serve(
     reporter.say(f"{name} answers on {url}; Ctrl-C ends it")
     if is_open:
         reporter.say(
-            f"other machines reach it over plain http at {_reached_at(bound)}, port {listener.getsockname()[1]}"
+            f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
     if not runner.serve(server, [listener] if beside is None else [listener, beside]):
         os._exit(0)  # nobody waits any more for what the engine is at, and it may take minutes
 
 
-def _reached_at(bound: str) -> str:
+def _public_address(bound: str) -> str:
     return "the address of this machine" if bound in ("0.0.0.0", "::") else bound
 
 
-def _origin(text: str) -> str:
+def _parse_origin(text: str) -> str:
     """An origin as browsers send it. UsageError for what is none."""
     origin = text.strip().lower().rstrip("/")
     if origin in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", origin):
@@ -131,14 +134,14 @@ def _origin(text: str) -> str:
     )
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
     """A host name. UsageError for a URL and the like."""
     if not re.fullmatch(r"[^/:@\s\[\]]+", text):
         raise UsageError(f"--allow-host {text!r} is not a host name", hint="a name alone, as in mybox.local")
     return text.lower()
 
 
-def _report(reporter: Reporter, exchange: Exchange) -> None:
+def _log_exchange(reporter: Reporter, exchange: Exchange) -> None:
     """One line for a request or a session that has ended. Neither key nor query is in it."""
     closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
     audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
@@ -148,7 +151,7 @@ def _report(reporter: Reporter, exchange: Exchange) -> None:
     )
 
 
-def _recogniser(local_model: str | None, reporter: Reporter) -> tuple[Callable[..., Starlette], str]:
+def _engine_app(local_model: str | None, reporter: Reporter) -> tuple[Callable[..., Starlette], str]:
     """`app.create_app` with the engines loaded, and their name. EngineError where they can't be."""
     from ..server import app, engines
 
@@ -157,7 +160,7 @@ def _recogniser(local_model: str | None, reporter: Reporter) -> tuple[Callable[.
     return partial(app.create_app, engine, live, identity=identity), identity.name
 
 
-def _player(path: Path) -> Callable[..., Starlette]:
+def _script_app(path: Path) -> Callable[..., Starlette]:
     """`scripted.create_app` for this script. UsageError for a file that is none, EngineError without a server."""
     try:
         from ..server import responses, runner, script_parser, scripted  # noqa: F401  here they are tried, used below

@@ -94,14 +94,14 @@ def stream_file(
     from . import backend, live
     from .inputs import STDIN, Input, check_not_url
 
-    reporter = voice.settle(context.obj)
-    formats = place.formats(rows=look.rows)
+    reporter = voice.apply_to(context.obj)
+    formats = place.formats(selects_rows=look.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
     check_not_url(file)
     if finalize is not None and finalize not in FINALIZE:
         raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
-    choice = where.choose(context, reporter)
+    choice = where.resolve(context, reporter)
     given.checked_encoding(encoding, sample_rate)
     endpoint = session_options.endpoint(finalize)
     by_level = endpoint.name == "manual" and finalize != "none"
@@ -163,13 +163,13 @@ def stream_file(
         force=place.force,
     )
     try:
-        with backend.live(choice, session_options.model, where.local_model, reporter) as server:
+        with backend.open_live_server(choice, session_options.model, where.local_model, reporter) as server:
             live.run(order, server, make, reporter, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in witnesses):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
             command = given.recovery_command(
-                file, session_options.language, place, look, subtitle_options, where, more=headerless
+                file, session_options.language, place, look, subtitle_options, where, extra=headerless
             )
             error.hint = "; or ".join(filter(None, (error.hint, f"all of it at once: {command}")))
         raise
@@ -198,7 +198,7 @@ def _recording(
 
     from ..audio.files import decode_file, decoded_pipe, decoded_raw
     from ..audio.probing import probe, probe_raw
-    from .inputs import STDIN, Headerless, piped
+    from .inputs import STDIN, HeaderlessReader, stdin_stream
 
     def warn(note: str) -> None:
         reporter.say(f"warning: {file}: {note}")
@@ -207,10 +207,10 @@ def _recording(
     recording = None
     if encoding is not None and sample_rate is not None:
         recording = None if piping else probe_raw(path, encoding, sample_rate)
-        stream = BufferedReader(Headerless(piped(), encoding, warn)) if piping else path.open("rb")
+        stream = BufferedReader(HeaderlessReader(stdin_stream(), encoding, warn)) if piping else path.open("rb")
         blocks = decoded_raw(stream, encoding, sample_rate, rate=rate, channel=channel, on_format=on_format)
     elif piping:
-        blocks = decoded_pipe(piped(), rate=rate, channel=channel, warn=warn, on_format=on_format)
+        blocks = decoded_pipe(stdin_stream(), rate=rate, channel=channel, warn=warn, on_format=on_format)
     else:
         recording = probe(path)
         blocks = decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)

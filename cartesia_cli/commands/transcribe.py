@@ -19,7 +19,7 @@ from . import options as given
 from .cache import NoCache
 from .format_options import FormatOptions, SubtitleOptions
 from .option_groups import expand_groups
-from .output_options import OUTPUT, OutputOptions
+from .output_options import OUTPUT_PANEL, OutputOptions
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
@@ -50,17 +50,21 @@ DryRun = Annotated[
 ]
 KeepJson = Annotated[
     Path | None,
-    given.path_option(metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT),
+    given.path_option(
+        metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT_PANEL
+    ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", rich_help_panel=OUTPUT,
+    typer.Option("--resume", rich_help_panel=OUTPUT_PANEL,
                  help="Skip inputs that already have results, as after a run that was cut off."),
 ]  # fmt: skip
 Endpoint = Annotated[
     str,
     typer.Option(
-        metavar="stt|openai", help="Route of the API: its own, or the OpenAI-shaped.", rich_help_panel=given.SERVER
+        metavar="stt|openai",
+        help="Route of the API: its own, or the OpenAI-shaped.",
+        rich_help_panel=given.BACKEND_PANEL,
     ),
 ]
 
@@ -100,13 +104,13 @@ def transcribe(
     from . import backend, batch
     from . import resume as resuming
     from .cache import open_cache
-    from .inputs import Input, collect, is_search, spool_stdin
+    from .inputs import Input, find_inputs, is_folder_or_glob, spool_stdin
 
-    reporter = voice.settle(context.obj)
-    formats = place.formats(rows=look.rows)
+    reporter = voice.apply_to(context.obj)
+    formats = place.formats(selects_rows=look.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
-    choice = where.choose(context, reporter, needs_key=not dry_run)
+    choice = where.resolve(context, reporter, needs_key=not dry_run)
     options = BatchOptions(
         model=model,
         language=language,
@@ -121,7 +125,7 @@ def transcribe(
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(
-                backend.connect(choice, reporter, retries=retries, local_model=where.local_model)
+                backend.open_backend(choice, reporter, retries=retries, local_model=where.local_model)
             )
         )
         if sample and inputs and dry_run:
@@ -134,20 +138,20 @@ def transcribe(
             names = inputs
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
-        several = len(names) > 1 or is_search(names[0])
+        several = len(names) > 1 or is_folder_or_glob(names[0])
         matches = place.matches(layout, formats, reporter, several=several)
-        together = matches is not None and matches.writes
-        plan = place.plan(formats, several=several, force=dry_run or resume, together=together)
+        together = matches is not None and matches.combined
+        plan = place.plan(formats, several=several, force=dry_run or resume, combined=together)
         order = batch.BatchConfig(options, layout, endpoint, timeout, answers, matches, words=shown)
         skipped: list[Path] = []
         spooled = stack.enter_context(spool_stdin(names))
-        found = list(collect(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
+        found = list(find_inputs(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
         for path in skipped:
             reporter.detail(f"{path}: not a recording: skipped")
         if skipped and any(isinstance(item, Input) for item in found):
             count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
             reporter.say(f"{count}: skipped" + ("" if reporter.verbose else " (-v names them)"))
-        jobs, failed = batch.plan_jobs(found, options, plan, results, reporter, keep_json=keep_json)
+        jobs, failed = batch.plan_jobs(found, options, plan, results, reporter, response_folder=keep_json)
         if resume:
             jobs, useless = resuming.pending(
                 jobs, order, results, lambda job: batch.look_up(job, order, reporter)[1], reporter
@@ -156,7 +160,7 @@ def transcribe(
         if dry_run:
             from . import dry_run as trial
 
-            trial.estimate(jobs, order, choice.base_url, reporter)
+            trial.print_estimate(jobs, order, choice.base_url, reporter)
         elif jobs:
             if choice.reason:
                 reporter.say(choice.reason)
@@ -165,11 +169,13 @@ def transcribe(
                 return resuming.rest(context, names, left, force=place.force)
 
             try:
-                failed = batch.run(jobs, order, connected, reporter, unusable=failed, results=results, rest=rest)
+                failed = batch.run_jobs(
+                    jobs, order, connected, reporter, unusable=failed, results=results, rest_command=rest
+                )
             finally:
                 trouble = None if matches is None else matches.close()
             if trouble is not None:
                 raise trouble
-            failed += matches is not None and matches.missed
+            failed += matches is not None and matches.found_nothing
     if failed:
         raise typer.Exit(Exit.FAILED)

@@ -23,7 +23,7 @@ cartesia-cli vad talk.wav -f json | jq .utterances
 arecord -d 10 -f cd | cartesia-cli vad -
 """
 
-PAUSE_SHARE = 0.25
+SHORT_PAUSE_QUANTILE = 0.25
 """Of the pauses between utterances: those shorter than the hangover that is suggested."""
 
 
@@ -46,20 +46,20 @@ def vad(
     voice: given.VerbosityOptions,
 ) -> None:
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
-    reporter = voice.settle(context.obj)
+    reporter = voice.apply_to(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
     from ..audio.files import decode_file, decoded_pipe
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_stdout
-    from .inputs import STDIN, check_not_url, piped
+    from .inputs import STDIN, check_not_url, stdin_stream
 
     def warn(note: str) -> None:
         reporter.say(f"warning: {file}: {note}")
 
     check_not_url(file)
     if file == STDIN:
-        blocks = decoded_pipe(piped(), channel=channel, warn=warn)
+        blocks = decoded_pipe(stdin_stream(), channel=channel, warn=warn)
     else:
         if note := probe(Path(file)).note:
             warn(note)
@@ -73,7 +73,7 @@ def vad(
     marks += endpointer.finish()
     found = utterances(marks, until=endpointer.heard)
     noise, threshold = sorted(levels)[len(levels) // 2] if levels else 0.0, endpointer.threshold
-    flags = f"--vad-threshold {threshold:.0f} --vad-silence-ms {_hangover(found, vad_silence_ms)}"
+    flags = f"--vad-threshold {threshold:.0f} --vad-silence-ms {_suggest_silence_ms(found, vad_silence_ms)}"
     if form == "json":
         report = {
             "source": file,
@@ -96,10 +96,10 @@ def vad(
     reporter.say(f"flags that fix this: {flags}")
 
 
-def _hangover(found: list[tuple[float, float]], asked: int) -> int:
+def _suggest_silence_ms(found: list[tuple[float, float]], asked: int) -> int:
     """A hangover below most of the pauses that were found, in milliseconds; what was asked for where there are none."""
     pauses = sorted(later[0] - earlier[1] for earlier, later in pairwise(found))
     if not pauses:
         return asked
-    short = pauses[int(len(pauses) * PAUSE_SHARE)]
+    short = pauses[int(len(pauses) * SHORT_PAUSE_QUANTILE)]
     return max(asked, min(1500, round(short * 0.6 * 1000 / 50) * 50))

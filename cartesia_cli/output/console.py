@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
-from .hints import hint
+from .hints import fit_hint
 from .sanitize import character_width, one_line, printable
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Reporter:
 
     def error(self, error: CliError) -> None:
         """What happened, and what to do next."""
-        todo = hint(error, self.options)
+        todo = fit_hint(error, self.options)
         if self.as_json:
             import json
 

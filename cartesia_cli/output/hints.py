@@ -12,14 +12,14 @@ from collections.abc import Collection
 from ..errors import CliError
 
 _OPTION = re.compile(r"(?<![\w/.'-])--?[A-Za-z][\w-]*")
-_ELSEWHERE = re.compile(r"`[a-z][^`]*`")
+_QUOTED_COMMAND = re.compile(r"`[a-z][^`]*`")
 """Another command, quoted with its options."""
 
 _COMMAND_LINE = "cartesia-cli "
 """From here to its end, a hint is a command to copy: its options are its own."""
 
 
-def hint(error: CliError, options: Collection[str] | None) -> str:
+def fit_hint(error: CliError, options: Collection[str] | None) -> str:
     """The hint of an error for a command with these options; None where they aren't known yet."""
     said = error.hint or ""
     if options is not None:
@@ -35,4 +35,4 @@ def hint(error: CliError, options: Collection[str] | None) -> str:
 
 
 def _fits(clause: str, options: Collection[str]) -> bool:
-    return all(option in options for option in _OPTION.findall(_ELSEWHERE.sub("", clause)))
+    return all(option in options for option in _OPTION.findall(_QUOTED_COMMAND.sub("", clause)))
