@@ -104,7 +104,7 @@ def test_clauses_with_other_options_are_left_out(said: str, shown: str) -> None:
 
 def test_shared_code_names_no_options_that_are_not_there(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "diary.wav").write_text("Dear diary")
-    (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello.\n")
+    (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:01,100\nHello.\n")
     for arguments, said in (
         (("transcribe", "diary.wav"), b"headerless samples need --encoding and --sample-rate"),
         (("vad", "diary.wav"), b"hint: a recording is one of"),
