@@ -78,10 +78,10 @@ Target = Callable[[bytes], object]
 
 def targets(folder: Path) -> dict[str, Target]:
     """Name → what takes some bytes. Whatever it raises is a crash. Imported here: the parent has no need of them."""
+    from cartesia_cli.audio.decoders import wav_frames
     from cartesia_cli.audio.files import decoded_pipe
     from cartesia_cli.audio.probing import probe
-    from cartesia_cli.audio.probing.riff import LAYOUTS
-    from cartesia_cli.audio.wav_reader import read_header
+    from cartesia_cli.audio.wav_header import read_wav_header
     from cartesia_cli.errors import InputError, ProtocolError
     from cartesia_cli.output import FORMATS, Layout, writer
     from cartesia_cli.protocol import decode, decode_batch, decode_error
@@ -126,16 +126,13 @@ def targets(folder: Path) -> dict[str, Target]:
             return
 
     def header(data: bytes) -> None:
-        file = io.BytesIO(data)
-        wave = read_header(file.read, lambda count: file.read(min(count, 1 << 20)))
-        if wave is not None:
-            wave.decode(bytes(8 * wave.frame))
+        found = read_wav_header(io.BytesIO(data))
+        if found is not None and (plain := found.plain_format):
+            wav_frames(plain, bytes(8 * plain.frame_bytes))
 
     def samples(data: bytes) -> None:
-        if (
-            data[:4] not in LAYOUTS
-            or read_header((file := io.BytesIO(data)).read, lambda n: file.read(n % 8192)) is None
-        ):
+        found = read_wav_header(io.BytesIO(data))
+        if found is None or found.plain_format is None:
             return  # others than ours decode it
         try:
             for _, block in zip(range(50), decoded_pipe(io.BytesIO(data)), strict=False):

@@ -25,7 +25,7 @@ from cartesia_cli.audio.decoders import RangeReader
 from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.audio.probing import probe
-from cartesia_cli.audio.probing.ogg import MOST_LINKS, links
+from cartesia_cli.audio.probing.ogg_flac import MOST_LINKS, links
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import ENCODINGS
 from cartesia_cli.server.app import create_app

@@ -18,6 +18,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cartesia_cli.audio import probing
 from cartesia_cli.audio.probing import (
     EXTENSIONS,
     FORMATS,
@@ -542,7 +543,7 @@ def test_raw_samples_with_something_odd_about_them_carry_a_note(put) -> None:
 # Arbitrary bytes -------------------------------------------------------------------------------------------
 
 
-class CountingPeek(BoundedReader):
+class CountingReader(BoundedReader):
     """Remembers how much was read of each file."""
 
     reads: ClassVar[list[int]] = []
@@ -554,10 +555,10 @@ class CountingPeek(BoundedReader):
 
 
 def check_total(path: Path) -> None:
-    """The law: a Recording or an InputError, after a bounded number of bytes."""
+    """A MediaInfo or an InputError, after a bounded number of bytes."""
     for attempt in (probe, lambda path: probe_raw(path, "pcm_s32le", RATE)):
-        CountingPeek.reads.clear()
-        with mock.patch.object(probe, "Peek", CountingPeek):
+        CountingReader.reads.clear()
+        with mock.patch.object(probing, "BoundedReader", CountingReader):
             try:
                 recording = attempt(path)
             except InputError as error:
@@ -566,7 +567,7 @@ def check_total(path: Path) -> None:
                 assert recording.container in MEDIA_TYPES and recording.bytes == path.stat().st_size
                 assert recording.duration is None or 0 < recording.duration < 1e10
                 assert recording.declared is None or 0 < recording.declared < 1e10
-        assert len(CountingPeek.reads) <= PIECES and sum(CountingPeek.reads) <= 3 << 20
+        assert len(CountingReader.reads) <= PIECES and sum(CountingReader.reads) <= 3 << 20
 
 
 SEEDS = [*WHOLE_WAVS.values(), *(data for data, _, _ in HAND_MADE.values())]

@@ -7,18 +7,28 @@ where they notice it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from .wav_reader import Frames
+from .pcm import decode_pcm
+from .probing.bounded_reader import proportional_duration
+from .wav_header import ALAW, FLOAT, MULAW, WavFormat
 
 if TYPE_CHECKING:
     import soundfile
+
+Frames = NDArray[np.float32]
+"""Samples of shape (frames, channels)."""
+
+Read = Callable[[int], bytes]
+"""The next bytes of a stream, up to so many; none at its end."""
 
 Warn = Callable[[str], object]
 
@@ -78,6 +88,58 @@ class RangeReader:
             return self._file.seek(base + offset, 1 if whence == 1 else 0) - self._start if offset < FARTHEST else -1
         except (OSError, OverflowError, ValueError):
             return -1
+
+
+def decode_wav(wav_format: WavFormat, promised: int | None, read: Read, warn: Warn) -> Pieces:
+    """The uncompressed samples behind the header of a WAV, as they come.
+
+    Decoded here since neither of the others reads all of them rightly: libsndfile finds nothing in a stream whose
+    header has no length; FFmpeg makes noise of RIFX and of 24 bits in 32, and wants 64 KiB of a pipe before the first
+    sample. `promised`: bytes by the header, None where they last to the end.
+    """
+    held = 0
+    for data in whole_frames(read, wav_format.frame_bytes, wav_format.rate, promised):
+        held += len(data)
+        yield wav_format.rate, wav_frames(wav_format, data)
+    if promised is not None:
+        seconds = promised / (wav_format.rate * wav_format.frame_bytes)
+        if note := proportional_duration(seconds, held, promised, exact=True).note:
+            warn(note)
+
+
+def wav_frames(wav_format: WavFormat, data: bytes) -> Frames:
+    """Bytes of whole uncompressed frames as samples, full scale at 1; floats may be anything."""
+    return _wav_samples(wav_format, data).reshape(-1, wav_format.channels)
+
+
+def _wav_samples(wav_format: WavFormat, data: bytes) -> NDArray[np.float32]:
+    order, size = wav_format.byte_order, wav_format.sample_bytes
+    if wav_format.codec in (ALAW, MULAW):
+        return decode_pcm(data, "pcm_alaw" if wav_format.codec == ALAW else "pcm_mulaw")
+    if wav_format.codec == FLOAT:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for 32 bits becomes infinite
+            return np.frombuffer(data, f"{order}f{size}").astype(np.float32)
+    if size == 1:  # the only ones without a sign
+        return np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
+    if size == 3:
+        padded = np.zeros((len(data) // 3, 4), np.uint8)
+        padded[:, slice(1, 4) if order == "<" else slice(0, 3)] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        data, size = padded.tobytes(), 4
+    return (np.frombuffer(data, f"{order}i{size}") / 2.0 ** (8 * size - 1)).astype(np.float32)
+
+
+def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None) -> Iterator[bytes]:
+    """Whole frames of so many bytes, as `read` gives them, half a second at most; what is left over is dropped."""
+    most = max(1, min(int(rate * BLOCK), LARGEST // frame)) * frame
+    left = sys.maxsize if promised is None else promised
+    rest = b""
+    while left and (data := read(min(most, left))):
+        left -= len(data)
+        data = rest + data
+        whole = len(data) - len(data) % frame
+        rest = data[whole:]
+        if whole:
+            yield data[:whole]
 
 
 def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Pieces | None:

@@ -15,7 +15,6 @@ All of it is lazy: errors show when the first block is asked for.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,16 +25,26 @@ import numpy as np
 
 from ..errors import InputError
 from ..protocol import ENCODINGS
-from .decoders import BLOCK, LARGEST, SNDFILE, Pieces, RangeReader, Warn, decode_chain, decode_ffmpeg, decode_soundfile
+from .decoders import (
+    LARGEST,
+    SNDFILE,
+    Frames,
+    Pieces,
+    RangeReader,
+    Read,
+    Warn,
+    decode_chain,
+    decode_ffmpeg,
+    decode_soundfile,
+    decode_wav,
+    whole_frames,
+)
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .probing import MediaInfo, display_name, probe
-from .probing.bounded_reader import SEARCHED, BoundedReader, in_proportion
-from .probing.files import opened
-from .probing.ogg import links
+from .probing.bounded_reader import SEARCHED, BoundedReader, Undetermined, opened
+from .probing.ogg_flac import links
 from .probing.sniff import sniff
-from .wav_reader import ALAW, MULAW, Frames, WavFormat, read_header
-
-Read = Callable[[int], bytes]
+from .wav_header import ALAW, MULAW, WavFormat, WavHeader, read_wav_header
 
 OnFormat = Callable[[str, int], None]
 """Receives the encoding, and the rate in Hz, in which a recording can be sent as it is."""
@@ -117,9 +126,12 @@ def decoded_file(
     pieces, encoding = None, LINEAR
     file.seek(0)
     if container in ("wav", "w64"):
-        wave = read_header(_all_of(file.read), lambda count: file.seek(min(file.tell() + count, size)))
-        if wave is not None:
-            pieces, encoding = _plain(wave, file.read), _encoding(wave, channel)
+        header = _wav_header(BoundedReader(file, size))
+        if header and (plain := header.plain_format):
+            file.seek(header.data_start or 0)
+            # Probing has said what is missing at its end.
+            pieces = decode_wav(plain, header.promised_bytes, file.read, warn=lambda note: None)
+            encoding = _encoding(plain, channel)
     elif container in SNDFILE:
         pieces = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, warn)
     elif container == "ogg":
@@ -146,7 +158,7 @@ def decoded_raw(
     `encoding` is one of ENCODINGS, `sample_rate` in Hz. InputError when there is no sample, a `channel` other than
     the only one is asked for, or reading fails.
     """
-    blocks = _whole(_as_they_come(stream), ENCODINGS[encoding], sample_rate)
+    blocks = whole_frames(_as_they_come(stream), ENCODINGS[encoding], sample_rate)
     pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
     yield from _resampled(pieces, rate, channel, name, encoding if encoding in COMPANDED else LINEAR, on_format)
 
@@ -163,19 +175,14 @@ def decoded_pipe(
 
     `warn` also hears what a look would have told, such as that a WAV was cut off. InputError as of `decoded`.
     """
-    seen, come = bytearray(), _as_they_come(stream)
-
-    def header(count: int) -> bytes:
-        data = _all_of(come)(min(count, SEARCHED - len(seen)))
-        seen.extend(data)
-        return data
-
-    wave = read_header(header, header)
-    if wave is not None:
-        pieces = _plain(wave, come, warn)
-        yield from _resampled(pieces, rate, channel, INPUT, _encoding(wave, channel), on_format)
+    come = _as_they_come(stream)
+    beginning = _Beginning(come)
+    header = read_wav_header(beginning)
+    if header and (plain := header.plain_format):
+        pieces = decode_wav(plain, header.promised_bytes, come, warn)
+        yield from _resampled(pieces, rate, channel, INPUT, _encoding(plain, channel), on_format)
         return
-    with _kept(bytes(seen), come) as path:
+    with _kept(bytes(beginning.seen), come) as path:
         try:
             if note := probe(path, INPUT).note:
                 warn(note)
@@ -184,22 +191,18 @@ def decoded_pipe(
             raise InputError(error.message.replace(display_name(path), INPUT), hint=error.hint) from error
 
 
-def _plain(wave: WavFormat, read: Read, warn: Warn = lambda note: None) -> Pieces:
-    """The samples behind the header of a WAV."""
-    held = 0
-    for data in _whole(read, wave.frame, wave.rate, wave.promised):
-        held += len(data)
-        yield wave.rate, wave.decode(data)
-    if wave.promised is not None:
-        seconds = wave.promised / (wave.rate * wave.frame)
-        if note := in_proportion(seconds, held, wave.promised, exact=True).note:
-            warn(note)
+def _wav_header(reader: BoundedReader) -> WavHeader | None:
+    """None for what is none, or too long a way to its samples."""
+    try:
+        return read_wav_header(reader)
+    except Undetermined:
+        return None
 
 
-def _encoding(wave: WavFormat, channel: int | None) -> str:
+def _encoding(wav_format: WavFormat, channel: int | None) -> str:
     """In which a WAV's samples can be sent as they are. An average of channels is none of its samples."""
-    is_one = wave.channels == 1 or channel is not None
-    return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wave.codec, LINEAR) if is_one else LINEAR
+    is_one = wav_format.channels == 1 or channel is not None
+    return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wav_format.codec, LINEAR) if is_one else LINEAR
 
 
 def _resampled(
@@ -259,20 +262,6 @@ def _mono(frames: Frames, channel: int | None, name: str) -> Samples:
     return mixed
 
 
-def _whole(read: Read, frame: int, rate: int, promised: int | None = None) -> Iterator[bytes]:
-    """Whole frames of so many bytes, as `read` gives them, half a second at most; what is left over is dropped."""
-    most = max(1, min(int(rate * BLOCK), LARGEST // frame)) * frame
-    left = sys.maxsize if promised is None else promised
-    rest = b""
-    while left and (data := read(min(most, left))):
-        left -= len(data)
-        data = rest + data
-        whole = len(data) - len(data) % frame
-        rest = data[whole:]
-        if whole:
-            yield data[:whole]
-
-
 def _as_they_come(stream: BinaryIO) -> Read:
     """Reads that wait for the first byte only, where a stream can do that: a live one must not be held up."""
     read: Read = getattr(stream, "read1", stream.read)
@@ -286,16 +275,25 @@ def _as_they_come(stream: BinaryIO) -> Read:
     return come
 
 
-def _all_of(read: Read) -> Read:
-    """Reads that go on until all is there, or the end."""
+class _Beginning:
+    """The first bytes of a stream, at most SEARCHED of them, as a source for a parser; all that it read is kept."""
 
-    def whole(count: int) -> bytes:
-        data = b""
-        while len(data) < count and (more := read(count - len(data))):
-            data += more
-        return data
+    def __init__(self, read: Read) -> None:
+        self.seen = bytearray()
+        self._read = read
 
-    return whole
+    def read(self, count: int) -> bytes:
+        start = len(self.seen)
+        end = min(start + count, SEARCHED)
+        while len(self.seen) < end and (data := self._read(end - len(self.seen))):
+            self.seen += data
+        return bytes(self.seen[start:])
+
+    def seek(self, position: int) -> None:
+        self.read(position - len(self.seen))
+
+    def tell(self) -> int:
+        return len(self.seen)
 
 
 @contextmanager

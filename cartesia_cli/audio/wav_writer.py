@@ -17,12 +17,13 @@ import stat
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from io import BufferedWriter, FileIO
+from io import BufferedWriter, BytesIO, FileIO
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import OutputError
 from .pcm import RATE
+from .wav_header import read_wav_header
 
 WIDTH = 2
 """Bytes of a sample."""
@@ -138,22 +139,26 @@ def header(size: int, comment: str = "", rate: int = RATE) -> bytes:
 
 
 def read_back(path: Path) -> tuple[float, str]:
-    """Seconds of sound, and the comment, of a file that a Recording left.
+    """Seconds of sound, and the comment, of a file that a WavWriter left.
 
-    OSError where it can't be read, ValueError where it is another one.
+    The samples are counted by the size of the file: the header may be older. OSError where it can't be read,
+    ValueError where it is another file.
     """
     with path.open("rb") as file:
-        head, held = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
-    (rate,) = struct.unpack_from("<12xI", head.ljust(COMMENT_AT), FMT_AT)
-    if not rate or rate > MAX_RATE or head[FMT_AT:COMMENT_AT] != header(0, rate=rate)[FMT_AT:COMMENT_AT]:
+        beginning, size = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
+    wav = read_wav_header(BytesIO(beginning))
+    if wav is None or wav.data_start is None or wav.format is None or not 0 < wav.format.rate <= MAX_RATE:
         raise ValueError(f"{path} was not recorded here")
-    start, comment = PLAIN, ""
-    name, length, text = struct.unpack_from("<4sI8xI", head.ljust(COMMENT_AT + 20), COMMENT_AT)
-    if name in (b"LIST", b"JUNK"):
-        start += 8 + length
-    if name == b"LIST":
-        comment = head[COMMENT_AT + 20 :][:text].rstrip(b"\0").decode("utf-8", "replace")
-    return max(0, held - start) // WIDTH / rate, comment
+    if beginning[FMT_AT:COMMENT_AT] != header(0, rate=wav.format.rate)[FMT_AT:COMMENT_AT]:
+        raise ValueError(f"{path} was not recorded here")
+    return max(0, size - wav.data_start) // WIDTH / wav.format.rate, _comment(beginning)
+
+
+def _comment(beginning: bytes) -> str:
+    """The text of the comment in the beginning of a file, "" where there is none."""
+    name, length = struct.unpack_from("<4s12xI", beginning.ljust(COMMENT_AT + 20), COMMENT_AT)
+    text = beginning[COMMENT_AT + 20 :][:length] if name == b"LIST" else b""
+    return text.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def link_or_copy(source: Path, target: Path, *, force: bool) -> None:

@@ -1,28 +1,31 @@
-"""What a look at a recording's own bytes tells: is it audio, in which container, and how many seconds of it.
+"""Probing: finds out from a file's own bytes whether it is audio, in which container, and how many seconds of it.
 
-So that a broken file is named before anything is sent or paid for, and that cost, deadline and progress can
-be told beforehand. These rooms must never refuse what a server may be able to decode, only what provably holds
-no audio; never read more than small pieces of a file, however large or hostile it is; never import a decoder.
+So that unusable inputs are reported before anything is sent or paid for, and that cost, deadline and progress are known
+beforehand. Must never refuse what a server may be able to decode, only what provably holds no audio; never read more
+than small pieces of a file, however large or hostile it is; never import a decoder.
 
-From the cellar up; every room knows only those named before it:
+    bounded_reader    opens files and reads them in small pieces; what a reader of a format answers
+    chunked_formats   reader of the WAV family (by audio/wav_header), AIFF, AU, CAF, AVI and WMA
+    ogg_flac          reader of Ogg and FLAC
+    mpeg              reader of MP3 and AAC frames
+    mp4_matroska      reader of MP4, Matroska and WebM
+    formats           the table: media type, file endings, first bytes and reader of each container
+    sniff             which row of the table a file belongs to, and what is certainly not a recording
 
-    files         a file of this machine is opened, and named in messages
-    peek          a file in small pieces; what a reader of a format finds, or how it gives up
-    riff          the WAV family
-    lengths       others' containers, of which no more than the length is looked at
-    flac, ogg     Xiph's formats
-    mpeg          frames of MP3 and AAC, and the indices that encoders leave in the first one
-    boxes         MP4 and Matroska, which nest their parts alike
-    formats       one row for each container: media type, first bytes, reader
-    recognition   which row a file belongs to, and what is certainly no recording
-    looking       all of it together: a Recording, or an InputError
-
-A new container is a row in `formats` and, where its duration can be told, a function from a Peek to a Held.
+To add a container, add a row to `formats` and, where its header tells the duration, a reader: a function from a
+BoundedReader to a ProbeResult.
 """
 
-from .files import display_name
-from .formats import EXTENSIONS, FORMATS, HEADERLESS, MEDIA_TYPES
-from .probe import MediaInfo, is_recording, probe, probe_raw
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ...protocol import ENCODINGS
+from .bounded_reader import HEAD, BoundedReader, NoAudio, ProbeResult, Undetermined, display_name, opened
+from .formats import EXTENSIONS, FORMATS, HEADERLESS, MEDIA_TYPES, SHARED
+from .sniff import check_beginning, may_be_recording, sniff
 
 __all__ = [
     "EXTENSIONS",
@@ -35,3 +38,83 @@ __all__ = [
     "probe",
     "probe_raw",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a look at a file tells.
+
+    container   a key of FORMATS: `mp4` is m4a as well, `mpeg` a program stream
+    duration    seconds of audio that the file really holds, None where a look can't tell; an estimate for
+                MP3 without an index and for files that were cut off, except WAV
+    declared    seconds that the header promises, where the file holds less, else None
+    bytes       size of the file
+    note        a warning in one sentence, or None
+    estimated   whether the duration is a guess by the bit rate, and no header's promise
+    """
+
+    container: str
+    duration: float | None
+    declared: float | None
+    bytes: int
+    note: str | None
+    estimated: bool = False
+
+    @property
+    def documented(self) -> bool:
+        """Whether the API documents that it takes this container."""
+        return FORMATS[self.container].documented
+
+
+def probe(path: Path, name: str | None = None) -> MediaInfo:
+    """A recording in a container. InputError when it can't be read, or provably holds no audio.
+
+    `name`: what messages call it, where that isn't its path, as for stdin.
+    """
+    name = name or display_name(path)
+    with opened(path, name) as (file, size):
+        reader = BoundedReader(file, size)
+        ending = path.suffix.lower()
+        container = sniff(reader, listed=ending in EXTENSIONS)
+        if container is None:
+            check_beginning(name, reader.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
+            container = "unknown"
+        try:
+            held = FORMATS[container].measure(reader)
+        except Undetermined:
+            held = ProbeResult()
+        except NoAudio as error:
+            raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
+    return MediaInfo(container, _plausible(held.duration), _plausible(held.declared), size, held.note, held.estimated)
+
+
+def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
+    """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `look`."""
+    name = name or display_name(path)
+    with opened(path, name) as (file, size):
+        container = sniff(BoundedReader(file, size), listed=False)
+    width = ENCODINGS[encoding]
+    samples, left_over = divmod(size, width)
+    if not samples:
+        raise InputError(f"{name} holds less than one sample of {encoding}", hint="is the encoding right?")
+    notes = []
+    if container:
+        notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
+    if left_over:
+        notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
+    return MediaInfo("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file's own bytes show a recording, whatever it is called. Of other files, 4 KiB are read."""
+    try:
+        with opened(path, display_name(path)) as (file, _):
+            head = file.read(HEAD)
+        return may_be_recording(head) and probe(path).container != "unknown"
+    except InputError:
+        return False
+
+
+def _plausible(seconds: float | None) -> float | None:
+    """Seconds, if a recording can have so many. A hostile header can say infinity, or not-a-number."""
+    return seconds if seconds is not None and 0 < seconds < 1e9 else None

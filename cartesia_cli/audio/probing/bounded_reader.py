@@ -1,14 +1,23 @@
-"""A peek into a file: what the reader of a format is handed, and the three ways in which it may end.
+"""Opens files for probing and reads them in a bounded number of small pieces; and what a format's reader answers.
 
-A reader is a function from a Peek to a Held; instead it may raise Lost, which means that a look can't tell, or
-Hollow, which makes the file refused. Whatever the bytes say, a Peek must never read more than its bounds allow.
+A reader is a function from a BoundedReader to a ProbeResult. It may raise Undetermined where probing can't tell, or
+NoAudio where there is provably none, which makes the file refused.
+
+Must never read more than the bounds allow, whatever the bytes say; never open what could make it wait (a pipe, a
+device); never put a file's name into a message as it is.
 """
 
 from __future__ import annotations
 
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
+
+from ...errors import InputError
 
 PIECES = 2000
 """How many pieces of a file are read at most. A real recording needs ten."""
@@ -32,6 +41,7 @@ class BoundedReader:
         self.size = size
         self._file = file
         self._base = 0
+        self._position = 0
         self._left = PIECES
 
     def skip(self, count: int) -> None:
@@ -48,6 +58,19 @@ class BoundedReader:
             return b""
         self._file.seek(self._base + offset)
         return self._file.read(count)
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes, or fewer where the file ends."""
+        data = self.at(self._position, count)
+        self._position += len(data)
+        return data
+
+    def seek(self, position: int) -> None:
+        """Go on reading there, which may be behind the end."""
+        self._position = position
+
+    def tell(self) -> int:
+        return self._position
 
     def unpack(self, form: str, offset: int) -> tuple[Any, ...]:
         """Values of a header. A header that isn't all there is the end of the file."""
@@ -71,7 +94,7 @@ class ProbeResult:
     estimated: bool = False
 
 
-def in_proportion(promised: float | None, held: int, whole: int, *, exact: bool = False) -> ProbeResult:
+def proportional_duration(promised: float | None, held: int, whole: int, *, exact: bool = False) -> ProbeResult:
     """The seconds that a header promises for `whole` bytes, in proportion to the bytes that are there."""
     if promised is None or held >= whole:
         return ProbeResult(promised)
@@ -81,3 +104,37 @@ def in_proportion(promised: float | None, held: int, whole: int, *, exact: bool 
         return ProbeResult(there)
     note = f"it was cut off: its header promises {promised:.2f} s of audio, and it holds {about}{there:.2f} s"
     return ProbeResult(there, promised, note)
+
+
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file and its size in bytes. An OSError at any moment before it is closed counts as the system's word.
+
+    `name`: what messages call it.
+    """
+    try:
+        try:
+            status = path.stat()  # before opening it: opening a pipe would wait for a writer
+        except ValueError as error:  # NUL, half a surrogate pair
+            raise InputError(f"{name} can't be the name of a file") from error
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{name} is a folder, not a recording", hint="name a recording in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{name} is not a regular file", hint="read a pipe or a device through stdin: `-`")
+        if status.st_size == 0:
+            raise InputError(f"{name} is empty (0 bytes)", hint="was the recording cut off?")
+        with path.open("rb", buffering=0) as file:
+            yield file, status.st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{name} does not exist", hint="check the spelling and the folder") from error
+    except PermissionError as error:
+        raise InputError(f"{name} may not be read: permission denied", hint="check its permissions") from error
+    except OSError as error:
+        raise InputError(f"{name} can't be read: {error.strerror or error}") from error
+
+
+def display_name(path: Path) -> str:
+    """A file's name for a message: plain, or as Python writes it where it could play tricks on a terminal."""
+    text = str(path)
+    blanks = str.maketrans("\u00a0\u202f\u3000", "   ")  # printable for a person, if not for `isprintable`
+    return text if text.translate(blanks).isprintable() else repr(text)

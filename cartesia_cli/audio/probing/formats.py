@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import flac, mp4_matroska, mpeg, ogg, other_formats, riff
+from . import chunked_formats, mp4_matroska, mpeg, ogg_flac
 from .bounded_reader import BoundedReader, ProbeResult
 
 
@@ -38,10 +38,17 @@ def _other(
 
 
 FORMATS = {
-    "w64": _other("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", measure=riff.measure),
-    "wav": Format("audio/wav", (".wav", ".wave", ".rf64", ".bwf"), rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE", riff.measure),
-    "flac": Format("audio/flac", (".flac",), rb"fLaC", flac.measure),
-    "ogg": Format("audio/ogg", (".ogg", ".oga", ".opus", ".spx", ".ogv", ".ogx", ".ogm"), rb"OggS\0", ogg.measure),
+    "w64": _other("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", measure=chunked_formats.measure_wav),
+    "wav": Format(
+        "audio/wav",
+        (".wav", ".wave", ".rf64", ".bwf"),
+        rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE",
+        chunked_formats.measure_wav,
+    ),
+    "flac": Format("audio/flac", (".flac",), rb"fLaC", ogg_flac.measure_flac),
+    "ogg": Format(
+        "audio/ogg", (".ogg", ".oga", ".opus", ".spx", ".ogv", ".ogx", ".ogm"), rb"OggS\0", ogg_flac.measure_ogg
+    ),
     "3gp": _other("audio/3gpp", ".3gp .3gpp .3ga .3g2", rb"\0.{3}ftyp3g", measure=mp4_matroska.measure_mp4),
     "mov": _other("video/quicktime", ".mov .qt", rb"\0.{3}ftypqt", measure=mp4_matroska.measure_mp4),
     "mp4": Format(
@@ -63,13 +70,13 @@ FORMATS = {
     "aac": _other("audio/aac", ".aac .adts", measure=mpeg.measure),
     "ac3": _other("audio/ac3", ".ac3 .ec3 .eac3", rb"\x0b\x77"),
     "adx": _other("audio/x-adx", ".adx", rb"\x80\0..[\x02-\x04]"),
-    "aiff": _other("audio/aiff", ".aiff .aif .aifc", rb"FORM.{4}AIF[FC]", measure=other_formats.measure_aiff),
+    "aiff": _other("audio/aiff", ".aiff .aif .aifc", rb"FORM.{4}AIF[FC]", measure=chunked_formats.measure_aiff),
     "amr": _other("audio/amr", ".amr .awb", rb"#!AMR"),
     "ape": _other("audio/x-ape", ".ape", rb"MAC .[\x0e\x0f]"),
-    "au": _other("audio/basic", ".au .snd", rb"\.snd\0\0", measure=other_formats.measure_au),
-    "avi": _other("video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", measure=other_formats.measure_avi),
+    "au": _other("audio/basic", ".au .snd", rb"\.snd\0\0", measure=chunked_formats.measure_au),
+    "avi": _other("video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", measure=chunked_formats.measure_avi),
     "avr": _other("audio/x-avr", ".avr", rb"2BIT"),
-    "caf": _other("audio/x-caf", ".caf", rb"caff\0", measure=other_formats.measure_caf),
+    "caf": _other("audio/x-caf", ".caf", rb"caff\0", measure=chunked_formats.measure_caf),
     "dsf": _other("audio/x-dsf", ".dsf", rb"DSD \x1c\0"),
     "dss": _other("audio/x-dss", ".dss", rb"[\x02\x03]dss"),
     "dts": _other("audio/vnd.dts", ".dts .dtshd", rb"\x7f\xfe\x80\x01|DTSHDHDR"),
@@ -97,7 +104,7 @@ FORMATS = {
     "voc": _other("audio/x-voc", ".voc", rb"Creative Voice File\x1a"),
     "wavpack": _other("audio/x-wavpack", ".wv", rb"wvpk"),
     "wma": _other(
-        "audio/x-ms-wma", ".wma .wmv .asf", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", measure=other_formats.measure_asf
+        "audio/x-ms-wma", ".wma .wmv .asf", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", measure=chunked_formats.measure_asf
     ),
     "wtv": _other("video/x-wtv", ".wtv", rb"\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e"),
 }

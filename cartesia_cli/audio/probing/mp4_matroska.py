@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from math import isfinite
 
-from .bounded_reader import SEARCHED, BoundedReader, NoAudio, ProbeResult, Undetermined, in_proportion
+from .bounded_reader import SEARCHED, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
 
 Boxes = Iterator[tuple[bytes, int, int]]
 """Kind, first byte of the body, byte behind the last, which may lie behind the end of the file."""
@@ -58,7 +58,7 @@ def measure_mp4(reader: BoundedReader) -> ProbeResult:
         raise NoAudio("its index (moov) is missing, without which nothing in it can be found")
     if promised is None and any(end > reader.size for _, _, end in boxes):
         return ProbeResult(note="it was cut off: its last part is not all there")
-    return in_proportion(promised, held, whole)
+    return proportional_duration(promised, held, whole)
 
 
 def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
@@ -119,7 +119,7 @@ def measure_matroska(reader: BoundedReader) -> ProbeResult:
     types = {int.from_bytes(_value(reader, first, last)) for first, last in tracks}
     if types and not types & SOUND_TRACKS:
         raise NoAudio("it has no audio track")
-    return in_proportion(_segment(reader, *parts.get(INFO, (0, 0))), reader.size - start, end - start)
+    return proportional_duration(_segment(reader, *parts.get(INFO, (0, 0))), reader.size - start, end - start)
 
 
 def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:

@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, in_proportion
+from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, proportional_duration
 
 BIT_RATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -70,7 +70,7 @@ def measure(reader: BoundedReader) -> ProbeResult:
     held = reader.size - first.start - tag
     samples, length = _index(window, first)
     if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
-        return in_proportion(samples / first.rate, held, length)
+        return proportional_duration(samples / first.rate, held, length)
     seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
     return ProbeResult(seconds, estimated=True)
 

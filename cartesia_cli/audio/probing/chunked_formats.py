@@ -1,19 +1,20 @@
-"""Lengths of containers that others write: AIFF, AU and CAF in seconds, AVI and WMA in bytes.
+"""Durations of formats that name the size of their samples in a header: WAV family, AIFF, AU, CAF, AVI, WMA.
 
-So that one that was cut off is told from a whole one: decoders stop at the end of either without a word. Must never
-take the length for a promise that a writer into a pipe has left in the header.
+So that a file that was cut off is told from a whole one: decoders stop at the end of either without a word. Must never
+take a placeholder, which a writer into a pipe has left in the header, for a length.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
-from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, Undetermined, in_proportion
-from .riff import OPEN_LENGTHS, Layout, chunks
+from ..wav_header import ChunkLayout, chunks, is_streamed_length, read_wav_header
+from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
 
-BIG_ENDIAN = Layout(">4sI")
+AIFF = ChunkLayout(">4sI")
 
-CORE_AUDIO = Layout(">4sQ", first=8, padding=1)
+CAF = ChunkLayout(">4sQ", first=8, alignment=1)
 
 SOX = range(0x7E000000, 0x80000000)
 """What sox leaves in an AIFF that it writes into a pipe, less the headers."""
@@ -31,10 +32,50 @@ STRAY = 1024
 """Bytes by which some writers are wrong about the size of the file."""
 
 
+def measure_wav(reader: BoundedReader) -> ProbeResult:
+    """By the bytes of samples and how many of them make a second."""
+    reader.seek(0)
+    header = read_wav_header(reader, search_behind_data=True)
+    if header is None:
+        return ProbeResult()
+    if header.data_start is None:
+        if header.is_cut:
+            raise NoAudio("it ends inside its header")
+        if not _only_chunks(reader, header.layout, header.layout.first):
+            return ProbeResult(note="it is damaged or was cut off: no samples are found where its header points")
+        raise NoAudio("it consists of a header only")
+    held = min(header.data_length, rest := reader.size - header.data_start)
+    is_open = header.promised_bytes is None and header.data_length != rest
+    if is_open:
+        held = 0 if header.data_length == 0 and _only_chunks(reader, header.layout, header.data_start) else rest
+    if held == 0:
+        raise NoAudio("it consists of a header only")
+    byte_rate = header.format.byte_rate if header.format else None
+    if byte_rate is None:
+        return ProbeResult(note="its header names no data rate, so that its duration is unknown")
+    if is_open:
+        seconds = held / byte_rate
+        return ProbeResult(
+            seconds, note=f"its header names no length, as in a pipe: it holds {seconds:.2f} s up to its end"
+        )
+    return proportional_duration(header.data_length / byte_rate, held, header.data_length, exact=True)
+
+
+def _only_chunks(reader: BoundedReader, layout: ChunkLayout, at: int) -> bool:
+    """Whether nothing but whole chunks lies between `at` and the end of the file."""
+    reader.seek(at)
+    for name, start, length in chunks(reader, layout):
+        if not all(0x20 <= byte < 0x7F for byte in name) or start + length > reader.size:
+            return False
+        at = start + length
+    return reader.size - at < struct.calcsize(layout.head)
+
+
 def measure_aiff(reader: BoundedReader) -> ProbeResult:
     """By the frames of COMM, in proportion to the bytes of SSND that are there."""
     seconds, samples = None, None
-    for name, start, length in chunks(reader, BIG_ENDIAN, BIG_ENDIAN.first):
+    reader.seek(AIFF.first)
+    for name, start, length in chunks(reader, AIFF):
         if name == b"COMM":
             frames, exponent, mantissa = _unpacked(reader, ">2xI2xHQ", start)
             rate = mantissa * 2.0 ** (min(exponent, 0x4020) - 0x403E)  # a float of 80 bits
@@ -54,7 +95,8 @@ def measure_au(reader: BoundedReader) -> ProbeResult:
 def measure_caf(reader: BoundedReader) -> ProbeResult:
     """By the packets, where all are alike, else by the table of packets; in proportion to the data that are there."""
     rate = seconds = samples = None
-    for name, start, length in chunks(reader, CORE_AUDIO, CORE_AUDIO.first):
+    reader.seek(CAF.first)
+    for name, start, length in chunks(reader, CAF):
         if name == b"desc":
             rate, size, frames = _unpacked(reader, ">d8xII", start)
         elif name == b"pakt":
@@ -68,15 +110,15 @@ def measure_caf(reader: BoundedReader) -> ProbeResult:
 
 
 def _there(reader: BoundedReader, seconds: float | None, start: int, length: int) -> ProbeResult:
-    if length in SOX or any(length in lengths for lengths in OPEN_LENGTHS):
+    if length in SOX or is_streamed_length(length):
         return ProbeResult()
-    return in_proportion(seconds, max(0, reader.size - start), length)
+    return proportional_duration(seconds, max(0, reader.size - start), length)
 
 
 def measure_avi(reader: BoundedReader) -> ProbeResult:
     """By the size of the file."""
     (length,) = _unpacked(reader, "<4xI", 0)
-    return ProbeResult() if any(length in lengths for lengths in OPEN_LENGTHS) else _whole(reader, length + 8)
+    return ProbeResult() if is_streamed_length(length) else _whole(reader, length + 8)
 
 
 def measure_asf(reader: BoundedReader) -> ProbeResult:

@@ -42,7 +42,7 @@ MOST_LINKS = 1000
 UNENDED = "it was cut off or never closed: its last page is not marked as the last"
 
 
-def measure(reader: BoundedReader) -> ProbeResult:
+def measure_ogg(reader: BoundedReader) -> ProbeResult:
     """By the last stamp of the first stream whose codec is known."""
     clocks = _clocks(reader)
     audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
@@ -114,3 +114,16 @@ def _clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
         at = body + sum(reader.at(at + PAGE_HEAD, count))
         if at >= reader.size:
             raise NoAudio("it consists of a header only")
+
+
+def measure_flac(reader: BoundedReader) -> ProbeResult:
+    """By the samples that STREAMINFO counts."""
+    (info,) = reader.unpack(">Q", 18)
+    at, last = 4, False
+    while not last:
+        (head,) = reader.unpack(">I", at)
+        at, last = at + 4 + (head & 0xFFFFFF), bool(head >> 31)
+    if at >= reader.size:
+        raise NoAudio("it consists of a header only")
+    rate, samples = info >> 44, info & (1 << 36) - 1
+    return ProbeResult(samples / rate if rate and samples else None)
