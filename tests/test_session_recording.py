@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from cartesia_cli.audio import session_recording
 from cartesia_cli.audio.files import decode_file
 from cartesia_cli.audio.probing import probe
-from cartesia_cli.audio.session_recording import SessionRecording, find_orphans, state_folder
+from cartesia_cli.audio.session_recording import SessionRecording, find_orphans
 from cartesia_cli.audio.wav_writer import TeeSource, WavWriter, header, opened, read_back
 from cartesia_cli.errors import InputError, OutputError
 
@@ -561,22 +561,6 @@ class TestLeftBehind:
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="Not a directory"):
             find_orphans(tmp_path / "file")
-
-
-class TestTheFolder:
-    @pytest.mark.parametrize(
-        ("environ", "platform", "expected"),
-        [
-            ({"XDG_STATE_HOME": "/state"}, "linux", "/state/cartesia-cli"),
-            ({"XDG_STATE_HOME": "relative"}, "linux", "~/.local/state/cartesia-cli"),
-            ({"XDG_STATE_HOME": ""}, "freebsd14", "~/.local/state/cartesia-cli"),
-            ({}, "linux", "~/.local/state/cartesia-cli"),
-            ({"XDG_STATE_HOME": "/state"}, "darwin", "~/Library/Application Support/cartesia-cli"),
-            ({"LOCALAPPDATA": "/Local"}, "win32", "/Local/cartesia-cli"),
-        ],
-    )
-    def test_it_is_where_the_system_wants_it(self, environ: dict[str, str], platform: str, expected: str) -> None:
-        assert state_folder(environ, platform) == Path(expected).expanduser()
 
 
 class TestSaved:

@@ -23,9 +23,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ..atomic_files import link_or_copy
 from ..errors import InputError, OutputError
 from .pcm import RATE
-from .wav_writer import WIDTH, AudioSource, WavWriter, link_or_copy, opened, read_back
+from .wav_writer import WIDTH, AudioSource, WavWriter, opened, read_back
 
 NAME = "%Y%m%dT%H%M%S.%fZ.wav"
 """Of a file: when its first block came, in UTC, so that names sort by time in every zone."""
@@ -144,7 +145,7 @@ class SessionRecording:
             if self._file is not None and self._recording is not None:
                 self._recording.forget()
                 os.fsync(self._file.fileno())
-            link_or_copy(self.path, target, force=force)
+            link_or_copy(self.path, target, overwrite=force)
         except OSError as error:
             if self._recording is not None:
                 with suppress(OSError):
@@ -217,22 +218,6 @@ def find_orphans(folder: Path) -> list[OrphanedRecording]:
         raise InputError(f"{folder}: can't be read: {error.strerror}") from error
     found = (_look(path) for path in paths)
     return [recording for recording in found if recording is not None]
-
-
-def state_folder(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
-    """Where a program leaves what is neither configuration nor anybody's document.
-
-    XDG Base Directory Specification: relative paths are invalid there; Apple's and Microsoft's own customs.
-    """
-    home = Path(os.path.expanduser("~"))
-    if platform == "darwin":
-        base = home / "Library" / "Application Support"
-    elif platform == "win32":
-        base = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        named = Path(environ.get("XDG_STATE_HOME", ""))
-        base = named if named.is_absolute() else home / ".local" / "state"
-    return base / "cartesia-cli"
 
 
 def _look(path: Path) -> OrphanedRecording | None:

@@ -11,13 +11,11 @@ Must never wait until a disk has it (fsync) while somebody speaks.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import stat
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from io import BufferedWriter, BytesIO, FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -161,46 +159,12 @@ def _comment(beginning: bytes) -> str:
     return text.rstrip(b"\0").decode("utf-8", "replace")
 
 
-def link_or_copy(source: Path, target: Path, *, force: bool) -> None:
-    """`target` holds what `source` does; what was there stays until it does. OSError where it can't be."""
-    target = Path(os.path.realpath(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not force:
-        _link(source, target)
-    elif target.exists() and not stat.S_ISREG(target.stat().st_mode):
-        with source.open("rb") as held, target.open("wb") as device:  # which must not be replaced by a file
-            shutil.copyfileobj(held, device)
-    else:
-        draft = target.with_name(f".cartesia-cli.{secrets.token_hex(4)}.tmp")
-        try:
-            _link(source, draft)
-            os.replace(draft, target)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
 def _private(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o600)
     if os.name == "posix" and stat.S_ISREG(os.fstat(descriptor).st_mode):
         with suppress(OSError):  # the file was there, and is somebody else's
             os.chmod(descriptor, 0o600)
     return descriptor
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name, or a copy where that can't be: on another disk. FileExistsError where `target` is there."""
-    with suppress(OSError):
-        os.link(source, target)
-        return
-    with source.open("rb") as held, opened(target, "xb") as file:
-        try:
-            copy = BufferedWriter(file)  # one without a buffer may take a part, and nobody would notice
-            shutil.copyfileobj(held, copy, 1 << 20)
-            copy.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
 
 
 @contextmanager

@@ -56,7 +56,6 @@ class BatchConfig:
 
     cache     earlier answers of the same server; None: neither read nor written
     matches   takes what is chosen of each transcript, None where all of it is wanted
-    words     whether word times show in what is written
     on_written   called with each transcript whose results are all written
     """
 
@@ -66,7 +65,6 @@ class BatchConfig:
     timeout: float | None
     cache: Cache | None = None
     matches: MatchWriter | None = None
-    words: bool = True
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..directories import state_dir
 from ..errors import CliError, Exit, OutputError, UsageError
 from ..output.console import Reporter
 from ..output.files import StdoutClosed
@@ -168,7 +169,6 @@ def listen(
                 append=append,
                 save_audio=stream_options.save_audio,
                 copy=copy,
-                words=formats != ("text",) or layout.words or layout.paragraphs or layout.selection is not None,
                 on_segment=handover.submit if handover else lambda segment: None,
             )
             left = recovery.find_recordings(recording)
@@ -292,12 +292,11 @@ class _Kept:
 
     def spool(self, source: Microphone) -> SessionRecording:
         from ..audio.session_recording import SessionRecording
-        from .recovery import folder
 
         def trouble(sentence: str) -> None:
             self._reporter.say(f"warning: {sentence}")
 
-        self._spool = SessionRecording(source, folder(), rate=self._rate, asked=self._asked, on_trouble=trouble)
+        self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_trouble=trouble)
         return self._spool
 
     def __enter__(self) -> _Kept:

@@ -6,15 +6,15 @@ Must never remove a recording whose result was not written, unless removing it i
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..audio.session_recording import OrphanedRecording, find_orphans, state_folder
-from ..audio.wav_writer import link_or_copy as put
+from ..atomic_files import link_or_copy
+from ..audio.session_recording import OrphanedRecording, find_orphans
 from ..client import is_account_error
+from ..directories import state_dir
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..output import Layout
 from ..output.clipboard import copy
@@ -32,14 +32,9 @@ MODEL = "ink-whisper"
 """Of the batch endpoint, whatever the session asked for."""
 
 
-def folder() -> Path:
-    """Where recordings of sessions under way are."""
-    return state_folder(os.environ)
-
-
 def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
     """What was left behind, oldest first, or the one named `recording`. InputError where there is no such one."""
-    everything = find_orphans(folder())
+    everything = find_orphans(state_dir())
     if recording is None:
         return everything
     chosen = [one for one in everything if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
@@ -53,7 +48,7 @@ def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
 def report_orphans(reporter: Reporter) -> None:
     """Say that recordings are waiting, if any are."""
     try:
-        waiting = find_orphans(folder())
+        waiting = find_orphans(state_dir())
     except InputError:
         return
     if waiting:
@@ -108,7 +103,6 @@ class RecoveryConfig:
     append       file that gets a line for each segment, or None
     save_audio   where the only recording goes instead of being removed, or None
     copy         whether the text goes to the clipboard
-    words        whether word times show in what is written
     on_segment   called with each segment
     """
 
@@ -119,7 +113,6 @@ class RecoveryConfig:
     append: Path | None = None
     save_audio: Path | None = None
     copy: bool = False
-    words: bool = True
     on_segment: Callable[[Segment], None] = field(default=lambda segment: None)
 
 
@@ -154,7 +147,7 @@ def transcribe(
         options = BatchOptions(
             model=MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
         )
-        order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, words=wanted.words, on_written=written)
+        order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
         try:
             job = batch.Job(item, batch.probe_input(item, options), files)
             batch.run_jobs([job], order, connect, reporter)
@@ -175,7 +168,7 @@ def _let_go(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Repo
     """Its text is safe: the recording goes, or moves where it was asked to be kept."""
     if wanted.save_audio is not None:
         try:
-            put(recording.path, wanted.save_audio, force=wanted.plan.force)
+            link_or_copy(recording.path, wanted.save_audio, overwrite=wanted.plan.force)
         except OSError as error:
             raise OutputError(f"{wanted.save_audio}: can't be written: {error.strerror}") from error
         reporter.say(f"wrote {wanted.save_audio}")

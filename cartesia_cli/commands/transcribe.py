@@ -119,8 +119,7 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.warn_unknown(reporter, options, keyterm)
-    answers = open_cache(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
-    shown = set(formats) != {"text"} or layout.words or layout.paragraphs or layout.selection is not None
+    responses = open_cache(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
     results = resuming.known_results(reporter)
     with ExitStack() as stack:
         connected = cache(
@@ -142,7 +141,7 @@ def transcribe(
         matches = place.matches(layout, formats, reporter, several=several)
         together = matches is not None and matches.combined
         plan = place.plan(formats, several=several, force=dry_run or resume, combined=together)
-        order = batch.BatchConfig(options, layout, endpoint, timeout, answers, matches, words=shown)
+        order = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches)
         skipped: list[Path] = []
         spooled = stack.enter_context(spool_stdin(names))
         found = list(find_inputs(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
