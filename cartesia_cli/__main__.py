@@ -93,6 +93,8 @@ def _print(text: str) -> bool:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
+    except BrokenPipeError:
+        return True
     except (AttributeError, OSError, UnicodeError):
         return False
     return True

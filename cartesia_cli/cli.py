@@ -90,12 +90,16 @@ def main(arguments: list[str]) -> int:
         return program.main(args=arguments, prog_name="cartesia-cli", obj=reporter, standalone_mode=False) or Exit.DONE
     except StdoutClosed:
         return Exit.DONE
+    except SystemExit:  # what Typer makes of EPIPE: nobody reads the help, or a command failed to handle it
+        return Exit.DONE if reporter.helps or named is None else Exit.FAILED
     except Interrupted as stop:
         return stop.exit_code
     except Exception as error:
         if not arguments and isinstance(error, TyperException):
             sys.stderr.write(f"{error.format_message()}\n")  # the help
             return Exit.USAGE
+        if isinstance(error, OSError) and (reporter.helps or named is None):
+            error = OutputError(f"stdout can't be written: {error.strerror}")
         reported = _as_cli_error(error, named)
         # The error may have come before the command knew its formats.
         reporter.as_json = reporter.as_json or (program is not None and asks_for_json(program, arguments))
@@ -109,7 +113,7 @@ def main(arguments: list[str]) -> int:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"cartesia-cli {__version__}\n")
+        typer.echo(f"cartesia-cli {__version__}")
         raise typer.Exit
 
 

@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from cartesia_cli.commands import COMMANDS
+from cartesia_cli.errors import Exit
 
 from .fault_server import FaultServer, environment, write_wav
 
@@ -120,3 +121,21 @@ def test_transcription_to_stdout_imports_nothing_of_live_sessions_or_other_forma
     assert len(server.requests) == 1
     assert "httpx" in modules
     assert modules & (REALTIME | RARE | HEAVY - {"httpx"}) == set()
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["cache", "--help"]], ids=str)
+def test_version_and_help_report_a_full_disk(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([PROGRAM, *arguments], env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == Exit.FAILED
+    assert done.stderr.startswith("error: stdout can't be written: No space left on device\nhint: ")
+
+
+@pytest.mark.parametrize("environment", [{}, {"COLUMNS": "80"}], ids=["saved", "live"])
+def test_help_ends_quietly_where_nobody_reads_it(environment: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [PROGRAM, "transcribe", "--help"]
+    done = subprocess.run(command, env=ENVIRONMENT | environment, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (Exit.DONE, b"")
