@@ -8,6 +8,8 @@ FRAMEWORKS := .venv-frameworks
 PYTHON ?= python3
 BIN := $(VENV)/bin
 FILE ?=
+# Whole files of tests, in the order of tests/conftest.py: two a core and one more.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware, a tracer.
 SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
 
@@ -17,11 +19,11 @@ run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
 
 test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
-	@echo "-- tests, four files at a time; what fails so is tried again by itself"
-	@$(BIN)/pytest -n 4 --dist loadfile || $(BIN)/pytest --last-failed --last-failed-no-failures none
+	@echo "-- tests, several files at a time; what fails so is tried again by itself"
+	@$(BIN)/pytest $(PARALLEL) || $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test-fast: $(VENV)/.dev
-	@$(BIN)/pytest -n auto --dist loadgroup -m "not engine and not shell and not waits"
+	@$(BIN)/pytest $(PARALLEL) -m "not engine and not shell and not waits"
 
 check: $(VENV)/.dev
 	@echo "-- ruff, mypy, import-linter"

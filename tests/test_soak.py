@@ -181,6 +181,7 @@ class Soak:
 
     def run(self) -> None:
         """To its end, as fast as it goes. CliError where that is a failure."""
+        gc.freeze()  # what the tests hold is not looked through at each sample
         with asyncio.Runner(loop_factory=Hurried) as runner:
             runner.run(self._run())
 
