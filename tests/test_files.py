@@ -457,6 +457,7 @@ def test_damaged_packets_cost_their_own_time_and_are_said(long_m4a: Path) -> Non
     assert np.abs(np.fft.rfft(tail)).argmax() == 440
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("seed", range(8))
 def test_any_damage_within_aac_leaves_the_rest(long_m4a: Path, seed: int) -> None:
     """Its decoder has more than one kind of error for it."""
@@ -537,6 +538,7 @@ FLAGS = {
 }
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(("name", "codec"), CUT)
 def test_what_was_cut_off_is_said_whatever_the_container(tmp_path: Path, name: str, codec: str) -> None:
     rate = "48000" if codec == "libopus" else "44100"
@@ -551,6 +553,7 @@ def test_what_was_cut_off_is_said_whatever_the_container(tmp_path: Path, name: s
     assert any(word in note for note in said for word in ("cut off", "damaged")), said
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(("name", "codec"), [
     ("talk.flac", "flac"), ("talk.ogg", "libvorbis"), ("talk.opus", "libopus"), ("talk.mka", "libopus"),
     ("talk.mp3", "libmp3lame"), ("fast.m4a", "aac"),
@@ -571,6 +574,7 @@ def live(path: Path, kind: str, *options: str | Path) -> Path:
     return put(path, subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(("kind", "codec"), [
     ("matroska", "pcm_s16le"), ("matroska", "libmp3lame"), ("matroska", "ac3"), ("webm", "libopus"), ("flac", "flac"),
     ("au", "pcm_s16be"), ("caf", "pcm_s16be"), ("asf", "wmav2"), ("flv", "libmp3lame"), ("wv", "wavpack"),
@@ -585,6 +589,7 @@ def test_a_header_that_promises_nothing_is_not_held_to_it(tmp_path: Path, kind: 
     assert [note for note in said if "names no" not in note] == []
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(("name", "codec"), [
     ("a.mp4", "aac"), ("a.webm", "libvorbis"), ("a.mkv", "ac3"), ("a.avi", "libmp3lame"), ("a.flv", "aac"),
     ("a.ts", "aac"), ("a.mpg", "mp2"), ("a.wmv", "wmav2"), ("a.mov", "pcm_s16le"), ("a.ogv", "libvorbis"),
@@ -599,6 +604,7 @@ def test_a_film_may_be_longer_or_shorter_than_its_sound(tmp_path: Path, name: st
     assert (len(samples) / RATE, said) == (pytest.approx(sound, abs=0.1), [])
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(("name", "options"), [
     ("quiet.opus", ["-c:a", "libopus", "-dtx", "1", "-application", "voip"]),
     ("quiet.webm", ["-c:a", "libopus", "-dtx", "1", "-application", "voip"]),
@@ -623,6 +629,7 @@ def test_chapters_may_go_on_behind_the_sound(tmp_path: Path) -> None:
     assert (len(samples) / RATE, said) == (pytest.approx(20, abs=0.1), [])
 
 
+@pytest.mark.waits
 def test_what_was_trimmed_or_joined_has_no_gap(tmp_path: Path) -> None:
     film = ["-f", "lavfi", "-i", "testsrc=duration=20:size=64x64:rate=10", "-c:v", "mpeg4", "-g", "50", "-bf", "0"]
     long = speech_like(tmp_path / "long.mp4", 20, *film, "-c:a", "aac", "-ar", "44100")

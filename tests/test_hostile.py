@@ -222,6 +222,7 @@ def heard(frames: list[str]) -> list[Event]:
     return found
 
 
+@pytest.mark.waits
 @settings(deadline=None)
 @given(st.lists(EVENTS | VALUES, max_size=12), st.booleans(), st.sampled_from(EVERY_FORMAT))
 @example(['{"type": "transcript", "text": "a", "words": [{"word": "a", "start": 1e308, "end": 1e308}]}'], True, "csv")
@@ -268,6 +269,7 @@ def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be
 SAVED = documents("segment", "end", "partial", "notice", "transcript") | VALUES
 
 
+@pytest.mark.waits
 @settings(deadline=None, max_examples=300)
 @given(st.lists(SAVED, min_size=1, max_size=4).map("\n".join) | st.text(max_size=60))
 @example("[" * 100_000)

@@ -61,6 +61,7 @@ class TestAVirtualMicrophone:
             assert likeness(recorder.recorded(), spoken) > 0.9
             assert recorder.child.stderr is not None and recorder.child.stderr.read() == ""
 
+    @pytest.mark.waits
     def test_it_is_opened_at_its_own_rate(self, environment: dict[str, str], tmp_path: Path) -> None:
         spoken = speech.say(SENTENCE)
         with (
@@ -351,6 +352,7 @@ RATES = (8000, 11025, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)
 
 
 class TestTheResampler:
+    @pytest.mark.waits
     @pytest.mark.parametrize("rate", RATES)
     def test_what_can_not_be_in_the_result_is_80_db_down(self, rate: int) -> None:
         """A tone above the new band would come back as an alias in it; one below, at a lower rate, as an image."""

@@ -118,6 +118,7 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_takes_the_strongest_of_its_values(configure: Callable[..., dict[str, Any]], command: str) -> None:
     for name, option in options_of(command):
@@ -195,6 +196,7 @@ def test_every_pair_that_excludes_is_tried() -> None:
     assert {(e.first, e.second) for _, e in meetings()} == set(PAIRS)
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("command", COMMANDS)
 def test_of_two_that_exclude_each_other_the_stronger_place_counts(
     configure: Callable[..., dict[str, Any]], command: str

@@ -223,6 +223,7 @@ HOSTILE: list[Callable[[Served, ExitStack], None]] = [
 ]
 
 
+@pytest.mark.waits
 def test_hostile_clients_neither_stop_nor_bloat_nor_outlive_the_server(environment: dict[str, str]) -> None:
     with ExitStack() as stack, served(environment) as server:
         text = server.transcript()
