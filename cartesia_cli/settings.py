@@ -1,11 +1,11 @@
-"""Configuration file, profiles and key: what they say, where each value stands, and what is wrong with it.
-
-The key is never an option of the command line, where every process list shows it. Nothing here is
-written: a person edits the file. Must never run `api_key_command` before a key is needed.
+"""Reads the configuration file, its profiles and the API key, and reports mistakes with file and line.
 
     config.toml        base_url, api_key_command, a table of option defaults for each command, and
-                       [profile.NAME]: a table with all of these again, for the profile that is chosen
+                       [profile.NAME]: the same again, for whoever chooses that profile
     api-key            the key alone, readable by its owner only
+
+Must never write these files, take the key from the command line, where every process list shows it, or run
+`api_key_command` before a key is needed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from .protocol import Credential, check_base_url
 KEY_COMMAND_SECONDS = 30
 
 GENERAL = ("base_url", "api_key_command")
-"""Keys outside the commands' tables; all of them are strings."""
+"""Keys outside of the commands' tables. Their values are strings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value, and where it was set.
+    """The value of an option or a general key, and where it is set.
 
     layer     "flag", "environment", "profile", "file" or "default"
-    origin    the flag, the variable, or the place in the file
-    general   whether it is for all commands, which find it by themselves: it only has to win or lose as an option
+    origin    the flag, the environment variable, or the file with the line
+    general   whether it comes from a setting for all commands: they read that by themselves, so it takes part in the
+              precedence of options but isn't passed to the command
     """
 
     value: Any
@@ -44,11 +45,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What the file says outside of profiles, or in one of them.
+    """The settings in the file outside of profiles, or in one profile.
 
     layer      "file" or "profile"
-    general    those of GENERAL that are there
-    commands   command name to its options, spelt with underscores (`word_timestamps`)
+    general    those of GENERAL that are set
+    commands   command name to its options, whose names have underscores (`word_timestamps`)
     """
 
     layer: str
@@ -58,14 +59,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is configured.
+    """The configuration of one run.
 
-    folder             where the file `api-key` lies, and `config.toml` unless another file was named
-    base_url           of the environment, the profile or the file; None where nobody names one
-    api_key_command    prints the key, or None
-    file               that was read, or None where there is none
-    profile            that was chosen, or None
-    sections           the chosen profile, then the rest of the file; empty without a file
+    folder             contains the file `api-key`, and `config.toml` unless another file was named
+    base_url           from the environment, the profile or the file, or None
+    api_key_command    a command that prints the key, or None
+    file               the file that was read, or None
+    profile            the name of the profile, or None
+    sections           the profile, then the rest of the file; empty without a file
     """
 
     folder: Path
@@ -76,7 +77,7 @@ class Settings:
     sections: tuple[Section, ...] = ()
 
     def general(self, name: str) -> Setting | None:
-        """What the chosen profile, or else the file, says about one of GENERAL."""
+        """The setting of a key of GENERAL, from the profile, or else from the rest of the file."""
         return _general(self.sections, name)
 
 
@@ -88,10 +89,10 @@ def load(
     profile: str | None = None,
     commands: Collection[str] = (),
 ) -> Settings:
-    """Read `config.toml` of a folder, or another `file`. UsageError where something in it is wrong.
+    """Read `config.toml` in a folder, or another `file`. UsageError for any mistake in it.
 
-    profile    the one that applies; UsageError where it isn't there
-    commands   names that tables may have
+    profile    the name of the profile that applies; UsageError where the file has no such profile
+    commands   the names that tables may have
     """
     path = file or folder / "config.toml"
     text = _text(path, needed=file is not None)
@@ -118,7 +119,7 @@ def load(
 
 
 def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> Credential | None:
-    """The key, else an access token, else None. AuthError for one that can't be a key, before any network call."""
+    """The API key, or else an access token, or else None. AuthError for what can't be a key."""
     for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
         if secret := environ.get(variable):
             return _checked(Credential(secret, f"the variable {variable}"))
@@ -133,7 +134,7 @@ def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> C
 
 
 def key_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> Setting | None:
-    """Where `credential` would take the key from; the value only says that there is one. No command is run."""
+    """Where `credential` would take the key from, with a description as its value. No command is run."""
     for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
         if environ.get(variable):
             return Setting("present", "environment", variable)
@@ -145,18 +146,18 @@ def key_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
 
 
 def suggestion(name: str, known: Collection[str]) -> str | None:
-    """The name that was probably meant, or None."""
-    from difflib import get_close_matches  # start-up: only a mistake comes here
+    """The known name that a misspelt one probably stands for, or None."""
+    from difflib import get_close_matches  # start-up: only mistakes need it
 
     return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Makes sections of the tables of one file.
+    """Turns the tables of one file into sections.
 
-    lines      (table, key) to the line on which it stands, as far as that is known
-    commands   names that tables may have
+    lines      (table, key) to its line number, as far as that is known
+    commands   the names that tables may have
     """
 
     path: Path
@@ -164,7 +165,7 @@ class _Reader:
     commands: Collection[str]
 
     def section(self, layer: str, name: str, table: Mapping[str, Any]) -> Section:
-        """UsageError for keys that don't exist, and for types that are wrong outside of the commands' options."""
+        """The section of a table. UsageError for unknown keys, and for general keys that aren't strings."""
         general: dict[str, Setting] = {}
         commands: dict[str, Mapping[str, Setting]] = {}
         for key, value in table.items():
@@ -195,7 +196,7 @@ class _Reader:
 
     def _unknown(self, name: str, key: str, value: Any) -> UsageError:
         if key.replace("-", "_") == "api_key":
-            hint = "the key is never kept here: use CARTESIA_API_KEY, the file api-key beside config.toml, or "
+            hint = "the API key doesn't belong here: use CARTESIA_API_KEY, the file api-key beside config.toml, or "
             return UsageError(f"{self._place(name, key)} is not a setting", hint=f"{hint}api_key_command")
         known = (*self.commands, "profile") if isinstance(value, dict) else (*GENERAL, *self.commands)
         meant = suggestion(key.replace("-", "_"), known) or suggestion(key, known)
@@ -217,15 +218,15 @@ def _dotted(table: str, key: str) -> str:
 
 
 def _text(path: Path, *, needed: bool) -> str | None:
-    """What the file says; None where there is none and none is `needed`."""
+    """The text of a file; None where it doesn't exist and isn't `needed`."""
     try:
         return path.read_text("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
         if not needed:
             return None
-        raise UsageError(f"{path} does not exist", hint="--config names a configuration file") from error
+        raise UsageError(f"{path} does not exist", hint="name an existing configuration file") from error
     except OSError as error:
-        hint = "--config names a configuration file that you may read"
+        hint = "name a configuration file that you may read"
         raise UsageError(f"{path} can't be read: {error.strerror}", hint=hint) from error
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
@@ -237,11 +238,11 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:
-        raise UsageError(f"{path}: {error}", hint="correct the file: it must be TOML") from error
+        raise UsageError(f"{path}: {error}", hint="correct the file: it must be valid TOML") from error
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:
-    """(table, key) to its line, for keys that are written the usual way, one a line: for messages."""
+    """(table, key) to its line number, for keys that are written one on a line. Only messages depend on it."""
     found: dict[tuple[str, str], int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -257,16 +258,18 @@ def _checked(found: Credential) -> Credential:
     if not found.secret.strip():
         trouble = "it is blank"
     elif not found.secret.isascii() or not found.secret.isprintable() or " " in found.secret:
-        trouble = "it has a line break, a blank or another character that no key has"
+        trouble = "it contains a blank, a line break or another character that keys don't contain"
     elif found.secret.startswith("sk_car_admin_"):
-        trouble = "it is an admin key, which transcribes nothing"
+        trouble = "it is an admin key, which can't transcribe"
     if trouble:
-        raise AuthError(f"{found.origin} holds no API key: {trouble}", hint="copy the key again: play.cartesia.ai/keys")
+        raise AuthError(
+            f"{found.origin} does not contain an API key: {trouble}", hint="copy the key again: play.cartesia.ai/keys"
+        )
     return found
 
 
 def _output(command: str, place: str) -> str:
-    """What a command prints. AuthError where it fails: its own words are not repeated, they may hold the key."""
+    """What a command prints. AuthError where it fails; its output is not quoted, because it may contain the key."""
     import shlex
     import subprocess
 
@@ -289,7 +292,7 @@ def _output(command: str, place: str) -> str:
 
 
 def _private(path: Path) -> str:
-    """A secret that only its owner can read."""
+    """The content of a file that must be readable by its owner only."""
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077 and os.name == "posix":
             raise AuthError(f"{path} can be read by others", hint=f"chmod 600 '{path}'")

@@ -529,7 +529,7 @@ SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the requ
 IDLE = "a server that hears nothing for long hangs up, too"
 KINDS = ("a recording is one of flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus, wav, webm; "
          "headerless samples need --encoding and --sample-rate")  # fmt: skip
-BAD_KEY = "it has a line break, a blank or another character that no key has"
+BAD_KEY = "it contains a blank, a line break or another character that keys don't contain"
 COPY = "copy the key again: play.cartesia.ai/keys"
 NO_KEY = "set CARTESIA_API_KEY (play.cartesia.ai/keys), or use --local"
 
@@ -902,14 +902,14 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
             "--cloud", CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None), 4, "no API key", NO_KEY)
           for command in (BATCH, LIVE, LISTEN)),
         *(Fault(what, command, unasked(CARTESIA_API_KEY=key), 4,
-                f"the variable CARTESIA_API_KEY holds no API key: {why}", COPY)
+                f"the variable CARTESIA_API_KEY does not contain an API key: {why}", COPY)
           for what, key, command, why in (
               ("blank", "  ", BATCH, "it is blank"),
               ("with a line break", "sk_car_a\nb", BATCH, BAD_KEY), ("with a line break", "sk_car_a\nb", LIVE, BAD_KEY),
-              ("an admin key", "sk_car_admin_x", BATCH, "it is an admin key, which transcribes nothing"),
+              ("an admin key", "sk_car_admin_x", BATCH, "it is an admin key, which can't transcribe"),
           )),
         Elsewhere("a key file that others can read", BATCH, 4, "`… can be read by others`, and the `chmod` for it",
-                  "test_settings.py::test_a_key_file_that_others_can_read_is_refused"),
+                  "test_settings.py::test_key_file_readable_by_others_is_refused"),
     ),
     "Signals": (
         Elsewhere("Ctrl-C, whatever the network does", BATCH, 130, "nothing",

@@ -46,7 +46,7 @@ LOCAL, CLOUD = b"this machine", b"https://"
 
 
 @pytest.mark.engine
-def test_flags_win_over_a_format_in_the_file(run: Run, configuration: Path, tmp_path: Path) -> None:
+def test_flags_override_a_format_in_the_file(run: Run, configuration: Path, tmp_path: Path) -> None:
     configuration.write_text('[transcribe]\nformat = "text"\nlocal = true\noutput_dir = "out"\nquiet = true\n')
     assert run("transcribe", SAMPLE, "-o", "x.srt").returncode == 0
     assert (tmp_path / "x.srt").read_text().startswith("1\n00:00:00,000 -->")
@@ -74,7 +74,7 @@ def test_flags_win_over_a_format_in_the_file(run: Run, configuration: Path, tmp_
         ('local_model = "nowhere"', ["--cloud"], {}, CLOUD),
     ],
 )
-def test_where_it_is_transcribed_follows_the_stronger_place(
+def test_backend_follows_the_strongest_layer(
     run: Run, configuration: Path, text: str, flags: list[str], env: dict[str, str], place: bytes
 ) -> None:
     configuration.write_text(f"[transcribe]\n{text}\n")
@@ -83,14 +83,14 @@ def test_where_it_is_transcribed_follows_the_stronger_place(
     assert place in done.stdout + done.stderr
 
 
-def test_colours_of_the_environment_win_over_the_file(run: Run, configuration: Path) -> None:
+def test_color_variables_override_the_file(run: Run, configuration: Path) -> None:
     configuration.write_text('[transcribe]\ncolor = "always"\n')
     assert run("transcribe", "none.wav").stderr.startswith(b"\033[")
     assert run("transcribe", "none.wav", env={"NO_COLOR": "1"}).stderr.startswith(b"error:")
     assert run("transcribe", "none.wav", "--color", "always", env={"NO_COLOR": "1"}).stderr.startswith(b"\033[")
 
 
-def test_a_key_command_that_is_not_needed_is_not_run(run: Run, configuration: Path, tmp_path: Path) -> None:
+def test_key_command_runs_only_when_a_key_is_needed(run: Run, configuration: Path, tmp_path: Path) -> None:
     configuration.write_text(f'api_key_command = "touch {tmp_path / "ran"}"\n[transcribe]\nlocal = true\n')
     assert run("transcribe", SAMPLE, "--dry-run").returncode == 0
     show(run)
@@ -98,7 +98,7 @@ def test_a_key_command_that_is_not_needed_is_not_run(run: Run, configuration: Pa
 
 
 @pytest.mark.parametrize("text", ["bas_url = 'x'", "[transcribe]\nfromat = 'x'", "[transcribe]\nquiet = 1", "x"])
-def test_a_wrong_file_is_reported_by_every_command_but_help(run: Run, configuration: Path, text: str) -> None:
+def test_mistakes_in_the_file_are_reported_by_every_command_but_help(run: Run, configuration: Path, text: str) -> None:
     configuration.write_text(text)
     done = run("transcribe", SAMPLE)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -114,9 +114,7 @@ def test_a_wrong_file_is_reported_by_every_command_but_help(run: Run, configurat
 # --config and --profile
 
 
-def test_another_file_and_a_profile_are_chosen_before_or_behind_the_command(
-    run: Run, configuration: Path, tmp_path: Path
-) -> None:
+def test_config_and_profile_may_precede_or_follow_the_command(run: Run, configuration: Path, tmp_path: Path) -> None:
     configuration.write_text('[transcribe]\nlanguage = "en"\n')
     (tmp_path / "other.toml").write_text(
         '[transcribe]\nlanguage = "de"\nformat = "srt"\n[profile.work.transcribe]\nlanguage = "fr"\n'
@@ -146,9 +144,7 @@ def test_another_file_and_a_profile_are_chosen_before_or_behind_the_command(
     ],
 )
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_configuration_that_is_not_there_is_a_usage_error(
-    run: Run, command: str, arguments: list[str], message: bytes
-) -> None:
+def test_missing_file_or_profile_is_a_usage_error(run: Run, command: str, arguments: list[str], message: bytes) -> None:
     done = run(command, *arguments, "x")
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr and b"\nhint: " in done.stderr
@@ -157,7 +153,7 @@ def test_a_configuration_that_is_not_there_is_a_usage_error(
 # config show
 
 
-def test_each_effective_value_is_shown_with_where_it_comes_from(run: Run, configuration: Path) -> None:
+def test_config_show_lists_values_and_their_origins(run: Run, configuration: Path) -> None:
     configuration.write_text(
         'base_url = "https://a.example"\napi_key_command = "echo sk_car_never_shown"\n'
         '[transcribe]\nformat = "srt"\ncrlf = true\n[listen]\nkeyterm = ["a", "b"]\nformat = "tsv"\n'
@@ -203,7 +199,7 @@ def test_each_effective_value_is_shown_with_where_it_comes_from(run: Run, config
         ({}, None, {"source": "default"}),
     ],
 )  # fmt: skip
-def test_the_key_is_shown_as_present_only(
+def test_config_show_never_shows_the_key(
     run: Run, configuration: Path, env: dict[str, str], file: str | None, shown: dict[str, str]
 ) -> None:
     if file is not None:
@@ -255,7 +251,7 @@ def test_unknown_actions_and_commands_are_usage_errors(run: Run) -> None:
         ("transcribe", "a.wav", "--json", "--config", "none.toml"),
     ],
 )
-def test_usage_errors_are_one_json_object_where_json_is_asked_for(run: Run, arguments: tuple[str, ...]) -> None:
+def test_usage_errors_are_json_if_json_is_requested(run: Run, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert error(done)["type"] == "usage"
@@ -273,13 +269,13 @@ def test_usage_errors_are_one_json_object_where_json_is_asked_for(run: Run, argu
         ("stream-file",),
     ],
 )
-def test_other_usage_errors_are_a_line_and_a_hint(run: Run, arguments: tuple[str, ...]) -> None:
+def test_usage_errors_are_one_line_and_a_hint(run: Run, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
     assert [line.partition(":")[0] for line in done.stderr.decode().splitlines()] == ["error", "hint"]
 
 
-def test_a_json_format_of_file_or_environment_makes_errors_json(run: Run, configuration: Path) -> None:
+def test_json_format_of_file_or_environment_makes_errors_json(run: Run, configuration: Path) -> None:
     configuration.write_text('[transcribe]\nformat = "ndjson"\n[check]\njson = true\n')
     assert error(run("transcribe", "--nope"))["type"] == "usage"
     assert error(run("check", "--nope"))["type"] == "usage"
@@ -302,13 +298,13 @@ def test_a_json_format_of_file_or_environment_makes_errors_json(run: Run, config
         ("--version", "nonsense"),
     ],
 )
-def test_the_version_is_printed_and_nothing_else_is_done(run: Run, arguments: tuple[str, ...]) -> None:
+def test_version_ignores_the_rest_of_the_command_line(run: Run, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
 
 
-def test_a_server_of_a_stronger_place_says_that_it_overrules_local(run: Run, configuration: Path) -> None:
+def test_server_that_overrules_local_true_is_reported(run: Run, configuration: Path) -> None:
     configuration.write_text("[transcribe]\nlocal = true\n")
     server = {"CARTESIA_BASE_URL": "http://127.0.0.1:9"}
     said = b"using 127.0.0.1:9 because of CARTESIA_BASE_URL: --local overrides it\n"

@@ -120,7 +120,9 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.waits
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_takes_the_strongest_of_its_values(configure: Callable[..., dict[str, Any]], command: str) -> None:
+def test_every_option_takes_the_value_of_the_strongest_layer(
+    configure: Callable[..., dict[str, Any]], command: str
+) -> None:
     for name, option in options_of(command):
         company = {key: value for key, value in COMPANY.get(name, {}).items() if key in options(COMMANDS[command])}
         four = four_values(name, option)
@@ -133,9 +135,7 @@ def test_every_option_takes_the_strongest_of_its_values(configure: Callable[...,
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_type_that_an_option_does_not_take_is_refused_in_the_file(
-    configure: Callable[..., dict[str, Any]], command: str
-) -> None:
+def test_wrong_types_in_the_file_are_refused(configure: Callable[..., dict[str, Any]], command: str) -> None:
     for name, option in options_of(command):
         assert option.type.name.split()[0] in KINDS
         wrong: list[Any] = [["a", 1], "text" if option.is_flag else True]
@@ -190,7 +190,7 @@ def meetings() -> Iterator[tuple[str, Any]]:
                 yield command, exclusion
 
 
-def test_every_pair_that_excludes_is_tried() -> None:
+def test_every_exclusion_is_tested() -> None:
     pairs = [(exclusion.first, exclusion.second) for exclusion in EXCLUSIONS]
     assert sorted(pairs) == sorted(set(pairs) & set(PAIRS)) == sorted(PAIRS)
     assert {(e.first, e.second) for _, e in meetings()} == set(PAIRS)
@@ -198,7 +198,7 @@ def test_every_pair_that_excludes_is_tried() -> None:
 
 @pytest.mark.waits
 @pytest.mark.parametrize("command", COMMANDS)
-def test_of_two_that_exclude_each_other_the_stronger_place_counts(
+def test_stronger_layer_wins_between_options_that_exclude_each_other(
     configure: Callable[..., dict[str, Any]], command: str
 ) -> None:
     for at, exclusion in meetings():
@@ -228,7 +228,7 @@ def test_of_two_that_exclude_each_other_the_stronger_place_counts(
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.option)
-def test_an_option_that_does_not_apply_is_an_error_as_a_flag_and_waits_as_a_default(
+def test_option_that_does_not_apply_is_an_error_as_a_flag_and_ignored_as_a_default(
     configure: Callable[..., dict[str, Any]], requirement: Any
 ) -> None:
     option = options(COMMANDS["transcribe"])[requirement.option]
@@ -248,7 +248,7 @@ def test_an_option_that_does_not_apply_is_an_error_as_a_flag_and_waits_as_a_defa
         )
 
 
-def test_a_local_model_on_the_command_line_means_this_machine(configure: Callable[..., dict[str, Any]]) -> None:
+def test_local_model_on_the_command_line_implies_local(configure: Callable[..., dict[str, Any]]) -> None:
     for layer in LAYERS[1:]:
         for other in ({"cloud": True}, {"base_url": "https://a.example"}):
             found = configure("transcribe", {"flag": {"local_model": "small"}, layer: other})
@@ -258,7 +258,7 @@ def test_a_local_model_on_the_command_line_means_this_machine(configure: Callabl
         configure("transcribe", {"flag": {"local_model": "small", "cloud": True}})
 
 
-def test_general_settings_stand_behind_those_of_a_command() -> None:
+def test_settings_of_a_command_override_general_ones() -> None:
     def layer(name: str, value: Any) -> dict[str, Setting]:
         return {name: Setting(value, "file", name)}
 
@@ -282,7 +282,7 @@ def test_formats_of_options(values: dict[str, Any], expected: tuple[str, ...]) -
     assert formats(values) == expected
 
 
-def test_a_command_line_is_read_as_typer_reads_it() -> None:
+def test_command_line_is_parsed_as_typer_parses_it() -> None:
     transcribe = COMMANDS["transcribe"]
     line = ["a", "-qf", "srt", "--json", "-ox.srt", "--no-json", "--context=3", "-C", "-1", "--cache", "--", "--force"]
     assert read(transcribe, line) == [
@@ -301,7 +301,7 @@ def test_a_command_line_is_read_as_typer_reads_it() -> None:
         ("check", "a.srt", "-f", "text", "--format", "json"),
     ],
 )
-def test_an_option_given_twice_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
+def test_option_given_twice_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"is given twice: " in done.stderr

@@ -49,7 +49,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("key", [KEY, 'a/b+c"d\\e=f!', "x" * 8, "k" * 700])
-def test_redact_replaces_every_spelling_of_a_key(key: str, spelling: str) -> None:
+def test_redact_replaces_every_encoding_of_a_key(key: str, spelling: str) -> None:
     spelt = SPELLINGS[spelling](key)
     shown = Redactor(key).redact(f"before {spelt} after")
     assert PLACEHOLDER in shown
@@ -65,7 +65,7 @@ DIVIDERS = [
 
 
 @pytest.mark.parametrize("divider", DIVIDERS)
-def test_redact_replaces_a_key_that_is_divided_by_what_is_not_seen(divider: str) -> None:
+def test_redact_replaces_a_key_with_invisible_characters_in_it(divider: str) -> None:
     for divided in (KEY[:8] + divider + KEY[8:], divider.join(KEY)):
         assert Redactor(KEY).redact(f"before {divided} after") == f"before {PLACEHOLDER} after"
     assert Redactor(KEY).redact(f"be{divider}fore") == f"be{divider}fore"
@@ -73,7 +73,7 @@ def test_redact_replaces_a_key_that_is_divided_by_what_is_not_seen(divider: str)
 
 
 @pytest.mark.parametrize("divider", DIVIDERS)
-def test_a_divided_key_in_a_refusal_is_not_shown(divider: str, home: Path) -> None:
+def test_key_with_invisible_characters_in_an_error_is_not_shown(divider: str, home: Path) -> None:
     with FaultServer(answers({"message": f"bad {KEY[:8]}{divider}{KEY[8:]}"}, status=400)) as server:
         for options in ([], ["--json"]):
             code, _, err = program(home, server.base_url, "transcribe", "talk.wav", *options)
@@ -83,7 +83,7 @@ def test_a_divided_key_in_a_refusal_is_not_shown(divider: str, home: Path) -> No
 
 @pytest.mark.parametrize("field", ["request_id", "language", "other"])
 @pytest.mark.parametrize("spelling", ["plain", "JSON"])
-def test_a_key_beside_a_transcript_is_neither_shown_nor_written(field: str, spelling: str, home: Path) -> None:
+def test_key_beside_a_transcript_is_neither_shown_nor_written(field: str, spelling: str, home: Path) -> None:
     body = json.dumps(TRANSCRIPT | {field: "HERE"}).replace("HERE", SPELLINGS[spelling](KEY))
     with FaultServer(answers(body)) as server:
         for _ in range(2):  # the second answer is from the cache
@@ -96,26 +96,26 @@ def test_a_key_beside_a_transcript_is_neither_shown_nor_written(field: str, spel
             assert len(server.requests) == 1
 
 
-def test_a_key_in_an_answer_without_transcript_is_not_kept(home: Path) -> None:
+def test_key_in_a_response_without_transcript_is_not_written(home: Path) -> None:
     with FaultServer(answers({"nothing": KEY})) as server:
         code, _, _ = program(home, server.base_url, "transcribe", "talk.wav", "--keep-json", "kept")
     assert code == 5
     assert json.loads((home / "kept" / "talk.json").read_text()) == {"nothing": PLACEHOLDER}
 
 
-def test_a_key_that_is_a_word_is_replaced_only_where_it_stands_alone() -> None:
+def test_short_key_is_replaced_only_where_it_stands_alone() -> None:
     shown = Redactor("test").redact("bad key test: this latest test-run was attested, 'test'")
     assert shown == "bad key [the key]: this latest test-run was attested, '[the key]'"
 
 
-def test_the_longer_of_two_secrets_is_replaced_first() -> None:
+def test_longer_of_two_secrets_is_replaced_first() -> None:
     assert Redactor("sk_car_abc", "sk_car_abc_def").redact("sk_car_abc_def") == PLACEHOLDER
     assert Redactor().redact("anything") == "anything"
     assert Redactor("").redact("anything") == "anything"
 
 
 @given(st.integers(0, 3000), st.sampled_from(["", " ", "\n\t "]), st.integers(1, 60), st.booleans())
-def test_an_excerpt_never_ends_with_a_part_of_the_key(before: int, blank: str, times: int, escaped: bool) -> None:
+def test_excerpt_never_ends_with_part_of_a_key(before: int, blank: str, times: int, escaped: bool) -> None:
     spelt = SPELLINGS["JSON"](KEY) if escaped else KEY
     shown = Redactor(KEY).excerpt("x" * before + (blank + spelt) * times + " " * 5000 + "end")
     assert len(shown) <= LONGEST_EXCERPT + 1
@@ -123,7 +123,7 @@ def test_an_excerpt_never_ends_with_a_part_of_the_key(before: int, blank: str, t
     assert "\\u" not in shown
 
 
-def test_an_excerpt_is_one_line_of_bounded_length() -> None:
+def test_excerpt_is_one_line_of_bounded_length() -> None:
     assert Redactor(KEY).excerpt("two\nlines\t here") == "two lines here"
     assert Redactor(KEY).excerpt("x" * 70_000) == "x" * LONGEST_EXCERPT + "…"
     assert Redactor().excerpt("x" * 70_000, 10) == "x" * 10 + "…"
@@ -133,7 +133,7 @@ def test_an_excerpt_is_one_line_of_bounded_length() -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_nothing_that_goes_to_stderr_shows_the_key(as_json: bool) -> None:
+def test_nothing_on_stderr_shows_the_key(as_json: bool) -> None:
     stream = io.StringIO()
     talk = Reporter(stream, {"CARTESIA_ACCESS_TOKEN": "another_secret"})
     talk.verbose, talk.as_json = True, as_json
@@ -149,14 +149,14 @@ def test_nothing_that_goes_to_stderr_shows_the_key(as_json: bool) -> None:
     assert shown.count(PLACEHOLDER) == 8
 
 
-def test_a_file_may_be_called_like_a_short_key() -> None:
+def test_file_names_equal_to_a_short_key_are_shown() -> None:
     stream = io.StringIO()
     talk = Reporter(stream, {"CARTESIA_API_KEY": "test"})
     talk.say("wrote test.srt")
     assert stream.getvalue() == "wrote test.srt\n"
 
 
-def test_a_traceback_shows_neither_key_nor_escapes_nor_endless_lines() -> None:
+def test_traceback_shows_no_key_no_escapes_and_no_endless_lines() -> None:
     stream = io.StringIO()
     talk = Reporter(stream, {"CARTESIA_API_KEY": KEY})
     try:
@@ -245,7 +245,7 @@ def check_shown(shown: str) -> None:
 
 
 @pytest.mark.parametrize("echo", BATCH_ECHOES)
-def test_a_key_in_a_batch_answer_is_not_shown(echo: str, home: Path) -> None:
+def test_key_in_a_batch_response_is_not_shown(echo: str, home: Path) -> None:
     with FaultServer(BATCH_ECHOES[echo]) as server:
         for more in ([], ["--json"]):
             options = ["--retries", "0", "--no-cache", "--debug", "-v", *more]
@@ -293,7 +293,7 @@ REALTIME_ECHOES: dict[str, foreign.Script] = {
 
 
 @pytest.mark.parametrize("echo", REALTIME_ECHOES)
-def test_a_key_in_a_realtime_answer_is_not_shown(echo: str, home: Path) -> None:
+def test_key_in_a_realtime_event_is_not_shown(echo: str, home: Path) -> None:
     with RealtimeServer(REALTIME_ECHOES[echo]) as server:
         base_url = f"http://127.0.0.1:{server.port}"
         options = ["--mode", "manual", "--reconnect", "0", "--debug", "-v", "-f", "ndjson", "--stats"]
@@ -308,7 +308,7 @@ def test_a_key_in_a_realtime_answer_is_not_shown(echo: str, home: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["test", KEY])
-def test_a_transcript_keeps_the_key_if_somebody_says_it(key: str, home: Path) -> None:
+def test_transcript_keeps_a_spoken_key(key: str, home: Path) -> None:
     text = f"This is a {key} of a {key}."
     answer = json.dumps(TRANSCRIPT | {"text": text, "words": [{"word": key, "start": 0.1, "end": 0.4}]})
     with FaultServer(answers(answer)) as server:
@@ -324,7 +324,7 @@ def test_a_transcript_keeps_the_key_if_somebody_says_it(key: str, home: Path) ->
 
 
 @pytest.mark.parametrize("key", ["test", "transcript", KEY])
-def test_a_live_text_keeps_the_key_if_somebody_says_it(key: str, home: Path) -> None:
+def test_live_transcript_keeps_a_spoken_key(key: str, home: Path) -> None:
     with RealtimeServer(foreign.manual([[f"this is a {key}"]])) as server:
         options = ["--mode", "manual", "--raw-events", "raw.jsonl", "-f", "ndjson"]
         base_url = f"http://127.0.0.1:{server.port}"
@@ -337,7 +337,7 @@ def test_a_live_text_keeps_the_key_if_somebody_says_it(key: str, home: Path) -> 
     assert f"this is a {key}" in [event.get("text") for event in received]
 
 
-def test_an_answer_reaches_stdout(home: Path) -> None:
+def test_transcript_reaches_stdout(home: Path) -> None:
     """The other tests here would pass on a server that is never reached."""
     with FaultServer("fine") as server:
         assert program(home, server.base_url, "transcribe", "talk.wav") == (0, TEXT + "\n", "")

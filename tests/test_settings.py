@@ -1,4 +1,4 @@
-"""Where base URL and key come from, and what is told about them before any network call."""
+"""Configuration file and key: where values come from, and how mistakes in them are reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cartesia_cli.protocol import BASE_URL, Credential
 from cartesia_cli.settings import Setting, Settings, credential, load
 
 
-def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
+def test_environment_overrides_the_file(tmp_path: Path) -> None:
     assert load(tmp_path, {}) == Settings(tmp_path)
     (tmp_path / "config.toml").write_text('base_url = "https://a.example/v1/"\n[transcribe]\nlanguage = "de"\n')
     settings = load(tmp_path, {}, commands=["transcribe"])
@@ -26,7 +26,7 @@ def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
     assert found.base_url == "http://127.0.0.1:1"
 
 
-def test_a_profile_is_read_before_the_rest_of_the_file(tmp_path: Path) -> None:
+def test_profile_overrides_the_rest_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         'base_url = "https://a.example"\napi_key_command = "true"\n'
         '[profile.work]\nbase_url = "https://b.example"\n[profile.work.transcribe]\nlanguage = "de"\n'
@@ -60,9 +60,7 @@ def test_a_profile_is_read_before_the_rest_of_the_file(tmp_path: Path) -> None:
         ("\udcff", "not UTF-8", "UTF-8"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_reported_with_its_place(
-    tmp_path: Path, text: str, message: str, hint: str
-) -> None:
+def test_mistakes_are_reported_with_file_and_line(tmp_path: Path, text: str, message: str, hint: str) -> None:
     (tmp_path / "config.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=message) as caught:
         load(tmp_path, {}, commands=["transcribe", "listen"])
@@ -70,7 +68,7 @@ def test_what_is_wrong_in_the_file_is_reported_with_its_place(
     assert "config.toml" in caught.value.message
 
 
-def test_another_file_must_be_readable(tmp_path: Path) -> None:
+def test_named_file_must_exist_and_be_readable(tmp_path: Path) -> None:
     for name in ("none.toml", ".", "none/config.toml"):
         with pytest.raises(UsageError) as caught:
             load(tmp_path, {}, file=tmp_path / name)
@@ -82,13 +80,13 @@ def test_another_file_must_be_readable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["base_url = 5", "base_url = 'http://a.example'", "nonsense", "api_key_command = ['x']"]
 )
-def test_a_wrong_file_is_told(tmp_path: Path, text: str) -> None:
+def test_invalid_file_is_a_usage_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(UsageError):
         load(tmp_path, {})
 
 
-def test_the_key_goes_before_the_token_and_both_before_command_and_file(tmp_path: Path) -> None:
+def test_key_sources_are_tried_in_order(tmp_path: Path) -> None:
     (tmp_path / "api-key").write_text("sk_car_file\n")
     (tmp_path / "api-key").chmod(0o600)
     by_file = Settings(tmp_path)
@@ -105,21 +103,21 @@ def test_the_key_goes_before_the_token_and_both_before_command_and_file(tmp_path
 
 
 @pytest.mark.parametrize("secret", [" ", "sk car b", "sk_car_x\n", "ключ", "sk_car_admin_x", "a\x00b"])
-def test_what_can_be_no_key_is_refused_without_being_shown(tmp_path: Path, secret: str) -> None:
+def test_invalid_key_is_refused_and_not_shown(tmp_path: Path, secret: str) -> None:
     with pytest.raises(AuthError) as caught:
         credential(Settings(tmp_path), {"CARTESIA_API_KEY": secret})
     assert "CARTESIA_API_KEY" in str(caught.value)
     assert secret.strip() not in str(caught.value) or not secret.strip()
 
 
-def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_key_file_readable_by_others_is_refused(tmp_path: Path) -> None:
     (tmp_path / "api-key").write_text("sk_car_file")
     (tmp_path / "api-key").chmod(0o644)
     with pytest.raises(AuthError, match="read by others"):
         credential(Settings(tmp_path), {})
 
 
-def test_a_key_command_that_fails_is_told(tmp_path: Path) -> None:
+def test_failing_key_command_is_reported_without_its_output(tmp_path: Path) -> None:
     for command, reason in {
         "/no/such/program": "it can't be started: No such file or directory",
         f"{sys.executable} -c 'print(\"sk_car_x\"); raise SystemExit(3)'": "it ended with exit status 3",
@@ -132,11 +130,11 @@ def test_a_key_command_that_fails_is_told(tmp_path: Path) -> None:
         assert "sk_car_x" not in f"{caught.value} {caught.value.hint}"
 
 
-def test_a_credential_never_shows_its_secret() -> None:
+def test_repr_of_a_credential_hides_the_secret() -> None:
     assert "sk_car" not in repr(Credential("sk_car_x", "here"))
 
 
-def test_the_backend_is_what_is_asked_for_or_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backend_follows_options_and_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CARTESIA_API_KEY", raising=False)
     monkeypatch.delenv("CARTESIA_ACCESS_TOKEN", raising=False)
     bare, served = Settings(tmp_path), Settings(tmp_path, base_url="http://127.0.0.1:8000")
