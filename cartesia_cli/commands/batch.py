@@ -30,7 +30,7 @@ from ..transcript import Transcript, from_batch, without_wrong_times
 from .backend import Backend
 from .inputs import STDIN, Input
 from .output_plan import FindOwner, OutputPlan, Targets
-from .resume import asked, owner
+from .resume import describe_request, find_owner
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported by --grep and its like, and then with every format
@@ -97,7 +97,7 @@ def plan_jobs(
     items = [item for item, _ in looked]
 
     def known(stem: Path, inputs: Sequence[Input]) -> object:
-        return owner(stem, inputs, results)
+        return find_owner(stem, inputs, results)
 
     targets = plan.targets(items, known)
     kept = _plan_response_files(items, targets, plan, response_folder, known)
@@ -207,7 +207,9 @@ def _run_job(
         made_from = STDIN if item.source == STDIN else str(item.path)
         for file in (*job.targets.values(), job.response_file):
             if file is not None and (written := fingerprint(file)):
-                wanted = asked(config.options, None if file is job.response_file else config.layout.selection)
+                wanted = describe_request(
+                    config.options, None if file is job.response_file else config.layout.selection
+                )
                 results.add(file, written.digest, made_from, audio, wanted)
 
 

@@ -36,7 +36,7 @@ MAX_NAMED = 20
 
 DEFAULTS = asdict(Selection())
 
-SPELT = {
+OPTION_NAMES = {
     "pattern": "grep",
     "since": "from",
     "until": "to",
@@ -50,12 +50,12 @@ KEEP = "to keep both, name another --output-dir; to overwrite it, run the comman
 AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
 
 
-def known_results(reporter: Reporter) -> Results:
+def open_results(reporter: Reporter) -> Results:
     """The record of the results of earlier runs."""
     return Results(state_dir() / "results.sqlite", reporter.detail)
 
 
-def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
+def rest_command(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
     """The command that does the rest of a run that was stopped, with the options of its command line.
 
     names   the run's inputs
@@ -73,7 +73,7 @@ def rest(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, f
     return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
 
 
-def asked(options: BatchOptions, selection: Selection | None = None) -> str:
+def describe_request(options: BatchOptions, selection: Selection | None = None) -> str:
     """What the content of a result depends on besides its recording, in words: model, language, and which part of the
     transcript was selected. What only changes its layout is left out.
     """
@@ -81,7 +81,7 @@ def asked(options: BatchOptions, selection: Selection | None = None) -> str:
     chosen = {} if selection is None else asdict(selection)
     for name, value in chosen.items():
         if value != DEFAULTS[name]:
-            words.append(f"{SPELT.get(name, name.replace('_', ' '))} {value}")
+            words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
     return ", ".join(words)
 
 
@@ -117,7 +117,7 @@ def pending(
     return waiting, failed
 
 
-def owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Result | None:
+def find_owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Result | None:
     """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
     recording (as the Result of it), or None.
     """
@@ -141,7 +141,7 @@ def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
     """
     files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
     known = results.find(files)
-    wanted, whole = asked(config.options, config.layout.selection), asked(config.options)
+    wanted, whole = describe_request(config.options, config.layout.selection), describe_request(config.options)
     missing: Targets = {
         name: file for name, file in job.targets.items() if file and not _is_finished(file, job.input, wanted, known)
     }
@@ -180,7 +180,7 @@ def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
     for file in [*job.targets.values(), job.response_file]:
         if file is None:
             continue
-        wanted = asked(config.options, None if file is job.response_file else config.layout.selection)
+        wanted = describe_request(config.options, None if file is job.response_file else config.layout.selection)
         orphans = [
             result
             for result in results.in_folder(file.parent)

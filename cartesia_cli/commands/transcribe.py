@@ -120,7 +120,7 @@ def transcribe(
     )
     given.warn_unknown(reporter, options, keyterm)
     responses = open_cache(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
-    results = resuming.known_results(reporter)
+    results = resuming.open_results(reporter)
     with ExitStack() as stack:
         connected = cache(
             lambda: stack.enter_context(
@@ -165,7 +165,7 @@ def transcribe(
                 reporter.say(choice.reason)
 
             def rest(left: Sequence[batch.Job]) -> str:
-                return resuming.rest(context, names, left, force=place.force)
+                return resuming.rest_command(context, names, left, force=place.force)
 
             try:
                 failed = batch.run_jobs(
