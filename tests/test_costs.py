@@ -121,9 +121,7 @@ AGAIN = [
 @pytest.mark.parametrize(
     ("first", "second", "uploads"), [*((*pair, 0) for pair in ONCE), *((*pair, 1) for pair in AGAIN)]
 )
-def test_a_second_command_sends_a_recording_only_for_another_question(
-    first: str, second: str, uploads: int, user: Home
-) -> None:
+def test_second_command_uploads_only_for_another_request(first: str, second: str, uploads: int, user: Home) -> None:
     recording(user.folder, "talk.wav")
     assert user.uploads("talk.wav", *shlex.split(first)) == 1
     assert user.uploads("talk.wav", *shlex.split(second)) == uploads
@@ -137,7 +135,7 @@ def test_json_made_without_word_timestamps_renders_to_exact_subtitles(user: Home
     assert len(user.server.requests) == 1
 
 
-def test_text_shows_no_words_unless_asked(user: Home) -> None:
+def test_text_has_no_word_table_without_the_option(user: Home) -> None:
     recording(user.folder, "talk.wav")
     assert user("transcribe", "talk.wav").stdout == "Of 3244 bytes.\n"
     assert user("transcribe", "talk.wav", "-w").stdout.count("\n") == 7
@@ -148,7 +146,9 @@ def test_text_shows_no_words_unless_asked(user: Home) -> None:
 
 @pytest.mark.parametrize("order", [("talk.wav", "talk.mp3"), ("talk.mp3", "talk.wav")])
 @pytest.mark.parametrize("place", ["", "--output-dir out"])
-def test_a_result_keeps_its_name_when_a_namesake_comes(order: tuple[str, str], place: str, user: Home) -> None:
+def test_result_keeps_its_name_when_another_input_has_the_same_stem(
+    order: tuple[str, str], place: str, user: Home
+) -> None:
     there = user.folder / "out" if place else user.folder
     first, second = order
     recording(user.folder, first, 3244)
@@ -162,7 +162,7 @@ def test_a_result_keeps_its_name_when_a_namesake_comes(order: tuple[str, str], p
     assert user.uploads(".", "--resume", "--no-cache", *shlex.split(place)) == 0
 
 
-def test_another_format_has_the_name_of_the_first(user: Home) -> None:
+def test_second_format_has_the_stem_of_the_first(user: Home) -> None:
     recording(user.folder, "talk.wav", 3244)
     user.uploads(".", "-f", "text")
     recording(user.folder, "talk.mp3", 4000)
@@ -170,7 +170,7 @@ def test_another_format_has_the_name_of_the_first(user: Home) -> None:
     assert user.files() == ["talk.mp3.srt", "talk.srt", "talk.txt"]
 
 
-def test_namesakes_that_come_together_keep_their_suffixes_for_good(user: Home) -> None:
+def test_inputs_with_the_same_stem_keep_their_suffixes_in_later_runs(user: Home) -> None:
     recording(user.folder, "talk.mp3", 4000)
     recording(user.folder, "talk.wav", 3244)
     assert user.uploads("talk.mp3", "talk.wav") == 2
@@ -180,7 +180,7 @@ def test_namesakes_that_come_together_keep_their_suffixes_for_good(user: Home) -
     assert user.files() == ["talk.mp3.txt", "talk.wav.txt"]
 
 
-def test_a_result_of_an_earlier_version_belongs_to_the_recording_that_is_older(user: Home) -> None:
+def test_unrecorded_result_belongs_to_the_older_recording(user: Home) -> None:
     recording(user.folder, "talk.wav", 3244, seconds=200)
     (user.folder / "talk.txt").write_text("of the wav\n")
     age(user.folder / "talk.txt", 100)
@@ -189,7 +189,7 @@ def test_a_result_of_an_earlier_version_belongs_to_the_recording_that_is_older(u
     assert (user.file("talk.txt"), user.file("talk.mp3.txt")) == ("of the wav\n", "Of 4000 bytes.\n")
 
 
-def test_a_result_of_a_deleted_recording_is_not_overwritten_by_a_namesake(user: Home) -> None:
+def test_result_of_a_deleted_recording_is_not_overwritten(user: Home) -> None:
     recording(user.folder, "talk.wav", 3244).with_name("x.wav")
     user.uploads(".")
     (user.folder / "talk.wav").unlink()
@@ -199,7 +199,7 @@ def test_a_result_of_a_deleted_recording_is_not_overwritten_by_a_namesake(user: 
         assert (user.file("talk.txt"), user.file("talk.mp3.txt")) == ("Of 3244 bytes.\n", "Of 4000 bytes.\n")
 
 
-def test_a_name_taken_by_a_long_one_is_not_given_twice(user: Home) -> None:
+def test_name_of_a_result_is_never_used_twice(user: Home) -> None:
     for k, name in enumerate(("talk.wav", "talk.mp3", "talk.wav.mp3")):
         recording(user.folder, name, 3244 + 2 * k)
     assert user.uploads(".") == 3
@@ -208,7 +208,7 @@ def test_a_name_taken_by_a_long_one_is_not_given_twice(user: Home) -> None:
 
 @pytest.mark.parametrize("stem", ["x" * 251, "𝄞" * 62], ids=["ascii", "four bytes"])
 @pytest.mark.parametrize("options", ["-f table,json --output-dir out", "-f json --output-dir out --keep-json raw"])
-def test_a_name_that_is_too_long_for_a_result_is_cut(stem: str, options: str, user: Home) -> None:
+def test_too_long_result_name_is_shortened(stem: str, options: str, user: Home) -> None:
     long = recording(user.folder, f"{stem}.wav", 3244)
     recording(user.folder, "talk.wav", 4000)
     assert user.uploads(".", *shlex.split(options)) == 2
@@ -218,7 +218,7 @@ def test_a_name_that_is_too_long_for_a_result_is_cut(stem: str, options: str, us
     assert len([name for name in names if name.startswith(long.stem[:50])]) == len(names) / 2
 
 
-def test_namesakes_of_two_folders_get_a_hint_that_helps(user: Home) -> None:
+def test_inputs_with_the_same_name_in_two_folders_get_a_hint(user: Home) -> None:
     for name in ("in/d1", "in/d2"):
         (user.folder / name).mkdir(parents=True)
         recording(user.folder / name, "x.wav")
@@ -231,7 +231,7 @@ def test_namesakes_of_two_folders_get_a_hint_that_helps(user: Home) -> None:
     }  # fmt: skip
 
 
-def test_a_path_that_no_file_can_have_is_a_usage_error(user: Home) -> None:
+def test_impossible_path_is_a_usage_error(user: Home) -> None:
     recording(user.folder, "talk.wav")
     for place in (["-o", "x" * 256], ["--output-dir", "x" * 256, "-f", "srt"], ["--keep-json", "x" * 256]):
         done = user("transcribe", "talk.wav", *place)
@@ -297,7 +297,7 @@ def test_resume_does_not_count_another_choice_of_rows(first: str, second: str, m
     assert f"out/a.csv was made with model ink-whisper, language en, {made}".removesuffix(", en") in done.stderr
 
 
-def test_resume_counts_results_of_a_version_that_kept_no_options(two: Home) -> None:
+def test_resume_counts_results_recorded_without_options(two: Home) -> None:
     with closing(sqlite3.connect(two.home / ".local/state/cartesia-cli/results.sqlite")) as database:
         database.execute("ALTER TABLE results_1 DROP COLUMN options")
     assert two.uploads(".", "--resume", "--no-cache", "-l", "de") == 0
@@ -315,7 +315,7 @@ def test_resume_transcribes_a_recording_that_changed(keep_time: bool, two: Home)
     assert (two.file("a.txt"), two.file("b.txt")) == ("Of 5000 bytes.\n", "Of 4000 bytes.\n")
 
 
-def test_resume_knows_a_recording_by_its_content_not_its_time(two: Home) -> None:
+def test_resume_recognises_a_recording_by_content_not_time(two: Home) -> None:
     os.utime(two.folder / "a.wav")
     shutil.copyfile(two.folder / "b.wav", two.folder / "copy")
     os.replace(two.folder / "copy", two.folder / "b.wav")
@@ -342,7 +342,7 @@ def test_resume_never_overwrites_what_was_edited(two: Home) -> None:
     assert (two.file("a.txt"), two.file("b.txt")) == ("my corrections\n", "Of 6000 bytes.\n")
 
 
-def test_resume_takes_the_results_of_earlier_versions_for_done_unless_they_are_older(user: Home) -> None:
+def test_resume_counts_unrecorded_results_unless_they_are_older(user: Home) -> None:
     for name in ("a", "b"):
         recording(user.folder, f"{name}.wav", seconds=100)
         (user.folder / f"{name}.txt").write_text("before\n")
@@ -368,7 +368,7 @@ def test_resume_and_force_exclude_each_other(two: Home) -> None:
     assert "--resume and --force exclude each other" in done.stderr
 
 
-def test_resume_brings_back_only_the_missing_formats(two: Home) -> None:
+def test_resume_writes_only_missing_formats(two: Home) -> None:
     assert two.uploads(".", "-f", "text,srt", "--output-dir", "out") == 0
     (two.folder / "out" / "a.srt").unlink()
     done = two("transcribe", ".", "-f", "text,srt", "--output-dir", "out", "--resume")
@@ -376,7 +376,7 @@ def test_resume_brings_back_only_the_missing_formats(two: Home) -> None:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "folder", "foreign"])
-def test_a_record_of_results_that_can_not_be_used_stops_nobody(damage: str, user: Home) -> None:
+def test_unusable_record_of_results_fails_no_run(damage: str, user: Home) -> None:
     state = user.home / ".local" / "state" / "cartesia-cli"
     state.mkdir(parents=True, mode=0o700)
     if damage == "folder":
@@ -407,7 +407,7 @@ def rows(report: str) -> list[list[str]]:
     return [line.split(maxsplit=3) for line in report.splitlines()[1:]]
 
 
-def test_a_dry_run_counts_the_same_audio_once(user: Home) -> None:
+def test_dry_run_counts_the_same_audio_once(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)  # two seconds
     shutil.copyfile(user.folder / "a.wav", user.folder / "b.wav")
     recording(user.folder, "c.wav", 128044)
@@ -423,7 +423,7 @@ def test_a_dry_run_counts_the_same_audio_once(user: Home) -> None:
     assert (twice["credits"], len(user.server.requests)) == (4.0, 2)
 
 
-def test_a_dry_run_says_what_it_can_not_know(user: Home) -> None:
+def test_dry_run_reports_unknown_durations(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)
     (user.folder / "b.webm").write_bytes(bytes.fromhex("1a45dfa3") + bytes(4000))
     done = user("transcribe", "a.wav", "b.webm", "--dry-run")
@@ -434,7 +434,7 @@ def test_a_dry_run_says_what_it_can_not_know(user: Home) -> None:
     assert "credits" not in report["inputs"][1]
 
 
-def test_a_dry_run_on_this_machine_has_no_credits(user: Home) -> None:
+def test_local_dry_run_has_no_credits(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)
     done = user("transcribe", "a.wav", "--local", "--dry-run")
     assert done.stdout.split() == ["bytes", "seconds", "source", "64044", "2.0", "a.wav"]
@@ -442,14 +442,14 @@ def test_a_dry_run_on_this_machine_has_no_credits(user: Home) -> None:
 
 
 @pytest.mark.parametrize("where", ["--cloud", "--base-url https://example.com", ""])
-def test_a_dry_run_needs_no_key(where: str, user: Home) -> None:
+def test_dry_run_needs_no_key(where: str, user: Home) -> None:
     recording(user.folder, "a.wav", 64044)
     done = user("transcribe", "a.wav", "--dry-run", *where.split(), **NO_KEY)
     assert done.returncode == 0
     assert ("credits" in done.stdout) is bool(where)
 
 
-def test_a_dry_run_does_not_run_the_command_for_the_key(user: Home) -> None:
+def test_dry_run_does_not_run_the_key_command(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)
     folder = user.home / ".config" / "cartesia-cli"
     folder.mkdir(parents=True)
@@ -458,7 +458,7 @@ def test_a_dry_run_does_not_run_the_command_for_the_key(user: Home) -> None:
     assert (done.returncode, "credits" in done.stdout, (user.folder / "ran").exists()) == (0, True, False)
 
 
-def test_a_dry_run_of_a_resumed_run_lists_only_what_is_left(two: Home) -> None:
+def test_dry_run_with_resume_lists_only_pending_inputs(two: Home) -> None:
     recording(two.folder, "c.wav", 5000)
     done = two("transcribe", ".", "--resume", "--dry-run")
     assert [row[-1] for row in rows(done.stdout)] == ["c.wav"]
@@ -484,7 +484,7 @@ def finish(user: Home, stderr: str) -> list[str]:
     return [(request.part("file").filename or b"").decode() for request in user.server.requests[before:]]
 
 
-def test_a_server_that_is_not_there_is_tried_for_one_file_only(three: Home) -> None:
+def test_unreachable_server_stops_the_batch(three: Home) -> None:
     with FaultServer("fine") as gone:
         pass
     done = three("transcribe", ".", "-l", "de", CARTESIA_BASE_URL=gone.base_url)
@@ -504,7 +504,7 @@ def test_a_server_that_is_not_there_is_tried_for_one_file_only(three: Home) -> N
         (refuses(400, error_code="quota_exceeded"), 5),
     ],
 )
-def test_a_refusal_that_all_would_share_leaves_the_rest_with_the_command_for_it(
+def test_account_error_stops_the_batch_and_prints_the_command_for_the_rest(
     fault: Callable[[Exchange], None], code: int, three: Home
 ) -> None:
     three.server.script[:] = [named, fault, named]
@@ -515,7 +515,7 @@ def test_a_refusal_that_all_would_share_leaves_the_rest_with_the_command_for_it(
     assert three.files() == ["a.txt", "b.txt", "c.txt"]
 
 
-def test_the_rest_of_what_goes_to_stdout_is_named(three: Home) -> None:
+def test_command_for_the_rest_names_inputs_if_results_go_to_stdout(three: Home) -> None:
     recording(three.folder, "-d.wav", 5000)
     three.server.script[:] = [named, refuses(402), named]
     done = three("transcribe", "-f", "ndjson", "--no-cache", "--", "a.wav", "-d.wav", "c.wav")
@@ -525,7 +525,7 @@ def test_the_rest_of_what_goes_to_stdout_is_named(three: Home) -> None:
 
 
 @pytest.mark.parametrize("fault", [refuses(400), refuses(413), "closes_after_upload"])
-def test_a_failure_of_one_input_stops_no_batch(fault: object, three: Home) -> None:
+def test_failure_of_one_input_does_not_stop_the_batch(fault: object, three: Home) -> None:
     behaviour = fault if callable(fault) else FaultServer(str(fault)).script[0]
     three.server.script[:] = [named, behaviour, named]
     done = three("transcribe", ".")
@@ -535,7 +535,7 @@ def test_a_failure_of_one_input_stops_no_batch(fault: object, three: Home) -> No
 FULL = Path("/dev/full")
 
 
-def test_a_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
+def test_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
     for name in "abc":
         (three.folder / f"{name}.txt").symlink_to(FULL)
     done = three("transcribe", ".")
@@ -544,7 +544,7 @@ def test_a_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
     assert "No space left on device" in done.stderr and "2 not tried" in done.stderr
 
 
-def test_a_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
+def test_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
     with FULL.open("wb") as full:
         done = run_program(
             ["transcribe", ".", "-f", "ndjson"],
@@ -557,7 +557,7 @@ def test_a_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
     assert (done.returncode, len(three.server.requests)) == (1, 1)
 
 
-def test_results_that_go_to_stdout_instead_say_which_they_are(user: Home) -> None:
+def test_results_that_fall_back_to_stdout_are_labelled(user: Home) -> None:
     recording(user.folder, "a.wav")
     (user.folder / "out").mkdir()
     for name in ("a.txt", "a.srt"):
@@ -569,14 +569,14 @@ def test_results_that_go_to_stdout_instead_say_which_they_are(user: Home) -> Non
     ]  # fmt: skip
 
 
-# What was paid for is kept ---------------------------------------------------------------------------------
+# Responses that were paid for --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b'{"text": "Hi.", "duration": "1.9", "words": [1]}', 0), (b'{"text": 5}', 5), (b"<html>", 5), (b"\xff\x00", 5)],
 )
-def test_the_bytes_of_an_answer_are_kept_whatever_they_are(body: bytes, code: int, user: Home) -> None:
+def test_keep_json_writes_any_response_body(body: bytes, code: int, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw", "-v")
@@ -588,7 +588,7 @@ def test_the_bytes_of_an_answer_are_kept_whatever_they_are(body: bytes, code: in
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
-def test_a_transcript_counts_with_any_status_of_success(status: int, user: Home) -> None:
+def test_transcript_is_accepted_with_any_2xx_status(status: int, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(TRANSCRIPT, status=status)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
@@ -596,7 +596,7 @@ def test_a_transcript_counts_with_any_status_of_success(status: int, user: Home)
     assert json.loads(user.file("raw/a.json")) == TRANSCRIPT
 
 
-def test_an_answer_without_transcript_is_kept_with_any_status_of_success(user: Home) -> None:
+def test_keep_json_writes_a_2xx_response_without_transcript(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers({"status": "queued"}, status=202)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
@@ -618,7 +618,7 @@ DEEP = b"[" * 5000 + b"]" * 5000
         (b'{"text": "Hi.", "words": ' + DEEP + b"}", "not used: words"),
     ],
 )
-def test_what_is_odd_around_a_text_does_not_lose_it(body: bytes, said: str, user: Home) -> None:
+def test_text_survives_malformed_surroundings(body: bytes, said: str, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw", "-v")
@@ -631,7 +631,7 @@ def test_what_is_odd_around_a_text_does_not_lose_it(body: bytes, said: str, user
     "body",
     [b'{"text": ' + DEEP + b"}", b'{"x": ' + DEEP, b'{"x": ' + DEEP + b', "text": "Hi."', b'{"x": ["' + DEEP * 9],
 )
-def test_an_answer_that_is_nested_too_deeply_and_has_no_text_is_kept(body: bytes, user: Home) -> None:
+def test_keep_json_writes_a_response_that_is_nested_too_deeply(body: bytes, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
@@ -654,7 +654,7 @@ def test_times_in_milliseconds_are_not_used(told: dict[str, float], starts: tupl
     assert document["words"][-1]["end"] <= 2.0
 
 
-def test_one_time_far_behind_the_recording_costs_only_itself(user: Home) -> None:
+def test_one_time_beyond_the_recording_invalidates_only_itself(user: Home) -> None:
     write_wav(user.folder / "a.wav", 64044)
     words = [{"word": w, "start": s, "end": s + 0.4} for w, s in (("One", 0.1), ("two", 0.6), ("three.", 600))]
     user.server.script[:] = [answers({"text": "One two three.", "duration": 2.0, "words": words})]
@@ -663,7 +663,7 @@ def test_one_time_far_behind_the_recording_costs_only_itself(user: Home) -> None
     assert ["timing" in word for word in json.loads(user.file("a.json"))["words"]] == [False, False, True]
 
 
-def test_an_answer_that_was_cut_off_is_kept_as_far_as_it_came(user: Home) -> None:
+def test_keep_json_writes_what_came_of_a_truncated_response(user: Home) -> None:
     recording(user.folder, "a.wav")
     with FaultServer("closes_during_answer") as broken:
         done = user("transcribe", "a.wav", "--keep-json", "raw", CARTESIA_BASE_URL=broken.base_url)
@@ -674,7 +674,7 @@ def test_an_answer_that_was_cut_off_is_kept_as_far_as_it_came(user: Home) -> Non
 # Whose answers ---------------------------------------------------------------------------------------------
 
 
-def test_another_server_on_the_same_port_is_asked_anew(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_not_used_for_another_server_on_the_same_port(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     recording(user.folder, "a.wav")
     assert [user.uploads("a.wav"), user.uploads("a.wav")] == [1, 0]
     port, create = user.server.port, socket.create_server
@@ -694,7 +694,7 @@ def test_another_server_on_the_same_port_is_asked_anew(user: Home, monkeypatch: 
 
 
 @pytest.mark.parametrize("kind", ["foreign", "open"])
-def test_a_cache_that_others_can_write_to_is_not_used(kind: str, user: Home) -> None:
+def test_cache_writable_by_others_is_not_used(kind: str, user: Home) -> None:
     recording(user.folder, "a.wav")
     assert user.uploads("a.wav") == 1
     folder = user.home / ".cache" / "cartesia-cli" / "answers"
@@ -713,7 +713,7 @@ def test_a_cache_that_others_can_write_to_is_not_used(kind: str, user: Home) -> 
     assert (shown.returncode, "hint: " in shown.stderr) == (1, True)
 
 
-def test_an_answer_that_belongs_to_somebody_else_is_not_read(user: Home) -> None:
+def test_cached_file_of_another_user_is_not_read(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.uploads("a.wav")
     (entry,) = (user.home / ".cache" / "cartesia-cli" / "answers").iterdir()
