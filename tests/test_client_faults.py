@@ -746,7 +746,7 @@ def test_an_exchange_that_was_given_up_is_hung_up(slow: str, size: int, home: Pa
             )
         (request,) = server.requests
         if slow == "never_answers":
-            assert request.gone.wait(5)
+            assert request.gone.wait(LONGEST_RUN)
         else:
             server.wait(lambda server: request.gone.is_set() or request.whole)
             assert not request.whole
@@ -996,7 +996,7 @@ def test_an_interruption_ends_the_program_at_once(situation: str, number: int, c
         arguments = Path(f"/proc/{process.pid}/cmdline")
         assert not arguments.exists() or KEY.encode() not in arguments.read_bytes()
         process.send_signal(number)
-        process.wait(timeout=5)
+        process.wait(timeout=LONGEST_RUN)  # between two tries it would wait for 50 s
         ended = Run(process.returncode, (home / "out").read_bytes(), (home / "err").read_bytes())
     ended.kept_its_manners()
     assert (ended.code, ended.out) == (code, b"")

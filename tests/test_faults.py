@@ -133,7 +133,7 @@ def test_the_table_has_each_row_once() -> None:
 
 # Ctrl-C ----------------------------------------------------------------------------------------------------
 
-SOON = 10.0
+SOON = 30.0
 """Seconds in which a program that ends at once has ended, however busy the machine."""
 
 HANGING = """
