@@ -254,7 +254,12 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
         before = time.process_time()
         await session.run(StopSignal())
         used = time.process_time() - before
-        found = {"clock": clock.sent, "sent": line.size / 2 / WANTED, "endpointer": heard.heard, "spool": kept.seconds}
+        found = {
+            "clock": clock.sent,
+            "sent": line.size / 2 / WANTED,
+            "endpointer": heard.processed_seconds,
+            "spool": kept.seconds,
+        }
         kept.discard()
     return found | {"early": memory[0], "late": peak(), "cpu": used, "dropped": opened.dropped + kept.dropped}
 
@@ -289,9 +294,9 @@ def hour(minutes: int) -> int:
 
 async def listen(seconds: float) -> tuple[list[float], float, float, float]:
     """By the virtual microphone: seconds from each callback to the session; CPU share; overflows; reported latency."""
-    from cartesia_cli.audio.microphone import Microphone, chosen
+    from cartesia_cli.audio.microphone import Microphone, select_device
 
-    microphone = Microphone(chosen(None))
+    microphone = Microphone(select_device(None))
     hops, heard, before = [], 0.0, 0.0
     stream = microphone.frames()
     async for block in stream:

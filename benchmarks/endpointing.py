@@ -120,12 +120,12 @@ def ours(samples: Samples) -> list[VadEvent]:
 
 def theirs(samples: Samples) -> list[VadEvent]:
     """webrtcvad's frames, with our automaton behind them."""
-    attack, lull, hangover, longest = (
+    attack, pause, hangover, longest = (
         round(seconds / FRAME_SECONDS)
-        for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.lull_ms / 1000, HANGOVER, SETTINGS.longest_seconds)
+        for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.pause_ms / 1000, HANGOVER, SETTINGS.max_utterance_seconds)
     )
     automaton, voice, data = (
-        VadStateMachine(attack, lull, hangover, longest, FRAME_SECONDS),
+        VadStateMachine(attack, pause, hangover, longest, FRAME_SECONDS),
         webrtcvad.Vad(2),
         pcm16(samples),
     )

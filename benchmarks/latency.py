@@ -56,13 +56,13 @@ def probed(path: str, arguments: list[str]) -> None:
     from cartesia_cli.audio import microphone
 
     notes = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    hear = microphone._Stream._hear
+    hear = microphone._Stream._on_block
 
     def noted(stream: microphone._Stream, data: object, frames: int, when: object, status: object) -> None:
         os.write(notes, STAMP.pack(time.monotonic(), frames))
         hear(stream, data, frames, when, status)
 
-    microphone._Stream._hear = noted  # type: ignore[method-assign]
+    microphone._Stream._on_block = noted  # type: ignore[method-assign]
     sys.argv = ["cartesia-cli", *arguments]
     sys.exit(program())
 

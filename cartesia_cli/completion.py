@@ -125,6 +125,6 @@ def _microphones() -> list[str]:
     from importlib import import_module
 
     try:
-        return list(import_module("cartesia_cli.audio.devices").names())
+        return list(import_module("cartesia_cli.audio.devices").list_device_names())
     except Exception:
         return []

@@ -195,11 +195,13 @@ def tell(event: str, **facts: object) -> None:
 
 async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
     """`seconds` of sound, or until SIGTERM."""
-    from cartesia_cli.audio.microphone import Microphone, chosen
+    from cartesia_cli.audio.microphone import Microphone, select_device
     from cartesia_cli.audio.wav_writer import TeeSource
 
     loop = asyncio.get_running_loop()
-    microphone = Microphone(chosen(which or None), on_trouble=lambda sentence: tell("trouble", sentence=sentence))
+    microphone = Microphone(
+        select_device(which or None), on_trouble=lambda sentence: tell("trouble", sentence=sentence)
+    )
     task = asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)

@@ -217,12 +217,12 @@ class TestDevices:
         monkeypatch.setitem(OPTIONS, "serve", (("--device", "", "device", False, "Microphone"),))
 
     def test_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        microphone = SimpleNamespace(names=lambda: ["Built-in", "USB: Mic (hw:1,0)", "two\nlines"])
+        microphone = SimpleNamespace(list_device_names=lambda: ["Built-in", "USB: Mic (hw:1,0)", "two\nlines"])
         monkeypatch.setitem(sys.modules, "cartesia_cli.audio.devices", microphone)
         assert values("serve", "--device", "") == ["Built-in", "USB: Mic (hw:1,0)"]
         assert values("serve", "--device=") == ["--device=Built-in", "--device=USB: Mic (hw:1,0)"]
 
-    @pytest.mark.parametrize("module", [None, SimpleNamespace(), SimpleNamespace(names=lambda: 1 / 0)])
+    @pytest.mark.parametrize("module", [None, SimpleNamespace(), SimpleNamespace(list_device_names=lambda: 1 / 0)])
     def test_no_names(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "cartesia_cli.audio.devices", module)
         assert candidates(["serve", "--device", ""]) == []

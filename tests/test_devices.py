@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cartesia_cli.audio import pulse
-from cartesia_cli.audio.devices import INSTALL, Device, choose, installation
+from cartesia_cli.audio.devices import INSTALL_COMMANDS, Device, install_command, match_device
 from cartesia_cli.commands.devices import format_json, format_table
 from cartesia_cli.errors import InputError
 from tests.conftest import Run
@@ -76,7 +76,7 @@ class TestTheProgram:
         assert (done.returncode, done.stdout) == (3, b"")
         error, hint = done.stderr.decode().splitlines()
         assert error == "error: PortAudio is not installed, by which microphones are heard"
-        assert any(line in hint for line in INSTALL.values())
+        assert any(line in hint for line in INSTALL_COMMANDS.values())
 
     def test_an_unknown_format_is_a_fault_of_the_command_line(self, run: Run) -> None:
         done = run("devices", "-f", "xml")
@@ -86,7 +86,7 @@ class TestTheProgram:
 
 def device(index: int, name: str, **facts: Any) -> Device:
     known: dict[str, Any] = {"channels": 1, "rate": 48000, "host_api": "ALSA", "is_default": False, "is_monitor": False}
-    return Device(index=index, name=name, opens=index, **known | facts)
+    return Device(index=index, name=name, portaudio_index=index, **known | facts)
 
 
 BUILT_IN = device(0, "Built-in Microphone", is_default=True)
@@ -110,11 +110,11 @@ class TestTheChoice:
         ],
     )
     def test_it_is_an_index_a_name_or_a_part_of_one(self, which: str | None, meant: Device) -> None:
-        assert choose(ALL, which) is meant
+        assert match_device(ALL, which) is meant
 
     def test_what_may_be_several_is_none_and_they_are_listed(self) -> None:
         with pytest.raises(InputError, match="'head' may be 3 microphones") as caught:
-            choose(ALL, "head")
+            match_device(ALL, "head")
         assert caught.value.hint is not None
         assert "1 Headset, 2 Headset Pro (hw:1,0), 3 Monitor of Headset" in caught.value.hint
         assert caught.value.exit_code == 3
@@ -122,22 +122,22 @@ class TestTheChoice:
     @pytest.mark.parametrize("which", ["4", "loudspeaker", ""])
     def test_what_is_none_is_answered_with_what_there_is(self, which: str) -> None:
         with pytest.raises(InputError) as caught:
-            choose(ALL, which)
+            match_device(ALL, which)
         assert caught.value.hint is not None
         assert all(known.name in caught.value.hint for known in ALL)
 
     def test_without_a_default_it_is_no_monitor_if_that_can_be_helped(self) -> None:
-        assert choose([MONITOR, HEADSET], None) is HEADSET
-        assert choose([MONITOR], None) is MONITOR
+        assert match_device([MONITOR, HEADSET], None) is HEADSET
+        assert match_device([MONITOR], None) is MONITOR
 
     def test_one_that_several_systems_know_is_that_of_the_default(self) -> None:
         again = device(7, "Headset", host_api="JACK")
-        assert choose([BUILT_IN, again, HEADSET], "headset") is HEADSET
+        assert match_device([BUILT_IN, again, HEADSET], "headset") is HEADSET
 
     def test_a_source_has_the_name_that_its_server_knows_too(self) -> None:
         source = pulse.PulseSource(5, "alsa_input.usb-0", "Headset", 1, 48000, False)
         known = device(4, "Headset", source=source)
-        assert choose([*ALL, known], "alsa_input.usb-0") is known
+        assert match_device([*ALL, known], "alsa_input.usb-0") is known
 
 
 def test_names_move_no_cursor_and_are_verbatim_in_json() -> None:
@@ -158,7 +158,7 @@ def test_names_move_no_cursor_and_are_verbatim_in_json() -> None:
 )
 def test_each_system_has_its_line(release: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
-    assert installation(release) == line
-    assert all(known in installation({"ID": "nowhere"}) for known in INSTALL.values())
+    assert install_command(release) == line
+    assert all(known in install_command({"ID": "nowhere"}) for known in INSTALL_COMMANDS.values())
     monkeypatch.setattr("sys.platform", "darwin")
-    assert installation(release) == "brew install portaudio"
+    assert install_command(release) == "brew install portaudio"

@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.level import SILENCE, FrameLevels, NoiseFloor
+from cartesia_cli.audio.level import SILENCE_DBFS, FrameLevels, NoiseFloor
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.audio.vad import FRAME_SECONDS, Endpointer, VadEvent, VadSettings, VadStateMachine, utterances
 
@@ -23,9 +23,9 @@ from .speech import say, silence, write_wav
 FRAME = round(RATE * FRAME_SECONDS)
 
 
-def told(frames: str, attack: int = 2, lull: int = 3, hangover: int = 5, longest: int = 100) -> str:
+def told(frames: str, attack: int = 2, pause: int = 3, hangover: int = 5, longest: int = 100) -> str:
     """What the automaton tells of frames, where a letter is speech: each mark as `kind speech/at`, in frames."""
-    automaton = VadStateMachine(attack, lull, hangover, longest)
+    automaton = VadStateMachine(attack, pause, hangover, longest)
     marks = [mark for frame in frames for mark in automaton.update(frame != ".")]
     return ", ".join(f"{'capped ' * mark.capped}{mark.kind} {mark.speech:g}/{mark.at:g}" for mark in marks)
 
@@ -37,12 +37,12 @@ def told(frames: str, attack: int = 2, lull: int = 3, hangover: int = 5, longest
         ("..aaa.", "onset 2/4"),
         ("aa", "onset 0/2"),
         ("a.a.a.", ""),
-        ("aaa....", "onset 0/2, lull 3/6"),
-        ("aaa.....", "onset 0/2, lull 3/6, end 3/8"),
+        ("aaa....", "onset 0/2, pause 3/6"),
+        ("aaa.....", "onset 0/2, pause 3/6, end 3/8"),
         ("aaa.aaa", "onset 0/2"),
-        ("aaa...aa", "onset 0/2, lull 3/6, resume 6/8"),
-        ("aaa...aa...aa.....", "onset 0/2, lull 3/6, resume 6/8, lull 8/11, resume 11/13, lull 13/16, end 13/18"),
-        ("aaa.....aaa.....", "onset 0/2, lull 3/6, end 3/8, onset 8/10, lull 11/14, end 11/16"),
+        ("aaa...aa", "onset 0/2, pause 3/6, resume 6/8"),
+        ("aaa...aa...aa.....", "onset 0/2, pause 3/6, resume 6/8, pause 8/11, resume 11/13, pause 13/16, end 13/18"),
+        ("aaa.....aaa.....", "onset 0/2, pause 3/6, end 3/8, onset 8/10, pause 11/14, end 11/16"),
     ],
 )
 def test_the_automaton_tells_where_speech_begins_and_stops(frames: str, marks: str) -> None:
@@ -50,24 +50,24 @@ def test_the_automaton_tells_where_speech_begins_and_stops(frames: str, marks: s
 
 
 def test_clicks_neither_begin_nor_prolong_an_utterance() -> None:
-    assert told("..a..a...aa.a.a..a.") == "onset 9/11, lull 11/14, end 11/16"
+    assert told("..a..a...aa.a.a..a.") == "onset 9/11, pause 11/14, end 11/16"
 
 
 def test_no_end_is_told_inside_the_next_sound_before_it_is_over() -> None:
-    assert told("aaa....aa.....") == "onset 0/2, lull 3/6, resume 7/9, lull 9/12, end 9/14"
-    assert told("aaaa....aa.....", attack=3) == "onset 0/3, lull 4/7, end 4/11"
-    assert told("aaaa....aaa.....", attack=3) == "onset 0/3, lull 4/7, resume 8/11, lull 11/14, end 11/16"
-    assert told("aaa.....aa.....") == "onset 0/2, lull 3/6, end 3/8, onset 8/10, lull 10/13, end 10/15"
+    assert told("aaa....aa.....") == "onset 0/2, pause 3/6, resume 7/9, pause 9/12, end 9/14"
+    assert told("aaaa....aa.....", attack=3) == "onset 0/3, pause 4/7, end 4/11"
+    assert told("aaaa....aaa.....", attack=3) == "onset 0/3, pause 4/7, resume 8/11, pause 11/14, end 11/16"
+    assert told("aaa.....aa.....") == "onset 0/2, pause 3/6, end 3/8, onset 8/10, pause 10/13, end 10/15"
 
 
 def test_no_lull_is_told_inside_a_sound_before_it_is_over() -> None:
     assert told("aaa..aaa") == "onset 0/2"
-    assert told("aaaa..aa.", attack=3, hangover=8) == "onset 0/3, lull 4/9"
+    assert told("aaaa..aa.", attack=3, hangover=8) == "onset 0/3, pause 4/9"
 
 
 def test_no_lull_is_told_where_it_would_come_with_the_end_or_later() -> None:
-    assert told("aa.....", lull=5) == "onset 0/2, end 2/7"
-    assert told("aa.....", lull=6) == "onset 0/2, end 2/7"
+    assert told("aa.....", pause=5) == "onset 0/2, end 2/7"
+    assert told("aa.....", pause=6) == "onset 0/2, end 2/7"
 
 
 def test_a_cap_in_the_middle_of_speech_begins_the_next_utterance_in_the_same_place() -> None:
@@ -80,23 +80,23 @@ def test_a_cap_in_a_pause_ends_where_speech_stopped_and_the_next_utterance_waits
 
 
 def test_the_first_lull_in_the_last_fifth_before_the_cap_ends_the_utterance() -> None:
-    assert told("aaaaaaaa...aaa", longest=20) == "onset 0/2, lull 8/11, resume 11/13"
-    assert told("aaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, lull 12/15, resume 15/17"
+    assert told("aaaaaaaa...aaa", longest=20) == "onset 0/2, pause 8/11, resume 11/13"
+    assert told("aaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, pause 12/15, resume 15/17"
     assert told("aaaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, capped end 13/16, onset 16/18"
     assert told("aaaaaaaaaaaaaaaa...aaa", longest=20) == "onset 0/2, capped end 16/19, onset 19/21"
     assert told("aaaaaaaaaaaaaaa..aaaaa", longest=20) == "onset 0/2, capped end 20/20, onset 20/20"
-    assert told("aaaaaaaaaaaa....aaa", longest=20) == "onset 0/2, lull 12/15, capped end 12/16, onset 16/18"
-    assert told("aaaaaaaaaaaaaa...aaaa", lull=5, longest=20) == "onset 0/2, capped end 20/20, onset 20/20"
+    assert told("aaaaaaaaaaaa....aaa", longest=20) == "onset 0/2, pause 12/15, capped end 12/16, onset 16/18"
+    assert told("aaaaaaaaaaaaaa...aaaa", pause=5, longest=20) == "onset 0/2, capped end 20/20, onset 20/20"
 
 
 def test_silence_that_is_long_enough_is_no_cap() -> None:
-    assert told("aa.....", lull=5, longest=7) == "onset 0/2, end 2/7"
+    assert told("aa.....", pause=5, longest=7) == "onset 0/2, end 2/7"
 
 
 SIZES = st.fixed_dictionaries(
     {
         "attack": st.integers(1, 4),
-        "lull": st.integers(1, 6),
+        "pause": st.integers(1, 6),
         "hangover": st.integers(1, 6),
         "longest": st.integers(5, 20),
     }
@@ -104,7 +104,7 @@ SIZES = st.fixed_dictionaries(
 
 
 def in_order(marks: list[VadEvent]) -> bool:
-    order = "".join({"onset": "O", "lull": "l", "resume": "r", "end": "E"}[mark.kind] for mark in marks)
+    order = "".join({"onset": "O", "pause": "l", "resume": "r", "end": "E"}[mark.kind] for mark in marks)
     return re.fullmatch("(O(lr)*l?E)*(O(lr)*l?)?", order) is not None
 
 
@@ -124,7 +124,7 @@ def test_marks_keep_their_order_and_no_speech_is_left_out(runs: list[tuple[bool,
         if before.capped and before.speech == before.at:
             assert (after.kind, after.speech, after.at) == ("onset", before.speech, before.at)
     for mark in marks:
-        if mark.kind in ("lull", "end") and mark.at > mark.speech:
+        if mark.kind in ("pause", "end") and mark.at > mark.speech:
             assert not frames[int(mark.at) - 1] or mark.capped  # never inside a sound that may be speech
         if mark.kind == "end" and not mark.capped:  # at once, or with the end of a click
             assert 0 <= mark.at - mark.speech - sizes["hangover"] < sizes["attack"]
@@ -169,7 +169,7 @@ def test_what_was_no_lull_when_it_was_heard_is_not_taken_back() -> None:
 def test_utterances_are_onsets_with_their_ends() -> None:
     marks = [
         VadEvent("onset", 1.06, 1.0),
-        VadEvent("lull", 2.2, 2.0),
+        VadEvent("pause", 2.2, 2.0),
         VadEvent("end", 2.6, 2.0),
         VadEvent("onset", 5.06, 5.0),
     ]
@@ -231,21 +231,21 @@ def test_marks_are_the_same_however_the_samples_are_cut(
     parts: list[Samples], sizes: list[int], rate: int, threshold: float | None
 ) -> None:
     samples = np.concatenate(parts)
-    options = VadSettings(silence_ms=300, threshold=threshold, longest_seconds=2)
+    options = VadSettings(silence_ms=300, threshold=threshold, max_utterance_seconds=2)
     whole, cut = Endpointer(options, rate), Endpointer(options, rate)
     marks: list[VadEvent] = []
     rest = samples
     while sizes and len(rest):
         size = sizes.pop()
-        before, told = cut.heard, len(marks)
+        before, told = cut.processed_seconds, len(marks)
         marks += cut.process(rest[:size])
         rest = rest[size:]
         assert all(before < mark.at for mark in marks[told:])
-        assert cut.heard == pytest.approx((len(samples) - len(rest)) / rate)
-        assert all(mark.at <= cut.heard for mark in marks)
+        assert cut.processed_seconds == pytest.approx((len(samples) - len(rest)) / rate)
+        assert all(mark.at <= cut.processed_seconds for mark in marks)
     marks += cut.process(rest)
     assert marks == whole.process(samples)
-    for name in ("level", "floor", "threshold", "in_speech", "hangover_left", "heard"):
+    for name in ("level", "floor", "threshold", "in_speech", "hangover_left", "processed_seconds"):
         assert getattr(cut, name) == getattr(whole, name)
 
 
@@ -253,7 +253,7 @@ def test_a_block_may_be_written_over_once_it_was_fed() -> None:
     meter, block = FrameLevels(RATE), np.zeros(FRAME // 2, np.float32)
     assert meter.levels(block) == []
     block[:] = 1
-    assert meter.levels(np.zeros(FRAME // 2, np.float32)) == [SILENCE]
+    assert meter.levels(np.zeros(FRAME // 2, np.float32)) == [SILENCE_DBFS]
 
 
 def test_levels_are_decibels_below_full_scale() -> None:
@@ -263,13 +263,13 @@ def test_levels_are_decibels_below_full_scale() -> None:
         [-3.01] * 3, abs=0.01
     )
     assert FrameLevels(RATE).levels(noise(0.4, -40)) == pytest.approx([-40] * 20, abs=1.5)
-    assert FrameLevels(RATE).levels(np.zeros(FRAME * 2 + 5, np.float32)) == [SILENCE] * 2
-    assert FrameLevels(RATE).levels(np.full(FRAME, np.nan, np.float32)) == [SILENCE]
+    assert FrameLevels(RATE).levels(np.zeros(FRAME * 2 + 5, np.float32)) == [SILENCE_DBFS] * 2
+    assert FrameLevels(RATE).levels(np.full(FRAME, np.nan, np.float32)) == [SILENCE_DBFS]
 
 
 @pytest.mark.parametrize("offset", [0.01, -0.1, 0.5])
 def test_an_offset_is_no_sound(offset: float) -> None:
-    assert FrameLevels(RATE).levels(np.full(FRAME * 2, offset, np.float32)) == [SILENCE] * 2
+    assert FrameLevels(RATE).levels(np.full(FRAME * 2, offset, np.float32)) == [SILENCE_DBFS] * 2
     levels = np.array(FrameLevels(RATE).levels(noise(2, -40)))
     assert np.array(FrameLevels(RATE).levels(noise(2, -40) + np.float32(offset))) == pytest.approx(levels, abs=0.01)
 
@@ -329,28 +329,28 @@ def test_what_is_very_quiet_is_no_speech() -> None:
 
 def test_a_pause_is_a_lull_then_the_end() -> None:
     marks = heard(spoken(silence(1), speechlike(1, -20), silence(2)))
-    assert [mark.kind for mark in marks] == ["onset", "lull", "end"]
-    onset, lull, end = marks
+    assert [mark.kind for mark in marks] == ["onset", "pause", "end"]
+    onset, pause, end = marks
     assert onset.speech == pytest.approx(1.0, abs=0.05) and onset.at == pytest.approx(onset.speech + 0.06)
-    assert lull.speech == end.speech == pytest.approx(2.0, abs=0.12)
-    assert lull.at == pytest.approx(lull.speech + 0.16) and end.at == pytest.approx(end.speech + 0.6)
+    assert pause.speech == end.speech == pytest.approx(2.0, abs=0.12)
+    assert pause.at == pytest.approx(pause.speech + 0.16) and end.at == pytest.approx(end.speech + 0.6)
     assert not end.capped
 
 
 def test_a_short_pause_is_a_lull_that_is_taken_back() -> None:
     marks = heard(spoken(silence(1), speechlike(1, -20), silence(0.4), speechlike(1, -20), silence(2)))
-    assert [mark.kind for mark in marks] == ["onset", "lull", "resume", "lull", "end"]
+    assert [mark.kind for mark in marks] == ["onset", "pause", "resume", "pause", "end"]
     assert marks[2].speech == pytest.approx(2.4, abs=0.05)
 
 
 def test_the_settings_are_kept() -> None:
     samples = spoken(silence(1), speechlike(2, -20), silence(2))
-    onset, lull, end = heard(samples, VadSettings(silence_ms=1000, lull_ms=300, attack_ms=100))
+    onset, pause, end = heard(samples, VadSettings(silence_ms=1000, pause_ms=300, attack_ms=100))
     assert onset.at == pytest.approx(onset.speech + 0.1)
-    assert (lull.at, end.at) == (pytest.approx(lull.speech + 0.3), pytest.approx(end.speech + 1.0))
-    marks = heard(samples, VadSettings(silence_ms=300, longest_seconds=0.64))
+    assert (pause.at, end.at) == (pytest.approx(pause.speech + 0.3), pytest.approx(end.speech + 1.0))
+    marks = heard(samples, VadSettings(silence_ms=300, max_utterance_seconds=0.64))
     assert [mark.capped for mark in marks if mark.kind == "end"] == [True, True, True, False]
-    assert [mark.kind for mark in heard(samples, VadSettings(lull_ms=600))] == ["onset", "end"]
+    assert [mark.kind for mark in heard(samples, VadSettings(pause_ms=600))] == ["onset", "end"]
 
 
 @pytest.mark.parametrize("offset", [0, 100, 160, 300])
@@ -375,7 +375,7 @@ def test_steady_noise_is_no_speech_from_the_first_frame_on(level: float) -> None
 
 def test_noise_that_sets_in_later_is_taken_for_speech_for_a_few_seconds_only() -> None:
     marks = heard(np.concatenate([noise(5, -65), noise(20, -30)]))
-    assert [mark.kind for mark in marks] == ["onset", "lull", "end"]
+    assert [mark.kind for mark in marks] == ["onset", "pause", "end"]
     assert marks[-1].at < 5 + 5.5
 
 
@@ -425,7 +425,7 @@ def test_speech_between_digital_silences_is_found() -> None:
 
 def test_one_short_word_between_digital_silences_is_found() -> None:
     marks = heard(np.concatenate([silence(1), speechlike(0.25, -35), silence(2)]))
-    assert [mark.kind for mark in marks] == ["onset", "lull", "end"]
+    assert [mark.kind for mark in marks] == ["onset", "pause", "end"]
     assert np.array(utterances(marks)) == pytest.approx(np.array([(1.0, 1.25)]), abs=0.1)
 
 
@@ -435,12 +435,12 @@ def test_one_short_word_at_the_end_of_the_audio_is_told_when_it_is_asked_for(sec
     endpointer = Endpointer()
     samples = np.concatenate([silence(before), speechlike(1, -25)[RATE // 8 :][: round(seconds * RATE)]])
     assert in_blocks(endpointer, samples) == []
-    length = endpointer.heard
+    length = endpointer.processed_seconds
     (onset,) = endpointer.finish()
     assert onset.kind == "onset" and onset.speech == pytest.approx(before, abs=0.03)
-    assert onset.at == pytest.approx(length, abs=FRAME_SECONDS) and onset.at <= length == endpointer.heard
+    assert onset.at == pytest.approx(length, abs=FRAME_SECONDS) and onset.at <= length == endpointer.processed_seconds
     assert endpointer.in_speech and endpointer.finish() == []
-    assert [mark.kind for mark in in_blocks(endpointer, silence(2))] == ["lull", "end"]
+    assert [mark.kind for mark in in_blocks(endpointer, silence(2))] == ["pause", "end"]
 
 
 def test_nothing_is_told_at_the_end_that_was_told_before_or_is_no_speech() -> None:
@@ -455,7 +455,7 @@ def test_nothing_is_told_at_the_end_that_was_told_before_or_is_no_speech() -> No
 def test_marks_keep_their_order_whenever_somebody_asks_for_what_is_held_back(
     parts: list[Samples], asked: list[int]
 ) -> None:
-    endpointer = Endpointer(VadSettings(silence_ms=300, longest_seconds=2))
+    endpointer = Endpointer(VadSettings(silence_ms=300, max_utterance_seconds=2))
     marks: list[VadEvent] = []
     for number, part in enumerate(parts):
         marks += in_blocks(endpointer, part)
@@ -464,7 +464,7 @@ def test_marks_keep_their_order_whenever_somebody_asks_for_what_is_held_back(
     marks += endpointer.finish()
     assert in_order(marks)
     assert all(before.at <= after.at and before.speech <= after.speech for before, after in pairwise(marks))
-    assert endpointer.heard == pytest.approx(sum(map(len, parts)) / RATE)
+    assert endpointer.processed_seconds == pytest.approx(sum(map(len, parts)) / RATE)
 
 
 def test_a_beep_before_speech_is_not_taken_for_the_noise_of_the_place() -> None:
@@ -476,12 +476,12 @@ def test_a_beep_before_speech_is_not_taken_for_the_noise_of_the_place() -> None:
 def test_digital_silence_says_nothing() -> None:
     endpointer = Endpointer()
     assert in_blocks(endpointer, silence(60)) == []
-    assert endpointer.level == SILENCE and endpointer.heard == pytest.approx(60)
+    assert endpointer.level == SILENCE_DBFS and endpointer.processed_seconds == pytest.approx(60)
     assert not endpointer.in_speech and endpointer.hangover_left == 0
 
 
 def test_a_cap_ends_an_utterance_in_noise_above_a_fixed_threshold() -> None:
-    marks = heard(noise(10, -30), VadSettings(threshold=-40, longest_seconds=4))
+    marks = heard(noise(10, -30), VadSettings(threshold=-40, max_utterance_seconds=4))
     assert [(mark.kind, mark.speech) for mark in marks] == [
         ("onset", 0.0), ("end", 4.0), ("onset", 4.0), ("end", 8.0), ("onset", 8.0)
     ]  # fmt: skip
@@ -501,7 +501,7 @@ def test_a_fixed_threshold_is_what_counts() -> None:
 def test_what_a_meter_shows() -> None:
     samples = spoken(silence(1), speechlike(1, -20), silence(1))
     endpointer = Endpointer()
-    assert (endpointer.level, endpointer.in_speech, endpointer.heard) == (SILENCE, False, 0)
+    assert (endpointer.level, endpointer.in_speech, endpointer.processed_seconds) == (SILENCE_DBFS, False, 0)
     endpointer.process(samples[:RATE])
     assert not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.level < endpointer.threshold
     endpointer.process(samples[RATE : RATE * 3 // 2])
@@ -509,7 +509,9 @@ def test_what_a_meter_shows() -> None:
     endpointer.process(samples[RATE * 3 // 2 : RATE * 23 // 10])
     assert endpointer.in_speech and endpointer.hangover_left == pytest.approx(0.3, abs=0.12)
     endpointer.process(samples[RATE * 23 // 10 :])
-    assert not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.heard == pytest.approx(3)
+    assert (
+        not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.processed_seconds == pytest.approx(3)
+    )
 
 
 def test_the_first_stretch_decides_whether_there_was_noise_before() -> None:

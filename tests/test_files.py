@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.decoders import RangeReader
-from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
+from cartesia_cli.audio.files import decode_file, decode_pipe, decode_raw
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.audio.probing import probe
-from cartesia_cli.audio.probing.ogg_flac import MOST_LINKS, links
+from cartesia_cli.audio.probing.ogg_flac import MAX_CHAINED, find_chained_recordings
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import ENCODINGS
 from cartesia_cli.server.app import create_app
@@ -210,7 +210,7 @@ def test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said(tmp_path: Path,
 @pytest.mark.parametrize("kind", ODD)
 def test_an_odd_wav_in_a_pipe_is_decoded_like_a_file(kind: str) -> None:
     odd, said = ODD[kind], list[str]()
-    assert_true(blocks_of(decoded_pipe(trickle(odd.data, [1, 2, 3, 5, 1000, 1001]), warn=said.append)), odd.error)
+    assert_true(blocks_of(decode_pipe(trickle(odd.data, [1, 2, 3, 5, 1000, 1001]), warn=said.append)), odd.error)
     # In a pipe it is as it should be that a header names no length, and what needs no look isn't called damaged.
     wanted = odd.note if odd.note == CUT_OFF else None
     assert len(said) == (wanted is not None) and (wanted is None or wanted in said[0])
@@ -222,7 +222,7 @@ def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
     source = put(tmp_path / "in.wav", PLAIN)
     path = ffmpeg(tmp_path / "odd.wav", "-i", source, "-c:a", codec)
     assert_true(blocks_of(decode_file(path)), error, extra)
-    assert_true(blocks_of(decoded_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
+    assert_true(blocks_of(decode_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
 
 
 # The local server -------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_the_server_hears_an_odd_wav_as_it_is(listener, kind: str) -> None:
 
 def test_a_cut_off_pipe_says_both_durations() -> None:
     said = list[str]()
-    blocks_of(decoded_pipe(trickle(ODD["truncated"].data), warn=said.append))
+    blocks_of(decode_pipe(trickle(ODD["truncated"].data), warn=said.append))
     assert said == ["it was cut off: its header promises 6.00 s of audio, and it holds 2.00 s"]
 
 
@@ -328,7 +328,7 @@ def test_headerless_audio_without_a_sample_is_refused_by_the_server(listener, da
 def test_a_pipe_that_can_not_be_decoded_is_refused_without_the_name_of_a_temporary_file(kind: str) -> None:
     data, _ = HOPELESS.get(kind, (b"", ""))
     with pytest.raises(InputError, match=r"^the input ") as caught:
-        blocks_of(decoded_pipe(trickle(data)))
+        blocks_of(decode_pipe(trickle(data)))
     assert tempfile.gettempdir() not in caught.value.message
 
 
@@ -364,7 +364,7 @@ def test_a_name_that_is_no_text_is_no_hindrance(tmp_path: Path) -> None:
     assert len(blocks_of(decode_file(odd))) == RATE
 
 
-@pytest.mark.parametrize("read", [decoded_pipe, lambda stream: decoded_raw(stream, "pcm_s16le", RATE)])
+@pytest.mark.parametrize("read", [decode_pipe, lambda stream: decode_raw(stream, "pcm_s16le", RATE)])
 def test_a_pipe_that_breaks_is_an_error_with_its_reason(read) -> None:
     class Broken(io.RawIOBase):
         def read(self, count: int = -1) -> bytes:
@@ -412,7 +412,7 @@ def test_what_others_encode_is_decoded(
     off = np.abs(windows[: room + 1, 300:-300] - expected[300:-300]).mean(axis=1)
     assert off.min() < 0.01
     said = list[str]()
-    assert np.array_equal(blocks_of(decoded_pipe(trickle(path.read_bytes(), [3, 4096]), warn=said.append)), samples)
+    assert np.array_equal(blocks_of(decode_pipe(trickle(path.read_bytes(), [3, 4096]), warn=said.append)), samples)
     assert said == []
     assert np.array_equal(upload(listener, path.read_bytes())[1], samples)
 
@@ -684,8 +684,8 @@ ODD_OGG = page(0, b"\x01vorbis" + bytes(23), flags=2, serial=1) + page(9999, b"x
 
 
 def test_hostile_chains_are_short(tmp_path: Path) -> None:
-    links_of = list(links(io.BytesIO((page(0, b"x", flags=2) + page(0, b"x")) * 5000)))
-    assert len(links_of) == MOST_LINKS + 1 and links_of[0] == (0, 58)
+    links_of = list(find_chained_recordings(io.BytesIO((page(0, b"x", flags=2) + page(0, b"x")) * 5000)))
+    assert len(links_of) == MAX_CHAINED + 1 and links_of[0] == (0, 58)
     assert links_of[-1][1] == 58 * 5000 and [one[1] for one in links_of[:-1]] == [two[0] for two in links_of[1:]]
 
 
@@ -699,7 +699,7 @@ def test_links_of_a_chain_are_told_wherever_their_pages_lie(chain: list[tuple[in
         for streams, pages, size in chain
     ]
     ends = np.cumsum([len(part) for part in parts]).tolist()
-    assert list(links(io.BytesIO(b"".join(parts)))) == list(zip([0, *ends[:-1]], ends, strict=True))
+    assert list(find_chained_recordings(io.BytesIO(b"".join(parts)))) == list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 # Channels, values, rates, blocks ---------------------------------------------------------------------------
@@ -718,7 +718,7 @@ def test_channels_are_averaged_or_picked(tmp_path: Path, count: int) -> None:
     assert np.allclose(blocks_of(decode_file(path)), frames.mean(axis=1), atol=1e-6)
     for channel in {1, count // 2 + 1, count}:
         assert np.array_equal(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1])
-        assert np.array_equal(blocks_of(decoded_pipe(trickle(data), channel=channel)), frames[:, channel - 1])
+        assert np.array_equal(blocks_of(decode_pipe(trickle(data), channel=channel)), frames[:, channel - 1])
     for channel in (0, count + 1):
         with pytest.raises(InputError, match=f"many.wav has {count} channels?: there is no channel {channel}"):
             next(decode_file(path, channel=channel))
@@ -768,7 +768,7 @@ def test_no_filter_overshoots(tmp_path: Path) -> None:
     st.sampled_from([8000, 16000, 24000, 44100, 48000]),
 )
 def test_the_length_is_exact_at_any_rate(source: int, count: int, rate: int) -> None:
-    blocks = list(decoded_pipe(trickle(riff(fmt(rate=source), chunk(b"data", b"\1\0" * count))), rate=rate))
+    blocks = list(decode_pipe(trickle(riff(fmt(rate=source), chunk(b"data", b"\1\0" * count))), rate=rate))
     assert abs(sum(map(len, blocks)) - count * rate / source) <= 1
 
 
@@ -781,8 +781,8 @@ def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source:
     width = ENCODINGS[encoding]
     data = NOISE[: 8000 * width]
     clean = decode_pcm(data, encoding)
-    once = blocks_of(decoded_raw(io.BytesIO(data), encoding, source))
-    split = blocks_of(decoded_raw(trickle(data + b"\1" * min(tail, width - 1), sizes), encoding, source))
+    once = blocks_of(decode_raw(io.BytesIO(data), encoding, source))
+    split = blocks_of(decode_raw(trickle(data + b"\1" * min(tail, width - 1), sizes), encoding, source))
     assert np.array_equal(once, split)
     assert abs(len(split) - len(clean) * RATE / source) <= 1
     if source == RATE:
@@ -793,20 +793,20 @@ def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source:
 @given(st.sampled_from(["24 bit", "6 channels", "size 0", "RF64", "odd chunk, not padded", "44.1 kHz"]), SPLITS)
 def test_any_split_of_a_wav_stream_gives_the_same_samples(kind: str, sizes: list[int]) -> None:
     data = ODD[kind].data
-    assert np.array_equal(blocks_of(decoded_pipe(trickle(data, sizes))), blocks_of(decoded_pipe(io.BytesIO(data))))
+    assert np.array_equal(blocks_of(decode_pipe(trickle(data, sizes))), blocks_of(decode_pipe(io.BytesIO(data))))
 
 
 def test_a_raw_stream_has_one_channel() -> None:
     data = NOISE[:8000]
-    assert np.array_equal(*(blocks_of(decoded_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=c)) for c in (None, 1)))
+    assert np.array_equal(*(blocks_of(decode_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=c)) for c in (None, 1)))
     with pytest.raises(InputError, match="the input has 1 channel: there is no channel 5"):
-        next(decoded_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=5))
+        next(decode_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=5))
 
 
 @pytest.mark.parametrize("data", [b"", b"\1"])
 def test_a_raw_stream_without_a_sample_is_refused(data: bytes) -> None:
     with pytest.raises(InputError, match="the input holds no audio"):
-        next(decoded_raw(io.BytesIO(data), "pcm_s16le", RATE))
+        next(decode_raw(io.BytesIO(data), "pcm_s16le", RATE))
 
 
 @pytest.mark.parametrize("head", [riff(fmt(), chunk(b"data", b"", 0xFFFFFFFF)), b""])
@@ -814,7 +814,7 @@ def test_a_live_stream_is_heard_before_it_goes_on(head: bytes) -> None:
     there, here = os.pipe()
     with os.fdopen(there, "rb") as stream, ThreadPoolExecutor() as pool, os.fdopen(here, "wb", buffering=0) as writer:
         writer.write(head + b"\1\0" * 1600)
-        blocks = decoded_pipe(stream) if head else decoded_raw(stream, "pcm_s16le", RATE)
+        blocks = decode_pipe(stream) if head else decode_raw(stream, "pcm_s16le", RATE)
         first = pool.submit(next, blocks)
         try:
             assert len(first.result(timeout=30)) == 1600
@@ -885,7 +885,7 @@ def test_a_hostile_header_takes_no_memory(tmp_path: Path, kind: str, pipe: bool)
     with path.open("rb", buffering=0) as stream:
         tracemalloc.start()
         try:
-            blocks_of(decoded_pipe(stream) if pipe else decode_file(path))
+            blocks_of(decode_pipe(stream) if pipe else decode_file(path))
         except InputError:
             pass
         finally:
@@ -900,7 +900,7 @@ def test_nothing_of_a_pipe_is_left_behind(tmp_path: Path, monkeypatch: pytest.Mo
     kept = tmp_path / "kept"
     kept.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(kept))
-    blocks = cast(Generator[Samples, None, None], decoded_pipe(trickle(source)))
+    blocks = cast(Generator[Samples, None, None], decode_pipe(trickle(source)))
     next(blocks)
     assert list(kept.iterdir())
     if ends == "early":
@@ -913,7 +913,7 @@ def test_nothing_of_a_pipe_is_left_behind(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_pipe_that_can_not_be_kept_is_an_error_with_a_way_out(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(InputError, match="can't be kept in") as caught:
-        next(decoded_pipe(trickle(b"fLaC" + NOISE)))
+        next(decode_pipe(trickle(b"fLaC" + NOISE)))
     assert "TMPDIR" in str(caught.value.hint)
 
 

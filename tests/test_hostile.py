@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.decoders import wav_frames
-from cartesia_cli.audio.files import decode_file, decoded_pipe, decoded_raw
+from cartesia_cli.audio.files import decode_file, decode_pipe, decode_raw
 from cartesia_cli.audio.wav_header import read_wav_header
 from cartesia_cli.errors import InputError, ProtocolError
 from cartesia_cli.output import FORMATS, Layout, writer
@@ -329,7 +329,7 @@ def test_whatever_a_recording_is_its_samples_are_samples(
 ) -> None:
     data = mutate(seed[:20_000], changes, end)
     if piped:
-        return samples_of(lambda: decoded_pipe(io.BytesIO(data)))
+        return samples_of(lambda: decode_pipe(io.BytesIO(data)))
     path = place / "odd.wav"
     path.write_bytes(data)
     samples_of(lambda: decode_file(path))
@@ -338,7 +338,7 @@ def test_whatever_a_recording_is_its_samples_are_samples(
 @settings(deadline=None)
 @given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODINGS)), st.sampled_from([1000, 8000, 16000, 384_000]))
 def test_whatever_headerless_bytes_are_their_samples_are_samples(data: bytes, encoding: str, rate: int) -> None:
-    samples_of(lambda: decoded_raw(io.BytesIO(data), encoding, rate))
+    samples_of(lambda: decode_raw(io.BytesIO(data), encoding, rate))
 
 
 # Through the whole program -----------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class TestAVirtualMicrophone:
         with Recorder(studio.environment, tmp_path / "recorded.wav") as recorder:
             recorder.until("started")
             recorder.child.send_signal(signal.SIGSTOP)
-            time.sleep(microphone.PATIENCE + 1)
+            time.sleep(microphone.SILENCE_TIMEOUT_SECONDS + 1)
             recorder.child.send_signal(signal.SIGCONT)
             time.sleep(1)
             recorder.stop()
@@ -194,7 +194,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Sound:
 
 def device(channels: int = 1, rate: int = 16000, **facts: Any) -> Device:
     known: dict[str, Any] = {"index": 0, "name": "Desk", "host_api": "ALSA", "is_default": True, "is_monitor": False}
-    return Device(channels=channels, rate=rate, opens=7, **known | facts)
+    return Device(channels=channels, rate=rate, portaudio_index=7, **known | facts)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -239,7 +239,7 @@ class TestAMadeUpMicrophone:
             mic = Microphone(device(), on_trouble=told.append)
             blocks = mic.frames()
             await first(blocks, sound)
-            kept = round(microphone.INBOX / microphone.BLOCK)
+            kept = round(microphone.INBOX_SECONDS / microphone.BLOCK_SECONDS)
             for number in range(kept + 10):
                 sound.hear(number / 4096)
             heard = [level(await anext(blocks)) for _ in range(kept)]
@@ -326,7 +326,7 @@ class TestAMadeUpMicrophone:
         sound.refuse = lambda rate, channels: ("no", -9997)
         with pytest.raises(InputError, match="neither its own 47999 Hz nor any usual rate"):
             asyncio.run(asyncio.wait_for(anext(Microphone(device(rate=47999)).frames()), 15))
-        assert {rate for rate, _ in sound.tried} == set(microphone.USUAL_RATES)
+        assert {rate for rate, _ in sound.tried} == set(microphone.FALLBACK_RATES)
 
     @pytest.mark.parametrize(
         ("refusal", "said"),
@@ -463,15 +463,15 @@ Source #38
 
 class TestASoundServer:
     def test_its_sources_are_read_from_what_pactl_prints(self) -> None:
-        assert pulse.read_sources(PACTL) == [
+        assert pulse.parse_sources(PACTL) == [
             pulse.PulseSource(0, "alsa_output.pci.monitor", 'Monitor of Größe "x": 日本', 2, 44100, True),
             pulse.PulseSource(37, "mic", "mic", 1, 16000, False),
         ]
-        assert pulse.read_sources("") == []
+        assert pulse.parse_sources("") == []
 
     @given(st.text())
     def test_whatever_pactl_prints_it_is_read(self, told: str) -> None:
-        pulse.read_sources("Source #1\n" + told)
+        pulse.parse_sources("Source #1\n" + told)
 
     def test_the_choice_is_made_for_the_moment_of_opening_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import os
@@ -479,18 +479,18 @@ class TestASoundServer:
         source = pulse.PulseSource(1, "mic", "Mic", 1, 48000, False)
         for before in (None, "other"):
             if before is None:
-                monkeypatch.delenv(pulse.CHOICE, raising=False)
+                monkeypatch.delenv(pulse.SOURCE_VARIABLE, raising=False)
             else:
-                monkeypatch.setenv(pulse.CHOICE, before)
-            with pulse.selected(source):
-                assert os.environ[pulse.CHOICE] == "mic"
-            assert os.environ.get(pulse.CHOICE) == before
-            with pulse.selected(None):
-                assert os.environ.get(pulse.CHOICE) == before
+                monkeypatch.setenv(pulse.SOURCE_VARIABLE, before)
+            with pulse.source_selected(source):
+                assert os.environ[pulse.SOURCE_VARIABLE] == "mic"
+            assert os.environ.get(pulse.SOURCE_VARIABLE) == before
+            with pulse.source_selected(None):
+                assert os.environ.get(pulse.SOURCE_VARIABLE) == before
 
     def test_without_pactl_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert pulse.sources() is None
+        assert pulse.list_sources() is None
         watch = pulse.SourceWatcher(pulse.PulseSource(1, "mic", "Mic", 1, 48000, False), pytest.fail)
         watch.close()
 
@@ -520,4 +520,4 @@ def test_c_is_quiet_and_python_is_not() -> None:
 def test_the_names_for_completion_come_without_numpy() -> None:
     script = "import sys, cartesia_cli.audio.devices; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
-    assert microphone.names is devices.names
+    assert microphone.list_device_names is devices.list_device_names

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.pacing import CATCH_UP, RealtimeSource, limited
+from cartesia_cli.audio.pacing import CATCH_UP_SECONDS, RealtimeSource, limit_source
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 
@@ -70,8 +70,8 @@ def test_a_short_stall_is_caught_up_and_a_long_one_moves_the_schedule() -> None:
     assert max(late) == pytest.approx(0.45)
     assert gaps == []
     left, _, gaps = played([ramp(4.0)], costs=[0.0, 5.0])
-    assert gaps == pytest.approx([4.9 - CATCH_UP])
-    assert [at for at, _ in left][-1] == pytest.approx(3.9 + 4.9 - CATCH_UP)
+    assert gaps == pytest.approx([4.9 - CATCH_UP_SECONDS])
+    assert [at for at, _ in left][-1] == pytest.approx(3.9 + 4.9 - CATCH_UP_SECONDS)
 
 
 @given(st.lists(st.floats(0, 3), max_size=40), st.sampled_from([0.5, 1.0, 4.0]))
@@ -135,7 +135,7 @@ def test_who_leaves_early_leaves_no_decoder_running() -> None:
 
 def test_small_delays_are_told_when_they_add_up() -> None:
     _, _, gaps = played([ramp(30.0)], costs=[3.0, *[STEP + 0.001] * 299])
-    assert gaps == pytest.approx([2.9 - CATCH_UP, 0.1, 0.1], rel=0.02)
+    assert gaps == pytest.approx([2.9 - CATCH_UP_SECONDS, 0.1, 0.1], rel=0.02)
 
 
 class Pipe:
@@ -198,7 +198,7 @@ def test_a_limit_is_exact_in_samples_and_leaves_the_source_in_order(blocks: list
     source = Blocks(*blocks)
 
     async def play() -> bytes:
-        return b"".join([block async for block in limited(source, seconds).frames()])
+        return b"".join([block async for block in limit_source(source, seconds).frames()])
 
     whole = b"".join(blocks)
     assert asyncio.run(play()) == (whole if seconds is None else whole[: 2 * round(seconds * RATE)])

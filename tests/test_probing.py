@@ -28,7 +28,7 @@ from cartesia_cli.audio.probing import (
     probe,
     probe_raw,
 )  # fmt: skip
-from cartesia_cli.audio.probing.bounded_reader import PIECES, BoundedReader
+from cartesia_cli.audio.probing.bounded_reader import MAX_READS, BoundedReader
 from cartesia_cli.errors import InputError
 
 SECONDS, RATE = 2.5, 16000
@@ -567,7 +567,7 @@ def check_total(path: Path) -> None:
                 assert recording.container in MEDIA_TYPES and recording.bytes == path.stat().st_size
                 assert recording.duration is None or 0 < recording.duration < 1e10
                 assert recording.declared is None or 0 < recording.declared < 1e10
-        assert len(CountingReader.reads) <= PIECES and sum(CountingReader.reads) <= 3 << 20
+        assert len(CountingReader.reads) <= MAX_READS and sum(CountingReader.reads) <= 3 << 20
 
 
 SEEDS = [*WHOLE_WAVS.values(), *(data for data, _, _ in HAND_MADE.values())]
@@ -663,8 +663,8 @@ def test_what_others_build_on() -> None:
 
 def test_every_format_has_a_media_type_and_an_ending() -> None:
     for name, kind in FORMATS.items():
-        assert "/" in kind.media_type and (kind.endings or name in ("raw", "unknown"))
-        assert all(ending == ending.lower() and ending[0] == "." for ending in kind.endings)
+        assert "/" in kind.media_type and (kind.extensions or name in ("raw", "unknown"))
+        assert all(ending == ending.lower() and ending[0] == "." for ending in kind.extensions)
 
 
 @pytest.mark.parametrize(

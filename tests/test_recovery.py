@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
-from cartesia_cli.audio.wav_writer import WavWriter, opened
+from cartesia_cli.audio.wav_writer import WavWriter, open_private
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, refuses
 
@@ -30,7 +30,7 @@ def folder(environment: dict[str, str]) -> Path:
 def leave(folder: Path, second: int, **asked: bool) -> Path:
     """A recording whose session is gone."""
     path = folder / f"20261101T1011{second:02}.000000Z.wav"
-    with opened(path, "xb") as file:
+    with open_private(path, "xb") as file:
         WavWriter(file, json.dumps({"model": "ink-2", "language": "de"} | asked)).write(SAMPLES)
     return path
 

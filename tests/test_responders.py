@@ -151,8 +151,8 @@ def test_what_was_overlooked_is_said_if_the_recogniser_is_sure_or_can_t_tell(odd
     assert asyncio.run(run()) == text
 
 
-def test_a_slow_recogniser_is_not_asked_at_every_lull() -> None:
-    """Four words a lull apart, each hearing as long as all of them: with one at each lull, work would pile up."""
+def test_a_slow_recogniser_is_not_asked_at_every_pause() -> None:
+    """Four words a pause apart, each hearing as long as all of them: with one at each pause, work would pile up."""
     hearings = 0
 
     async def slow(samples: Samples) -> Sequence[RecognizedWord]:

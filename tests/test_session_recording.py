@@ -29,7 +29,7 @@ from cartesia_cli.audio import session_recording
 from cartesia_cli.audio.files import decode_file
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.audio.session_recording import SessionRecording, find_orphans
-from cartesia_cli.audio.wav_writer import TeeSource, WavWriter, header, opened, read_back
+from cartesia_cli.audio.wav_writer import TeeSource, WavWriter, encode_header, open_private, read_back
 from cartesia_cli.errors import InputError, OutputError
 
 RATE = 16000
@@ -206,7 +206,7 @@ class TestTheFile:
                         assert found == sound(0, len(found))
                         assert before - before % 2 <= len(found) <= after
                         assert read_back(copy)[1] == comment
-                        assert state.startswith(header(len(found), comment))
+                        assert state.startswith(encode_header(len(found), comment))
                     assert read_back(path)[0] == after // 2 / RATE
                     file.states, before = [], after
             assert samples(path) == sound(0, after - after % 2)
@@ -240,7 +240,7 @@ class TestTheFile:
 
     @given(st.integers(0, 2**33).map(lambda size: size * 2), st.text(max_size=40))
     def test_a_header_is_as_long_for_one_size_as_for_another(self, size: int, comment: str) -> None:
-        assert len(header(size, comment)) == len(header(0, comment))
+        assert len(encode_header(size, comment)) == len(encode_header(0, comment))
 
     def test_a_write_that_fails_leaves_it_as_it_was(self, tmp_path: Path) -> None:
         class Full(FileIO):
@@ -261,7 +261,7 @@ class TestTheFile:
                 recording.write(sound(2000, 2000))
             assert recording.size == 2000
         assert samples(path) == sound(0, 2000)
-        assert path.stat().st_size == len(header(0)) + 2000
+        assert path.stat().st_size == len(encode_header(0)) + 2000
 
 
 class TestKilled:
@@ -545,12 +545,12 @@ class TestLeftBehind:
 
     def test_what_is_not_ours_is_not_told(self, tmp_path: Path) -> None:
         (tmp_path / "history.json").write_text("{}")
-        (tmp_path / "talk.wav").write_bytes(header(0) + sound(0, 100))
+        (tmp_path / "talk.wav").write_bytes(encode_header(0) + sound(0, 100))
         (tmp_path / "20310102T030405.000001Z.wav").write_bytes(b"")
-        (tmp_path / "20310102T030405.000002Z.wav").write_bytes(header(0))
+        (tmp_path / "20310102T030405.000002Z.wav").write_bytes(encode_header(0))
         (tmp_path / "20310102T030405.000003Z.wav").mkdir()
         (tmp_path / "20310102T030405.000004Z.wav").write_bytes(b"RIFF" + os.urandom(1000))
-        (tmp_path / "20310102T030405.000005Z.wav").write_bytes(header(0, "no JSON") + sound(0, 100))
+        (tmp_path / "20310102T030405.000005Z.wav").write_bytes(encode_header(0, "no JSON") + sound(0, 100))
         [found] = find_orphans(tmp_path)
         assert found.path.name == "20310102T030405.000005Z.wav" and found.asked == {}
 
@@ -570,7 +570,7 @@ class TestSaved:
         path.chmod(0o644)
         assert heard(TeeSource(seconds_of_sound(1), path)) == sound(0, 2 * RATE)
         assert samples(path) == sound(0, 2 * RATE)
-        assert mode(path) == 0o600 and path.stat().st_size == len(header(0)) + 2 * RATE
+        assert mode(path) == 0o600 and path.stat().st_size == len(encode_header(0)) + 2 * RATE
 
     def test_a_full_disk_is_told(self) -> None:
         with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
@@ -584,4 +584,4 @@ class TestSaved:
     def test_a_new_file_is_never_opened_over_an_old_one(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_text("the only copy")
         with pytest.raises(FileExistsError):
-            opened(tmp_path / "a.wav", "xb")
+            open_private(tmp_path / "a.wav", "xb")

@@ -113,7 +113,7 @@ class Day:
             self.audio(told)
             self.hear(TurnStart())
         self.audio(stop)
-        self.mark("lull", stop)
+        self.mark("pause", stop)
         if end is not None:
             self.audio(end)
             self.mark("end", stop)
@@ -201,13 +201,13 @@ def test_audio_that_ends_in_speech_has_no_last_speech() -> None:
     }  # fmt: skip
 
 
-def test_a_lull_that_speech_went_on_after_is_not_its_end() -> None:
+def test_a_pause_that_speech_went_on_after_is_not_its_end() -> None:
     day = Day()
     day.speak(0.0, 1.0)
     day.audio(1.3)
     day.mark("resume", 1.2)
     day.audio(2.0)
-    day.mark("lull", 1.9)
+    day.mark("pause", 1.9)
     day.audio(2.5)
     day.mark("end", 1.9)
     day.finalize()
@@ -254,7 +254,7 @@ def test_speech_that_ended_before_a_finalize_in_mid_sentence_is_not_said_again()
     day.mark("onset", 0.0)
     day.audio(1.0)
     day.finalize()  # somebody pressed a key
-    day.mark("lull", 0.9)
+    day.mark("pause", 0.9)
     day.audio(2.0)
     day.mark("end", 0.9)
     day.finalize()
@@ -268,7 +268,7 @@ def test_speech_that_goes_on_after_a_finalize_in_mid_sentence_has_an_end_of_its_
     day.audio(1.0)
     day.finalize()
     day.audio(2.0)
-    day.mark("lull", 1.8)
+    day.mark("pause", 1.8)
     day.audio(2.4)
     day.mark("end", 1.8)
     day.finalize()
@@ -409,7 +409,7 @@ def test_an_end_that_is_repeated_does_not_end_the_next_turn() -> None:
     day.audio(1.8)
     day.hear(TurnStart())
     day.audio(2.0)
-    day.mark("lull", 2.0)
+    day.mark("pause", 2.0)
     day.audio(2.5)
     day.hear(TurnEnd(transcript="two"))
     assert day.figures()["speech_to_turn_end"] == [0.0, 500.0]
@@ -678,7 +678,7 @@ def test_an_outage_is_not_taken_for_latency() -> None:
     day.rewind(0.0)
     day.mark("onset", 1.0)  # what is sent again has been heard before
     day.audio(1.5)
-    day.mark("lull", 1.5)
+    day.mark("pause", 1.5)
     day.audio(2.0)
     day.finalize()
     day.hear(Delta(text="x"), FlushDone(), after=0.1)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.files import decode_file, decoded_raw
+from cartesia_cli.audio.files import decode_file, decode_raw
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
-from cartesia_cli.audio.wav_writer import WavWriter, opened, read_back
+from cartesia_cli.audio.wav_writer import WavWriter, open_private, read_back
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
 from cartesia_cli.output.console import Reporter
@@ -99,7 +99,7 @@ def test_headerless_g711_is_sent_as_it_is(tmp_path: Path) -> None:
     path.write_bytes(ALL_CODES)
     with path.open("rb") as file:
         blocks = [
-            *decoded_raw(file, "pcm_mulaw", 8000, rate=None, on_format=lambda *found: formats.append(found)),
+            *decode_raw(file, "pcm_mulaw", 8000, rate=None, on_format=lambda *found: formats.append(found)),
         ]
     assert formats == [("pcm_mulaw", 8000)]
     assert convert_s16le(encode_s16le(np.concatenate(blocks)), "pcm_mulaw") == ALL_CODES
@@ -237,7 +237,7 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
 
 def test_a_recording_that_is_left_behind_has_its_rate(tmp_path: Path) -> None:
     path = tmp_path / "left.wav"
-    with opened(path, "xb") as file:
+    with open_private(path, "xb") as file:
         WavWriter(file, "asked", rate=24000).write(tone(24000, 1.5))
     assert read_back(path) == (1.5, "asked")
 

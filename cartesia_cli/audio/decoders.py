@@ -35,30 +35,30 @@ Warn = Callable[[str], object]
 Pieces = Iterator[tuple[int, Frames]]
 """Rates in Hz and samples. The rate may change on the way: chained Ogg, MPEG frames."""
 
-BLOCK = 0.5
+BLOCK_SECONDS = 0.5
 """Seconds that are read at once."""
 
-LARGEST = 4 << 20
+MAX_READ_BYTES = 4 << 20
 """Bytes of a read, however many channels there are."""
 
-FARTHEST = 1 << 43
+MAX_FILE_BYTES = 1 << 43
 """Bytes: no recording is longer. File systems differ in what is nowhere, and in memory everything is somewhere."""
 
-PERCEPTIBLE = 0.1
+MIN_REPORTED_SECONDS = 0.1
 """Seconds of damage worth a word. Less than that is missing from many files that were cut somewhere."""
 
-COUNTED = frozenset({"flv", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv", "ape"})
+DURATION_IN_HEADER = frozenset({"flv", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv", "ape"})
 """Of these FFmpeg reads the duration from headers. Of others it may be a guess by the bit rate."""
 
-LOOSE = 0.25, 0.01
+DEFAULT_TOLERANCE = 0.25, 0.01
 """Seconds and share of the whole that may be missing: encoders begin early, clocks drift, silence isn't stored."""
 
-ANY = inf, 0.0
+UNCHECKED = inf, 0.0
 
-SLACK = {"flac": (0.02, 0.0), "mpegts": ANY, "mpeg": ANY}
+TOLERANCES = {"flac": (0.02, 0.0), "mpegts": UNCHECKED, "mpeg": UNCHECKED}
 """The same where every sample is stamped, and no frame is as short; and where clocks jump, as in joined broadcasts."""
 
-SNDFILE = frozenset({"aiff", "au", "caf"})
+SOUNDFILE_CONTAINERS = frozenset({"aiff", "au", "caf"})
 """What libsndfile reads sample for sample. Of FLAC it gives nothing up behind damage, nor the end of a live one; of WAV
 it takes a size of 0 for no samples, as pipes write it."""
 
@@ -70,7 +70,7 @@ class RangeReader:
     stderr.
     """
 
-    def __init__(self, file: BinaryIO, start: int = 0, end: int = FARTHEST) -> None:
+    def __init__(self, file: BinaryIO, start: int = 0, end: int = MAX_FILE_BYTES) -> None:
         self._file, self._start = file, start
         self._end = min(end, file.seek(0, os.SEEK_END))
         file.seek(start)
@@ -85,7 +85,9 @@ class RangeReader:
     def seek(self, offset: int, whence: int = 0) -> int:
         base = {os.SEEK_SET: self._start, os.SEEK_END: self._end}.get(whence, 0)
         try:
-            return self._file.seek(base + offset, 1 if whence == 1 else 0) - self._start if offset < FARTHEST else -1
+            return (
+                self._file.seek(base + offset, 1 if whence == 1 else 0) - self._start if offset < MAX_FILE_BYTES else -1
+            )
         except (OSError, OverflowError, ValueError):
             return -1
 
@@ -130,7 +132,7 @@ def _wav_samples(wav_format: WavFormat, data: bytes) -> NDArray[np.float32]:
 
 def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None) -> Iterator[bytes]:
     """Whole frames of so many bytes, as `read` gives them, half a second at most; what is left over is dropped."""
-    most = max(1, min(int(rate * BLOCK), LARGEST // frame)) * frame
+    most = max(1, min(int(rate * BLOCK_SECONDS), MAX_READ_BYTES // frame)) * frame
     left = sys.maxsize if promised is None else promised
     rest = b""
     while left and (data := read(min(most, left))):
@@ -150,17 +152,17 @@ def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Piec
     import soundfile
 
     try:
-        return _sounded(soundfile.SoundFile(source), name, warn)
+        return _read_soundfile(soundfile.SoundFile(source), name, warn)
     except soundfile.SoundFileError:
         return None
 
 
-def _sounded(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
+def _read_soundfile(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
     """What the header promises and the file does not give is told."""
     import soundfile
 
     heard, rate = 0, sound.samplerate
-    most = max(1, min(int(rate * BLOCK), LARGEST // 4 // sound.channels))
+    most = max(1, min(int(rate * BLOCK_SECONDS), MAX_READ_BYTES // 4 // sound.channels))
     with sound:
         try:
             while len(frames := sound.read(most, dtype="float32", always_2d=True)):
@@ -170,7 +172,7 @@ def _sounded(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
             if not heard:
                 raise InputError(f"{name} can't be decoded: {error}", hint="does it play?") from error
         known = sound.frames < 1 << 62  # more is libsndfile's word for a length that the header leaves open
-        if heard and known and (sound.frames - heard) / rate >= PERCEPTIBLE:
+        if heard and known and (sound.frames - heard) / rate >= MIN_REPORTED_SECONDS:
             warn(f"it is damaged: nothing behind {heard / rate:.2f} s can be decoded")
 
 
@@ -203,7 +205,7 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
     import av
 
     file.seek(0)
-    account, slack = _Account(), ANY
+    account, slack = _Coverage(), UNCHECKED
     fault: av.FFmpegError | None = None
     try:
         # A playlist may name other files and hosts. FFmpeg must not follow it there.
@@ -225,7 +227,7 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
                 length = (packet.duration or 0) * unit
                 ours = packet.stream.index == track.index
                 if packet.pts is not None:
-                    account.span(packet.pts * unit, packet.pts * unit + length, ours)
+                    account.add_packet(packet.pts * unit, packet.pts * unit + length, ours)
                 if not ours:
                     continue
                 try:
@@ -240,28 +242,28 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
                     # Packed, since PyAV reads no more than eight planes and crashes behind them. The channels are
                     # kept and mixed by us: FFmpeg has no downmix for layouts without a name.
                     for packed in packer.resample(frame):
-                        account.heard += packed.samples / packed.rate
+                        account.decoded += packed.samples / packed.rate
                         samples = packed.to_ndarray().astype(np.float32, copy=False)
                         yield packed.rate, samples.reshape(-1, packed.layout.nb_channels)
-            slack = SLACK.get(container.format.name, LOOSE)
-            if promised is None and container.format.name in COUNTED:
+            slack = TOLERANCES.get(container.format.name, DEFAULT_TOLERANCE)
+            if promised is None and container.format.name in DURATION_IN_HEADER:
                 # The track's own first: chapters of an MP4 may go on behind its sound.
                 own = (track.start_time or 0) + (track.duration or 0)
                 promised = (
                     float(own * (track.time_base or 0)) if track.duration else (container.duration or 0) / av.time_base
                 )
-        if fault is not None and not account.heard:
+        if fault is not None and not account.decoded:
             raise fault
     except av.FFmpegError as error:
-        if not account.heard:
+        if not account.decoded:
             raise InputError(f"{name} can't be decoded: {error.strerror}", hint="does it play?") from error
-        warn(f"it is damaged: nothing behind {account.heard:.2f} s can be decoded ({error.strerror})")
-    for note in account.notes(promised or 0, slack):
+        warn(f"it is damaged: nothing behind {account.decoded:.2f} s can be decoded ({error.strerror})")
+    for note in account.warnings(promised or 0, slack):
         warn(note)
 
 
 @dataclass(slots=True)
-class _Account:
+class _Coverage:
     """What of a recording is there, and what isn't. All in seconds.
 
     heard    of samples
@@ -271,26 +273,26 @@ class _Account:
     reached  time stamp of the end of all tracks
     """
 
-    heard: float = 0.0
+    decoded: float = 0.0
     lost: float = 0.0
-    begun: float = inf
-    ended: float = -inf
-    reached: float = 0.0
+    start: float = inf
+    end: float = -inf
+    end_of_all: float = 0.0
 
-    def span(self, begin: float, end: float, ours: bool) -> None:
-        self.reached = max(self.reached, end)
+    def add_packet(self, begin: float, end: float, ours: bool) -> None:
+        self.end_of_all = max(self.end_of_all, end)
         if ours:
-            self.begun, self.ended = min(self.begun, max(begin, 0.0)), max(self.ended, end)
+            self.start, self.end = min(self.start, max(begin, 0.0)), max(self.end, end)
 
-    def notes(self, promised: float, slack: tuple[float, float]) -> Iterator[str]:
+    def warnings(self, promised: float, slack: tuple[float, float]) -> Iterator[str]:
         """What is missing of the seconds that a header promises, within, and between packets."""
-        if not self.heard:
+        if not self.decoded:
             return
         least, share = slack
-        if self.lost >= min(least, PERCEPTIBLE):
+        if self.lost >= min(least, MIN_REPORTED_SECONDS):
             yield f"it is damaged: {self.lost:.2f} s of it can't be decoded and were left out"
-        spans, known = self.ended - self.begun, self.heard + self.lost
-        if promised - max(self.reached, known) > max(least, share * promised):
-            yield f"it was cut off: its header promises {promised:.2f} s, and {self.heard:.2f} s of audio were found"
+        spans, known = self.end - self.start, self.decoded + self.lost
+        if promised - max(self.end_of_all, known) > max(least, share * promised):
+            yield f"it was cut off: its header promises {promised:.2f} s, and {self.decoded:.2f} s of audio were found"
         elif spans - known > max(least, share * spans):
-            yield f"it has gaps: it spans {spans:.2f} s, and {self.heard:.2f} s of it can be heard"
+            yield f"it has gaps: it spans {spans:.2f} s, and {self.decoded:.2f} s of it can be heard"

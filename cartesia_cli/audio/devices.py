@@ -22,10 +22,10 @@ from .c_stderr import suppressed
 START_SECONDS = 4.0
 """Seconds for PortAudio to look around. Sound cards that wake up, and headsets, take their time."""
 
-DOORS = ("pulse", "default")
+SERVER_DEVICES = ("pulse", "default")
 """What PortAudio calls a sound server. The first one is no other; both are left out where its sources are known."""
 
-INSTALL = {
+INSTALL_COMMANDS = {
     "debian": "sudo apt install libportaudio2",
     "ubuntu": "sudo apt install libportaudio2",
     "fedora": "sudo dnf install portaudio",
@@ -37,7 +37,7 @@ INSTALL = {
 }
 """ID or ID_LIKE in /etc/os-release, to the line that installs PortAudio. Elsewhere our wheel of it has the library."""
 
-LISTED = "`cartesia-cli devices` lists them"
+LIST_HINT = "`cartesia-cli devices` lists them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +62,27 @@ class Device:
     host_api: str
     is_default: bool
     is_monitor: bool
-    opens: int
+    portaudio_index: int
     source: pulse.PulseSource | None = None
 
 
-def names() -> list[str]:
+def list_device_names() -> list[str]:
     """The names of all devices; InputError as `devices`."""
-    return list(dict.fromkeys(device.name for device in devices()))
+    return list(dict.fromkeys(device.name for device in list_devices()))
 
 
-def devices() -> list[Device]:
+def list_devices() -> list[Device]:
     """All there are, in the order of their index. InputError where PortAudio is missing or doesn't answer."""
-    sound = library()
+    sound = load_portaudio()
     apis = sound.query_hostapis()
     inputs = [entry for entry in sound.query_devices() if entry["max_input_channels"] > 0]
     preferred = apis[sound.default.hostapi]["default_input_device"] if inputs else None
-    door = next((entry["index"] for entry in inputs if entry["name"] == DOORS[0]), None)
-    sources = pulse.sources() if door is not None else None
+    door = next((entry["index"] for entry in inputs if entry["name"] == SERVER_DEVICES[0]), None)
+    sources = pulse.list_sources() if door is not None else None
     found: list[Device] = []
     if sources is not None and door is not None:
-        inputs = [entry for entry in inputs if entry["name"] not in DOORS]
-        usual, preferred = pulse.default(), None
+        inputs = [entry for entry in inputs if entry["name"] not in SERVER_DEVICES]
+        usual, preferred = pulse.default_source(), None
         found = [
             Device(place, s.title, s.channels, s.rate, "PulseAudio", s.name == usual, s.is_monitor, door, s)
             for place, s in enumerate(sources)
@@ -96,18 +96,18 @@ def devices() -> list[Device]:
     return found
 
 
-def chosen(which: str | None) -> Device:
+def select_device(which: str | None) -> Device:
     """The device with this index, this name, or this in its name, in any case; None: the default one.
 
     InputError where there is none, or more than one.
     """
-    return choose(devices(), which)
+    return match_device(list_devices(), which)
 
 
-def choose(found: list[Device], which: str | None) -> Device:
+def match_device(found: list[Device], which: str | None) -> Device:
     """The same, among these."""
     if not found:
-        raise InputError("there is no microphone", hint=_absence())
+        raise InputError("there is no microphone", hint=_no_microphone_hint())
     usual = next((device for device in found if device.is_default), None)
     usual = usual or next((device for device in found if not device.is_monitor), found[0])
     if which is None:
@@ -120,20 +120,20 @@ def choose(found: list[Device], which: str | None) -> Device:
     if len(matches) > 1:  # one that several systems know is no choice
         matches = [device for device in matches if device.host_api == usual.host_api] or matches
     if not matches:
-        raise InputError(f"no microphone {which!r}", hint=f"say a number or part of a name: {_listed(found)}")
+        raise InputError(f"no microphone {which!r}", hint=f"say a number or part of a name: {_format_devices(found)}")
     if len(matches) > 1:
         raise InputError(
             f"{which!r} may be {len(matches)} microphones",
-            hint=f"say more of the name, or the number: {_listed(matches)}",
+            hint=f"say more of the name, or the number: {_format_devices(matches)}",
         )
     return matches[0]
 
 
-def library() -> ModuleType:
+def load_portaudio() -> ModuleType:
     """PortAudio's module. InputError where it is missing or broken, or where the sound server is stuck."""
     screen = os.dup(2) if sys.stderr is not None else None  # while it starts, sounddevice sends that to nowhere
     try:
-        return start_daemon_thread(_import, "PortAudio start").result(START_SECONDS)
+        return start_daemon_thread(_import_sounddevice, "PortAudio start").result(START_SECONDS)
     except TimeoutError as error:
         raise InputError("the sound system doesn't answer", hint=restart_hint()) from error
     finally:
@@ -142,14 +142,14 @@ def library() -> ModuleType:
             os.close(screen)
 
 
-def _import() -> ModuleType:
+def _import_sounddevice() -> ModuleType:
     try:
         with suppressed():
             import sounddevice
     except OSError as error:
-        raise InputError("PortAudio is not installed, by which microphones are heard", hint=_installation()) from error
+        raise InputError("PortAudio is not installed, by which microphones are heard", hint=_install_hint()) from error
     except Exception as error:
-        raise InputError(f"PortAudio doesn't start: {error}", hint=_absence()) from error
+        raise InputError(f"PortAudio doesn't start: {error}", hint=_no_microphone_hint()) from error
     module: ModuleType = sounddevice
     return module
 
@@ -161,7 +161,7 @@ def restart_hint() -> str:
     return "restart the sound system, or the machine"
 
 
-def _absence() -> str:
+def _no_microphone_hint() -> str:
     cards = glob.glob("/dev/snd/pcm*c")
     if cards and not any(os.access(card, os.R_OK | os.W_OK) for card in cards):
         return "you may not open /dev/snd: sudo usermod -aG audio $USER, then log in again"
@@ -170,23 +170,23 @@ def _absence() -> str:
     return "plug one in; a container has none unless it is given one"
 
 
-def _installation() -> str:
+def _install_hint() -> str:
     try:
         release: Mapping[str, str] = platform.freedesktop_os_release()
     except OSError:
         release = {}
-    return installation(release)
+    return install_command(release)
 
 
-def installation(release: Mapping[str, str]) -> str:
+def install_command(release: Mapping[str, str]) -> str:
     """The line that installs PortAudio, by what /etc/os-release says."""
     if sys.platform == "darwin":
         return "brew install portaudio"
     for name in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
-        if name in INSTALL:
-            return INSTALL[name]
-    return "install PortAudio: " + ", ".join(dict.fromkeys(INSTALL.values()))
+        if name in INSTALL_COMMANDS:
+            return INSTALL_COMMANDS[name]
+    return "install PortAudio: " + ", ".join(dict.fromkeys(INSTALL_COMMANDS.values()))
 
 
-def _listed(found: list[Device]) -> str:
+def _format_devices(found: list[Device]) -> str:
     return ", ".join(f"{device.index} {device.name}" for device in found)

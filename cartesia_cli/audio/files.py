@@ -26,8 +26,8 @@ import numpy as np
 from ..errors import InputError
 from ..protocol import ENCODINGS
 from .decoders import (
-    LARGEST,
-    SNDFILE,
+    MAX_READ_BYTES,
+    SOUNDFILE_CONTAINERS,
     Frames,
     Pieces,
     RangeReader,
@@ -41,8 +41,8 @@ from .decoders import (
 )
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .probing import MediaInfo, display_name, probe
-from .probing.bounded_reader import SEARCHED, BoundedReader, Undetermined, opened
-from .probing.ogg_flac import links
+from .probing.bounded_reader import SEARCHED, BoundedReader, Undetermined, open_regular_file
+from .probing.ogg_flac import find_chained_recordings
 from .probing.sniff import sniff
 from .wav_header import ALAW, MULAW, WavFormat, WavHeader, read_wav_header
 
@@ -54,18 +54,18 @@ def ignore_format(encoding: str, rate: int) -> None:
     """For those who asked for a rate."""
 
 
-LINEAR, COMPANDED = "pcm_s16le", ("pcm_mulaw", "pcm_alaw")
+LINEAR_ENCODING, COMPANDED_ENCODINGS = "pcm_s16le", ("pcm_mulaw", "pcm_alaw")
 
-LEAST = 0.4
+MIN_BLOCK_SECONDS = 0.4
 """Seconds that a block of a file holds, but for the last."""
 
-RATES = range(1000, 1_000_001)
+SUPPORTED_RATES = range(1000, 1_000_001)
 """Hz that a recording may have. Others would be blown up without bounds, or cost seconds of preparation."""
 
-PROMISING = frozenset({"flac", "matroska", "webm", "mp3"})
+DECLARING_CONTAINERS = frozenset({"flac", "matroska", "webm", "mp3"})
 """Containers of which a look tells how many seconds their header promises, and a decoder doesn't know it better."""
 
-INPUT = "the input"
+STREAM_NAME = "the input"
 """What a stream is called in messages, since it has no name."""
 
 
@@ -85,9 +85,9 @@ def decode_file(
     InputError when it can't be decoded, has no audio, or has no such channel.
     """
     recording = probe(path)  # it says best what is no recording
-    with opened(path, display_name(path)) as (file, _):
-        promised = _promised(recording)
-        yield from decoded_file(
+    with open_regular_file(path, display_name(path)) as (file, _):
+        promised = _expected_seconds(recording)
+        yield from decode_open_file(
             file,
             display_name(path),
             path=path,
@@ -99,16 +99,16 @@ def decode_file(
         )
 
 
-def _promised(recording: MediaInfo) -> float | None:
+def _expected_seconds(recording: MediaInfo) -> float | None:
     """Seconds that a decoder has to find, 0 where it mustn't be asked to, None where a look can't tell."""
     if recording.declared is not None or recording.estimated:
         return 0.0  # it was told, or is a guess
-    return recording.duration if recording.container in PROMISING else None
+    return recording.duration if recording.container in DECLARING_CONTAINERS else None
 
 
-def decoded_file(
+def decode_open_file(
     file: BinaryIO,
-    name: str = INPUT,
+    name: str = STREAM_NAME,
     *,
     path: Path | None = None,
     promised: float | None = None,
@@ -122,8 +122,8 @@ def decoded_file(
     `path`: where it lies, if it has a name. `promised`: seconds by a header, as of `unpacked`.
     """
     size = file.seek(0, os.SEEK_END)
-    container = sniff(BoundedReader(file, size), listed=False)
-    pieces, encoding = None, LINEAR
+    container = sniff(BoundedReader(file, size), trust_extension=False)
+    pieces, encoding = None, LINEAR_ENCODING
     file.seek(0)
     if container in ("wav", "w64"):
         header = _wav_header(BoundedReader(file, size))
@@ -131,23 +131,25 @@ def decoded_file(
             file.seek(header.data_start or 0)
             # Probing has said what is missing at its end.
             pieces = decode_wav(plain, header.promised_bytes, file.read, warn=lambda note: None)
-            encoding = _encoding(plain, channel)
-    elif container in SNDFILE:
+            encoding = _wav_encoding(plain, channel)
+    elif container in SOUNDFILE_CONTAINERS:
         pieces = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, warn)
     elif container == "ogg":
-        pieces = decode_chain([RangeReader(file, *link) for link in list(links(file))], name, warn)
+        pieces = decode_chain([RangeReader(file, *link) for link in list(find_chained_recordings(file))], name, warn)
     if pieces is None:
         pieces = decode_ffmpeg(RangeReader(file), name, warn, promised)
-    yield from _gathered(_resampled(pieces, rate, channel, name, encoding, on_format), int((rate or RATE) * LEAST))
+    yield from _regrouped(
+        _resampled(pieces, rate, channel, name, encoding, on_format), int((rate or RATE) * MIN_BLOCK_SECONDS)
+    )
     if file.seek(0, os.SEEK_END) < size:
         warn("it became shorter while it was read: its end may be missing")
 
 
-def decoded_raw(
+def decode_raw(
     stream: BinaryIO,
     encoding: str,
     sample_rate: int,
-    name: str = INPUT,
+    name: str = STREAM_NAME,
     *,
     rate: int | None = RATE,
     channel: int | None = None,
@@ -158,12 +160,14 @@ def decoded_raw(
     `encoding` is one of ENCODINGS, `sample_rate` in Hz. InputError when there is no sample, a `channel` other than
     the only one is asked for, or reading fails.
     """
-    blocks = whole_frames(_as_they_come(stream), ENCODINGS[encoding], sample_rate)
+    blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
     pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
-    yield from _resampled(pieces, rate, channel, name, encoding if encoding in COMPANDED else LINEAR, on_format)
+    yield from _resampled(
+        pieces, rate, channel, name, encoding if encoding in COMPANDED_ENCODINGS else LINEAR_ENCODING, on_format
+    )
 
 
-def decoded_pipe(
+def decode_pipe(
     stream: BinaryIO,
     *,
     rate: int | None = RATE,
@@ -175,20 +179,20 @@ def decoded_pipe(
 
     `warn` also hears what a look would have told, such as that a WAV was cut off. InputError as of `decoded`.
     """
-    come = _as_they_come(stream)
+    come = _available_bytes(stream)
     beginning = _Beginning(come)
     header = read_wav_header(beginning)
     if header and (plain := header.plain_format):
         pieces = decode_wav(plain, header.promised_bytes, come, warn)
-        yield from _resampled(pieces, rate, channel, INPUT, _encoding(plain, channel), on_format)
+        yield from _resampled(pieces, rate, channel, STREAM_NAME, _wav_encoding(plain, channel), on_format)
         return
-    with _kept(bytes(beginning.seen), come) as path:
+    with _spooled(bytes(beginning.seen), come) as path:
         try:
-            if note := probe(path, INPUT).note:
+            if note := probe(path, STREAM_NAME).note:
                 warn(note)
             yield from decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
         except InputError as error:
-            raise InputError(error.message.replace(display_name(path), INPUT), hint=error.hint) from error
+            raise InputError(error.message.replace(display_name(path), STREAM_NAME), hint=error.hint) from error
 
 
 def _wav_header(reader: BoundedReader) -> WavHeader | None:
@@ -199,10 +203,10 @@ def _wav_header(reader: BoundedReader) -> WavHeader | None:
         return None
 
 
-def _encoding(wav_format: WavFormat, channel: int | None) -> str:
+def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
     """In which a WAV's samples can be sent as they are. An average of channels is none of its samples."""
     is_one = wav_format.channels == 1 or channel is not None
-    return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wav_format.codec, LINEAR) if is_one else LINEAR
+    return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wav_format.codec, LINEAR_ENCODING) if is_one else LINEAR_ENCODING
 
 
 def _resampled(
@@ -223,7 +227,7 @@ def _at_one_rate(
 ) -> Iterator[Samples]:
     resampler, source = None, 0
     for piece_rate, frames in pieces:
-        if piece_rate not in RATES:
+        if piece_rate not in SUPPORTED_RATES:
             raise InputError(f"{name} can't be decoded: no recording has {piece_rate} samples a second")
         if resampler is None:
             rate = rate or piece_rate
@@ -238,7 +242,7 @@ def _at_one_rate(
         yield resampler.finish()
 
 
-def _gathered(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
+def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
     """Blocks of at least `size` samples, but for the last."""
     held: list[Samples] = []
     for block in blocks:
@@ -262,7 +266,7 @@ def _mono(frames: Frames, channel: int | None, name: str) -> Samples:
     return mixed
 
 
-def _as_they_come(stream: BinaryIO) -> Read:
+def _available_bytes(stream: BinaryIO) -> Read:
     """Reads that wait for the first byte only, where a stream can do that: a live one must not be held up."""
     read: Read = getattr(stream, "read1", stream.read)
 
@@ -270,7 +274,7 @@ def _as_they_come(stream: BinaryIO) -> Read:
         try:
             return read(count)
         except OSError as error:
-            raise InputError(f"{INPUT} can't be read: {error.strerror or error}") from error
+            raise InputError(f"{STREAM_NAME} can't be read: {error.strerror or error}") from error
 
     return come
 
@@ -297,7 +301,7 @@ class _Beginning:
 
 
 @contextmanager
-def _kept(seen: bytes, rest: Read) -> Iterator[Path]:
+def _spooled(seen: bytes, rest: Read) -> Iterator[Path]:
     """What was read of a stream, and all the rest of it, as a file for the length of the block."""
     with ExitStack() as stack:
         try:
@@ -305,10 +309,11 @@ def _kept(seen: bytes, rest: Read) -> Iterator[Path]:
             path = Path(folder, "input")
             with path.open("wb") as file:
                 file.write(seen)
-                while data := rest(LARGEST):
+                while data := rest(MAX_READ_BYTES):
                     file.write(data)
         except OSError as error:
             raise InputError(
-                f"{INPUT} can't be kept in {tempfile.gettempdir()}: {error.strerror}", hint="TMPDIR names another place"
+                f"{STREAM_NAME} can't be kept in {tempfile.gettempdir()}: {error.strerror}",
+                hint="TMPDIR names another place",
             ) from error
         yield path

@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 from .pcm import RATE, Samples
 
-LENGTH = 80
+FILTER_SAMPLES = 80
 """Of the filter, in samples of the lower rate: 5 ms at 16 kHz."""
 
 CUTOFF = 0.92
 """Where the filter halves, as a share of the band: up to 7 kHz of 8 it takes 0.2 dB, from 8 kHz on 86."""
 
-BETA = 8.5
+KAISER_BETA = 8.5
 """Of the Kaiser window: how far down aliases are, against how steep the filter is."""
 
-PHASES = 640
+MAX_PHASES = 640
 """Filters that are worth keeping: 11025 Hz needs that many, 44100 Hz 160, 48000 Hz one."""
 
 
 def can_resample(rate: int, wanted: int = RATE) -> bool:
     """Whether the two rates have enough in common; all that sound cards are sold with do."""
-    return rate > 0 and wanted // gcd(rate, wanted) <= PHASES
+    return rate > 0 and wanted // gcd(rate, wanted) <= MAX_PHASES
 
 
 class LowLatencyResampler:
@@ -47,7 +47,7 @@ class LowLatencyResampler:
         common = gcd(rate, wanted)
         self._phases, self._step = wanted // common, rate // common
         self._same = rate == wanted
-        self._bank = filters(rate, wanted)
+        self._bank = filter_bank(rate, wanted)
         self._held: Samples = np.zeros(self._bank.shape[1] - 1, np.float32)
         self._next = 0
         """Of the next sample that is due: its place after the first new one, in samples / phases."""
@@ -67,14 +67,14 @@ class LowLatencyResampler:
         return result
 
 
-def filters(rate: int, wanted: int) -> NDArray[np.float32]:
+def filter_bank(rate: int, wanted: int) -> NDArray[np.float32]:
     """The bank: for each place between two samples the weights of those before it, the latest last."""
     phases = wanted // gcd(rate, wanted)
     lower = min(rate, wanted)
-    length = round(LENGTH * rate / lower)
+    length = round(FILTER_SAMPLES * rate / lower)
     size = length * phases
     seconds = (np.arange(size) - (size - 1) / 2) / (rate * phases)
-    weights = np.sinc(CUTOFF * lower * seconds) * np.kaiser(size, BETA)
+    weights = np.sinc(CUTOFF * lower * seconds) * np.kaiser(size, KAISER_BETA)
     weights = _minimum_phase(weights * phases / weights.sum())
     return np.ascontiguousarray(weights.reshape(length, phases).T[:, ::-1], np.float32)
 

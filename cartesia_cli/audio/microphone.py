@@ -20,34 +20,34 @@ from ..daemon_thread import start_daemon_thread_async
 from ..errors import InputError
 from . import pulse
 from .c_stderr import suppressed
-from .devices import LISTED, Device, chosen, devices, library, names, restart_hint
+from .devices import LIST_HINT, Device, list_device_names, list_devices, load_portaudio, restart_hint, select_device
 from .low_latency_resampler import LowLatencyResampler, can_resample
 from .pcm import RATE, Samples, decode_pcm, encode_s16le
 
-__all__ = ["Device", "Microphone", "chosen", "devices", "names"]
+__all__ = ["Device", "Microphone", "list_device_names", "list_devices", "select_device"]
 
-BLOCK = 0.02
+BLOCK_SECONDS = 0.02
 """Seconds. The device then reports a latency of two of them, and a block costs 0.3 ms of CPU time."""
 
-INBOX = 30.0
+INBOX_SECONDS = 30.0
 """Seconds that are kept for a session that doesn't take them."""
 
-PATIENCE = 2.0
+SILENCE_TIMEOUT_SECONDS = 2.0
 """Seconds without a callback, after which no more will come; they jitter by 2 ms."""
 
-FIRST_PATIENCE = 4.0
+OPEN_TIMEOUT_SECONDS = 4.0
 """For opening, and again for the first callback: that one takes up to two seconds, more from a wireless headset."""
 
-TURNS = 4
+TIMEOUT_SLICES = 4
 """The waiting is cut into: when the whole program was stopped for a while, it is not the device's fault."""
 
-FAREWELL = 1.0
+CLOSE_TIMEOUT_SECONDS = 1.0
 """Seconds that closing may take. It goes on behind our back."""
 
-CHANNELS = 2
+MAX_CHANNELS = 2
 """A microphone has one or two. Sound servers offer 32, of which most are silence."""
 
-USUAL_RATES = (48000, 44100, 16000)
+FALLBACK_RATES = (48000, 44100, 16000)
 """Hz, for a device that refuses its own."""
 
 BUSY, BAD_RATE, BAD_CHANNELS = -9985, -9997, -9998
@@ -77,12 +77,12 @@ class Microphone:
         self,
         device: Device,
         *,
-        block: float = BLOCK,
-        wanted: int = RATE,
+        block: float = BLOCK_SECONDS,
+        output_rate: int = RATE,
         on_trouble: Callable[[str], None] = lambda sentence: None,
-        timeout: float = PATIENCE,
+        timeout: float = SILENCE_TIMEOUT_SECONDS,
     ) -> None:
-        self.device, self._wanted = device, wanted
+        self.device, self._output_rate = device, output_rate
         self.started = asyncio.Event()
         self.rate = self.channels = self.overflows = 0
         self.latency = self.captured = self.dropped = 0.0
@@ -101,79 +101,81 @@ class Microphone:
             except RuntimeError:  # the loop is gone, and with it whoever wanted this
                 pass
 
-        stream = _Stream(self.device, self._block, self._wanted, wake)
+        stream = _Stream(self.device, self._block, self._output_rate, wake)
         with suppressed():
             try:
                 await self._open(stream)
-                resampler = LowLatencyResampler(stream.rate, self._wanted)
+                resampler = LowLatencyResampler(stream.rate, self._output_rate)
                 while True:
                     heard = await self._next(stream, news)
-                    self._count(stream, heard)
+                    self._update_statistics(stream, heard)
                     if block := encode_s16le(resampler.resample(_mono(heard.data, stream.channels))):
                         yield block
             finally:
-                await asyncio.wait({start_daemon_thread_async(stream.close, "microphone close")}, timeout=FAREWELL)
+                await asyncio.wait(
+                    {start_daemon_thread_async(stream.close, "microphone close")}, timeout=CLOSE_TIMEOUT_SECONDS
+                )
 
     async def _open(self, stream: _Stream) -> None:
         opening = start_daemon_thread_async(stream.open, "microphone open")
-        await asyncio.wait({opening}, timeout=FIRST_PATIENCE)
+        await asyncio.wait({opening}, timeout=OPEN_TIMEOUT_SECONDS)
         if not opening.done():
             raise InputError(f"{self.device.name}: the sound system doesn't open it", hint=restart_hint())
         opening.result()
         self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
 
-    async def _next(self, stream: _Stream, news: asyncio.Event) -> _Heard:
+    async def _next(self, stream: _Stream, news: asyncio.Event) -> _CapturedBlock:
         """What the callback handed over. InputError where it will hand over no more."""
         while not stream.inbox:
-            if stream.gone:
+            if stream.has_ended:
                 raise InputError(
                     f"the microphone is gone: {self.device.name} was unplugged, or its sound server ended",
-                    hint=f"choose another one with --device: {LISTED}",
+                    hint=f"choose another one with --device: {LIST_HINT}",
                 )
-            timeout = self._timeout if self.started.is_set() else FIRST_PATIENCE
-            if not await _told(news, timeout):
+            timeout = self._timeout if self.started.is_set() else OPEN_TIMEOUT_SECONDS
+            if not await _wait_for(news, timeout):
                 raise InputError(
                     f"{self.device.name}: no sound for {timeout:g} s: the system hangs", hint=restart_hint()
                 )
             news.clear()  # and then look: whoever comes between the two is seen
         return stream.inbox.popleft()
 
-    def _count(self, stream: _Stream, heard: _Heard) -> None:
+    def _update_statistics(self, stream: _Stream, heard: _CapturedBlock) -> None:
         self.started.set()
-        self.captured = heard.at
+        self.captured = heard.captured
         if heard.overflow:
             self.overflows += 1
             if self.overflows == 1:
                 self._on_trouble("the sound system lost some sound: this machine is too busy")
         if stream.dropped and not self.dropped:
-            self._on_trouble(f"sound is lost: nobody took it for {INBOX:.0f} s")
+            self._on_trouble(f"sound is lost: nobody took it for {INBOX_SECONDS:.0f} s")
         self.dropped = stream.dropped * self._block
 
 
-class _Heard(NamedTuple):
+class _CapturedBlock(NamedTuple):
     """A block as it came: float32, channels interleaved; whether sound was lost before it; when it came."""
 
     data: bytes
     overflow: bool
-    at: float
+    captured: float
 
 
 class _Stream:
     """PortAudio's stream, and the inbox that its thread fills. `open` and `close` block, each once, in any thread."""
 
     def __init__(self, device: Device, block: float, wanted: int, wake: Callable[[], None]) -> None:
-        self.inbox: deque[_Heard] = deque()
-        self.gone = False
+        self.inbox: deque[_CapturedBlock] = deque()
+        self.has_ended = False
         self.dropped = 0
         """Blocks."""
         self.rate = self.channels = 0
         self.latency = 0.0
-        self._device, self._block, self._wanted, self._wake = device, block, wanted, wake
-        self._limit = round(INBOX / block)
+        self._device, self._block, self._output_rate, self._wake = device, block, wanted, wake
+        self._max_blocks = round(INBOX_SECONDS / block)
         self._lock = threading.Lock()
         self._closed = False
         self._stream: Any = None
-        self._watch: pulse.SourceWatcher | None = None
+        self._watcher: pulse.SourceWatcher | None = None
 
     def open(self) -> None:
         """InputError where it can't be."""
@@ -181,29 +183,29 @@ class _Stream:
             if self._closed:
                 return
             if self._device.source is not None:
-                self._watch = pulse.SourceWatcher(self._device.source, self._end)
-            sound, refusal = library(), None
-            for rate, channels in _ways(self._device, self._wanted):
+                self._watcher = pulse.SourceWatcher(self._device.source, self._on_end)
+            sound, refusal = load_portaudio(), None
+            for rate, channels in _configurations(self._device, self._output_rate):
                 try:
-                    with pulse.selected(self._device.source):
+                    with pulse.source_selected(self._device.source):
                         self._start(sound, rate, channels)
                     return
                 except sound.PortAudioError as error:
                     refusal = refusal or error
-                    if _code(error) == BUSY:
+                    if _error_code(error) == BUSY:
                         break
-            raise _refused(self._device, refusal)
+            raise _open_error(self._device, refusal)
 
     def _start(self, sound: Any, rate: int, channels: int) -> None:
         stream = sound.RawInputStream(
             samplerate=rate,
             blocksize=round(rate * self._block),
-            device=self._device.opens,
+            device=self._device.portaudio_index,
             channels=channels,
             dtype="float32",  # 16 bits would be dithered, and a muted microphone not silent
             latency="low",
-            callback=self._hear,
-            finished_callback=self._end,
+            callback=self._on_block,
+            finished_callback=self._on_end,
         )
         self.rate, self.channels, self.latency = rate, channels, float(stream.latency)
         try:
@@ -217,45 +219,45 @@ class _Stream:
         """What was opened, or is being opened, is closed. May hang for ever."""
         self._closed = True
         with self._lock:
-            if self._watch is not None:
-                self._watch.close()
+            if self._watcher is not None:
+                self._watcher.close()
             if self._stream is not None:
                 self._stream.abort()
                 self._stream.close()
 
-    def _hear(self, data: Any, frames: int, when: Any, status: Any) -> None:
+    def _on_block(self, data: Any, frames: int, when: Any, status: Any) -> None:
         """In PortAudio's thread."""
-        if len(self.inbox) >= self._limit:
+        if len(self.inbox) >= self._max_blocks:
             self.inbox.popleft()
             self.dropped += 1
-        self.inbox.append(_Heard(bytes(data), bool(status.input_overflow), time.monotonic()))
+        self.inbox.append(_CapturedBlock(bytes(data), bool(status.input_overflow), time.monotonic()))
         self._wake()
 
-    def _end(self) -> None:
-        self.gone = True
+    def _on_end(self) -> None:
+        self.has_ended = True
         self._wake()
 
 
-def _ways(device: Device, wanted: int) -> Iterator[tuple[int, int]]:
+def _configurations(device: Device, wanted: int) -> Iterator[tuple[int, int]]:
     """Rates and channel counts to try, the device's own first."""
-    rates = [rate for rate in dict.fromkeys((device.rate, *USUAL_RATES)) if can_resample(rate, wanted)]
-    counts = dict.fromkeys((min(device.channels, CHANNELS), device.channels, 1))
+    rates = [rate for rate in dict.fromkeys((device.rate, *FALLBACK_RATES)) if can_resample(rate, wanted)]
+    counts = dict.fromkeys((min(device.channels, MAX_CHANNELS), device.channels, 1))
     return ((rate, count) for rate in rates for count in counts)
 
 
-def _refused(device: Device, error: Any) -> InputError:
-    if _code(error) == BUSY:
-        hint = f"end the program that records from it, or choose its sound server instead: {LISTED}"
+def _open_error(device: Device, error: Any) -> InputError:
+    if _error_code(error) == BUSY:
+        hint = f"end the program that records from it, or choose its sound server instead: {LIST_HINT}"
         return InputError(f"{device.name}: another program is using it", hint=hint)
-    if _code(error) in (BAD_RATE, BAD_CHANNELS):
+    if _error_code(error) in (BAD_RATE, BAD_CHANNELS):
         message = f"{device.name}: takes neither its own {device.rate} Hz nor any usual rate"
-        return InputError(message, hint=f"choose another one with --device: {LISTED}")
+        return InputError(message, hint=f"choose another one with --device: {LIST_HINT}")
     reason = _reason(error)
     hint = "is it still there, and are you allowed to use it?"
-    return InputError(f"{device.name}: can't be opened: {reason}", hint=f"{hint} {LISTED}")
+    return InputError(f"{device.name}: can't be opened: {reason}", hint=f"{hint} {LIST_HINT}")
 
 
-def _code(error: Any) -> int:
+def _error_code(error: Any) -> int:
     return error.args[1] if error is not None and len(error.args) > 1 else 0
 
 
@@ -274,11 +276,11 @@ def _mono(data: bytes, channels: int) -> Samples:
     return mixed
 
 
-async def _told(news: asyncio.Event, seconds: float) -> bool:
+async def _wait_for(news: asyncio.Event, seconds: float) -> bool:
     """Whether anything came in time."""
-    for _ in range(TURNS):
+    for _ in range(TIMEOUT_SLICES):
         try:
-            async with asyncio.timeout(seconds / TURNS):
+            async with asyncio.timeout(seconds / TIMEOUT_SLICES):
                 return await news.wait()
         except TimeoutError:
             pass

@@ -21,14 +21,14 @@ import numpy as np
 from .pcm import RATE, Samples, encode_s16le
 from .wav_writer import AudioSource
 
-CATCH_UP = 1.0
-AHEAD = 20
+CATCH_UP_SECONDS = 1.0
+PREFETCHED_PIECES = 20
 """Pieces that are decoded before they are wanted."""
 
-PATIENCE = 5.0
+SILENCE_AFTER_SECONDS = 5.0
 """Seconds without a block after which silence is sent: a third of what servers bear."""
 
-WORTH_TELLING = 0.1
+MIN_REPORTED_SECONDS = 0.1
 """Seconds that a schedule was put off by; less, as by a sound card whose clock is slow, is told when it adds up."""
 
 
@@ -52,7 +52,7 @@ class RealtimeSource:
         *,
         rate: int = RATE,
         speed: float = 1.0,
-        timeout: float = PATIENCE,
+        timeout: float = SILENCE_AFTER_SECONDS,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_gap: Callable[[float], None] = lambda seconds: None,
         on_silence: Callable[[], None] = lambda: None,
@@ -76,7 +76,7 @@ class RealtimeSource:
                     start = now - number * interval  # nobody makes up for what never came
                     self._on_silence()
                 silent = block is None
-                block = blocks.filled() if block is None else block
+                block = blocks.take_padded() if block is None else block
                 if not len(block):
                     return
                 start = now if start is None else start
@@ -84,10 +84,10 @@ class RealtimeSource:
                     await self._sleep(wait)
                     now = self._clock()
                 late = now - start - number * interval
-                if late > CATCH_UP:
-                    start += late - CATCH_UP
-                    lost += late - CATCH_UP
-                if lost >= WORTH_TELLING:
+                if late > CATCH_UP_SECONDS:
+                    start += late - CATCH_UP_SECONDS
+                    lost += late - CATCH_UP_SECONDS
+                if lost >= MIN_REPORTED_SECONDS:
                     self._on_gap(lost)
                     lost = 0.0
                 self._on_late(late)
@@ -110,7 +110,7 @@ class LimitedSource:
                     return
 
 
-def limited(source: AudioSource, seconds: float | None, rate: int = RATE) -> AudioSource:
+def limit_source(source: AudioSource, seconds: float | None, rate: int = RATE) -> AudioSource:
     """A source with a limit, if there is one."""
     return source if seconds is None else LimitedSource(source, seconds, rate)
 
@@ -125,7 +125,7 @@ class _Prefetcher:
         self._size, self._held = size, np.zeros(0, np.float32)
         self._ended = False
         self._error: BaseException | None = None
-        self._room, self._over = threading.Semaphore(AHEAD), threading.Event()
+        self._free_slots, self._closed = threading.Semaphore(PREFETCHED_PIECES), threading.Event()
         self._queue = asyncio.Queue[Samples | BaseException | None]()
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._decode, args=(pieces,), name="decoding", daemon=True).start()
@@ -137,25 +137,25 @@ class _Prefetcher:
         try:
             async with asyncio.timeout(seconds):
                 while len(self._held) < self._size and not self._ended:
-                    self._hold(await self._queue.get())
+                    self._append(await self._queue.get())
         except TimeoutError:
             return None
         if self._error is not None and not len(self._held):
             raise self._error
         return self._cut()
 
-    def filled(self) -> Samples:
+    def take_padded(self) -> Samples:
         """What is held of a block, and silence behind it."""
         self._held = np.pad(self._held, (0, self._size - len(self._held)))
         return self._cut()
 
     def close(self) -> None:
-        self._over.set()
-        self._room.release()
+        self._closed.set()
+        self._free_slots.release()
 
-    def _hold(self, item: Samples | BaseException | None) -> None:
+    def _append(self, item: Samples | BaseException | None) -> None:
         if isinstance(item, np.ndarray):
-            self._room.release()
+            self._free_slots.release()
             self._held = np.concatenate((self._held, item))
         else:
             self._ended, self._error = True, item
@@ -168,8 +168,8 @@ class _Prefetcher:
         end: BaseException | None = None
         try:
             for piece in pieces:
-                self._room.acquire()
-                if self._over.is_set():
+                self._free_slots.acquire()
+                if self._closed.is_set():
                     return
                 self._put(piece)
         except BaseException as error:
@@ -180,4 +180,4 @@ class _Prefetcher:
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
         except RuntimeError:  # the loop is gone, and with it whoever wanted this
-            self._over.set()
+            self._closed.set()

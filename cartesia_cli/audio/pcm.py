@@ -57,7 +57,7 @@ def convert_s16le(data: bytes, encoding: str) -> bytes:
         case "pcm_f32le":
             return (samples / 32768.0).astype("<f4").tobytes()
         case "pcm_mulaw" | "pcm_alaw":
-            return _companded(encoding)[samples.view(np.uint16)].tobytes()
+            return _companding_table(encoding)[samples.view(np.uint16)].tobytes()
     raise ValueError(f"unknown encoding {encoding!r}")
 
 
@@ -112,7 +112,7 @@ _ALAW = _expand_alaw()
 
 
 @cache
-def _companded(encoding: str) -> NDArray[np.uint8]:
+def _companding_table(encoding: str) -> NDArray[np.uint8]:
     """The code for each 16-bit sample, by its unsigned value: the one whose sample is nearest."""
     levels = _MULAW if encoding == "pcm_mulaw" else _ALAW
     order = np.argsort(levels)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-PATIENCE = 2.0
+ANSWER_SECONDS = 2.0
 """Seconds for an answer."""
 
-CHOICE = "PULSE_SOURCE"
+SOURCE_VARIABLE = "PULSE_SOURCE"
 """The variable by which libpulse is told which source a program hears (man 1 pulseaudio, ENVIRONMENT)."""
 
 
@@ -42,21 +42,21 @@ class PulseSource:
     is_monitor: bool
 
 
-def sources() -> list[PulseSource] | None:
+def list_sources() -> list[PulseSource] | None:
     """What the server offers; None where there is no server, or none that answers."""
-    told = _ask("list", "sources")
-    return None if told is None else read_sources(told)
+    told = _run_pactl("list", "sources")
+    return None if told is None else parse_sources(told)
 
 
-def default() -> str:
+def default_source() -> str:
     """The name of the source that programs hear if they don't choose, or ""."""
-    if chosen := os.environ.get(CHOICE):
+    if chosen := os.environ.get(SOURCE_VARIABLE):
         return chosen
-    found = re.search(r"^Default Source: (.+)$", _ask("info") or "", re.MULTILINE)
+    found = re.search(r"^Default Source: (.+)$", _run_pactl("info") or "", re.MULTILINE)
     return found[1] if found else ""
 
 
-def read_sources(told: str) -> list[PulseSource]:
+def parse_sources(told: str) -> list[PulseSource]:
     """The sources in an answer of `pactl list sources`. Its JSON is no good: it drops names that aren't ASCII."""
     found = []
     for number, block in re.findall(r"^Source #(\d+)\n((?:[ \t].*\n?)*)", told, re.MULTILINE):
@@ -78,29 +78,29 @@ def read_sources(told: str) -> list[PulseSource]:
 
 
 @contextmanager
-def selected(source: PulseSource | None) -> Iterator[None]:
+def source_selected(source: PulseSource | None) -> Iterator[None]:
     """Whoever connects to the server while the block runs hears this source. None: the one that it would hear."""
-    before = os.environ.get(CHOICE)
+    before = os.environ.get(SOURCE_VARIABLE)
     if source is not None:
-        os.environ[CHOICE] = source.name
+        os.environ[SOURCE_VARIABLE] = source.name
     try:
         yield
     finally:
         if source is not None:  # children of ours are not to inherit it
             if before is None:
-                del os.environ[CHOICE]
+                del os.environ[SOURCE_VARIABLE]
             else:
-                os.environ[CHOICE] = before
+                os.environ[SOURCE_VARIABLE] = before
 
 
 class SourceWatcher:
     """Tells when a source is gone, from a thread of its own; nothing, where nobody can be asked."""
 
     def __init__(self, source: PulseSource, on_gone: Callable[[], None]) -> None:
-        self._wanted, self._on_gone = f"Event 'remove' on source #{source.number}", on_gone
+        self._removal_line, self._on_gone = f"Event 'remove' on source #{source.number}", on_gone
         self._child: subprocess.Popen[str] | None = None
         try:
-            self._child = _pactl("subscribe")
+            self._child = _start_pactl("subscribe")
         except OSError:
             return
         threading.Thread(target=self._read, args=(self._child,), name="watching the microphone", daemon=True).start()
@@ -113,18 +113,18 @@ class SourceWatcher:
     def _read(self, child: subprocess.Popen[str]) -> None:
         assert child.stdout is not None
         with child.stdout:
-            if any(line.strip() == self._wanted for line in child.stdout):
+            if any(line.strip() == self._removal_line for line in child.stdout):
                 self._on_gone()
 
 
-def _ask(*question: str) -> str | None:
+def _run_pactl(*question: str) -> str | None:
     try:
-        child = _pactl(*question)
+        child = _start_pactl(*question)
     except OSError:
         return None
     with child:
         try:
-            told, _ = child.communicate(timeout=PATIENCE)
+            told, _ = child.communicate(timeout=ANSWER_SECONDS)
         except subprocess.TimeoutExpired:
             told = None
         finally:
@@ -132,7 +132,7 @@ def _ask(*question: str) -> str | None:
     return told if child.returncode == 0 else None
 
 
-def _pactl(*question: str) -> subprocess.Popen[str]:
+def _start_pactl(*question: str) -> subprocess.Popen[str]:
     """In a session of its own, which Ctrl-C doesn't reach; in a language that can be read by programs."""
     return subprocess.Popen(
         ["pactl", *question],

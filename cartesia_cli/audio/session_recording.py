@@ -26,7 +26,7 @@ from typing import Any
 from ..atomic_files import link_or_copy
 from ..errors import InputError, OutputError
 from .pcm import RATE
-from .wav_writer import WIDTH, AudioSource, WavWriter, opened, read_back
+from .wav_writer import BYTES_PER_SAMPLE, AudioSource, WavWriter, open_private, read_back
 
 NAME = "%Y%m%dT%H%M%S.%fZ.wav"
 """Of a file: when its first block came, in UTC, so that names sort by time in every zone."""
@@ -88,7 +88,7 @@ class SessionRecording:
         self.dropped = 0.0
         self._source, self._folder, self._on_trouble, self._now = source, folder, on_trouble, now
         self._comment = json.dumps(asked) if asked else ""
-        self._rate, self._bytes_per_second = rate, WIDTH * rate
+        self._rate, self._bytes_per_second = rate, BYTES_PER_SAMPLE * rate
         self._file: FileIO | None = None
         self._recording: WavWriter | None = None
         self._over = False
@@ -143,13 +143,13 @@ class SessionRecording:
             return self.path
         try:
             if self._file is not None and self._recording is not None:
-                self._recording.forget()
+                self._recording.hide_comment()
                 os.fsync(self._file.fileno())
             link_or_copy(self.path, target, overwrite=force)
         except OSError as error:
             if self._recording is not None:
                 with suppress(OSError):
-                    self._recording.remember()
+                    self._recording.restore_comment()
             reason = "it exists" if isinstance(error, FileExistsError) else error.strerror
             raise OutputError(
                 f"{target}: can't be written: {reason}", hint=f"the recording is kept: {self.path}"
@@ -184,7 +184,7 @@ class SessionRecording:
         while self._file is None:
             path = self._folder / moment.strftime(NAME)
             try:
-                self._file = opened(path, "xb")
+                self._file = open_private(path, "xb")
             except FileExistsError:
                 moment += timedelta(microseconds=1)
         self.path = path

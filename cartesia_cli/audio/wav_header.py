@@ -20,7 +20,7 @@ from typing import Protocol
 PCM, MICROSOFT_ADPCM, FLOAT, ALAW, MULAW, IMA_ADPCM, EXTENSIBLE = 0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0xFFFE
 """Codecs (mmreg.h, WAVE_FORMAT_…). EXTENSIBLE names the real one further behind."""
 
-SAMPLE_BYTES = {PCM: (1, 2, 3, 4, 8), FLOAT: (2, 4, 8), ALAW: (1,), MULAW: (1,)}
+SAMPLE_SIZES = {PCM: (1, 2, 3, 4, 8), FLOAT: (2, 4, 8), ALAW: (1,), MULAW: (1,)}
 """Uncompressed codec → bytes that a sample of it may have."""
 
 MAX_FORMAT_BYTES = 64
@@ -110,7 +110,7 @@ class WavFormat:
         size = 1 if self.codec in (ALAW, MULAW) else -(-self.bits // 8)
         if size == 3 and self.block_bytes == 4 * self.channels:
             size = 4
-        return size if size in SAMPLE_BYTES.get(self.codec, ()) and self.channels and self.rate else 0
+        return size if size in SAMPLE_SIZES.get(self.codec, ()) and self.channels and self.rate else 0
 
     @property
     def frame_bytes(self) -> int:
@@ -121,7 +121,7 @@ class WavFormat:
     def byte_rate(self) -> float | None:
         """Bytes of samples in a second. The header's own figure is the last resort: often it is wrong."""
         figure = 0.0
-        if self.codec in SAMPLE_BYTES:
+        if self.codec in SAMPLE_SIZES:
             figure = self.rate * self.block_bytes
         elif self.codec in (MICROSOFT_ADPCM, IMA_ADPCM) and self.block_samples:
             figure = self.rate * self.block_bytes / self.block_samples

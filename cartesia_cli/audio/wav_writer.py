@@ -23,20 +23,20 @@ from ..errors import OutputError
 from .pcm import RATE
 from .wav_header import read_wav_header
 
-WIDTH = 2
+BYTES_PER_SAMPLE = 2
 """Bytes of a sample."""
 
 OPEN = 0xFFFFFFFF
 """What RF64 says where 32 bits are too few: ds64 has the figure."""
 
-PLAIN = struct.calcsize("<4sI4s 4sI28x 4sI16x 4sI")
+HEADER_BYTES = struct.calcsize("<4sI4s 4sI28x 4sI16x 4sI")
 """Bytes of a header without a comment."""
 
-FMT_AT, COMMENT_AT = 48, PLAIN - struct.calcsize("<4sI")
+FORMAT_OFFSET, COMMENT_OFFSET = 48, HEADER_BYTES - struct.calcsize("<4sI")
 """Where fmt begins, and the comment between it and data."""
 
-LONGEST_HEADER = 1 << 20
-MAX_RATE = 1_000_000
+MAX_HEADER_BYTES = 1 << 20
+MAX_SAMPLE_RATE = 1_000_000
 
 
 class AudioSource(Protocol):
@@ -53,14 +53,14 @@ class TeeSource:
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """The blocks of the source, each in the file before it is given. OutputError where it can't be written."""
-        with _failing(self._path):
-            file = opened(self._path, "wb")
+        with _output_errors(self._path):
+            file = open_private(self._path, "wb")
         with file:
-            with _failing(self._path):
+            with _output_errors(self._path):
                 recording = WavWriter(file, rate=self._rate)
             async with aclosing(self._source.frames()) as blocks:
                 async for block in blocks:
-                    with _failing(self._path):
+                    with _output_errors(self._path):
                         recording.write(block)
                     yield block
 
@@ -78,61 +78,63 @@ class WavWriter:
 
     def __init__(self, file: FileIO, comment: str = "", rate: int = RATE) -> None:
         self._file, self._comment, self.rate = file, comment, rate
-        self._start = len(header(0, comment))
-        self._given = 0
-        self._put(0, header(0, comment, rate))
+        self._data_offset = len(encode_header(0, comment))
+        self._data_bytes = 0
+        self._write_at(0, encode_header(0, comment, rate))
 
     @property
     def size(self) -> int:
-        return self._given - self._given % WIDTH
+        return self._data_bytes - self._data_bytes % BYTES_PER_SAMPLE
 
     def write(self, block: bytes) -> None:
         """`block` may be of any length; half a sample waits for its other half."""
         try:
-            self._put(self._start + self._given, block)
-            size = self._given + len(block)
-            self._put(0, header(size - size % WIDTH, self._comment, self.rate))
+            self._write_at(self._data_offset + self._data_bytes, block)
+            size = self._data_bytes + len(block)
+            self._write_at(0, encode_header(size - size % BYTES_PER_SAMPLE, self._comment, self.rate))
         except OSError:
             with suppress(OSError):
-                self._file.truncate(self._start + self.size)
+                self._file.truncate(self._data_offset + self.size)
             raise
-        self._given = size
+        self._data_bytes = size
 
-    def forget(self) -> None:
+    def hide_comment(self) -> None:
         """The comment is blotted out until the next block; the samples stay where they are. OSError as above."""
         if self._comment:
-            length = self._start - PLAIN
-            self._put(COMMENT_AT, struct.pack("<4sI", b"JUNK", length - 8) + bytes(length - 8))
+            length = self._data_offset - HEADER_BYTES
+            self._write_at(COMMENT_OFFSET, struct.pack("<4sI", b"JUNK", length - 8) + bytes(length - 8))
 
-    def remember(self) -> None:
+    def restore_comment(self) -> None:
         """The comment is there again. OSError as above."""
-        self._put(0, header(self.size, self._comment, self.rate))
+        self._write_at(0, encode_header(self.size, self._comment, self.rate))
 
-    def _put(self, at: int, data: bytes) -> None:
+    def _write_at(self, at: int, data: bytes) -> None:
         self._file.seek(at)
         while data:
             data = data[self._file.write(data) :]  # a disk that is almost full takes a part
 
 
-def opened(path: Path, mode: str) -> FileIO:
+def open_private(path: Path, mode: str) -> FileIO:
     """A file to record into, "wb" or "xb", readable by its owner only. OSError where it can't be."""
-    file = open(path, mode, buffering=0, opener=_private)  # noqa: SIM115  whoever asked closes it
+    file = open(path, mode, buffering=0, opener=_open_for_owner)  # noqa: SIM115  whoever asked closes it
     assert isinstance(file, FileIO)
     return file
 
 
-def header(size: int, comment: str = "", rate: int = RATE) -> bytes:
+def encode_header(size: int, comment: str = "", rate: int = RATE) -> bytes:
     """Everything before the samples, of which there are `size` bytes. As long for one size as for another."""
     text = comment.encode("utf-8")
     text += bytes(2 - len(text) % 2) if text else b""  # ends in a zero, and padded
     info = struct.pack("<4sI4s4sI", b"LIST", 12 + len(text), b"INFO", b"ICMT", len(text)) + text if text else b""
-    whole = PLAIN - 8 + len(info) + size
+    whole = HEADER_BYTES - 8 + len(info) + size
     if whole < OPEN:
         first, promised = struct.pack("<4sI4s4sI28x", b"RIFF", whole, b"WAVE", b"JUNK", 28), size
     else:
-        sizes = struct.pack("<QQQI", whole, size, size // WIDTH, 0)
+        sizes = struct.pack("<QQQI", whole, size, size // BYTES_PER_SAMPLE, 0)
         first, promised = struct.pack("<4sI4s4sI", b"RF64", OPEN, b"WAVE", b"ds64", 28) + sizes, OPEN
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, WIDTH * rate, WIDTH, 8 * WIDTH)
+    fmt = struct.pack(
+        "<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, BYTES_PER_SAMPLE * rate, BYTES_PER_SAMPLE, 8 * BYTES_PER_SAMPLE
+    )
     return first + fmt + info + struct.pack("<4sI", b"data", promised)
 
 
@@ -143,23 +145,23 @@ def read_back(path: Path) -> tuple[float, str]:
     ValueError where it is another file.
     """
     with path.open("rb") as file:
-        beginning, size = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
+        beginning, size = file.read(MAX_HEADER_BYTES), os.fstat(file.fileno()).st_size
     wav = read_wav_header(BytesIO(beginning))
-    if wav is None or wav.data_start is None or wav.format is None or not 0 < wav.format.rate <= MAX_RATE:
+    if wav is None or wav.data_start is None or wav.format is None or not 0 < wav.format.rate <= MAX_SAMPLE_RATE:
         raise ValueError(f"{path} was not recorded here")
-    if beginning[FMT_AT:COMMENT_AT] != header(0, rate=wav.format.rate)[FMT_AT:COMMENT_AT]:
+    if beginning[FORMAT_OFFSET:COMMENT_OFFSET] != encode_header(0, rate=wav.format.rate)[FORMAT_OFFSET:COMMENT_OFFSET]:
         raise ValueError(f"{path} was not recorded here")
-    return max(0, size - wav.data_start) // WIDTH / wav.format.rate, _comment(beginning)
+    return max(0, size - wav.data_start) // BYTES_PER_SAMPLE / wav.format.rate, _comment(beginning)
 
 
 def _comment(beginning: bytes) -> str:
     """The text of the comment in the beginning of a file, "" where there is none."""
-    name, length = struct.unpack_from("<4s12xI", beginning.ljust(COMMENT_AT + 20), COMMENT_AT)
-    text = beginning[COMMENT_AT + 20 :][:length] if name == b"LIST" else b""
+    name, length = struct.unpack_from("<4s12xI", beginning.ljust(COMMENT_OFFSET + 20), COMMENT_OFFSET)
+    text = beginning[COMMENT_OFFSET + 20 :][:length] if name == b"LIST" else b""
     return text.rstrip(b"\0").decode("utf-8", "replace")
 
 
-def _private(path: str, flags: int) -> int:
+def _open_for_owner(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o600)
     if os.name == "posix" and stat.S_ISREG(os.fstat(descriptor).st_mode):
         with suppress(OSError):  # the file was there, and is somebody else's
@@ -168,7 +170,7 @@ def _private(path: str, flags: int) -> int:
 
 
 @contextmanager
-def _failing(path: Path) -> Iterator[None]:
+def _output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

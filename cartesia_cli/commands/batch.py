@@ -301,7 +301,7 @@ def _show_progress(bar: ProgressBar, meter: UploadProgress, job: Job, backend: B
 def _upload_name(item: Input, recording: MediaInfo) -> str:
     """The name that is sent: servers go by its ending, so that one is added where there is none of a recording."""
     name = "stdin" if item.source == STDIN else item.path.name
-    endings = FORMATS[recording.container].endings
+    endings = FORMATS[recording.container].extensions
     known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
     return name if known or not endings else name + endings[0]
 

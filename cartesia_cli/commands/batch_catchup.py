@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..audio.wav_writer import WIDTH, header
+from ..audio.wav_writer import BYTES_PER_SAMPLE, encode_header
 from ..client import BatchClient, Deadlines, RetryPolicy, Upload
 from ..output.console import Reporter
 from ..protocol import BatchOptions, RealtimeOptions
@@ -31,12 +31,12 @@ def batch_catch_up(
 
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         with tempfile.NamedTemporaryFile(prefix="cartesia-cli-", suffix=".wav") as file:  # nobody else can read it
-            file.write(header(0, rate=options.sample_rate))
+            file.write(encode_header(0, rate=options.sample_rate))
             size = sum(file.write(block) for block in audio)
             file.seek(0)
-            file.write(header(size, rate=options.sample_rate))
+            file.write(encode_header(size, rate=options.sample_rate))
             file.flush()
-            seconds = size / (WIDTH * options.sample_rate)
+            seconds = size / (BYTES_PER_SAMPLE * options.sample_rate)
             reporter.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
             found = await _beside(lambda: _transcribed(Path(file.name), seconds))
         return _joined(text(), [segment.shifted(at) for segment in found])

@@ -37,10 +37,10 @@ def devices(
     reporter.as_json = given.checked_listing(form) == "json"
     from ..audio import devices as known
 
-    found = known.devices()
+    found = known.list_devices()
     if found or form == "json":  # a program gets its list, and a person no empty table
         write_stdout(format_json(found) if form == "json" else format_table(found))
-    known.choose(found, None)
+    known.match_device(found, None)
 
 
 def format_table(found: list[Device]) -> str:

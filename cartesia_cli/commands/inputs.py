@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..audio.probing import EXTENSIONS, HEADERLESS, is_recording
+from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ..audio.probing.sniff import sniff_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
@@ -214,7 +214,7 @@ def _is_wanted(path: Path, headerless: bool) -> bool:
     """Whether a search takes a file: by its ending, or else by its first bytes."""
     ending = path.suffix.lower()
     if headerless:
-        return ending in HEADERLESS or (ending in EXTENSIONS and not is_recording(path))
+        return ending in HEADERLESS_EXTENSIONS or (ending in EXTENSIONS and not is_recording(path))
     return ending in EXTENSIONS or is_recording(path)
 
 

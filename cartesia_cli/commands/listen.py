@@ -195,10 +195,10 @@ def listen(
     recovery.report_orphans(reporter)
     view = context.with_resource(live.live_view(reporter))
 
-    from ..audio.microphone import Microphone, chosen
-    from ..audio.pacing import limited
+    from ..audio.microphone import Microphone, select_device
+    from ..audio.pacing import limit_source
 
-    microphone = chosen(device)
+    microphone = select_device(device)
     if microphone.is_monitor:
         reporter.say(f"{microphone.name} is what this computer plays")
     attendance = interaction.KeyActions(
@@ -220,7 +220,7 @@ def listen(
         ),
     )  # fmt: skip
 
-    opened = Microphone(microphone, wanted=rate, on_trouble=lambda sentence: reporter.say(f"warning: {sentence}"))
+    opened = Microphone(microphone, output_rate=rate, on_trouble=lambda sentence: reporter.say(f"warning: {sentence}"))
 
     def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
         def listening() -> None:
@@ -229,7 +229,7 @@ def listen(
 
         # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
         attendance.microphone = interaction.PausableSource(
-            limited(kept.spool(opened), stream_options.duration, rate),
+            limit_source(kept.spool(opened), stream_options.duration, rate),
             say,
             listening,
             sends_silence=not manual,

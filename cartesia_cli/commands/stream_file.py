@@ -124,7 +124,7 @@ def stream_file(
     if speed != 1.0:
         reporter.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
 
-    from ..audio.pacing import RealtimeSource, limited
+    from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
     from .live_session import SessionConfig
 
@@ -146,7 +146,7 @@ def stream_file(
             on_gap=gap,
             on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
         )
-        source = limited(paced, stream_options.duration, rate)
+        source = limit_source(paced, stream_options.duration, rate)
         return source if stream_options.save_audio is None else TeeSource(source, stream_options.save_audio, rate)
 
     order = SessionConfig(
@@ -196,7 +196,7 @@ def _recording(
     from io import BufferedReader
     from itertools import chain
 
-    from ..audio.files import decode_file, decoded_pipe, decoded_raw
+    from ..audio.files import decode_file, decode_pipe, decode_raw
     from ..audio.probing import probe, probe_raw
     from .inputs import STDIN, HeaderlessReader, stdin_stream
 
@@ -208,9 +208,9 @@ def _recording(
     if encoding is not None and sample_rate is not None:
         recording = None if piping else probe_raw(path, encoding, sample_rate)
         stream = BufferedReader(HeaderlessReader(stdin_stream(), encoding, warn)) if piping else path.open("rb")
-        blocks = decoded_raw(stream, encoding, sample_rate, rate=rate, channel=channel, on_format=on_format)
+        blocks = decode_raw(stream, encoding, sample_rate, rate=rate, channel=channel, on_format=on_format)
     elif piping:
-        blocks = decoded_pipe(stdin_stream(), rate=rate, channel=channel, warn=warn, on_format=on_format)
+        blocks = decode_pipe(stdin_stream(), rate=rate, channel=channel, warn=warn, on_format=on_format)
     else:
         recording = probe(path)
         blocks = decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)

@@ -48,7 +48,7 @@ def vad(
     """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
     reporter = voice.apply_to(context.obj)
     reporter.as_json = given.checked_listing(form) == "json"
-    from ..audio.files import decode_file, decoded_pipe
+    from ..audio.files import decode_file, decode_pipe
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_stdout
@@ -59,7 +59,7 @@ def vad(
 
     check_not_url(file)
     if file == STDIN:
-        blocks = decoded_pipe(stdin_stream(), channel=channel, warn=warn)
+        blocks = decode_pipe(stdin_stream(), channel=channel, warn=warn)
     else:
         if note := probe(Path(file)).note:
             warn(note)
@@ -71,13 +71,13 @@ def vad(
         marks += endpointer.process(block)
         levels.append(endpointer.floor)
     marks += endpointer.finish()
-    found = utterances(marks, until=endpointer.heard)
+    found = utterances(marks, until=endpointer.processed_seconds)
     noise, threshold = sorted(levels)[len(levels) // 2] if levels else 0.0, endpointer.threshold
     flags = f"--vad-threshold {threshold:.0f} --vad-silence-ms {_suggest_silence_ms(found, vad_silence_ms)}"
     if form == "json":
         report = {
             "source": file,
-            "duration": round(endpointer.heard, 3),
+            "duration": round(endpointer.processed_seconds, 3),
             "noise_dbfs": round(noise, 1),
             "threshold_dbfs": round(threshold, 1),
             "utterances": [{"start": round(start, 2), "end": round(end, 2)} for start, end in found],
@@ -92,7 +92,8 @@ def vad(
         before = end
     write_stdout("\n".join(lines) + "\n")
     levels_found = f"noise {noise:.0f} dBFS, speech above {threshold:.0f}"
-    reporter.say(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.heard:.1f} s; {levels_found}")
+    seconds = endpointer.processed_seconds
+    reporter.say(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {seconds:.1f} s; {levels_found}")
     reporter.say(f"flags that fix this: {flags}")
 
 

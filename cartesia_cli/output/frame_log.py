@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from ..audio.wav_writer import opened
+from ..audio.wav_writer import open_private
 from ..errors import OutputError, UsageError
 
 ELSEWHERE = "--raw-events names another file"
@@ -48,7 +48,7 @@ class FrameLog:
         self._path, self._tell, self._clock, self._began = path, tell, clock, clock()
         self._size, self._is_over = 0, False
         try:
-            self._file = opened(path, "wb")
+            self._file = open_private(path, "wb")
         except OSError as error:
             raise OutputError(f"{path}: can't be written: {error.strerror}", hint=ELSEWHERE) from error
 

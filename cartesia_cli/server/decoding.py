@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..audio.files import decoded_file, decoded_raw
+from ..audio.files import decode_open_file, decode_raw
 from ..audio.pcm import Samples
 from ..errors import InputError
 from ..protocol import BatchOptions, api_error
@@ -20,9 +20,9 @@ def decode_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
     """Blocks of 16 kHz mono from a file that can be sought. ApiError 400 if there is no audio in it."""
     try:
         if options.encoding is None:
-            yield from decoded_file(file, NAME)
+            yield from decode_open_file(file, NAME)
         else:
             assert options.sample_rate is not None
-            yield from decoded_raw(file, options.encoding, options.sample_rate, NAME)
+            yield from decode_raw(file, options.encoding, options.sample_rate, NAME)
     except InputError as error:
         raise api_error(400, "Invalid audio", f"{error.message}.") from error

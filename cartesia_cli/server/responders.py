@@ -75,7 +75,7 @@ class ManualResponder:
         if is_timed and options.min_volume:
             threshold = 20 * log10(options.min_volume)
         self._endpointer = Endpointer(
-            VadSettings(silence_ms=max(200, int(silence * 1000)), threshold=threshold, longest_seconds=3600.0)
+            VadSettings(silence_ms=max(200, int(silence * 1000)), threshold=threshold, max_utterance_seconds=3600.0)
         )
         self._settled = 0.0
         self._begun = False
@@ -120,7 +120,7 @@ class ManualResponder:
                     if not recognizer.is_open:
                         await self._delta(*await recognizer.recover_missed(mark.speech))
                     recognizer.open(mark.speech)
-                case "lull" if live and recognizer.is_rested:
+                case "pause" if live and recognizer.is_rested:
                     await recognizer.speculate()
                 case "resume" if not recognizer.is_open:  # since a `finalize` in the pause
                     recognizer.open(mark.speech)
@@ -142,7 +142,7 @@ class ManualResponder:
         if not self._is_timed:
             await self._say(Delta(text=text))
             return
-        heard = self._endpointer.heard
+        heard = self._endpointer.processed_seconds
         duration = round(heard - self._settled, 3)
         await self._say(Delta(text=text, words=words, duration=duration, language=self._language))
         self._settled = heard
@@ -192,7 +192,7 @@ class TurnResponder:
                 case "onset":
                     recognizer.open(mark.speech)
                     await self._say(TurnStart())
-                case "lull":
+                case "pause":
                     await recognizer.speculate()
                     recognizer.commit()
                     if text := self._text():
@@ -249,7 +249,7 @@ def _endpointing(turn: TurnConfig) -> VadSettings:
     silence = min(HALF_LIFE * -log2(end), timeout / 1000)
     return VadSettings(
         attack_ms=round(ATTACK_HALF_LIFE * -log2(1 - start) * 1000),
-        lull_ms=round(min(HALF_LIFE * -log2(eager), silence - 0.02) * 1000),
+        pause_ms=round(min(HALF_LIFE * -log2(eager), silence - 0.02) * 1000),
         silence_ms=round(silence * 1000),
-        longest_seconds=3600.0,
+        max_utterance_seconds=3600.0,
     )

@@ -180,5 +180,5 @@ class EventDispatcher:
             case "onset" | "resume":
                 self.speech = self.speech or mark.kind == "onset"
                 self._timeline.onset(mark.speech)
-            case "lull" | "end":
+            case "pause" | "end":
                 self._timeline.pause(mark.speech, is_cut=mark.capped)

@@ -190,8 +190,8 @@ class Session:
     def _divide_speech(self) -> None:
         """Speech stops where the source pauses, whatever the endpointer makes of it, and begins where it goes on."""
         if self._endpointer.in_speech:
-            at = self._endpointer.heard
-            self._add_vad_markers([VadEvent("lull" if self._is_paused else "resume", at, at)])
+            at = self._endpointer.processed_seconds
+            self._add_vad_markers([VadEvent("pause" if self._is_paused else "resume", at, at)])
 
     def _add_vad_markers(self, marks: Iterable[VadEvent]) -> None:
         for mark in marks:

@@ -23,14 +23,14 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...protocol import ENCODINGS
-from .bounded_reader import HEAD, BoundedReader, NoAudio, ProbeResult, Undetermined, display_name, opened
-from .formats import EXTENSIONS, FORMATS, HEADERLESS, MEDIA_TYPES, SHARED
-from .sniff import check_beginning, may_be_recording, sniff
+from .bounded_reader import HEAD, BoundedReader, NoAudio, ProbeResult, Undetermined, display_name, open_regular_file
+from .formats import AMBIGUOUS_EXTENSIONS, EXTENSIONS, FORMATS, HEADERLESS_EXTENSIONS, MEDIA_TYPES
+from .sniff import may_be_recording, reject_other_files, sniff
 
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
-    "HEADERLESS",
+    "HEADERLESS_EXTENSIONS",
     "MEDIA_TYPES",
     "MediaInfo",
     "display_name",
@@ -72,12 +72,12 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
     `name`: what messages call it, where that isn't its path, as for stdin.
     """
     name = name or display_name(path)
-    with opened(path, name) as (file, size):
+    with open_regular_file(path, name) as (file, size):
         reader = BoundedReader(file, size)
         ending = path.suffix.lower()
-        container = sniff(reader, listed=ending in EXTENSIONS)
+        container = sniff(reader, trust_extension=ending in EXTENSIONS)
         if container is None:
-            check_beginning(name, reader.at(0, HEAD), listed=ending in EXTENSIONS | SHARED)
+            reject_other_files(name, reader.at(0, HEAD), listed=ending in EXTENSIONS | AMBIGUOUS_EXTENSIONS)
             container = "unknown"
         try:
             held = FORMATS[container].measure(reader)
@@ -91,8 +91,8 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
 def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
     """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `look`."""
     name = name or display_name(path)
-    with opened(path, name) as (file, size):
-        container = sniff(BoundedReader(file, size), listed=False)
+    with open_regular_file(path, name) as (file, size):
+        container = sniff(BoundedReader(file, size), trust_extension=False)
     width = ENCODINGS[encoding]
     samples, left_over = divmod(size, width)
     if not samples:
@@ -108,7 +108,7 @@ def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = No
 def is_recording(path: Path) -> bool:
     """Whether a file's own bytes show a recording, whatever it is called. Of other files, 4 KiB are read."""
     try:
-        with opened(path, display_name(path)) as (file, _):
+        with open_regular_file(path, display_name(path)) as (file, _):
             head = file.read(HEAD)
         return may_be_recording(head) and probe(path).container != "unknown"
     except InputError:

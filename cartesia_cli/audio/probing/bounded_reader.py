@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from ...errors import InputError
 
-PIECES = 2000
+MAX_READS = 2000
 """How many pieces of a file are read at most. A real recording needs ten."""
 
 HEAD, WINDOW, SEARCHED = 4 << 10, 64 << 10, 1 << 20
@@ -42,17 +42,17 @@ class BoundedReader:
         self._file = file
         self._base = 0
         self._position = 0
-        self._left = PIECES
+        self._reads_left = MAX_READS
 
-    def skip(self, count: int) -> None:
+    def skip_prefix(self, count: int) -> None:
         """Count offsets from `count` bytes further on, as if the file began there."""
         self._base += count
         self.size -= count
 
     def at(self, offset: int, count: int) -> bytes:
         """`count` bytes, or fewer where the file ends."""
-        self._left -= 1
-        if self._left < 0 or not 0 <= count <= SEARCHED:
+        self._reads_left -= 1
+        if self._reads_left < 0 or not 0 <= count <= SEARCHED:
             raise Undetermined
         if offset >= self.size:
             return b""
@@ -107,7 +107,7 @@ def proportional_duration(promised: float | None, held: int, whole: int, *, exac
 
 
 @contextmanager
-def opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """A file and its size in bytes. An OSError at any moment before it is closed counts as the system's word.
 
     `name`: what messages call it.

@@ -12,23 +12,23 @@ from typing import Any
 from ..wav_header import ChunkLayout, chunks, is_streamed_length, read_wav_header
 from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
 
-AIFF = ChunkLayout(">4sI")
+AIFF_LAYOUT = ChunkLayout(">4sI")
 
-CAF = ChunkLayout(">4sQ", first=8, alignment=1)
+CAF_LAYOUT = ChunkLayout(">4sQ", first=8, alignment=1)
 
-SOX = range(0x7E000000, 0x80000000)
+SOX_AIFF_LENGTHS = range(0x7E000000, 0x80000000)
 """What sox leaves in an AIFF that it writes into a pipe, less the headers."""
 
 AU_BITS = {1: 8, 2: 8, 3: 16, 4: 24, 5: 32, 6: 32, 7: 64, 23: 4, 25: 3, 26: 5, 27: 8}
 """Encoding → bits of a sample."""
 
-PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """GUID of ASF's file properties."""
 
-BROADCAST = 1
+ASF_BROADCAST_FLAG = 1
 """Flag of ASF: nothing in the properties is valid yet."""
 
-STRAY = 1024
+SIZE_TOLERANCE_BYTES = 1024
 """Bytes by which some writers are wrong about the size of the file."""
 
 
@@ -74,69 +74,69 @@ def _only_chunks(reader: BoundedReader, layout: ChunkLayout, at: int) -> bool:
 def measure_aiff(reader: BoundedReader) -> ProbeResult:
     """By the frames of COMM, in proportion to the bytes of SSND that are there."""
     seconds, samples = None, None
-    reader.seek(AIFF.first)
-    for name, start, length in chunks(reader, AIFF):
+    reader.seek(AIFF_LAYOUT.first)
+    for name, start, length in chunks(reader, AIFF_LAYOUT):
         if name == b"COMM":
-            frames, exponent, mantissa = _unpacked(reader, ">2xI2xHQ", start)
+            frames, exponent, mantissa = _unpack(reader, ">2xI2xHQ", start)
             rate = mantissa * 2.0 ** (min(exponent, 0x4020) - 0x403E)  # a float of 80 bits
             seconds = frames / rate if rate else None
         elif name == b"SSND":
             samples = start, length
-    return ProbeResult() if samples is None else _there(reader, seconds, *samples)
+    return ProbeResult() if samples is None else _unless_streamed(reader, seconds, *samples)
 
 
 def measure_au(reader: BoundedReader) -> ProbeResult:
     """By the size of the samples and what a second of them takes."""
-    start, length, encoding, rate, channels = _unpacked(reader, ">4x5I", 0)
+    start, length, encoding, rate, channels = _unpack(reader, ">4x5I", 0)
     bits = AU_BITS.get(encoding, 0) * rate * channels
-    return _there(reader, length * 8 / bits if bits else None, start, length)
+    return _unless_streamed(reader, length * 8 / bits if bits else None, start, length)
 
 
 def measure_caf(reader: BoundedReader) -> ProbeResult:
     """By the packets, where all are alike, else by the table of packets; in proportion to the data that are there."""
     rate = seconds = samples = None
-    reader.seek(CAF.first)
-    for name, start, length in chunks(reader, CAF):
+    reader.seek(CAF_LAYOUT.first)
+    for name, start, length in chunks(reader, CAF_LAYOUT):
         if name == b"desc":
-            rate, size, frames = _unpacked(reader, ">d8xII", start)
+            rate, size, frames = _unpack(reader, ">d8xII", start)
         elif name == b"pakt":
-            (valid,) = _unpacked(reader, ">8xQ", start)
+            (valid,) = _unpack(reader, ">8xQ", start)
             seconds = valid / rate if rate else None
         elif name == b"data":
             samples = start, length
             if rate and size:
                 seconds = (length - 4) / size * frames / rate
-    return ProbeResult() if samples is None else _there(reader, seconds, *samples)
+    return ProbeResult() if samples is None else _unless_streamed(reader, seconds, *samples)
 
 
-def _there(reader: BoundedReader, seconds: float | None, start: int, length: int) -> ProbeResult:
-    if length in SOX or is_streamed_length(length):
+def _unless_streamed(reader: BoundedReader, seconds: float | None, start: int, length: int) -> ProbeResult:
+    if length in SOX_AIFF_LENGTHS or is_streamed_length(length):
         return ProbeResult()
     return proportional_duration(seconds, max(0, reader.size - start), length)
 
 
 def measure_avi(reader: BoundedReader) -> ProbeResult:
     """By the size of the file."""
-    (length,) = _unpacked(reader, "<4xI", 0)
-    return ProbeResult() if is_streamed_length(length) else _whole(reader, length + 8)
+    (length,) = _unpack(reader, "<4xI", 0)
+    return ProbeResult() if is_streamed_length(length) else _compare_file_size(reader, length + 8)
 
 
 def measure_asf(reader: BoundedReader) -> ProbeResult:
     """By the size of the file, which the properties tell."""
-    at = reader.at(0, WINDOW).find(PROPERTIES)
+    at = reader.at(0, WINDOW).find(ASF_FILE_PROPERTIES)
     if at < 0:
         return ProbeResult()
-    length, flags = _unpacked(reader, "<Q40xI", at + 40)
-    return ProbeResult() if flags & BROADCAST else _whole(reader, length)
+    length, flags = _unpack(reader, "<Q40xI", at + 40)
+    return ProbeResult() if flags & ASF_BROADCAST_FLAG else _compare_file_size(reader, length)
 
 
-def _whole(reader: BoundedReader, length: int) -> ProbeResult:
-    if length - reader.size < STRAY:
+def _compare_file_size(reader: BoundedReader, length: int) -> ProbeResult:
+    if length - reader.size < SIZE_TOLERANCE_BYTES:
         return ProbeResult()
     return ProbeResult(note=f"it was cut off: its header promises {length:,} bytes, and it holds {reader.size:,}")
 
 
-def _unpacked(reader: BoundedReader, form: str, offset: int) -> tuple[Any, ...]:
+def _unpack(reader: BoundedReader, form: str, offset: int) -> tuple[Any, ...]:
     """Values of a header. One that isn't all there says nothing of what a server may find."""
     try:
         return reader.unpack(form, offset)

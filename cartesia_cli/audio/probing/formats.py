@@ -24,13 +24,13 @@ class Format:
     """
 
     media_type: str
-    endings: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
     signature: bytes | None = None
     measure: Callable[[BoundedReader], ProbeResult] = lambda _: ProbeResult()
     documented: bool = True
 
 
-def _other(
+def _undocumented(
     media_type: str, endings: str, signature: bytes | None = None, **more: Callable[[BoundedReader], ProbeResult]
 ) -> Format:
     """A format that FFmpeg or libsndfile decode, and that the API doesn't document."""
@@ -38,7 +38,7 @@ def _other(
 
 
 FORMATS = {
-    "w64": _other("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", measure=chunked_formats.measure_wav),
+    "w64": _undocumented("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", measure=chunked_formats.measure_wav),
     "wav": Format(
         "audio/wav",
         (".wav", ".wave", ".rf64", ".bwf"),
@@ -49,8 +49,8 @@ FORMATS = {
     "ogg": Format(
         "audio/ogg", (".ogg", ".oga", ".opus", ".spx", ".ogv", ".ogx", ".ogm"), rb"OggS\0", ogg_flac.measure_ogg
     ),
-    "3gp": _other("audio/3gpp", ".3gp .3gpp .3ga .3g2", rb"\0.{3}ftyp3g", measure=mp4_matroska.measure_mp4),
-    "mov": _other("video/quicktime", ".mov .qt", rb"\0.{3}ftypqt", measure=mp4_matroska.measure_mp4),
+    "3gp": _undocumented("audio/3gpp", ".3gp .3gpp .3ga .3g2", rb"\0.{3}ftyp3g", measure=mp4_matroska.measure_mp4),
+    "mov": _undocumented("video/quicktime", ".mov .qt", rb"\0.{3}ftypqt", measure=mp4_matroska.measure_mp4),
     "mp4": Format(
         "audio/mp4",
         (".mp4", ".m4a", ".m4b", ".m4r", ".m4v", ".f4v", ".f4a"),
@@ -60,67 +60,67 @@ FORMATS = {
     "webm": Format(
         "audio/webm", (".webm", ".weba"), rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.{1,8}?webm", mp4_matroska.measure_matroska
     ),
-    "matroska": _other(
+    "matroska": _undocumented(
         "video/x-matroska", ".mkv .mka .mk3d", rb"\x1a\x45\xdf\xa3", measure=mp4_matroska.measure_matroska
     ),
     "mpeg": Format("video/mpeg", (".mpeg", ".mpg", ".vob"), rb"\0\0\x01[\xba\xb3]"),
-    "mp3": Format("audio/mpeg", (".mp3", ".mpga", ".mpeg", ".mp2", ".mp1", ".mpa", ".m2a"), None, mpeg.measure),
+    "mp3": Format("audio/mpeg", (".mp3", ".mpga", ".mpeg", ".mp2", ".mp1", ".mpa", ".m2a"), None, mpeg.measure_mpeg),
     "unknown": Format("application/octet-stream", documented=False),
     "raw": Format("application/octet-stream"),
-    "aac": _other("audio/aac", ".aac .adts", measure=mpeg.measure),
-    "ac3": _other("audio/ac3", ".ac3 .ec3 .eac3", rb"\x0b\x77"),
-    "adx": _other("audio/x-adx", ".adx", rb"\x80\0..[\x02-\x04]"),
-    "aiff": _other("audio/aiff", ".aiff .aif .aifc", rb"FORM.{4}AIF[FC]", measure=chunked_formats.measure_aiff),
-    "amr": _other("audio/amr", ".amr .awb", rb"#!AMR"),
-    "ape": _other("audio/x-ape", ".ape", rb"MAC .[\x0e\x0f]"),
-    "au": _other("audio/basic", ".au .snd", rb"\.snd\0\0", measure=chunked_formats.measure_au),
-    "avi": _other("video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", measure=chunked_formats.measure_avi),
-    "avr": _other("audio/x-avr", ".avr", rb"2BIT"),
-    "caf": _other("audio/x-caf", ".caf", rb"caff\0", measure=chunked_formats.measure_caf),
-    "dsf": _other("audio/x-dsf", ".dsf", rb"DSD \x1c\0"),
-    "dss": _other("audio/x-dss", ".dss", rb"[\x02\x03]dss"),
-    "dts": _other("audio/vnd.dts", ".dts .dtshd", rb"\x7f\xfe\x80\x01|DTSHDHDR"),
-    "dv": _other("video/x-dv", ".dv .dif", rb"\x1f\x07\0[\x3f\xbf]"),
-    "flv": _other("video/x-flv", ".flv", rb"FLV\x01"),
-    "gsm": _other("audio/gsm", ".gsm"),
-    "ircam": _other("audio/x-ircam", ".sf .ircam", rb"\x64\xa3[\x01-\x04]\0|\0[\x01-\x04]\xa3\x64"),
-    "latm": _other("audio/mp4a-latm", ".latm .loas", rb"\x56[\xe0-\xff][\0-\xff]\x20\0"),
-    "mlp": _other("audio/vnd.dolby.mlp", ".mlp .thd", rb".{4}\xf8\x72\x6f[\xba\xbb]"),
-    "musepack": _other("audio/x-musepack", ".mpc .mp+", rb"MPCK|MP\+[\x07\x17]"),
-    "mxf": _other("application/mxf", ".mxf", rb"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02"),
-    "nut": _other("video/x-nut", ".nut", rb"nut/multimedia container"),
-    "oma": _other("audio/x-oma", ".oma .aa3", rb"(?:EA3|ea3)[\x01-\x03]"),
-    "paf": _other("audio/x-paf", ".paf .fap", rb" paf|fap "),
-    "pvf": _other("audio/x-pvf", ".pvf", rb"PVF1\n"),
-    "qcp": _other("audio/qcelp", ".qcp", rb"RIFF.{4}QLCM"),
-    "real": _other("application/vnd.rn-realmedia", ".rm .ra .rmvb", rb"\.RMF\0|\.ra\xfd"),
-    "shorten": _other("audio/x-shorten", ".shn", rb"ajkg"),
-    "sox": _other("audio/x-sox", ".sox", rb"\.SoX|XoS\."),
-    "sphere": _other("audio/x-nist", ".sph .nist", rb"NIST_1A\n"),
-    "svx": _other("audio/x-8svx", ".8svx .svx .iff", rb"FORM.{4}(?:8SVX|16SV)"),
-    "tak": _other("audio/x-tak", ".tak", rb"tBaK"),
-    "ts": _other("video/mp2t", ".ts .mts .m2ts .tts", rb"\x47(?:.{187}\x47){3}|.{4}\x47(?:.{191}\x47){3}"),
-    "tta": _other("audio/x-tta", ".tta", rb"TTA1"),
-    "voc": _other("audio/x-voc", ".voc", rb"Creative Voice File\x1a"),
-    "wavpack": _other("audio/x-wavpack", ".wv", rb"wvpk"),
-    "wma": _other(
+    "aac": _undocumented("audio/aac", ".aac .adts", measure=mpeg.measure_mpeg),
+    "ac3": _undocumented("audio/ac3", ".ac3 .ec3 .eac3", rb"\x0b\x77"),
+    "adx": _undocumented("audio/x-adx", ".adx", rb"\x80\0..[\x02-\x04]"),
+    "aiff": _undocumented("audio/aiff", ".aiff .aif .aifc", rb"FORM.{4}AIF[FC]", measure=chunked_formats.measure_aiff),
+    "amr": _undocumented("audio/amr", ".amr .awb", rb"#!AMR"),
+    "ape": _undocumented("audio/x-ape", ".ape", rb"MAC .[\x0e\x0f]"),
+    "au": _undocumented("audio/basic", ".au .snd", rb"\.snd\0\0", measure=chunked_formats.measure_au),
+    "avi": _undocumented("video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", measure=chunked_formats.measure_avi),
+    "avr": _undocumented("audio/x-avr", ".avr", rb"2BIT"),
+    "caf": _undocumented("audio/x-caf", ".caf", rb"caff\0", measure=chunked_formats.measure_caf),
+    "dsf": _undocumented("audio/x-dsf", ".dsf", rb"DSD \x1c\0"),
+    "dss": _undocumented("audio/x-dss", ".dss", rb"[\x02\x03]dss"),
+    "dts": _undocumented("audio/vnd.dts", ".dts .dtshd", rb"\x7f\xfe\x80\x01|DTSHDHDR"),
+    "dv": _undocumented("video/x-dv", ".dv .dif", rb"\x1f\x07\0[\x3f\xbf]"),
+    "flv": _undocumented("video/x-flv", ".flv", rb"FLV\x01"),
+    "gsm": _undocumented("audio/gsm", ".gsm"),
+    "ircam": _undocumented("audio/x-ircam", ".sf .ircam", rb"\x64\xa3[\x01-\x04]\0|\0[\x01-\x04]\xa3\x64"),
+    "latm": _undocumented("audio/mp4a-latm", ".latm .loas", rb"\x56[\xe0-\xff][\0-\xff]\x20\0"),
+    "mlp": _undocumented("audio/vnd.dolby.mlp", ".mlp .thd", rb".{4}\xf8\x72\x6f[\xba\xbb]"),
+    "musepack": _undocumented("audio/x-musepack", ".mpc .mp+", rb"MPCK|MP\+[\x07\x17]"),
+    "mxf": _undocumented("application/mxf", ".mxf", rb"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02"),
+    "nut": _undocumented("video/x-nut", ".nut", rb"nut/multimedia container"),
+    "oma": _undocumented("audio/x-oma", ".oma .aa3", rb"(?:EA3|ea3)[\x01-\x03]"),
+    "paf": _undocumented("audio/x-paf", ".paf .fap", rb" paf|fap "),
+    "pvf": _undocumented("audio/x-pvf", ".pvf", rb"PVF1\n"),
+    "qcp": _undocumented("audio/qcelp", ".qcp", rb"RIFF.{4}QLCM"),
+    "real": _undocumented("application/vnd.rn-realmedia", ".rm .ra .rmvb", rb"\.RMF\0|\.ra\xfd"),
+    "shorten": _undocumented("audio/x-shorten", ".shn", rb"ajkg"),
+    "sox": _undocumented("audio/x-sox", ".sox", rb"\.SoX|XoS\."),
+    "sphere": _undocumented("audio/x-nist", ".sph .nist", rb"NIST_1A\n"),
+    "svx": _undocumented("audio/x-8svx", ".8svx .svx .iff", rb"FORM.{4}(?:8SVX|16SV)"),
+    "tak": _undocumented("audio/x-tak", ".tak", rb"tBaK"),
+    "ts": _undocumented("video/mp2t", ".ts .mts .m2ts .tts", rb"\x47(?:.{187}\x47){3}|.{4}\x47(?:.{191}\x47){3}"),
+    "tta": _undocumented("audio/x-tta", ".tta", rb"TTA1"),
+    "voc": _undocumented("audio/x-voc", ".voc", rb"Creative Voice File\x1a"),
+    "wavpack": _undocumented("audio/x-wavpack", ".wv", rb"wvpk"),
+    "wma": _undocumented(
         "audio/x-ms-wma", ".wma .wmv .asf", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", measure=chunked_formats.measure_asf
     ),
-    "wtv": _other("video/x-wtv", ".wtv", rb"\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e"),
+    "wtv": _undocumented("video/x-wtv", ".wtv", rb"\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e"),
 }
 """`mp4` is m4a as well, `mpeg` a program stream; `raw` is what the user says is headerless. The first row whose
 signature matches is what a file is."""
 
-SHARED = frozenset(".ts .mts .tts .sf .iff .mpc .mp+ .dif .latm".split())
+AMBIGUOUS_EXTENSIONS = frozenset(".ts .mts .tts .sf .iff .mpc .mp+ .dif .latm".split())
 """Endings that other kinds of files have, too, TypeScript among them: of these a file's first bytes decide."""
 
-EXTENSIONS = frozenset(ending for kind in FORMATS.values() for ending in kind.endings) - SHARED
+EXTENSIONS = frozenset(ending for kind in FORMATS.values() for ending in kind.extensions) - AMBIGUOUS_EXTENSIONS
 """Endings of recordings, and of nothing else."""
 
-DOCUMENTED = frozenset(".flac .m4a .mp3 .mp4 .mpeg .mpga .oga .ogg .opus .wav .webm".split())
+DOCUMENTED_EXTENSIONS = frozenset(".flac .m4a .mp3 .mp4 .mpeg .mpga .oga .ogg .opus .wav .webm".split())
 """The ten of the API, and `.opus`, which is Ogg by another name."""
 
-HEADERLESS = frozenset(".raw .pcm .ul .ulaw .mulaw .al .alaw .s16 .s16le .s32le .f16le .f32le .sln".split())
+HEADERLESS_EXTENSIONS = frozenset(".raw .pcm .ul .ulaw .mulaw .al .alaw .s16 .s16le .s32le .f16le .f32le .sln".split())
 """Endings of samples without a header, in a folder that is searched with --encoding."""
 
 MEDIA_TYPES = {container: kind.media_type for container, kind in FORMATS.items()}

@@ -32,7 +32,7 @@ def _find(
 
 # MP4 -------------------------------------------------------------------------------------------------------
 
-SOUNDLESS = {b"vide", b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint", b"meta", b"pict"}
+SILENT_HANDLERS = {b"vide", b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint", b"meta", b"pict"}
 """Handlers of tracks that hold no sound."""
 
 OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix mdat meta udta uuid emsg prft".split())
@@ -47,7 +47,7 @@ def measure_mp4(reader: BoundedReader) -> ProbeResult:
         if kind not in OUTER_BOXES or (end > reader.size and kind != b"mdat"):
             raise Undetermined
         if kind == b"moov":
-            promised, indexed = _movie(reader, start, end), True
+            promised, indexed = _movie_seconds(reader, start, end), True
         elif kind in (b"mdat", b"moof") and end > start:
             held, whole, indexed = min(end, reader.size) - start, end - start, indexed or kind == b"moof"
         if indexed and whole:
@@ -76,11 +76,11 @@ def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
         at += size
 
 
-def _movie(reader: BoundedReader, start: int, end: int) -> float | None:
+def _movie_seconds(reader: BoundedReader, start: int, end: int) -> float | None:
     """Seconds by the header of a movie, which doesn't count those in fragments."""
     tracks = _find(_mp4_boxes, reader, start, end, b"trak", b"mdia", b"hdlr")
     handlers = {reader.unpack("8x4s", at)[0] for at, _ in tracks}
-    if handlers and handlers <= SOUNDLESS:
+    if handlers and handlers <= SILENT_HANDLERS:
         raise NoAudio("it has no audio track")
     if any(_find(_mp4_boxes, reader, start, end, b"mvex")):
         return None
@@ -98,10 +98,10 @@ SEGMENT, INFO, TRACKS, CLUSTER = (bytes.fromhex(text) for text in ("18538067", "
 SCALE, DURATION, TRACK, TRACK_TYPE = (bytes.fromhex(text) for text in ("2ad7b1", "4489", "ae", "83"))
 """Identifiers of elements."""
 
-MILLISECOND = 1_000_000
+DEFAULT_SCALE_NS = 1_000_000
 """Nanoseconds in a unit of DURATION where SCALE doesn't say."""
 
-SOUND_TRACKS = {2, 3}
+AUDIO_TRACK_TYPES = {2, 3}
 """Track types: audio, and audio with video."""
 
 
@@ -117,24 +117,24 @@ def measure_matroska(reader: BoundedReader) -> ProbeResult:
         raise NoAudio("it consists of a header only")
     tracks = _find(_elements, reader, *parts.get(TRACKS, (0, 0)), TRACK, TRACK_TYPE)
     types = {int.from_bytes(_value(reader, first, last)) for first, last in tracks}
-    if types and not types & SOUND_TRACKS:
+    if types and not types & AUDIO_TRACK_TYPES:
         raise NoAudio("it has no audio track")
-    return proportional_duration(_segment(reader, *parts.get(INFO, (0, 0))), reader.size - start, end - start)
+    return proportional_duration(_segment_seconds(reader, *parts.get(INFO, (0, 0))), reader.size - start, end - start)
 
 
 def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:
     """EBML: an identifier, a length and a body. Live streams leave the length of the outer elements open."""
     while at < end:
         head = reader.at(at, 12)
-        name = head[: _width(head)]
-        width = _width(head[len(name) :])
+        name = head[: _number_bytes(head)]
+        width = _number_bytes(head[len(name) :])
         length, limit = int.from_bytes(head[len(name) : len(name) + width]), 1 << 7 * width
         start = at + len(name) + width
         at = end if length % limit == limit - 1 else start + length % limit
         yield name, start, at
 
 
-def _width(number: bytes) -> int:
+def _number_bytes(number: bytes) -> int:
     """Bytes of a variable-length number: one more than the zero bits that it begins with."""
     if not number or not number[0]:
         raise Undetermined
@@ -146,13 +146,13 @@ def _value(reader: BoundedReader, first: int, last: int) -> bytes:
     return reader.at(first, min(last - first, 8))
 
 
-def _segment(reader: BoundedReader, start: int, end: int) -> float | None:
+def _segment_seconds(reader: BoundedReader, start: int, end: int) -> float | None:
     """Seconds by the Info element of a segment."""
     info = {kind: _value(reader, first, last) for kind, first, last in _elements(reader, start, end)}
     form = {4: ">f", 8: ">d"}.get(len(info.get(DURATION, b"")))
     if form is None:
         return None
     (units,) = struct.unpack(form, info[DURATION])
-    scale = int.from_bytes(info[SCALE]) if SCALE in info else MILLISECOND
+    scale = int.from_bytes(info[SCALE]) if SCALE in info else DEFAULT_SCALE_NS
     seconds = float(units) * scale / 1e9
     return seconds if isfinite(seconds) else None

@@ -22,7 +22,7 @@ BIT_RATES = {
 }
 """(MPEG version, layer) → kbit/s from index 1 on. MPEG 2.5 is like 2."""
 
-SAMPLES = {(1, 1): 384, (1, 2): 1152, (1, 3): 1152, (2, 1): 384, (2, 2): 1152, (2, 3): 576}
+SAMPLES_PER_FRAME = {(1, 1): 384, (1, 2): 1152, (1, 3): 1152, (2, 1): 384, (2, 2): 1152, (2, 3): 576}
 """(MPEG version, layer) → samples in a frame."""
 
 SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
@@ -30,7 +30,7 @@ SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1
 
 AAC_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
-ID3V1 = 128
+ID3V1_BYTES = 128
 """Bytes of the tag that may end a file."""
 
 
@@ -52,72 +52,72 @@ class Frame:
     def end(self) -> int:
         return self.start + self.length
 
-    def kin(self, other: Frame) -> bool:
+    def is_same_stream(self, other: Frame) -> bool:
         """Whether two frames can belong to the same recording."""
         return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
 
 
-def measure(reader: BoundedReader) -> ProbeResult:
+def measure_mpeg(reader: BoundedReader) -> ProbeResult:
     """By the index that an encoder left in the first frame, else by the bit rate of the first 64 KiB."""
     window = reader.at(0, WINDOW)
-    run = frames(window, reader.size, reach=WINDOW)
+    run = find_frames(window, reader.size, reach=WINDOW)
     if not run:
         if len(window) == reader.size and not window.strip(b"\0"):
             raise NoAudio("it consists of tags only")
         return ProbeResult()
     first = run[0]
-    tag = ID3V1 if reader.at(max(0, reader.size - ID3V1), 3) == b"TAG" else 0
+    tag = ID3V1_BYTES if reader.at(max(0, reader.size - ID3V1_BYTES), 3) == b"TAG" else 0
     held = reader.size - first.start - tag
-    samples, length = _index(window, first)
+    samples, length = _encoder_index(window, first)
     if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
         return proportional_duration(samples / first.rate, held, length)
     seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
     return ProbeResult(seconds, estimated=True)
 
 
-def frames(window: bytes, size: int, reach: int) -> list[Frame]:
+def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:
     """The first run of at least three frames that begins within `reach`, or of as many as make up the whole file."""
     for sync in re.finditer(rb"\xff", window[:reach]):
-        run = _run(window, sync.start())
+        run = _consecutive_frames(window, sync.start())
         if len(run) >= 3 or (run and run[0].start == 0 and run[-1].end >= size):
             return run
     return []
 
 
-def _run(window: bytes, at: int) -> list[Frame]:
+def _consecutive_frames(window: bytes, at: int) -> list[Frame]:
     """The frames that follow each other from `at` on."""
     run: list[Frame] = []
-    while (frame := _frame(window, at)) and (not run or frame.kin(run[0])):
+    while (frame := _parse_frame(window, at)) and (not run or frame.is_same_stream(run[0])):
         run.append(frame)
         at = frame.end
     return run
 
 
-def _frame(window: bytes, at: int) -> Frame | None:
+def _parse_frame(window: bytes, at: int) -> Frame | None:
     """The frame that begins at `at`, if one does."""
     head = window[at : at + 7]
     if len(head) < 7 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
     if layer == 4:
-        return _aac_frame(head, at)
+        return _parse_aac_frame(head, at)
     bit_rate, sample_rate = head[2] >> 4, head[2] >> 2 & 3
     if version not in SAMPLE_RATES or sample_rate == 3 or bit_rate in (0, 15):
         return None
     kind, rate = (1 if version == 3 else 2, layer), SAMPLE_RATES[version][sample_rate]
     slot = 4 if layer == 1 else 1
-    slots = BIT_RATES[kind][bit_rate - 1] * 125 * SAMPLES[kind] // (rate * slot) + (head[2] >> 1 & 1)
-    return Frame("mp3", at, slots * slot, SAMPLES[kind], rate)
+    slots = BIT_RATES[kind][bit_rate - 1] * 125 * SAMPLES_PER_FRAME[kind] // (rate * slot) + (head[2] >> 1 & 1)
+    return Frame("mp3", at, slots * slot, SAMPLES_PER_FRAME[kind], rate)
 
 
-def _aac_frame(head: bytes, at: int) -> Frame | None:
+def _parse_aac_frame(head: bytes, at: int) -> Frame | None:
     sample_rate, length = head[2] >> 2 & 15, (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     if head[1] < 0xF0 or sample_rate >= len(AAC_SAMPLE_RATES) or length < 7:
         return None
     return Frame("aac", at, length, 1024 * (1 + (head[6] & 3)), AAC_SAMPLE_RATES[sample_rate])
 
 
-def _index(window: bytes, first: Frame) -> tuple[int, int]:
+def _encoder_index(window: bytes, first: Frame) -> tuple[int, int]:
     """Samples and bytes by an index (Xing, Info, VBRI); 0 where it doesn't say."""
     head = window[first.start : first.start + 256].ljust(256, b"\0")
     if (at := head.find(b"VBRI", 0, 64)) >= 0:

@@ -21,59 +21,59 @@ CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
 }
 """How a stream's first packet begins → its granules a second, and how many of them precede the audio."""
 
-PAGE_HEAD = 27
+PAGE_HEAD_BYTES = 27
 """Bytes of a page before its lacing values, which add up to the length of its body."""
 
-LONGEST_HEAD = PAGE_HEAD + 255
+MAX_PAGE_HEAD_BYTES = PAGE_HEAD_BYTES + 255
 """Bytes of a page before its body, at most."""
 
-HEADERS = 8192
+MAX_HEADERS_BYTES = 8192
 """Bytes: the headers of a stream take half as much. With no more than that and no stamp, there is no audio."""
 
-FIRST, LAST = 2, 4
+FIRST_PAGE_FLAG, LAST_PAGE_FLAG = 2, 4
 """Flags of the pages that a stream begins and ends with."""
 
-BEGINNING = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
+FIRST_PAGE = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
 """A page that a stream begins with, up to its lacing values, and how many of these there are."""
 
-MOST_LINKS = 1000
+MAX_CHAINED = 1000
 """Recordings in one file that are told from each other. More are hostile."""
 
-UNENDED = "it was cut off or never closed: its last page is not marked as the last"
+NO_LAST_PAGE = "it was cut off or never closed: its last page is not marked as the last"
 
 
 def measure_ogg(reader: BoundedReader) -> ProbeResult:
     """By the last stamp of the first stream whose codec is known."""
-    clocks = _clocks(reader)
+    clocks = _stream_clocks(reader)
     audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
     if audio is None:
         return ProbeResult()
     audio_serial, rate, preceding = audio
     tail = reader.at(max(0, reader.size - WINDOW), WINDOW)
     end = len(tail)
-    note = None if _ends(tail) else UNENDED
+    note = None if _ends_with_last_page(tail) else NO_LAST_PAGE
     while (end := tail.rfind(b"OggS", 0, end)) >= 0:
-        if len(tail) - end < PAGE_HEAD:
+        if len(tail) - end < PAGE_HEAD_BYTES:
             continue
         granule, serial = struct.unpack_from("<6xqI", tail, end)
         if serial not in clocks:
             return ProbeResult()  # another recording was appended
         if serial == audio_serial and granule > preceding:
             return ProbeResult((granule - preceding) / rate, note=note)
-    if reader.size <= HEADERS:
+    if reader.size <= MAX_HEADERS_BYTES:
         raise NoAudio("it consists of a header only")
     return ProbeResult(note=note)  # stamped by a muxer that doesn't count
 
 
-def _ends(tail: bytes) -> bool:
+def _ends_with_last_page(tail: bytes) -> bool:
     """Whether the last page is there to its end, and says that it is the last."""
-    page = tail[max(0, tail.rfind(b"OggS")) :].ljust(PAGE_HEAD, b"\0")
+    page = tail[max(0, tail.rfind(b"OggS")) :].ljust(PAGE_HEAD_BYTES, b"\0")
     count = page[26]
-    lacing = page[PAGE_HEAD : PAGE_HEAD + count]
-    return bool(page[5] & LAST) and PAGE_HEAD + count + sum(lacing) <= len(page)
+    lacing = page[PAGE_HEAD_BYTES : PAGE_HEAD_BYTES + count]
+    return bool(page[5] & LAST_PAGE_FLAG) and PAGE_HEAD_BYTES + count + sum(lacing) <= len(page)
 
 
-def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
+def find_chained_recordings(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """First byte, and byte behind the last, of each of the recordings that were appended to each other.
 
     The first pages of streams that run side by side follow each other: there one recording begins.
@@ -84,11 +84,11 @@ def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
     while True:
         data = file.read(SEARCHED)
         window += data
-        sure = max(0, len(window) - LONGEST_HEAD) if data else len(window)
-        for page in BEGINNING.finditer(window):
+        sure = max(0, len(window) - MAX_PAGE_HEAD_BYTES) if data else len(window)
+        for page in FIRST_PAGE.finditer(window):
             if page.start() >= sure:
                 break
-            if 0 < behind != at + page.start() and count < MOST_LINKS:
+            if 0 < behind != at + page.start() and count < MAX_CHAINED:
                 count += 1
                 yield start, at + page.start()
                 start = at + page.start()
@@ -100,18 +100,18 @@ def links(file: BinaryIO) -> Iterator[tuple[int, int]]:
     yield start, at
 
 
-def _clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
+def _stream_clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
     """Each stream's serial number → what CODECS makes of its first packet. All begin before any of them goes on."""
     clocks: dict[int, tuple[int, int] | None] = {}
     at = 0
     while True:
         magic, flags, serial, count = reader.unpack("<4sxB8xI8xB", at)
-        if magic != b"OggS" or not flags & FIRST:
+        if magic != b"OggS" or not flags & FIRST_PAGE_FLAG:
             return clocks
-        body = at + PAGE_HEAD + count
+        body = at + PAGE_HEAD_BYTES + count
         packet = reader.at(body, 64)
         clocks[serial] = next((clock(packet) for name, clock in CODECS.items() if packet.startswith(name)), None)
-        at = body + sum(reader.at(at + PAGE_HEAD, count))
+        at = body + sum(reader.at(at + PAGE_HEAD_BYTES, count))
         if at >= reader.size:
             raise NoAudio("it consists of a header only")
 

@@ -10,13 +10,13 @@ import re
 
 from ...errors import InputError
 from .bounded_reader import HEAD, WINDOW, BoundedReader
-from .formats import DOCUMENTED, FORMATS
-from .mpeg import frames
+from .formats import DOCUMENTED_EXTENSIONS, FORMATS
+from .mpeg import find_frames
 
-MOST_TAGS = 8
+MAX_ID3_TAGS = 8
 """ID3v2 tags that a file may begin with. One is usual, two happen."""
 
-FAMILIAR = ", ".join(sorted(extension[1:] for extension in DOCUMENTED))
+DOCUMENTED_FORMATS = ", ".join(sorted(extension[1:] for extension in DOCUMENTED_EXTENSIONS))
 
 SIGNATURES = re.compile(
     b"|".join(b"(?P<_%s>%s)" % (name.encode(), kind.signature) for name, kind in FORMATS.items() if kind.signature),
@@ -41,13 +41,13 @@ NOT_AUDIO = (
 """How files begin that end up among recordings by mistake."""
 
 
-def sniff(reader: BoundedReader, *, listed: bool) -> str | None:
+def sniff(reader: BoundedReader, *, trust_extension: bool) -> str | None:
     """A key of FORMATS, by the bytes behind ID3v2 tags. `listed`: its name says that it is a recording."""
     tagged = _skip_id3(reader)
     if found := sniff_head(reader.at(0, HEAD)):
         return found
     # Among other data three frames can turn up by chance: they are searched for only where there is reason to.
-    run = frames(reader.at(0, WINDOW), reader.size, reach=WINDOW if tagged or listed else 1)
+    run = find_frames(reader.at(0, WINDOW), reader.size, reach=WINDOW if tagged or trust_extension else 1)
     return run[0].container if run else "mp3" if tagged else None
 
 
@@ -65,7 +65,7 @@ def may_be_recording(head: bytes) -> bool:
 
 def _skip_id3(reader: BoundedReader) -> bool:
     """Move behind the ID3v2 tags at the beginning; whether there were any. Sizes are written in bytes of 7 bits."""
-    for tags in range(MOST_TAGS):
+    for tags in range(MAX_ID3_TAGS):
         head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", reader.at(0, 10), re.DOTALL)
         if not head:
             return tags > 0
@@ -73,11 +73,11 @@ def _skip_id3(reader: BoundedReader) -> bool:
         length = 10 + int("".join(f"{byte:07b}" for byte in head[2]), 2) + footer
         if length > reader.size:  # damaged or cut off: there may be frames in spite of it
             return True
-        reader.skip(length)
+        reader.skip_prefix(length)
     return True
 
 
-def check_beginning(name: str, head: bytes, *, listed: bool) -> None:
+def reject_other_files(name: str, head: bytes, *, listed: bool) -> None:
     """InputError for bytes of no known format, unless they could be one in spite of that. `listed`: as a file's name
     says.
     """
@@ -89,7 +89,7 @@ def check_beginning(name: str, head: bytes, *, listed: bool) -> None:
     if what:
         raise InputError(
             f"{name} is not a recording: it begins like {what}",
-            hint=f"a recording is one of {FAMILIAR}; headerless samples need --encoding and --sample-rate",
+            hint=f"a recording is one of {DOCUMENTED_FORMATS}; headerless samples need --encoding and --sample-rate",
         )
 
 
