@@ -159,7 +159,7 @@ def test_a_pipe_that_pauses_is_followed_by_silence_at_the_pace_of_life_and_goes_
 
     async def play() -> None:
         paced = RealtimeSource(
-            pipe, STEP, deadlines=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
+            pipe, STEP, timeout=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
             clock=time.clock, sleep=time.sleep,
         )  # fmt: skip
         async for block in paced.frames():
