@@ -1,4 +1,4 @@
-"""What is wrong with the sound of a microphone, in words for whoever speaks into it: muted, faint, too loud.
+"""Checks microphone audio for common problems (muted, too quiet, clipped) and words a warning for each.
 
 Pure: samples in, sentences out. Must never change audio, nor know what it is used for.
 """
@@ -13,29 +13,29 @@ import numpy as np
 from .pcm import RATE, Samples
 
 WINDOW_SECONDS = 0.1
-"""Seconds that are judged at once."""
+"""Length of audio that is checked at once."""
 
 MUTED_SECONDS = 1.0
 
 FAINT_DBFS = -50.0
-"""dBFS. Speech is louder than that now and then, where the microphone is the right one."""
+"""Speech into the right microphone is louder than that now and then."""
 
 FAINT_SECONDS = 10.0
 PAUSE_SECONDS = 60.0
-"""Without a sound above FAINT: at the beginning, and once there was one. People do pause."""
+"""Without audio above FAINT_DBFS before a warning: at the beginning, and once there was some, since people pause."""
 
 CLIPPED_LEVEL = 0.99
-"""Of full scale. Resampling takes the edge off flat tops."""
+"""Share of full scale that counts as clipped. Resampling rounds off flat tops."""
 
 CLIPPED_SHARE = 0.01
-"""Of a second."""
+"""Share of clipped samples in a second that is worth a warning."""
 
 CLEAN_SECONDS = 3.0
-"""Without a clipped sample, after which it was not too loud any more."""
+"""Without a clipped sample, after which the next ones are reported again."""
 
 
 class InputMonitor:
-    """A stream of samples as complaints. Each is made once while its cause lasts, and again when it comes back."""
+    """Turns a stream of samples into warnings. Each is given once while its cause lasts, and again when it recurs."""
 
     def __init__(self, rate: int = RATE) -> None:
         self._size = round(rate * WINDOW_SECONDS)
@@ -48,7 +48,7 @@ class InputMonitor:
         self._loudest = 0.0
 
     def check(self, samples: Samples) -> list[str]:
-        """The next samples, any number of them, mono, -1..1: what is newly wrong, a sentence each."""
+        """Take the next samples (mono, -1..1, any number); returns a sentence for each new problem."""
         known = np.concatenate((self._rest, samples))
         whole = len(known) - len(known) % self._size
         self._rest = known[whole:]
@@ -58,14 +58,16 @@ class InputMonitor:
         found = []
         energy = float(np.vecdot(window, window)) / self._size
         if self._muted.update(energy == 0):
-            found.append("the microphone gives nothing but zeros: is it muted, or is this program not allowed to hear?")
+            found.append(
+                "the microphone delivers only zeros: is it muted, or does this program lack microphone permission?"
+            )
         if energy > 0:
             found += self._check_faint(energy)
         found += self._check_clipping(window)
         return found
 
     def _check_faint(self, energy: float) -> list[str]:
-        """Zeros are left out: they are a complaint of their own."""
+        """Digital silence is left out: it has its own warning."""
         if 10 * log10(energy) > FAINT_DBFS:
             self._faint = _Persistence(PAUSE_SECONDS)
             self._loudest = 0.0
@@ -74,8 +76,8 @@ class InputMonitor:
         if not self._faint.update(True):
             return []
         return [
-            f"hardly a sound for {self._faint.seconds:.0f} s, nothing above {10 * log10(self._loudest):.0f} dBFS: "
-            "is this the right microphone, and turned up?"
+            f"almost silent for {self._faint.seconds:.0f} s, nothing above {10 * log10(self._loudest):.0f} dBFS: "
+            "is this the right microphone, and is its volume up?"
         ]
 
     def _check_clipping(self, window: Samples) -> list[str]:
@@ -90,13 +92,14 @@ class InputMonitor:
 
 
 class _Persistence:
-    """Whether something has now lasted for so many seconds; told once for each time that it does."""
+    """Counts how long a condition has held, and reports once when that reaches so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._needed = round(seconds / WINDOW_SECONDS)
         self._windows = 0
 
-    def update(self, is_so: bool) -> bool:
-        self._windows = self._windows + 1 if is_so else 0
+    def update(self, holds: bool) -> bool:
+        """Take the next window; whether the condition has just held long enough."""
+        self._windows = self._windows + 1 if holds else 0
         return self._windows == self._needed

@@ -1,11 +1,12 @@
-"""A recording at the pace of life: blocks of samples as a source for a live session, and a limit for any source.
+"""Replays decoded audio in real time, as a source for a live session; and limits any source to so many seconds.
 
-Decoding runs ahead in a thread of its own, so that neither a slow disk nor a pipe that is still being
-written holds up the session. Blocks leave at absolute deadlines, start + n * length: waiting "a block long"
-after each would drift. Where nothing comes for a while, silence leaves in its place: a server hangs up on who is
-quiet for 15 s, and turns end by silence (docs: stt/troubleshooting). Must never be more than one block ahead of
-real time, nor, after a stall, catch up by more than CATCH_UP seconds at once: realtime endpoints accept one
-second of audio a second (docs: stt).
+Decoding runs ahead in its own thread, so that neither a slow disk nor a pipe that is still being written holds up the
+session. Blocks are due at absolute times, start + n * length: waiting for the length of a block after each would drift.
+Where the input pauses, silence is sent in its place, because a server disconnects a client that sends nothing for 15 s,
+and turns end by silence (docs: stt/troubleshooting).
+
+Must never be more than one block ahead of real time, nor catch up by more than CATCH_UP_SECONDS at once after a stall:
+realtime endpoints accept one second of audio a second (docs: stt).
 """
 
 from __future__ import annotations
@@ -22,26 +23,28 @@ from .pcm import RATE, Samples, encode_s16le
 from .wav_writer import AudioSource
 
 CATCH_UP_SECONDS = 1.0
+"""That may be sent faster than real time after a stall; the schedule is put off by the rest."""
+
 PREFETCHED_PIECES = 20
-"""Pieces that are decoded before they are wanted."""
+"""Decoded pieces that may wait to be sent."""
 
 SILENCE_AFTER_SECONDS = 5.0
-"""Seconds without a block after which silence is sent: a third of what servers bear."""
+"""Seconds without input after which silence is sent: a third of what servers tolerate."""
 
 MIN_REPORTED_SECONDS = 0.1
-"""Seconds that a schedule was put off by; less, as by a sound card whose clock is slow, is told when it adds up."""
+"""Delay of the schedule that is reported at once; smaller ones, as by a slow sound card clock, when they add up."""
 
 
 class RealtimeSource:
-    """A source for a session.
+    """A source that yields decoded audio in real time.
 
     blocks       decoded audio at `rate`, of any lengths; read once
-    seconds      of a block that is sent
+    seconds      length of a block that is yielded
     rate         Hz
     speed        1 is real time
-    timeout      seconds that are waited for a block before silence is sent instead, until there is sound again
-    on_late      told how many seconds after its deadline each block left
-    on_gap       told the seconds that were lost when a stall was longer than can be caught up
+    timeout      seconds to wait for input before silence is sent instead, until there is input again
+    on_late      called for each block with the seconds between its deadline and now
+    on_gap       called with the seconds by which the schedule was put off, after a stall too long to catch up
     on_silence   called whenever silence begins to be sent
     """
 
@@ -65,17 +68,17 @@ class RealtimeSource:
         self._clock, self._sleep = clock, sleep
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after what came before."""
+        """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after the audio before it."""
         interval = self._size / self._rate / self._speed
-        start, number, lost, silent = None, 0, 0.0, False
+        start, number, lost, is_silent = None, 0, 0.0, False
         with closing(_Prefetcher(self._blocks, self._size)) as blocks:
             while True:
-                block = await blocks.take(0.0 if silent else self._timeout)
+                block = await blocks.take(0.0 if is_silent else self._timeout)
                 now = self._clock()
-                if block is None and not silent:
-                    start = now - number * interval  # nobody makes up for what never came
+                if block is None and not is_silent:
+                    start = now - number * interval  # a pause of the input is not caught up
                     self._on_silence()
-                silent = block is None
+                is_silent = block is None
                 block = blocks.take_padded() if block is None else block
                 if not len(block):
                     return
@@ -96,7 +99,7 @@ class RealtimeSource:
 
 
 class LimitedSource:
-    """A source that ends after so many seconds of 16-bit samples."""
+    """A source of 16-bit samples that ends after so many seconds."""
 
     def __init__(self, source: AudioSource, seconds: float, rate: int = RATE) -> None:
         self._source, self._left = source, 2 * round(seconds * rate)
@@ -111,18 +114,18 @@ class LimitedSource:
 
 
 def limit_source(source: AudioSource, seconds: float | None, rate: int = RATE) -> AudioSource:
-    """A source with a limit, if there is one."""
+    """The source, limited to `seconds` unless that is None."""
     return source if seconds is None else LimitedSource(source, seconds, rate)
 
 
 class _Prefetcher:
-    """Pieces from a thread, in blocks of `size`. It is a daemon: one that is stuck in a read must not keep the program.
+    """Decodes in a thread and yields blocks of `size` samples. Must be created and used in a running event loop.
 
-    To be made, and used, where a loop runs.
+    The thread is a daemon, so that one that is stuck in a read doesn't keep the program from ending.
     """
 
     def __init__(self, pieces: Iterable[Samples], size: int) -> None:
-        self._size, self._held = size, np.zeros(0, np.float32)
+        self._size, self._pending = size, np.zeros(0, np.float32)
         self._ended = False
         self._error: BaseException | None = None
         self._free_slots, self._closed = threading.Semaphore(PREFETCHED_PIECES), threading.Event()
@@ -131,22 +134,22 @@ class _Prefetcher:
         threading.Thread(target=self._decode, args=(pieces,), name="decoding", daemon=True).start()
 
     async def take(self, seconds: float) -> Samples | None:
-        """The next block; the last one is shorter, and behind it they are empty. None where there is none within so
-        many seconds: what came of it is held. Raises what decoding raised, after what came before.
+        """The next block; the last one is shorter, and those after it are empty. None where it isn't complete within
+        `seconds`; its part is kept. Raises what decoding raised, after the audio before it.
         """
         try:
             async with asyncio.timeout(seconds):
-                while len(self._held) < self._size and not self._ended:
+                while len(self._pending) < self._size and not self._ended:
                     self._append(await self._queue.get())
         except TimeoutError:
             return None
-        if self._error is not None and not len(self._held):
+        if self._error is not None and not len(self._pending):
             raise self._error
         return self._cut()
 
     def take_padded(self) -> Samples:
-        """What is held of a block, and silence behind it."""
-        self._held = np.pad(self._held, (0, self._size - len(self._held)))
+        """The part of a block that is there, filled up with silence."""
+        self._pending = np.pad(self._pending, (0, self._size - len(self._pending)))
         return self._cut()
 
     def close(self) -> None:
@@ -156,12 +159,12 @@ class _Prefetcher:
     def _append(self, item: Samples | BaseException | None) -> None:
         if isinstance(item, np.ndarray):
             self._free_slots.release()
-            self._held = np.concatenate((self._held, item))
+            self._pending = np.concatenate((self._pending, item))
         else:
             self._ended, self._error = True, item
 
     def _cut(self) -> Samples:
-        block, self._held = self._held[: self._size], self._held[self._size :]
+        block, self._pending = self._pending[: self._size], self._pending[self._size :]
         return block
 
     def _decode(self, pieces: Iterable[Samples]) -> None:
@@ -179,5 +182,5 @@ class _Prefetcher:
     def _put(self, item: Samples | BaseException | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
-        except RuntimeError:  # the loop is gone, and with it whoever wanted this
+        except RuntimeError:  # the loop is closed: nobody waits for this any more
             self._closed.set()

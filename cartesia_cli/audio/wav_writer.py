@@ -1,11 +1,13 @@
-"""Sound kept as a WAV file that can be played at any moment, whatever becomes of the program.
+"""Writes WAV files that are complete after every block, so that even a killed program leaves a file that plays.
 
-    RIFF | room for ds64 | fmt | a comment, if any | data: 16-bit mono
+    RIFF | JUNK, reserved for ds64 | fmt | LIST with a comment, if any | data: 16-bit mono
 
-The header is right after every block; killed between the two, the block is lost and the file is whole. Beyond 4 GiB,
-37 hours, it becomes RF64, for which the room is kept from the start (EBU Tech 3306): libsndfile, FFmpeg and this
-program read it, Python's own `wave` doesn't. The files hold speech: nobody but their owner can read them.
-Must never wait until a disk has it (fsync) while somebody speaks.
+The header is rewritten after every block. A program that is killed between the two loses that block, and the file is
+still valid. Beyond 4 GiB (37 hours) the file becomes RF64, for which the header reserves space (EBU Tech 3306):
+libsndfile, FFmpeg and this program read that, Python's `wave` doesn't. Files contain speech, so only their owner can
+read them.
+
+Must never wait for the disk (fsync) while somebody is speaking.
 """
 
 from __future__ import annotations
@@ -21,38 +23,35 @@ from typing import Protocol
 
 from ..errors import OutputError
 from .pcm import RATE
-from .wav_header import read_wav_header
+from .wav_header import RF64_LENGTH, read_wav_header
 
 BYTES_PER_SAMPLE = 2
 """Bytes of a sample."""
-
-OPEN = 0xFFFFFFFF
-"""What RF64 says where 32 bits are too few: ds64 has the figure."""
 
 HEADER_BYTES = struct.calcsize("<4sI4s 4sI28x 4sI16x 4sI")
 """Bytes of a header without a comment."""
 
 FORMAT_OFFSET, COMMENT_OFFSET = 48, HEADER_BYTES - struct.calcsize("<4sI")
-"""Where fmt begins, and the comment between it and data."""
+"""Offsets of the fmt chunk, and of the comment between it and data. Bytes."""
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_SAMPLE_RATE = 1_000_000
 
 
 class AudioSource(Protocol):
-    """What can be kept: 16-bit mono blocks."""
+    """A stream of audio: blocks of 16-bit mono samples."""
 
     def frames(self) -> AsyncGenerator[bytes, None]: ...
 
 
 class TeeSource:
-    """A source that keeps what it gives, at `rate` Hz. What was in the file is gone."""
+    """A source that also writes every block of another one to a file, at `rate` Hz. An existing file is replaced."""
 
     def __init__(self, source: AudioSource, path: Path, rate: int = RATE) -> None:
         self._source, self._path, self._rate = source, path, rate
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """The blocks of the source, each in the file before it is given. OutputError where it can't be written."""
+        """The blocks of the source, each yielded after it was written. OutputError where it can't be written."""
         with _output_errors(self._path):
             file = open_private(self._path, "wb")
         with file:
@@ -66,14 +65,14 @@ class TeeSource:
 
 
 class WavWriter:
-    """A WAV file while it grows.
+    """A WAV file that is being written.
 
-    file      from `opened`, empty; closing it is up to whoever opened it
+    file      from `open_private`, empty; the caller closes it
     comment   any text
     rate      Hz
-    size      bytes of whole samples that the file holds
+    size      bytes of whole samples in the file
 
-    OSError where a block can't be written: the file then ends with the one before, and takes no more.
+    OSError where a block can't be written: the file then ends with the block before it, and must not be written again.
     """
 
     def __init__(self, file: FileIO, comment: str = "", rate: int = RATE) -> None:
@@ -87,7 +86,7 @@ class WavWriter:
         return self._data_bytes - self._data_bytes % BYTES_PER_SAMPLE
 
     def write(self, block: bytes) -> None:
-        """`block` may be of any length; half a sample waits for its other half."""
+        """Append 16-bit samples. A block may end inside a sample; the next one continues it."""
         try:
             self._write_at(self._data_offset + self._data_bytes, block)
             size = self._data_bytes + len(block)
@@ -99,13 +98,13 @@ class WavWriter:
         self._data_bytes = size
 
     def hide_comment(self) -> None:
-        """The comment is blotted out until the next block; the samples stay where they are. OSError as above."""
+        """Overwrite the comment until the next block is written. The samples stay where they are. OSError as above."""
         if self._comment:
             length = self._data_offset - HEADER_BYTES
             self._write_at(COMMENT_OFFSET, struct.pack("<4sI", b"JUNK", length - 8) + bytes(length - 8))
 
     def restore_comment(self) -> None:
-        """The comment is there again. OSError as above."""
+        """Write the comment again. OSError as above."""
         self._write_at(0, encode_header(self.size, self._comment, self.rate))
 
     def _write_at(self, at: int, data: bytes) -> None:
@@ -115,23 +114,23 @@ class WavWriter:
 
 
 def open_private(path: Path, mode: str) -> FileIO:
-    """A file to record into, "wb" or "xb", readable by its owner only. OSError where it can't be."""
+    """A file to record into, readable by its owner only. `mode`: "wb" or "xb". OSError where it can't be opened."""
     file = open(path, mode, buffering=0, opener=_open_for_owner)  # noqa: SIM115  whoever asked closes it
     assert isinstance(file, FileIO)
     return file
 
 
 def encode_header(size: int, comment: str = "", rate: int = RATE) -> bytes:
-    """Everything before the samples, of which there are `size` bytes. As long for one size as for another."""
+    """Everything before `size` bytes of samples. Its own length doesn't depend on `size`."""
     text = comment.encode("utf-8")
     text += bytes(2 - len(text) % 2) if text else b""  # ends in a zero, and padded
     info = struct.pack("<4sI4s4sI", b"LIST", 12 + len(text), b"INFO", b"ICMT", len(text)) + text if text else b""
     whole = HEADER_BYTES - 8 + len(info) + size
-    if whole < OPEN:
+    if whole < RF64_LENGTH:
         first, promised = struct.pack("<4sI4s4sI28x", b"RIFF", whole, b"WAVE", b"JUNK", 28), size
     else:
         sizes = struct.pack("<QQQI", whole, size, size // BYTES_PER_SAMPLE, 0)
-        first, promised = struct.pack("<4sI4s4sI", b"RF64", OPEN, b"WAVE", b"ds64", 28) + sizes, OPEN
+        first, promised = struct.pack("<4sI4s4sI", b"RF64", RF64_LENGTH, b"WAVE", b"ds64", 28) + sizes, RF64_LENGTH
     fmt = struct.pack(
         "<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, BYTES_PER_SAMPLE * rate, BYTES_PER_SAMPLE, 8 * BYTES_PER_SAMPLE
     )
@@ -139,7 +138,7 @@ def encode_header(size: int, comment: str = "", rate: int = RATE) -> bytes:
 
 
 def read_back(path: Path) -> tuple[float, str]:
-    """Seconds of sound, and the comment, of a file that a WavWriter left.
+    """Seconds of audio, and the comment, in a file that a WavWriter wrote.
 
     The samples are counted by the size of the file: the header may be older. OSError where it can't be read,
     ValueError where it is another file.
@@ -164,7 +163,7 @@ def _comment(beginning: bytes) -> str:
 def _open_for_owner(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o600)
     if os.name == "posix" and stat.S_ISREG(os.fstat(descriptor).st_mode):
-        with suppress(OSError):  # the file was there, and is somebody else's
+        with suppress(OSError):  # an existing file may belong to another user
             os.chmod(descriptor, 0o600)
     return descriptor
 
