@@ -217,7 +217,9 @@ class Program:
             for end in close:
                 os.close(end)
         self._lines = self._client.makefile("rb")
-        self.pid = int(self._lines.readline())
+        line = self._lines.readline()
+        assert line, "the fork server has ended: it has said why on stderr"
+        self.pid = int(line)
 
     def __enter__(self) -> Program:
         return self
