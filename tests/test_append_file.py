@@ -22,10 +22,10 @@ def test_lines_are_taken_back_from_the_newest_to_the_oldest(path: Path) -> None:
     for text in (" One.", "Zwei – naïve.\n", "   ", "日本"):
         file.add(text)
     assert path.read_text() == "before\nOne.\nZwei – naïve.\n日本\n"
-    assert [file.take_back() for _ in range(3)] == [True] * 3
+    assert [file.undo() for _ in range(3)] == [True] * 3
     assert path.read_text() == "before\nOne.\n"
     file.add("Three.")
-    assert [file.take_back() for _ in range(3)] == [True] * 3
+    assert [file.undo() for _ in range(3)] == [True] * 3
     assert path.read_text() == "before\n"
 
 
@@ -52,7 +52,7 @@ def test_a_file_that_somebody_else_changed_keeps_what_it_has(path: Path, change:
         case "gone":
             path.unlink()
     now = path.read_text() if path.exists() else None
-    assert not file.take_back()
+    assert not file.undo()
     assert (path.read_text() if path.exists() else None) == now
 
 
@@ -65,6 +65,6 @@ def test_what_is_in_a_pipe_can_not_be_taken_back(tmp_path: Path) -> None:
         file.add("One.")
         os.set_blocking(reader, False)
         assert os.read(reader, 100) == b"One.\n"
-        assert not file.take_back()
+        assert not file.undo()
     finally:
         os.close(reader)

@@ -18,9 +18,8 @@ from cartesia_cli.audio.pcm import RATE
 from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
-from cartesia_cli.commands.live import live_view, run
 from cartesia_cli.commands.live_options import StreamOptions
-from cartesia_cli.commands.live_session import Controls, SessionConfig
+from cartesia_cli.commands.live_session import Controls, SessionConfig, live_view, run_session
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
@@ -83,7 +82,7 @@ def written(form: str, *, said: str, words: bool = False) -> None:
     ) as server:
         talk = Reporter(io.StringIO())
         with live_view(talk) as view:
-            run(order, server, make, talk, view, attend=attend, on_segment=backlog.hear)
+            run_session(order, server, make, talk, view, interaction=attend, on_segment=backlog.hear)
 
 
 def test_rows_are_written_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.exec_hook import LARGEST, ExecHook
+from cartesia_cli.commands.exec_hook import MAX_VARIABLE_BYTES, ExecHook
 from cartesia_cli.errors import UsageError
 from cartesia_cli.transcript import Segment
 
@@ -64,17 +64,17 @@ def test_a_command_that_fails_or_hangs_is_told_once_and_the_next_segment_gets_it
 
 def test_the_last_segments_are_not_waited_for_for_ever(tmp_path: Path) -> None:
     told: list[str] = []
-    with ExecHook(script(tmp_path, "time.sleep(60)"), told.append, limit=3, farewell=0.2) as handover:
+    with ExecHook(script(tmp_path, "time.sleep(60)"), told.append, limit=3, exit_seconds=0.2) as handover:
         handover.submit(segment("a"))
     assert told == ["warning: --exec: the last segments were not done within 0.2 s"]
 
 
 def test_a_text_too_large_for_the_environment_still_comes_on_stdin(tmp_path: Path) -> None:
     with ExecHook(script(tmp_path, APPEND), [].append) as handover:
-        handover.submit(segment("x" * LARGEST))
+        handover.submit(segment("x" * MAX_VARIABLE_BYTES))
         handover.submit(segment("nul \0 byte"))
     calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [len(text) for text, _ in calls] == [LARGEST, 10]
+    assert [len(text) for text, _ in calls] == [MAX_VARIABLE_BYTES, 10]
     assert "CARTESIA_SEGMENT" not in calls[0][1]
 
 

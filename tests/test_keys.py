@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from cartesia_cli.commands.keys import (
     ESCAPE_SECONDS,
-    SIGNALS,
-    Keyboard,
-    action,
+    HOTKEY_SIGNALS,
+    KeyDecoder,
+    action_for,
     bindings,
     help_text,
-    signals,
+    hotkey_signals,
 )
 from tests.conftest import need
 from tests.fork_server import usual_signals
@@ -244,7 +244,7 @@ def test_ctrl_z_leaves_the_terminal_and_clears_what_is_drawn_and_both_come_back(
     path = tmp_path / "drawing.py"
     drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
     path.write_text(
-        "from cartesia_cli.commands.job_control import job_control\n"
+        "from cartesia_cli.commands.terminal_signals import job_control\n"
         + PROGRAM.replace("    with keys(", f"    with {drawing}, keys(")
     )
     terminal = at(*shell, sys.executable, str(path))
@@ -467,9 +467,9 @@ PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\x1b")
 def test_sequences_are_no_keys_however_they_are_cut_and_characters_are_one_each(parts: list[str], data: Any) -> None:
     stream = "".join(parts).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    keyboard, found = Keyboard(), []
+    keyboard, found = KeyDecoder(), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        found += keyboard.feed(stream[start:end], 1.0)
+        found += keyboard.decode(stream[start:end], 1.0)
     names = {"\r": "enter", "\n": "enter", " ": "space"}
     assert found == [names.get(part, part) for part in parts if not part.startswith("\x1b")]
 
@@ -479,9 +479,9 @@ def test_sequences_are_no_keys_however_they_are_cut_and_characters_are_one_each(
 @example(b"\x1b[1;", "+")
 @example("é".encode()[:1], "p")
 def test_whatever_comes_a_key_some_time_later_is_that_key(noise: bytes, key: str) -> None:
-    keyboard = Keyboard()
-    keyboard.feed(noise, 1.0)
-    assert keyboard.feed(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
+    keyboard = KeyDecoder()
+    keyboard.decode(noise, 1.0)
+    assert keyboard.decode(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
 
 
 @pytest.mark.parametrize(
@@ -510,15 +510,15 @@ def test_help_explains_what_is_shown_below_the_keys() -> None:
 
 def test_keys_stand_for_actions_whatever_their_case() -> None:
     manual, auto = (bindings(manual=manual, push_to_talk=False) for manual in (True, False))
-    assert [action(key, manual) for key in ("enter", "space", "p", "P", "q", "+", "é")] == [
+    assert [action_for(key, manual) for key in ("enter", "space", "p", "P", "q", "+", "é")] == [
         "finalize", "finalize", "pause", "pause", "stop", None, None,
     ]  # fmt: skip
-    assert [action(key, auto) for key in ("enter", "+", "-")] == [None, "threshold_up", "threshold_down"]
-    assert action("space", bindings(manual=True, push_to_talk=True)) == "talk"
+    assert [action_for(key, auto) for key in ("enter", "+", "-")] == [None, "threshold_up", "threshold_down"]
+    assert action_for("space", bindings(manual=True, push_to_talk=True)) == "talk"
 
 
 def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:
-    numbers = [signal.Signals[name] for name in SIGNALS]
+    numbers = [signal.Signals[name] for name in HOTKEY_SIGNALS]
     before = [signal.getsignal(number) for number in numbers]
     called: list[str] = []
 
@@ -530,7 +530,7 @@ def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:
             if len(called) == 2:
                 both.set()
 
-        with signals({"finalize": lambda: act("finalize"), "pause": lambda: act("pause")}):
+        with hotkey_signals({"finalize": lambda: act("finalize"), "pause": lambda: act("pause")}):
             for number in numbers:
                 os.kill(os.getpid(), number)
             assert not called  # a handler would have been called by now
@@ -543,7 +543,7 @@ def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:
 
 def test_a_signal_without_an_action_does_not_end_the_program() -> None:
     async def session() -> None:
-        with signals({}):
+        with hotkey_signals({}):
             signal.raise_signal(signal.SIGUSR1)
             await asyncio.sleep(0)
 

@@ -21,7 +21,7 @@ import pexpect
 import pyte
 import pytest
 
-from cartesia_cli.commands.exec_hook import LINES, ExecHook
+from cartesia_cli.commands.exec_hook import MAX_LINES, ExecHook
 from cartesia_cli.commands.keys import bindings, help_text
 from cartesia_cli.output.live_rows import LiveRows
 from cartesia_cli.transcript import Segment
@@ -375,7 +375,7 @@ def test_a_command_that_goes_on_in_the_background_holds_up_nobody(tmp_path: Path
     """As programs for the clipboard do: they keep what they were given open until another one takes over."""
     body = "subprocess.Popen(['sleep', '20']); print('done', sys.stdin.read(), flush=True)"
     told: list[str] = []
-    with ExecHook(command(tmp_path, body), told.append, farewell=15) as handover:
+    with ExecHook(command(tmp_path, body), told.append, exit_seconds=15) as handover:
         for number in range(2):
             handover.submit(Segment(0.0, 1.0, f"{number}", "audio"))
     assert told == ["done 0", "done 1"]
@@ -387,6 +387,6 @@ def test_a_command_that_never_stops_talking_is_cut_short(tmp_path: Path) -> None
     with ExecHook(command(tmp_path, body), told.append) as handover:
         for count in (2000, 1):
             handover.submit(Segment(0.0, 1.0, f"{count}", "audio"))
-    assert told[: LINES - 1] == [str(number) for number in range(LINES - 1)]
-    assert "is not shown" in told[LINES - 1]
-    assert told[LINES:] == [str(number) for number in range(10)]
+    assert told[: MAX_LINES - 1] == [str(number) for number in range(MAX_LINES - 1)]
+    assert "is not shown" in told[MAX_LINES - 1]
+    assert told[MAX_LINES:] == [str(number) for number in range(10)]

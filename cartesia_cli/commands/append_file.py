@@ -1,6 +1,6 @@
-"""The file of `--append`: a line for each segment, at the end of whatever is there, and taken back if it is undone.
+"""The file of `--append`: one line per segment at the end of the file, removed again if the segment is dropped.
 
-A line that can't be written waits for the next one: by then there may be room on the disk again. Must never change a
+A line that can't be written is retried with the next one: the disk may have space again by then. Must never change a
 byte that it didn't write, write a line twice, or end a session.
 """
 
@@ -15,24 +15,24 @@ from ..errors import OutputError, UsageError
 from ..output.sanitize import printable
 
 
-def check_appending(path: Path) -> None:
-    """UsageError where a file can't be opened to be continued. Nothing is changed: one that isn't there is made and
-    removed, as a file system may refuse what permissions allow.
+def check_appendable(path: Path) -> None:
+    """Raise UsageError if a file can't be opened for appending. Changes nothing: a missing file is created and removed,
+    because a file system may refuse what permissions allow.
     """
     real = Path(os.path.realpath(path))
     is_new = not real.exists()
-    if not is_new and not real.is_file():  # opening a pipe would wait for its reader
+    if not is_new and not real.is_file():  # opening a FIFO would block until it has a reader
         return
     try:
         real.open("ab").close()
         if is_new:
             real.unlink()
     except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}", hint="name another place") from error
+        raise UsageError(f"{path} can't be written: {error.strerror}", hint="choose another file") from error
 
 
 def _ends_within_line(path: Path) -> bool:
-    """Whether a file has a last line without an end. Nobody knows of a pipe, or of one that may not be read."""
+    """Whether the last line of a file has no line break. False for a FIFO and for a file that can't be read."""
     try:
         if not path.is_file() or not path.stat().st_size:
             return False
@@ -44,11 +44,11 @@ def _ends_within_line(path: Path) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
-    """A line and how much of it is in the file.
+class _AppendedLine:
+    """A line, and how much of it has been written.
 
-    start     where it begins in the file, in bytes
-    written   bytes of it that are there
+    start     offset in the file, in bytes
+    written   bytes written so far
     """
 
     data: bytes
@@ -57,61 +57,61 @@ class _Line:
 
 
 class AppendFile:
-    """Lines at the end of a file, which is opened for each: it may be moved away in the meantime.
+    """Appends lines to a file, which is opened anew for each line because it may be moved in between.
 
-    warn   called with a sentence, once, when a line can't be written
+    warn   called once with a message when a line can't be written
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
         self.path, self._warn = path, warn
         self._warned = False
-        self._lines: list[_Line | None] = []
-        """One for each text; None where there is nothing to write for it."""
-        self._waiting: list[_Line] = []
-        """Those that aren't written, in their order."""
+        self._lines: list[_AppendedLine | None] = []
+        """One entry for each text; None for a blank one."""
+        self._pending: list[_AppendedLine] = []
+        """Lines not yet written, in order."""
 
     def add(self, text: str) -> None:
-        """One more line, at once; none for a blank text."""
+        """Write one more line; nothing for blank text."""
         if not (line := printable(text).strip()):
             self._lines.append(None)
             return
-        new = _Line(f"{line}\n".encode("utf-8", "replace"))
+        new = _AppendedLine(f"{line}\n".encode("utf-8", "replace"))
         self._lines.append(new)
-        self._waiting.append(new)
+        self._pending.append(new)
         if (trouble := self.flush()) is not None and not self._warned:
             self._warned = True
             self._warn(f"{trouble.message}; the session goes on")
 
     def flush(self) -> OutputError | None:
-        """Write what waits; the reason where it can't be written."""
-        if not self._waiting:
+        """Write pending lines; returns the error if that fails."""
+        if not self._pending:
             return None
         try:
             with self.path.open("ab", buffering=0) as file:
-                while self._waiting:
-                    line = self._waiting[0]
+                while self._pending:
+                    line = self._pending[0]
                     if not line.written:
                         if _ends_within_line(self.path):
                             file.write(b"\n")
                         line.start = file.tell() if file.seekable() else 0
                     line.written += file.write(line.data[line.written :]) or 0
                     if line.written == len(line.data):
-                        del self._waiting[0]
+                        del self._pending[0]
         except OSError as error:
-            missing = f"{len(self._waiting)} lines are" if len(self._waiting) > 1 else "1 line is"
+            missing = f"{len(self._pending)} lines are" if len(self._pending) > 1 else "1 line is"
             return OutputError(
                 f"{self.path}: can't be written: {error.strerror}",
                 hint=f"{missing} missing there; --append names another file",
             )
         return None
 
-    def take_back(self) -> bool:
-        """Remove the line of the newest text; False where something follows it in the file: it stays."""
+    def undo(self) -> bool:
+        """Remove the newest line. Returns False, leaving it, if something follows it in the file."""
         line = self._lines.pop() if self._lines else None
         if line is None:
             return True
-        if line in self._waiting:
-            self._waiting.remove(line)
+        if line in self._pending:
+            self._pending.remove(line)
         if not line.written:
             return True
         try:
@@ -120,6 +120,6 @@ class AppendFile:
                 if file.read(len(line.data) + 1) != line.data[: line.written]:
                     return False
                 file.truncate(line.start)
-        except (OSError, ValueError):  # a pipe, or a file that is gone
+        except (OSError, ValueError):  # a FIFO, or a file that is gone
             return False
         return True

@@ -26,32 +26,35 @@ from types import TracebackType
 from ..errors import UsageError
 from ..transcript import Segment
 
-LIMIT = 10.0
-"""Seconds that a command may take for one segment; then it is killed with all that it started."""
+SEGMENT_SECONDS = 10.0
+"""Seconds a command may run for one segment; then it is killed with all its child processes."""
 
-FAREWELL = 15.0
-"""Seconds that the last segments may take after the session."""
+EXIT_SECONDS = 15.0
+"""Seconds the remaining segments may take after the session."""
 
-LINES = 100
-"""Lines of a command that are told for one segment: one that never stops talking fills neither memory nor screen."""
+MAX_LINES = 100
+"""Lines of a command's output that are shown for one segment: endless output fills neither memory nor the screen."""
 
-LONGEST_LINE = 4096
-"""Bytes; what is longer is told in pieces."""
+MAX_LINE_BYTES = 4096
+"""Bytes; longer lines are shown in pieces."""
 
-TRAILING = 0.2
-"""Seconds in which the last line comes. A program that goes on in the background (xclip does) keeps the pipe open."""
+TRAILING_SECONDS = 0.2
+"""Seconds to wait for the last output: a program that stays in the background, as xclip does, keeps the pipe open."""
 
-LARGEST = 100_000
-"""Bytes of JSON in the environment: systems have a limit for all of it together."""
+MAX_VARIABLE_BYTES = 100_000
+"""Bytes of JSON in an environment variable: systems limit the size of the environment."""
 
-SECRETS = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
-"""Variables that no command of somebody else's needs to know."""
+SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
+"""Variables that the command doesn't get."""
 
 
 class ExecHook:
-    """The command, for the length of a `with` block. UsageError for one that can't be found.
+    """Runs the command for each segment while a `with` block lasts. Raises UsageError for a command that isn't found.
 
-    `say` is called in the thread of the block: by the event loop in which segments are given, and at the end.
+    say            shows a message; called in the thread of the block, by its event loop and at its end
+    newline        whether the text ends with a line break
+    limit          seconds a command may run for one segment
+    exit_seconds   seconds the remaining segments may take at the end of the block
     """
 
     def __init__(
@@ -60,26 +63,26 @@ class ExecHook:
         say: Callable[[str], None],
         *,
         newline: bool = False,
-        limit: float = LIMIT,
-        farewell: float = FAREWELL,
+        limit: float = SEGMENT_SECONDS,
+        exit_seconds: float = EXIT_SECONDS,
     ) -> None:
         try:
-            self._words = shlex.split(command)
+            self._command = shlex.split(command)
         except ValueError as error:
             raise UsageError(f"--exec: {error}", hint="check the quotes") from error
-        if not self._words or shutil.which(self._words[0]) is None:
-            raise UsageError(f"--exec: no command {command!r}", hint="name a program, and its arguments behind it")
-        self._say, self._limit, self._farewell = say, limit, farewell
+        if not self._command or shutil.which(self._command[0]) is None:
+            raise UsageError(f"--exec: no command {command!r}", hint="give a program and its arguments")
+        self._say, self._limit, self._exit_seconds = say, limit, exit_seconds
         self._newline = "\n" if newline else ""
-        self._waiting: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
-        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        """Lines to be told; None behind the last one."""
-        self._room = 0
-        """Lines that the command may still print."""
+        self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        """Lines to show; None after the last one."""
+        self._lines_left = 0
+        """Lines of output that will still be shown for this segment."""
         self._failures: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._worker = threading.Thread(target=self._work, name="handover", daemon=True)
-        self._reader = threading.Thread(target=self._read, name="handover", daemon=True)
+        self._worker = threading.Thread(target=self._run_commands, name="exec", daemon=True)
+        self._reader = threading.Thread(target=self._read_output, name="exec", daemon=True)
 
     def __enter__(self) -> ExecHook:
         self._source, self._sink = os.pipe()
@@ -88,65 +91,65 @@ class ExecHook:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._waiting.put(None)
-        end = time.monotonic() + self._farewell
+        self._segments.put(None)
+        end = time.monotonic() + self._exit_seconds
         while (left := end - time.monotonic()) > 0:
             with suppress(queue.Empty):
-                if (line := self._said.get(timeout=left)) is None:
+                if (line := self._lines.get(timeout=left)) is None:
                     return
                 self._say(line)
-        self._say(f"warning: --exec: the last segments were not done within {self._farewell:g} s")
+        self._say(f"warning: --exec: the last segments were not done within {self._exit_seconds:g} s")
 
     def submit(self, segment: Segment) -> None:
-        """One more; it waits for its turn."""
+        """Queue one more segment."""
         if self._loop is None:
             with suppress(RuntimeError):
                 self._loop = asyncio.get_running_loop()
         if segment.text.strip():
-            self._waiting.put(segment)
+            self._segments.put(segment)
 
-    def _work(self) -> None:
-        while (segment := self._waiting.get()) is not None:
+    def _run_commands(self) -> None:
+        while (segment := self._segments.get()) is not None:
             try:
-                self._run(segment)
+                self._run_command(segment)
             except OSError as error:
-                self._tell("start", f"--exec: {self._words[0]} can't be started: {error.strerror}")
-            except Exception as error:  # the segments behind it must still reach the command
-                self._tell("fault", f"--exec: a segment was not handed over: {error}")
+                self._warn_once("start", f"--exec: {self._command[0]} can't be started: {error.strerror}")
+            except Exception as error:  # later segments must still reach the command
+                self._warn_once("fault", f"--exec: a segment was not passed on: {error}")
         os.close(self._sink)
-        self._reader.join(TRAILING)
-        self._said.put(None)
+        self._reader.join(TRAILING_SECONDS)
+        self._lines.put(None)
 
-    def _read(self) -> None:
-        """What commands print."""
+    def _read_output(self) -> None:
+        """Queue the output of commands."""
         with open(self._source, "rb") as lines:
-            while line := lines.readline(LONGEST_LINE):
+            while line := lines.readline(MAX_LINE_BYTES):
                 if text := line.decode("utf-8", "replace").rstrip():
-                    self._room -= 1
-                    if self._room >= 0:
-                        self._put(text if self._room else "--exec: the rest of what it says is not shown")
+                    self._lines_left -= 1
+                    if self._lines_left >= 0:
+                        self._queue_line(text if self._lines_left else "--exec: the rest of its output is not shown")
 
-    def _put(self, line: str) -> None:
-        self._said.put(line)
-        with suppress(RuntimeError):  # the loop is gone: the end of the block tells it
+    def _queue_line(self, line: str) -> None:
+        self._lines.put(line)
+        with suppress(RuntimeError):  # the loop has ended: __exit__ shows it
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._show)
+                self._loop.call_soon_threadsafe(self._print_lines)
 
-    def _show(self) -> None:
+    def _print_lines(self) -> None:
         with suppress(queue.Empty):
-            while (line := self._said.get_nowait()) is not None:
+            while (line := self._lines.get_nowait()) is not None:
                 self._say(line)
 
-    def _run(self, segment: Segment) -> None:
-        from ..output.text_json import line  # which escapes halves of characters: no environment can hold them
+    def _run_command(self, segment: Segment) -> None:
+        from ..output.text_json import line  # escapes lone surrogates, which an environment can't hold
 
         document = line(segment.to_dict()).rstrip("\n")
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        if len(document.encode("utf-8", "replace")) <= LARGEST and "\0" not in document:
+        environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+        if len(document.encode("utf-8", "replace")) <= MAX_VARIABLE_BYTES and "\0" not in document:
             environment["CARTESIA_SEGMENT"] = document
-        self._room = LINES
+        self._lines_left = MAX_LINES
         process = subprocess.Popen(
-            self._words,
+            self._command,
             stdin=subprocess.PIPE,
             stdout=self._sink,
             stderr=subprocess.STDOUT,
@@ -158,12 +161,12 @@ class ExecHook:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            self._tell("slow", f"--exec: {self._words[0]} took more than {self._limit:g} s and was killed")
+            self._warn_once("slow", f"--exec: {self._command[0]} took more than {self._limit:g} s and was killed")
             return
         if process.returncode:
-            self._tell("failed", f"--exec: {self._words[0]} ended with {process.returncode}")
+            self._warn_once("failed", f"--exec: {self._command[0]} ended with {process.returncode}")
 
-    def _tell(self, kind: str, sentence: str) -> None:
+    def _warn_once(self, kind: str, sentence: str) -> None:
         if kind not in self._failures:
             self._failures.add(kind)
-            self._put(f"warning: {sentence}")
+            self._queue_line(f"warning: {sentence}")

@@ -1,6 +1,6 @@
-"""A person at a live session: what keys and signals do to it.
+"""What keys and signals do to a live session: finalize, pause, push-to-talk, marks, undo and turn thresholds.
 
-Must never open a device, nor end a session by itself.
+Must never open a device or end a session by itself.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from ..output.console import Reporter
 from ..output.live_view import LiveView
 from ..protocol import OLDER_EAGER_END, TURN_DEFAULTS, Config, Finalize, TurnConfig
 from ..session.interfaces import Skipped
-from .keys import BINDINGS, action, bindings, help_text, keys, signals
+from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
 from .live_session import Controls, Interaction
 
-STEP = 0.05
-"""Of the end threshold, for `+` and `-`."""
+THRESHOLD_STEP = 0.05
+"""Change of the end threshold for each press of `+` or `-`."""
 
-LOWEST, HIGHEST = 0.05, 0.5
-"""End thresholds that the service takes (docs: stt/turns)."""
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.05, 0.5
+"""End thresholds that the service accepts (docs: stt/turns)."""
 
 
 RELEASE_SECONDS = 0.3
-"""A terminal tells no release of a key, but repeats one that is held, ten times a second at the slowest."""
+"""Seconds without a repeat that count as a release: terminals report none, but repeat a held key 10 times a second."""
 
 
 class PausableSource:
-    """A microphone that can be paused. What is wrong with its sound is said.
+    """A microphone that can be paused, and that warns about problems with its sound.
 
-    While it is paused, manual mode is sent nothing. Auto mode is sent silence at the same rate, which is billed: its
-    server would wait for audio for ever, and turns end by silence (docs: stt/troubleshooting).
+    While it is paused, manual mode sends nothing. Auto mode sends silence at the same rate, which is billed: its server
+    would otherwise wait for audio forever, and turns end by silence (docs: stt/troubleshooting).
 
-    paused          whether it is off
-    sends_silence   whether silence goes out instead
-    on_first        called when the first sound is there
-    rate            Hz
+    paused          whether the microphone is off
+    sends_silence   whether silence is sent while it is off
+    on_first        called when the first audio arrives
+    rate            sample rate in Hz
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class PausableSource:
                 if self.paused:
                     yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / self._rate)
                 else:
-                    for complaint in monitor.check(decode_pcm(block, "pcm_s16le")):
-                        self._say(f"warning: {complaint}")
+                    for problem in monitor.check(decode_pcm(block, "pcm_s16le")):
+                        self._say(f"warning: {problem}")
                     yield block
 
 
 class KeyActions:
-    """What a person's keys and signals mean.
+    """Runs the actions of keys and signals.
 
-    manual           whether there is a `finalize` to send; otherwise there are thresholds to shift
-    pushes           push to talk
-    turn             turn detection as it was asked for
+    manual           whether the endpoint has `finalize`; otherwise it has turn thresholds
+    pushes           whether push-to-talk is on
+    turn             turn detection as requested
     counts_silence   whether silence ends utterances
-    billed           whether what is sent costs credits
+    billed           whether audio that is sent costs credits
     """
 
     def __init__(
@@ -94,76 +94,76 @@ class KeyActions:
         self.microphone: PausableSource | None = None
         self._reporter, self._manual, self._pushes = reporter, manual, pushes
         self._turn = turn
-        self._limit_told = False
+        self._limit_reported = False
         self._counts_silence, self._billed = counts_silence, billed
         self._bindings = bindings(manual=manual, push_to_talk=pushes)
         self._release: asyncio.TimerHandle | None = None
 
     @property
     def on_air(self) -> bool:
-        """Whether what the microphone hears is sent."""
+        """Whether the microphone's audio is sent."""
         return self.microphone is not None and not self.microphone.paused
 
     @property
     def resume_hint(self) -> str:
-        """How to switch the microphone on again."""
+        """Which key resumes the microphone."""
         return "hold space to talk" if self._pushes else "p resumes"
 
     def interact(self, view: LiveView) -> Interaction:
-        """For the length of a session that `view` shows."""
+        """A context manager that reads keys and handles signals during a session shown by `view`."""
 
         @contextmanager
-        def attending(controls: Controls) -> Iterator[None]:
+        def interacting(controls: Controls) -> Iterator[None]:
             actions: dict[str, Callable[[], None]] = {
                 "finalize": lambda: self._finalize(controls),
-                "pause": lambda: self._switch(controls, view),
-                "talk": lambda: self._push(controls, view),
+                "pause": lambda: self._toggle_pause(controls, view),
+                "talk": lambda: self._press_space(controls, view),
                 "mark": controls.mark,
                 "undo": controls.undo,
-                "threshold_up": lambda: self._shift(controls, STEP),
-                "threshold_down": lambda: self._shift(controls, -STEP),
-                "help": lambda: self._help(view),
+                "threshold_up": lambda: self._shift_threshold(controls, THRESHOLD_STEP),
+                "threshold_down": lambda: self._shift_threshold(controls, -THRESHOLD_STEP),
+                "help": lambda: self._show_help(view),
                 "stop": controls.stop,
             }
 
             def handle(key: str) -> None:
-                # A key of the other mode is told why it does nothing.
-                if (meant := action(key, self._bindings) or action(key, BINDINGS)) is not None:
-                    actions[meant]()
+                # A key of the other mode is explained rather than ignored.
+                if (name := action_for(key, self._bindings) or action_for(key, BINDINGS)) is not None:
+                    actions[name]()
 
             try:
-                with keys(handle, on_resume=controls.redraw), signals(actions):
+                with read_keys(handle, on_resume=controls.redraw), hotkey_signals(actions):
                     yield
             finally:
                 if self._release is not None:
                     self._release.cancel()
 
-        return attending
+        return interacting
 
     def _finalize(self, controls: Controls) -> None:
         if self._manual:
             controls.send_command(Finalize())
         else:
-            self._reporter.say("in auto mode the server ends the turns; --mode manual lets you")
+            self._reporter.say("in auto mode the server ends turns; with --mode manual you do")
 
-    def _push(self, controls: Controls, view: LiveView) -> None:
-        """The space bar: it talks while it is held, or from one tap to the next."""
+    def _press_space(self, controls: Controls, view: LiveView) -> None:
+        """The space bar: audio is sent while it is held, or from one tap to the next."""
         if not self._pushes:
             self._finalize(controls)
         elif not self.on_air:
-            self._switch(controls, view)
+            self._toggle_pause(controls, view)
         else:
-            # The next press, or one of many that a held key makes: the last of them is the release.
+            # A second tap or a repeat of the held key: the last repeat counts as the release.
             if self._release is not None:
                 self._release.cancel()
             loop = asyncio.get_running_loop()
-            self._release = loop.call_later(RELEASE_SECONDS, self._released, controls, view)
+            self._release = loop.call_later(RELEASE_SECONDS, self._release_space, controls, view)
 
-    def _released(self, controls: Controls, view: LiveView) -> None:
+    def _release_space(self, controls: Controls, view: LiveView) -> None:
         if self.on_air:
-            self._switch(controls, view)
+            self._toggle_pause(controls, view)
 
-    def _switch(self, controls: Controls, view: LiveView) -> None:
+    def _toggle_pause(self, controls: Controls, view: LiveView) -> None:
         microphone = self.microphone
         if microphone is None:
             return
@@ -171,40 +171,40 @@ class KeyActions:
         if microphone.paused and self._manual:
             controls.send_command(Finalize())
         if not self._pushes:
-            self._reporter.say(f"paused: {self._while_paused()}; p resumes" if microphone.paused else "resumed")
-        elif not view.active:  # which shows it in place
+            self._reporter.say(f"paused: {self._pause_effect()}; p resumes" if microphone.paused else "resumed")
+        elif not view.active:  # the view shows it otherwise
             self._reporter.say("paused: hold space to talk" if microphone.paused else "on air")
         controls.redraw()
 
-    def _while_paused(self) -> str:
+    def _pause_effect(self) -> str:
         if self._manual:
             return "nothing is sent"
         return "silence is sent (and billed)" if self._billed else "silence is sent"
 
-    def _shift(self, controls: Controls, by: float) -> None:
+    def _shift_threshold(self, controls: Controls, by: float) -> None:
         if self._manual:
-            self._reporter.say("turn thresholds are for --mode auto")
+            self._reporter.say("turn thresholds apply to --mode auto only")
             return
         old = self._turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
         eager = self._turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
-        highest = max(old, min(HIGHEST, eager - STEP))
-        new = round(min(highest, max(LOWEST, old + by)), 2)
+        highest = max(old, min(HIGHEST_THRESHOLD, eager - THRESHOLD_STEP))
+        new = round(min(highest, max(LOWEST_THRESHOLD, old + by)), 2)
         if new == old:
-            if not self._limit_told:
+            if not self._limit_reported:
                 limit = f"as {'high' if by > 0 else 'low'} as it can be" + (
-                    f": --turn-eager-end-threshold is {eager:g}" if by > 0 and highest < HIGHEST else ""
+                    f": --turn-eager-end-threshold is {eager:g}" if by > 0 and highest < HIGHEST_THRESHOLD else ""
                 )
                 self._reporter.say(f"end threshold {old:g} is {limit}")
-            self._limit_told = True
+            self._limit_reported = True
             return
-        self._limit_told = False
+        self._limit_reported = False
         change = TurnConfig(end_threshold=new)
         if new >= OLDER_EAGER_END and self._turn.eager_end_threshold is None:
-            change = replace(change, eager_end_threshold=eager)  # not every server has the documented default
+            change = replace(change, eager_end_threshold=eager)  # not every server uses the documented default
         self._turn = TurnConfig(**(self._turn.wire() | change.wire()))
         controls.send_command(Config(change))
-        self._reporter.say(f"end threshold {new:g} (the higher, the sooner a turn ends)")
+        self._reporter.say(f"end threshold {new:g} (higher ends turns sooner)")
 
-    def _help(self, view: LiveView) -> None:
+    def _show_help(self, view: LiveView) -> None:
         legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
         self._reporter.show(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))

@@ -1,8 +1,8 @@
-"""Keys and signals of a person while a session runs: which there are, what each stands for, and how they are read.
+"""Reads the keys and hotkey signals of a live session, and maps them to actions.
 
-The terminal is put into cbreak mode: keys come one by one and unseen, and Ctrl-C and Ctrl-Z stay signals. Must leave
-it as it was on every way out that a program can have, must never stop a program in the background for having touched
-its terminal, and never decides what an action does.
+The terminal is put into cbreak mode: keys arrive one by one without echo, and Ctrl-C and Ctrl-Z stay signals. Must
+restore the terminal however the program ends, must never touch it from the background (the program would be stopped),
+and must never decide what an action does.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if sys.platform != "win32":
     import termios
 
 ESCAPE_SECONDS = 0.1
-"""What follows an Escape later than this is another key: a terminal sends a sequence at once, a network nearly so."""
+"""Seconds within which the bytes after an Escape belong to its sequence: terminals send a sequence at once."""
 
-WATCH_SECONDS = 0.5
-"""How often a program in the background looks whether it has come to the foreground: most shells don't tell it."""
+FOREGROUND_POLL_SECONDS = 0.5
+"""Seconds between checks whether the program is in the foreground again: most shells send no signal."""
 
-DEADLY = ("SIGTERM", "SIGHUP")
-"""Signals that would end the program with the terminal as it is, where nobody else has taken them in hand."""
+TERMINATING_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Signals that would end the program without restoring the terminal, where nothing else handles them."""
 
-SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
-"""For those who bind hot keys of their desktop: signal to action."""
+HOTKEY_SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
+"""Signal to action, for hot keys of a desktop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Keys that stand for an action.
+    """Keys bound to an action.
 
-    keys           as `Keyboard` names them; case doesn't matter
-    action         a word for the program
-    help           what it does, for people
-    manual         whether the session has to be manual, or auto; None: either
-    push_to_talk   whether it has to be push-to-talk; None: either
+    keys           names as `KeyDecoder` gives them, case-insensitive
+    action         name of the action
+    help           what it does, for `?`
+    manual         True: manual mode only; False: auto mode only; None: both
+    push_to_talk   True: with push-to-talk only; False: without it only; None: both
     """
 
     keys: tuple[str, ...]
@@ -68,7 +68,7 @@ BINDINGS = (
 
 
 def bindings(*, manual: bool, push_to_talk: bool) -> tuple[Binding, ...]:
-    """The keys that do something in a session of this kind."""
+    """The bindings that apply to this kind of session."""
     return tuple(
         binding
         for binding in BINDINGS
@@ -76,13 +76,13 @@ def bindings(*, manual: bool, push_to_talk: bool) -> tuple[Binding, ...]:
     )
 
 
-def action(key: str, bindings: Sequence[Binding]) -> str | None:
-    """What a key stands for, or None. Somebody's Caps Lock is no reason to do nothing."""
+def action_for(key: str, bindings: Sequence[Binding]) -> str | None:
+    """The action of a key, or None. Caps Lock makes no difference."""
     return next((binding.action for binding in bindings if key.lower() in binding.keys), None)
 
 
 def help_text(bindings: Sequence[Binding], legend: Sequence[tuple[str, str]] = ()) -> str:
-    """A line for each binding, and for each entry of the legend: what is shown, and what it means."""
+    """One line for each binding and for each entry of the legend, a pair of symbol and meaning."""
     named = [("/".join(map(_key_name, binding.keys)), binding.help) for binding in bindings]
     width = max(len(name) for name, _ in (*named, *legend))
     return "".join(f"{name:{width}}  {meaning}\n" for name, meaning in (*named, *legend))
@@ -93,13 +93,13 @@ def _key_name(key: str) -> str:
 
 
 _Handler = Callable[[int, FrameType | None], None]
-"""Of a signal."""
+"""A signal handler."""
 
 
-class Keyboard:
-    """Bytes of a terminal as keys: characters as they are, and "enter" and "space".
+class KeyDecoder:
+    """Decodes a terminal's bytes to keys: single characters, "enter" and "space".
 
-    Arrow keys, function keys, Alt with a key and answers of the terminal are sequences: nothing stands for them, and
+    Arrow keys, function keys, Alt combinations and the terminal's replies are escape sequences: they are ignored, and
     none of their characters is taken for a key.
     """
 
@@ -114,8 +114,8 @@ class Keyboard:
         self._held = ""
         self._at = 0.0
 
-    def feed(self, data: bytes, now: float) -> list[str]:
-        """The keys that `data`, read at `now` seconds, completes."""
+    def decode(self, data: bytes, now: float) -> list[str]:
+        """The keys completed by `data`, which was read at `now` (seconds)."""
         if now - self._at > ESCAPE_SECONDS:
             self._held = ""
             self._decoder.reset()
@@ -131,66 +131,67 @@ class Keyboard:
 
 
 @contextmanager
-def keys(handle: Callable[[str], None], *, on_resume: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Tell `handle` each key for the length of the block; `on_resume`: the program was stopped, and goes on.
+def read_keys(handle: Callable[[str], None], *, on_resume: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Call `handle` for each key while the block runs, and `on_resume` when the program resumes after Ctrl-Z.
 
-    Yields whether there is a terminal. To be entered in the main thread, in a running event loop, which calls both.
+    Yields whether there is a terminal. Must be entered in the main thread within a running event loop, which makes both
+    calls.
     """
     descriptor = _terminal()
     if descriptor is None:
         yield False
         return
-    reading = _Reading(descriptor, handle, on_resume)
-    with _signals(reading.ways_out()):
+    reading = _TerminalReader(descriptor, handle, on_resume)
+    with _installed(reading.signal_handlers()):
         try:
-            reading.settle()
+            reading.update()
             yield True
         finally:
             reading.close()
 
 
 @contextmanager
-def signals(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
-    """Have the event loop call an action for each of SIGNALS, for the length of the block.
+def hotkey_signals(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    """Have the event loop call the action of each of HOTKEY_SIGNALS while the block runs.
 
-    A signal whose action isn't among them does nothing: it would end the program otherwise.
+    A signal without an action is ignored: by default it would end the program.
     """
     loop = asyncio.get_running_loop()
 
     def caller(name: str) -> _Handler:
         call = actions.get(name, lambda: None)
-        return lambda number, frame: _soon(loop, call)
+        return lambda number, frame: _call_soon(loop, call)
 
-    with _signals({name: caller(action) for name, action in SIGNALS.items()}):
+    with _installed({name: caller(action) for name, action in HOTKEY_SIGNALS.items()}):
         yield
 
 
 def _terminal() -> int | None:
-    """The terminal where keys are typed, or None. Opened anew, since others must not find it non-blocking."""
+    """A descriptor of the controlling terminal, or None. Opened anew, so that it is non-blocking for us only."""
     if sys.platform == "win32":
         return None
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY
-    with suppress(OSError):  # stdin may be closed, or its terminal out of reach
+    with suppress(OSError):  # stdin may be closed, or its terminal inaccessible
         return os.open(os.ttyname(0), flags)
     with suppress(OSError):
         return os.open("/dev/tty", flags)
     return None
 
 
-class _Reading:
-    """A terminal while its keys are read: in cbreak mode as long as this program is in its foreground."""
+class _TerminalReader:
+    """Reads keys from a terminal, in cbreak mode while this program is in the foreground."""
 
     def __init__(self, descriptor: int, handle: Callable[[str], None], on_resume: Callable[[], None]) -> None:
         self._descriptor, self._handle, self._on_resume = descriptor, handle, on_resume
         self._loop = asyncio.get_running_loop()
-        self._keyboard = Keyboard()
-        self._mode = _Mode(descriptor)
+        self._keyboard = KeyDecoder()
+        self._mode = _CbreakMode(descriptor)
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def settle(self) -> None:
-        """Read keys if we are in the foreground; if not, look again."""
-        if self._closed:  # asked for by a signal that came just before
+    def update(self) -> None:
+        """Start reading in the foreground; otherwise check again later."""
+        if self._closed:  # a signal arrived just before
             return
         if self._watch is not None:
             self._watch.cancel()
@@ -201,7 +202,7 @@ class _Reading:
                 self._loop.add_reader(self._descriptor, self._read)
             else:
                 self._loop.remove_reader(self._descriptor)
-                self._watch = self._loop.call_later(WATCH_SECONDS, self._look)
+                self._watch = self._loop.call_later(FOREGROUND_POLL_SECONDS, self._poll_foreground)
         except (OSError, termios.error):  # the terminal is gone
             self._loop.remove_reader(self._descriptor)
 
@@ -209,62 +210,62 @@ class _Reading:
         self._loop.remove_reader(self._descriptor)
         if self._watch is not None:
             self._watch.cancel()
-        self._leave()
+        self._restore_mode()
         self._closed = True
         os.close(self._descriptor)
 
-    def ways_out(self) -> dict[str, _Handler]:
-        """What to do about signals that nobody else has taken in hand, and beside `job_control`."""
-        handlers: dict[str, _Handler] = {"SIGCONT": lambda number, frame: self._go_on()}
-        for name in ("SIGTSTP", "SIGCONT", *DEADLY):
+    def signal_handlers(self) -> dict[str, _Handler]:
+        """Handlers for signals that nothing else handles, and wrappers around those of `job_control`."""
+        handlers: dict[str, _Handler] = {"SIGCONT": lambda number, frame: self._resume()}
+        for name in ("SIGTSTP", "SIGCONT", *TERMINATING_SIGNALS):
             before = signal.getsignal(signal.Signals[name])
             if before is signal.SIG_DFL:
-                handlers.setdefault(name, self._obey)
-            elif callable(before) and name not in DEADLY:
-                handlers[name] = self._joining(before)
+                handlers.setdefault(name, self._default_action)
+            elif callable(before) and name not in TERMINATING_SIGNALS:
+                handlers[name] = self._wrapping(before)
         return handlers
 
-    def _joining(self, other: _Handler) -> _Handler:
-        """The terminal left and entered again around another handler of Ctrl-Z or of its end."""
+    def _wrapping(self, other: _Handler) -> _Handler:
+        """Restore the terminal before, and read keys again after, another handler of SIGTSTP or SIGCONT."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if number == signal.SIGTSTP:
-                self._leave()
+                self._restore_mode()
             other(number, frame)
-            self._go_on()
+            self._resume()
 
         return handle
 
-    def _obey(self, number: int, frame: FrameType | None) -> None:
-        """Do what the signal does by itself, but leave the terminal as it was."""
-        self._leave()
+    def _default_action(self, number: int, frame: FrameType | None) -> None:
+        """Restore the terminal, then do what the signal does by default."""
+        self._restore_mode()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        # The program has been stopped, and goes on here; or was not, if no shell is there that could let it go on.
-        signal.signal(number, self._obey)
-        _soon(self._loop, self.settle)
+        # Execution resumes here; without a job-control shell the program was never suspended.
+        signal.signal(number, self._default_action)
+        _call_soon(self._loop, self.update)
 
-    def _go_on(self) -> None:
-        _soon(self._loop, self.settle)
-        _soon(self._loop, self._on_resume)
+    def _resume(self) -> None:
+        _call_soon(self._loop, self.update)
+        _call_soon(self._loop, self._on_resume)
 
-    def _look(self) -> None:
-        self.settle()
+    def _poll_foreground(self) -> None:
+        self.update()
         if self._watch is None:
             self._on_resume()
 
-    def _leave(self) -> None:
-        # From the background, setting a mode would stop us; and the mode is another's by then.
+    def _restore_mode(self) -> None:
+        # In the background, setting a mode would stop this program, and the mode belongs to another one.
         with suppress(OSError, termios.error):
             if not self._closed and self._in_foreground():
                 self._mode.leave()
 
     def _in_foreground(self) -> bool:
-        """OSError where the terminal is gone."""
+        """Whether this program may use the terminal. Raises OSError if the terminal is gone."""
         try:
             return os.tcgetpgrp(self._descriptor) == os.getpgrp()
         except OSError as error:
-            if error.errno == errno.ENOTTY:  # not the terminal of our session: there is no background
+            if error.errno == errno.ENOTTY:  # not our controlling terminal: there is no job control
                 return True
             raise
 
@@ -272,29 +273,29 @@ class _Reading:
         data = b""
         try:
             if not self._in_foreground():
-                self.settle()
+                self.update()
                 return
             data = os.read(self._descriptor, 4096)
-        except BlockingIOError:  # another program was quicker
+        except BlockingIOError:  # another program read it first
             return
         except OSError:
             pass
         if not data:
             self._loop.remove_reader(self._descriptor)
-        for key in self._keyboard.feed(data, self._loop.time()):
+        for key in self._keyboard.decode(data, self._loop.time()):
             self._handle(key)
 
 
 @dataclass(slots=True)
-class _Mode:
-    """Cbreak mode of a terminal. Only what was changed is put back: others may be at it at the same time."""
+class _CbreakMode:
+    """Cbreak mode of a terminal. Restores only what it changed: other programs may change the rest."""
 
     descriptor: int
     _cleared: int = field(default=0, init=False)
     _counts: dict[int, bytes | int] = field(default_factory=dict, init=False)
 
     def enter(self) -> None:
-        """Also when the mode may be entered already: a shell may have changed it while we were stopped."""
+        """Enter the mode, again if needed: a shell may have changed it while the program was suspended."""
         mode = termios.tcgetattr(self.descriptor)
         clear = mode[3] & (termios.ECHO | termios.ICANON)
         if not clear:
@@ -304,7 +305,7 @@ class _Mode:
         self._cleared |= clear
         mode[3] &= ~clear
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Not TCSADRAIN, which waits for ever where output is held up (Ctrl-S).
+        # Not TCSADRAIN, which waits forever where output is stopped with Ctrl-S.
         termios.tcsetattr(self.descriptor, termios.TCSANOW, mode)
 
     def leave(self) -> None:
@@ -319,8 +320,8 @@ class _Mode:
 
 
 @contextmanager
-def _signals(handlers: Mapping[str, _Handler]) -> Iterator[None]:
-    """Handlers by name of signal, for the length of the block. Names that the system doesn't know are passed over."""
+def _installed(handlers: Mapping[str, _Handler]) -> Iterator[None]:
+    """Install signal handlers, by name, while the block runs. Signals unknown to the system are skipped."""
     before = {
         signal.Signals[name]: signal.signal(signal.Signals[name], handler)
         for name, handler in handlers.items()
@@ -333,7 +334,7 @@ def _signals(handlers: Mapping[str, _Handler]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """From a signal handler: the loop may be anywhere, also beyond its end."""
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call from a signal handler; does nothing if the loop is closed."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(call)

@@ -1,4 +1,4 @@
-"""`listen`: the microphone to text, live; keys, signals and silence end an utterance, and nothing said is lost."""
+"""`listen`: transcribes the microphone live. Keys, signals or silence end utterances; failed sessions keep it."""
 
 from __future__ import annotations
 
@@ -45,59 +45,63 @@ cartesia-cli listen --recover
 """
 
 FINALIZE = ("vad", "key", "both", "none")
-KEEPING = "What is kept, and where it goes"
-LEFT = "Recordings of sessions that failed"
+KEEPING_PANEL = "What is kept"
+RECOVERY_PANEL = "Recordings of failed sessions"
 
 Device = Annotated[
     str | None,
-    typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone: its number, or a part of its name."),
+    typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name."),
 ]
 Finalize = Annotated[
     str | None,
     typer.Option(
         metavar="vad|key|both|none",
-        help="Who sends `finalize`: the level of the voice, Enter, both, or nobody. Means --mode manual.",
-        rich_help_panel=live_given.ENDS,
+        help="What sends `finalize`: voice activity, the Enter key, both or none. Implies --mode manual.",
+        rich_help_panel=live_given.ENDPOINTING_PANEL,
     ),
 ]
 PushToTalk = Annotated[
     bool,
-    typer.Option("--push-to-talk", help="Sound counts only while the space bar is held, or between two taps."),
+    typer.Option("--push-to-talk", help="Send audio only while the space bar is held, or between two taps."),
 ]
 StopAfterSilence = Annotated[
     float | None,
-    given.number_option(metavar="SECONDS", min=0.5, help="Stop when nobody spoke for so long.",
-                 rich_help_panel=live_given.ENDS),
+    given.number_option(metavar="SECONDS", min=0.5, help="Stop after this much silence.",
+                 rich_help_panel=live_given.ENDPOINTING_PANEL),
 ]  # fmt: skip
 Append = Annotated[
     Path | None,
-    given.path_option(metavar="FILE", help="Add each settled line to the end of a file.", rich_help_panel=KEEPING),
+    given.path_option(
+        metavar="FILE", help="Append each final segment to a file, as a line.", rich_help_panel=KEEPING_PANEL
+    ),
 ]
 Copy = Annotated[
-    bool, typer.Option("--copy", help="Put the text on the terminal's clipboard at the end.", rich_help_panel=KEEPING)
+    bool,
+    typer.Option("--copy", help="Copy the text to the terminal's clipboard at the end.", rich_help_panel=KEEPING_PANEL),
 ]
 Exec = Annotated[
     str | None,
-    typer.Option("--exec", metavar="CMD", rich_help_panel=KEEPING,
-                 help="Run a command for each settled segment, its text on standard input, verbatim; no shell."),
+    typer.Option("--exec", metavar="CMD", rich_help_panel=KEEPING_PANEL,
+                 help="Run a command for each final segment, with its text on stdin; no shell."),
 ]  # fmt: skip
 ExecNewline = Annotated[
     bool,
-    typer.Option("--exec-newline", help="End the text for --exec with a line break.", rich_help_panel=KEEPING),
+    typer.Option("--exec-newline", help="End the text for --exec with a line break.", rich_help_panel=KEEPING_PANEL),
 ]
 Recover = Annotated[
     bool,
-    typer.Option("--recover", help="Transcribe recordings that were left behind by failures.", rich_help_panel=LEFT),
+    typer.Option("--recover", help="Transcribe recordings of failed sessions.", rich_help_panel=RECOVERY_PANEL),
 ]
 Listing = Annotated[
-    bool, typer.Option("--list", help="With --recover: list them, and do nothing.", rich_help_panel=LEFT)
+    bool, typer.Option("--list", help="With --recover: only list them.", rich_help_panel=RECOVERY_PANEL)
 ]
 Discard = Annotated[
-    bool, typer.Option("--discard", help="With --recover: remove them, untranscribed.", rich_help_panel=LEFT)
+    bool,
+    typer.Option("--discard", help="With --recover: delete them without transcribing.", rich_help_panel=RECOVERY_PANEL),
 ]
 Recording = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="With --recover: this one only.", rich_help_panel=LEFT),
+    typer.Option(metavar="FILE", help="With --recover: only this one.", rich_help_panel=RECOVERY_PANEL),
 ]
 
 
@@ -133,9 +137,9 @@ def listen(
     where: given.BackendOptions,
     voice: given.VerbosityOptions,
 ) -> None:
-    """Turn what the microphone hears into text, live."""
-    from . import backend, interaction, live, recovery
-    from .append_file import check_appending
+    """Transcribe the microphone live."""
+    from . import backend, interaction, live_session, recovery
+    from .append_file import check_appendable
     from .exec_hook import ExecHook
     from .inputs import Input
     from .live_session import SessionConfig
@@ -146,22 +150,26 @@ def listen(
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
     if finalize is not None and finalize not in FINALIZE:
-        raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
+        raise UsageError(
+            f"--finalize {finalize!r} is not supported", hint=f"--finalize is one of {', '.join(FINALIZE)}"
+        )
     if not recover and (listing or discard or recording is not None):
         raise UsageError("--list, --discard and --recording go with --recover", hint="listen --recover --list")
     if listing and discard:
-        raise UsageError("--list and --discard exclude each other")
+        raise UsageError("--list and --discard can't be combined")
     if append is not None:
         check_output(append, force=False, creates_folder=False, appends=True)
-        check_appending(append)
+        check_appendable(append)
     if listing or discard:
-        (recovery.show if listing else recovery.discard)(recovery.find_recordings(recording), reporter)
+        (recovery.list_recordings if listing else recovery.discard_recordings)(
+            recovery.find_recordings(recording), reporter
+        )
         return
-    handover = ExecHook(command, reporter.say, newline=exec_newline) if command is not None else None
+    exec_hook = ExecHook(command, reporter.say, newline=exec_newline) if command is not None else None
     choice = where.resolve(context, reporter)
     if recover:
         stream_options.check(None, (place.output, append), force=place.force)
-        with handover or nullcontext():
+        with exec_hook or nullcontext():
             wanted = recovery.RecoveryConfig(
                 plan=place.plan(formats),
                 layout=layout,
@@ -169,7 +177,7 @@ def listen(
                 append=append,
                 save_audio=stream_options.save_audio,
                 copy=copy,
-                on_segment=handover.submit if handover else lambda segment: None,
+                on_segment=exec_hook.submit if exec_hook else lambda segment: None,
             )
             left = recovery.find_recordings(recording)
             if choice.base_url is not None and not where.cloud and where.base_url is None:
@@ -193,15 +201,15 @@ def listen(
     if choice.reason:
         reporter.say(choice.reason)
     recovery.report_orphans(reporter)
-    view = context.with_resource(live.live_view(reporter))
+    view = context.with_resource(live_session.live_view(reporter))
 
     from ..audio.microphone import Microphone, select_device
     from ..audio.pacing import limit_source
 
     microphone = select_device(device)
     if microphone.is_monitor:
-        reporter.say(f"{microphone.name} is what this computer plays")
-    attendance = interaction.KeyActions(
+        reporter.say(f"{microphone.name} records what this computer plays")
+    key_actions = interaction.KeyActions(
         reporter, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
     )  # fmt: skip
@@ -212,7 +220,7 @@ def listen(
     }
     if choice.base_url is None:
         asked["local"] = True
-    kept = _Kept(
+    kept = _SessionRecording(
         reporter, stream_options.save_audio, place.force, rate, asked,
         lambda file: given.recovery_command(
             file, session_options.language, place, look, subtitle_options, where,
@@ -224,21 +232,21 @@ def listen(
 
     def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
         def listening() -> None:
-            how = " while you hold space (or tap it to start and to stop)" if push_to_talk else ""
+            how = " while you hold space (or tap it to start and stop)" if push_to_talk else ""
             reporter.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
-        # Before the switch: what is said while it is off goes nowhere, but it is not lost either.
-        attendance.microphone = interaction.PausableSource(
+        # The recording comes before the pause: audio during a pause isn't sent, but it isn't lost either.
+        key_actions.microphone = interaction.PausableSource(
             limit_source(kept.spool(opened), stream_options.duration, rate),
             say,
             listening,
             sends_silence=not manual,
             rate=rate,
         )
-        attendance.microphone.paused = push_to_talk
-        return attendance.microphone
+        key_actions.microphone.paused = push_to_talk
+        return key_actions.microphone
 
-    order = SessionConfig(
+    config = SessionConfig(
         source="microphone",
         endpoint=endpoint,
         options=options,
@@ -253,22 +261,25 @@ def listen(
         copy=copy,
         stop_after_silence=stop_after_silence,
         captured=lambda: opened.captured,
-        microphone=attendance,
+        microphone=key_actions,
     )
     with backend.open_live_server(choice, session_options.model, where.local_model, reporter) as server, kept:
         try:
-            with handover or nullcontext():
-                give = handover.submit if handover else None
-                live.run(order, server, make, reporter, view, attend=attendance.interact(view), on_segment=give)
+            with exec_hook or nullcontext():
+                give = exec_hook.submit if exec_hook else None
+                live_session.run_session(
+                    config, server, make, reporter, view, interaction=key_actions.interact(view), on_segment=give
+                )
         finally:
             if opened.overflows:
-                reporter.say(f"warning: sound was lost {opened.overflows} times: this machine was too busy")
+                reporter.say(f"warning: audio was lost {opened.overflows} times because this machine was too busy")
 
 
-class _Kept:
-    """The recording of a session: gone after a clean end, kept and named after any other.
+class _SessionRecording:
+    """Keeps the recording of a session if it fails, with a hint how to transcribe it, and removes it otherwise.
 
-    finishing   the command that transcribes a file as the session would have
+    target             file to keep it in, whichever way the session ends; or None
+    recovery_command   returns the command that transcribes a file with the session's options
     """
 
     def __init__(
@@ -278,14 +289,14 @@ class _Kept:
         force: bool,
         rate: int,
         asked: dict[str, Any],
-        finishing: Callable[[str], str],
+        recovery_command: Callable[[str], str],
     ) -> None:
-        self._reporter, self._target, self._force, self._asked, self._finishing = (
+        self._reporter, self._target, self._force, self._asked, self._recovery_command = (
             reporter,
             target,
             force,
             asked,
-            finishing,
+            recovery_command,
         )
         self._rate = rate
         self._spool: SessionRecording | None = None
@@ -299,13 +310,13 @@ class _Kept:
         self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_trouble=trouble)
         return self._spool
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _SessionRecording:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._spool is None:
             return
-        if kind is StdoutClosed:  # a good end, as for every command whose reader has had enough
+        if kind is StdoutClosed:  # as for every command whose reader has closed the pipe
             kind = None
         if kind is None and self._target is None:
             self._spool.discard()
@@ -315,15 +326,15 @@ class _Kept:
         except OutputError as trouble:
             if kind is None:
                 raise
-            self._reporter.error(trouble)  # beside the error that ended the session
+            self._reporter.error(trouble)  # in addition to the error that ended the session
             return
         if path is None:
             if self._target is not None:
-                self._reporter.say(f"nothing was recorded: no {self._target}")
+                self._reporter.say(f"nothing was recorded: {self._target} was not written")
         elif kind is None:
             self._reporter.say(f"wrote {path}")
         else:
-            offer = f"the recording is kept; this finishes the job: {self._finishing(str(path))}"
+            offer = f"the recording is kept; to transcribe it: {self._recovery_command(str(path))}"
             if isinstance(error, CliError):
                 error.hint = "; ".join(filter(None, (error.hint, offer)))
             else:
@@ -343,5 +354,5 @@ def _recover(
         connected = cache(
             lambda: stack.enter_context(backend.open_backend(choice, reporter, retries=None, local_model=local_model))
         )
-        if recovery.transcribe(left, wanted, connected, reporter):
+        if recovery.transcribe_recordings(left, wanted, connected, reporter):
             raise typer.Exit(Exit.FAILED)

@@ -1,4 +1,4 @@
-"""Measures a session that somebody attends: it knows of microphones and keys, and keeps the view moving."""
+"""Latency measurements of an interactive session: also of the microphone and of keys that send `finalize`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..stats import LatencyRecorder
 
 
 class LiveMetrics(LatencyRecorder):
-    """Tells whenever audio comes in, as the clock of the view must not stand still.
+    """A latency recorder that also measures capture and key latencies, and calls `on_audio` for every block.
 
-    captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
-    last_speech   seconds of audio at which somebody spoke last, as far as is known; None before that
+    captured      returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
+    last_speech   position in the audio of the latest known speech, in seconds; None before any
     """
 
     def __init__(
@@ -23,47 +23,47 @@ class LiveMetrics(LatencyRecorder):
         model: str,
         chunk: int,
         captured: Callable[[], float] | None,
-        moved: Callable[[], None],
+        on_audio: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         rate: int = RATE,
     ) -> None:
         super().__init__(model, rate)
-        self._clock, self._rate, self._chunk, self._captured, self._tell = clock, rate, chunk, captured, moved
-        self._over: float | None = None
-        self._came = self._position = 0  # samples from the source, and of the sender
-        self._asked: deque[tuple[int, float]] = deque()  # where each key's `finalize` stands, and when it was pressed
+        self._clock, self._rate, self._chunk, self._captured, self._on_audio = clock, rate, chunk, captured, on_audio
+        self._speech_ended: float | None = None
+        self._samples_in = self._samples_sent = 0  # samples from the source, and samples sent
+        self._requests: deque[tuple[int, float]] = deque()  # position of each key's `finalize`, and when it was pressed
         self.last_speech: float | None = None
 
     def finalize_requested(self) -> None:
-        """Somebody wants a `finalize`."""
-        self._asked.append((self._came, self._clock()))
+        """The user asked for a `finalize`."""
+        self._requests.append((self._samples_in, self._clock()))
 
     def audio_arrived(self, size: int) -> None:
-        self._came += size // 2
-        self._tell()
+        self._samples_in += size // 2
+        self._on_audio()
 
     def audio_sent(self, size: int) -> None:
         super().audio_sent(size)
-        self._position += size // 2
-        if self._captured is not None and size == self._chunk:  # one that is cut short waits for nothing
+        self._samples_sent += size // 2
+        if self._captured is not None and size == self._chunk:  # a shorter chunk was not waited for
             self.late(self._clock() - self._captured())
 
     def vad_event(self, mark: VadEvent) -> None:
         self.last_speech = mark.speech
         if mark.kind == "end" and self._captured is not None:
-            self._over = self._captured()
+            self._speech_ended = self._captured()
 
     def rewound(self, at: float) -> None:
-        self._position = round(at * self._rate)
-        self._asked.clear()
-        self._over = None
+        self._samples_sent = round(at * self._rate)
+        self._requests.clear()
+        self._speech_ended = None
 
     def finalize_sent(self) -> None:
         now = self._clock()
-        while self._asked and self._asked[0][0] < self._position:  # it never went out
-            self._asked.popleft()
-        if self._asked and self._asked[0][0] == self._position:
-            self.took("key_to_finalize", now - self._asked.popleft()[1])
-        elif self._over is not None:
-            self.took("hangover_to_finalize", now - self._over)
-        self._over = None
+        while self._requests and self._requests[0][0] < self._samples_sent:  # it was never sent
+            self._requests.popleft()
+        if self._requests and self._requests[0][0] == self._samples_sent:
+            self.took("key_to_finalize", now - self._requests.popleft()[1])
+        elif self._speech_ended is not None:
+            self.took("hangover_to_finalize", now - self._speech_ended)
+        self._speech_ended = None

@@ -1,6 +1,7 @@
-"""The options of a live session, and what they mean together: `listen` and `stream-file` ask the same server.
+"""The options of a live session, shared by `listen` and `stream-file`.
 
-What can't be is said before anything is opened; what only looks wrong is the server's to judge.
+Impossible combinations are refused before anything is opened; what only looks wrong is a warning, and the server
+decides.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ if TYPE_CHECKING:
     from ..audio.vad import VadSettings
     from ..protocol import Endpoint, RealtimeOptions, TurnConfig
 
-ENDS, TURNS, MORE = "Where an utterance ends", "Turns (auto)", "What is sent"
+ENDPOINTING_PANEL, TURNS_PANEL, STREAM_PANEL = "Endpointing", "Turns (auto mode)", "Streaming"
 
 Mode = Annotated[
     str | None,
     typer.Option(
         "--mode",
         metavar="auto|manual",
-        help="auto: the server finds the turns; manual: `finalize` does. auto by default.",
-        rich_help_panel=ENDS,
+        help="auto (default): the server detects turns; manual: `finalize` ends utterances.",
+        rich_help_panel=ENDPOINTING_PANEL,
     ),
 ]
 VadThreshold = Annotated[
     float | None,
     number_option(
-        metavar="DBFS", max=0, help="Level of speech, such as -40; by default above the noise.", rich_help_panel=ENDS
+        metavar="DBFS",
+        max=0,
+        help="Level that counts as speech, such as -40; by default relative to the noise.",
+        rich_help_panel=ENDPOINTING_PANEL,
     ),
 ]
 VadSilence = Annotated[
@@ -46,7 +50,7 @@ VadSilence = Annotated[
         min=100,
         max=10000,
         help="Silence that ends an utterance.",
-        rich_help_panel=ENDS,
+        rich_help_panel=ENDPOINTING_PANEL,
     ),
 ]
 MinVolume = Annotated[
@@ -55,8 +59,8 @@ MinVolume = Annotated[
         metavar="LEVEL",
         min=0,
         max=1,
-        help="What ink-whisper takes for silence, in its own finalizing.",
-        rich_help_panel=ENDS,
+        help="Volume below which ink-whisper hears silence (server-side endpointing).",
+        rich_help_panel=ENDPOINTING_PANEL,
     ),
 ]
 MaxSilence = Annotated[
@@ -65,86 +69,89 @@ MaxSilence = Annotated[
         "--max-silence-secs",
         metavar="SECONDS",
         min=0,
-        help="How much of it ink-whisper waits for.",
-        rich_help_panel=ENDS,
+        help="Silence before ink-whisper finalizes (server-side endpointing).",
+        rich_help_panel=ENDPOINTING_PANEL,
     ),
 ]
 TurnStart = Annotated[
-    float | None, number_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, rich_help_panel=TURNS,
-                          help="How sure the server is that somebody speaks.")
+    float | None, number_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, rich_help_panel=TURNS_PANEL,
+                          help="Score above which a turn starts.")
 ]  # fmt: skip
 TurnEagerEnd = Annotated[
-    float | None, number_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8, rich_help_panel=TURNS,
-                          help="Below it, the turn is perhaps over.")
+    float | None, number_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
+                          rich_help_panel=TURNS_PANEL, help="Score below which the turn may have ended.")
 ]  # fmt: skip
 TurnEnd = Annotated[
-    float | None, number_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, rich_help_panel=TURNS,
-                          help="Below it, it is over.")
+    float | None, number_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, rich_help_panel=TURNS_PANEL,
+                          help="Score below which the turn ends.")
 ]  # fmt: skip
 TurnTimeout = Annotated[
-    int | None, typer.Option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, rich_help_panel=TURNS,
-                             help="Longest wait after speech stopped.")
+    int | None, typer.Option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, rich_help_panel=TURNS_PANEL,
+                             help="Longest silence before a turn ends.")
 ]  # fmt: skip
 Language = Annotated[
     str | None,
-    typer.Option(
-        "--language", "-l", metavar="CODE", help="Language spoken, such as de; for ink-whisper only, en by default."
-    ),
+    typer.Option("--language", "-l", metavar="CODE", help="Spoken language, such as de; ink-whisper only, default en."),
 ]
-Keyterm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="A term to expect; ink-2 only (repeatable).")]
-ChunkMs = Annotated[int, typer.Option(metavar="MS", min=10, max=1000, help="Audio in a frame.", rich_help_panel=MORE)]
+Keyterm = Annotated[
+    list[str] | None, typer.Option(metavar="TERM", help="A word or name to expect; ink-2 only (repeatable).")
+]
+ChunkMs = Annotated[
+    int, typer.Option(metavar="MS", min=10, max=1000, help="Audio per frame.", rich_help_panel=STREAM_PANEL)
+]
 Duration = Annotated[
-    float | None, number_option(metavar="SECONDS", min=0.1, help="Stop after so much audio.", rich_help_panel=MORE)
+    float | None,
+    number_option(metavar="SECONDS", min=0.1, help="Stop after this much audio.", rich_help_panel=STREAM_PANEL),
 ]
 SaveAudio = Annotated[
     Path | None,
-    path_option(metavar="FILE", help="Keep the audio as a WAV file.", rich_help_panel=MORE),
+    path_option(metavar="FILE", help="Save the audio as a WAV file.", rich_help_panel=STREAM_PANEL),
 ]
 RawEvents = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
         readable=False,
-        help="Record all frames, both ways; `serve --script` plays it.",
-        rich_help_panel=MORE,
+        help="Log all frames in both directions; `serve --script` replays the log.",
+        rich_help_panel=STREAM_PANEL,
     ),
 ]
 Reconnect = Annotated[
     float,
-    number_option(metavar="SECONDS", min=0, rich_help_panel=MORE,
-           help="How long to try to replace a connection that was lost; 0: not at all."),
+    number_option(metavar="SECONDS", min=0, rich_help_panel=STREAM_PANEL,
+           help="How long to try to reconnect; 0: never."),
 ]  # fmt: skip
 CatchUp = Annotated[
     str,
-    typer.Option("--catch-up", metavar="batch|live", rich_help_panel=MORE,
-                 help="Who gets what is left at the end, if it is much: the batch endpoint, or the same as before."),
+    typer.Option("--catch-up", metavar="batch|live", rich_help_panel=STREAM_PANEL,
+                 help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
 ]  # fmt: skip
 WireEncoding = Annotated[
     str | None,
-    typer.Option("--wire-encoding", metavar="NAME", rich_help_panel=MORE,
-                 help="Encoding of what is sent (pcm_s16le); native: a recording's own."),
+    typer.Option("--wire-encoding", metavar="NAME", rich_help_panel=STREAM_PANEL,
+                 help="Encoding on the wire (pcm_s16le); native: that of the recording."),
 ]  # fmt: skip
 WireRate = Annotated[
     int | None,
-    typer.Option("--wire-rate", metavar="HZ", min=8000, max=48000, rich_help_panel=MORE,
-                 help="Samples a second that are sent (16000)."),
+    typer.Option("--wire-rate", metavar="HZ", min=8000, max=48000, rich_help_panel=STREAM_PANEL,
+                 help="Sample rate on the wire (16000)."),
 ]  # fmt: skip
 Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
 
 MODES = ("auto", "manual")
-WAYS = ("batch", "live")
-SILENCE_MS = 600
-NATIVE = "native"
-"""A recording's own encoding and rate."""
+CATCH_UPS = ("batch", "live")
+DEFAULT_SILENCE_MS = 600
+NATIVE_ENCODING = "native"
+"""Value of --wire-encoding for the recording's own encoding and sample rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """What is asked of a realtime endpoint, and how utterances are told apart."""
+    """The model, the language, and how utterances or turns end."""
 
     mode: Mode = None
     vad_threshold: VadThreshold = None
-    vad_silence_ms: VadSilence = SILENCE_MS
+    vad_silence_ms: VadSilence = DEFAULT_SILENCE_MS
     min_volume: MinVolume = None
     max_silence_secs: MaxSilence = None
     turn_start_threshold: TurnStart = None
@@ -156,14 +163,14 @@ class SessionOptions:
     keyterm: Keyterm = None
 
     def endpoint(self, finalize: str | None) -> Endpoint:
-        """The endpoint that is meant: turns, unless something is named that only the manual one has.
+        """The endpoint to use: auto, unless an option is given that only the manual one has.
 
-        finalize   who is to send it, None where that was not said
+        finalize   value of --finalize; None where it isn't given
         """
         from ..protocol import AUTO, MANUAL
 
         if self.mode is not None and self.mode not in MODES:
-            raise UsageError(f"no mode {self.mode!r}", hint=f"modes: {', '.join(MODES)}")
+            raise UsageError(f"--mode {self.mode!r} is not supported", hint=f"--mode is one of {', '.join(MODES)}")
         if self.mode is None and (finalize is not None or self._is_whisper):
             return MANUAL
         return MANUAL if self.mode == "manual" else AUTO
@@ -174,10 +181,10 @@ class SessionOptions:
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
     def options(self, endpoint: Endpoint, reporter: Reporter, *, local: bool, by_level: bool) -> RealtimeOptions:
-        """What is asked of the server. UsageError for what can't be; a warning for what looks wrong.
+        """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones.
 
-        local      whether this machine answers
-        by_level   whether the level of the voice ends utterances
+        local      whether the local engine answers
+        by_level   whether voice activity ends utterances
         """
         from ..protocol import LANGUAGES, MANUAL, MODELS, RealtimeOptions, TurnConfig
 
@@ -185,31 +192,31 @@ class SessionOptions:
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
         keyterms = tuple(self.keyterm or ())
         if turn.wire() and endpoint is MANUAL:
-            raise UsageError("turn thresholds are for --mode auto", hint="--vad-silence-ms ends utterances here")
+            raise UsageError(
+                "turn thresholds apply to --mode auto only", hint="in manual mode --vad-silence-ms ends utterances"
+            )
         _check_order(turn)
         for name, value in (("model", self.model), ("language", self.language), *(("keyterm", t) for t in keyterms)):
             if value is not None and not value.strip():
-                raise UsageError(f"--{name} is empty", hint="is a variable empty?")
+                raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
             if value is not None and not value.isprintable():
                 raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
         doubts = {
-            f"{self.model!r} is not a model that we know ({', '.join(MODELS)}): sent as it is": (
-                self.model not in MODELS
-            ),
-            "the auto endpoint takes no language: not sent": self.language is not None and endpoint is not MANUAL,
+            f"{self.model!r} is not a known model ({', '.join(MODELS)}): sent as it is": (self.model not in MODELS),
+            "--mode auto has no language parameter: not sent": self.language is not None and endpoint is not MANUAL,
             "--language is for ink-whisper; ink-2 is documented for English": (
                 self.language is not None and endpoint is MANUAL and not self._is_whisper
             ),
-            f"{self.language!r} is not a language code that we know: sent as it is": (
+            f"{self.language!r} is not a known language code: sent as it is": (
                 self.language is not None and self.language not in LANGUAGES
             ),
-            "ink-whisper knows turns by no documentation": self._is_whisper and endpoint is not MANUAL,
-            "keyterms are for ink-2 only": bool(keyterms) and self._is_whisper and not local,
-            "the engines of this machine take no keyterms: --keyterm does nothing": bool(keyterms) and local,
-            "--vad-threshold and --vad-silence-ms only shape the times of segments where levels end nothing": (
-                not by_level and (self.vad_threshold is not None or self.vad_silence_ms != SILENCE_MS)
+            "ink-whisper has no auto mode; use --mode manual": self._is_whisper and endpoint is not MANUAL,
+            "keyterms are supported by ink-2 only": bool(keyterms) and self._is_whisper and not local,
+            "local engines have no keyterms: --keyterm has no effect": bool(keyterms) and local,
+            "--vad-threshold and --vad-silence-ms only affect segment times unless voice activity ends utterances": (
+                not by_level and (self.vad_threshold is not None or self.vad_silence_ms != DEFAULT_SILENCE_MS)
             ),
-            "--min-volume and --max-silence-secs are for ink-whisper only": (
+            "--min-volume and --max-silence-secs are supported by ink-whisper only": (
                 not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
             ),
         }
@@ -224,7 +231,7 @@ class SessionOptions:
             max_silence_duration_secs=self.max_silence_secs,
             turn=turn,
         )
-        options.query(endpoint)  # tells whether the keyterms fit
+        options.query(endpoint)  # raises UsageError if the keyterms don't fit
         return options
 
     @property
@@ -233,7 +240,7 @@ class SessionOptions:
 
 
 def _check_order(turn: TurnConfig) -> None:
-    """UsageError unless start > eager end > end, with the server's default for what is not named."""
+    """Raise UsageError unless start > eager end > end, with the server's defaults for those not given."""
     from ..protocol import TURN_DEFAULTS
 
     thresholds: list[tuple[float, str]] = []
@@ -243,12 +250,12 @@ def _check_order(turn: TurnConfig) -> None:
         thresholds.append((value, f"--turn-{name.replace('_', '-')} ({value:g}{note})"))
     for (above, higher), (below, lower) in pairwise(thresholds):
         if above <= below:
-            raise UsageError(f"{higher} must be above {lower}", hint="name both: start > eager end > end")
+            raise UsageError(f"{higher} must be above {lower}", hint="give both: start > eager end > end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
-    """How audio goes out, how much of it, and what is kept of that."""
+    """How audio is sent, how much of it, and what is kept."""
 
     duration: Duration = None
     chunk_ms: ChunkMs = 100
@@ -261,37 +268,43 @@ class StreamOptions:
     stats: Stats = False
 
     def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
-        """Encoding, and rate in Hz, in which audio goes out; None: those of the recording. UsageError if there is none.
+        """Encoding and sample rate in Hz on the wire; None: those of the recording. Raises UsageError if unsupported.
 
-        replay   whether there is a recording
+        replay   whether the source is a recording
         """
         from ..audio.pcm import RATE
         from ..protocol import ENCODINGS
 
-        if self.wire_encoding == NATIVE:
+        if self.wire_encoding == NATIVE_ENCODING:
             if not replay:
-                hint = "--wire-encoding and --wire-rate name one"
-                raise UsageError("a microphone has no native format of its own: native is for recordings", hint=hint)
+                hint = "choose one with --wire-encoding and --wire-rate"
+                raise UsageError(
+                    "--wire-encoding native is for recordings: a microphone has no native format", hint=hint
+                )
             if self.wire_rate is not None:
-                raise UsageError("--wire-encoding native goes without --wire-rate: a recording has its own")
+                raise UsageError(
+                    "--wire-encoding native and --wire-rate can't be combined: native includes the recording's rate"
+                )
             return None
         if self.wire_encoding is not None and self.wire_encoding not in ENCODINGS:
-            hint = f"encodings: {', '.join(ENCODINGS)}" + (f", {NATIVE}" if replay else "")
-            raise UsageError(f"no encoding {self.wire_encoding!r}", hint=hint)
+            hint = f"encodings: {', '.join(ENCODINGS)}" + (f", {NATIVE_ENCODING}" if replay else "")
+            raise UsageError(f"--wire-encoding {self.wire_encoding!r} is not supported", hint=hint)
         return self.wire_encoding or "pcm_s16le", self.wire_rate or RATE
 
     def check(self, source: str | None, places: Iterable[Path | None], *, force: bool) -> None:
-        """UsageError for what can't be, before anything is opened.
+        """Raise UsageError for unusable output files, before anything is opened.
 
-        source   what is replayed, if anything is: never overwritten
-        places   that have been checked: where results go; None is stdout
-        force    whether what exists may be overwritten
+        source   the recording that is replayed, which is never overwritten; or None
+        places   result files, already checked; None is stdout
+        force    whether existing files may be overwritten
         """
         from .output_checks import check_output
         from .output_plan import file_identity, input_overwrite_error
 
-        if self.catch_up not in WAYS:
-            raise UsageError(f"no way to catch up {self.catch_up!r}", hint=f"--catch-up is {' or '.join(WAYS)}")
+        if self.catch_up not in CATCH_UPS:
+            raise UsageError(
+                f"--catch-up {self.catch_up!r} is not supported", hint=f"--catch-up is {' or '.join(CATCH_UPS)}"
+            )
         mine = [file for file in (self.save_audio, self.raw_events) if file is not None]
         taken: set[object] = set()
         for file in (*filter(None, places), *mine):

@@ -1,27 +1,39 @@
-"""One live session while it runs, and what came of it: what is wanted, what a person can do, what is written.
+"""Runs one live session for `listen` and `stream-file`, from its audio source to the written transcript.
 
-Puts together the rooms that don't know each other: a connection of the client, the loop, the formats, the view.
+Combines packages that don't import each other: the client's connection, the session's loop, the output formats and
+the live view. Whatever ends a session, the text that was received is written before the error is reported.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)  # fmt: skip
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import typer
+
 from ..audio.vad import Endpointer, VadSettings
 from ..client import RetryPolicy
 from ..client.realtime import RealtimeConnection, connect
-from ..errors import NetworkError, OutputError
+from ..errors import Exit, NetworkError, OutputError
 from ..output import NEEDS_WORDS, Layout
 from ..output.clipboard import copy
 from ..output.console import Reporter
 from ..output.files import StdoutClosed, write_stdout
+from ..output.frame_log import FrameLog
 from ..output.live_rows import LiveState, clock_time
 from ..output.live_view import LiveView, is_same_terminal
 from ..output.meter import MicrophoneLevel
@@ -40,38 +52,42 @@ from .backend import RunningServer
 from .batch_catchup import batch_catch_up
 from .live_metrics import LiveMetrics
 from .live_options import StreamOptions
+from .matches import report_no_matches
 from .output_plan import Targets
-from .stop_signals import stop_on_signals
-from .wait_status import WaitStatus
+from .terminal_signals import job_control, stop_on_signals
+from .wait_status import STARTING, WaitStatus
 from .write_results import write_result
 
 
 class MicrophoneSwitch(Protocol):
-    """Whether a microphone is on, as the person at the keyboard wants it."""
+    """Whether the user has the microphone on or paused."""
 
     @property
     def on_air(self) -> bool:
-        """Whether what it hears is sent."""
+        """Whether the microphone's audio is sent."""
 
     @property
     def resume_hint(self) -> str:
-        """How to switch it on again."""
+        """Which key resumes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """What is wanted of a session.
+    """What a session streams, to which endpoint, and where its results go.
 
-    source        its name in results
-    finalize      whether the endpointer sends `finalize`
-    sending       how audio goes out
-    seconds       of audio to come, None where nobody knows
-    append        file that gets a line for each segment, or None
-    copy          whether the text goes to the clipboard
-    stop_after_silence   seconds, or None
-    speed         seconds of audio that the source gives in one
-    captured      when the newest sound left a microphone, by time.monotonic(); None: there is none
-    microphone    whether it is on; None: there is none
+    source         name of the source in results
+    endpointing    settings of the endpointer that listens to everything that is sent
+    finalize       whether the endpointer sends `finalize` at the end of an utterance
+    stream_options how audio is sent
+    targets        file for each format; None: stdout
+    seconds        expected length of the audio; None where it is unknown
+    force          whether existing files may be overwritten
+    append         file that gets a line for each segment, or None
+    copy           whether the text is copied to the clipboard
+    stop_after_silence   seconds of silence after speech that end the session, or None
+    captured       returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
+    microphone     state of the microphone; None for a file
+    speed          seconds of audio that the source delivers per second
     """
 
     source: str
@@ -94,13 +110,13 @@ class SessionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What a person can do to a session while it runs.
+    """What the user can do to a running session.
 
-    order      have a command sent
-    stop       that's all
-    mark       mark this spot
-    undo       drop the last segment
-    redraw     the view, after the terminal was another's
+    send_command   send a command to the server
+    stop           finish the session and write everything
+    mark           add a mark at the current time
+    undo           drop the last segment
+    redraw         draw the live view again, after another program used the terminal
     """
 
     send_command: Callable[[Command], None]
@@ -111,28 +127,28 @@ class Controls:
 
 
 Interaction = Callable[[Controls], AbstractContextManager[object]]
-"""What is done around a session while its loop runs: keys are read, signals taken."""
+"""A context manager that lets the user control a session while it runs: it reads keys and handles signals."""
 
 MAX_RECONNECTS = 1000
-"""More tries than there is time for: it is time that limits them."""
+"""Attempts at one reconnect: more than its time limit allows, so that time is the only limit."""
 
 USER_NOTICES = frozenset(
     {"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry", "no_room", "catch_up_failed"}
 )
-"""Notices for people; others are details."""
+"""Events of notices that are always shown; others are shown with -v only."""
 
 STATUS_NOTICES = frozenset({"connection_lost", "hurry"})
-"""Those that the status row tells, where there is one, as long as they last."""
+"""Events of notices that the status row shows while they last, where there is a live view."""
 
 REDRAW_SECONDS = 0.25
-"""Seconds between two drawings while nothing comes: a connection that comes at once isn't worth a word."""
+"""Seconds between redraws while no events arrive; shorter waits need no message."""
 
 MakeSource = Callable[[LatencyRecorder, Callable[[str], None]], Source]
-"""Makes the source of a session, which tells the recorder about its pace, and the user about trouble."""
+"""Makes the source of a session, given the recorder of its pacing and a function that shows a message."""
 
 
 class LiveSession:
-    """One session while it runs, and what came of it."""
+    """One session and its results."""
 
     def __init__(
         self,
@@ -144,25 +160,25 @@ class LiveSession:
         self._config, self._reporter, self._view, self._on_segment = config, reporter, view, on_segment
         self._clock = SpeechTimeline()
         self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
-        self._status: Callable[[], LiveState] | None = None
-        self._wait: WaitStatus | None = None
-        self._growing = ""
+        self._current_state: Callable[[], LiveState] | None = None
+        self._wait_status: WaitStatus | None = None
+        self._partial_text = ""
         self._append_file = None if config.append is None else AppendFile(config.append, self._warn)
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
         self._chunk = 2 * round(rate * config.stream_options.chunk_ms / 1000)
-        self._recorder = LiveMetrics(config.options.model, self._chunk, config.captured, self._moved, rate=rate)
-        self._stop: StopSignal | None = None
+        self._metrics = LiveMetrics(config.options.model, self._chunk, config.captured, self._audio_arrived, rate=rate)
+        self._stop_signal: StopSignal | None = None
         self._segments: list[Segment] = []
         self._request_id: str | None = None
-        self._began = self._complete = False
+        self._has_connected = self._is_complete = False
         self._pending: dict[Path, list[str]] = {}
-        uncut = replace(config.layout, columns=None)  # a file is no terminal
+        uncut = replace(config.layout, columns=None)  # files have no width
         self._streams = [
             open_stream(
                 name,
                 uncut if file else config.layout,
-                self._put(file),
+                self._output_for(file),
                 config.source,
                 config.options.model,
                 live=file is None,
@@ -177,14 +193,18 @@ class LiveSession:
         )
         self._stdout_has_segments = any(not writing.waits for writing in to_stdout)
         self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
-        """Whether whoever looks at the messages sees what is settled anyway."""
+        """Whether segments already appear on the terminal that shows messages."""
 
     async def run(
-        self, server: RunningServer, make: MakeSource, tap: Callable[[str, str | bytes], None], attend: Interaction
+        self,
+        server: RunningServer,
+        make_source: MakeSource,
+        tap: Callable[[str, str | bytes], None],
+        interaction: Interaction,
     ) -> None:
         config, reporter = self._config, self._reporter
         host = urlsplit(server.base_url).netloc
-        wait = self._wait = WaitStatus(host, microphone=config.microphone is not None)
+        wait = self._wait_status = WaitStatus(host, microphone=config.microphone is not None)
 
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[RealtimeConnection]:
@@ -193,9 +213,9 @@ class LiveSession:
             )
             async with connect(
                 server.base_url, server.credential, config.endpoint, config.options,
-                retry=retry, tell=self._tell_of_connection, doubt=reporter.detail, tap=tap,
+                retry=retry, tell=self._report_connection, doubt=reporter.detail, tap=tap,
             ) as connection:  # fmt: skip
-                self._began = True
+                self._has_connected = True
                 reporter.detail(f"connected to {host}")
                 try:
                     yield connection
@@ -203,8 +223,8 @@ class LiveSession:
                     self._request_id = connection.request_id or self._request_id
 
         session = Session(
-            wait.following(opened),
-            make(self._recorder, reporter.say),
+            wait.track(opened),
+            make_source(self._metrics, reporter.say),
             self._tracker,
             self._clock,
             self._endpointer,
@@ -212,8 +232,8 @@ class LiveSession:
             manual=config.endpoint is MANUAL,
             chunk=self._chunk,
             write=self._write,
-            observer=self._recorder,
-            catch_up=batch_catch_up(server, config.options, reporter, self._text)
+            observer=self._metrics,
+            catch_up=batch_catch_up(server, config.options, reporter, self._settled_text)
             if config.stream_options.catch_up == "batch"
             else None,
             reconnect_policy=ReconnectPolicy() if config.stream_options.reconnect > 0 else ReconnectPolicy(tries=0),
@@ -221,32 +241,32 @@ class LiveSession:
             rate=config.options.sample_rate,
         )
         with stop_on_signals(StopSignal()) as stop:
-            self._stop = stop
-            self._status = lambda: self._state(session, wait, stop, local=server.local)
+            self._stop_signal = stop
+            self._current_state = lambda: self._live_state(session, wait, stop, local=server.local)
 
-            def give(command: Command) -> None:
+            def send_command(command: Command) -> None:
                 if isinstance(command, Finalize):
-                    self._recorder.finalize_requested()
+                    self._metrics.finalize_requested()
                 session.send_command(command)
 
-            controls = Controls(give, stop.asked.set, self._mark, self._undo, self._draw)
-            ticking = asyncio.create_task(self._tick())
+            controls = Controls(send_command, stop.asked.set, self._mark, self._undo, self._draw)
+            redrawing = asyncio.create_task(self._redraw_periodically())
             try:
-                with attend(controls):
+                with interaction(controls):
                     await session.run(stop)
             except NetworkError as error:
-                if self._began:
+                if self._has_connected:
                     with suppress(StdoutClosed):
-                        self._record(Notice(self._clock.elapsed, "connection_lost", error.message))
+                        self._publish(Notice(self._clock.elapsed, "connection_lost", error.message))
                 raise
             finally:
-                ticking.cancel()
-            self._complete = True
+                redrawing.cancel()
+            self._is_complete = True
 
     def finish(self, *, local: bool) -> OutputError | None:
-        """Write what is written at the end, whatever the end was; what could not be written where it should be.
+        """Write what is written at the end, however the session ended; returns the error of an output that failed.
 
-        Of a session that never began, nothing is written but the end of what programs read event by event.
+        For a session that never connected, only the final event of event streams is written.
         """
         self._view.close()
         config, trouble = self._config, None
@@ -256,17 +276,17 @@ class LiveSession:
                 self._reporter.say("warning: the server sent no word times: times within the text are estimated")
             elif config.layout.words:
                 self._reporter.say("warning: the server sent no word times: -w has none to show")
-        figures = self._recorder.report() if config.stream_options.stats else None
+        figures = self._metrics.report() if config.stream_options.stats else None
         if figures is not None:
-            figures |= _bandwidth(config.options, self._recorder.seconds)
+            figures |= _bandwidth(config.options, self._metrics.seconds)
             if local:
                 figures.pop("credits", None)
-        facts: dict[str, Any] = {"complete": self._complete} | ({} if figures is None else {"stats": figures})
+        facts: dict[str, Any] = {"complete": self._is_complete} | ({} if figures is None else {"stats": figures})
         for writing in self._streams:
-            if self._began or isinstance(writing, EventStream):
+            if self._has_connected or isinstance(writing, EventStream):
                 with suppress(StdoutClosed):
                     writing.close(transcript, facts)
-        for file, parts in self._pending.items() if self._began else ():
+        for file, parts in self._pending.items() if self._has_connected else ():
             trouble = write_result("".join(parts), file, self._reporter) or trouble
         if self._append_file is not None:
             trouble = self._append_file.flush() or trouble
@@ -274,20 +294,22 @@ class LiveSession:
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
             self._reporter.show(lambda width, encoding: render_report(figures, width, encoding=encoding))
-        credits = realtime_credits(config.options.model, self._recorder.seconds)  # what was sent twice costs twice
+        credits = realtime_credits(
+            config.options.model, self._metrics.seconds
+        )  # audio that is sent twice is billed twice
         price = "on this machine" if local else f"{credits:.0f} credits"
-        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {self._recorder.seconds:.1f} s of audio sent, {price}")
+        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {self._metrics.seconds:.1f} s of audio sent, {price}")
         return trouble
 
     def _write(self, update: Update) -> None:
         match update:
             case Partial():
-                self._growing = update.text
+                self._partial_text = update.text
             case Segment():
-                self._growing = ""
+                self._partial_text = ""
             case Notice():
-                self._tell(update)
-        self._record(update)
+                self._report_notice(update)
+        self._publish(update)
         if isinstance(update, Segment):
             if not self._is_on_screen and update.text.strip():
                 self._reporter.settled(update.text)
@@ -300,22 +322,22 @@ class LiveSession:
     def _warn(self, sentence: str) -> None:
         self._reporter.say(f"warning: {sentence}")
 
-    def _tell(self, notice: Notice) -> None:
+    def _report_notice(self, notice: Notice) -> None:
         if notice.event in STATUS_NOTICES:
-            self._tell_of_connection(notice.message)
+            self._report_connection(notice.message)
         else:
             (self._reporter.say if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
 
-    def _tell_of_connection(self, sentence: str) -> None:
-        """In place, where there is a live view: an outage doesn't fill the screen."""
-        if self._view.active and self._wait is not None:
-            self._wait.tell(self._reporter.redacted(sentence))
+    def _report_connection(self, sentence: str) -> None:
+        """Show a message in the status row, where there is one, so that an outage doesn't fill the screen."""
+        if self._view.active and self._wait_status is not None:
+            self._wait_status.set_detail(self._reporter.redacted(sentence))
             self._reporter.detail(sentence)
         else:
             self._reporter.say(sentence)
 
-    def _record(self, update: Update) -> None:
-        """For whoever reads the transcript, now or later."""
+    def _publish(self, update: Update) -> None:
+        """Add an update to the transcript and to every output stream."""
         if isinstance(update, Segment):
             self._segments.append(update)
         elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
@@ -323,12 +345,12 @@ class LiveSession:
         for writing in self._streams:
             writing.write(update)
 
-    def _moved(self) -> None:
-        """More audio came in."""
-        if self._wait is not None:
-            self._wait.audio_came()
-        limit, last, stop = self._config.stop_after_silence, self._recorder.last_speech, self._stop
-        if limit is None or last is None or stop is None:  # before anybody has spoken, nobody has stopped
+    def _audio_arrived(self) -> None:
+        """Called for each block of audio: redraws, and applies --stop-after-silence."""
+        if self._wait_status is not None:
+            self._wait_status.audio_arrived()
+        limit, last, stop = self._config.stop_after_silence, self._metrics.last_speech, self._stop_signal
+        if limit is None or last is None or stop is None:  # silence counts only after speech
             pass
         elif not self._endpointer.in_speech and self._clock.sent - last >= limit:
             stop.asked.set()
@@ -338,76 +360,76 @@ class LiveSession:
         self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
 
     def _undo(self) -> None:
-        """Drop the last segment wherever it isn't out of our hands yet, and say where it is."""
+        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
         if not self._segments:
             self._reporter.say("nothing to drop")
             return
         dropped = self._segments.pop()
         where = {
             "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
-            str(self._config.append): self._append_file is not None and not self._append_file.take_back(),
+            str(self._config.append): self._append_file is not None and not self._append_file.undo(),
             "--exec": self._on_segment is not None,
         }
-        gone = " and ".join(place for place, has_it in where.items() if has_it)
-        told = f"dropped: {dropped.text.strip()}" + (f" ({gone} already has it)" if gone else "")
-        self._write(Notice(self._clock.elapsed, "undo", told))
+        holders = " and ".join(name for name, has_it in where.items() if has_it)
+        message = f"dropped: {dropped.text.strip()}" + (f" ({holders} already has it)" if holders else "")
+        self._write(Notice(self._clock.elapsed, "undo", message))
 
     def _draw(self) -> None:
-        if self._view.active and self._status is not None:
-            self._view.draw(self._status())
+        if self._view.active and self._current_state is not None:
+            self._view.draw(self._current_state())
 
-    async def _tick(self) -> None:
-        """Draw again and again, whatever happens, or nothing."""
+    async def _redraw_periodically(self) -> None:
+        """Redraw periodically, so that clocks move while no events arrive."""
         while True:
             await asyncio.sleep(REDRAW_SECONDS)
             self._draw()
 
-    def _state(self, session: Session, wait: WaitStatus, stop: StopSignal, *, local: bool) -> LiveState:
-        """The session as it is now, for the view."""
+    def _live_state(self, session: Session, wait: WaitStatus, stop: StopSignal, *, local: bool) -> LiveState:
+        """The current state for the live view."""
         config, heard, microphone = self._config, self._endpointer, self._config.microphone
         is_heard = microphone is not None and wait.is_listening and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
         ends_in = heard.hangover_left if config.finalize else 0.0
         return LiveState(
-            text=self._growing,
+            text=self._partial_text,
             elapsed=self._clock.elapsed,
             total=config.seconds,
             speaking=heard.in_speech and on_air is not False,
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
-            credits=None if local else realtime_credits(config.options.model, self._recorder.seconds),
+            credits=None if local else realtime_credits(config.options.model, self._metrics.seconds),
             behind=session.behind,
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
-            wait=wait.current(session, stop),
+            wait=wait.current_wait(session, stop),
         )
 
-    def _put(self, file: Path | None) -> Callable[[str], None]:
+    def _output_for(self, file: Path | None) -> Callable[[str], None]:
         return self._to_stdout if file is None else self._pending.setdefault(file, []).append
 
     def _to_clipboard(self, text: str) -> OutputError | None:
         try:
-            told = "copied" if copy(text, sys.stderr) else "warning: not copied: stderr is no terminal"
+            message = "copied" if copy(text, sys.stderr) else "warning: not copied: stderr is not a terminal"
         except OutputError as error:
             return error
-        self._reporter.say(told)
+        self._reporter.say(message)
         return None
 
     def _to_stdout(self, text: str) -> None:
-        self._view.clear()  # it may be the same terminal
+        self._view.clear()  # stdout may be the same terminal
         write_stdout(self._wrapped(text))
 
     def _wrapped(self, text: str) -> str:
-        """Lines of text end at words where a person reads them above the live view; nowhere else are they touched."""
+        """Text wrapped at words where it appears above the live view on the same terminal; unchanged otherwise."""
         if "text" not in self._config.targets or not (self._view.active and self._is_on_screen):
             return text
         return "\n".join(map(self._reporter.wrapped, text.split("\n")))
 
-    def _text(self) -> str:
-        """What has settled."""
+    def _settled_text(self) -> str:
+        """The text of all segments so far."""
         return "".join(segment.text for segment in self._segments)
 
     def transcript(self) -> Transcript:
-        """What has settled so far."""
+        """The transcript of all segments so far."""
         config = self._config
         return from_segments(
             self._segments,
@@ -420,8 +442,74 @@ class LiveSession:
         )
 
 
+@contextmanager
+def live_view(reporter: Reporter) -> Iterator[LiveView]:
+    """The live view of a session, from before its server has started until after its end; it shows "starting" first.
+
+    Ctrl-Z removes it from the terminal, and `fg` draws it again.
+    """
+    with reporter.live() as view, job_control(view.clear, view.restore):
+        view.draw(LiveState(wait=STARTING))
+        yield view
+
+
+def run_session(
+    config: SessionConfig,
+    server: RunningServer,
+    make_source: MakeSource,
+    reporter: Reporter,
+    view: LiveView,
+    *,
+    interaction: Interaction = lambda controls: nullcontext(),
+    on_segment: Callable[[Segment], None] | None = None,
+) -> None:
+    """Run one session to its end. Raises CliError if it fails, and exits with code 1 where --grep found nothing."""
+    with ExitStack() as stack:
+        tap: Callable[[str, str | bytes], None] = _ignore_frame
+        if config.stream_options.raw_events is not None:
+            log = FrameLog(config.stream_options.raw_events, force=config.force, tell=reporter.say)
+            tap = stack.enter_context(log).put
+        session = LiveSession(config, reporter, view, on_segment)
+        try:
+            asyncio.run(_run_quietly(session.run(server, make_source, tap, interaction), reporter))
+        except BaseException:
+            if (trouble := session.finish(local=server.local)) is not None:
+                reporter.error(trouble)
+            raise
+        if (trouble := session.finish(local=server.local)) is not None:
+            raise trouble
+        if config.layout.selection is not None and report_no_matches(
+            session.transcript(), config.layout.selection, reporter
+        ):
+            raise typer.Exit(Exit.FAILED)
+
+
+class _AbandonedThreads(ThreadPoolExecutor):
+    """Threads that the end of the program doesn't wait for: a name lookup can't be cancelled and may take a minute."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+async def _run_quietly(session: Awaitable[None], reporter: Reporter) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(_AbandonedThreads())
+
+    def show(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Replaces asyncio's log to stderr, which would contain what the server sent."""
+        if reporter.debug and isinstance(error := context.get("exception"), Exception):
+            reporter.trace(error)
+
+    loop.set_exception_handler(show)
+    await session
+
+
+def _ignore_frame(direction: str, frame: str | bytes) -> None:
+    """The tap of a session whose frames aren't logged."""
+
+
 def _bandwidth(options: RealtimeOptions, seconds: float) -> dict[str, Any]:
-    """In which format audio went out, and what it takes of a network: bytes in all, and bits a second."""
+    """The wire format and its bandwidth: bytes in total, and bits per second."""
     per_second = options.sample_rate * ENCODINGS[options.encoding]
     return {
         "encoding": options.encoding,

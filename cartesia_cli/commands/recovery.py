@@ -1,6 +1,6 @@
-"""`listen --recover`: recordings that earlier sessions left behind are listed, transcribed or removed.
+"""`listen --recover`: lists, transcribes or removes recordings of earlier sessions that failed.
 
-Must never remove a recording whose result was not written, unless removing it is what was asked for.
+Must never remove a recording whose result was not written, unless the user asked to discard it.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from .backend import Backend
 from .inputs import Input
 from .output_plan import OutputPlan
 
-MODEL = "ink-whisper"
-"""Of the batch endpoint, whatever the session asked for."""
+BATCH_MODEL = "ink-whisper"
+"""Model of the batch endpoint, whichever model the session used."""
 
 
 def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
-    """What was left behind, oldest first, or the one named `recording`. InputError where there is no such one."""
+    """Recordings of failed sessions, oldest first, or only `recording`. Raises InputError if it isn't one of them."""
     everything = find_orphans(state_dir())
     if recording is None:
         return everything
     chosen = [one for one in everything if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
     if not chosen:
         raise InputError(
-            f"{recording} is not a recording that was left behind", hint="cartesia-cli listen --recover --list"
+            f"{recording} is not a recording of a failed session", hint="cartesia-cli listen --recover --list"
         )
     return chosen
 
 
 def report_orphans(reporter: Reporter) -> None:
-    """Say that recordings are waiting, if any are."""
+    """Report recordings of failed sessions, if there are any."""
     try:
         waiting = find_orphans(state_dir())
     except InputError:
@@ -55,13 +55,13 @@ def report_orphans(reporter: Reporter) -> None:
         what = f"{len(waiting)} recordings were" if len(waiting) > 1 else "a recording was"
         seconds = sum(one.seconds for one in waiting)
         reporter.say(
-            f"{what} left behind by earlier sessions ({seconds:.0f} s): "
+            f"{what} left by failed sessions ({seconds:.0f} s): "
             "listen --recover transcribes, listen --recover --discard removes"
         )
 
 
-def show(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
-    """The recordings on stdout: a line each, or a JSON list."""
+def list_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
+    """Print the recordings to stdout: one line each, or a JSON list."""
     if reporter.as_json:
         rows = [
             {"path": str(one.path), "started": one.started.isoformat(), "seconds": round(one.seconds, 3)}
@@ -72,21 +72,21 @@ def show(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
     for one in recordings:
         write_stdout(f"{one.started:%Y-%m-%d %H:%M} UTC  {one.seconds:8.1f} s  {one.path}\n")
     if not recordings:
-        reporter.say("nothing was left behind")
+        reporter.say("no recordings of failed sessions")
 
 
-def discard(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
+def discard_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
     """Remove recordings without transcribing them."""
     for one in recordings:
         one.remove()
         reporter.say(f"removed {one.path} ({one.seconds:.1f} s)")
     if not recordings:
-        reporter.say("nothing was left behind")
+        reporter.say("no recordings of failed sessions")
 
 
 def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
-    """UsageError where the session of a recording was one of this machine: a key that was configured since is no word
-    of the user's that its audio may go elsewhere.
+    """Raise UsageError for recordings of local sessions: that a key was configured since doesn't mean that the user
+    agreed to upload them.
     """
     if kept := [one for one in recordings if one.asked.get("local")]:
         raise UsageError(
@@ -97,11 +97,11 @@ def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryConfig:
-    """What becomes of the recordings.
+    """How recordings are transcribed, and where results go.
 
-    language     spoken in them; None: as their sessions were told
+    language     spoken in them; None: that of their sessions
     append       file that gets a line for each segment, or None
-    save_audio   where the only recording goes instead of being removed, or None
+    save_audio   where a single recording is moved instead of being removed, or None
     copy         whether the text goes to the clipboard
     on_segment   called with each segment
     """
@@ -116,18 +116,18 @@ class RecoveryConfig:
     on_segment: Callable[[Segment], None] = field(default=lambda segment: None)
 
 
-def transcribe(
+def transcribe_recordings(
     recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], reporter: Reporter
 ) -> int:
-    """Transcribe recordings, oldest first, and remove each whose result is written; how many failed.
+    """Transcribe recordings, oldest first, removing each once its result is written; returns the number that failed.
 
-    CliError for what is wrong with the only one, or with all that follow.
+    Raises CliError for a single recording, or for an error that concerns all that follow.
     """
     if not recordings:
-        reporter.say("nothing was left behind")
+        reporter.say("no recordings of failed sessions")
         return 0
     if wanted.save_audio is not None and len(recordings) > 1:
-        raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording names one")
+        raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording selects one")
     items = [Input(str(one.path), one.path, Path(one.path.name)) for one in recordings]
     targets = wanted.plan.targets(items)
     append = None if wanted.append is None else AppendFile(wanted.append)
@@ -145,7 +145,7 @@ def transcribe(
     for recording, item, files in zip(recordings, items, targets, strict=True):
         reporter.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
         options = BatchOptions(
-            model=MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
+            model=BATCH_MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
         )
         order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
         try:
@@ -153,19 +153,21 @@ def transcribe(
             batch.run_jobs([job], order, connect, reporter)
             if append is not None and (trouble := append.flush()) is not None:
                 raise trouble
-            _let_go(recording, wanted, reporter)
+            _dispose(recording, wanted, reporter)
         except CliError as error:
             if len(recordings) == 1 or is_account_error(error):
                 raise
             reporter.error(error)
             failed += 1
     if wanted.copy and any(texts):
-        reporter.say("copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is no terminal")
+        reporter.say(
+            "copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is not a terminal"
+        )
     return failed
 
 
-def _let_go(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
-    """Its text is safe: the recording goes, or moves where it was asked to be kept."""
+def _dispose(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
+    """Remove a recording whose text is written, or move it to `save_audio`."""
     if wanted.save_audio is not None:
         try:
             link_or_copy(recording.path, wanted.save_audio, overwrite=wanted.plan.force)

@@ -1,4 +1,4 @@
-"""`stream-file`: a recording replayed as if somebody spoke it now, into a realtime endpoint."""
+"""`stream-file`: replays a recording in real time into a realtime endpoint."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ Finalize = Annotated[
     str | None,
     typer.Option(
         metavar="vad|none",
-        help="Who sends `finalize`: the level of the voice (vad), or nobody before the end. Means --mode manual.",
-        rich_help_panel=live_given.ENDS,
+        help="What sends `finalize`: voice activity (vad), or only the end of the file. Implies --mode manual.",
+        rich_help_panel=live_given.ENDPOINTING_PANEL,
     ),
 ]
 Speed = Annotated[
     float,
-    given.number_option(metavar="FACTOR", min=0.1, max=100, help="Faster or slower than it was spoken.",
-                 rich_help_panel=live_given.MORE),
+    given.number_option(metavar="FACTOR", min=0.1, max=100, help="Playback speed: 2 is twice real time.",
+                 rich_help_panel=live_given.STREAM_PANEL),
 ]  # fmt: skip
 Channel = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="One channel alone; otherwise all are mixed.",
-                 rich_help_panel=live_given.MORE),
+    typer.Option(metavar="N", min=1, help="Only this channel; by default all are mixed.",
+                 rich_help_panel=live_given.STREAM_PANEL),
 ]  # fmt: skip
 
 
@@ -90,8 +90,8 @@ def stream_file(
     where: given.BackendOptions,
     voice: given.VerbosityOptions,
 ) -> None:
-    """Replay a recording at the pace of life, and show the text as it grows."""
-    from . import backend, live
+    """Replay a recording in real time, and show the text as it grows."""
+    from . import backend, live_session
     from .inputs import STDIN, Input, check_not_url
 
     reporter = voice.apply_to(context.obj)
@@ -100,7 +100,9 @@ def stream_file(
     layout = look.layout(subtitle_options)
     check_not_url(file)
     if finalize is not None and finalize not in FINALIZE:
-        raise UsageError(f"no way to finalize {finalize!r}", hint=f"--finalize is one of {', '.join(FINALIZE)}")
+        raise UsageError(
+            f"--finalize {finalize!r} is not supported", hint=f"--finalize is one of {', '.join(FINALIZE)}"
+        )
     choice = where.resolve(context, reporter)
     given.checked_encoding(encoding, sample_rate)
     endpoint = session_options.endpoint(finalize)
@@ -112,7 +114,7 @@ def stream_file(
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
     if choice.reason:
         reporter.say(choice.reason)
-    view = context.with_resource(live.live_view(reporter))
+    view = context.with_resource(live_session.live_view(reporter))
     blocks, seconds = _recording(
         file, encoding, sample_rate, channel, reporter,
         rate=None if wire is None else wire[1], on_format=lambda encoding, rate: own.append((encoding, rate)),
@@ -122,20 +124,20 @@ def stream_file(
     if stream_options.duration is not None:
         seconds = stream_options.duration if seconds is None else min(stream_options.duration, seconds)
     if speed != 1.0:
-        reporter.say("warning: --speed: the API wants audio at the pace of life; another one is for trying things out")
+        reporter.say("warning: --speed: the API expects audio in real time; other speeds are for experiments")
 
     from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
     from .live_session import SessionConfig
 
-    witnesses: list[LatencyRecorder] = []
+    recorders: list[LatencyRecorder] = []
 
     def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
-        witnesses.append(recorder)
+        recorders.append(recorder)
 
         def gap(seconds: float) -> None:
             recorder.gap(seconds)
-            say(f"warning: held up for {seconds:.1f} s: the schedule goes on from here")
+            say(f"warning: held up for {seconds:.1f} s; the schedule continues from here")
 
         paced = RealtimeSource(
             blocks,
@@ -144,12 +146,12 @@ def stream_file(
             speed=speed,
             on_late=recorder.late,
             on_gap=gap,
-            on_silence=cache(lambda: say(f"nothing comes from {name}: silence is sent until it goes on")),
+            on_silence=cache(lambda: say(f"no data from {name}: sending silence until it continues")),
         )
         source = limit_source(paced, stream_options.duration, rate)
         return source if stream_options.save_audio is None else TeeSource(source, stream_options.save_audio, rate)
 
-    order = SessionConfig(
+    config = SessionConfig(
         source=file,
         endpoint=endpoint,
         options=options,
@@ -164,17 +166,17 @@ def stream_file(
     )
     try:
         with backend.open_live_server(choice, session_options.model, where.local_model, reporter) as server:
-            live.run(order, server, make, reporter, view)
+            live_session.run_session(config, server, make, reporter, view)
     except NetworkError as error:
-        if file != STDIN and channel is None and any(recorder.seconds for recorder in witnesses):
+        if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
             command = given.recovery_command(
                 file, session_options.language, place, look, subtitle_options, where, extra=headerless
             )
-            error.hint = "; or ".join(filter(None, (error.hint, f"all of it at once: {command}")))
+            error.hint = "; or ".join(filter(None, (error.hint, f"to transcribe all of it at once: {command}")))
         raise
     except OutputError as error:
-        error.hint = error.hint or "name another place for what is kept"
+        error.hint = error.hint or "choose another output file"
         raise
 
 
@@ -188,10 +190,10 @@ def _recording(
     rate: int | None,
     on_format: OnFormat,
 ) -> tuple[Iterator[Samples], float | None]:
-    """The samples of the input at `rate`, or its own, and how many seconds they are where that is known.
+    """The samples of the input at `rate` Hz (None: its own rate), and their duration in seconds where it is known.
 
-    The first are there already: what can't be decoded is told before anything is connected, and nobody hangs up on
-    us while we wait for a pipe.
+    The first block is already decoded: undecodable input is reported before anything is connected, and no server
+    closes the connection while a pipe is still empty.
     """
     from io import BufferedReader
     from itertools import chain

@@ -1,6 +1,6 @@
-"""What a live session waits for while a person sees nothing move, in words for the live view.
+"""Describes, for the live view, what a session is waiting for: a connection, the microphone or the last words.
 
-Must never decide how long anybody waits.
+Must never decide how long to wait.
 """
 
 from __future__ import annotations
@@ -18,65 +18,65 @@ STARTING = Wait(("starting…",))
 
 
 class WaitStatus:
-    """Follows the connections and the source of a session.
+    """Tracks whether a session is connected and has audio.
 
-    host          to which connections are opened
-    microphone    whether the audio comes from one: nobody is heard before it is open
+    host          host of the connections
+    microphone    whether the source is a microphone: nothing is captured before it is open
     """
 
     def __init__(self, host: str, *, microphone: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._host, self._microphone, self._clock = host, microphone, clock
         self._is_open = self._has_been_open = self._has_audio = False
-        self._news = ""
+        self._detail = ""
         self._kind, self._since = "", 0.0
 
     @property
     def is_listening(self) -> bool:
-        """Whether audio comes."""
+        """Whether audio has arrived."""
         return self._has_audio
 
-    def following(self, connect: Connect) -> Connect:
-        """The same, but it is known when it waits."""
+    def track(self, connect: Connect) -> Connect:
+        """Wrap `connect` so that open connections are tracked."""
 
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[Connection]:
             self._is_open = False
-            async with connect(again) as line:
+            async with connect(again) as connection:
                 self._is_open = self._has_been_open = True
-                self._news = ""
+                self._detail = ""
                 try:
-                    yield line
+                    yield connection
                 finally:
                     self._is_open = False
 
         return opened
 
-    def audio_came(self) -> None:
-        """The source gave audio."""
+    def audio_arrived(self) -> None:
+        """The source delivered audio."""
         self._has_audio = True
 
-    def tell(self, sentence: str) -> None:
-        """Something about a connection that is being made, of interest until it is there."""
-        self._news = sentence
+    def set_detail(self, sentence: str) -> None:
+        """Show a message about the connection attempt until it succeeds."""
+        self._detail = sentence
 
-    def current(self, session: Session, stop: StopSignal) -> Wait | None:
-        """None while audio goes out."""
+    def current_wait(self, session: Session, stop: StopSignal) -> Wait | None:
+        """What the session is waiting for; None while audio is being sent."""
         behind = f", {session.behind:.0f} s behind" if session.behind >= WORTH_TELLING else ""
-        kind, words = self._waited_for(session, stop, behind)
+        kind, words = self._describe(session, stop, behind)
         if kind != self._kind:
             self._kind, self._since = kind, self._clock()
         return Wait(words, self._clock() - self._since) if words else None
 
-    def _waited_for(self, session: Session, stop: StopSignal, behind: str) -> tuple[str, tuple[str, ...]]:
-        """A word for the kind of waiting, and the words for people, from most to fewest."""
+    def _describe(self, session: Session, stop: StopSignal, behind: str) -> tuple[str, tuple[str, ...]]:
+        """The kind of wait, and its descriptions from longest to shortest."""
         early = "" if self._has_audio or not self._microphone else "not listening yet: "
         if not self._is_open and session.phase is not Phase.HANDOFF and not session.is_idle:
             if self._has_been_open:
                 brief = f"connection lost: reconnecting{behind}"
-                full = f"{self._news}{behind}" if self._news else brief
+                full = f"{self._detail}{behind}" if self._detail else brief
                 return "reconnecting", (full, brief, f"reconnecting{behind}", "reconnecting")
             told = f"connecting to {self._host}"
-            return "connecting", (f"{early}{self._news or told}", f"{early}{told}", told, "connecting")
+            return "connecting", (f"{early}{self._detail or told}", f"{early}{told}", told, "connecting")
         if session.phase is Phase.STREAMING:
             if early:
                 return "microphone", (f"{early}opening the microphone", "opening the microphone", "starting")
