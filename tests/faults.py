@@ -476,7 +476,7 @@ def stalled(scene: Scene) -> None:
 
 
 def full(scene: Scene) -> None:
-    """Two minutes at a hundred times the pace of life, which fill all buffers on the way."""
+    """Two minutes at a hundred times real time, which fill all buffers on the way."""
     options = ("--reconnect", "0", "--speed", "100")
     live(realtime.stops_reading, options=options, seconds=120, buffer=4096)(scene)
 

@@ -236,7 +236,7 @@ def test_four_requests_side_by_side_succeed_while_the_server_keeps_answering(ope
     assert len(waits) >= 20, waits
 
 
-# Live: two utterances at the pace of speech, through everything that speaks Cartesia's realtime protocol.
+# Live: two utterances in real time, through everything that speaks Cartesia's realtime protocol.
 
 SAID = ("The weather is lovely this morning.", "Let us walk along the river.")
 

@@ -216,9 +216,9 @@ def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_reco
     (left,) = state(studio.environment)
     with listening(studio.environment, "--duration", "0.5") as later:
         later.end()
-    assert "a recording was left behind by earlier sessions" in later.told
+    assert "a recording was left by failed sessions" in later.told
     said = run("transcribe", "--local", left, env=studio.environment)
-    command = shlex.split(listener.told.partition("this finishes the job: ")[2].splitlines()[0])
+    command = shlex.split(listener.told.partition("to transcribe it: ")[2].splitlines()[0])
     recovered = run(*command[1:], env=studio.environment)
     assert (recovered.returncode, recovered.stdout) == (0, said.stdout)
     assert state(studio.environment) == []
@@ -238,7 +238,7 @@ def test_a_kill_leaves_a_recording_that_can_be_played_and_finished(studio: Studi
 def test_nothing_to_recover_is_said(run: Run) -> None:
     ended = run("listen", "--recover", "--local")
     assert (ended.returncode, ended.stdout) == (0, b"")
-    assert b"nothing was left behind" in ended.stderr
+    assert b"no recordings of failed sessions" in ended.stderr
 
 
 def test_a_socket_that_drops_keeps_the_recording(studio: Studio) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import Run
 
-NO_KEYTERMS = "warning: the engines of this machine take no keyterms: --keyterm does nothing"
+NO_KEYTERMS = "warning: local engines have no keyterms: --keyterm has no effect"
 ONLY_TIMES = "--vad-threshold and --vad-silence-ms only shape the times of segments"
 
 
@@ -23,7 +23,7 @@ def test_keyterms_that_no_engine_takes_are_warned_of(run: Run, command: str) -> 
     assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia")
     assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia", "-m", "ink-whisper")
     assert "keyterm" not in said(run, command, "--cloud", "--keyterm", "Cartesia")
-    assert "keyterms are for ink-2 only" in said(run, command, "--keyterm", "Cartesia", "-m", "ink-whisper")
+    assert "keyterms are supported by ink-2 only" in said(run, command, "--keyterm", "Cartesia", "-m", "ink-whisper")
 
 
 @pytest.mark.parametrize(

@@ -449,9 +449,9 @@ def test_what_is_waited_for_stays_below_a_sentence() -> None:
     talk = Reporter(terminal, {"NO_COLOR": "1"})
     with talk.live() as live:
         live.draw(LiveState(wait=Wait(("starting…",))))
-        talk.say("Gooseneck is what this computer plays")
-        assert terminal.rows == ["Gooseneck is what this computer plays", "○ starting…"]
-    assert terminal.rows == ["Gooseneck is what this computer plays"]
+        talk.say("Gooseneck records what this computer plays")
+        assert terminal.rows == ["Gooseneck records what this computer plays", "○ starting…"]
+    assert terminal.rows == ["Gooseneck records what this computer plays"]
 
 
 def test_a_key_is_redacted_before_a_sentence_is_wrapped_and_a_transcript_is_left_as_it_is() -> None:

@@ -127,7 +127,7 @@ class Line:
 
 
 class Tape:
-    """Numbers at the pace of life."""
+    """Numbers in real time."""
 
     def __init__(self, numbers: list[int], rest: float, noise: float) -> None:
         self._audio = encode_s16le(spoken(numbers, rest, noise))

@@ -85,7 +85,7 @@ class Distant(Line):
 
 
 class Speaker:
-    """Says `count` numbers at the pace of life, in blocks of 100 ms."""
+    """Says `count` numbers in real time, in blocks of 100 ms."""
 
     def __init__(self, count: int, dice: random.Random) -> None:
         self._count, self._dice = count, dice

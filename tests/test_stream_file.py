@@ -218,7 +218,7 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
     [
         (["--mode", "both"], "no mode 'both'"),
         (["--mode", "auto", "--finalize", "vad"], "--mode and --finalize exclude each other"),
-        (["--finalize", "key"], "no way to finalize 'key'"),
+        (["--finalize", "key"], "--finalize 'key' is not supported"),
         (["--mode", "manual", "--turn-end-threshold", "0.2"], "--mode and --turn-end-threshold exclude each other"),
         (
             ["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.4"],
@@ -631,7 +631,7 @@ def test_a_pipe_that_pauses_is_filled_with_silence_and_said_once(
         _, told = program.communicate(parts[2], timeout=60)
         sent = b"".join(server.calls[0].payloads(2))
     assert program.returncode == 0, told
-    assert told.count(b"nothing comes from stdin: silence is sent") == 1
+    assert told.count(b"no data from stdin: sending silence") == 1
     assert b"held up" not in told
     rest = sent
     for part in parts:
