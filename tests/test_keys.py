@@ -32,7 +32,7 @@ from tests.fork_server import usual_signals
 
 PROGRAM = """
 import asyncio, os, signal, sys
-from cartesia_cli.commands.keys import keys
+from cartesia_cli.commands.keys import read_keys
 from cartesia_cli.errors import Interrupted
 
 if "session" in sys.argv:
@@ -55,7 +55,7 @@ async def main():
         elif key == "k":
             os.kill(os.getpid(), signal.SIGKILL)
     task = asyncio.current_task()
-    with keys(handle, on_resume=lambda: print("resumed", flush=True)) as there:
+    with read_keys(handle, on_resume=lambda: print("resumed", flush=True)) as there:
         print(f"ready {there}", flush=True)
         await ended
 
@@ -245,7 +245,7 @@ def test_ctrl_z_leaves_the_terminal_and_clears_what_is_drawn_and_both_come_back(
     drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
     path.write_text(
         "from cartesia_cli.commands.terminal_signals import job_control\n"
-        + PROGRAM.replace("    with keys(", f"    with {drawing}, keys(")
+        + PROGRAM.replace("    with read_keys(", f"    with {drawing}, read_keys(")
     )
     terminal = at(*shell, sys.executable, str(path))
     terminal.see("ready True")
@@ -409,7 +409,7 @@ def test_without_a_terminal_there_are_no_keys_and_no_failure(program: Command) -
 
 HANGUP = """
 import asyncio, os, selectors, signal, sys
-from cartesia_cli.commands.keys import keys
+from cartesia_cli.commands.keys import read_keys
 
 class Selector(selectors.DefaultSelector):
     rounds = 0
@@ -421,7 +421,7 @@ class Selector(selectors.DefaultSelector):
 async def main():
     wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
-    with keys(lambda key: None) as there:
+    with read_keys(lambda key: None) as there:
         os.write(1, f"ready {there}".encode())  # at once: the terminal may be gone before a line ends
         while os.isatty(0):
             await asyncio.sleep(0.01)

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Run
 
 NO_KEYTERMS = "warning: local engines have no keyterms: --keyterm has no effect"
-ONLY_TIMES = "--vad-threshold and --vad-silence-ms only shape the times of segments"
+ONLY_TIMES = "--vad-threshold and --vad-silence-ms only affect segment times"
 
 
 def said(run: Run, *arguments: str) -> str:

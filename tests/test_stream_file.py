@@ -216,7 +216,7 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--mode", "both"], "no mode 'both'"),
+        (["--mode", "both"], "--mode 'both' is not supported"),
         (["--mode", "auto", "--finalize", "vad"], "--mode and --finalize exclude each other"),
         (["--finalize", "key"], "--finalize 'key' is not supported"),
         (["--mode", "manual", "--turn-end-threshold", "0.2"], "--mode and --turn-end-threshold exclude each other"),
@@ -408,8 +408,8 @@ def test_the_level_of_speech_shapes_only_times_where_the_server_ends_the_turns(r
         with RealtimeServer(turns(), manual()) as server:
             arguments = ("stream-file", talk, *option, "--base-url", server.base_url, *FAST)
             auto, by_hand = (run(*arguments, "--mode", mode, env=KEY).stderr.decode() for mode in ("auto", "manual"))
-        assert "only shape the times" in auto
-        assert "only shape the times" not in by_hand
+        assert "only affect segment times" in auto
+        assert "only affect segment times" not in by_hand
 
 
 def test_help_has_one_range_for_each_option_and_it_is_the_documented_one(run: Run) -> None:
