@@ -58,24 +58,24 @@ class TestTheProgram:
         studio.end()
         done = run("devices", env=studio.environment)
         assert (done.returncode, done.stdout) == (3, b"")
-        assert done.stderr.startswith(b"error: there is no microphone\nhint: ")
+        assert done.stderr.startswith(b"error: no microphone found\nhint: ")
         done = run("devices", "-f", "json", env=studio.environment)
         assert done.returncode == 3
         assert json.loads(done.stdout) == {"devices": []}
-        assert json.loads(done.stderr)["error"]["message"] == "there is no microphone"
+        assert json.loads(done.stderr)["error"]["message"] == "no microphone found"
 
     def test_a_frozen_sound_server_is_not_waited_for(self, run: Run, studio: Studio) -> None:
         studio.freeze()
         done = run("devices", env=studio.environment)
         assert done.returncode == 3
-        assert done.stderr.startswith(b"error: the sound system doesn't answer\nhint: restart ")
+        assert done.stderr.startswith(b"error: the sound system doesn't respond\nhint: restart ")
 
     def test_without_portaudio_the_line_that_installs_it_is_shown(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text("import ctypes.util\nctypes.util.find_library = lambda name: None\n")
         done = run("devices", env={"PYTHONPATH": str(tmp_path)})
         assert (done.returncode, done.stdout) == (3, b"")
         error, hint = done.stderr.decode().splitlines()
-        assert error == "error: PortAudio is not installed, by which microphones are heard"
+        assert error == "error: PortAudio is required for microphone input but is not installed"
         assert any(line in hint for line in INSTALL_COMMANDS.values())
 
     def test_an_unknown_format_is_a_fault_of_the_command_line(self, run: Run) -> None:
@@ -113,7 +113,7 @@ class TestTheChoice:
         assert match_device(ALL, which) is meant
 
     def test_what_may_be_several_is_none_and_they_are_listed(self) -> None:
-        with pytest.raises(InputError, match="'head' may be 3 microphones") as caught:
+        with pytest.raises(InputError, match="3 devices match 'head'") as caught:
             match_device(ALL, "head")
         assert caught.value.hint is not None
         assert "1 Headset, 2 Headset Pro (hw:1,0), 3 Monitor of Headset" in caught.value.hint

@@ -120,7 +120,7 @@ def test_a_sound_server_that_is_stuck_ends_it_with_the_words_and_the_recording(s
                 studio.thaw()
     assert listener.process.returncode == 3
     assert out.startswith("Number 1.\n")
-    assert "the system hangs" in listener.told
+    assert "the sound system hangs" in listener.told
     (left,) = state(studio.environment)
     assert f"cartesia-cli listen --recover --recording {left}" in listener.told
     assert seconds(left) > len(speech.say(TWO)) / speech.RATE

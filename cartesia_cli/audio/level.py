@@ -1,7 +1,7 @@
-"""How loud a stream of samples is, frame by frame, and how loud it must be to stand out from the noise.
+"""Measures audio levels frame by frame, tracks the noise floor, and derives the threshold above which sound is speech.
 
 Pure: samples in, levels out. A level is the root mean square of a frame of 20 ms in dB below full scale (dBFS). Must
-never decide where speech begins or ends: it has no memory of it.
+never decide where speech begins or ends: `vad` does.
 """
 
 from __future__ import annotations
@@ -17,90 +17,90 @@ from .pcm import Samples
 FRAME_SECONDS = 0.02
 
 SILENCE_DBFS = -90.0
-"""dBFS. Whatever is quieter is digital silence, dither included: it tells nothing about the noise of a place."""
+"""The lowest level. Anything quieter is digital silence or dither, and says nothing about the noise of a room."""
 
 SMOOTHING_WEIGHT = 0.35
-"""Weight of a frame in the smoothed level. Noise flutters from frame to frame; the end of speech lasts."""
+"""Of a frame in the smoothed level. Noise fluctuates from frame to frame; the end of speech lasts."""
 
 WINDOW_FRAMES = 15
 MAX_WINDOWS = 13
-"""Frames in a stretch, and the stretches by which noise is known: 0.3 s, 3.9 s."""
+"""Frames in a window (0.3 s), and windows by which noise is estimated (3.9 s)."""
 
-# What follows was tuned on the speech of synthesisers and of people, with pauses and without, in white, pink and brown
-# noise, noise that comes and goes, babble and the clatter of keys. Higher thresholds end utterances too early in noise,
-# lower ones too late in babble.
+# The following were tuned on synthetic and human speech, with pauses and without, in white, pink and brown noise, noise
+# that comes and goes, babble and keyboard noise. Higher thresholds end utterances too early in noise, lower ones too
+# late in babble.
 
 MARGIN_DB = 3.0
 SWING_SHARE = 0.5
-"""Speech begins so many dB above what noise reaches, and by this part of the noise's own swing higher ..."""
+"""Speech begins MARGIN_DB plus this share of the noise's own range above what noise reaches ..."""
 
 MAX_RANGE_SHARE = 0.45
 MIN_RANGE_DB = 9.0
-"""... but at this part of the way from the floor to the loudest sound, or so many dB above the floor, at the latest."""
+"""... but at most at this share of the range from floor to loudest sound, or MIN_RANGE_DB above the floor."""
 
 RELEASE_SHARE = 0.7
-"""The part of its distance from the noise that speech may lose before it is over."""
+"""Share of its margin above the noise that speech may lose before it is over."""
 
 MAX_DEPTH_DB = 35.0
-"""dB. What is so far below the loudest sound is breath or the tail of a word."""
+"""What is so far below the loudest sound is breath or the tail of a word."""
 
 MIN_THRESHOLD_DBFS = -70.0
-"""dBFS. What is quieter is no speech, however quiet the place."""
+"""What is quieter isn't speech, however quiet the room."""
 
 DEFAULT_NOISE_DBFS = -55.0
-"""dBFS. The noise to be presumed where a recording begins with speech."""
+"""Assumed where a recording begins with speech."""
 
 STEADY_NOISE_DB = 4.5
-"""dB. What varies no more than this over the first stretch is noise."""
+"""What varies no more than this over the first window is noise."""
 
 
 _NONE: Samples = np.zeros(0, np.float32)
 
 
 class FrameLevels:
-    """Samples as levels, one for each whole frame, dBFS; SILENCE at the least.
+    """Turns samples into levels, one for each whole frame, in dBFS; SILENCE_DBFS at least.
 
-    A constant offset is no sound, nor is a slow drift: some microphones and sound cards have them. A frame's mean is
-    taken out of its energy; of the lowest voices, at most 0.3 dB goes with it.
+    The mean of a frame is subtracted, because some microphones and sound cards add a constant offset or a slow drift.
+    That takes at most 0.3 dB from the lowest voices.
     """
 
     def __init__(self, rate: int) -> None:
         self.frame_samples = round(rate * FRAME_SECONDS)
         """Samples in a frame."""
         self.pending = _NONE
-        """Samples that don't make a frame yet."""
+        """Samples of a frame that isn't complete yet."""
         self._silence_energy = self.frame_samples * 10 ** (SILENCE_DBFS / 10)
         self._mean_weights = np.full(self.frame_samples, self.frame_samples**-0.5, np.float32)
 
     def levels(self, samples: Samples) -> list[float]:
-        """The next samples, any number of them."""
-        size, least = self.frame_samples, self._silence_energy
+        """Take the next samples, any number; returns the levels of the frames that are complete."""
+        size, silence_energy = self.frame_samples, self._silence_energy
         if len(self.pending):
             samples = np.concatenate([self.pending, samples])
             self.pending = _NONE
         if left := len(samples) % size:
-            self.pending = samples[-left:].copy()  # the block is the caller's
+            self.pending = samples[-left:].copy()  # the caller may overwrite the block
             samples = samples[:-left]
         frames = samples.reshape(-1, size)
         means = np.vecdot(frames, self._mean_weights)
-        levels = []  # a block has so few frames that a comprehension would take longer
+        levels = []  # with so few frames, a comprehension would be slower
         for energy in (np.vecdot(frames, frames) - means * means).tolist():
-            levels.append(10.0 * log10(energy / size) if energy > least else SILENCE_DBFS)  # noqa: PERF401
+            levels.append(10.0 * log10(energy / size) if energy > silence_energy else SILENCE_DBFS)  # noqa: PERF401
         return levels
 
 
 class NoiseFloor:
-    """Levels as a threshold for speech, by the last 3.9 s of sound in stretches of 0.3 s. All figures are dBFS.
+    """Derives the thresholds for speech from the last 3.9 s of sound, in windows of 0.3 s. All figures are dBFS.
 
-    level       the last one, smoothed: what is to be held against the next two
+    level       the last level, smoothed; compared with the next two
     threshold   speech begins above it
     release     speech is over below it
-    floor       the lowest of all: between syllables even restless speech falls back to the noise (minimum statistics,
-                after Martin, IEEE Transactions on Speech and Audio Processing 9, 2001)
+    floor       the lowest level: between syllables, even fast speech falls back to the noise (minimum statistics, after
+                Martin, IEEE Transactions on Speech and Audio Processing 9, 2001)
 
-    The loudest level of the quietest stretch, the ceiling, is what noise reaches by itself; its distance from the floor
-    is the noise's swing. The threshold lies above the ceiling, but not too far from the floor, since somebody may have
-    spoken in all stretches. So it stays close to steady noise, where faint syllables are heard, and far above babble.
+    The loudest level of the quietest window, the ceiling, is what noise reaches by itself; its distance from the floor
+    is the range of the noise. The threshold lies above the ceiling, but not too far from the floor, since there may be
+    speech in all windows. So it is close to steady noise, where faint syllables matter, and far above babble.
     """
 
     def __init__(self) -> None:
@@ -113,20 +113,20 @@ class NoiseFloor:
         self._frames_since_silence = 0
 
     def track(self, levels: Iterable[float]) -> Iterator[tuple[float, float]]:
-        """The levels of the next frames, each with the smoothed one.
+        """Yields the levels of the next frames, each with the smoothed one.
 
-        A frame is heard when it is taken: the threshold is in step with it.
+        The thresholds are updated frame by frame, in step with what is yielded.
         """
-        smooth, heard = self.level, self._window
+        smooth, window = self.level, self._window
         for level in levels:
             if level > SILENCE_DBFS:
-                # Digital silence tells nothing, nor do the frames that border on it: they may be cut.
+                # Digital silence says nothing, nor do the frames next to it, which may be cut.
                 if self._frames_since_silence > 1:
-                    heard.append(smooth)
-                    if len(heard) == WINDOW_FRAMES:
+                    window.append(smooth)
+                    if len(window) == WINDOW_FRAMES:
                         self._update_thresholds()
                 else:
-                    smooth = level  # nor is there anything before them to smooth them with
+                    smooth = level  # nothing before it to smooth it with
                     self._frames_since_silence += 1
             else:
                 self._frames_since_silence = 0
@@ -136,20 +136,20 @@ class NoiseFloor:
 
     @property
     def is_measured(self) -> bool:
-        """Whether it goes by what was heard, not by what is presumed."""
+        """Whether the thresholds are based on measured noise rather than on DEFAULT_NOISE_DBFS."""
         return bool(self._lows)
 
     def _update_thresholds(self) -> None:
-        """Judge by the stretches, now that another one is whole."""
+        """Recompute the thresholds, with another complete window."""
         lowest, loudest = min(self._window), max(self._window)
         self._window.clear()
-        if not self.is_measured and loudest - lowest > STEADY_NOISE_DB:  # speech, as if noise had gone before
+        if not self.is_measured and loudest - lowest > STEADY_NOISE_DB:  # speech: assume that noise came before it
             self._lows.append(min(lowest, DEFAULT_NOISE_DBFS))
             self._highs.append(DEFAULT_NOISE_DBFS)
         self._lows.append(lowest)
         self._highs.append(loudest)
         self.floor, ceiling, peak = min(self._lows), min(self._highs), max(self._highs)
-        if peak - self.floor < MIN_RANGE_DB:  # speech varies more: all this is noise
+        if peak - self.floor < MIN_RANGE_DB:  # all of this is noise: speech varies more
             ceiling = peak
         margin = MARGIN_DB + SWING_SHARE * (ceiling - self.floor)
         highest = self.floor + max(MIN_RANGE_DB, MAX_RANGE_SHARE * (peak - self.floor))

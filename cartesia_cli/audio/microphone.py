@@ -1,10 +1,12 @@
-"""An open microphone as a source for a session. With `devices`, the only room that knows sounddevice.
+"""Records from a microphone through PortAudio (sounddevice), as a source for a live session.
 
     PortAudio's callback ─bytes─► inbox (bounded, drops the oldest) ─► mono ─► 16 kHz ─► frames()
 
-The callback copies and hands over, nothing else: it is late for the next block before Python has done more. What goes
-wrong in mid-session comes without an exception: a device that is unplugged ends its stream, or its server moves on to
-another one; one whose server is stuck just says no more, and closing it takes for ever. Must never block the loop.
+The callback only copies: there is no time for more before the next block. Failures in mid-session raise no exception:
+an unplugged device ends its stream, or its sound server continues with another device; where the server is stuck,
+callbacks just stop, and closing the stream may block for ever.
+
+Must never block the event loop.
 """
 
 from __future__ import annotations
@@ -19,58 +21,66 @@ from typing import Any, NamedTuple
 from ..daemon_thread import start_daemon_thread_async
 from ..errors import InputError
 from . import pulse
-from .c_stderr import suppressed
-from .devices import LIST_HINT, Device, list_device_names, list_devices, load_portaudio, restart_hint, select_device
+from .devices import (
+    LIST_HINT,
+    Device,
+    c_stderr_suppressed,
+    list_device_names,
+    list_devices,
+    load_portaudio,
+    restart_hint,
+    select_device,
+)
 from .low_latency_resampler import LowLatencyResampler, can_resample
 from .pcm import RATE, Samples, decode_pcm, encode_s16le
 
 __all__ = ["Device", "Microphone", "list_device_names", "list_devices", "select_device"]
 
 BLOCK_SECONDS = 0.02
-"""Seconds. The device then reports a latency of two of them, and a block costs 0.3 ms of CPU time."""
+"""Between callbacks. Devices then report a latency of two blocks, and each costs 0.3 ms of CPU time."""
 
 INBOX_SECONDS = 30.0
-"""Seconds that are kept for a session that doesn't take them."""
+"""Audio that is kept while the session doesn't read."""
 
 SILENCE_TIMEOUT_SECONDS = 2.0
-"""Seconds without a callback, after which no more will come; they jitter by 2 ms."""
+"""Without a callback, after which the device counts as hung; callbacks jitter by 2 ms."""
 
 OPEN_TIMEOUT_SECONDS = 4.0
-"""For opening, and again for the first callback: that one takes up to two seconds, more from a wireless headset."""
+"""For opening, and again for the first callback, which takes up to two seconds, longer from a wireless headset."""
 
 TIMEOUT_SLICES = 4
-"""The waiting is cut into: when the whole program was stopped for a while, it is not the device's fault."""
+"""That a wait is cut into, so that a program that was stopped for a while (Ctrl-Z) doesn't blame the device."""
 
 CLOSE_TIMEOUT_SECONDS = 1.0
-"""Seconds that closing may take. It goes on behind our back."""
+"""That we wait for closing. It continues in its thread."""
 
 MAX_CHANNELS = 2
-"""A microphone has one or two. Sound servers offer 32, of which most are silence."""
+"""Microphones have one or two; sound servers offer 32, most of them silent."""
 
 FALLBACK_RATES = (48000, 44100, 16000)
-"""Hz, for a device that refuses its own."""
+"""Hz, tried on a device that refuses its native rate."""
 
 BUSY, BAD_RATE, BAD_CHANNELS = -9985, -9997, -9998
 """PortAudio's errors (portaudio.h, PaErrorCode): device unavailable, invalid sample rate, invalid channel count."""
 
 
 class Microphone:
-    """A source for a session: 16-bit blocks of about `block` seconds, as they come.
+    """A live source of 16-bit blocks.
 
-    device       where from
-    block        seconds between callbacks
-    wanted       Hz of what it gives
-    on_trouble   told in a sentence, once, of what costs sound and goes on nevertheless
-    timeout      seconds without a callback, after which the device is given up
+    device        to record from
+    block         seconds between callbacks, about the length of a block
+    output_rate   Hz of the blocks
+    on_trouble    called with a sentence, once for each problem that loses audio but doesn't end the recording
+    timeout       seconds without a callback, after which the device counts as hung
 
     For meters and statistics:
 
-    started         set when the first sound is there: what is said from now on is heard
-    rate, channels  as the device is open; 0 before
-    latency         seconds, as the device reports it
-    captured        when the newest block that was given left the device, by time.monotonic()
-    overflows       blocks before which the system lost sound
-    dropped         seconds that the session was too late to take
+    started          set at the first block: everything from then on is recorded
+    rate, channels   of the open device; 0 before
+    latency          seconds, as the device reports it
+    captured         when the newest block that was yielded left the device, by time.monotonic()
+    overflows        blocks before which the system lost audio
+    dropped          seconds of audio that the session read too late
     """
 
     def __init__(
@@ -89,27 +99,27 @@ class Microphone:
         self._block, self._on_trouble, self._timeout = block, on_trouble, timeout
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """Until it is cancelled or closed. InputError where the device can't be opened, and when it is gone.
+        """Blocks until cancelled or closed. InputError where the device can't be opened, hangs or is removed.
 
-        There is nothing to flush at the end of an utterance: the resampler is late by less than half a millisecond.
+        Nothing needs flushing at the end of an utterance: the resampler's delay is less than half a millisecond.
         """
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
             try:
-                loop.call_soon_threadsafe(news.set)
-            except RuntimeError:  # the loop is gone, and with it whoever wanted this
+                loop.call_soon_threadsafe(arrived.set)
+            except RuntimeError:  # the loop is closed: nobody waits for this any more
                 pass
 
         stream = _Stream(self.device, self._block, self._output_rate, wake)
-        with suppressed():
+        with c_stderr_suppressed():
             try:
                 await self._open(stream)
                 resampler = LowLatencyResampler(stream.rate, self._output_rate)
                 while True:
-                    heard = await self._next(stream, news)
-                    self._update_statistics(stream, heard)
-                    if block := encode_s16le(resampler.resample(_mono(heard.data, stream.channels))):
+                    captured = await self._next(stream, arrived)
+                    self._update_statistics(stream, captured)
+                    if block := encode_s16le(resampler.resample(_mono(captured.data, stream.channels))):
                         yield block
             finally:
                 await asyncio.wait(
@@ -120,57 +130,57 @@ class Microphone:
         opening = start_daemon_thread_async(stream.open, "microphone open")
         await asyncio.wait({opening}, timeout=OPEN_TIMEOUT_SECONDS)
         if not opening.done():
-            raise InputError(f"{self.device.name}: the sound system doesn't open it", hint=restart_hint())
+            raise InputError(f"{self.device.name}: the sound system doesn't respond to opening it", hint=restart_hint())
         opening.result()
         self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
 
-    async def _next(self, stream: _Stream, news: asyncio.Event) -> _CapturedBlock:
-        """What the callback handed over. InputError where it will hand over no more."""
+    async def _next(self, stream: _Stream, arrived: asyncio.Event) -> _CapturedBlock:
+        """The next captured block. InputError where none will follow."""
         while not stream.inbox:
             if stream.has_ended:
                 raise InputError(
-                    f"the microphone is gone: {self.device.name} was unplugged, or its sound server ended",
-                    hint=f"choose another one with --device: {LIST_HINT}",
+                    f"lost the microphone: {self.device.name} was unplugged, or its sound server exited",
+                    hint=f"choose another device: {LIST_HINT}",
                 )
             timeout = self._timeout if self.started.is_set() else OPEN_TIMEOUT_SECONDS
-            if not await _wait_for(news, timeout):
+            if not await _wait_for(arrived, timeout):
                 raise InputError(
-                    f"{self.device.name}: no sound for {timeout:g} s: the system hangs", hint=restart_hint()
+                    f"{self.device.name}: no audio for {timeout:g} s: the sound system hangs", hint=restart_hint()
                 )
-            news.clear()  # and then look: whoever comes between the two is seen
+            arrived.clear()  # before looking again, so that a block that arrives in between isn't missed
         return stream.inbox.popleft()
 
-    def _update_statistics(self, stream: _Stream, heard: _CapturedBlock) -> None:
+    def _update_statistics(self, stream: _Stream, captured: _CapturedBlock) -> None:
         self.started.set()
-        self.captured = heard.captured
-        if heard.overflow:
+        self.captured = captured.captured_at
+        if captured.overflow:
             self.overflows += 1
             if self.overflows == 1:
-                self._on_trouble("the sound system lost some sound: this machine is too busy")
+                self._on_trouble("the sound system lost some audio: this machine is too busy")
         if stream.dropped and not self.dropped:
-            self._on_trouble(f"sound is lost: nobody took it for {INBOX_SECONDS:.0f} s")
+            self._on_trouble(f"audio lost: the session didn't read any for {INBOX_SECONDS:.0f} s")
         self.dropped = stream.dropped * self._block
 
 
 class _CapturedBlock(NamedTuple):
-    """A block as it came: float32, channels interleaved; whether sound was lost before it; when it came."""
+    """A block from the callback: float32, channels interleaved; whether audio was lost before it; time.monotonic()."""
 
     data: bytes
     overflow: bool
-    captured: float
+    captured_at: float
 
 
 class _Stream:
     """PortAudio's stream, and the inbox that its thread fills. `open` and `close` block, each once, in any thread."""
 
-    def __init__(self, device: Device, block: float, wanted: int, wake: Callable[[], None]) -> None:
+    def __init__(self, device: Device, block: float, output_rate: int, wake: Callable[[], None]) -> None:
         self.inbox: deque[_CapturedBlock] = deque()
         self.has_ended = False
         self.dropped = 0
-        """Blocks."""
+        """Blocks, because the inbox was full."""
         self.rate = self.channels = 0
         self.latency = 0.0
-        self._device, self._block, self._output_rate, self._wake = device, block, wanted, wake
+        self._device, self._block, self._output_rate, self._wake = device, block, output_rate, wake
         self._max_blocks = round(INBOX_SECONDS / block)
         self._lock = threading.Lock()
         self._closed = False
@@ -178,23 +188,23 @@ class _Stream:
         self._watcher: pulse.SourceWatcher | None = None
 
     def open(self) -> None:
-        """InputError where it can't be."""
+        """Open and start the device. InputError where that fails."""
         with self._lock:
             if self._closed:
                 return
             if self._device.source is not None:
                 self._watcher = pulse.SourceWatcher(self._device.source, self._on_end)
-            sound, refusal = load_portaudio(), None
+            sound, first_error = load_portaudio(), None
             for rate, channels in _configurations(self._device, self._output_rate):
                 try:
                     with pulse.source_selected(self._device.source):
                         self._start(sound, rate, channels)
                     return
                 except sound.PortAudioError as error:
-                    refusal = refusal or error
+                    first_error = first_error or error
                     if _error_code(error) == BUSY:
                         break
-            raise _open_error(self._device, refusal)
+            raise _open_error(self._device, first_error)
 
     def _start(self, sound: Any, rate: int, channels: int) -> None:
         stream = sound.RawInputStream(
@@ -202,7 +212,7 @@ class _Stream:
             blocksize=round(rate * self._block),
             device=self._device.portaudio_index,
             channels=channels,
-            dtype="float32",  # 16 bits would be dithered, and a muted microphone not silent
+            dtype="float32",  # 16 bits would be dithered: a muted microphone wouldn't be silent
             latency="low",
             callback=self._on_block,
             finished_callback=self._on_end,
@@ -216,7 +226,7 @@ class _Stream:
         self._stream = stream
 
     def close(self) -> None:
-        """What was opened, or is being opened, is closed. May hang for ever."""
+        """Close what was opened or is being opened. May block for ever."""
         self._closed = True
         with self._lock:
             if self._watcher is not None:
@@ -226,7 +236,7 @@ class _Stream:
                 self._stream.close()
 
     def _on_block(self, data: Any, frames: int, when: Any, status: Any) -> None:
-        """In PortAudio's thread."""
+        """Called in PortAudio's thread."""
         if len(self.inbox) >= self._max_blocks:
             self.inbox.popleft()
             self.dropped += 1
@@ -238,22 +248,22 @@ class _Stream:
         self._wake()
 
 
-def _configurations(device: Device, wanted: int) -> Iterator[tuple[int, int]]:
-    """Rates and channel counts to try, the device's own first."""
-    rates = [rate for rate in dict.fromkeys((device.rate, *FALLBACK_RATES)) if can_resample(rate, wanted)]
+def _configurations(device: Device, output_rate: int) -> Iterator[tuple[int, int]]:
+    """Rates and channel counts to try, the native ones first."""
+    rates = [rate for rate in dict.fromkeys((device.rate, *FALLBACK_RATES)) if can_resample(rate, output_rate)]
     counts = dict.fromkeys((min(device.channels, MAX_CHANNELS), device.channels, 1))
     return ((rate, count) for rate in rates for count in counts)
 
 
 def _open_error(device: Device, error: Any) -> InputError:
     if _error_code(error) == BUSY:
-        hint = f"end the program that records from it, or choose its sound server instead: {LIST_HINT}"
+        hint = f"stop the program that records from it, or choose its sound server instead: {LIST_HINT}"
         return InputError(f"{device.name}: another program is using it", hint=hint)
     if _error_code(error) in (BAD_RATE, BAD_CHANNELS):
-        message = f"{device.name}: takes neither its own {device.rate} Hz nor any usual rate"
-        return InputError(message, hint=f"choose another one with --device: {LIST_HINT}")
+        message = f"{device.name}: supports neither its native {device.rate} Hz nor any usual rate"
+        return InputError(message, hint=f"choose another device: {LIST_HINT}")
     reason = _reason(error)
-    hint = "is it still there, and are you allowed to use it?"
+    hint = "is it still connected, and may this program use it?"
     return InputError(f"{device.name}: can't be opened: {reason}", hint=f"{hint} {LIST_HINT}")
 
 
@@ -262,9 +272,9 @@ def _error_code(error: Any) -> int:
 
 
 def _reason(error: Any) -> str:
-    """What the system said (API, number, text), or else PortAudio (what it did: why not)."""
+    """The audio system's message (API, number, text), or else PortAudio's (action: reason)."""
     if error is None:
-        return "it has no rate that can be used"
+        return "it has no usable rate"
     return error.args[2][2] if len(error.args) > 2 else str(error.args[0]).rpartition(": ")[2]
 
 
@@ -276,12 +286,12 @@ def _mono(data: bytes, channels: int) -> Samples:
     return mixed
 
 
-async def _wait_for(news: asyncio.Event, seconds: float) -> bool:
-    """Whether anything came in time."""
+async def _wait_for(arrived: asyncio.Event, seconds: float) -> bool:
+    """Whether the event was set within so many seconds of running time."""
     for _ in range(TIMEOUT_SLICES):
         try:
             async with asyncio.timeout(seconds / TIMEOUT_SLICES):
-                return await news.wait()
+                return await arrived.wait()
         except TimeoutError:
             pass
-    return news.is_set()
+    return arrived.is_set()

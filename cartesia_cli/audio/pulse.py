@@ -1,8 +1,7 @@
-"""What PulseAudio, or PipeWire in its place, says of its sources; asked through `pactl`, which comes with either.
+"""Lists and watches the sources of PulseAudio or PipeWire through `pactl`, which comes with either.
 
-PortAudio sees only one device of such a server, behind which all of them are; and where a source is unplugged, the
-server goes on with another one and says nothing to it. Must never know PortAudio, nor fail: a server that doesn't
-answer has no sources.
+PortAudio shows such a server as a single device; and when a source is unplugged, the server silently continues with
+another one. Must never import PortAudio, nor fail: a server that doesn't answer has no sources.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 ANSWER_SECONDS = 2.0
-"""Seconds for an answer."""
+"""That `pactl` may take."""
 
 SOURCE_VARIABLE = "PULSE_SOURCE"
-"""The variable by which libpulse is told which source a program hears (man 1 pulseaudio, ENVIRONMENT)."""
+"""The environment variable that selects the source for libpulse (man 1 pulseaudio, ENVIRONMENT)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PulseSource:
-    """Something that can be heard.
+    """A source of a sound server.
 
-    number       its number as long as it is there
-    name         as the server knows it
-    title        as people know it
+    number       its number while it exists
+    name         for the server
+    title        for people
     channels     1 or more
     rate         Hz
-    is_monitor   whether it is what a loudspeaker plays
+    is_monitor   whether it records what a loudspeaker plays
     """
 
     number: int
@@ -43,23 +42,23 @@ class PulseSource:
 
 
 def list_sources() -> list[PulseSource] | None:
-    """What the server offers; None where there is no server, or none that answers."""
-    told = _run_pactl("list", "sources")
-    return None if told is None else parse_sources(told)
+    """All sources; None where no server answers."""
+    output = _run_pactl("list", "sources")
+    return None if output is None else parse_sources(output)
 
 
 def default_source() -> str:
-    """The name of the source that programs hear if they don't choose, or ""."""
+    """The name of the source that programs get unless they choose one, or ""."""
     if chosen := os.environ.get(SOURCE_VARIABLE):
         return chosen
     found = re.search(r"^Default Source: (.+)$", _run_pactl("info") or "", re.MULTILINE)
     return found[1] if found else ""
 
 
-def parse_sources(told: str) -> list[PulseSource]:
-    """The sources in an answer of `pactl list sources`. Its JSON is no good: it drops names that aren't ASCII."""
+def parse_sources(output: str) -> list[PulseSource]:
+    """Parse the output of `pactl list sources`. Not its JSON, which drops names that aren't ASCII."""
     found = []
-    for number, block in re.findall(r"^Source #(\d+)\n((?:[ \t].*\n?)*)", told, re.MULTILINE):
+    for number, block in re.findall(r"^Source #(\d+)\n((?:[ \t].*\n?)*)", output, re.MULTILINE):
         facts = dict(re.findall(r"^\t(\w[^:\n]*): (.*)$", block, re.MULTILINE))
         shape = re.search(r"(\d+)ch (\d+)Hz", facts.get("Sample Specification", ""))
         if shape and "Name" in facts:
@@ -79,14 +78,14 @@ def parse_sources(told: str) -> list[PulseSource]:
 
 @contextmanager
 def source_selected(source: PulseSource | None) -> Iterator[None]:
-    """Whoever connects to the server while the block runs hears this source. None: the one that it would hear."""
+    """Connections made while the block runs use this source; with None, the default one."""
     before = os.environ.get(SOURCE_VARIABLE)
     if source is not None:
         os.environ[SOURCE_VARIABLE] = source.name
     try:
         yield
     finally:
-        if source is not None:  # children of ours are not to inherit it
+        if source is not None:  # child processes must not inherit it
             if before is None:
                 del os.environ[SOURCE_VARIABLE]
             else:
@@ -94,7 +93,7 @@ def source_selected(source: PulseSource | None) -> Iterator[None]:
 
 
 class SourceWatcher:
-    """Tells when a source is gone, from a thread of its own; nothing, where nobody can be asked."""
+    """Calls `on_gone`, in a thread, when a source is removed. Does nothing where there is no `pactl`."""
 
     def __init__(self, source: PulseSource, on_gone: Callable[[], None]) -> None:
         self._removal_line, self._on_gone = f"Event 'remove' on source #{source.number}", on_gone
@@ -117,25 +116,25 @@ class SourceWatcher:
                 self._on_gone()
 
 
-def _run_pactl(*question: str) -> str | None:
+def _run_pactl(*arguments: str) -> str | None:
     try:
-        child = _start_pactl(*question)
+        child = _start_pactl(*arguments)
     except OSError:
         return None
     with child:
         try:
-            told, _ = child.communicate(timeout=ANSWER_SECONDS)
+            output, _ = child.communicate(timeout=ANSWER_SECONDS)
         except subprocess.TimeoutExpired:
-            told = None
+            output = None
         finally:
             child.kill()
-    return told if child.returncode == 0 else None
+    return output if child.returncode == 0 else None
 
 
-def _start_pactl(*question: str) -> subprocess.Popen[str]:
-    """In a session of its own, which Ctrl-C doesn't reach; in a language that can be read by programs."""
+def _start_pactl(*arguments: str) -> subprocess.Popen[str]:
+    """In its own session, which Ctrl-C doesn't reach, and in English, since the output is parsed."""
     return subprocess.Popen(
-        ["pactl", *question],
+        ["pactl", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
