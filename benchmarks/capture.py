@@ -261,7 +261,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
             "spool": kept.seconds,
         }
         kept.discard()
-    return found | {"early": memory[0], "late": peak(), "cpu": used, "dropped": opened.dropped + kept.dropped}
+    return found | {"early": memory[0], "late": peak(), "cpu": used, "dropped": opened.dropped}
 
 
 def peak() -> int:
@@ -302,7 +302,7 @@ async def listen(seconds: float) -> tuple[list[float], float, float, float]:
     async for block in stream:
         hops.append(time.monotonic() - microphone.captured)
         before = before or time.process_time()
-        heard += len(block) / 32000
+        heard += len(block.pcm) / 32000
         if heard >= seconds:
             break
     used = time.process_time() - before

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from cartesia_cli.audio.pcm import RATE
+from cartesia_cli.audio.pcm import RATE, AudioBlock
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import (
@@ -131,10 +131,10 @@ class Talker:
     def __init__(self, audio: bytes, speed: float = 1.0) -> None:
         self._audio, self._speed = audio, speed
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
         for at in range(0, len(self._audio), 640):
-            yield self._audio[at : at + 640]
+            yield AudioBlock(self._audio[at : at + 640])
             await asyncio.sleep(max(0.0, began + (at + 640) / 2 / RATE / self._speed - loop.time()))
 
 

@@ -222,7 +222,7 @@ async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
         async for block in blocks:
             if not sizes:
                 tell("started", started=microphone.started.is_set(), ticks=ticks, latency=microphone.latency)
-            sizes.append(len(block))
+            sizes.append(len(block.pcm))
             if sum(sizes) >= seconds * 32000:
                 break
     finally:

@@ -14,7 +14,7 @@ import pytest
 import srt
 import webvtt
 
-from cartesia_cli.audio.pcm import RATE
+from cartesia_cli.audio.pcm import RATE, AudioBlock
 from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
@@ -52,12 +52,12 @@ class Backlog:
     def hear(self, segment: Segment) -> None:
         self.answered.set()
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        yield bytes(2 * 2 * RATE)
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+        yield AudioBlock(bytes(2 * 2 * RATE))
         assert self.controls is not None
         self.controls.send_command(Finalize())
         await self.answered.wait()
-        yield bytes(2 * 70 * RATE)
+        yield AudioBlock(bytes(2 * 70 * RATE))
 
 
 def written(form: str, *, said: str, words: bool = False) -> None:

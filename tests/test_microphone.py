@@ -24,6 +24,7 @@ from cartesia_cli.audio.devices import Device
 from cartesia_cli.audio.input_check import InputMonitor
 from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler, can_resample
 from cartesia_cli.audio.microphone import Microphone
+from cartesia_cli.audio.pcm import AudioBlock
 from cartesia_cli.errors import InputError
 from tests import speech
 from tests.microphone import RATE, Recorder, Studio, open_studio
@@ -203,7 +204,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def first(blocks: AsyncGenerator[bytes, None], sound: Sound, value: float = 0.5) -> bytes:
+async def first(blocks: AsyncGenerator[AudioBlock, None], sound: Sound, value: float = 0.5) -> AudioBlock:
     """The first block, which is heard as soon as the device is open."""
     waiting = asyncio.ensure_future(anext(blocks))
     await until(lambda: sound.streams)
@@ -211,8 +212,8 @@ async def first(blocks: AsyncGenerator[bytes, None], sound: Sound, value: float 
     return await waiting
 
 
-def level(block: bytes) -> float:
-    return float(np.frombuffer(block, "<i2")[0]) / 32768
+def level(block: AudioBlock) -> float:
+    return float(block.samples[0])
 
 
 class TestAMadeUpMicrophone:
@@ -225,7 +226,7 @@ class TestAMadeUpMicrophone:
             assert not mic.started.is_set()
             before = time.monotonic()
             sound.hear(0.25)
-            assert len(await waiting) == 640
+            assert len((await waiting).pcm) == 640
             assert mic.started.is_set()
             assert before <= mic.captured <= time.monotonic()
             await blocks.aclose()
@@ -315,7 +316,7 @@ class TestAMadeUpMicrophone:
             await until(lambda: sound.streams)
             samples = np.repeat(np.full((882, 1), 0.5, "<f4"), 6, axis=1)
             sound.streams[0].settings["callback"](samples.tobytes(), 882, None, SimpleNamespace(input_overflow=False))
-            assert len(await waiting) == 640
+            assert len((await waiting).pcm) == 640
             assert (mic.rate, mic.channels) == (44100, 6)
             await blocks.aclose()
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.pacing import CATCH_UP_SECONDS, RealtimeSource, limit_source
-from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
+from cartesia_cli.audio.pcm import RATE, AudioBlock, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 
 STEP = 0.1
@@ -50,7 +50,7 @@ def played(
         )
         left = []
         async for block in paced.frames():
-            left.append((time.now - 100.0, block))
+            left.append((time.now - 100.0, block.pcm))
             time.now += next(time.costs, 0.0)
         return left
 
@@ -163,7 +163,7 @@ def test_a_pipe_that_pauses_is_followed_by_silence_at_the_pace_of_life_and_goes_
             clock=time.clock, sleep=time.sleep,
         )  # fmt: skip
         async for block in paced.frames():
-            left.append((time.now - 100.0, block))
+            left.append((time.now - 100.0, block.pcm))
             if len(left) == 2:
                 time.now += 7.0  # as long as the pipe kept us waiting
             if len(left) == 50:
@@ -185,10 +185,10 @@ class Blocks:
     def __init__(self, *blocks: bytes) -> None:
         self.blocks, self.closed = blocks, False
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         try:
             for block in self.blocks:
-                yield block
+                yield AudioBlock(block)
         finally:
             self.closed = True
 
@@ -198,7 +198,7 @@ def test_a_limit_is_exact_in_samples_and_leaves_the_source_in_order(blocks: list
     source = Blocks(*blocks)
 
     async def play() -> bytes:
-        return b"".join([block async for block in limit_source(source, seconds).frames()])
+        return b"".join([block.pcm async for block in limit_source(source, seconds).frames()])
 
     whole = b"".join(blocks)
     assert asyncio.run(play()) == (whole if seconds is None else whole[: 2 * round(seconds * RATE)])

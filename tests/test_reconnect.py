@@ -11,14 +11,16 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
+from cartesia_cli.audio.session_recording import SessionRecording
 from cartesia_cli.audio.vad import Endpointer, VadSettings
+from cartesia_cli.commands.interaction import PausableSource
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
 from cartesia_cli.protocol import (
     Close,
@@ -37,7 +39,7 @@ from cartesia_cli.protocol import (
     Word,
 )
 from cartesia_cli.session import Session
-from cartesia_cli.session.interfaces import CatchUp, StopSignal
+from cartesia_cli.session.interfaces import CatchUp, Skipped, Source, StopSignal
 from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.tracker import LONGEST_LATENESS, ManualTracker, SpeechTimeline, TurnTracker
@@ -50,7 +52,7 @@ from tests.realtime_server import Line as Peer
 from tests.realtime_server import RealtimeServer, refuses
 from tests.speech import write_wav
 from tests.test_listen import listening
-from tests.tones import Recogniser, dies, listens, spoken
+from tests.tones import REST, Recogniser, dies, listens, spoken
 
 pytestmark = pytest.mark.waits
 
@@ -132,9 +134,9 @@ class Tape:
     def __init__(self, numbers: list[int], rest: float, noise: float) -> None:
         self._audio = encode_s16le(spoken(numbers, rest, noise))
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         for at in range(0, len(self._audio), 640):
-            yield self._audio[at : at + 640]
+            yield AudioBlock(self._audio[at : at + 640])
             await asyncio.sleep(640 / 2 / RATE)
 
 
@@ -144,7 +146,7 @@ class Case:
     def __init__(
         self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
         error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
-        noise: float = 0.0005, catch_up: CatchUp | None = None, outage: float = 0.0,
+        noise: float = 0.0005, catch_up: CatchUp | None = None, outage: float = 0.0, source: Source | None = None,
     ) -> None:  # fmt: skip
         self.lines: list[Line] = []
         self.updates: list[Update] = []
@@ -163,7 +165,7 @@ class Case:
             clock = SpeechTimeline()
             reducer = (ManualTracker if manual else TurnTracker)(clock)
             session = Session(
-                connect, Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
+                connect, source or Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
                 finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
                 reconnect_policy=ReconnectPolicy(tries, dice=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
@@ -327,6 +329,38 @@ def test_what_was_heard_of_audio_that_was_given_up_stays(monkeypatch: pytest.Mon
     assert sorted(set(case.heard) - {BROKEN}) == numbers
     assert len(case.lines) == 3
     assert len(case.heard) < len(numbers) + 2 * MAX_MEMORY_BYTES / len(encode_s16le(spoken([0], 0.3)))
+
+
+class Recorded(PausableSource):
+    """Numbers that are recorded, with the microphone paused during some of them."""
+
+    def __init__(self, numbers: list[int], paused: range, folder: Path, *, manual: bool) -> None:
+        tape = Tape(numbers, REST, 0.0005)
+        super().__init__(SessionRecording(tape, folder), print, lambda: None, sends_silence=not manual)
+        first, last = (len(spoken(range(count))) * 2 // 640 for count in (paused.start, paused.stop))
+        self._paused_blocks = range(first, last)
+
+    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+        number = 0
+        async with aclosing(super().frames()) as blocks:
+            async for block in blocks:
+                number += 1
+                self.paused = number in self._paused_blocks
+                yield block
+
+
+@pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
+def test_an_outage_is_made_up_for_from_the_recording_alone_but_for_what_was_said_while_paused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, manual: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    numbers, paused = list(range(150)), range(40, 50)
+    source = Recorded(numbers, paused, tmp_path, manual=manual)
+    case = Case([], [120], manual=manual, outage=150.0, source=source)
+    assert case.error is None
+    assert case.heard == [number for number in numbers if number not in paused]
+    assert not case.noticed("no_room")
+    assert len(case.noticed("reconnected")) == 1
 
 
 # The program, and a server of another make

@@ -1,4 +1,4 @@
-"""What a session has to say, on disks that have room and on disks that have none."""
+"""The send buffer gives every byte that is not acknowledged again, from memory, a recording or files of its own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import random
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cartesia_cli.audio.pcm import AudioBlock
+from cartesia_cli.audio.wav_writer import WavWriter, opened
+from cartesia_cli.session import send_buffer
 from cartesia_cli.session.send_buffer import SendBuffer
 
 CHUNK, MEMORY = 320, 6400
@@ -18,7 +24,7 @@ AUDIO = random.Random(1).randbytes(40 * MEMORY)
 
 
 @contextmanager
-def disk(size: int | None) -> Iterator[None]:
+def file_size_limit(size: int | None) -> Iterator[None]:
     """Files take so many bytes; None: any number (POSIX)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
@@ -28,100 +34,187 @@ def disk(size: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-class Desk:
-    """A ledger, somebody who writes AUDIO into it, and somebody who says what it gives."""
+@contextmanager
+def recording() -> Iterator[WavWriter]:
+    with TemporaryDirectory() as folder, opened(Path(folder, "recording.wav"), "x+b") as file:
+        yield WavWriter(file, "with a comment")
 
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.ledger: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_trouble=self.told.append)
 
-    def write(self, size: int) -> None:
-        self.ledger.write(AUDIO[self.ledger.written : self.ledger.written + size])
+class Traffic:
+    """A buffer, a writer of AUDIO, and a sender that checks what it gets.
+
+    recording   where audio may be recorded before it is written
+    """
+
+    def __init__(self, recording: WavWriter | None = None) -> None:
+        self.troubles: list[str] = []
+        self.buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_trouble=self.troubles.append)
+        self._recording = recording
+
+    def write(self, size: int, *, recorded: bool = False) -> None:
+        pcm = AUDIO[self.buffer.written : self.buffer.written + size]
+        if recorded and self._recording is not None:
+            self.buffer.write(AudioBlock(pcm, self._recording, self._recording.write(pcm)))
+        else:
+            self.buffer.write(AudioBlock(pcm))
 
     def send(self) -> None:
-        """All there is: each piece is the one that is due."""
-        while (said := self.ledger.next_item()) is not None:
-            assert isinstance(said, bytes)
-            assert said == AUDIO[self.ledger.sent - len(said) : self.ledger.sent]
+        """All there is: each chunk is the one that is due."""
+        while (chunk := self.buffer.next_item()) is not None:
+            assert isinstance(chunk, bytes)
+            assert chunk == AUDIO[self.buffer.sent - len(chunk) : self.buffer.sent]
 
     @property
-    def rest(self) -> bytes:
-        return b"".join(self.ledger.unacknowledged())
+    def unacknowledged(self) -> bytes:
+        return b"".join(self.buffer.unacknowledged())
 
 
-def test_where_a_disk_has_room_nothing_is_given_up() -> None:
-    desk = Desk()
+@pytest.fixture
+def temporary_files(monkeypatch: pytest.MonkeyPatch) -> list[IO[bytes]]:
+    """The temporary files that send buffers have made."""
+    made: list[IO[bytes]] = []
+    create = send_buffer.TemporaryFile
+
+    def noting(**options: Any) -> IO[bytes]:
+        made.append(create(**options))
+        return made[-1]
+
+    monkeypatch.setattr(send_buffer, "TemporaryFile", noting)
+    return made
+
+
+def test_audio_beyond_the_memory_is_on_disk_and_nothing_is_dropped() -> None:
+    traffic = Traffic()
     for _ in range(100):
-        desk.write(CHUNK)
-    assert desk.rest == AUDIO[: 100 * CHUNK]
-    desk.send()
-    assert (desk.ledger.sent, desk.told) == (100 * CHUNK, [])
+        traffic.write(CHUNK)
+    assert traffic.unacknowledged == AUDIO[: 100 * CHUNK]
+    traffic.send()
+    assert (traffic.buffer.sent, traffic.troubles) == (100 * CHUNK, [])
+
+
+def test_recorded_audio_is_read_from_the_recording_and_not_written_again(temporary_files: list[IO[bytes]]) -> None:
+    with recording() as file:
+        file.write(bytes(1001))  # what a paused microphone heard was not sent
+        traffic = Traffic(file)
+        for number in range(100):
+            traffic.write(CHUNK, recorded=True)
+            if number % 30 == 10:
+                file.write(bytes(640))
+        assert traffic.unacknowledged == AUDIO[: 100 * CHUNK]
+        traffic.send()
+    assert (traffic.buffer.sent, traffic.troubles, temporary_files) == (100 * CHUNK, [], [])
+
+
+def test_audio_that_is_not_recorded_any_more_goes_to_a_temporary_file(temporary_files: list[IO[bytes]]) -> None:
+    with recording() as file:
+        traffic = Traffic(file)
+        for number in range(200):
+            traffic.write(CHUNK, recorded=number < 100)
+        assert traffic.unacknowledged == AUDIO[: 200 * CHUNK]
+        assert len(temporary_files) == 1
+
+
+def test_temporary_files_go_as_their_audio_is_acknowledged(
+    temporary_files: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_buffer, "SEGMENT_BYTES", MEMORY)
+    traffic = Traffic()
+    for _ in range(200):
+        traffic.write(CHUNK)
+    traffic.send()
+    assert len(temporary_files) == 9
+    for acknowledged in range(0, 200 * CHUNK, CHUNK):
+        traffic.buffer.acknowledge(acknowledged)
+        assert traffic.unacknowledged == AUDIO[acknowledged : 200 * CHUNK]
+        still_open = [file for file in temporary_files if not file.closed]
+        assert len(still_open) <= 1 + (200 * CHUNK - acknowledged) // MEMORY
+    assert all(file.closed for file in temporary_files)
+
+
+def test_a_recording_that_can_not_be_read_costs_only_what_is_not_in_memory() -> None:
+    with recording() as file:
+        traffic = Traffic(file)
+        for _ in range(100):
+            traffic.write(CHUNK, recorded=True)
+        file._file.truncate(MEMORY)
+        traffic.buffer.rewind()
+        traffic.send()
+    assert 0 <= 100 * CHUNK - traffic.buffer.sent < CHUNK
+    assert MEMORY // 4 < len(traffic.unacknowledged) <= MEMORY
+    assert traffic.buffer.dropped > 0
+    assert len(traffic.troubles) == 1 and "error" in traffic.troubles[0]
 
 
 @pytest.mark.parametrize("size", [0, 1000, MEMORY, MEMORY + 100, 3 * MEMORY])
-def test_where_a_disk_has_no_room_only_the_oldest_is_given_up_and_that_is_said_once(size: int) -> None:
-    desk = Desk()
-    with disk(size):
+def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_once(size: int) -> None:
+    traffic = Traffic()
+    with file_size_limit(size):
         for _ in range(100):
-            desk.write(CHUNK)
-            desk.send()
-            assert desk.rest == AUDIO[desk.ledger.confirmed : desk.ledger.written]
-    assert desk.ledger.sent == 100 * CHUNK
-    assert len(desk.rest) >= MEMORY * 3 // 4
-    assert desk.ledger.forgotten == desk.ledger.confirmed
-    assert desk.told == [f"of audio that waits for an answer only the last 0 s can be kept: {'File too large'}"]
+            traffic.write(CHUNK)
+            traffic.send()
+            assert traffic.unacknowledged == AUDIO[traffic.buffer.acknowledged : traffic.buffer.written]
+    assert traffic.buffer.sent == 100 * CHUNK
+    assert len(traffic.unacknowledged) >= MEMORY * 3 // 4
+    assert traffic.buffer.dropped == traffic.buffer.acknowledged
+    assert traffic.troubles == ["of audio that waits for an answer only the last 0 s can be kept: File too large"]
 
 
-def test_a_disk_that_has_room_again_is_used_again() -> None:
-    desk = Desk()
-    with disk(0):
+def test_a_disk_that_is_no_longer_full_is_used_again() -> None:
+    traffic = Traffic()
+    with file_size_limit(0):
         for _ in range(50):
-            desk.write(CHUNK)
-    before = desk.ledger.confirmed
+            traffic.write(CHUNK)
+    before = traffic.buffer.acknowledged
     for _ in range(50):
-        desk.write(CHUNK)
-    assert before == desk.ledger.confirmed > 0
-    assert desk.rest == AUDIO[before : 100 * CHUNK]
+        traffic.write(CHUNK)
+    assert before == traffic.buffer.acknowledged > 0
+    assert traffic.unacknowledged == AUDIO[before : 100 * CHUNK]
 
 
-def test_what_was_given_up_is_forgotten_once_anything_is_confirmed_or_begun_again() -> None:
-    desk = Desk()
-    for again in (desk.ledger.rewind, lambda: desk.ledger.acknowledge(desk.ledger.sent)):
-        with disk(0):
+def test_dropped_counts_from_the_last_acknowledgement_or_rewind() -> None:
+    traffic = Traffic()
+    for reset in (traffic.buffer.rewind, lambda: traffic.buffer.acknowledge(traffic.buffer.sent)):
+        with file_size_limit(0):
             for _ in range(50):
-                desk.write(CHUNK)
-        assert desk.ledger.forgotten > 0
-        desk.send()
-        again()
-        assert desk.ledger.forgotten == 0
+                traffic.write(CHUNK)
+        assert traffic.buffer.dropped > 0
+        traffic.send()
+        reset()
+        assert traffic.buffer.dropped == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["write", "write", "write", "send", "confirm", "rewind"]),
+            st.sampled_from(["record", "record", "write", "write", "skip", "send", "acknowledge", "rewind"]),
             st.integers(0, MEMORY),
             st.sampled_from([None, 0, 1000, MEMORY + 100]),
         ),
         max_size=120,
     )
 )
-def test_whatever_happens_what_is_not_given_up_is_there_to_the_byte(acts: list[tuple[str, int, int | None]]) -> None:
-    desk, confirmed = Desk(), 0
-    for act, size, room in acts:
-        with disk(room):
+def test_every_byte_that_was_not_dropped_is_given_again(acts: list[tuple[str, int, int | None]]) -> None:
+    with recording() as file:
+        traffic, acknowledged = Traffic(file), 0
+        for act, size, room in acts:
             match act:
+                case "record":
+                    traffic.write(size, recorded=True)
                 case "write":
-                    desk.write(size)
+                    with file_size_limit(room):
+                        traffic.write(size)
+                case "skip":
+                    file.write(bytes(size))
                 case "send":
-                    desk.send()
-                case "confirm":
-                    desk.ledger.acknowledge(desk.ledger.confirmed + size)
-                    confirmed = max(confirmed, desk.ledger.confirmed)
+                    traffic.send()
+                case "acknowledge":
+                    traffic.buffer.acknowledge(traffic.buffer.acknowledged + size)
+                    acknowledged = max(acknowledged, traffic.buffer.acknowledged)
                 case "rewind":
-                    desk.ledger.rewind()
-        ledger = desk.ledger
-        assert 0 <= ledger.confirmed <= ledger.sent <= ledger.written
-        assert desk.rest == AUDIO[ledger.confirmed : ledger.written]
-        assert bool(desk.told) or ledger.confirmed <= confirmed
-    desk.ledger.close()
+                    traffic.buffer.rewind()
+            buffer = traffic.buffer
+            assert 0 <= buffer.acknowledged <= buffer.sent <= buffer.written
+            assert traffic.unacknowledged == AUDIO[buffer.acknowledged : buffer.written]
+            assert bool(traffic.troubles) or buffer.acknowledged <= acknowledged
+        traffic.buffer.close()

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import (
     ApiError,
@@ -50,12 +50,12 @@ class Tape:
         self.blocks, self.then = blocks, then
         self.given, self.closed = 0, False
 
-    async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         try:
             for block in self.blocks:
                 await asyncio.sleep(0)
                 self.given += 1
-                yield block
+                yield block if isinstance(block, Skipped) else AudioBlock(block)
             if isinstance(self.then, Exception):
                 raise self.then
             if self.then == "wait":
@@ -436,7 +436,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     class Muted(Slow):
         """Whoever pauses a microphone has what was said finalized."""
 
-        async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+        async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
             is_paused = False
             async for block in super().frames():
                 if isinstance(block, Skipped) and not is_paused:
@@ -484,9 +484,9 @@ class Lines:
 class Slow(Tape):
     """Gives its blocks in real time."""
 
-    async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         async for block in super().frames():
-            await asyncio.sleep(block.seconds if isinstance(block, Skipped) else len(block) / 2 / RATE)
+            await asyncio.sleep(block.seconds if isinstance(block, Skipped) else len(block.pcm) / 2 / RATE)
             yield block
 
 

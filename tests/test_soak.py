@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
@@ -91,12 +91,12 @@ class Speaker:
         self._count, self._dice = count, dice
         self._tones = [tone(number) for number in range(NUMBERS)]
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         loop = asyncio.get_running_loop()
         due, held = loop.time(), hiss(1.0)
         for number in range(self._count + 1):
             while len(held) >= CHUNK:
-                yield held[:CHUNK]
+                yield AudioBlock(held[:CHUNK])
                 held, due = held[CHUNK:], due + CHUNK / 2 / RATE
                 await asyncio.sleep(due - loop.time())
             if number < self._count:
@@ -240,9 +240,8 @@ def held() -> int:
     more, now less.
     """
     others = [tracemalloc.Filter(False, name) for name in (tracemalloc.__file__, "*/tests/*")]
-    audio = [
-        tracemalloc.Filter(False, send_buffer.__file__, line) for _, _, line in send_buffer._write.__code__.co_lines()
-    ]
+    lines = send_buffer._HeldAudio.append.__code__.co_lines()
+    audio = [tracemalloc.Filter(False, send_buffer.__file__, line) for _, _, line in lines]
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(others + audio).traces)
 
 

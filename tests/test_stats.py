@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.pcm import RATE, encode_s16le
+from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadEvent
 from cartesia_cli.commands.live_metrics import LiveMetrics
 from cartesia_cli.output.stats_report import ASCII, BLOCKS, bars, render_report
@@ -36,7 +36,7 @@ from cartesia_cli.protocol import (
     Unknown,
 )
 from cartesia_cli.session import Session
-from cartesia_cli.session.dispatcher import Entry, EventDispatcher
+from cartesia_cli.session.dispatcher import EventDispatcher, Marker
 from cartesia_cli.session.interfaces import StopSignal
 from cartesia_cli.session.send_buffer import SendBuffer
 from cartesia_cli.stats.latency import LISTED, WAITS, LatencyRecorder
@@ -60,9 +60,9 @@ class Day:
         self.now = 1000.0
         self.recorder, self.timeline = LatencyRecorder(model), SpeechTimeline()
         self.tracker: Tracker = (TurnTracker if auto else ManualTracker)(self.timeline)
-        self.ledger: SendBuffer[Entry] = SendBuffer(3200)
-        self.progress = EventDispatcher(
-            self.ledger, self.tracker, self.timeline,
+        self.buffer: SendBuffer[Marker] = SendBuffer(3200)
+        self.dispatcher = EventDispatcher(
+            self.buffer, self.tracker, self.timeline,
             now=lambda: self.now, write=lambda update: None, observer=self.recorder,
         )  # fmt: skip
 
@@ -74,36 +74,36 @@ class Day:
     def audio(self, until: float) -> None:
         """Frames in real time until so many seconds have been sent."""
         while self.position < until - 1e-6:
-            if not self.ledger.has_more:
-                self.progress.audio_arrived(bytes(3200))
-            frame = self.ledger.next_item()
+            if not self.buffer.has_more:
+                self.buffer.write(AudioBlock(bytes(3200)))
+            frame = self.buffer.next_item()
             assert isinstance(frame, bytes)
             self.now += 0.1
-            self.progress.audio_sent(frame)
+            self.dispatcher.audio_sent(frame)
 
     def mark(self, kind: Any, speech: float, *, capped: bool = False) -> None:
-        self.progress.marker_reached(VadEvent(kind, self.position, speech, capped))
+        self.dispatcher.marker_reached(VadEvent(kind, self.position, speech, capped))
 
     def finalize(self) -> None:
-        self.ledger.add_marker(Finalize())
-        entry = self.ledger.next_item()
-        assert isinstance(entry, Finalize)
-        self.progress.marker_reached(entry)
+        self.buffer.add_marker(Finalize())
+        marker = self.buffer.next_item()
+        assert isinstance(marker, Finalize)
+        self.dispatcher.marker_reached(marker)
 
     def rewind(self, position: float) -> None:
-        self.ledger.rewind(self.ledger.position(position))
+        self.buffer.rewind(self.buffer.position(position))
         self.tracker.rewind(position)
         self.timeline.rewind(position)
         self.recorder.rewound(position)
 
     def report(self) -> dict[str, Any]:
-        self.progress.end(complete=True)
+        self.dispatcher.end(complete=True)
         return self.recorder.report()
 
     def hear(self, *events: Event, after: float = 0.0) -> None:
         self.now += after
         for event in events:
-            self.progress.dispatch(event)
+            self.dispatcher.dispatch(event)
 
     def speak(self, start: float, stop: float, end: float | None = None, told: float | None = None) -> None:
         """Audio with speech in it, noticed as soon as it can be. told: when a `turn.start` comes."""
@@ -609,9 +609,9 @@ class Recording:
     def __init__(self, samples: Any) -> None:
         self._samples = samples
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         for at in range(0, len(self._samples), 1600):
-            yield encode_s16le(self._samples[at : at + 1600])
+            yield AudioBlock(encode_s16le(self._samples[at : at + 1600]))
 
 
 def test_a_real_session_with_real_speech_is_measured() -> None:

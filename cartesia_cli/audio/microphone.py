@@ -32,7 +32,7 @@ from .devices import (
     select_device,
 )
 from .low_latency_resampler import LowLatencyResampler, can_resample
-from .pcm import RATE, Samples, decode_pcm, encode_s16le
+from .pcm import RATE, AudioBlock, Samples, decode_pcm, encode_s16le
 
 __all__ = ["Device", "Microphone", "list_device_names", "list_devices", "select_device"]
 
@@ -98,7 +98,7 @@ class Microphone:
         self.latency = self.captured = self.dropped = 0.0
         self._block, self._on_trouble, self._timeout = block, on_trouble, timeout
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks until cancelled or closed. InputError where the device can't be opened, hangs or is removed.
 
         Nothing needs flushing at the end of an utterance: the resampler's delay is less than half a millisecond.
@@ -119,8 +119,8 @@ class Microphone:
                 while True:
                     captured = await self._next(stream, arrived)
                     self._update_statistics(stream, captured)
-                    if block := encode_s16le(resampler.resample(_mono(captured.data, stream.channels))):
-                        yield block
+                    if pcm := encode_s16le(resampler.resample(_mono(captured.data, stream.channels))):
+                        yield AudioBlock(pcm)
             finally:
                 await asyncio.wait(
                     {start_daemon_thread_async(stream.close, "microphone close")}, timeout=CLOSE_TIMEOUT_SECONDS

@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, closing
+from dataclasses import replace
 
 import numpy as np
 
-from .pcm import RATE, Samples, encode_s16le
+from .pcm import RATE, AudioBlock, Samples, encode_s16le
 from .wav_writer import AudioSource
 
 CATCH_UP_SECONDS = 1.0
@@ -67,7 +68,7 @@ class RealtimeSource:
         self._on_late, self._on_gap, self._on_silence = on_late, on_gap, on_silence
         self._clock, self._sleep = clock, sleep
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after the audio before it."""
         interval = self._size / self._rate / self._speed
         start, number, lost, is_silent = None, 0, 0.0, False
@@ -95,7 +96,7 @@ class RealtimeSource:
                     lost = 0.0
                 self._on_late(late)
                 number += 1
-                yield encode_s16le(block)
+                yield AudioBlock(encode_s16le(block))
 
 
 class LimitedSource:
@@ -104,11 +105,11 @@ class LimitedSource:
     def __init__(self, source: AudioSource, seconds: float, rate: int = RATE) -> None:
         self._source, self._left = source, 2 * round(seconds * rate)
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         async with aclosing(self._source.frames()) as blocks:
             async for block in blocks:
-                yield block[: self._left]
-                self._left -= len(block)
+                yield block if len(block.pcm) <= self._left else replace(block, pcm=block.pcm[: self._left])
+                self._left -= len(block.pcm)
                 if self._left <= 0:
                     return
 

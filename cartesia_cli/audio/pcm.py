@@ -6,7 +6,9 @@ float32 in -1..1, one dimension, mono.
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Protocol
 
 import numpy as np
 import soxr
@@ -18,6 +20,39 @@ Samples = NDArray[np.float32]
 
 RATE = 16000
 """Hz at which recognisers listen, and which the API recommends (docs: stt-input-encodings)."""
+
+
+class AudioStore(Protocol):
+    """Where recorded audio can be read again."""
+
+    def read(self, position: int, size: int) -> bytes:
+        """`size` bytes of audio from byte `position` on. OSError where they can't be read."""
+
+
+class Silence:
+    """An `AudioStore` that holds nothing but silence, without end."""
+
+    def read(self, position: int, size: int) -> bytes:
+        return bytes(size)
+
+
+@dataclass(frozen=True)
+class AudioBlock:
+    """A piece of a session's audio on its way from the source to the connection.
+
+    pcm        16-bit mono samples (`pcm_s16le`) at the rate of the session
+    store      where the same bytes can be read again; None: nowhere
+    position   of the first of them in `store`, bytes
+    """
+
+    pcm: bytes
+    store: AudioStore | None = None
+    position: int = 0
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The block decoded: at most once, however many look at it."""
+        return decode_pcm(self.pcm, "pcm_s16le")
 
 
 def decode_pcm(data: bytes, encoding: str) -> Samples:

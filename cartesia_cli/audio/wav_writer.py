@@ -12,6 +12,7 @@ Must never wait for the disk (fsync) while somebody is speaking.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import OutputError
-from .pcm import RATE
+from .pcm import RATE, AudioBlock
 from .wav_header import RF64_LENGTH, read_wav_header
 
 BYTES_PER_SAMPLE = 2
@@ -41,7 +42,7 @@ MAX_SAMPLE_RATE = 1_000_000
 class AudioSource(Protocol):
     """A stream of audio: blocks of 16-bit mono samples."""
 
-    def frames(self) -> AsyncGenerator[bytes, None]: ...
+    def frames(self) -> AsyncGenerator[AudioBlock, None]: ...
 
 
 class TeeSource:
@@ -50,7 +51,7 @@ class TeeSource:
     def __init__(self, source: AudioSource, path: Path, rate: int = RATE) -> None:
         self._source, self._path, self._rate = source, path, rate
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of the source, each yielded after it was written. OutputError where it can't be written."""
         with _output_errors(self._path):
             file = open_private(self._path, "wb")
@@ -60,7 +61,7 @@ class TeeSource:
             async with aclosing(self._source.frames()) as blocks:
                 async for block in blocks:
                     with _output_errors(self._path):
-                        recording.write(block)
+                        recording.write(block.pcm)
                     yield block
 
 
@@ -85,17 +86,29 @@ class WavWriter:
     def size(self) -> int:
         return self._data_bytes - self._data_bytes % BYTES_PER_SAMPLE
 
-    def write(self, block: bytes) -> None:
-        """Append 16-bit samples. A block may end inside a sample; the next one continues it."""
+    def write(self, block: bytes) -> int:
+        """Append 16-bit samples, and return the byte of the audio where they begin.
+
+        A block may end inside a sample; the next one continues it.
+        """
+        position = self._data_bytes
         try:
-            self._write_at(self._data_offset + self._data_bytes, block)
-            size = self._data_bytes + len(block)
+            self._write_at(self._data_offset + position, block)
+            size = position + len(block)
             self._write_at(0, encode_header(size - size % BYTES_PER_SAMPLE, self._comment, self.rate))
         except OSError:
             with suppress(OSError):
                 self._file.truncate(self._data_offset + self.size)
             raise
         self._data_bytes = size
+        return position
+
+    def read(self, position: int, size: int) -> bytes:
+        """`size` bytes of audio from byte `position` on. OSError where they can't be read."""
+        self._file.seek(self._data_offset + position)
+        if len(data := self._file.read(size)) < size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
 
     def hide_comment(self) -> None:
         """Overwrite the comment until the next block is written. The samples stay where they are. OSError as above."""
@@ -114,7 +127,7 @@ class WavWriter:
 
 
 def open_private(path: Path, mode: str) -> FileIO:
-    """A file to record into, readable by its owner only. `mode`: "wb" or "xb". OSError where it can't be opened."""
+    """A file to record into, readable by its owner only. `mode`: "wb" or "x+b". OSError where it can't be opened."""
     file = open(path, mode, buffering=0, opener=_open_for_owner)  # noqa: SIM115  whoever asked closes it
     assert isinstance(file, FileIO)
     return file

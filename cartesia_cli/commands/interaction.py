@@ -11,7 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
 from ..audio.input_check import InputMonitor
-from ..audio.pcm import RATE, decode_pcm
+from ..audio.pcm import RATE, AudioBlock, Silence
 from ..audio.wav_writer import AudioSource as AudioSource
 from ..output.console import Reporter
 from ..output.live_view import LiveView
@@ -56,17 +56,23 @@ class PausableSource:
         self._source, self._say, self._on_first, self._sends_silence = source, say, on_first, sends_silence
         self._rate = rate
 
-    async def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
+    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         monitor, first = InputMonitor(self._rate), True
+        silence, position = Silence(), 0
         async with aclosing(self._source.frames()) as blocks:
             async for block in blocks:
                 if first:
                     first = False
                     self._on_first()
                 if self.paused:
-                    yield bytes(len(block)) if self._sends_silence else Skipped(len(block) / 2 / self._rate)
+                    size = len(block.pcm)
+                    if self._sends_silence:
+                        yield AudioBlock(silence.read(position, size), silence, position)
+                        position += size
+                    else:
+                        yield Skipped(size / 2 / self._rate)
                 else:
-                    for problem in monitor.check(decode_pcm(block, "pcm_s16le")):
+                    for problem in monitor.check(block.samples):
                         self._say(f"warning: {problem}")
                     yield block
 

@@ -20,8 +20,8 @@ from ..transcript import Notice, Partial, Segment, Update
 from .interfaces import SessionObserver
 from .send_buffer import SendBuffer
 
-Entry = VadEvent | Command
-"""What stands between the audio in the ledger."""
+Marker = VadEvent | Command
+"""What stands between the audio in the send buffer."""
 
 
 class EventDispatcher:
@@ -36,7 +36,7 @@ class EventDispatcher:
 
     def __init__(
         self,
-        buffer: SendBuffer[Entry],
+        buffer: SendBuffer[Marker],
         tracker: Tracker,
         timeline: SpeechTimeline,
         *,
@@ -52,17 +52,12 @@ class EventDispatcher:
     @property
     def resume_position(self) -> int:
         """Where another connection begins, bytes."""
-        return max(self._buffer.position(self._tracker.resume_position), self._buffer.confirmed)
+        return max(self._buffer.position(self._tracker.resume_position), self._buffer.acknowledged)
 
     @property
     def unanswered(self) -> float:
         """Seconds of audio that may not have had its answer."""
         return self._buffer.seconds(self._buffer.written - self.resume_position)
-
-    def audio_arrived(self, block: bytes) -> None:
-        """The source gave a block."""
-        self._buffer.write(block)
-        self._observer.audio_arrived(len(block))
 
     def audio_skipped(self, seconds: float) -> None:
         """The source had nothing to send for so long."""
@@ -82,7 +77,7 @@ class EventDispatcher:
         self._observer.audio_sent(len(frame))
         self._apply(self._tracker.advance(now))
 
-    def marker_reached(self, entry: Entry) -> None:
+    def marker_reached(self, entry: Marker) -> None:
         """An entry of the ledger is next: everything before it went out."""
         match entry:
             case VadEvent():
@@ -139,7 +134,7 @@ class EventDispatcher:
                 case Acknowledged(position):
                     self._buffer.acknowledge(self._buffer.position(position))
                 case FinalizeAnswered():
-                    self._buffer.ack_first(lambda entry: isinstance(entry, Finalize))
+                    self._buffer.acknowledge_first(lambda entry: isinstance(entry, Finalize))
                 case StartOver():
                     self.starts_over = True
                 case UtteranceTimes():
@@ -172,7 +167,7 @@ class EventDispatcher:
 
     def _report_discarded(self) -> None:
         """What was heard of audio that was given up will not come again."""
-        if self._buffer.forgotten:
+        if self._buffer.dropped:
             self.end(complete=False)
 
     def _vad_event(self, mark: VadEvent) -> None:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..audio.pcm import AudioBlock
 from ..audio.vad import VadEvent
 from ..protocol import Command, Event
 from ..tracker import UtteranceTimes
@@ -27,8 +28,8 @@ class Skipped:
 class Source(Protocol):
     """Where audio comes from. Cancelled, it closes what it holds open; it never goes faster than real time."""
 
-    def frames(self) -> AsyncGenerator[bytes | Skipped, None]:
-        """Blocks of ENCODING at the rate of the session, of any length, and the time that was skipped between them."""
+    def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+        """Blocks of any length at the rate of the session, and the time that was skipped between them."""
 
 
 class Connection(Protocol):

@@ -27,13 +27,13 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from enum import Enum
 from typing import Any
 
-from ..audio.pcm import RATE, decode_pcm
+from ..audio.pcm import RATE
 from ..audio.vad import Endpointer, VadEvent
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
 from ..protocol import Close, Command, Config, Finalize, Unknown
 from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
-from .dispatcher import Entry, EventDispatcher
+from .dispatcher import EventDispatcher, Marker
 from .interfaces import CatchUp, Connect, Connection, NullObserver, SessionObserver, Skipped, Source, StopSignal
 from .reconnect import LEAD_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
 from .send_buffer import SendBuffer
@@ -52,8 +52,6 @@ CATCH_UP_SECONDS = 30.0
 
 GRACE_SECONDS = 5.0
 """Seconds in which a connection that is lost may still be replaced once somebody wants the end."""
-
-ENCODING = "pcm_s16le"
 
 CONNECTION_ERRORS = NetworkError, ApiError, AuthError
 """How a connection ends, for whoever sends, too."""
@@ -111,11 +109,12 @@ class Session:
             RateLimiter(pace),
             catch_up,
         )
-        self._buffer: SendBuffer[Entry] = SendBuffer(
+        self._buffer: SendBuffer[Marker] = SendBuffer(
             chunk, rate=rate, on_trouble=lambda told: self._progress.notify("no_room", told)
         )
+        self._observer = observer or NullObserver()
         self._progress = EventDispatcher(
-            self._buffer, tracker, timeline, now=self._now, write=write, observer=observer or NullObserver()
+            self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
         )
         self._closed = 0.0
         self._deadline = math.inf  # of this connection, once it was told that no more audio comes
@@ -179,9 +178,10 @@ class Session:
                     if isinstance(block, Skipped):
                         self._progress.audio_skipped(block.seconds)
                         continue
-                    marks = self._endpointer.process(decode_pcm(block, ENCODING))
+                    marks = self._endpointer.process(block.samples)
                     self._add_vad_markers(marks)
-                    self._progress.audio_arrived(block)
+                    self._buffer.write(block)
+                    self._observer.audio_arrived(len(block.pcm))
                     if self._finalizes and any(mark.kind == "end" for mark in marks):
                         self._buffer.add_marker(Finalize())
         finally:
@@ -237,8 +237,8 @@ class Session:
             was_idle = lost is not None and self.is_idle
             if was_idle:
                 while not self._buffer.has_more:  # nobody needs a connection until there is something to send
-                    self._buffer.news.clear()
-                    await self._buffer.news.wait()
+                    self._buffer.changed.clear()
+                    await self._buffer.changed.wait()
                 if self.phase is Phase.SOURCE_ENDED and self._progress.is_settled:
                     return
                 continue
@@ -320,7 +320,7 @@ class Session:
         while self.phase is not Phase.CLOSING:
             match self._buffer.next_item():
                 case None:
-                    await self._buffer.news.wait()
+                    await self._buffer.changed.wait()
                 case bytes() as frame:
                     is_far = self.behind > CATCH_UP_SECONDS * self._limiter.pace
                     if is_far and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:

@@ -1,45 +1,49 @@
-"""What a session has to say, in order: audio, and what stands at certain places in it, kept until it is confirmed.
+"""What a session has to send, in order: audio and the markers between it, kept until the server acknowledges it.
 
-A writer adds to the end, a sender takes from its own place, and what has been confirmed is let go of. After a lost
-connection the sender goes back to what is not confirmed, so that nothing is said twice to the same effect and
-nothing is left out. Places are bytes of audio from the start of the session: its one clock.
+A writer appends, a sender takes the next item, and acknowledged audio is dropped. After a lost connection the sender
+goes back to what is not acknowledged, so that nothing is lost and nothing is sent twice to the same effect. Positions
+are bytes of audio from the start of the session: its only clock.
 
-Must never wait, nor know who sends or why something counts as confirmed. Must never end a session: where a disk
-has no room, what is oldest is given up.
+Must never wait, nor know who sends or why something counts as acknowledged. Must never end a session: where the disk
+is full, the oldest audio is dropped, and that is reported.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from io import BytesIO
 from tempfile import TemporaryFile
-from typing import IO, Generic, TypeVar
+from typing import IO, Generic, NamedTuple, TypeVar
 
-from ..audio.pcm import RATE
+from ..audio.pcm import RATE, AudioBlock, AudioStore
 
 MAX_MEMORY_BYTES = 2 << 20
-"""Bytes that are held in memory, a minute of 16 kHz; beyond it they are on disk."""
+"""Bytes held in memory, a minute of 16 kHz; what is older is on disk."""
 
-MAX_DISK_BYTES = 512 << 20
-"""Bytes that are held at all, 4.6 hours: a disk is not ours alone."""
+MAX_HELD_BYTES = 512 << 20
+"""Bytes held at all, 4.6 hours: others need the disk, too."""
 
-Entry = TypeVar("Entry")
+SEGMENT_BYTES = 64 << 20
+"""Size of a temporary file. Each is deleted as a whole once its audio is acknowledged."""
+
+READ_BYTES = 1 << 16
+
+MarkerT = TypeVar("MarkerT")
 
 
-class SendBuffer(Generic[Entry]):
-    """Audio and entries.
+class SendBuffer(Generic[MarkerT]):
+    """Audio, and markers at positions in it.
 
-    on_trouble  told in a sentence, once, when something was given up
-    rate        samples a second
-    chunk       bytes of audio that are taken at once; less only where an entry or the end stands in the way
-    written     where the next byte will be
-    sent        where the sender is
-    confirmed   what lies before is never asked for again
-    forgotten   bytes that had to be given up, there were too many, since anything was confirmed or begun again
-    news        set whenever there is something more to take
+    rate           samples a second
+    chunk          bytes of audio in an item; fewer only where a marker or the end follows
+    on_trouble     called with a sentence, once, when audio was dropped that was not acknowledged
+    written        position behind the audio that there is
+    sent           position of the sender
+    acknowledged   position before which nothing is needed any more
+    dropped        bytes that had to be dropped since the last acknowledgement or rewind
+    changed        set whenever there is more to take
     """
 
     def __init__(
@@ -47,177 +51,240 @@ class SendBuffer(Generic[Entry]):
         chunk: int,
         *,
         memory: int = MAX_MEMORY_BYTES,
-        limit: int = MAX_DISK_BYTES,
+        limit: int = MAX_HELD_BYTES,
         rate: int = RATE,
         on_trouble: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._bytes_per_second = 2 * rate
         self.chunk, self._memory, self._limit, self._on_trouble = chunk, memory, limit, on_trouble
-        self._is_troubled = False
-        self.written = self.sent = self.confirmed = self.forgotten = 0
-        self.news = asyncio.Event()
-        self._entries: deque[tuple[int, Entry, bool]] = deque()
-        self._next = 0  # of the entries, the first that has not been taken
-        self._audio = _AudioStore(memory)
+        self._has_reported = False
+        self.written = self.sent = self.acknowledged = self.dropped = 0
+        self.changed = asyncio.Event()
+        self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # position, marker, whether it cuts chunks
+        self._next = 0  # index of the first marker that has not been taken
+        self._audio = _HeldAudio(memory)
 
     def seconds(self, size: int) -> float:
-        """How long so many bytes of audio are."""
+        """The length of so many bytes of audio."""
         return size / self._bytes_per_second
 
     def position(self, seconds: float) -> int:
-        """Where the sample at a time is."""
+        """The position of the sample at a time."""
         return 2 * round(seconds * self._bytes_per_second / 2)
 
-    def write(self, block: bytes) -> None:
-        """Audio at the end."""
-        self._make_room(len(block), self._limit, "there is too much of it")
+    def write(self, block: AudioBlock) -> None:
+        """Append audio."""
+        size = len(block.pcm)
+        self._make_room(size, self._limit, "there is too much of it")
         try:
             self._audio.append(block)
         except OSError as error:
-            self._make_room(len(block), self._memory, error.strerror or str(error))
-            self._audio.withdraw(self.confirmed)
+            self._make_room(size, self._memory, error.strerror or str(error))
             self._audio.append(block)
-        self.written += len(block)
-        self.news.set()
+        self.written += size
+        self.changed.set()
 
-    def add_marker(self, entry: Entry, *, cuts: bool = True) -> None:
-        """Something that stands behind all the audio there is.
+    def add_marker(self, marker: MarkerT, *, cuts: bool = True) -> None:
+        """Append a marker behind all audio that there is.
 
-        It is taken at once when that has been taken, in a chunk that is cut short for it; without `cuts`, before the
-        chunk in which it stands.
+        It is taken as soon as that audio is, the last chunk of which is cut short for it; without `cuts`, it is taken
+        before the chunk in which it lies.
         """
-        self._entries.append((self.written, entry, cuts))
-        self.news.set()
+        self._markers.append((self.written, marker, cuts))
+        self.changed.set()
 
     @property
     def has_more(self) -> bool:
         """Whether there is anything to take."""
-        return self._next < len(self._entries) or self.written - self.sent >= self.chunk
+        return self._next < len(self._markers) or self.written - self.sent >= self.chunk
 
-    def next_item(self) -> bytes | Entry | None:
-        """The next thing to say. None: there is nothing, or not yet a chunk of it; `news` tells when."""
+    def next_item(self) -> bytes | MarkerT | None:
+        """Take the next chunk or marker. None: there is none yet; wait for `changed`."""
         size = self.chunk
-        if self._next < len(self._entries):
-            place, entry, cuts = self._entries[self._next]
-            if place - self.sent < (1 if cuts else self.chunk):
+        if self._next < len(self._markers):
+            position, marker, cuts = self._markers[self._next]
+            if position - self.sent < (1 if cuts else self.chunk):
                 self._next += 1
-                return entry
-            size = min(size, place - self.sent)
+                return marker
+            size = min(size, position - self.sent)
         if size > self.written - self.sent:
-            self.news.clear()
+            self.changed.clear()
             return None
+        try:
+            chunk = self._audio.read(self.sent, size)
+        except OSError as error:
+            self._make_room(0, self._audio.in_memory, error.strerror or str(error))
+            return self.next_item()
         self.sent += size
-        return self._audio.read(self.sent - size, size)
+        return chunk
 
-    def rewind(self, place: int = 0) -> None:
-        """Back to `place`, or to what is not confirmed, if that is behind it."""
-        self.sent, self.forgotten = max(place, self.confirmed), 0
-        self._next = sum(at < self.sent for at, _, _ in self._entries)
-        self.news.set()
+    def rewind(self, position: int = 0) -> None:
+        """Send again from `position` on, or from what is not acknowledged, if that is later."""
+        self.sent, self.dropped = max(position, self.acknowledged), 0
+        self._next = sum(at < self.sent for at, _, _ in self._markers)
+        self.changed.set()
 
-    def acknowledge(self, place: int) -> None:
-        """All that was sent before `place` has had its effect, with the entries that stand before it."""
-        if (place := min(place, self.sent)) > self.confirmed:
-            self.confirmed, self.forgotten = place, 0
-        while self._next and self._entries[0][0] < self.confirmed:
-            self._discard_acknowledged()
-        self._audio.drop(self.confirmed)
+    def acknowledge(self, position: int) -> None:
+        """Drop what was sent before `position`, with the markers before it: it is not needed any more."""
+        if (position := min(position, self.sent)) > self.acknowledged:
+            self.acknowledged, self.dropped = position, 0
+        self._drop_acknowledged()
 
-    def ack_first(self, is_question: Callable[[Entry], bool]) -> int | None:
-        """The first question that was taken has had its answer: it is confirmed, with all before it. Its place."""
-        for k in range(self._next):
-            place, entry, _ = self._entries[k]
-            if is_question(entry):
-                for _ in range(k + 1):
-                    self._discard_acknowledged()
-                self.acknowledge(place)
-                return place
-        return None
+    def acknowledge_first(self, is_wanted: Callable[[MarkerT], bool]) -> None:
+        """Acknowledge the first such marker that was taken, with everything before it."""
+        for index in range(self._next):
+            position, marker, _ = self._markers[index]
+            if is_wanted(marker):
+                for _ in range(index + 1):
+                    self._drop_marker()
+                self.acknowledge(position)
+                return
 
-    def unacknowledged(self, place: int = 0) -> Iterator[bytes]:
-        """All audio from `place` on, or from what is not confirmed on, if that is behind it."""
-        for at in range(max(place, self.confirmed), self.written, 1 << 16):
-            yield self._audio.read(at, min(1 << 16, self.written - at))
+    def unacknowledged(self, position: int = 0) -> Iterator[bytes]:
+        """All audio from `position` on, or from what is not acknowledged on, if that is later. OSError where it can't
+        be read.
+        """
+        for at in range(max(position, self.acknowledged), self.written, READ_BYTES):
+            yield self._audio.read(at, min(READ_BYTES, self.written - at))
 
     def close(self) -> None:
         self._audio.close()
 
-    def _discard_acknowledged(self) -> None:
-        self._entries.popleft()
+    def _drop_acknowledged(self) -> None:
+        while self._markers and self._markers[0][0] < self.acknowledged:
+            self._drop_marker()
+        self._audio.drop(self.acknowledged)
+
+    def _drop_marker(self) -> None:
+        self._markers.popleft()
         self._next = max(0, self._next - 1)
 
     def _make_room(self, size: int, limit: int, reason: str) -> None:
-        """For so many bytes more. What is oldest is given up, whether it was sent or not, and some of what follows."""
-        excess = self.written + size - self.confirmed - limit
+        """Drop the oldest audio, sent or not, so that `size` bytes more are no more than `limit`, and some of what
+        follows, so that this isn't needed for each block.
+        """
+        excess = self.written + size - self.acknowledged - limit
         if excess <= 0:
             return
-        excess = min(excess + limit // 8, self.written - self.confirmed)
-        self.forgotten += excess
-        self.confirmed += excess
-        self.sent = max(self.sent, self.confirmed)
-        while self._entries and self._entries[0][0] < self.confirmed:
-            self._discard_acknowledged()
-        self._audio.drop(self.confirmed)
-        if not self._is_troubled:
-            self._is_troubled = True
-            kept = self.seconds(self.written - self.confirmed)
-            self._on_trouble(f"of audio that waits for an answer only the last {kept:.0f} s can be kept: {reason}")
+        excess = min(excess + limit // 8, self.written - self.acknowledged)
+        self.dropped += excess
+        self.acknowledged += excess
+        self.sent = max(self.sent, self.acknowledged)
+        self._drop_acknowledged()
+        if not self._has_reported:
+            self._has_reported = True
+            left = self.seconds(self.written - self.acknowledged)
+            self._on_trouble(f"of audio that waits for an answer only the last {left:.0f} s can be kept: {reason}")
 
 
-class _AudioStore:
-    """Bytes by their place from the very start, of which the first may be dropped; more than `memory` are on disk.
+class _Run(NamedTuple):
+    """Audio that follows upon each other in a store as it does in the session.
 
-    Nothing is ever half written: what raises an OSError has changed nothing.
+    start    position of its first byte in the session; it ends where the next run starts
+    store    where it can be read again; None: nowhere
+    offset   to add to a position in the session for that in the store
+    """
+
+    start: int
+    store: AudioStore | None
+    offset: int
+
+
+class _HeldAudio:
+    """Audio by its position in the session. The oldest may be dropped; only the newest `memory` bytes are in memory.
+
+    What is older is read from the store that has it already, the recording of the session. Audio that no store has is
+    moved to temporary files.
     """
 
     def __init__(self, memory: int) -> None:
-        self._memory = memory
-        self._file: IO[bytes] = BytesIO()
-        self._start = self._end = 0
+        self._limit = memory
+        self._memory = bytearray()
+        self._memory_start = self._end = 0
+        self._runs = [_Run(0, None, 0)]
+        self._segments: dict[int, IO[bytes]] = {}  # by their number, counted from the start of the session
 
-    def append(self, block: bytes) -> None:
-        """OSError where a disk has no room for it."""
-        if self._end + len(block) - self._start > self._memory and isinstance(self._file, BytesIO):
-            self._move(self._start, _on_disk())
-        self._file.seek(self._end - self._start)
-        _write(self._file, block)
-        self._end += len(block)
+    @property
+    def in_memory(self) -> int:
+        """Bytes held in memory, the newest ones."""
+        return len(self._memory)
 
-    def read(self, place: int, size: int) -> bytes:
-        self._file.seek(place - self._start)
-        return self._file.read(size)
+    def append(self, block: AudioBlock) -> None:
+        """OSError where the disk is full: nothing has changed then."""
+        if len(self._memory) + len(block.pcm) > self._limit:
+            self._move_to_disk(len(self._memory) - self._limit // 2)
+        run = _Run(self._end, block.store, block.position - self._end if block.store else 0)
+        if run[1:] != self._runs[-1][1:]:
+            if self._runs[-1].start == self._end:  # it is empty
+                self._runs.pop()
+            self._runs.append(run)
+        self._memory += block.pcm
+        self._end += len(block.pcm)
 
-    def drop(self, place: int) -> None:
-        """Forget what lies before; the room is given back once it is half of what is held, so that each byte is
-        moved no more than once on the average."""
-        if place - self._start < max(self._end - place, self._memory // 4):
-            return
-        with suppress(OSError):  # then later, perhaps
-            self._move(place, BytesIO() if self._end - place <= self._memory else _on_disk())
+    def read(self, position: int, size: int) -> bytes:
+        """OSError where a store or a file can't be read."""
+        parts = []
+        for start, end, run in self._on_disk(position, min(position + size, self._memory_start)):
+            if run.store is not None:
+                parts.append(run.store.read(start + run.offset, end - start))
+            else:
+                segment = self._segments[start // SEGMENT_BYTES]
+                segment.seek(start % SEGMENT_BYTES)
+                parts.append(segment.read(end - start))
+        start = max(position, self._memory_start) - self._memory_start
+        parts.append(bytes(self._memory[start : max(start, position + size - self._memory_start)]))
+        return b"".join(parts)
 
-    def withdraw(self, place: int) -> None:
-        """Into memory, all that lies behind."""
-        self._move(place, BytesIO())
-
-    def _move(self, place: int, room: IO[bytes]) -> None:
-        try:
-            for at in range(place, self._end, 1 << 16):
-                _write(room, self.read(at, min(1 << 16, self._end - at)))
-        except OSError:
-            room.close()
-            raise
-        self._file.close()
-        self._file, self._start = room, place
+    def drop(self, position: int) -> None:
+        """Forget what is before `position`."""
+        if position > self._memory_start:
+            del self._memory[: position - self._memory_start]
+            self._memory_start = position
+        while len(self._runs) > 1 and self._runs[1].start <= position:
+            del self._runs[0]
+        for number in [number for number in self._segments if (number + 1) * SEGMENT_BYTES <= position]:
+            self._segments.pop(number).close()
+        if position >= self._memory_start:
+            self.close()
 
     def close(self) -> None:
-        self._file.close()
+        for segment in self._segments.values():
+            segment.close()
+        self._segments.clear()
+
+    def _move_to_disk(self, size: int) -> None:
+        """Free the oldest bytes of the memory."""
+        if size <= 0:
+            return
+        first = self._memory_start
+        for start, end, run in self._on_disk(first, first + size):
+            if run.store is None:
+                number = start // SEGMENT_BYTES
+                if number not in self._segments:
+                    self._segments[number] = _temporary_file()
+                self._segments[number].seek(start % SEGMENT_BYTES)
+                _write_all(self._segments[number], self._memory[start - first : end - first])
+        del self._memory[:size]
+        self._memory_start += size
+
+    def _on_disk(self, start: int, end: int) -> Iterator[tuple[int, int, _Run]]:
+        """Pieces of the audio from `start` to `end`, each in one run and one segment."""
+        index = bisect_right(self._runs, start, key=lambda run: run.start) - 1
+        while start < end:
+            run = self._runs[index]
+            stop = min(end, (start // SEGMENT_BYTES + 1) * SEGMENT_BYTES)
+            if index + 1 < len(self._runs) and self._runs[index + 1].start <= stop:
+                index += 1
+                stop = self._runs[index].start
+            yield start, stop, run
+            start = stop
 
 
-def _on_disk() -> IO[bytes]:
-    """A file without a buffer, which would tell of a full disk when it is too late."""
+def _temporary_file() -> IO[bytes]:
+    """A file without a buffer, which would report a full disk too late."""
     return TemporaryFile(buffering=0)
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def _write_all(file: IO[bytes], data: bytearray) -> None:
     while data:
         data = data[file.write(data) :]  # a disk that is almost full takes a part
