@@ -101,7 +101,7 @@ class Speaker:
                 await asyncio.sleep(due - loop.time())
             if number < self._count:
                 held += self._tones[number % NUMBERS] + hiss(self._dice.uniform(*RESTS))
-        yield held
+        yield AudioBlock(held)
 
 
 @cache
