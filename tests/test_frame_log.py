@@ -15,7 +15,7 @@ from cartesia_cli.errors import OutputError, UsageError
 from cartesia_cli.output.frame_log import FrameLog
 from tests.realtime_server import RealtimeServer
 from tests.speech import write_wav
-from tests.test_send_buffer import disk
+from tests.test_send_buffer import file_size_limit
 from tests.tones import listens, spoken
 
 OPEN = {"url": "wss://api.cartesia.ai/stt/websocket", "version": "2026-03-01"}
@@ -52,7 +52,7 @@ def test_each_event_is_a_line_for_its_owner_only(tmp_path: Path, mode: int | Non
 @pytest.mark.parametrize("size", [200, 4500, 10_000])
 def test_a_record_for_which_there_is_no_room_ends_with_a_whole_line_and_one_word(tmp_path: Path, size: int) -> None:
     path, told = tmp_path / "frames.ndjson", list[str]()
-    with record(path, tell=told.append) as log, disk(size):
+    with record(path, tell=told.append) as log, file_size_limit(size):
         log.put("open", OPEN)
         for _ in range(10):
             log.put("sent", bytes(3200))
