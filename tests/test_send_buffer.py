@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import AudioBlock
-from cartesia_cli.audio.wav_writer import WavWriter, opened
+from cartesia_cli.audio.wav_writer import WavWriter, open_private
 from cartesia_cli.session import send_buffer
 from cartesia_cli.session.send_buffer import SendBuffer
 
@@ -36,7 +36,7 @@ def file_size_limit(size: int | None) -> Iterator[None]:
 
 @contextmanager
 def recording() -> Iterator[WavWriter]:
-    with TemporaryDirectory() as folder, opened(Path(folder, "recording.wav"), "x+b") as file:
+    with TemporaryDirectory() as folder, open_private(Path(folder, "recording.wav"), "x+b") as file:
         yield WavWriter(file, "with a comment")
 
 
