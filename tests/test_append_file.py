@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def test_lines_are_taken_back_from_the_newest_to_the_oldest(path: Path) -> None:
+def test_undo_removes_lines_newest_first(path: Path) -> None:
     file = AppendFile(path)
     for text in (" One.", "Zwei – naïve.\n", "   ", "日本"):
         file.add(text)
@@ -29,7 +29,7 @@ def test_lines_are_taken_back_from_the_newest_to_the_oldest(path: Path) -> None:
     assert path.read_text() == "before\n"
 
 
-def test_a_last_line_without_an_end_is_ended_first(path: Path) -> None:
+def test_add_ends_an_unterminated_last_line_first(path: Path) -> None:
     path.write_text("before")
     file = AppendFile(path)
     file.add("One.")
@@ -38,7 +38,7 @@ def test_a_last_line_without_an_end_is_ended_first(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["appended", "rewritten", "shorter", "gone"])
-def test_a_file_that_somebody_else_changed_keeps_what_it_has(path: Path, change: str) -> None:
+def test_undo_leaves_a_file_changed_by_another_program_alone(path: Path, change: str) -> None:
     file = AppendFile(path)
     file.add("One.")
     match change:
@@ -56,7 +56,7 @@ def test_a_file_that_somebody_else_changed_keeps_what_it_has(path: Path, change:
     assert (path.read_text() if path.exists() else None) == now
 
 
-def test_what_is_in_a_pipe_can_not_be_taken_back(tmp_path: Path) -> None:
+def test_undo_does_nothing_on_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -85,7 +85,7 @@ def written(form: str, *, said: str, words: bool = False) -> None:
             run_session(order, server, make, talk, view, interaction=attend, on_segment=backlog.hear)
 
 
-def test_rows_are_written_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_batch_catch_up_writes_each_row_once(capfd: pytest.CaptureFixture[str]) -> None:
     for form, dialect in (("csv", "excel"), ("tsv", "excel-tab")):
         written(form, said="Hello there.")
         rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out), dialect=dialect))
@@ -94,7 +94,7 @@ def test_rows_are_written_once(capfd: pytest.CaptureFixture[str]) -> None:
             assert [float(row["start"]) for row in rows[1:]] == [2.0 + word["start"] for word in WORDS]
 
 
-def test_cues_are_written_once_where_they_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+def test_batch_catch_up_writes_each_cue_once_at_its_time(capfd: pytest.CaptureFixture[str]) -> None:
     written("srt", said="Hello there.")
     cues = list(srt.parse(capfd.readouterr().out))
     assert [cue.content for cue in cues] == ["Hello there.", "One two three.", "Four five six."]
@@ -104,7 +104,7 @@ def test_cues_are_written_once_where_they_are_said(capfd: pytest.CaptureFixture[
     assert [captions[n].text for n in range(len(captions))] == [cue.content for cue in cues]
 
 
-def test_the_document_has_a_blank_at_the_seam_and_its_words_beside_the_segments(
+def test_batch_catch_up_joins_texts_with_a_blank_and_keeps_words(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     written("json", said="Hello there.", words=True)
@@ -143,13 +143,13 @@ def caught_up(server: RunningServer, before: str) -> list[Segment]:
         ("Hello there.", "\nOne.", "\nOne."),
     ],
 )
-def test_a_blank_joins_what_has_none_at_the_seam(before: str, sent: str, expected: str) -> None:
+def test_batch_catch_up_adds_a_blank_only_where_there_is_none(before: str, sent: str, expected: str) -> None:
     word = {"word": sent.strip(), "start": 0.5, "end": 1.0}
     with serving({"batch": {"body": {"text": sent, "duration": 1.5, "words": [word]}}}) as server:
         segments = caught_up(server, before)
     assert segments == [Segment(10.5, 11.0, expected, "server", (Word(sent.strip(), 10.5, 11.0),))]
 
 
-def test_silence_that_is_left_adds_nothing() -> None:
+def test_batch_catch_up_of_silence_adds_nothing() -> None:
     with serving({"batch": {"body": {"text": "", "duration": 1.5, "words": []}}}) as server:
         assert caught_up(server, "Hello.") == []

@@ -165,7 +165,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
-def test_a_second_run_sends_only_what_had_not_been_answered(
+def test_rerun_after_a_kill_sends_only_uncached_recordings(
     moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     step = random.Random(moment).randrange(steps[True] * moment // MOMENTS, steps[True] * (moment + 1) // MOMENTS) + 1
@@ -187,7 +187,7 @@ def test_a_second_run_sends_only_what_had_not_been_answered(
 
 
 @pytest.mark.parametrize("moment", range(4))
-def test_without_the_cache_a_run_is_resumed_behind_the_last_recording_with_all_its_results(
+def test_resume_after_a_kill_without_cache_skips_finished_recordings(
     moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     step = random.Random(moment).randrange(steps[False] * moment // 4, steps[False] * (moment + 1) // 4) + 1
@@ -218,7 +218,7 @@ def numbers_in(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["out.srt", "out.json"])
-def test_a_replay_that_is_killed_leaves_the_result_of_an_earlier_one_or_its_own(
+def test_killed_replay_leaves_a_whole_old_or_new_result(
     name: str, environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     dice = random.Random(name)
@@ -252,9 +252,7 @@ def test_a_replay_that_is_killed_leaves_the_result_of_an_earlier_one_or_its_own(
         assert numbers_in(target) == NUMBERS
 
 
-def test_a_replay_that_is_killed_while_it_writes_leaves_no_half_of_it(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_replay_killed_while_writing_leaves_no_partial_result(environment: dict[str, str], tmp_path: Path) -> None:
     recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / "out.json"
     with RealtimeServer(listens()) as server:
         arguments = ("stream-file", recording, "--mode", "manual", "--speed", "50", "--base-url", server.base_url)
@@ -271,7 +269,7 @@ def test_a_replay_that_is_killed_while_it_writes_leaves_no_half_of_it(
 # A microphone
 
 
-def test_what_was_said_until_the_kill_can_be_finished_by_a_run_that_may_be_killed_itself(
+def test_recover_after_a_kill_continues_with_the_remaining_recordings(
     environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     dice, out = random.Random(1), tmp_path / "said.srt"

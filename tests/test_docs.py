@@ -304,7 +304,7 @@ def run_python(block: Block, folder: Path, port: str) -> None:
 # Pages -----------------------------------------------------------------------------------------------------
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_has_at_most_250_lines() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 250
 
 
@@ -331,7 +331,7 @@ def test_links_within_the_documentation_resolve() -> None:
     assert {*PAGES[1:]} <= linked, "pages that the README doesn't link to"
 
 
-def test_names_of_code_in_the_architecture_exist() -> None:
+def test_names_in_the_architecture_page_exist_in_the_code() -> None:
     """`session/loop.py` is a file of the package, and `session/loop.py:Session.run` something in it."""
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     found = re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", text)
@@ -400,7 +400,7 @@ def test_tables_of_options_name_only_options_that_exist() -> None:
                 assert name in known, f"{page}: {name}"
 
 
-def test_the_formats_are_those_of_the_program() -> None:
+def test_documented_formats_are_those_of_the_program() -> None:
     named = {name for cells in rows("docs/formats.md", "Formats") for name in re.findall(r"`(\w+)`", cells[0])}
     assert named == set(FORMATS)
     transcribe = (ROOT / "docs" / "transcribe.md").read_text("utf-8")
@@ -410,7 +410,7 @@ def test_the_formats_are_those_of_the_program() -> None:
         assert re.search(rf"\b{suffix}\b", transcribe)
 
 
-def test_the_profiles_are_those_of_the_program() -> None:
+def test_documented_profiles_are_those_of_the_program() -> None:
     shown = {cells[0].split("`")[1]: cells[1] for cells in rows("docs/subtitles.md", "Profiles")}
     assert set(shown) == set(PROFILES)
     for name, profile in PROFILES.items():
@@ -418,12 +418,12 @@ def test_the_profiles_are_those_of_the_program() -> None:
             assert f"{profile.max_line_width} × {profile.max_line_count}" in shown[name]
 
 
-def test_the_matrix_of_faults_is_the_tested_one() -> None:
+def test_documented_fault_table_is_the_tested_one() -> None:
     """`make faults` prints it anew."""
     assert faults.table() in (ROOT / "docs" / "errors.md").read_text("utf-8")
 
 
-def test_prices_in_the_documentation_are_those_that_are_counted() -> None:
+def test_documented_prices_are_those_of_the_program() -> None:
     assert (realtime_credits("ink-2", 1), realtime_credits("ink-whisper", 1), batch_credits(2)) == (3, 1, 1)
     readme, live = ((ROOT / page).read_text("utf-8").replace("\n", " ") for page in ("README.md", "docs/live.md"))
     assert "1 credit for every 2 seconds of audio" in readme
@@ -431,26 +431,26 @@ def test_prices_in_the_documentation_are_those_that_are_counted() -> None:
     assert "silence included: 3 credits with ink-2, 1 with ink-whisper" in live
 
 
-def test_exit_codes_in_the_documentation_are_those_of_the_program() -> None:
+def test_documented_exit_codes_are_those_of_the_program() -> None:
     shown = {int(code) for cells in rows("docs/errors.md", "Exit codes") for code in cells[0].split(", ")}
     assert shown == {int(code) for code in Exit}
 
 
-def test_the_script_in_the_documentation_is_one() -> None:
+def test_documented_script_can_be_parsed() -> None:
     text = (ROOT / "docs" / "serve.md").read_text("utf-8")
     script = re.search(r"<<'EOF'\n(.*?)^EOF$", text, re.DOTALL | re.MULTILINE)
     assert script
     assert parse(script[1])
 
 
-def test_json_in_the_documentation_has_the_members_that_the_program_writes(library: Path, engine: str) -> None:
+def test_documented_json_has_every_member_that_is_written(library: Path, engine: str) -> None:
     assert engine  # which has made it
     document: dict[str, Any] = json.loads((library / "files" / "talk.json").read_text())
     table = rows("docs/formats.md", "The JSON document")
     assert set(document) <= {name for cells in table for name in re.findall(r"`(\w+)`", cells[0])}
 
 
-def test_the_installation_has_about_the_size_that_the_readme_says() -> None:
+def test_installation_size_is_about_what_the_readme_says() -> None:
     size = sum(path.stat().st_size for name in closure("cartesia-cli", "local") for path in installed_files(name))
     said = re.search(r"about (\d+) MB", (ROOT / "README.md").read_text("utf-8"))
     assert said

@@ -26,7 +26,7 @@ def script(tmp_path: Path, body: str) -> str:
 APPEND = "open(sys.argv[1], 'a').write(json.dumps([sys.stdin.read(), dict(os.environ)]) + '\\n')"
 
 
-def test_segments_come_in_order_with_text_on_stdin_and_json_in_the_environment(
+def test_segments_arrive_in_order_with_text_on_stdin_and_json_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CARTESIA_API_KEY", "sk_car_test")
@@ -42,13 +42,13 @@ def test_segments_come_in_order_with_text_on_stdin_and_json_in_the_environment(
     assert told == []
 
 
-def test_a_line_break_ends_the_text_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_newline_option_appends_a_line_break(tmp_path: Path) -> None:
     with ExecHook(script(tmp_path, APPEND), [].append, newline=True) as handover:
         handover.submit(segment(" Hey."))
     assert json.loads((tmp_path / "log").read_text())[0] == " Hey.\n"
 
 
-def test_a_command_that_fails_or_hangs_is_told_once_and_the_next_segment_gets_its_turn(tmp_path: Path) -> None:
+def test_failing_or_hanging_command_is_reported_once_and_the_next_segment_still_runs(tmp_path: Path) -> None:
     body = f"{APPEND}\nif 'hang' in sys.argv: time.sleep(60)\nsys.exit(3)"
     told: list[str] = []
     with ExecHook(script(tmp_path, body), told.append) as handover:
@@ -62,14 +62,14 @@ def test_a_command_that_fails_or_hangs_is_told_once_and_the_next_segment_gets_it
     assert len((tmp_path / "log").read_text().splitlines()) == 4
 
 
-def test_the_last_segments_are_not_waited_for_for_ever(tmp_path: Path) -> None:
+def test_waiting_for_the_last_segments_is_bounded(tmp_path: Path) -> None:
     told: list[str] = []
     with ExecHook(script(tmp_path, "time.sleep(60)"), told.append, limit=3, exit_seconds=0.2) as handover:
         handover.submit(segment("a"))
     assert told == ["warning: --exec: the last segments were not done within 0.2 s"]
 
 
-def test_a_text_too_large_for_the_environment_still_comes_on_stdin(tmp_path: Path) -> None:
+def test_text_too_large_for_the_environment_still_arrives_on_stdin(tmp_path: Path) -> None:
     with ExecHook(script(tmp_path, APPEND), [].append) as handover:
         handover.submit(segment("x" * MAX_VARIABLE_BYTES))
         handover.submit(segment("nul \0 byte"))
@@ -78,7 +78,7 @@ def test_a_text_too_large_for_the_environment_still_comes_on_stdin(tmp_path: Pat
     assert "CARTESIA_SEGMENT" not in calls[0][1]
 
 
-def test_half_a_character_stops_neither_its_segment_nor_the_next_one(tmp_path: Path) -> None:
+def test_lone_surrogate_stops_neither_its_segment_nor_the_next(tmp_path: Path) -> None:
     told: list[str] = []
     with ExecHook(script(tmp_path, APPEND), told.append) as handover:
         handover.submit(segment(" sec\ud83dond"))
@@ -90,6 +90,6 @@ def test_half_a_character_stops_neither_its_segment_nor_the_next_one(tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["", "  ", "no-such-program-anywhere -x", "'unclosed"])
-def test_what_is_no_command_is_said_before_anything_is_opened(command: str) -> None:
+def test_invalid_exec_command_is_a_usage_error(command: str) -> None:
     with pytest.raises(UsageError, match="--exec"):
         ExecHook(command, [].append)

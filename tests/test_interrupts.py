@@ -35,7 +35,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 @pytest.mark.parametrize("made", OTHERS)
-def test_a_signal_during_an_import_is_no_failure_and_is_not_lost(
+def test_signal_during_an_import_ends_the_program_with_the_signals_exit_code(
     environment: dict[str, str], tmp_path: Path, made: str, name: str, code: int
 ) -> None:
     speech.write_wav(tmp_path / "talk.wav", speech.silence(0.5))
@@ -49,7 +49,7 @@ def test_a_signal_during_an_import_is_no_failure_and_is_not_lost(
 
 
 @pytest.mark.parametrize("command", ["listen --device nothing-is-called-so", "vad talk.wav"])
-def test_hotkey_signals_do_no_harm_at_any_time_of_the_start_nor_in_other_commands(
+def test_hotkey_signals_are_harmless_during_startup_and_in_other_commands(
     environment: dict[str, str], tmp_path: Path, command: str
 ) -> None:
     speech.write_wav(tmp_path / "talk.wav", speech.silence(0.5))

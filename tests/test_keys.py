@@ -166,7 +166,7 @@ Command = tuple[str, str]
 At = Callable[..., Terminal]
 
 
-def test_keys_arrive_one_by_one_and_unseen(at: At, program: Command) -> None:
+def test_keys_are_read_one_by_one_without_echo(at: At, program: Command) -> None:
     terminal = at(*program)
     terminal.see("ready True")
     assert terminal.takes_keys
@@ -181,7 +181,7 @@ def test_keys_arrive_one_by_one_and_unseen(at: At, program: Command) -> None:
 
 
 @pytest.mark.parametrize(("key", "last"), [("q", "ended"), ("x", "ValueError"), ("c", "CancelledError")])
-def test_the_terminal_is_as_it_was_after_an_end_an_exception_and_a_cancellation(
+def test_terminal_mode_is_restored_after_end_exception_and_cancellation(
     at: At, program: Command, key: str, last: str
 ) -> None:
     terminal = at(*program)
@@ -192,9 +192,7 @@ def test_the_terminal_is_as_it_was_after_an_end_an_exception_and_a_cancellation(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_terminal_is_as_it_was_after_a_signal_that_ends_the_program_at_once(
-    at: At, program: Command, number: signal.Signals
-) -> None:
+def test_terminal_mode_is_restored_after_a_fatal_signal(at: At, program: Command, number: signal.Signals) -> None:
     terminal = at(*program)
     terminal.see("ready True")
     terminal.child.kill(number)
@@ -203,7 +201,7 @@ def test_the_terminal_is_as_it_was_after_a_signal_that_ends_the_program_at_once(
     assert terminal.child.signalstatus == number
 
 
-def test_the_terminal_is_as_it_was_after_a_signal_that_the_program_takes_in_hand(at: At, program: Command) -> None:
+def test_terminal_mode_is_restored_after_a_handled_signal(at: At, program: Command) -> None:
     terminal = at(*program, "handler")
     terminal.see("ready True")
     terminal.child.kill(signal.SIGTERM)
@@ -211,7 +209,7 @@ def test_the_terminal_is_as_it_was_after_a_signal_that_the_program_takes_in_hand
     terminal.end()
 
 
-def test_ctrl_c_stays_a_signal(at: At, program: Command) -> None:
+def test_ctrl_c_still_sends_sigint(at: At, program: Command) -> None:
     terminal = at(*program)
     terminal.see("ready True")
     terminal.type("\x03")
@@ -219,9 +217,7 @@ def test_ctrl_c_stays_a_signal(at: At, program: Command) -> None:
     terminal.end()
 
 
-def test_ctrl_z_stops_the_program_and_leaves_the_terminal_as_it_was_until_it_goes_on(
-    at: At, shell: Command, program: Command
-) -> None:
+def test_ctrl_z_restores_the_terminal_mode_until_fg(at: At, shell: Command, program: Command) -> None:
     terminal = at(*shell, *program)
     terminal.see("ready True")
     for _ in range(2):
@@ -238,9 +234,7 @@ def test_ctrl_z_stops_the_program_and_leaves_the_terminal_as_it_was_until_it_goe
     terminal.end()
 
 
-def test_ctrl_z_leaves_the_terminal_and_clears_what_is_drawn_and_both_come_back(
-    at: At, shell: Command, tmp_path: Path
-) -> None:
+def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(at: At, shell: Command, tmp_path: Path) -> None:
     path = tmp_path / "drawing.py"
     drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
     path.write_text(
@@ -263,9 +257,7 @@ def test_ctrl_z_leaves_the_terminal_and_clears_what_is_drawn_and_both_come_back(
     terminal.end()
 
 
-def test_a_program_let_go_on_in_the_background_leaves_the_terminal_alone_until_it_comes_back(
-    at: At, shell: Command, program: Command
-) -> None:
+def test_bg_leaves_the_terminal_to_the_shell_until_fg(at: At, shell: Command, program: Command) -> None:
     terminal = at(*shell, *program)
     terminal.see("ready True")
     terminal.type("\x1a")
@@ -283,7 +275,7 @@ def test_a_program_let_go_on_in_the_background_leaves_the_terminal_alone_until_i
     terminal.end()
 
 
-def test_a_key_that_comes_while_the_terminal_is_lent_to_another_does_not_stop_the_program(
+def test_key_pressed_while_another_process_has_the_terminal_does_not_stop_the_program(
     at: At, shell: Command, program: Command
 ) -> None:
     terminal = at(*shell, *program)
@@ -300,7 +292,7 @@ def test_a_key_that_comes_while_the_terminal_is_lent_to_another_does_not_stop_th
     terminal.end()
 
 
-def test_a_stop_without_warning_is_made_good_and_an_end_in_the_background_touches_nothing(
+def test_fg_recovers_from_sigstop_and_a_kill_in_the_background_leaves_the_terminal_alone(
     at: At, program: Command
 ) -> None:
     terminal = at(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
@@ -324,7 +316,7 @@ def test_a_stop_without_warning_is_made_good_and_an_end_in_the_background_touche
     terminal.end()
 
 
-def test_ctrl_z_does_nothing_where_no_shell_could_let_the_program_go_on(at: At, program: Command) -> None:
+def test_ctrl_z_is_ignored_without_a_job_control_shell(at: At, program: Command) -> None:
     terminal = at(*program)
     terminal.see("ready True")
     terminal.type("\x1a")
@@ -336,7 +328,7 @@ def test_ctrl_z_does_nothing_where_no_shell_could_let_the_program_go_on(at: At, 
     terminal.end()
 
 
-def test_a_program_started_in_the_background_of_bash_is_not_stopped_and_takes_keys_once_it_comes_forward(
+def test_start_in_the_background_of_bash_is_not_stopped_and_reads_keys_after_fg(
     at: At,
     program: Command,
 ) -> None:
@@ -363,7 +355,7 @@ def test_a_program_started_in_the_background_of_bash_is_not_stopped_and_takes_ke
     terminal.end()
 
 
-def test_keys_are_read_from_the_terminal_also_when_stdin_is_something_else(at: At, program: Command) -> None:
+def test_keys_are_read_from_the_terminal_when_stdin_is_a_pipe(at: At, program: Command) -> None:
     terminal = at("sh", "-c", 'echo q | "$@"', "sh", *program)
     terminal.see("ready True")
     terminal.type("m")
@@ -373,7 +365,7 @@ def test_keys_are_read_from_the_terminal_also_when_stdin_is_something_else(at: A
     terminal.end()
 
 
-def test_keys_are_read_from_a_terminal_that_is_not_that_of_the_session(at: At, program: Command) -> None:
+def test_keys_are_read_from_a_terminal_that_is_not_the_controlling_one(at: At, program: Command) -> None:
     terminal = at(*program, "session")
     terminal.see("ready True")
     assert terminal.takes_keys
@@ -383,7 +375,7 @@ def test_keys_are_read_from_a_terminal_that_is_not_that_of_the_session(at: At, p
     terminal.end()
 
 
-def test_two_programs_at_one_terminal_leave_it_as_it_was_whoever_ends_first(at: At, program: Command) -> None:
+def test_two_programs_at_one_terminal_restore_its_mode_in_any_order(at: At, program: Command) -> None:
     """One of them finds a mode that must not be put back."""
     terminal = at("sh", "-c", '"$@" & "$@"; wait', "sh", *program)
     terminal.see("ready True")
@@ -395,7 +387,7 @@ def test_two_programs_at_one_terminal_leave_it_as_it_was_whoever_ends_first(at: 
     terminal.end()
 
 
-def test_without_a_terminal_there_are_no_keys_and_no_failure(program: Command) -> None:
+def test_without_a_terminal_keys_are_off_and_nothing_fails(program: Command) -> None:
     script = PROGRAM.replace("await ended", "return")
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -443,7 +435,7 @@ with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Selector())) 
 
 
 @pytest.mark.parametrize("whose", ["ours", "session"])
-def test_a_terminal_that_goes_away_ends_the_keys_and_nothing_else(at: At, tmp_path: Path, whose: str) -> None:
+def test_closed_terminal_ends_key_reading_without_a_busy_loop(at: At, tmp_path: Path, whose: str) -> None:
     """One that is gone can be read at any moment: the loop must not go round and round."""
     told = tmp_path / "told"
     terminal = at(sys.executable, "-c", HANGUP, str(told), whose)
@@ -464,7 +456,7 @@ PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\x1b")
 
 
 @given(st.lists(SEQUENCES | PLAIN), st.data())
-def test_sequences_are_no_keys_however_they_are_cut_and_characters_are_one_each(parts: list[str], data: Any) -> None:
+def test_escape_sequences_are_ignored_however_they_are_split(parts: list[str], data: Any) -> None:
     stream = "".join(parts).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     keyboard, found = KeyDecoder(), []
@@ -478,7 +470,7 @@ def test_sequences_are_no_keys_however_they_are_cut_and_characters_are_one_each(
 @example(b"\x1b", "q")
 @example(b"\x1b[1;", "+")
 @example("é".encode()[:1], "p")
-def test_whatever_comes_a_key_some_time_later_is_that_key(noise: bytes, key: str) -> None:
+def test_key_after_any_bytes_and_a_pause_is_recognised(noise: bytes, key: str) -> None:
     keyboard = KeyDecoder()
     keyboard.decode(noise, 1.0)
     assert keyboard.decode(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
@@ -493,7 +485,7 @@ def test_whatever_comes_a_key_some_time_later_is_that_key(noise: bytes, key: str
         (True, True, "Space Enter p m u ? q"),
     ],
 )
-def test_help_lists_the_keys_that_do_something_in_the_mode(manual: bool, push_to_talk: bool, keys: str) -> None:
+def test_help_lists_the_keys_of_the_mode(manual: bool, push_to_talk: bool, keys: str) -> None:
     found = bindings(manual=manual, push_to_talk=push_to_talk)
     taken = [key for binding in found for key in binding.keys]
     assert len(taken) == len(set(taken))
@@ -502,13 +494,13 @@ def test_help_lists_the_keys_that_do_something_in_the_mode(manual: bool, push_to
     assert all(binding.help in shown for binding in found)
 
 
-def test_help_explains_what_is_shown_below_the_keys() -> None:
+def test_help_appends_the_legend_of_the_status_row() -> None:
     lines = help_text(bindings(manual=True, push_to_talk=False), [("noise", "level of the background")]).splitlines()
     assert lines[0] == "Enter/Space  end the utterance now"
     assert lines[-1] == "noise        level of the background"
 
 
-def test_keys_stand_for_actions_whatever_their_case() -> None:
+def test_keys_map_to_actions_ignoring_case() -> None:
     manual, auto = (bindings(manual=manual, push_to_talk=False) for manual in (True, False))
     assert [action_for(key, manual) for key in ("enter", "space", "p", "P", "q", "+", "é")] == [
         "finalize", "finalize", "pause", "pause", "stop", None, None,
@@ -517,7 +509,7 @@ def test_keys_stand_for_actions_whatever_their_case() -> None:
     assert action_for("space", bindings(manual=True, push_to_talk=True)) == "talk"
 
 
-def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:
+def test_hotkey_signals_call_actions_in_the_loop_and_restore_handlers() -> None:
     numbers = [signal.Signals[name] for name in HOTKEY_SIGNALS]
     before = [signal.getsignal(number) for number in numbers]
     called: list[str] = []
@@ -541,7 +533,7 @@ def test_signals_call_their_actions_in_the_loop_and_are_given_back() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_a_signal_without_an_action_does_not_end_the_program() -> None:
+def test_hotkey_signal_without_an_action_is_ignored() -> None:
     async def session() -> None:
         with hotkey_signals({}):
             signal.raise_signal(signal.SIGUSR1)

@@ -103,7 +103,7 @@ def assert_recovered(left: Path, studio: Studio, run: Run) -> None:
 
 
 @pytest.mark.parametrize("mode", ["manual", "auto"])
-def test_what_is_said_is_written_offline(studio: Studio, mode: str) -> None:
+def test_listen_offline_prints_a_line_for_each_sentence(studio: Studio, mode: str) -> None:
     with listening(studio.environment, "--mode", mode) as listener:
         studio.play(talk(ONE, TWO), speech.RATE)
         lines = listener.stop().splitlines()
@@ -113,7 +113,7 @@ def test_what_is_said_is_written_offline(studio: Studio, mode: str) -> None:
     assert state(studio.environment) == []  # nothing is left behind by a clean end
 
 
-def test_a_microphone_is_sent_in_the_format_that_was_asked_for(studio: Studio, tmp_path: Path) -> None:
+def test_wire_encoding_and_rate_apply_to_the_microphone(studio: Studio, tmp_path: Path) -> None:
     kept = tmp_path / "kept.wav"
     with RealtimeServer(manual()) as server:
         environment = studio.environment | KEY | {"CARTESIA_BASE_URL": server.base_url}
@@ -131,7 +131,9 @@ def test_a_microphone_is_sent_in_the_format_that_was_asked_for(studio: Studio, t
         assert convert_s16le(file.readframes(8000), "pcm_mulaw") == audio
 
 
-def test_first_and_last_words_are_not_clipped_and_all_is_kept_where_asked(studio: Studio, tmp_path: Path) -> None:
+def test_first_and_last_words_are_not_clipped_and_save_audio_keeps_the_recording(
+    studio: Studio, tmp_path: Path
+) -> None:
     kept, srt = tmp_path / "kept.wav", tmp_path / "said.srt"
     with listening(studio.environment, "--mode", "manual", "--save-audio", kept, "-o", srt) as listener:
         studio.play(talk(ONE), speech.RATE)
@@ -145,7 +147,7 @@ def test_first_and_last_words_are_not_clipped_and_all_is_kept_where_asked(studio
     assert kept.stat().st_mode & 0o077 == 0
 
 
-def test_it_ends_by_itself_after_silence_or_when_its_time_is_over(studio: Studio, tmp_path: Path) -> None:
+def test_stop_after_silence_and_duration_end_the_session(studio: Studio, tmp_path: Path) -> None:
     appended = tmp_path / "notes.txt"
     appended.write_text("before\n")
     hook = ("--exec", f"tee -a '{tmp_path / 'hook.txt'}'")
@@ -162,7 +164,7 @@ def test_it_ends_by_itself_after_silence_or_when_its_time_is_over(studio: Studio
 
 
 @pytest.mark.parametrize("place", [".", "missing/notes.txt", "/proc/nobody.txt"])
-def test_a_place_that_can_not_be_appended_to_is_refused_before_listening(run: Run, place: str, tmp_path: Path) -> None:
+def test_append_to_an_unusable_path_fails_before_listening(run: Run, place: str, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     ended = run("listen", "--local", "--append", place)
     assert (ended.returncode, ended.stdout) == (2, b"")
@@ -171,7 +173,7 @@ def test_a_place_that_can_not_be_appended_to_is_refused_before_listening(run: Ru
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_append_that_fails_later_is_warned_of_once_and_made_up_for(studio: Studio, tmp_path: Path) -> None:
+def test_append_failure_warns_once_and_missing_lines_are_written_later(studio: Studio, tmp_path: Path) -> None:
     notes = tmp_path / "folder" / "notes.txt"
     notes.parent.mkdir()
     options = ("--finalize", "key", "--append", notes, "--base-url")
@@ -193,7 +195,7 @@ def test_an_append_that_fails_later_is_warned_of_once_and_made_up_for(studio: St
     assert listener.told.count("can't be written") == 1
 
 
-def test_an_append_that_never_works_again_is_an_error_at_the_end(studio: Studio, tmp_path: Path) -> None:
+def test_append_that_keeps_failing_ends_with_an_error(studio: Studio, tmp_path: Path) -> None:
     options = ("--finalize", "key", "--append", "/dev/full", "--base-url")
     with RealtimeServer(echoes) as server, listening(studio.environment | KEY, *options, server.base_url) as listener:
         assert listener.process.stdout is not None
@@ -204,7 +206,7 @@ def test_an_append_that_never_works_again_is_an_error_at_the_end(studio: Studio,
     assert listener.told.count("error: /dev/full: can't be written: No space left on device\nhint: ") == 1
 
 
-def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_recording(studio: Studio, run: Run) -> None:
+def test_unplugged_microphone_exits_3_and_keeps_text_and_recording(studio: Studio, run: Run) -> None:
     with listening(studio.environment, "--mode", "manual") as listener:
         studio.play(talk(ONE), speech.RATE)
         studio.unplug()
@@ -224,7 +226,7 @@ def test_a_microphone_that_is_unplugged_ends_with_all_that_was_said_and_the_reco
     assert state(studio.environment) == []
 
 
-def test_a_kill_leaves_a_recording_that_can_be_played_and_finished(studio: Studio, run: Run) -> None:
+def test_recording_of_a_killed_session_is_playable_and_recoverable(studio: Studio, run: Run) -> None:
     with listening(studio.environment, "--mode", "manual") as listener:
         studio.play(talk(TWO), speech.RATE)
         listener.process.kill()
@@ -235,13 +237,13 @@ def test_a_kill_leaves_a_recording_that_can_be_played_and_finished(studio: Studi
     assert_recovered(left, studio, run)
 
 
-def test_nothing_to_recover_is_said(run: Run) -> None:
+def test_recover_without_recordings_says_so(run: Run) -> None:
     ended = run("listen", "--recover", "--local")
     assert (ended.returncode, ended.stdout) == (0, b"")
     assert b"no recordings of failed sessions" in ended.stderr
 
 
-def test_a_socket_that_drops_keeps_the_recording(studio: Studio) -> None:
+def test_lost_connection_keeps_the_recording(studio: Studio) -> None:
     def script(line: Line) -> None:
         line.admit()
         line.until_audio(1.0)
@@ -259,7 +261,7 @@ def test_a_socket_that_drops_keeps_the_recording(studio: Studio) -> None:
     assert str(left) in listener.told
 
 
-def test_a_device_that_is_not_there_is_said_with_those_that_are(studio: Studio, run: Run) -> None:
+def test_unknown_device_error_lists_the_available_ones(studio: Studio, run: Run) -> None:
     ended = run("listen", "--device", "Grandmother", env=studio.environment)
     assert ended.returncode == 3
     assert b"Gooseneck" in ended.stderr
@@ -296,7 +298,7 @@ def echoes(line: Line) -> None:
     line.close()
 
 
-def test_keys_steer_a_session(studio: Studio) -> None:
+def test_keys_finalize_mark_undo_pause_and_quit(studio: Studio) -> None:
     with RealtimeServer(echoes) as server, terminal(studio, server, "--finalize", "key") as program:
         program.send(" ")
         program.expect(r"Number 1\.")
@@ -321,7 +323,7 @@ def test_keys_steer_a_session(studio: Studio) -> None:
     assert server.calls[0].commands == ["finalize"] * 4 + ["close"]
 
 
-def test_a_dropped_segment_takes_its_words_along(studio: Studio, tmp_path: Path) -> None:
+def test_undo_drops_the_words_of_the_segment(studio: Studio, tmp_path: Path) -> None:
     def script(line: Line) -> None:
         line.admit()
         count = 0
@@ -347,7 +349,7 @@ def test_a_dropped_segment_takes_its_words_along(studio: Studio, tmp_path: Path)
     assert [word["word"].strip() for word in document["words"]] == document["text"].split() == ["word2"]
 
 
-def test_push_to_talk_sends_only_what_is_said_while_the_space_bar_is_held(studio: Studio, tmp_path: Path) -> None:
+def test_push_to_talk_sends_audio_only_between_two_taps_of_space(studio: Studio, tmp_path: Path) -> None:
     """Times stay those of the microphone: of the recording, and of who waited."""
     out = tmp_path / "said.json"
     with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk", "-o", str(out)) as program:
@@ -371,7 +373,7 @@ def test_push_to_talk_sends_only_what_is_said_while_the_space_bar_is_held(studio
     assert document["segments"][0]["start"] > 2.0
 
 
-def test_the_end_threshold_is_shifted_live_and_signals_are_keys(studio: Studio) -> None:
+def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: Studio) -> None:
     def script(line: Line) -> None:
         line.admit(first=connected())
         line.until(lambda call: len(call.texts) >= 2)
@@ -415,7 +417,7 @@ def test_the_end_threshold_is_shifted_live_and_signals_are_keys(studio: Studio) 
     assert program.exitstatus == 0
 
 
-def test_a_held_space_bar_talks_until_it_is_released(studio: Studio) -> None:
+def test_push_to_talk_finalizes_once_when_a_held_space_bar_is_released(studio: Studio) -> None:
     """A terminal repeats a key that is held, after half a second, and tells no release."""
     with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
         program.expect("while you hold space")
@@ -433,7 +435,7 @@ def test_a_held_space_bar_talks_until_it_is_released(studio: Studio) -> None:
     assert server.calls[0].commands == ["finalize", "finalize", "close"]
 
 
-def test_an_undone_segment_leaves_the_appended_file_and_a_selection_of_words(studio: Studio, tmp_path: Path) -> None:
+def test_undo_removes_the_segment_from_append_file_and_grep_output(studio: Studio, tmp_path: Path) -> None:
     """A selection by pattern waits for the end, also on stdout."""
     notes, out = tmp_path / "notes.txt", tmp_path / "out.csv"
     notes.write_text("before\n")

@@ -108,7 +108,7 @@ def shell(environment: dict[str, str], tmp_path: Path, line: str) -> Iterator[Sh
 # Devices, networks, disks.
 
 
-def test_a_sound_server_that_is_stuck_ends_it_with_the_words_and_the_recording(studio: Studio) -> None:
+def test_frozen_sound_server_exits_3_and_keeps_text_and_recording(studio: Studio) -> None:
     with RealtimeServer(echoes) as server:
         environment = studio.environment | KEY
         with listening(environment, "--mode", "manual", "--base-url", server.base_url) as listener:
@@ -128,7 +128,7 @@ def test_a_sound_server_that_is_stuck_ends_it_with_the_words_and_the_recording(s
 
 @pytest.mark.parametrize("fault", [realtime.drops, realtime.falls_silent, realtime.stops_reading])
 @pytest.mark.parametrize("mode", ["manual", "auto"])
-def test_a_network_that_is_cut_keeps_the_words_and_the_recording(studio: Studio, fault: Script, mode: str) -> None:
+def test_network_failure_exits_6_and_keeps_text_and_recording(studio: Studio, fault: Script, mode: str) -> None:
     """Killed, cut off or stuck: the first is seen at once, the others by pings that nobody answers."""
     with RealtimeServer(fault) as server:
         environment = studio.environment | KEY
@@ -143,7 +143,7 @@ def test_a_network_that_is_cut_keeps_the_words_and_the_recording(studio: Studio,
     assert seconds(left) >= 0.2
 
 
-def test_a_disk_that_is_full_ends_the_recording_but_not_the_session(studio: Studio, tmp_path: Path) -> None:
+def test_full_disk_ends_the_recording_but_not_the_session(studio: Studio, tmp_path: Path) -> None:
     """No file may grow beyond 50 KiB here, which is 1.6 s of sound."""
     with RealtimeServer(echoes) as server:
         options = f"--mode manual --stop-after-silence 3 --base-url {server.base_url}"
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_ends_the_recording_but_not_the_session(studio: Stud
     assert state(studio.environment) == []
 
 
-def test_a_reader_who_has_had_enough_ends_it_quietly(studio: Studio, tmp_path: Path) -> None:
+def test_closed_stdout_pipe_ends_listen_quietly(studio: Studio, tmp_path: Path) -> None:
     with RealtimeServer(echoes) as server:
         line = f"{{ listen --mode manual --base-url {server.base_url}; echo $? > $CODE; }} | head -1"
         with shell(studio.environment | KEY, tmp_path, line) as run:
@@ -167,7 +167,7 @@ def test_a_reader_who_has_had_enough_ends_it_quietly(studio: Studio, tmp_path: P
     assert state(studio.environment) == []
 
 
-def test_an_output_that_is_full_is_said_and_the_recording_stays(studio: Studio, tmp_path: Path) -> None:
+def test_full_stdout_device_exits_1_and_keeps_the_recording(studio: Studio, tmp_path: Path) -> None:
     with RealtimeServer(echoes) as server:
         line = f"listen --mode manual --duration 5 --base-url {server.base_url} > /dev/full; echo $? > $CODE"
         with shell(studio.environment | KEY, tmp_path, line) as run:
@@ -179,7 +179,7 @@ def test_an_output_that_is_full_is_said_and_the_recording_stays(studio: Studio, 
     assert f"cartesia-cli listen --recover --recording {left}" in run.told
 
 
-def test_two_may_listen_at_once_and_each_has_its_own_recording(studio: Studio) -> None:
+def test_two_sessions_at_once_have_separate_recordings(studio: Studio) -> None:
     with RealtimeServer(echoes) as server:
         options = ("--mode", "manual", "--base-url", server.base_url)
         environment = studio.environment | KEY
@@ -277,7 +277,9 @@ def assert_tidy(rows: list[str]) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": "vt100"}], ids=str)
-def test_a_narrow_screen_stays_clean(studio: Studio, tmp_path: Path, changes: dict[str, str]) -> None:
+def test_live_view_on_a_narrow_terminal_leaves_no_remains(
+    studio: Studio, tmp_path: Path, changes: dict[str, str]
+) -> None:
     out = tmp_path / "out"
     with RealtimeServer(echoes) as server:
         seen = steered(studio, server, listens(server, out, "-f", "ndjson"), changes)
@@ -294,7 +296,7 @@ def test_a_narrow_screen_stays_clean(studio: Studio, tmp_path: Path, changes: di
     assert {line["type"] for line in lines} <= {"partial", "segment", "notice", "end"}
 
 
-def test_under_script_the_screen_stays_clean(studio: Studio, tmp_path: Path) -> None:
+def test_live_view_under_script_leaves_no_remains(studio: Studio, tmp_path: Path) -> None:
     out, typescript = tmp_path / "out", tmp_path / "typescript"
     with RealtimeServer(echoes) as server:
         command = [need("script"), "-qec", shlex.join(listens(server, out)), str(typescript)]
@@ -305,7 +307,7 @@ def test_under_script_the_screen_stays_clean(studio: Studio, tmp_path: Path) -> 
     assert out.read_text() == "Number 1.\nNumber 2.\nNumber 3.\n"
 
 
-def test_under_tmux_the_screen_stays_clean(studio: Studio, tmp_path: Path) -> None:
+def test_live_view_under_tmux_leaves_no_remains(studio: Studio, tmp_path: Path) -> None:
     out = tmp_path / "out"
     environment = studio.environment | KEY | {"TERM": "xterm-256color", "TMUX_TMPDIR": str(tmp_path)} | UTF8
     environment.pop("COLUMNS")
@@ -348,7 +350,7 @@ def test_under_tmux_the_screen_stays_clean(studio: Studio, tmp_path: Path) -> No
 # Commands that segments are handed to.
 
 
-def test_what_a_command_prints_stands_in_lines_of_its_own(studio: Studio, tmp_path: Path) -> None:
+def test_exec_output_is_printed_on_separate_lines(studio: Studio, tmp_path: Path) -> None:
     out = tmp_path / "out"
     hook = tmp_path / "hook.sh"
     hook.write_text("read line; printf 'hook: %s\\nand \\033[2Jmore' \"$line\"; echo to stderr >&2; exit 3\n")
@@ -371,7 +373,7 @@ def command(tmp_path: Path, body: str) -> str:
     return shlex.join([str(PYTHON), str(path)])
 
 
-def test_a_command_that_goes_on_in_the_background_holds_up_nobody(tmp_path: Path) -> None:
+def test_exec_command_with_a_background_child_does_not_delay_the_session(tmp_path: Path) -> None:
     """As programs for the clipboard do: they keep what they were given open until another one takes over."""
     body = "subprocess.Popen(['sleep', '20']); print('done', sys.stdin.read(), flush=True)"
     told: list[str] = []
@@ -381,7 +383,7 @@ def test_a_command_that_goes_on_in_the_background_holds_up_nobody(tmp_path: Path
     assert told == ["done 0", "done 1"]
 
 
-def test_a_command_that_never_stops_talking_is_cut_short(tmp_path: Path) -> None:
+def test_exec_output_is_truncated_after_max_lines(tmp_path: Path) -> None:
     body = "for n in range(10 * int(sys.stdin.read())): print(n)"
     told: list[str] = []
     with ExecHook(command(tmp_path, body), told.append) as handover:

@@ -116,7 +116,7 @@ def difference(recorded: NDArray[np.float32], sentence: str) -> tuple[float, flo
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_words_bounds_and_samples_are_those_that_were_played(studio: Studio, tmp_path: Path, way: str) -> None:
+def test_words_segment_times_and_samples_match_what_was_played(studio: Studio, tmp_path: Path, way: str) -> None:
     out, kept = tmp_path / "out.json", tmp_path / "kept.wav"
     session, options = WAYS[way]
     with session(studio, *options, "--save-audio", kept, "-o", out) as press:

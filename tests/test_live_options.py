@@ -19,7 +19,7 @@ def said(run: Run, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["listen", "stream-file"])
-def test_keyterms_that_no_engine_takes_are_warned_of(run: Run, command: str) -> None:
+def test_unsupported_keyterms_are_warned_about(run: Run, command: str) -> None:
     assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia")
     assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia", "-m", "ink-whisper")
     assert "keyterm" not in said(run, command, "--cloud", "--keyterm", "Cartesia")
@@ -40,12 +40,12 @@ def test_keyterms_that_no_engine_takes_are_warned_of(run: Run, command: str) -> 
         (("stream-file", "--mode", "manual", "--vad-silence-ms", "900"), False),
     ],
 )
-def test_levels_that_end_no_utterance_are_warned_of(run: Run, arguments: tuple[str, ...], warned: bool) -> None:
+def test_vad_options_that_end_no_utterance_are_warned_about(run: Run, arguments: tuple[str, ...], warned: bool) -> None:
     assert (ONLY_TIMES in said(run, *arguments)) is warned
 
 
 @pytest.mark.parametrize("finalize", ["vad", "both"])
-def test_push_to_talk_refuses_to_end_utterances_by_level(run: Run, finalize: str) -> None:
+def test_push_to_talk_excludes_finalize_by_vad(run: Run, finalize: str) -> None:
     done = run("listen", "--push-to-talk", "--finalize", finalize)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"error: --push-to-talk and --finalize exclude each other\nhint: ")

@@ -135,7 +135,7 @@ WRAPPED = {
         *((where, 80) for where in ("file", "pipe", "folder", "document")),
     ],
 )
-def test_settled_lines_are_on_the_terminal_once_and_whole_wherever_the_transcript_goes(
+def test_settled_lines_appear_on_the_terminal_once_wherever_the_transcript_goes(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int, where: str
 ) -> None:
     out = tmp_path / "out"
@@ -159,7 +159,7 @@ def test_settled_lines_are_on_the_terminal_once_and_whole_wherever_the_transcrip
         assert out.read_text() == f"{SENTENCE}\nThe end.\n"  # data is never wrapped
 
 
-def test_the_terminal_by_its_other_name_is_the_terminal(environment: dict[str, str], talk: Path) -> None:
+def test_stdout_redirected_to_dev_tty_counts_as_the_terminal(environment: dict[str, str], talk: Path) -> None:
     with (
         RealtimeServer(settles) as server,
         terminal(streams(server, talk, "--finalize", "vad") + " > /dev/tty", environment) as screen,
@@ -167,7 +167,9 @@ def test_the_terminal_by_its_other_name_is_the_terminal(environment: dict[str, s
         assert screen.end() == [*WRAPPED[80], "The end."]
 
 
-def test_quiet_and_a_terminal_without_a_view(environment: dict[str, str], talk: Path, tmp_path: Path) -> None:
+def test_quiet_shows_nothing_and_a_dumb_terminal_shows_settled_lines(
+    environment: dict[str, str], talk: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     with RealtimeServer(settles) as server:
         plain = streams(server, talk, "--finalize", "vad")
@@ -179,7 +181,7 @@ def test_quiet_and_a_terminal_without_a_view(environment: dict[str, str], talk: 
             assert screen.end() == [*WRAPPED[80], "The end."]
 
 
-def test_nothing_is_shown_of_what_settles_where_stderr_is_a_file(
+def test_settled_lines_are_not_shown_when_stderr_is_a_file(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
     with RealtimeServer(settles) as server:
@@ -188,7 +190,7 @@ def test_nothing_is_shown_of_what_settles_where_stderr_is_a_file(
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", f"wrote {tmp_path / 'out.txt'}\n")
 
 
-def test_a_start_is_told_and_ctrl_c_ends_it(environment: dict[str, str], talk: Path) -> None:
+def test_starting_is_shown_and_ctrl_c_ends_it(environment: dict[str, str], talk: Path) -> None:
     command = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", str(talk), "--local"])
     with terminal(f"exec {command}", environment) as screen:
         screen.shows("○ starting…")
@@ -199,7 +201,7 @@ def test_a_start_is_told_and_ctrl_c_ends_it(environment: dict[str, str], talk: P
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_an_outage_is_told_in_place_and_one_line_is_left_of_it(
+def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int
 ) -> None:
     back = threading.Event()
@@ -241,7 +243,7 @@ def test_an_outage_is_told_in_place_and_one_line_is_left_of_it(
     assert screen.program.exitstatus == 0
 
 
-def test_the_credits_of_a_session_grow_in_the_status_row(environment: dict[str, str], talk: Path) -> None:
+def test_status_row_counts_credits(environment: dict[str, str], talk: Path) -> None:
     """3 a second for ink-2, 1 for ink-whisper."""
     for model, most in (("ink-2", 9), ("ink-whisper", 3)):
         with (
@@ -270,7 +272,7 @@ class Growing:
         line.close()
 
 
-def test_ctrl_z_leaves_nothing_behind_and_fg_brings_the_view_back(environment: dict[str, str], tmp_path: Path) -> None:
+def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, str], tmp_path: Path) -> None:
     growing, talk = Growing(), silence(tmp_path, 12)
     with RealtimeServer(growing) as server:
         shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
@@ -292,7 +294,7 @@ def test_ctrl_z_leaves_nothing_behind_and_fg_brings_the_view_back(environment: d
     assert (tmp_path / "out.txt").read_text() == f"{SENTENCE}\n"
 
 
-def test_a_session_in_the_background_draws_nothing_over_the_shell(environment: dict[str, str], tmp_path: Path) -> None:
+def test_background_session_draws_nothing_over_the_shell(environment: dict[str, str], tmp_path: Path) -> None:
     growing, talk = Growing(), silence(tmp_path, 12)
     with RealtimeServer(growing) as server:
         shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
@@ -312,7 +314,7 @@ def test_a_session_in_the_background_draws_nothing_over_the_shell(environment: d
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
-def test_under_tmux_growing_text_wraps_at_words_also_after_the_window_was_resized(
+def test_growing_text_under_tmux_wraps_at_words_also_after_a_resize(
     environment: dict[str, str], tmp_path: Path, columns: int
 ) -> None:
     growing, text = Growing(), SENTENCE[:60]

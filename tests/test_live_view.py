@@ -91,7 +91,7 @@ LISTENING = LiveState(
 # Rows: values in, values out.
 
 
-def test_a_recording_shows_who_speaks_how_far_it_is_and_what_is_being_said() -> None:
+def test_rows_of_a_file_show_speech_progress_and_text() -> None:
     assert rows(FILE) == ["● 0:12 / 1:03, 0:51 left"]
     assert rows(replace(FILE, text=" Good mor")) == ["Good mor", "● 0:12 / 1:03, 0:51 left"]
     assert rows(replace(FILE, speaking=False, elapsed=64.0)) == ["○ 1:04 / 1:03, 0:00 left"]
@@ -113,13 +113,13 @@ def test_a_recording_shows_who_speaks_how_far_it_is_and_what_is_being_said() -> 
         (1, ""),
     ],
 )
-def test_a_microphone_shows_what_there_is_room_for_the_most_important_first(columns: int, shown: str) -> None:
+def test_status_row_of_a_microphone_drops_the_least_important_parts_when_narrow(columns: int, shown: str) -> None:
     [row] = rows(LISTENING, columns)
     assert len(row) <= max(columns - 1, 0)
     assert row.split() == shown.split() or row.split()[: len(shown.split())] == shown.split()
 
 
-def test_a_pause_is_marked_with_the_way_out_of_it() -> None:
+def test_paused_status_row_says_how_to_resume() -> None:
     paused = replace(LISTENING, on_air=False, level=None, speaking=False)
     assert rows(paused) == ["○ PAUSED (p resumes) 0:12, 37 credits"]
     assert rows(paused, 24) == ["○ PAUSED 0:12"]
@@ -127,7 +127,7 @@ def test_a_pause_is_marked_with_the_way_out_of_it() -> None:
     assert rows(held, 40) == ["○ PAUSED (hold space to talk) 0:12"]
 
 
-def test_what_costs_nothing_shows_no_credits() -> None:
+def test_credits_are_hidden_when_a_session_is_free() -> None:
     assert "credits" not in rows(replace(LISTENING, credits=None))[0]
     assert ", 0 credits" in rows(replace(LISTENING, credits=0.0))[0]
     assert ", 10,800 credits" in rows(replace(LISTENING, credits=10_800.0))[0]
@@ -151,26 +151,26 @@ WORDS = (
         (100, "○ 0:03 waiting for the last words; Ctrl-C again ends at once"),
     ],
 )
-def test_what_is_waited_for_is_told_as_fully_as_there_is_room(width: int, shown: str) -> None:
+def test_wait_row_uses_the_longest_text_that_fits(width: int, shown: str) -> None:
     state = replace(FILE, wait=Wait(WORDS, 3.9))
     assert rows(state, width)[-1] == shown
     assert rows(replace(state, text=LONG), width)[-1] == shown
 
 
-def test_a_start_has_no_seconds_and_an_outage_says_that_the_microphone_is_on() -> None:
+def test_wait_row_of_a_start_has_no_seconds_and_of_an_outage_says_on_air() -> None:
     assert rows(LiveState(wait=Wait(("starting…",)))) == ["○ starting…"]
     outage = replace(LISTENING, wait=Wait(("the link was lost", "reconnecting"), 4.0))
     assert rows(outage) == ["○ ON AIR 0:04 the link was lost"]
     assert rows(outage, 24) == ["○ 0:04 reconnecting"]
 
 
-def test_what_a_server_says_in_the_status_row_takes_a_column_a_character() -> None:
+def test_server_text_in_the_status_row_takes_one_column_a_character() -> None:
     state = LiveState(wait=Wait(("lost: \x1b[2J日本e\u0301",), 1.0))
     assert rows(state) == ["○ 0:01 lost: ?[2J??e?"]
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
-def test_a_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) -> None:
+def test_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) -> None:
     shown = rows(replace(FILE, text=LONG), columns)
     assert len(shown) == (3 if columns == 200 else 4)
     text = " ".join(shown[:-1])
@@ -181,12 +181,12 @@ def test_a_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) ->
     assert all(len(row) >= columns - 15 for row in shown[1:-2])
 
 
-def test_at_80_columns_all_of_three_rows_is_text() -> None:
+def test_three_rows_are_filled_with_text_at_80_columns() -> None:
     text = LONG[:225].rsplit(" ", 1)[0]
     assert " ".join(rows(replace(FILE, text=text))[:-1]) == text
 
 
-def test_rows_stay_where_they_are_while_a_text_grows() -> None:
+def test_rows_do_not_reflow_while_text_grows() -> None:
     before: list[str] = []
     for end in range(1, 400):
         shown = rows(replace(FILE, text=(LONG * 2)[:end]), 40)[:-1]
@@ -196,11 +196,11 @@ def test_rows_stay_where_they_are_while_a_text_grows() -> None:
 
 
 @pytest.mark.parametrize(("lines", "most"), [(24, 4), (4, 3), (3, 2), (2, 1), (1, 1)])
-def test_a_low_terminal_has_fewer_rows_of_text(lines: int, most: int) -> None:
+def test_terminal_with_few_lines_has_fewer_rows_of_text(lines: int, most: int) -> None:
     assert len(rows(replace(FILE, text=LONG), 40, lines)) == most
 
 
-def test_a_terminal_that_takes_only_ascii_gets_ascii() -> None:
+def test_ascii_terminal_gets_only_ascii() -> None:
     shown = rows(replace(LISTENING, text="naïve " * 40), 40, encoding="ascii")
     assert all(row.isascii() for row in shown)
     assert shown[0].startswith("...") and shown[1].startswith("na?ve na?ve")
@@ -209,7 +209,7 @@ def test_a_terminal_that_takes_only_ascii_gets_ascii() -> None:
     assert all(name.isascii() and meaning.isascii() for name, meaning in legend)
 
 
-def test_the_legend_explains_all_that_a_status_row_may_have_and_fits_40_columns() -> None:
+def test_legend_explains_every_part_of_the_status_row_in_40_columns() -> None:
     drawn = LiveRows("utf-8", colored=False)
     legend = drawn.legend(microphone=True, counts_silence=True, costs=True)
     row = drawn.rows(replace(LISTENING, behind=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
@@ -221,7 +221,7 @@ def test_the_legend_explains_all_that_a_status_row_may_have_and_fits_40_columns(
     assert "credits" not in names and "ends in" not in names
 
 
-def test_a_very_long_text_is_drawn_in_no_time() -> None:
+def test_drawing_a_very_long_text_reads_only_its_end() -> None:
     drawn, calls = LiveRows("utf-8", colored=False), 0
 
     class Counted(str):
@@ -256,14 +256,14 @@ def test_a_very_long_text_is_drawn_in_no_time() -> None:
         ("", 5, []),
     ],
 )
-def test_rows_end_at_words_and_beside_wide_characters(text: str, width: int, expected: list[str]) -> None:
+def test_wrap_breaks_at_words_and_beside_wide_characters(text: str, width: int, expected: list[str]) -> None:
     assert wrap(text, width) == expected
 
 
 @given(
     st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]), max_size=60), st.integers(2, 40)
 )
-def test_wrapped_rows_fit_and_lose_nothing_but_blanks(text: str, width: int) -> None:
+def test_wrapped_rows_fit_and_lose_only_blanks(text: str, width: int) -> None:
     text = " ".join(text.split())
     found = wrap(text, width)
     assert all(sum(map(character_width, row)) <= width for row in found)
@@ -277,7 +277,7 @@ def test_wrapped_rows_fit_and_lose_nothing_but_blanks(text: str, width: int) -> 
 @pytest.mark.parametrize(
     "text", [LONG, "日本語のテキスト。" * 40, "e\u0301\u0323" * 200, "👩\u200d🔬❤\ufe0f " * 60, "한글 " * 90]
 )
-def test_a_growing_text_never_takes_more_than_its_rows(width: int, text: str) -> None:
+def test_growing_text_never_takes_more_than_its_rows(width: int, text: str) -> None:
     terminal = Terminal(width)
     terminal.write("$ before\n")
     live = view(terminal)
@@ -298,7 +298,7 @@ CHARACTERS = st.sampled_from(
 
 
 @given(st.lists(st.text(CHARACTERS, max_size=60), max_size=6), st.integers(1, 90), st.booleans())
-def test_whatever_a_server_says_stays_in_its_rows(texts: list[str], width: int, colored: bool) -> None:
+def test_any_server_text_stays_within_the_view(texts: list[str], width: int, colored: bool) -> None:
     terminal = Terminal(width)
     terminal.write("$\n")
     live = view(terminal, colored=colored)
@@ -313,7 +313,7 @@ def test_whatever_a_server_says_stays_in_its_rows(texts: list[str], width: int, 
     assert terminal.screen.cursor.hidden is False
 
 
-def test_at_the_foot_of_a_screen_earlier_lines_scroll_and_nothing_of_the_view_stays() -> None:
+def test_view_at_the_bottom_of_the_screen_scrolls_and_clears_completely() -> None:
     terminal = Terminal(40)
     for number in range(6):
         terminal.write(f"line {number}\n")
@@ -327,7 +327,7 @@ def test_at_the_foot_of_a_screen_earlier_lines_scroll_and_nothing_of_the_view_st
     assert terminal.rows == ["line 4", "line 5", "line 6", "○ 0:03"]
 
 
-def test_what_is_settled_is_written_where_the_view_was() -> None:
+def test_settled_text_replaces_the_view_which_is_redrawn_below() -> None:
     terminal = Terminal()
     live = view(terminal, step=0.0)
     live.draw(LiveState(text="Good morning. How are", elapsed=3.0))
@@ -339,7 +339,7 @@ def test_what_is_settled_is_written_where_the_view_was() -> None:
 
 
 @pytest.mark.parametrize("narrower", [30, 12])
-def test_a_terminal_that_is_made_narrower_is_drawn_anew(narrower: int) -> None:
+def test_view_is_redrawn_when_the_terminal_gets_narrower(narrower: int) -> None:
     terminal = Terminal(40)
     terminal.write("$\n")
     live = view(terminal)
@@ -350,7 +350,7 @@ def test_a_terminal_that_is_made_narrower_is_drawn_anew(narrower: int) -> None:
     assert terminal.rows[1].startswith("…") and terminal.rows[-1] == "○ 0:01"
 
 
-def test_it_is_drawn_twelve_times_a_second_and_no_more() -> None:
+def test_view_is_drawn_at_most_twelve_times_a_second() -> None:
     terminal = Terminal()
     live = view(terminal, step=0.01)
     for number in range(1000):  # ten seconds
@@ -358,7 +358,7 @@ def test_it_is_drawn_twelve_times_a_second_and_no_more() -> None:
     assert 100 <= terminal.raw.count(b"\x1b[J") <= 10 / PERIOD
 
 
-def test_rows_that_are_the_same_are_not_drawn_again() -> None:
+def test_unchanged_rows_are_not_drawn_again() -> None:
     terminal = Terminal()
     live = view(terminal)
     live.draw(LiveState(text="word", elapsed=1.0))
@@ -367,7 +367,7 @@ def test_rows_that_are_the_same_are_not_drawn_again() -> None:
     assert len(terminal.raw) == written
 
 
-def test_after_a_stop_it_begins_where_the_cursor_is() -> None:
+def test_restore_after_a_stop_draws_at_the_cursor() -> None:
     terminal = Terminal()
     live = view(terminal)
     live.draw(LiveState(text="word", elapsed=1.0))
@@ -378,7 +378,7 @@ def test_after_a_stop_it_begins_where_the_cursor_is() -> None:
     assert terminal.rows == ["[1]+ Stopped", "$ fg", "word", "○ 0:01"]
 
 
-def test_after_close_nothing_is_drawn_any_more() -> None:
+def test_nothing_is_drawn_after_close() -> None:
     terminal = Terminal()
     live = view(terminal)
     live.draw(LiveState(elapsed=1.0))
@@ -388,7 +388,7 @@ def test_after_close_nothing_is_drawn_any_more() -> None:
     assert terminal.rows == []
 
 
-def test_colors_end_with_what_they_are_for() -> None:
+def test_colors_are_reset_after_each_part() -> None:
     terminal = Terminal()
     live = view(terminal, colored=True)
     live.draw(LiveState(text="dim", elapsed=1.0, on_air=True))
@@ -398,7 +398,7 @@ def test_colors_end_with_what_they_are_for() -> None:
     assert b"\x1b[2m" not in terminal.raw.rpartition(b"\x1b[0m")[2]
 
 
-def test_a_terminal_that_is_gone_is_left_alone() -> None:
+def test_view_turns_inactive_when_the_terminal_is_gone() -> None:
     terminal = Terminal()
     live = view(terminal)
     terminal.close()
@@ -413,7 +413,7 @@ def test_a_terminal_that_is_gone_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("kind", "environ"), [("dumb", {"TERM": "dumb"}), ("quiet", {}), ("file", {})])
-def test_where_nobody_looks_nothing_is_drawn(kind: str, environ: dict[str, str]) -> None:
+def test_nothing_is_drawn_when_dumb_quiet_or_a_file(kind: str, environ: dict[str, str]) -> None:
     terminal = io.StringIO() if kind == "file" else Terminal()
     talk = Reporter(terminal, environ)
     talk.quiet = kind == "quiet"
@@ -423,7 +423,7 @@ def test_where_nobody_looks_nothing_is_drawn(kind: str, environ: dict[str, str])
     assert terminal.raw == b"" if isinstance(terminal, Terminal) else terminal.getvalue() == ""
 
 
-def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> None:
+def test_messages_appear_above_the_view_and_an_error_clears_it() -> None:
     terminal = Terminal()
     talk = Reporter(terminal, {"NO_COLOR": "1"})
 
@@ -444,7 +444,7 @@ def test_sentences_come_above_the_view_and_a_failure_leaves_none_behind() -> Non
     assert terminal.rows[2].startswith("hint: ")
 
 
-def test_what_is_waited_for_stays_below_a_sentence() -> None:
+def test_wait_row_stays_below_a_message() -> None:
     terminal = Terminal()
     talk = Reporter(terminal, {"NO_COLOR": "1"})
     with talk.live() as live:
@@ -454,7 +454,7 @@ def test_what_is_waited_for_stays_below_a_sentence() -> None:
     assert terminal.rows == ["Gooseneck records what this computer plays"]
 
 
-def test_a_key_is_redacted_before_a_sentence_is_wrapped_and_a_transcript_is_left_as_it_is() -> None:
+def test_key_is_redacted_before_wrapping_but_not_in_transcripts() -> None:
     terminal = Terminal(80)
     key = "sk_car_" + "open_sesame" * 8
     talk = Reporter(terminal, {"NO_COLOR": "1", "CARTESIA_API_KEY": key})
@@ -465,7 +465,7 @@ def test_a_key_is_redacted_before_a_sentence_is_wrapped_and_a_transcript_is_left
     assert "".join(terminal.rows[2:]) == key
 
 
-def test_the_size_is_that_of_the_terminal_and_is_looked_up_each_time() -> None:
+def test_terminal_size_is_read_on_every_draw() -> None:
     leader, follower = pty.openpty()
     try:
         with open(follower, "w", encoding="utf-8") as stream:

@@ -11,7 +11,7 @@ from cartesia_cli.errors import UsageError
 from cartesia_cli.subtitles.profiles import PROFILES, STANDARD, Rules, rules
 
 
-def test_netflix_is_the_standard_and_its_numbers_are_those_of_its_guide() -> None:
+def test_netflix_is_the_default_profile_with_the_numbers_of_its_guide() -> None:
     assert rules() == rules("netflix") == STANDARD == Rules()
     assert (STANDARD.max_line_width, STANDARD.max_line_count, STANDARD.max_cue, STANDARD.max_cps) == (42, 2, 7.0, 20.0)
     assert STANDARD.min_cue == pytest.approx(5 / 6)
@@ -19,7 +19,7 @@ def test_netflix_is_the_standard_and_its_numbers_are_those_of_its_guide() -> Non
     assert STANDARD.max_words_per_line is None
 
 
-def test_bbc_reads_180_words_of_five_columns_a_minute() -> None:
+def test_bbc_profile_allows_180_words_of_five_columns_a_minute() -> None:
     bbc = rules("bbc")
     assert bbc.max_line_width == 37
     assert bbc.max_cps == 180 * 5 / 60
@@ -27,7 +27,7 @@ def test_bbc_reads_180_words_of_five_columns_a_minute() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_profiles_make_sense(profile: str) -> None:
+def test_numbers_of_each_profile_are_consistent(profile: str) -> None:
     found = PROFILES[profile]
     assert found.max_line_width > 0 and found.max_line_count > 0 and found.max_cps > 0
     assert 0 <= found.min_cue <= found.max_cue
@@ -41,7 +41,7 @@ def test_profiles_make_sense(profile: str) -> None:
     [("max_line_width", 30), ("max_line_count", 3), ("max_words_per_line", 5), ("min_cue", 1.5), ("max_cue", 5.0),
      ("min_gap", 0.2), ("max_cps", 17.0)],
 )  # fmt: skip
-def test_a_number_replaces_that_of_the_profile_and_no_other(name: str, value: Any) -> None:
+def test_option_overrides_only_its_own_number_of_the_profile(name: str, value: Any) -> None:
     found = rules("bbc", **{name: value})
     assert getattr(found, name) == value
     for field in fields(Rules):
@@ -65,7 +65,9 @@ def test_a_number_replaces_that_of_the_profile_and_no_other(name: str, value: An
         (None, {"min_gap": 8.0}, "gaps of 8 s"),
     ],
 )
-def test_what_no_cue_can_keep_is_refused_with_a_hint(profile: str | None, numbers: dict[str, Any], says: str) -> None:
+def test_impossible_subtitle_rules_are_refused_with_a_hint(
+    profile: str | None, numbers: dict[str, Any], says: str
+) -> None:
     with pytest.raises(UsageError, match=says) as refusal:
         rules(profile, **numbers)
     assert refusal.value.hint

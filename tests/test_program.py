@@ -244,7 +244,7 @@ def test_stdout_is_the_same_for_a_terminal_and_a_pipe(
     assert shown.replace(b"\r\n", b"\n").endswith(piped.stdout)
 
 
-def test_a_reader_that_goes_away_ends_the_run_quietly(
+def test_closed_stdout_ends_the_run_quietly(
     environment: dict[str, str], whisper: dict[str, str], tmp_path: Path
 ) -> None:
     command = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} {SAMPLE} -f ndjson | head -c 5"

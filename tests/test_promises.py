@@ -16,7 +16,7 @@ from . import conftest
 ROOT = Path(__file__).parent.parent
 
 
-def test_a_backlog_is_sent_at_up_to_twice_real_time() -> None:
+def test_backlog_is_sent_at_up_to_twice_real_time() -> None:
     allowance, now, sent = RateLimiter(), 100.0, 0.0
     allowance.restart(now)
     while now < 150.0:
@@ -25,7 +25,7 @@ def test_a_backlog_is_sent_at_up_to_twice_real_time() -> None:
     assert 2 * 50.0 - LEAD_SECONDS <= sent <= 2 * 50.0 + LEAD_SECONDS
 
 
-def test_a_session_is_given_up_when_five_connections_in_a_row_achieve_nothing() -> None:
+def test_session_gives_up_after_five_connections_in_a_row_without_progress() -> None:
     lifeline = ReconnectPolicy()
     assert lifeline.next_delay(1000) is not None  # the one that had achieved something
     pauses = [lifeline.next_delay(1000) for _ in range(5)]
@@ -34,7 +34,7 @@ def test_a_session_is_given_up_when_five_connections_in_a_row_achieve_nothing() 
     assert pauses[4] is None
 
 
-def test_completion_scripts_are_installed_below_share() -> None:
+def test_completion_scripts_are_installed_under_share() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     for source, target in data["shared-data"].items():
         assert (ROOT / source).is_file()
@@ -54,7 +54,7 @@ def test_make_run_takes_a_file_and_transcribes_the_sample_without_one() -> None:
     assert recipe("FILE=my talk.mp3").endswith('cartesia-cli transcribe "my talk.mp3" --word-timestamps')
 
 
-def test_a_missing_system_program_skips_here_and_fails_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_system_program_skips_a_test_and_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception):
         conftest.need("no-such-program")

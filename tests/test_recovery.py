@@ -57,7 +57,7 @@ def test_recover_honours_the_output_options_and_removes_what_was_written(
 @pytest.mark.parametrize(
     "place", [["-o", "/proc/nobody.srt"], ["--append", "/proc/nobody.txt"], ["-o", "there.txt"], ["-f", "srt,vtt"]]
 )
-def test_recover_keeps_a_recording_whose_result_can_not_be_written(
+def test_recover_keeps_a_recording_whose_result_cannot_be_written(
     run: Run, folder: Path, tmp_path: Path, place: list[str]
 ) -> None:
     left = leave(folder, 1)
@@ -68,7 +68,7 @@ def test_recover_keeps_a_recording_whose_result_can_not_be_written(
     assert left.exists()
 
 
-def test_recordings_of_local_sessions_are_sent_nowhere_unless_asked(run: Run, folder: Path) -> None:
+def test_recover_sends_recordings_of_local_sessions_only_with_cloud(run: Run, folder: Path) -> None:
     left = leave(folder, 1, local=True)
     with FaultServer(FINE) as server:
         to_server = KEY | {"CARTESIA_BASE_URL": server.base_url}
@@ -90,9 +90,7 @@ def test_recover_keeps_recordings_that_the_server_refuses(run: Run, folder: Path
     assert [path.exists() for path in left] == [True, False]
 
 
-def test_several_recordings_need_a_folder_where_their_results_do_not_fit_into_one_place(
-    run: Run, folder: Path, tmp_path: Path
-) -> None:
+def test_recover_of_several_recordings_needs_output_dir_for_srt(run: Run, folder: Path, tmp_path: Path) -> None:
     leave(folder, 1), leave(folder, 2)
     with FaultServer(FINE) as server:
         done = run("listen", "--recover", "-o", "all.srt", "--base-url", server.base_url, env=KEY)
@@ -104,7 +102,7 @@ def test_several_recordings_need_a_folder_where_their_results_do_not_fit_into_on
     assert list(folder.iterdir()) == []
 
 
-def test_recordings_are_listed_and_discarded_without_a_key_or_a_server(run: Run, folder: Path) -> None:
+def test_recover_lists_and_discards_recordings_without_a_key_or_server(run: Run, folder: Path) -> None:
     first, second = leave(folder, 1), leave(folder, 2)
     listed = run("listen", "--recover", "--list")
     assert listed.stdout.decode().splitlines() == [

@@ -168,7 +168,7 @@ def test_an_input_is_never_overwritten(run: Run, talk: Path, tmp_path: Path) -> 
     assert (talk.read_bytes(), (tmp_path / "bad.json").read_text()) == (before, "no JSON")
 
 
-def test_two_results_never_share_a_file(run: Run, tmp_path: Path) -> None:
+def test_two_outputs_to_the_same_file_are_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "two.json").write_text(document("a.wav") + document("b.wav"))
     (tmp_path / "one.json").write_text(document())
     done = run("render", "two.json", "one.json", "-f", "srt")

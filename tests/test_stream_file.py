@@ -71,7 +71,7 @@ def lines(output: bytes) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers, whispered])
-def test_manual_text_comes_out_exactly_as_it_was_sent(run: Run, talk: Path, voice: object) -> None:
+def test_manual_text_is_written_verbatim(run: Run, talk: Path, voice: object) -> None:
     with RealtimeServer(manual(voice=voice)) as server:  # type: ignore[arg-type]
         ended = run(
             "stream-file", talk, "--mode", "manual", "-f", "json", "--base-url", server.base_url, *FAST, env=KEY
@@ -88,7 +88,7 @@ def test_manual_text_comes_out_exactly_as_it_was_sent(run: Run, talk: Path, voic
 
 
 @pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers])
-def test_auto_text_comes_out_exactly_as_it_was_sent(run: Run, talk: Path, voice: object) -> None:
+def test_auto_text_is_written_verbatim(run: Run, talk: Path, voice: object) -> None:
     with RealtimeServer(turns(voice=voice)) as server:  # type: ignore[arg-type]
         ended = run("stream-file", talk, "-f", "json", "--base-url", server.base_url, *FAST, env=KEY)
         call = server.calls[0]
@@ -99,7 +99,7 @@ def test_auto_text_comes_out_exactly_as_it_was_sent(run: Run, talk: Path, voice:
     assert call.commands == ["close"]
 
 
-def test_the_whole_recording_is_sent_once_in_frames_of_one_size(run: Run, talk: Path) -> None:
+def test_recording_is_sent_once_in_equal_frames(run: Run, talk: Path) -> None:
     with RealtimeServer(manual()) as server:
         run("stream-file", talk, "--finalize", "none", "--base-url", server.base_url, *FAST, env=KEY)
         frames = server.calls[0].payloads(2)
@@ -108,7 +108,7 @@ def test_the_whole_recording_is_sent_once_in_frames_of_one_size(run: Run, talk: 
     assert {len(frame) for frame in frames[:-1]} == {3200}
 
 
-def test_what_is_asked_for_is_in_the_query(run: Run, talk: Path) -> None:
+def test_options_are_sent_in_the_query(run: Run, talk: Path) -> None:
     with RealtimeServer(turns(), manual()) as server:
         run("stream-file", talk, "--keyterm", "Ink 2", "--keyterm", "Cartesia", "--turn-end-threshold", "0.2",
             "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
@@ -122,7 +122,7 @@ def test_what_is_asked_for_is_in_the_query(run: Run, talk: Path) -> None:
     )
 
 
-def test_text_is_a_line_a_segment_and_ndjson_a_line_an_update(run: Run, talk: Path) -> None:
+def test_text_has_a_line_per_segment_and_ndjson_a_line_per_update(run: Run, talk: Path) -> None:
     with RealtimeServer(manual(), turns()) as server:
         ended = run("stream-file", talk, "--mode", "manual", "--base-url", server.base_url, *FAST, env=KEY)
         updates = lines(
@@ -137,7 +137,7 @@ def test_text_is_a_line_a_segment_and_ndjson_a_line_an_update(run: Run, talk: Pa
     assert "stats" in end
 
 
-def test_an_end_that_is_a_failure_has_its_code_and_one_line(run: Run, talk: Path) -> None:
+def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, talk: Path) -> None:
     """Those that might pass are waited for as long as by default, which is a minute: so all wait at once."""
     failures = [
         (refuses(401), 4), (refuses(402), 5), (refuses(403), 4), (refuses(404), 5), (closes(1000), 6),
@@ -160,7 +160,7 @@ def test_an_end_that_is_a_failure_has_its_code_and_one_line(run: Run, talk: Path
         assert "sk_car_test" not in told, number
 
 
-def test_what_was_heard_before_a_socket_dropped_is_on_stdout(run: Run, talk: Path) -> None:
+def test_text_heard_before_a_lost_connection_is_on_stdout(run: Run, talk: Path) -> None:
     def script(line: Line) -> None:
         line.admit()
         line.until_audio(1.0)
@@ -189,7 +189,7 @@ def test_what_was_heard_before_a_socket_dropped_is_on_stdout(run: Run, talk: Pat
     assert ended.stdout == b"Kept for good.\nAnd this\n"
 
 
-def test_an_error_event_is_told_with_its_request_id(run: Run, talk: Path) -> None:
+def test_error_event_is_reported_with_its_request_id(run: Run, talk: Path) -> None:
     def script(line: Line) -> None:
         line.admit()
         line.until_audio(0.2)
@@ -205,7 +205,7 @@ def test_an_error_event_is_told_with_its_request_id(run: Run, talk: Path) -> Non
     assert told["request_id"]
 
 
-def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
+def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> None:
     quiet = speech.write_wav(tmp_path / "quiet.wav", speech.silence(1.0))
     with RealtimeServer(fails_behind_close(500)) as server:
         ended = run("stream-file", quiet, "--mode", "manual", "--base-url", server.base_url, *FAST, env=KEY)
@@ -250,7 +250,7 @@ def test_nothing_said_is_said_and_no_failure(run: Run, tmp_path: Path) -> None:
         (["-f", "text", "-o", "there.wav"], "there.wav: .wav is the ending of recordings"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_opened(
+def test_invalid_options_are_refused_before_anything_is_opened(
     run: Run, talk: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     (tmp_path / "there.wav").write_bytes(b"here before")
@@ -280,7 +280,7 @@ def names(talk: Path, tmp_path: Path) -> bytes:
         ("-o", "symbolic.txt"),
     ],
 )  # fmt: skip
-def test_the_recording_that_is_replayed_is_never_overwritten(
+def test_replayed_recording_is_never_overwritten(
     run: Run, tmp_path: Path, names: bytes, option: str, name: str
 ) -> None:
     for source in ("talk.wav", "symbolic.wav"):
@@ -290,9 +290,7 @@ def test_the_recording_that_is_replayed_is_never_overwritten(
     assert (tmp_path / "talk.wav").read_bytes() == names
 
 
-def test_a_recording_is_not_overwritten_by_its_own_transcript_under_another_name(
-    run: Run, tmp_path: Path, names: bytes
-) -> None:
+def test_transcript_never_overwrites_the_recording_through_a_hard_link(run: Run, tmp_path: Path, names: bytes) -> None:
     ended = run("stream-file", "talk.wav", "-o", "hard.txt", "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
     assert (ended.returncode, ended.stderr.splitlines()[0]) == (
         2, b"error: hard.txt is a recording: it is not overwritten",
@@ -300,7 +298,7 @@ def test_a_recording_is_not_overwritten_by_its_own_transcript_under_another_name
     assert (tmp_path / "talk.wav").read_bytes() == names
 
 
-def test_not_even_when_it_comes_by_stdin(environment: dict[str, str], tmp_path: Path, names: bytes) -> None:
+def test_recording_on_stdin_is_never_overwritten(environment: dict[str, str], tmp_path: Path, names: bytes) -> None:
     program = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", "-", "--base-url", "http://127.0.0.1:9"])
     command = f"{program} --save-audio talk.wav --force < talk.wav"
     ended = subprocess.run(["bash", "-c", command], env=environment | KEY, cwd=tmp_path, capture_output=True)
@@ -316,7 +314,7 @@ def test_not_even_when_it_comes_by_stdin(environment: dict[str, str], tmp_path: 
         ["-f", "text,srt", "--output-dir", ".", "--raw-events", "talk.srt"],
     ],
 )
-def test_two_results_never_share_a_file(run: Run, tmp_path: Path, names: bytes, places: list[str]) -> None:
+def test_two_outputs_to_the_same_file_are_refused(run: Run, tmp_path: Path, names: bytes, places: list[str]) -> None:
     before = sorted(tmp_path.iterdir())
     ended = run("stream-file", "talk.wav", *places, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
     assert ended.returncode == 2, ended.stderr
@@ -324,7 +322,7 @@ def test_two_results_never_share_a_file(run: Run, tmp_path: Path, names: bytes, 
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_devices_may_be_named_twice(run: Run, talk: Path) -> None:
+def test_dev_null_may_be_named_twice(run: Run, talk: Path) -> None:
     with RealtimeServer(manual()) as server:
         ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "/dev/null", "--raw-events", "/dev/null",
                     "--force", "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
@@ -333,7 +331,7 @@ def test_devices_may_be_named_twice(run: Run, talk: Path) -> None:
 
 @pytest.mark.parametrize("form", ["srt", "ndjson"])
 @pytest.mark.parametrize("script", [refuses(401), None])
-def test_a_session_that_never_began_writes_no_result(
+def test_session_that_never_started_writes_no_result(
     run: Run, talk: Path, tmp_path: Path, script: Script | None, form: str
 ) -> None:
     with RealtimeServer(*([script] if script else [])) as server:
@@ -346,7 +344,7 @@ def test_a_session_that_never_began_writes_no_result(
     assert b"transcribe" not in ended.stderr  # no audio went out
 
 
-def test_of_a_session_that_never_began_only_ndjson_has_an_end(run: Run, talk: Path) -> None:
+def test_session_that_never_started_writes_an_end_line_only_in_ndjson(run: Run, talk: Path) -> None:
     for form in ("json", "vtt", "table", "ndjson"):
         ended = run("stream-file", talk, "-f", form, "--base-url", "http://127.0.0.1:9", *FAST, env=KEY)
         assert ended.returncode == 6
@@ -357,7 +355,9 @@ def test_of_a_session_that_never_began_only_ndjson_has_an_end(run: Run, talk: Pa
             assert ended.stdout == b""
 
 
-def test_the_way_out_of_a_lost_session_has_the_options_of_the_session(run: Run, talk: Path, tmp_path: Path) -> None:
+def test_hint_of_a_lost_session_is_a_transcribe_command_with_the_same_options(
+    run: Run, talk: Path, tmp_path: Path
+) -> None:
     (tmp_path / "a talk.wav").write_bytes(talk.read_bytes())
     with RealtimeServer(closes(1011, seconds=0.5)) as server:
         ended = run("stream-file", "a talk.wav", "-m", "ink-whisper", "-l", "de", "-w", "--from", "1", "-f", "csv",
@@ -375,7 +375,7 @@ def test_the_way_out_of_a_lost_session_has_the_options_of_the_session(run: Run, 
     assert again.returncode == 0, again.stderr
 
 
-def test_with_json_a_lost_session_is_one_object_and_the_document_has_its_notices(run: Run, talk: Path) -> None:
+def test_lost_session_with_json_writes_one_error_object_and_a_notice(run: Run, talk: Path) -> None:
     with RealtimeServer(closes(1011, seconds=0.5)) as server:
         ended = run("stream-file", talk, "--mode", "manual", "--json", "--reconnect", "0", "--base-url",
                     server.base_url, env=KEY)  # fmt: skip
@@ -388,14 +388,14 @@ def test_with_json_a_lost_session_is_one_object_and_the_document_has_its_notices
     assert notice["at"] > 0.2
 
 
-def test_no_way_out_is_offered_for_what_only_this_command_can_do(run: Run, talk: Path) -> None:
+def test_hint_of_a_lost_session_with_channel_suggests_no_command(run: Run, talk: Path) -> None:
     with RealtimeServer(closes(1011)) as server:
         ended = run("stream-file", talk, "--channel", "1", "--reconnect", "0", "--base-url", server.base_url, env=KEY)
     assert ended.returncode == 6
     assert b"transcribe" not in ended.stderr  # which has no --channel
 
 
-def test_word_times_that_never_came_are_owed_a_warning(run: Run, talk: Path) -> None:
+def test_missing_word_times_are_warned_about_once(run: Run, talk: Path) -> None:
     for form in ("text", "json"):
         with RealtimeServer(manual()) as server:
             ended = run("stream-file", talk, "--mode", "manual", "-w", "-f", form, "--base-url", server.base_url,
@@ -403,7 +403,7 @@ def test_word_times_that_never_came_are_owed_a_warning(run: Run, talk: Path) -> 
         assert ended.stderr.decode().count("warning: the server sent no word times") == 1
 
 
-def test_the_level_of_speech_shapes_only_times_where_the_server_ends_the_turns(run: Run, talk: Path) -> None:
+def test_vad_options_in_auto_mode_are_warned_about(run: Run, talk: Path) -> None:
     for option in (["--vad-silence-ms", "900"], ["--vad-threshold", "-40"]):
         with RealtimeServer(turns(), manual()) as server:
             arguments = ("stream-file", talk, *option, "--base-url", server.base_url, *FAST)
@@ -412,7 +412,7 @@ def test_the_level_of_speech_shapes_only_times_where_the_server_ends_the_turns(r
         assert "only affect segment times" not in by_hand
 
 
-def test_help_has_one_range_for_each_option_and_it_is_the_documented_one(run: Run) -> None:
+def test_help_shows_the_documented_range_of_each_option(run: Run) -> None:
     shown = " ".join(run("stream-file", "--help", env={"COLUMNS": "200"}).stdout.decode().split())
     for option, (least, most) in {
         "--min-volume": PARAMETER_LIMITS["min_volume"],
@@ -425,7 +425,7 @@ def test_help_has_one_range_for_each_option_and_it_is_the_documented_one(run: Ru
 
 
 @pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "text.wav"])
-def test_what_is_no_recording_is_said_before_anything_is_opened(run: Run, tmp_path: Path, name: str) -> None:
+def test_unusable_recording_is_refused_before_connecting(run: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("Dear diary")
     ended = run("stream-file", name, "--base-url", "http://127.0.0.1:9", env=KEY)
@@ -433,7 +433,7 @@ def test_what_is_no_recording_is_said_before_anything_is_opened(run: Run, tmp_pa
     assert name in ended.stderr.decode()
 
 
-def test_audio_and_frames_are_kept_where_asked_without_the_key(run: Run, talk: Path, tmp_path: Path) -> None:
+def test_save_audio_and_raw_events_record_the_session_without_the_key(run: Run, talk: Path, tmp_path: Path) -> None:
     with RealtimeServer(manual()) as server:
         ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "kept.wav", "--raw-events", "raw.ndjson",
                     "-o", "out.srt", "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
@@ -451,7 +451,7 @@ def test_audio_and_frames_are_kept_where_asked_without_the_key(run: Run, talk: P
     assert " --> " in (tmp_path / "out.srt").read_text()
 
 
-def test_raw_audio_comes_by_stdin(run: Run, talk: Path) -> None:
+def test_headerless_and_wav_audio_on_stdin_are_sent_unchanged(run: Run, talk: Path) -> None:
     with wave.open(str(talk)) as file:
         data = file.readframes(file.getnframes())
     with RealtimeServer(manual(), manual()) as server:
@@ -480,7 +480,9 @@ def speaks_once_and_for_all(line: Line) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_ctrl_c_finishes(environment: dict[str, str], talk: Path, number: signal.Signals) -> None:
+def test_first_ctrl_c_or_sigterm_finishes_the_session(
+    environment: dict[str, str], talk: Path, number: signal.Signals
+) -> None:
     with RealtimeServer(speaks_once_and_for_all) as server:
         program = start(
             environment | KEY, talk, "--mode", "manual", "--finalize", "none", "--base-url", server.base_url
@@ -497,7 +499,7 @@ def test_the_first_ctrl_c_finishes(environment: dict[str, str], talk: Path, numb
         assert call.seconds < file.getnframes() / file.getframerate()  # not all of it was sent
 
 
-def test_the_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> None:
+def test_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> None:
     def script(line: Line) -> None:
         line.admit()
         line.until_audio(0.3)
@@ -520,7 +522,7 @@ def test_the_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path)
     assert b"Traceback" not in told
 
 
-def test_a_reader_that_goes_away_ends_the_run_quietly(environment: dict[str, str], talk: Path) -> None:
+def test_closed_stdout_ends_the_run_quietly(environment: dict[str, str], talk: Path) -> None:
     with RealtimeServer(manual()) as server:
         program = start(environment | KEY, talk, "--mode", "manual", "-f", "ndjson", "--base-url", server.base_url)
         assert program.stdout is not None
@@ -536,7 +538,7 @@ def bare(text: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["manual", "auto"])
-def test_without_a_key_this_machine_writes_what_was_said(run: Run, talk: Path, mode: str) -> None:
+def test_without_a_key_speech_is_transcribed_on_this_machine(run: Run, talk: Path, mode: str) -> None:
     ended = run("stream-file", talk, "--mode", mode, "-f", "ndjson", "--stats")
     assert ended.returncode == 0, ended.stderr
     assert b"no CARTESIA_API_KEY: transcribing on this machine" in ended.stderr
@@ -547,7 +549,7 @@ def test_without_a_key_this_machine_writes_what_was_said(run: Run, talk: Path, m
     assert sum(update["type"] == "partial" for update in updates) >= 2
 
 
-def test_ink_whisper_times_words_on_this_machine(run: Run, talk: Path) -> None:
+def test_ink_whisper_has_word_times_on_this_machine(run: Run, talk: Path) -> None:
     ended = run("stream-file", talk, "-m", "ink-whisper", "--json", "-w", *FAST)
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
@@ -558,7 +560,7 @@ def test_ink_whisper_times_words_on_this_machine(run: Run, talk: Path) -> None:
     assert os.path.basename(document["source"]) == "talk.wav"
 
 
-def test_a_table_in_a_file_is_not_cut_to_the_width_of_the_terminal(run: Run, talk: Path, tmp_path: Path) -> None:
+def test_table_in_a_file_ignores_the_terminal_width(run: Run, talk: Path, tmp_path: Path) -> None:
     with RealtimeServer(manual()) as server:
         arguments = ("--mode", "manual", "-f", "table", "-o", tmp_path / "said.txt", "--base-url", server.base_url)
         ended = run("stream-file", talk, *arguments, *FAST, env=KEY | {"COLUMNS": "20"})
@@ -570,9 +572,7 @@ RAW = ("-", "--encoding", "pcm_s16le", "--sample-rate", "16000")
 
 
 @pytest.mark.parametrize("what", ["garbage", "nothing", "text", "header", "picture", "channel", "no samples"])
-def test_what_comes_by_stdin_and_is_no_audio_is_said_before_anything_is_opened(
-    run: Run, talk: Path, tmp_path: Path, what: str
-) -> None:
+def test_stdin_that_is_not_audio_is_refused_before_connecting(run: Run, talk: Path, tmp_path: Path, what: str) -> None:
     data, arguments = {
         "garbage": (np.random.default_rng(1).bytes(9000), ("-",)),
         "nothing": (b"", ("-",)),
@@ -594,7 +594,7 @@ def piped(environment: dict[str, str], server: RealtimeServer, *arguments: objec
     return start(environment | KEY, *arguments, "--finalize", "none", "--base-url", server.base_url)
 
 
-def test_nobody_is_connected_before_a_pipe_has_something_to_say(
+def test_no_connection_is_opened_before_stdin_can_be_decoded(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
     subprocess.run([need("ffmpeg"), "-v", "error", "-i", talk, tmp_path / "talk.mp3"], check=True)
@@ -615,7 +615,7 @@ def lasts(seconds: float, server: RealtimeServer) -> bool:
     return bool(server.calls) and server.calls[0].seconds > seconds
 
 
-def test_a_pipe_that_pauses_is_filled_with_silence_and_said_once(
+def test_pause_in_a_pipe_is_filled_with_silence_and_reported_once(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
     sound = np.arange(1, 16001, dtype="<i2").tobytes()  # no zero in it
@@ -643,7 +643,7 @@ def test_a_pipe_that_pauses_is_filled_with_silence_and_said_once(
         assert file.readframes(file.getnframes()) == sent
 
 
-def test_a_limit_counts_silence_and_is_exact(environment: dict[str, str], talk: Path) -> None:
+def test_duration_limit_counts_inserted_silence_and_is_exact(environment: dict[str, str], talk: Path) -> None:
     with RealtimeServer(manual()) as server:
         program = piped(environment, server, *RAW, "--duration", "0.95")
         assert program.stdin is not None
@@ -654,7 +654,7 @@ def test_a_limit_counts_silence_and_is_exact(environment: dict[str, str], talk: 
         program.communicate()
 
 
-def test_headerless_audio_by_stdin_is_looked_at_on_its_way(run: Run, talk: Path) -> None:
+def test_headerless_stdin_warns_of_partial_samples_and_unexpected_headers(run: Run, talk: Path) -> None:
     with RealtimeServer(manual(), manual(), manual()) as server:
         arguments = (*RAW, "--finalize", "none", "--base-url", server.base_url, *FAST)
         good, odd, header = (
@@ -667,7 +667,7 @@ def test_headerless_audio_by_stdin_is_looked_at_on_its_way(run: Run, talk: Path)
     assert "warning: -: looks like wav, not like headerless pcm_s16le" in header
 
 
-def test_what_is_no_input_at_all_is_told_as_what_it_is(run: Run, environment: dict[str, str]) -> None:
+def test_closed_stdin_and_an_empty_file_name_are_reported(run: Run, environment: dict[str, str]) -> None:
     command = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", "-"])
     closed = subprocess.run(["bash", "-c", f"{command} <&-"], env=environment | KEY, capture_output=True, check=False)
     assert (closed.returncode, closed.stderr.splitlines()[0]) == (3, b"error: stdin is closed")

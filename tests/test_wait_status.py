@@ -66,7 +66,7 @@ def terminal(
         program.close(force=True)
 
 
-def test_a_handshake_that_hangs_and_a_server_that_is_slow_at_the_end_are_told_with_their_seconds(
+def test_waiting_for_the_handshake_and_the_last_words_is_shown_with_seconds(
     environment: dict[str, str], talk: Path
 ) -> None:
     slow = Slow()
@@ -84,7 +84,7 @@ def test_a_handshake_that_hangs_and_a_server_that_is_slow_at_the_end_are_told_wi
     assert program.exitstatus == 0
 
 
-def test_ctrl_c_again_does_end_at_once(environment: dict[str, str], talk: Path) -> None:
+def test_second_ctrl_c_while_waiting_ends_at_once(environment: dict[str, str], talk: Path) -> None:
     slow = Slow()
     slow.let.release()
     with RealtimeServer(slow) as server, terminal(environment, server, "stream-file", talk, width=40) as program:
@@ -97,7 +97,7 @@ def test_ctrl_c_again_does_end_at_once(environment: dict[str, str], talk: Path) 
     assert program.exitstatus == 130
 
 
-def test_ctrl_c_ends_at_once_while_a_handshake_hangs(environment: dict[str, str], talk: Path) -> None:
+def test_ctrl_c_during_the_handshake_ends_at_once(environment: dict[str, str], talk: Path) -> None:
     slow = Slow()
     with RealtimeServer(slow) as server, terminal(environment, server, "stream-file", talk) as program:
         program.expect_exact("connecting to")
@@ -107,7 +107,7 @@ def test_ctrl_c_ends_at_once_while_a_handshake_hangs(environment: dict[str, str]
     assert program.exitstatus == 130
 
 
-def test_a_key_that_ends_it_is_answered_as_well(environment: dict[str, str]) -> None:
+def test_q_while_waiting_shows_that_the_session_is_finishing(environment: dict[str, str]) -> None:
     slow = Slow()
     with (
         open_studio(environment) as studio,
@@ -125,7 +125,7 @@ def test_a_key_that_ends_it_is_answered_as_well(environment: dict[str, str]) -> 
     assert program.exitstatus == 0
 
 
-def test_nothing_of_it_is_written_to_a_pipe(environment: dict[str, str], talk: Path) -> None:
+def test_wait_status_is_not_written_to_a_pipe(environment: dict[str, str], talk: Path) -> None:
     slow = Slow()
     leader, follower = pty.openpty()
     try:
