@@ -76,7 +76,7 @@ def _wants_rich_help() -> bool:
 def main(arguments: list[str]) -> int:
     """Run a command line; returns its exit code."""
     reporter = Reporter()
-    reporter.helps = not {"-h", "--help"}.isdisjoint(arguments)
+    reporter.help_requested = not {"-h", "--help"}.isdisjoint(arguments)
     stops: list[Exit] = []
     for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
         signal.signal(number, _interrupting(code, stops))
@@ -91,20 +91,20 @@ def main(arguments: list[str]) -> int:
     except StdoutClosed:
         return Exit.DONE
     except SystemExit:  # what Typer makes of EPIPE: nobody reads the help, or a command failed to handle it
-        return Exit.DONE if reporter.helps or named is None else Exit.FAILED
+        return Exit.DONE if reporter.help_requested or named is None else Exit.FAILED
     except Interrupted as stop:
         return stop.exit_code
     except Exception as error:
         if not arguments and isinstance(error, TyperException):
             sys.stderr.write(f"{error.format_message()}\n")  # the help
             return Exit.USAGE
-        if isinstance(error, OSError) and (reporter.helps or named is None):
+        if isinstance(error, OSError) and (reporter.help_requested or named is None):
             error = OutputError(f"stdout can't be written: {error.strerror}")
         reported = _as_cli_error(error, named)
         # The error may have come before the command knew its formats.
         reporter.as_json = reporter.as_json or (program is not None and asks_for_json(program, arguments))
         if reporter.debug:
-            reporter.trace(error)
+            reporter.print_traceback(error)
         if stops and not isinstance(error, OutputError):
             return stops[0]  # a C extension that is being imported turns Interrupted into another error
         reporter.error(reported)
@@ -171,6 +171,6 @@ def _unraisable_hook(reporter: Reporter) -> Callable[[Any], None]:
         if isinstance(error, Interrupted):
             threading.Timer(0.05, os.kill, (os.getpid(), error.exit_code - 128)).start()
         elif reporter.debug and isinstance(error, Exception):
-            reporter.trace(error)
+            reporter.print_traceback(error)
 
     return hook

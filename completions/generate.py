@@ -221,7 +221,7 @@ def _rendered(command: list[str], stream: io.StringIO) -> str:
             if variable != "COLUMNS":
                 os.environ.pop(variable, None)
         talk = Reporter()
-        talk.helps = True
+        talk.help_requested = True
         get_command(cli.build()).main([*command, "--help"], prog_name=PROGRAM, obj=talk, standalone_mode=False)
     return stream.getvalue()
 

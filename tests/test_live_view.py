@@ -431,7 +431,7 @@ def test_messages_appear_above_the_view_and_an_error_clears_it() -> None:
         with talk.live() as live:
             live.draw(LiveState(text="Good mor", elapsed=4.0))
             assert terminal.rows == ["Good mor", "○ 0:04"]
-            talk.say("the audio stalled for 2 s")
+            talk.info("the audio stalled for 2 s")
             assert terminal.rows == ["the audio stalled for 2 s"]
             live.draw(LiveState(text="Good mor", elapsed=5.0))
             assert terminal.rows == ["the audio stalled for 2 s", "Good mor", "○ 0:05"]
@@ -449,7 +449,7 @@ def test_wait_row_stays_below_a_message() -> None:
     talk = Reporter(terminal, {"NO_COLOR": "1"})
     with talk.live() as live:
         live.draw(LiveState(wait=Wait(("starting…",))))
-        talk.say("Gooseneck records what this computer plays")
+        talk.info("Gooseneck records what this computer plays")
         assert terminal.rows == ["Gooseneck records what this computer plays", "○ starting…"]
     assert terminal.rows == ["Gooseneck records what this computer plays"]
 
@@ -459,7 +459,7 @@ def test_key_is_redacted_before_wrapping_but_not_in_transcripts() -> None:
     key = "sk_car_" + "open_sesame" * 8
     talk = Reporter(terminal, {"NO_COLOR": "1", "CARTESIA_API_KEY": key})
     with talk.live():
-        talk.say(f"the server said this of the key: {key}")
+        talk.info(f"the server said this of the key: {key}")
         talk.settled(f"and somebody said {key}")
     assert terminal.rows[:2] == ["the server said this of the key: [the key]", "and somebody said"]
     assert "".join(terminal.rows[2:]) == key

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import ApiError
-from cartesia_cli.output.console import LONGEST_TRACE_LINE, Reporter
+from cartesia_cli.output.console import MAX_TRACEBACK_LINE, Reporter
 from cartesia_cli.redaction import LONGEST_EXCERPT, PLACEHOLDER, Redactor
 
 from . import realtime_server as foreign
@@ -138,10 +138,10 @@ def test_nothing_on_stderr_shows_the_key(as_json: bool) -> None:
     talk = Reporter(stream, {"CARTESIA_ACCESS_TOKEN": "another_secret"})
     talk.verbose, talk.as_json = True, as_json
     talk.add_secret(KEY)
-    for say in (talk.say, talk.detail):
+    for say in (talk.info, talk.detail):
         say(f"a sentence with {KEY} and another_secret in it")
     talk.error(ApiError(f"bad {ESCAPED}", hint=f"not {KEY}", request_id=KEY))
-    talk.show(lambda columns, encoding: f"a line\n{KEY}")
+    talk.print_lines(lambda columns, encoding: f"a line\n{KEY}")
     shown = stream.getvalue()
     assert KEY not in shown
     assert "another_secret" not in shown
@@ -152,7 +152,7 @@ def test_nothing_on_stderr_shows_the_key(as_json: bool) -> None:
 def test_file_names_equal_to_a_short_key_are_shown() -> None:
     stream = io.StringIO()
     talk = Reporter(stream, {"CARTESIA_API_KEY": "test"})
-    talk.say("wrote test.srt")
+    talk.info("wrote test.srt")
     assert stream.getvalue() == "wrote test.srt\n"
 
 
@@ -165,12 +165,12 @@ def test_traceback_shows_no_key_no_escapes_and_no_endless_lines() -> None:
         except ValueError as error:
             raise ApiError("refused") from error
     except ApiError as error:
-        talk.trace(error)
+        talk.print_traceback(error)
     shown = stream.getvalue()
     assert "ValueError: illegal header line: [the key]" in shown
     assert "ApiError: refused" in shown
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
-    assert max(map(len, shown.splitlines())) <= LONGEST_TRACE_LINE + 1
+    assert max(map(len, shown.splitlines())) <= MAX_TRACEBACK_LINE + 1
 
 
 # Servers that send the key back --------------------------------------------------------------------------------

@@ -96,12 +96,12 @@ def open_backend(
     def load() -> tuple[Engine, Engine | None]:
         from ..server import engines
 
-        return engines.load_batch_engine(local_model, reporter.say), None
+        return engines.load_batch_engine(local_model, reporter.info), None
 
     with (
         open_server(choice, load, local_model=local_model, on_progress=progress) as server,
         BatchClient(
-            server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=reporter.say
+            server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=reporter.info
         ) as client,
     ):
         backend = Backend(client, local=server.local)
@@ -117,7 +117,7 @@ def open_live_server(
         from ..server import engines
 
         load_engine = engines.load_batch_engine if model.startswith("ink-whisper") else engines.load_live_engine
-        return load_engine(local_model, reporter.say), None
+        return load_engine(local_model, reporter.info), None
 
     return open_server(choice, load, local_model=local_model)
 

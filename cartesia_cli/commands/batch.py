@@ -126,7 +126,7 @@ def run_jobs(
     summary = BatchSummary(total=len(jobs) + unusable, failed=unusable)
     for k, job in enumerate(jobs):
         if job.media.note:
-            reporter.say(f"warning: {job.input.source}: {job.media.note}")
+            reporter.info(f"warning: {job.input.source}: {job.media.note}")
         try:
             _run_job(job, config, connect, results or Results(None), reporter, summary)
         except CliError as error:
@@ -134,7 +134,7 @@ def run_jobs(
             if summary.total == 1:
                 raise
             if is_account_error(error) and (left := jobs[k:])[1:]:
-                reporter.say(f"warning: stopped: {summary.to_text()}; {len(left) - 1} not tried")
+                reporter.info(f"warning: stopped: {summary.to_text()}; {len(left) - 1} not tried")
                 error.hint = "; ".join(
                     filter(None, [error.hint, f"then: {rest_command(left)}" if rest_command else None])
                 )
@@ -142,7 +142,7 @@ def run_jobs(
                 raise
             reporter.error(error)
     # Who wanted a fresh answer has to know that this is none.
-    (reporter.say if summary.from_cache or summary.total > 1 else reporter.detail)(summary.to_text())
+    (reporter.info if summary.from_cache or summary.total > 1 else reporter.detail)(summary.to_text())
     return summary.failed
 
 
@@ -201,7 +201,7 @@ def _run_job(
     config.on_written(transcript)
     summary.written += 1
     if not transcript.text.strip():
-        reporter.say(f"{item.source}: nothing was said")
+        reporter.info(f"{item.source}: nothing was said")
     one_by_one = config.matches is None or not config.matches.combined
     if one_by_one and audio is not None and audio.is_current(item.path):
         made_from = STDIN if item.source == STDIN else str(item.path)
@@ -219,15 +219,15 @@ def _usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> B
     if odd := unusable_fields(response):
         reporter.detail(f"{source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
     if response.trailing:
-        reporter.say(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
+        reporter.info(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
     told = response.words or ()
     if left_out := words_left_out(response.text, told):
-        reporter.say(
+        reporter.info(
             f"warning: {source}: {left_out} of {len(told)} words of the answer aren't in its text: they are left out"
         )
     usable = response if job.media.estimated else without_wrong_times(response, measured)
     if usable is not response:
-        reporter.say(
+        reporter.info(
             f"warning: {source}: the server's times can't be those of a recording of {measured:.1f} s: "
             "they are not used"
         )
@@ -247,7 +247,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
     """How a recording's response is found in the cache, and the response if it is there."""
     if config.cache is None:
         return None, None
-    with reporter.bar() as bar:
+    with reporter.progress_bar() as bar:
         bar.show(f"looking up {job.input.relative_path.name}")
         lookup = config.cache.lookup(job.input.path, config.options)
     found = lookup.find() if lookup else None
@@ -263,12 +263,12 @@ def _request_transcript(
     """The server's answer, kept for the next time."""
     item, recording = job.input, job.media
     if not (backend.local or recording.documented):
-        reporter.say(
+        reporter.info(
             f"warning: {item.source}: not in a format that the API documents ({recording.container}): sent as it is"
         )
     bodies: list[bytes] = []
     backend.transcribed_seconds = 0.0
-    with reporter.bar() as bar, _save_body_on_error(bodies, backend, job, reporter):
+    with reporter.progress_bar() as bar, _save_body_on_error(bodies, backend, job, reporter):
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
@@ -283,7 +283,7 @@ def _request_transcript(
             keep=bodies.append,
         )
     if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
-        reporter.say(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
+        reporter.info(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
     if lookup and (trouble := lookup.save(body)):
         reporter.detail(f"{item.source}: not cached: {trouble}")
     return CachedResponse(body, response, time.time())
@@ -313,11 +313,11 @@ def _deliver(
     trouble = _save_body(body, job, reporter)
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(job.targets):
-            reporter.say(
+            reporter.info(
                 f"warning: {job.input.source}: the server sent no word times: times within the text are estimated"
             )
         elif config.layout.words:
-            reporter.say(f"warning: {job.input.source}: the server sent no word times: -w has none to show")
+            reporter.info(f"warning: {job.input.source}: the server sent no word times: -w has none to show")
     if config.matches is not None:
         config.matches.add(transcript)
     if config.matches is None or not config.matches.combined:
@@ -344,7 +344,7 @@ def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
             write_file(job.response_file, body)
         except OutputError as error:
             return error
-        reporter.say(f"wrote {job.response_file}")
+        reporter.info(f"wrote {job.response_file}")
     return None
 
 

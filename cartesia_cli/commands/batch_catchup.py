@@ -37,14 +37,14 @@ def batch_catch_up(
             file.write(encode_header(size, rate=options.sample_rate))
             file.flush()
             seconds = size / (BYTES_PER_SAMPLE * options.sample_rate)
-            reporter.say(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
+            reporter.info(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
             found = await _beside(lambda: _transcribed(Path(file.name), seconds))
         return _joined(text(), [segment.shifted(at) for segment in found])
 
     def _transcribed(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
         speed = {"speed": MIN_LOCAL_SPEED} if server.local else {}
-        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), tell=reporter.say) as client:
+        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), tell=reporter.info) as client:
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),
                 asked,

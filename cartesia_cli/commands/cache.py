@@ -73,7 +73,7 @@ def cache(
             report |= {"oldest": _time(entries[0]).isoformat(), "newest": _time(entries[-1]).isoformat()}
         write_stdout(json.dumps(report, indent=2) + "\n")
     elif action:
-        reporter.say(f"removed {len(entries)} response{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
+        reporter.info(f"removed {len(entries)} response{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
     else:
         facts = {
             "directory": one_line(str(directory)),
@@ -96,7 +96,7 @@ def open_cache(
         return None
     directory = cache_dir()
     if warn_unknown := untrusted(directory):
-        reporter.say(f"warning: the cache {directory} is not used: {warn_unknown}")
+        reporter.info(f"warning: the cache {directory} is not used: {warn_unknown}")
         return None
     server = engine_identity(local_model) if choice.base_url is None else server_identity(choice.base_url, endpoint)
     if server is None:

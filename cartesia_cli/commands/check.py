@@ -123,7 +123,7 @@ def check(
     else:
         write_stdout("".join(line for report in reports for line in _format_findings(report)))
         for report in reports:
-            reporter.say(f"{report.source}: {_format_summary(report)}")
+            reporter.info(f"{report.source}: {_format_summary(report)}")
     if failed:
         raise typer.Exit(Exit.FAILED)
 

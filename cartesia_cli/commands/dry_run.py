@@ -68,7 +68,7 @@ def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | Non
         report |= {"unknown_durations": unknown} if unknown else {}
         write_stdout(json.dumps(report, indent=2) + "\n")
         return
-    reporter.say(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
+    reporter.info(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
     notes = {
         "would come from the cache, for nothing": sum(row.cached for row in rows),
         "have the same audio as another input": sum(row.same_as is not None for row in rows),
@@ -76,7 +76,7 @@ def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | Non
     }
     for note, count in notes.items():
         if count:
-            reporter.say(f"{count} of {len(rows)} {note}")
+            reporter.info(f"{count} of {len(rows)} {note}")
     lines = [_format_row("bytes", "seconds", "credits", "source", paid=paid), *(row.to_text(paid=paid) for row in rows)]
     if len(rows) > 1:
         size = sum(row.bytes for row in rows)

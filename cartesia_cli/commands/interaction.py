@@ -150,7 +150,7 @@ class KeyActions:
         if self._manual:
             controls.send_command(Finalize())
         else:
-            self._reporter.say("in auto mode the server ends turns; with --mode manual you do")
+            self._reporter.info("in auto mode the server ends turns; with --mode manual you do")
 
     def _press_space(self, controls: Controls, view: LiveView) -> None:
         """The space bar: audio is sent while it is held, or from one tap to the next."""
@@ -177,9 +177,9 @@ class KeyActions:
         if microphone.paused and self._manual:
             controls.send_command(Finalize())
         if not self._pushes:
-            self._reporter.say(f"paused: {self._pause_effect()}; p resumes" if microphone.paused else "resumed")
+            self._reporter.info(f"paused: {self._pause_effect()}; p resumes" if microphone.paused else "resumed")
         elif not view.active:  # the view shows it otherwise
-            self._reporter.say("paused: hold space to talk" if microphone.paused else "on air")
+            self._reporter.info("paused: hold space to talk" if microphone.paused else "on air")
         controls.redraw()
 
     def _pause_effect(self) -> str:
@@ -189,7 +189,7 @@ class KeyActions:
 
     def _shift_threshold(self, controls: Controls, by: float) -> None:
         if self._manual:
-            self._reporter.say("turn thresholds apply to --mode auto only")
+            self._reporter.info("turn thresholds apply to --mode auto only")
             return
         old = self._turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
         eager = self._turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
@@ -200,7 +200,7 @@ class KeyActions:
                 limit = f"as {'high' if by > 0 else 'low'} as it can be" + (
                     f": --turn-eager-end-threshold is {eager:g}" if by > 0 and highest < HIGHEST_THRESHOLD else ""
                 )
-                self._reporter.say(f"end threshold {old:g} is {limit}")
+                self._reporter.info(f"end threshold {old:g} is {limit}")
             self._limit_reported = True
             return
         self._limit_reported = False
@@ -209,8 +209,8 @@ class KeyActions:
             change = replace(change, eager_end_threshold=eager)  # not every server uses the documented default
         self._turn = TurnConfig(**(self._turn.wire() | change.wire()))
         controls.send_command(Config(change))
-        self._reporter.say(f"end threshold {new:g} (higher ends turns sooner)")
+        self._reporter.info(f"end threshold {new:g} (higher ends turns sooner)")
 
     def _show_help(self, view: LiveView) -> None:
         legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
-        self._reporter.show(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))
+        self._reporter.print_lines(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))

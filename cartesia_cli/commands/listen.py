@@ -165,7 +165,7 @@ def listen(
             recovery.find_recordings(recording), reporter
         )
         return
-    exec_hook = ExecHook(command, reporter.say, newline=exec_newline) if command is not None else None
+    exec_hook = ExecHook(command, reporter.info, newline=exec_newline) if command is not None else None
     choice = where.resolve(context, reporter)
     if recover:
         stream_options.check(None, (place.output, append), force=place.force)
@@ -199,7 +199,7 @@ def listen(
     stream_options.check(None, (*targets.values(), append), force=place.force)
 
     if choice.reason:
-        reporter.say(choice.reason)
+        reporter.info(choice.reason)
     recovery.report_orphans(reporter)
     view = context.with_resource(live_session.live_view(reporter))
 
@@ -208,7 +208,7 @@ def listen(
 
     microphone = select_device(device)
     if microphone.is_monitor:
-        reporter.say(f"{microphone.name} records what this computer plays")
+        reporter.info(f"{microphone.name} records what this computer plays")
     key_actions = interaction.KeyActions(
         reporter, manual=manual, pushes=push_to_talk, turn=options.turn,
         counts_silence=vad_ends, billed=choice.base_url is not None,
@@ -228,12 +228,12 @@ def listen(
         ),
     )  # fmt: skip
 
-    opened = Microphone(microphone, output_rate=rate, on_trouble=lambda sentence: reporter.say(f"warning: {sentence}"))
+    opened = Microphone(microphone, output_rate=rate, on_trouble=lambda sentence: reporter.info(f"warning: {sentence}"))
 
     def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
         def listening() -> None:
             how = " while you hold space (or tap it to start and stop)" if push_to_talk else ""
-            reporter.say(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
+            reporter.info(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
 
         # The recording comes before the pause: audio during a pause isn't sent, but it isn't lost either.
         key_actions.microphone = interaction.PausableSource(
@@ -272,7 +272,7 @@ def listen(
                 )
         finally:
             if opened.overflows:
-                reporter.say(f"warning: audio was lost {opened.overflows} times because this machine was too busy")
+                reporter.info(f"warning: audio was lost {opened.overflows} times because this machine was too busy")
 
 
 class _SessionRecording:
@@ -305,7 +305,7 @@ class _SessionRecording:
         from ..audio.session_recording import SessionRecording
 
         def trouble(sentence: str) -> None:
-            self._reporter.say(f"warning: {sentence}")
+            self._reporter.info(f"warning: {sentence}")
 
         self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_trouble=trouble)
         return self._spool
@@ -330,15 +330,15 @@ class _SessionRecording:
             return
         if path is None:
             if self._target is not None:
-                self._reporter.say(f"nothing was recorded: {self._target} was not written")
+                self._reporter.info(f"nothing was recorded: {self._target} was not written")
         elif kind is None:
-            self._reporter.say(f"wrote {path}")
+            self._reporter.info(f"wrote {path}")
         else:
             offer = f"the recording is kept; to transcribe it: {self._recovery_command(str(path))}"
             if isinstance(error, CliError):
                 error.hint = "; ".join(filter(None, (error.hint, offer)))
             else:
-                self._reporter.say(offer)
+                self._reporter.info(offer)
 
 
 def _recover(

@@ -222,7 +222,7 @@ class SessionOptions:
         }
         for sentence, applies in doubts.items():
             if applies:
-                reporter.say(f"warning: {sentence}")
+                reporter.info(f"warning: {sentence}")
         options = RealtimeOptions(
             model=self.model,
             language=self.language,

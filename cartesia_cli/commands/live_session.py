@@ -224,7 +224,7 @@ class LiveSession:
 
         session = Session(
             wait.track(opened),
-            make_source(self._metrics, reporter.say),
+            make_source(self._metrics, reporter.info),
             self._tracker,
             self._clock,
             self._endpointer,
@@ -273,9 +273,9 @@ class LiveSession:
         transcript = self.transcript()
         if transcript.words is None and transcript.text.strip():
             if not NEEDS_WORDS.isdisjoint(config.targets):
-                self._reporter.say("warning: the server sent no word times: times within the text are estimated")
+                self._reporter.info("warning: the server sent no word times: times within the text are estimated")
             elif config.layout.words:
-                self._reporter.say("warning: the server sent no word times: -w has none to show")
+                self._reporter.info("warning: the server sent no word times: -w has none to show")
         figures = self._metrics.report() if config.stream_options.stats else None
         if figures is not None:
             figures |= _bandwidth(config.options, self._metrics.seconds)
@@ -293,7 +293,7 @@ class LiveSession:
         if config.copy and transcript.text.strip():
             trouble = self._to_clipboard(transcript.text.strip()) or trouble
         if figures is not None:
-            self._reporter.show(lambda width, encoding: render_report(figures, width, encoding=encoding))
+            self._reporter.print_lines(lambda width, encoding: render_report(figures, width, encoding=encoding))
         credits = realtime_credits(
             config.options.model, self._metrics.seconds
         )  # audio that is sent twice is billed twice
@@ -312,7 +312,7 @@ class LiveSession:
         self._publish(update)
         if isinstance(update, Segment):
             if not self._is_on_screen and update.text.strip():
-                self._reporter.settled(update.text)
+                self._reporter.print_segment(update.text)
             if self._on_segment is not None:
                 self._on_segment(update)
             if self._append_file is not None:
@@ -320,21 +320,21 @@ class LiveSession:
         self._draw()
 
     def _warn(self, sentence: str) -> None:
-        self._reporter.say(f"warning: {sentence}")
+        self._reporter.info(f"warning: {sentence}")
 
     def _report_notice(self, notice: Notice) -> None:
         if notice.event in STATUS_NOTICES:
             self._report_connection(notice.message)
         else:
-            (self._reporter.say if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
+            (self._reporter.info if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
 
     def _report_connection(self, sentence: str) -> None:
         """Show a message in the status row, where there is one, so that an outage doesn't fill the screen."""
         if self._view.active and self._wait_status is not None:
-            self._wait_status.set_detail(self._reporter.redacted(sentence))
+            self._wait_status.set_detail(self._reporter.redact(sentence))
             self._reporter.detail(sentence)
         else:
-            self._reporter.say(sentence)
+            self._reporter.info(sentence)
 
     def _publish(self, update: Update) -> None:
         """Add an update to the transcript and to every output stream."""
@@ -362,7 +362,7 @@ class LiveSession:
     def _undo(self) -> None:
         """Drop the last segment from every output that can still be changed, and say which ones already have it."""
         if not self._segments:
-            self._reporter.say("nothing to drop")
+            self._reporter.info("nothing to drop")
             return
         dropped = self._segments.pop()
         where = {
@@ -411,7 +411,7 @@ class LiveSession:
             message = "copied" if copy(text, sys.stderr) else "warning: not copied: stderr is not a terminal"
         except OutputError as error:
             return error
-        self._reporter.say(message)
+        self._reporter.info(message)
         return None
 
     def _to_stdout(self, text: str) -> None:
@@ -422,7 +422,7 @@ class LiveSession:
         """Text wrapped at words where it appears above the live view on the same terminal; unchanged otherwise."""
         if "text" not in self._config.targets or not (self._view.active and self._is_on_screen):
             return text
-        return "\n".join(map(self._reporter.wrapped, text.split("\n")))
+        return "\n".join(map(self._reporter.wrap, text.split("\n")))
 
     def _settled_text(self) -> str:
         """The text of all segments so far."""
@@ -448,7 +448,7 @@ def live_view(reporter: Reporter) -> Iterator[LiveView]:
 
     Ctrl-Z removes it from the terminal, and `fg` draws it again.
     """
-    with reporter.live() as view, job_control(view.clear, view.restore):
+    with reporter.live_view() as view, job_control(view.clear, view.restore):
         view.draw(LiveState(wait=STARTING))
         yield view
 
@@ -467,7 +467,7 @@ def run_session(
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _ignore_frame
         if config.stream_options.raw_events is not None:
-            log = FrameLog(config.stream_options.raw_events, force=config.force, tell=reporter.say)
+            log = FrameLog(config.stream_options.raw_events, force=config.force, tell=reporter.info)
             tap = stack.enter_context(log).put
         session = LiveSession(config, reporter, view, on_segment)
         try:
@@ -498,7 +498,7 @@ async def _run_quietly(session: Awaitable[None], reporter: Reporter) -> None:
     def show(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Replaces asyncio's log to stderr, which would contain what the server sent."""
         if reporter.debug and isinstance(error := context.get("exception"), Exception):
-            reporter.trace(error)
+            reporter.print_traceback(error)
 
     loop.set_exception_handler(show)
     await session

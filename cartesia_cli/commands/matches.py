@@ -38,7 +38,7 @@ def report_no_matches(transcript: Transcript, selection: Selection, reporter: Re
 
 
 def _say_no_matches(pattern: str, reporter: Reporter) -> None:
-    reporter.say(f"nothing matches {pattern!r}")
+    reporter.info(f"nothing matches {pattern!r}")
 
 
 class MatchWriter:

@@ -152,7 +152,7 @@ class BackendOptions:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
         if origin is not None and choice.base_url is not None:
-            reporter.say(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
+            reporter.info(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
         return choice
 
 
@@ -246,10 +246,10 @@ def warn_unknown(reporter: Reporter, options: BatchOptions, keyterms: list[str] 
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is no model and no language", hint="see --model and --language")
     if options.model not in BATCH_MODELS:
-        reporter.say(
+        reporter.info(
             f"warning: {options.model!r} is not a batch model that we know ({', '.join(BATCH_MODELS)}): sent as it is"
         )
     if options.language and options.language not in LANGUAGES:
-        reporter.say(f"warning: {options.language!r} is not a language code that we know: sent as it is")
+        reporter.info(f"warning: {options.language!r} is not a language code that we know: sent as it is")
     if keyterms:
-        reporter.say("warning: the batch endpoint takes no keyterms: not sent")
+        reporter.info("warning: the batch endpoint takes no keyterms: not sent")

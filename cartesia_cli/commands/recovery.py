@@ -54,7 +54,7 @@ def report_orphans(reporter: Reporter) -> None:
     if waiting:
         what = f"{len(waiting)} recordings were" if len(waiting) > 1 else "a recording was"
         seconds = sum(one.seconds for one in waiting)
-        reporter.say(
+        reporter.info(
             f"{what} left by failed sessions ({seconds:.0f} s): "
             "listen --recover transcribes, listen --recover --discard removes"
         )
@@ -72,16 +72,16 @@ def list_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter)
     for one in recordings:
         write_stdout(f"{one.started:%Y-%m-%d %H:%M} UTC  {one.seconds:8.1f} s  {one.path}\n")
     if not recordings:
-        reporter.say("no recordings of failed sessions")
+        reporter.info("no recordings of failed sessions")
 
 
 def discard_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
     """Remove recordings without transcribing them."""
     for one in recordings:
         one.remove()
-        reporter.say(f"removed {one.path} ({one.seconds:.1f} s)")
+        reporter.info(f"removed {one.path} ({one.seconds:.1f} s)")
     if not recordings:
-        reporter.say("no recordings of failed sessions")
+        reporter.info("no recordings of failed sessions")
 
 
 def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
@@ -124,7 +124,7 @@ def transcribe_recordings(
     Raises CliError for a single recording, or for an error that concerns all that follow.
     """
     if not recordings:
-        reporter.say("no recordings of failed sessions")
+        reporter.info("no recordings of failed sessions")
         return 0
     if wanted.save_audio is not None and len(recordings) > 1:
         raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording selects one")
@@ -143,7 +143,7 @@ def transcribe_recordings(
 
     failed = 0
     for recording, item, files in zip(recordings, items, targets, strict=True):
-        reporter.say(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
+        reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
         options = BatchOptions(
             model=BATCH_MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
         )
@@ -160,7 +160,7 @@ def transcribe_recordings(
             reporter.error(error)
             failed += 1
     if wanted.copy and any(texts):
-        reporter.say(
+        reporter.info(
             "copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is not a terminal"
         )
     return failed
@@ -173,7 +173,7 @@ def _dispose(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Rep
             link_or_copy(recording.path, wanted.save_audio, overwrite=wanted.plan.force)
         except OSError as error:
             raise OutputError(f"{wanted.save_audio}: can't be written: {error.strerror}") from error
-        reporter.say(f"wrote {wanted.save_audio}")
+        reporter.info(f"wrote {wanted.save_audio}")
     recording.remove()
 
 

@@ -120,7 +120,7 @@ def _load_transcripts(
                 raise item
             text, doubt = decode_document(_bytes(item), item.source)
             if doubt:
-                reporter.say(f"warning: {doubt}")
+                reporter.info(f"warning: {doubt}")
             transcripts = load_transcripts(text, item.source)
         except InputError as error:
             if len(found) == 1:
@@ -183,9 +183,9 @@ def _deliver(
 
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(files):
-            reporter.say(f"warning: {item.source} has no word times: times within the text are estimated")
+            reporter.info(f"warning: {item.source} has no word times: times within the text are estimated")
         elif layout.words:
-            reporter.say(f"warning: {item.source} has no word times: -w has none to show")
+            reporter.info(f"warning: {item.source} has no word times: -w has none to show")
     if matches is not None:
         matches.add(transcript)
     if matches is not None and matches.combined:

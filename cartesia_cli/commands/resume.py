@@ -107,13 +107,13 @@ def pending(
             failed += 1
             continue
         if left is not None and not is_free(left) and (old := _renamed(left, config, results)):
-            reporter.say(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
+            reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
             left = None
         if left is not None:
             waiting.append(left)
     if done := len(jobs) - len(waiting) - failed:
         rest = f"{len(waiting)} to do" if waiting else "nothing to do"
-        reporter.say(f"{done} of {len(jobs)} already done; {rest}")
+        reporter.info(f"{done} of {len(jobs)} already done; {rest}")
     return waiting, failed
 
 

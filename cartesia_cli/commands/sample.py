@@ -37,5 +37,5 @@ def synthesize_sample(
     }
     path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S}.wav")
     write_file(path, connect().client.synthesize(request, deadlines=Deadlines(total=120.0)))
-    reporter.say(f"saved the sample as {path}")
+    reporter.info(f"saved the sample as {path}")
     return path

@@ -106,14 +106,14 @@ def serve(
         on_exchange=partial(_log_exchange, reporter) if reporter.verbose else None,
     )
     if key is None and is_open:
-        reporter.say(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
+        reporter.info(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
     url = runner.address(beside or listener)
     write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
-    reporter.say(f"{name} answers on {url}; Ctrl-C ends it")
+    reporter.info(f"{name} answers on {url}; Ctrl-C ends it")
     if is_open:
-        reporter.say(
+        reporter.info(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
     if not runner.serve(server, [listener] if beside is None else [listener, beside]):
@@ -155,7 +155,7 @@ def _engine_app(local_model: str | None, reporter: Reporter) -> tuple[Callable[.
     """`app.create_app` with the engines loaded, and their name. EngineError where they can't be."""
     from ..server import app, engines
 
-    engine, live = engines.load_engines(local_model, reporter.say)
+    engine, live = engines.load_engines(local_model, reporter.info)
     identity = engines.identity(local_model, engine, live)
     return partial(app.create_app, engine, live, identity=identity), identity.name
 

@@ -113,7 +113,7 @@ def stream_file(
     stream_options.check(file, targets.values(), force=place.force)
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
     if choice.reason:
-        reporter.say(choice.reason)
+        reporter.info(choice.reason)
     view = context.with_resource(live_session.live_view(reporter))
     blocks, seconds = _recording(
         file, encoding, sample_rate, channel, reporter,
@@ -124,7 +124,7 @@ def stream_file(
     if stream_options.duration is not None:
         seconds = stream_options.duration if seconds is None else min(stream_options.duration, seconds)
     if speed != 1.0:
-        reporter.say("warning: --speed: the API expects audio in real time; other speeds are for experiments")
+        reporter.info("warning: --speed: the API expects audio in real time; other speeds are for experiments")
 
     from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
@@ -203,7 +203,7 @@ def _recording(
     from .inputs import STDIN, HeaderlessReader, stdin_stream
 
     def warn(note: str) -> None:
-        reporter.say(f"warning: {file}: {note}")
+        reporter.info(f"warning: {file}: {note}")
 
     path, piping = Path(file), file == STDIN
     recording = None

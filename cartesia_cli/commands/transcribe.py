@@ -149,7 +149,7 @@ def transcribe(
             reporter.detail(f"{path}: not a recording: skipped")
         if skipped and any(isinstance(item, Input) for item in found):
             count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
-            reporter.say(f"{count}: skipped" + ("" if reporter.verbose else " (-v names them)"))
+            reporter.info(f"{count}: skipped" + ("" if reporter.verbose else " (-v names them)"))
         jobs, failed = batch.plan_jobs(found, options, plan, results, reporter, response_folder=keep_json)
         if resume:
             jobs, useless = resuming.pending(
@@ -162,7 +162,7 @@ def transcribe(
             trial.print_estimate(jobs, order, choice.base_url, reporter)
         elif jobs:
             if choice.reason:
-                reporter.say(choice.reason)
+                reporter.info(choice.reason)
 
             def rest(left: Sequence[batch.Job]) -> str:
                 return resuming.rest_command(context, names, left, force=place.force)

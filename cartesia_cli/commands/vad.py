@@ -55,7 +55,7 @@ def vad(
     from .inputs import STDIN, check_not_url, stdin_stream
 
     def warn(note: str) -> None:
-        reporter.say(f"warning: {file}: {note}")
+        reporter.info(f"warning: {file}: {note}")
 
     check_not_url(file)
     if file == STDIN:
@@ -93,8 +93,8 @@ def vad(
     write_stdout("\n".join(lines) + "\n")
     levels_found = f"noise {noise:.0f} dBFS, speech above {threshold:.0f}"
     seconds = endpointer.processed_seconds
-    reporter.say(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {seconds:.1f} s; {levels_found}")
-    reporter.say(f"flags that fix this: {flags}")
+    reporter.info(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {seconds:.1f} s; {levels_found}")
+    reporter.info(f"flags that fix this: {flags}")
 
 
 def _suggest_silence_ms(found: list[tuple[float, float]], asked: int) -> int:

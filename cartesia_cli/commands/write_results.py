@@ -49,5 +49,5 @@ def write_result(text: str, file: Path | None, reporter: Reporter, *, label: boo
         write_stdout(f"==> {one_line(str(file))} <==\n{text}" if label else text)
         error.hint = "it went to stdout instead; -o names another place"
         return error
-    reporter.say(f"wrote {file}")
+    reporter.info(f"wrote {file}")
     return None

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from .live_view import LiveView
 
-SECRETS = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
+SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 """Variables whose values are never shown, whoever is asked to transcribe."""
 
-LONGEST_TRACE_LINE = 1000
+MAX_TRACEBACK_LINE = 1000
 """Characters of a line in a traceback: the text of an exception may hold all that a server sent."""
 
 RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
-NARROWEST = 10
+MIN_WRAP_COLUMNS = 10
 """Columns: on less, lines end where the terminal ends them."""
 
 
@@ -40,10 +40,10 @@ class ProgressBar:
         self._progress = progress
         self._task = progress.add_task("", total=None) if progress else None
 
-    def show(self, what: str, done: float = 0.0, total: float | None = None) -> None:
+    def show(self, description: str, done: float = 0.0, total: float | None = None) -> None:
         """What is going on, and how far it is; without a total, just that it goes on."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=what, completed=done, total=total)
+            self._progress.update(self._task, description=description, completed=done, total=total)
             self._progress.refresh()
 
 
@@ -61,11 +61,11 @@ class Reporter:
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  as long as the run
         self._environ = environ
-        self._secrets = [environ[name] for name in SECRETS if environ.get(name)]
+        self._secrets = [environ[name] for name in SECRET_VARIABLES if environ.get(name)]
         self._redactor = Redactor(*filter(is_long, self._secrets))
         self._progress: Progress | None = None
         self._view: LiveView | None = None
-        self.quiet = self.verbose = self.as_json = self.debug = self.helps = False
+        self.quiet = self.verbose = self.as_json = self.debug = self.help_requested = False
         self.color = "auto"
         self.options: Collection[str] | None = None
 
@@ -74,13 +74,13 @@ class Reporter:
         self._secrets.append(secret)
         self._redactor = Redactor(*filter(is_long, self._secrets))
 
-    def say(self, sentence: str) -> None:
+    def info(self, sentence: str) -> None:
         if not self.quiet:
-            self._line(self._beside_view(one_line(sentence)))
+            self._print_redacted(self._wrap_beside_view(one_line(sentence)))
 
     def detail(self, sentence: str) -> None:
         if self.verbose:
-            self._line(self._styled(DIM, self._beside_view(one_line(sentence))))
+            self._print_redacted(self._styled(DIM, self._wrap_beside_view(one_line(sentence))))
 
     def error(self, error: CliError) -> None:
         """What happened, and what to do next."""
@@ -90,12 +90,14 @@ class Reporter:
 
             facts = {"type": error.type, "message": error.message, "hint": todo}
             facts |= {name: getattr(error, name) for name in ("status", "request_id")}
-            self._line(json.dumps({"error": {name: value for name, value in facts.items() if value is not None}}))
+            self._print_redacted(
+                json.dumps({"error": {name: value for name, value in facts.items() if value is not None}})
+            )
             return
-        self._line(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
-        self._line(f"hint: {one_line(todo)}")
+        self._print_redacted(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
+        self._print_redacted(f"hint: {one_line(todo)}")
 
-    def trace(self, error: BaseException) -> None:
+    def print_traceback(self, error: BaseException) -> None:
         """The traceback of an error. Exceptions of libraries quote what servers sent, so it is cleaned line by line."""
         import traceback
 
@@ -103,38 +105,38 @@ class Reporter:
         for entry in traceback.format_exception(error):
             for line in entry.splitlines():
                 shown = printable(redactor.redact(line), keep="")
-                cut = shown[:LONGEST_TRACE_LINE]
-                self._line(shown if cut == shown else f"{cut}…")
+                cut = shown[:MAX_TRACEBACK_LINE]
+                self._print_redacted(shown if cut == shown else f"{cut}…")
 
-    def show(self, picture: Callable[[int, str], str]) -> None:
+    def print_lines(self, picture: Callable[[int, str], str]) -> None:
         """Lines that were asked for, whatever else is said. `picture` is told the columns and the encoding."""
         from .live_view import terminal_size
 
         for line in picture(terminal_size(self._stream).columns, self._stream.encoding or "utf-8").splitlines():
-            self._line(line)
+            self._print_redacted(line)
 
-    def settled(self, text: str) -> None:
+    def print_segment(self, text: str) -> None:
         """A line of a transcript that goes elsewhere, for whoever looks at the terminal."""
         if not self.quiet and self._stream.isatty():
-            self._print(self.wrapped(one_line(text)))
+            self._print(self.wrap(one_line(text)))
 
-    def wrapped(self, text: str) -> str:
+    def wrap(self, text: str) -> str:
         """A line of text in lines that end at words, where stderr is a terminal."""
         if not self._stream.isatty():
             return text
         from .live_view import terminal_size
 
         columns = terminal_size(self._stream).columns - 1  # terminals differ in what they do after the last one
-        if sum(map(character_width, text)) <= columns or columns < NARROWEST:
+        if sum(map(character_width, text)) <= columns or columns < MIN_WRAP_COLUMNS:
             return text
         from .word_wrap import wrap
 
         return "\n".join(wrap(text, columns))
 
     @contextmanager
-    def bar(self) -> Iterator[ProgressBar]:
+    def progress_bar(self) -> Iterator[ProgressBar]:
         """A progress bar while the block runs, where somebody can see it."""
-        if not self._watched():
+        if not self._is_visible():
             yield ProgressBar()
             return
         from rich.console import Console
@@ -147,7 +149,7 @@ class Reporter:
             TaskProgressColumn(),
             TimeElapsedColumn(),
         )
-        console = Console(file=self._stream, no_color=not self._colored())
+        console = Console(file=self._stream, no_color=not self._is_colored())
         with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
             self._progress = progress
             try:
@@ -156,14 +158,14 @@ class Reporter:
                 self._progress = None
 
     @contextmanager
-    def live(self) -> Iterator[LiveView]:
+    def live_view(self) -> Iterator[LiveView]:
         """The live view while the block runs, where somebody can see it. Sentences clear it before they are said.
 
         Whoever writes to stdout meanwhile must call its `clear` first: that may be the same terminal.
         """
         from .live_view import LiveView
 
-        view = LiveView(self._stream, colored=self._colored(), active=self._watched())
+        view = LiveView(self._stream, colored=self._is_colored(), active=self._is_visible())
         self._view = view
         try:
             yield view
@@ -171,21 +173,21 @@ class Reporter:
             self._view = None
             view.close()
 
-    def _beside_view(self, sentence: str) -> str:
+    def _wrap_beside_view(self, sentence: str) -> str:
         """Wrapped at words while the live view is, not where it may be a command that somebody copies."""
         if self._view is None or not self._view.active:
             return sentence
-        return self.wrapped(self.redacted(sentence))  # before a key can be divided
+        return self.wrap(self.redact(sentence))  # before a key can be divided
 
-    def redacted(self, sentence: str) -> str:
+    def redact(self, sentence: str) -> str:
         """A sentence without any key."""
         return self._redactor.redact(sentence)
 
-    def _watched(self) -> bool:
+    def _is_visible(self) -> bool:
         return not self.quiet and self._stream.isatty() and self._environ.get("TERM") != "dumb"
 
-    def _line(self, text: str) -> None:
-        self._print(self.redacted(text))
+    def _print_redacted(self, text: str) -> None:
+        self._print(self.redact(text))
 
     def _print(self, text: str) -> None:
         if self._view is not None:
@@ -201,9 +203,9 @@ class Reporter:
             self._view.put_back()
 
     def _styled(self, style: str, text: str) -> str:
-        return f"{style}{text}{PLAIN}" if self._colored() else text
+        return f"{style}{text}{PLAIN}" if self._is_colored() else text
 
-    def _colored(self) -> bool:
+    def _is_colored(self) -> bool:
         if self.color != "auto":
             return self.color == "always"
         if self._environ.get("NO_COLOR"):
