@@ -40,6 +40,23 @@ def to_ms(seconds: float) -> int:
     return int(round(seconds, 3) * 1000 + 0.5)  # at half a millisecond the product errs, and only this is exact
 
 
+def clock_time(seconds: float) -> str:
+    """A time for people: 1:03, or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def known_time(seconds: float | None) -> float | None:
+    """A time as it was given; None where no recording can have it (infinity, NaN, a thousand hours)."""
+    return None if seconds is None or not abs(seconds) < LATEST else seconds
+
+
+def known_ms(seconds: float | None) -> int | None:
+    """The same in whole milliseconds. May be negative, unlike the argument of `to_ms`."""
+    return None if (time := known_time(seconds)) is None else round(round(time, 3) * 1000)
+
+
 def known_duration(duration: float | None) -> float | None:
     """A duration that a recording can have, in seconds; None for any other."""
     return None if duration is None or not 0 <= duration < LATEST else duration + 0.0  # no -0.0

@@ -18,7 +18,7 @@ from unicodedata import east_asian_width
 from .alignment import covering_words
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
-from .timestamps import LATEST, far_limit, interpolate_spans, known_duration, plausible_spans
+from .timestamps import LATEST, far_limit, interpolate_spans, known_duration, known_time, plausible_spans
 
 Timing = Literal["server", "audio", "estimated"]
 
@@ -111,6 +111,19 @@ class Times(NamedTuple):
     estimated: bool
 
 
+class TextSpan(NamedTuple):
+    """Where a word or a segment stands in the text of its transcript, and when it is said.
+
+    text_start, text_end   offset of its first character, and of the one behind its last
+    start, end             seconds as they were given, or None
+    """
+
+    text_start: int
+    text_end: int
+    start: float | None
+    end: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """One recording as text.
@@ -163,6 +176,30 @@ class Transcript:
             else:
                 times.append(Times(word.start + 0.0, word.end + 0.0, False))  # no -0.0
         return times
+
+    @property
+    def has_estimated_segments(self) -> bool:
+        """Whether the times of some segment are estimates."""
+        return any(segment.timing == "estimated" for segment in self.segments)
+
+    def word_spans(self) -> list[TextSpan]:
+        """Where each word that isn't blank stands in the text; empty unless all are found there, in order."""
+        words = self.words or ()
+        ends = _ends(self.text, words)
+        spans = []
+        for word, end in zip(words, ends or (), strict=False):
+            if spelling := word.word.strip():
+                spans.append(TextSpan(end - len(spelling), end, known_time(word.start), known_time(word.end)))
+        return spans
+
+    def segment_spans(self) -> list[TextSpan]:
+        """Where each segment that isn't empty stands in the text; empty unless the segments joined are the text."""
+        spans, end = [], 0
+        for segment in self.segments:
+            if segment.text:
+                start, end = end, end + len(segment.text)
+                spans.append(TextSpan(start, end, known_time(segment.start), known_time(segment.end)))
+        return spans if "".join(segment.text for segment in self.segments) == self.text else []
 
     def _bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
         """What the segments tell of words without times: when the first in each begins, and when the last ends."""

@@ -18,11 +18,9 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.output.live_rows import LiveRows, LiveState, Wait
+from cartesia_cli.output.live_rows import LiveRows, LiveState, MicrophoneLevel, Wait
 from cartesia_cli.output.live_view import PERIOD, LiveView
-from cartesia_cli.output.meter import MicrophoneLevel
-from cartesia_cli.output.sanitize import character_width
-from cartesia_cli.output.word_wrap import wrap
+from cartesia_cli.text_width import text_width, wrap
 
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 5
 
@@ -266,7 +264,7 @@ def test_wrap_breaks_at_words_and_beside_wide_characters(text: str, width: int, 
 def test_wrapped_rows_fit_and_lose_only_blanks(text: str, width: int) -> None:
     text = " ".join(text.split())
     found = wrap(text, width)
-    assert all(sum(map(character_width, row)) <= width for row in found)
+    assert all(text_width(row) <= width for row in found)
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
 
 

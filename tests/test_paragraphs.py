@@ -17,7 +17,7 @@ from cartesia_cli.output.paragraphs import MOST, long_pause, paragraphs
 from cartesia_cli.output.sanitize import one_line, title
 from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import BatchResponse, Word
-from cartesia_cli.subtitles.breaks import width
+from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 
 from .conftest import need
@@ -252,7 +252,7 @@ def test_long_segments_become_comfortable_lines_with_the_times_of_their_words() 
     tags, lines = sung(talk)
     assert tags["re"] == "cartesia-cli"
     assert len(lines) > 1
-    assert all(width(text) <= 42 for _, text in lines)
+    assert all(text_width(text) <= 42 for _, text in lines)
     assert " ".join(text for _, text in lines) == talk.text
     starts = {word.word: word.start for word in talk.words or ()}
     assert [start for start, _ in lines] == [starts[text.split()[0]] for _, text in lines]

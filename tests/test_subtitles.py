@@ -25,11 +25,11 @@ from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.streams import CueStream
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
-from cartesia_cli.subtitles.breaks import width
 from cartesia_cli.subtitles.function_words import GRAMMARS
 from cartesia_cli.subtitles.profiles import PROFILES
 from cartesia_cli.subtitles.segmentation import split_word
 from cartesia_cli.subtitles.writers import ESTIMATED
+from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from tests.conftest import need
 from tests.test_transcript import reread
@@ -83,7 +83,7 @@ def check(found: Sequence[Cue], rules: Rules = RULES) -> None:
         assert 0 <= cue.start < cue.end <= cue.start + rules.max_cue * 1000 + 1
         assert 1 <= len(cue.lines) <= rules.max_line_count
         for line in cue.lines:
-            assert line and line == line.strip() and width(line) <= rules.max_line_width
+            assert line and line == line.strip() and text_width(line) <= rules.max_line_width
     for cue, following in pairwise(found):
         assert cue.end <= following.start
 
@@ -144,7 +144,7 @@ def test_any_rules_show_every_word(
     assert shown(found) == solid(text)
     assert all(cue.start < cue.end and 1 <= len(cue.lines) <= count for cue in found)
     assert all(cue.end <= following.start for cue, following in pairwise(found))
-    assert all(width(text) <= line or split_word(text, line) == [text] for cue in found for text in cue.lines)
+    assert all(text_width(text) <= line or split_word(text, line) == [text] for cue in found for text in cue.lines)
 
 
 @st.composite
@@ -178,7 +178,9 @@ def test_cues_of_sane_words_keep_time(told: Transcript) -> None:
         if following - cue.start > 83:
             assert cue.end <= following - 83
         # The words end, and time for reading ends, or else something stands in the way.
-        wanted = max(spoken_until, cue.start + 1000 * max(RULES.min_cue, width(" ".join(cue.lines)) / RULES.max_cps))
+        wanted = max(
+            spoken_until, cue.start + 1000 * max(RULES.min_cue, text_width(" ".join(cue.lines)) / RULES.max_cps)
+        )
         limits = [spoken_until + 1500, following - 83, cue.start + 7000]
         assert cue.end >= min(wanted, *limits)
 
@@ -544,7 +546,7 @@ def test_no_language_is_torn_where_it_holds_together(
 def test_two_lines_are_of_like_width_unless_the_sentence_says_otherwise() -> None:
     for text, language in ((STORY, "en"), (GERMAN, "de"), (FRENCH, "fr"), (SPANISH, "es")):
         pairs = [cue for cue in said(text, language, rate=15.0) if len(cue) == 2]
-        shares = [min(map(width, pair)) / sum(map(width, pair)) for pair in pairs]
+        shares = [min(map(text_width, pair)) / sum(map(text_width, pair)) for pair in pairs]
         assert sum(shares) / len(shares) > 0.4
         assert min(shares) > 0.15
 
@@ -584,10 +586,10 @@ def test_japanese_has_no_blanks_wide_characters_and_breaks_at_its_punctuation() 
 
 @pytest.mark.parametrize("text", ["東京都" * 40, "สวัสดีครับ" * 30, "한국어" * 40])
 def test_scripts_without_blanks_fill_their_lines(text: str) -> None:
-    found = cues(transcript(text, duration=width(text) / 12))
+    found = cues(transcript(text, duration=text_width(text) / 12))
     check(found)
     assert shown(found) == text
-    assert len(found) <= width(text) / 84 + 3
+    assert len(found) <= text_width(text) / 84 + 3
 
 
 def test_thai_and_chinese_break_at_blanks_and_punctuation_and_never_within_a_syllable() -> None:
@@ -644,7 +646,7 @@ def test_right_to_left_text_keeps_its_order_and_its_marks() -> None:
 
 
 def test_marks_take_no_columns() -> None:
-    assert width("e\u0301\u200f") == 1 and width("東é") == 3 and width("ที่") == 1
+    assert text_width("e\u0301\u200f") == 1 and text_width("東é") == 3 and text_width("ที่") == 1
 
 
 def test_a_line_holds_so_many_words_at_most() -> None:
@@ -675,7 +677,7 @@ def test_every_profile_keeps_its_numbers_where_words_allow(profile: str) -> None
     for cue in found:
         if profile != "shorts":  # there, lines of four words at most go as fast as they are said
             assert cue.end - cue.start >= min(rules.min_cue, 7) * 1000
-            assert width(" ".join(cue.lines)) / rules.max_cps * 1000 <= cue.end - cue.start + 1
+            assert text_width(" ".join(cue.lines)) / rules.max_cps * 1000 <= cue.end - cue.start + 1
 
 
 def test_lines_and_their_number_follow_the_rules() -> None:

@@ -13,11 +13,11 @@ from rich.cells import cell_len
 
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output import Layout, Selection, writer
-from cartesia_cli.output.offsets import milliseconds
 from cartesia_cli.output.rows import compile_pattern, rows, spoken
 from cartesia_cli.output.streams import open_stream
 from cartesia_cli.output.table import shorten
 from cartesia_cli.protocol import Word
+from cartesia_cli.timestamps import known_ms
 from cartesia_cli.transcript import Segment, Transcript, from_segments
 
 SAID = "The old ferry leaves at seven. The new ferry stays."
@@ -198,7 +198,8 @@ def test_wide_characters_take_two_columns_and_marks_none() -> None:
     assert shorten("世界こんにちは", 12) == "世界こんに…"
     assert shorten("e\u0301" * 5, 5) == "e\u0301" * 5
     assert shorten("e\u0301" * 5, 3) == "e\u0301" * 2 + "…"
-    assert shorten("👩\u200d👩\u200d👧", 5) == "👩…"
+    assert shorten("👩\u200d👩\u200d👧", 5) == "👩\u200d👩…"
+    assert shorten("👩\u200d👩\u200d👧", 4) == "👩…"
     assert shorten("abc", 0) == ""
 
 
@@ -244,7 +245,7 @@ def test_a_selection_only_leaves_rows_out(words: tuple[Word, ...], selection: Se
 
 
 def is_possible(word: Word) -> bool:
-    start, end = milliseconds(word.start), milliseconds(word.end)
+    start, end = known_ms(word.start), known_ms(word.end)
     return start is not None and end is not None and 0 <= start <= end and 0 <= (word.start or 0) <= (word.end or 0)
 
 

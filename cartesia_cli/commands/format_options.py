@@ -15,7 +15,7 @@ from .options import number_option
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..output import Layout, Selection
-    from ..subtitles.segmentation import Rules
+    from ..subtitles.profiles import Rules
 
 SUBTITLES_PANEL, ROWS_PANEL, FORMAT_PANEL = "Subtitles", "Rows of a word table", "What it looks like"
 PROFILES = ("netflix", "bbc", "shorts", "none")

@@ -34,9 +34,8 @@ from ..output.clipboard import copy
 from ..output.console import Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..output.frame_log import FrameLog
-from ..output.live_rows import LiveState, clock_time
+from ..output.live_rows import LiveState, MicrophoneLevel
 from ..output.live_view import LiveView, is_same_terminal
-from ..output.meter import MicrophoneLevel
 from ..output.stats_report import render_report
 from ..output.streams import EventStream, open_stream
 from ..protocol import ENCODINGS, MANUAL, Command, Endpoint, Finalize, RealtimeOptions, realtime_credits
@@ -45,6 +44,7 @@ from ..session.interfaces import Source, StopSignal
 from ..session.loop import Phase
 from ..session.reconnect import ReconnectPolicy
 from ..stats import LatencyRecorder
+from ..timestamps import clock_time
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, from_segments
 from .append_file import AppendFile

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # every --help comes by here
-    from ..subtitles.segmentation import Rules
+    from ..subtitles.profiles import Rules
     from ..transcript import Transcript
 
 
@@ -66,9 +66,9 @@ FORMATS = {
     "tsv": "table:tsv",
     "csv": "table:csv",
     "table": "table:table",
-    "srt": "subtitle:srt",
-    "vtt": "subtitle:vtt",
-    "lrc": "lrc:write_lrc",
+    "srt": "timed_text:srt",
+    "vtt": "timed_text:vtt",
+    "lrc": "timed_text:lrc",
     "md": "paragraphs:md",
 }
 """Format to the function that writes it, as module:name; a module is imported when it is used."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
+from ..text_width import text_width, wrap
 from .hints import fit_hint
-from .sanitize import character_width, one_line, printable
+from .sanitize import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -127,10 +128,8 @@ class Reporter:
         from .live_view import terminal_size
 
         columns = terminal_size(self._stream).columns - 1  # terminals differ in what they do after the last one
-        if sum(map(character_width, text)) <= columns or columns < MIN_WRAP_COLUMNS:
+        if text_width(text) <= columns or columns < MIN_WRAP_COLUMNS:
             return text
-        from .word_wrap import wrap
-
         return "\n".join(wrap(text, columns))
 
     @contextmanager

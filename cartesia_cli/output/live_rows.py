@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .meter import MicrophoneLevel, bar, bar_characters
-from .sanitize import can_encode, character_width, one_line
-from .word_wrap import wrap
+from ..text_width import character_width, wrap
+from ..timestamps import clock_time
+from .sanitize import can_encode, one_line
 
 TEXT_ROWS = 3
 """Rows that the words that are being said take at most."""
@@ -27,7 +27,26 @@ WORTH_TELLING = 2.0
 ALL_THAT_COUNTS = 8
 """Characters a column of the text that are looked at: more than there can be without combining marks."""
 
+MIN_LEVEL, MAX_LEVEL = -72.0, 0.0
+"""dBFS at the ends of the level bar."""
+
+BAR_COLUMNS = 12
+
 DIM, RED, YELLOW, PLAIN = "\033[2m", "\033[1;31m", "\033[1;33m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneLevel:
+    """How loud a microphone is at one moment.
+
+    level, noise, threshold   dBFS: of the sound, of the background, and from which on it is speech
+    ends_in                   seconds of silence after which `finalize` is sent; 0: that isn't what is counted now
+    """
+
+    level: float
+    noise: float
+    threshold: float
+    ends_in: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +122,7 @@ class LiveRows:
         counts_silence   whether silence ends utterances
         costs            whether it costs credits
         """
-        full, stroke, empty = bar_characters(ascii_only=self._ascii)
+        full, stroke, empty = level_bar_characters(ascii_only=self._ascii)
         entries = [
             (True, f"{self._speaking} {self._silent}", "speech, silence"),
             (microphone, "ON AIR", "the microphone is on"),
@@ -167,7 +186,7 @@ class LiveRows:
         if state.level is not None:
             level = state.level
             parts += [
-                _Part(8, f"  {bar(level, ascii_only=self._ascii)}"),
+                _Part(8, f"  {level_bar(level, ascii_only=self._ascii)}"),
                 _Part(9, f" {max(level.level, -99):4.0f} dB"),
                 _Part(11, f", noise {level.noise:.0f}"),
             ]
@@ -203,8 +222,21 @@ def _without_loose_marks(row: str) -> str:
     return row[first:]
 
 
-def clock_time(seconds: float) -> str:
-    """1:03, or 1:02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def level_bar(level: MicrophoneLevel, *, ascii_only: bool = False) -> str:
+    """A level in BAR_COLUMNS columns: filled up to the level, with a stroke at the threshold of speech."""
+    full, stroke, empty = level_bar_characters(ascii_only=ascii_only)
+    filled, at = _filled_cells(level.level), min(_filled_cells(level.threshold), BAR_COLUMNS - 1)
+    return "".join(
+        stroke if cell == at and cell >= filled else full if cell < filled else empty for cell in range(BAR_COLUMNS)
+    )
+
+
+def level_bar_characters(*, ascii_only: bool) -> tuple[str, str, str]:
+    """The characters of a level bar: full, threshold, empty."""
+    return ("#", "|", ".") if ascii_only else ("▇", "▏", "·")
+
+
+def _filled_cells(level: float) -> int:
+    """How many cells a level fills."""
+    share = (level - MIN_LEVEL) / (MAX_LEVEL - MIN_LEVEL)
+    return max(0, min(BAR_COLUMNS, round(share * BAR_COLUMNS)))

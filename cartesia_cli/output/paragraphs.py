@@ -14,10 +14,9 @@ from statistics import median
 from typing import NamedTuple
 
 from ..subtitles.breaks import OPENERS, UNSPACED
-from ..transcript import CLOSERS, SENTENCE_ENDS, Transcript
+from ..timestamps import clock_time, known_time
+from ..transcript import CLOSERS, SENTENCE_ENDS, TextSpan, Transcript
 from . import Layout
-from .live_rows import clock_time
-from .offsets import TextSpan, is_estimated, known_time, segment_spans, word_spans
 from .sanitize import one_line, title
 
 USUAL = 0.5, 0.5, 0.5
@@ -69,7 +68,7 @@ def md(transcript: Transcript, layout: Layout) -> str:
         None if duration is None else clock_time(duration),
         transcript.language,
         transcript.model,
-        "times are estimated" if is_estimated(transcript) else None,
+        "times are estimated" if transcript.has_estimated_segments else None,
     )
     blocks = [f"# {_escaped(title(transcript.source))}", " · ".join(_escaped(fact) for fact in facts if fact)]
     blocks += [f"*{clock_time(notice.at)} {_escaped(notice.message)}*" for notice in transcript.notices]
@@ -85,10 +84,10 @@ def md(transcript: Transcript, layout: Layout) -> str:
 def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """The text in paragraphs, none of them blank. Times are those of the words, or else of the segments."""
     text, words = transcript.text, transcript.words or ()
-    places = word_spans(text, words) if any(word.start is not None for word in words) else []
+    places = transcript.word_spans() if any(word.start is not None for word in words) else []
     breaks = list(_breaks(text, places))
     if not places:
-        places = segment_spans(text, transcript.segments)
+        places = transcript.segment_spans()
         breaks = [each._replace(sentence=True) for each in _breaks(text, places)]
     begin, start = 0, places[0].start if places else None
     found = []
@@ -106,11 +105,11 @@ def long_pause(pauses: Iterable[float]) -> float:
 
 def _breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
     for before, after in pairwise(places):
-        cut = _cut(text, before.last, after.first)
+        cut = _cut(text, before.text_end, after.text_start)
         if cut is not None:
             unknown = before.end is None or after.start is None
             pause = 0.0 if unknown else round((after.start or 0.0) - (before.end or 0.0), 3)
-            said = text[before.first : cut].rstrip().rstrip(CLOSERS)
+            said = text[before.text_start : cut].rstrip().rstrip(CLOSERS)
             yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start)
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from ..errors import UsageError
 from ..protocol import Word
 from ..subtitles.breaks import UNSPACED
+from ..timestamps import known_ms
 from ..transcript import Transcript
 from . import Selection
-from .offsets import milliseconds
 from .sanitize import one_line
 
 
@@ -59,13 +59,13 @@ def rows(words: Sequence[Word], selection: Selection | None = None, *, before: i
     UsageError for a pattern that is none.
     """
     texts = [one_line(word.word) for word in words]
-    starts, ends = [milliseconds(word.start) for word in words], [milliseconds(word.end) for word in words]
+    starts, ends = [known_ms(word.start) for word in words], [known_ms(word.end) for word in words]
     lengths, gaps = list(map(_less, ends, starts)), list(map(_less, [*starts[1:], None], ends))
     numbers = range(before + 1, before + len(words) + 1)
     every = [Row(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
     if selection is None:
         return every
-    inside = hits = _inside(every, selection, milliseconds(at) or 0)
+    inside = hits = _inside(every, selection, known_ms(at) or 0)
     if selection.pattern is not None:
         hits = inside & _matches(words, texts, compile_pattern(selection.pattern, selection.ignore_case))
     if selection.longest_gaps is not None:

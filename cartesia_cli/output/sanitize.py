@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from ..text_encoding import join_surrogates
 
@@ -12,8 +11,6 @@ BIDI = "\u202a-\u202e\u2066-\u2069"
 has, up to the end of the line, ours included. Right-to-left text needs none of them, and no recogniser sends any."""
 
 _UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")
-
-EMOJI = "\ufe0f"
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
@@ -31,18 +28,6 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
 def one_line(text: str) -> str:
     """`text` with all its white space as single blanks, and nothing that moves the cursor."""
     return printable(" ".join(text.split()), keep="")
-
-
-def character_width(character: str) -> int:
-    """Columns that a terminal gives a character, at the most: too few would break the line, too many do no harm."""
-    if character == EMOJI:
-        return 1  # it makes the one before it wide, in some terminals
-    match unicodedata.category(character):
-        case "Mn" | "Me":
-            return 0
-        case "Cn":  # younger than our tables: an emoji, as a rule
-            return 2
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def can_encode(encoding: str, text: str) -> bool:

@@ -22,9 +22,9 @@ from . import Layout, Selection, writer
 from .paragraphs import long_pause
 from .rows import rows, spoken
 from .sanitize import printable, title
-from .subtitle import notice_text
 from .table import ROWS, table
 from .text_json import line, matches, text
+from .timed_text import notice_text
 
 Put = Callable[[str], None]
 """Takes text for stdout or for a file."""

@@ -13,11 +13,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
+from ..text_width import shorten, text_width
 from ..transcript import Transcript
 from . import Layout
-from .offsets import is_estimated
 from .rows import Row, rows, spoken
-from .sanitize import character_width, one_line
+from .sanitize import one_line
 
 EXPENDABLE = ("ch/s", "length", "#", "gap", "end", "start", "")
 """Columns that a narrow terminal goes without, in this order. The one of the marks has no name."""
@@ -69,7 +69,7 @@ def table(transcript: Transcript, layout: Layout) -> str:
     room = width = None
     if layout.columns is not None:
         width = max(layout.columns, 1)
-        needed = min(max(map(_width, ("word", *texts))), ROOM)
+        needed = min(max(map(text_width, ("word", *texts))), ROOM)
         for name in EXPENDABLE:
             if sum(sizes.values()) + 2 * len(sizes) + needed > width:
                 sizes.pop(name, None)
@@ -81,7 +81,7 @@ def table(transcript: Transcript, layout: Layout) -> str:
     if layout.selection is not None and layout.selection.context:
         lines = list(_parted(lines, found, APART[:width]))
     legend = [f"{mark} {said}" for mark, said in ODDITIES.items() if "" in sizes and any(mark in own for own in marks)]
-    if not are_words and is_estimated(transcript):
+    if not are_words and transcript.has_estimated_segments:
         legend.append("times are estimated")
     if legend:
         lines += ["", *wrap(", ".join(legend), width or 1000)]
@@ -129,23 +129,6 @@ def _no_formula(text: str) -> str:
 
 ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}
 """Formats of rows for programs: their header, and how rows are written below it."""
-
-
-def shorten(text: str, room: int) -> str:
-    """The beginning of `text` in at most `room` columns, before an ellipsis where something is missing.
-
-    What takes no column of its own stays with the character that it belongs to.
-    """
-    if _width(text) <= room:
-        return text
-    left, end = room - 1, 0
-    while end < len(text) and (left := left - character_width(text[end])) >= 0:
-        end += 1
-    return text[:end].rstrip("\u200d ") + "…" if room > 0 else ""
-
-
-def _width(text: str) -> int:
-    return len(text) if text.isascii() else sum(map(character_width, text))
 
 
 def _placed(text: str, room: int | None) -> str:

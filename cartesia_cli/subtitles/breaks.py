@@ -12,6 +12,7 @@ from itertools import pairwise, repeat
 from typing import NamedTuple
 
 from ..alignment import UNSPACED as UNSPACED
+from ..text_width import text_width
 from ..transcript import CLOSERS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
 
@@ -31,11 +32,6 @@ THAI_LEADING = frozenset("เแโใไເແໂໃໄ")
 THAI_TRAILING = frozenset("ะาำๅๆฯະາຳໆຯ")
 
 
-def width(text: str) -> int:
-    """Columns that a text takes: two for wide characters, none for marks and for characters that aren't seen."""
-    return len(text) if text.isascii() else sum(map(_columns, text))
-
-
 def joined(before: str, after: str) -> bool:
     """Whether a character must stay with the one before it."""
     return (
@@ -44,13 +40,6 @@ def joined(before: str, after: str) -> bool:
         or before in THAI_LEADING
         or after in THAI_TRAILING
     )
-
-
-@lru_cache(maxsize=1 << 12)
-def _columns(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 class TokenFeatures(NamedTuple):
@@ -91,7 +80,7 @@ def token_features(text: str) -> TokenFeatures:
     unspaced = bool(UNSPACED.match(text))
     word = text.casefold().replace("’", "'").lstrip(OPENERS + "\"'") or text
     return TokenFeatures(
-        columns=width(text),
+        columns=text_width(text),
         blanks=text.count(" "),
         word=word,
         head=word.rstrip(",;:.!?…" + CLOSERS),

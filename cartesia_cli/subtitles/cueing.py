@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise, repeat, zip_longest
 from typing import NamedTuple
 
+from ..text_width import text_width
 from ..timestamps import Span, interpolate_spans, plausible_spans
 from ..transcript import Transcript
-from .breaks import OPENERS, UNSPACED, width
+from .breaks import OPENERS, UNSPACED
 from .profiles import STANDARD, Rules
 from .segmentation import Piece, milliseconds, segment, split_word
 from .writers import CONTROLS, Cue, Marks, srt, vtt
@@ -64,7 +65,7 @@ def _line(pieces: Sequence[Piece], first: int, behind: int) -> tuple[str, Marks]
 
 def _out_time(start: int, spoken: int, next_start: int | None, lines: Sequence[str], rules: Rules) -> int:
     """When a cue goes: spoken and read to its end, unless the next cue comes first."""
-    read = start + milliseconds(max(rules.min_cue, width(" ".join(lines)) / rules.max_cps))
+    read = start + milliseconds(max(rules.min_cue, text_width(" ".join(lines)) / rules.max_cps))
     latest = min(spoken + milliseconds(rules.max_linger), start + milliseconds(rules.max_cue))
     end = min(max(spoken, read), latest)
     if next_start is not None:
@@ -172,14 +173,14 @@ def _pieces(stretches: Iterable[_Stretch], line: int) -> list[_Stretch]:
     pieces: list[_Stretch] = []
     for stretch in stretches:
         chunks = stretch.text.split()
-        if len(chunks) == 1 and width(chunks[0]) <= line:
+        if len(chunks) == 1 and text_width(chunks[0]) <= line:
             pieces.append(stretch)
             continue
         parts: list[tuple[str, bool]] = []
         for chunk in chunks:
-            if width(chunk) > line:
+            if text_width(chunk) > line:
                 parts += [(crumb, k == 0) for k, crumb in enumerate(split_word(chunk, line))]
-            elif parts and _is_bare(chunk) and chunk[-1] not in OPENERS and width(parts[-1][0] + chunk) < line:
+            elif parts and _is_bare(chunk) and chunk[-1] not in OPENERS and text_width(parts[-1][0] + chunk) < line:
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:
                 parts.append((chunk, True))

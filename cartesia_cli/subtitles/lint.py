@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..text_width import text_width
 from ..transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
-from .breaks import UNSPACED, width
+from .breaks import UNSPACED
 from .parser import Finding, ParsedCue, SubtitleFile, Value
 from .profiles import Rules
 
@@ -109,8 +110,8 @@ def _order(cues: Iterable[ParsedCue]) -> Iterator[Finding]:
 
 def _layout(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
     for line in cue.lines:
-        if width(line) > rules.max_line_width:
-            yield _finding("line-width", cue, width(line), rules.max_line_width, line)
+        if text_width(line) > rules.max_line_width:
+            yield _finding("line-width", cue, text_width(line), rules.max_line_width, line)
         if rules.max_words_per_line is not None and words(line) > rules.max_words_per_line:
             yield _finding("words-per-line", cue, words(line), rules.max_words_per_line, line)
     if len(cue.lines) > rules.max_line_count:
@@ -127,7 +128,7 @@ def _stay(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
         yield _finding("cue-short", cue, seconds(stay), round(rules.min_cue, 3))
     if stay > math.ceil(rules.max_cue * 1000):
         yield _finding("cue-long", cue, seconds(stay), round(rules.max_cue, 3))
-    columns = width(" ".join(cue.lines))
+    columns = text_width(" ".join(cue.lines))
     if columns * 1000 > rules.max_cps * (stay + 1):
         yield _finding("reading-speed", cue, round(columns * 1000 / stay, 2), rules.max_cps)
 

@@ -16,12 +16,10 @@ from itertools import accumulate, count, pairwise, repeat
 from operator import sub
 from typing import NamedTuple
 
-from .breaks import OPENERS as OPENERS
-from .breaks import SENTENCE, TEAR, break_costs, joined, token_features
-from .breaks import UNSPACED as UNSPACED
-from .breaks import width as width
+from ..text_width import text_width
+from .breaks import SENTENCE, TEAR, UNSPACED, break_costs, joined, token_features
 from .line_breaking import MIXED, LineBreaker
-from .profiles import Rules as Rules
+from .profiles import Rules
 
 
 class Piece(NamedTuple):
@@ -74,7 +72,7 @@ def split_word(word: str, line: int) -> list[str]:
     grain, pieces = max(1, line // 20), [word[:1]]
     for char in word[1:]:
         last = pieces[-1]
-        small = width(last + char) <= grain and not UNSPACED.match(char)
+        small = text_width(last + char) <= grain and not UNSPACED.match(char)
         if small or (joined(last[-1], char) and len(last) < 16):
             pieces[-1] += char
         else:

@@ -28,8 +28,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..protocol import Word
+from ..text_width import text_width
 from ..timestamps import plausible_spans
-from .breaks import UNSPACED, width
+from .breaks import UNSPACED
 from .parser import Finding, ParsedCue, SubtitleFile
 from .profiles import Rules
 from .segmentation import milliseconds
@@ -81,7 +82,7 @@ def _spoken(words: Iterable[Word]) -> list[_Spoken]:
     ):
         blank = not (before and UNSPACED.match(before[-1]) and UNSPACED.match(text))
         start, latest = (None, latest) if span is None else span
-        spoken.append(_Spoken(letters, width(text), blank, start, latest))
+        spoken.append(_Spoken(letters, text_width(text), blank, start, latest))
         before = text
     return spoken
 

@@ -1,0 +1,100 @@
+"""Subtitle and lyrics files: SubRip (.srt), WebVTT (.vtt), and LRC (.lrc).
+
+Subtitles are the cues that `subtitles` makes. LRC has a line for each segment, or several where it is long; the format
+has no end times and no hours, only minutes. Must never change, lose or double a word, whatever times it has, and no
+line of LRC may begin before the one above it: players sort them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .. import subtitles
+from ..subtitles.breaks import UNSPACED
+from ..subtitles.profiles import STANDARD, Rules
+from ..text_width import text_width
+from ..timestamps import clock_time, known_ms, known_time
+from ..transcript import Notice, Transcript
+from . import Layout
+from .sanitize import one_line, title
+
+MAX_LRC_COLUMNS = 42
+"""Columns of a line of LRC, unless a single word has more."""
+
+_LRC_TAG = re.compile(r"\[(?=\s*\w+\s*:)|<(?=\s*\d+:)")
+"""What players would take for a time, or for a tag such as [offset:500]."""
+
+_BRACKETS = str.maketrans("[]", "()")
+
+
+def srt(transcript: Transcript, layout: Layout) -> str:
+    return subtitles.srt(subtitles.cues(transcript, layout.rules or STANDARD), crlf=layout.crlf)
+
+
+def vtt(transcript: Transcript, layout: Layout) -> str:
+    """WebVTT, whose first comments name the recording and the model, and repeat the notices."""
+    comments = (f"{title(transcript.source)}, {transcript.model}", *map(notice_text, transcript.notices))
+    cues = subtitles.cues(transcript, layout.rules or STANDARD)
+    return subtitles.vtt(cues, comments, highlight_words=layout.highlight_words)
+
+
+def notice_text(notice: Notice) -> str:
+    """A notice as a comment in a file."""
+    return f"{clock_time(notice.at)} {notice.message}"
+
+
+def lrc(transcript: Transcript, layout: Layout) -> str:
+    """Tags, then lines that begin with minutes, seconds and hundredths. The tag `re` says if times are estimated."""
+    estimated, lines, latest = transcript.has_estimated_segments, [], 0
+    for part in _split_by_segment(transcript):
+        for start, text, is_estimate in _lrc_lines(part):
+            latest, estimated = max(latest, start), estimated or is_estimate
+            lines.append(f"[{_lrc_time(round(latest / 10))}]" + _LRC_TAG.sub(r"\g<0> ", text))
+    duration = known_time(transcript.duration)
+    tags = {
+        "ti": "" if transcript.source == "-" else title(transcript.source),
+        "length": "" if duration is None else _lrc_time(round(max(duration, 0)) * 100)[:-3],
+        "re": "cartesia-cli, times are estimated" if estimated else "cartesia-cli",
+    }
+    head = [f"[{name}:{value.translate(_BRACKETS)}]" for name, value in tags.items() if value]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
+    """A transcript for each segment, with the words inside it; the whole one if the segments joined aren't its text."""
+    spoken_words = (word for word in transcript.words or () if word.word.strip())
+    words = list(zip(transcript.word_spans(), spoken_words, strict=False))
+    spans = transcript.segment_spans()
+    if not spans:
+        yield replace(transcript, segments=(), words=tuple(word for _, word in words) or None)
+        return
+    k = 0
+    for span, segment in zip(spans, (segment for segment in transcript.segments if segment.text), strict=True):
+        inside = []
+        while k < len(words) and words[k][0].text_start < span.text_end:
+            place, word = words[k]
+            if place.text_start >= span.text_start and place.text_end <= span.text_end:
+                inside.append(word)
+            k += 1
+        yield replace(transcript, text=segment.text, duration=None, segments=(segment,), words=tuple(inside) or None)
+
+
+def _lrc_lines(part: Transcript) -> Iterator[tuple[int, str, bool]]:
+    """Lines of LRC: the millisecond at which each begins, its text, and whether that time is estimated."""
+    text = one_line(part.text)
+    start = known_ms(part.segments[0].start) if part.segments else None
+    if text and start is not None and text_width(text) <= MAX_LRC_COLUMNS:
+        yield max(0, start), text, False
+    elif text:
+        longest_word = max((text_width(word) for word in text.split() if not UNSPACED.search(word)), default=0)
+        rules = Rules(max_line_width=max(MAX_LRC_COLUMNS, longest_word), max_line_count=1, sentences=True)
+        for cue in subtitles.cues(part, rules):
+            yield cue.start, one_line(" ".join(cue.lines)), cue.estimated
+
+
+def _lrc_time(hundredths: int) -> str:
+    """Minutes, seconds and hundredths: 62:03.45."""
+    seconds, hundredths = divmod(hundredths, 100)
+    return f"{seconds // 60:02}:{seconds % 60:02}.{hundredths:02}"
