@@ -80,7 +80,7 @@ class ConfiguredCommand(TyperCommand):
         ctx.obj.options = {spelling for option in self.get_params(ctx) for spelling in option.opts} | {
             opposite for option in options(self).values() if (opposite := negation(option))
         }
-        if not ctx.obj.helps:  # help comes also where the file is broken
+        if not ctx.obj.help_requested:  # help comes also where the file is broken
             given = read(self, args)
             _refuse_repeated(self, given)
             found = effective(self, dict(given), {} if ctx.parent is None else ctx.parent.params)
