@@ -27,7 +27,7 @@ _ATOM = rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]
 
 _CHUNK = re.compile(r"\S+")
 
-MOST_COMPARED = 2000
+MAX_THOROUGH_ATOMS = 2000
 """Atoms up to which the frequent ones are compared, too: with more of them that takes too long."""
 
 
@@ -69,9 +69,9 @@ def covers(text: str, parts: Sequence[str]) -> bool:
 
 def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
     """Where each part is in the text, in order, whatever its case and punctuation; None where it isn't there."""
-    there = [(_normal(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
-    atoms = [[_normal(atom) for atom in re.findall(_ATOM, part)] for part in parts]
-    matched = _matched([name for name, _, _ in there], [name for part in atoms for name in part])
+    there = [(_normalize(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
+    atoms = [[_normalize(atom) for atom in re.findall(_ATOM, part)] for part in parts]
+    matched = _match_atoms([name for name, _, _ in there], [name for part in atoms for name in part])
     found: list[TextMatch | None] = []
     first = 0
     for part in atoms:
@@ -92,7 +92,7 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
     """
     if covers(text, [word.word for word in words]):
         return tuple(words)
-    spans = [*_placed_words(text, words)]
+    spans = [*_locate_words(text, words)]
     if not spans:
         return None
     found: list[Word] = []
@@ -103,14 +103,14 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
         for chunk in _CHUNK.finditer(text, last, first):
             if not is_spoken(chunk[0]):
                 continue
-            if chunk.start() == last and word is not None and not _parts_words(text, last):
+            if chunk.start() == last and word is not None and not _is_word_boundary(text, last):
                 glued_end = chunk.end()
-            elif chunk.end() == first and following is not None and not _parts_words(text, first):
+            elif chunk.end() == first and following is not None and not _is_word_boundary(text, first):
                 glued_start = chunk.start()
             else:
                 loose.append(chunk[0])
         if word is not None:
-            found.append(_spelled(word, text[before:glued_end]))
+            found.append(_respell(word, text[before:glued_end]))
         speakers = {one.speaker for one in (word, following) if one is not None}
         speaker = speakers.pop() if len(speakers) == 1 else None
         found += [Word(spelling, speaker=speaker) for spelling in loose]
@@ -118,14 +118,14 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
     return tuple(found)
 
 
-def words_left_out(text: str, words: Sequence[Word]) -> int:
+def count_missing_words(text: str, words: Sequence[Word]) -> int:
     """How many words aren't in the text that they came with."""
     if not words or not text.strip() or covers(text, [word.word for word in words]):
         return 0
-    return sum(is_spoken(word.word) for word in words) - len([*_placed_words(text, words)])
+    return sum(is_spoken(word.word) for word in words) - len([*_locate_words(text, words)])
 
 
-def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
+def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
     """Words that are wholly in the text, each with the place of its spelling there, punctuation around it included."""
     spellings = [word.word for word in words]
     at = 0
@@ -133,8 +133,10 @@ def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
         (word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place is not None
     ]
     for k, (word, place) in enumerate(found):
-        wanted = [_normal(atom) for atom in re.findall(_ATOM, word.word)]
-        if not place.is_whole or wanted != [_normal(atom) for atom in re.findall(_ATOM, text[place.start : place.end])]:
+        wanted = [_normalize(atom) for atom in re.findall(_ATOM, word.word)]
+        if not place.is_whole or wanted != [
+            _normalize(atom) for atom in re.findall(_ATOM, text[place.start : place.end])
+        ]:
             continue
         ceiling = found[k + 1][1].start if k + 1 < len(found) else len(text)
         first, last = place.start, place.end
@@ -152,13 +154,13 @@ def _placed_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
         at = last
 
 
-def _spelled(word: Word, spelling: str) -> Word:
+def _respell(word: Word, spelling: str) -> Word:
     """A word as the text spells it, with the blanks before it that it came with."""
     blank = word.word[: len(word.word) - len(word.word.lstrip())]
     return word if word.word.strip() == spelling else replace(word, word=blank + spelling)
 
 
-def _parts_words(text: str, at: int) -> bool:
+def _is_word_boundary(text: str, at: int) -> bool:
     """Whether two words may meet here without a blank between them."""
     return any(map(UNSPACED.match, text[max(at - 1, 0) : at + 1]))
 
@@ -167,11 +169,11 @@ def _is_punctuation(char: str) -> bool:
     return not (char.isspace() or is_spoken(char))
 
 
-def _normal(atom: str) -> str:
+def _normalize(atom: str) -> str:
     return unicodedata.normalize("NFKC", atom).casefold()
 
 
-def _matched(there: Sequence[str], told: Sequence[str]) -> dict[int, int]:
+def _match_atoms(there: Sequence[str], told: Sequence[str]) -> dict[int, int]:
     """For atoms that were told, by their number: the number of the same atom in the text."""
     start, end, least = 0, 0, min(len(there), len(told))
     while start < least and there[start] == told[start]:
@@ -181,7 +183,7 @@ def _matched(there: Sequence[str], told: Sequence[str]) -> dict[int, int]:
     matched = {k: k for k in range(start)}
     matched |= {len(told) - 1 - k: len(there) - 1 - k for k in range(end)}
     a, b = there[start : len(there) - end], told[start : len(told) - end]
-    matcher = SequenceMatcher(None, a, b, autojunk=max(len(a), len(b)) > MOST_COMPARED)
+    matcher = SequenceMatcher(None, a, b, autojunk=max(len(a), len(b)) > MAX_THOROUGH_ATOMS)
     for block in matcher.get_matching_blocks():
         matched |= {start + block.b + k: start + block.a + k for k in range(block.size)}
     return matched

@@ -14,16 +14,16 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from operator import le
 
-SPEAKING_RATE = 15
+CHARACTERS_PER_SECOND = 15
 """Characters a second: how fast words are taken to be spoken where nothing else tells."""
 
-LATEST = 3_600_000
+MAX_SECONDS = 3_600_000
 """Seconds, a thousand hours: what claims to be later, infinities and NaN included, is no time of a recording."""
 
-SLACK = 1000
+DURATION_TOLERANCE_MS = 1000
 """Milliseconds by which words may outlast the recording: its duration and they are measured by different programs."""
 
-FAR = 30.0
+FAR_SECONDS = 30.0
 """Seconds, or the length of the recording if that is more: what lies so far behind its end is no time of this one.
 Whisper, which hears 30 s at a time, may place an end so late, and durations may be wrong, but not more than twice."""
 
@@ -49,7 +49,7 @@ def clock_time(seconds: float) -> str:
 
 def known_time(seconds: float | None) -> float | None:
     """A time as it was given; None where no recording can have it (infinity, NaN, a thousand hours)."""
-    return None if seconds is None or not abs(seconds) < LATEST else seconds
+    return None if seconds is None or not abs(seconds) < MAX_SECONDS else seconds
 
 
 def known_ms(seconds: float | None) -> int | None:
@@ -59,13 +59,13 @@ def known_ms(seconds: float | None) -> int | None:
 
 def known_duration(duration: float | None) -> float | None:
     """A duration that a recording can have, in seconds; None for any other."""
-    return None if duration is None or not 0 <= duration < LATEST else duration + 0.0  # no -0.0
+    return None if duration is None or not 0 <= duration < MAX_SECONDS else duration + 0.0  # no -0.0
 
 
 def far_limit(duration: float | None) -> float | None:
     """Seconds behind which no time of a recording can lie; None where its duration isn't known."""
     length = known_duration(duration)
-    return None if length is None else length + max(FAR, length)
+    return None if length is None else length + max(FAR_SECONDS, length)
 
 
 def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration: float | None) -> list[Span | None]:
@@ -77,7 +77,7 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
     a stray one costs only itself; and if most lie behind the end of the recording, `duration` is what is wrong, as long
     as it isn't wrong by far.
     """
-    latest_end = min(LATEST, far_limit(duration) or LATEST)
+    latest_end = min(MAX_SECONDS, far_limit(duration) or MAX_SECONDS)
     spans: list[Span | None] = []
     latest, rising = (-1, -1), True
     for start, end in times:
@@ -93,12 +93,12 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
             latest = span
             spans.append(span)
     if not rising:
-        kept = set(_rising(spans))
+        kept = set(_longest_rising_run(spans))
         spans = [span if k in kept else None for k, span in enumerate(spans)]
-    limit = _limit(duration)
+    limit = _length_ms(duration)
     if limit is None:
         return spans
-    late = {k for k, span in enumerate(spans) if span is not None and span[1] > limit + SLACK}
+    late = {k for k, span in enumerate(spans) if span is not None and span[1] > limit + DURATION_TOLERANCE_MS}
     if late and 2 * len(late) <= sum(span is not None for span in spans):
         spans = [None if k in late else span for k, span in enumerate(spans)]
     return spans
@@ -122,17 +122,17 @@ def interpolate_spans(
     if None not in starts and None not in ends and all(map(le, ends, starts[1:])):
         return [*zip(starts, ends, strict=True)]  # as a rule
     passed = list(accumulate(lengths, initial=0))  # the position of mark number k is passed[(k + 1) // 2]
-    marks, final, limit = _marks(given), 2 * len(lengths) - 1, _limit(duration)
+    marks, final, limit = _clip_known(given), 2 * len(lengths) - 1, _length_ms(duration)
     known = [k for k, mark in enumerate(marks) if mark >= 0]
     if not known:
-        marks[0], marks[final] = 0, _nominal(passed[-1]) if limit is None else limit
+        marks[0], marks[final] = 0, _estimated_ms(passed[-1]) if limit is None else limit
         known = [0, final]
     first, last = known[0], known[-1]
     if first > 0:
-        marks[0] = max(0, marks[first] - _nominal(passed[(first + 1) // 2]))
+        marks[0] = max(0, marks[first] - _estimated_ms(passed[(first + 1) // 2]))
         known.insert(0, 0)
     if last < final:
-        end = marks[last] + _nominal(passed[-1] - passed[(last + 1) // 2])
+        end = marks[last] + _estimated_ms(passed[-1] - passed[(last + 1) // 2])
         marks[final] = end if limit is None or limit < marks[last] else min(end, limit)
         known.append(final)
     if len(known) <= final:
@@ -144,13 +144,13 @@ def interpolate_spans(
     return list(zip(marks[::2], marks[1::2], strict=True))
 
 
-def _marks(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
+def _clip_known(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
     """What is known: mark 2k is the start of thing k, 2k + 1 its end, cut off where the next known start is.
 
     -1 is what isn't known.
     """
     marks = [-1] * (2 * len(given))
-    ceiling = LATEST * 1000
+    ceiling = MAX_SECONDS * 1000
     for k in range(len(given) - 1, -1, -1):
         start, end = given[k]
         if end is not None:
@@ -160,17 +160,17 @@ def _marks(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
     return marks
 
 
-def _limit(duration: float | None) -> int | None:
+def _length_ms(duration: float | None) -> int | None:
     """Where the recording ends, None where that isn't known."""
-    return None if duration is None or not 0.001 <= duration < LATEST else to_ms(duration)
+    return None if duration is None or not 0.001 <= duration < MAX_SECONDS else to_ms(duration)
 
 
-def _nominal(characters: int) -> int:
+def _estimated_ms(characters: int) -> int:
     """Milliseconds that so many characters are taken to last."""
-    return characters * 1000 // SPEAKING_RATE
+    return characters * 1000 // CHARACTERS_PER_SECOND
 
 
-def _rising(spans: Sequence[Span | None]) -> list[int]:
+def _longest_rising_run(spans: Sequence[Span | None]) -> list[int]:
     """The places of the longest strictly rising run."""
     lowest: list[Span] = []  # for every length, the lowest span that a run of it can end with, and where
     places: list[int] = []

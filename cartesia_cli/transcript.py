@@ -18,18 +18,18 @@ from unicodedata import east_asian_width
 from .alignment import covering_words
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
-from .timestamps import LATEST, far_limit, interpolate_spans, known_duration, known_time, plausible_spans
+from .timestamps import MAX_SECONDS, far_limit, interpolate_spans, known_duration, known_time, plausible_spans
 
 Timing = Literal["server", "audio", "estimated"]
 
 PAUSE_SECONDS = 1.0
 """Silence between two words that ends a segment even without punctuation."""
 
-UNTIMED = re.compile(r"\s*\S+")
+TEXT_WORD = re.compile(r"\s*\S+")
 """A word of a text that came without any, with the blanks before it."""
 
 SENTENCE_ENDS = tuple(".?!…。？！")
-CLOSERS = "\"'”’»)]」』"
+CLOSING_MARKS = "\"'”’»)]」』"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ PERSISTED_NOTICES = frozenset({"mark", "connection_lost", "reconnected"})
 Update = Partial | Segment | Notice
 
 
-class Times(NamedTuple):
+class WordTimes(NamedTuple):
     """When a word is said.
 
     start, end   seconds: as the server sent them, or else estimated, in whole milliseconds
@@ -155,26 +155,26 @@ class Transcript:
             "request_id": self.request_id,
             "text": self.text,
             "segments": [segment.to_dict() for segment in self.segments],
-            "words": None if self.words is None else self._word_documents(),
+            "words": None if self.words is None else self._word_dicts(),
             "notices": [notice.to_dict() for notice in self.notices] or None,
         }
         return {name: value for name, value in facts.items() if value is not None}
 
-    def word_times(self) -> list[Times]:
+    def word_times(self) -> list[WordTimes]:
         """When each of `words` is said. Times that are missing or can't be true are estimated."""
         words = self.words or ()
         fit = plausible_spans(((word.start, word.end) for word in words), self.duration)
         guesses = fit
         if not all(fit):
-            known = [span or (None, None) for span in fit] if any(fit) else self._bounds(words)
+            known = [span or (None, None) for span in fit] if any(fit) else self._segment_bounds(words)
             guesses = [*interpolate_spans([len(word.word.strip()) + 1 for word in words], known, self.duration)]
-        times: list[Times] = []
+        times: list[WordTimes] = []
         for word, span, guess in zip(words, fit, guesses, strict=True):
             assert guess is not None
             if span is None or word.start is None or word.end is None:
-                times.append(Times(guess[0] / 1000, guess[1] / 1000, True))
+                times.append(WordTimes(guess[0] / 1000, guess[1] / 1000, True))
             else:
-                times.append(Times(word.start + 0.0, word.end + 0.0, False))  # no -0.0
+                times.append(WordTimes(word.start + 0.0, word.end + 0.0, False))  # no -0.0
         return times
 
     @property
@@ -185,7 +185,7 @@ class Transcript:
     def word_spans(self) -> list[TextSpan]:
         """Where each word that isn't blank stands in the text; empty unless all are found there, in order."""
         words = self.words or ()
-        ends = _ends(self.text, words)
+        ends = _word_ends(self.text, words)
         spans = []
         for word, end in zip(words, ends or (), strict=False):
             if spelling := word.word.strip():
@@ -201,11 +201,11 @@ class Transcript:
                 spans.append(TextSpan(start, end, known_time(segment.start), known_time(segment.end)))
         return spans if "".join(segment.text for segment in self.segments) == self.text else []
 
-    def _bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
+    def _segment_bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
         """What the segments tell of words without times: when the first in each begins, and when the last ends."""
         spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
         parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
-        ends = _ends("".join(segment.text for segment in self.segments), words)
+        ends = _word_ends("".join(segment.text for segment in self.segments), words)
         if ends is None:  # spelt in another way: they are said somewhere between the first segment and the last
             there = [span for span in spans if span is not None]
             parts, ends = [(0, (there[0][0], there[-1][1]))] if there else [], [0] * len(words)
@@ -220,7 +220,7 @@ class Transcript:
             first = behind
         return bounds
 
-    def _word_documents(self) -> list[dict[str, Any]]:
+    def _word_dicts(self) -> list[dict[str, Any]]:
         documents: list[dict[str, Any]] = []
         for word, times in zip(self.words or (), self.word_times(), strict=True):
             document: dict[str, Any] = {"word": word.word, "start": times.start, "end": times.end}
@@ -232,10 +232,12 @@ class Transcript:
         return documents
 
 
-def from_batch(response: BatchResponse, *, source: str, model: str, measured: float | None = None) -> Transcript:
+def from_batch(
+    response: BatchResponse, *, source: str, model: str, measured_duration: float | None = None
+) -> Transcript:
     """A batch response as a transcript. `measured`: seconds of audio by the file itself, where it tells."""
     told = known_duration(response.duration)
-    duration = told if told is not None else measured
+    duration = told if told is not None else measured_duration
     text = text_of_parts(response.text, [word.word for word in response.words or ()])
     words = covering_words(text, response.words) if response.words else response.words
     transcript = Transcript(
@@ -248,14 +250,14 @@ def from_batch(response: BatchResponse, *, source: str, model: str, measured: fl
         words=None if words is None else drop_implausible_times(words, duration),
     )
     whole: Timing = "audio" if told is None else "server"
-    return replace(transcript, segments=tuple(_segments(transcript, whole)))
+    return replace(transcript, segments=tuple(_split_sentences(transcript, whole)))
 
 
-def without_wrong_times(response: BatchResponse, measured: float | None) -> BatchResponse:
+def drop_wrong_times(response: BatchResponse, measured_duration: float | None) -> BatchResponse:
     """A batch response without duration and times where they can't be those of a recording of so many seconds, as when
     they are told in milliseconds. The response itself where they can be, and where nothing was measured.
     """
-    limit = far_limit(measured)
+    limit = far_limit(measured_duration)
     ends = [word.end for word in response.words or () if word.end is not None]
     if limit is None or ((response.duration or 0.0) <= limit and 2 * sum(end > limit for end in ends) <= len(ends)):
         return response
@@ -277,9 +279,9 @@ def from_segments(
 
     Where some segments came with words, those of the others are told by their text, without times: none is left out.
     """
-    segments = _with_whole_characters(segments)
+    segments = _join_split_characters(segments)
     told = [segment.language for segment in segments if segment.language]
-    words = [word for segment in segments for word in segment.words or map(Word, UNTIMED.findall(segment.text))]
+    words = [word for segment in segments for word in segment.words or map(Word, TEXT_WORD.findall(segment.text))]
     return Transcript(
         source=source,
         model=model,
@@ -293,7 +295,7 @@ def from_segments(
     )
 
 
-def _with_whole_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
+def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
     """Segments of which none ends within a character that the next one completes."""
     if not any(ends_within_character(segment.text) for segment in segments):
         return segments
@@ -346,9 +348,9 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
 
 def plausible_segments(segments: Sequence[Segment], duration: float | None) -> tuple[Segment, ...]:
     """Segments whose times can be true: the others get estimated ones."""
-    latest = min(LATEST, far_limit(duration) or LATEST)
+    latest = min(MAX_SECONDS, far_limit(duration) or MAX_SECONDS)
     starts = [segment.start for segment in segments]
-    ends = [LATEST if segment.timing == "estimated" else latest for segment in segments]
+    ends = [MAX_SECONDS if segment.timing == "estimated" else latest for segment in segments]
     if all(0 <= s.start <= s.end < end for s, end in zip(segments, ends, strict=True)) and all(
         map(le, starts, starts[1:])
     ):
@@ -362,10 +364,10 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
     )
 
 
-def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
+def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
     """Sentences, where words tell when they are said; otherwise the whole text from 0 to the duration, as `whole`."""
     text, words, times = transcript.text, transcript.words or (), transcript.word_times()
-    ends = _ends(text, words)
+    ends = _word_ends(text, words)
     if ends is None or all(time.estimated for time in times):
         if text.strip() and transcript.duration is not None:
             yield Segment(0.0, transcript.duration, text, whole, tuple(words))
@@ -388,7 +390,7 @@ def _segments(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
         at, first = cut, i + 1
 
 
-def _ends(text: str, words: Sequence[Word]) -> list[int] | None:
+def _word_ends(text: str, words: Sequence[Word]) -> list[int] | None:
     """Where each word ends in `text`. None when they can't all be found there in their order."""
     ends, at = [], 0
     for word in words:
@@ -402,4 +404,4 @@ def _ends(text: str, words: Sequence[Word]) -> list[int] | None:
 
 
 def _ends_sentence(word: str) -> bool:
-    return word.strip().rstrip(CLOSERS).endswith(SENTENCE_ENDS)
+    return word.strip().rstrip(CLOSING_MARKS).endswith(SENTENCE_ENDS)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from cartesia_cli.protocol import Word
 from cartesia_cli.subtitles import cues
-from cartesia_cli.subtitles.lint import RULES, lint, sentence
+from cartesia_cli.subtitles.lint import RULES, describe, lint
 from cartesia_cli.subtitles.parser import Finding, Kind, ParsedCue, SubtitleFile, parse
 from cartesia_cli.subtitles.profiles import PROFILES, Rules
-from cartesia_cli.subtitles.unavoidable import JUDGED, mark
+from cartesia_cli.subtitles.unavoidable import DIVISION_RULES, mark_unavoidable
 from cartesia_cli.subtitles.writers import srt, vtt
 from cartesia_cli.transcript import Transcript
 from tests.conftest import Run
@@ -111,7 +111,7 @@ def test_profiles_are_not_all_the_same() -> None:
 
 def test_every_rule_can_be_told_in_a_sentence() -> None:
     for rule in RULES:
-        assert sentence(Finding(rule, 1, value=3, limit=2)).strip()
+        assert describe(Finding(rule, 1, value=3, limit=2)).strip()
 
 
 # What words force
@@ -123,8 +123,8 @@ def words(*times: tuple[str, int, int]) -> list[Word]:
 
 def forced(said: Sequence[Word], rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[str, int | None, bool]]:
     sheet = parse(file(*cues), "srt")
-    return [(finding.rule, finding.cue, finding.forced) for finding in mark(lint(sheet, rules), sheet, rules, said)
-            if not RULES[finding.rule].advice]  # fmt: skip
+    found = mark_unavoidable(lint(sheet, rules), sheet, rules, said)
+    return [(each.rule, each.cue, each.forced) for each in found if not RULES[each.rule].is_suggestion]
 
 
 def test_a_word_wider_than_a_line_is_known_without_a_transcript() -> None:
@@ -195,7 +195,7 @@ class Scene:
         self.said, self.rules = said, rules
         self.file = cues
         self.sheet = SubtitleFile("srt", tuple(cue for *_, cue in cues), ())
-        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in JUDGED]
+        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in DIVISION_RULES]
         self._ways: dict[tuple[int, int], list[frozenset[str]]] = {}
 
     def __repr__(self) -> str:
@@ -224,7 +224,7 @@ class Scene:
                 shown.append(ParsedCue(2, 2, following, following + 10_000, ("x",)))
             broken = {f.rule for f in lint(SubtitleFile("srt", tuple(shown), ()), self.rules) if f.cue == 1}
             if "cue-long" not in broken:
-                yield frozenset(broken & JUDGED)
+                yield frozenset(broken & DIVISION_RULES)
 
     def _lines(self, i: int, j: int) -> Iterator[tuple[str, ...]]:
         texts, most = [word.word for word in self.said[i:j]], self.rules.max_words_per_line or j - i
@@ -285,7 +285,7 @@ def scenes(draw: st.DrawFn) -> Scene:
 @settings(deadline=None, max_examples=300)
 @given(scenes())
 def test_forced_is_what_no_other_division_avoids_and_nothing_else(scene: Scene) -> None:
-    for finding in mark(scene.findings, scene.sheet, scene.rules, scene.said):
+    for finding in mark_unavoidable(scene.findings, scene.sheet, scene.rules, scene.said):
         if finding.rule == "line-width" and len(finding.text.split()) == 1:
             assert finding.forced
         else:
@@ -524,8 +524,8 @@ def test_our_own_files_have_no_violation_that_the_words_do_not_force(
         transcript = speech(seed, 2500, *rate)
         written = (srt if kind == "srt" else vtt)(cues(transcript, rules))
         sheet = parse(written, kind)
-        findings = mark(lint(sheet, rules), sheet, rules, transcript.words or ())
-        left = [(f.cue, f.rule, f.value) for f in findings if not f.forced and not RULES[f.rule].advice]
+        findings = mark_unavoidable(lint(sheet, rules), sheet, rules, transcript.words or ())
+        left = [(f.cue, f.rule, f.value) for f in findings if not f.forced and not RULES[f.rule].is_suggestion]
         assert left == []
         assert len(sheet.cues) > 100
         shown = "".join("".join(cue.lines) for cue in sheet.cues)

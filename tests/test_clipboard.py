@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import OutputError
-from cartesia_cli.output.clipboard import MOST, copy, sequence
+from cartesia_cli.output.clipboard import MAX_BYTES, copy, osc52_sequence
 from tests.conftest import need
 
 XTERM = {"TERM": "xterm-256color"}
@@ -46,17 +46,17 @@ def test_any_text_gets_there_whole(text: str) -> None:
 
 def test_nothing_of_it_is_seen() -> None:
     screen = pyte.Screen(40, 4)
-    pyte.Stream(screen).feed("before " + sequence(b"some words\n" * 50, XTERM) + "after")
+    pyte.Stream(screen).feed("before " + osc52_sequence(b"some words\n" * 50, XTERM) + "after")
     assert [row.rstrip() for row in screen.display] == ["before after", "", "", ""]
 
 
 def test_what_is_too_long_is_told_and_not_cut() -> None:
     terminal = Terminal()
-    assert copy("ä" * (MOST // 2), terminal, XTERM)
+    assert copy("ä" * (MAX_BYTES // 2), terminal, XTERM)
     assert len(terminal.getvalue()) <= 100_000
     terminal = Terminal()
     with pytest.raises(OutputError, match="too long"):
-        copy("ä" * (MOST // 2) + "a", terminal, XTERM)
+        copy("ä" * (MAX_BYTES // 2) + "a", terminal, XTERM)
     assert not terminal.getvalue()
 
 
@@ -84,7 +84,7 @@ def test_a_terminal_that_goes_away_meanwhile_is_told() -> None:
 
 @given(st.binary(max_size=3000))
 def test_screen_gets_pieces_that_each_of_its_versions_takes(data: bytes) -> None:
-    told = sequence(data, XTERM | {"STY": "1234.pts-0.host"})
+    told = osc52_sequence(data, XTERM | {"STY": "1234.pts-0.host"})
     pieces = re.findall(r"\033P([^\033]*|\033[^\033\\]*)\033\\", told)
     assert "".join(f"\033P{piece}\033\\" for piece in pieces) == told
     assert all(len(piece) + 4 <= 256 for piece in pieces)

@@ -22,7 +22,7 @@ OPEN = {"url": "wss://api.cartesia.ai/stt/websocket", "version": "2026-03-01"}
 
 
 def record(path: Path, *, force: bool = False, tell: Callable[[str], None] = lambda sentence: None) -> FrameLog:
-    return FrameLog(path, force=force, tell=tell)
+    return FrameLog(path, force=force, on_warning=tell)
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])

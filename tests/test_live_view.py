@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cartesia_cli.errors import CliError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.output.live_rows import LiveRows, LiveState, MicrophoneLevel, Wait
-from cartesia_cli.output.live_view import PERIOD, LiveView
+from cartesia_cli.output.live_view import MIN_REDRAW_SECONDS, LiveView
 from cartesia_cli.text_width import text_width, wrap
 
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 5
@@ -353,7 +353,7 @@ def test_view_is_drawn_at_most_twelve_times_a_second() -> None:
     live = view(terminal, step=0.01)
     for number in range(1000):  # ten seconds
         live.draw(LiveState(elapsed=number, speaking=number % 2 == 0))
-    assert 100 <= terminal.raw.count(b"\x1b[J") <= 10 / PERIOD
+    assert 100 <= terminal.raw.count(b"\x1b[J") <= 10 / MIN_REDRAW_SECONDS
 
 
 def test_unchanged_rows_are_not_drawn_again() -> None:

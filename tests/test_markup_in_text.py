@@ -307,7 +307,7 @@ def test_live_times_that_can_not_be_true_are_not_written(name: str, span: tuple[
 def test_no_writer_gets_times_that_can_not_be_true(times: list[tuple[float, float]], duration: float | None) -> None:
     words = tuple(Word(f"w{k}", *span) for k, span in enumerate(times))
     response = BatchResponse(text=" ".join(word.word for word in words), words=words, duration=duration)
-    transcript = from_batch(response, source="a", model="m", measured=None)
+    transcript = from_batch(response, source="a", model="m", measured_duration=None)
     document = json.loads(writer("json")(transcript, Layout(words=True)))
     assert 0 <= document.get("duration", 0) < 3.6e6
     for part in (*document["words"], *document["segments"]):

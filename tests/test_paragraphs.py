@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from cartesia_cli.output import Layout, writer
-from cartesia_cli.output.paragraphs import MOST, long_pause, paragraphs
+from cartesia_cli.output.paragraphs import MAX_CHARACTERS, paragraph_pause, paragraphs
 from cartesia_cli.output.sanitize import one_line, title
 from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol import BatchResponse, Word
@@ -127,9 +127,9 @@ def test_what_is_long_depends_on_the_speaker() -> None:
 
 def test_contiguous_words_make_one_paragraph() -> None:
     assert blocks(heard(*(("One two.", 0.0),) * 9)) == [" ".join(["One two."] * 9)]
-    assert long_pause([]) == 1.0
-    assert long_pause([0.0, -3.0] * 50) == 1.0
-    assert long_pause([0.01] * 50) == 0.6
+    assert paragraph_pause([]) == 1.0
+    assert paragraph_pause([0.0, -3.0] * 50) == 1.0
+    assert paragraph_pause([0.01] * 50) == 0.6
 
 
 def test_a_sentence_is_torn_by_a_very_long_pause_only() -> None:
@@ -140,7 +140,7 @@ def test_a_sentence_is_torn_by_a_very_long_pause_only() -> None:
 def test_a_paragraph_that_goes_on_for_too_long_is_divided_where_the_pause_is_longest() -> None:
     sentences = [("All of these words are said without a stop.", 0.5 if i % 9 == 8 else 0.2) for i in range(60)]
     found = blocks(heard(*sentences))
-    assert all(300 <= len(block) <= MOST for block in found)
+    assert all(300 <= len(block) <= MAX_CHARACTERS for block in found)
     assert [block.count("stop.") for block in found] == [18, 18, 9, 15]
 
 

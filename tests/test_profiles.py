@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cartesia_cli.errors import UsageError
-from cartesia_cli.subtitles.profiles import PROFILES, STANDARD, Rules, rules
+from cartesia_cli.subtitles.profiles import PROFILES, STANDARD, Rules, make_rules
 
 
 def test_netflix_is_the_default_profile_with_the_numbers_of_its_guide() -> None:
-    assert rules() == rules("netflix") == STANDARD == Rules()
+    assert make_rules() == make_rules("netflix") == STANDARD == Rules()
     assert (STANDARD.max_line_width, STANDARD.max_line_count, STANDARD.max_cue, STANDARD.max_cps) == (42, 2, 7.0, 20.0)
     assert STANDARD.min_cue == pytest.approx(5 / 6)
     assert STANDARD.min_gap == pytest.approx(2 / 24, abs=0.001)
@@ -20,7 +20,7 @@ def test_netflix_is_the_default_profile_with_the_numbers_of_its_guide() -> None:
 
 
 def test_bbc_profile_allows_180_words_of_five_columns_a_minute() -> None:
-    bbc = rules("bbc")
+    bbc = make_rules("bbc")
     assert bbc.max_line_width == 37
     assert bbc.max_cps == 180 * 5 / 60
     assert bbc.min_gap == 0.0 and bbc.chain == 1.0
@@ -33,7 +33,7 @@ def test_numbers_of_each_profile_are_consistent(profile: str) -> None:
     assert 0 <= found.min_cue <= found.max_cue
     assert 0 <= found.min_gap <= found.max_cue
     assert min(found.chain, found.max_linger) >= 0
-    assert rules(profile) == found
+    assert make_rules(profile) == found
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_numbers_of_each_profile_are_consistent(profile: str) -> None:
      ("min_gap", 0.2), ("max_cps", 17.0)],
 )  # fmt: skip
 def test_option_overrides_only_its_own_number_of_the_profile(name: str, value: Any) -> None:
-    found = rules("bbc", **{name: value})
+    found = make_rules("bbc", **{name: value})
     assert getattr(found, name) == value
     for field in fields(Rules):
         if field.name != name:
@@ -69,5 +69,5 @@ def test_impossible_subtitle_rules_are_refused_with_a_hint(
     profile: str | None, numbers: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says) as refusal:
-        rules(profile, **numbers)
+        make_rules(profile, **numbers)
     assert refusal.value.hint

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadEvent
 from cartesia_cli.commands.live_metrics import LiveMetrics
-from cartesia_cli.output.stats_report import ASCII, BLOCKS, bars, render_report
+from cartesia_cli.output.stats_report import ASCII_RAMP, BLOCK_RAMP, bars, render_report
 from cartesia_cli.protocol import (
     Close,
     Command,
@@ -652,7 +652,7 @@ def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
     drawn = render_report(report, 100)
     assert "finalize to last text" in drawn and "credits" in drawn and "drift 0.0 ms" in drawn
     assert drawn.splitlines()[0].split() == ["ms", "count", "p50", "p95", "p99", "max"]
-    assert any(block in drawn for block in BLOCKS[1:])
+    assert any(block in drawn for block in BLOCK_RAMP[1:])
     for width in (30, 40, 50, 60, 80, 200):
         assert all(len(line) <= width for line in render_report(report, width).splitlines())
         render_report(report, width, encoding="ascii").encode("ascii")
@@ -662,7 +662,9 @@ def test_a_report_of_nothing_can_be_drawn() -> None:
     assert render_report(Day().report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
 
 
-@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.integers(1, 60), st.sampled_from([BLOCKS, ASCII]))
+@given(
+    st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.integers(1, 60), st.sampled_from([BLOCK_RAMP, ASCII_RAMP])
+)
 def test_a_histogram_shows_whatever_occurs_at_all(values: list[float], count: int, ramp: str) -> None:
     drawn = bars(values, count, ramp)
     assert len(drawn) == count

@@ -28,7 +28,7 @@ from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
 from cartesia_cli.subtitles.function_words import GRAMMARS
 from cartesia_cli.subtitles.profiles import PROFILES
 from cartesia_cli.subtitles.segmentation import split_word
-from cartesia_cli.subtitles.writers import ESTIMATED
+from cartesia_cli.subtitles.writers import ESTIMATED_NOTE
 from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from tests.conftest import need
@@ -826,7 +826,7 @@ def test_lighting_up_changes_no_text_and_its_times_rise_within_the_cue(
     found = cues(transcript(" ".join(word.word for word in words), words, duration=duration))
     plain, lit = vtt(found), vtt(found, highlight_words=True)
     stamp = re.compile(r"<(\d\d+):(\d\d):(\d\d)\.(\d{3})>")
-    note = f"NOTE {ESTIMATED}\n\n"  # where only the times within cues are
+    note = f"NOTE {ESTIMATED_NOTE}\n\n"  # where only the times within cues are
     assert stamp.sub("", lit).replace(note, "") == plain.replace(note, "")
     assert [caption.text for caption in webvtt.WebVTT.from_string(lit, strict=True)] == [
         caption.text for caption in webvtt.WebVTT.from_string(plain, strict=True)

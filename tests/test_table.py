@@ -13,10 +13,10 @@ from rich.cells import cell_len
 
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output import Layout, Selection, writer
-from cartesia_cli.output.rows import compile_pattern, rows, spoken
+from cartesia_cli.output.rows import compile_pattern, row_words, select_rows
 from cartesia_cli.output.streams import open_stream
-from cartesia_cli.output.table import shorten
 from cartesia_cli.protocol import Word
+from cartesia_cli.text_width import shorten
 from cartesia_cli.timestamps import known_ms
 from cartesia_cli.transcript import Segment, Transcript, from_segments
 
@@ -37,7 +37,7 @@ def of(*words: Word) -> Transcript:
 
 
 def picked(transcript: Transcript, selection: Selection) -> list[int]:
-    return [row.number for row in rows(spoken(transcript)[0], selection)]
+    return [row.number for row in select_rows(row_words(transcript)[0], selection)]
 
 
 def shown(transcript: Transcript, **wanted: object) -> list[str]:
@@ -237,11 +237,11 @@ def test_no_word_is_lost_in_any_table(words: tuple[Word, ...]) -> None:
 
 @given(any_words, selections)
 def test_a_selection_only_leaves_rows_out(words: tuple[Word, ...], selection: Selection) -> None:
-    every = {row.number: row for row in rows(words)}
-    chosen = rows(words, selection)
+    every = {row.number: row for row in select_rows(words)}
+    chosen = select_rows(words, selection)
     assert [row.number for row in chosen] == sorted({row.number for row in chosen})
     for row in chosen:
-        assert row._replace(matched=False, apart=False) == every[row.number]
+        assert row._replace(matched=False, follows_gap=False) == every[row.number]
 
 
 def is_possible(word: Word) -> bool:

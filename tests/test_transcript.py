@@ -39,9 +39,9 @@ def test_a_pause_ends_a_segment() -> None:
 
 
 def test_without_words_the_text_is_one_segment_as_long_as_the_audio() -> None:
-    server = from_batch(BatchResponse(text="Hi.", duration=2.0), source="a", model="m", measured=9.0)
+    server = from_batch(BatchResponse(text="Hi.", duration=2.0), source="a", model="m", measured_duration=9.0)
     assert server.segments == (Segment(0.0, 2.0, "Hi.", "server"),)
-    measured = from_batch(BatchResponse(text="Hi."), source="a", model="m", measured=9.0)
+    measured = from_batch(BatchResponse(text="Hi."), source="a", model="m", measured_duration=9.0)
     assert measured.segments == (Segment(0.0, 9.0, "Hi.", "audio"),)
     assert from_batch(BatchResponse(text="Hi."), source="a", model="m").segments == ()
     assert from_batch(BatchResponse(text="", duration=2.0), source="a", model="m").segments == ()

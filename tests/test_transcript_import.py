@@ -69,7 +69,7 @@ LAYOUTS = st.builds(
 def test_every_format_of_what_was_saved_is_that_of_what_was_transcribed(
     response: BatchResponse, source: str, measured: float | None, layout: Layout
 ) -> None:
-    transcript = from_batch(response, source=source, model="ink-whisper", measured=measured)
+    transcript = from_batch(response, source=source, model="ink-whisper", measured_duration=measured)
     for form in ("json", "ndjson"):
         saved = only(writer(form)(transcript, Layout(words=True)))
         for name in FORMATS:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.alignment import covering_words, words_left_out
+from cartesia_cli.alignment import count_missing_words, covering_words
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.protocol import BatchResponse, Word, encode_batch
 from cartesia_cli.transcript import Transcript, from_batch
@@ -107,7 +107,7 @@ def test_scripts_without_blanks_are_aligned_by_character() -> None:
     found = covering_words("今日は天気がいい", words)
     assert found is not None
     assert [word.word for word in found] == ["今日", "は", "天気", "がいい"]
-    assert words_left_out("今日は天気がいい", words) == 1
+    assert count_missing_words("今日は天気がいい", words) == 1
 
 
 @pytest.mark.parametrize(

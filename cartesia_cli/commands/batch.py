@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..alignment import words_left_out
+from ..alignment import count_missing_words
 from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
 from ..cache import Cache, CachedResponse, Lookup
 from ..client import Upload, UploadProgress, is_account_error
@@ -26,7 +26,7 @@ from ..output.console import ProgressBar, Reporter
 from ..output.files import write_file
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
-from ..transcript import Transcript, from_batch, without_wrong_times
+from ..transcript import Transcript, drop_wrong_times, from_batch
 from .backend import Backend
 from .inputs import STDIN, Input
 from .output_plan import FindOwner, OutputPlan, Targets
@@ -194,7 +194,9 @@ def _run_job(
         summary.from_cache += 1
         backend = None
     response = _usable_response(answer.response, job, reporter)
-    transcript = from_batch(response, source=item.source, model=config.options.model, measured=job.media.duration)
+    transcript = from_batch(
+        response, source=item.source, model=config.options.model, measured_duration=job.media.duration
+    )
     summary.audio_seconds += transcript.duration or 0.0
     summary.billed_seconds += 0.0 if backend is None else transcript.duration or 0.0
     _deliver(transcript, answer.body, job, config, reporter, alone=summary.total == 1)
@@ -221,11 +223,11 @@ def _usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> B
     if response.trailing:
         reporter.info(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
     told = response.words or ()
-    if left_out := words_left_out(response.text, told):
+    if left_out := count_missing_words(response.text, told):
         reporter.info(
             f"warning: {source}: {left_out} of {len(told)} words of the answer aren't in its text: they are left out"
         )
-    usable = response if job.media.estimated else without_wrong_times(response, measured)
+    usable = response if job.media.estimated else drop_wrong_times(response, measured)
     if usable is not response:
         reporter.info(
             f"warning: {source}: the server's times can't be those of a recording of {measured:.1f} s: "

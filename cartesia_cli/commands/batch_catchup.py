@@ -50,7 +50,7 @@ def batch_catch_up(
                 asked,
                 deadlines=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
             )
-        return from_batch(response, source="", model=MODEL, measured=seconds).segments
+        return from_batch(response, source="", model=MODEL, measured_duration=seconds).segments
 
     return catch_up
 

@@ -95,7 +95,7 @@ def check(
     from ..output.files import write_stdout
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules
-    from ..subtitles.unavoidable import mark
+    from ..subtitles.unavoidable import mark_unavoidable
 
     rules = subtitle_options.rules() or STANDARD
     given = [name for name in subtitle_options.__slots__ if getattr(subtitle_options, name) is not None]
@@ -105,7 +105,7 @@ def check(
     if len(found) == 1 and unreadable:
         raise unreadable[0]
     reports = [
-        Report(item.source, item.sheet, mark(lint(item.sheet, limits), item.sheet, rules, words))
+        Report(item.source, item.sheet, mark_unavoidable(lint(item.sheet, limits), item.sheet, rules, words))
         for item in found
         if not isinstance(item, InputError)
     ]
@@ -213,13 +213,13 @@ def _bytes(item: Input | InputError) -> bytes:
 def _severity(finding: Finding) -> str:
     from ..subtitles.lint import RULES
 
-    return "advice" if RULES[finding.rule].advice else "forced" if finding.forced else "violations"
+    return "advice" if RULES[finding.rule].is_suggestion else "forced" if finding.forced else "violations"
 
 
 def _format_findings(report: Report) -> list[str]:
     """A line for each finding, as compilers write them, so that editors find the place."""
     from ..output.sanitize import one_line
-    from ..subtitles.lint import sentence
+    from ..subtitles.lint import describe
 
     starts = {cue.number: cue.start for cue in report.subtitles.cues}
     lines = []
@@ -229,7 +229,7 @@ def _format_findings(report: Report) -> list[str]:
             place += f" at {_format_time(starts[finding.cue])}"
         mark = {"advice": " (advice)", "forced": " (forced)", "violations": ""}[_severity(finding)]
         text = (
-            f"{report.source}:{finding.line}: {place}{': ' if place else ''}{finding.rule}: {sentence(finding)}{mark}"
+            f"{report.source}:{finding.line}: {place}{': ' if place else ''}{finding.rule}: {describe(finding)}{mark}"
         )
         lines.append(one_line(text + (f": {finding.text}" if finding.text else "")) + "\n")
     return lines
@@ -266,7 +266,7 @@ def _report_to_dict(report: Report) -> dict[str, Any]:
         start, end = times.get(finding.cue or 0, (None, None))
         facts = {
             "rule": finding.rule,
-            "weight": "advice" if RULES[finding.rule].advice else "violation",
+            "weight": "advice" if RULES[finding.rule].is_suggestion else "violation",
             "forced": finding.forced,
             "line": finding.line,
             "cue": finding.cue,

@@ -112,9 +112,9 @@ class SubtitleOptions:
         asked = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         if not asked:
             return None
-        from ..subtitles.profiles import rules
+        from ..subtitles.profiles import make_rules
 
-        return rules(asked.pop("subtitle_profile", None), **asked)
+        return make_rules(asked.pop("subtitle_profile", None), **asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

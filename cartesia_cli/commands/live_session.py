@@ -467,7 +467,7 @@ def run_session(
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _ignore_frame
         if config.stream_options.raw_events is not None:
-            log = FrameLog(config.stream_options.raw_events, force=config.force, tell=reporter.info)
+            log = FrameLog(config.stream_options.raw_events, force=config.force, on_warning=reporter.info)
             tap = stack.enter_context(log).put
         session = LiveSession(config, reporter, view, on_segment)
         try:

@@ -16,10 +16,10 @@ from ..errors import OutputError
 from ..output import Layout, Selection, writer
 from ..output.console import Reporter
 from ..output.files import write_stdout
-from ..output.rows import excerpts, rows, spoken
+from ..output.rows import excerpts, row_words, select_rows
 from ..output.sanitize import one_line
 from ..output.table import csv_lines, tsv_lines
-from ..output.text_json import dumped, matches
+from ..output.text_json import matches_document, to_json
 from ..transcript import Transcript
 from .write_results import write_result
 
@@ -70,7 +70,7 @@ class MatchWriter:
         self.found = self.found or found
         if self._form == "json":
             if found or not self._several:
-                self._documents.append(matches(transcript, self._selection))
+                self._documents.append(matches_document(transcript, self._selection))
         elif self._form is not None:
             self._write(self._text(transcript, self._form, found))
 
@@ -82,7 +82,7 @@ class MatchWriter:
     def close(self) -> OutputError | None:
         """Write what had to wait; the error of a file that can't be written."""
         if self._form == "json" and (self._documents or self._several):
-            self._write(dumped(self._documents if self._several else self._documents[0], 2))
+            self._write(to_json(self._documents if self._several else self._documents[0], 2))
         if self._form in ("tsv", "csv") and self._is_first and self._several:
             self._write(self._header(self._form))
         if self._selection.pattern is not None and not self.found:
@@ -115,5 +115,5 @@ class MatchWriter:
 
     def _named_rows(self, transcript: Transcript, form: str) -> str:
         """Rows for programs, each with its file in the first column."""
-        found = rows(spoken(transcript)[0], self._selection)
+        found = select_rows(row_words(transcript)[0], self._selection)
         return (tsv_lines if form == "tsv" else csv_lines)(found, file=transcript.source)

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..errors import OutputError, UsageError
-from ..output import EXTENSIONS, FORMATS, IN_A_ROW, extension
+from ..output import CONCATENABLE, EXTENSIONS, FORMATS, extension
 from .inputs import STDIN, Input
 from .output_checks import check_output, check_output_url
 
@@ -101,7 +101,7 @@ class OutputPlan:
     def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
         file = None if self.output is None or str(self.output) == STDIN else self.output
-        if len(inputs) > 1 and not self.combined and (file is not None or name not in IN_A_ROW):
+        if len(inputs) > 1 and not self.combined and (file is not None or name not in CONCATENABLE):
             raise UsageError(f"{len(inputs)} results don't fit into one place as {name}", hint="--output-dir DIR")
         return [{name: file} for _ in inputs]
 

@@ -94,11 +94,11 @@ def _output_decides(values: Values) -> bool:
 
 
 def _cues_impossible(values: Values) -> bool:
-    from ..subtitles.profiles import rules
+    from ..subtitles.profiles import make_rules
 
     named = {name: values[name] for name in CUE_TIMES if name in values}
     try:
-        rules(named.pop("subtitle_profile", None), **named)
+        make_rules(named.pop("subtitle_profile", None), **named)
     except UsageError:
         return True
     return False

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from ..output.live_rows import WORTH_TELLING, Wait
+from ..output.live_rows import MIN_SHOWN_BEHIND_SECONDS, Wait
 from ..session import Session
 from ..session.interfaces import Connect, Connection, StopSignal
 from ..session.loop import Phase
@@ -61,7 +61,7 @@ class WaitStatus:
 
     def current_wait(self, session: Session, stop: StopSignal) -> Wait | None:
         """What the session is waiting for; None while audio is being sent."""
-        behind = f", {session.behind:.0f} s behind" if session.behind >= WORTH_TELLING else ""
+        behind = f", {session.behind:.0f} s behind" if session.behind >= MIN_SHOWN_BEHIND_SECONDS else ""
         kind, words = self._describe(session, stop, behind)
         if kind != self._kind:
             self._kind, self._since = kind, self._clock()

@@ -90,7 +90,7 @@ EXTENSIONS = {
 NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md"})
 """Formats that are nothing without word times."""
 
-IN_A_ROW = frozenset({"text", "ndjson"})
+CONCATENABLE = frozenset({"text", "ndjson"})
 """Formats of which several documents may follow each other in one stream."""
 
 

@@ -15,13 +15,13 @@ from typing import TextIO
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
 
-MOST = 74_994
+MAX_BYTES = 74_994
 """Bytes of text: as base64, with what surrounds it, the 100,000 that hterm and others take in one sequence."""
 
-SCREEN_PIECE = 240
+SCREEN_MAX_BYTES = 240
 """Bytes in a sequence of GNU screen's: 256, all told, was the limit before its version 4.2, later 512 and 768."""
 
-TMUX_SECONDS = 5
+TMUX_TIMEOUT_SECONDS = 5
 
 
 def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
@@ -33,15 +33,15 @@ def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
     if not stream.isatty() or environ.get("TERM", "dumb") == "dumb":
         return False
     data = join_surrogates(text).encode("utf-8", "replace")
-    if len(data) > MOST:
+    if len(data) > MAX_BYTES:
         raise OutputError(
-            f"the text is too long for the clipboard: {len(data):,} bytes, and terminals take {MOST:,}",
+            f"the text is too long for the clipboard: {len(data):,} bytes, and terminals take {MAX_BYTES:,}",
             hint="save it with -o FILE",
         )
-    if environ.get("TMUX") and _by_tmux(data, environ):
+    if environ.get("TMUX") and _copy_by_tmux(data, environ):
         return True
     try:
-        stream.write(sequence(data, environ))
+        stream.write(osc52_sequence(data, environ))
         stream.flush()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -49,19 +49,19 @@ def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
     return True
 
 
-def sequence(data: bytes, environ: Mapping[str, str]) -> str:
+def osc52_sequence(data: bytes, environ: Mapping[str, str]) -> str:
     """What a terminal must be told, wrapped up for the multiplexer that stands between."""
     plain = f"\033]52;c;{b64encode(data).decode()}\a"
     if environ.get("TMUX"):
         doubled = plain.replace("\033", "\033\033")
         return f"\033Ptmux;{doubled}\033\\"
     if environ.get("STY"):
-        pieces = (plain[at : at + SCREEN_PIECE] for at in range(0, len(plain), SCREEN_PIECE))
+        pieces = (plain[at : at + SCREEN_MAX_BYTES] for at in range(0, len(plain), SCREEN_MAX_BYTES))
         return "".join(f"\033P{piece}\033\\" for piece in pieces)
     return plain
 
 
-def _by_tmux(data: bytes, environ: Mapping[str, str]) -> bool:
+def _copy_by_tmux(data: bytes, environ: Mapping[str, str]) -> bool:
     """Have tmux tell the terminal that it runs in.
 
     As it comes, tmux (from 2.6) ignores the sequence of a program within it, and (from 3.3) doesn't pass on what is
@@ -74,7 +74,7 @@ def _by_tmux(data: bytes, environ: Mapping[str, str]) -> bool:
             env=dict(environ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=TMUX_SECONDS,
+            timeout=TMUX_TIMEOUT_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -199,7 +199,7 @@ class Reporter:
         except OSError:
             pass  # nobody to talk to is no reason to fail
         if self._view is not None:
-            self._view.put_back()
+            self._view.redraw_wait()
 
     def _styled(self, style: str, text: str) -> str:
         return f"{style}{text}{PLAIN}" if self._is_colored() else text

@@ -23,7 +23,7 @@ from types import TracebackType
 from ..audio.wav_writer import open_private
 from ..errors import OutputError, UsageError
 
-ELSEWHERE = "--raw-events names another file"
+OTHER_FILE_HINT = "--raw-events names another file"
 
 
 class FrameLog:
@@ -40,17 +40,17 @@ class FrameLog:
         path: Path,
         *,
         force: bool,
-        tell: Callable[[str], None] = lambda sentence: None,
+        on_warning: Callable[[str], None] = lambda sentence: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if path.exists() and not force:
             raise UsageError(f"{path} exists", hint="--force overwrites it")
-        self._path, self._tell, self._clock, self._began = path, tell, clock, clock()
+        self._path, self._on_warning, self._clock, self._began = path, on_warning, clock, clock()
         self._size, self._is_over = 0, False
         try:
             self._file = open_private(path, "wb")
         except OSError as error:
-            raise OutputError(f"{path}: can't be written: {error.strerror}", hint=ELSEWHERE) from error
+            raise OutputError(f"{path}: can't be written: {error.strerror}", hint=OTHER_FILE_HINT) from error
 
     def __enter__(self) -> FrameLog:
         return self
@@ -76,7 +76,7 @@ class FrameLog:
             self._is_over = True
             with suppress(OSError):
                 self._file.truncate(self._size)
-            self._tell(f"{self._path}: the record ends here: {error.strerror}")
+            self._on_warning(f"{self._path}: the record ends here: {error.strerror}")
 
     def _write(self, entry: Mapping[str, object]) -> None:
         line = (json.dumps({"at": round(self._clock() - self._began, 6), **entry}) + "\n").encode()

@@ -18,13 +18,13 @@ from ..text_width import character_width, wrap
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line
 
-TEXT_ROWS = 3
+MAX_TEXT_ROWS = 3
 """Rows that the words that are being said take at most."""
 
-WORTH_TELLING = 2.0
+MIN_SHOWN_BEHIND_SECONDS = 2.0
 """Seconds that a session is behind: less of it is nobody's worry."""
 
-ALL_THAT_COUNTS = 8
+MAX_CHARACTERS_PER_COLUMN = 8
 """Characters a column of the text that are looked at: more than there can be without combining marks."""
 
 MIN_LEVEL, MAX_LEVEL = -72.0, 0.0
@@ -113,8 +113,8 @@ class LiveRows:
     def rows(self, state: LiveState, columns: int, lines: int) -> list[str]:
         """At most TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
         room = max(columns - 1, 0)  # terminals differ in what they do after the last column
-        text = self._text(state.text, room, min(TEXT_ROWS, lines - 2))
-        return [*(self._styled(row, DIM) for row in text), self._status(state, room)]
+        text = self._text_rows(state.text, room, min(MAX_TEXT_ROWS, lines - 2))
+        return [*(self._styled(row, DIM) for row in text), self._status_row(state, room)]
 
     def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
         """What stands in the status row of such a session, and what it means.
@@ -136,13 +136,13 @@ class LiveRows:
         ]
         return [(name, meaning) for applies, name, meaning in entries if applies]
 
-    def _text(self, text: str, room: int, most: int) -> list[str]:
+    def _text_rows(self, text: str, room: int, most: int) -> list[str]:
         """The last rows of a text, behind an ellipsis where something is missing."""
         width = room - len(self._ellipsis)
         if width < 1 or most < 1:
             return []
         # Cut in steps, so that rows don't begin elsewhere with every letter.
-        step = ALL_THAT_COUNTS * TEXT_ROWS * room
+        step = MAX_CHARACTERS_PER_COLUMN * MAX_TEXT_ROWS * room
         start = max(0, len(text) // step - 1) * step
         safe = one_line(text[start:]).encode(self._encoding, "replace").decode(self._encoding)
         rows = [_without_loose_marks(row) for row in wrap(safe, width)]
@@ -151,7 +151,7 @@ class LiveRows:
         rows = rows[-most:]
         return [self._ellipsis + rows[0], *rows[1:]] if rows else []
 
-    def _status(self, state: LiveState, room: int) -> str:
+    def _status_row(self, state: LiveState, room: int) -> str:
         for candidate in self._candidates(state):
             if sum(len(part.text) for part in candidate) <= room:
                 return "".join(self._styled(part.text, part.style) for part in candidate)
@@ -160,18 +160,18 @@ class LiveRows:
     def _candidates(self, state: LiveState) -> Iterator[list[_Part]]:
         """Status rows, from the longest to the shortest."""
         if state.wait is None:
-            yield from _shortened(self._going_on(state))
+            yield from _drop_parts(self._streaming_status(state))
             return
         for words in state.wait.words:
-            yield self._waiting(state, state.wait, words)
-        yield from _shortened(self._waiting(state, state.wait, state.wait.words[-1]))
+            yield self._waiting_status(state, state.wait, words)
+        yield from _drop_parts(self._waiting_status(state, state.wait, state.wait.words[-1]))
 
-    def _waiting(self, state: LiveState, wait: Wait, words: str) -> list[_Part]:
+    def _waiting_status(self, state: LiveState, wait: Wait, words: str) -> list[_Part]:
         time = "" if wait.seconds is None else f" {clock_time(wait.seconds)}"
-        narrow = "".join(map(self._narrow, words))
+        narrow = "".join(map(self._to_one_column, words))
         return [_Part(0, self._silent), *self._label(state, 3), _Part(1, time), _Part(2, f" {narrow}")]
 
-    def _going_on(self, state: LiveState) -> list[_Part]:
+    def _streaming_status(self, state: LiveState) -> list[_Part]:
         parts = [_Part(0, self._speaking if state.speaking else self._silent), *self._label(state, 1)]
         if state.on_air is False and state.resume_hint:
             parts.append(_Part(5, f" ({state.resume_hint})"))
@@ -179,7 +179,7 @@ class LiveRows:
         if state.total is not None:
             left = max(int(state.total) - int(state.elapsed), 0)  # so that they add up
             parts += [_Part(4, f" / {clock_time(state.total)}"), _Part(7, f", {clock_time(left)} left")]
-        if state.behind >= WORTH_TELLING:
+        if state.behind >= MIN_SHOWN_BEHIND_SECONDS:
             parts.append(_Part(3, f", {state.behind:.0f} s behind"))
         if state.credits is not None:
             parts.append(_Part(6, f", {state.credits:,.0f} credits"))
@@ -201,13 +201,13 @@ class LiveRows:
     def _styled(self, text: str, style: str) -> str:
         return f"{style}{text}{PLAIN}" if self._colored and style and text else text
 
-    def _narrow(self, character: str) -> str:
+    def _to_one_column(self, character: str) -> str:
         """A character in one column, on every terminal: parts are measured by their length."""
         fits = character.isprintable() and character_width(character) == 1 and can_encode(self._encoding, character)
         return character if fits else "?"
 
 
-def _shortened(parts: list[_Part]) -> Iterator[list[_Part]]:
+def _drop_parts(parts: list[_Part]) -> Iterator[list[_Part]]:
     """The parts, and then ever fewer of them."""
     kept = list(parts)
     while kept:

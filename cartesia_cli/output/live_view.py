@@ -15,7 +15,7 @@ from typing import TextIO
 
 from .live_rows import LiveRows, LiveState
 
-PERIOD = 1 / 12
+MIN_REDRAW_SECONDS = 1 / 12
 """Seconds between two drawings, at the least."""
 
 FALLBACK_SIZE = os.terminal_size((80, 24))
@@ -54,7 +54,7 @@ class LiveView:
     def draw(self, state: LiveState) -> None:
         """Show a state: now, or, where the last one was drawn just before, one of those that follow."""
         self._state, now = state, self._clock()
-        if not self.active or (self._shown is not None and now - self._drawn < PERIOD):
+        if not self.active or (self._shown is not None and now - self._drawn < MIN_REDRAW_SECONDS):
             return
         if not _is_in_foreground(self._stream):
             self._shown = None  # the terminal is the shell's: what is on it now isn't ours to erase
@@ -73,7 +73,7 @@ class LiveView:
             self._shown = None
             self._write(ERASE)
 
-    def put_back(self) -> None:
+    def redraw_wait(self) -> None:
         """Show again what is waited for, if anything is: a sentence stands above it, and nothing else may come soon."""
         if self._state is not None and self._state.wait is not None:
             self.draw(self._state)

@@ -13,25 +13,25 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from ..subtitles.breaks import OPENERS, UNSPACED
+from ..subtitles.breaks import OPENING_MARKS, UNSPACED
 from ..timestamps import clock_time, known_time
-from ..transcript import CLOSERS, SENTENCE_ENDS, TextSpan, Transcript
+from ..transcript import CLOSING_MARKS, SENTENCE_ENDS, TextSpan, Transcript
 from . import Layout
 from .sanitize import one_line, title
 
-USUAL = 0.5, 0.5, 0.5
+TYPICAL_PAUSES = 0.5, 0.5, 0.5
 """Seconds between two sentences, as people speak: a few pauses alone would tell nothing about a recording."""
-TIMES = 2.0
+PARAGRAPH_PAUSE_FACTOR = 2.0
 """How much longer than its pauses between sentences the one between two paragraphs is..."""
-WITHIN = 2.0
+MID_SENTENCE_FACTOR = 2.0
 """...and how much longer yet where the sentence goes on: the speaker lost the thread, or the recogniser the stop."""
-SHORTEST = 0.6
+MIN_PAUSE_SECONDS = 0.6
 """Seconds: no shorter pause makes a paragraph."""
 
-MOST, LEAST = 1000, 300
+MAX_CHARACTERS, MIN_CHARACTERS = 1000, 300
 """Characters: a longer paragraph is divided at the best pause that it has, and leaves no smaller parts."""
 
-STAMP = 30
+STAMP_INTERVAL_SECONDS = 30
 """Seconds between two time stamps, at the least."""
 
 _MARKUP = re.compile(r"[\\`*\[\]<#~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\A[-+=>|]")
@@ -70,12 +70,12 @@ def md(transcript: Transcript, layout: Layout) -> str:
         transcript.model,
         "times are estimated" if transcript.has_estimated_segments else None,
     )
-    blocks = [f"# {_escaped(title(transcript.source))}", " · ".join(_escaped(fact) for fact in facts if fact)]
-    blocks += [f"*{clock_time(notice.at)} {_escaped(notice.message)}*" for notice in transcript.notices]
+    blocks = [f"# {_escape(title(transcript.source))}", " · ".join(_escape(fact) for fact in facts if fact)]
+    blocks += [f"*{clock_time(notice.at)} {_escape(notice.message)}*" for notice in transcript.notices]
     stamped = None
     for start, text in paragraphs(transcript):
-        block = _escaped(text)
-        if start is not None and (stamped is None or start - stamped >= STAMP):
+        block = _escape(text)
+        if start is not None and (stamped is None or start - stamped >= STAMP_INTERVAL_SECONDS):
             block, stamped = f"**{clock_time(max(start, 0))}** {block}", start
         blocks.append(block)
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -85,65 +85,71 @@ def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """The text in paragraphs, none of them blank. Times are those of the words, or else of the segments."""
     text, words = transcript.text, transcript.words or ()
     places = transcript.word_spans() if any(word.start is not None for word in words) else []
-    breaks = list(_breaks(text, places))
+    breaks = list(_possible_breaks(text, places))
     if not places:
         places = transcript.segment_spans()
-        breaks = [each._replace(sentence=True) for each in _breaks(text, places)]
+        breaks = [each._replace(sentence=True) for each in _possible_breaks(text, places)]
     begin, start = 0, places[0].start if places else None
     found = []
-    for each in [*_chosen(breaks, len(text)), _Break(len(text), True, 0, None)]:
+    for each in [*_choose_breaks(breaks, len(text)), _Break(len(text), True, 0, None)]:
         if text[begin : each.cut].strip():
             found.append(Paragraph(start, text[begin : each.cut]))
             begin, start = each.cut, each.start
     return found
 
 
-def long_pause(pauses: Iterable[float]) -> float:
+def paragraph_pause(pauses: Iterable[float]) -> float:
     """Seconds from which on a pause is one between paragraphs, by the pauses between sentences."""
-    return max(SHORTEST, TIMES * median((*USUAL, *(pause for pause in pauses if pause > 0))))
+    return max(
+        MIN_PAUSE_SECONDS, PARAGRAPH_PAUSE_FACTOR * median((*TYPICAL_PAUSES, *(pause for pause in pauses if pause > 0)))
+    )
 
 
-def _breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
+def _possible_breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
     for before, after in pairwise(places):
-        cut = _cut(text, before.text_end, after.text_start)
+        cut = _find_cut(text, before.text_end, after.text_start)
         if cut is not None:
             unknown = before.end is None or after.start is None
             pause = 0.0 if unknown else round((after.start or 0.0) - (before.end or 0.0), 3)
-            said = text[before.text_start : cut].rstrip().rstrip(CLOSERS)
+            said = text[before.text_start : cut].rstrip().rstrip(CLOSING_MARKS)
             yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start)
 
 
-def _cut(text: str, last: int, first: int) -> int | None:
+def _find_cut(text: str, last: int, first: int) -> int | None:
     """Where to cut between a word that ends at `last` and one that begins at `first`; None within a word."""
     blank = re.search(r"\s", text[last - 1 : first + 1])
     if blank:
         return last - 1 + blank.start()
     cut = first
-    while cut > last and text[cut - 1] in OPENERS:
+    while cut > last and text[cut - 1] in OPENING_MARKS:
         cut -= 1
     around = text[cut - 1 : cut + 1]
     return cut if any(map(UNSPACED.match, around)) else None
 
 
-def _chosen(breaks: Sequence[_Break], end: int) -> Iterator[_Break]:
+def _choose_breaks(breaks: Sequence[_Break], end: int) -> Iterator[_Break]:
     """The breaks to make, in order, in a text of `end` characters."""
-    least = long_pause(each.pause for each in breaks if each.sentence)
+    least = paragraph_pause(each.pause for each in breaks if each.sentence)
     cuts = [each.cut for each in breaks]
     begin = done = 0
     for i, each in enumerate(breaks):
-        if each.pause >= least * (1 if each.sentence else WITHIN):
-            yield from _divided(breaks[done:i], cuts[done:i], begin, each.cut)
+        if each.pause >= least * (1 if each.sentence else MID_SENTENCE_FACTOR):
+            yield from _divide(breaks[done:i], cuts[done:i], begin, each.cut)
             yield each
             begin, done = each.cut, i + 1
-    yield from _divided(breaks[done:], cuts[done:], begin, end)
+    yield from _divide(breaks[done:], cuts[done:], begin, end)
 
 
-def _divided(breaks: Sequence[_Break], cuts: Sequence[int], begin: int, end: int) -> Iterator[_Break]:
+def _divide(breaks: Sequence[_Break], cuts: Sequence[int], begin: int, end: int) -> Iterator[_Break]:
     """The breaks that a paragraph from `begin` to `end` needs for its length alone."""
-    while end - begin > MOST:
-        near = breaks[bisect_left(cuts, begin + LEAST) : bisect_right(cuts, min(begin + MOST, end - LEAST))]
+    while end - begin > MAX_CHARACTERS:
+        near = breaks[
+            bisect_left(cuts, begin + MIN_CHARACTERS) : bisect_right(
+                cuts, min(begin + MAX_CHARACTERS, end - MIN_CHARACTERS)
+            )
+        ]
         if not near:
-            near = breaks[(i := bisect_right(cuts, begin + MOST)) : i + 1]
+            near = breaks[(i := bisect_right(cuts, begin + MAX_CHARACTERS)) : i + 1]
         if not near:
             return
         best = max(near, key=lambda each: (each.sentence, each.pause, each.cut))
@@ -151,6 +157,6 @@ def _divided(breaks: Sequence[_Break], cuts: Sequence[int], begin: int, end: int
         begin = best.cut
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """A text as one line of Markdown that shows it."""
     return _LIST.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", one_line(text)))

@@ -22,7 +22,7 @@ from . import Selection
 from .sanitize import one_line
 
 
-class Row(NamedTuple):
+class WordRow(NamedTuple):
     """A word and its times, in milliseconds, None where there are none.
 
     number    its place among all words, from 1
@@ -40,10 +40,10 @@ class Row(NamedTuple):
     gap: int | None
     text: str
     matched: bool = False
-    apart: bool = False
+    follows_gap: bool = False
 
 
-def spoken(transcript: Transcript) -> tuple[Sequence[Word], bool]:
+def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
     """What takes a row each, and whether it is words."""
     if transcript.words:
         return transcript.words, True
@@ -52,7 +52,9 @@ def spoken(transcript: Transcript) -> tuple[Sequence[Word], bool]:
     return [Word(transcript.text)] if transcript.text.strip() else [], False
 
 
-def rows(words: Sequence[Word], selection: Selection | None = None, *, before: int = 0, at: float = 0.0) -> list[Row]:
+def select_rows(
+    words: Sequence[Word], selection: Selection | None = None, *, before: int = 0, at: float = 0.0
+) -> list[WordRow]:
     """The rows of `words` that are wanted.
 
     `before`: how many words went before these; `at`: seconds at which a first word without a time is taken to be.
@@ -60,29 +62,29 @@ def rows(words: Sequence[Word], selection: Selection | None = None, *, before: i
     """
     texts = [one_line(word.word) for word in words]
     starts, ends = [known_ms(word.start) for word in words], [known_ms(word.end) for word in words]
-    lengths, gaps = list(map(_less, ends, starts)), list(map(_less, [*starts[1:], None], ends))
+    lengths, gaps = list(map(_difference, ends, starts)), list(map(_difference, [*starts[1:], None], ends))
     numbers = range(before + 1, before + len(words) + 1)
-    every = [Row(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
+    every = [WordRow(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
     if selection is None:
         return every
-    inside = hits = _inside(every, selection, known_ms(at) or 0)
+    inside = hits = _in_time_range(every, selection, known_ms(at) or 0)
     if selection.pattern is not None:
-        hits = inside & _matches(words, texts, compile_pattern(selection.pattern, selection.ignore_case))
+        hits = inside & _find_matches(words, texts, compile_pattern(selection.pattern, selection.ignore_case))
     if selection.longest_gaps is not None:
         silences = sorted((-gap, i) for i in hits if (gap := gaps[i]) is not None and gap > 0)
         hits = {i for _, i in silences[: selection.longest_gaps]}
-    wanted = [i for i in _around(hits, selection.context, len(every)) if i in inside]
+    wanted = [i for i in _with_context(hits, selection.context, len(every)) if i in inside]
     matched = hits if selection.pattern is not None else set()
     return [
-        every[i]._replace(matched=i in matched, apart=previous not in (None, i - 1))
+        every[i]._replace(matched=i in matched, follows_gap=previous not in (None, i - 1))
         for previous, i in zip([None, *wanted], wanted, strict=False)
     ]
 
 
-def excerpts(transcript: Transcript, selection: Selection) -> list[list[Row]]:
+def excerpts(transcript: Transcript, selection: Selection) -> list[list[WordRow]]:
     """The rows that are wanted, those that follow each other together."""
-    groups: list[list[Row]] = []
-    for row in rows(spoken(transcript)[0], selection):
+    groups: list[list[WordRow]] = []
+    for row in select_rows(row_words(transcript)[0], selection):
         if groups and groups[-1][-1].number == row.number - 1:
             groups[-1].append(row)
         else:
@@ -90,10 +92,10 @@ def excerpts(transcript: Transcript, selection: Selection) -> list[list[Row]]:
     return groups
 
 
-def running_text(transcript: Transcript, excerpt: Sequence[Row]) -> str:
+def running_text(transcript: Transcript, excerpt: Sequence[WordRow]) -> str:
     """Rows that follow each other as the text that they are."""
-    words = spoken(transcript)[0][excerpt[0].number - 1 : excerpt[-1].number]
-    return _running(words, [row.text for row in excerpt])[0]
+    words = row_words(transcript)[0][excerpt[0].number - 1 : excerpt[-1].number]
+    return _join_words(words, [row.text for row in excerpt])[0]
 
 
 def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
@@ -108,7 +110,7 @@ def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
         ) from error
 
 
-def _inside(every: Sequence[Row], selection: Selection, at: int) -> set[int]:
+def _in_time_range(every: Sequence[WordRow], selection: Selection, at: int) -> set[int]:
     """Which words are heard between `since` and `until`, if only in part. Those without times are where the last was.
 
     Words touch: the one that ends at `since`, and the one that starts at `until`, are outside.
@@ -124,7 +126,7 @@ def _inside(every: Sequence[Row], selection: Selection, at: int) -> set[int]:
     return found
 
 
-def _around(hits: Iterable[int], context: int, count: int) -> Iterator[int]:
+def _with_context(hits: Iterable[int], context: int, count: int) -> Iterator[int]:
     """The hits and `context` words before and behind each, in order."""
     done = 0
     for hit in sorted(hits):
@@ -132,9 +134,9 @@ def _around(hits: Iterable[int], context: int, count: int) -> Iterator[int]:
         done = min(count, hit + context + 1)
 
 
-def _matches(words: Sequence[Word], texts: Sequence[str], pattern: re.Pattern[str]) -> set[int]:
+def _find_matches(words: Sequence[Word], texts: Sequence[str], pattern: re.Pattern[str]) -> set[int]:
     """Which words the pattern is found in. It reads them as running text, so that it can span several."""
-    running, ends = _running(words, texts)
+    running, ends = _join_words(words, texts)
     found, i = set(), 0
     for match in pattern.finditer(running):
         first, last = match.span()
@@ -148,13 +150,13 @@ def _matches(words: Sequence[Word], texts: Sequence[str], pattern: re.Pattern[st
     return found
 
 
-def _running(words: Sequence[Word], texts: Sequence[str]) -> tuple[str, list[int]]:
+def _join_words(words: Sequence[Word], texts: Sequence[str]) -> tuple[str, list[int]]:
     """Words as running text, and where in it each of them ends."""
-    parts = [" " * blank + text for blank, text in zip(_joints(words, texts), texts, strict=True)]
+    parts = [" " * blank + text for blank, text in zip(_spaces_before(words, texts), texts, strict=True)]
     return "".join(parts), list(accumulate(map(len, parts)))
 
 
-def _joints(words: Sequence[Word], texts: Sequence[str]) -> Iterator[bool]:
+def _spaces_before(words: Sequence[Word], texts: Sequence[str]) -> Iterator[bool]:
     """Whether a blank parts each word from the one before it.
 
     Some servers send the blanks with the words, and then where there is none there is none; others leave them out.
@@ -171,5 +173,5 @@ def _joints(words: Sequence[Word], texts: Sequence[str]) -> Iterator[bool]:
         before = text or before
 
 
-def _less(later: int | None, earlier: int | None) -> int | None:
+def _difference(later: int | None, earlier: int | None) -> int | None:
     return None if earlier is None or later is None else later - earlier

@@ -23,16 +23,16 @@ LABELS = {
     "eager_lead": "eager_end to turn.end",
 }
 
-WAITS = ("finalize_to_text", "speech_to_turn_end")
+HISTOGRAM_METRICS = ("finalize_to_text", "speech_to_turn_end")
 """What somebody who stopped speaking waits for: these get a histogram."""
 
 COLUMNS = ("count", "p50", "p95", "p99", "max")
 EXPENDABLE = ("p95", "p99", "count")
 """Columns that a narrow terminal goes without, in this order."""
 
-BLOCKS = " ▁▂▃▄▅▆▇█"
-ASCII = " .:-=+*%#"
-FEWEST, BARS = 8, 40
+BLOCK_RAMP = " ▁▂▃▄▅▆▇█"
+ASCII_RAMP = " .:-=+*%#"
+MIN_BARS, MAX_BARS = 8, 40
 """Bars of a histogram, one for three values: it is about its shape."""
 
 
@@ -41,7 +41,12 @@ def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf
     figures = report["latency_ms"]
     blocks = [
         _table(figures, width),
-        [line for name in WAITS if name in figures for line in _histogram(name, report["utterances"], width, encoding)],
+        [
+            line
+            for name in HISTOGRAM_METRICS
+            if name in figures
+            for line in _histogram(name, report["utterances"], width, encoding)
+        ],
         [part for line in _totals(report) for part in textwrap.wrap(line, max(width, 20), subsequent_indent="  ")],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
@@ -84,10 +89,10 @@ def _histogram(name: str, utterances: Sequence[Mapping[str, Any]], width: int, e
     if len(values) < 2:
         return []
     ends = LABELS[name] + f"  {_number(min(values))} ", f" {_number(max(values))}"
-    count = min(BARS, width - sum(map(len, ends)), max(FEWEST, len(values) // 3))
-    if count < FEWEST:
+    count = min(MAX_BARS, width - sum(map(len, ends)), max(MIN_BARS, len(values) // 3))
+    if count < MIN_BARS:
         return []
-    return [ends[0] + bars(values, count, BLOCKS if can_encode(encoding, BLOCKS) else ASCII) + ends[1]]
+    return [ends[0] + bars(values, count, BLOCK_RAMP if can_encode(encoding, BLOCK_RAMP) else ASCII_RAMP) + ends[1]]
 
 
 def _totals(report: Mapping[str, Any]) -> list[str]:

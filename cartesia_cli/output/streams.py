@@ -14,16 +14,16 @@ from typing import Any, Protocol
 from .. import subtitles
 from ..protocol import Word
 from ..subtitles.profiles import STANDARD
-from ..subtitles.segmentation import milliseconds
+from ..subtitles.segmentation import duration_ms
 from ..subtitles.writers import SrtWriter, VttWriter
-from ..timestamps import LATEST
+from ..timestamps import MAX_SECONDS
 from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update
 from . import Layout, Selection, writer
-from .paragraphs import long_pause
-from .rows import rows, spoken
+from .paragraphs import paragraph_pause
+from .rows import row_words, select_rows
 from .sanitize import printable, title
 from .table import ROWS, table
-from .text_json import line, matches, text
+from .text_json import json_line, matches_document, text
 from .timed_text import notice_text
 
 Put = Callable[[str], None]
@@ -91,7 +91,7 @@ class TextStream:
         if said := printable(segment.text).strip():
             if self._layout.paragraphs and self._ended is not None:
                 pause = segment.start - self._ended
-                if pause >= long_pause(self._pauses):
+                if pause >= paragraph_pause(self._pauses):
                     self._put("\n")
                 self._pauses.append(pause)
             self._ended = segment.end
@@ -109,22 +109,22 @@ class EventStream:
     def write(self, update: Update) -> None:
         match update:
             case Partial():
-                self._put(line({"type": "partial", "at": round(update.at, 3), "text": update.text}))
+                self._put(json_line({"type": "partial", "at": round(update.at, 3), "text": update.text}))
             case Segment():
-                self._put(line({"type": "segment", **update.to_dict()}))
+                self._put(json_line({"type": "segment", **update.to_dict()}))
             case Notice():
-                self._put(line({"type": "notice", **update.to_dict()}))
+                self._put(json_line({"type": "notice", **update.to_dict()}))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         document = transcript.to_dict()
         document.pop("segments", None)  # they have gone out
         document.pop("notices", None)
         if self._layout.selection is not None:
-            document["matches"] = matches(transcript, self._layout.selection)["matches"]
-        self._put(line({"type": "end", **document, **facts}))
+            document["matches"] = matches_document(transcript, self._layout.selection)["matches"]
+        self._put(json_line({"type": "end", **document, **facts}))
 
 
-LATE = 1500
+MAX_CUE_DELAY_MS = 1500
 """Milliseconds that a live cue may be late so that the one before it, and itself, can be read."""
 
 
@@ -142,7 +142,7 @@ class CueStream:
         )
         self._rules, self._put, self._source, self._model = layout.rules or STANDARD, put, source, model
         self._language = language
-        self._free: int | None = None  # where the last cue has ended, milliseconds
+        self._last_end: int | None = None  # where the last cue has ended, milliseconds
 
     def write(self, update: Update) -> None:
         if isinstance(update, Notice) and update.event in PERSISTED_NOTICES and isinstance(self._file, VttWriter):
@@ -152,18 +152,18 @@ class CueStream:
         said = Transcript(
             self._source, self._model, update.text, self._language, segments=(update,), words=update.words or None
         )
-        self._put(self._file.write(map(self._behind, subtitles.cues(said, self._rules))))
+        self._put(self._file.write(map(self._move_after_last, subtitles.cues(said, self._rules))))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         self._put(self._file.write([]))
 
-    def _behind(self, cue: subtitles.Cue) -> subtitles.Cue:
+    def _move_after_last(self, cue: subtitles.Cue) -> subtitles.Cue:
         """A cue behind the last, which has gone out: it may have to wait, but not for nothing but a flash."""
-        gap, shortest = milliseconds(self._rules.min_gap), milliseconds(self._rules.min_cue)
-        start = cue.start if self._free is None else max(cue.start, self._free + gap)
-        stay = min(cue.end - cue.start, shortest) if start - cue.start <= LATE else 1
-        self._free = max(cue.end, start + stay)
-        return replace(cue, start=start, end=self._free)
+        gap, shortest = duration_ms(self._rules.min_gap), duration_ms(self._rules.min_cue)
+        start = cue.start if self._last_end is None else max(cue.start, self._last_end + gap)
+        stay = min(cue.end - cue.start, shortest) if start - cue.start <= MAX_CUE_DELAY_MS else 1
+        self._last_end = max(cue.end, start + stay)
+        return replace(cue, start=start, end=self._last_end)
 
 
 class RowStream:
@@ -180,24 +180,24 @@ class RowStream:
 
     def write(self, update: Update) -> None:
         if isinstance(update, Segment) and not self.waits:
-            words = [*map(_possible, update.words)] or [Word(update.text, update.start, update.end)]
+            words = [*map(_without_impossible_times, update.words)] or [Word(update.text, update.start, update.end)]
             self._write(words, update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         # Of the whole transcript, where it waited for that: a segment that was dropped meanwhile isn't in it.
-        self._write(spoken(transcript)[0] if self.waits else (), 0.0)
+        self._write(row_words(transcript)[0] if self.waits else (), 0.0)
 
     def _write(self, words: Sequence[Word], at: float) -> None:
         """The rows of words that are new. `at`: seconds at which they begin."""
-        found = rows(words, self._selection, before=self._written, at=at)
+        found = select_rows(words, self._selection, before=self._written, at=at)
         self._put(self._header + self._lines(found))
         self._header, self._written = "", self._written + len(words)
 
 
-def _possible(word: Word) -> Word:
+def _without_impossible_times(word: Word) -> Word:
     """A word without times that none can have. What fits together is known at the end only."""
     start, end = word.start, word.end
-    is_possible = start is not None and end is not None and 0 <= start <= end < LATEST
+    is_possible = start is not None and end is not None and 0 <= start <= end < MAX_SECONDS
     return word if is_possible else replace(word, start=None, end=None)
 
 

@@ -16,21 +16,21 @@ from textwrap import wrap
 from ..text_width import shorten, text_width
 from ..transcript import Transcript
 from . import Layout
-from .rows import Row, rows, spoken
+from .rows import WordRow, row_words, select_rows
 from .sanitize import one_line
 
-EXPENDABLE = ("ch/s", "length", "#", "gap", "end", "start", "")
+DROPPED_FIRST = ("ch/s", "length", "#", "gap", "end", "start", "")
 """Columns that a narrow terminal goes without, in this order. The one of the marks has no name."""
 
-ROOM = 12
+MIN_WORD_COLUMNS = 12
 """Columns that words get, if one of them needs as many, before other columns do."""
 
-APART = "--"
+GROUP_SEPARATOR = "--"
 """Between groups of words, as grep has it."""
 
-MATCHED = ">"
+MATCH_MARK = ">"
 ODDITIES = {"x": "overlaps the next", "0": "has no length", "+": "is longer than 3 s"}
-LONG = 3000
+LONG_WORD_MS = 3000
 """Milliseconds: where a word lasts longer, as a rule its times are wrong."""
 
 ISOLATE, END_OF_ISOLATE = "\u2068", "\u2069"
@@ -49,18 +49,18 @@ def table(transcript: Transcript, layout: Layout) -> str:
     A dash where there is no time. Before the word stand marks: for what the pattern matches, and for oddities, which
     are explained below the table. Where nothing of what was chosen is found, there is no table.
     """
-    words, are_words = spoken(transcript)
-    found = rows(words, layout.selection)
+    words, are_words = row_words(transcript)
+    found = select_rows(words, layout.selection)
     if layout.selection is not None and not found:
         return ""
     marks = [_marks(row, are_words) for row in found]
     columns = {
         "#": [str(row.number) for row in found],
-        "start": [_seconds(row.start) for row in found],
-        "end": [_seconds(row.end) for row in found],
-        "length": [_seconds(row.length) for row in found],
-        "gap": [_seconds(row.gap) for row in found],
-        "ch/s": [_speed(row) for row in found],
+        "start": [_format_seconds(row.start) for row in found],
+        "end": [_format_seconds(row.end) for row in found],
+        "length": [_format_seconds(row.length) for row in found],
+        "gap": [_format_seconds(row.gap) for row in found],
+        "ch/s": [_format_speed(row) for row in found],
     }
     if any(marks):
         columns[""] = marks
@@ -69,17 +69,17 @@ def table(transcript: Transcript, layout: Layout) -> str:
     room = width = None
     if layout.columns is not None:
         width = max(layout.columns, 1)
-        needed = min(max(map(text_width, ("word", *texts))), ROOM)
-        for name in EXPENDABLE:
+        needed = min(max(map(text_width, ("word", *texts))), MIN_WORD_COLUMNS)
+        for name in DROPPED_FIRST:
             if sum(sizes.values()) + 2 * len(sizes) + needed > width:
                 sizes.pop(name, None)
         room = width - sum(sizes.values()) - 2 * len(sizes)
-    texts = [_placed(text, room) for text in ("word", "----", *texts)]
+    texts = [_fit_cell(text, room) for text in ("word", "----", *texts)]
     justified = ([cell.rjust(size) for cell in (name, "-" * size, *columns[name])] if name else
                  [cell.ljust(size) for cell in ("", "-" * size, *marks)] for name, size in sizes.items())  # fmt: skip
     lines = list(map(str.rstrip, map("  ".join, zip(*justified, texts, strict=True))))
     if layout.selection is not None and layout.selection.context:
-        lines = list(_parted(lines, found, APART[:width]))
+        lines = list(_separate_groups(lines, found, GROUP_SEPARATOR[:width]))
     legend = [f"{mark} {said}" for mark, said in ODDITIES.items() if "" in sizes and any(mark in own for own in marks)]
     if not are_words and transcript.has_estimated_segments:
         legend.append("times are estimated")
@@ -93,7 +93,7 @@ def tsv(transcript: Transcript, layout: Layout) -> str:
 
     A text that a spreadsheet would take for a formula has an apostrophe before it, as in CSV.
     """
-    return TSV_HEADER + tsv_lines(rows(spoken(transcript)[0], layout.selection))
+    return TSV_HEADER + tsv_lines(select_rows(row_words(transcript)[0], layout.selection))
 
 
 def csv(transcript: Transcript, layout: Layout) -> str:
@@ -103,26 +103,29 @@ def csv(transcript: Transcript, layout: Layout) -> str:
     it, unless it is only a number or a dash, and so has one that begins with apostrophes before such a character: take
     one away from a cell that begins with apostrophes and such a character, and it is the word again.
     """
-    return CSV_HEADER + csv_lines(rows(spoken(transcript)[0], layout.selection))
+    return CSV_HEADER + csv_lines(select_rows(row_words(transcript)[0], layout.selection))
 
 
-def tsv_lines(found: Iterable[Row], file: str | None = None) -> str:
+def tsv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
     """Rows without the header, for what comes piece by piece. `file`: a first column that says where it was found."""
-    name = "" if file is None else f"{_no_formula(one_line(file))}\t"
-    return "".join(f"{name}{_whole(row.start)}\t{_whole(row.end)}\t{_no_formula(row.text)}\n" for row in found)
+    name = "" if file is None else f"{_escape_formula(one_line(file))}\t"
+    return "".join(
+        f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{_escape_formula(row.text)}\n" for row in found
+    )
 
 
-def csv_lines(found: Iterable[Row], file: str | None = None) -> str:
+def csv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
     """Likewise."""
     buffer = io.StringIO()
-    name = () if file is None else (_no_formula(one_line(file)),)
+    name = () if file is None else (_escape_formula(one_line(file)),)
     csv_module.writer(buffer).writerows(
-        (*name, row.number, _seconds(row.start, ""), _seconds(row.end, ""), _no_formula(row.text)) for row in found
+        (*name, row.number, _format_seconds(row.start, ""), _format_seconds(row.end, ""), _escape_formula(row.text))
+        for row in found
     )
     return buffer.getvalue()
 
 
-def _no_formula(text: str) -> str:
+def _escape_formula(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{text}" if _FORMULA.match(text) and not _HARMLESS.fullmatch(text) else text
 
@@ -131,7 +134,7 @@ ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}
 """Formats of rows for programs: their header, and how rows are written below it."""
 
 
-def _placed(text: str, room: int | None) -> str:
+def _fit_cell(text: str, room: int | None) -> str:
     """A word as it stands in its column."""
     if text.isascii() or not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
         return text if room is None else shorten(text, room)
@@ -140,36 +143,36 @@ def _placed(text: str, room: int | None) -> str:
     return ISOLATE + shorten(text, room - 2) + END_OF_ISOLATE if room > 2 else shorten(text, room)
 
 
-def _marks(row: Row, is_word: bool) -> str:
+def _marks(row: WordRow, is_word: bool) -> str:
     length, gap = row.length, row.gap
-    marks = MATCHED if row.matched else ""
+    marks = MATCH_MARK if row.matched else ""
     if gap is not None and gap < 0:
         marks += "x"
     if length is not None and length <= 0:
         marks += "0"
-    if length is not None and length > LONG and is_word:
+    if length is not None and length > LONG_WORD_MS and is_word:
         marks += "+"
     return marks
 
 
-def _parted(lines: Sequence[str], found: Sequence[Row], apart: str) -> Iterator[str]:
+def _separate_groups(lines: Sequence[str], found: Sequence[WordRow], apart: str) -> Iterator[str]:
     """The lines of a table, with `apart` before each row that is apart from the one above it."""
     yield from lines[:2]
     for line, row in zip(lines[2:], found, strict=True):
-        if row.apart:
+        if row.follows_gap:
             yield apart
         yield line
 
 
-def _speed(row: Row) -> str:
+def _format_speed(row: WordRow) -> str:
     if row.length is None or row.length <= 0:
         return "-"
     return f"{len(row.text.replace(' ', '')) * 1000 / row.length:.1f}"
 
 
-def _seconds(milliseconds: int | None, missing: str = "-") -> str:
+def _format_seconds(milliseconds: int | None, missing: str = "-") -> str:
     return missing if milliseconds is None else f"{milliseconds / 1000:.3f}"
 
 
-def _whole(milliseconds: int | None) -> str:
+def _format_ms(milliseconds: int | None) -> str:
     return "" if milliseconds is None else str(milliseconds)

@@ -16,7 +16,7 @@ from . import Layout, Selection
 from .sanitize import BIDI, printable
 
 if TYPE_CHECKING:
-    from .rows import Row
+    from .rows import WordRow
 
 _UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
 
@@ -39,19 +39,19 @@ def text(transcript: Transcript, layout: Layout) -> str:
 
 
 def json(transcript: Transcript, layout: Layout) -> str:
-    return _dumped(transcript, layout, indent=2)
+    return _transcript_json(transcript, layout, indent=2)
 
 
 def ndjson(transcript: Transcript, layout: Layout) -> str:
-    return _dumped(transcript, layout, indent=None)
+    return _transcript_json(transcript, layout, indent=None)
 
 
-def line(document: Mapping[str, Any]) -> str:
+def json_line(document: Mapping[str, Any]) -> str:
     """A JSON object on a line of its own."""
-    return _safe(json_module.dumps(document, ensure_ascii=False))
+    return _escape_unsafe(json_module.dumps(document, ensure_ascii=False))
 
 
-def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
+def matches_document(transcript: Transcript, selection: Selection) -> dict[str, Any]:
     """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
     from .rows import excerpts, running_text
 
@@ -62,17 +62,17 @@ def matches(transcript: Transcript, selection: Selection) -> dict[str, Any]:
     return document | {"matches": found}
 
 
-def _match(excerpt: Sequence[Row], text: str) -> dict[str, Any]:
+def _match(excerpt: Sequence[WordRow], text: str) -> dict[str, Any]:
     times = {"start": _seconds(excerpt[0].start), "end": _seconds(excerpt[-1].end)}
     words = [
         {"word": row.text, "start": _seconds(row.start), "end": _seconds(row.end), "matched": row.matched or None}
         for row in excerpt
     ]
-    match = {**times, "text": text, "words": [_known(word) for word in words]}
-    return _known(match)
+    match = {**times, "text": text, "words": [_drop_none(word) for word in words]}
+    return _drop_none(match)
 
 
-def _known(facts: dict[str, Any]) -> dict[str, Any]:
+def _drop_none(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -80,19 +80,19 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _dumped(transcript: Transcript, layout: Layout, indent: int | None) -> str:
+def _transcript_json(transcript: Transcript, layout: Layout, indent: int | None) -> str:
     if layout.selection is not None:
-        return dumped(matches(transcript, layout.selection), indent)
+        return to_json(matches_document(transcript, layout.selection), indent)
     # Words included, so that a saved transcript can become any other format without another request.
-    return dumped(transcript.to_dict(), indent)
+    return to_json(transcript.to_dict(), indent)
 
 
-def dumped(document: object, indent: int | None) -> str:
+def to_json(document: object, indent: int | None) -> str:
     """JSON as it is written to stdout and to files."""
-    return _safe(json_module.dumps(document, ensure_ascii=False, indent=indent))
+    return _escape_unsafe(json_module.dumps(document, ensure_ascii=False, indent=indent))
 
 
-def _safe(text: str) -> str:
+def _escape_unsafe(text: str) -> str:
     """JSON leaves as they are U+007F to U+009F, which terminals obey, what turns the order of a line, what some take
     for the end of one, and halves of characters, which can't be written: they are escaped like the others."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"

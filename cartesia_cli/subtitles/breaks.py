@@ -13,18 +13,27 @@ from typing import NamedTuple
 
 from ..alignment import UNSPACED as UNSPACED
 from ..text_width import text_width
-from ..transcript import CLOSERS, SENTENCE_ENDS
+from ..transcript import CLOSING_MARKS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
 
-SENTENCE, CLAUSE, PHRASE, PLAIN, LOOSE, TORN, SPLIT = 0, 15, 30, 50, 140, 150, 600
-"""Prices of a break, in points. LOOSE is one between characters that may belong to one word, or not."""
-TEAR = 2000.0
-"""What a break costs more than TORN where nothing but a rule of cues can be worth it."""
-SNIPPET = 40
-"""What a break costs more that cuts a single word off its sentence."""
+# Costs of a break by where it is in the sentence, in points.
+SENTENCE_END_COST = 0
+CLAUSE_END_COST = 15
+PHRASE_START_COST = 30
+WORD_COST = 50
+AMBIGUOUS_COST = 140
+"""Between characters that may belong to one word, in scripts without spaces."""
+WITHIN_PHRASE_COST = 150
+"""Between words that belong together, such as an article and its noun."""
+WITHIN_WORD_COST = 600
+
+TORN_PHRASE_PENALTY = 2000.0
+"""Added to WITHIN_PHRASE_COST where nothing but a rule of cues can be worth such a break."""
+LONE_WORD_PENALTY = 40
+"""Added where a break cuts a single word off its sentence."""
 
 CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
-OPENERS = "«„“‘‹([{¿¡「『（【〈《"
+OPENING_MARKS = "«„“‘‹([{¿¡「『（【〈《"
 SMALL_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
 
 THAI_LEADING = frozenset("เแโใไເແໂໃໄ")
@@ -32,7 +41,7 @@ THAI_LEADING = frozenset("เแโใไເແໂໃໄ")
 THAI_TRAILING = frozenset("ะาำๅๆฯະາຳໆຯ")
 
 
-def joined(before: str, after: str) -> bool:
+def must_stay_together(before: str, after: str) -> bool:
     """Whether a character must stay with the one before it."""
     return (
         "\u200d" in (before, after)
@@ -59,41 +68,41 @@ class TokenFeatures(NamedTuple):
     columns: int
     blanks: int
     word: str
-    head: str
-    sentence: bool
-    clause: bool
-    lower: bool
-    name: bool
-    number: bool
-    opens: bool
-    closes: bool
-    elided: str
-    unspaced: bool
-    single: bool
+    bare_word: str
+    ends_sentence: bool
+    ends_clause: bool
+    is_lowercase: bool
+    is_name: bool
+    is_number: bool
+    is_opening: bool
+    is_closing: bool
+    elision: str
+    is_unspaced: bool
+    is_single: bool
 
 
 @lru_cache(maxsize=1 << 14)
 def token_features(text: str) -> TokenFeatures:
     bare = not any(map(str.isalnum, text))
-    inner = text.rstrip(CLOSERS + " ")
+    inner = text.rstrip(CLOSING_MARKS + " ")
     initial = len(text) == 2 and text[0].isupper() and text[1] == "."
     unspaced = bool(UNSPACED.match(text))
-    word = text.casefold().replace("’", "'").lstrip(OPENERS + "\"'") or text
+    word = text.casefold().replace("’", "'").lstrip(OPENING_MARKS + "\"'") or text
     return TokenFeatures(
         columns=text_width(text),
         blanks=text.count(" "),
         word=word,
-        head=word.rstrip(",;:.!?…" + CLOSERS),
-        sentence=inner.endswith(SENTENCE_ENDS) and not initial,
-        clause=inner.endswith(CLAUSE_ENDS),
-        lower=text[0].islower(),
-        name=text[0].isupper() and len(text) > 1 and not text.startswith(("I'", "I’")),
-        number=text[0].isdigit() or text[-1].isdigit(),
-        opens=bare and text[-1] in OPENERS,
-        closes=text[0] in SMALL_KANA or (bare and text[-1] not in OPENERS and text[0] not in "-–—\"'"),
-        elided=word[: word.find("'") + 1],
-        unspaced=unspaced,
-        single=unspaced and all(joined(*pair) for pair in pairwise(text)),
+        bare_word=word.rstrip(",;:.!?…" + CLOSING_MARKS),
+        ends_sentence=inner.endswith(SENTENCE_ENDS) and not initial,
+        ends_clause=inner.endswith(CLAUSE_ENDS),
+        is_lowercase=text[0].islower(),
+        is_name=text[0].isupper() and len(text) > 1 and not text.startswith(("I'", "I’")),
+        is_number=text[0].isdigit() or text[-1].isdigit(),
+        is_opening=bare and text[-1] in OPENING_MARKS,
+        is_closing=text[0] in SMALL_KANA or (bare and text[-1] not in OPENING_MARKS and text[0] not in "-–—\"'"),
+        elision=word[: word.find("'") + 1],
+        is_unspaced=unspaced,
+        is_single=unspaced and all(must_stay_together(*pair) for pair in pairwise(text)),
     )
 
 
@@ -108,46 +117,46 @@ def break_costs(features: Sequence[TokenFeatures], blanks: Sequence[bool], langu
         0.0,
         *map(_break_cost, [None, *features], features, after, [*after[1:], None], blanks[1:], repeat(grammar)),
     ]
-    ends = [*(price == SENTENCE for price in found[1:]), True]  # of the pieces; a text begins like a sentence
+    ends = [*(price == SENTENCE_END_COST for price in found[1:]), True]  # of the pieces; a text begins like a sentence
     for k, price in enumerate(found):
-        if price != SENTENCE and price < TORN and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):
-            found[k] = price + SNIPPET
+        if price != SENTENCE_END_COST and price < WITHIN_PHRASE_COST and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):
+            found[k] = price + LONE_WORD_PENALTY
     return found
 
 
 def _break_cost(
-    ahead: TokenFeatures | None,
+    earlier: TokenFeatures | None,
     before: TokenFeatures,
     after: TokenFeatures,
-    beyond: TokenFeatures | None,
+    later: TokenFeatures | None,
     blank: bool,
     grammar: Grammar,
 ) -> float:
     """The price of a break between two pieces, told by them and by one more on either side."""
-    if before.opens or after.closes or not (blank or before.unspaced or after.unspaced):
-        return SPLIT
+    if before.is_opening or after.is_closing or not (blank or before.is_unspaced or after.is_unspaced):
+        return WITHIN_WORD_COST
     if before.word in grammar.leaders and not (
-        before.word in grammar.trailers and after.word not in grammar.verbs and _governs(ahead, grammar)
+        before.word in grammar.trailers and after.word not in grammar.verbs and _takes_object(earlier, grammar)
     ):
-        return PHRASE if after.head in grammar.openers else TORN
-    if before.sentence:
-        return CLAUSE if after.lower else SENTENCE
-    if before.clause or (blank and before.unspaced and after.unspaced):  # a blank is punctuation there
-        return CLAUSE
+        return PHRASE_START_COST if after.bare_word in grammar.openers else WITHIN_PHRASE_COST
+    if before.ends_sentence:
+        return CLAUSE_END_COST if after.is_lowercase else SENTENCE_END_COST
+    if before.ends_clause or (blank and before.is_unspaced and after.is_unspaced):  # a blank is punctuation there
+        return CLAUSE_END_COST
     if before.word in grammar.openers or before.word in grammar.links:
-        return TORN
-    if after.head in grammar.trailers and (beyond is None or beyond.word not in grammar.verbs):
-        return TORN
-    if (before.name and after.name) or (before.number and after.number):
-        return TORN
-    if not blank and before.unspaced and after.unspaced:
-        return PLAIN if _parted(before, after) else LOOSE
-    return PHRASE if after.head in grammar.openers or after.elided in grammar.openers else PLAIN
+        return WITHIN_PHRASE_COST
+    if after.bare_word in grammar.trailers and (later is None or later.word not in grammar.verbs):
+        return WITHIN_PHRASE_COST
+    if (before.is_name and after.is_name) or (before.is_number and after.is_number):
+        return WITHIN_PHRASE_COST
+    if not blank and before.is_unspaced and after.is_unspaced:
+        return WORD_COST if _starts_word(before, after) else AMBIGUOUS_COST
+    return PHRASE_START_COST if after.bare_word in grammar.openers or after.elision in grammar.openers else WORD_COST
 
 
-def _parted(before: TokenFeatures, after: TokenFeatures) -> bool:
+def _starts_word(before: TokenFeatures, after: TokenFeatures) -> bool:
     """Whether a word begins between two pieces without a blank: as far as somebody else found words, or can be seen."""
-    if after.word[0] in THAI_LEADING or not (before.single and after.single):
+    if after.word[0] in THAI_LEADING or not (before.is_single and after.is_single):
         return True
     return _is_hiragana(before.word[-1]) and not _is_hiragana(after.word[0])
 
@@ -156,8 +165,8 @@ def _is_hiragana(char: str) -> bool:
     return "\u3040" <= char <= "\u309f"
 
 
-def _governs(ahead: TokenFeatures | None, grammar: Grammar) -> bool:
+def _takes_object(earlier: TokenFeatures | None, grammar: Grammar) -> bool:
     """Whether "it" or "you" behind this piece is its object, as in "told you", and not a subject, as in "when you"."""
-    if ahead is None or ahead.sentence or ahead.clause:
+    if earlier is None or earlier.ends_sentence or earlier.ends_clause:
         return False
-    return not any(ahead.word in words for words in (grammar.openers, grammar.links, grammar.leaders))
+    return not any(earlier.word in words for words in (grammar.openers, grammar.links, grammar.leaders))

@@ -25,14 +25,14 @@ class Grammar(NamedTuple):
     verbs: frozenset[str]
 
 
-def _lists(openers: str = "", leaders: str = "", trailers: str = "", links: str = "", verbs: str = "") -> Grammar:
+def _grammar(openers: str = "", leaders: str = "", trailers: str = "", links: str = "", verbs: str = "") -> Grammar:
     lists = openers, f"{leaders} {verbs}", trailers, links, verbs
     return Grammar(*(frozenset(words.split()) for words in lists))
 
 
-NO_GRAMMAR = _lists()
+NO_GRAMMAR = _grammar()
 GRAMMARS = {
-    "en": _lists(
+    "en": _grammar(
         "and but or nor because although though while when where if unless until since before after whether as than "
         "that which who whose what how why about above across against along among around at behind below between "
         "beyond by during except for from in inside into near on onto over through to toward towards under upon "
@@ -45,7 +45,7 @@ GRAMMARS = {
         "is are was were be been being am have has had do does did don't will would can can't could should must may "
         "might",
     ),
-    "de": _lists(
+    "de": _grammar(
         "und oder aber denn sondern weil dass ob wenn als während obwohl damit nachdem bevor bis in im an am auf aus "
         "bei beim mit nach von vom vor zu zum zur über unter zwischen durch für gegen ohne um seit wegen wie",
         "der die das den dem des ein eine einen einem einer eines kein keine keinen keinem keiner mein meine meinen "
@@ -55,7 +55,7 @@ GRAMMARS = {
         "herr frau dr. prof.",
         "mich dich sich mir dir ihm ihn uns euch ich du er wir man prozent uhr",
     ),
-    "fr": _lists(
+    "fr": _grammar(
         "et ou mais donc car ni que qui quand lorsque comme si parce puisque pour dans sur sous avec sans chez par "
         "entre vers depuis pendant avant après contre à au aux en où dont qu'",
         "le la les un une ce cet cette ces mon ma mes ton ta tes son sa ses notre nos votre vos leur leurs je tu il "
@@ -65,7 +65,7 @@ GRAMMARS = {
         "moi toi lui eux pas",
         "de du des d'",
     ),
-    "es": _lists(
+    "es": _grammar(
         "y e o u pero sino porque que quien cuando donde como si aunque mientras a al ante con contra desde en "
         "entre hacia hasta para por según sin sobre tras",
         "el la los las un una unos unas mi mis tu tus su sus nuestro nuestra este esta estos estas ese esa esos esas "
@@ -75,7 +75,7 @@ GRAMMARS = {
         "",
         "de del",
     ),
-    "it": _lists(
+    "it": _grammar(
         "e ed o ma perché che chi quando dove come se anche mentre a al alla ai da dal dalla in all' dall' nell' "
         "nel nella con su sul sulla per tra fra",
         "il lo la i gli le un uno una mio mia tuo tua suo sua nostro nostra questo questa quel quella io tu lui lei "
@@ -83,7 +83,7 @@ GRAMMARS = {
         "",
         "di del dello della dei degli delle d' dell'",
     ),
-    "pt": _lists(
+    "pt": _grammar(
         "e ou mas porque que quem quando onde como se embora enquanto a ao à em no na nos nas com "
         "contra desde entre para por pelo pela sem sobre até",
         "o os as um uma uns umas meu minha seu sua nosso nossa este esta esse essa aquele aquela eu tu ele ela nós "
@@ -91,6 +91,8 @@ GRAMMARS = {
         "",
         "de do da dos das",
     ),
-    "ja": _lists(trailers="は が を に で と も の へ や か ね よ から まで より です ます でし まし た て ん ない だ"),
-    "zh": _lists(trailers="的 地 得 了 着 过 吗 呢 吧 啊 们"),
+    "ja": _grammar(
+        trailers="は が を に で と も の へ や か ね よ から まで より です ます でし まし た て ん ない だ"
+    ),
+    "zh": _grammar(trailers="的 地 得 了 着 过 吗 呢 吧 啊 们"),
 }

@@ -12,22 +12,22 @@ from functools import cache
 from itertools import accumulate
 from operator import add, sub
 
-from .breaks import SENTENCE, TEAR, TORN, TokenFeatures
+from .breaks import SENTENCE_END_COST, TORN_PHRASE_PENALTY, WITHIN_PHRASE_COST, TokenFeatures
 from .profiles import Rules
 
 # Prices of a line break within a cue, in points.
-LINE = 0.5
+LINE_BREAK_SHARE = 0.5
 """Share of the price of its place: the eye gets over a line break sooner than over a change of cue."""
-UNEVEN = 0.1
+UNEVENNESS_PENALTY = 0.1
 """For the squared distance in columns from lines of equal width."""
-MIXED = 30.0
+MIXED_SENTENCES_PENALTY = 30.0
 """For one within a sentence that shares the cue with another; and for a cue that doesn't begin or end with both."""
 
-Lines = tuple[float, tuple[int, ...]]
+LineBreaks = tuple[float, tuple[int, ...]]
 """A price, and the positions where a line breaks."""
 
-ONE_LINE: Lines = (0.0, ())
-NO_WAY: Lines = (math.inf, ())
+ONE_LINE: LineBreaks = (0.0, ())
+IMPOSSIBLE: LineBreaks = (math.inf, ())
 
 
 class LineBreaker:
@@ -43,65 +43,72 @@ class LineBreaker:
         self, features: Sequence[TokenFeatures], blanks: Sequence[bool], rules: Rules, place: Sequence[float]
     ) -> None:
         self._count = rules.max_line_count
-        self.stops = [*accumulate((k if price == SENTENCE else 0 for k, price in enumerate(place)), max)]
-        self._leads = [LINE * price + (TEAR if price == TORN else 0) for price in place]
-        self._mixed = [
-            lead + MIXED if price != SENTENCE else lead for lead, price in zip(self._leads, place, strict=True)
+        self.last_sentence_start = [
+            *accumulate((k if price == SENTENCE_END_COST else 0 for k, price in enumerate(place)), max)
         ]
-        self._above = cache(self._lines)
+        self._line_costs = [
+            LINE_BREAK_SHARE * price + (TORN_PHRASE_PENALTY if price == WITHIN_PHRASE_COST else 0) for price in place
+        ]
+        self._mixed_line_costs = [
+            lead + MIXED_SENTENCES_PENALTY if price != SENTENCE_END_COST else lead
+            for lead, price in zip(self._line_costs, place, strict=True)
+        ]
+        self._break_upper_lines = cache(self._break_into)
         widths = [look.columns for look in features]
         self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
         self.begins = [*map(sub, self.ends[1:], widths)]
-        self.first = self._reaching(rules.max_line_width)
-        self.furthest = self._reaching((rules.max_line_width + 1) * self._count - 1)
+        self.first_on_line = self._first_within(rules.max_line_width)
+        self.first_in_cue = self._first_within((rules.max_line_width + 1) * self._count - 1)
         if (most := rules.max_words_per_line) is not None:
             begun = accumulate(
                 map(add, [look.blanks for look in features[1:]], blanks[1:]), initial=1 + features[0].blanks
             )
             words = [*begun]  # up to the end of each piece
             firsts = [word - look.blanks for word, look in zip(words, features, strict=True)]
-            self.first = [*map(max, self.first, _lately(firsts, words, most))]
-            self.furthest = [*map(max, self.furthest, _lately(firsts, words, most * self._count))]
+            self.first_on_line = [*map(max, self.first_on_line, _first_within_words(firsts, words, most))]
+            self.first_in_cue = [*map(max, self.first_in_cue, _first_within_words(firsts, words, most * self._count))]
         # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.
-        self._behind = [bisect_right(self.first, i) for i in range(len(widths))]
+        self._line_limits = [bisect_right(self.first_on_line, i) for i in range(len(widths))]
 
-    def _reaching(self, columns: int) -> list[int]:
+    def _first_within(self, columns: int) -> list[int]:
         """For each j the first i so that the pieces i to j - 1 are no wider than this, j - 1 if none are."""
         begins = self.begins
         return [0, *(bisect_left(begins, end - columns, 0, j) for j, end in enumerate(self.ends[1:]))]
 
-    def lines(self, i: int, j: int) -> Lines:
+    def break_lines(self, i: int, j: int) -> LineBreaks:
         """The cheapest way to set the pieces i to j - 1 in as few lines as they need. NO_WAY leaves them in one."""
-        if i >= self.first[j]:
+        if i >= self.first_on_line[j]:
             return ONE_LINE
         for lines in range(2, self._count + 1):
-            way = self._lines(i, j, lines)
-            if way is not NO_WAY:
+            way = self._break_into(i, j, lines)
+            if way is not IMPOSSIBLE:
                 return way
-        return NO_WAY
+        return IMPOSSIBLE
 
-    def _lines(self, i: int, j: int, count: int) -> Lines:
+    def _break_into(self, i: int, j: int, count: int) -> LineBreaks:
         """The cheapest way into `count` lines; fewer, where fewer are enough for what is above the last."""
-        low = max(self.first[j], i + 1)
-        high = j if count > 2 else min(j, self._behind[i])
+        low = max(self.first_on_line[j], i + 1)
+        high = j if count > 2 else min(j, self._line_limits[i])
         if low >= high:
-            return NO_WAY
-        begins, first = self.begins, self.first
-        leads = self._mixed if i < self.stops[j - 1] else self._leads  # a cue of two sentences breaks between them
+            return IMPOSSIBLE
+        begins, first = self.begins, self.first_on_line
+        leads = (
+            self._mixed_line_costs if i < self.last_sentence_start[j - 1] else self._line_costs
+        )  # a cue of two sentences breaks between them
         even = self.ends[j] - (self.ends[j] - begins[i]) / count  # where the last line would begin
-        best, price, above = NO_WAY, math.inf, ONE_LINE
+        best, price, above = IMPOSSIBLE, math.inf, ONE_LINE
         for m in range(low, high):
             off = even - begins[m]
-            total = leads[m] + UNEVEN * off * off
+            total = leads[m] + UNEVENNESS_PENALTY * off * off
             if total < price:
                 if count > 2:
-                    above = self._above(i, m, count - 1) if i < first[m] else ONE_LINE
+                    above = self._break_upper_lines(i, m, count - 1) if i < first[m] else ONE_LINE
                     total += above[0]
                 if total < price:
                     price, best = total, (total, (*above[1], m))
         return best
 
 
-def _lately(firsts: Sequence[int], words: Sequence[int], most: int) -> list[int]:
+def _first_within_words(firsts: Sequence[int], words: Sequence[int], most: int) -> list[int]:
     """For each j the first i so that the pieces i to j - 1 are of no more than `most` words."""
     return [0, *(bisect_left(firsts, word - most + 1, 0, j) for j, word in enumerate(words))]

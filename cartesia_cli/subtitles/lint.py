@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..text_width import text_width
-from ..transcript import CLOSERS, PAUSE_SECONDS, SENTENCE_ENDS
+from ..transcript import CLOSING_MARKS, PAUSE_SECONDS, SENTENCE_ENDS
 from .breaks import UNSPACED
 from .parser import Finding, ParsedCue, SubtitleFile, Value
 from .profiles import Rules
@@ -27,9 +27,9 @@ class Rule(NamedTuple):
     advice   whether it may be meant so
     """
 
-    says: str
+    message: str
     unit: str = ""
-    advice: bool = False
+    is_suggestion: bool = False
 
 
 RULES = {
@@ -46,7 +46,7 @@ RULES = {
     "reading-speed": Rule("{value} columns a second, at most {limit}", "columns a second"),
     "empty": Rule("no text"),
     "no-cues": Rule("no cues"),
-    "stray-word": Rule("a word alone in a {value}", advice=True),
+    "stray-word": Rule("a word alone in a {value}", is_suggestion=True),
     # how the file is written
     "bad-time": Rule("times {value!r} are not written as {limit}"),
     "no-arrow": Rule("no arrow in {value!r}, which should be {limit}"),
@@ -59,32 +59,32 @@ RULES = {
     "no-header": Rule("no {limit} in the first line"),
     "format": Rule("{value} in a file that is named as {limit}"),
     "encoding": Rule("encoding is {value}, not {limit}"),
-    "bom": Rule("a byte order mark, which some players show", advice=True),
-    "line-ends": Rule("lines end in more than one way: {value}", advice=True),
+    "bom": Rule("a byte order mark, which some players show", is_suggestion=True),
+    "line-ends": Rule("lines end in more than one way: {value}", is_suggestion=True),
 }
 
 
-def sentence(finding: Finding) -> str:
+def describe(finding: Finding) -> str:
     """What a finding says, in words."""
-    return RULES[finding.rule].says.format(value=finding.value, limit=finding.limit)
+    return RULES[finding.rule].message.format(value=finding.value, limit=finding.limit)
 
 
-def lint(sheet: SubtitleFile, rules: Rules) -> list[Finding]:
+def lint(file: SubtitleFile, rules: Rules) -> list[Finding]:
     """All that is wrong with a file, in its order. Nothing is marked as forced here.
 
     Times in files are whole milliseconds: what a rule misses by less than one is kept.
     """
-    found = [*sheet.findings, *_order(sheet.cues)]
-    if not sheet.cues:
+    found = [*file.findings, *_check_order(file.cues)]
+    if not file.cues:
         found.append(Finding("no-cues", 1))
-    for cue in sheet.cues:
-        found += _layout(cue, rules)
-        found += _stay(cue, rules)
-    by_time = sorted(sheet.cues, key=lambda cue: cue.start)
+    for cue in file.cues:
+        found += _check_lines(cue, rules)
+        found += _check_duration(cue, rules)
+    by_time = sorted(file.cues, key=lambda cue: cue.start)
     for cue, following in pairwise(by_time):
-        found += _gap(cue, following, rules)
+        found += _check_gap(cue, following, rules)
     if rules.max_words_per_line is None:
-        found += _strays(by_time)
+        found += _check_lone_words(by_time)
     return sorted(found, key=lambda finding: (finding.line, finding.cue or 0))
 
 
@@ -93,7 +93,7 @@ def seconds(milliseconds: int) -> float:
     return milliseconds / 1000
 
 
-def words(line: str) -> int:
+def count_words(line: str) -> int:
     """Words of a line, as far as blanks part them. A dash that stands alone is none."""
     return sum(any(map(str.isalnum, word)) for word in line.split())
 
@@ -102,23 +102,23 @@ def _finding(rule: str, cue: ParsedCue, value: Value, limit: Value = None, text:
     return Finding(rule, cue.line, cue.number, value, limit, " ".join(cue.lines) if text is None else text)
 
 
-def _order(cues: Iterable[ParsedCue]) -> Iterator[Finding]:
+def _check_order(cues: Iterable[ParsedCue]) -> Iterator[Finding]:
     for above, cue in pairwise(cues):
         if cue.start < above.start:
             yield _finding("order", cue, seconds(above.start - cue.start))
 
 
-def _layout(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
+def _check_lines(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
     for line in cue.lines:
         if text_width(line) > rules.max_line_width:
             yield _finding("line-width", cue, text_width(line), rules.max_line_width, line)
-        if rules.max_words_per_line is not None and words(line) > rules.max_words_per_line:
-            yield _finding("words-per-line", cue, words(line), rules.max_words_per_line, line)
+        if rules.max_words_per_line is not None and count_words(line) > rules.max_words_per_line:
+            yield _finding("words-per-line", cue, count_words(line), rules.max_words_per_line, line)
     if len(cue.lines) > rules.max_line_count:
         yield _finding("line-count", cue, len(cue.lines), rules.max_line_count)
 
 
-def _stay(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
+def _check_duration(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
     """How long it stays. Reading speed is that of the whole cue, a line break read as a blank."""
     stay = cue.end - cue.start
     if stay <= 0:
@@ -133,7 +133,7 @@ def _stay(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
         yield _finding("reading-speed", cue, round(columns * 1000 / stay, 2), rules.max_cps)
 
 
-def _gap(cue: ParsedCue, following: ParsedCue, rules: Rules) -> Iterator[Finding]:
+def _check_gap(cue: ParsedCue, following: ParsedCue, rules: Rules) -> Iterator[Finding]:
     """The gap belongs to the cue before it, whose out-time could make it longer."""
     gap = following.start - cue.end
     if cue.end <= cue.start:
@@ -144,25 +144,25 @@ def _gap(cue: ParsedCue, following: ParsedCue, rules: Rules) -> Iterator[Finding
         yield _finding("gap-short", cue, seconds(gap), round(rules.min_gap, 3))
 
 
-def _strays(cues: Sequence[ParsedCue]) -> Iterator[Finding]:
+def _check_lone_words(cues: Sequence[ParsedCue]) -> Iterator[Finding]:
     """Words alone that are no sentence of their own."""
     above: ParsedCue | None = None
     for cue in cues:
         near = above is not None and cue.start - above.end < PAUSE_SECONDS * 1000
         before = above.lines[-1] if near and above is not None and above.lines else None
-        if len(cue.lines) == 1 and _is_stray(cue.lines[0], before):
+        if len(cue.lines) == 1 and _is_lone_word(cue.lines[0], before):
             yield _finding("stray-word", cue, "cue")
         for k, line in enumerate(cue.lines if len(cue.lines) > 1 else ()):
-            if _is_stray(line, cue.lines[k - 1] if k > 0 else before):
+            if _is_lone_word(line, cue.lines[k - 1] if k > 0 else before):
                 yield _finding("stray-word", cue, "line", text=line)
         above = cue
 
 
-def _is_stray(line: str, before: str | None) -> bool:
-    if words(line) != 1 or UNSPACED.search(line) or line.startswith(("-", "–", "—", "[", "(", "♪")):
+def _is_lone_word(line: str, before: str | None) -> bool:
+    if count_words(line) != 1 or UNSPACED.search(line) or line.startswith(("-", "–", "—", "[", "(", "♪")):
         return False
     return not (_ends_sentence(line) and (before is None or _ends_sentence(before)))
 
 
 def _ends_sentence(line: str) -> bool:
-    return line.rstrip(CLOSERS + " ").endswith(SENTENCE_ENDS)
+    return line.rstrip(CLOSING_MARKS + " ").endswith(SENTENCE_ENDS)

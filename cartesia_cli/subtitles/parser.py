@@ -92,22 +92,22 @@ def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
     if text.startswith("\ufeff"):
         findings.append(Finding("bom", 1))
         text = text[1:]
-    breaks = sorted({found[0] for found in _BREAK.finditer(text)}, key=[*_BREAK_NAMES].index)
+    breaks = sorted({found[0] for found in _LINE_BREAK.finditer(text)}, key=[*_LINE_BREAK_NAMES].index)
     if len(breaks) > 1:
-        findings.append(Finding("line-ends", 1, value=" and ".join(map(_BREAK_NAMES.__getitem__, breaks))))
-    lines = _BREAK.split(text)
+        findings.append(Finding("line-ends", 1, value=" and ".join(map(_LINE_BREAK_NAMES.__getitem__, breaks))))
+    lines = _LINE_BREAK.split(text)
     for number, line in enumerate(lines, 1):
         if control := _CONTROL.search(line):
             findings.append(Finding("control", number, value=f"U+{ord(control[0]):04X}"))
     header = _HEADER.match(lines[0]) is not None
     if header and kind == "srt":
         findings.append(Finding("format", 1, value="WebVTT", limit="SubRip"))
-    found: Kind = "vtt" if header else kind or _likely(lines)
+    found: Kind = "vtt" if header else kind or _guess_kind(lines)
     if found == "vtt":
         findings = [finding for finding in findings if finding.rule != "bom"]  # WebVTT allows it
-    reading = _Reading(found, findings)
-    for block in _blocks(lines, found):
-        reading.feed(block)
+    reading = _Parser(found, findings)
+    for block in _split_blocks(lines, found):
+        reading.parse_block(block)
     if found == "vtt" and not header:
         findings.append(Finding("no-header", 1, limit="WEBVTT"))
     nothing = not header and text.strip() != "" and not reading.cues
@@ -115,24 +115,26 @@ def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
     return SubtitleFile(None if nothing else found, tuple(reading.cues), tuple(findings))
 
 
-_BREAK = re.compile(r"\r\n|\n|\r")
-_BREAK_NAMES = {"\r\n": "CR LF", "\n": "LF", "\r": "CR"}
+_LINE_BREAK = re.compile(r"\r\n|\n|\r")
+_LINE_BREAK_NAMES = {"\r\n": "CR LF", "\n": "LF", "\r": "CR"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HEADER = re.compile(r"WEBVTT(?=[ \t]|\Z)")
 _COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?=[ \t]|\Z)")
 
-_STRICT: dict[Kind, re.Pattern[str]] = {
+_VALID_TIMES: dict[Kind, re.Pattern[str]] = {
     "srt": re.compile(r"\d{2,}:[0-5]\d:[0-5]\d,\d{3} --> \d{2,}:[0-5]\d:[0-5]\d,\d{3}(?:[ \t].*)?", re.ASCII),
     "vtt": re.compile(
         r"(?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3}[ \t]+-->[ \t]+(?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3}(?:[ \t].*)?", re.ASCII
     ),
 }
-_FORMS: dict[Kind, str] = {"srt": "00:00:00,000 --> 00:00:00,000", "vtt": "00:00:00.000 --> 00:00:00.000"}
+_TIMES_FORMAT: dict[Kind, str] = {"srt": "00:00:00,000 --> 00:00:00,000", "vtt": "00:00:00.000 --> 00:00:00.000"}
 
 _TIME = r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,9})(?:[.,](\d{1,9}))?"
-_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?![\d:.,])", re.ASCII)
+_READABLE_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?![\d:.,])", re.ASCII)
 """Times that can be understood, whoever wrote them."""
-_ARROWLESS = re.compile(rf"\s*(?=-?\d+:\d){_TIME}(?:\s*(?:-+>?|=+>|[–—→]>?)\s*|\s+)(?=-?\d+:\d){_TIME}\s*", re.ASCII)
+_TIMES_WITHOUT_ARROW = re.compile(
+    rf"\s*(?=-?\d+:\d){_TIME}(?:\s*(?:-+>?|=+>|[–—→]>?)\s*|\s+)(?=-?\d+:\d){_TIME}\s*", re.ASCII
+)
 """Two times with anything but an arrow between them."""
 _NUMBER = re.compile(r"\s*(\d{1,9})\s*", re.ASCII)
 
@@ -148,26 +150,26 @@ _TAG: dict[Kind, re.Pattern[str]] = {
 _VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]{0,200})>")
 
 
-def _likely(lines: Sequence[str]) -> Kind:
+def _guess_kind(lines: Sequence[str]) -> Kind:
     """What a file without a header and without a telling name is, by the first times in it."""
     for line in lines:
-        for kind, strict in _STRICT.items():
+        for kind, strict in _VALID_TIMES.items():
             if "-->" in line and strict.fullmatch(line):
                 return kind
     return "srt"
 
 
-class _Line(NamedTuple):
+class _NumberedLine(NamedTuple):
     number: int
     text: str
 
 
-def _blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_Line]]:
+def _split_blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_NumberedLine]]:
     """Lines between blank ones. In WebVTT a line of blanks is none; in SubRip players take it for one."""
-    block: list[_Line] = []
+    block: list[_NumberedLine] = []
     for number, text in enumerate(lines, 1):
         if text.strip() if kind == "srt" else text:
-            block.append(_Line(number, text))
+            block.append(_NumberedLine(number, text))
         elif block:
             yield block
             block = []
@@ -175,7 +177,7 @@ def _blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_Line]]:
         yield block
 
 
-class _Reading:
+class _Parser:
     """One pass over the blocks of a file."""
 
     def __init__(self, kind: Kind, findings: list[Finding]) -> None:
@@ -185,7 +187,7 @@ class _Reading:
         self._count = 0  # of cues, those included whose times can't be read
         self._expected = 1
 
-    def feed(self, block: Sequence[_Line]) -> None:
+    def parse_block(self, block: Sequence[_NumberedLine]) -> None:
         at = [k for k in range(len(block)) if self._has_times(block, k)]
         if self.kind == "vtt":
             if _COMMENT.match(block[0].text):
@@ -194,78 +196,78 @@ class _Reading:
                 # What stands below the header up to a blank line is nobody's text.
                 if not at:
                     return
-                self._find("no-blank-line", block[at[0]].number, 1)
+                self._report("no-blank-line", block[at[0]].number, 1)
                 block, at = block[at[0] :], [k - at[0] for k in at]
         if not at:
-            self._stray(block)
+            self._report_stray(block)
             return
         begin = max(0, at[0] - 1)
-        self._stray(block[:begin])
+        self._report_stray(block[:begin])
         for n, k in enumerate(at):
             following = at[n + 1] if n + 1 < len(at) else len(block)
             labelled = following < len(block) and following - 1 > k and _NUMBER.fullmatch(block[following - 1].text)
             label = block[k - 1].text if k > begin and (n == 0 or _NUMBER.fullmatch(block[k - 1].text)) else None
             if n > 0:
-                self._find("no-blank-line", block[k if label is None else k - 1].number, self._count + 1)
-            self._cue(label, block[k], block[k + 1 : following - 1 if labelled else following])
+                self._report("no-blank-line", block[k if label is None else k - 1].number, self._count + 1)
+            self._parse_cue(label, block[k], block[k + 1 : following - 1 if labelled else following])
 
-    def _has_times(self, block: Sequence[_Line], k: int) -> bool:
+    def _has_times(self, block: Sequence[_NumberedLine], k: int) -> bool:
         """At the head of a block an arrow is enough, or two times; further down only what can be nothing else."""
         text = block[k].text
         if k > 1 or (k == 1 and self._has_times(block, 0)):
-            return "-->" in text and _TIMES.match(text) is not None
+            return "-->" in text and _READABLE_TIMES.match(text) is not None
         below_label = k == 0 or self.kind == "vtt" or _NUMBER.fullmatch(block[0].text) is not None
-        return "-->" in text or (below_label and _ARROWLESS.fullmatch(text) is not None)
+        return "-->" in text or (below_label and _TIMES_WITHOUT_ARROW.fullmatch(text) is not None)
 
-    def _cue(self, label: str | None, line: _Line, below: Sequence[_Line]) -> None:
+    def _parse_cue(self, label: str | None, line: _NumberedLine, below: Sequence[_NumberedLine]) -> None:
         self._count += 1
         if self.kind == "srt":
-            self._numbered(label, line)
-        times = self._times(line)
+            self._check_number(label, line)
+        times = self._parse_times(line)
         for number, text in below:
             if "-->" in text:
-                self._find("arrow-in-text", number, self._count, text=text.strip())
+                self._report("arrow-in-text", number, self._count, text=text.strip())
         voice = _VOICE.search("\n".join(text for _, text in below)) if self.kind == "vtt" else None
         speaker = html.unescape(voice[1]).strip() or None if voice else None
         shown = _TAG[self.kind].sub("", "\n".join(text for _, text in below))
         shown = html.unescape(shown) if self.kind == "vtt" else shown
         lines = tuple(text for piece in shown.split("\n") if (text := piece.strip()))
         if not lines:
-            self._find("empty", line.number, self._count)
+            self._report("empty", line.number, self._count)
         if times is not None:
             self.cues.append(ParsedCue(self._count, line.number, *times, lines, speaker))
 
-    def _numbered(self, label: str | None, line: _Line) -> None:
+    def _check_number(self, label: str | None, line: _NumberedLine) -> None:
         number = _NUMBER.fullmatch(label) if label is not None else None
         if number is None:
-            self._find("no-number", line.number, self._count, value=label, limit=self._expected)
+            self._report("no-number", line.number, self._count, value=label, limit=self._expected)
         elif int(number[1]) != self._expected:
-            self._find("number", line.number - 1, self._count, value=int(number[1]), limit=self._expected)
+            self._report("number", line.number - 1, self._count, value=int(number[1]), limit=self._expected)
         self._expected = (int(number[1]) if number else self._expected) + 1
 
-    def _times(self, line: _Line) -> tuple[int, int] | None:
+    def _parse_times(self, line: _NumberedLine) -> tuple[int, int] | None:
         text = line.text.strip()
-        found = _TIMES.match(text)
+        found = _READABLE_TIMES.match(text)
         if "-->" not in text:
-            found = _ARROWLESS.fullmatch(text)
-            self._find("no-arrow", line.number, self._count, value=text, limit=_FORMS[self.kind])
-        elif found is None or not _STRICT[self.kind].fullmatch(line.text):
-            self._find("bad-time", line.number, self._count, value=text, limit=_FORMS[self.kind])
+            found = _TIMES_WITHOUT_ARROW.fullmatch(text)
+            self._report("no-arrow", line.number, self._count, value=text, limit=_TIMES_FORMAT[self.kind])
+        elif found is None or not _VALID_TIMES[self.kind].fullmatch(line.text):
+            self._report("bad-time", line.number, self._count, value=text, limit=_TIMES_FORMAT[self.kind])
         if found is None or any(_lacks_fraction(*found.groups()[k : k + 5]) for k in (0, 5)):
             return None
-        return _time(*found.groups()[:5]), _time(*found.groups()[5:])
+        return _to_ms(*found.groups()[:5]), _to_ms(*found.groups()[5:])
 
-    def _stray(self, block: Sequence[_Line]) -> None:
+    def _report_stray(self, block: Sequence[_NumberedLine]) -> None:
         if block:
-            self._find("stray-text", block[0].number, text=" ".join(text.strip() for _, text in block))
+            self._report("stray-text", block[0].number, text=" ".join(text.strip() for _, text in block))
 
-    def _find(
+    def _report(
         self, rule: str, line: int, cue: int | None = None, value: Value = None, limit: Value = None, text: str = ""
     ) -> None:
         self._findings.append(Finding(rule, line, cue, value, limit, text))
 
 
-def _time(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> int:
+def _to_ms(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> int:
     """Milliseconds."""
     whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds)
     return (-1 if sign else 1) * (whole * 1000 + int((fraction or "").ljust(3, "0")[:3]))

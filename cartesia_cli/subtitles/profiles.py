@@ -70,7 +70,7 @@ PROFILES = {"netflix": NETFLIX, "bbc": BBC, "shorts": SHORTS, "none": NONE}
 STANDARD = NETFLIX
 
 
-def rules(
+def make_rules(
     profile: str | None = None,
     *,
     max_line_width: int | None = None,
@@ -99,7 +99,7 @@ def rules(
     known: dict[str, float] = {name: value for name, value in asked.items() if value is not None}
     start = STANDARD if profile is None else PROFILES[profile]
     for name, value in known.items():
-        _check(name, value)
+        _check_minimum(name, value)
     found = replace(start, **known)  # type: ignore[arg-type]
     if found.min_cue > found.max_cue:
         raise UsageError(
@@ -124,7 +124,7 @@ def lint_rules(profile: str | None, found: Rules, given: Collection[str]) -> tup
     return replace(found, **limits), free  # type: ignore[arg-type]
 
 
-_LEAST = {
+_MINIMUMS = {
     "max_line_width": (2, "a wide character takes two columns"),
     "max_line_count": (1, "a cue has at least one line"),
     "max_words_per_line": (1, "a line has at least one word"),
@@ -135,7 +135,7 @@ _LEAST = {
 }
 
 
-def _check(name: str, value: float) -> None:
-    flag, (least, why) = f"--{name.replace('_', '-')}", _LEAST[name]
+def _check_minimum(name: str, value: float) -> None:
+    flag, (least, why) = f"--{name.replace('_', '-')}", _MINIMUMS[name]
     if not math.isfinite(value) or value < least:
         raise UsageError(f"{flag} {value:g} is impossible: {why}", hint=f"{flag} is {least:g} at least")

@@ -33,31 +33,33 @@ from ..timestamps import plausible_spans
 from .breaks import UNSPACED
 from .parser import Finding, ParsedCue, SubtitleFile
 from .profiles import Rules
-from .segmentation import milliseconds
+from .segmentation import duration_ms
 
 SHORT, SPEED, GAP = "cue-short", "reading-speed", "gap-short"
-JUDGED = frozenset({SHORT, SPEED, GAP, "cue-long", "overlap", "line-width", "line-count", "words-per-line"})
+DIVISION_RULES = frozenset({SHORT, SPEED, GAP, "cue-long", "overlap", "line-width", "line-count", "words-per-line"})
 """The rules that are about how words are divided into cues."""
 
-SYNC = 1000
+MAX_OFFSET_MS = 1000
 """Milliseconds by which a cue may miss its words and still be known as theirs."""
 
 
-def mark(findings: Iterable[Finding], sheet: SubtitleFile, rules: Rules, words: Sequence[Word] = ()) -> list[Finding]:
+def mark_unavoidable(
+    findings: Iterable[Finding], sheet: SubtitleFile, rules: Rules, words: Sequence[Word] = ()
+) -> list[Finding]:
     """The findings, with those marked that are forced. `words` are those of the transcript, with their times."""
     found = list(findings)
-    counts = Counter(finding.cue for finding in found if finding.cue is not None and finding.rule in JUDGED)
-    judge = _Judge(_spoken(words), sheet.cues, counts, rules) if words and counts else None
+    counts = Counter(finding.cue for finding in found if finding.cue is not None and finding.rule in DIVISION_RULES)
+    judge = _Divisions(_spoken_words(words), sheet.cues, counts, rules) if words and counts else None
     marked: list[Finding] = []
     for finding in found:
         forced = finding.rule == "line-width" and len(finding.text.split()) == 1 and not UNSPACED.search(finding.text)
-        if not forced and judge is not None and finding.cue is not None and finding.rule in JUDGED:
+        if not forced and judge is not None and finding.cue is not None and finding.rule in DIVISION_RULES:
             forced = judge.is_forced(finding.cue, finding.rule)
         marked.append(replace(finding, forced=forced))
     return marked
 
 
-class _Spoken(NamedTuple):
+class _SpokenWord(NamedTuple):
     """A word as it was said.
 
     letters      what it is known by: letters and digits only
@@ -67,22 +69,22 @@ class _Spoken(NamedTuple):
 
     letters: str
     columns: int
-    blank: bool
+    space_before: bool
     start: int | None
     end: int
 
 
-def _spoken(words: Iterable[Word]) -> list[_Spoken]:
+def _spoken_words(words: Iterable[Word]) -> list[_SpokenWord]:
     """The words that have letters."""
     texts = [(text, letters, word) for word in words if (letters := _letters(text := word.word.strip()))]
-    spoken: list[_Spoken] = []
+    spoken: list[_SpokenWord] = []
     before, latest = "", 0
     for (text, letters, _), span in zip(
         texts, plausible_spans(((w.start, w.end) for _, _, w in texts), None), strict=True
     ):
         blank = not (before and UNSPACED.match(before[-1]) and UNSPACED.match(text))
         start, latest = (None, latest) if span is None else span
-        spoken.append(_Spoken(letters, text_width(text), blank, start, latest))
+        spoken.append(_SpokenWord(letters, text_width(text), blank, start, latest))
         before = text
     return spoken
 
@@ -91,7 +93,7 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text)).casefold()
 
 
-class _Judge:
+class _Divisions:
     """Divisions of the words, and what they cost in violations. Number k is the place before word k.
 
     filed    violations of the file before a place where one of its cues begins or ends; None at other places
@@ -99,40 +101,42 @@ class _Judge:
     behind   violations, negative for those of the file, from a place on to where the file goes on as it is
     """
 
-    def __init__(self, words: Sequence[_Spoken], cues: Sequence[ParsedCue], counts: Counter[int], rules: Rules) -> None:
+    def __init__(
+        self, words: Sequence[_SpokenWord], cues: Sequence[ParsedCue], counts: Counter[int], rules: Rules
+    ) -> None:
         self.words, self.rules = words, rules
-        self.ends = [0, *accumulate(word.blank + word.columns for word in words)]
-        self.over = list(accumulate((word.end for word in words), max))
-        self.gap, self.linger = milliseconds(rules.min_gap), milliseconds(rules.max_linger)
-        self.shortest, self.longest = milliseconds(rules.min_cue), milliseconds(rules.max_cue)
+        self.ends = [0, *accumulate(word.space_before + word.columns for word in words)]
+        self.latest_ends = list(accumulate((word.end for word in words), max))
+        self.gap, self.linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
+        self.shortest, self.longest = duration_ms(rules.min_cue), duration_ms(rules.max_cue)
         most = rules.max_line_width * rules.max_line_count
         self.unknown = [0, *accumulate(word.start is None or word.columns > most for word in words), 0]
         self.unknown[-1] = self.unknown[-2]
-        self.places = _places(words, cues)
-        self.filed = self._filed(counts)
-        self.ahead: list[float] = []
-        for j, count in enumerate(self.filed):
-            self.ahead.append(self._up_to(j, self.ahead) if count is None else count)
-        self.behind: list[float] = [math.inf if count is None else -count for count in self.filed]
+        self.cue_words = _find_cue_words(words, cues)
+        self.file_violations = self._count_file_violations(counts)
+        self.fewest_before: list[float] = []
+        for j, count in enumerate(self.file_violations):
+            self.fewest_before.append(self._fewest_up_to(j, self.fewest_before) if count is None else count)
+        self.fewest_after: list[float] = [math.inf if count is None else -count for count in self.file_violations]
         for i in range(len(words) - 1, 0, -1):
-            if self.filed[i] is None:
-                self.behind[i] = self._from(i)
+            if self.file_violations[i] is None:
+                self.fewest_after[i] = self._fewest_from(i)
 
     def is_forced(self, number: int, rule: str) -> bool:
         """Whether the words of the cue with this number can't be freed from the rule for nothing."""
-        if number not in self.places:
+        if number not in self.cue_words:
             return False
-        first, last = self.places[number]
-        ahead = self.ahead[: first + 1]
+        first, last = self.cue_words[number]
+        ahead = self.fewest_before[: first + 1]
         for j in range(first + 1, last):
-            ahead.append(self._up_to(j, ahead, rule))
+            ahead.append(self._fewest_up_to(j, ahead, rule))
         # What covers the last words of the cue begins before it or within it.
-        begins = [*self._begins(first + 1), *range(first + 1, last)]
-        return all(ahead[i] + self._from(i, rule, last) >= 0 for i in begins)
+        begins = [*self._possible_starts(first + 1), *range(first + 1, last)]
+        return all(ahead[i] + self._fewest_from(i, rule, last) >= 0 for i in begins)
 
-    def _filed(self, counts: Counter[int]) -> list[int | None]:
+    def _count_file_violations(self, counts: Counter[int]) -> list[int | None]:
         owner: list[int | None] = [None] * len(self.words)
-        for number, (first, last) in self.places.items():
+        for number, (first, last) in self.cue_words.items():
             owner[first:last] = [number] * (last - first)
         filed: list[int | None] = [0]
         total = 0
@@ -144,28 +148,28 @@ class _Judge:
                 filed.append(total)
         return filed
 
-    def _up_to(self, j: int, ahead: Sequence[float], rule: str = "") -> float:
+    def _fewest_up_to(self, j: int, ahead: Sequence[float], rule: str = "") -> float:
         """The best way to divide the words before place j, the last cue keeping a rule."""
-        return min((ahead[i] + self._price(i, j, rule) for i in self._begins(j)), default=math.inf)
+        return min((ahead[i] + self._count_violations(i, j, rule) for i in self._possible_starts(j)), default=math.inf)
 
-    def _from(self, i: int, rule: str = "", beyond: int = 0) -> float:
+    def _fewest_from(self, i: int, rule: str = "", beyond: int = 0) -> float:
         """The best way to go on from place i, with a cue that keeps a rule and reaches at least to `beyond`."""
         best = math.inf
         for j in range(i + 1, len(self.words) + 1):
-            if self._is_too_much(i, j):
+            if self._exceeds_a_cue(i, j):
                 break
-            if j >= beyond and self.behind[j] < best:
-                best = min(best, self.behind[j] + self._price(i, j, rule))
+            if j >= beyond and self.fewest_after[j] < best:
+                best = min(best, self.fewest_after[j] + self._count_violations(i, j, rule))
         return best
 
-    def _begins(self, j: int) -> Iterator[int]:
+    def _possible_starts(self, j: int) -> Iterator[int]:
         """Where a cue may begin that ends at j."""
         for i in range(j - 1, -1, -1):
-            if self._is_too_much(i, j):
+            if self._exceeds_a_cue(i, j):
                 return
             yield i
 
-    def _is_too_much(self, i: int, j: int) -> bool:
+    def _exceeds_a_cue(self, i: int, j: int) -> bool:
         """Whether the words i to j - 1 are too many for a cue, however they are set, and any more of them, too."""
         if j - i == 1:
             return False
@@ -174,15 +178,15 @@ class _Judge:
             return True
         return self.ends[j] - self.ends[i] > (self.rules.max_line_width + 1) * self.rules.max_line_count
 
-    def _price(self, i: int, j: int, rule: str) -> float:
+    def _count_violations(self, i: int, j: int, rule: str) -> float:
         """The fewest violations of a cue of the words i to j - 1 that keeps a rule; infinite where there is no cue."""
         if self.unknown[j + 1] > self.unknown[i]:
             return 0
         start, spoken = self.words[i].start or 0, self.words[j - 1].end
-        if (j - i > 1 and spoken - start > self.longest) or not self._fits(i, j):
+        if (j - i > 1 and spoken - start > self.longest) or not self._fits_lines(i, j):
             return math.inf
-        columns = self.ends[j] - self.ends[i] - self.words[i].blank
-        latest = min(self.over[j - 1] + self.linger, start + self.longest)
+        columns = self.ends[j] - self.ends[i] - self.words[i].space_before
+        latest = min(self.latest_ends[j - 1] + self.linger, start + self.longest)
         following = math.inf if j == len(self.words) else self.words[j].start or 0
         best = math.inf
         for gap in {self.gap, 0}:
@@ -196,19 +200,19 @@ class _Judge:
                 best = min(best, sum(broken.values()))
         return best
 
-    def _fits(self, i: int, j: int) -> bool:
+    def _fits_lines(self, i: int, j: int) -> bool:
         """Whether there are lines for the words. One that is wider than a line is taken to be cut."""
         line, most = self.rules.max_line_width, self.rules.max_words_per_line or j - i
         lines, taken, count = 1, 0, 0
         for word in self.words[i:j]:
-            if count and (taken + word.blank + word.columns > line or count == most):
+            if count and (taken + word.space_before + word.columns > line or count == most):
                 lines, taken, count = lines + 1, 0, 0
-            taken, count = taken + (word.blank if count else 0) + word.columns, count + 1
+            taken, count = taken + (word.space_before if count else 0) + word.columns, count + 1
             lines, taken = lines + (taken - 1) // line, (taken - 1) % line + 1
         return lines <= self.rules.max_line_count
 
 
-def _places(words: Sequence[_Spoken], cues: Iterable[ParsedCue]) -> dict[int, tuple[int, int]]:
+def _find_cue_words(words: Sequence[_SpokenWord], cues: Iterable[ParsedCue]) -> dict[int, tuple[int, int]]:
     """Cue number to its words, first and behind the last. Cues that show anything but whole words are left out."""
     text = "".join(word.letters for word in words)
     begins = [0, *accumulate(len(word.letters) for word in words)]
@@ -218,7 +222,9 @@ def _places(words: Sequence[_Spoken], cues: Iterable[ParsedCue]) -> dict[int, tu
     for cue in sorted(cues, key=lambda cue: cue.start):
         letters = _letters("".join(cue.lines))
         found: list[tuple[int, int, int]] = []  # how far from its time, first, behind the last
-        for first in range(max(free, bisect_left(clock, cue.start - SYNC)), bisect_right(clock, cue.start + SYNC)):
+        for first in range(
+            max(free, bisect_left(clock, cue.start - MAX_OFFSET_MS)), bisect_right(clock, cue.start + MAX_OFFSET_MS)
+        ):
             last = bisect_left(begins, begins[first] + len(letters))
             if letters and last < len(begins) and text[begins[first] : begins[last]] == letters:
                 found.append((abs(clock[first] - cue.start), first, last))

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from ..text_encoding import join_surrogates
 
-ESTIMATED = "times within the text are estimated"
+ESTIMATED_NOTE = "times within the text are estimated"
 """The note before the first cue of which that is true."""
 
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -24,7 +24,7 @@ _BRACES = re.compile(r"\{([^}]*)\}")
 _BACKSLASH = re.compile(r"\\(?=[Nnh])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
-Marks = tuple[tuple[int, int], ...]
+WordOffsets = tuple[tuple[int, int], ...]
 """Where words begin in a line, in characters, and when they are said, in milliseconds."""
 
 
@@ -43,8 +43,8 @@ class Cue:
     end: int
     lines: tuple[str, ...]
     estimated: bool = field(default=False, compare=False)
-    marks: tuple[Marks, ...] = field(default=(), compare=False)
-    guessed: bool = field(default=False, compare=False)
+    marks: tuple[WordOffsets, ...] = field(default=(), compare=False)
+    words_estimated: bool = field(default=False, compare=False)
 
 
 class SrtWriter:
@@ -61,9 +61,9 @@ class SrtWriter:
     def write(self, cues: Iterable[Cue]) -> str:
         blocks: list[str] = [""] if self._count else []
         for cue in cues:
-            if lines := _without_markup([text for line in cue.lines if (text := _tidy(line))]):
+            if lines := _escape_srt([text for line in cue.lines if (text := _clean_line(line))]):
                 self._count += 1
-                times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
+                times = f"{_format_time(cue.start, ',')} --> {_format_time(cue.end, ',')}"
                 blocks.append(self._break.join([str(self._count), times, *lines, ""]))
         return self._break.join(blocks) if blocks != [""] else ""
 
@@ -76,7 +76,10 @@ class VttWriter:
     """
 
     def __init__(self, notes: Iterable[str] = (), *, highlight_words: bool = False) -> None:
-        self._head = ["WEBVTT\n", *(f"NOTE {text}\n" for note in notes if (text := _ARROW.sub("->", _tidy(note))))]
+        self._head = [
+            "WEBVTT\n",
+            *(f"NOTE {text}\n" for note in notes if (text := _ARROW.sub("->", _clean_line(note)))),
+        ]
         self._highlight_words = highlight_words
         self._estimated = False
 
@@ -84,19 +87,21 @@ class VttWriter:
         blocks, self._head = self._head or [""], []
         for cue in cues:
             if lines := self._lines(cue):
-                if (cue.estimated or (cue.guessed and self._highlight_words)) and not self._estimated:
+                if (cue.estimated or (cue.words_estimated and self._highlight_words)) and not self._estimated:
                     self._estimated = True
-                    blocks.append(f"NOTE {ESTIMATED}\n")
-                blocks.append("\n".join([f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}", *lines, ""]))
+                    blocks.append(f"NOTE {ESTIMATED_NOTE}\n")
+                blocks.append(
+                    "\n".join([f"{_format_time(cue.start, '.')} --> {_format_time(cue.end, '.')}", *lines, ""])
+                )
         return "\n".join(blocks) if blocks != [""] else ""
 
     def note(self, text: str) -> str:
         """A comment where the file is now."""
         blocks, self._head = self._head or [""], []
-        return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', _tidy(text))}\n"])
+        return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', _clean_line(text))}\n"])
 
     def _lines(self, cue: Cue) -> list[str]:
-        tidy = [(line, text) for line in cue.lines if (text := _tidy(line))]
+        tidy = [(line, text) for line in cue.lines if (text := _clean_line(line))]
         if not self._highlight_words or len(cue.marks) != len(cue.lines) or any(a != b for a, b in tidy):
             return [text.translate(_ENTITIES) for _, text in tidy]
         lines, latest = [], cue.start
@@ -104,7 +109,7 @@ class VttWriter:
             parts = [line[: marks[0][0] if marks else None].translate(_ENTITIES)]
             for (begins, time), (ends, _) in pairwise((*marks, (len(line), 0))):
                 if latest < time < cue.end:  # players expect times that rise within the cue, or show nothing at all
-                    parts.append(f"<{_clock(time, '.')}>")
+                    parts.append(f"<{_format_time(time, '.')}>")
                     latest = time
                 parts.append(line[begins:ends].translate(_ENTITIES))
             lines.append("".join(parts))
@@ -121,7 +126,7 @@ def vtt(cues: Iterable[Cue], notes: Iterable[str] = (), *, highlight_words: bool
     return VttWriter(notes, highlight_words=highlight_words).write(cues)
 
 
-def _without_markup(lines: Sequence[str]) -> list[str]:
+def _escape_srt(lines: Sequence[str]) -> list[str]:
     """Lines of a cue of SubRip in which nothing is markup, nor in two of them together."""
     text = _ARROW.sub("->", "\n".join(lines))
     if "<" in text or "{" in text or "\\" in text:
@@ -131,13 +136,13 @@ def _without_markup(lines: Sequence[str]) -> list[str]:
     return text.split("\n") if text else []
 
 
-def _clock(time: int, point: str) -> str:
+def _format_time(time: int, point: str) -> str:
     seconds, thousandths = divmod(time, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{seconds:02}{point}{thousandths:03}"
 
 
-def _tidy(text: str) -> str:
+def _clean_line(text: str) -> str:
     """A text as one line of characters that UTF-8 can write and a screen can show."""
     return _SURROGATES.sub("\ufffd", " ".join(CONTROLS.sub("", join_surrogates(text)).split()))

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ..alignment import covering_words
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
-from ..timestamps import LATEST
+from ..timestamps import MAX_SECONDS
 from ..transcript import Partial, Segment, Timing, blank_between, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
@@ -322,7 +322,7 @@ class ManualTracker:
 def _bounds(words: list[Word]) -> tuple[float, float] | None:
     """First start and last end, if every word has both, they can be times, and none ends before it starts."""
     times = [(word.start, word.end) for word in words]
-    if not times or any(start is None or end is None or not 0 <= start <= end < LATEST for start, end in times):
+    if not times or any(start is None or end is None or not 0 <= start <= end < MAX_SECONDS for start, end in times):
         return None
     starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
     return min(starts), max(ends)

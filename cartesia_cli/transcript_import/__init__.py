@@ -21,8 +21,8 @@ from ..errors import InputError
 from ..text_encoding import decode_text
 from ..transcript import Transcript
 from . import own_documents, services, whisper
-from .draft import UNKNOWN, Draft, finish
-from .json_values import KINDS, JsonObject, parse
+from .draft import UNKNOWN, Draft, to_transcript
+from .json_values import KNOWN_FORMATS, JsonObject, parse
 from .subtitle_files import is_subtitle_file, kind_by_name, subtitle_file
 
 __all__ = ["UNKNOWN", "decode_document", "load_transcripts"]
@@ -73,36 +73,36 @@ def load_transcripts(text: str, source: str = "-") -> list[Transcript]:
     source   name of the file: for messages, and for transcripts that don't say where they come from
     """
     if is_subtitle_file(text) or (kind_by_name(source) and text.strip()):
-        return [finish(subtitle_file(text, source), source, f"{source}: ")]
-    transcripts = list(_from_json(text.removeprefix("\ufeff"), source))
+        return [to_transcript(subtitle_file(text, source), source, f"{source}: ")]
+    transcripts = list(_load_json(text.removeprefix("\ufeff"), source))
     if not transcripts:
-        raise InputError(f"{source} is empty", hint=KINDS)
+        raise InputError(f"{source} is empty", hint=KNOWN_FORMATS)
     return transcripts
 
 
-def _from_json(text: str, source: str) -> Iterator[Transcript]:
+def _load_json(text: str, source: str) -> Iterator[Transcript]:
     session: list[JsonObject] = []
     for item in parse(text, source):
         if item.values.get("type") in own_documents.SESSION_LINES:
             session.append(item)
             if item.values["type"] != "end":
                 continue
-            yield finish(own_documents.session(session), source, item.place)
+            yield to_transcript(own_documents.session(session), source, item.place)
             session = []
         elif services.is_google_files(item):
             for name, draft in services.google_files(item):
-                yield finish(draft, name, item.place)
+                yield to_transcript(draft, name, item.place)
         else:
-            yield finish(_importer(item).read(item), source, item.place)
+            yield to_transcript(_find_importer(item).read(item), source, item.place)
     if session:  # it was cut off
-        yield finish(own_documents.session(session), source, session[-1].place)
+        yield to_transcript(own_documents.session(session), source, session[-1].place)
 
 
-def _importer(item: JsonObject) -> Importer:
+def _find_importer(item: JsonObject) -> Importer:
     found = next((importer for importer in IMPORTERS.values() if importer.recognises(item)), None)
     if found is not None:
         return found
     refusals = (item.values[name] for name in ("message", "title", "error") if name in item.values)
     if refusal := next(refusals, None):
-        raise InputError(f"{item.place}a refusal, not a transcript: {json.dumps(refusal)[:200]}", hint=KINDS)
-    raise InputError(f"{item.place}not a transcript: neither text nor segments", hint=KINDS)
+        raise InputError(f"{item.place}a refusal, not a transcript: {json.dumps(refusal)[:200]}", hint=KNOWN_FORMATS)
+    raise InputError(f"{item.place}not a transcript: neither text nor segments", hint=KNOWN_FORMATS)

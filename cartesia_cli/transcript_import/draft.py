@@ -15,7 +15,7 @@ from statistics import median
 from ..alignment import UNSPACED, covering_words, covers, is_spoken, match_parts
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
-from ..subtitles.breaks import OPENERS
+from ..subtitles.breaks import OPENING_MARKS
 from ..timestamps import far_limit, known_duration
 from ..transcript import (
     Notice,
@@ -30,16 +30,16 @@ from ..transcript import (
 UNKNOWN = "unknown"
 """The model, where nobody tells."""
 
-LONGEST_WORD = 30.0
+MAX_WORD_SECONDS = 30.0
 """Seconds: where half of the words claim to be longer, the unit is wrong. In real speech the median is 0.3."""
 
-LONGEST_SEGMENT = 600.0
+MAX_SEGMENT_SECONDS = 600.0
 """Seconds, likewise for segments and cues, of which Whisper's are 30 s at most."""
 
-SLOWEST, FASTEST = 0.03, 500.0
+MIN_CHARACTERS_PER_SECOND, MAX_CHARACTERS_PER_SECOND = 0.03, 500.0
 """Characters a second: people speak some 15, and a segment of music has one in 30 s."""
 
-FEWEST = 5
+MIN_SPANS_FOR_RATE = 5
 """Words or segments from which on too high a rate means something: a short one may be off by much."""
 
 
@@ -62,19 +62,19 @@ class Draft:
     model: str | None = None
     language: str | None = None
     duration: float | None = None
-    length: float | None = None
+    min_duration: float | None = None
     request_id: str | None = None
     notices: tuple[Notice, ...] = ()
     is_ours: bool = False
     has_units: bool = False
 
 
-def finish(draft: Draft, source: str, place: str) -> Transcript:
+def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
     """The transcript of a draft. InputError, which begins with `place`, where its times can't be what they claim."""
     duration = known_duration(draft.duration)
-    _check(draft, place)
+    _check_times(draft, place)
     parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
-    text = joined(parts) if draft.text is None else text_of_parts(draft.text, parts)
+    text = join_texts(parts) if draft.text is None else text_of_parts(draft.text, parts)
     words = covering_words(text, draft.words) if draft.words else draft.words
     whole = Transcript(
         source=draft.source or source,
@@ -89,7 +89,7 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
     if draft.segments or draft.is_ours:
         segments = draft.segments
         if not (draft.is_ours and "".join(segment.text for segment in segments) == text):
-            segments = sliced(text, segments)
+            segments = slice_text(text, segments)
         return replace(whole, segments=plausible_segments(segments, duration))
     response = BatchResponse(
         text=text, language=draft.language, duration=duration, words=draft.words, request_id=draft.request_id
@@ -97,19 +97,19 @@ def finish(draft: Draft, source: str, place: str) -> Transcript:
     return replace(whole, segments=from_batch(response, source=source, model=UNKNOWN).segments)
 
 
-def joined(texts: Iterable[str]) -> str:
+def join_texts(texts: Iterable[str]) -> str:
     """Texts one after the other, with a blank between two that bring none and whose script has them."""
     parts: list[str] = []
     before = ""
     for text in texts:
-        if before and text and not before.isspace() and not text[0].isspace() and before not in OPENERS:
+        if before and text and not before.isspace() and not text[0].isspace() and before not in OPENING_MARKS:
             parts.append("" if UNSPACED.match(before) and UNSPACED.match(text[0]) else " ")
         parts.append(text)
         before = text[-1:] or before
     return "".join(parts)
 
 
-def sliced(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     """Segments as slices of the text that together are the text.
 
     Those that aren't there are left out; what the text has besides becomes segments of its own, whose times are NaN.
@@ -152,7 +152,7 @@ def sliced(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     )
 
 
-def interleaved(channels: Sequence[tuple[str, Draft]]) -> Draft:
+def interleave(channels: Sequence[tuple[str, Draft]]) -> Draft:
     """Channels that were transcribed each for itself as one conversation, sentence by sentence in order of time.
 
     A channel's label stands for a speaker where no speaker is told.
@@ -162,7 +162,7 @@ def interleaved(channels: Sequence[tuple[str, Draft]]) -> Draft:
     sentences: list[Segment] = []
     for label, draft in channels:
         words = tuple(replace(word, speaker=word.speaker or label) for word in draft.words or ())
-        text = draft.text if draft.text is not None else joined(_spellings(words))
+        text = draft.text if draft.text is not None else join_texts(_spellings(words))
         found = from_batch(BatchResponse(text=text, words=words), source="", model=UNKNOWN).segments
         if not found and text.strip():  # nothing tells when it was said: behind the rest
             found = (Segment(0.0, 0.0, text, "estimated", tuple(Word(word) for word in text.split())),)
@@ -176,19 +176,19 @@ def _spellings(words: Iterable[Word] | None) -> list[str]:
     return [word.word for word in words or ()]
 
 
-def _check(draft: Draft, place: str) -> None:
+def _check_times(draft: Draft, place: str) -> None:
     """InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
-    words = _spans((word.start, word.end) for word in draft.words or ())
-    segments = _spans((part.start, part.end) for part in draft.segments if part.timing != "estimated")
+    words = _complete_spans((word.start, word.end) for word in draft.words or ())
+    segments = _complete_spans((part.start, part.end) for part in draft.segments if part.timing != "estimated")
     what, spans = ("words", words) if words else ("segments", segments)
     if not spans:
         return
     latest = max(time for span in (*words, *segments) for time in span)
-    length = known_duration(draft.duration) if draft.duration is not None else known_duration(draft.length)
+    length = known_duration(draft.duration) if draft.duration is not None else known_duration(draft.min_duration)
     limit = far_limit(length)
     if limit is not None and latest > limit:
         assert length is not None
-        raise _refused(
+        raise _implausible(
             place,
             f"times go up to {latest:.10g} s, {latest - length:.10g} s beyond the end of a recording of {length:g} s",
             "if these are milliseconds, divide them by 1000 first"
@@ -198,7 +198,7 @@ def _check(draft: Draft, place: str) -> None:
     starts = [start for start, _ in spans]
     kept = _longest_rise(starts)
     if 2 * kept < len(starts):
-        raise _refused(place, f"{len(starts) - kept} of {len(starts)} {what} begin before those that precede them")
+        raise _implausible(place, f"{len(starts) - kept} of {len(starts)} {what} begin before those that precede them")
     if draft.is_ours or draft.has_units:
         return
     lengths = [end - start for start, end in spans if end > start]
@@ -207,20 +207,24 @@ def _check(draft: Draft, place: str) -> None:
     texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
     middle = median(lengths)
     rate = sum(map(len, texts)) / len(texts) / middle
-    too_slow = middle > (LONGEST_WORD if words else LONGEST_SEGMENT) or (sum(lengths) > LONGEST_WORD and rate < SLOWEST)
+    too_slow = middle > (MAX_WORD_SECONDS if words else MAX_SEGMENT_SECONDS) or (
+        sum(lengths) > MAX_WORD_SECONDS and rate < MIN_CHARACTERS_PER_SECOND
+    )
     if not words and len(lengths) == 1 and length is not None:
         too_slow = False  # a single segment may be the whole recording, silence included
     if too_slow:
-        raise _refused(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
-    if len(lengths) >= FEWEST and rate > FASTEST:
-        raise _refused(place, f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short")
+        raise _implausible(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
+    if len(lengths) >= MIN_SPANS_FOR_RATE and rate > MAX_CHARACTERS_PER_SECOND:
+        raise _implausible(
+            place, f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short"
+        )
 
 
-def _refused(place: str, what: str, hint: str = "times of this shape must be in seconds, in order") -> InputError:
+def _implausible(place: str, what: str, hint: str = "times of this shape must be in seconds, in order") -> InputError:
     return InputError(f"{place}{what}", hint=hint)
 
 
-def _spans(times: Iterable[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
+def _complete_spans(times: Iterable[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
     """Those that have both times, neither negative."""
     return [(a, b) for a, b in times if a is not None and b is not None and a >= 0 and b >= 0]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import InputError
 
-KINDS = (
+KNOWN_FORMATS = (
     "known: JSON and ndjson of cartesia-cli, JSON of the APIs of Cartesia, OpenAI, AssemblyAI, Deepgram, ElevenLabs, "
     "Google and AWS, of Whisper, whisper.cpp and WhisperX, SRT and WebVTT"
 )
@@ -114,22 +114,24 @@ class JsonObject:
             return None
         if not isinstance(value, list):
             raise self.wrong(name, "a list")
-        return members(value, f"{self.place}{name}")
+        return to_objects(value, f"{self.place}{name}")
 
     def missing(self, name: str) -> InputError:
-        return InputError(f"{self.place}{name} is missing", hint=KINDS)
+        return InputError(f"{self.place}{name} is missing", hint=KNOWN_FORMATS)
 
     def wrong(self, name: str, wanted: str) -> InputError:
-        return InputError(f"{self.place}{name} is {kind(self.values[name])}, where {wanted} belongs", hint=KINDS)
+        return InputError(
+            f"{self.place}{name} is {describe_type(self.values[name])}, where {wanted} belongs", hint=KNOWN_FORMATS
+        )
 
 
 def parse(text: str, source: str) -> Iterator[JsonObject]:
     """The objects of a file: one, one after the other, or in a list. A list of segments is one object with them."""
-    values = list(_values(text, source))
+    values = list(_decode_values(text, source))
     for line, value in values:
         place = f"{source}, line {line}: " if len(values) > 1 else f"{source}: "
         if isinstance(value, list):
-            items = members(value, place.rstrip() + " ")
+            items = to_objects(value, place.rstrip() + " ")
             if items and all("start" in item.values and "source" not in item.values for item in items):
                 yield JsonObject({"segments": value}, place)
             else:
@@ -137,23 +139,23 @@ def parse(text: str, source: str) -> Iterator[JsonObject]:
         elif isinstance(value, dict):
             yield JsonObject(value, place)
         else:
-            raise InputError(f"{place}{kind(value)} is not a transcript", hint=KINDS)
+            raise InputError(f"{place}{describe_type(value)} is not a transcript", hint=KNOWN_FORMATS)
 
 
-def members(values: Sequence[Any], place: str) -> list[JsonObject]:
+def to_objects(values: Sequence[Any], place: str) -> list[JsonObject]:
     for k, value in enumerate(values):
         if not isinstance(value, dict):
-            raise InputError(f"{place}[{k}] is {kind(value)}, where an object belongs", hint=KINDS)
+            raise InputError(f"{place}[{k}] is {describe_type(value)}, where an object belongs", hint=KNOWN_FORMATS)
     return [JsonObject(value, f"{place}[{k}].") for k, value in enumerate(values)]
 
 
-def kind(value: Any) -> str:
+def describe_type(value: Any) -> str:
     """What a JSON value is, for messages."""
     names = {bool: "true or false", float: "a number", str: "a string", list: "a list", dict: "an object"}
     return names.get(type(value), "null")
 
 
-def _values(text: str, source: str) -> Iterator[tuple[int, Any]]:
+def _decode_values(text: str, source: str) -> Iterator[tuple[int, Any]]:
     """The JSON values of a text, each with the line that it begins on. All numbers are floats."""
     decoder = json.JSONDecoder(parse_int=float, parse_constant=lambda name: None)
     at, line, counted = 0, 1, 0
@@ -171,5 +173,5 @@ def _values(text: str, source: str) -> Iterator[tuple[int, Any]]:
             hint = "`render` takes JSON, SRT and WebVTT; `transcribe` takes recordings"
             raise InputError(message, hint=hint) from error
         except RecursionError as error:
-            raise InputError(f"{source}, line {line}: nested too deep for a transcript", hint=KINDS) from error
+            raise InputError(f"{source}, line {line}: nested too deep for a transcript", hint=KNOWN_FORMATS) from error
         yield line, value

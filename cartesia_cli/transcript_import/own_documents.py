@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..protocol import Word
 from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing
 from .draft import Draft
-from .json_values import KINDS, JsonObject
+from .json_values import KNOWN_FORMATS, JsonObject
 
 Value = TypeVar("Value")
 
@@ -107,7 +107,9 @@ def _segment(item: JsonObject) -> Segment:
     named = item.text("timing")
     timing = next((timing for timing in TIMINGS if timing == named), None)
     if timing is None:
-        raise InputError(f"{item.place}timing is {json.dumps(named)}, not one of {', '.join(TIMINGS)}", hint=KINDS)
+        raise InputError(
+            f"{item.place}timing is {json.dumps(named)}, not one of {', '.join(TIMINGS)}", hint=KNOWN_FORMATS
+        )
     start, end = item.required_seconds("start"), item.required_seconds("end")
     return Segment(start, end, item.required_text("text"), timing, speaker=item.label("speaker"))
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 from ..errors import InputError
 from ..protocol import Word
-from ..subtitles.breaks import OPENERS
+from ..subtitles.breaks import OPENING_MARKS
 from ..transcript import Segment
-from .draft import Draft, interleaved, joined
-from .json_values import KINDS, JsonObject
+from .draft import Draft, interleave, join_texts
+from .json_values import KNOWN_FORMATS, JsonObject
 
-OPENING = OPENERS + "¿¡"
+OPENING = OPENING_MARKS + "¿¡"
 """Punctuation that belongs to the word behind it."""
 
 
 def assemblyai(item: JsonObject) -> Draft:
     """Words and utterances in milliseconds, beside an `audio_duration` in seconds."""
     if (error := item.text("error")) and not item.text("text"):
-        raise InputError(f"{item.place}a refusal, not a transcript: {error[:200]}", hint=KINDS)
+        raise InputError(f"{item.place}a refusal, not a transcript: {error[:200]}", hint=KNOWN_FORMATS)
     stretches = next((found for name in ASSEMBLYAI_PARTS if (found := item.objects(name))), [])
     words = item.objects("words")
     if words is None:
@@ -47,7 +47,7 @@ def assemblyai(item: JsonObject) -> Draft:
             for word in words
         )
     return Draft(
-        text=joined(segment.text for segment in segments) if text is None and segments else text,
+        text=join_texts(segment.text for segment in segments) if text is None and segments else text,
         words=said,
         segments=() if said else tuple(segments),
         model=item.text("speech_model"),
@@ -90,9 +90,9 @@ def deepgram(item: JsonObject) -> Draft:
             ]
             drafts.append((f"channel {number}", Draft(best.required_text("transcript"), tuple(words) or None)))
     if not drafts:
-        raise InputError(f"{item.place}no transcript: no channel has an alternative", hint=KINDS)
+        raise InputError(f"{item.place}no transcript: no channel has an alternative", hint=KNOWN_FORMATS)
     return replace(
-        interleaved(drafts),
+        interleave(drafts),
         language=language,
         duration=metadata.seconds("duration"),
         request_id=metadata.text("request_id"),
@@ -112,14 +112,14 @@ def google(item: JsonObject) -> Draft:
         by_channel.setdefault(result.label("channelTag") or result.label("channel_tag") or "", []).append(result)
     drafts = [(f"channel {tag}", _google_channel(own)) for tag, own in by_channel.items()]
     if not drafts:
-        raise InputError(f"{item.place}no transcript: no results", hint=KINDS)
+        raise InputError(f"{item.place}no transcript: no results", hint=KNOWN_FORMATS)
     ends = [end for result in results if (end := _google_time(result, "resultEnd")) is not None]
     languages = [code for result in results if (code := result.text("languageCode") or result.text("language_code"))]
     metadata = item.object("metadata") or JsonObject({}, item.place)
     return replace(
-        interleaved(drafts),
+        interleave(drafts),
         language=languages[0] if languages else None,
-        length=max(ends, default=None),
+        min_duration=max(ends, default=None),
         request_id=metadata.text("requestId") or item.label("requestId"),
     )
 
@@ -168,11 +168,11 @@ def aws(item: JsonObject) -> Draft:
         for label in channels:
             own = _aws_words([each for each in items if each.label("channel_label") == label], speakers)
             drafts.append((label, Draft(None, own)))
-        return replace(interleaved(drafts), language=language)
-    text = joined(each.required_text("transcript") for each in transcripts) if transcripts else None
+        return replace(interleave(drafts), language=language)
+    text = join_texts(each.required_text("transcript") for each in transcripts) if transcripts else None
     words = _aws_words(items, speakers) if items else None
     if text is None and words is None:
-        raise InputError(f"{item.place}no transcript: neither transcripts nor items", hint=KINDS)
+        raise InputError(f"{item.place}no transcript: neither transcripts nor items", hint=KNOWN_FORMATS)
     return Draft(text, words, language=language)
 
 
@@ -215,7 +215,7 @@ def _google_channel(results: Sequence[JsonObject]) -> Draft:
     if len(best) > 1 and words[-1] and not texts[-1].strip() and len(words[-1]) >= sum(map(len, words[:-1])):
         words = words[-1:]
     said = tuple(word for own in words for word in own)
-    return Draft(joined(texts) if any(texts) else None, said or None)
+    return Draft(join_texts(texts) if any(texts) else None, said or None)
 
 
 def _google_words(items: Iterable[JsonObject]) -> Iterator[Word]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from ..errors import InputError
 from ..subtitles.parser import Kind, parse
-from ..timestamps import SPEAKING_RATE
+from ..timestamps import CHARACTERS_PER_SECOND
 from ..transcript import Segment
-from .draft import Draft, joined
+from .draft import Draft, join_texts
 
-KINDS: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
+KIND_BY_SUFFIX: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 """Endings of file names."""
 
 _TIMES = re.compile(r"^[-\d:., \t]{0,40}\d:\d\d[.,]?\d{0,9}[ \t]*-->", re.MULTILINE | re.ASCII)
@@ -20,7 +20,7 @@ _TIMES = re.compile(r"^[-\d:., \t]{0,40}\d:\d\d[.,]?\d{0,9}[ \t]*-->", re.MULTIL
 
 def kind_by_name(source: str) -> Kind | None:
     """What the name of a file promises."""
-    return next((kind for ending, kind in KINDS.items() if source.lower().endswith(ending)), None)
+    return next((kind for ending, kind in KIND_BY_SUFFIX.items() if source.lower().endswith(ending)), None)
 
 
 def is_subtitle_file(text: str) -> bool:
@@ -47,23 +47,20 @@ def subtitle_file(text: str, source: str) -> Draft:
         for finding in sheet.findings
         if finding.rule == "stray-text" and not finding.text.isdecimal()
     }
-    segments = [
-        Segment(
-            cue.start / 1000, cue.end / 1000, joined([*cue.lines, *filter(None, [astray.get(cue.number)])]), "server",
-            speaker=cue.speaker,
-        )
-        for cue in sheet.cues
-    ]  # fmt: skip
+    segments = []
+    for cue in sheet.cues:
+        shown = join_texts([*cue.lines, *filter(None, [astray.get(cue.number)])])
+        segments.append(Segment(cue.start / 1000, cue.end / 1000, shown, "server", speaker=cue.speaker))
     starts = [*(segment.start for segment in segments[1:]), math.inf]
-    segments = [_ended(segment, following) for segment, following in zip(segments, starts, strict=True)]
+    segments = [_repair_end(segment, following) for segment, following in zip(segments, starts, strict=True)]
     spoken = [segment for segment in segments if segment.text]
     first = [replace(segment, text=segment.text.strip()) for segment in spoken]
-    return Draft(joined(segment.text for segment in first), segments=tuple(first), has_units=True)
+    return Draft(join_texts(segment.text for segment in first), segments=tuple(first), has_units=True)
 
 
-def _ended(segment: Segment, following: float) -> Segment:
+def _repair_end(segment: Segment, following: float) -> Segment:
     """A segment that ends before it begins as one that lasts as long as it takes to say it, until the next at most."""
     if segment.end >= segment.start:
         return segment
-    end = segment.start + max(1, len(segment.text)) / SPEAKING_RATE
+    end = segment.start + max(1, len(segment.text)) / CHARACTERS_PER_SECOND
     return replace(segment, end=max(segment.start, min(end, following)), timing="estimated")

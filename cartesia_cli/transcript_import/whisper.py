@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from ..errors import InputError
 from ..protocol import Word
 from ..transcript import Segment
-from .draft import Draft, joined
+from .draft import Draft, join_texts
 from .json_values import JsonObject
 from .own_documents import words
 
 _TIMESTAMP = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)[,.](\d{3})", re.ASCII)
 
-CONTRADICTION = 0.1
+MAX_DISAGREEMENT_SECONDS = 0.1
 """Seconds by which offsets and timestamps differ that don't mean the same: they are written from the same number."""
 
 
@@ -41,7 +41,7 @@ def segments(item: JsonObject) -> Draft:
     else:
         said = words(item.objects("words")) or words(item.objects("word_segments")) or ()
     return Draft(
-        text=joined(segment.text for segment in found) if text is None else text,
+        text=join_texts(segment.text for segment in found) if text is None else text,
         words=said or None,
         segments=tuple(found),
         model=item.text("model"),
@@ -81,11 +81,11 @@ def whisper_cpp(item: JsonObject) -> Draft:
     stretches = item.objects("transcription") or []
     for stretch in stretches:
         start, end = _span(stretch)
-        text = _mended(stretch.required_text("text"))
+        text = _decode_split_bytes(stretch.required_text("text"))
         speaker = stretch.label("speaker")
         found.append(Segment(start, end, text, "server", speaker=speaker))
         tokens = stretch.objects("tokens")
-        said += _from_tokens(tokens, speaker) if tokens else [Word(word, speaker=speaker) for word in text.split()]
+        said += _join_tokens(tokens, speaker) if tokens else [Word(word, speaker=speaker) for word in text.split()]
     text = "".join(segment.text for segment in found)
     result = item.object("result") or JsonObject({}, item.place)
     if not any(stretch.values.get("tokens") for stretch in stretches):
@@ -103,8 +103,8 @@ def _span(stretch: JsonObject) -> tuple[float, float]:
     found: list[float] = []
     for name in ("from", "to"):
         told = None if offsets is None else offsets.milliseconds(name)
-        stamp = None if stamps is None else _stamp(stamps, name)
-        if told is not None and stamp is not None and abs(told - stamp) > CONTRADICTION:
+        stamp = None if stamps is None else _parse_timestamp(stamps, name)
+        if told is not None and stamp is not None and abs(told - stamp) > MAX_DISAGREEMENT_SECONDS:
             raise InputError(
                 f"{stretch.place}offsets.{name} is {told:.10g} s, but timestamps.{name} {stamp:.10g} s",
                 hint="take out the one that is wrong",
@@ -115,7 +115,7 @@ def _span(stretch: JsonObject) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def _stamp(stamps: JsonObject, name: str) -> float | None:
+def _parse_timestamp(stamps: JsonObject, name: str) -> float | None:
     """A time such as "00:01:02,500", in seconds."""
     spelt = stamps.text(name)
     if spelt is None:
@@ -138,7 +138,7 @@ def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
     return words(segment.objects("words"))
 
 
-def _from_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[Word]:
+def _join_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[Word]:
     """Words of tokens: one begins at each blank. Tokens such as [_BEG_] and [_TT_150] are not text."""
     text, start, end = "", None, None
     for token in tokens:
@@ -147,16 +147,16 @@ def _from_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[
             continue
         offsets = token.object("offsets") or JsonObject({}, token.place)
         if text and piece[:1].isspace():
-            yield Word(_mended(text), start, end, speaker)
+            yield Word(_decode_split_bytes(text), start, end, speaker)
             text, start, end = "", None, None
         text += piece
         start = offsets.milliseconds("from") if start is None else start
         end = offsets.milliseconds("to") if "to" in offsets else end
     if text:
-        yield Word(_mended(text), start, end, speaker)
+        yield Word(_decode_split_bytes(text), start, end, speaker)
 
 
-def _mended(text: str) -> str:
+def _decode_split_bytes(text: str) -> str:
     """Text whose bytes were read one by one, because tokens may end within a character."""
     try:
         return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
