@@ -314,7 +314,7 @@ class TestTheProgram:
             "lot too wide for 42 columns, and it goes on.",
             "bad.srt:2: cue 1 at 0:00:00.000: reading-speed: 34.0 columns a second, at most 20.0: "
             "One line. This one is a lot too wide for 42 columns, and it goes on.",
-            "bad.srt:7: cue 2 at 0:00:02.500: cue-short: stays 0.4 s, at least 0.833: Short.",
+            "bad.srt:7: cue 2 at 0:00:02.500: cue-short: shown for 0.4 s, at least 0.833: Short.",
         ]
         assert done.stderr == b"bad.srt: 2 cues, 3 violations (1 line-width, 1 reading-speed, 1 cue-short)\n"
         assert run("check", "bad.srt", "-q").stderr == b""

@@ -106,7 +106,7 @@ def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
             return re.compile(pattern, re.IGNORECASE if ignore_case else re.NOFLAG)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
-            f"{pattern!r} is no regular expression: {error}", hint="a backslash makes a character stand for itself"
+            f"{pattern!r} is not a regular expression: {error}", hint="a backslash before a character makes it literal"
         ) from error
 
 

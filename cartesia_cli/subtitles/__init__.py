@@ -1,15 +1,15 @@
-"""Words and segments as cues, cues as SRT and VTT; and subtitle files of anybody, with what is wrong about them.
+"""Subtitles: makes cues from transcripts, writes SRT and WebVTT, and reads and checks subtitle files of any origin.
 
-    profiles     what a good cue is, in numbers
-    grammar      little words that lines don't break at
-    breaks       what a break costs, by what stands around it
-    lines        where lines break within a cue
-    typesetting  where cues end, found by optimisation
-    captions     a cue, and cues as the text of a file
-    cueing       transcripts as cues
-    cuesheet     a file of anybody, read however broken it is
-    lint         its cues against the rules of a profile
-    necessity    which violations the words themselves force
+    profiles        the limits of a good cue, by style guide
+    function_words  words that a line shouldn't break before or after
+    breaks          what a break costs, by the words around it
+    line_breaking   where lines break within a cue
+    segmentation    where cues end, found by dynamic programming
+    writers         a cue, and cues as the text of a file
+    cueing          transcripts to cues
+    parser          reads subtitle files, however broken
+    lint            checks the cues of a file against the limits of a profile
+    unavoidable     which violations no other division of the words could avoid
 
 Pure: no files, no clock.
 """

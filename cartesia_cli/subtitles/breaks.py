@@ -1,6 +1,6 @@
 """What a break costs by its place in the sentence: nothing at its end, a lot between an article and its noun.
 
-Must not know times, lines or cues.
+The texts on both sides decide. Must not depend on times, lines or cues.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def must_stay_together(before: str, after: str) -> bool:
 
 
 class TokenFeatures(NamedTuple):
-    """What a piece shows of itself, whatever stands around it.
+    """What can be told from the text of a token alone.
 
-    columns, blanks    how wide it is, and how many blanks are in it
-    word, head         as the grammars spell it, with the punctuation behind it and without
-    sentence, clause   whether it ends one
-    lower              whether it begins with a small letter
-    name, number       whether it looks like one
-    opens, closes      whether it must stay with what follows, or with what comes before
-    elided             what stands before its apostrophe, with it: d', l', qu'
-    unspaced           whether its script puts no blanks between words
-    single             whether it is one character of such a script, which may be part of a word
+    columns, blanks             how wide it is, and how many spaces are in it
+    word, bare_word             as `function_words` spells it, with the punctuation after it and without
+    ends_sentence, ends_clause  whether it ends with such punctuation
+    is_lowercase                whether it begins with a small letter
+    is_name, is_number          whether it looks like one
+    is_opening, is_closing      whether it is punctuation that must stay with what follows, or with what precedes
+    elision                     its beginning up to an apostrophe: d', l', qu'
+    is_unspaced                 whether its script puts no spaces between words
+    is_single                   whether it is one character of such a script, which may be part of a word
     """
 
     columns: int
@@ -107,9 +107,9 @@ def token_features(text: str) -> TokenFeatures:
 
 
 def break_costs(features: Sequence[TokenFeatures], blanks: Sequence[bool], language: str | None) -> list[float]:
-    """The price of a break before each piece, by what stands around it. Without a language it's taken for English.
+    """The cost of a break before each token, in points. Without a language, English is assumed.
 
-    blanks   whether one parts each piece from the one before
+    blanks   whether a space separates each token from the one before
     """
     grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
     after = features[1:]
@@ -117,7 +117,7 @@ def break_costs(features: Sequence[TokenFeatures], blanks: Sequence[bool], langu
         0.0,
         *map(_break_cost, [None, *features], features, after, [*after[1:], None], blanks[1:], repeat(grammar)),
     ]
-    ends = [*(price == SENTENCE_END_COST for price in found[1:]), True]  # of the pieces; a text begins like a sentence
+    ends = [*(price == SENTENCE_END_COST for price in found[1:]), True]  # of the tokens; a text begins like a sentence
     for k, price in enumerate(found):
         if price != SENTENCE_END_COST and price < WITHIN_PHRASE_COST and ((k > 1 and ends[k - 2]) or k == 1 or ends[k]):
             found[k] = price + LONE_WORD_PENALTY
@@ -132,7 +132,7 @@ def _break_cost(
     blank: bool,
     grammar: Grammar,
 ) -> float:
-    """The price of a break between two pieces, told by them and by one more on either side."""
+    """The cost of a break between `before` and `after`, given one more token on either side."""
     if before.is_opening or after.is_closing or not (blank or before.is_unspaced or after.is_unspaced):
         return WITHIN_WORD_COST
     if before.word in grammar.leaders and not (
@@ -155,7 +155,10 @@ def _break_cost(
 
 
 def _starts_word(before: TokenFeatures, after: TokenFeatures) -> bool:
-    """Whether a word begins between two pieces without a blank: as far as somebody else found words, or can be seen."""
+    """Whether a word begins with `after`, where no space separates them.
+
+    The source of the tokens has found the words, if one token is longer than a character.
+    """
     if after.word[0] in THAI_LEADING or not (before.is_single and after.is_single):
         return True
     return _is_hiragana(before.word[-1]) and not _is_hiragana(after.word[0])
@@ -166,7 +169,7 @@ def _is_hiragana(char: str) -> bool:
 
 
 def _takes_object(earlier: TokenFeatures | None, grammar: Grammar) -> bool:
-    """Whether "it" or "you" behind this piece is its object, as in "told you", and not a subject, as in "when you"."""
+    """Whether "it" or "you" after this token is its object, as in "told you", and not a subject, as in "when you"."""
     if earlier is None or earlier.ends_sentence or earlier.ends_clause:
         return False
     return not any(earlier.word in words for words in (grammar.openers, grammar.links, grammar.leaders))

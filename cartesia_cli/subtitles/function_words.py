@@ -1,6 +1,6 @@
-"""Little words of some languages, by what a subtitler does with them: break before, don't break behind.
+"""Function words of some languages, such as articles and prepositions, by whether a line may break beside them.
 
-Data only. A language that is missing here is set by its punctuation and pauses alone.
+Data only. Text in a language that is missing here is broken by its punctuation and pauses alone.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 
 class Grammar(NamedTuple):
-    """Little words by what a subtitler does with them.
+    """The function words of a language, by where a line may break.
 
-    openers    conjunctions and prepositions: break before them, not behind
-    leaders    articles, possessives, subject pronouns, auxiliaries: no break behind
+    openers    conjunctions and prepositions: break before them, not after
+    leaders    articles, possessives, subject pronouns, auxiliaries: no break after
     trailers   object pronouns, particles: no break before
-    links      prepositions that tie two nouns: no break behind, and no better one before than anywhere
+    links      prepositions that join two nouns: no break after, and a break before is no better than elsewhere
     verbs      auxiliaries, which are leaders, too: a pronoun before one is its subject, not an object
     """
 

@@ -1,6 +1,6 @@
-"""Where a cue breaks into lines: of like width, and where the sentence allows.
+"""Breaks the tokens of a cue into lines of similar width, where the sentence allows it.
 
-Must not know times, nor which pieces make a cue.
+Must not depend on times, nor decide which tokens make a cue.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from operator import add, sub
 from .breaks import SENTENCE_END_COST, TORN_PHRASE_PENALTY, WITHIN_PHRASE_COST, TokenFeatures
 from .profiles import Rules
 
-# Prices of a line break within a cue, in points.
+# Costs of a line break within a cue, in points.
 LINE_BREAK_SHARE = 0.5
-"""Share of the price of its place: the eye gets over a line break sooner than over a change of cue."""
+"""Factor for the cost of a break (`break_costs`): a line break disturbs less than a change of cue."""
 UNEVENNESS_PENALTY = 0.1
-"""For the squared distance in columns from lines of equal width."""
+"""For the squared distance, in columns, from lines of equal width."""
 MIXED_SENTENCES_PENALTY = 30.0
-"""For one within a sentence that shares the cue with another; and for a cue that doesn't begin or end with both."""
+"""For a line break within a sentence that shares its cue with another one, and for each end of such a cue that is
+within a sentence."""
 
 LineBreaks = tuple[float, tuple[int, ...]]
-"""A price, and the positions where a line breaks."""
+"""A cost, and the positions of the tokens that begin another line."""
 
 ONE_LINE: LineBreaks = (0.0, ())
 IMPOSSIBLE: LineBreaks = (math.inf, ())
 
 
 class LineBreaker:
-    """Lines within a cue.
+    """Breaks any run of tokens of a text into lines.
 
-    begins, ends   the columns of each piece if all were set in one endless line: of piece k, and of piece k - 1
-    first          first[j]: the first piece with which all up to piece j - 1 fit on one line
-    furthest       the same for all lines of a cue, if they could break anywhere
-    stops          stops[j - 1]: the last piece but the first up to piece j - 1 that begins a sentence, 0 if none does
+    begins, ends          columns in one endless line of all tokens: begins[k] of token k, ends[k] of token k - 1
+    first_on_line         for each j the first i so that tokens i to j - 1 fit on one line
+    first_in_cue          the same for all lines of a cue, if they could break anywhere
+    last_sentence_start   for each token the last one up to it, except the first, that begins a sentence; 0: none
     """
 
     def __init__(
@@ -54,29 +55,29 @@ class LineBreaker:
             for lead, price in zip(self._line_costs, place, strict=True)
         ]
         self._break_upper_lines = cache(self._break_into)
-        widths = [look.columns for look in features]
+        widths = [token.columns for token in features]
         self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
         self.begins = [*map(sub, self.ends[1:], widths)]
         self.first_on_line = self._first_within(rules.max_line_width)
         self.first_in_cue = self._first_within((rules.max_line_width + 1) * self._count - 1)
         if (most := rules.max_words_per_line) is not None:
             begun = accumulate(
-                map(add, [look.blanks for look in features[1:]], blanks[1:]), initial=1 + features[0].blanks
+                map(add, [token.blanks for token in features[1:]], blanks[1:]), initial=1 + features[0].blanks
             )
             words = [*begun]  # up to the end of each piece
-            firsts = [word - look.blanks for word, look in zip(words, features, strict=True)]
+            firsts = [word - token.blanks for word, token in zip(words, features, strict=True)]
             self.first_on_line = [*map(max, self.first_on_line, _first_within_words(firsts, words, most))]
             self.first_in_cue = [*map(max, self.first_in_cue, _first_within_words(firsts, words, most * self._count))]
         # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.
         self._line_limits = [bisect_right(self.first_on_line, i) for i in range(len(widths))]
 
     def _first_within(self, columns: int) -> list[int]:
-        """For each j the first i so that the pieces i to j - 1 are no wider than this, j - 1 if none are."""
+        """For each j the first i so that tokens i to j - 1 fit in `columns`; j - 1 if one alone is wider."""
         begins = self.begins
         return [0, *(bisect_left(begins, end - columns, 0, j) for j, end in enumerate(self.ends[1:]))]
 
     def break_lines(self, i: int, j: int) -> LineBreaks:
-        """The cheapest way to set the pieces i to j - 1 in as few lines as they need. NO_WAY leaves them in one."""
+        """The cheapest way to set tokens i to j - 1 in as few lines as they need. IMPOSSIBLE leaves them in one."""
         if i >= self.first_on_line[j]:
             return ONE_LINE
         for lines in range(2, self._count + 1):
@@ -86,7 +87,7 @@ class LineBreaker:
         return IMPOSSIBLE
 
     def _break_into(self, i: int, j: int, count: int) -> LineBreaks:
-        """The cheapest way into `count` lines; fewer, where fewer are enough for what is above the last."""
+        """The cheapest way to set them in `count` lines, or fewer if what is above the last line needs fewer."""
         low = max(self.first_on_line[j], i + 1)
         high = j if count > 2 else min(j, self._line_limits[i])
         if low >= high:
@@ -110,5 +111,5 @@ class LineBreaker:
 
 
 def _first_within_words(firsts: Sequence[int], words: Sequence[int], most: int) -> list[int]:
-    """For each j the first i so that the pieces i to j - 1 are of no more than `most` words."""
+    """For each j the first i so that tokens i to j - 1 hold at most `most` words."""
     return [0, *(bisect_left(firsts, word - most + 1, 0, j) for j, word in enumerate(words))]

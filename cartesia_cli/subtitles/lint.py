@@ -1,8 +1,8 @@
-"""Lint: cues against the rules of a profile, each violation with its cue, value and limit.
+"""Checks the cues of a subtitle file against the limits of a profile; each finding has its cue, value and limit.
 
-Advice is what may be meant so: a word alone, a byte order mark. Everything else is a violation.
+What may be intended (a single word in a line, a byte order mark) is a suggestion, everything else a violation.
 
-Pure. Must never know how our own cues are made: it judges them like anybody's.
+Pure. Must not know how our own cues are made: they are judged like any others.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .profiles import Rules
 class Rule(NamedTuple):
     """What a finding of this rule says.
 
-    says     a sentence, with places for value and limit
-    unit     of value and limit; "" where they are texts, or just numbers
-    advice   whether it may be meant so
+    message         with placeholders: value, limit, and distance, which is value without its sign
+    unit            of value and limit; "" where they are texts or plain numbers
+    is_suggestion   whether it may be intended
     """
 
     message: str
@@ -37,42 +37,43 @@ RULES = {
     "line-width": Rule("a line of {value} columns, at most {limit}", "columns"),
     "line-count": Rule("{value} lines, at most {limit}", "lines"),
     "words-per-line": Rule("{value} words in a line, at most {limit}", "words"),
-    "cue-short": Rule("stays {value} s, at least {limit}", "seconds"),
-    "cue-long": Rule("stays {value} s, at most {limit}", "seconds"),
+    "cue-short": Rule("shown for {value} s, at least {limit}", "seconds"),
+    "cue-long": Rule("shown for {value} s, at most {limit}", "seconds"),
     "gap-short": Rule("{value} s before the next cue, at least {limit}", "seconds"),
-    "overlap": Rule("the next cue comes {value} s before this one goes", "seconds"),
-    "order": Rule("comes {value} s earlier than the cue above it", "seconds"),
-    "end-before-start": Rule("goes {value} s after it comes, more than {limit} is needed", "seconds"),
+    "overlap": Rule("overlaps the next cue by {value} s", "seconds"),
+    "order": Rule("begins {value} s before the cue above it", "seconds"),
+    "end-before-start": Rule("ends {distance} s before it starts", "seconds"),
     "reading-speed": Rule("{value} columns a second, at most {limit}", "columns a second"),
     "empty": Rule("no text"),
     "no-cues": Rule("no cues"),
-    "stray-word": Rule("a word alone in a {value}", is_suggestion=True),
+    "stray-word": Rule("a single word in a {value}", is_suggestion=True),
     # how the file is written
     "bad-time": Rule("times {value!r} are not written as {limit}"),
-    "no-arrow": Rule("no arrow in {value!r}, which should be {limit}"),
-    "no-number": Rule("no number above the times, {limit} is next"),
-    "number": Rule("number {value} where {limit} is next"),
+    "no-arrow": Rule("no arrow in {value!r}; expected {limit}"),
+    "no-number": Rule("no number above the times; expected {limit}"),
+    "number": Rule("number {value}; expected {limit}"),
     "no-blank-line": Rule("no blank line above it"),
-    "arrow-in-text": Rule("an arrow in the text, which players take for times"),
-    "stray-text": Rule("text without times, which players don't show or add to the cue above"),
-    "control": Rule("the control character {value}, at which players may stop"),
+    "arrow-in-text": Rule("an arrow in the text, which players mistake for times"),
+    "stray-text": Rule("text without times, which players hide or add to the cue above"),
+    "control": Rule("control character {value}, at which some players stop"),
     "no-header": Rule("no {limit} in the first line"),
-    "format": Rule("{value} in a file that is named as {limit}"),
+    "format": Rule("{value} in a file named as {limit}"),
     "encoding": Rule("encoding is {value}, not {limit}"),
     "bom": Rule("a byte order mark, which some players show", is_suggestion=True),
-    "line-ends": Rule("lines end in more than one way: {value}", is_suggestion=True),
+    "line-ends": Rule("mixed line endings: {value}", is_suggestion=True),
 }
 
 
 def describe(finding: Finding) -> str:
-    """What a finding says, in words."""
-    return RULES[finding.rule].message.format(value=finding.value, limit=finding.limit)
+    """A finding in words."""
+    distance = abs(finding.value) if isinstance(finding.value, int | float) else None
+    return RULES[finding.rule].message.format(value=finding.value, limit=finding.limit, distance=distance)
 
 
 def lint(file: SubtitleFile, rules: Rules) -> list[Finding]:
-    """All that is wrong with a file, in its order. Nothing is marked as forced here.
+    """All findings of a file, in its order; none is marked as forced yet.
 
-    Times in files are whole milliseconds: what a rule misses by less than one is kept.
+    Times in files are whole milliseconds, so a limit missed by less than one is kept.
     """
     found = [*file.findings, *_check_order(file.cues)]
     if not file.cues:
@@ -94,7 +95,7 @@ def seconds(milliseconds: int) -> float:
 
 
 def count_words(line: str) -> int:
-    """Words of a line, as far as blanks part them. A dash that stands alone is none."""
+    """Words of a line, separated by spaces. A lone dash doesn't count."""
     return sum(any(map(str.isalnum, word)) for word in line.split())
 
 
@@ -119,7 +120,7 @@ def _check_lines(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
 
 
 def _check_duration(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
-    """How long it stays. Reading speed is that of the whole cue, a line break read as a blank."""
+    """How long it is shown. The reading speed is that of the whole cue, where a line break counts as a space."""
     stay = cue.end - cue.start
     if stay <= 0:
         yield _finding("end-before-start", cue, seconds(stay), 0)
@@ -134,10 +135,10 @@ def _check_duration(cue: ParsedCue, rules: Rules) -> Iterator[Finding]:
 
 
 def _check_gap(cue: ParsedCue, following: ParsedCue, rules: Rules) -> Iterator[Finding]:
-    """The gap belongs to the cue before it, whose out-time could make it longer."""
+    """A gap is reported for the cue before it, whose end could make it longer."""
     gap = following.start - cue.end
     if cue.end <= cue.start:
-        return  # it ends nowhere
+        return  # its end is wrong, which is reported already
     if gap < 0:
         yield _finding("overlap", cue, seconds(-gap), 0)
     elif gap < math.floor(round(rules.min_gap * 1000, 3)):
@@ -145,7 +146,7 @@ def _check_gap(cue: ParsedCue, following: ParsedCue, rules: Rules) -> Iterator[F
 
 
 def _check_lone_words(cues: Sequence[ParsedCue]) -> Iterator[Finding]:
-    """Words alone that are no sentence of their own."""
+    """Single words in a line that aren't a sentence."""
     above: ParsedCue | None = None
     for cue in cues:
         near = above is not None and cue.start - above.end < PAUSE_SECONDS * 1000

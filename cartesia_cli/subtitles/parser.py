@@ -1,7 +1,7 @@
-"""Cue sheets: what stands in an SRT or VTT file of anybody, however broken, and what is broken about it.
+"""Parses SRT and WebVTT files of any origin, however broken, and reports what is wrong with them.
 
-Reading goes by blocks, as players do: lines up to a blank one, with times in the first line, or in the
-second below a number or a name. What can't be read is a finding, and reading goes on behind it.
+Reads block by block, as players do: lines up to a blank one, with times in the first line, or in the second below a
+number or a name. What can't be read becomes a finding, and parsing continues after it.
 
 Pure: text in, values out. Must never raise, whatever the text, and never judge how cues read: `lint` does.
 """
@@ -22,15 +22,15 @@ Value = int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong with a file.
+    """Something that is wrong with a subtitle file.
 
     rule     its name, a key of `lint.RULES`
     line     of the file, from 1
     cue      position among the cues of the file, from 1; None where there is no cue
     value    what was found, in the unit of the rule
-    limit    what would be allowed; None where that is no number and no text
-    text     the words that it's about
-    forced   whether the words themselves force it: see `necessity`
+    limit    what would be allowed; None where that is neither a number nor a text
+    text     the words that it is about
+    forced   whether the words themselves force it: see `unavoidable`
     """
 
     rule: str
@@ -47,10 +47,10 @@ class ParsedCue:
     """A cue of a file.
 
     number       its position among the cues of the file, from 1, whatever number it carries
-    line         where in the file its times stand, from 1
-    start, end   milliseconds, as they are given: the end may come before the start
+    line         the line of its times, from 1
+    start, end   milliseconds, as given: the end may be before the start
     lines        as a reader sees them: without tags, entities resolved, none of them empty
-    speaker      whom the first voice tag of WebVTT names
+    speaker      the name in the first voice tag of WebVTT
     """
 
     number: int
@@ -65,7 +65,7 @@ class ParsedCue:
 class SubtitleFile:
     """A subtitle file.
 
-    kind       srt or vtt by its content; None if it is no subtitle file at all. An empty file is one.
+    kind       srt or vtt by its content; None if it isn't a subtitle file. An empty file is one.
     cues       in the order of the file; those whose times can't be read are left out
     findings   what is broken, in the order of the file
     """
@@ -87,7 +87,7 @@ def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:
 
 
 def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
-    """The cues of a text. `kind` is what its name promises; without it, the text itself tells."""
+    """The cues of a text. `kind` is the one its name implies; without it, the text decides."""
     findings: list[Finding] = []
     if text.startswith("\ufeff"):
         findings.append(Finding("bom", 1))
@@ -139,7 +139,7 @@ _TIMES_WITHOUT_ARROW = re.compile(
 _NUMBER = re.compile(r"\s*(\d{1,9})\s*", re.ASCII)
 
 _TAG: dict[Kind, re.Pattern[str]] = {
-    # What players of SubRip take for a tag: they show any other "<", so that "1 < 2" is safe.
+    # What players of SubRip take for a tag. They show any other "<", as in "1 < 2".
     "srt": re.compile(
         r"</?(?:b|i|u|s|font|c|v|lang|ruby|rt)(?=[\s.>])[^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}", re.IGNORECASE | re.ASCII
     ),
@@ -151,7 +151,7 @@ _VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]{0,200})>")
 
 
 def _guess_kind(lines: Sequence[str]) -> Kind:
-    """What a file without a header and without a telling name is, by the first times in it."""
+    """The kind of a file that neither a header nor a name tells, by the first times in it."""
     for line in lines:
         for kind, strict in _VALID_TIMES.items():
             if "-->" in line and strict.fullmatch(line):
@@ -165,7 +165,7 @@ class _NumberedLine(NamedTuple):
 
 
 def _split_blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_NumberedLine]]:
-    """Lines between blank ones. In WebVTT a line of blanks is none; in SubRip players take it for one."""
+    """Lines between blank ones. A line of spaces is blank in SubRip, for players, but not in WebVTT."""
     block: list[_NumberedLine] = []
     for number, text in enumerate(lines, 1):
         if text.strip() if kind == "srt" else text:
@@ -178,7 +178,7 @@ def _split_blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_NumberedLi
 
 
 class _Parser:
-    """One pass over the blocks of a file."""
+    """Parses the blocks of a file, one after the other."""
 
     def __init__(self, kind: Kind, findings: list[Finding]) -> None:
         self.kind = kind
@@ -193,7 +193,7 @@ class _Parser:
             if _COMMENT.match(block[0].text):
                 return
             if block[0].number == 1 and _HEADER.match(block[0].text):
-                # What stands below the header up to a blank line is nobody's text.
+                # Text below the header, up to a blank line, is not shown.
                 if not at:
                     return
                 self._report("no-blank-line", block[at[0]].number, 1)
@@ -212,7 +212,7 @@ class _Parser:
             self._parse_cue(label, block[k], block[k + 1 : following - 1 if labelled else following])
 
     def _has_times(self, block: Sequence[_NumberedLine], k: int) -> bool:
-        """At the head of a block an arrow is enough, or two times; further down only what can be nothing else."""
+        """In the first two lines of a block an arrow or two times are enough; further down only times with an arrow."""
         text = block[k].text
         if k > 1 or (k == 1 and self._has_times(block, 0)):
             return "-->" in text and _READABLE_TIMES.match(text) is not None

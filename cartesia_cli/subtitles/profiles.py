@@ -1,6 +1,6 @@
-"""What a good cue is: house rules of subtitlers, as tables of numbers.
+"""The limits of a good cue, by style guide (Netflix, BBC, upright video), and their validation.
 
-Must not know how cues are made, or who asks for them; it only says no to numbers that exclude each other.
+Must not know how cues are made.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from ..errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a good cue is. Lengths in columns (a wide character is two), times in seconds, speed in columns a second.
+    """The limits of a good cue. Widths in columns (a wide character has two), times in seconds, speeds in columns a
+    second.
 
-    What is a maximum is positive, nothing is negative.
+    Maximums are positive, and nothing is negative.
 
-    max_words_per_line   words between blanks; None is any number
-    min_cue, max_cue     how long a cue should and may stay
-    min_gap              between the out-time of a cue and the in-time of the next
+    max_words_per_line   words separated by spaces; None: any number
+    min_cue, max_cue     how long a cue is shown
+    min_gap              between the end of a cue and the start of the next
     max_cps              reading speed
-    max_linger           how long a cue may stay behind the end of its last word
-    chain                a gap shorter than this is closed down to min_gap: a short flash of nothing disturbs
-    sentences            whether every sentence begins a cue of its own
+    max_linger           how long a cue may be shown after its last word
+    chain                gaps shorter than this are reduced to min_gap, since a short blank flash distracts
+    sentences            whether every sentence begins a new cue
     """
 
     max_line_width: int = 42
@@ -45,26 +46,26 @@ NETFLIX = Rules()
 
 # BBC, Subtitle Guidelines. 3.1: 37 characters a line, as teletext has it. 3.3: two lines. 4: 160 to 180 words a
 # minute; 180 words of five columns, which is how such rates are counted, are 15 columns a second. 4.1: 0.3 s a word,
-# so that a second is for three words; there is no other shortest stay, and no longest one: that is Netflix's.
-# 4.5: a gap is no less than a second, or none at all. 5.2: 1.5 s behind the end of speech.
+# so that a second is for three words; there is no other minimum duration, and no maximum: that is Netflix's.
+# 4.5: a gap is no less than a second, or none at all. 5.2: 1.5 s after the end of speech.
 BBC = Rules(max_line_width=37, min_cue=1.0, min_gap=0.0, max_cps=15.0, chain=1.0)
 
 # Upright video for telephones: a few words at a time, in step with the voice. The width is that of the BBC's
-# guidelines for 9:16 video (3.1); the other numbers are custom, no house has written them down.
+# guidelines for 9:16 video (3.1); the other numbers are common practice that no guide specifies.
 SHORTS = Rules(
     max_line_width=25, max_line_count=1, max_words_per_line=4, min_cue=0.4, max_cue=3.0, min_gap=0.0, max_cps=30.0,
     max_linger=0.5,
 )  # fmt: skip
 
-# No rules: a cue a sentence, in one line, from its first word to the end of its last, as Whisper writes segments. What
-# limits there are (Whisper hears 30 s at a time) are for text that never ends a sentence.
+# No rules: a cue for each sentence, in one line, from its first word to the end of its last, as in Whisper's segments.
+# The limits left (Whisper hears 30 s at a time) are for text that never ends a sentence.
 NONE = Rules(
     max_line_width=400, max_line_count=1, min_cue=0.0, max_cue=30.0, min_gap=0.0, max_cps=10_000.0, max_linger=0.0,
     chain=0.0, sentences=True,
 )  # fmt: skip
 
 UNLIMITED = {"max_line_width": 10**9, "max_line_count": 10**9, "max_cue": 1e9, "max_cps": 1e9}
-"""What the numbers of `none` are when files are checked: those above only help to divide endless text into cues."""
+"""The limits of `none` when files are checked: those above only serve to divide text without punctuation."""
 
 PROFILES = {"netflix": NETFLIX, "bbc": BBC, "shorts": SHORTS, "none": NONE}
 STANDARD = NETFLIX
@@ -81,12 +82,12 @@ def make_rules(
     min_gap: float | None = None,
     max_cps: float | None = None,
 ) -> Rules:
-    """A profile, the standard one if none is named, with other numbers where some are given.
+    """A profile (the standard one if none is named) with other numbers where some are given.
 
-    UsageError for a profile that there isn't, and for numbers that no cue can keep.
+    UsageError for an unknown profile, and for numbers that contradict each other.
     """
     if profile is not None and profile not in PROFILES:
-        raise UsageError(f"there is no subtitle profile {profile!r}", hint=f"profiles are {', '.join(PROFILES)}")
+        raise UsageError(f"unknown subtitle profile {profile!r}", hint=f"profiles are {', '.join(PROFILES)}")
     asked = {
         "max_line_width": max_line_width,
         "max_line_count": max_line_count,
@@ -103,21 +104,22 @@ def make_rules(
     found = replace(start, **known)  # type: ignore[arg-type]
     if found.min_cue > found.max_cue:
         raise UsageError(
-            f"a cue can't stay {found.min_cue:.3g} s at least and {found.max_cue:.3g} s at most",
-            hint="give --min-cue and --max-cue that go together",
+            f"the minimum duration of a cue ({found.min_cue:.3g} s) exceeds the maximum ({found.max_cue:.3g} s)",
+            hint="give a shorter --min-cue or a longer --max-cue",
         )
     if found.min_gap > found.max_cue:
         raise UsageError(
-            f"with gaps of {found.min_gap:g} s, cues of {found.max_cue:g} s at most would be away longer than there",
+            f"the gap between cues ({found.min_gap:g} s) must not exceed the longest cue ({found.max_cue:g} s)",
             hint="give a shorter --min-gap or a longer --max-cue",
         )
     return found
 
 
 def lint_rules(profile: str | None, found: Rules, given: Collection[str]) -> tuple[Rules, frozenset[str]]:
-    """The rules that files are checked against, and the names of those numbers that limit nothing.
+    """The rules that files are checked against, and the names of the numbers that don't limit anything.
 
-    found   the rules of the profile, with the numbers that were `given` by name
+    found   the rules of the profile
+    given   names of the numbers that replace those of the profile
     """
     free = frozenset(UNLIMITED.keys() - set(given)) if profile == "none" else frozenset[str]()
     limits: dict[str, float] = {name: UNLIMITED[name] for name in free}
@@ -129,13 +131,13 @@ _MINIMUMS = {
     "max_line_count": (1, "a cue has at least one line"),
     "max_words_per_line": (1, "a line has at least one word"),
     "min_cue": (0, "times are not negative"),
-    "max_cue": (0.001, "a cue stays a millisecond at least"),
+    "max_cue": (0.001, "a cue is shown for at least a millisecond"),
     "min_gap": (0, "times are not negative"),
-    "max_cps": (0.1, "nobody reads slower than that"),
+    "max_cps": (0.1, "nobody reads that slowly"),
 }
 
 
 def _check_minimum(name: str, value: float) -> None:
     flag, (least, why) = f"--{name.replace('_', '-')}", _MINIMUMS[name]
     if not math.isfinite(value) or value < least:
-        raise UsageError(f"{flag} {value:g} is impossible: {why}", hint=f"{flag} is {least:g} at least")
+        raise UsageError(f"{flag} {value:g} is impossible: {why}", hint=f"{flag} must be at least {least:g}")

@@ -1,18 +1,16 @@
-"""Necessity: which violations of a subtitle file the words themselves force on whoever writes cues for them.
+"""Finds the violations of a subtitle file that no other division of its words into cues could avoid.
 
-A violation is forced if its words can't be freed from it for nothing: if whoever divides them and their neighbours
-into other cues, so that the rule is kept for them, has as many violations as the file has there, or more. Cues are
-divided by these laws:
+A violation is forced if every division of its words and their neighbours that keeps the rule for them has at least as
+many violations as the file has there. The divisions that are compared obey these rules:
 
 - every word is in one cue, in the order of speech, and no word is cut that fits into a line;
-- a cue comes when its first word does, and stays until its last is over, or to the gap before the next cue;
-- it may stay `max_linger` longer, unless the next cue comes; one of a single word may also go earlier;
+- a cue begins with its first word, and lasts until its last one ends, or to the gap before the next cue;
+- it may last `max_linger` longer, up to the next cue; one of a single word may also end earlier;
 - no line is too wide or has too many words, no cue too many lines, and none overlaps the next;
-- no cue stays too long, and several words of one cue are all said in that time.
+- no cue lasts too long, and several words of one cue are all said in that time.
 
-So nothing is called forced that could be avoided; what could only be exchanged for another violation is forced.
-Where a word is without times, or the file has other words than the transcript, nothing is known and nothing is
-forced. Without a transcript a file tells one thing by itself: a line is too wide if its only word is.
+A violation that could only be exchanged for another one is forced. Where a word has no times, or the file has other
+words than the transcript, nothing is forced. Without a transcript, only a line whose single word is too wide is.
 
 Pure. Must never call a violation forced by guessing.
 """
@@ -40,7 +38,7 @@ DIVISION_RULES = frozenset({SHORT, SPEED, GAP, "cue-long", "overlap", "line-widt
 """The rules that are about how words are divided into cues."""
 
 MAX_OFFSET_MS = 1000
-"""Milliseconds by which a cue may miss its words and still be known as theirs."""
+"""Milliseconds by which a cue may begin before or after its words and still be recognised as theirs."""
 
 
 def mark_unavoidable(

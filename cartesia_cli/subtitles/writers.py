@@ -1,7 +1,7 @@
-"""Cues, and how they are written: SubRip (.srt) and WebVTT (.vtt).
+"""Writes cues as SubRip (.srt) and WebVTT (.vtt).
 
-Pure: cues in, text out. The text of more cues begins with the text of fewer, so that a live session can write what
-is new. Must never change when a cue comes, and nothing of its text but what the format can't hold.
+Pure: cues in, text out. The text of more cues begins with the text of fewer, so that a live session can append. Must
+never change the times of a cue, nor its text except for what the format can't express.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 from ..text_encoding import join_surrogates
 
 ESTIMATED_NOTE = "times within the text are estimated"
-"""The note before the first cue of which that is true."""
+"""The comment before the first cue with such times."""
 
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
@@ -25,18 +25,18 @@ _BACKSLASH = re.compile(r"\\(?=[Nnh])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 WordOffsets = tuple[tuple[int, int], ...]
-"""Where words begin in a line, in characters, and when they are said, in milliseconds."""
+"""For each word of a line: the offset of its first character, and when it is said, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What stands on the screen for a while.
+    """Text that is shown on the screen for a while.
 
-    start, end   in-time and out-time, in milliseconds
-    lines        from top to bottom, none of them empty
-    estimated    whether either time was
-    marks        for each line, its words; empty where nobody knows them
-    guessed      whether any time in `marks` was estimated, but for the first, which is the in-time
+    start, end        milliseconds
+    lines             from top to bottom, none of them empty
+    estimated         whether `start` or `end` is
+    marks             for each line, its words; empty where they aren't known
+    words_estimated   whether any time in `marks` is estimated, except the first, which is `start`
     """
 
     start: int
@@ -48,10 +48,10 @@ class Cue:
 
 
 class SrtWriter:
-    """A SubRip file that grows: `feed` tells what new cues add to it.
+    """Writes a SubRip file piece by piece: `write` returns what new cues add to it.
 
-    SubRip has no escapes. What players would take for markup is written with characters that look alike: <b> as
-    ‹b›, {x} as (x), the \\ of \\N, \\n and \\h as ∖; an arrow loses a dash. `crlf`: lines end as Windows has it.
+    SubRip has no escapes. What players would take for markup is written with similar characters: <b> as ‹b›, {x} as
+    (x), the \\ of \\N, \\n and \\h as ∖; an arrow loses a dash. `crlf`: lines end with CR LF.
     """
 
     def __init__(self, *, crlf: bool = False) -> None:
@@ -69,10 +69,10 @@ class SrtWriter:
 
 
 class VttWriter:
-    """A WebVTT file that grows, as SubRip does. The first `feed` gives its head, too.
+    """Writes a WebVTT file piece by piece, like SrtWriter. The first `write` returns the header, too.
 
-    notes             comments at its head, which no player shows
-    highlight_words   words carry the times at which players light them up
+    notes             comments after the header, which no player shows
+    highlight_words   words carry the times at which players highlight them
     """
 
     def __init__(self, notes: Iterable[str] = (), *, highlight_words: bool = False) -> None:
@@ -96,7 +96,7 @@ class VttWriter:
         return "\n".join(blocks) if blocks != [""] else ""
 
     def note(self, text: str) -> str:
-        """A comment where the file is now."""
+        """A comment after the cues so far."""
         blocks, self._head = self._head or [""], []
         return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', _clean_line(text))}\n"])
 
@@ -127,7 +127,7 @@ def vtt(cues: Iterable[Cue], notes: Iterable[str] = (), *, highlight_words: bool
 
 
 def _escape_srt(lines: Sequence[str]) -> list[str]:
-    """Lines of a cue of SubRip in which nothing is markup, nor in two of them together."""
+    """The lines of a SubRip cue without anything that is markup in one line or across two."""
     text = _ARROW.sub("->", "\n".join(lines))
     if "<" in text or "{" in text or "\\" in text:
         text = _TAG.sub(lambda tag: "‹" + tag[1].replace("<", "‹") + "›", text)
@@ -144,5 +144,5 @@ def _format_time(time: int, point: str) -> str:
 
 
 def _clean_line(text: str) -> str:
-    """A text as one line of characters that UTF-8 can write and a screen can show."""
+    """A text as one line without control characters and lone surrogates."""
     return _SURROGATES.sub("\ufffd", " ".join(CONTROLS.sub("", join_surrogates(text)).split()))
