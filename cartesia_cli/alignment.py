@@ -1,7 +1,7 @@
-"""Where the words and segments of a transcript stand in its text.
+"""Aligns the words and segments of a transcript with its text.
 
-Servers send the text and its words side by side, and they needn't agree: words may be missing, spelt differently, or
-be others altogether. The text is what counts. What is told beside it only says when its parts are spoken.
+Servers send the text and its words separately, and they may differ: words may be missing, spelt differently, or be
+different altogether. The text decides what was said; the words only say when.
 
 Pure. Must never change the text, nor give one of its words the time of another.
 """
@@ -20,24 +20,24 @@ from .protocol import Word
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )
-"""Characters of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+"""Characters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 
 _ATOM = rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]))+"
-"""What is compared: letters and digits in a row, or one character of a script without blanks."""
+"""The unit of comparison: letters and digits in a row, or one character of a script without spaces."""
 
 _CHUNK = re.compile(r"\S+")
 
 MAX_THOROUGH_ATOMS = 2000
-"""Atoms up to which the frequent ones are compared, too: with more of them that takes too long."""
+"""Atoms up to which frequent ones are compared, too: with more of them that takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextMatch:
-    """Where in a text something is found.
+    """Where in a text a part was found.
 
-    start, end     offsets of its first character and behind its last
-    lacks_start    whether what it begins with isn't there
-    lacks_end      whether what it ends with isn't there
+    start, end     offsets of its first character, and of the one after its last
+    lacks_start    whether the beginning of the part is missing there
+    lacks_end      whether the end of the part is missing there
     """
 
     start: int
@@ -51,12 +51,12 @@ class TextMatch:
 
 
 def is_spoken(text: str) -> bool:
-    """Whether there is more in a text than punctuation and blanks."""
+    """Whether a text holds more than punctuation and spaces."""
     return any(char.isalnum() or unicodedata.category(char) == "So" for char in text)
 
 
 def covers(text: str, parts: Sequence[str]) -> bool:
-    """Whether all these parts are in the text, in order, and between them only punctuation and blanks."""
+    """Whether all these parts are in the text, in order, with only punctuation and spaces between them."""
     at = 0
     for part in parts:
         spelling = part.strip()
@@ -86,9 +86,9 @@ def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
 
 
 def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
-    """Words that together are the text: those that were told, as far as they are in it, and the others without times.
+    """Words that make up the text: the given ones that are in it, and the rest of the text as words without times.
 
-    Words that aren't in the text are left out. None where not a single one of them is.
+    Given words that aren't in the text are left out. None if no given word is in it.
     """
     if covers(text, [word.word for word in words]):
         return tuple(words)
@@ -97,7 +97,7 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
         return None
     found: list[Word] = []
     edges = [(0, 0, None), *spans, (len(text), len(text), None)]
-    before = 0  # what belongs to the next word is behind it
+    before = 0  # text from here on belongs to the next word
     for (_, last, word), (first, _, following) in pairwise(edges):
         glued_end, glued_start, loose = last, first, []
         for chunk in _CHUNK.finditer(text, last, first):
@@ -119,14 +119,14 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
 
 
 def count_missing_words(text: str, words: Sequence[Word]) -> int:
-    """How many words aren't in the text that they came with."""
+    """How many words are not in the text that they came with."""
     if not words or not text.strip() or covers(text, [word.word for word in words]):
         return 0
     return sum(is_spoken(word.word) for word in words) - len([*_locate_words(text, words)])
 
 
 def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
-    """Words that are wholly in the text, each with the place of its spelling there, punctuation around it included."""
+    """Words that are entirely in the text: start and end of each there, with adjacent punctuation, and the word."""
     spellings = [word.word for word in words]
     at = 0
     found = [
@@ -155,13 +155,13 @@ def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
 
 
 def _respell(word: Word, spelling: str) -> Word:
-    """A word as the text spells it, with the blanks before it that it came with."""
+    """A word as the text spells it, with the leading spaces that it came with."""
     blank = word.word[: len(word.word) - len(word.word.lstrip())]
     return word if word.word.strip() == spelling else replace(word, word=blank + spelling)
 
 
 def _is_word_boundary(text: str, at: int) -> bool:
-    """Whether two words may meet here without a blank between them."""
+    """Whether words need no space between them at this position."""
     return any(map(UNSPACED.match, text[max(at - 1, 0) : at + 1]))
 
 
@@ -174,7 +174,7 @@ def _normalize(atom: str) -> str:
 
 
 def _match_atoms(there: Sequence[str], told: Sequence[str]) -> dict[int, int]:
-    """For atoms that were told, by their number: the number of the same atom in the text."""
+    """Index of each given atom that is in the text, to its index there."""
     start, end, least = 0, 0, min(len(there), len(told))
     while start < least and there[start] == told[start]:
         start += 1

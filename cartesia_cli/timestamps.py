@@ -1,10 +1,10 @@
-"""Times where none were given, or none that can be true: estimated from the characters between those that can.
+"""Interpolates missing or implausible timestamps from character counts; rounds and formats times.
 
-Two steps. `fitting` says which of the given times can be believed: all of them, as a rule. `timeline` fills in the
-others. Both give the same when the times that were not believed are left out beforehand, so that a transcript that
-was saved without them is timed as before.
+`plausible_spans` decides which of the given times can be true: usually all of them. `interpolate_spans` fills in the
+others. Both give the same result if implausible times are removed beforehand, so a transcript that was saved without
+them is timed as before.
 
-Pure. Times that are believed must come out as they went in, but for an end that lies behind the next start.
+Pure. Plausible times must be returned unchanged, except for an end that lies after the next start.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from itertools import accumulate, pairwise
 from operator import le
 
 CHARACTERS_PER_SECOND = 15
-"""Characters a second: how fast words are taken to be spoken where nothing else tells."""
+"""The speaking rate that is assumed where no times are known."""
 
 MAX_SECONDS = 3_600_000
-"""Seconds, a thousand hours: what claims to be later, infinities and NaN included, is no time of a recording."""
+"""A thousand hours. Anything later, including infinity and NaN, can't be a time of a recording."""
 
 DURATION_TOLERANCE_MS = 1000
-"""Milliseconds by which words may outlast the recording: its duration and they are measured by different programs."""
+"""How far words may end after the recording: its duration and their times are measured by different programs."""
 
 FAR_SECONDS = 30.0
-"""Seconds, or the length of the recording if that is more: what lies so far behind its end is no time of this one.
-Whisper, which hears 30 s at a time, may place an end so late, and durations may be wrong, but not more than twice."""
+"""Times this far after the end of a recording, or as far as it is long if that is more, can't be true. Whisper, which
+processes 30 s at a time, may place an end so late, and durations may be wrong, but not by more than half."""
 
 Span = tuple[int, int]
 """Start and end, milliseconds."""
 
 
 def to_ms(seconds: float) -> int:
-    """A time that isn't negative in milliseconds: the same before and after it was rounded to three decimals."""
+    """A time in milliseconds: the same before and after it was rounded to three decimals. Must not be negative."""
     shifted = seconds * 1000 + 0.5
     whole = int(shifted)
     if 1e-6 < shifted - whole < 1 - 1e-6:
@@ -58,24 +58,23 @@ def known_ms(seconds: float | None) -> int | None:
 
 
 def known_duration(duration: float | None) -> float | None:
-    """A duration that a recording can have, in seconds; None for any other."""
+    """A duration in seconds, or None where no recording can have it."""
     return None if duration is None or not 0 <= duration < MAX_SECONDS else duration + 0.0  # no -0.0
 
 
 def far_limit(duration: float | None) -> float | None:
-    """Seconds behind which no time of a recording can lie; None where its duration isn't known."""
+    """The latest time, in seconds, that a recording can have; None where its duration isn't known."""
     length = known_duration(duration)
     return None if length is None else length + max(FAR_SECONDS, length)
 
 
 def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration: float | None) -> list[Span | None]:
-    """The spans, given in seconds, that can be true together; None in the places of the others.
+    """The spans, given in seconds, that can be true together; None in place of the others.
 
-    A span that fits has both its times, and they don't run backwards. It ends after 0, since 0 to 0 is what
-    programs write that don't know. It doesn't begin before the one before it, nor with it unless it ends later,
-    and doesn't end behind the recording. Of those that contradict each other as many as possible are kept, so that
-    a stray one costs only itself; and if most lie behind the end of the recording, `duration` is what is wrong, as long
-    as it isn't wrong by far.
+    A plausible span has both times, and the end isn't before the start. It ends after 0, since programs write 0 to 0
+    where they don't know. It begins after the previous one, or with it if it ends later, and ends within the recording.
+    As many as possible are kept of those that contradict each other, so that an outlier costs only itself. If most end
+    after the recording, `duration` is assumed to be wrong, up to the limit of `far_limit`.
     """
     latest_end = min(MAX_SECONDS, far_limit(duration) or MAX_SECONDS)
     spans: list[Span | None] = []
@@ -107,14 +106,14 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
 def interpolate_spans(
     lengths: Sequence[int], given: Sequence[tuple[int | None, int | None]], duration: float | None
 ) -> list[Span]:
-    """A span for everything that is said: neither starts nor ends ever fall, and no end lies behind the next start.
+    """A span for each text: neither starts nor ends ever fall, and no end lies after the next start.
 
-    lengths    characters
-    given      what is known, in milliseconds; starts don't fall
+    lengths    characters of each text
+    given      known starts and ends, in milliseconds; starts don't fall
     duration   of the recording, seconds
 
-    What is unknown lies between its neighbours that are known, by the characters between them; outside of them it is
-    spoken at SPEAKING_RATE, as far as there is room. Where nothing is known, all is spread over the duration.
+    Unknown times are interpolated by characters between the known ones around them, and extrapolated at
+    CHARACTERS_PER_SECOND within the recording. Where nothing is known, all texts are spread over the duration.
     """
     if not lengths:
         return []
@@ -145,9 +144,9 @@ def interpolate_spans(
 
 
 def _clip_known(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
-    """What is known: mark 2k is the start of thing k, 2k + 1 its end, cut off where the next known start is.
+    """Known times in one list: 2k is the start of text k, 2k + 1 its end, but no later than the next known start.
 
-    -1 is what isn't known.
+    -1 stands for an unknown time.
     """
     marks = [-1] * (2 * len(given))
     ceiling = MAX_SECONDS * 1000
@@ -161,17 +160,17 @@ def _clip_known(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
 
 
 def _length_ms(duration: float | None) -> int | None:
-    """Where the recording ends, None where that isn't known."""
+    """The duration in milliseconds, None where it isn't known."""
     return None if duration is None or not 0.001 <= duration < MAX_SECONDS else to_ms(duration)
 
 
 def _estimated_ms(characters: int) -> int:
-    """Milliseconds that so many characters are taken to last."""
+    """How many milliseconds it is assumed to take to say so many characters."""
     return characters * 1000 // CHARACTERS_PER_SECOND
 
 
 def _longest_rising_run(spans: Sequence[Span | None]) -> list[int]:
-    """The places of the longest strictly rising run."""
+    """The indices of the longest strictly rising subsequence."""
     lowest: list[Span] = []  # for every length, the lowest span that a run of it can end with, and where
     places: list[int] = []
     before: dict[int, int] = {}  # place: the one before it in its run

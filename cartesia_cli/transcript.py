@@ -1,8 +1,8 @@
-"""What a transcript is: words, segments, and the JSON document that the user gets.
+"""Defines transcripts: segments, words, live updates, and the JSON document that users get.
 
-Text is sacred: nothing here strips, joins with blanks or corrects. Segments are slices of the text,
-so that all of them joined give it back, character for character. Every time says where it comes from:
-one that the server sent, but that can't be true, is none of the server's, and is estimated like a missing one.
+Must never change text: nothing here strips, inserts spaces or corrects. Segments are slices of the text, so that all
+of them joined are the text, character for character. Every time says where it comes from; one that the server sent
+but that can't be true is estimated like a missing one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .timestamps import MAX_SECONDS, far_limit, interpolate_spans, known_duratio
 Timing = Literal["server", "audio", "estimated"]
 
 PAUSE_SECONDS = 1.0
-"""Silence between two words that ends a segment even without punctuation."""
+"""Silence between two words from which a segment ends even without punctuation."""
 
 TEXT_WORD = re.compile(r"\s*\S+")
-"""A word of a text that came without any, with the blanks before it."""
+"""A word in a text, with the spaces before it."""
 
 SENTENCE_ENDS = tuple(".?!…。？！")
 CLOSING_MARKS = "\"'”’»)]」』"
@@ -34,14 +34,14 @@ CLOSING_MARKS = "\"'”’»)]」』"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a transcript, as a rule a sentence.
+    """A part of a transcript, usually a sentence.
 
     start, end   seconds from the start of the audio
     text         a verbatim slice of the transcript
     timing       server: the API said so; audio: from the audio's own clock; estimated: interpolated
-    words        those that came with it from a server, all or none; in documents they stand beside the segments
-    language     as a server told it with the text
-    speaker      who said it, where a transcript tells
+    words        those that the server sent with it, all or none; JSON documents have them beside the segments
+    language     as the server detected it
+    speaker      who said it, if known
     """
 
     start: float
@@ -53,7 +53,7 @@ class Segment:
     speaker: str | None = None
 
     def shifted(self, by: float) -> Segment:
-        """The same in audio that begins so many seconds earlier."""
+        """The same, `by` seconds later."""
         words = tuple(shifted_word(word, by) for word in self.words)
         return replace(self, start=self.start + by, end=self.end + by, words=words)
 
@@ -65,10 +65,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What is being said in a live session, not settled yet: each replaces the one before it.
+    """Text of a live session that may still change: each partial replaces the one before it.
 
     at     seconds of audio sent when it came
-    text   the whole of the open segment up to now, verbatim
+    text   the whole open segment so far, verbatim
     """
 
     at: float
@@ -77,10 +77,10 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about a live session that is no text: `turn.eager_end`, `turn.resume`, a gap, a silence.
+    """An event of a live session other than text: `turn.eager_end`, `turn.resume`, a gap, a silence.
 
     at        seconds of audio sent when it came
-    event     a word for programs
+    event     a name for programs
     message   a sentence for people
     """
 
@@ -94,7 +94,7 @@ class Notice:
 
 
 PERSISTED_NOTICES = frozenset({"mark", "connection_lost", "reconnected"})
-"""Events that whoever reads the transcript later should know of."""
+"""Events that are saved with the transcript."""
 
 Update = Partial | Segment | Notice
 
@@ -102,8 +102,8 @@ Update = Partial | Segment | Notice
 class WordTimes(NamedTuple):
     """When a word is said.
 
-    start, end   seconds: as the server sent them, or else estimated, in whole milliseconds
-    estimated    whether they are
+    start, end   seconds: as the server sent them, or estimated to whole milliseconds
+    estimated    whether they are estimates
     """
 
     start: float
@@ -126,13 +126,13 @@ class TextSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One recording as text.
+    """The text of one recording.
 
     source     the input as the user named it; "-" is stdin
-    model      what was asked for
-    duration   seconds of audio, or None where neither the server nor the file tells
-    words      None where nobody sent any; see `fitted`
-    notices    those that are KEPT, in order
+    model      the one that was requested
+    duration   seconds of audio, or None where neither the server nor the file says
+    words      None where the server sent none; see `drop_implausible_times`
+    notices    the PERSISTED_NOTICES, in order
     """
 
     source: str
@@ -146,7 +146,7 @@ class Transcript:
     notices: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document: optional members are left out, never null."""
+        """The JSON document: optional members are omitted, never null."""
         facts = {
             "source": self.source,
             "model": self.model,
@@ -202,11 +202,11 @@ class Transcript:
         return spans if "".join(segment.text for segment in self.segments) == self.text else []
 
     def _segment_bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
-        """What the segments tell of words without times: when the first in each begins, and when the last ends."""
+        """Times of words from those of the segments: the start of the first word in each, and the end of the last."""
         spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
         parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
         ends = _word_ends("".join(segment.text for segment in self.segments), words)
-        if ends is None:  # spelt in another way: they are said somewhere between the first segment and the last
+        if ends is None:  # spelt differently: they are said at some time between the first segment and the last
             there = [span for span in spans if span is not None]
             parts, ends = [(0, (there[0][0], there[-1][1]))] if there else [], [0] * len(words)
         bounds: list[tuple[int | None, int | None]] = [(None, None)] * len(words)
@@ -235,7 +235,7 @@ class Transcript:
 def from_batch(
     response: BatchResponse, *, source: str, model: str, measured_duration: float | None = None
 ) -> Transcript:
-    """A batch response as a transcript. `measured`: seconds of audio by the file itself, where it tells."""
+    """A batch response as a transcript. `measured_duration`: seconds, as the file itself says, if it does."""
     told = known_duration(response.duration)
     duration = told if told is not None else measured_duration
     text = text_of_parts(response.text, [word.word for word in response.words or ()])
@@ -275,9 +275,9 @@ def from_segments(
     request_id: str | None = None,
     notices: Sequence[Notice] = (),
 ) -> Transcript:
-    """What a live session settled as a transcript. `language`: the one asked for, where no server tells.
+    """The settled segments of a live session as a transcript. `language`: the requested one, for a server that tells none.
 
-    Where some segments came with words, those of the others are told by their text, without times: none is left out.
+    If some segments came with words, the text of the others is split into words without times.
     """
     segments = _join_split_characters(segments)
     told = [segment.language for segment in segments if segment.language]
@@ -296,7 +296,7 @@ def from_segments(
 
 
 def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
-    """Segments of which none ends within a character that the next one completes."""
+    """The same segments, where none ends within a surrogate pair that the next one completes."""
     if not any(ends_within_character(segment.text) for segment in segments):
         return segments
     whole: list[Segment] = []
@@ -309,9 +309,9 @@ def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
 
 
 def blank_between(before: str, after: str) -> str:
-    """The blank between two texts that no server joined: none where there is one, nor in scripts without any.
+    """The space between texts of two connections: none if there already is one, nor in scripts without spaces.
 
-    A connection begins its text without the blank that would follow upon that of another one.
+    The text of a connection doesn't begin with the space that would separate it from that of another one.
     """
     if not before or not after or before[-1].isspace() or after[0].isspace():
         return ""
@@ -320,7 +320,7 @@ def blank_between(before: str, after: str) -> str:
 
 
 def text_of_parts(text: str, parts: Sequence[str]) -> str:
-    """The text, or its parts one after the other where it is empty and they aren't."""
+    """The text, or its parts joined if it is blank and they aren't."""
     if text.strip():
         return text
     whole = ""
@@ -330,15 +330,15 @@ def text_of_parts(text: str, parts: Sequence[str]) -> str:
 
 
 def shifted_word(word: Word, by: float) -> Word:
-    """A word in audio that begins so many seconds earlier."""
+    """A word, `by` seconds later."""
     start, end = word.start, word.end
     return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
 
 
 def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:
-    """Words without such times as can't be true, so that nobody shows those as the server's.
+    """Words without the times that can't be true, so that these are not shown as the server's.
 
-    A word keeps both its times or none. Words that have been here come out the same if they come again.
+    A word keeps both its times or neither. Idempotent.
     """
     spans = plausible_spans(((word.start, word.end) for word in words), duration)
     return tuple(
@@ -347,7 +347,7 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
 
 
 def plausible_segments(segments: Sequence[Segment], duration: float | None) -> tuple[Segment, ...]:
-    """Segments whose times can be true: the others get estimated ones."""
+    """Segments, with estimated times where their own can't be true."""
     latest = min(MAX_SECONDS, far_limit(duration) or MAX_SECONDS)
     starts = [segment.start for segment in segments]
     ends = [MAX_SECONDS if segment.timing == "estimated" else latest for segment in segments]
@@ -365,7 +365,7 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
 
 
 def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
-    """Sentences, where words tell when they are said; otherwise the whole text from 0 to the duration, as `whole`."""
+    """Sentences, if words have times; otherwise the whole text from 0 to the duration, with the timing `whole`."""
     text, words, times = transcript.text, transcript.words or (), transcript.word_times()
     ends = _word_ends(text, words)
     if ends is None or all(time.estimated for time in times):
@@ -391,7 +391,7 @@ def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]
 
 
 def _word_ends(text: str, words: Sequence[Word]) -> list[int] | None:
-    """Where each word ends in `text`. None when they can't all be found there in their order."""
+    """The offset in `text` where each word ends. None if not all are found there, in order."""
     ends, at = [], 0
     for word in words:
         spelt = word.word.strip()

@@ -271,8 +271,8 @@ def test_words_that_could_not_be_aligned_are_kept_without_times() -> None:
         ('{"source": "a", "model": "m", "text": "a", "segments": [{"start": 0, "end": 1, "text": "a"}]}',
          "a.json: segments[0].timing is null, not one of server, audio, estimated"),
         ('{"error_code": "quota_exceeded", "title": "Out", "message": "No credits left"}',
-         'a.json: a refusal, not a transcript: "No credits left"'),
-        ('{"error": {"message": "x"}}', 'a.json: a refusal, not a transcript: {"message": "x"}'),
+         'a.json: an error response, not a transcript: "No credits left"'),
+        ('{"error": {"message": "x"}}', 'a.json: an error response, not a transcript: {"message": "x"}'),
         ('{"type": "segment", "start": 0}', "a.json: timing is null, not one of server, audio, estimated"),
     ],
 )  # fmt: skip

@@ -1,14 +1,14 @@
-"""Saved transcripts of any program as Transcripts: each importer knows one shape, which it recognises by its members.
+"""Loads transcripts saved by other programs: each importer reads one JSON shape, recognised by its members.
 
-    json_values      JSON objects that know their place, for messages
-    draft            what a document says, before its times are believed
-    own_documents    documents of cartesia-cli, answers of Cartesia's batch endpoint
-    whisper          programs around Whisper
+    json_values      JSON objects that know their position, for messages
+    draft            what a document says, before its times are checked
+    own_documents    documents of cartesia-cli, responses of Cartesia's batch endpoint
+    whisper          programs based on Whisper
     services         other services
     subtitle_files   SRT and WebVTT
 
-Must never open a file, make up a word or a time, or take one unit of time for another: what can't be true as a whole is
-refused, with the place and by how much.
+Must never open a file, invent a word or a time, or mistake one unit of time for another: times that can't be true as a
+whole are an error that says where they are, and by how much they are wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ IMPORTERS = {
     "Hugging Face": Importer(lambda item: "chunks" in item.values, whisper.chunks),
     "Cartesia, OpenAI": Importer(lambda item: "text" in item.values, own_documents.answer),
 }
-"""In the order in which they are asked: the last ones ask for little."""
+"""In the order in which they are tried: the last ones accept almost anything."""
 
 
 def decode_document(data: bytes, source: str) -> tuple[str, str | None]:
@@ -94,7 +94,7 @@ def _load_json(text: str, source: str) -> Iterator[Transcript]:
                 yield to_transcript(draft, name, item.place)
         else:
             yield to_transcript(_find_importer(item).read(item), source, item.place)
-    if session:  # it was cut off
+    if session:  # the file was cut off
         yield to_transcript(own_documents.session(session), source, session[-1].place)
 
 
@@ -104,5 +104,7 @@ def _find_importer(item: JsonObject) -> Importer:
         return found
     refusals = (item.values[name] for name in ("message", "title", "error") if name in item.values)
     if refusal := next(refusals, None):
-        raise InputError(f"{item.place}a refusal, not a transcript: {json.dumps(refusal)[:200]}", hint=KNOWN_FORMATS)
+        raise InputError(
+            f"{item.place}an error response, not a transcript: {json.dumps(refusal)[:200]}", hint=KNOWN_FORMATS
+        )
     raise InputError(f"{item.place}not a transcript: neither text nor segments", hint=KNOWN_FORMATS)

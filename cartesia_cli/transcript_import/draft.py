@@ -1,7 +1,7 @@
-"""A transcript as another program told it, before anybody asked whether its times can be true.
+"""Drafts: what an imported document says, before its times are checked; `to_transcript` checks them.
 
-`finish` refuses a draft whose times as a whole are in another unit or order than they claim to be. What remains is made
-a Transcript: single times that can't be true are left out, and are estimated and labelled like missing ones.
+A draft is rejected if its times as a whole are out of order or in another unit than they claim to be. Otherwise it
+becomes a Transcript, where single times that can't be true are estimated and labelled like missing ones.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from ..transcript import (
 )
 
 UNKNOWN = "unknown"
-"""The model, where nobody tells."""
+"""The model, where the document doesn't name it."""
 
 MAX_WORD_SECONDS = 30.0
-"""Seconds: where half of the words claim to be longer, the unit is wrong. In real speech the median is 0.3."""
+"""If the median word is longer, the unit is wrong. In real speech the median is 0.3 s."""
 
 MAX_SEGMENT_SECONDS = 600.0
-"""Seconds, likewise for segments and cues, of which Whisper's are 30 s at most."""
+"""The same for segments and cues; those of Whisper last 30 s at most."""
 
 MIN_CHARACTERS_PER_SECOND, MAX_CHARACTERS_PER_SECOND = 0.03, 500.0
-"""Characters a second: people speak some 15, and a segment of music has one in 30 s."""
+"""People say some 15 characters a second; a segment of music may have one in 30 s."""
 
 MIN_SPANS_FOR_RATE = 5
-"""Words or segments from which on too high a rate means something: a short one may be off by much."""
+"""Words or segments from which a rate that is too high is an error: single short ones may be far off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Draft:
 
 
 def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
-    """The transcript of a draft. InputError, which begins with `place`, where its times can't be what they claim."""
+    """The transcript of a draft. InputError, beginning with `place`, if its times as a whole can't be true."""
     duration = known_duration(draft.duration)
     _check_times(draft, place)
     parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
@@ -98,7 +98,7 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
 
 
 def join_texts(texts: Iterable[str]) -> str:
-    """Texts one after the other, with a blank between two that bring none and whose script has them."""
+    """Joins texts, with a space between two that have none, unless their script has no spaces."""
     parts: list[str] = []
     before = ""
     for text in texts:
@@ -110,9 +110,9 @@ def join_texts(texts: Iterable[str]) -> str:
 
 
 def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Segments as slices of the text that together are the text.
+    """Segments as slices of the text that together make up the text.
 
-    Those that aren't there are left out; what the text has besides becomes segments of its own, whose times are NaN.
+    Segments that aren't in the text are left out; text between them becomes additional segments, whose times are NaN.
     """
     told = [segment.text for segment in segments]
     if not segments or not text.strip():
@@ -153,9 +153,9 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
 
 
 def interleave(channels: Sequence[tuple[str, Draft]]) -> Draft:
-    """Channels that were transcribed each for itself as one conversation, sentence by sentence in order of time.
+    """Merges channels that were transcribed separately into one conversation, sentence by sentence in order of time.
 
-    A channel's label stands for a speaker where no speaker is told.
+    A channel's label is used as the speaker where none is given.
     """
     if len(channels) == 1:
         return channels[0][1]
@@ -164,7 +164,7 @@ def interleave(channels: Sequence[tuple[str, Draft]]) -> Draft:
         words = tuple(replace(word, speaker=word.speaker or label) for word in draft.words or ())
         text = draft.text if draft.text is not None else join_texts(_spellings(words))
         found = from_batch(BatchResponse(text=text, words=words), source="", model=UNKNOWN).segments
-        if not found and text.strip():  # nothing tells when it was said: behind the rest
+        if not found and text.strip():  # it has no times: after the rest
             found = (Segment(0.0, 0.0, text, "estimated", tuple(Word(word) for word in text.split())),)
         sentences += found
     sentences = [replace(sentence, text=sentence.text.strip()) for sentence in sentences]
@@ -230,7 +230,7 @@ def _complete_spans(times: Iterable[tuple[float | None, float | None]]) -> list[
 
 
 def _longest_rise(starts: Sequence[float]) -> int:
-    """How many of these can stay so that they never fall."""
+    """The length of the longest subsequence that never falls."""
     lowest: list[float] = []
     for start in starts:
         at = bisect_right(lowest, start)

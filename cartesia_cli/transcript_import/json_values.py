@@ -1,7 +1,7 @@
-"""JSON objects that know where they stand in their file, so that messages can say what is wrong and where.
+"""JSON objects that know their position in the file, so that messages can say what is wrong and where.
 
-Strict about what is there: a member of the wrong type is an InputError. Lenient about what isn't: other programs leave
-members out, and write NaN, which counts as missing.
+Strict about members that are there: one of the wrong type is an InputError. Lenient about missing ones: other programs
+omit members, and write NaN, which counts as missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class JsonObject:
-    """A JSON object and its place, which goes before the names of its members in messages."""
+    """A JSON object and its position in the file, which precedes the names of its members in messages."""
 
     values: dict[str, Any]
     place: str
@@ -76,7 +76,7 @@ class JsonObject:
         return None if value is None else value / 1000
 
     def decimal(self, name: str) -> float | None:
-        """Seconds that are spelled as a string, such as "4.87". Numbers are taken, too."""
+        """Seconds as a string, such as "4.87", or as a number."""
         value = self.values.get(name)
         if isinstance(value, str):
             if _DECIMAL.fullmatch(value) is None:
@@ -87,7 +87,7 @@ class JsonObject:
     def duration(self, *names: str) -> float | None:
         """Seconds in one of the ways in which Google's libraries spell a duration: "1.3s", or {seconds, nanos}.
 
-        names   spellings of the member: the first that is there counts
+        names   spellings of the member: the first that is present is used
         """
         name = next((name for name in names if name in self), names[0])
         value = self.values.get(name)

@@ -1,4 +1,4 @@
-"""Documents of cartesia-cli itself (`-f json`, `-f ndjson`), and answers of Cartesia's batch endpoint."""
+"""Imports documents of cartesia-cli itself (`-f json`, `-f ndjson`), and responses of Cartesia's batch endpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def document(item: JsonObject) -> Draft:
 
 
 def session(lines: Sequence[JsonObject]) -> Draft:
-    """The lines of a live session: its segments as they settled, and the rest from its end, if it came to that."""
+    """The lines of a live session: its settled segments, and the rest from its last line, if it has ended."""
     segments: list[Segment] = []
     notices: list[Notice] = []
     for line in lines:
@@ -44,9 +44,9 @@ def session(lines: Sequence[JsonObject]) -> Draft:
 
 
 def answer(item: JsonObject) -> Draft:
-    """The answer of the batch endpoint, or of an API of OpenAI's shape without segments.
+    """The response of the batch endpoint, or of an API like OpenAI's, without segments.
 
-    As lenient as `transcribe`, which has accepted it: what is of the wrong type is left out, and costs no text.
+    As lenient as `transcribe`, which has accepted it: members of the wrong type are ignored.
     """
     told = item.values.get("words")
     return Draft(
@@ -68,7 +68,7 @@ def _usable(read: Callable[[str], Value | None], name: str) -> Value | None:
 
 
 def _usable_words(items: Iterable[object]) -> Iterator[Word]:
-    """Of a list of words those that can be read, each with those of its times that can."""
+    """The valid words of a list, each with its valid times."""
     for value in items:
         item = JsonObject(value if isinstance(value, dict) else {}, "")
         spelt = _usable(item.text, "word")
@@ -121,6 +121,6 @@ def _word(item: JsonObject) -> Word:
     if spelt is None:
         raise item.missing("word")
     speaker = item.label("speaker")
-    if item.values.get("timing") == "estimated":  # by ourselves, and so it will be again
+    if item.values.get("timing") == "estimated":  # by ourselves: it is estimated again
         return Word(spelt, speaker=speaker)
     return Word(spelt, item.seconds("start"), item.seconds("end"), speaker)

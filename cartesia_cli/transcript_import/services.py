@@ -1,4 +1,7 @@
-"""JSON of other transcription services, each with its own units and its own way to attach punctuation."""
+"""Imports JSON of other transcription services: AssemblyAI, AWS, Deepgram, ElevenLabs, Google.
+
+Each has its own units of time and its own way to attach punctuation.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,11 @@ from ..transcript import Segment
 from .draft import Draft, interleave, join_texts
 from .json_values import KNOWN_FORMATS, JsonObject
 
-OPENING = OPENING_MARKS + "¿¡"
-"""Punctuation that belongs to the word behind it."""
-
 
 def assemblyai(item: JsonObject) -> Draft:
     """Words and utterances in milliseconds, beside an `audio_duration` in seconds."""
     if (error := item.text("error")) and not item.text("text"):
-        raise InputError(f"{item.place}a refusal, not a transcript: {error[:200]}", hint=KNOWN_FORMATS)
+        raise InputError(f"{item.place}an error response, not a transcript: {error[:200]}", hint=KNOWN_FORMATS)
     stretches = next((found for name in ASSEMBLYAI_PARTS if (found := item.objects(name))), [])
     words = item.objects("words")
     if words is None:
@@ -242,7 +242,7 @@ def _aws_words(items: Sequence[JsonObject], speakers: dict[float, str]) -> tuple
     for item in items:
         content = (item.objects("alternatives") or [item])[0].required_text("content")
         if item.text("type") == "punctuation":
-            if words and content not in OPENING:
+            if words and content not in OPENING_MARKS:
                 words[-1] = replace(words[-1], word=words[-1].word + content)
             else:
                 opening += content
@@ -257,7 +257,7 @@ def _aws_words(items: Sequence[JsonObject], speakers: dict[float, str]) -> tuple
 
 
 def _aws_speakers(results: JsonObject) -> dict[float, str]:
-    """Who speaks at the start of each item, in older answers, whose items don't say it themselves."""
+    """Start of each item to its speaker, in older responses, whose items don't name it."""
     labels = results.object("speaker_labels") or JsonObject({}, results.place)
     found: dict[float, str] = {}
     for segment in labels.objects("segments") or ():
@@ -269,12 +269,12 @@ def _aws_speakers(results: JsonObject) -> dict[float, str]:
 
 
 def _inner(item: JsonObject, name: str) -> JsonObject:
-    """A member that may be an object, for the question whether a document has a shape."""
+    """A member as an object, empty if it isn't one: for recognising documents, without errors."""
     value = item.values.get(name)
     return JsonObject(value if isinstance(value, dict) else {}, item.place)
 
 
 def _objects(item: JsonObject, name: str) -> list[dict[str, object]]:
-    """Likewise, a member that may be a list of objects."""
+    """A member as a list of objects, empty if it isn't one: for recognising documents, without errors."""
     value = item.values.get(name)
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []

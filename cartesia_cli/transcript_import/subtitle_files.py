@@ -1,4 +1,4 @@
-"""SRT and WebVTT files as transcripts: a segment for each cue."""
+"""Imports SRT and WebVTT files: a segment for each cue."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..transcript import Segment
 from .draft import Draft, join_texts
 
 KIND_BY_SUFFIX: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
-"""Endings of file names."""
+"""Suffix of a file name to its format."""
 
 _TIMES = re.compile(r"^[-\d:., \t]{0,40}\d:\d\d[.,]?\d{0,9}[ \t]*-->", re.MULTILINE | re.ASCII)
 
 
 def kind_by_name(source: str) -> Kind | None:
-    """What the name of a file promises."""
+    """The format that the name of a file implies."""
     return next((kind for ending, kind in KIND_BY_SUFFIX.items() if source.lower().endswith(ending)), None)
 
 
@@ -30,7 +30,7 @@ def is_subtitle_file(text: str) -> bool:
 
 
 def subtitle_file(text: str, source: str) -> Draft:
-    """The cues of a file. InputError, rather than text that is missing, where times can't be read."""
+    """The cues of a file. InputError where times can't be read, so that no text is lost unnoticed."""
     sheet = parse(text, kind_by_name(source))
     for finding in sheet.findings:
         times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {c.number for c in sheet.cues}
@@ -59,7 +59,7 @@ def subtitle_file(text: str, source: str) -> Draft:
 
 
 def _repair_end(segment: Segment, following: float) -> Segment:
-    """A segment that ends before it begins as one that lasts as long as it takes to say it, until the next at most."""
+    """Give a segment that ends before it begins an estimated end, no later than the next segment."""
     if segment.end >= segment.start:
         return segment
     end = segment.start + max(1, len(segment.text)) / CHARACTERS_PER_SECOND

@@ -1,4 +1,4 @@
-"""JSON of programs around Whisper: segments in seconds, with words in them, beside them, or without any.
+"""Imports JSON of programs based on Whisper: segments in seconds, with words in them, beside them, or none.
 
 openai-whisper, faster-whisper, WhisperX, whisper-timestamped, OpenAI's verbose_json and diarized_json; whisper.cpp,
 which has milliseconds; and the chunks of Hugging Face's pipelines.
@@ -19,7 +19,7 @@ from .own_documents import words
 _TIMESTAMP = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)[,.](\d{3})", re.ASCII)
 
 MAX_DISAGREEMENT_SECONDS = 0.1
-"""Seconds by which offsets and timestamps differ that don't mean the same: they are written from the same number."""
+"""How much offsets and timestamps may differ: they are written from the same number."""
 
 
 def segments(item: JsonObject) -> Draft:
@@ -107,7 +107,7 @@ def _span(stretch: JsonObject) -> tuple[float, float]:
         if told is not None and stamp is not None and abs(told - stamp) > MAX_DISAGREEMENT_SECONDS:
             raise InputError(
                 f"{stretch.place}offsets.{name} is {told:.10g} s, but timestamps.{name} {stamp:.10g} s",
-                hint="take out the one that is wrong",
+                hint="remove the one that is wrong",
             )
         if (time := told if told is not None else stamp) is None:
             raise (offsets or stamps or stretch).missing(name)
@@ -157,7 +157,7 @@ def _join_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[
 
 
 def _decode_split_bytes(text: str) -> str:
-    """Text whose bytes were read one by one, because tokens may end within a character."""
+    """Decode text again whose bytes were read one by one, because tokens may end within a character."""
     try:
         return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:  # there are halves of surrogate pairs in it
