@@ -275,7 +275,7 @@ def from_segments(
     request_id: str | None = None,
     notices: Sequence[Notice] = (),
 ) -> Transcript:
-    """The settled segments of a live session as a transcript. `language`: the requested one, for a server that tells none.
+    """The settled segments of a live session as a transcript. `language`: the requested one, if none is detected.
 
     If some segments came with words, the text of the others is split into words without times.
     """
