@@ -225,7 +225,7 @@ HOSTILE: list[Callable[[Served, ExitStack], None]] = [
 
 
 @pytest.mark.waits
-def test_hostile_clients_neither_stop_nor_bloat_nor_outlive_the_server(environment: dict[str, str]) -> None:
+def test_server_survives_hostile_clients_with_bounded_memory_and_exits(environment: dict[str, str]) -> None:
     with ExitStack() as stack, served(environment) as server:
         text = server.transcript()
         before = forget_peak(server.process.pid)
