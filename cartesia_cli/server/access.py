@@ -51,7 +51,7 @@ class AccessControl:
             return
         places = "The header 'Cartesia-Version'" + (" or the parameter 'cartesia_version'" if is_websocket else "")
         message = f"{places} must name a version, such as {API_VERSION}"
-        found = f", not {excerpt(version)}." if version else "; `serve --lenient` does without."
+        found = f", not {excerpt(version)}." if version else "; `serve --lenient` accepts requests without one."
         raise api_error(400, "Invalid API version" if version else "Missing API version", message + found)
 
     def check_capacity(self) -> None:

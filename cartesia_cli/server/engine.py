@@ -100,10 +100,8 @@ class EngineExecutor:
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""
         if language not in self.engine.languages:
-            message = (
-                f"{self.engine.name} doesn't know {excerpt(language)}; serve a multilingual model with --local-model."
-            )
-            raise api_error(400, "Unsupported language", message)
+            problem = f"{self.engine.name} doesn't support the language {excerpt(language)}"
+            raise api_error(400, "Unsupported language", f"{problem}; serve a multilingual model with --local-model.")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
         """The words of an utterance that is there as a whole, when its turn comes."""

@@ -43,7 +43,7 @@ class OriginPolicy:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         for value in hosts:
             if not self._allows_host(value):
-                message = f"Host {excerpt(value)} is not this server's; `serve --allow-host NAME` accepts one."
+                message = f"Host {excerpt(value)} is not a name of this server; `serve --allow-host NAME` adds one."
                 raise api_error(403, "Forbidden host", message)
         for value in origins:
             if not self._allows_origin(value, hosts):
