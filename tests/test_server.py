@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -63,9 +64,9 @@ class EchoUtterance:
 
 
 @contextmanager
-def serving(engine: Echo | None = None, **options: object) -> Iterator[httpx.Client]:
+def serving(engine: Echo | None = None, **options: Any) -> Iterator[httpx.Client]:
     with (
-        BackgroundServer(create_app(engine or Echo(), None, ServerConfig(**options))) as server,  # type: ignore[arg-type]
+        BackgroundServer(create_app(engine or Echo(), None, ServerConfig(**options))) as server,
         httpx.Client(base_url=server.base_url, headers=VERSION, timeout=30, trust_env=False) as client,
     ):
         yield client

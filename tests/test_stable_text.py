@@ -89,7 +89,8 @@ def test_unemitted_text_before_a_cut_is_emitted() -> None:
 
 HEARINGS = st.lists(
     st.tuples(
-        st.sampled_from(["update", "pause", "flush", "cut", "settle"]), st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."]))
+        st.sampled_from(["update", "pause", "flush", "cut", "settle"]),
+        st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."])),
     )
 )
 
