@@ -1,4 +1,4 @@
-"""Each fault of the proxy is what it says, seen from both ends; and without a fault it is not there."""
+"""The fault proxy: each fault as both ends see it; without a fault it changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local server before its judges: the official SDKs and two frameworks, unmodified, take it for Cartesia's API.
+"""The local server against other people's clients: the official SDKs and two frameworks, unmodified, accept it.
 
 They run in environments of their own (`.venv-judges` and `.venv-frameworks`, made by `make test`), as scripts
 that print JSON.

@@ -1,4 +1,4 @@
-"""The engine for live use, with its real weights: what it hears, what it doesn't, and which weights it takes."""
+"""The engine for live sessions, with its real weights: what it recognizes, and which weights it accepts."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_utterances_are_independent(engine: MoonshineEngine) -> None:
 
 
 def test_long_speech_is_recognized_to_its_end(engine: MoonshineEngine) -> None:
-    """Longer than the model may hear at once: it is cut in the pauses, and no word is lost or heard twice."""
+    """Longer than the model takes at once: it is split in pauses, and no word is lost or recognized twice."""
     sentences = SENTENCES + SENTENCES[::-1]
     said = np.concatenate([part for sentence in sentences for part in (say(sentence), silence(0.6))])
     assert len(said) > 1.2 * moonshine.MAX_PIECE_SECONDS * RATE

@@ -1,4 +1,4 @@
-"""Local commands open no socket but on this machine, and write nothing outside our own folders: traced by strace."""
+"""Local commands use only loopback and write only to the program's own folders: traced by strace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The realtime server of the tests before a client of raw bytes, many of them from RFC 6455, and before a library."""
+"""The realtime server of the tests, against a client of raw bytes, partly from RFC 6455, and against a library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the local server says in a live session, without a socket: audio and commands in, events out."""
+"""What the local server sends in a realtime session, without a socket: audio and commands in, events out."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_missed_speech_is_sent_if_probable_or_without_probabilities(odds: float,
 
 
 def test_slow_engine_does_not_speculate_in_every_pause() -> None:
-    """Four words a lull apart, each hearing as long as all of them: with one at each lull, work would pile up."""
+    """Four words with pauses, and an engine that takes as long as all of them: a result in each pause is too many."""
     hearings = 0
 
     async def slow(samples: Samples) -> Sequence[RecognizedWord]:

@@ -1,4 +1,4 @@
-"""The scripted server as a client meets it: a library's sockets over a real port, and the program that serves it."""
+"""The scripted server, through a WebSocket library over a real port, and through the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who the local server answers, and what it makes of numbers that nobody means: Host, Origin, versions, parameters."""
+"""Access to the local server: Host, Origin, key, version, and parameters out of bounds."""
 
 from __future__ import annotations
 
@@ -404,7 +404,7 @@ def test_slowest_of_too_many_uploads_is_aborted(monkeypatch: pytest.MonkeyPatch)
         slow = [socket.create_connection(place, SOON) for _ in range(uploads.MAX_UPLOADS)]
         for hand in slow:
             hand.sendall(head.encode())
-        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200  # nobody who trickles takes its place
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200  # slow uploads don't count
         assert slow[0].recv(12) == b"HTTP/1.1 408"
         for hand in slow:
             hand.close()

@@ -1,4 +1,4 @@
-"""`cartesia-cli serve` among clients that mean it ill: it answers everybody else, stays small, and ends on Ctrl-C."""
+"""`cartesia-cli serve` under attack: it answers other clients, stays within its memory, and ends on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Served:
         return status(connection), connection
 
     def transcript(self) -> str:
-        """What somebody gets who means no harm."""
+        """What a well-behaved client gets."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=2 * SOON) as client:
             files = {"file": SAMPLE.read_bytes()[: 3 * 32_000]}  # three seconds are enough
             answer = client.post("/stt", data={"model": "ink-whisper"}, files=files, headers=VERSION)

@@ -1,4 +1,4 @@
-"""The local server against the documentation: fields, refusals, limits, fairness; with an engine that only echoes."""
+"""The local server's batch routes: fields, errors, limits and fairness as documented, with an engine that echoes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests import speech
 
 
 class Echo:
-    """Hears a word for each window, as long as the window is; can be held up."""
+    """Recognizes one word in each window, as long as the window is; can be blocked."""
 
     name = "Echo"
     languages = frozenset({"en", "fr"})
@@ -183,7 +183,7 @@ def test_request_beyond_concurrency_gets_429_and_the_other_its_response() -> Non
 
 def test_short_recording_does_not_wait_for_a_long_one() -> None:
     class Stepping(Echo):
-        """Hears a window each time it may."""
+        """Recognizes one window each time it is allowed to."""
 
         may = threading.Semaphore(0)
 

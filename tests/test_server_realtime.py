@@ -1,4 +1,4 @@
-"""The local server's realtime routes against the documentation, with an engine that counts instead of listening."""
+"""The local server's realtime routes as documented, with an engine that counts instead of recognizing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TIMED = QUERY.replace("ink-2", "ink-whisper")
 
 
 class Counter:
-    """Hears a word for each half second of sound; can be held up, or fail."""
+    """Recognizes one word in each half second of sound; can be blocked, or fail."""
 
     name = "Counter"
     languages = frozenset({"en", "fr"})
@@ -121,7 +121,7 @@ def events(socket: ClientConnection) -> list[dict[str, Any]]:
 
 
 def is_free_again(url: str) -> bool:
-    """Whether there is room for one more, as soon as the server has seen who left."""
+    """Whether another session is accepted, once the server has noticed that one has left."""
     for _ in range(600):
         with suppress(InvalidStatus), dial(url, AUTO):
             return True

@@ -1,4 +1,4 @@
-"""The growing text of an utterance: what was said is never unsaid, whatever the recogniser thinks next."""
+"""The growing text of an utterance: what was emitted stays, whatever the next hypothesis is."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_unemitted_text_before_a_cut_is_emitted() -> None:
     assert text.settle(words("four")) == " four"
 
 
-HEARINGS = st.lists(
+HYPOTHESES = st.lists(
     st.tuples(
         st.sampled_from(["update", "pause", "flush", "cut", "settle"]),
         st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."])),
@@ -95,10 +95,10 @@ HEARINGS = st.lists(
 )
 
 
-@given(HEARINGS)
-def test_text_only_grows(hearings: list[tuple[str, list[str]]]) -> None:
+@given(HYPOTHESES)
+def test_text_only_grows(hypotheses: list[tuple[str, list[str]]]) -> None:
     text = StableText()
-    for kind, heard in hearings:
+    for kind, heard in hypotheses:
         before = text.text
         fresh = getattr(text, kind)(heard)
         assert text.text == before + fresh

@@ -228,7 +228,7 @@ class TurnResponder:
         self._is_eager, self._last_update = False, ""
 
     async def _send_update(self) -> None:
-        """The text so far. Also where it hasn't grown, or is empty: it shows that the speaker is still heard."""
+        """The text so far. Also where it hasn't grown, or is empty: it shows that speech is still detected."""
         self._last_update = self._text()
         await self._send(TurnUpdate(transcript=self._last_update))
 
