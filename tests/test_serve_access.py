@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets import http11
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -134,7 +135,9 @@ def test_batch_rate_fields_and_files_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("query", [QUERY + "&x=" + "y" * 20_000, QUERY + "&x=" + "y" * 15_800])
-def test_too_long_handshake_is_answered(query: str) -> None:
+def test_too_long_handshake_is_answered(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is too long for h11, the second one for websockets, with its own limit."""
+    monkeypatch.setattr(http11, "MAX_LINE_LENGTH", 8192)
     with serving() as client, pytest.raises(InvalidStatus) as error:
         dial(client, query, **VERSION)
     assert error.value.response.status_code in (400, 414, 431)
