@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.server import moonshine, whisper
 from cartesia_cli.server.engine import Engine
+from cartesia_cli.server.observer import SilentObserver
 from tests.speech import say, silence
 
 CUTS = (1, 2, 3, 5, 8, 11)
@@ -161,7 +162,7 @@ def main() -> int:
         clips = recorded(given.folder, table(given.transcripts or given.folder / "transcripts.tsv", given.skip))
     else:
         clips = spoken()
-    engines: list[Engine] = [moonshine.load(), whisper.load()]
+    engines: list[Engine] = [moonshine.load(), whisper.load(None, SilentObserver())]
     in_turns(engines, [clips[0].audio])  # what they do only once
     report = Report("", *(engine.name for engine in engines), "ratio", "goal")
     measure_words("one by one", engines, clips, report)

@@ -23,9 +23,9 @@ from cartesia_cli.commands.live_session import Controls, SessionConfig, live_vie
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
+from cartesia_cli.server.app import create_scripted_app
 from cartesia_cli.server.runner import BackgroundServer
-from cartesia_cli.server.script_parser import parse
-from cartesia_cli.server.scripted import create_app
+from cartesia_cli.server.script import parse_script
 from cartesia_cli.session.interfaces import Source
 from cartesia_cli.transcript import Segment
 
@@ -38,7 +38,7 @@ ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
 @contextmanager
 def serving(*steps: dict[str, Any]) -> Iterator[RunningServer]:
     """A real server that plays these steps."""
-    with BackgroundServer(create_app(parse("\n".join(map(json.dumps, steps))))) as beside:
+    with BackgroundServer(create_scripted_app(parse_script("\n".join(map(json.dumps, steps))))) as beside:
         yield RunningServer(beside.base_url, None, local=False)
 
 

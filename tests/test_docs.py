@@ -39,7 +39,7 @@ from cartesia_cli import cli
 from cartesia_cli.errors import Exit
 from cartesia_cli.output import FORMATS
 from cartesia_cli.protocol import ENCODINGS, batch_credits, realtime_credits
-from cartesia_cli.server.script_parser import parse
+from cartesia_cli.server.script import parse_script
 from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
@@ -440,7 +440,7 @@ def test_documented_script_can_be_parsed() -> None:
     text = (ROOT / "docs" / "serve.md").read_text("utf-8")
     script = re.search(r"<<'EOF'\n(.*?)^EOF$", text, re.DOTALL | re.MULTILINE)
     assert script
-    assert parse(script[1])
+    assert parse_script(script[1])
 
 
 def test_documented_json_has_every_member_that_is_written(library: Path, engine: str) -> None:

@@ -1,4 +1,4 @@
-"""Each fault of the proxy is what it says, seen from both ends; and without a fault it is not there."""
+"""The fault proxy: each fault as both ends see it; without a fault it changes nothing."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ DATA = bytes(range(256)) * 4096
 """One MiB."""
 
 
-def test_without_a_fault_all_passes_both_ways_and_so_do_both_ends(peer: Peer) -> None:
+def test_proxy_without_faults_passes_data_and_ends(peer: Peer) -> None:
     with FaultProxy(peer.port) as proxy, connect(proxy) as client:
 
         def speak() -> None:
@@ -131,7 +131,7 @@ def test_without_a_fault_all_passes_both_ways_and_so_do_both_ends(peer: Peer) ->
         assert proxy.links[0].passed == {"up": len(DATA), "down": len(DATA)}
 
 
-def test_a_reset_of_an_end_reaches_the_other(peer: Peer) -> None:
+def test_reset_is_passed_on(peer: Peer) -> None:
     with FaultProxy(peer.port) as proxy:
         client = connect(proxy)
         client.sendall(b"x")
@@ -142,7 +142,7 @@ def test_a_reset_of_an_end_reaches_the_other(peer: Peer) -> None:
         peer.wait("RST")
 
 
-def test_a_server_that_is_not_there_is_an_end_of_the_connection() -> None:
+def test_unreachable_server_closes_the_connection() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with FaultProxy(taken.getsockname()[1]) as proxy, connect(proxy) as client:
@@ -150,7 +150,7 @@ def test_a_server_that_is_not_there_is_an_end_of_the_connection() -> None:
 
 
 @pytest.mark.parametrize(("way", "seconds"), [("up", 0.2), ("down", 0.2)])
-def test_latency_makes_all_late_and_nothing_slow(peer: Peer, way: str, seconds: float) -> None:
+def test_delay_does_not_limit_the_rate(peer: Peer, way: str, seconds: float) -> None:
     """A hundred bytes one after the other are together no later than one of them."""
     with FaultProxy(peer.port, Plan(**{way: Way(delay=seconds)})) as proxy, connect(proxy) as client:
         began = time.monotonic()
@@ -164,7 +164,7 @@ def test_latency_makes_all_late_and_nothing_slow(peer: Peer, way: str, seconds: 
         assert time.monotonic() - sent < 100 * seconds
 
 
-def test_a_bandwidth_is_not_exceeded(peer: Peer) -> None:
+def test_rate_is_not_exceeded(peer: Peer) -> None:
     with FaultProxy(peer.port, Plan(down=Way(rate=100_000, piece=1000))) as proxy, connect(proxy) as client:
         began = time.monotonic()
         client.sendall(DATA[:50_000])
@@ -172,7 +172,7 @@ def test_a_bandwidth_is_not_exceeded(peer: Peer) -> None:
         assert time.monotonic() - began >= 0.5
 
 
-def test_a_drip_comes_byte_by_byte(peer: Peer) -> None:
+def test_drip_passes_byte_by_byte(peer: Peer) -> None:
     with FaultProxy(peer.port, Plan(down=Way(rate=40, piece=1))) as proxy, connect(proxy) as client:
         began = time.monotonic()
         client.sendall(b"drip drip drip")
@@ -182,7 +182,7 @@ def test_a_drip_comes_byte_by_byte(peer: Peer) -> None:
         assert time.monotonic() - began >= 14 / 40
 
 
-def test_a_sender_has_to_wait_before_a_bottleneck(peer: Peer) -> None:
+def test_slow_link_blocks_the_sender(peer: Peer) -> None:
     with FaultProxy(peer.port, Plan(up=Way(rate=1000, piece=100))) as proxy, connect(proxy) as client:
         client.settimeout(A_WHILE)
         with pytest.raises(TimeoutError):
@@ -190,7 +190,7 @@ def test_a_sender_has_to_wait_before_a_bottleneck(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 100_000])
-def test_a_cut_comes_behind_so_many_bytes_and_at_both_ends(peer: Peer, after: int) -> None:
+def test_cut_after_n_bytes_at_both_ends(peer: Peer, after: int) -> None:
     with FaultProxy(peer.port, Plan(down=Way(after=after, then="cut"))) as proxy, connect(proxy) as client:
         with suppress(OSError):
             client.sendall(DATA[:200_000])
@@ -202,7 +202,7 @@ def test_a_cut_comes_behind_so_many_bytes_and_at_both_ends(peer: Peer, after: in
         until(lambda: peer.ended)
 
 
-def test_a_cut_is_a_fin() -> None:
+def test_cut_is_a_fin() -> None:
     peer = Peer(greeting=b"Hello, world!", echoes=False)
     with FaultProxy(peer.port, Plan(down=Way(after=5, then="cut"))) as proxy, connect(proxy) as client:
         assert everything(client) == b"Hello"
@@ -211,7 +211,7 @@ def test_a_cut_is_a_fin() -> None:
 
 
 @pytest.mark.parametrize("after", [1, 1000])
-def test_a_reset_is_a_rst_at_both_ends_and_what_went_before_arrives(peer: Peer, after: int) -> None:
+def test_reset_is_a_rst_at_both_ends_after_all_data(peer: Peer, after: int) -> None:
     with FaultProxy(peer.port, Plan(down=Way(after=after, then="reset"))) as proxy, connect(proxy) as client:
         client.sendall(DATA[:5000])
         assert exactly(client, after) == DATA[:after]
@@ -220,7 +220,7 @@ def test_a_reset_is_a_rst_at_both_ends_and_what_went_before_arrives(peer: Peer, 
         peer.wait("RST")
 
 
-def test_half_closed_the_one_way_is_over_and_the_other_goes_on() -> None:
+def test_half_close_keeps_the_other_direction() -> None:
     peer = Peer(greeting=b"Hello, world!", echoes=False)
     with FaultProxy(peer.port, Plan(down=Way(after=5, then="half"))) as proxy, connect(proxy) as client:
         assert everything(client) == b"Hello"
@@ -232,7 +232,7 @@ def test_half_closed_the_one_way_is_over_and_the_other_goes_on() -> None:
     peer.close()
 
 
-def test_a_black_hole_takes_everything_and_gives_nothing(peer: Peer) -> None:
+def test_hole_swallows_everything(peer: Peer) -> None:
     with FaultProxy(peer.port, Plan(Way(then="hole"), Way(then="hole"))) as proxy, connect(proxy) as client:
         client.sendall(DATA * 16)
         assert comes_nothing(client)
@@ -241,7 +241,7 @@ def test_a_black_hole_takes_everything_and_gives_nothing(peer: Peer) -> None:
         assert (bytes(peer.got), peer.ended) == (b"", "")
 
 
-def test_half_open_neither_end_learns_that_the_other_is_gone(peer: Peer) -> None:
+def test_hole_hides_the_end_of_the_other_side(peer: Peer) -> None:
     with FaultProxy(peer.port, Plan(Way(after=10, then="hole"), Way(after=10, then="hole"))) as proxy:
         client = connect(proxy)
         client.sendall(DATA)
@@ -252,7 +252,7 @@ def test_half_open_neither_end_learns_that_the_other_is_gone(peer: Peer) -> None
         assert (bytes(peer.got), peer.ended) == (DATA[:10], "")
 
 
-def test_a_stall_fills_the_buffers_and_loses_nothing() -> None:
+def test_stall_fills_the_buffers_and_loses_nothing() -> None:
     peer = Peer(echoes=False)
     with FaultProxy(peer.port, Plan(up=Way(after=10, then="stall"))) as proxy, connect(proxy) as client:
         client.settimeout(A_WHILE)
@@ -267,7 +267,7 @@ def test_a_stall_fills_the_buffers_and_loses_nothing() -> None:
     peer.close()
 
 
-def test_garbage_stands_where_it_was_put_and_once(peer: Peer) -> None:
+def test_garbage_is_inserted_once(peer: Peer) -> None:
     way = Way(after=100, then="garbage", garbage=b"<!>")
     with FaultProxy(peer.port, Plan(down=way)) as proxy, connect(proxy) as client:
         for _ in range(3):
@@ -275,7 +275,7 @@ def test_garbage_stands_where_it_was_put_and_once(peer: Peer) -> None:
         assert exactly(client, 603) == DATA[:100] + b"<!>" + DATA[100:200] + DATA[:200] * 2
 
 
-def test_each_connection_has_its_plan_and_the_last_plan_meets_all_others(peer: Peer) -> None:
+def test_each_connection_has_its_plan_and_the_last_repeats(peer: Peer) -> None:
     cut = Plan(down=Way(then="cut"))
     with FaultProxy(peer.port, cut, Plan(), cut) as proxy:
         for expected in (b"", b"x", b"", b""):
@@ -288,7 +288,7 @@ def test_each_connection_has_its_plan_and_the_last_plan_meets_all_others(peer: P
         assert proxy.connections == 4
 
 
-def test_a_connection_can_be_broken_in_its_middle_and_healed(peer: Peer) -> None:
+def test_connection_can_be_broken_and_healed(peer: Peer) -> None:
     with FaultProxy(peer.port) as proxy, connect(proxy) as client:
         client.sendall(b"one")
         assert exactly(client, 3) == b"one"
@@ -309,7 +309,7 @@ def test_a_connection_can_be_broken_in_its_middle_and_healed(peer: Peer) -> None
         assert proxy.connections == 2
 
 
-def test_leaving_ends_all_connections(peer: Peer) -> None:
+def test_exit_closes_all_connections(peer: Peer) -> None:
     with FaultProxy(peer.port, Plan(Way(then="hole"), Way(then="stall"))) as proxy:
         client = connect(proxy)
         client.sendall(b"x")
@@ -322,7 +322,7 @@ def test_leaving_ends_all_connections(peer: Peer) -> None:
 # In front of servers.
 
 
-def test_uploads_and_sessions_pass_through_it(tmp_path: Path) -> None:
+def test_uploads_and_sessions_pass_through_the_proxy(tmp_path: Path) -> None:
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""The local server before its judges: the official SDKs and two frameworks, unmodified, take it for Cartesia's API.
+"""The local server against other people's clients: the official SDKs and two frameworks, unmodified, accept it.
 
 They run in environments of their own (`.venv-judges` and `.venv-frameworks`, made by `make test`), as scripts
 that print JSON.
@@ -153,7 +153,7 @@ def check(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("sdk", SDKS)
-def test_each_sdk_gets_the_sample_right_with_word_times(transcripts: dict[str, Any], sdk: str) -> None:
+def test_each_sdk_transcribes_the_sample_with_word_times(transcripts: dict[str, Any], sdk: str) -> None:
     check(transcripts[sdk])
 
 
@@ -166,11 +166,11 @@ def test_each_sdk_gets_the_sample_right_with_word_times(transcripts: dict[str, A
         ("async openai", "Transcription"),
     ],
 )
-def test_an_sdk_makes_its_own_type_of_the_answer(transcripts: dict[str, Any], sdk: str, type: str) -> None:
+def test_sdk_parses_the_response_into_its_type(transcripts: dict[str, Any], sdk: str, type: str) -> None:
     assert transcripts[sdk]["class"] == type
 
 
-def test_all_sdks_hear_the_same(transcripts: dict[str, Any]) -> None:
+def test_all_sdks_get_the_same_text(transcripts: dict[str, Any]) -> None:
     one, *others = [transcripts[sdk] | {"class": None, "request_id": None} for sdk in SDKS]
     assert others == [one] * 3
     assert len({transcripts[sdk]["request_id"] for sdk in SDKS}) == 4
@@ -183,13 +183,13 @@ def test_all_sdks_hear_the_same(transcripts: dict[str, Any]) -> None:
         ("bad model", 400, "BadRequestError", "model_not_found", "valid model ID"),
         ("bad audio", 400, "BadRequestError", None, "can't be decoded"),
         ("empty audio", 400, "BadRequestError", None, "can't be decoded"),
-        ("unsupported language", 400, "BadRequestError", None, "doesn't know 'de'"),
+        ("unsupported language", 400, "BadRequestError", None, "doesn't support the language 'de'"),
         ("bad key", 401, "AuthenticationError", None, "not valid"),
         ("too large", 413, "APIStatusError", None, "at most 1000000 bytes"),
         ("busy", 429, "RateLimitError", "concurrency_limited", "concurrency limit"),
     ],
 )
-def test_a_refusal_is_the_sdks_own_error(
+def test_http_errors_become_the_sdks_own_exceptions(
     refusals: dict[str, Any], sdk: str, case: str, status: int, type: str, code: str | None, said: str
 ) -> None:
     error = refusals[case][sdk]
@@ -205,11 +205,11 @@ def test_a_refusal_is_the_sdks_own_error(
 
 
 @pytest.mark.parametrize("sdk", SDKS)
-def test_the_right_key_is_let_in_after_refusals(refusals: dict[str, Any], sdk: str) -> None:
+def test_valid_key_is_accepted_after_refusals(refusals: dict[str, Any], sdk: str) -> None:
     assert refusals["silence"][sdk] == {"class": None, "text": ""}
 
 
-def test_four_requests_side_by_side_succeed_while_the_server_keeps_answering(open_server: str) -> None:
+def test_four_concurrent_requests_succeed_while_the_server_stays_responsive(open_server: str) -> None:
     over = threading.Event()
 
     def knock() -> list[tuple[float, float]]:
@@ -306,7 +306,7 @@ def check_words(heard: list[str]) -> None:
 
 
 @pytest.mark.parametrize("session", MANUAL)
-def test_the_sdk_holds_a_manual_session(sdk_sessions: dict[str, Any], session: str) -> None:
+def test_sdk_manual_session(sdk_sessions: dict[str, Any], session: str) -> None:
     types = check_session(sdk_sessions[session])
     finalized = 1 if session == "manual at once" else len(SAID)
     assert types.count("flush_done") == finalized
@@ -316,9 +316,7 @@ def test_the_sdk_holds_a_manual_session(sdk_sessions: dict[str, Any], session: s
 
 
 @pytest.mark.parametrize("session", ["manual", "async manual"])
-def test_what_was_said_before_finalize_is_told_before_its_acknowledgement(
-    sdk_sessions: dict[str, Any], session: str
-) -> None:
+def test_text_before_finalize_precedes_flush_done(sdk_sessions: dict[str, Any], session: str) -> None:
     heard, told = [], ""
     for event in sdk_sessions[session]["events"]:
         told += event.get("text", "")
@@ -330,9 +328,7 @@ def test_what_was_said_before_finalize_is_told_before_its_acknowledgement(
 
 
 @pytest.mark.parametrize("session", AUTO)
-def test_the_sdk_holds_an_auto_session_in_which_turns_keep_their_rules(
-    sdk_sessions: dict[str, Any], session: str
-) -> None:
+def test_sdk_auto_session_has_ordered_turn_events(sdk_sessions: dict[str, Any], session: str) -> None:
     types = check_session(sdk_sessions[session])
     assert GRAMMAR.fullmatch("".join(LETTERS[type] for type in types)), types
     check_words(sdk_sessions[session]["turns"])
@@ -347,14 +343,14 @@ def test_the_sdk_holds_an_auto_session_in_which_turns_keep_their_rules(
 
 
 @pytest.mark.parametrize("session", AUTO)
-def test_turns_joined_as_they_come_are_the_text(sdk_sessions: dict[str, Any], session: str) -> None:
+def test_turns_joined_are_the_text(sdk_sessions: dict[str, Any], session: str) -> None:
     text = "".join(sdk_sessions[session]["turns"])
     assert not text.startswith(" ")
     assert errors(text, " ".join(SAID)) <= 2
 
 
 @pytest.mark.parametrize("service", ["manual", "turns"])
-def test_pipecat_hears_each_utterance(pipecat_sessions: dict[str, Any], service: str) -> None:
+def test_pipecat_gets_each_utterance(pipecat_sessions: dict[str, Any], service: str) -> None:
     session = pipecat_sessions[service]
     assert session["errors"] == []
     assert errors("".join(session["finals"]), " ".join(SAID)) <= 2, session["finals"]
@@ -362,14 +358,14 @@ def test_pipecat_hears_each_utterance(pipecat_sessions: dict[str, Any], service:
         check_words(session["finals"])
 
 
-def test_pipecat_is_told_when_somebody_speaks(pipecat_sessions: dict[str, Any]) -> None:
+def test_pipecat_gets_speech_start_and_end(pipecat_sessions: dict[str, Any]) -> None:
     told = [frame["class"] for frame in pipecat_sessions["turns"]["frames"] if frame["class"].startswith("Proposed")]
     assert told == ["ProposedUserStartedSpeakingFrame", "ProposedUserStoppedSpeakingFrame"] * len(SAID)
     assert any(frame["class"] == "InterimTranscriptionFrame" for frame in pipecat_sessions["turns"]["frames"])
 
 
 @pytest.mark.parametrize("model", ["turns", "whisper"])
-def test_livekit_hears_each_utterance(livekit_sessions: dict[str, Any], model: str) -> None:
+def test_livekit_gets_each_utterance(livekit_sessions: dict[str, Any], model: str) -> None:
     session = livekit_sessions[model]
     assert session["errors"] == []
     check_words(session["finals"])
@@ -394,7 +390,7 @@ def test_livekit_gets_word_times_from_whisper(livekit_sessions: dict[str, Any]) 
         (["--concurrency", "0"], {}, 429, "concurrency limit"),
     ],
 )
-def test_a_refused_handshake_is_told_by_every_judge(
+def test_every_judge_reports_a_refused_handshake(
     utterances: list[str], options: list[str], environment: dict[str, str], status: int, said: str
 ) -> None:
     with serving(*options, **environment) as base_url:
@@ -418,7 +414,7 @@ def by_the_book(line: realtime.Line) -> None:
     (realtime.turns() if line.call.path == realtime.TURNS else realtime.manual(voice=voice))(line)
 
 
-def test_the_sdk_hears_the_tests_own_server_to_the_letter(utterances: list[str]) -> None:
+def test_sdk_gets_the_test_servers_text_verbatim(utterances: list[str]) -> None:
     with realtime.RealtimeServer(by_the_book) as server:
         sessions = judge("realtime", server.base_url, "8", *utterances)
     for name in MANUAL:
@@ -432,7 +428,7 @@ def test_the_sdk_hears_the_tests_own_server_to_the_letter(utterances: list[str])
     assert len({len(call.audio) for call in server.calls}) == 1
 
 
-def test_the_frameworks_hear_the_tests_own_server_to_the_letter(utterances: list[str]) -> None:
+def test_frameworks_get_the_test_servers_text_verbatim(utterances: list[str]) -> None:
     with realtime.RealtimeServer(by_the_book) as server:
         pipecat = judge("pipecat_services", server.base_url, "8", utterances[0])
         livekit = judge("livekit_streams", server.base_url, "8", utterances[0])
@@ -449,7 +445,7 @@ def test_the_frameworks_hear_the_tests_own_server_to_the_letter(utterances: list
     ]
 
 
-def test_an_end_that_the_sdk_takes_for_a_good_one_is_noticed_here(utterances: list[str]) -> None:
+def test_incomplete_end_that_the_sdk_accepts_is_detected_here(utterances: list[str]) -> None:
     with realtime.RealtimeServer(realtime.ends_unfinished(1001)) as server:
         sessions = judge("realtime", server.base_url, "8", utterances[0], "--only", "manual at once", "auto")
     for session in sessions.values():

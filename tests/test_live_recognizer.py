@@ -1,4 +1,4 @@
-"""The ear of a live session: whatever is heard how often, in however many pieces, is said once and in order."""
+"""Recognition of live speech: each word is emitted once and in order, however often its audio is recognized."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.server.engine import RecognizedWord
-from cartesia_cli.server.live_recognizer import GLANCE_SECONDS, LiveRecognizer
+from cartesia_cli.server.live_recognizer import PARTIAL_INTERVAL_SECONDS, LiveRecognizer
 
 WORD, SOUND = RATE * 6 // 10, RATE // 4
 """Samples of a word, and those of them that sound: a level of its own. The rest is quiet, long enough for a cut."""
@@ -35,21 +35,21 @@ async def recognise(samples: Samples) -> tuple[RecognizedWord, ...]:
 
 @pytest.mark.parametrize("longest", [4.0, 7.3, 12.0])
 @pytest.mark.parametrize("count", [3, 30, 100])
-def test_every_word_of_a_long_utterance_is_said_once_and_in_order(longest: float, count: int) -> None:
+def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: float, count: int) -> None:
     async def listen() -> tuple[str, list[str]]:
-        ear, deltas, glanced = LiveRecognizer(recognise, longest), list[str](), 0
-        ear.open(0.0)
+        recognizer, deltas, glanced = LiveRecognizer(recognise, longest), list[str](), 0
+        recognizer.open(0.0)
         sound = spoken(count)
         for at in range(0, len(sound), RATE // 10):
-            ear.push(sound[at : at + RATE // 10])
-            if ear.is_full:
-                deltas.append((await ear.cut())[0])
-            elif ear.is_due:
+            recognizer.push(sound[at : at + RATE // 10])
+            if recognizer.is_too_long:
+                deltas.append((await recognizer.cut())[0])
+            elif recognizer.is_partial_due:
                 glanced += 1
-                deltas.append(await ear.partial())
-        assert glanced >= len(sound) / RATE / GLANCE_SECONDS / 2
-        deltas.append((await ear.settle())[0])
-        return ear.said, deltas
+                deltas.append(await recognizer.partial())
+        assert glanced >= len(sound) / RATE / PARTIAL_INTERVAL_SECONDS / 2
+        deltas.append((await recognizer.settle())[0])
+        return recognizer.text, deltas
 
     said, deltas = asyncio.run(listen())
     assert said == "".join(f" {number}" for number in range(1, count + 1))
@@ -58,7 +58,7 @@ def test_every_word_of_a_long_utterance_is_said_once_and_in_order(longest: float
         assert max(map(len, deltas)) < 30  # it grows, and does not come all at once
 
 
-def test_a_guess_is_the_answer_unless_the_speaker_goes_on() -> None:
+def test_speculation_is_reused_unless_speech_resumes() -> None:
     calls = 0
 
     async def counting(samples: Samples) -> tuple[RecognizedWord, ...]:
@@ -67,33 +67,33 @@ def test_a_guess_is_the_answer_unless_the_speaker_goes_on() -> None:
         return await recognise(samples)
 
     async def listen() -> tuple[str, str]:
-        ear = LiveRecognizer(counting, 12.0)
-        ear.open(0.0)
+        recognizer = LiveRecognizer(counting, 12.0)
+        recognizer.open(0.0)
         sound = spoken(4)
-        ear.push(sound[: 2 * WORD])
-        await ear.speculate()
-        ear.resume()
-        ear.push(sound[2 * WORD :])
-        await ear.speculate()
+        recognizer.push(sound[: 2 * WORD])
+        await recognizer.speculate()
+        recognizer.resume()
+        recognizer.push(sound[2 * WORD :])
+        await recognizer.speculate()
         before = calls
-        ear.push(np.zeros(RATE // 2, np.float32))
-        text, _ = await ear.settle(4 * WORD / RATE)
+        recognizer.push(np.zeros(RATE // 2, np.float32))
+        text, _ = await recognizer.settle(4 * WORD / RATE)
         assert calls == before
-        return text, ear.said
+        return text, recognizer.text
 
     assert asyncio.run(listen()) == (" 1 2 3 4", " 1 2 3 4")
 
 
-def test_word_times_count_from_the_start_of_the_stream() -> None:
+def test_word_times_count_from_stream_start() -> None:
     async def timed(samples: Samples) -> tuple[RecognizedWord, ...]:
         return (RecognizedWord(" x", 0.1, 0.2),)
 
     async def listen() -> tuple[RecognizedWord, ...]:
-        ear = LiveRecognizer(timed, 12.0)
-        ear.push(np.zeros(5 * RATE, np.float32))
-        ear.open(4.6)
-        ear.push(np.full(RATE, 0.1, np.float32))
-        return (await ear.settle())[1]
+        recognizer = LiveRecognizer(timed, 12.0)
+        recognizer.push(np.zeros(5 * RATE, np.float32))
+        recognizer.open(4.6)
+        recognizer.push(np.full(RATE, 0.1, np.float32))
+        return (await recognizer.settle())[1]
 
     (word,) = asyncio.run(listen())
     assert word.start == pytest.approx(4.6, abs=0.01)

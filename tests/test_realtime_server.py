@@ -1,4 +1,4 @@
-"""The realtime server of the tests before a client of raw bytes, many of them from RFC 6455, and before a library."""
+"""The realtime server of the tests, against a client of raw bytes, partly from RFC 6455, and against a library."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def listens(line: Line) -> None:
     line.hold()
 
 
-def test_the_handshake_is_the_one_of_the_rfc() -> None:
+def test_handshake_follows_rfc_6455() -> None:
     with RealtimeServer(listens) as server, calling(server) as caller:
         status, headers = caller.head()
         assert status == 101
@@ -127,7 +127,7 @@ def test_the_handshake_is_the_one_of_the_rfc() -> None:
         {"Sec-WebSocket-Key": "not base64!"},
     ],
 )
-def test_what_is_no_opening_handshake_is_refused_and_told(changes: Changes) -> None:
+def test_invalid_handshake_is_refused_and_a_fault(changes: Changes) -> None:
     def once() -> None:
         with RealtimeServer(listens) as server, calling(server, PLAIN, changes) as caller:
             assert caller.head()[0] == 400
@@ -136,7 +136,7 @@ def test_what_is_no_opening_handshake_is_refused_and_told(changes: Changes) -> N
         once()
 
 
-def test_everything_that_the_client_sent_is_on_record_in_order() -> None:
+def test_client_frames_are_recorded_in_order() -> None:
     target = f"{MANUAL}?{QUERY}&keyterm=Ink%202&keyterm=a+b&empty="
     with RealtimeServer(listens) as server, calling(server, target) as caller:
         caller.head()
@@ -170,7 +170,7 @@ def test_everything_that_the_client_sent_is_on_record_in_order() -> None:
     assert times == sorted(times) and call.began <= times[0]
 
 
-def test_seconds_of_audio_are_counted_by_the_encoding_and_rate_of_the_query() -> None:
+def test_audio_seconds_follow_encoding_and_sample_rate() -> None:
     target = f"{MANUAL}?model=ink-2&encoding=pcm_f32le&sample_rate=8000"
     with RealtimeServer(listens) as server, calling(server, target) as caller:
         caller.head()
@@ -197,7 +197,7 @@ def test_seconds_of_audio_are_counted_by_the_encoding_and_rate_of_the_query() ->
         (pack(8, struct.pack(">H", 1000) + b"\xff", mask=b"abcd"), "UTF-8"),
     ],
 )
-def test_a_client_that_breaks_the_rfc_is_told_and_so_is_the_test(sent: bytes, breach: str) -> None:
+def test_rfc_violation_is_answered_and_a_fault(sent: bytes, breach: str) -> None:
     def once() -> None:
         with RealtimeServer(listens) as server, calling(server) as caller:
             caller.head()
@@ -208,7 +208,7 @@ def test_a_client_that_breaks_the_rfc_is_told_and_so_is_the_test(sent: bytes, br
         once()
 
 
-def test_a_frame_behind_the_close_frame_is_a_breach() -> None:
+def test_frame_after_the_close_frame_is_a_fault() -> None:
     def once() -> None:
         with RealtimeServer(listens) as server, calling(server) as caller:
             caller.head()
@@ -234,7 +234,7 @@ def test_a_frame_behind_the_close_frame_is_a_breach() -> None:
         (TURNS, '"close"'),
     ],
 )
-def test_what_is_no_command_of_the_endpoint_is_answered_by_an_error_and_told(target: str, text: str) -> None:
+def test_unknown_command_gets_an_error_and_is_a_fault(target: str, text: str) -> None:
     def once() -> None:
         with RealtimeServer(listens) as server, calling(server, f"{target}?{QUERY}") as caller:
             caller.head()
@@ -246,7 +246,7 @@ def test_what_is_no_command_of_the_endpoint_is_answered_by_an_error_and_told(tar
         once()
 
 
-def test_frames_of_all_sizes_are_sent_as_the_rfc_has_them() -> None:
+def test_frames_of_all_sizes_are_encoded_as_in_rfc_6455() -> None:
     assert pack(1, b"Hello") == bytes.fromhex("810548656c6c6f")
     assert pack(1, b"Hel", fin=False) + pack(0, b"lo") == bytes.fromhex("010348656c80026c6f")
     assert pack(1, b"Hello", mask=bytes.fromhex("37fa213d")) == HELLO
@@ -254,7 +254,7 @@ def test_frames_of_all_sizes_are_sent_as_the_rfc_has_them() -> None:
     assert pack(2, bytes(65536))[:10] == bytes.fromhex("827f0000000000010000")
 
 
-def test_a_text_comes_in_pieces_that_end_inside_a_character() -> None:
+def test_text_is_fragmented_inside_a_character() -> None:
     def script(line: Line) -> None:
         line.accept()
         line.say_in_pieces("ü", ping=True)
@@ -274,7 +274,7 @@ def test_a_text_comes_in_pieces_that_end_inside_a_character() -> None:
     assert server.calls[0].closed == (1000, "")
 
 
-def test_a_client_that_leaves_a_close_frame_unanswered_or_waits_for_ever_is_a_fault() -> None:
+def test_unanswered_close_frame_or_endless_wait_is_a_fault() -> None:
     def closes(line: Line) -> None:
         line.accept()
         line.close()
@@ -296,7 +296,7 @@ def test_a_client_that_leaves_a_close_frame_unanswered_or_waits_for_ever_is_a_fa
         once(listens)
 
 
-def test_an_end_without_a_close_frame_is_a_fin_and_a_reset_is_a_reset() -> None:
+def test_drop_is_a_fin_and_reset_is_a_rst() -> None:
     with RealtimeServer(realtime.drops, realtime.resets) as server:
         with calling(server) as caller:
             caller.head()
@@ -312,7 +312,7 @@ def test_an_end_without_a_close_frame_is_a_fin_and_a_reset_is_a_reset() -> None:
                 caller.frame()
 
 
-def test_a_server_that_stops_reading_fills_its_buffers_and_answers_no_ping() -> None:
+def test_server_that_stops_reading_answers_no_pings() -> None:
     with RealtimeServer(realtime.stops_reading, receive_buffer=4096) as server, calling(server) as caller:
         caller.head()
         caller.send(pack(2, TENTH * 2, mask=b"abcd"))
@@ -325,7 +325,7 @@ def test_a_server_that_stops_reading_fills_its_buffers_and_answers_no_ping() -> 
             caller.frame()
 
 
-def test_a_server_falls_silent_but_reads_on() -> None:
+def test_silent_server_keeps_reading() -> None:
     with RealtimeServer(realtime.falls_silent) as server, calling(server) as caller:
         caller.head()
         caller.send(pack(2, TENTH * 2, mask=b"abcd"))
@@ -338,7 +338,7 @@ def test_a_server_falls_silent_but_reads_on() -> None:
     assert server.calls[0].closed == (1005, "")
 
 
-def test_what_was_sent_before_the_end_of_the_block_is_on_record_behind_it() -> None:
+def test_frames_sent_before_the_block_ends_are_recorded() -> None:
     with RealtimeServer(listens) as server, calling(server) as caller:
         caller.head()
         caller.send(pack(2, TENTH, mask=b"abcd") * 50)
@@ -355,14 +355,14 @@ def test_what_was_sent_before_the_end_of_the_block_is_on_record_behind_it() -> N
         (f"{TURNS}?{QUERY}&access_token=x&cartesia_version=2026-03-01", {"Authorization": None}, 101),
     ],
 )
-def test_credentials_version_and_path_are_looked_at(target: str, changes: Changes, status: int) -> None:
+def test_admit_checks_credentials_version_and_path(target: str, changes: Changes, status: int) -> None:
     script = turns() if target.startswith(TURNS) else manual()
     with RealtimeServer(script) as server, calling(server, target, changes) as caller:
         assert caller.head()[0] == status
 
 
 @pytest.mark.parametrize("missing", ["model", "encoding", "sample_rate"])
-def test_a_missing_value_is_an_error_event_behind_the_upgrade(missing: str) -> None:
+def test_missing_parameter_is_an_error_event_after_the_upgrade(missing: str) -> None:
     query = "&".join(pair for pair in QUERY.split("&") if not pair.startswith(missing))
     with RealtimeServer(manual()) as server, calling(server, f"{MANUAL}?{query}") as caller:
         assert caller.head()[0] == 101
@@ -427,7 +427,7 @@ def finals(events: list[dict[str, Any]]) -> str:
 
 @pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers, whispered])
 @pytest.mark.parametrize("early", [False, True])
-def test_the_manual_scripts_say_all_their_deltas_and_done(voice: Voice, early: bool) -> None:
+def test_manual_scripts_send_all_deltas_and_done(voice: Voice, early: bool) -> None:
     with RealtimeServer(manual(voice=voice, early=early)) as server:
         events = manual_session(server)
         assert finals(events) == MANUAL_TEXT
@@ -446,7 +446,7 @@ def test_the_manual_scripts_say_all_their_deltas_and_done(voice: Voice, early: b
 
 
 @pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers])
-def test_the_turn_scripts_go_through_the_whole_machine(voice: Voice) -> None:
+def test_turn_scripts_send_all_turn_events(voice: Voice) -> None:
     with RealtimeServer(turns(voice=voice)) as server:
         events = [event for event in turns_session(server) if event["type"] != "brandnew"]
         assert [event["transcript"] for event in events if event["type"] == "turn.end"] == list(TURN_TEXTS)
@@ -483,9 +483,7 @@ def test_the_turn_scripts_go_through_the_whole_machine(voice: Voice) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", [MANUAL, TURNS])
-def test_a_faulty_end_looks_to_a_client_as_it_is_called(
-    path: str, script: Script, code: int, reason: str | None
-) -> None:
+def test_faulty_ends_as_a_client_sees_them(path: str, script: Script, code: int, reason: str | None) -> None:
     with RealtimeServer(script) as server, dial(server, path) as connection:
         with pytest.raises(ConnectionClosed) as caught:
             exhaust(connection, path)
@@ -496,7 +494,7 @@ def test_a_faulty_end_looks_to_a_client_as_it_is_called(
 
 
 @pytest.mark.parametrize("body", [None, b"<html>Bad gateway</html>"])
-def test_a_refused_handshake_shows_status_and_body(body: bytes | None) -> None:
+def test_refused_handshake_has_status_and_body(body: bytes | None) -> None:
     with RealtimeServer(realtime.refuses(429, [("Retry-After", "3")], body, title="Too many")) as server:
         with pytest.raises(InvalidStatus) as caught, dial(server, MANUAL):
             pass
@@ -517,7 +515,7 @@ def test_a_refused_handshake_shows_status_and_body(body: bytes | None) -> None:
         realtime.accepts_another_key,
     ],
 )
-def test_a_handshake_that_comes_to_nothing_is_an_error_of_the_client(script: Callable[[Line], None]) -> None:
+def test_failed_handshake_raises_in_the_client(script: Callable[[Line], None]) -> None:
     expected = pytest.raises((InvalidHandshake, InvalidMessage, OSError, EOFError))
     with RealtimeServer(script) as server, expected:
         dial(server, MANUAL, open_timeout=0.5)
@@ -525,7 +523,7 @@ def test_a_handshake_that_comes_to_nothing_is_an_error_of_the_client(script: Cal
 
 @pytest.mark.parametrize("script", [realtime.never_finishes, realtime.never_hangs_up])
 @pytest.mark.parametrize("path", [MANUAL, TURNS])
-def test_a_client_has_to_lose_patience_by_itself(path: str, script: Script) -> None:
+def test_hanging_scripts_need_a_client_timeout(path: str, script: Script) -> None:
     impatience = pytest.raises((TimeoutError, ConnectionClosed))
     with RealtimeServer(script) as server, dial(server, path, close_timeout=0.3) as connection:
         with impatience:
@@ -533,7 +531,7 @@ def test_a_client_has_to_lose_patience_by_itself(path: str, script: Script) -> N
         assert (server.calls[0].closed is None) == (script is realtime.never_finishes)
 
 
-def test_each_connection_meets_its_own_script() -> None:
+def test_each_connection_runs_its_own_script() -> None:
     with RealtimeServer(realtime.closes(1012), manual()) as server:
         with dial(server, MANUAL) as connection:
             connection.send(TENTH * 2)
@@ -544,7 +542,7 @@ def test_each_connection_meets_its_own_script() -> None:
         assert [call.number for call in server.calls] == [0, 1, 2]
 
 
-def test_noise_for_a_handshake_is_no_crash() -> None:
+def test_random_bytes_for_a_handshake_do_not_crash() -> None:
     with RealtimeServer(listens) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as noisy:
             noisy.sendall(os.urandom(64).replace(b"\r", b""))

@@ -1,4 +1,4 @@
-"""What the local server says in a live session, without a socket: audio and commands in, events out."""
+"""What the local server sends in a realtime session, without a socket: audio and commands in, events out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.protocol import Delta, Event, RealtimeOptions, TurnEnd
+from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd
 from cartesia_cli.server import moonshine
 from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.live_recognizer import LiveRecognizer
@@ -28,7 +28,7 @@ async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
 
 def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> ManualResponder:
     asked = RealtimeOptions(model="ink-whisper" if timed else "ink-2", **options)
-    return ManualResponder(LiveRecognizer(recognise, 8.0, kept=8.0), say, asked, is_timed=timed)
+    return ManualResponder(LiveRecognizer(recognise, 8.0, idle_buffer_seconds=8.0), say, asked, has_word_times=timed)
 
 
 def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
@@ -38,21 +38,20 @@ def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
 def said(
     make: Callable[[Callable[[Event], Awaitable[None]]], Responder], *steps: Samples | str, live: bool = False
 ) -> list[Event]:
-    """What a conversation says to audio and to `finalize`, and to `close` in the end."""
+    """What a responder sends for audio and to `finalize`, and to `close` in the end."""
     events: list[Event] = []
 
     async def note(event: Event) -> None:
         events.append(event)
 
     async def run() -> None:
-        conversation = make(note)
+        responder = make(note)
         for step in steps:
             if isinstance(step, str):
-                assert isinstance(conversation, ManualResponder)
-                await conversation.finalize()
+                await responder.execute(Finalize())
             else:
-                await conversation.audio(step, live=live)
-        await conversation.close()
+                await responder.push_audio(step, caught_up=live)
+        await responder.execute(Close())
 
     asyncio.run(run())
     return events
@@ -66,30 +65,30 @@ def word(seconds: float = 0.25) -> Samples:
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_word_that_the_audio_ends_in_is_said_at_the_close(live: bool) -> None:
+def test_word_at_the_end_of_the_audio_is_sent_at_close(live: bool) -> None:
     assert [event.kind for event in said(manual, word(), live=live)] == ["transcript"]
     turns = said(auto, word(), live=live)
     assert [event.kind for event in turns] == ["turn.start", "turn.update", "turn.end"]
     assert isinstance(turns[-1], TurnEnd) and turns[-1].transcript == "w0"
 
 
-def test_a_word_that_was_just_said_is_there_at_a_finalize() -> None:
+def test_last_word_is_sent_at_finalize() -> None:
     events = said(manual, word(), "finalize", silence(3), say("She counted the chairs twice."), silence(1))
     assert [event.kind for event in events] == ["transcript", "flush_done", "transcript"]
     assert isinstance(events[0], Delta) and events[0].text == "w0"
 
 
-def test_nothing_is_said_of_silence() -> None:
+def test_silence_sends_no_events() -> None:
     assert said(manual, silence(0.2)) == said(auto, silence(0.2)) == said(manual) == said(auto) == []
 
 
 @pytest.mark.parametrize(("language", "told"), [(None, "en"), ("fr", "fr")])
-def test_ink_whisper_tells_the_language_that_was_asked_for(language: str | None, told: str) -> None:
+def test_ink_whisper_deltas_name_the_requested_language(language: str | None, told: str) -> None:
     (event,) = said(lambda note: manual(note, timed=True, language=language), word(), silence(2))
     assert isinstance(event, Delta) and event.language == told and event.words
 
 
-def test_the_first_text_begins_without_a_blank_and_so_does_its_first_word() -> None:
+def test_first_delta_has_no_leading_blank() -> None:
     spoken = say("She counted the chairs twice.")
     first, second = (
         event for event in said(lambda note: manual(note, timed=True), spoken, "finalize", spoken)
@@ -101,19 +100,19 @@ def test_the_first_text_begins_without_a_blank_and_so_does_its_first_word() -> N
 
 
 @pytest.mark.parametrize("options", [{"min_volume": 0.1}, {"max_silence_duration_secs": 0.2}])
-def test_what_ink_whisper_takes_for_silence_is_no_matter_for_ink_2(options: dict[str, Any]) -> None:
+def test_ink_2_ignores_silence_options_of_ink_whisper(options: dict[str, Any]) -> None:
     spoken = np.concatenate((say("She counted the chairs twice."), silence(0.5)))
     assert said(lambda note: manual(note, **options), spoken, spoken) == said(manual, spoken, spoken)
 
 
 @pytest.mark.parametrize("ending", [[], ["finalize"]])
-def test_no_volume_that_counts_as_silence_keeps_words_from_being_said(ending: list[str]) -> None:
+def test_min_volume_loses_no_words(ending: list[str]) -> None:
     spoken = say("She counted the chairs twice.")
     events = said(lambda note: manual(note, timed=True, min_volume=1.0), spoken, *ending)
     assert isinstance(events[0], Delta) and len(events[0].words or ()) >= len(spoken) / RATE
 
 
-def test_what_was_taken_for_noise_before_speech_is_said_before_it() -> None:
+def test_missed_speech_before_an_onset_is_sent_before_it() -> None:
     """Threshold 0.3 of full scale: the first sentence is too soft for it, the second isn't."""
     spoken = say("She counted the chairs twice.")
     loud = spoken / np.abs(spoken).max()
@@ -123,7 +122,7 @@ def test_what_was_taken_for_noise_before_speech_is_said_before_it() -> None:
     assert starts == sorted(starts) and starts[0] < 1 and starts[-1] > len(spoken) / RATE + 1
 
 
-def test_steady_noise_is_not_even_heard() -> None:
+def test_steady_noise_is_not_recognized() -> None:
     heard: list[Samples] = []
 
     async def listen(samples: Samples) -> Sequence[RecognizedWord]:
@@ -131,7 +130,7 @@ def test_steady_noise_is_not_even_heard() -> None:
         return [RecognizedWord(" you")]
 
     async def run() -> tuple[str, tuple[RecognizedWord, ...]]:
-        ear = LiveRecognizer(listen, 8.0, kept=8.0)
+        ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
         ear.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
         return await ear.recover_missed()
 
@@ -139,20 +138,20 @@ def test_steady_noise_is_not_even_heard() -> None:
 
 
 @pytest.mark.parametrize(("odds", "text"), [(0.9, " so there"), (0.3, ""), (0.0, " so there")])
-def test_what_was_overlooked_is_said_if_the_recogniser_is_sure_or_can_t_tell(odds: float, text: str) -> None:
+def test_missed_speech_is_sent_if_probable_or_without_probabilities(odds: float, text: str) -> None:
     async def listen(samples: Samples) -> Sequence[RecognizedWord]:
         return [RecognizedWord(" so", probability=odds), RecognizedWord(" there", probability=odds)]
 
     async def run() -> str:
-        ear = LiveRecognizer(listen, 8.0, kept=8.0)
+        ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
         ear.push(np.concatenate((silence(1), say("So there."))))
         return (await ear.recover_missed())[0]
 
     assert asyncio.run(run()) == text
 
 
-def test_a_slow_recogniser_is_not_asked_at_every_pause() -> None:
-    """Four words a pause apart, each hearing as long as all of them: with one at each pause, work would pile up."""
+def test_slow_engine_does_not_speculate_in_every_pause() -> None:
+    """Four words with pauses, and an engine that takes as long as all of them: a result in each pause is too many."""
     hearings = 0
 
     async def slow(samples: Samples) -> Sequence[RecognizedWord]:
@@ -166,17 +165,17 @@ def test_a_slow_recogniser_is_not_asked_at_every_pause() -> None:
             return
 
         options = RealtimeOptions(model="ink-whisper")
-        conversation = ManualResponder(LiveRecognizer(slow, 25.0, kept=25.0), note, options, is_timed=True)
-        await conversation.audio(silence(0.5), live=True)
+        responder = ManualResponder(LiveRecognizer(slow, 25.0, 25.0), note, options, has_word_times=True)
+        await responder.push_audio(silence(0.5), caught_up=True)
         for _ in range(4):
-            await conversation.audio(np.concatenate((say("No."), silence(0.7))), live=True)
+            await responder.push_audio(np.concatenate((say("No."), silence(0.7))), caught_up=True)
         return hearings
 
     with asyncio.Runner(loop_factory=Hurried) as runner:
         assert runner.run(run()) == 1
 
 
-def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet() -> None:
+def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
     async def run() -> list[Event]:
         events: list[Event] = []
 
@@ -186,8 +185,8 @@ def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet
         async def mumble(samples: Samples) -> Sequence[RecognizedWord]:
             return [RecognizedWord(f" m{len(samples)}")]
 
-        conversation = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
-        await conversation.audio(say("She counted the chairs twice, and then once more."), live=True)
+        responder = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
+        await responder.push_audio(say("She counted the chairs twice, and then once more."), caught_up=True)
         return events
 
     updates = [event for event in asyncio.run(run()) if event.kind == "turn.update"]
@@ -197,7 +196,7 @@ def test_an_update_comes_while_somebody_speaks_even_where_no_word_is_certain_yet
 
 @pytest.mark.engine
 @pytest.mark.parametrize("sentence", ["Some people believe that the lake has no bottom at all.", "The ferry is late."])
-def test_finalize_in_mid_word_adds_no_word(sentence: str) -> None:
+def test_finalize_mid_word_adds_no_word(sentence: str) -> None:
     engine = moonshine.load()
 
     async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
@@ -206,9 +205,8 @@ def test_finalize_in_mid_word_adds_no_word(sentence: str) -> None:
         return utterance.finish()
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
-        return ManualResponder(
-            LiveRecognizer(recognise, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False
-        )
+        options = RealtimeOptions(model="ink-2")
+        return ManualResponder(LiveRecognizer(recognise, 8.0, 8.0), note, options, has_word_times=False)
 
     spoken, spelt = say(sentence), sentence.split()
     for at in range(RATE // 4, len(spoken), RATE // 3):
@@ -219,7 +217,7 @@ def test_finalize_in_mid_word_adds_no_word(sentence: str) -> None:
         assert len(wrong) <= 1, f"finalize at {at / RATE:.2f} s: {heard}"
 
 
-def test_what_was_finalized_in_mid_speech_is_not_said_again_and_words_have_their_times() -> None:
+def test_text_finalized_mid_speech_is_not_repeated_and_keeps_word_times() -> None:
     spoken = np.concatenate([word(0.5)] * 3)
     for cut in range(RATE // 5, len(spoken), RATE // 5):
         steps = spoken[:cut], "finalize", spoken[cut:], "finalize", silence(2)
@@ -229,7 +227,7 @@ def test_what_was_finalized_in_mid_speech_is_not_said_again_and_words_have_their
         assert all("".join(one.word for one in event.words or ()) == event.text for event in events)
 
 
-def test_a_cut_word_that_is_unlikely_waits_for_its_rest_but_not_beyond_the_close() -> None:
+def test_improbable_last_word_is_withheld_until_close_at_most() -> None:
     async def unsure(samples: Samples) -> Sequence[RecognizedWord]:
         return (
             [RecognizedWord(" whole", probability=0.9), RecognizedWord(" cut", probability=0.2)]
@@ -238,9 +236,8 @@ def test_a_cut_word_that_is_unlikely_waits_for_its_rest_but_not_beyond_the_close
         )
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
-        return ManualResponder(
-            LiveRecognizer(unsure, 8.0, kept=8.0), note, RealtimeOptions(model="ink-2"), is_timed=False
-        )
+        options = RealtimeOptions(model="ink-2")
+        return ManualResponder(LiveRecognizer(unsure, 8.0, 8.0), note, options, has_word_times=False)
 
     events = said(make, word(0.5), "finalize")
     assert [event.text for event in events if isinstance(event, Delta)] == ["whole", " cut"]

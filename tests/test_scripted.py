@@ -1,4 +1,4 @@
-"""The scripted server as a client meets it: a library's sockets over a real port, and the program that serves it."""
+"""The scripted server, through a WebSocket library over a real port, and through the program."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ from websockets.sync.client import ClientConnection, connect
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.frame_log import FrameLog
 from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command, url
+from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.runner import BackgroundServer
-from cartesia_cli.server.script import Script
-from cartesia_cli.server.script_parser import parse
-from cartesia_cli.server.scripted import create_app
+from cartesia_cli.server.script import Script, parse_script
 from tests.conftest import Run
 
 SOON = 20.0
@@ -52,8 +51,8 @@ def audio(seconds: float) -> bytes:
 @contextmanager
 def playing(script: list[Any] | Script, **options: Any) -> Iterator[str]:
     """The address of a server that plays it."""
-    script = script if isinstance(script, Script) else parse("\n".join(map(json.dumps, script)))
-    with BackgroundServer(create_app(script, **options)) as server:
+    script = script if isinstance(script, Script) else parse_script("\n".join(map(json.dumps, script)))
+    with BackgroundServer(create_scripted_app(script, ServerConfig(**options))) as server:
         yield server.base_url
 
 
@@ -104,24 +103,24 @@ FLUSHED, DONE, CONNECTED = {"type": "flush_done"}, {"type": "done"}, {"type": "c
 # A script that says what it hears.
 
 
-def test_texts_alone_are_a_whole_server_of_the_manual_endpoint() -> None:
+def test_texts_on_the_manual_endpoint() -> None:
     heard = said(HELLO, audio(1), audio(1), "finalize", audio(1), "finalize", "close")
     assert heard == ([delta("Hello"), FLUSHED, delta(" wörld."), FLUSHED, DONE], 1000, "")
 
 
-def test_texts_alone_are_a_whole_server_of_the_auto_endpoint() -> None:
+def test_texts_on_the_auto_endpoint() -> None:
     heard = said(HELLO, audio(3), '{"type": "config", "turn": {}}', CLOSE["auto"], dialect=AUTO)
     assert heard == ([CONNECTED, *turn("Hello"), *turn(" wörld.")], 1000, "")
 
 
-def test_texts_that_wait_for_a_command_come_last_in_batch() -> None:
+def test_texts_of_command_steps_come_last_in_batch() -> None:
     with playing([{"on": "finalize", "text": " Bye."}, *HELLO]) as base_url:
         answer = httpx.post(f"{base_url}/stt", **BATCH, trust_env=False).json()  # type: ignore[arg-type]
     assert (answer["text"], answer["duration"]) == ("Hello wörld. Bye.", 2.5)
 
 
 @pytest.mark.parametrize("route", ["/stt", "/audio/transcriptions"])
-def test_texts_alone_are_a_whole_batch_server(route: str) -> None:
+def test_texts_in_batch_responses(route: str) -> None:
     with playing(HELLO) as base_url:
         data = {"model": "ink-whisper", "timestamp_granularities[]": "word", "language": "de"}
         answer = httpx.post(base_url + route, data=data, files={"file": b"any"}, headers=VERSION, trust_env=False)
@@ -136,7 +135,7 @@ def test_texts_alone_are_a_whole_batch_server(route: str) -> None:
         assert (refused.status_code, refused.json()["title"]) == (400, "Missing file")
 
 
-def test_the_other_routes_answer_like_those_of_the_real_engine() -> None:
+def test_other_routes_answer_as_with_an_engine() -> None:
     with playing([]) as base_url, httpx.Client(base_url=base_url, trust_env=False) as client:
         assert client.get("/").json()["ok"] is True
         assert client.get("/nowhere").json()["title"] == "Request rejected"
@@ -145,12 +144,12 @@ def test_the_other_routes_answer_like_those_of_the_real_engine() -> None:
         assert refused.value.response.status_code == 404
 
 
-def test_what_lies_beyond_the_audio_is_not_said() -> None:
+def test_steps_beyond_the_received_audio_are_not_sent() -> None:
     assert said(HELLO, audio(2.4), "close") == ([delta("Hello"), DONE], 1000, "")
 
 
 @pytest.mark.parametrize("size", [2, 3199, 3200, 40001, 200_000])
-def test_the_frames_that_audio_comes_in_make_no_difference(size: int) -> None:
+def test_frame_sizes_of_audio_do_not_matter(size: int) -> None:
     data = audio(2.5)
     script = [{"at": n / 20, "say": {"type": "tick", "n": n}} for n in range(60)]
     frames = [data[at : at + size] for at in range(0, len(data), size)] if size > 2 else [data[:2], data[2:]]
@@ -158,7 +157,7 @@ def test_the_frames_that_audio_comes_in_make_no_difference(size: int) -> None:
     assert [wire["n"] for wire in heard[:-1]] == list(range(51))
 
 
-def test_an_event_comes_as_soon_as_its_audio_has_come_and_not_before() -> None:
+def test_event_is_sent_when_its_audio_was_received() -> None:
     with playing([{"at": 0.5, "text": "now"}]) as base_url, call(base_url) as line:
         line.send(audio(0.5)[:-2])
         line.send("what?")
@@ -167,7 +166,7 @@ def test_an_event_comes_as_soon_as_its_audio_has_come_and_not_before() -> None:
         assert event(line) == delta("now")
 
 
-def test_time_is_that_of_the_encoding_and_rate_that_were_asked_for() -> None:
+def test_step_times_follow_encoding_and_sample_rate() -> None:
     options = RealtimeOptions(model="ink-2", encoding="pcm_mulaw", sample_rate=8000)
     with playing(HELLO) as base_url:
         address = url(base_url, MANUAL.path, options.query(MANUAL), websocket=True)
@@ -179,13 +178,13 @@ def test_time_is_that_of_the_encoding_and_rate_that_were_asked_for() -> None:
             assert event(line) == delta("Hello")
 
 
-def test_steps_of_one_time_come_as_they_are_written_and_others_by_their_time() -> None:
+def test_steps_are_ordered_by_time_then_by_position() -> None:
     script = [{"at": 2, "text": "c"}, {"at": 1, "text": "a"}, {"text": "0"}, {"at": 1, "text": "b"}]
     heard, _, _ = said(script, audio(2), "close")
     assert "".join(wire.get("text", "") for wire in heard) == "0abc"
 
 
-def test_commands_are_reacted_to_each_time_or_once_before_the_servers_own_answer() -> None:
+def test_command_steps_run_before_the_servers_own_answer() -> None:
     script = [
         {"on": "finalize", "text": "each"},
         {"on": "finalize", "nth": 2, "text": "second"},
@@ -199,19 +198,19 @@ def test_commands_are_reacted_to_each_time_or_once_before_the_servers_own_answer
     ]  # fmt: skip
 
 
-def test_config_and_open_can_be_reacted_to() -> None:
+def test_steps_on_config_and_open() -> None:
     script = [{"on": "config", "text": "ok"}, {"on": "open", "say": {"type": "welcome"}}, {"text": "start"}]
     heard = said(script, '{"type": "config", "turn": {}}', CLOSE["auto"], dialect=AUTO)
     assert heard[0] == [{"type": "welcome"}, CONNECTED, *turn("start"), *turn("ok")]
 
 
-def test_a_command_of_the_other_endpoint_is_an_error_as_documented() -> None:
+def test_command_of_the_other_endpoint_gets_error_400() -> None:
     heard, code, _ = said([], "finalize", CLOSE["auto"], dialect=AUTO)
     assert (heard[1]["type"], heard[1]["status_code"], heard[1]["title"]) == ("error", 400, "Unrecognized message type")
     assert code == 1000
 
 
-def test_ids_are_the_same_in_every_run_and_differ_between_sockets() -> None:
+def test_request_ids_are_deterministic_and_differ_between_sockets() -> None:
     def ids() -> list[tuple[str, str]]:
         with playing([{"text": "x"}]) as base_url:
             found = []
@@ -242,7 +241,7 @@ STEPS = st.one_of(
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(STEPS, max_size=6), st.lists(st.sampled_from([audio(0.5), "finalize", "?", "close"]), max_size=8))
-def test_the_same_frames_in_give_the_same_frames_out(script: list[Step], frames: list[bytes | str]) -> None:
+def test_same_frames_in_give_same_frames_out(script: list[Step], frames: list[bytes | str]) -> None:
     def play() -> tuple[list[str | bytes], int]:
         heard: list[str | bytes] = []
         try:
@@ -262,7 +261,7 @@ def test_the_same_frames_in_give_the_same_frames_out(script: list[Step], frames:
 # Frames that no well-behaved server sends.
 
 
-def test_frames_are_said_as_they_are_written() -> None:
+def test_frames_are_sent_as_written() -> None:
     odd = {"type": "turn.end", "request_id": None, "turn_id": 7}
     script = [{"say": ["not JSON", odd, {"no": "type"}, '{"type":']}, {"binary": b64encode(b"\0\xff").decode()}]
     with playing(script) as base_url, call(base_url) as line:
@@ -273,13 +272,13 @@ def test_frames_are_said_as_they_are_written() -> None:
     assert frames[3:] == ['{"type":', b"\0\xff"]
 
 
-def test_an_event_can_come_twice() -> None:
+def test_times_repeats_an_event() -> None:
     heard, _, _ = said([{"at": 1, "text": "Hi", "times": 2}], audio(1), CLOSE["auto"], dialect=AUTO)
     assert heard == [CONNECTED, *turn("Hi"), *turn("Hi")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_a_message_comes_in_frames_that_split_characters(size: int) -> None:
+def test_split_sends_frames_that_cut_characters(size: int) -> None:
     text = "smörgåsbord 😀 東京"
     script = [{"text": text, "split": size}, {"say": text, "split": size}, {"binary": "AAECAw==", "split": size}]
     with playing(script) as base_url, call(base_url) as line:
@@ -300,21 +299,21 @@ def test_a_message_comes_in_frames_that_split_characters(size: int) -> None:
     assert all(map(is_whole, pieces)) == (size == 1000)
 
 
-def test_half_a_surrogate_pair_travels_as_an_escape() -> None:
-    with playing(parse(r'{"say": {"type": "x", "text": "\ud83d"}}')) as base_url, call(base_url) as line:
+def test_lone_surrogate_is_sent_as_an_escape() -> None:
+    with playing(parse_script(r'{"say": {"type": "x", "text": "\ud83d"}}')) as base_url, call(base_url) as line:
         frame = line.recv(SOON)
         assert isinstance(frame, str)
         assert r'"\ud83d"' in frame
 
 
-def test_error_events_carry_their_status_and_can_end_the_socket() -> None:
+def test_error_event_followed_by_a_close() -> None:
     error = {"type": "error", "status_code": 500, "title": "Oops", "message": "Sorry", "error_code": None}
     heard = said([{"at": 1, "say": error, "drop": {"code": 1011, "reason": "sørry"}}], audio(2))
     assert heard == ([error], 1011, "sørry")
 
 
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
-def test_a_close_can_remain_without_an_answer(dialect: Endpoint) -> None:
+def test_close_can_stay_unanswered(dialect: Endpoint) -> None:
     with playing([{"on": "close", "answer": False}]) as base_url, call(base_url, dialect) as line:
         line.send(CLOSE[dialect.name])
         line.send("still there?")
@@ -322,7 +321,7 @@ def test_a_close_can_remain_without_an_answer(dialect: Endpoint) -> None:
         assert answers == ["connected", "error"][dialect is MANUAL :]
 
 
-def test_done_can_be_left_out_and_come_without_a_close() -> None:
+def test_done_can_be_omitted_or_sent_without_a_close() -> None:
     assert said([{"on": "close", "drop": 1000}], "close") == ([], 1000, "")
     with playing([{"on": "close", "say": DONE, "answer": False}]) as base_url, call(base_url) as line:
         line.send("close")
@@ -331,7 +330,7 @@ def test_done_can_be_left_out_and_come_without_a_close() -> None:
         assert event(line)["type"] == "error"
 
 
-def test_flush_done_can_come_before_the_text_and_late() -> None:
+def test_flush_done_before_the_text_and_late() -> None:
     script = [
         {"on": "finalize", "nth": 1, "say": [FLUSHED, delta("late")], "answer": False},
         {"on": "finalize", "nth": 2, "wait": 0.05},
@@ -339,7 +338,7 @@ def test_flush_done_can_come_before_the_text_and_late() -> None:
     assert said(script, "finalize", "finalize", "close")[0] == [FLUSHED, delta("late"), FLUSHED, DONE]
 
 
-def test_while_a_finalize_takes_its_time_frames_are_taken_in_and_pings_answered() -> None:
+def test_wait_still_receives_frames_and_answers_pings() -> None:
     with playing([{"on": "finalize", "wait": 600}]) as base_url, call(base_url) as line:
         line.send("finalize")
         for _ in range(50):
@@ -353,11 +352,11 @@ def test_while_a_finalize_takes_its_time_frames_are_taken_in_and_pings_answered(
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1008, 1011, 1012, 1013, 4321])
-def test_a_socket_is_closed_with_any_code_after_so_much_audio(code: int) -> None:
+def test_drop_closes_with_any_code(code: int) -> None:
     assert said([{"at": 1, "drop": code}, *HELLO], *[audio(0.5)] * 4) == ([], code, "")
 
 
-def test_a_socket_ends_without_a_close_frame_after_everything_that_was_said() -> None:
+def test_drop_1006_ends_after_everything_that_was_sent() -> None:
     script = [{"at": 1, "text": "x" * 100_000, "times": 5}, {"at": 1, "drop": 1006}]
     with playing(script) as base_url, call(base_url) as line:
         for _ in range(15):
@@ -383,14 +382,14 @@ def everything(hand: socket.socket) -> bytes:
     return b"".join(iter(lambda: hand.recv(65536), b""))
 
 
-def test_an_end_without_a_close_frame_is_a_fin_and_a_reset_a_reset() -> None:
+def test_drop_1006_is_a_fin_and_reset_is_a_rst() -> None:
     with playing([{"drop": 1006}]) as base_url, knock(base_url) as hand:
         assert everything(hand).endswith(b"\r\n\r\n")
     with playing([{"drop": "reset"}]) as base_url, knock(base_url) as hand, pytest.raises(ConnectionResetError):
         everything(hand)
 
 
-def test_a_client_that_keeps_its_end_open_does_not_keep_the_server() -> None:
+def test_client_that_does_not_hang_up_is_aborted() -> None:
     with playing([{"connection": 1, "drop": 1006}], concurrency=1) as base_url, knock(base_url) as hand:
         everything(hand)
         with eventually(base_url) as line:
@@ -415,7 +414,7 @@ def eventually(base_url: str) -> Iterator[ClientConnection]:
         yield line
 
 
-def test_a_stalled_socket_answers_neither_commands_nor_pings() -> None:
+def test_stalled_socket_answers_neither_commands_nor_pings() -> None:
     script = [{"at": 1, "text": "well"}, {"at": 1, "stall": True}]
     with playing(script) as base_url, call(base_url, close_timeout=0.1) as line:
         line.send(audio(1))
@@ -426,7 +425,7 @@ def test_a_stalled_socket_answers_neither_commands_nor_pings() -> None:
             line.recv(0.1)
 
 
-def test_a_stalled_socket_reads_nothing_more_even_in_the_middle_of_a_flood() -> None:
+def test_stalled_socket_stops_reading_during_a_flood() -> None:
     def flood() -> None:
         with suppress(ConnectionClosed, OSError):
             for size, times in ((1 << 13, 2000), (1 << 20, 64)):
@@ -442,7 +441,7 @@ def test_a_stalled_socket_reads_nothing_more_even_in_the_middle_of_a_flood() -> 
         flooding.join(SOON)
 
 
-def test_after_a_stall_it_goes_on_as_if_nothing_had_been() -> None:
+def test_session_continues_after_a_stall() -> None:
     with playing([{"at": 1, "stall": 0.3}, *HELLO]) as base_url, call(base_url) as line:
         for _ in range(30):
             line.send(audio(0.1))
@@ -452,7 +451,7 @@ def test_after_a_stall_it_goes_on_as_if_nothing_had_been() -> None:
         assert rest(line) == ([delta("Hello"), delta(" wörld."), FLUSHED, DONE], 1000, "")
 
 
-def test_a_stalled_socket_gives_its_place_back_when_the_client_has_gone() -> None:
+def test_stalled_socket_frees_its_slot_when_the_client_leaves() -> None:
     with playing([{"connection": 1, "stall": True}], concurrency=1) as base_url:
         with knock(base_url) as hand:
             hand.recv(1)
@@ -463,7 +462,7 @@ def test_a_stalled_socket_gives_its_place_back_when_the_client_has_gone() -> Non
             assert rest(line)[0] == [DONE]
 
 
-def test_a_server_with_stalled_sockets_can_be_ended() -> None:
+def test_server_with_stalled_sockets_can_be_stopped() -> None:
     script = [{"connection": 2, "on": "handshake", "stall": True}, {"text": "well"}, {"stall": True}]
     with playing(script) as base_url, call(base_url, close_timeout=0.1) as line:
         assert event(line) == delta("well")
@@ -486,7 +485,7 @@ def test_a_server_with_stalled_sockets_can_be_ended() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
-def test_a_handshake_is_refused_with_the_documented_body(
+def test_refuse_sends_the_documented_body(
     refuse: Any, status: int, code: str | None, retry_after: str | None, dialect: Endpoint
 ) -> None:
     with playing([{"refuse": refuse}]) as base_url, pytest.raises(InvalidStatus) as refused:
@@ -508,7 +507,7 @@ def test_a_handshake_is_refused_with_the_documented_body(
         ([1], b"[1]", "application/json"),
     ],
 )
-def test_a_handshake_is_refused_with_any_body(body: Any, sent: bytes, content_type: str) -> None:
+def test_refuse_sends_any_body(body: Any, sent: bytes, content_type: str) -> None:
     script = [{"refuse": {"status": 503, "body": body, "headers": {"X-Mood": "bad"}}}]
     with playing(script) as base_url, pytest.raises(InvalidStatus) as refused:
         call(base_url)
@@ -517,7 +516,7 @@ def test_a_handshake_is_refused_with_any_body(body: Any, sent: bytes, content_ty
     assert (response.headers["Content-Type"], response.headers["X-Mood"]) == (content_type, "bad")
 
 
-def test_the_first_connections_are_refused_and_the_next_accepted() -> None:
+def test_refuse_on_a_range_of_connections() -> None:
     script = [
         {"connection": "1-2", "refuse": 503}, {"connection": 3, "text": "third"}, {"connection": "4-", "text": "later"},
         {"text": "all"},
@@ -534,7 +533,7 @@ def test_the_first_connections_are_refused_and_the_next_accepted() -> None:
     assert heard == ["thirdall", "laterall", "laterall"]
 
 
-def test_each_socket_plays_the_script_from_its_start() -> None:
+def test_each_socket_plays_the_script_from_the_start() -> None:
     with playing(HELLO) as base_url, call(base_url) as one, call(base_url, AUTO) as other:
         one.send(audio(1))
         assert event(one) == delta("Hello")
@@ -545,7 +544,7 @@ def test_each_socket_plays_the_script_from_its_start() -> None:
 
 
 @pytest.mark.parametrize("step", [{"stall": True}, {"wait": 600}])
-def test_a_handshake_hangs_and_its_place_is_free_when_the_client_gives_up(step: Step) -> None:
+def test_stalled_handshake_frees_its_slot_when_the_client_leaves(step: Step) -> None:
     with playing([{"on": "handshake", "connection": 1, **step}], concurrency=1) as base_url:
         with pytest.raises(TimeoutError):
             call(base_url, open_timeout=0.3)
@@ -555,12 +554,12 @@ def test_a_handshake_hangs_and_its_place_is_free_when_the_client_gives_up(step: 
 
 
 @pytest.mark.parametrize("step", [{"stall": 0.05}, {"wait": 0.05}])
-def test_a_slow_handshake_is_a_handshake(step: Step) -> None:
+def test_slow_handshake_succeeds(step: Step) -> None:
     assert said([{"on": "handshake", **step}, {"text": "here"}], "close")[0] == [delta("here"), DONE]
 
 
 @pytest.mark.parametrize("end", [1006, "reset"])
-def test_a_connection_ends_in_the_middle_of_its_handshake(end: Any) -> None:
+def test_drop_during_the_handshake(end: Any) -> None:
     with (
         playing([{"on": "handshake", "drop": end}]) as base_url,
         pytest.raises((InvalidMessage, EOFError, ConnectionResetError)),
@@ -573,13 +572,13 @@ def test_a_connection_ends_in_the_middle_of_its_handshake(end: Any) -> None:
             assert end == "reset"
 
 
-def test_a_bad_query_is_refused_as_the_real_engine_refuses_it() -> None:
+def test_invalid_query_is_refused_as_with_an_engine() -> None:
     with playing([]) as base_url, pytest.raises(InvalidStatus) as refused:
         connect(base_url.replace("http", "ws") + MANUAL.path + "?model=ink-2", proxy=None, additional_headers=VERSION)
     assert json.loads(refused.value.response.body or b"")["title"] == "Invalid encoding"
 
 
-def test_key_and_concurrency_are_those_of_the_gate() -> None:
+def test_scripted_server_checks_key_and_concurrency() -> None:
     with playing([], key="sk_x", concurrency=1) as base_url:
         for how, status in [({}, 401), ({"additional_headers": {"Authorization": "Bearer sk_y"}}, 401)]:
             with pytest.raises(InvalidStatus) as refused:
@@ -602,7 +601,7 @@ def test_key_and_concurrency_are_those_of_the_gate() -> None:
 BATCH = {"data": {"model": "ink-whisper"}, "files": {"file": b"any"}, "headers": VERSION}
 
 
-def test_batch_requests_are_answered_one_after_the_other_as_written() -> None:
+def test_batch_steps_answer_requests_by_number() -> None:
     html = {"status": 502, "body": "<html>", "headers": {"Content-Type": "text/html"}}
     script = [
         {"request": 1, "batch": {"status": 429, "headers": {"Retry-After": "0.1"}}},
@@ -621,7 +620,7 @@ def test_batch_requests_are_answered_one_after_the_other_as_written() -> None:
     assert answers[5].json()["text"] == "Hello wörld."
 
 
-def test_the_first_batch_step_that_fits_counts_and_headers_may_come_with_the_texts() -> None:
+def test_first_matching_batch_step_is_used_and_may_add_headers() -> None:
     script = [{"request": 1, "batch": {"headers": {"X-Warm": "yes"}}}, {"batch": 503}, *HELLO]
     with playing(script) as base_url:
         answers = [httpx.post(f"{base_url}/stt", **BATCH, trust_env=False) for _ in range(3)]  # type: ignore[arg-type]
@@ -630,7 +629,7 @@ def test_the_first_batch_step_that_fits_counts_and_headers_may_come_with_the_tex
     assert answers[0].json()["text"] == "Hello wörld."
 
 
-def test_a_batch_request_hangs_and_its_place_is_free_when_the_client_gives_up() -> None:
+def test_stalled_batch_request_frees_its_slot_when_the_client_leaves() -> None:
     with playing([{"request": 1, "batch": {}, "stall": True}], concurrency=1) as base_url:
         address = f"{base_url}/stt"
         with pytest.raises(httpx.ReadTimeout):
@@ -667,7 +666,7 @@ def record(file: Path, dialect: Endpoint, way: list[bytes | str]) -> list[str | 
 
 def replay(file: Path, dialect: Endpoint, way: list[bytes | str]) -> tuple[list[str | bytes], int]:
     heard: list[str | bytes] = []
-    with playing(parse(file.read_text("utf-8"))) as base_url, call(base_url, dialect) as line:
+    with playing(parse_script(file.read_text("utf-8"))) as base_url, call(base_url, dialect) as line:
         try:
             for frame in way:
                 line.send(frame)
@@ -677,7 +676,7 @@ def replay(file: Path, dialect: Endpoint, way: list[bytes | str]) -> tuple[list[
             return heard, closed.rcvd.code if closed.rcvd else 1006
 
 
-def test_a_recording_is_said_again_byte_for_byte(tmp_path: Path) -> None:
+def test_recording_is_replayed_byte_for_byte(tmp_path: Path) -> None:
     file = tmp_path / "talk.ndjson"
     heard = record(file, MANUAL, WAY)
     assert len(heard) == 8
@@ -686,10 +685,10 @@ def test_a_recording_is_said_again_byte_for_byte(tmp_path: Path) -> None:
     assert replay(file, MANUAL, sliced) == (heard, 1000)  # type: ignore[arg-type]
 
 
-def test_a_recording_waits_for_audio_and_for_commands(tmp_path: Path) -> None:
+def test_recording_waits_for_audio_and_commands(tmp_path: Path) -> None:
     file = tmp_path / "talk.ndjson"
     heard = record(file, MANUAL, WAY)
-    with playing(parse(file.read_text("utf-8"))) as base_url, call(base_url) as line:
+    with playing(parse_script(file.read_text("utf-8"))) as base_url, call(base_url) as line:
         line.send(audio(3))
         assert line.recv(SOON) == heard[0]
         with pytest.raises(TimeoutError):
@@ -700,12 +699,12 @@ def test_a_recording_waits_for_audio_and_for_commands(tmp_path: Path) -> None:
         assert [line.recv(SOON) for _ in range(4)] == heard[4:]
 
 
-def test_a_recording_that_is_closed_early_says_the_rest(tmp_path: Path) -> None:
+def test_recording_closed_early_sends_the_rest(tmp_path: Path) -> None:
     heard = record(tmp_path / "talk.ndjson", MANUAL, WAY)
     assert replay(tmp_path / "talk.ndjson", MANUAL, ["close"]) == (heard, 1000)
 
 
-def test_a_recording_of_the_auto_endpoint(tmp_path: Path) -> None:
+def test_recording_of_the_auto_endpoint(tmp_path: Path) -> None:
     way = [audio(1.2), audio(1.5), CLOSE["auto"]]
     heard = record(tmp_path / "turns.ndjson", AUTO, way)
     assert len(heard) == 7
@@ -722,7 +721,7 @@ def heard_frame(text: str) -> Step:
     return {"event": "received", "text": json.dumps(delta(text) | {"request_id": "r"})}
 
 
-def test_each_connection_of_a_recording_is_played_to_the_next_socket() -> None:
+def test_each_connection_of_a_recording_is_replayed_to_the_next_socket() -> None:
     script = [
         OPEN, {"event": "refused", "status": 503, "headers": {"retry-after": "7"}, "body": "busy"},
         OPEN, {"event": "refused", "reason": "x hung up before it answered"},
@@ -759,7 +758,7 @@ def test_each_connection_of_a_recording_is_played_to_the_next_socket() -> None:
                 assert rest(line) == ([delta("five")], 1000, "")
 
 
-def test_a_recording_without_ends_is_played_to_every_socket() -> None:
+def test_recording_without_closes_is_replayed_to_every_socket() -> None:
     """Such as were made before ends were recorded: one `open`, and no more of it."""
     with playing([OPEN, SECOND, heard_frame("one")]) as base_url:
         for _ in range(3):
@@ -772,11 +771,16 @@ def test_a_recording_without_ends_is_played_to_every_socket() -> None:
 # What is written.
 
 
-def test_scripts_are_lines_or_a_list_with_comments_and_blanks() -> None:
+def test_parse_lines_lists_comments_and_blanks() -> None:
     lines = '\n# two words\n{"at": 1, "text": "Hello"}\n\n{"at": 2.5,\n "text": " wörld."} # done\n'
     as_list = '# one\n[{"at": 1, "text": "Hello"}, # two\n {"at": 2.5, "text": " wörld."}, ]\n# three'
-    assert parse(lines) == parse(as_list) == parse(json.dumps(HELLO)) == parse("".join(map(json.dumps, HELLO)))
-    assert parse("") == parse(" # nothing\n") == parse("[]") == Script()
+    assert (
+        parse_script(lines)
+        == parse_script(as_list)
+        == parse_script(json.dumps(HELLO))
+        == parse_script("".join(map(json.dumps, HELLO)))
+    )
+    assert parse_script("") == parse_script(" # nothing\n") == parse_script("[]") == Script()
 
 
 RECORDED = '{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}'
@@ -785,72 +789,76 @@ RECORDED = '{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ('{"at": 1, "text": "x"}\n{"at": 1,', 2, "no JSON: Expecting property name"),
-        ("\n\nhello", 3, "no JSON: Expecting value"),
+        ('{"at": 1, "text": "x"}\n{"at": 1,', 2, "invalid JSON: Expecting property name"),
+        ("\n\nhello", 3, "invalid JSON: Expecting value"),
         ('{"text": "x"}\n7', 2, "a step is an object, not 7"),
-        ('[{"text": "x"},\n\n{"text": "y"}', 3, "a comma or ] is missing"),
-        ('[{"text": "x"}\n{"text": "y"}]', 1, "a comma or ] is missing"),
-        ('[{"text": "x"},\n', 2, "the list has no end"),
-        ('[\n]\n{"text": "x"}', 2, "something follows the list"),
-        ("[" * 100_000, 1, "no JSON that can be read"),
-        ('\n{"at": ' + "9" * 5000 + ', "text": "x"}', 2, "no JSON that can be read"),
-        ('{"txt": "x"}', 1, "no key 'txt'; there are at, on, "),
-        ('{"at": "soon", "text": "x"}', 1, "'at' is a number of seconds from 0 up, not \"soon\""),
-        ('{"at": NaN, "text": "x"}', 1, "'at' is a number"),
-        ('{"at": -1, "text": "x"}', 1, "'at' is a number"),
-        ('{"at": true, "text": "x"}', 1, "'at' is a number"),
-        ('{"wait": 1e999}', 1, "'wait' is a number"),
-        ('{"on": "flush", "text": "x"}', 1, "'on' is handshake, open, finalize, close, config, unknown"),
-        ('{"on": [], "text": "x"}', 1, "'on' is handshake"),
-        ('{"on": "close", "at": 1, "text": "x"}', 1, "'at' doesn't go with 'close'"),
-        ('{"nth": 1, "text": "x"}', 1, "'nth' doesn't go with 'audio'"),
-        ('{"on": "close", "nth": 0, "text": "x"}', 1, "'nth' is a whole number from 1 up"),
-        ('{"on": "open", "nth": 1, "text": "x"}', 1, "'nth' doesn't go with 'open'"),
-        ('{"answer": false}', 1, "'answer' doesn't go with 'audio'"),
-        ('{"on": "close", "answer": 0}', 1, "'answer' is true or false"),
-        ('{"connection": "0-2", "text": "x"}', 1, "'connection' is a whole number from 1 up, or a range"),
-        ('{"connection": 1.5, "text": "x"}', 1, "'connection' is a whole number"),
-        ('{"request": 1, "text": "x"}', 1, "'request' doesn't go with 'audio'"),
-        ('{"connection": 1, "batch": 500}', 1, "'connection' doesn't go with 'batch'"),
-        ('{"refuse": 500, "text": "x"}', 1, "'text' doesn't go with 'refuse'"),
-        ('{"on": "handshake", "text": "x"}', 1, "'text' doesn't go with 'handshake'"),
-        ('{"on": "handshake", "drop": 1000}', 1, "no close codes before the handshake"),
-        ('{"stall": "long"}', 1, "'stall' is a number"),
-        ('{"text": 5}', 1, "'text' is a string, not 5"),
-        (r'{"text": "\ud800"}', 1, "'text' is a string"),
-        ('{"say": 5}', 1, "'say' is a string"),
-        ('{"say": [{"type": "x"}, null]}', 1, "'say' is a string"),
-        ('{"binary": "€"}', 1, "'binary' is base64"),
-        ('{"binary": [1]}', 1, "'binary' is base64"),
-        ('{"drop": 1015}', 1, "'drop' is a close code"),
-        ('{"connection": "3-2", "drop": 1000}', 1, "'connection' is a whole number"),
-        ('{"drop": true}', 1, "'drop' is a close code"),
-        ('{"drop": {"code": 1000, "reason": "' + "ö" * 62 + '"}}', 1, "'drop' is a close code"),
-        ('{"drop": {"code": 1000, "why": ""}}', 1, "'drop' is a close code"),
-        ('{"refuse": 101}', 1, "'refuse' is a status from 200 to 599"),
-        ('{"refuse": {"status": 500, "header": {}}}', 1, "'refuse' is a status"),
-        ('{"refuse": {"status": 500, "headers": {"A": "b\\r\\nC: d"}}}', 1, "'refuse' is sent with headers that HTTP"),
-        ('{"refuse": {"status": 500, "headers": {"A b": "c"}}}', 1, "headers that HTTP allows"),
-        ('{"batch": "500"}', 1, "'batch' is a status"),
-        ('{"times": 2, "drop": 1000}', 1, "'times' and 'split' need something to say"),
-        ('{"text": "x", "times": 0}', 1, "'times' is a whole number"),
-        ('{"at": 1}', 1, "nothing happens in this step"),
-        ('{"on": "finalize", "nth": 2}', 1, "nothing happens in this step"),
-        ('{"event": "open", "url": "ws://x/stt/websocket"}', 1, "a recording without its address"),
-        ('{"event": "open"}', 1, "a recording without its address"),
-        ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}\n{"event": "sent"}', 2, "no frame of a"),
-        ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=0"}', 1, "a recording without its address"),
-        (f'{RECORDED}\n\n{{"event": "sent", "audio": "?"}}', 3, "'audio' is base64"),
-        (f'{RECORDED}\n{{"event": "heard", "text": "x"}}', 2, "no line of a recording"),
-        (f'{RECORDED}\n{{"event": ["close"]}}', 2, "no line of a recording"),
-        (f'{RECORDED}\n{{"event": "close"}}', 2, "'close' is a close code"),
-        (f'{RECORDED}\n{{"event": "close", "code": 1004}}', 2, "'close' is a close code"),
-        (f'{RECORDED}\n{{"event": "refused", "status": 101}}', 2, "'refused' is a status from 200 to 599"),
+        ('[{"text": "x"},\n\n{"text": "y"}', 3, "expected a comma or ]"),
+        ('[{"text": "x"}\n{"text": "y"}]', 1, "expected a comma or ]"),
+        ('[{"text": "x"},\n', 2, "the list is not closed"),
+        ('[\n]\n{"text": "x"}', 2, "unexpected text after the list"),
+        ("[" * 100_000, 1, "invalid JSON"),
+        ('\n{"at": ' + "9" * 5000 + ', "text": "x"}', 2, "invalid JSON"),
+        ('{"txt": "x"}', 1, "unknown key 'txt'; known keys: at, on, "),
+        ('{"at": "soon", "text": "x"}', 1, "'at' must be a number of seconds, 0 or more, not \"soon\""),
+        ('{"at": NaN, "text": "x"}', 1, "'at' must be a number"),
+        ('{"at": -1, "text": "x"}', 1, "'at' must be a number"),
+        ('{"at": true, "text": "x"}', 1, "'at' must be a number"),
+        ('{"wait": 1e999}', 1, "'wait' must be a number"),
+        ('{"on": "flush", "text": "x"}', 1, "'on' must be one of handshake, open, finalize, close, config, unknown"),
+        ('{"on": [], "text": "x"}', 1, "'on' must be one of handshake"),
+        ('{"on": "close", "at": 1, "text": "x"}', 1, "'at' can't be combined with 'close'"),
+        ('{"nth": 1, "text": "x"}', 1, "'nth' can't be combined with 'audio'"),
+        ('{"on": "close", "nth": 0, "text": "x"}', 1, "'nth' must be a whole number, 1 or more"),
+        ('{"on": "open", "nth": 1, "text": "x"}', 1, "'nth' can't be combined with 'open'"),
+        ('{"answer": false}', 1, "'answer' can't be combined with 'audio'"),
+        ('{"on": "close", "answer": 0}', 1, "'answer' must be true or false"),
+        ('{"connection": "0-2", "text": "x"}', 1, "'connection' must be a whole number, 1 or more, or a range"),
+        ('{"connection": 1.5, "text": "x"}', 1, "'connection' must be a whole number"),
+        ('{"request": 1, "text": "x"}', 1, "'request' can't be combined with 'audio'"),
+        ('{"connection": 1, "batch": 500}', 1, "'connection' can't be combined with 'batch'"),
+        ('{"refuse": 500, "text": "x"}', 1, "'text' can't be combined with 'refuse'"),
+        ('{"on": "handshake", "text": "x"}', 1, "'text' can't be combined with 'handshake'"),
+        ('{"on": "handshake", "drop": 1000}', 1, "before the handshake, "),
+        ('{"stall": "long"}', 1, "'stall' must be a number"),
+        ('{"text": 5}', 1, "'text' must be a string, not 5"),
+        (r'{"text": "\ud800"}', 1, "'text' must be a string"),
+        ('{"say": 5}', 1, "'say' must be a string"),
+        ('{"say": [{"type": "x"}, null]}', 1, "'say' must be a string"),
+        ('{"binary": "€"}', 1, "'binary' must be base64"),
+        ('{"binary": [1]}', 1, "'binary' must be base64"),
+        ('{"drop": 1015}', 1, "'drop' must be a close code"),
+        ('{"connection": "3-2", "drop": 1000}', 1, "'connection' must be a whole number"),
+        ('{"drop": true}', 1, "'drop' must be a close code"),
+        ('{"drop": {"code": 1000, "reason": "' + "ö" * 62 + '"}}', 1, "'drop' must be a close code"),
+        ('{"drop": {"code": 1000, "why": ""}}', 1, "'drop' must be a close code"),
+        ('{"refuse": 101}', 1, "'refuse' must be a status from 200 to 599"),
+        ('{"refuse": {"status": 500, "header": {}}}', 1, "'refuse' must be a status"),
+        ('{"refuse": {"status": 500, "headers": {"A": "b\\r\\nC: d"}}}', 1, "'refuse' has a header that HTTP"),
+        ('{"refuse": {"status": 500, "headers": {"A b": "c"}}}', 1, "a header that HTTP doesn't allow"),
+        ('{"batch": "500"}', 1, "'batch' must be a status"),
+        ('{"times": 2, "drop": 1000}', 1, "'times' and 'split' need 'text', 'say' or 'binary'"),
+        ('{"text": "x", "times": 0}', 1, "'times' must be a whole number"),
+        ('{"at": 1}', 1, "this step does nothing"),
+        ('{"on": "finalize", "nth": 2}', 1, "this step does nothing"),
+        ('{"event": "open", "url": "ws://x/stt/websocket"}', 1, "the recording has no valid URL"),
+        ('{"event": "open"}', 1, "the recording has no valid URL"),
+        (
+            '{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=9"}\n{"event": "sent"}',
+            2,
+            "not a frame of a",
+        ),
+        ('{"event": "open", "url": "ws://x/?encoding=pcm_s16le&sample_rate=0"}', 1, "the recording has no valid URL"),
+        (f'{RECORDED}\n\n{{"event": "sent", "audio": "?"}}', 3, "'audio' must be base64"),
+        (f'{RECORDED}\n{{"event": "heard", "text": "x"}}', 2, "not a line of a recording"),
+        (f'{RECORDED}\n{{"event": ["close"]}}', 2, "not a line of a recording"),
+        (f'{RECORDED}\n{{"event": "close"}}', 2, "'close' must be a close code"),
+        (f'{RECORDED}\n{{"event": "close", "code": 1004}}', 2, "'close' must be a close code"),
+        (f'{RECORDED}\n{{"event": "refused", "status": 101}}', 2, "'refused' must be a status from 200 to 599"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(text: str, line: int, reason: str) -> None:
+def test_parse_errors_name_the_line(text: str, line: int, reason: str) -> None:
     with pytest.raises(UsageError) as told:
-        parse(text, "bad.ndjson")
+        parse_script(text, "bad.ndjson")
     assert told.value.message.startswith(f"bad.ndjson, line {line}: ")
     assert reason in told.value.message
     assert len(told.value.message) < 300
@@ -872,10 +880,10 @@ KEYS = (
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4), max_size=3))
-def test_whatever_is_written_is_a_script_or_a_mistake(steps: list[Step]) -> None:
+def test_parse_of_any_steps_is_a_script_or_a_usage_error(steps: list[Step]) -> None:
     for text in (json.dumps(steps), "\n".join(map(json.dumps, steps))):
         try:
-            script = parse(text)
+            script = parse_script(text)
         except UsageError as error:
             assert re.match(r"script, line \d+: ", error.message)
         else:
@@ -883,9 +891,9 @@ def test_whatever_is_written_is_a_script_or_a_mistake(steps: list[Step]) -> None
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4), max_size=3))
-def test_whatever_follows_an_address_is_a_recording_or_a_mistake(lines: list[Step]) -> None:
+def test_parse_of_any_recording_is_a_script_or_a_usage_error(lines: list[Step]) -> None:
     try:
-        script = parse("\n".join(map(json.dumps, [OPEN, *lines])))
+        script = parse_script("\n".join(map(json.dumps, [OPEN, *lines])))
     except UsageError as error:
         assert re.match(r"script, line \d+: ", error.message)
     else:
@@ -893,17 +901,17 @@ def test_whatever_follows_an_address_is_a_recording_or_a_mistake(lines: list[Ste
 
 
 @given(st.text(st.sampled_from('{}[],:"# \n\\1aé'), max_size=30))
-def test_parsing_is_total(text: str) -> None:
+def test_parse_of_any_text_raises_nothing_but_usage_errors(text: str) -> None:
     with suppress(UsageError):
-        parse(text)
+        parse_script(text)
 
 
 # The program.
 
 
-def test_no_engine_is_imported() -> None:
+def test_scripted_server_imports_no_engine() -> None:
     script = (
-        "import sys; from cartesia_cli.server import runner, script_parser, scripted; "
+        "import sys; from cartesia_cli.server import app, runner, script; "
         "print({'faster_whisper', 'ctranslate2', 'onnxruntime', 'moonshine_voice'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -926,7 +934,7 @@ def program(environment: dict[str, str], *arguments: object) -> Iterator[str]:
             assert process.wait(SOON) == 0
 
 
-def test_the_program_plays_a_script(environment: dict[str, str], tmp_path: Path) -> None:
+def test_serve_plays_a_script(environment: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "flaky.ndjson"
     file.write_text('\ufeff# a server with a cold\n{"connection": 1, "refuse": 503}\n{"at": 1, "text": "Achoo ö"}\n')
     with program(environment, "--script", file) as base_url:
@@ -939,7 +947,7 @@ def test_the_program_plays_a_script(environment: dict[str, str], tmp_path: Path)
         assert httpx.post(f"{base_url}/stt", **BATCH, trust_env=False).json()["text"] == "Achoo ö"  # type: ignore[arg-type]
 
 
-def test_the_program_asks_for_a_key_where_it_is_told_to(environment: dict[str, str], tmp_path: Path) -> None:
+def test_serve_script_with_require_key(environment: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "script.json"
     file.write_text("[]")
     with program(environment | {"CARTESIA_API_KEY": "sk_x"}, "--require-key", "--script", file) as base_url:
@@ -953,12 +961,12 @@ def test_the_program_asks_for_a_key_where_it_is_told_to(environment: dict[str, s
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"text": "x"}\n{"at": "x"}\n', b"bad.ndjson, line 2: 'at' is a number of seconds"),
+        (b'{"text": "x"}\n{"at": "x"}\n', b"bad.ndjson, line 2: 'at' must be a number of seconds"),
         (b"RIFF\xff\xfe", b"bad.ndjson is not UTF-8 text"),
         (None, b"bad.ndjson can't be read: No such file or directory"),
     ],
 )
-def test_a_bad_script_is_told_before_the_server_starts(
+def test_invalid_script_is_a_usage_error_before_the_server_starts(
     run: Run, tmp_path: Path, content: bytes | None, message: bytes
 ) -> None:
     if content is not None:
@@ -975,7 +983,7 @@ def told(stderr: bytes) -> list[str]:
 
 @pytest.mark.parametrize("ends", ["well", "after trouble", "badly"])
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
-def test_what_stream_file_records_is_said_to_stream_file_again(
+def test_recording_of_stream_file_is_replayed_to_stream_file(
     run: Run, environment: dict[str, str], tmp_path: Path, dialect: Endpoint, ends: str
 ) -> None:
     key = "sk_car_test_5up3r53cr3t"

@@ -1,4 +1,4 @@
-"""Who the local server answers, and what it makes of numbers that nobody means: Host, Origin, versions, parameters."""
+"""Access to the local server: Host, Origin, key, version, and parameters out of bounds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets import http11
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -23,11 +24,11 @@ from cartesia_cli.errors import ApiError
 from cartesia_cli.protocol import AUTO, MANUAL, RealtimeOptions, decode_command
 from cartesia_cli.protocol.batch import parse_sample_rate
 from cartesia_cli.server import connections, uploads
-from cartesia_cli.server.exchanges import Exchange
+from cartesia_cli.server.app import ServerConfig, create_scripted_app
+from cartesia_cli.server.observer import Exchange, SilentObserver
 from cartesia_cli.server.origins import OriginPolicy
-from cartesia_cli.server.runner import BackgroundServer, address, bind, bind_other_family
-from cartesia_cli.server.script_parser import parse
-from cartesia_cli.server.scripted import create_app
+from cartesia_cli.server.runner import BackgroundServer, base_url, bind, bind_loopback
+from cartesia_cli.server.script import parse_script
 
 VERSION = {"Cartesia-Version": "2026-03-01"}
 QUERY = "model=ink-2&encoding=pcm_s16le&sample_rate=16000"
@@ -37,9 +38,9 @@ SOON = 20.0
 
 @contextmanager
 def serving(*steps: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
-    script = parse("\n".join(map(json.dumps, steps or [{"text": "Hello"}])))
+    script = parse_script("\n".join(map(json.dumps, steps or [{"text": "Hello"}])))
     with (
-        BackgroundServer(create_app(script, **options)) as server,
+        BackgroundServer(create_scripted_app(script, ServerConfig(**options))) as server,
         httpx.Client(base_url=server.base_url, trust_env=False, timeout=SOON) as client,
     ):
         yield client
@@ -57,7 +58,7 @@ def refused(client: httpx.Client, query: str = QUERY, **headers: str) -> tuple[i
 
 
 @pytest.mark.parametrize("text", ["1000", "8000", "16000", "016000", "384000"])
-def test_a_sample_rate_is_returned_as_it_was_checked(text: str) -> None:
+def test_parse_sample_rate_returns_the_checked_number(text: str) -> None:
     assert parse_sample_rate(text, required=True) == int(text)
 
 
@@ -82,7 +83,7 @@ def test_a_sample_rate_is_returned_as_it_was_checked(text: str) -> None:
         "nan",
     ],
 )
-def test_a_sample_rate_that_no_recording_has_is_refused(text: str) -> None:
+def test_implausible_sample_rate_is_refused(text: str) -> None:
     with pytest.raises(ApiError) as error:
         parse_sample_rate(text, required=True)
     assert error.value.status == 400
@@ -106,7 +107,7 @@ def test_a_sample_rate_that_no_recording_has_is_refused(text: str) -> None:
         ("model", "x" * 4000),
     ],
 )
-def test_a_parameter_out_of_bounds_is_refused_and_the_next_client_served(name: str, value: str) -> None:
+def test_parameter_out_of_bounds_is_refused_and_the_next_client_served(name: str, value: str) -> None:
     query = "&".join(part for part in QUERY.split("&") if not part.startswith(f"{name}="))
     with serving() as client:
         status, body = refused(client, f"{query}&{name}={value}", **VERSION)
@@ -117,7 +118,7 @@ def test_a_parameter_out_of_bounds_is_refused_and_the_next_client_served(name: s
             assert json.loads(line.recv(SOON))["type"] == "transcript"
 
 
-def test_a_batch_request_is_bounded_in_its_rate_fields_and_files() -> None:
+def test_batch_rate_fields_and_files_are_bounded() -> None:
     with serving() as client:
         many = {f"field{n}": "x" for n in range(100)}
         for request in (
@@ -134,7 +135,9 @@ def test_a_batch_request_is_bounded_in_its_rate_fields_and_files() -> None:
 
 
 @pytest.mark.parametrize("query", [QUERY + "&x=" + "y" * 20_000, QUERY + "&x=" + "y" * 15_800])
-def test_a_handshake_that_is_too_long_is_answered(query: str) -> None:
+def test_too_long_handshake_is_answered(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is too long for h11, the second one for websockets, with its own limit."""
+    monkeypatch.setattr(http11, "MAX_LINE_LENGTH", 8192)
     with serving() as client, pytest.raises(InvalidStatus) as error:
         dial(client, query, **VERSION)
     assert error.value.response.status_code in (400, 414, 431)
@@ -151,7 +154,7 @@ def test_a_handshake_that_is_too_long_is_answered(query: str) -> None:
         '{"type":"close", "x": "%s"}' % ("y" * 20_000),
     ],
 )
-def test_a_command_out_of_bounds_is_an_error_400(frame: str) -> None:
+def test_command_out_of_bounds_gets_error_400(frame: str) -> None:
     with pytest.raises(ApiError) as error:
         decode_command(AUTO, frame)
     assert error.value.status == 400
@@ -177,7 +180,7 @@ def test_a_command_out_of_bounds_is_an_error_400(frame: str) -> None:
         ("[evil]", False),
     ],
 )
-def test_only_this_machine_is_a_host_by_default(host: str, is_answered: bool) -> None:
+def test_only_loopback_hosts_are_accepted_by_default(host: str, is_answered: bool) -> None:
     with serving() as client:
         for path in ("/", "/nowhere"):
             answer = client.get(path, headers={"Host": host})
@@ -186,7 +189,7 @@ def test_only_this_machine_is_a_host_by_default(host: str, is_answered: bool) ->
             assert client.post("/stt", headers=VERSION | {"Host": host}, **FORM).status_code == 403
 
 
-def test_a_foreign_host_opens_no_websocket() -> None:
+def test_websocket_with_foreign_host_is_refused() -> None:
     with serving() as client, socket.create_connection((client.base_url.host, client.base_url.port)) as hand:
         hand.sendall(
             f"GET {MANUAL.path}?{QUERY} HTTP/1.1\r\nHost: evil.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -218,8 +221,8 @@ def test_a_foreign_host_opens_no_websocket() -> None:
         ("", False),
     ],
 )
-def test_pages_of_strangers_are_refused(origin: str, is_answered: bool) -> None:
-    with serving(allowed=OriginPolicy(origins=frozenset({"https://app.example"}))) as client:
+def test_foreign_origins_are_refused(origin: str, is_answered: bool) -> None:
+    with serving(origins=OriginPolicy(origins=frozenset({"https://app.example"}))) as client:
         answer = client.post("/stt", headers=VERSION | {"Origin": origin}, **FORM)
         assert answer.status_code == (200 if is_answered else 403)
         assert ("access-control-allow-origin" in answer.headers) is is_answered
@@ -230,22 +233,22 @@ def test_pages_of_strangers_are_refused(origin: str, is_answered: bool) -> None:
             assert refused(client, **VERSION, Origin=origin)[0] == 403
 
 
-def test_an_allowed_page_may_send_what_a_request_needs() -> None:
+def test_cors_preflight_of_an_allowed_origin() -> None:
     asked = {
         "Origin": "https://app.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "cartesia-version, authorization",
     }
-    with serving(allowed=OriginPolicy(origins=frozenset({"https://app.example"}))) as client:
+    with serving(origins=OriginPolicy(origins=frozenset({"https://app.example"}))) as client:
         preflight = client.options("/stt", headers=asked)
         assert preflight.status_code == 200
         assert "authorization" in preflight.headers["access-control-allow-headers"]
         assert client.options("/stt", headers=asked | {"Origin": "https://evil.example"}).status_code == 403
 
 
-def test_a_server_for_other_machines_is_reached_by_any_address_and_by_names_that_were_given() -> None:
+def test_open_server_accepts_any_address_and_given_host_names() -> None:
     allowed = OriginPolicy(addresses=True, hosts=frozenset({"mybox.local"}))
-    with serving(allowed=allowed) as client:
+    with serving(origins=allowed) as client:
         for host, status in (
             ("192.168.1.5:8000", 200),
             ("[fe80::1]", 200),
@@ -261,7 +264,7 @@ def test_a_server_for_other_machines_is_reached_by_any_address_and_by_names_that
 
 
 @pytest.mark.parametrize("version", [None, "", "2026", "today", "2026-02-30", "2026-3-1", "2026-03-01x"])
-def test_a_request_without_a_version_is_refused_on_every_route(version: str | None) -> None:
+def test_request_without_version_is_refused_on_every_route(version: str | None) -> None:
     headers = {} if version is None else {"Cartesia-Version": version}
     with serving() as client:
         for path in ("/stt", "/audio/transcriptions"):
@@ -272,7 +275,7 @@ def test_a_request_without_a_version_is_refused_on_every_route(version: str | No
         assert client.get("/").status_code == 200  # whether it is there may be asked without
 
 
-def test_the_version_in_a_websockets_query_wins() -> None:
+def test_version_in_websocket_query_takes_precedence() -> None:
     with serving() as client:
         with dial(client, f"{QUERY}&cartesia_version=2026-03-01") as line:
             line.send("close")
@@ -281,7 +284,7 @@ def test_the_version_in_a_websockets_query_wins() -> None:
         assert refused(client, f"{QUERY}&cartesia_version=nonsense", **VERSION)[0] == 400
 
 
-def test_a_lenient_server_does_without_a_version_but_takes_no_wrong_one() -> None:
+def test_lenient_server_accepts_no_version_but_rejects_a_wrong_one() -> None:
     with serving(lenient=True) as client:
         assert client.post("/stt", **FORM).status_code == 200
         with dial(client) as line:
@@ -289,7 +292,7 @@ def test_a_lenient_server_does_without_a_version_but_takes_no_wrong_one() -> Non
         assert client.post("/stt", headers={"Cartesia-Version": "nonsense"}, **FORM).status_code == 400
 
 
-def test_status_tells_which_server_answers() -> None:
+def test_status_route_identifies_the_server() -> None:
     with serving({"text": "a"}) as client:
         status = client.get("/").json()
     assert status["ok"] is True
@@ -297,8 +300,8 @@ def test_status_tells_which_server_answers() -> None:
     assert set(status["engine"]) == {"name", "model", "id"}
 
 
-def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> None:
-    from cartesia_cli.server.engines import identity
+def test_identity_depends_on_engine_weights_and_script(tmp_path: Path) -> None:
+    from cartesia_cli.server.app import identify_engines
     from cartesia_cli.server.responses import ServerIdentity
 
     class Named:
@@ -310,21 +313,21 @@ def test_the_engine_id_is_that_of_engine_weights_and_script(tmp_path: Path) -> N
 
     weights = tmp_path / "model.bin"
     weights.write_bytes(b"weights")
-    one = identity(str(tmp_path), Named("One"), None)
-    assert one == identity(str(tmp_path), Named("One"), None)
+    one = identify_engines(str(tmp_path), Named("One"), None)
+    assert one == identify_engines(str(tmp_path), Named("One"), None)
     weights.write_bytes(b"other weights")
     others = [
-        identity(str(tmp_path), Named("One"), None),
-        identity(None, Named("One"), None),
-        identity(None, Named("Two"), None),
-        identity(None, Named("One"), Named("Two")),
+        identify_engines(str(tmp_path), Named("One"), None),
+        identify_engines(None, Named("One"), None),
+        identify_engines(None, Named("Two"), None),
+        identify_engines(None, Named("One"), Named("Two")),
         ServerIdentity.of("s.ndjson", None, ["a"]),
         ServerIdentity.of("s.ndjson", None, ["b"]),
     ]
     assert len({one.id, *(other.id for other in others)}) == 7
 
 
-def test_a_message_of_more_than_four_mebibytes_is_refused() -> None:
+def test_message_over_4_mib_is_closed_with_1009() -> None:
     with serving() as client:
         # A client that still sends when it is refused may see the connection reset before it reads why (1006).
         for size, codes in (((4 << 20), {1000}), ((4 << 20) + 1, {1009, 1006})):
@@ -337,7 +340,7 @@ def test_a_message_of_more_than_four_mebibytes_is_refused() -> None:
                 assert line.close_code in codes
 
 
-def test_a_request_that_ends_with_the_server_is_answered_in_json() -> None:
+def test_request_cancelled_by_shutdown_gets_503_in_json() -> None:
     with serving({"request": 1, "batch": 200, "stall": 60}) as client:
         hand = socket.create_connection((client.base_url.host, client.base_url.port), timeout=SOON)
         request = client.build_request("POST", "/stt", headers=VERSION, **FORM)
@@ -356,7 +359,7 @@ def waits(client: httpx.Client) -> bool:
     return bool(client.post("/stt", headers=VERSION, **FORM).status_code == 200)
 
 
-def test_a_head_that_stays_incomplete_is_answered_with_408(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_request_head_gets_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
     with serving() as client, socket.create_connection((client.base_url.host, client.base_url.port), SOON) as hand:
         hand.sendall(b"GET / HTTP/1.1\r\nHost: loc")
@@ -365,8 +368,8 @@ def test_a_head_that_stays_incomplete_is_answered_with_408(monkeypatch: pytest.M
     assert json.loads(body)["title"] == "Request timeout"
 
 
-def test_the_connection_that_waits_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "WAITING_CONNECTIONS", 3)
+def test_longest_idle_connection_is_closed_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_IDLE_CONNECTIONS", 3)
     with serving() as client:
         place = client.base_url.host, client.base_url.port
         waiting = [socket.create_connection(place, SOON) for _ in range(4)]
@@ -380,8 +383,8 @@ def test_the_connection_that_waits_longest_makes_room(monkeypatch: pytest.Monkey
             hand.close()
 
 
-def test_a_body_that_comes_too_slowly_is_answered_with_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.1)
+def test_slow_body_gets_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "BODY_IDLE_SECONDS", 0.1)
     with serving() as client:
 
         def body() -> Iterator[bytes]:
@@ -394,29 +397,29 @@ def test_a_body_that_comes_too_slowly_is_answered_with_408(monkeypatch: pytest.M
         assert client.post("/stt", headers=VERSION, **FORM).status_code == 200
 
 
-def test_the_slowest_of_too_many_uploads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slowest_of_too_many_uploads_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(concurrency=1) as client:
         head = (
             "POST /stt HTTP/1.1\r\nHost: localhost\r\nCartesia-Version: 2026-03-01\r\nContent-Length: 1000000\r\n"
             "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
         )
         place = client.base_url.host, client.base_url.port
-        slow = [socket.create_connection(place, SOON) for _ in range(uploads.UPLOADS)]
+        slow = [socket.create_connection(place, SOON) for _ in range(uploads.MAX_UPLOADS)]
         for hand in slow:
             hand.sendall(head.encode())
-        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200  # nobody who trickles takes its place
+        assert client.post("/stt", headers=VERSION, **FORM).status_code == 200  # slow uploads don't count
         assert slow[0].recv(12) == b"HTTP/1.1 408"
         for hand in slow:
             hand.close()
 
 
-def test_a_socket_that_sends_nothing_is_closed_by_a_script_too() -> None:
+def test_idle_scripted_session_is_closed_with_1001() -> None:
     with serving(idle_seconds=0.1) as client, dial(client, **VERSION) as line:
         assert len(list(line)) == 1  # and the end
         assert line.close_code == 1001
 
 
-def test_a_socket_that_reads_nothing_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_reads_nothing_is_aborted_and_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "WRITE_SECONDS", 0.2)
     with serving({"connection": 1, "text": "x" * 10_000, "times": 2000}, concurrency=1) as client:
         hand = socket.create_connection((client.base_url.host, client.base_url.port), SOON)
@@ -434,9 +437,14 @@ def test_a_socket_that_reads_nothing_gives_its_place_back(monkeypatch: pytest.Mo
         hand.close()
 
 
-def test_exchanges_are_reported_as_they_end() -> None:
-    told: list[Exchange] = []
-    with serving(on_exchange=told.append) as client:
+def test_observer_gets_each_exchange_at_its_end() -> None:
+    ended: list[Exchange] = []
+
+    class Observer(SilentObserver):
+        def exchange_ended(self, exchange: Exchange) -> None:
+            ended.append(exchange)
+
+    with serving(observer=Observer()) as client:
         client.post("/stt?api_key=sk_car_x", headers=VERSION, **FORM)
         client.get("/nowhere")
         with dial(client, **VERSION) as line:
@@ -444,7 +452,7 @@ def test_exchanges_are_reported_as_they_end() -> None:
             line.send("close")
             assert list(line)
         refused(client)
-    assert [(one.method, one.path, one.status, one.close_code, one.audio_seconds) for one in told] == [
+    assert [(one.method, one.path, one.status, one.close_code, one.audio_seconds) for one in ended] == [
         ("POST", "/stt", 200, None, None),
         ("GET", "/nowhere", 404, None, None),
         ("WEBSOCKET", "/stt/websocket", 101, 1000, 1.0),
@@ -452,11 +460,11 @@ def test_exchanges_are_reported_as_they_end() -> None:
     ]
 
 
-def test_the_printed_address_works_from_this_machine() -> None:
+def test_base_url_is_reachable_from_this_machine() -> None:
     for host, printed in (("0.0.0.0", "http://127.0.0.1:"), ("127.0.0.1", "http://127.0.0.1:")):
         listener = bind(host, 0)
-        assert address(listener).startswith(printed)
-        assert bind_other_family(listener) is None
+        assert base_url(listener).startswith(printed)
+        assert bind_loopback(listener) is None
         listener.close()
 
 
@@ -478,17 +486,17 @@ def program(environment: dict[str, str], tmp_path: Path, *options: str) -> Itera
     assert process.returncode == 0
 
 
-def test_ctrl_c_does_not_wait_for_an_engine(environment: dict[str, str]) -> None:
+def test_ctrl_c_does_not_wait_for_a_busy_engine(environment: dict[str, str]) -> None:
     slow = """
 import sys, time
 from cartesia_cli.__main__ import main
-from cartesia_cli.server import engines
+from cartesia_cli.server import engine
 class Slow:
     name, languages = "Slow", {"en"}
     def start(self, language): return self
     def push(self, samples): print("hearing", flush=True)
     def finish(self): time.sleep(600)
-engines.load_engines = lambda model, tell: (Slow(), None)
+engine.load_engines = lambda model, observer: (Slow(), None)
 sys.argv = ["cartesia-cli", "serve", "--port", "0"]
 main()
 """
@@ -509,9 +517,7 @@ main()
         assert process.wait(SOON) == 0
 
 
-def test_serve_on_all_addresses_prints_one_that_our_own_client_takes(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_serve_on_all_addresses_prints_a_usable_base_url(environment: dict[str, str], tmp_path: Path) -> None:
     with program(environment, tmp_path, "--host", "0.0.0.0") as (url, said):
         assert url.startswith("http://127.0.0.1:")
         done = subprocess.run(
@@ -533,9 +539,7 @@ def test_serve_on_all_addresses_prints_one_that_our_own_client_takes(
     assert any("other machines" in line and port in line for line in said)
 
 
-def test_keyterms_at_their_documented_limit_are_accepted_in_any_script(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_keyterms_at_the_documented_limit_fit_into_the_url(environment: dict[str, str], tmp_path: Path) -> None:
     terms = ["\u4f60" * 12] * 100  # 1200 characters, 10,800 bytes of a URL
     query = RealtimeOptions(model="ink-2", keyterms=tuple(terms)).query(MANUAL)
     with program(environment, tmp_path) as (url, _):
@@ -545,7 +549,7 @@ def test_keyterms_at_their_documented_limit_are_accepted_in_any_script(
             assert json.loads(line.recv(SOON))["type"] == "transcript"
 
 
-def test_serve_verbosely_logs_each_request_without_the_key(environment: dict[str, str], tmp_path: Path) -> None:
+def test_serve_verbose_logs_each_exchange_without_the_key(environment: dict[str, str], tmp_path: Path) -> None:
     with program(environment | {"CARTESIA_API_KEY": "sk_car_secret"}, tmp_path, "-v", "--require-key") as (url, said):
         headers = VERSION | {"Authorization": "Bearer sk_car_secret"}
         httpx.post(f"{url}/stt", headers=headers, trust_env=False, **FORM)
@@ -570,7 +574,7 @@ def test_serve_verbosely_logs_each_request_without_the_key(environment: dict[str
         (("--allow-host", "http://mybox"), "is not a host name"),
     ],
 )
-def test_what_is_no_origin_or_host_is_refused_at_once(run: Any, options: tuple[str, ...], message: str) -> None:
+def test_invalid_allow_origin_and_allow_host_are_usage_errors(run: Any, options: tuple[str, ...], message: str) -> None:
     done = run("serve", "--port", "0", *options)
     assert done.returncode == 2
     assert message in done.stderr.decode()

@@ -1,4 +1,4 @@
-"""`cartesia-cli serve` among clients that mean it ill: it answers everybody else, stays small, and ends on Ctrl-C."""
+"""`cartesia-cli serve` under attack: it answers other clients, stays within its memory, and ends on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Served:
         return status(connection), connection
 
     def transcript(self) -> str:
-        """What somebody gets who means no harm."""
+        """What a well-behaved client gets."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=2 * SOON) as client:
             files = {"file": SAMPLE.read_bytes()[: 3 * 32_000]}  # three seconds are enough
             answer = client.post("/stt", data={"model": "ink-whisper"}, files=files, headers=VERSION)
@@ -225,7 +225,7 @@ HOSTILE: list[Callable[[Served, ExitStack], None]] = [
 
 
 @pytest.mark.waits
-def test_hostile_clients_neither_stop_nor_bloat_nor_outlive_the_server(environment: dict[str, str]) -> None:
+def test_server_survives_hostile_clients_with_bounded_memory_and_exits(environment: dict[str, str]) -> None:
     with ExitStack() as stack, served(environment) as server:
         text = server.transcript()
         before = forget_peak(server.process.pid)

@@ -1,4 +1,4 @@
-"""The local server against the documentation: fields, refusals, limits, fairness; with an engine that only echoes."""
+"""The local server's batch routes: fields, errors, limits and fairness as documented, with an engine that echoes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,16 +22,16 @@ from cartesia_cli.audio.pcm import RATE, Resampler, Samples, decode_pcm
 from cartesia_cli.errors import EngineError, UsageError
 from cartesia_cli.protocol import ENCODINGS, BatchOptions
 from cartesia_cli.server import whisper
-from cartesia_cli.server.app import create_app
-from cartesia_cli.server.decoding import decode_upload
-from cartesia_cli.server.engine import RecognizedWord
+from cartesia_cli.server.app import ServerConfig, create_app
+from cartesia_cli.server.batch import decode_upload
+from cartesia_cli.server.engine import RecognizedWord, amplify_quiet, split_at_silence, verify_weights
+from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer, bind
-from cartesia_cli.server.silence_split import split_at_silence
 from tests import speech
 
 
 class Echo:
-    """Hears a word for each window, as long as the window is; can be held up."""
+    """Recognizes one word in each window, as long as the window is; can be blocked."""
 
     name = "Echo"
     languages = frozenset({"en", "fr"})
@@ -63,9 +64,9 @@ class EchoUtterance:
 
 
 @contextmanager
-def serving(engine: Echo | None = None, **options: object) -> Iterator[httpx.Client]:
+def serving(engine: Echo | None = None, **options: Any) -> Iterator[httpx.Client]:
     with (
-        BackgroundServer(create_app(engine or Echo(), **options)) as server,  # type: ignore[arg-type]
+        BackgroundServer(create_app(engine or Echo(), None, ServerConfig(**options))) as server,
         httpx.Client(base_url=server.base_url, headers=VERSION, timeout=30, trust_env=False) as client,
     ):
         yield client
@@ -84,7 +85,7 @@ CONTAINER = BatchOptions(model="ink-whisper")
 
 
 @pytest.mark.parametrize("route", ["/stt", "/audio/transcriptions"])
-def test_the_answer_is_as_documented(route: str) -> None:
+def test_batch_response_is_as_documented(route: str) -> None:
     with serving() as client:
         plain = client.post(route, data=FIELDS, files={"file": wav(2)})
         assert plain.status_code == 200
@@ -116,7 +117,7 @@ def test_the_answer_is_as_documented(route: str) -> None:
         ({"content": b"x", "headers": {"Content-Type": FORM}}, 400, "Request rejected", None),
     ],
 )  # fmt: skip
-def test_refusals_carry_the_documented_body(
+def test_batch_errors_have_the_documented_body(
     request_parts: dict[str, object], status: int, title: str, code: str | None
 ) -> None:
     with serving() as client:
@@ -127,14 +128,14 @@ def test_refusals_carry_the_documented_body(
         assert answer.headers["x-request-id"] == body["request_id"]
 
 
-def test_unknown_routes_and_methods_are_refused_in_json() -> None:
+def test_unknown_routes_and_methods_get_json_errors() -> None:
     with serving() as client:
         assert client.get("/stt").status_code == 405
         assert client.post("/nowhere").json()["message"] == "Not Found"
         assert client.get("/").json()["ok"] is True
 
 
-def test_a_key_is_asked_for_when_it_is_required() -> None:
+def test_batch_request_without_required_key_gets_401() -> None:
     with serving(key="secret") as client:
         for given_headers, status in (
             ({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer \xff"}, 401),
@@ -145,7 +146,7 @@ def test_a_key_is_asked_for_when_it_is_required() -> None:
             assert answer.status_code == status, given_headers
 
 
-def test_a_body_that_is_too_large_is_refused_whether_its_length_is_told_or_not() -> None:
+def test_too_large_body_gets_413_with_or_without_content_length() -> None:
     with serving(max_bytes=50_000) as client:
         assert client.post("/stt", data=FIELDS, files={"file": wav(1)}).status_code == 200
         told = client.post("/stt", data=FIELDS, files={"file": wav(5)})
@@ -157,7 +158,7 @@ def test_a_body_that_is_too_large_is_refused_whether_its_length_is_told_or_not()
             assert answer.json()["title"] == "Payload too large"
 
 
-def test_a_request_beyond_the_limit_gets_a_429_and_the_other_its_answer() -> None:
+def test_request_beyond_concurrency_gets_429_and_the_other_its_response() -> None:
     engine = Echo()
     engine.go.clear()
     with serving(engine, concurrency=1) as client:
@@ -180,9 +181,9 @@ def test_a_request_beyond_the_limit_gets_a_429_and_the_other_its_answer() -> Non
         assert client.post("/stt", data=FIELDS, files={"file": wav()}).status_code == 200
 
 
-def test_a_short_recording_does_not_wait_for_a_long_one_to_end() -> None:
+def test_short_recording_does_not_wait_for_a_long_one() -> None:
     class Stepping(Echo):
-        """Hears a window each time it may."""
+        """Recognizes one window each time it is allowed to."""
 
         may = threading.Semaphore(0)
 
@@ -208,7 +209,7 @@ def test_a_short_recording_does_not_wait_for_a_long_one_to_end() -> None:
     assert engine.heard.count("fr") >= 10
 
 
-def test_nobody_is_transcribed_for_who_has_gone() -> None:
+def test_transcribing_stops_when_the_client_disconnects() -> None:
     engine = Echo()
     engine.go.clear()
     with serving(engine) as client:
@@ -219,7 +220,7 @@ def test_nobody_is_transcribed_for_who_has_gone() -> None:
     assert len(engine.heard) < 8  # of ten or more
 
 
-def test_a_fault_of_the_engine_is_a_500_in_json() -> None:
+def test_engine_exception_gets_500_in_json() -> None:
     class Broken(Echo):
         def start(self, language: str) -> EchoUtterance:
             raise MemoryError("no room")
@@ -230,7 +231,7 @@ def test_a_fault_of_the_engine_is_a_500_in_json() -> None:
 
 
 @given(st.lists(st.integers(0, 40_000), max_size=30), st.sampled_from([0.5, 1.0, 3.0]), st.integers(0, 2**32 - 1))
-def test_windows_joined_are_the_audio(sizes: list[int], longest: float, seed: int) -> None:
+def test_split_windows_joined_are_the_audio(sizes: list[int], longest: float, seed: int) -> None:
     dice = np.random.default_rng(seed)
     blocks = [dice.standard_normal(size).astype(np.float32) for size in sizes]
     cut = list(split_at_silence(blocks, longest))
@@ -239,14 +240,14 @@ def test_windows_joined_are_the_audio(sizes: list[int], longest: float, seed: in
     assert np.array_equal(joined, np.concatenate([*blocks, np.zeros(0, np.float32)]))
 
 
-def test_windows_are_cut_in_pauses() -> None:
+def test_windows_are_split_in_pauses() -> None:
     tone = np.sin(np.arange(int(7.3 * RATE)) * 0.3).astype(np.float32)
     cut = list(split_at_silence([np.concatenate([tone, speech.silence(0.4)] * 20)], 30))
     ends = np.cumsum([len(window) for window in cut]) / RATE
     assert all(7.3 <= end % 7.7 <= 7.7 for end in ends[:-1])
 
 
-def test_pcm_of_every_encoding_is_read_as_written() -> None:
+def test_raw_pcm_of_every_encoding_is_decoded() -> None:
     samples = np.array([0.0, 0.5, -0.5, 0.999, -1.0])
     written = {
         "pcm_s16le": (samples * 32768).clip(-32768, 32767).astype("<i2"),
@@ -272,21 +273,21 @@ def test_pcm_of_every_encoding_is_read_as_written() -> None:
 
 
 @given(st.sampled_from([8000, 11025, 22050, 44100, 48000]), st.lists(st.integers(1, 9000), min_size=1, max_size=8))
-def test_resampling_in_pieces_loses_nothing(rate: int, sizes: list[int]) -> None:
+def test_resampling_in_blocks_loses_no_samples(rate: int, sizes: list[int]) -> None:
     resampler = Resampler(rate)
     pieces = [resampler.resample(np.zeros(size, np.float32)) for size in sizes]
     total = sum(len(piece) for piece in [*pieces, resampler.finish()])
     assert abs(total - sum(sizes) * RATE / rate) <= 1
 
 
-def test_headerless_audio_at_any_rate_and_with_a_torn_sample() -> None:
+def test_raw_audio_at_any_rate_with_an_incomplete_last_sample() -> None:
     data = np.zeros(44100, "<i2").tobytes() + b"\0"
     options = BatchOptions(model="ink-whisper", encoding="pcm_s16le", sample_rate=44100)
     assert sum(map(len, decode_upload(io.BytesIO(data), options))) == RATE
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 9, 32])
-def test_any_number_of_channels_becomes_one(channels: int) -> None:
+def test_channels_are_mixed_to_mono(channels: int) -> None:
     frames = np.repeat((np.sin(np.arange(48000) * 0.05) * 12000).astype("<i2")[:, None], channels, axis=1)
     data = frames.tobytes()
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, channels, 48000,
@@ -296,7 +297,7 @@ def test_any_number_of_channels_becomes_one(channels: int) -> None:
     assert np.abs(samples).max() == pytest.approx(12000 / 32768, rel=0.05)
 
 
-def test_a_damaged_stretch_costs_itself_only(tmp_path: Path) -> None:
+def test_damaged_frames_lose_only_themselves(tmp_path: Path) -> None:
     import soundfile
 
     soundfile.write(tmp_path / "a.mp3", speech.say(speech.SAMPLE), speech.RATE, format="MP3")
@@ -307,29 +308,29 @@ def test_a_damaged_stretch_costs_itself_only(tmp_path: Path) -> None:
     assert 0.7 * whole < damaged <= whole
 
 
-def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path) -> None:
+def test_unpublished_whisper_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not installed"):
-        whisper.verified(tmp_path)
+        verify_weights(tmp_path, whisper.SHA256, model="the offline model", requirement="models==0.1.0")
     (tmp_path / "model.bin").write_bytes(b"something else")
     with pytest.raises(EngineError, match="not the published ones"):
-        whisper.verified(tmp_path)
+        verify_weights(tmp_path, whisper.SHA256, model="the offline model", requirement="models==0.1.0")
 
 
 @pytest.mark.parametrize(("peak", "heard"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])
-def test_quiet_audio_is_made_audible_within_bounds(peak: float, heard: float) -> None:
+def test_quiet_audio_is_amplified_within_max_gain(peak: float, heard: float) -> None:
     wave = np.sin(np.arange(RATE) * 0.1).astype(np.float32) * np.float32(peak)
-    assert np.abs(whisper.audible(wave)).max() == pytest.approx(heard, rel=0.01)
-    assert whisper.audible(speech.silence(0)).size == 0
+    assert np.abs(amplify_quiet(wave)).max() == pytest.approx(heard, rel=0.01)
+    assert amplify_quiet(speech.silence(0)).size == 0
 
 
-def test_a_model_that_is_none_is_told(tmp_path: Path) -> None:
+def test_unknown_model_raises_engine_error(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no model 'enormous'"):
-        whisper.load("enormous")
+        whisper.load("enormous", SilentObserver())
     with pytest.raises(EngineError, match="can't be loaded"):
-        whisper.load(str(tmp_path))
+        whisper.load(str(tmp_path), SilentObserver())
 
 
-def test_an_address_that_is_taken_is_told() -> None:
+def test_bind_to_a_taken_port_raises_usage_error() -> None:
     listener = bind("127.0.0.1", 0)
     with pytest.raises(UsageError, match="can't listen"):
         bind("127.0.0.1", listener.getsockname()[1])
@@ -338,7 +339,7 @@ def test_an_address_that_is_taken_is_told() -> None:
         bind("203.0.113.1", 0)
 
 
-def test_serve_prints_what_to_export_and_ends_cleanly(environment: dict[str, str]) -> None:
+def test_serve_prints_exports_and_exits_cleanly(environment: dict[str, str]) -> None:
     import signal
     import subprocess
     import sys

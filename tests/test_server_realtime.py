@@ -1,4 +1,4 @@
-"""The local server's realtime routes against the documentation, with an engine that counts instead of listening."""
+"""The local server's realtime routes as documented, with an engine that counts instead of recognizing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from websockets.sync.client import ClientConnection, connect
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
 from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
 from cartesia_cli.protocol import MANUAL as DIALECT
-from cartesia_cli.server.app import create_app
+from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.engine import RecognizedWord
-from cartesia_cli.server.realtime import WAITING_BYTES, _Session
+from cartesia_cli.server.realtime import MAX_QUEUED_BYTES, RealtimeSession
 from cartesia_cli.server.runner import BackgroundServer
 from tests import speech
 
@@ -37,7 +37,7 @@ TIMED = QUERY.replace("ink-2", "ink-whisper")
 
 
 class Counter:
-    """Hears a word for each half second of sound; can be held up, or fail."""
+    """Recognizes one word in each half second of sound; can be blocked, or fail."""
 
     name = "Counter"
     languages = frozenset({"en", "fr"})
@@ -73,7 +73,7 @@ class CounterUtterance:
 
 @contextmanager
 def serving(live: Counter | None = None, **options: Any) -> Iterator[str]:
-    with BackgroundServer(create_app(Counter(timed=True), live or Counter(), **options)) as server:
+    with BackgroundServer(create_app(Counter(timed=True), live or Counter(), ServerConfig(**options))) as server:
         yield server.base_url
 
 
@@ -121,7 +121,7 @@ def events(socket: ClientConnection) -> list[dict[str, Any]]:
 
 
 def is_free_again(url: str) -> bool:
-    """Whether there is room for one more, as soon as the server has seen who left."""
+    """Whether another session is accepted, once the server has noticed that one has left."""
     for _ in range(600):
         with suppress(InvalidStatus), dial(url, AUTO):
             return True
@@ -133,7 +133,7 @@ def kinds(found: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in found]
 
 
-def test_manual_answers_finalize_and_close_as_documented() -> None:
+def test_manual_endpoint_answers_finalize_and_close() -> None:
     with serving() as url, dial(url, MANUAL) as socket:
         send(socket, talk())
         socket.send("finalize")
@@ -153,7 +153,7 @@ def test_manual_answers_finalize_and_close_as_documented() -> None:
     assert socket.response.headers["x-request-id"] == found[0]["request_id"]
 
 
-def test_ink_whisper_sends_words_with_times_from_the_start_of_the_stream() -> None:
+def test_ink_whisper_word_times_count_from_stream_start() -> None:
     with serving() as url, dial(url, MANUAL, TIMED) as socket:
         send(socket, speech.silence(5))
         send(socket, talk())
@@ -167,7 +167,7 @@ def test_ink_whisper_sends_words_with_times_from_the_start_of_the_stream() -> No
     assert delta["duration"] > 5
 
 
-def test_text_grows_while_somebody_speaks_and_only_ever_grows() -> None:
+def test_partial_text_only_grows_during_speech() -> None:
     with serving() as url, dial(url, AUTO) as socket:
         samples = talk(3.0)
         send(socket, samples, size=2 * len(samples))  # one frame: the server looks only where none waits behind it
@@ -196,7 +196,7 @@ LEGAL = {
 
 
 @pytest.mark.parametrize("pause", [0.1, 0.4, 0.5, 1.5])
-def test_turns_follow_the_documented_machine(pause: float) -> None:
+def test_turn_events_follow_the_documented_order(pause: float) -> None:
     with serving() as url, dial(url, AUTO) as socket:
         for _ in range(4):
             send(socket, talk(1.5, pause))
@@ -211,7 +211,7 @@ def test_turns_follow_the_documented_machine(pause: float) -> None:
     assert all(text.startswith(" ") for text in ends[1:] if text)
 
 
-def test_an_eager_end_is_taken_back_when_the_speaker_goes_on() -> None:
+def test_eager_end_is_resumed_when_speech_continues() -> None:
     with serving() as url, dial(url, AUTO, f"{QUERY}&turn_end_timeout_ms=3000&turn_end_threshold=0.05") as socket:
         send(socket, np.concatenate((talk(2.0, 0.9), talk(2.0, 3.0))))
         socket.send(json.dumps({"type": "close"}))
@@ -221,7 +221,7 @@ def test_an_eager_end_is_taken_back_when_the_speaker_goes_on() -> None:
     assert found[-2:] == ["turn.eager_end", "turn.end"]
 
 
-def test_turn_detection_can_be_changed_in_mid_session() -> None:
+def test_config_changes_turn_detection_mid_session() -> None:
     with serving() as url, dial(url, AUTO) as socket:
         send(socket, talk(1.5, 1.0))
         socket.send(json.dumps({"type": "config", "turn": {"end_threshold": 0.05}}))
@@ -233,7 +233,7 @@ def test_turn_detection_can_be_changed_in_mid_session() -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
-def test_every_encoding_is_heard_at_any_rate_however_it_is_cut(encoding: str, rate: int) -> None:
+def test_every_encoding_and_rate_in_frames_of_any_size(encoding: str, rate: int) -> None:
     data = encoded(soxr.resample(talk(2.0, 1.0), RATE, rate), encoding)
     with serving() as url, dial(url, MANUAL, f"model=ink-2&encoding={encoding}&sample_rate={rate}") as socket:
         for at in range(0, len(data), 4001):  # in the middle of samples
@@ -244,7 +244,7 @@ def test_every_encoding_is_heard_at_any_rate_however_it_is_cut(encoding: str, ra
     assert text.startswith("w0 w1 w2")
 
 
-def test_a_long_utterance_is_heard_in_pieces() -> None:
+def test_long_utterance_is_recognized_in_pieces() -> None:
     live = Counter()
     with serving(live) as url, dial(url, MANUAL) as socket:
         voice = np.concatenate([talk(3.0, 0.0)[RATE // 2 :]] * 14)
@@ -268,7 +268,7 @@ def test_a_long_utterance_is_heard_in_pieces() -> None:
         (AUTO, '{"type": "config", "turn": {"end_timeout_ms": 1%s}}' % ("0" * 400)),
     ],
 )  # fmt: skip
-def test_commands_of_the_wrong_kind_are_answered_with_an_error_400(path: str, frame: str) -> None:
+def test_unknown_commands_get_error_400(path: str, frame: str) -> None:
     with serving() as url, dial(url, path) as socket:
         socket.send(frame)
         found = [json.loads(socket.recv(timeout=20)) for _ in range(1 + (path == AUTO))]
@@ -302,7 +302,7 @@ def test_commands_of_the_wrong_kind_are_answered_with_an_error_400(path: str, fr
         ("/stt/nowhere", QUERY, 404, None),
     ],
 )  # fmt: skip
-def test_a_handshake_is_refused_with_the_documented_body(path: str, query: str, status: int, title: str | None) -> None:
+def test_refused_handshake_has_the_documented_body(path: str, query: str, status: int, title: str | None) -> None:
     with serving() as url, pytest.raises(InvalidStatus) as refused:
         dial(url, path, query)
     response = refused.value.response
@@ -314,7 +314,7 @@ def test_a_handshake_is_refused_with_the_documented_body(path: str, query: str, 
         assert response.headers["x-request-id"] == body["request_id"]
 
 
-def test_a_key_is_asked_for_when_it_is_required() -> None:
+def test_handshake_without_required_key_gets_401() -> None:
     with serving(key="secret") as url:
         for headers, query in (({"Authorization": "Bearer secret"}, QUERY), ({"X-API-Key": "secret"}, QUERY),
                                ({"Authorization": "bearer secret"}, QUERY),
@@ -326,7 +326,7 @@ def test_a_key_is_asked_for_when_it_is_required() -> None:
         assert refused.value.response.status_code == 401
 
 
-def test_sockets_and_requests_count_together_against_the_concurrency_limit() -> None:
+def test_sessions_and_requests_share_the_concurrency_limit() -> None:
     with serving(concurrency=1) as url:
         with dial(url, MANUAL):
             with pytest.raises(InvalidStatus) as refused:
@@ -338,19 +338,19 @@ def test_sockets_and_requests_count_together_against_the_concurrency_limit() -> 
         assert is_free_again(url)
 
 
-def test_thresholds_out_of_order_close_the_socket_with_1008() -> None:
+def test_turn_thresholds_out_of_order_close_with_1008() -> None:
     with serving() as url, dial(url, AUTO, f"{QUERY}&turn_start_threshold=0.55") as socket:
         assert events(socket) == []
         assert (socket.close_code, socket.close_reason) == (1008, "Invalid turn thresholds")
 
 
-def test_a_socket_that_says_nothing_is_closed_with_1001() -> None:
+def test_idle_session_is_closed_with_1001() -> None:
     with serving(idle_seconds=0.3) as url, dial(url, MANUAL) as socket:
         assert events(socket) == []
         assert socket.close_code == 1001
 
 
-def test_who_waits_for_an_answer_is_not_idle() -> None:
+def test_session_waiting_for_the_engine_is_not_idle() -> None:
     live = Counter()
     live.go.clear()
     samples = talk(2.0, 0.0)
@@ -365,7 +365,7 @@ def test_who_waits_for_an_answer_is_not_idle() -> None:
         assert socket.close_code == 1000
 
 
-def test_an_engine_that_fails_is_told() -> None:
+def test_engine_exception_in_a_session_is_an_error_event_and_close_1011() -> None:
     live = Counter()
     live.fails = True
     with serving(live) as url, dial(url, MANUAL) as socket:
@@ -376,7 +376,7 @@ def test_an_engine_that_fails_is_told() -> None:
         assert socket.close_code == 1011
 
 
-def test_a_client_that_leaves_in_mid_word_leaves_nothing_behind() -> None:
+def test_client_that_disconnects_mid_word_frees_its_slot() -> None:
     live = Counter()
     with serving(live, concurrency=1) as url:
         for _ in range(5):
@@ -386,7 +386,7 @@ def test_a_client_that_leaves_in_mid_word_leaves_nothing_behind() -> None:
             assert is_free_again(url)
 
 
-def test_silence_and_nothing_at_all_end_well() -> None:
+def test_sessions_of_silence_and_without_audio_close_normally() -> None:
     with serving() as url:
         for samples in (speech.silence(0), speech.silence(3)):
             with dial(url, MANUAL) as socket:
@@ -400,7 +400,7 @@ def test_silence_and_nothing_at_all_end_well() -> None:
                 assert kinds(events(socket)) == ["connected"]
 
 
-def test_two_sessions_at_once_don_t_hear_each_other() -> None:
+def test_concurrent_sessions_do_not_mix_audio() -> None:
     with serving() as url, dial(url, MANUAL) as one, dial(url, MANUAL) as other:
         for at in range(0, 4 * RATE, RATE // 10):
             send(one, talk(3.0)[at : at + RATE // 10])
@@ -412,7 +412,7 @@ def test_two_sessions_at_once_don_t_hear_each_other() -> None:
         assert "transcript" not in kinds(events(other))
 
 
-def test_no_more_waits_for_the_engine_than_a_minute_however_large_frames_are() -> None:
+def test_frame_queue_is_bounded_for_frames_of_any_size() -> None:
     class Flood:
         """A socket with frames of a MiB without end."""
 
@@ -424,11 +424,11 @@ def test_no_more_waits_for_the_engine_than_a_minute_however_large_frames_are() -
 
     async def read() -> int:
         flood = Flood()
-        session = _Session(cast("WebSocket", flood), DIALECT, RealtimeOptions(model="ink-2"), "id", 20.0)
-        reading = asyncio.create_task(session._read())
+        session = RealtimeSession(cast("WebSocket", flood), DIALECT, RealtimeOptions(model="ink-2"), "id", 20.0)
+        reading = asyncio.create_task(session._receive_frames())
         for _ in range(1000):
             await asyncio.sleep(0)
         reading.cancel()
         return flood.taken
 
-    assert asyncio.run(read()) == WAITING_BYTES // (1 << 20)  # what a frame takes by itself counts as well
+    assert asyncio.run(read()) == MAX_QUEUED_BYTES // (1 << 20)  # what a frame takes by itself counts as well

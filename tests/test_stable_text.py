@@ -1,4 +1,4 @@
-"""The growing text of an utterance: what was said is never unsaid, whatever the recogniser thinks next."""
+"""The growing text of an utterance: what was emitted stays, whatever the next hypothesis is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def words(text: str) -> list[str]:
     return [f" {word}" for word in text.split()]
 
 
-def test_a_word_goes_out_when_four_hearings_agree_on_it_and_two_words_follow_it() -> None:
+def test_word_is_emitted_when_four_hypotheses_agree_and_two_words_follow() -> None:
     text = StableText()
     assert text.update(words("the")) == ""
     assert text.update(words("the fairy")) == ""
@@ -21,17 +21,17 @@ def test_a_word_goes_out_when_four_hearings_agree_on_it_and_two_words_follow_it(
     assert text.update(words("the ferry leaves at seven")) == ""
     assert text.update(words("the ferry leaves at seven in")) == " ferry leaves"
     assert text.settle(words("The ferry leaves at seven in it.")) == " at seven in it."
-    assert text.said == " the ferry leaves at seven in it."
+    assert text.text == " the ferry leaves at seven in it."
 
 
-def test_a_word_that_the_recogniser_is_sure_of_goes_out_at_once_when_two_words_follow_it() -> None:
+def test_probable_word_is_emitted_at_once_when_two_words_follow() -> None:
     text = StableText()
     assert text.update(words("the ferry"), [0.99, 0.99]) == ""
     assert text.update(words("the ferry leaves at"), [0.99, 0.9, 0.99, 0.99]) == " the ferry"
     assert text.update(words("the ferry leaves at seven in"), [0.99, 0.2, 0.99, 0.3, 0.9, 0.9]) == ""
 
 
-def test_sureness_and_agreement_carry_each_other_on() -> None:
+def test_probability_and_agreement_combine() -> None:
     text = StableText()
     for _ in range(3):
         assert text.update(words("the ferry leaves at seven"), [0.5, 0.9, 0.9, 0.9, 0.9]) == ""
@@ -40,21 +40,21 @@ def test_sureness_and_agreement_carry_each_other_on() -> None:
     )
 
 
-def test_punctuation_at_the_end_waits_until_something_follows_it() -> None:
+def test_final_punctuation_is_withheld_until_something_follows() -> None:
     text = StableText()
     assert text.pause(words("Hello, world.")) == " Hello, world"
     assert text.pause(words("Hello, world. And more.")) == ". And more"
     assert text.settle(words("Hello, world. And more!")) == "!"
-    assert text.said == " Hello, world. And more!"
+    assert text.text == " Hello, world. And more!"
 
 
-def test_punctuation_that_is_gone_again_leaves_nothing_behind() -> None:
+def test_withheld_punctuation_that_disappears_is_not_emitted() -> None:
     text = StableText()
     assert text.pause(words("I went to.")) == " I went to"
     assert text.settle(words("I went to the shop.")) == " the shop."
 
 
-def test_a_changed_mind_about_what_was_said_neither_loses_nor_doubles_what_follows() -> None:
+def test_changed_hypothesis_neither_loses_nor_doubles_words() -> None:
     text = StableText()
     text.pause(words("the quick brown fox"))
     assert text.settle(words("the quick round fox jumps over")) == " jumps over"
@@ -63,50 +63,51 @@ def test_a_changed_mind_about_what_was_said_neither_loses_nor_doubles_what_follo
     assert text.settle(words("a quick and brown fox jumps")) == " jumps"
 
 
-def test_what_settles_is_over_and_the_next_hearing_begins_anew() -> None:
+def test_hypothesis_after_settle_starts_anew() -> None:
     text = StableText()
     assert text.settle(words("One two.")) == " One two."
     assert text.settle(words("One two.")) == " One two."
-    assert text.said == " One two. One two."
+    assert text.text == " One two. One two."
 
 
-def test_what_was_said_beyond_a_cut_is_not_said_again() -> None:
+def test_text_emitted_beyond_a_cut_is_not_repeated() -> None:
     text = StableText()
     for _ in range(4):
         text.update(words("one two three four five six seven"))
-    assert text.said == " one two three four five"
+    assert text.text == " one two three four five"
     assert text.cut(words("one two three.")) == ""
     assert text.settle(words("four five six seven")) == " six seven"
-    assert text.said == " one two three four five six seven"
+    assert text.text == " one two three four five six seven"
 
 
-def test_what_was_not_said_before_a_cut_is_said() -> None:
+def test_unemitted_text_before_a_cut_is_emitted() -> None:
     text = StableText()
     text.pause(words("one"))
     assert text.cut(words("one two three.")) == " two three"
     assert text.settle(words("four")) == " four"
 
 
-HEARINGS = st.lists(
+HYPOTHESES = st.lists(
     st.tuples(
-        st.sampled_from(["hear", "pause", "cut", "settle"]), st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."]))
+        st.sampled_from(["update", "pause", "flush", "cut", "settle"]),
+        st.lists(st.sampled_from([" a", " b.", " c,", " D", " ."])),
     )
 )
 
 
-@given(HEARINGS)
-def test_the_text_only_ever_grows(hearings: list[tuple[str, list[str]]]) -> None:
+@given(HYPOTHESES)
+def test_text_only_grows(hypotheses: list[tuple[str, list[str]]]) -> None:
     text = StableText()
-    for kind, heard in hearings:
-        before = text.said
+    for kind, heard in hypotheses:
+        before = text.text
         fresh = getattr(text, kind)(heard)
-        assert text.said == before + fresh
+        assert text.text == before + fresh
 
 
 @given(st.lists(st.sampled_from([" one", " two,", " three.", " Four"]), min_size=1))
-def test_one_hearing_settled_is_that_hearing_verbatim(heard: list[str]) -> None:
+def test_settled_hypothesis_is_emitted_verbatim(heard: list[str]) -> None:
     text = StableText()
     text.update(heard[: len(heard) // 2])
     text.update(heard[: len(heard) // 2])
     text.settle(heard)
-    assert text.said == "".join(heard)
+    assert text.text == "".join(heard)

@@ -1,7 +1,7 @@
-"""The decoders of others, libsndfile and FFmpeg: what each makes of an open file, piece by piece.
+"""Decodes open files piece by piece: uncompressed WAV by itself, other formats by libsndfile or FFmpeg's libraries.
 
-Must never print, nor let them print; never follow a file to others; never pass over damage without a word,
-where they notice it.
+Must never print, nor let a library print; never open other files that a file refers to; never skip damage without a
+warning, where a decoder notices it.
 """
 
 from __future__ import annotations
@@ -33,41 +33,40 @@ Read = Callable[[int], bytes]
 Warn = Callable[[str], object]
 
 Pieces = Iterator[tuple[int, Frames]]
-"""Rates in Hz and samples. The rate may change on the way: chained Ogg, MPEG frames."""
+"""Rate in Hz and samples of each piece. The rate may change in a stream: chained Ogg, MPEG frames."""
 
 BLOCK_SECONDS = 0.5
-"""Seconds that are read at once."""
+"""Audio that is read at once."""
 
 MAX_READ_BYTES = 4 << 20
-"""Bytes of a read, however many channels there are."""
+"""Of a read, however many channels there are."""
 
 MAX_FILE_BYTES = 1 << 43
-"""Bytes: no recording is longer. File systems differ in what is nowhere, and in memory everything is somewhere."""
+"""No recording is longer. Seeking further fails on some file systems and works on others, and in memory."""
 
 MIN_REPORTED_SECONDS = 0.1
-"""Seconds of damage worth a word. Less than that is missing from many files that were cut somewhere."""
+"""Damage that is worth a warning. Less than that is missing from many files that were edited."""
 
 DURATION_IN_HEADER = frozenset({"flv", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv", "ape"})
-"""Of these FFmpeg reads the duration from headers. Of others it may be a guess by the bit rate."""
+"""FFmpeg's names of formats whose duration is in the header. Others may be estimated by the bit rate."""
 
 DEFAULT_TOLERANCE = 0.25, 0.01
-"""Seconds and share of the whole that may be missing: encoders begin early, clocks drift, silence isn't stored."""
+"""Seconds, and share of the whole, that may be missing: encoders begin early, clocks drift, silence isn't stored."""
 
 UNCHECKED = inf, 0.0
 
 TOLERANCES = {"flac": (0.02, 0.0), "mpegts": UNCHECKED, "mpeg": UNCHECKED}
-"""The same where every sample is stamped, and no frame is as short; and where clocks jump, as in joined broadcasts."""
+"""Tolerances of FLAC, where every sample has a timestamp, and of MPEG streams, where clocks jump."""
 
 SOUNDFILE_CONTAINERS = frozenset({"aiff", "au", "caf"})
-"""What libsndfile reads sample for sample. Of FLAC it gives nothing up behind damage, nor the end of a live one; of WAV
-it takes a size of 0 for no samples, as pipes write it."""
+"""Containers that libsndfile decodes best. It stops at damage in FLAC and misses the end of a streamed one, and takes
+the size 0 in a streamed WAV for no samples."""
 
 
 class RangeReader:
-    """A file, or a span of its bytes, for a decoder: without a name to draw conclusions from.
+    """A range of an open file, for a decoder, which can't see its name.
 
-    A header can name a place that is nowhere: a seek there gives a plain -1, as an exception would be printed on
-    stderr.
+    A damaged header can name an impossible position: `seek` returns -1 then, since decoders print exceptions on stderr.
     """
 
     def __init__(self, file: BinaryIO, start: int = 0, end: int = MAX_FILE_BYTES) -> None:
@@ -93,11 +92,10 @@ class RangeReader:
 
 
 def decode_wav(wav_format: WavFormat, promised: int | None, read: Read, warn: Warn) -> Pieces:
-    """The uncompressed samples behind the header of a WAV, as they come.
+    """Decode the uncompressed samples after the header of a WAV, as they arrive.
 
-    Decoded here since neither of the others reads all of them rightly: libsndfile finds nothing in a stream whose
-    header has no length; FFmpeg makes noise of RIFX and of 24 bits in 32, and wants 64 KiB of a pipe before the first
-    sample. `promised`: bytes by the header, None where they last to the end.
+    Neither library decodes all of them: libsndfile finds no samples where the header has no length; FFmpeg decodes RIFX
+    and 24 bits in 32 to noise, and waits for 64 KiB of a pipe. `promised`: bytes by the header, None: up to the end.
     """
     held = 0
     for data in whole_frames(read, wav_format.frame_bytes, wav_format.rate, promised):
@@ -110,7 +108,7 @@ def decode_wav(wav_format: WavFormat, promised: int | None, read: Read, warn: Wa
 
 
 def wav_frames(wav_format: WavFormat, data: bytes) -> Frames:
-    """Bytes of whole uncompressed frames as samples, full scale at 1; floats may be anything."""
+    """Decode bytes of whole uncompressed frames to samples, full scale at 1; floats may have any value."""
     return _wav_samples(wav_format, data).reshape(-1, wav_format.channels)
 
 
@@ -119,9 +117,9 @@ def _wav_samples(wav_format: WavFormat, data: bytes) -> NDArray[np.float32]:
     if wav_format.codec in (ALAW, MULAW):
         return decode_pcm(data, "pcm_alaw" if wav_format.codec == ALAW else "pcm_mulaw")
     if wav_format.codec == FLOAT:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for 32 bits becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # values too large for 32 bits become infinite
             return np.frombuffer(data, f"{order}f{size}").astype(np.float32)
-    if size == 1:  # the only ones without a sign
+    if size == 1:  # unsigned, unlike wider ones
         return np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
     if size == 3:
         padded = np.zeros((len(data) // 3, 4), np.uint8)
@@ -131,7 +129,7 @@ def _wav_samples(wav_format: WavFormat, data: bytes) -> NDArray[np.float32]:
 
 
 def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None) -> Iterator[bytes]:
-    """Whole frames of so many bytes, as `read` gives them, half a second at most; what is left over is dropped."""
+    """Whole frames of `frame` bytes as `read` returns them, at most half a second; a partial last frame is dropped."""
     most = max(1, min(int(rate * BLOCK_SECONDS), MAX_READ_BYTES // frame)) * frame
     left = sys.maxsize if promised is None else promised
     rest = b""
@@ -145,9 +143,9 @@ def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None)
 
 
 def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Pieces | None:
-    """A file by libsndfile; None where that can't open it and FFmpeg may do better.
+    """Decode a file by libsndfile; None where that can't open it and FFmpeg may do better.
 
-    By its path where it has one: while libsndfile calls back, a Ctrl-C would be lost.
+    `source` is a path where there is one: Ctrl-C would be lost in a callback from libsndfile.
     """
     import soundfile
 
@@ -158,54 +156,54 @@ def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Piec
 
 
 def _read_soundfile(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
-    """What the header promises and the file does not give is told."""
+    """Warns where the header promises more than the file contains."""
     import soundfile
 
-    heard, rate = 0, sound.samplerate
+    count, rate = 0, sound.samplerate
     most = max(1, min(int(rate * BLOCK_SECONDS), MAX_READ_BYTES // 4 // sound.channels))
     with sound:
         try:
             while len(frames := sound.read(most, dtype="float32", always_2d=True)):
-                heard += len(frames)
+                count += len(frames)
                 yield rate, frames
         except soundfile.SoundFileError as error:
-            if not heard:
+            if not count:
                 raise InputError(f"{name} can't be decoded: {error}", hint="does it play?") from error
-        known = sound.frames < 1 << 62  # more is libsndfile's word for a length that the header leaves open
-        if heard and known and (sound.frames - heard) / rate >= MIN_REPORTED_SECONDS:
-            warn(f"it is damaged: nothing behind {heard / rate:.2f} s can be decoded")
+        known = sound.frames < 1 << 62  # libsndfile returns more where the header has no length
+        if count and known and (sound.frames - count) / rate >= MIN_REPORTED_SECONDS:
+            warn(f"it is damaged: nothing after {count / rate:.2f} s can be decoded")
 
 
 def decode_chain(files: Sequence[RangeReader], name: str, warn: Warn) -> Pieces:
-    """Recordings that were appended to each other, which FFmpeg takes for one only where all are of a kind."""
-    heard, faults = False, list[InputError]()
+    """Decode recordings that were appended to each other; FFmpeg would read on only where all have the same format."""
+    has_samples, faults = False, list[InputError]()
     for number, file in enumerate(files, 1):
-        place = f"in recording {number} of {len(files)}: " if len(files) > 1 else ""
+        prefix = f"in recording {number} of {len(files)}: " if len(files) > 1 else ""
 
-        def told(note: str, place: str = place) -> None:
-            warn(place + note)
+        def warn_of_part(note: str, prefix: str = prefix) -> None:
+            warn(prefix + note)
 
         try:
-            for piece in decode_ffmpeg(file, name, told):
-                heard = True
+            for piece in decode_ffmpeg(file, name, warn_of_part):
+                has_samples = True
                 yield piece
         except InputError as error:
             faults.append(error)
-    if faults and not heard:
+    if faults and not has_samples:
         raise faults[0]
     if faults:
         warn(f"{len(faults)} of the {len(files)} recordings in it can't be decoded and were left out")
 
 
 def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | None = None) -> Pieces:
-    """The audio track of any container that is meant to be played, by FFmpeg. A damaged packet costs its own time.
+    """Decode the default audio track of any container by FFmpeg. Of a damaged packet, only its own time is lost.
 
-    `promised`: seconds by the header, which FFmpeg is asked for where it is None; 0 where nobody must be held to it.
+    `promised`: seconds by the header; None: ask FFmpeg; 0: don't check.
     """
     import av
 
     file.seek(0)
-    account, slack = _Coverage(), UNCHECKED
+    coverage, tolerance = _Coverage(), UNCHECKED
     fault: av.FFmpegError | None = None
     try:
         # A playlist may name other files and hosts. FFmpeg must not follow it there.
@@ -217,60 +215,60 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
             track = container.streams.best("audio") or tracks[0]
             if len(tracks) > 1:
                 chosen = [one.index for one in tracks].index(track.index) + 1
-                warn(f"it has {len(tracks)} audio tracks: track {chosen} is heard, and no other")
-            # Or else a damaged frame comes as a burst of noise. What FFmpeg has no decoder for has no context.
+                warn(f"it has {len(tracks)} audio tracks: only track {chosen} is used")
+            # Without it, a damaged frame is a burst of noise. A codec without a decoder has no context.
             if getattr(track.codec_context, "name", None) == "flac":
                 track.codec_context.options = {"err_detect": "crccheck+explode"}
             packed_kind: tuple[object, ...] = ()
-            for packet in container.demux():  # the others, too: a film may go on without sound
+            for packet in container.demux():  # of all tracks: a video may be longer than its audio
                 unit = float(packet.time_base or 0)
                 length = (packet.duration or 0) * unit
-                ours = packet.stream.index == track.index
+                is_ours = packet.stream.index == track.index
                 if packet.pts is not None:
-                    account.add_packet(packet.pts * unit, packet.pts * unit + length, ours)
-                if not ours:
+                    coverage.add_packet(packet.pts * unit, packet.pts * unit + length, is_ours)
+                if not is_ours:
                     continue
                 try:
                     frames = cast("list[av.AudioFrame]", packet.decode())
-                except av.FFmpegError as error:  # of any kind: to AAC, damage is "operation not permitted"
-                    fault, account.lost = error, account.lost + length
+                except av.FFmpegError as error:  # of any kind: damage in AAC is "operation not permitted"
+                    fault, coverage.lost = error, coverage.lost + length
                     continue
                 for frame in frames:
                     kind = frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.rate
                     if kind != packed_kind:
                         packed_kind, packer = kind, av.AudioResampler(format="flt")
-                    # Packed, since PyAV reads no more than eight planes and crashes behind them. The channels are
-                    # kept and mixed by us: FFmpeg has no downmix for layouts without a name.
+                    # Packed, because PyAV reads at most eight planes and crashes beyond. We mix the channels: FFmpeg
+                    # has no downmix for layouts without a name.
                     for packed in packer.resample(frame):
-                        account.decoded += packed.samples / packed.rate
+                        coverage.decoded += packed.samples / packed.rate
                         samples = packed.to_ndarray().astype(np.float32, copy=False)
                         yield packed.rate, samples.reshape(-1, packed.layout.nb_channels)
-            slack = TOLERANCES.get(container.format.name, DEFAULT_TOLERANCE)
+            tolerance = TOLERANCES.get(container.format.name, DEFAULT_TOLERANCE)
             if promised is None and container.format.name in DURATION_IN_HEADER:
-                # The track's own first: chapters of an MP4 may go on behind its sound.
+                # That of the track first: chapters of an MP4 may last longer than its audio.
                 own = (track.start_time or 0) + (track.duration or 0)
                 promised = (
                     float(own * (track.time_base or 0)) if track.duration else (container.duration or 0) / av.time_base
                 )
-        if fault is not None and not account.decoded:
+        if fault is not None and not coverage.decoded:
             raise fault
     except av.FFmpegError as error:
-        if not account.decoded:
+        if not coverage.decoded:
             raise InputError(f"{name} can't be decoded: {error.strerror}", hint="does it play?") from error
-        warn(f"it is damaged: nothing behind {account.decoded:.2f} s can be decoded ({error.strerror})")
-    for note in account.warnings(promised or 0, slack):
+        warn(f"it is damaged: nothing after {coverage.decoded:.2f} s can be decoded ({error.strerror})")
+    for note in coverage.warnings(promised or 0, tolerance):
         warn(note)
 
 
 @dataclass(slots=True)
 class _Coverage:
-    """What of a recording is there, and what isn't. All in seconds.
+    """How much of a recording was decoded, and how much is missing. All in seconds.
 
-    heard    of samples
-    lost     of packets that can't be decoded
-    begun    time stamp of the first packet of the track; what is before 0 was trimmed
-    ended    time stamp of its end
-    reached  time stamp of the end of all tracks
+    decoded      samples
+    lost         packets that can't be decoded
+    start        timestamp of the first packet of the track; what is before 0 was trimmed
+    end          timestamp of its end
+    end_of_all   timestamp of the end of all tracks
     """
 
     decoded: float = 0.0
@@ -279,20 +277,21 @@ class _Coverage:
     end: float = -inf
     end_of_all: float = 0.0
 
-    def add_packet(self, begin: float, end: float, ours: bool) -> None:
+    def add_packet(self, begin: float, end: float, is_ours: bool) -> None:
         self.end_of_all = max(self.end_of_all, end)
-        if ours:
+        if is_ours:
             self.start, self.end = min(self.start, max(begin, 0.0)), max(self.end, end)
 
-    def warnings(self, promised: float, slack: tuple[float, float]) -> Iterator[str]:
-        """What is missing of the seconds that a header promises, within, and between packets."""
+    def warnings(self, promised: float, tolerance: tuple[float, float]) -> Iterator[str]:
+        """What is missing: of damaged packets, of the seconds that a header promises, between packets."""
         if not self.decoded:
             return
-        least, share = slack
+        least, share = tolerance
         if self.lost >= min(least, MIN_REPORTED_SECONDS):
             yield f"it is damaged: {self.lost:.2f} s of it can't be decoded and were left out"
         spans, known = self.end - self.start, self.decoded + self.lost
         if promised - max(self.end_of_all, known) > max(least, share * promised):
-            yield f"it was cut off: its header promises {promised:.2f} s, and {self.decoded:.2f} s of audio were found"
+            found = f"only {self.decoded:.2f} s of audio were found"
+            yield f"it was cut off: its header promises {promised:.2f} s, but {found}"
         elif spans - known > max(least, share * spans):
-            yield f"it has gaps: it spans {spans:.2f} s, and {self.decoded:.2f} s of it can be heard"
+            yield f"it has gaps: it spans {spans:.2f} s, of which {self.decoded:.2f} s contain audio"

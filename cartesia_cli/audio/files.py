@@ -1,15 +1,17 @@
-"""Recordings as streams of samples: files in any container, headerless samples, and what comes by a pipe.
+"""Decodes recordings into mono samples: files in any container, headerless samples, and pipes.
 
-    plain WAV                waves, as it comes: libsndfile and FFmpeg each take some kinds for silence or noise
-    AIFF, AU, CAF            libsndfile (decoders)
-    Ogg                      FFmpeg's libraries (decoders), each of the recordings that may be chained in it
+    uncompressed WAV         decoders.decode_wav, as it arrives
+    AIFF, AU, CAF            libsndfile
+    Ogg                      FFmpeg's libraries, for each recording that is chained in it
     everything else          FFmpeg's libraries, from a file
-    a pipe of those          kept in a temporary file first
+    a pipe of those          saved to a temporary file first
 
-The one decoder of the house: what is sent live and what the local server is sent are heard alike. Memory is
-bounded: a block comes out before the next is read. Must never open anything but the file that it is given, never
-print, and never leave out a part of a recording without a word, where a decoder notices that.
-All of it is lazy: errors show when the first block is asked for.
+`stream-file`, `vad` and the local server decode by this module, so that they all get the same samples. Memory is
+bounded: a block is yielded before the next is read. Decoding is lazy: errors are raised when the first block is asked
+for.
+
+Must never open anything but the given file, never print, and never leave out a part of a recording without a warning,
+where a decoder notices.
 """
 
 from __future__ import annotations
@@ -41,32 +43,32 @@ from .decoders import (
 )
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .probing import MediaInfo, display_name, probe
-from .probing.bounded_reader import SEARCHED, BoundedReader, Undetermined, open_regular_file
+from .probing.bounded_reader import MAX_SEARCH_BYTES, BoundedReader, Undetermined, open_regular_file
 from .probing.ogg_flac import find_chained_recordings
 from .probing.sniff import sniff
 from .wav_header import ALAW, MULAW, WavFormat, WavHeader, read_wav_header
 
 OnFormat = Callable[[str, int], None]
-"""Receives the encoding, and the rate in Hz, in which a recording can be sent as it is."""
+"""Called with the encoding and the rate (Hz) in which a recording can be sent without loss."""
 
 
 def ignore_format(encoding: str, rate: int) -> None:
-    """For those who asked for a rate."""
+    """The OnFormat of callers that ask for a certain rate."""
 
 
 LINEAR_ENCODING, COMPANDED_ENCODINGS = "pcm_s16le", ("pcm_mulaw", "pcm_alaw")
 
 MIN_BLOCK_SECONDS = 0.4
-"""Seconds that a block of a file holds, but for the last."""
+"""Length of the blocks of a file, except the last."""
 
 SUPPORTED_RATES = range(1000, 1_000_001)
-"""Hz that a recording may have. Others would be blown up without bounds, or cost seconds of preparation."""
+"""Hz. Lower rates would multiply the samples without bounds, higher ones cost seconds of preparation."""
 
 DECLARING_CONTAINERS = frozenset({"flac", "matroska", "webm", "mp3"})
-"""Containers of which a look tells how many seconds their header promises, and a decoder doesn't know it better."""
+"""Containers whose header names a duration that probing reads and that decoders don't know better."""
 
 STREAM_NAME = "the input"
-"""What a stream is called in messages, since it has no name."""
+"""What messages call a stream, which has no name."""
 
 
 def decode_file(
@@ -77,14 +79,17 @@ def decode_file(
     warn: Warn = lambda note: None,
     on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
-    """A file as blocks of mono float32 at `rate` Hz: all channels averaged, or `channel` (from 1) alone.
+    """Decode a file into blocks of mono float32 samples, -1..1, at `rate` Hz.
 
-    `rate` None: the rate at which the recording begins; `on_format` is called before the first block.
-    `warn` hears, in a sentence, what only decoding shows: parts that are missing, and tracks that aren't heard. What
-    a look tells is in `look(path).note`.
-    InputError when it can't be decoded, has no audio, or has no such channel.
+    rate        None: the rate at which the recording begins
+    channel     the one to decode, counted from 1; None: the average of all
+    warn        called with a sentence for what only decoding shows: missing parts, tracks that are left out. What
+                probing shows is in `probe(path).note`
+    on_format   called before the first block
+
+    InputError where it can't be decoded, has no audio, or has no such channel.
     """
-    recording = probe(path)  # it says best what is no recording
+    recording = probe(path)  # has the best messages for what is not a recording
     with open_regular_file(path, display_name(path)) as (file, _):
         promised = _expected_seconds(recording)
         yield from decode_open_file(
@@ -100,9 +105,9 @@ def decode_file(
 
 
 def _expected_seconds(recording: MediaInfo) -> float | None:
-    """Seconds that a decoder has to find, 0 where it mustn't be asked to, None where a look can't tell."""
+    """Seconds that decoding should find: 0 to skip the check, None where only the decoder knows."""
     if recording.declared is not None or recording.estimated:
-        return 0.0  # it was told, or is a guess
+        return 0.0  # reported by probing already, or an estimate
     return recording.duration if recording.container in DECLARING_CONTAINERS else None
 
 
@@ -117,9 +122,11 @@ def decode_open_file(
     warn: Warn = lambda note: None,
     on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
-    """`decoded` for a file that is open and can be sought, from its beginning. `name` is what messages call it.
+    """As `decode_file`, for a seekable file that is open, from its beginning.
 
-    `path`: where it lies, if it has a name. `promised`: seconds by a header, as of `unpacked`.
+    name       what messages call it
+    path       of the file, where it has one
+    promised   seconds that the header names, as of `decode_ffmpeg`
     """
     size = file.seek(0, os.SEEK_END)
     container = sniff(BoundedReader(file, size), trust_extension=False)
@@ -129,7 +136,7 @@ def decode_open_file(
         header = _wav_header(BoundedReader(file, size))
         if header and (plain := header.plain_format):
             file.seek(header.data_start or 0)
-            # Probing has said what is missing at its end.
+            # Probing has reported what is missing at its end.
             pieces = decode_wav(plain, header.promised_bytes, file.read, warn=lambda note: None)
             encoding = _wav_encoding(plain, channel)
     elif container in SOUNDFILE_CONTAINERS:
@@ -155,10 +162,10 @@ def decode_raw(
     channel: int | None = None,
     on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
-    """Headerless mono samples as blocks at `rate` Hz, as they come; a partial last sample is dropped.
+    """Decode headerless mono samples into blocks at `rate` Hz, as they arrive; a partial last sample is dropped.
 
-    `encoding` is one of ENCODINGS, `sample_rate` in Hz. InputError when there is no sample, a `channel` other than
-    the only one is asked for, or reading fails.
+    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as of `decode_file`. InputError where there is no
+    sample, where `channel` is not 1, or where reading fails.
     """
     blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
     pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
@@ -175,18 +182,18 @@ def decode_pipe(
     warn: Warn = lambda note: None,
     on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
-    """`decoded` for what can be read only once: plain WAV as it comes, all else kept in a temporary file first.
+    """As `decode_file`, for a stream that can't seek: uncompressed WAV as it arrives, others from a temporary file.
 
-    `warn` also hears what a look would have told, such as that a WAV was cut off. InputError as of `decoded`.
+    `warn` also gets what probing would have reported, such as a WAV that was cut off.
     """
-    come = _available_bytes(stream)
-    beginning = _Beginning(come)
+    read = _available_bytes(stream)
+    beginning = _Beginning(read)
     header = read_wav_header(beginning)
     if header and (plain := header.plain_format):
-        pieces = decode_wav(plain, header.promised_bytes, come, warn)
+        pieces = decode_wav(plain, header.promised_bytes, read, warn)
         yield from _resampled(pieces, rate, channel, STREAM_NAME, _wav_encoding(plain, channel), on_format)
         return
-    with _spooled(bytes(beginning.seen), come) as path:
+    with _spooled(bytes(beginning.seen), read) as path:
         try:
             if note := probe(path, STREAM_NAME).note:
                 warn(note)
@@ -196,7 +203,7 @@ def decode_pipe(
 
 
 def _wav_header(reader: BoundedReader) -> WavHeader | None:
-    """None for what is none, or too long a way to its samples."""
+    """The header; None for other files, and where too many chunks come before the samples."""
     try:
         return read_wav_header(reader)
     except Undetermined:
@@ -204,7 +211,7 @@ def _wav_header(reader: BoundedReader) -> WavHeader | None:
 
 
 def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
-    """In which a WAV's samples can be sent as they are. An average of channels is none of its samples."""
+    """The encoding that keeps the samples of a WAV as they are. An average of channels is not one of its samples."""
     is_one = wav_format.channels == 1 or channel is not None
     return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wav_format.codec, LINEAR_ENCODING) if is_one else LINEAR_ENCODING
 
@@ -212,13 +219,13 @@ def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
 def _resampled(
     pieces: Pieces, rate: int | None, channel: int | None, name: str, encoding: str, on_format: OnFormat
 ) -> Iterator[Samples]:
-    """Pieces of any rate as mono blocks at `rate`, none of them empty. InputError when there is nothing at all."""
-    heard = False
+    """Turn pieces of any rate into mono blocks at `rate`, none of them empty. InputError where there are no samples."""
+    has_samples = False
     for samples in _at_one_rate(pieces, rate, channel, name, lambda rate: on_format(encoding, rate)):
         if len(samples):
-            heard = True
-            yield samples.clip(-1, 1)  # a filter may overshoot what was within
-    if not heard:
+            has_samples = True
+            yield samples.clip(-1, 1)  # the filter may overshoot
+    if not has_samples:
         raise InputError(f"{name} holds no audio", hint="does it play?")
 
 
@@ -228,7 +235,7 @@ def _at_one_rate(
     resampler, source = None, 0
     for piece_rate, frames in pieces:
         if piece_rate not in SUPPORTED_RATES:
-            raise InputError(f"{name} can't be decoded: no recording has {piece_rate} samples a second")
+            raise InputError(f"{name} can't be decoded: unsupported sample rate of {piece_rate} Hz")
         if resampler is None:
             rate = rate or piece_rate
             on_rate(rate)
@@ -243,7 +250,7 @@ def _at_one_rate(
 
 
 def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
-    """Blocks of at least `size` samples, but for the last."""
+    """Join blocks until they have at least `size` samples; the last may be shorter."""
     held: list[Samples] = []
     for block in blocks:
         held.append(block)
@@ -255,11 +262,11 @@ def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
 
 
 def _mono(frames: Frames, channel: int | None, name: str) -> Samples:
-    """One channel, or the average of all; what is no number becomes silence."""
+    """One channel, or the average of all. NaN and infinity become silence."""
     count = frames.shape[1]
     if channel is not None and not 1 <= channel <= count:
         has = "1 channel" if count == 1 else f"{count} channels"
-        raise InputError(f"{name} has {has}: there is no channel {channel}", hint="they are counted from 1")
+        raise InputError(f"{name} has {has}: there is no channel {channel}", hint="channels are counted from 1")
     one = frames if channel is None else frames[:, channel - 1 : channel]
     clean = np.nan_to_num(one, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1)
     mixed: Samples = clean.mean(axis=1, dtype=np.float32)
@@ -267,20 +274,20 @@ def _mono(frames: Frames, channel: int | None, name: str) -> Samples:
 
 
 def _available_bytes(stream: BinaryIO) -> Read:
-    """Reads that wait for the first byte only, where a stream can do that: a live one must not be held up."""
+    """A read that waits only for the first byte, where the stream supports that: live audio must not be delayed."""
     read: Read = getattr(stream, "read1", stream.read)
 
-    def come(count: int) -> bytes:
+    def read_available(count: int) -> bytes:
         try:
             return read(count)
         except OSError as error:
             raise InputError(f"{STREAM_NAME} can't be read: {error.strerror or error}") from error
 
-    return come
+    return read_available
 
 
 class _Beginning:
-    """The first bytes of a stream, at most SEARCHED of them, as a source for a parser; all that it read is kept."""
+    """The first MAX_SEARCH_BYTES of a stream as a ByteSource; keeps everything that was read."""
 
     def __init__(self, read: Read) -> None:
         self.seen = bytearray()
@@ -288,7 +295,7 @@ class _Beginning:
 
     def read(self, count: int) -> bytes:
         start = len(self.seen)
-        end = min(start + count, SEARCHED)
+        end = min(start + count, MAX_SEARCH_BYTES)
         while len(self.seen) < end and (data := self._read(end - len(self.seen))):
             self.seen += data
         return bytes(self.seen[start:])
@@ -302,7 +309,7 @@ class _Beginning:
 
 @contextmanager
 def _spooled(seen: bytes, rest: Read) -> Iterator[Path]:
-    """What was read of a stream, and all the rest of it, as a file for the length of the block."""
+    """A temporary file with what was read of a stream and all the rest of it, while the block runs."""
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cartesia-cli-"))
@@ -313,7 +320,7 @@ def _spooled(seen: bytes, rest: Read) -> Iterator[Path]:
                     file.write(data)
         except OSError as error:
             raise InputError(
-                f"{STREAM_NAME} can't be kept in {tempfile.gettempdir()}: {error.strerror}",
-                hint="TMPDIR names another place",
+                f"{STREAM_NAME} can't be saved in {tempfile.gettempdir()}: {error.strerror}",
+                hint="set TMPDIR to another folder",
             ) from error
         yield path

@@ -1,7 +1,6 @@
-"""Samples: the six encodings of the API as numbers, many channels as one, one rate as another.
+"""Converts samples between the API's six encodings and float32, and between sample rates.
 
-Pure: arrays in, arrays out, with state only where a stream needs it (the resampler). Samples are
-float32 in -1..1, one dimension, mono.
+Pure: arrays in, arrays out; only the resampler has state. Samples are mono float32 arrays of one dimension, -1..1.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..protocol import ENCODINGS
 Samples = NDArray[np.float32]
 
 RATE = 16000
-"""Hz at which recognisers listen, and which the API recommends (docs: stt-input-encodings)."""
+"""Hz. The rate of the recognisers, which the API recommends (docs: stt-input-encodings)."""
 
 
 class AudioStore(Protocol):
@@ -56,7 +55,7 @@ class AudioBlock:
 
 
 def decode_pcm(data: bytes, encoding: str) -> Samples:
-    """Headerless mono audio as samples. `data` must hold whole samples; see ENCODINGS for their size."""
+    """Decode headerless mono audio. `data` must contain whole samples; ENCODINGS has their size."""
     match encoding:
         case "pcm_s16le":
             return (np.frombuffer(data, "<i2") / 32768.0).astype(np.float32)
@@ -74,13 +73,13 @@ def decode_pcm(data: bytes, encoding: str) -> Samples:
 
 
 def encode_s16le(samples: Samples) -> bytes:
-    """Samples as `pcm_s16le`, which the API recommends (docs: stt-input-encodings). Beyond -1..1 they are clipped."""
+    """Encode samples as `pcm_s16le`, which the API recommends (docs: stt-input-encodings). Clips beyond -1..1."""
     data: bytes = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
     return data
 
 
 def convert_s16le(data: bytes, encoding: str) -> bytes:
-    """`pcm_s16le` in another of ENCODINGS, at the same rate. What was decoded from G.711 comes out byte for byte."""
+    """Convert `pcm_s16le` to another of ENCODINGS. What was decoded from G.711 comes out byte for byte."""
     samples = np.frombuffer(data, "<i2")
     match encoding:
         case "pcm_s16le":
@@ -97,12 +96,12 @@ def convert_s16le(data: bytes, encoding: str) -> bytes:
 
 
 def whole_samples(data: bytes, encoding: str) -> int:
-    """How many bytes of `data` are whole samples."""
+    """Bytes of `data` that are whole samples."""
     return len(data) - len(data) % ENCODINGS[encoding]
 
 
 class Resampler:
-    """A stream of samples at one rate as a stream at another, with nothing lost at its end."""
+    """Converts a stream of samples from one rate to another, with nothing lost at its end. Rates in Hz."""
 
     def __init__(self, rate: int, wanted: int = RATE) -> None:
         self._stream = None if rate == wanted else soxr.ResampleStream(rate, wanted, 1, "float32", "HQ")
@@ -111,13 +110,13 @@ class Resampler:
         return samples if self._stream is None else self._stream.resample_chunk(samples)
 
     def finish(self) -> Samples:
-        """What the filter still holds back."""
+        """The last samples, which the filter has held back."""
         empty = np.zeros(0, np.float32)
         return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
 
 
 def _finite(samples: Samples) -> Samples:
-    """Floats may be anything; a recogniser must not meet NaN."""
+    """Floats may have any value; recognisers must not get NaN."""
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
 
 
@@ -127,7 +126,7 @@ def _expand_mulaw() -> Samples:
     exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
     size = (((mantissa << 3) + 0x84) << exponent) - 0x84
     values = np.where(code & 0x80, -size, size)
-    values[NEGATIVE_ZERO] = -1  # so that it is told from zero, and goes back to where it came from
+    values[NEGATIVE_ZERO] = -1  # distinct from zero, so that it is encoded to the same byte again
     return (values / 32768.0).astype(np.float32)
 
 
@@ -140,7 +139,7 @@ def _expand_alaw() -> Samples:
 
 
 NEGATIVE_ZERO = 0x7F
-"""Of mu-law, which has two zeros."""
+"""Code of the second zero of mu-law."""
 
 _MULAW = _expand_mulaw()
 _ALAW = _expand_alaw()
@@ -148,7 +147,7 @@ _ALAW = _expand_alaw()
 
 @cache
 def _companding_table(encoding: str) -> NDArray[np.uint8]:
-    """The code for each 16-bit sample, by its unsigned value: the one whose sample is nearest."""
+    """For each 16-bit sample, indexed by its unsigned value, the code whose sample is nearest."""
     levels = _MULAW if encoding == "pcm_mulaw" else _ALAW
     order = np.argsort(levels)
     bounds = (levels[order][1:] + levels[order][:-1]) / 2

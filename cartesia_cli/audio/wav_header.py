@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PCM, MICROSOFT_ADPCM, FLOAT, ALAW, MULAW, IMA_ADPCM, EXTENSIBLE = 0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0xFFFE
-"""Codecs (mmreg.h, WAVE_FORMAT_…). EXTENSIBLE names the real one further behind."""
+"""Codecs (mmreg.h, WAVE_FORMAT_…). EXTENSIBLE: the codec is in an extension of the chunk."""
 
 SAMPLE_SIZES = {PCM: (1, 2, 3, 4, 8), FLOAT: (2, 4, 8), ALAW: (1,), MULAW: (1,)}
-"""Uncompressed codec → bytes that a sample of it may have."""
+"""Uncompressed codec → possible sizes of a sample in bytes."""
 
 MAX_FORMAT_BYTES = 64
-"""Of a fmt or ds64 chunk; what is behind them says nothing that anybody needs."""
+"""Of a fmt or ds64 chunk; nothing after them is needed."""
 
 MAX_POSITION = 1 << 62
 """Bytes. No file is longer, and no source can seek further; a hostile chunk may say that it is 2^64 long."""
@@ -49,7 +49,7 @@ class ByteSource(Protocol):
         """`count` bytes; fewer only at the end."""
 
     def seek(self, position: int, /) -> object:
-        """Go on at `position`, never before what was read. It may lie behind the end: then nothing follows."""
+        """Go on at `position`, never before what was read. It may be beyond the end."""
 
     def tell(self) -> int: ...
 
@@ -84,7 +84,7 @@ LAYOUTS = {
 class WavFormat:
     """A fmt chunk.
 
-    codec               PCM, FLOAT …; of EXTENSIBLE the real one
+    codec               PCM, FLOAT …; for EXTENSIBLE the codec in it
     byte_order          of samples: "<" or ">"
     channels            0 or more
     rate                Hz; 0 where the header is wrong
@@ -130,12 +130,12 @@ class WavFormat:
 
 @dataclass(frozen=True, slots=True)
 class WavHeader:
-    """Everything that a file says of its samples.
+    """What a file says about its samples.
 
     layout          of its chunks
     format          None where there is no fmt chunk that makes sense
     data_start      offset of the first sample; None where there is no data chunk
-    data_length     bytes of samples, as the header says, be it a placeholder
+    data_length     bytes of samples by the header, which may be a placeholder
     is_cut          whether the file ends inside a fmt or ds64 chunk
     """
 
@@ -147,7 +147,7 @@ class WavHeader:
 
     @property
     def promised_bytes(self) -> int | None:
-        """Bytes of samples by the header; None where it leaves that open: then they last to the end."""
+        """Bytes of samples by the header; None where that is a placeholder: then they last to the end."""
         return None if is_streamed_length(self.data_length) else self.data_length
 
     @property
@@ -160,7 +160,7 @@ class WavHeader:
 def read_wav_header(source: ByteSource, *, search_behind_data: bool = False) -> WavHeader | None:
     """The header of a WAV, from the beginning of `source`; None for other files. Leaves `source` at the first sample.
 
-    search_behind_data   whether to look for a fmt chunk behind the samples, too, which leaves `source` anywhere
+    search_behind_data   whether to look for a fmt chunk after the samples, too, which leaves `source` anywhere
     """
     layout = LAYOUTS.get(source.read(4))
     if layout is None:
@@ -200,7 +200,7 @@ def chunks(source: ByteSource, layout: ChunkLayout) -> Iterator[tuple[bytes, int
         source.seek(min(start + length, MAX_POSITION))
         gap = -length % layout.alignment
         padding = source.read(gap) if gap else b""
-        if not padding.isalpha():  # letters are the beginning of the next name, by a writer that doesn't pad
+        if not padding.isalpha():  # letters are the start of the next name: the writer doesn't pad
             padding = b""
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..client import BatchClient, Deadlines, RetryPolicy
 from ..errors import AuthError, EngineError
 from ..output.console import Reporter
-from ..protocol import BASE_URL, Credential, check_base_url, is_loopback
+from ..protocol import BASE_URL, Credential, check_base_url, is_loopback, is_whisper
 from ..settings import Settings, credential, key_source
 from . import local_extra
 
@@ -48,13 +48,12 @@ class Backend:
     """A client and what is to be known about the server behind it.
 
     local      whether it is this process
-    heard      seconds of the current recording that are transcribed; told by the local server only
+    progress   how much of the current recording is done; changes with a local server only
     """
 
-    def __init__(self, client: BatchClient, *, local: bool) -> None:
-        self.client = client
+    def __init__(self, client: BatchClient, progress: local_extra.LocalServerObserver, *, local: bool) -> None:
+        self.client, self.progress = client, progress
         self.local = local
-        self.transcribed_seconds = 0.0
 
     def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
         if timeout is not None:
@@ -90,22 +89,20 @@ def open_backend(
 ) -> Iterator[Backend]:
     """The chosen server, ready for batch requests; a local one lives as long as the block."""
 
-    def progress(seconds: float) -> None:
-        backend.transcribed_seconds = seconds
+    observer = local_extra.LocalServerObserver(reporter)
 
     def load() -> tuple[Engine, Engine | None]:
-        from ..server import engines
+        from ..server import engine
 
-        return engines.load_batch_engine(local_model, reporter.info), None
+        return engine.load_batch_engine(local_model, observer), None
 
     with (
-        open_server(choice, load, local_model=local_model, on_progress=progress) as server,
+        open_server(choice, load, observer) as server,
         BatchClient(
             server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=reporter.info
         ) as client,
     ):
-        backend = Backend(client, local=server.local)
-        yield backend
+        yield Backend(client, observer, local=server.local)
 
 
 def open_live_server(
@@ -113,24 +110,22 @@ def open_live_server(
 ) -> AbstractContextManager[RunningServer]:
     """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
 
+    observer = local_extra.LocalServerObserver(reporter)
+
     def load() -> tuple[Engine, Engine | None]:
-        from ..server import engines
+        from ..server import engine
 
-        load_engine = engines.load_batch_engine if model.startswith("ink-whisper") else engines.load_live_engine
-        return load_engine(local_model, reporter.info), None
+        load_engine = engine.load_batch_engine if is_whisper(model) else engine.load_live_engine
+        return load_engine(local_model, observer), None
 
-    return open_server(choice, load, local_model=local_model)
+    return open_server(choice, load, observer)
 
 
 @contextmanager
 def open_server(
-    choice: BackendConfig,
-    load: Callable[[], tuple[Engine, Engine | None]],
-    *,
-    local_model: str | None,
-    on_progress: Callable[[float], None] | None = None,
+    choice: BackendConfig, load: Callable[[], tuple[Engine, Engine | None]], observer: local_extra.LocalServerObserver
 ) -> Iterator[RunningServer]:
-    """The chosen server. `load` brings the engines of a local one: for word times, and for live text."""
+    """The chosen server. `load` loads the engines of a local one: for word times, and for live text."""
     if choice.base_url is not None:
         yield RunningServer(choice.base_url, choice.credential, local=False)
         return
@@ -146,6 +141,6 @@ def open_server(
     engine, live = load()
     token = Credential(secrets.token_urlsafe(24), "this process")
     # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
-    answering = app.create_app(engine, live, key=token.secret, max_bytes=1 << 62, on_progress=on_progress)
-    with runner.BackgroundServer(answering) as server:
+    config = app.ServerConfig(key=token.secret, max_bytes=1 << 62, observer=observer)
+    with runner.BackgroundServer(app.create_app(engine, live, config)) as server:
         yield RunningServer(server.base_url, token, local=True)

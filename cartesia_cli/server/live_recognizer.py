@@ -1,8 +1,8 @@
-"""One utterance of a live session at a time: its audio, and what has been made of it so far.
+"""Recognition of live speech: the audio of one utterance at a time, and the text that has come of it so far.
 
-The recogniser hears the growing utterance every GLANCE_SECONDS, and once more where speech seems to have
-stopped: if it really has, that hearing is the answer, ready before anybody asks for it. Must not know what
-an event is, nor who decides where utterances end.
+The engine gets the growing utterance about every PARTIAL_INTERVAL_SECONDS, and once more where speech seems to have
+ended: if it has, that result is the final one, ready before it is asked for. Must not know what an event is, nor who
+decides where utterances begin and end.
 """
 
 from __future__ import annotations
@@ -14,179 +14,191 @@ from dataclasses import replace
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from .engine import RecognizedWord
-from .silence_split import FRAME, quietest
+from .engine import FRAME_SAMPLES, RecognizedWord, find_quietest
 from .stable_text import StableText
 
-Recognise = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
-"""Samples to words, off the event loop."""
+Recognize = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
+"""Has samples recognized off the event loop: `EngineExecutor.recognize` for one language."""
 
-GLANCE_SECONDS = 0.4
-"""Audio between two hearings of an utterance that goes on."""
+NewText = tuple[str, tuple[RecognizedWord, ...]]
+"""Text that was not emitted before, and its words."""
 
-BEFORE, BEHIND = int(0.1 * RATE), int(0.3 * RATE)
+PARTIAL_INTERVAL_SECONDS = 0.4
+"""Least audio between two partial results of an utterance."""
+
+RECOGNITION_LOAD = 1.3
+"""Least audio between two results, as a multiple of the time that the last one took: else recognition falls behind."""
+
+LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
 """Samples before an onset and behind the end of speech that belong to an utterance: soft sounds are there. With
 0.2 s before the onset instead of 0.1, Moonshine made half as many word errors again.
 """
 
-KEPT_SECONDS = 0.8
-"""Audio held while nobody speaks: an onset is known only some time after it."""
+IDLE_BUFFER_SECONDS = 0.8
+"""Audio that is held while nobody speaks: an onset is known only some time after it."""
 
-PROMINENT, CLEAR = 4.0, 0.6
-"""What was taken for no speech is heard where its loudest tenth stands out by so many dB from its softest, and counts
-where the words are so sure on the average: noise alone has neither.
+MIN_CONTRAST_DB, MIN_MEAN_PROBABILITY = 4.0, 0.6
+"""Audio in which no speech was detected is recognized if its loudest tenth exceeds its softest by so much, and the
+words count if they are so likely on average: noise alone reaches neither.
 """
 
-WHOLE = 0.5
-"""How likely a last word is that is over. In mid-word, Moonshine said an invented one half as often with this."""
+MIN_LAST_PROBABILITY = 0.5
+"""A less likely last word was cut off. In mid-word, Moonshine invented a word half as often with this."""
 
 
 class LiveRecognizer:
-    """Hears utterances. Positions are samples since the first one ever fed.
+    """Recognizes utterances one after the other. Times are seconds since the first sample that was ever pushed.
 
-    recognise   the recogniser
-    longest     seconds of audio that it hears at once; longer utterances are heard in pieces, cut where it is quiet
-    kept        seconds of audio that are held while nobody speaks
+    recognize             has samples recognized
+    longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
+    idle_buffer_seconds   audio that is held while nobody speaks
+    is_open               whether there is an utterance
     """
 
-    def __init__(self, recognise: Recognise, longest: float, kept: float = KEPT_SECONDS) -> None:
-        self._recognise, self._longest, self._kept = recognise, int(longest * RATE), int(kept * RATE)
+    def __init__(
+        self, recognize: Recognize, longest_seconds: float, idle_buffer_seconds: float = IDLE_BUFFER_SECONDS
+    ) -> None:
+        self._recognize = recognize
+        self._longest, self._idle_buffer = int(longest_seconds * RATE), int(idle_buffer_seconds * RATE)
         self._text = StableText()
-        self._held: list[Samples] = []
-        self._start = self._end = 0
-        self._glanced = self._guessed = 0
-        self._took = 0.0
-        self._guess: tuple[RecognizedWord, ...] | None = None
+        self._blocks: list[Samples] = []
+        self._start = self._end = 0  # of the blocks, in samples since the first one
+        self._recognized_at = self._speculated_at = 0
+        self._recognition_seconds = 0.0
+        self._speculation: tuple[RecognizedWord, ...] | None = None
         self.is_open = False
 
     def push(self, samples: Samples) -> None:
-        self._held.append(samples)
+        """Add audio, in an utterance or between two."""
+        self._blocks.append(samples)
         self._end += len(samples)
         if not self.is_open:
-            self._forget(self._end - self._kept)
+            self._discard_before(self._end - self._idle_buffer)
 
-    def open(self, speech: float) -> None:
-        """An utterance began at so many seconds."""
-        self._forget(int(speech * RATE) - BEFORE)
+    def open(self, onset: float) -> None:
+        """Begin an utterance, whose speech began at `onset`."""
+        self._discard_before(int(onset * RATE) - LEAD_IN_SAMPLES)
         self._text = StableText()
-        self._guess = None
-        self._glanced = self._guessed = self._start
+        self._speculation = None
+        self._recognized_at = self._speculated_at = self._start
         self.is_open = True
 
     @property
-    def is_due(self) -> bool:
-        """Whether it is time for another glance: not so often that hearing takes all the time there is."""
-        return self.is_open and self._end - self._glanced >= max(GLANCE_SECONDS, 1.3 * self._took) * RATE
+    def is_partial_due(self) -> bool:
+        """Whether it is time for another partial result."""
+        interval = max(PARTIAL_INTERVAL_SECONDS, RECOGNITION_LOAD * self._recognition_seconds)
+        return self.is_open and self._end - self._recognized_at >= interval * RATE
 
     @property
-    def is_rested(self) -> bool:
-        """The same of a guess."""
-        return self.is_open and self._end - self._guessed >= 1.3 * self._took * RATE
+    def is_speculation_due(self) -> bool:
+        """Whether it is not too early for another speculation."""
+        return self.is_open and self._end - self._speculated_at >= RECOGNITION_LOAD * self._recognition_seconds * RATE
 
     @property
-    def is_full(self) -> bool:
+    def is_too_long(self) -> bool:
+        """Whether there is more audio than can be recognized at once."""
         return self._end - self._start > self._longest
 
     @property
-    def said(self) -> str:
-        """The text of the utterance so far: each value begins with the one before."""
-        return self._text.said
+    def text(self) -> str:
+        """The text of the utterance that was emitted so far: each value begins with the one before."""
+        return self._text.text
 
     async def partial(self) -> str:
-        """What is new in the utterance and certain enough to be said."""
-        words = await self._hear(self._end)
-        return self._text.update(_spelt(words), [word.probability for word in words])
+        """Recognize the utterance so far; the new text that is certain enough."""
+        words = await self._recognize_until(self._end)
+        return self._text.update(_texts(words), [word.probability for word in words])
 
-    async def speculate(self) -> str:
-        """Hear it as if it were over, and keep that; the words up to here."""
-        self._guessed = self._end
-        self._guess = await self._hear(self._end)
-        return "".join(_spelt(self._guess))
+    async def speculate(self) -> None:
+        """Recognize the utterance as if it were over, and keep the result for `commit` or `settle`."""
+        self._speculated_at = self._end
+        self._speculation = await self._recognize_until(self._end)
 
     def commit(self) -> str:
-        """Say what was guessed; the utterance may still go on."""
-        return self._text.pause(_spelt(self._guess or ()))
+        """Emit what was speculated; the utterance may still go on."""
+        return self._text.pause(_texts(self._speculation or ()))
 
     def resume(self) -> None:
-        """It wasn't over."""
-        self._guess = None
+        """The utterance wasn't over: drop what was speculated."""
+        self._speculation = None
 
-    async def cut(self) -> tuple[str, tuple[RecognizedWord, ...]]:
-        """Settle the first part of an utterance that has grown too long; it goes on behind a quiet place."""
-        at = self._start + quietest(self._audio(self._end))
-        self._guess = None
-        words = await self._hear(at)
-        self._forget(at)
-        already = self._text.already(_spelt(words))
-        return self._text.cut(_spelt(words)), words[already:]
+    async def cut(self) -> NewText:
+        """The rest of the first part of an utterance that is too long; it goes on behind a quiet place."""
+        at = self._start + find_quietest(self._audio(self._end))
+        self._speculation = None
+        words = await self._recognize_until(at)
+        self._discard_before(at)
+        emitted = self._text.count_emitted(_texts(words))
+        return self._text.cut(_texts(words)), words[emitted:]
 
-    async def recover_missed(self, onset: float | None = None) -> tuple[str, tuple[RecognizedWord, ...]]:
-        """What was said since the last utterance without being taken for speech, up to the next `onset`, in seconds."""
-        end = self._end if onset is None else int(onset * RATE) - BEFORE
-        words = await self._hear(end) if _stands_out(self._audio(end)) else ()
-        odds = [word.probability for word in words if word.probability]
-        self._forget(end)
-        if odds and sum(odds) < CLEAR * len(odds):
+    async def recover_missed(self, onset: float | None = None) -> NewText:
+        """What was said since the last utterance without being detected as speech, up to the next `onset`."""
+        end = self._end if onset is None else int(onset * RATE) - LEAD_IN_SAMPLES
+        words = await self._recognize_until(end) if _has_contrast(self._audio(end)) else ()
+        probabilities = [word.probability for word in words if word.probability]
+        self._discard_before(end)
+        if probabilities and sum(probabilities) < MIN_MEAN_PROBABILITY * len(probabilities):
             return "", ()
-        return "".join(_spelt(words)), words
+        return "".join(_texts(words)), words
 
-    async def settle(self, speech: float | None = None) -> tuple[str, tuple[RecognizedWord, ...]]:
-        """The rest of the utterance's text, and the words of it; `speech`: where it ended, in seconds."""
-        end = self._end if speech is None else min(self._end, int(speech * RATE) + BEHIND)
-        words = await self._hear(end) if self._guess is None else self._guess
-        self._guess, self.is_open = None, False
-        self._forget(end)
-        already = self._text.already(_spelt(words))
-        return self._text.settle(_spelt(words)), words[already:]
+    async def settle(self, offset: float | None = None) -> NewText:
+        """The rest of the utterance, which is over; its speech ended at `offset`, or with the audio."""
+        end = self._end if offset is None else min(self._end, int(offset * RATE) + TAIL_SAMPLES)
+        words = await self._recognize_until(end) if self._speculation is None else self._speculation
+        self._speculation, self.is_open = None, False
+        self._discard_before(end)
+        emitted = self._text.count_emitted(_texts(words))
+        return self._text.settle(_texts(words)), words[emitted:]
 
-    async def flush(self) -> tuple[str, tuple[RecognizedWord, ...]]:
-        """What was said up to now, in mid-speech: its text that is new, and the words of it.
+    async def flush(self) -> NewText:
+        """What was said up to now, in mid-speech; the utterance goes on.
 
-        The rest of the utterance is heard together with this part, since audio that begins within a word is heard as
-        another word. So is a last word that is unlikely: it is one that was cut.
+        Its rest is recognized together with this part, since audio that begins within a word is recognized as another
+        word. So is an unlikely last word, which was cut off.
         """
-        self._guess = None
-        words = await self._hear(self._end)
-        if words and 0 < words[-1].probability < WHOLE:
+        self._speculation = None
+        words = await self._recognize_until(self._end)
+        if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
             words = words[:-1]
-        already = self._text.already(_spelt(words))
-        return self._text.flush(_spelt(words)), words[already:]
+        emitted = self._text.count_emitted(_texts(words))
+        return self._text.flush(_texts(words)), words[emitted:]
 
     def _audio(self, end: int) -> Samples:
-        return np.concatenate([*self._held, np.zeros(0, np.float32)])[: max(0, end - self._start)]
+        return np.concatenate([*self._blocks, np.zeros(0, np.float32)])[: max(0, end - self._start)]
 
-    async def _hear(self, end: int) -> tuple[RecognizedWord, ...]:
+    async def _recognize_until(self, end: int) -> tuple[RecognizedWord, ...]:
+        """The words of the audio up to the sample `end`, with times in the whole stream."""
         loop = asyncio.get_running_loop()
-        began, offset = loop.time(), self._start / RATE
-        self._glanced = self._end
+        started, offset = loop.time(), self._start / RATE
+        self._recognized_at = self._end
         audio = self._audio(end)
-        words = await self._recognise(audio) if len(audio) else ()  # nothing is nothing: it need not wait its turn
-        self._took = loop.time() - began
-        return tuple(_moved(word, offset) for word in words)
+        words = await self._recognize(audio) if len(audio) else ()  # no audio needn't wait for the engine
+        self._recognition_seconds = loop.time() - started
+        return tuple(_shift_word(word, offset) for word in words)
 
-    def _forget(self, before: int) -> None:
-        """Let go of audio that is older."""
-        while self._held and self._start + len(self._held[0]) <= before:
-            self._start += len(self._held.pop(0))
-        if self._held and self._start < before:
-            self._held[0] = self._held[0][before - self._start :]
-            self._start = before
+    def _discard_before(self, position: int) -> None:
+        """Drop audio that is older than this sample."""
+        while self._blocks and self._start + len(self._blocks[0]) <= position:
+            self._start += len(self._blocks.pop(0))
+        if self._blocks and self._start < position:
+            self._blocks[0] = self._blocks[0][position - self._start :]
+            self._start = position
 
 
-def _stands_out(samples: Samples) -> bool:
+def _has_contrast(samples: Samples) -> bool:
     """Whether anything in it is louder than the rest, for long enough to be a sound."""
-    if len(samples) < BEHIND:
+    if len(samples) < TAIL_SAMPLES:
         return False
-    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     soft, loud = np.percentile(10 * np.log10(np.mean(frames**2, axis=1) + 1e-10), [10, 90])
-    return bool(loud - soft > PROMINENT)
+    return bool(loud - soft > MIN_CONTRAST_DB)
 
 
-def _moved(word: RecognizedWord, offset: float) -> RecognizedWord:
+def _shift_word(word: RecognizedWord, offset: float) -> RecognizedWord:
     if word.start is None or word.end is None:
         return word
     return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
 
 
-def _spelt(words: tuple[RecognizedWord, ...]) -> list[str]:
+def _texts(words: tuple[RecognizedWord, ...]) -> list[str]:
     return [word.word for word in words]

@@ -1,8 +1,8 @@
-"""Which Host and Origin headers the local server answers: web pages of strangers must not use it.
+"""Which Host and Origin headers the local server accepts, so that foreign web pages can't use it.
 
-A page may ask any address for anything (then its own address is in Origin), and, with a name whose address changes
-after it was loaded ("DNS rebinding"), as if the server were its own (then that name is in Host). An IP address as Host
-can't have been rebound: there was no name. Programs other than browsers send no Origin.
+A page may send requests to any address; its own address is then in Origin. With a name whose address changes after the
+page was loaded ("DNS rebinding"), the server can look like the page's own; that name is then in Host. An IP address in
+Host can't have been rebound, since there was no name. Programs other than browsers send no Origin.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..errors import ApiError
 from ..protocol import api_error, excerpt
 from .responses import error_response
 
-ANY = "*"
+ANY_ORIGIN = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginPolicy:
-    """Who is answered besides the programs and pages of this machine.
+    """Who may use the server besides the programs and pages of this machine.
 
     hosts       names and addresses that a Host header may have, in lower case
-    addresses   whether it may have any IP address: the server can be reached at others than loopback ones
-    origins     as browsers send them in Origin (`https://app.example`, `null`), in lower case; ANY for all
+    addresses   whether it may have any IP address: for a server that listens on more than loopback
+    origins     as browsers send them in Origin (`https://app.example`, `null`), in lower case; ANY_ORIGIN for all
     """
 
     hosts: frozenset[str] = frozenset()
@@ -39,11 +39,11 @@ class OriginPolicy:
     origins: frozenset[str] = frozenset()
 
     def check(self, headers: Headers) -> None:
-        """ApiError 403 for a request that may come from a stranger's page."""
+        """ApiError 403 for a request that may come from a foreign page."""
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         for value in hosts:
             if not self._allows_host(value):
-                message = f"Host {excerpt(value)} is not this server's; `serve --allow-host NAME` accepts one."
+                message = f"Host {excerpt(value)} is not a name of this server; `serve --allow-host NAME` adds one."
                 raise api_error(403, "Forbidden host", message)
         for value in origins:
             if not self._allows_origin(value, hosts):
@@ -59,7 +59,7 @@ class OriginPolicy:
 
     def _allows_origin(self, value: str, hosts: Sequence[str]) -> bool:
         origin = value.lower()
-        if ANY in self.origins or origin in self.origins:
+        if ANY_ORIGIN in self.origins or origin in self.origins:
             return True
         try:
             parts = urlsplit(origin)
@@ -72,14 +72,14 @@ class OriginPolicy:
 
 
 class OriginCheck:
-    """ASGI middleware that refuses what is not `Allowed`, HTTP and WebSocket alike."""
+    """ASGI middleware that refuses what an OriginPolicy doesn't accept, HTTP and WebSocket alike."""
 
-    def __init__(self, app: ASGIApp, allowed: OriginPolicy) -> None:
-        self._app, self._allowed = app, allowed
+    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+        self._app, self._policy = app, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._allowed.check(Headers(scope=scope))
+            self._policy.check(Headers(scope=scope))
         except ApiError as error:
             response = error_response(error, str(uuid4()))
             if scope["type"] == "websocket":
@@ -91,7 +91,7 @@ class OriginCheck:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address, without brackets, can only be this machine."""
+    """Whether a name or an address, without brackets, can only mean this machine."""
     if host == "localhost":
         return True
     try:
@@ -111,4 +111,4 @@ def _is_address(host: str) -> bool:
 
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+(%[0-9a-z._~-]+)?\]|[^\[\]:/@\s]+)(:[0-9]{0,5})?")
-"""Name or address, and a port, as in RFC 9110 7.2."""
+"""A name or an address, and a port (RFC 9110 7.2)."""

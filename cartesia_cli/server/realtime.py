@@ -1,14 +1,14 @@
-"""The realtime routes: the handshake, the frames in their order, and how a session ends.
+"""The realtime endpoints: the handshake, the frames in their order, and how a session ends.
 
-A socket that must not come in is refused with an HTTP answer and the documented body (docs: api-errors), as
-the real service does. Frames go to a `conversation` one after the other. Must not know what is said there.
+A handshake that is refused gets an HTTP response with the documented body (docs: api-errors), as from the real service.
+Frames go to a Responder one after the other. Must not know what is said in them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -26,33 +26,31 @@ from ..protocol import (
     Endpoint,
     Error,
     Event,
-    Finalize,
     RealtimeOptions,
-    api_error,
     decode_command,
     encode,
-    excerpt,
     is_whisper,
 )
 from .access import AccessControl
-from .engine import Engine, RecognizedWord
-from .exchanges import AUDIO_SECONDS
-from .executor import EngineExecutor, recognize
+from .engine import EngineExecutor, RecognizedWord
 from .live_recognizer import LiveRecognizer
-from .responders import ManualResponder, Responder, TurnResponder
+from .observer import AUDIO_SECONDS
+from .responders import ManualResponder, Responder, SendEvent, TurnResponder
 from .responses import error_response
 
 IDLE_SECONDS = 20.0
-"""Without a frame, a socket is closed after this time (docs of 2025: api-reference/stt/stt)."""
+"""Time without a frame after which a session is closed (docs of 2025: api-reference/stt/stt)."""
 
-WAITING_BYTES, FRAME_BYTES = 2 << 20, 64
-"""What may wait for the engine: a minute of 16-bit samples at 16 kHz, more waits in the client; and what a frame
-takes however small it is.
+IDLE_REASON = "connection idle timeout"
+
+MAX_QUEUED_BYTES, FRAME_OVERHEAD_BYTES = 2 << 20, 64
+"""What may be queued for the engine: a minute of 16-bit samples at 16 kHz, more waits in the client; and what a frame
+counts besides its own length.
 """
 
-LONGEST_LIVE, LONGEST_TIMED = 8.0, 25.0
-"""Seconds of audio heard at once. A glance takes longer the more it sees: with 12 s, two speakers at once waited
-0.9 s for a sign of life, and more words were wrong. Word times want all there is.
+LIVE_WINDOW_SECONDS, WORD_TIMES_WINDOW_SECONDS = 8.0, 25.0
+"""Audio that is recognized at once. A partial result takes longer the more audio it is of: with 12 s, two speakers at
+once waited 0.9 s for an update, and more words were wrong. Word times get better with all there is.
 """
 
 NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011
@@ -62,194 +60,182 @@ logger = logging.getLogger(__name__)
 
 
 class RealtimeEndpoint:
-    """Answers both realtime routes.
+    """Answers both realtime endpoints: `answer` checks the handshake and runs a RealtimeSession.
 
-    timed          engine and engine_executor for ink-whisper: words with times
-    live           engine and engine_executor for the other models: text that grows while somebody speaks
-    access_control           who may come in; a socket counts as long as it is open
-    idle_seconds   patience with a socket that says nothing
+    executor        the engine for ink-whisper: words with times
+    live_executor   the engine for the other models: text that grows while somebody speaks
+    access          who may use the server; a session counts as long as it is open
+    idle_seconds    time without a frame after which a session is closed
     """
 
     def __init__(
-        self,
-        timed: tuple[Engine, EngineExecutor],
-        live: tuple[Engine, EngineExecutor],
-        access_control: AccessControl,
-        *,
-        idle_seconds: float,
+        self, executor: EngineExecutor, live_executor: EngineExecutor, access: AccessControl, *, idle_seconds: float
     ) -> None:
-        self._timed, self._live, self._access, self._idle = timed, live, access_control, idle_seconds
+        self._executor, self._live_executor, self._access = executor, live_executor, access
+        self._idle_seconds = idle_seconds
 
-    async def __call__(self, websocket: WebSocket, endpoint: Endpoint) -> None:
+    async def answer(self, websocket: WebSocket, endpoint: Endpoint) -> None:
+        """A whole session, or the refusal of its handshake."""
         request_id = str(uuid4())
         try:
             self._access.authorise(websocket.headers, websocket.query_params, is_websocket=True)
-            options = self._options(websocket, endpoint)
+            options = RealtimeOptions.parse(endpoint, websocket.query_params.multi_items())
+            self._executor_for(options).check_language(options.language or "en")
             with self._access.admit():
                 await websocket.accept(headers=[(b"x-request-id", request_id.encode())])
-                session = _Session(websocket, endpoint, options, request_id, self._idle)
+                session = RealtimeSession(websocket, endpoint, options, request_id, self._idle_seconds)
                 try:
-                    await session.run(self._start)
+                    await self._run(session)
                 finally:
                     setattr(websocket.state, AUDIO_SECONDS, session.audio_seconds)
         except ApiError as error:
             await websocket.send_denial_response(error_response(error, request_id))
 
-    def _options(self, websocket: WebSocket, endpoint: Endpoint) -> RealtimeOptions:
-        options = RealtimeOptions.parse(endpoint, websocket.query_params.multi_items())
-        engine, _ = self._timed if is_whisper(options.model) else self._live
-        if (options.language or "en") not in engine.languages:
-            known = excerpt(options.language or "")
-            message = f"{engine.name} doesn't know {known}; serve a multilingual model with --local-model."
-            raise api_error(400, "Unsupported language", message)
-        return options
+    async def _run(self, session: RealtimeSession) -> None:
+        try:
+            responder = self._make_responder(session.endpoint, session.options, session.send)
+        except ApiError as error:
+            await session.refuse(error)
+            return
+        await session.run(responder)
 
-    def _start(self, session: _Session) -> Responder:
-        """A conversation for a session. ApiError for turn thresholds out of order."""
-        options, endpoint = session.options, session.endpoint
-        is_timed = is_whisper(options.model)
-        engine, engine_executor = self._timed if is_timed else self._live
-        longest = LONGEST_TIMED if is_timed else LONGEST_LIVE
+    def _make_responder(self, endpoint: Endpoint, options: RealtimeOptions, send: SendEvent) -> Responder:
+        """The responder of a session. ApiError for turn thresholds out of order."""
+        executor = self._executor_for(options)
 
-        def recognise(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
-            return engine_executor.run(recognize, engine, samples, options.language or "en")
+        def recognize(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
+            return executor.recognize(samples, options.language or "en")
 
+        has_word_times = is_whisper(options.model)
+        longest = WORD_TIMES_WINDOW_SECONDS if has_word_times else LIVE_WINDOW_SECONDS
         if endpoint is MANUAL:
-            return ManualResponder(
-                LiveRecognizer(recognise, longest, kept=longest), session.say, options, is_timed=is_timed
-            )
-        return TurnResponder(LiveRecognizer(recognise, longest), session.say, options)
+            recognizer = LiveRecognizer(recognize, longest, idle_buffer_seconds=longest)
+            return ManualResponder(recognizer, send, options, has_word_times=has_word_times)
+        return TurnResponder(LiveRecognizer(recognize, longest), send, options)
+
+    def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
+        return self._executor if is_whisper(options.model) else self._live_executor
 
 
-class _Session:
-    """One accepted socket."""
+class RealtimeSession:
+    """One accepted WebSocket: a task receives frames into a queue, another one gives them to the responder."""
 
     def __init__(
-        self, websocket: WebSocket, endpoint: Endpoint, options: RealtimeOptions, request_id: str, idle: float
+        self, websocket: WebSocket, endpoint: Endpoint, options: RealtimeOptions, request_id: str, idle_seconds: float
     ) -> None:
         self.endpoint, self.options = endpoint, options
-        self._websocket, self._request_id, self._idle = websocket, request_id, idle
-        self._waiting: asyncio.Queue[bytes | str] = asyncio.Queue()
-        self._held, self._taken = 0, asyncio.Event()
+        self._websocket, self._request_id, self._idle_seconds = websocket, request_id, idle_seconds
+        self._queue: asyncio.Queue[bytes | str] = asyncio.Queue()
+        self._queued_bytes, self._dequeued = 0, asyncio.Event()
+        self._is_processing = False
         self._resampler = Resampler(options.sample_rate)
-        self._rest = b""
-        self._busy = False
-        self._bytes = 0
+        self._partial_sample = b""
+        self._received_bytes = 0
         self._bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
 
     @property
     def audio_seconds(self) -> float:
-        """How much audio has come."""
-        return self._bytes / self._bytes_a_second
+        """How much audio was received."""
+        return self._received_bytes / self._bytes_a_second
 
-    async def say(self, event: Event) -> None:
-        # An event is a frozen value: the id is put in where it is spelt.
-        await self._websocket.send_text(encode(_signed(event, self._request_id)))
+    async def send(self, event: Event) -> None:
+        """Send an event with the session's request id."""
+        await self._websocket.send_text(encode(replace(event, request_id=self._request_id)))
 
-    async def run(self, start: Callable[[_Session], Responder]) -> None:
-        """Until the client closes, or is silent for too long, or has heard all."""
-        try:
-            conversation = start(self)
-        except ApiError as error:
-            await self._websocket.close(POLICY, error.message.partition(": ")[0])
-            return
+    async def refuse(self, error: ApiError) -> None:
+        """Close the session before it starts, for options that the handshake could not refuse."""
+        await self._websocket.close(POLICY, error.message.partition(": ")[0])
+
+    async def run(self, responder: Responder) -> None:
+        """The session: until `close` is done, the client leaves, or no frame came for too long."""
         if self.endpoint is not MANUAL:
-            await self.say(Connected())
-        answer, read = asyncio.create_task(self._answer(conversation)), asyncio.create_task(self._read())
-        await asyncio.wait({answer, read}, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            read.cancel()
-            await self._end(answer.exception())
+            await self.send(Connected())
+        process = asyncio.create_task(self._process_frames(responder))
+        receive = asyncio.create_task(self._receive_frames())
+        await asyncio.wait({process, receive}, return_when=asyncio.FIRST_COMPLETED)
+        if process.done():
+            receive.cancel()
+            await self._close(process.exception())
         else:
-            answer.cancel()
-            if not read.cancelled() and read.result() == GOING_AWAY:
-                await self._websocket.close(GOING_AWAY, "connection idle timeout")
+            process.cancel()
+            if not receive.cancelled() and receive.result() == GOING_AWAY:
+                await self._websocket.close(GOING_AWAY, IDLE_REASON)
 
-    async def _read(self) -> int:
-        """Take in frames as fast as they are heard. How it ended: GOING_AWAY when nothing came any more."""
+    async def _receive_frames(self) -> int:
+        """Queue frames, no faster than they are processed. GOING_AWAY when none came for too long, else NORMAL."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._idle
+        deadline = now() + self._idle_seconds
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await self._websocket.receive()
             except TimeoutError:
-                if self._busy:
-                    deadline = now() + self._idle  # who waits for an answer need not say anything
+                if self._is_processing:
+                    deadline = now() + self._idle_seconds  # a client that waits for events needn't send anything
                     continue
                 return GOING_AWAY
             if message["type"] == "websocket.disconnect":
                 return NORMAL
             frame = message["bytes"] if message.get("bytes") is not None else message["text"]
-            if frame:  # one that is empty brings no audio
-                deadline = now() + self._idle
-            self._waiting.put_nowait(frame)
-            self._held += len(frame) + FRAME_BYTES
-            while self._held > WAITING_BYTES:
-                self._taken.clear()
-                await self._taken.wait()
+            if frame:  # an empty one has no audio
+                deadline = now() + self._idle_seconds
+            self._queue.put_nowait(frame)
+            self._queued_bytes += len(frame) + FRAME_OVERHEAD_BYTES
+            while self._queued_bytes > MAX_QUEUED_BYTES:
+                self._dequeued.clear()
+                await self._dequeued.wait()
 
-    async def _answer(self, conversation: Responder) -> None:
-        """Frames in their order, up to `close`."""
+    async def _process_frames(self, responder: Responder) -> None:
+        """Give frames to the responder in their order, up to `close`."""
         while True:
-            self._busy = False
-            frame = await self._waiting.get()
-            self._busy = True
-            self._held -= len(frame) + FRAME_BYTES
-            self._taken.set()
+            self._is_processing = False
+            frame = await self._queue.get()
+            self._is_processing = True
+            self._queued_bytes -= len(frame) + FRAME_OVERHEAD_BYTES
+            self._dequeued.set()
             try:
                 if isinstance(frame, bytes):
-                    await self._audio(conversation, frame)
-                elif await self._command(conversation, frame):
+                    await self._process_audio(responder, frame)
+                elif await self._process_command(responder, frame):
                     return
             except ApiError as error:
                 title, _, message = error.message.partition(": ")
-                await self.say(Error(status_code=error.status, error_code=error.code, title=title, message=message))
+                await self.send(Error(status_code=error.status, error_code=error.code, title=title, message=message))
 
-    async def _audio(self, conversation: Responder, frame: bytes) -> None:
-        data = self._rest + frame
+    async def _process_audio(self, responder: Responder, frame: bytes) -> None:
+        data = self._partial_sample + frame
         whole = whole_samples(data, self.options.encoding)
-        self._rest = data[whole:]
-        self._bytes += len(frame)
-        live = self._waiting.empty()
-        # A second at a time, whatever came at once: at a low rate, few bytes are many samples.
+        self._partial_sample = data[whole:]
+        self._received_bytes += len(frame)
+        caught_up = self._queue.empty()
+        # One second at a time, however much came at once: at a low rate, few bytes are many samples.
         for at in range(0, whole, self._bytes_a_second):
             second = data[at : min(at + self._bytes_a_second, whole)]
             samples = self._resampler.resample(decode_pcm(second, self.options.encoding))
-            await conversation.audio(samples, live=live)
-            await asyncio.sleep(0)  # the others' turn
+            await responder.push_audio(samples, caught_up=caught_up)
+            await asyncio.sleep(0)  # let other sessions run
 
-    async def _command(self, conversation: Responder, frame: str) -> bool:
-        """Do what a text frame says; whether it was `close`."""
+    async def _process_command(self, responder: Responder, frame: str) -> bool:
+        """Carry out the command in a text frame. Whether it was `close`."""
         command = decode_command(self.endpoint, frame)
-        if isinstance(command, Config):
-            assert isinstance(conversation, TurnResponder)
-            conversation.configure(command.turn)
+        if not isinstance(command, Config):
+            # What the resampler holds back came before the command.
+            await responder.push_audio(self._resampler.finish(), caught_up=False)
+            self._resampler = Resampler(self.options.sample_rate)
+        await responder.execute(command)
+        if not isinstance(command, Close):
             return False
-        # What the resampler holds back belongs to what was said before.
-        await conversation.audio(self._resampler.finish(), live=False)
-        self._resampler = Resampler(self.options.sample_rate)
-        if isinstance(command, Finalize):
-            assert isinstance(conversation, ManualResponder)
-            await conversation.finalize()
-            return False
-        assert isinstance(command, Close)
-        await conversation.close()
         if self.endpoint is MANUAL:
-            await self.say(Done())
+            await self.send(Done())
         return True
 
-    async def _end(self, failure: BaseException | None) -> None:
+    async def _close(self, failure: BaseException | None) -> None:
         if isinstance(failure, WebSocketDisconnect):
             return
         if failure is None:
             await self._websocket.close(NORMAL)
             return
-        logger.debug("a live session failed", exc_info=failure)
+        logger.debug("a realtime session failed", exc_info=failure)
         message = f"{type(failure).__name__}: {failure}"
-        await self.say(Error(status_code=500, title="Internal server error", message=message))
+        await self.send(Error(status_code=500, title="Internal server error", message=message))
         await self._websocket.close(INTERNAL)
-
-
-def _signed(event: Event, request_id: str) -> Event:
-    return replace(event, request_id=request_id)

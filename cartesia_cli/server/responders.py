@@ -1,7 +1,8 @@
-"""What the local server says in a live session: deltas on the manual endpoint, turns on the auto endpoint.
+"""What the local server sends in a realtime session: deltas on the manual endpoint, turns on the auto endpoint.
 
-Audio goes in, block by block; events come out. Both hear where somebody speaks with the one endpointer.
-The legal order of events is that of `protocol.events`. Must never wait for a clock: the audio is the clock.
+Audio and commands in, events out. Both responders detect speech with the endpointer of `audio.vad` and have it
+recognized by a LiveRecognizer. The order of events is that of `protocol.events`. Must never wait for a clock: time is
+counted in audio.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from ..audio.pcm import RATE, Samples
 from ..audio.vad import Endpointer, VadEvent, VadSettings
 from ..protocol import (
     TURN_DEFAULTS,
+    Command,
+    Config,
     Delta,
     Event,
+    Finalize,
     FlushDone,
     RealtimeOptions,
     TurnConfig,
@@ -30,207 +34,211 @@ from ..protocol import (
 )
 from .live_recognizer import LiveRecognizer
 
-Say = Callable[[Event], Awaitable[None]]
+SendEvent = Callable[[Event], Awaitable[None]]
 
-STEP = RATE // 10
-"""Samples that are heard at a time, whatever a client sends in one frame."""
+STEP_SAMPLES = RATE // 10
+"""Samples that are processed at a time, whatever a client sends in one frame."""
 
-SILENCE_SECONDS = 1.2
-"""Silence that ends an utterance on the manual endpoint when no `finalize` came: later than any client's own."""
+MANUAL_SILENCE_SECONDS, MIN_SILENCE_MS = 1.2, 200
+"""Silence that ends an utterance on the manual endpoint when no `finalize` comes: more than any client waits itself;
+and the least that a client may ask for.
+"""
 
-HALF_LIFE = 0.4
-"""Seconds of silence in which the likelihood that a turn goes on halves: a stand-in for the real service's model."""
+LONGEST_UTTERANCE_SECONDS = 3600.0
+"""The endpointer ends no utterance for its length: the recognizer cuts long ones."""
 
-ATTACK_HALF_LIFE = 0.03
-"""Seconds of speech in which the doubt that a turn has begun halves."""
+TURN_HALF_LIFE_SECONDS = 0.4
+"""Silence in which the likelihood that a turn goes on halves: a stand-in for the real service's model."""
+
+ONSET_HALF_LIFE_SECONDS = 0.03
+"""Speech in which the likelihood that no turn has begun halves."""
 
 
 class Responder(Protocol):
-    """Either kind."""
+    """What a realtime session gives its audio and commands to."""
 
-    async def audio(self, samples: Samples, *, live: bool) -> None:
-        """More audio. `live`: nothing waits behind it, so that there is time for a look at what is being said."""
+    async def push_audio(self, samples: Samples, *, caught_up: bool) -> None:
+        """Process more audio, 16 kHz mono. `caught_up`: nothing is queued behind it, so there is time for partials."""
 
-    async def close(self) -> None:
-        """No more audio: say the rest."""
+    async def execute(self, command: Command) -> None:
+        """Carry out a command of this responder's endpoint. ApiError for values that it refuses."""
 
 
 class ManualResponder:
-    """The manual endpoint: text since the last delta, settled at `finalize` or after a long silence.
+    """The manual endpoint: text since the last delta, at `finalize` or after a long silence.
 
-    ear        the utterances
-    is_timed   ink-whisper: words with times, and whole utterances at once; otherwise text alone, as it grows
+    recognizer       recognizes the utterances
+    has_word_times   ink-whisper: words with times, and each utterance as a whole; otherwise text alone, as it grows
     """
 
-    def __init__(self, recognizer: LiveRecognizer, say: Say, options: RealtimeOptions, *, is_timed: bool) -> None:
-        self._recognizer, self._say, self._is_timed, self._language = (
-            recognizer,
-            say,
-            is_timed,
-            options.language or "en",
-        )
-        silence, threshold = SILENCE_SECONDS, None
-        if is_timed and options.max_silence_duration_secs is not None:
+    def __init__(
+        self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions, *, has_word_times: bool
+    ) -> None:
+        self._recognizer, self._send, self._has_word_times = recognizer, send, has_word_times
+        self._language = options.language or "en"
+        silence, threshold = MANUAL_SILENCE_SECONDS, None
+        if has_word_times and options.max_silence_duration_secs is not None:
             silence = options.max_silence_duration_secs
-        if is_timed and options.min_volume:
+        if has_word_times and options.min_volume:
             threshold = 20 * log10(options.min_volume)
         self._endpointer = Endpointer(
-            VadSettings(silence_ms=max(200, int(silence * 1000)), threshold=threshold, max_utterance_seconds=3600.0)
+            VadSettings(
+                silence_ms=max(MIN_SILENCE_MS, int(silence * 1000)),
+                threshold=threshold,
+                max_utterance_seconds=LONGEST_UTTERANCE_SECONDS,
+            )
         )
-        self._settled = 0.0
-        self._begun = False
+        self._sent_until = 0.0  # seconds of audio
+        self._has_sent_text = False
 
-    async def audio(self, samples: Samples, *, live: bool) -> None:
-        for at in range(0, len(samples), STEP):
-            await self._step(samples[at : at + STEP], live=live)
+    async def push_audio(self, samples: Samples, *, caught_up: bool) -> None:
+        for at in range(0, len(samples), STEP_SAMPLES):
+            await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
-    async def finalize(self) -> None:
-        """The client wants the text of all that it sent; in mid-speech, the utterance goes on."""
-        await self._notice_rest()
+    async def execute(self, command: Command) -> None:
+        """Send the text of everything that was sent. After `finalize` in mid-speech, the utterance goes on."""
+        await self._process_rest()
+        if not isinstance(command, Finalize):
+            await self._settle(None)
+            return
         if self._endpointer.in_speech and not self._endpointer.in_pause:
-            await self._delta(*await self._recognizer.flush())
+            await self._send_delta(*await self._recognizer.flush())
         else:
             await self._settle(None)
-        await self._say(FlushDone())
+        await self._send(FlushDone())
 
-    async def close(self) -> None:
-        await self._notice_rest()
-        await self._settle(None)
-
-    async def _step(self, samples: Samples, *, live: bool) -> None:
+    async def _process(self, samples: Samples, *, caught_up: bool) -> None:
         recognizer = self._recognizer
         recognizer.push(samples)
-        await self._heed(self._endpointer.process(samples), live=live)
-        if recognizer.is_open and recognizer.is_full:
-            await self._delta(*await recognizer.cut())
-        elif live and recognizer.is_due and not self._is_timed and self._endpointer.in_speech:
-            await self._delta(await recognizer.partial(), ())
+        await self._handle_vad_events(self._endpointer.process(samples), caught_up=caught_up)
+        if recognizer.is_open and recognizer.is_too_long:
+            await self._send_delta(*await recognizer.cut())
+        elif caught_up and recognizer.is_partial_due and not self._has_word_times and self._endpointer.in_speech:
+            await self._send_delta(await recognizer.partial(), ())
 
-    async def _notice_rest(self) -> None:
-        """Heed what the endpointer held back, and say what was overlooked."""
-        await self._heed(self._endpointer.finish(), live=False)
+    async def _process_rest(self) -> None:
+        """Handle what the endpointer held back, and send what was not detected as speech."""
+        await self._handle_vad_events(self._endpointer.finish(), caught_up=False)
         if not self._recognizer.is_open:
-            await self._delta(*await self._recognizer.recover_missed())
+            await self._send_delta(*await self._recognizer.recover_missed())
 
-    async def _heed(self, marks: list[VadEvent], *, live: bool) -> None:
+    async def _handle_vad_events(self, events: list[VadEvent], *, caught_up: bool) -> None:
         recognizer = self._recognizer
-        for mark in marks:
-            match mark.kind:
+        for event in events:
+            match event.kind:
                 case "onset":
                     if not recognizer.is_open:
-                        await self._delta(*await recognizer.recover_missed(mark.speech))
-                    recognizer.open(mark.speech)
-                case "pause" if live and recognizer.is_rested:
+                        await self._send_delta(*await recognizer.recover_missed(event.speech))
+                    recognizer.open(event.speech)
+                case "pause" if caught_up and recognizer.is_speculation_due:
                     await recognizer.speculate()
                 case "resume" if not recognizer.is_open:  # since a `finalize` in the pause
-                    recognizer.open(mark.speech)
+                    recognizer.open(event.speech)
                 case "resume":
                     recognizer.resume()
                 case "end":
-                    await self._settle(mark)
+                    await self._settle(event)
 
     async def _settle(self, end: VadEvent | None) -> None:
         if self._recognizer.is_open:
-            await self._delta(*await self._recognizer.settle(end.speech if end else None))
+            await self._send_delta(*await self._recognizer.settle(end.speech if end else None))
 
-    async def _delta(self, text: str, words: tuple[Word, ...]) -> None:
-        if not self._begun:
+    async def _send_delta(self, text: str, words: tuple[Word, ...]) -> None:
+        if not self._has_sent_text:
             text, words = text.lstrip(), tuple(replace(word, word=word.word.lstrip()) for word in words[:1]) + words[1:]
         if not text:
             return
-        self._begun = True
-        if not self._is_timed:
-            await self._say(Delta(text=text))
+        self._has_sent_text = True
+        if not self._has_word_times:
+            await self._send(Delta(text=text))
             return
-        heard = self._endpointer.processed_seconds
-        duration = round(heard - self._settled, 3)
-        await self._say(Delta(text=text, words=words, duration=duration, language=self._language))
-        self._settled = heard
+        processed = self._endpointer.processed_seconds
+        duration = round(processed - self._sent_until, 3)
+        await self._send(Delta(text=text, words=words, duration=duration, language=self._language))
+        self._sent_until = processed
 
 
 class TurnResponder:
-    """The auto endpoint: the turn machine, on energy and silence instead of a model of conversation."""
+    """The auto endpoint: turns, found by level and silence instead of the real service's model of conversation."""
 
-    def __init__(self, recognizer: LiveRecognizer, say: Say, options: RealtimeOptions) -> None:
-        self._recognizer, self._say = recognizer, say
-        self._turn = _merged(TURN_DEFAULTS, options.turn)
-        self._endpointer = Endpointer(_endpointing(self._turn))
-        self._eager = self._begun = False
-        self._told = ""
+    def __init__(self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions) -> None:
+        self._recognizer, self._send = recognizer, send
+        self._turn = _merge_turn_config(TURN_DEFAULTS, options.turn)
+        self._endpointer = Endpointer(_vad_settings(self._turn))
+        self._is_eager = False  # whether an eager end was sent, and neither a resume nor the end since
+        self._has_sent_text = False
+        self._last_update = ""
 
-    async def audio(self, samples: Samples, *, live: bool) -> None:
-        for at in range(0, len(samples), STEP):
-            await self._step(samples[at : at + STEP], live=live)
+    async def push_audio(self, samples: Samples, *, caught_up: bool) -> None:
+        for at in range(0, len(samples), STEP_SAMPLES):
+            await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
-    def configure(self, turn: TurnConfig) -> None:
-        """Change turn detection. ApiError where thresholds are out of order."""
-        self._turn = _merged(self._turn, turn)
-        self._endpointer.configure(_endpointing(self._turn))
-
-    async def close(self) -> None:
-        await self._heed(self._endpointer.finish())
+    async def execute(self, command: Command) -> None:
+        """Change turn detection, or at `close` end the turn. ApiError where thresholds are out of order."""
+        if isinstance(command, Config):
+            self._turn = _merge_turn_config(self._turn, command.turn)
+            self._endpointer.configure(_vad_settings(self._turn))
+            return
+        await self._handle_vad_events(self._endpointer.finish())
         if self._recognizer.is_open:
             await self._end(None)
 
-    async def _step(self, samples: Samples, *, live: bool) -> None:
+    async def _process(self, samples: Samples, *, caught_up: bool) -> None:
         recognizer = self._recognizer
         recognizer.push(samples)
-        await self._heed(self._endpointer.process(samples))
-        if self._eager or not recognizer.is_open:
+        await self._handle_vad_events(self._endpointer.process(samples))
+        if self._is_eager or not recognizer.is_open:
             return
-        if recognizer.is_full:
+        if recognizer.is_too_long:
             await recognizer.cut()
-            await self._update()
-        elif live and recognizer.is_due:
+            await self._send_update()
+        elif caught_up and recognizer.is_partial_due:
             await recognizer.partial()
-            await self._update()
+            await self._send_update()
 
-    async def _heed(self, marks: list[VadEvent]) -> None:
+    async def _handle_vad_events(self, events: list[VadEvent]) -> None:
         recognizer = self._recognizer
-        for mark in marks:
-            match mark.kind:
+        for event in events:
+            match event.kind:
                 case "onset":
-                    recognizer.open(mark.speech)
-                    await self._say(TurnStart())
+                    recognizer.open(event.speech)
+                    await self._send(TurnStart())
                 case "pause":
                     await recognizer.speculate()
                     recognizer.commit()
                     if text := self._text():
-                        await self._update()
-                        await self._say(TurnEagerEnd(transcript=text))
-                        self._eager = True
+                        await self._send_update()
+                        await self._send(TurnEagerEnd(transcript=text))
+                        self._is_eager = True
                 case "resume":
                     recognizer.resume()
-                    await self._resume()
+                    if self._is_eager:
+                        self._is_eager = False
+                        await self._send(TurnResume())
                 case "end":
-                    await self._end(mark)
+                    await self._end(event)
 
-    async def _end(self, mark: VadEvent | None) -> None:
-        await self._recognizer.settle(mark.speech if mark else None)
+    async def _end(self, event: VadEvent | None) -> None:
+        await self._recognizer.settle(event.speech if event else None)
         text = self._text()
-        if text != self._told and not self._eager:  # nothing may stand between an eager end and the end
-            await self._update()
-        await self._say(TurnEnd(transcript=text))
-        self._begun = self._begun or bool(text)
-        self._eager, self._told = False, ""
+        if text != self._last_update and not self._is_eager:  # an eager end is followed by a resume or the end
+            await self._send_update()
+        await self._send(TurnEnd(transcript=text))
+        self._has_sent_text = self._has_sent_text or bool(text)
+        self._is_eager, self._last_update = False, ""
 
-    async def _update(self) -> None:
-        """The text so far. Also where it hasn't grown, or is empty: it says that the speaker is still being heard."""
-        self._told = self._text()
-        await self._say(TurnUpdate(transcript=self._told))
-
-    async def _resume(self) -> None:
-        if self._eager:
-            self._eager = False
-            await self._say(TurnResume())
+    async def _send_update(self) -> None:
+        """The text so far. Also where it hasn't grown, or is empty: it shows that speech is still detected."""
+        self._last_update = self._text()
+        await self._send(TurnUpdate(transcript=self._last_update))
 
     def _text(self) -> str:
-        """The turn up to now. The blank that joins it to the turn before it is part of it; the first has none."""
-        return self._recognizer.said if self._begun else self._recognizer.said.lstrip()
+        """The turn's text so far. The blank that joins it to the previous turn is part of it; the first has none."""
+        return self._recognizer.text if self._has_sent_text else self._recognizer.text.lstrip()
 
 
-def _merged(old: TurnConfig, new: TurnConfig) -> TurnConfig:
-    """`new` where it says something, else `old`. ApiError unless start > eager end > end (turns)."""
+def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
+    """`new` where it has a value, else `old`. ApiError unless start > eager end > end (docs: turns)."""
     merged = TurnConfig(**(old.wire() | new.wire()))
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None
@@ -241,15 +249,15 @@ def _merged(old: TurnConfig, new: TurnConfig) -> TurnConfig:
     return merged
 
 
-def _endpointing(turn: TurnConfig) -> VadSettings:
+def _vad_settings(turn: TurnConfig) -> VadSettings:
     """Thresholds of a likelihood as lengths of speech and silence, by its half-lives."""
     start, eager, end, timeout = (
         turn.start_threshold or 0, turn.eager_end_threshold or 0, turn.end_threshold or 0, turn.end_timeout_ms or 0
     )  # fmt: skip
-    silence = min(HALF_LIFE * -log2(end), timeout / 1000)
+    silence = min(TURN_HALF_LIFE_SECONDS * -log2(end), timeout / 1000)
     return VadSettings(
-        attack_ms=round(ATTACK_HALF_LIFE * -log2(1 - start) * 1000),
-        pause_ms=round(min(HALF_LIFE * -log2(eager), silence - 0.02) * 1000),
+        attack_ms=round(ONSET_HALF_LIFE_SECONDS * -log2(1 - start) * 1000),
+        pause_ms=round(min(TURN_HALF_LIFE_SECONDS * -log2(eager), silence - 0.02) * 1000),
         silence_ms=round(silence * 1000),
-        max_utterance_seconds=3600.0,
+        max_utterance_seconds=LONGEST_UTTERANCE_SECONDS,
     )

@@ -1,4 +1,4 @@
-"""HTTP answers that both servers give, with an engine and with a script: errors, and who it is that answers."""
+"""HTTP responses that the recognizing and the scripted server have in common: the status page and errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..protocol import Error, encode_error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerIdentity:
-    """What answers: the same id means the same answers to the same requests.
+    """Which server this is: the same id means the same responses to the same requests.
 
     name    for people: `Whisper tiny.en`
-    model   as `--local-model` names it, or None for the packaged one
+    model   as `--local-model` names it, or None for the one that is installed with the program
     id      differs wherever engine, weights, script or program differ
     """
 
@@ -29,20 +29,20 @@ class ServerIdentity:
 
     @classmethod
     def of(cls, name: str, model: str | None, parts: Iterable[str]) -> ServerIdentity:
-        """`parts`: all that decides what is answered, besides the program itself."""
+        """`parts`: everything else that decides what is answered, besides the program itself."""
         digest = hashlib.sha256("\0".join((__version__, name, model or "", *parts)).encode())
         return cls(name=name, model=model, id=digest.hexdigest()[:32])
 
 
 def status_response(identity: ServerIdentity, request_id: str) -> Response:
-    """The answer to `GET /`: `ok` and `version` as in Cartesia's, and which server this is."""
+    """The response to `GET /`: `ok` and `version` as in Cartesia's, and which server this is."""
     engine = {"name": identity.name, "model": identity.model, "id": identity.id}
-    wire = {"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}
-    return Response(json.dumps(wire), 200, {"X-Request-Id": request_id}, "application/json")
+    status = {"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}
+    return Response(json.dumps(status), 200, {"X-Request-Id": request_id}, "application/json")
 
 
 def error_response(error: ApiError, request_id: str) -> Response:
-    """A refusal with the documented body (docs: api-errors), of a request or instead of a WebSocket."""
+    """An error with the documented body (docs: api-errors): to a request, or to a WebSocket's handshake."""
     title, _, message = error.message.partition(": ")
     body = Error(error_code=error.code, title=title, message=message, request_id=request_id)
     extra = {"Retry-After": "1"} if error.status == 429 else {}

@@ -1,4 +1,4 @@
-"""The server as a running thing: in the foreground for any client, or beside a command on a loopback port."""
+"""Running the server: in the foreground for any client, or in the background of a command on a loopback port."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ..errors import EngineError, Interrupted, UsageError
-from .connections import HttpConnection, WebSocketConnection, check_all
+from .connections import HttpConnection, WebSocketConnection, enforce_time_limits
 
 START_SECONDS = 10.0
 GRACEFUL_SECONDS = 5
 
 BACKLOG = 128
-"""Connections that are accepted at once. As many as are checked against the limits before the next."""
+"""Connections that are accepted at once, before the limits apply to them."""
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Largest WebSocket message, before a close with 1009: two minutes of 16-bit samples at 16 kHz."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. UsageError when the address is taken or not this machine's."""
+    """A listening socket. UsageError, without a hint, when the address is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # from here on, whoever is told the address finds somebody there
+        listener.listen(BACKLOG)  # from here on, clients can connect
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"can't listen on {host} port {port}: {reason}", hint="--port 0 picks a free one") from error
+        raise UsageError(f"can't listen on {host} port {port}: {reason}") from error
     return listener
 
 
-def bind_other_family(listener: socket.socket) -> socket.socket | None:
-    """A second socket on the loopback address, with the same port, for one that is bound to another address alone.
+def bind_loopback(listener: socket.socket) -> socket.socket | None:
+    """A second socket, on the loopback address with the same port, for one that is bound to a single other address.
 
-    None where there is no need of it, or somebody else has that port.
+    None where it isn't needed, or where the port is taken.
     """
     host, port = listener.getsockname()[:2]
     if is_local(listener) or host in ("0.0.0.0", "::"):
@@ -62,23 +62,23 @@ def is_local(listener: socket.socket) -> bool:
     return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def address(listener: socket.socket) -> str:
-    """The base URL of a socket for programs on this machine. One that listens everywhere does so on loopback, too."""
+def base_url(listener: socket.socket) -> str:
+    """The base URL of a socket for programs on this machine: one that listens on all addresses is on loopback, too."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
-    """Answer requests until Ctrl-C or SIGTERM; requests that are under way get GRACEFUL_SECONDS more.
+    """Answer requests until Ctrl-C or SIGTERM; requests that are being answered get GRACEFUL_SECONDS more.
 
-    Whether everything is at rest then. An engine may still be at work, for which the interpreter would wait.
+    False where an engine is still at work then: the interpreter would wait for it.
     """
-    for library in ("python_multipart", "asyncio"):  # what a client does wrong is answered, and not printed
+    for library in ("python_multipart", "asyncio"):  # a client's errors are answered, not printed
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    with suppress(Interrupted):  # uvicorn hands the signal on when all is done: here it means that all is well
-        _server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
-    return all(executor.close() for executor in getattr(app.state, "lanes", ()))
+    with suppress(Interrupted):  # uvicorn raises the signal again after its shutdown
+        _make_server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
+    return all(executor.close() for executor in getattr(app.state, "executors", ()))
 
 
 class BackgroundServer:
@@ -86,9 +86,9 @@ class BackgroundServer:
 
     def __init__(self, app: Starlette) -> None:
         self._listener = bind("127.0.0.1", 0)
-        self._server = _server(app, 0)
+        self._server = _make_server(app, 0)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
-        self.base_url = address(self._listener)
+        self.base_url = base_url(self._listener)
 
     def __enter__(self) -> BackgroundServer:
         self._thread.start()
@@ -105,7 +105,7 @@ class BackgroundServer:
             self._thread.join()
 
 
-def _server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
+def _make_server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -121,8 +121,8 @@ def _server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
     )
     server = uvicorn.Server(config)
 
-    async def check() -> None:
-        check_all(server.server_state, asyncio.get_running_loop().time())
+    async def check_connections() -> None:
+        enforce_time_limits(server.server_state, asyncio.get_running_loop().time())
 
-    config.callback_notify, config.timeout_notify = check, 0
+    config.callback_notify, config.timeout_notify = check_connections, 0
     return server

@@ -1,17 +1,21 @@
-"""A script on one socket: what is said when, against the audio that came, and how it goes wrong.
+"""Plays a script on one WebSocket: what is sent when, against the audio received, and how the connection fails.
 
-Deterministic: the same frames in give the same frames out. Only `wait` and `stall` look at a clock. Must not know
-how scripts are spelt, who may come in, or what HTTP answers look like.
+Deterministic: the same frames in give the same frames out. Only `wait` and `stall` depend on a clock. Must not know
+the notation of scripts, who may use the server, or what HTTP responses look like.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
+import struct
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import ApiError
@@ -35,92 +39,89 @@ from ..protocol import (
     decode_command,
     encode,
 )
+from .connections import CONNECTION_KEY, WebSocketConnection
+from .realtime import GOING_AWAY, IDLE_REASON, NORMAL
 from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, ScriptedReply, Step, command_name
-from .transport import Transport
 
-NORMAL, GOING_AWAY = 1000, 1001
-"""Close codes of a session that ended as it should, and of one that says nothing (RFC 6455 7.4.1)."""
-
-WAITING_COMMANDS = 100
+MAX_QUEUED_ITEMS = 100
 """Text frames that may wait for the script; more wait in the client. Of audio only the length is kept."""
 
-LOOK_SECONDS = 0.1
-"""How often a stalled socket looks whether the client is still there."""
+STALL_CHECK_SECONDS = 0.1
+"""How often a stalled socket checks whether the client is still there."""
 
-GOODBYE_SECONDS = 2.0
-"""Patience with a client that doesn't hang up after an end without a close frame."""
+HANG_UP_SECONDS = 2.0
+"""How long a client may take to hang up after an end without a close frame."""
+
+DUE_TOLERANCE_SECONDS = 1e-9
+"""Rounding error in seconds of audio."""
 
 
-class Refused(Exception):
-    """Instead of a handshake, `reply`."""
+class HandshakeRefused(Exception):
+    """The script refuses the handshake with `reply`."""
 
     def __init__(self, reply: ScriptedReply) -> None:
         super().__init__()
         self.reply = reply
 
 
-class _Over(Exception):
-    """The script has ended the socket, or the client has."""
+class _SessionEnded(Exception):
+    """The script or the client has ended the session."""
 
 
 class ScriptPlayer:
-    """A script on one socket, step by step."""
+    """Plays the steps of one socket.
 
-    def __init__(
-        self, websocket: WebSocket, transport: Transport, endpoint: Endpoint, request_id: str, idle: float
-    ) -> None:
-        self._websocket, self._transport, self._endpoint, self._id = websocket, transport, endpoint, request_id
-        self._idle = idle
-        self._waiting = _Incoming()
+    audio_seconds   how much audio was received and played to
+    """
+
+    def __init__(self, websocket: WebSocket, endpoint: Endpoint, request_id: str, idle_seconds: float) -> None:
+        self._websocket, self._endpoint, self._request_id = websocket, endpoint, request_id
+        self._transport, self._idle_seconds = RawTransport(websocket.scope), idle_seconds
+        self._queue = _FrameQueue()
         self._commands = Counter[str]()
-        self._heard = 0.0
+        self.audio_seconds = 0.0
         self._reactions: list[Step] = []
         self._timeline: deque[Step] = deque()
         self._recorded: Endpoint | None = None
 
     async def run(self, steps: Sequence[Step], recorded: Endpoint | None = None) -> None:
-        """To its end. ApiError or Refused instead of a handshake."""
+        """Play these steps to their end. ApiError or HandshakeRefused instead of a handshake."""
         self._reactions = [step for step in steps if step.on not in ("audio", "batch")]
         self._timeline = deque(step for step in steps if step.on == "audio")
         self._recorded = recorded
-        await self._websocket.receive()  # says that somebody is there
-        self._reader = asyncio.create_task(self._read())
+        await self._websocket.receive()  # websocket.connect
+        self._receiver = asyncio.create_task(self._receive_frames())
         try:
-            await self._perform()
-        except (_Over, WebSocketDisconnect, OSError):  # uvicorn's ClientDisconnected is one
+            await self._play()
+        except (_SessionEnded, WebSocketDisconnect, OSError):  # uvicorn's ClientDisconnected is one
             pass
         finally:
-            self._reader.cancel()
+            self._receiver.cancel()
 
-    @property
-    def audio_seconds(self) -> float:
-        """How much audio was played to."""
-        return self._heard
-
-    async def _read(self) -> None:
-        """Take in frames until the client leaves."""
+    async def _receive_frames(self) -> None:
+        """Queue frames until the client leaves."""
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
             audio = message.get("bytes")
             if audio != b"":
-                self._waiting.put(message["text"] if audio is None else len(audio))
-                await self._waiting.has_room()
-        self._waiting.put(None)
+                self._queue.put(message["text"] if audio is None else len(audio))
+                await self._queue.wait_for_room()
+        self._queue.put(None)
 
-    async def _perform(self) -> None:
+    async def _play(self) -> None:
         await self._react("handshake")
         if self._recorded is not None and self._recorded is not self._endpoint:
             raise api_error(404, "Not found", f"This recording was made at {self._recorded.path}.")
         options = RealtimeOptions.parse(self._endpoint, self._websocket.query_params.multi_items())
         bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
-        await self._websocket.accept(headers=[(b"x-request-id", self._id.encode())])
+        await self._websocket.accept(headers=[(b"x-request-id", self._request_id.encode())])
         if await self._react("open") and self._endpoint is AUTO and self._recorded is None:
-            await self._say(_wire(Connected()))
+            await self._send(_to_object(Connected()))
         await self._advance()
-        size = 0
+        received_bytes = 0
         while (frame := await self._next_frame()) is not None:
             if isinstance(frame, int):
-                size += frame
-                self._heard = size / bytes_a_second
+                received_bytes += frame
+                self.audio_seconds = received_bytes / bytes_a_second
             else:
                 name = command_name(self._endpoint, frame)
                 self._commands[name] += 1
@@ -130,100 +131,102 @@ class ScriptPlayer:
 
     async def _next_frame(self) -> int | str | None:
         try:
-            async with asyncio.timeout(self._idle):
-                return await self._waiting.get()
+            async with asyncio.timeout(self._idle_seconds):
+                return await self._queue.get()
         except TimeoutError:
-            await self._drop(Drop(GOING_AWAY, "connection idle timeout"))
+            await self._drop(Drop(GOING_AWAY, IDLE_REASON))
 
     async def _advance(self, *, to_the_end: bool = False) -> None:
-        """Whatever the audio and the commands up to now have made due."""
+        """Run the steps that the audio and the commands received so far have made due."""
         while self._timeline:
             step = self._timeline[0]
-            is_due = step.at <= self._heard + 1e-9 and all(self._commands[name] >= n for name, n in step.after.items())
+            is_due = step.at <= self.audio_seconds + DUE_TOLERANCE_SECONDS and all(
+                self._commands[name] >= number for name, number in step.after.items()
+            )
             if not is_due and not to_the_end:
                 return
-            await self._do(self._timeline.popleft())
+            await self._run_step(self._timeline.popleft())
 
     async def _react(self, on: str) -> bool:
-        """Whether the server's own answer may follow."""
+        """Run the steps for an event or a command. Whether the server's own answer may follow."""
         steps = [step for step in self._reactions if step.on == on and step.nth in (None, self._commands[on])]
         for step in steps:
-            await self._do(step)
+            await self._run_step(step)
         return all(step.answer for step in steps)
 
     async def _answer(self, name: str, frame: str) -> None:
-        """What a well-behaved server says to a command. In a recording, it has been said."""
+        """Answer a command as a well-behaved server does; a recording has its own answers."""
         if name == "close":
             if self._recorded:
                 await self._advance(to_the_end=True)
             elif self._endpoint is MANUAL:
-                await self._say(_wire(Done()))
+                await self._send(_to_object(Done()))
             await self._drop(Drop(NORMAL))
         if self._recorded:
             return
         if name == "finalize":
-            await self._say(_wire(FlushDone()))
+            await self._send(_to_object(FlushDone()))
         try:
             decode_command(self._endpoint, frame)
         except ApiError as error:
             title, _, message = error.message.partition(": ")
-            await self._say(_wire(Error(status_code=error.status, title=title, message=message)))
+            await self._send(_to_object(Error(status_code=error.status, title=title, message=message)))
 
-    async def _do(self, step: Step) -> None:
-        await self._gone_after(step.wait)
+    async def _run_step(self, step: Step) -> None:
+        await self._wait(step.wait)
         if step.stall:
             await self._stall(step.stall)
         if step.reply:
-            raise Refused(step.reply)
-        frames = [*_spelt(self._endpoint, step.text), *step.say]
+            raise HandshakeRefused(step.reply)
+        frames = [*_text_events(self._endpoint, step.text), *step.say]
         for frame in frames * step.times:
-            await self._say(frame, step.split)
+            await self._send(frame, step.split)
         if step.drop:
             await self._drop(step.drop)
 
-    async def _say(self, frame: Frame, split: int | None = None) -> None:
+    async def _send(self, frame: Frame, split: int | None = None) -> None:
         if isinstance(frame, dict):
-            frame = _json(frame if "request_id" in frame else {**frame, "request_id": self._id})
+            frame = _to_json(frame if "request_id" in frame else {**frame, "request_id": self._request_id})
         if split is not None:
             is_text = isinstance(frame, str)
-            self._transport.send_pieces(frame.encode() if isinstance(frame, str) else frame, split, text=is_text)
+            self._transport.send_split(frame.encode() if isinstance(frame, str) else frame, split, text=is_text)
         elif isinstance(frame, str):
             await self._websocket.send_text(frame)
         else:
             await self._websocket.send_bytes(frame)
 
-    async def _gone_after(self, seconds: float) -> None:
-        """Let time pass. _Over when the client leaves meanwhile."""
-        if seconds and (await asyncio.wait({self._reader}, timeout=seconds))[0]:
-            raise _Over
+    async def _wait(self, seconds: float) -> None:
+        """Let time pass. _SessionEnded when the client leaves in the meantime."""
+        if seconds and (await asyncio.wait({self._receiver}, timeout=seconds))[0]:
+            raise _SessionEnded
 
     async def _stall(self, seconds: float) -> None:
         self._transport.pause_reading()
-        ends = asyncio.get_running_loop().time() + seconds
-        while (left := ends - asyncio.get_running_loop().time()) > 0:
-            await self._gone_after(min(left, LOOK_SECONDS))
-            if self._transport.is_hung_up:
-                raise _Over
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await self._wait(min(left, STALL_CHECK_SECONDS))
+            if self._transport.is_closed_by_peer:
+                raise _SessionEnded
         self._transport.resume_reading()
 
     async def _drop(self, drop: Drop) -> NoReturn:
         if drop.code not in (NO_CODE, ABRUPT, RESET):
             await self._websocket.close(drop.code, drop.reason)
-            raise _Over
+            raise _SessionEnded
         if drop.code == RESET:
             self._transport.reset()
         else:
             self._transport.close_without_code() if drop.code == NO_CODE else self._transport.half_close()
-            await asyncio.wait({self._reader}, timeout=GOODBYE_SECONDS)
+            await asyncio.wait({self._receiver}, timeout=HANG_UP_SECONDS)
             self._transport.abort()
-        await asyncio.wait({self._reader})  # until uvicorn knows: it would answer an open handshake with a 500
-        raise _Over
+        await asyncio.wait({self._receiver})  # until uvicorn has noticed: it would answer an open handshake with 500
+        raise _SessionEnded
 
 
-class _Incoming:
-    """What has come and was not played to yet: bytes of audio, text frames, None for the end.
+class _FrameQueue:
+    """What was received and not played to yet: bytes of audio, text frames, None for the end.
 
-    The frames that audio came in make no difference to a script: its bytes are added up, so that any amount can wait.
+    How audio is divided into frames makes no difference to a script: its bytes are added up, so that any amount fits.
     """
 
     def __init__(self) -> None:
@@ -244,31 +247,102 @@ class _Incoming:
         self._changed.set()
         return self._items.popleft()
 
-    async def has_room(self) -> None:
-        while len(self._items) > WAITING_COMMANDS:
+    async def wait_for_room(self) -> None:
+        while len(self._items) > MAX_QUEUED_ITEMS:
             self._changed.clear()
             await self._changed.wait()
 
 
-def _spelt(endpoint: Endpoint, text: str | None) -> list[Frame]:
-    """A text as this endpoint says it."""
+def _text_events(endpoint: Endpoint, text: str | None) -> list[Frame]:
+    """A text as events of this endpoint."""
     if text is None:
         return []
     if endpoint is MANUAL:
-        return [_wire(Delta(text=text))]
-    return [_wire(event) for event in (TurnStart(), TurnUpdate(transcript=text), TurnEnd(transcript=text))]
+        return [_to_object(Delta(text=text))]
+    return [_to_object(event) for event in (TurnStart(), TurnUpdate(transcript=text), TurnEnd(transcript=text))]
 
 
-def _wire(event: Event) -> Frame:
-    wire: Frame = json.loads(encode(event))
-    return wire
+def _to_object(event: Event) -> Frame:
+    frame: Frame = json.loads(encode(event))
+    return frame
 
 
-def _json(wire: Frame) -> str:
-    """In UTF-8, as far as it can be: half a surrogate pair remains an escape."""
-    text = json.dumps(wire, ensure_ascii=False)
+def _to_json(frame: Frame) -> str:
+    """JSON without escapes, except where half a surrogate pair needs them."""
+    text = json.dumps(frame, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(wire)
+        return json.dumps(frame)
     return text
+
+
+class RawTransport:
+    """The connection under a WebSocket: split frames, ends without a close frame, and what else ASGI can't express.
+
+    Uses a WebSocketConnection's `conn` (the sans-I/O protocol of websockets) and `transport` (of asyncio).
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._protocol: WebSocketConnection = scope["state"][CONNECTION_KEY]
+        self._conn = self._protocol.conn
+        self._transport: asyncio.Transport = self._protocol.transport
+
+    def send_split(self, data: bytes, size: int, *, text: bool) -> None:
+        """Send a message in frames of `size` bytes (RFC 6455 5.4). WebSocketDisconnect after the client has left."""
+        if self._transport.is_closing():
+            raise WebSocketDisconnect(1006)
+        first = self._conn.send_text if text else self._conn.send_binary
+        for at, piece, is_last in _split(data, size):
+            (self._conn.send_continuation if at else first)(piece, fin=is_last)
+        self._transport.write(b"".join(self._conn.data_to_send()))
+
+    def close_without_code(self) -> None:
+        """Send a close frame without a code."""
+        self._conn.send_close()
+        self._transport.write(b"".join(self._conn.data_to_send()))
+
+    def reset(self) -> None:
+        """End the connection with an RST instead of a FIN."""
+        self._transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        self._transport.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    def half_close(self) -> None:
+        """Send nothing more, not even a close frame. What was sent before arrives."""
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause_reading(self) -> None:
+        """Read nothing more, pings included, and send no pings, since no pong would be read."""
+        self._transport.pause_reading()
+        self._protocol.is_stalled = True
+        self._protocol.read_paused = False  # or it would read again when a buffered frame is received
+        self._protocol.stop_keepalive()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._protocol.is_stalled = False
+        self._transport.resume_reading()
+
+    @property
+    def is_closed_by_peer(self) -> bool:
+        """Whether the client has closed, as far as the system tells while nothing is read."""
+        if self._transport.is_closing():
+            return True
+        if not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(0))
+
+
+def _split(data: bytes, size: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Position and bytes of each piece, and whether it is the last. Empty data is one piece, too."""
+    for at in range(0, max(len(data), 1), size):
+        yield at, data[at : at + size], at + size >= len(data)

@@ -23,7 +23,15 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...protocol import ENCODINGS
-from .bounded_reader import HEAD, BoundedReader, NoAudio, ProbeResult, Undetermined, display_name, open_regular_file
+from .bounded_reader import (
+    SIGNATURE_BYTES,
+    BoundedReader,
+    NoAudio,
+    ProbeResult,
+    Undetermined,
+    display_name,
+    open_regular_file,
+)
 from .formats import AMBIGUOUS_EXTENSIONS, EXTENSIONS, FORMATS, HEADERLESS_EXTENSIONS, MEDIA_TYPES
 from .sniff import may_be_recording, reject_other_files, sniff
 
@@ -42,15 +50,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a look at a file tells.
+    """What probing finds out about a file.
 
-    container   a key of FORMATS: `mp4` is m4a as well, `mpeg` a program stream
-    duration    seconds of audio that the file really holds, None where a look can't tell; an estimate for
-                MP3 without an index and for files that were cut off, except WAV
-    declared    seconds that the header promises, where the file holds less, else None
+    container   a key of FORMATS; `mp4` includes m4a, `mpeg` is a program stream
+    duration    seconds of audio in the file, None where unknown; approximate for MP3 without an index and for files
+                that were cut off, except WAV
+    declared    seconds that the header promises, where the file contains less, else None
     bytes       size of the file
     note        a warning in one sentence, or None
-    estimated   whether the duration is a guess by the bit rate, and no header's promise
+    estimated   whether the duration is an estimate by the bit rate, not from a header
     """
 
     container: str
@@ -62,34 +70,38 @@ class MediaInfo:
 
     @property
     def documented(self) -> bool:
-        """Whether the API documents that it takes this container."""
+        """Whether the API documents that it accepts this container."""
         return FORMATS[self.container].documented
 
 
 def probe(path: Path, name: str | None = None) -> MediaInfo:
-    """A recording in a container. InputError when it can't be read, or provably holds no audio.
+    """Probe a recording in a container. InputError where it can't be read or provably contains no audio.
 
     `name`: what messages call it, where that isn't its path, as for stdin.
     """
     name = name or display_name(path)
     with open_regular_file(path, name) as (file, size):
         reader = BoundedReader(file, size)
-        ending = path.suffix.lower()
-        container = sniff(reader, trust_extension=ending in EXTENSIONS)
+        extension = path.suffix.lower()
+        container = sniff(reader, trust_extension=extension in EXTENSIONS)
         if container is None:
-            reject_other_files(name, reader.at(0, HEAD), listed=ending in EXTENSIONS | AMBIGUOUS_EXTENSIONS)
+            reject_other_files(
+                name, reader.at(0, SIGNATURE_BYTES), trust_extension=extension in EXTENSIONS | AMBIGUOUS_EXTENSIONS
+            )
             container = "unknown"
         try:
-            held = FORMATS[container].measure(reader)
+            result = FORMATS[container].measure(reader)
         except Undetermined:
-            held = ProbeResult()
+            result = ProbeResult()
         except NoAudio as error:
             raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
-    return MediaInfo(container, _plausible(held.duration), _plausible(held.declared), size, held.note, held.estimated)
+    return MediaInfo(
+        container, _plausible(result.duration), _plausible(result.declared), size, result.note, result.estimated
+    )
 
 
 def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
-    """A headerless mono recording: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `look`."""
+    """Probe headerless mono samples: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `probe`."""
     name = name or display_name(path)
     with open_regular_file(path, name) as (file, size):
         container = sniff(BoundedReader(file, size), trust_extension=False)
@@ -106,15 +118,15 @@ def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = No
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a file's own bytes show a recording, whatever it is called. Of other files, 4 KiB are read."""
+    """Whether a file is a recording by its own bytes, whatever its name. Of other files, 4 KiB are read."""
     try:
         with open_regular_file(path, display_name(path)) as (file, _):
-            head = file.read(HEAD)
+            head = file.read(SIGNATURE_BYTES)
         return may_be_recording(head) and probe(path).container != "unknown"
     except InputError:
         return False
 
 
 def _plausible(seconds: float | None) -> float | None:
-    """Seconds, if a recording can have so many. A hostile header can say infinity, or not-a-number."""
+    """The seconds, if a recording can be so long. A hostile header can say infinity or NaN."""
     return seconds if seconds is not None and 0 < seconds < 1e9 else None

@@ -20,22 +20,22 @@ from typing import Any, BinaryIO
 from ...errors import InputError
 
 MAX_READS = 2000
-"""How many pieces of a file are read at most. A real recording needs ten."""
+"""Of one file, at most. A real recording needs ten."""
 
-HEAD, WINDOW, SEARCHED = 4 << 10, 64 << 10, 1 << 20
-"""Bytes read: to know a format; to find frames or the last page (at most 65,307 bytes long); at the very most."""
+SIGNATURE_BYTES, WINDOW_BYTES, MAX_SEARCH_BYTES = 4 << 10, 64 << 10, 1 << 20
+"""Read to recognise a format; to find frames or the last Ogg page (65,307 bytes at most); at most, at once."""
 
 
 class Undetermined(Exception):
-    """The structure leads nowhere, or too far: a look can't tell."""
+    """The structure of the file leads nowhere, or too far: probing can't tell."""
 
 
 class NoAudio(Exception):
-    """There is provably no audio. The message goes on from "it": what there is instead."""
+    """There is provably no audio. The message says what there is instead; its subject is "it"."""
 
 
 class BoundedReader:
-    """A file read in pieces, at most PIECES of them: whoever walks by it can't walk for ever."""
+    """Reads small pieces of a file, at most MAX_READS of them, so that a walk through its structure always ends."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.size = size
@@ -52,7 +52,7 @@ class BoundedReader:
     def at(self, offset: int, count: int) -> bytes:
         """`count` bytes, or fewer where the file ends."""
         self._reads_left -= 1
-        if self._reads_left < 0 or not 0 <= count <= SEARCHED:
+        if self._reads_left < 0 or not 0 <= count <= MAX_SEARCH_BYTES:
             raise Undetermined
         if offset >= self.size:
             return b""
@@ -66,14 +66,14 @@ class BoundedReader:
         return data
 
     def seek(self, position: int) -> None:
-        """Go on reading there, which may be behind the end."""
+        """Go on reading there, which may be beyond the end."""
         self._position = position
 
     def tell(self) -> int:
         return self._position
 
     def unpack(self, form: str, offset: int) -> tuple[Any, ...]:
-        """Values of a header. A header that isn't all there is the end of the file."""
+        """Values of a header, by a struct format. NoAudio where the file ends inside it."""
         data = self.at(offset, struct.calcsize(form))
         try:
             return struct.unpack(form, data)
@@ -83,9 +83,12 @@ class BoundedReader:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Seconds held, seconds promised where that is more, and a note: the findings of one format's reader.
+    """What the reader of a format finds out.
 
-    estimated   whether the seconds are a guess by the bit rate, and nobody's promise
+    duration    seconds of audio in the file, None where unknown
+    declared    seconds that the header promises, where the file contains less, else None
+    note        a warning in one sentence, or None
+    estimated   whether the duration is an estimate by the bit rate
     """
 
     duration: float | None = None
@@ -95,7 +98,7 @@ class ProbeResult:
 
 
 def proportional_duration(promised: float | None, held: int, whole: int, *, exact: bool = False) -> ProbeResult:
-    """The seconds that a header promises for `whole` bytes, in proportion to the bytes that are there."""
+    """The duration that a header promises for `whole` bytes, in proportion to the `held` bytes in the file."""
     if promised is None or held >= whole:
         return ProbeResult(promised)
     there = promised * held / whole
@@ -108,13 +111,13 @@ def proportional_duration(promised: float | None, held: int, whole: int, *, exac
 
 @contextmanager
 def open_regular_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
-    """A file and its size in bytes. An OSError at any moment before it is closed counts as the system's word.
+    """Open a file for the length of a block: the file and its size in bytes. `name` is what messages call it.
 
-    `name`: what messages call it.
+    InputError for what isn't a regular file, and for every OSError in the block.
     """
     try:
         try:
-            status = path.stat()  # before opening it: opening a pipe would wait for a writer
+            status = path.stat()  # first: opening a pipe would wait for a writer
         except ValueError as error:  # NUL, half a surrogate pair
             raise InputError(f"{name} can't be the name of a file") from error
         if stat.S_ISDIR(status.st_mode):
@@ -134,7 +137,7 @@ def open_regular_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def display_name(path: Path) -> str:
-    """A file's name for a message: plain, or as Python writes it where it could play tricks on a terminal."""
+    """A file's name for messages: as it is, or escaped where it could change what a terminal shows."""
     text = str(path)
-    blanks = str.maketrans("\u00a0\u202f\u3000", "   ")  # printable for a person, if not for `isprintable`
+    blanks = str.maketrans("\u00a0\u202f\u3000", "   ")  # harmless, but not printable for `isprintable`
     return text if text.translate(blanks).isprintable() else repr(text)

@@ -10,30 +10,30 @@ import struct
 from typing import Any
 
 from ..wav_header import ChunkLayout, chunks, is_streamed_length, read_wav_header
-from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
+from .bounded_reader import WINDOW_BYTES, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
 
 AIFF_LAYOUT = ChunkLayout(">4sI")
 
 CAF_LAYOUT = ChunkLayout(">4sQ", first=8, alignment=1)
 
 SOX_AIFF_LENGTHS = range(0x7E000000, 0x80000000)
-"""What sox leaves in an AIFF that it writes into a pipe, less the headers."""
+"""Lengths that sox leaves in an AIFF that it writes into a pipe, less the headers."""
 
 AU_BITS = {1: 8, 2: 8, 3: 16, 4: 24, 5: 32, 6: 32, 7: 64, 23: 4, 25: 3, 26: 5, 27: 8}
 """Encoding → bits of a sample."""
 
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-"""GUID of ASF's file properties."""
+"""GUID of the object of an ASF file that names its size."""
 
 ASF_BROADCAST_FLAG = 1
-"""Flag of ASF: nothing in the properties is valid yet."""
+"""Says that nothing in the properties is valid yet."""
 
 SIZE_TOLERANCE_BYTES = 1024
-"""Bytes by which some writers are wrong about the size of the file."""
+"""Some writers are wrong about the size of the file by so much."""
 
 
 def measure_wav(reader: BoundedReader) -> ProbeResult:
-    """By the bytes of samples and how many of them make a second."""
+    """By the bytes of samples, and how many there are in a second."""
     reader.seek(0)
     header = read_wav_header(reader, search_behind_data=True)
     if header is None:
@@ -42,7 +42,7 @@ def measure_wav(reader: BoundedReader) -> ProbeResult:
         if header.is_cut:
             raise NoAudio("it ends inside its header")
         if not _only_chunks(reader, header.layout, header.layout.first):
-            return ProbeResult(note="it is damaged or was cut off: no samples are found where its header points")
+            return ProbeResult(note="it is damaged or was cut off: there are no samples where its header says")
         raise NoAudio("it consists of a header only")
     held = min(header.data_length, rest := reader.size - header.data_start)
     is_open = header.promised_bytes is None and header.data_length != rest
@@ -52,12 +52,10 @@ def measure_wav(reader: BoundedReader) -> ProbeResult:
         raise NoAudio("it consists of a header only")
     byte_rate = header.format.byte_rate if header.format else None
     if byte_rate is None:
-        return ProbeResult(note="its header names no data rate, so that its duration is unknown")
+        return ProbeResult(note="its header has no data rate: its duration is unknown")
     if is_open:
         seconds = held / byte_rate
-        return ProbeResult(
-            seconds, note=f"its header names no length, as in a pipe: it holds {seconds:.2f} s up to its end"
-        )
+        return ProbeResult(seconds, note=f"its header has no length (streamed file): it holds {seconds:.2f} s of audio")
     return proportional_duration(header.data_length / byte_rate, held, header.data_length, exact=True)
 
 
@@ -72,7 +70,7 @@ def _only_chunks(reader: BoundedReader, layout: ChunkLayout, at: int) -> bool:
 
 
 def measure_aiff(reader: BoundedReader) -> ProbeResult:
-    """By the frames of COMM, in proportion to the bytes of SSND that are there."""
+    """By the number of frames in COMM, in proportion to the bytes of SSND that are there."""
     seconds, samples = None, None
     reader.seek(AIFF_LAYOUT.first)
     for name, start, length in chunks(reader, AIFF_LAYOUT):
@@ -86,14 +84,14 @@ def measure_aiff(reader: BoundedReader) -> ProbeResult:
 
 
 def measure_au(reader: BoundedReader) -> ProbeResult:
-    """By the size of the samples and what a second of them takes."""
+    """By the length of the samples and the bytes in a second."""
     start, length, encoding, rate, channels = _unpack(reader, ">4x5I", 0)
     bits = AU_BITS.get(encoding, 0) * rate * channels
     return _unless_streamed(reader, length * 8 / bits if bits else None, start, length)
 
 
 def measure_caf(reader: BoundedReader) -> ProbeResult:
-    """By the packets, where all are alike, else by the table of packets; in proportion to the data that are there."""
+    """By the packets, where all have the same size, else by the table of packets; in proportion to the data."""
     rate = seconds = samples = None
     reader.seek(CAF_LAYOUT.first)
     for name, start, length in chunks(reader, CAF_LAYOUT):
@@ -116,14 +114,14 @@ def _unless_streamed(reader: BoundedReader, seconds: float | None, start: int, l
 
 
 def measure_avi(reader: BoundedReader) -> ProbeResult:
-    """By the size of the file."""
+    """By the size of the file, which is in its header."""
     (length,) = _unpack(reader, "<4xI", 0)
     return ProbeResult() if is_streamed_length(length) else _compare_file_size(reader, length + 8)
 
 
 def measure_asf(reader: BoundedReader) -> ProbeResult:
-    """By the size of the file, which the properties tell."""
-    at = reader.at(0, WINDOW).find(ASF_FILE_PROPERTIES)
+    """By the size of the file, which is among its properties."""
+    at = reader.at(0, WINDOW_BYTES).find(ASF_FILE_PROPERTIES)
     if at < 0:
         return ProbeResult()
     length, flags = _unpack(reader, "<Q40xI", at + 40)
@@ -137,7 +135,7 @@ def _compare_file_size(reader: BoundedReader, length: int) -> ProbeResult:
 
 
 def _unpack(reader: BoundedReader, form: str, offset: int) -> tuple[Any, ...]:
-    """Values of a header. One that isn't all there says nothing of what a server may find."""
+    """Values of a header. Where it is cut off, probing can't tell: a server may still find audio."""
     try:
         return reader.unpack(form, offset)
     except NoAudio:

@@ -1,6 +1,6 @@
-"""The table of formats: which containers there are, how their files begin, and who reads them.
+"""The table of containers: media type, file extensions, first bytes, and the reader that finds the duration.
 
-Must never decide what a file is (`recognition` does): a row is knowledge, not a verdict.
+Must never decide what a file is: `sniff` does.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .bounded_reader import BoundedReader, ProbeResult
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What is known of a container.
+    """A container.
 
-    media_type   of the part of the upload
-    endings      of files in it; the first one completes the name of a file that has none
-    signature    pattern of its first bytes; None where frames tell, or the user
-    measure      finds out what is held
-    documented   whether it is among the API's ten
+    media_type   for uploads
+    extensions   of its files; the first one completes a name that has none
+    signature    pattern of its first bytes; None where it is recognised by its frames, or named by the user
+    measure      the reader that finds its duration
+    documented   whether it is one of the ten that the API documents
     """
 
     media_type: str
@@ -31,10 +31,10 @@ class Format:
 
 
 def _undocumented(
-    media_type: str, endings: str, signature: bytes | None = None, **more: Callable[[BoundedReader], ProbeResult]
+    media_type: str, extensions: str, signature: bytes | None = None, **more: Callable[[BoundedReader], ProbeResult]
 ) -> Format:
-    """A format that FFmpeg or libsndfile decode, and that the API doesn't document."""
-    return Format(media_type, tuple(endings.split()), signature, documented=False, **more)
+    """A container that FFmpeg or libsndfile decode and the API doesn't document."""
+    return Format(media_type, tuple(extensions.split()), signature, documented=False, **more)
 
 
 FORMATS = {
@@ -108,20 +108,20 @@ FORMATS = {
     ),
     "wtv": _undocumented("video/x-wtv", ".wtv", rb"\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e"),
 }
-"""`mp4` is m4a as well, `mpeg` a program stream; `raw` is what the user says is headerless. The first row whose
-signature matches is what a file is."""
+"""`mp4` includes m4a, `mpeg` is a program stream, `raw` is headerless by the word of the user. The first signature that
+matches decides."""
 
 AMBIGUOUS_EXTENSIONS = frozenset(".ts .mts .tts .sf .iff .mpc .mp+ .dif .latm".split())
-"""Endings that other kinds of files have, too, TypeScript among them: of these a file's first bytes decide."""
+"""Extensions that other files have, too, such as TypeScript: here a file's first bytes decide."""
 
-EXTENSIONS = frozenset(ending for kind in FORMATS.values() for ending in kind.extensions) - AMBIGUOUS_EXTENSIONS
-"""Endings of recordings, and of nothing else."""
+EXTENSIONS = frozenset(extension for kind in FORMATS.values() for extension in kind.extensions) - AMBIGUOUS_EXTENSIONS
+"""Extensions of recordings only."""
 
 DOCUMENTED_EXTENSIONS = frozenset(".flac .m4a .mp3 .mp4 .mpeg .mpga .oga .ogg .opus .wav .webm".split())
-"""The ten of the API, and `.opus`, which is Ogg by another name."""
+"""The ten that the API documents, and `.opus`, which is Ogg."""
 
 HEADERLESS_EXTENSIONS = frozenset(".raw .pcm .ul .ulaw .mulaw .al .alaw .s16 .s16le .s32le .f16le .f32le .sln".split())
-"""Endings of samples without a header, in a folder that is searched with --encoding."""
+"""Extensions of headerless samples, for folders that are searched for them."""
 
 MEDIA_TYPES = {container: kind.media_type for container, kind in FORMATS.items()}
-"""Container → media type of the part of the upload."""
+"""Container → media type for uploads."""

@@ -1,7 +1,7 @@
-"""Boxes within boxes, each of a kind and a length: MP4 and, as elements with other numbers, Matroska and WebM.
+"""Durations of MP4 (nested boxes) and of Matroska and WebM (nested EBML elements) by their headers.
 
-Must never descend into a box that it doesn't need, and never call a file hollow where the audio could lie hidden
-in a part of a kind that it doesn't know.
+Must never descend into a box that it doesn't need, nor say that there is no audio where that could be in a box of an
+unknown kind.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import struct
 from collections.abc import Callable, Iterator
 from math import isfinite
 
-from .bounded_reader import SEARCHED, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
+from .bounded_reader import MAX_SEARCH_BYTES, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
 
 Boxes = Iterator[tuple[bytes, int, int]]
-"""Kind, first byte of the body, byte behind the last, which may lie behind the end of the file."""
+"""Kind, and start and end offset of the body; the end may lie beyond the end of the file."""
 
 Spans = Iterator[tuple[int, int]]
-"""Bodies only."""
+"""Start and end offsets of bodies."""
 
 
 def _find(
@@ -33,14 +33,14 @@ def _find(
 # MP4 -------------------------------------------------------------------------------------------------------
 
 SILENT_HANDLERS = {b"vide", b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint", b"meta", b"pict"}
-"""Handlers of tracks that hold no sound."""
+"""Handlers of tracks without audio."""
 
 OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix mdat meta udta uuid emsg prft".split())
-"""What a file may consist of. Where something else is found, the rest may be hidden in it."""
+"""Boxes at the top level. Where there is another one, the audio may be inside it."""
 
 
 def measure_mp4(reader: BoundedReader) -> ProbeResult:
-    """By the header of the movie, in proportion to the media data that are there."""
+    """By the header of the movie, in proportion to the media data in the file."""
     promised, indexed, held, whole = None, False, 0, 0
     boxes = _mp4_boxes(reader, 0, reader.size)
     for kind, start, end in boxes:
@@ -55,9 +55,9 @@ def measure_mp4(reader: BoundedReader) -> ProbeResult:
     if not held:
         raise NoAudio("it consists of a header only")
     if not indexed:
-        raise NoAudio("its index (moov) is missing, without which nothing in it can be found")
+        raise NoAudio("its index (moov) is missing, so nothing in it can be found")
     if promised is None and any(end > reader.size for _, _, end in boxes):
-        return ProbeResult(note="it was cut off: its last part is not all there")
+        return ProbeResult(note="it was cut off: its last part is incomplete")
     return proportional_duration(promised, held, whole)
 
 
@@ -77,7 +77,7 @@ def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
 
 
 def _movie_seconds(reader: BoundedReader, start: int, end: int) -> float | None:
-    """Seconds by the header of a movie, which doesn't count those in fragments."""
+    """Seconds by the header of a movie; None for fragmented ones, which it doesn't count."""
     tracks = _find(_mp4_boxes, reader, start, end, b"trak", b"mdia", b"hdlr")
     handlers = {reader.unpack("8x4s", at)[0] for at, _ in tracks}
     if handlers and handlers <= SILENT_HANDLERS:
@@ -99,21 +99,21 @@ SCALE, DURATION, TRACK, TRACK_TYPE = (bytes.fromhex(text) for text in ("2ad7b1",
 """Identifiers of elements."""
 
 DEFAULT_SCALE_NS = 1_000_000
-"""Nanoseconds in a unit of DURATION where SCALE doesn't say."""
+"""Nanoseconds in a unit of DURATION where there is no SCALE."""
 
 AUDIO_TRACK_TYPES = {2, 3}
 """Track types: audio, and audio with video."""
 
 
 def measure_matroska(reader: BoundedReader) -> ProbeResult:
-    """By the duration of the segment, in proportion to the bytes of it that are there."""
+    """By the duration of the segment, in proportion to its bytes in the file."""
     start, end = next(_find(_elements, reader, 0, reader.size, SEGMENT), (reader.size, reader.size))
     parts = {}
     for kind, first, last in _elements(reader, start, min(end, reader.size)):
         parts[kind] = first, min(last, reader.size)
         if kind == CLUSTER:
             break
-    if CLUSTER not in parts and reader.size <= SEARCHED and CLUSTER not in reader.at(0, SEARCHED):
+    if CLUSTER not in parts and reader.size <= MAX_SEARCH_BYTES and CLUSTER not in reader.at(0, MAX_SEARCH_BYTES):
         raise NoAudio("it consists of a header only")
     tracks = _find(_elements, reader, *parts.get(TRACKS, (0, 0)), TRACK, TRACK_TYPE)
     types = {int.from_bytes(_value(reader, first, last)) for first, last in tracks}
@@ -123,7 +123,7 @@ def measure_matroska(reader: BoundedReader) -> ProbeResult:
 
 
 def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:
-    """EBML: an identifier, a length and a body. Live streams leave the length of the outer elements open."""
+    """EBML elements: an identifier, a length and a body. In live streams, outer elements have no length."""
     while at < end:
         head = reader.at(at, 12)
         name = head[: _number_bytes(head)]
@@ -135,7 +135,7 @@ def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:
 
 
 def _number_bytes(number: bytes) -> int:
-    """Bytes of a variable-length number: one more than the zero bits that it begins with."""
+    """Length of a variable-length number: one more than its leading zero bits."""
     if not number or not number[0]:
         raise Undetermined
     return 9 - number[0].bit_length()

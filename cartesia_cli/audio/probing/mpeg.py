@@ -1,7 +1,7 @@
-"""Frames of MPEG audio: layers I to III (MP3 for short) and AAC in ADTS, which follow each other without a container.
+"""Durations of MPEG audio, layers I to III (MP3 for short), and of AAC in ADTS: frames without a container.
 
-Also reads the index that an encoder may leave in the first frame: Xing, which is Info where the bit rate is
-constant, or VBRI. Must never take a lone sync word for audio: among other data it turns up by chance.
+By the index that an encoder may leave in the first frame (Xing, called Info where the bit rate is constant, or VBRI),
+or by the bit rate. Must never take a single sync word for audio: other data contain it by chance.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from .bounded_reader import WINDOW, BoundedReader, NoAudio, ProbeResult, proportional_duration
+from .bounded_reader import WINDOW_BYTES, BoundedReader, NoAudio, ProbeResult, proportional_duration
 
 BIT_RATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -31,7 +31,7 @@ SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1
 AAC_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 ID3V1_BYTES = 128
-"""Bytes of the tag that may end a file."""
+"""Length of the tag that a file may end with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class Frame:
         return self.start + self.length
 
     def is_same_stream(self, other: Frame) -> bool:
-        """Whether two frames can belong to the same recording."""
+        """Whether two frames may belong to the same stream."""
         return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
 
 
 def measure_mpeg(reader: BoundedReader) -> ProbeResult:
-    """By the index that an encoder left in the first frame, else by the bit rate of the first 64 KiB."""
-    window = reader.at(0, WINDOW)
-    run = find_frames(window, reader.size, reach=WINDOW)
+    """By the index in the first frame, else by the bit rate of the first 64 KiB."""
+    window = reader.at(0, WINDOW_BYTES)
+    run = find_frames(window, reader.size, reach=WINDOW_BYTES)
     if not run:
         if len(window) == reader.size and not window.strip(b"\0"):
             raise NoAudio("it consists of tags only")
@@ -69,14 +69,14 @@ def measure_mpeg(reader: BoundedReader) -> ProbeResult:
     tag = ID3V1_BYTES if reader.at(max(0, reader.size - ID3V1_BYTES), 3) == b"TAG" else 0
     held = reader.size - first.start - tag
     samples, length = _encoder_index(window, first)
-    if samples > 0 and not 0 < length * 1.5 < held:  # of several files joined, it would be the index of the first
+    if samples > 0 and not 0 < length * 1.5 < held:  # in several files joined, the index is that of the first
         return proportional_duration(samples / first.rate, held, length)
     seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
     return ProbeResult(seconds, estimated=True)
 
 
 def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:
-    """The first run of at least three frames that begins within `reach`, or of as many as make up the whole file."""
+    """The first run of at least three frames (fewer where they are the whole file) that begins in `reach` bytes."""
     for sync in re.finditer(rb"\xff", window[:reach]):
         run = _consecutive_frames(window, sync.start())
         if len(run) >= 3 or (run and run[0].start == 0 and run[-1].end >= size):
@@ -85,7 +85,7 @@ def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:
 
 
 def _consecutive_frames(window: bytes, at: int) -> list[Frame]:
-    """The frames that follow each other from `at` on."""
+    """The frames of one stream that follow each other from `at` on."""
     run: list[Frame] = []
     while (frame := _parse_frame(window, at)) and (not run or frame.is_same_stream(run[0])):
         run.append(frame)
@@ -94,7 +94,7 @@ def _consecutive_frames(window: bytes, at: int) -> list[Frame]:
 
 
 def _parse_frame(window: bytes, at: int) -> Frame | None:
-    """The frame that begins at `at`, if one does."""
+    """The frame that begins at `at`, or None."""
     head = window[at : at + 7]
     if len(head) < 7 or head[0] != 0xFF or head[1] < 0xE0:
         return None
@@ -118,7 +118,7 @@ def _parse_aac_frame(head: bytes, at: int) -> Frame | None:
 
 
 def _encoder_index(window: bytes, first: Frame) -> tuple[int, int]:
-    """Samples and bytes by an index (Xing, Info, VBRI); 0 where it doesn't say."""
+    """Samples and bytes by the index (Xing, Info, VBRI); 0 where it doesn't say."""
     head = window[first.start : first.start + 256].ljust(256, b"\0")
     if (at := head.find(b"VBRI", 0, 64)) >= 0:
         length, count = struct.unpack_from(">10xII", head, at)
@@ -128,5 +128,5 @@ def _encoder_index(window: bytes, first: Frame) -> tuple[int, int]:
     flags, count, length = struct.unpack_from(">4xIII", head, at)
     encoder = head[at + 120 : at + 124] if flags == 15 else b""
     silence = int.from_bytes(head[at + 141 : at + 144]) if encoder in (b"LAME", b"Lavc", b"Lavf") else 0
-    trimmed = count * first.samples - (silence >> 12) - (silence & 0xFFF)  # which encoders add at both ends
+    trimmed = count * first.samples - (silence >> 12) - (silence & 0xFFF)  # that the encoder added at both ends
     return trimmed if flags & 1 else 0, length if flags & 3 == 3 else 0

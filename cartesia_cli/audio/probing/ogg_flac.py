@@ -1,7 +1,9 @@
-"""Ogg: pages of one or more streams, each stamped with the granules that are over at its end.
+"""Durations of Ogg (Vorbis, Opus, Speex, FLAC) by the timestamp of its last page, and of FLAC by its STREAMINFO.
 
-A look must never walk from page to page to the end: the first pages name the streams, and the last one stamps the
-duration. Only who decodes a file looks through it, for other recordings that were appended.
+An Ogg file consists of pages of one or more streams, each with a timestamp in granules. Must never walk through all
+pages for a duration: the first ones name the streams, the last one has the time. `find_chained_recordings`, for
+decoding only, reads the whole file, since recordings may have been appended to each other. Frames of FLAC are never
+counted: that would need decoding.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from .bounded_reader import SEARCHED, WINDOW, BoundedReader, NoAudio, ProbeResult
+from .bounded_reader import MAX_SEARCH_BYTES, WINDOW_BYTES, BoundedReader, NoAudio, ProbeResult
 
 CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
     b"\x01vorbis": lambda packet: (int.from_bytes(packet[12:16], "little"), 0),
@@ -19,37 +21,37 @@ CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
     b"\x7fFLAC": lambda packet: (int.from_bytes(packet[27:30]) >> 4, 0),
     b"Speex   ": lambda packet: (int.from_bytes(packet[36:40], "little"), 0),
 }
-"""How a stream's first packet begins → its granules a second, and how many of them precede the audio."""
+"""First bytes of a stream → function from its first packet to granules a second, and granules before the audio."""
 
 PAGE_HEAD_BYTES = 27
-"""Bytes of a page before its lacing values, which add up to the length of its body."""
+"""Of a page before its lacing values, which add up to the length of its body."""
 
 MAX_PAGE_HEAD_BYTES = PAGE_HEAD_BYTES + 255
-"""Bytes of a page before its body, at most."""
+"""Of a page before its body, at most."""
 
 MAX_HEADERS_BYTES = 8192
-"""Bytes: the headers of a stream take half as much. With no more than that and no stamp, there is no audio."""
+"""Headers of a stream take half as much. A file of no more than that, without a timestamp, has no audio."""
 
 FIRST_PAGE_FLAG, LAST_PAGE_FLAG = 2, 4
-"""Flags of the pages that a stream begins and ends with."""
+"""Flags of the first and the last page of a stream."""
 
 FIRST_PAGE = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
-"""A page that a stream begins with, up to its lacing values, and how many of these there are."""
+"""The first page of a stream up to its lacing values, and how many of these there are."""
 
 MAX_CHAINED = 1000
-"""Recordings in one file that are told from each other. More are hostile."""
+"""Recordings in one file, at most: more would be a hostile file."""
 
 NO_LAST_PAGE = "it was cut off or never closed: its last page is not marked as the last"
 
 
 def measure_ogg(reader: BoundedReader) -> ProbeResult:
-    """By the last stamp of the first stream whose codec is known."""
+    """By the last timestamp of the first stream whose codec is known."""
     clocks = _stream_clocks(reader)
     audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
     if audio is None:
         return ProbeResult()
     audio_serial, rate, preceding = audio
-    tail = reader.at(max(0, reader.size - WINDOW), WINDOW)
+    tail = reader.at(max(0, reader.size - WINDOW_BYTES), WINDOW_BYTES)
     end = len(tail)
     note = None if _ends_with_last_page(tail) else NO_LAST_PAGE
     while (end := tail.rfind(b"OggS", 0, end)) >= 0:
@@ -62,11 +64,11 @@ def measure_ogg(reader: BoundedReader) -> ProbeResult:
             return ProbeResult((granule - preceding) / rate, note=note)
     if reader.size <= MAX_HEADERS_BYTES:
         raise NoAudio("it consists of a header only")
-    return ProbeResult(note=note)  # stamped by a muxer that doesn't count
+    return ProbeResult(note=note)  # a muxer that writes no timestamps
 
 
 def _ends_with_last_page(tail: bytes) -> bool:
-    """Whether the last page is there to its end, and says that it is the last."""
+    """Whether the last page is complete and flagged as the last."""
     page = tail[max(0, tail.rfind(b"OggS")) :].ljust(PAGE_HEAD_BYTES, b"\0")
     count = page[26]
     lacing = page[PAGE_HEAD_BYTES : PAGE_HEAD_BYTES + count]
@@ -74,34 +76,34 @@ def _ends_with_last_page(tail: bytes) -> bool:
 
 
 def find_chained_recordings(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """First byte, and byte behind the last, of each of the recordings that were appended to each other.
+    """Start and end offsets of each of the recordings that were appended to each other.
 
-    The first pages of streams that run side by side follow each other: there one recording begins.
+    A recording begins at a group of first pages, one for each of its parallel streams.
     """
-    start = at = behind = count = 0  # of this recording, of what is searched, the byte behind a first page
+    start = at = page_end = count = 0  # offsets of this recording, the window, the end of a first page
     file.seek(0)
     window = b""
     while True:
-        data = file.read(SEARCHED)
+        data = file.read(MAX_SEARCH_BYTES)
         window += data
-        sure = max(0, len(window) - MAX_PAGE_HEAD_BYTES) if data else len(window)
+        searchable = max(0, len(window) - MAX_PAGE_HEAD_BYTES) if data else len(window)
         for page in FIRST_PAGE.finditer(window):
-            if page.start() >= sure:
+            if page.start() >= searchable:
                 break
-            if 0 < behind != at + page.start() and count < MAX_CHAINED:
+            if 0 < page_end != at + page.start() and count < MAX_CHAINED:
                 count += 1
                 yield start, at + page.start()
                 start = at + page.start()
             lacing = window[page.end() : page.end() + page[1][0]]
-            behind = at + page.end() + len(lacing) + sum(lacing)
-        window, at = window[sure:], at + sure
+            page_end = at + page.end() + len(lacing) + sum(lacing)
+        window, at = window[searchable:], at + searchable
         if not data:
             break
     yield start, at
 
 
 def _stream_clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
-    """Each stream's serial number → what CODECS makes of its first packet. All begin before any of them goes on."""
+    """Serial number of each stream → result of CODECS for its first packet. All first pages come first."""
     clocks: dict[int, tuple[int, int] | None] = {}
     at = 0
     while True:
@@ -117,7 +119,7 @@ def _stream_clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
 
 
 def measure_flac(reader: BoundedReader) -> ProbeResult:
-    """By the samples that STREAMINFO counts."""
+    """By the number of samples in STREAMINFO."""
     (info,) = reader.unpack(">Q", 18)
     at, last = 4, False
     while not last:

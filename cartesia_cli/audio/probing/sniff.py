@@ -1,6 +1,6 @@
-"""Recognition: which container a file's own bytes show, and which bytes are certainly no recording.
+"""Recognises the container of a file by its own bytes, and files that certainly aren't recordings.
 
-Must never go by a file's name but to give it the benefit of the doubt, and never refuse what only looks strange.
+Must never go by a file's name, except to give it the benefit of the doubt, and never refuse what only looks strange.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import codecs
 import re
 
 from ...errors import InputError
-from .bounded_reader import HEAD, WINDOW, BoundedReader
+from .bounded_reader import SIGNATURE_BYTES, WINDOW_BYTES, BoundedReader
 from .formats import DOCUMENTED_EXTENSIONS, FORMATS
 from .mpeg import find_frames
 
 MAX_ID3_TAGS = 8
-"""ID3v2 tags that a file may begin with. One is usual, two happen."""
+"""ID3v2 tags at the beginning of a file. One is usual, two occur."""
 
 DOCUMENTED_FORMATS = ", ".join(sorted(extension[1:] for extension in DOCUMENTED_EXTENSIONS))
 
@@ -22,7 +22,7 @@ SIGNATURES = re.compile(
     b"|".join(b"(?P<_%s>%s)" % (name.encode(), kind.signature) for name, kind in FORMATS.items() if kind.signature),
     re.DOTALL,
 )
-"""A group for each container. Names of groups don't begin with a digit, as 3gp does."""
+"""A named group for each container, with an underscore, since a group's name can't begin with a digit (3gp)."""
 
 NOT_AUDIO = (
     (rb"\s*<(!doctype html|html|head|body)", "an HTML page (did a download save an error page?)"),
@@ -36,56 +36,57 @@ NOT_AUDIO = (
     (rb"\x1f\x8b\x08", "a gzip archive"),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (rb"Rar!\x1a\x07", "a RAR archive"),
-    (rb"MThd", "a MIDI file, which holds notes and no sound"),
+    (rb"MThd", "a MIDI file, which contains notes, not sound"),
 )
-"""How files begin that end up among recordings by mistake."""
+"""First bytes of files that end up among recordings by mistake, and what to call them."""
 
 
 def sniff(reader: BoundedReader, *, trust_extension: bool) -> str | None:
-    """A key of FORMATS, by the bytes behind ID3v2 tags. `listed`: its name says that it is a recording."""
+    """The container, a key of FORMATS, by the bytes after ID3v2 tags; None if unknown.
+
+    `trust_extension`: whether the file is named like a recording, so that frames may be searched for.
+    """
     tagged = _skip_id3(reader)
-    if found := sniff_head(reader.at(0, HEAD)):
+    if found := sniff_head(reader.at(0, SIGNATURE_BYTES)):
         return found
-    # Among other data three frames can turn up by chance: they are searched for only where there is reason to.
-    run = find_frames(reader.at(0, WINDOW), reader.size, reach=WINDOW if tagged or trust_extension else 1)
+    # Other data may contain three frames by chance: they are searched for only where there is a reason.
+    run = find_frames(reader.at(0, WINDOW_BYTES), reader.size, reach=WINDOW_BYTES if tagged or trust_extension else 1)
     return run[0].container if run else "mp3" if tagged else None
 
 
 def sniff_head(head: bytes) -> str | None:
-    """A key of FORMATS, by the first bytes alone."""
+    """The container, a key of FORMATS, by the first bytes alone; None if unknown."""
     found = SIGNATURES.match(head)
     return found.lastgroup[1:] if found and found.lastgroup else None
 
 
 def may_be_recording(head: bytes) -> bool:
-    """Whether it is worth a closer look what a file is that begins like this, and whose name doesn't tell."""
+    """Whether a file that begins like this is worth probing, if its name doesn't say what it is."""
     frame_or_tag = rb"ID3[\x02-\x04]|\xff[\xe0-\xfd\xff]"  # \xff\xfe is how UTF-16 begins
     return sniff_head(head) is not None or re.match(frame_or_tag, head) is not None
 
 
 def _skip_id3(reader: BoundedReader) -> bool:
-    """Move behind the ID3v2 tags at the beginning; whether there were any. Sizes are written in bytes of 7 bits."""
+    """Skip the ID3v2 tags at the beginning; whether there were any. Their sizes are in bytes of 7 bits."""
     for tags in range(MAX_ID3_TAGS):
         head = re.match(rb"ID3[\x02-\x04].(.)([\0-\x7f]{4})", reader.at(0, 10), re.DOTALL)
         if not head:
             return tags > 0
         footer = 10 if head[1][0] & 0x10 else 0
         length = 10 + int("".join(f"{byte:07b}" for byte in head[2]), 2) + footer
-        if length > reader.size:  # damaged or cut off: there may be frames in spite of it
+        if length > reader.size:  # damaged or cut off: there may still be frames
             return True
         reader.skip_prefix(length)
     return True
 
 
-def reject_other_files(name: str, head: bytes, *, listed: bool) -> None:
-    """InputError for bytes of no known format, unless they could be one in spite of that. `listed`: as a file's name
-    says.
-    """
+def reject_other_files(name: str, head: bytes, *, trust_extension: bool) -> None:
+    """Raise InputError for files that aren't recordings. `trust_extension`: whether the file is named like one."""
     what = next((what for pattern, what in NOT_AUDIO if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), None)
     if what is None and _is_text(head):
         what = "text"
-    if what is None and not listed:
-        what = f"no format that we know ({head[:8].hex(' ')})"
+    if what is None and not trust_extension:
+        what = f"an unknown format ({head[:8].hex(' ')})"
     if what:
         raise InputError(
             f"{name} is not a recording: it begins like {what}",
@@ -95,7 +96,7 @@ def reject_other_files(name: str, head: bytes, *, listed: bool) -> None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be incomplete
     except UnicodeDecodeError:
         return False
     return not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text)

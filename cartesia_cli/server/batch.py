@@ -1,0 +1,128 @@
+"""The batch endpoint: `POST /stt` and its twin for OpenAI's clients, answered by an engine.
+
+Must not know which engine it has. Must never decode audio in a way of its own, or `transcribe` and `stream-file` would
+recognize different samples of the same file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+from uuid import uuid4
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..audio.files import decode_open_file, decode_raw
+from ..audio.pcm import RATE, Samples
+from ..errors import ApiError, InputError
+from ..protocol import MODELS, BatchOptions, BatchResponse, Word, api_error, encode_batch
+from .access import AccessControl
+from .engine import EngineExecutor, split_at_silence
+from .observer import AUDIO_SECONDS, ServerObserver
+from .responses import error_response
+from .uploads import Uploads
+
+UPLOAD_NAME = "The file"
+"""What messages about an upload call it."""
+
+logger = logging.getLogger(__name__)
+
+
+class BatchEndpoint:
+    """Answers batch requests: `answer` reads the form, `_transcribe` has its audio recognized window by window.
+
+    executor   the engine, shared by all requests: they take turns after each window
+    access     who may use the server, and how many at once
+    uploads    receives the request bodies
+    observer   gets the seconds of audio that are done
+    """
+
+    def __init__(
+        self, executor: EngineExecutor, access: AccessControl, uploads: Uploads, observer: ServerObserver
+    ) -> None:
+        self._executor, self._access, self._uploads, self._observer = executor, access, uploads, observer
+
+    async def answer(self, request: Request) -> Response:
+        """The transcript, or the documented error."""
+        request_id = str(uuid4())
+        try:
+            await self._uploads.check(request, self._access)
+            async with self._uploads.form(request) as form:
+                with self._access.admit():
+                    transcript = await self._transcribe(request, form, request_id)
+        except ApiError as error:
+            return error_response(error, request_id)
+        except HTTPException as error:  # not a form
+            return error_response(api_error(error.status_code, "Request rejected", error.detail), request_id)
+        except ClientDisconnect:
+            return Response()
+        except Exception as error:
+            logger.debug("transcribing failed", exc_info=True)
+            message = f"{type(error).__name__}: {error}"
+            return error_response(api_error(500, "Internal server error", message), request_id)
+        return Response(encode_batch(transcript), 200, {"X-Request-Id": request_id}, "application/json")
+
+    async def _transcribe(self, request: Request, form: FormData, request_id: str) -> BatchResponse:
+        """The transcript of a form. ApiError for one that can't be transcribed."""
+        file, options = parse_form(request, form)
+        language = options.language or "en"
+        if options.model not in MODELS:
+            message = "The model is not valid, make sure it is a valid model ID."
+            raise api_error(400, "Invalid model", message, "model_not_found")
+        self._executor.check_language(language)
+        words: list[Word] = []
+        done = 0
+        windows = split_at_silence(decode_upload(file, options))
+        while (window := await self._executor.run(next, windows, None)) is not None:
+            if await request.is_disconnected():
+                raise api_error(400, "Client closed request", "The client left before the response was ready.")
+            recognized = await self._executor.recognize(window, language)
+            words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
+            done += len(window)
+            setattr(request.state, AUDIO_SECONDS, done / RATE)
+            self._observer.audio_recognized(done / RATE)
+        return BatchResponse(
+            text="".join(word.word for word in words).strip(),
+            language=language,
+            duration=round(done / RATE, 3),
+            words=tuple(Word(w.word.strip(), w.start, w.end) for w in words) if options.word_timestamps else None,
+            request_id=request_id,
+        )
+
+
+def parse_form(request: Request, form: FormData) -> tuple[BinaryIO, BatchOptions]:
+    """The file and the options of a batch request. ApiError 400 for a request that the API reference rules out."""
+    upload = form.get("file")
+    if not isinstance(upload, UploadFile):
+        raise api_error(400, "Missing file", "The form field 'file' is required.")
+    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    return upload.file, BatchOptions.parse(request.query_params, fields)
+
+
+def decode_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
+    """Blocks of 16 kHz mono from a seekable file. ApiError 400 if there is no audio in it."""
+    try:
+        if options.encoding is None:
+            yield from decode_open_file(file, UPLOAD_NAME)
+        else:
+            assert options.sample_rate is not None
+            yield from decode_raw(file, options.encoding, options.sample_rate, UPLOAD_NAME)
+    except InputError as error:
+        raise api_error(400, "Invalid audio", f"{error.message}.") from error
+
+
+def _shift_words(words: Iterable[Word], offset: float, length: float, before: list[Word]) -> Iterator[Word]:
+    """Words of one window, with times in the whole recording: in order, within the window, in milliseconds.
+
+    offset, length   where the window starts, and how long it is, in seconds
+    before           the words of the windows before it
+    """
+    latest = before[-1].end or 0.0 if before else 0.0
+    for word in words:
+        start = max(latest, min(offset + (word.start or 0.0), offset + length))
+        latest = max(start, min(offset + (word.end or 0.0), offset + length))
+        yield Word(word.word, round(start, 3), round(latest, 3))

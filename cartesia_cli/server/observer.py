@@ -1,0 +1,121 @@
+"""What the server reports while it runs: downloads of models, progress, and requests and sessions as they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..protocol import api_error
+from .connections import SHUTTING_DOWN
+from .responses import error_response
+
+AUDIO_SECONDS = "audio_seconds"
+"""Key in a scope's `state` under which an endpoint leaves how much audio a request had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request with its response, or a whole WebSocket session.
+
+    method          `WEBSOCKET` for a session or a refused handshake
+    path            percent-encoded and without the query, which may contain a key
+    status          0 where the client left before there was a response
+    close_code      of a session; None for a request
+    audio_seconds   None where no audio was received
+    seconds         from the end of the request's head to the end of the response
+    """
+
+    method: str
+    path: str
+    status: int
+    close_code: int | None
+    audio_seconds: float | None
+    seconds: float
+
+
+class ServerObserver(Protocol):
+    """Receives reports. Its methods are called from the server's thread and must return at once."""
+
+    def model_download_started(self, model: str) -> None:
+        """A named model is about to be downloaded from Hugging Face, for the first time on this machine."""
+
+    def audio_recognized(self, seconds: float) -> None:
+        """So much of the recording of a batch request is done: called after each of its windows."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """A request was answered, or a WebSocket was closed or refused."""
+
+
+class SilentObserver:
+    """A ServerObserver that ignores all reports."""
+
+    def model_download_started(self, model: str) -> None:
+        """Nothing."""
+
+    def audio_recognized(self, seconds: float) -> None:
+        """Nothing."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """Nothing."""
+
+
+class ExchangeObserver:
+    """ASGI middleware: reports each exchange at its end, and answers 503 to those cancelled by a shutdown."""
+
+    def __init__(self, app: ASGIApp, observer: ServerObserver) -> None:
+        self._app, self._observer = app, observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        channel = _ObservedChannel(receive, send)
+        started = time.monotonic()
+        try:
+            await self._app(scope, channel.receive, channel.send)
+        except asyncio.CancelledError:
+            if scope["type"] == "http" and not channel.status:
+                response = error_response(api_error(503, "Service unavailable", SHUTTING_DOWN), str(uuid4()))
+                await response(scope, receive, channel.send)
+            raise
+        finally:
+            is_http = scope["type"] == "http"
+            self._observer.exchange_ended(
+                Exchange(
+                    method=scope["method"] if is_http else "WEBSOCKET",
+                    path=scope["raw_path"].decode("ascii", "replace"),
+                    status=channel.status,
+                    close_code=channel.close_code if channel.status == 101 else None,
+                    audio_seconds=scope.get("state", {}).get(AUDIO_SECONDS),
+                    seconds=time.monotonic() - started,
+                )
+            )
+
+
+class _ObservedChannel:
+    """The `receive` and `send` of one exchange; remembers its status and close code."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self.status, self.close_code = 0, 1006
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self.close_code = message.get("code", self.close_code)
+        return message
+
+    async def send(self, message: Message) -> None:
+        match message["type"]:
+            case "http.response.start" | "websocket.http.response.start":
+                self.status = message["status"]
+            case "websocket.accept":
+                self.status = 101
+            case "websocket.close":
+                self.close_code = message.get("code", 1000)
+        await self._send(message)
