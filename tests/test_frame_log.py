@@ -56,7 +56,7 @@ def test_a_record_for_which_there_is_no_room_ends_with_a_whole_line_and_one_word
         log.put("open", OPEN)
         for _ in range(10):
             log.put("sent", bytes(3200))
-    assert told == [f"{path}: the record ends here: File too large"]
+    assert told == [f"{path}: the log ends here: File too large"]
     lines = path.read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["open", *["sent"] * (len(lines) - 1)]
     assert len(lines) == 1 + size // 4500
@@ -83,7 +83,7 @@ def test_a_device_is_recorded_to_and_keeps_its_mode() -> None:
     with record(Path("/dev/full"), force=True, tell=told.append) as log:
         log.put("open", OPEN)
         log.put("sent", b"\0\1")
-    assert told == ["/dev/full: the record ends here: No space left on device"]
+    assert told == ["/dev/full: the log ends here: No space left on device"]
     assert Path("/dev/full").stat().st_mode == mode
 
 
@@ -102,4 +102,4 @@ def test_a_session_outlives_its_record(environment: dict[str, str], tmp_path: Pa
         )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert [int(number) for number in ended.stdout.split()] == numbers
-    assert ended.stderr.decode().count("frames.ndjson: the record ends here") == 1
+    assert ended.stderr.decode().count("frames.ndjson: the log ends here") == 1

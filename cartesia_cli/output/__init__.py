@@ -1,7 +1,7 @@
-"""How a transcript is written: one writer a format, and a registry that is two dictionaries.
+"""Output formats: one writer for each, found by name in FORMATS and by the suffix of a file in EXTENSIONS.
 
-A writer is a function from a Transcript to the whole text of a file. What it writes depends on the
-transcript and the options, never on whether somebody is looking.
+A writer is a function from a Transcript to the whole text of a file. What it writes depends on the transcript and the
+options, never on whether stdout is a terminal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # every --help comes by here
+if TYPE_CHECKING:  # every --help imports this module
     from ..subtitles.profiles import Rules
     from ..transcript import Transcript
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:  # every --help comes by here
 class Selection:
     """Which rows of a word table are wanted.
 
-    pattern        a regular expression that a word, or a run of words, matches; None is any
-    context        words shown before and behind a match
-    since, until   seconds; what lies outside is left out
-    longest_gaps   so many words, those before the longest silences, in order of time; None is all
-    ignore_case    whether the pattern matches capitals and small letters alike
+    pattern        a regular expression that a word, or several in a row, match; None: any
+    context        words shown before and after a match
+    since, until   seconds; words outside are left out
+    longest_gaps   only this many words, those before the longest silences, in order of time; None: all
+    ignore_case    whether the pattern ignores case
     """
 
     pattern: str | None = None
@@ -37,15 +37,15 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the user asked for besides the format.
+    """Options of formats.
 
-    words             text gets the word table below it
-    rules             what a good cue is; None is the standard
-    crlf              lines of SubRip end as Windows has it
+    words             text is followed by the table of words
+    rules             limits of subtitle cues; None: the standard ones
+    crlf              lines of SubRip end with CR LF
     highlight_words   WebVTT carries a time for each word
-    paragraphs        text is set in paragraphs, by pauses
-    selection         the rows of a table, the matches of json; None is all
-    columns           width of a table for people; None is as wide as it gets
+    paragraphs        text is divided into paragraphs, by pauses
+    selection         which words are wanted; None: all
+    columns           maximum width of a table for people; None: no limit
     """
 
     words: bool = False
@@ -71,7 +71,7 @@ FORMATS = {
     "lrc": "timed_text:lrc",
     "md": "paragraphs:md",
 }
-"""Format to the function that writes it, as module:name; a module is imported when it is used."""
+"""Format to the function that writes it, as module:name. Modules are imported when they are used."""
 
 EXTENSIONS = {
     ".txt": "text",
@@ -88,7 +88,7 @@ EXTENSIONS = {
 """The format that the name of an output file implies."""
 
 NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md"})
-"""Formats that are nothing without word times."""
+"""Formats that need word times."""
 
 CONCATENABLE = frozenset({"text", "ndjson"})
 """Formats of which several documents may follow each other in one stream."""

@@ -1,7 +1,7 @@
-"""The clipboard of the person at the terminal, wherever that is: set by a sequence that the terminal itself obeys.
+"""Copies text to the user's clipboard with an escape sequence of the terminal (OSC 52).
 
-OSC 52 needs no program and no display, and goes through SSH. No terminal answers it, and some ignore it: that the
-text has been handed over is all that can be said. Must never write to what is no terminal, nor a part of a text.
+OSC 52 needs neither a program nor a display, and works through SSH. Terminals don't confirm it, and some ignore it.
+Must never write to anything but a terminal, nor copy part of a text.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ..errors import OutputError
 from ..text_encoding import join_surrogates
 
 MAX_BYTES = 74_994
-"""Bytes of text: as base64, with what surrounds it, the 100,000 that hterm and others take in one sequence."""
+"""Bytes of text that fit, as base64, in the 100,000 that hterm and others accept in one sequence."""
 
 SCREEN_MAX_BYTES = 240
-"""Bytes in a sequence of GNU screen's: 256, all told, was the limit before its version 4.2, later 512 and 768."""
+"""Bytes in one sequence for GNU screen: its limit was 256 before version 4.2, later 512 and 768."""
 
 TMUX_TIMEOUT_SECONDS = 5
 
 
 def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Put `text` on the clipboard of whoever sits at the terminal `stream`, its live view cleared.
+    """Copy `text` through the terminal `stream`, whose live view must be cleared.
 
-    False where that is no terminal, or one that knows no sequences: nothing is written. OutputError where the text is
+    False, and nothing is written, if the stream isn't a terminal or the terminal is dumb. OutputError if the text is
     too long, or the terminal is gone.
     """
     if not stream.isatty() or environ.get("TERM", "dumb") == "dumb":
@@ -50,7 +50,7 @@ def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
 
 
 def osc52_sequence(data: bytes, environ: Mapping[str, str]) -> str:
-    """What a terminal must be told, wrapped up for the multiplexer that stands between."""
+    """The escape sequence, wrapped for the terminal multiplexer in between, if there is one."""
     plain = f"\033]52;c;{b64encode(data).decode()}\a"
     if environ.get("TMUX"):
         doubled = plain.replace("\033", "\033\033")
@@ -62,10 +62,10 @@ def osc52_sequence(data: bytes, environ: Mapping[str, str]) -> str:
 
 
 def _copy_by_tmux(data: bytes, environ: Mapping[str, str]) -> bool:
-    """Have tmux tell the terminal that it runs in.
+    """Ask tmux to set the clipboard of its terminal. False if it can't be asked.
 
-    As it comes, tmux (from 2.6) ignores the sequence of a program within it, and (from 3.3) doesn't pass on what is
-    wrapped up for it, but sets the clipboard when it is asked to (from 3.2). Where it can't be asked, it passes on.
+    With its default settings, tmux ignores the sequence (from 2.6) and doesn't pass on a wrapped one (from 3.3), but
+    sets the clipboard on request (from 3.2). Versions that can't be asked pass on the wrapped sequence.
     """
     try:
         asked = subprocess.run(

@@ -1,7 +1,4 @@
-"""What is said to the person at the terminal: on stderr, never on stdout.
-
-Sentences, errors with their hints, and what makes way for both: a progress bar, the live view of a session.
-"""
+"""Prints messages, errors with hints, the progress bar and the live view: on stderr, never on stdout."""
 
 from __future__ import annotations
 
@@ -23,40 +20,40 @@ if TYPE_CHECKING:
     from .live_view import LiveView
 
 SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
-"""Variables whose values are never shown, whoever is asked to transcribe."""
+"""Variables whose values are never shown, whichever server is used."""
 
 MAX_TRACEBACK_LINE = 1000
-"""Characters of a line in a traceback: the text of an exception may hold all that a server sent."""
+"""Characters of a line in a traceback: the text of an exception may hold everything that a server sent."""
 
 RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
 MIN_WRAP_COLUMNS = 10
-"""Columns: on less, lines end where the terminal ends them."""
+"""Narrower terminals break lines themselves."""
 
 
 class ProgressBar:
-    """A progress bar that may not be there: every call is allowed on every terminal."""
+    """A progress bar; does nothing where none can be shown."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=None) if progress else None
 
     def show(self, description: str, done: float = 0.0, total: float | None = None) -> None:
-        """What is going on, and how far it is; without a total, just that it goes on."""
+        """Describe what is being done, and how much of it is done; without a total, only that it is going on."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=description, completed=done, total=total)
             self._progress.refresh()
 
 
 class Reporter:
-    """The voice of a run. What goes through it never shows a key, whoever put it in, and moves no cursor.
+    """Prints messages to stderr. Must never show a key, wherever it comes from, nor let a message move the cursor.
 
     quiet     only errors
-    verbose   details, too
+    verbose   details as well
     as_json   errors as one JSON object each, for programs that read JSON
     color     auto, always or never
-    helps     whether nothing is asked for but help
-    options   of the command that runs, as they are spelt, so that hints name no others; None before it is known
+    helps     whether only help is requested
+    options   of the running command, so that hints don't name others; None before it is known
     """
 
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
@@ -71,7 +68,7 @@ class Reporter:
         self.options: Collection[str] | None = None
 
     def add_secret(self, secret: str) -> None:
-        """Never show this secret."""
+        """Redact this secret from now on."""
         self._secrets.append(secret)
         self._redactor = Redactor(*filter(is_long, self._secrets))
 
@@ -84,7 +81,7 @@ class Reporter:
             self._print_redacted(self._styled(DIM, self._wrap_beside_view(one_line(sentence))))
 
     def error(self, error: CliError) -> None:
-        """What happened, and what to do next."""
+        """Print what happened, and what to do next."""
         todo = fit_hint(error, self.options)
         if self.as_json:
             import json
@@ -99,7 +96,7 @@ class Reporter:
         self._print_redacted(f"hint: {one_line(todo)}")
 
     def print_traceback(self, error: BaseException) -> None:
-        """The traceback of an error. Exceptions of libraries quote what servers sent, so it is cleaned line by line."""
+        """Print the traceback of an error. It may quote what a server sent, so it is sanitized line by line."""
         import traceback
 
         redactor = Redactor(*self._secrets)
@@ -110,19 +107,19 @@ class Reporter:
                 self._print_redacted(shown if cut == shown else f"{cut}…")
 
     def print_lines(self, picture: Callable[[int, str], str]) -> None:
-        """Lines that were asked for, whatever else is said. `picture` is told the columns and the encoding."""
+        """Print what the user asked for, even if quiet. `picture` gets the columns and the encoding of the terminal."""
         from .live_view import terminal_size
 
         for line in picture(terminal_size(self._stream).columns, self._stream.encoding or "utf-8").splitlines():
             self._print_redacted(line)
 
     def print_segment(self, text: str) -> None:
-        """A line of a transcript that goes elsewhere, for whoever looks at the terminal."""
+        """Show a settled segment on a terminal while the transcript is written to somewhere else."""
         if not self.quiet and self._stream.isatty():
             self._print(self.wrap(one_line(text)))
 
     def wrap(self, text: str) -> str:
-        """A line of text in lines that end at words, where stderr is a terminal."""
+        """A line of text wrapped at words, if stderr is a terminal."""
         if not self._stream.isatty():
             return text
         from .live_view import terminal_size
@@ -134,7 +131,7 @@ class Reporter:
 
     @contextmanager
     def progress_bar(self) -> Iterator[ProgressBar]:
-        """A progress bar while the block runs, where somebody can see it."""
+        """A progress bar while the block runs, if stderr is a terminal."""
         if not self._is_visible():
             yield ProgressBar()
             return
@@ -158,9 +155,9 @@ class Reporter:
 
     @contextmanager
     def live_view(self) -> Iterator[LiveView]:
-        """The live view while the block runs, where somebody can see it. Sentences clear it before they are said.
+        """The live view while the block runs, if stderr is a terminal. Messages clear it before they are printed.
 
-        Whoever writes to stdout meanwhile must call its `clear` first: that may be the same terminal.
+        Call its `clear` before writing to stdout, which may be the same terminal.
         """
         from .live_view import LiveView
 
@@ -173,13 +170,13 @@ class Reporter:
             view.close()
 
     def _wrap_beside_view(self, sentence: str) -> str:
-        """Wrapped at words while the live view is, not where it may be a command that somebody copies."""
+        """Wrap only beside the live view: elsewhere a sentence may hold a command to copy."""
         if self._view is None or not self._view.active:
             return sentence
-        return self.wrap(self.redact(sentence))  # before a key can be divided
+        return self.wrap(self.redact(sentence))  # before wrapping can divide a key
 
     def redact(self, sentence: str) -> str:
-        """A sentence without any key."""
+        """A sentence without keys."""
         return self._redactor.redact(sentence)
 
     def _is_visible(self) -> bool:
@@ -197,7 +194,7 @@ class Reporter:
             else:
                 print(text, file=self._stream, flush=True)
         except OSError:
-            pass  # nobody to talk to is no reason to fail
+            pass  # messages that nobody can read must not end the run
         if self._view is not None:
             self._view.redraw_wait()
 

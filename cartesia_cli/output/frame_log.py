@@ -1,13 +1,13 @@
-"""A recording of everything that two sides said over the connections of a session: JSON, one event a line.
+"""Logs everything that is sent and received over the connections of a session: JSON, one event per line.
 
-    {"at": 0.0, "event": "open", "url": ..., "version": ...}    a connection is asked for
+    {"at": 0.0, "event": "open", "url": ..., "version": ...}    a connection is requested
     {"at": 0.102, "event": "sent", "audio": base64}             binary frames
     {"at": 3.481, "event": "received", "text": ...}             text frames, as they came
-    {"at": 4.2, "event": "close", "code": 1011, "reason": ...}  and so on, as the connection tells it
+    {"at": 4.2, "event": "close", "code": 1011, "reason": ...}  and so on, see client/frame_tap.py
 
-`at` is seconds on a monotonic clock since the recording began. `serve --script` plays it again. The file can be
-read by its owner only, for it holds speech. It holds whole lines: where there is no room for one, it ends, and
-nothing else does.
+`at` is seconds on a monotonic clock since the recording began. `serve --script` replays it. The file is
+readable by its owner only, since it holds speech. It holds complete lines: on a full disk the log ends, and the session
+continues.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ OTHER_FILE_HINT = "--raw-events names another file"
 class FrameLog:
     """Writes each event as it happens.
 
-    tell   told in a sentence when the record ends too soon
+    on_warning   called with a sentence if the log ends early
 
-    UsageError where `path` exists and there is no `force`, OutputError where it can't be opened. A file of which
-    nothing came is gone at the end.
+    UsageError if `path` exists without `force`, OutputError if it can't be opened. A file that is empty at the end is
+    removed.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class FrameLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         with suppress(OSError):
             self._file.close()
-            if not self._size and self._path.is_file():  # it would be in the way of the next one
+            if not self._size and self._path.is_file():  # otherwise the next run would need --force
                 self._path.unlink()
 
     def put(self, event: str, told: str | bytes | Mapping[str, object]) -> None:
-        """What happened, and what belongs to it: a frame, or members of the line."""
+        """Log an event with its frame, or with more members of the line."""
         if self._is_over:
             return
         match told:
@@ -76,11 +76,11 @@ class FrameLog:
             self._is_over = True
             with suppress(OSError):
                 self._file.truncate(self._size)
-            self._on_warning(f"{self._path}: the record ends here: {error.strerror}")
+            self._on_warning(f"{self._path}: the log ends here: {error.strerror}")
 
     def _write(self, entry: Mapping[str, object]) -> None:
         line = (json.dumps({"at": round(self._clock() - self._began, 6), **entry}) + "\n").encode()
         rest = line
         while rest:
-            rest = rest[self._file.write(rest) :]  # a disk that is almost full takes a part
+            rest = rest[self._file.write(rest) :]  # a disk that is almost full accepts a part
         self._size += len(line)

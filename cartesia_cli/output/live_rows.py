@@ -1,12 +1,12 @@
-"""What the live view shows, as rows of text: the state of a session and the size of a terminal in, rows out.
+"""Renders the live view as rows of text, from the state of a session and the size of a terminal.
 
     My grandmother kept her letters in a blue box on the highest shelf, and a small
     dog slept under
     ● ON AIR 0:10, 31 credits  ▇▇▇▇▇▇▇·▏···  -28 dB, noise -64, ends in 0.6 s
 
-Above, the words that are still being said: wrapped, their end always in view. The last row is the status row; parts
-of it that don't fit are left out, the least important first. Pure. Must never return a row that is wider than the
-terminal, nor anything of a server's that moves the cursor.
+Above is the text that isn't settled yet: wrapped, its end always visible. The last row is the status; parts of it that
+don't fit are left out, the least important first. Pure. Must never return a row that is wider than the terminal, nor
+text of a server that moves the cursor.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..timestamps import clock_time
 from .sanitize import can_encode, one_line
 
 MAX_TEXT_ROWS = 3
-"""Rows that the words that are being said take at most."""
+"""Rows of unsettled text."""
 
 MIN_SHOWN_BEHIND_SECONDS = 2.0
-"""Seconds that a session is behind: less of it is nobody's worry."""
+"""A shorter backlog isn't shown."""
 
 MAX_CHARACTERS_PER_COLUMN = 8
-"""Characters a column of the text that are looked at: more than there can be without combining marks."""
+"""Characters of text that are examined for each column: more than fit in one without combining marks."""
 
 MIN_LEVEL, MAX_LEVEL = -72.0, 0.0
 """dBFS at the ends of the level bar."""
@@ -53,8 +53,8 @@ class MicrophoneLevel:
 class Wait:
     """What a session waits for while no audio goes out.
 
-    words     the same from most to fewest words
-    seconds   for how long it has waited; None: not counted
+    words     the same message from the longest to the shortest wording
+    seconds   how long it has waited; None: not shown
     """
 
     words: tuple[str, ...]
@@ -65,14 +65,14 @@ class Wait:
 class LiveState:
     """A live session at one moment.
 
-    text          what is being said and isn't settled yet
+    text          text that isn't settled yet
     elapsed       seconds of audio that were sent
-    total         seconds of audio there will be; None: nobody knows
-    speaking      whether somebody speaks
-    on_air        whether what the microphone hears is sent; None: there is no microphone
+    total         seconds of audio there will be; None: unknown
+    speaking      whether speech is detected
+    on_air        whether the microphone is sent; None: there is none
     resume_hint   how to switch the microphone on again
-    credits       what the session has cost so far; None: it costs nothing
-    behind        seconds of audio that there are and that have not been sent
+    credits       cost of the session so far; None: it is free
+    behind        seconds of audio not sent yet
     level         of the microphone; None: not shown
     wait          None: audio goes out
     """
@@ -91,7 +91,7 @@ class LiveState:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of the status row; of those that don't fit, the one with the highest `rank` goes first."""
+    """A part of the status row; where there is no space, the highest `rank` is left out first."""
 
     rank: int
     text: str
@@ -99,10 +99,10 @@ class _Part:
 
 
 class LiveRows:
-    """Draws states for a terminal of one kind.
+    """Renders states for one terminal.
 
     encoding   of the terminal
-    colored    whether it is told to show text dim, red or yellow
+    colored    whether text may be dim, red or yellow
     """
 
     def __init__(self, encoding: str, *, colored: bool) -> None:
@@ -117,7 +117,7 @@ class LiveRows:
         return [*(self._styled(row, DIM) for row in text), self._status_row(state, room)]
 
     def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
-        """What stands in the status row of such a session, and what it means.
+        """The parts of the status row in such a session, and what each means.
 
         counts_silence   whether silence ends utterances
         costs            whether it costs credits
@@ -137,7 +137,7 @@ class LiveRows:
         return [(name, meaning) for applies, name, meaning in entries if applies]
 
     def _text_rows(self, text: str, room: int, most: int) -> list[str]:
-        """The last rows of a text, behind an ellipsis where something is missing."""
+        """The last rows of a text, after an ellipsis if something is missing."""
         width = room - len(self._ellipsis)
         if width < 1 or most < 1:
             return []
@@ -208,7 +208,7 @@ class LiveRows:
 
 
 def _drop_parts(parts: list[_Part]) -> Iterator[list[_Part]]:
-    """The parts, and then ever fewer of them."""
+    """The parts, then without those of the highest rank, and so on."""
     kept = list(parts)
     while kept:
         yield kept
@@ -217,7 +217,7 @@ def _drop_parts(parts: list[_Part]) -> Iterator[list[_Part]]:
 
 
 def _without_loose_marks(row: str) -> str:
-    """A row without the combining marks at its start, which would be drawn on what is not ours."""
+    """A row without the combining marks at its start, which would combine with the end of the row above."""
     first = next((at for at, character in enumerate(row) if character_width(character)), len(row))
     return row[first:]
 

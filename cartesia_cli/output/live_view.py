@@ -1,9 +1,9 @@
-"""The live view at the foot of a terminal: a few rows that show a session going on, drawn again and again in place.
+"""The live view: a few rows at the bottom of a terminal that show a running session, redrawn in place.
 
-It makes way for everything else: `clear`, write, and the next `draw` puts it back. It draws when it is told to, with
-no timer and no thread, and leaves the state of the terminal alone: no cursor hidden, no other screen. The cursor
-rests at the start of its first row, so that whatever becomes of the rows, all of them are below it: a terminal that
-is made narrower folds each into several. Must never leave a row of its own in the terminal's history.
+To print something else, call `clear` and write; the next `draw` shows the rows again. There is no timer and no thread,
+and the terminal's state isn't changed: no hidden cursor, no alternate screen. The cursor stays at the
+start of the first row, so that all rows are below it even if a narrower terminal wraps them. Must never leave one of
+its rows in the terminal's history.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import TextIO
 from .live_rows import LiveRows, LiveState
 
 MIN_REDRAW_SECONDS = 1 / 12
-"""Seconds between two drawings, at the least."""
+"""Minimum time between two redraws."""
 
 FALLBACK_SIZE = os.terminal_size((80, 24))
 
 TO_THE_END = "\033[J"
 REST_OF_ROW = "\033[K"
 ERASE = f"\r {TO_THE_END}\r{REST_OF_ROW}"
-"""A blank first: tmux takes what is erased from the very first column of the screen on into its history."""
+"""A space first: tmux moves what is erased from the first column of the screen into its history."""
 
 
 class LiveView:
-    """The rows at the foot of `stream`.
+    """The rows at the bottom of the terminal `stream`.
 
     colored   whether text may be dim, red or yellow
-    active    whether anybody sees it: if not, every call is allowed and does nothing
-    size      tells the size of the terminal, each time anew
+    active    whether it is shown; if not, all methods do nothing
+    size      returns the current size of the terminal
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LiveView:
         self._drawn = 0.0
 
     def draw(self, state: LiveState) -> None:
-        """Show a state: now, or, where the last one was drawn just before, one of those that follow."""
+        """Show a state, unless the last redraw was less than MIN_REDRAW_SECONDS ago."""
         self._state, now = state, self._clock()
         if not self.active or (self._shown is not None and now - self._drawn < MIN_REDRAW_SECONDS):
             return
@@ -68,22 +68,22 @@ class LiveView:
         self._shown, self._drawn = (rows, size), now
 
     def clear(self) -> None:
-        """Make way: the rows are gone, the cursor at their beginning. The next `draw` puts them back."""
+        """Erase the rows, and leave the cursor where they began. The next `draw` shows them again."""
         if self._shown is not None:
             self._shown = None
             self._write(ERASE)
 
     def redraw_wait(self) -> None:
-        """Show again what is waited for, if anything is: a sentence stands above it, and nothing else may come soon."""
+        """Redraw after a message, if the session is waiting: no other update may follow soon."""
         if self._state is not None and self._state.wait is not None:
             self.draw(self._state)
 
     def restore(self) -> None:
-        """Have the next `draw` begin where the cursor is: the program was stopped, and others used the terminal."""
+        """Draw next at the cursor: the program was suspended, and others have used the terminal."""
         self._shown = None
 
     def close(self) -> None:
-        """Gone for good."""
+        """Erase the rows for the last time."""
         self.clear()
         self.active = False
 
@@ -98,7 +98,7 @@ class LiveView:
 
 
 def terminal_size(stream: TextIO) -> os.terminal_size:
-    """How large a terminal is. The standard library's own function looks at stdout, which may be a file."""
+    """The size of a terminal. The standard library's function looks at stdout, which may be a file."""
     try:
         size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def terminal_size(stream: TextIO) -> os.terminal_size:
 
 
 def is_same_terminal(one: TextIO, other: TextIO) -> bool:
-    """Whether two streams are the same terminal, by whichever of its names."""
+    """Whether two streams are the same terminal, under whatever name."""
     try:
         if not (one.isatty() and other.isatty()):
             return False

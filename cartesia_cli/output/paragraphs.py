@@ -1,7 +1,7 @@
-"""A transcript to be read: paragraphs, and Markdown made of them.
+"""Divides a transcript into paragraphs, and writes Markdown.
 
-A paragraph ends where the speaker paused for long, by the standards of the recording, or has gone on for too long.
-Must never change the text: paragraphs are slices of it, and joined they give it back.
+A paragraph ends at a pause that is long for the recording, or when it gets too long. Must never change the text:
+paragraphs are slices of it, and joined they are the text.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from . import Layout
 from .sanitize import one_line, title
 
 TYPICAL_PAUSES = 0.5, 0.5, 0.5
-"""Seconds between two sentences, as people speak: a few pauses alone would tell nothing about a recording."""
+"""Seconds between sentences that are added to the measured ones: a few pauses say little about a recording."""
 PARAGRAPH_PAUSE_FACTOR = 2.0
-"""How much longer than its pauses between sentences the one between two paragraphs is..."""
+"""A pause between paragraphs is this many times longer than the median pause between sentences..."""
 MID_SENTENCE_FACTOR = 2.0
-"""...and how much longer yet where the sentence goes on: the speaker lost the thread, or the recogniser the stop."""
+"""...and longer again by this factor within a sentence, where the recogniser may have missed a full stop."""
 MIN_PAUSE_SECONDS = 0.6
-"""Seconds: no shorter pause makes a paragraph."""
+"""A shorter pause never ends a paragraph."""
 
 MAX_CHARACTERS, MIN_CHARACTERS = 1000, 300
-"""Characters: a longer paragraph is divided at the best pause that it has, and leaves no smaller parts."""
+"""Of a paragraph: a longer one is divided at its best pause, into parts that are not shorter."""
 
 STAMP_INTERVAL_SECONDS = 30
-"""Seconds between two time stamps, at the least."""
+"""Minimum time between two time stamps."""
 
 _MARKUP = re.compile(r"[\\`*\[\]<#~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\A[-+=>|]")
 _LIST = re.compile(r"\A(\d+)([.)])")
@@ -40,18 +40,18 @@ _LIST = re.compile(r"\A(\d+)([.)])")
 
 
 class Paragraph(NamedTuple):
-    """A slice of the text, and the second at which it starts, or None."""
+    """A slice of the text, and when it starts, in seconds, or None."""
 
     start: float | None
     text: str
 
 
 class _Break(NamedTuple):
-    """A place for a paragraph to end.
+    """A position where a paragraph may end.
 
     cut        offset in the text
     sentence   whether a sentence ends here
-    pause      seconds; 0 where nobody knows
+    pause      seconds; 0 where it is unknown
     start      seconds, of what follows
     """
 
@@ -62,7 +62,7 @@ class _Break(NamedTuple):
 
 
 def md(transcript: Transcript, layout: Layout) -> str:
-    """The source as a heading, a line of facts, and paragraphs, with a time stamp on every first one in 30 s."""
+    """The source as a heading, a line of facts, and paragraphs, with a time stamp at most every 30 s."""
     duration = known_time(transcript.duration)
     facts = (
         None if duration is None else clock_time(duration),
@@ -99,7 +99,7 @@ def paragraphs(transcript: Transcript) -> list[Paragraph]:
 
 
 def paragraph_pause(pauses: Iterable[float]) -> float:
-    """Seconds from which on a pause is one between paragraphs, by the pauses between sentences."""
+    """The shortest pause, in seconds, that separates paragraphs, given the pauses between sentences."""
     return max(
         MIN_PAUSE_SECONDS, PARAGRAPH_PAUSE_FACTOR * median((*TYPICAL_PAUSES, *(pause for pause in pauses if pause > 0)))
     )
@@ -141,7 +141,7 @@ def _choose_breaks(breaks: Sequence[_Break], end: int) -> Iterator[_Break]:
 
 
 def _divide(breaks: Sequence[_Break], cuts: Sequence[int], begin: int, end: int) -> Iterator[_Break]:
-    """The breaks that a paragraph from `begin` to `end` needs for its length alone."""
+    """The breaks that a paragraph from `begin` to `end` needs because of its length."""
     while end - begin > MAX_CHARACTERS:
         near = breaks[
             bisect_left(cuts, begin + MIN_CHARACTERS) : bisect_right(

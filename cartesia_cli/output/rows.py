@@ -1,7 +1,7 @@
-"""Rows of a word table: what each says of its word, and which of them are wanted.
+"""Rows of a word table: the times of each word, and the selection by pattern, time and gaps.
 
-Numbers and gaps are those of the whole transcript, whichever rows are left. Must never change a word, or leave one
-out that was not deselected: where there are no words, segments take their rows, and where there are none, the text.
+Numbers and gaps are those of the whole transcript, whichever rows are selected. Must never change a word, nor lose one:
+without words, each segment is a row, and without segments, the whole text.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .sanitize import one_line
 
 
 class WordRow(NamedTuple):
-    """A word and its times, in milliseconds, None where there are none.
+    """A word and its times, in milliseconds, None where unknown.
 
-    number    its place among all words, from 1
-    length    end less start; below zero where it ends before it starts
-    gap       from its end to the start of the next; below zero where they overlap
+    number    its position among all words, from 1
+    length    end minus start; negative where it ends before it starts
+    gap       from its end to the start of the next; negative where they overlap
     text      the word as one line
     matched   whether the pattern of the selection is found there
     apart     whether words were left out between it and the row before
@@ -44,7 +44,7 @@ class WordRow(NamedTuple):
 
 
 def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
-    """What takes a row each, and whether it is words."""
+    """The words of a transcript, else its segments or its text as words; and whether they are words."""
     if transcript.words:
         return transcript.words, True
     if transcript.segments:
@@ -55,10 +55,10 @@ def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
 def select_rows(
     words: Sequence[Word], selection: Selection | None = None, *, before: int = 0, at: float = 0.0
 ) -> list[WordRow]:
-    """The rows of `words` that are wanted.
+    """The selected rows of `words`.
 
     `before`: how many words went before these; `at`: seconds at which a first word without a time is taken to be.
-    UsageError for a pattern that is none.
+    UsageError for an invalid pattern.
     """
     texts = [one_line(word.word) for word in words]
     starts, ends = [known_ms(word.start) for word in words], [known_ms(word.end) for word in words]
@@ -82,7 +82,7 @@ def select_rows(
 
 
 def excerpts(transcript: Transcript, selection: Selection) -> list[list[WordRow]]:
-    """The rows that are wanted, those that follow each other together."""
+    """The selected rows, grouped by adjacency."""
     groups: list[list[WordRow]] = []
     for row in select_rows(row_words(transcript)[0], selection):
         if groups and groups[-1][-1].number == row.number - 1:
@@ -93,16 +93,16 @@ def excerpts(transcript: Transcript, selection: Selection) -> list[list[WordRow]
 
 
 def running_text(transcript: Transcript, excerpt: Sequence[WordRow]) -> str:
-    """Rows that follow each other as the text that they are."""
+    """The text of adjacent rows."""
     words = row_words(transcript)[0][excerpt[0].number - 1 : excerpt[-1].number]
     return _join_words(words, [row.text for row in excerpt])[0]
 
 
 def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
-    """The pattern of a selection, compiled. UsageError where it is no regular expression."""
+    """The pattern of a selection, compiled. UsageError if it isn't a regular expression."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a later Python may read otherwise is no news for users
+            warnings.simplefilter("ignore")  # warnings about later Python versions don't concern users
             return re.compile(pattern, re.IGNORECASE if ignore_case else re.NOFLAG)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Text of strangers made safe for a terminal and for formats that live from line breaks and tabs; how wide it is."""
+"""Makes text from servers and files safe for terminals, and for formats that depend on line breaks and tabs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
-    """`text` with control characters, lone surrogates and what turns its order as U+FFFD.
+    """`text` with control characters, lone surrogates and bidirectional overrides replaced by U+FFFD.
 
-    So no server or file name moves the cursor, or passes for something else. Kept are the characters in `keep`, and
-    the other format characters, which emoji and some scripts need.
+    So no server or file name can move the cursor, or be displayed as something else. Characters in `keep` are kept, and
+    so are other format characters, which emoji and some scripts need.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -40,7 +40,7 @@ def can_encode(encoding: str, text: str) -> bool:
 
 
 def title(source: str) -> str:
-    """What a result that is handed on calls its recording: a name without the folders of this machine, or stdin."""
+    """The name of a recording in results that are shared: without the folders of this machine, or "stdin"."""
     if source == "-":
         return "stdin"
     # A backslash parts folders in the paths of Windows only; elsewhere it belongs to the name.

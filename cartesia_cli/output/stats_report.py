@@ -1,7 +1,7 @@
-"""What a session measured, for people: a small table, a histogram, and what was sent.
+"""Renders the statistics of a session for people: a table of latencies, histograms, and what was sent.
 
-Takes the report as it stands in JSON. Must never measure or work out anything that programs don't get.
-Drawn by hand, like the word table; plain ASCII but for the bars, and those too where there is no other way.
+Takes the same report that is written as JSON. Must never compute anything that isn't in it. Plain ASCII except for the
+bars, and those too if the terminal can't show others.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ LABELS = {
 }
 
 HISTOGRAM_METRICS = ("finalize_to_text", "speech_to_turn_end")
-"""What somebody who stopped speaking waits for: these get a histogram."""
+"""What a speaker waits for after an utterance: these get a histogram."""
 
 COLUMNS = ("count", "p50", "p95", "p99", "max")
 EXPENDABLE = ("p95", "p99", "count")
-"""Columns that a narrow terminal goes without, in this order."""
+"""Columns that are left out on a narrow terminal, in this order."""
 
 BLOCK_RAMP = " ▁▂▃▄▅▆▇█"
 ASCII_RAMP = " .:-=+*%#"
 MIN_BARS, MAX_BARS = 8, 40
-"""Bars of a histogram, one for three values: it is about its shape."""
+"""Bars of a histogram; there is one for three values, so that it has a shape."""
 
 
 def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
-    """Lines for a terminal that is `width` columns wide. `encoding`: what the stream can take."""
+    """Lines for a terminal that is `width` columns wide. `encoding`: of the stream."""
     figures = report["latency_ms"]
     blocks = [
         _table(figures, width),
@@ -55,7 +55,7 @@ def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf
 def bars(values: Sequence[float], count: int, ramp: str) -> str:
     """How often values occur, from the lowest to the highest, in `count` characters of `ramp`, blank first.
 
-    Whatever occurs at all is seen, however rare it is.
+    Every value is visible, however rare.
     """
     low, span = min(values), max(values) - min(values)
     bins = [0] * count

@@ -1,8 +1,8 @@
-"""Formats of a live session: what can be written segment by segment is, when somebody waits for it on stdout.
+"""Output of a live session: on stdout segment by segment where the format allows it, otherwise at the end.
 
-A stream has two methods: `write` takes updates as they come, `close` the whole transcript at the end. What goes
-into a file is written at the end, whole. Must never hold back a segment that has settled from stdout, where its
-format has a place for it: a table for people has none, its columns are as wide as its widest cell.
+`write` takes updates as they happen, `close` the whole transcript at the end. Files are written as a whole at the end.
+Must never hold back a settled segment from stdout if the format can be written piece by piece. A table for people
+can't: its columns are as wide as its widest cell.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from .text_json import json_line, matches_document, text
 from .timed_text import notice_text
 
 Put = Callable[[str], None]
-"""Takes text for stdout or for a file."""
+"""Writes text to stdout or to a file."""
 
 
 class Stream(Protocol):
-    """Any of them. `waits`: whether nothing is written before the end."""
+    """Writes one format. `waits`: whether nothing is written before the end."""
 
     @property
     def waits(self) -> bool: ...
 
     def write(self, update: Update) -> None:
-        """Something has come."""
+        """Take an update."""
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        """All has come. `facts`: members for the last line of ndjson, such as `complete`."""
+        """Finish. `facts`: members for the last line of ndjson, such as `complete`."""
 
 
 def open_stream(
     name: str, layout: Layout, put: Put, source: str, model: str, *, live: bool, language: str | None = None
 ) -> Stream:
-    """The stream of a format. `live`: somebody waits for it, as on stdout."""
+    """The stream of a format. `live`: written segment by segment, as to stdout."""
     match name:
         case "ndjson":
             return EventStream(layout, put)
@@ -117,7 +117,7 @@ class EventStream:
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         document = transcript.to_dict()
-        document.pop("segments", None)  # they have gone out
+        document.pop("segments", None)  # they have been written
         document.pop("notices", None)
         if self._layout.selection is not None:
             document["matches"] = matches_document(transcript, self._layout.selection)["matches"]
@@ -125,7 +125,7 @@ class EventStream:
 
 
 MAX_CUE_DELAY_MS = 1500
-"""Milliseconds that a live cue may be late so that the one before it, and itself, can be read."""
+"""How much a live cue may be delayed so that it and the one before it can be read."""
 
 
 class CueStream:
@@ -142,7 +142,7 @@ class CueStream:
         )
         self._rules, self._put, self._source, self._model = layout.rules or STANDARD, put, source, model
         self._language = language
-        self._last_end: int | None = None  # where the last cue has ended, milliseconds
+        self._last_end: int | None = None  # end of the last cue, milliseconds
 
     def write(self, update: Update) -> None:
         if isinstance(update, Notice) and update.event in PERSISTED_NOTICES and isinstance(self._file, VttWriter):
@@ -158,7 +158,7 @@ class CueStream:
         self._put(self._file.write([]))
 
     def _move_after_last(self, cue: subtitles.Cue) -> subtitles.Cue:
-        """A cue behind the last, which has gone out: it may have to wait, but not for nothing but a flash."""
+        """Delay a cue until the last one, already written, has ended; shorten it if it gets too late."""
         gap, shortest = duration_ms(self._rules.min_gap), duration_ms(self._rules.min_cue)
         start = cue.start if self._last_end is None else max(cue.start, self._last_end + gap)
         stay = min(cue.end - cue.start, shortest) if start - cue.start <= MAX_CUE_DELAY_MS else 1
@@ -169,7 +169,7 @@ class CueStream:
 class RowStream:
     """Rows for programs, those of each segment as it settles: its words, or itself where it has none.
 
-    A selection by pattern or by the longest gaps looks at all words, and waits for them.
+    A selection by pattern or by the longest gaps needs all words, so it waits for them.
     """
 
     def __init__(self, name: str, layout: Layout, put: Put, source: str, model: str) -> None:
@@ -184,18 +184,18 @@ class RowStream:
             self._write(words, update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        # Of the whole transcript, where it waited for that: a segment that was dropped meanwhile isn't in it.
+        # If it waited, the rows of the whole transcript: segments that were dropped meanwhile aren't in it.
         self._write(row_words(transcript)[0] if self.waits else (), 0.0)
 
     def _write(self, words: Sequence[Word], at: float) -> None:
-        """The rows of words that are new. `at`: seconds at which they begin."""
+        """Write the rows of new words. `at`: seconds at which they begin."""
         found = select_rows(words, self._selection, before=self._written, at=at)
         self._put(self._header + self._lines(found))
         self._header, self._written = "", self._written + len(words)
 
 
 def _without_impossible_times(word: Word) -> Word:
-    """A word without times that none can have. What fits together is known at the end only."""
+    """A word without impossible times. Whether times contradict each other is only known at the end."""
     start, end = word.start, word.end
     is_possible = start is not None and end is not None and 0 <= start <= end < MAX_SECONDS
     return word if is_possible else replace(word, start=None, end=None)

@@ -1,7 +1,7 @@
-"""Words with their times: as a table for people, as TSV and CSV for programs.
+"""Writes words with their times: as a table for people, as TSV and CSV for programs.
 
-Drawn by hand: rich takes 1.9 s for the ten thousand words of an hour. Must never be wider than it was asked to be,
-nor show a word other than it is, but for the end of one that finds no room.
+Laid out by hand: rich takes 1.9 s for the ten thousand words of an hour. A table must never be wider than requested,
+nor change a word, except for cutting its end where the table is too narrow.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from .rows import WordRow, row_words, select_rows
 from .sanitize import one_line
 
 DROPPED_FIRST = ("ch/s", "length", "#", "gap", "end", "start", "")
-"""Columns that a narrow terminal goes without, in this order. The one of the marks has no name."""
+"""Columns that are left out on a narrow terminal, in this order. The column of marks has no name."""
 
 MIN_WORD_COLUMNS = 12
-"""Columns that words get, if one of them needs as many, before other columns do."""
+"""Space for words, if one is that long, before other columns are left out."""
 
 GROUP_SEPARATOR = "--"
-"""Between groups of words, as grep has it."""
+"""Between groups of words, as in grep."""
 
 MATCH_MARK = ">"
 ODDITIES = {"x": "overlaps the next", "0": "has no length", "+": "is longer than 3 s"}
 LONG_WORD_MS = 3000
-"""Milliseconds: where a word lasts longer, as a rule its times are wrong."""
+"""The times of longer words are usually wrong."""
 
 ISOLATE, END_OF_ISOLATE = "\u2068", "\u2069"
-"""Right-to-left text between them doesn't turn the rest of its line around."""
+"""Right-to-left text between them doesn't change the order of the rest of its line."""
 
 _FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
 _HARMLESS = re.compile(r"[+\-＋－]*(?:[\d.,:%]*\d[\d.,:%]*)?")
@@ -46,8 +46,8 @@ CSV_HEADER = "number,start,end,word\r\n"
 def table(transcript: Transcript, layout: Layout) -> str:
     """Number, start, end, length and gap to the next word in seconds, characters a second, and the word.
 
-    A dash where there is no time. Before the word stand marks: for what the pattern matches, and for oddities, which
-    are explained below the table. Where nothing of what was chosen is found, there is no table.
+    A dash where there is no time. Marks before the word show matches of the pattern, and suspicious times, which are
+    explained below the table. Empty if the selection is empty.
     """
     words, are_words = row_words(transcript)
     found = select_rows(words, layout.selection)
@@ -91,23 +91,23 @@ def table(transcript: Transcript, layout: Layout) -> str:
 def tsv(transcript: Transcript, layout: Layout) -> str:
     """Start and end in milliseconds and the text, a line a word, with a header: the columns of whisper's TSV.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it, as in CSV.
+    Text that a spreadsheet would take for a formula gets an apostrophe before it, as in CSV.
     """
     return TSV_HEADER + tsv_lines(select_rows(row_words(transcript)[0], layout.selection))
 
 
 def csv(transcript: Transcript, layout: Layout) -> str:
-    """Number, start and end in seconds, and the word, as RFC 4180 has it.
+    """Number, start and end in seconds, and the word, as in RFC 4180.
 
-    Spreadsheets run what begins with =, +, - or @, whatever quotes are around it. Such a word has an apostrophe before
-    it, unless it is only a number or a dash, and so has one that begins with apostrophes before such a character: take
-    one away from a cell that begins with apostrophes and such a character, and it is the word again.
+    Spreadsheets run text that begins with =, +, - or @ as a formula, even in quotes. Such a word gets an apostrophe
+    before it, unless it is only a number or a dash; so does a word that begins with apostrophes and such a character.
+    To restore the word, remove one apostrophe from a cell that begins with apostrophes and such a character.
     """
     return CSV_HEADER + csv_lines(select_rows(row_words(transcript)[0], layout.selection))
 
 
 def tsv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
-    """Rows without the header, for what comes piece by piece. `file`: a first column that says where it was found."""
+    """Rows without the header. `file`: an additional first column that says where they were found."""
     name = "" if file is None else f"{_escape_formula(one_line(file))}\t"
     return "".join(
         f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{_escape_formula(row.text)}\n" for row in found
@@ -115,7 +115,7 @@ def tsv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
 
 
 def csv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
-    """Likewise."""
+    """Rows without the header. `file`: an additional first column that says where they were found."""
     buffer = io.StringIO()
     name = () if file is None else (_escape_formula(one_line(file)),)
     csv_module.writer(buffer).writerows(
@@ -135,7 +135,7 @@ ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}
 
 
 def _fit_cell(text: str, room: int | None) -> str:
-    """A word as it stands in its column."""
+    """A word cut to its column, right-to-left text isolated."""
     if text.isascii() or not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
         return text if room is None else shorten(text, room)
     if room is None:
@@ -156,7 +156,7 @@ def _marks(row: WordRow, is_word: bool) -> str:
 
 
 def _separate_groups(lines: Sequence[str], found: Sequence[WordRow], apart: str) -> Iterator[str]:
-    """The lines of a table, with `apart` before each row that is apart from the one above it."""
+    """The lines of a table, with `apart` before each row that doesn't directly follow the one above it."""
     yield from lines[:2]
     for line, row in zip(lines[2:], found, strict=True):
         if row.follows_gap:

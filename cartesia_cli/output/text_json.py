@@ -1,4 +1,4 @@
-"""The formats that say what the transcript says: text, json, ndjson.
+"""Writes the formats text, json and ndjson.
 
 Start-up: most runs print text alone, so paragraphs, tables and excerpts are imported where they are asked for.
 """
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
 
 
 def text(transcript: Transcript, layout: Layout) -> str:
-    """The transcript as a line of its own, or in paragraphs; with words, their table below it."""
+    """The text in one line or in paragraphs, followed by the table of words if requested."""
     parts = [transcript.text]
     if layout.paragraphs:
         from .paragraphs import paragraphs
@@ -52,7 +52,7 @@ def json_line(document: Mapping[str, Any]) -> str:
 
 
 def matches_document(transcript: Transcript, selection: Selection) -> dict[str, Any]:
-    """The JSON document of what was selected: each run of words with its times, and nothing of the rest."""
+    """The JSON document of a selection: each group of adjacent words with its times, instead of the whole text."""
     from .rows import excerpts, running_text
 
     document = transcript.to_dict()
@@ -93,6 +93,6 @@ def to_json(document: object, indent: int | None) -> str:
 
 
 def _escape_unsafe(text: str) -> str:
-    """JSON leaves as they are U+007F to U+009F, which terminals obey, what turns the order of a line, what some take
-    for the end of one, and halves of characters, which can't be written: they are escaped like the others."""
+    """Escape what JSON doesn't: U+007F to U+009F, which control terminals, bidirectional overrides, line separators,
+    and lone surrogates, which can't be encoded."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"
