@@ -119,7 +119,7 @@ def interpolate_spans(
         return []
     starts, ends = zip(*given, strict=True)
     if None not in starts and None not in ends and all(map(le, ends, starts[1:])):
-        return [*zip(starts, ends, strict=True)]  # as a rule
+        return [*zip(starts, ends, strict=True)]  # the usual case
     passed = list(accumulate(lengths, initial=0))  # the position of mark number k is passed[(k + 1) // 2]
     marks, final, limit = _clip_known(given), 2 * len(lengths) - 1, _length_ms(duration)
     known = [k for k, mark in enumerate(marks) if mark >= 0]

@@ -114,7 +114,7 @@ class WordTimes(NamedTuple):
 class TextSpan(NamedTuple):
     """Where a word or a segment stands in the text of its transcript, and when it is said.
 
-    text_start, text_end   offset of its first character, and of the one behind its last
+    text_start, text_end   offset of its first character, and of the one after its last
     start, end             seconds as they were given, or None
     """
 

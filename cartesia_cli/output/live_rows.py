@@ -112,9 +112,9 @@ class LiveRows:
 
     def rows(self, state: LiveState, columns: int, lines: int) -> list[str]:
         """At most TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
-        room = max(columns - 1, 0)  # terminals differ in what they do after the last column
-        text = self._text_rows(state.text, room, min(MAX_TEXT_ROWS, lines - 2))
-        return [*(self._styled(row, DIM) for row in text), self._status_row(state, room)]
+        width = max(columns - 1, 0)  # terminals differ in what they do after the last column
+        text = self._text_rows(state.text, width, min(MAX_TEXT_ROWS, lines - 2))
+        return [*(self._styled(row, DIM) for row in text), self._status_row(state, width)]
 
     def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
         """The parts of the status row in such a session, and what each means.
@@ -136,24 +136,24 @@ class LiveRows:
         ]
         return [(name, meaning) for applies, name, meaning in entries if applies]
 
-    def _text_rows(self, text: str, room: int, most: int) -> list[str]:
+    def _text_rows(self, text: str, width: int, most: int) -> list[str]:
         """The last rows of a text, after an ellipsis if something is missing."""
-        width = room - len(self._ellipsis)
-        if width < 1 or most < 1:
+        text_columns = width - len(self._ellipsis)
+        if text_columns < 1 or most < 1:
             return []
         # Cut in steps, so that rows don't begin elsewhere with every letter.
-        step = MAX_CHARACTERS_PER_COLUMN * MAX_TEXT_ROWS * room
+        step = MAX_CHARACTERS_PER_COLUMN * MAX_TEXT_ROWS * width
         start = max(0, len(text) // step - 1) * step
         safe = one_line(text[start:]).encode(self._encoding, "replace").decode(self._encoding)
-        rows = [_without_loose_marks(row) for row in wrap(safe, width)]
+        rows = [_without_loose_marks(row) for row in wrap(safe, text_columns)]
         if not start and len(rows) <= most:
             return rows
         rows = rows[-most:]
         return [self._ellipsis + rows[0], *rows[1:]] if rows else []
 
-    def _status_row(self, state: LiveState, room: int) -> str:
+    def _status_row(self, state: LiveState, width: int) -> str:
         for candidate in self._candidates(state):
-            if sum(len(part.text) for part in candidate) <= room:
+            if sum(len(part.text) for part in candidate) <= width:
                 return "".join(self._styled(part.text, part.style) for part in candidate)
         return ""
 

@@ -127,7 +127,7 @@ def _in_time_range(every: Sequence[WordRow], selection: Selection, at: int) -> s
 
 
 def _with_context(hits: Iterable[int], context: int, count: int) -> Iterator[int]:
-    """The hits and `context` words before and behind each, in order."""
+    """The hits and `context` words before and after each, in order."""
     done = 0
     for hit in sorted(hits):
         yield from range(max(done, hit - context), min(count, hit + context + 1))

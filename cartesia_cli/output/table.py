@@ -66,15 +66,15 @@ def table(transcript: Transcript, layout: Layout) -> str:
         columns[""] = marks
     texts = [row.text for row in found]
     sizes = {name: max(map(len, (name, *column))) for name, column in columns.items()}
-    room = width = None
+    word_width = width = None
     if layout.columns is not None:
         width = max(layout.columns, 1)
         needed = min(max(map(text_width, ("word", *texts))), MIN_WORD_COLUMNS)
         for name in DROPPED_FIRST:
             if sum(sizes.values()) + 2 * len(sizes) + needed > width:
                 sizes.pop(name, None)
-        room = width - sum(sizes.values()) - 2 * len(sizes)
-    texts = [_fit_cell(text, room) for text in ("word", "----", *texts)]
+        word_width = width - sum(sizes.values()) - 2 * len(sizes)
+    texts = [_fit_cell(text, word_width) for text in ("word", "----", *texts)]
     justified = ([cell.rjust(size) for cell in (name, "-" * size, *columns[name])] if name else
                  [cell.ljust(size) for cell in ("", "-" * size, *marks)] for name, size in sizes.items())  # fmt: skip
     lines = list(map(str.rstrip, map("  ".join, zip(*justified, texts, strict=True))))
@@ -134,13 +134,13 @@ ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}
 """Formats of rows for programs: their header, and how rows are written below it."""
 
 
-def _fit_cell(text: str, room: int | None) -> str:
+def _fit_cell(text: str, word_width: int | None) -> str:
     """A word cut to its column, right-to-left text isolated."""
     if text.isascii() or not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
-        return text if room is None else shorten(text, room)
-    if room is None:
+        return text if word_width is None else shorten(text, word_width)
+    if word_width is None:
         return ISOLATE + text + END_OF_ISOLATE
-    return ISOLATE + shorten(text, room - 2) + END_OF_ISOLATE if room > 2 else shorten(text, room)
+    return ISOLATE + shorten(text, word_width - 2) + END_OF_ISOLATE if word_width > 2 else shorten(text, word_width)
 
 
 def _marks(row: WordRow, is_word: bool) -> str:

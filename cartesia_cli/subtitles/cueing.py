@@ -52,10 +52,10 @@ def cues(transcript: Transcript, rules: Rules = STANDARD) -> list[Cue]:
     return shown
 
 
-def _line_with_offsets(tokens: Sequence[Token], first: int, behind: int) -> tuple[str, WordOffsets]:
-    """The tokens from `first` up to `behind` as a line, with the offset and the time of each, in milliseconds."""
+def _line_with_offsets(tokens: Sequence[Token], first: int, end: int) -> tuple[str, WordOffsets]:
+    """The tokens from `first` up to `end` as a line, with the offset and the time of each, in milliseconds."""
     text, marks = tokens[first].text, [(0, tokens[first].start)]
-    for k in range(first + 1, behind):
+    for k in range(first + 1, end):
         token = tokens[k]
         text += " " * token.space_before
         marks.append((len(text), token.start))
@@ -136,7 +136,7 @@ def _add_spacing(
         start, until = span or (None, None)
         end = place + len(spelling) if place >= 0 else -1
         blank = gap != ""
-        if gap == " ":  # as a rule
+        if gap == " ":  # the usual case
             texts.append(_TimedText(spelling, True, start, until, known))
             continue
         if gap is None or not (agreed or _is_punctuation(gap)):

@@ -64,11 +64,11 @@ class LineBreaker:
             begun = accumulate(
                 map(add, [token.blanks for token in features[1:]], blanks[1:]), initial=1 + features[0].blanks
             )
-            words = [*begun]  # up to the end of each piece
+            words = [*begun]  # up to the end of each token
             firsts = [word - token.blanks for word, token in zip(words, features, strict=True)]
             self.first_on_line = [*map(max, self.first_on_line, _first_within_words(firsts, words, most))]
             self.first_in_cue = [*map(max, self.first_in_cue, _first_within_words(firsts, words, most * self._count))]
-        # behind[i]: one more than the last m with first[m] <= i, to which a line that begins with piece i may go.
+        # For each token i: one more than the last m with first_on_line[m] <= i, up to which a line from token i may go.
         self._line_limits = [bisect_right(self.first_on_line, i) for i in range(len(widths))]
 
     def _first_within(self, columns: int) -> list[int]:

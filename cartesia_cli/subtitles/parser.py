@@ -131,7 +131,7 @@ _TIMES_FORMAT: dict[Kind, str] = {"srt": "00:00:00,000 --> 00:00:00,000", "vtt":
 
 _TIME = r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,9})(?:[.,](\d{1,9}))?"
 _READABLE_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?![\d:.,])", re.ASCII)
-"""Times that can be understood, whoever wrote them."""
+"""Times that can be understood, in whatever format."""
 _TIMES_WITHOUT_ARROW = re.compile(
     rf"\s*(?=-?\d+:\d){_TIME}(?:\s*(?:-+>?|=+>|[–—→]>?)\s*|\s+)(?=-?\d+:\d){_TIME}\s*", re.ASCII
 )
@@ -274,5 +274,5 @@ def _to_ms(sign: str, hours: str | None, minutes: str | None, seconds: str, frac
 
 
 def _lacks_fraction(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> bool:
-    """Whether the last part has three digits or more: then those are milliseconds behind a wrong mark, as in 01:000."""
+    """Whether the last part has three or more digits: these are milliseconds after a wrong separator, as in 01:000."""
     return minutes is not None and len(seconds) > 2

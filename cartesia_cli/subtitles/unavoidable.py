@@ -92,11 +92,11 @@ def _letters(text: str) -> str:
 
 
 class _Divisions:
-    """Divisions of the words, and what they cost in violations. Number k is the place before word k.
+    """Compares the file with other divisions of its words, by violations. Position k is the one before word k.
 
-    filed    violations of the file before a place where one of its cues begins or ends; None at other places
-    ahead    the same for every place, where words are divided anew from a place of the file on, as well as can be
-    behind   violations, negative for those of the file, from a place on to where the file goes on as it is
+    file_violations   violations of the file before each position where one of its cues begins or ends; else None
+    fewest_before     the fewest violations before each position, with words divided anew from some cue of the file
+    fewest_after      the fewest violations after each position, less those of the file up to where it goes on
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class _Divisions:
 
 
 def _find_cue_words(words: Sequence[_SpokenWord], cues: Iterable[ParsedCue]) -> dict[int, tuple[int, int]]:
-    """Cue number to its words, first and behind the last. Cues that show anything but whole words are left out."""
+    """Cue number to its words: the first, and the one after the last. Cues that divide words are left out."""
     text = "".join(word.letters for word in words)
     begins = [0, *accumulate(len(word.letters) for word in words)]
     clock = list(accumulate((word.end if word.start is None else word.start for word in words), max))
@@ -219,7 +219,7 @@ def _find_cue_words(words: Sequence[_SpokenWord], cues: Iterable[ParsedCue]) -> 
     free = 0
     for cue in sorted(cues, key=lambda cue: cue.start):
         letters = _letters("".join(cue.lines))
-        found: list[tuple[int, int, int]] = []  # how far from its time, first, behind the last
+        found: list[tuple[int, int, int]] = []  # distance from its time, first word, the one after the last
         for first in range(
             max(free, bisect_left(clock, cue.start - MAX_OFFSET_MS)), bisect_right(clock, cue.start + MAX_OFFSET_MS)
         ):
