@@ -30,7 +30,7 @@ from . import faults
 from .fault_proxy import FaultProxy, Plan, Then, Way
 from .fault_server import KEY, REQUEST_ID, Exchange, FaultServer, environment, write_wav
 from .faults import Elsewhere, Fault, Scene
-from .fork_server import run_program, usual_signals
+from .fork_server import default_signals, run_program
 from .realtime_server import Line, RealtimeServer, begin, manual
 from .test_fault_proxy import until
 
@@ -165,7 +165,7 @@ def started(home: Path, base_url: str, *command: str) -> Iterator[subprocess.Pop
     """The program at work; killed if it is still there at the end."""
     program = subprocess.Popen(
         [sys.executable, *command], env=environment(home, base_url), cwd=home, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual_signals,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=default_signals,
     )  # fmt: skip
     try:
         yield program

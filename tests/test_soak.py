@@ -31,8 +31,8 @@ from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
-from tests.hurried import Hurried
 from tests.realtime_server import RealtimeServer, Script
+from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
 from tests.test_reconnect import CHUNK, Line
 from tests.tones import TONE, dies, listens, spoken
@@ -182,7 +182,7 @@ class Soak:
     def run(self) -> None:
         """To its end, as fast as it goes. CliError where that is a failure."""
         gc.freeze()  # what the tests hold is not looked through at each sample
-        with asyncio.Runner(loop_factory=Hurried) as runner:
+        with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(self._run())
 
     async def _run(self) -> None:

@@ -45,7 +45,7 @@ from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTra
 from cartesia_cli.tracker.timeline import MOST_SPANS
 from cartesia_cli.transcript import Update
 
-from .hurried import Hurried
+from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
 
 
@@ -626,7 +626,7 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
             finalize=True, manual=True, chunk=3200, write=updates.append, observer=recorder, pace=1000.0,
         ).run(StopSignal())  # fmt: skip
 
-    with asyncio.Runner(loop_factory=Hurried) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         runner.run(run())
     report = recorder.report()
     assert report["bytes"] == 2 * len(spoken)
