@@ -167,7 +167,7 @@ class Case:
             session = Session(
                 connect, source or Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
                 finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
-                reconnect_policy=ReconnectPolicy(tries, dice=lambda: -0.5), catch_up=catch_up,
+                reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
             if config is not None:
                 session.send_command(config)

@@ -26,9 +26,9 @@ from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
 from cartesia_cli.session import Session, send_buffer
 from cartesia_cli.session.interfaces import StopSignal
+from cartesia_cli.session.latency import LatencyRecorder
 from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
-from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
 from tests.realtime_server import RealtimeServer, Script
@@ -200,7 +200,7 @@ class Soak:
             connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
             Endpointer(VadSettings(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
             write=self._take, observer=LatencyRecorder("ink-2") if self.measured else None,
-            reconnect_policy=ReconnectPolicy(dice=dice.random),
+            reconnect_policy=ReconnectPolicy(jitter=dice.random),
         )  # fmt: skip
         await self._session.run(StopSignal())
 
