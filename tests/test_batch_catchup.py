@@ -20,6 +20,7 @@ from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
 from cartesia_cli.commands.live_options import StreamOptions
 from cartesia_cli.commands.live_session import Controls, SessionConfig, live_view, run_session
+from cartesia_cli.errors import OutputError
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
@@ -157,3 +158,9 @@ def test_batch_catch_up_adds_a_blank_only_where_there_is_none(before: str, sent:
 def test_batch_catch_up_of_silence_adds_nothing() -> None:
     with serving({"batch": {"body": {"text": "", "duration": 1.5, "words": []}}}) as server:
         assert caught_up(server, "Hello.") == []
+
+
+def test_a_full_disk_fails_the_catch_up_and_not_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with serving({"batch": {"body": ANSWER}}) as server, pytest.raises(OutputError, match="temporary file"):
+        caught_up(server, "Hello.")
