@@ -41,7 +41,7 @@ from cartesia_cli.session.interfaces import StopSignal
 from cartesia_cli.session.latency import MAX_LISTED, MAX_VALUES, WAITS, LatencyRecorder, Percentiles
 from cartesia_cli.session.send_buffer import SendBuffer
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker
-from cartesia_cli.tracker.timeline import MOST_SPANS
+from cartesia_cli.tracker.timeline import MAX_SPANS
 from cartesia_cli.transcript import Update
 
 from .simulated_time import SimulatedTimeLoop
@@ -543,11 +543,11 @@ def test_a_longer_session_takes_no_more_memory() -> None:
 
 def test_speech_that_nobody_ever_asks_for_takes_no_more_memory() -> None:
     timeline, sizes = SpeechTimeline(), []
-    for start in range(2 * MOST_SPANS + 200):
+    for start in range(2 * MAX_SPANS + 200):
         timeline.onset(start)
         timeline.advance(start + 0.5, start)
         timeline.pause(start + 0.4)
-        if start in (MOST_SPANS + 100, 2 * MOST_SPANS + 100):
+        if start in (MAX_SPANS + 100, 2 * MAX_SPANS + 100):
             sizes.append(_size(timeline))
     assert sizes[1] <= sizes[0] * 1.05
     assert timeline.take() == (0, start + 0.4)
