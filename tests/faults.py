@@ -49,7 +49,7 @@ LARGE = 8 << 20
 
 BATCH, LIVE, LISTEN = "transcribe", "stream-file", "listen"
 
-OFFER = "; or all of it at once: cartesia-cli transcribe talk.wav"
+OFFER = "; or to transcribe all of it at once: cartesia-cli transcribe talk.wav"
 """What hints offer besides wherever the network fails a recording that is replayed and has been heard in part."""
 
 

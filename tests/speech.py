@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import sys
+import threading
 import wave
 from functools import cache
 from pathlib import Path
