@@ -212,7 +212,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.audio.vad import Endpointer
     from cartesia_cli.session import Session
     from cartesia_cli.session.interfaces import StopSignal
-    from cartesia_cli.stats import LatencyRecorder
+    from cartesia_cli.session.latency import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 
     Device.room = threading.Semaphore(AHEAD)

@@ -170,20 +170,20 @@ async def paced(
 ) -> dict[str, Any]:
     """A live session with all that measures it, its segments kept as a transcript keeps them. `time`: as of Paced."""
     from cartesia_cli.audio.pacing import RealtimeSource
-    from cartesia_cli.audio.pcm import decode_pcm
+    from cartesia_cli.audio.pcm import AudioBlock, decode_pcm
     from cartesia_cli.audio.vad import Endpointer
     from cartesia_cli.client.realtime import connect
     from cartesia_cli.protocol import MANUAL, RealtimeOptions
     from cartesia_cli.session import Session
     from cartesia_cli.session.interfaces import StopSignal
-    from cartesia_cli.stats import LatencyRecorder
+    from cartesia_cli.session.latency import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
     from cartesia_cli.transcript import Segment, Update
 
     log, clock, segments = watch or Log(), SpeechTimeline(), list[Segment]()
 
     class Watched(RealtimeSource):
-        async def frames(self) -> AsyncGenerator[bytes, None]:
+        async def frames(self) -> AsyncGenerator[AudioBlock, None]:
             async with aclosing(super().frames()) as blocks:
                 async for block in blocks:
                     log.begin()

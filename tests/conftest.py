@@ -1,4 +1,4 @@
-"""What tests share: a program run as a user runs it, in a home of its own; and no quiet skips where CI is set."""
+"""Fixtures and pytest hooks of all tests: running the program in an empty home, the shared Whisper server, tiers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ PROGRAMS = (
 )
 
 TIERS = {
-    "at": "shell", "endings": "waits", "engine": "engine", "open_server": "engine", "steps": "waits", "studio": "shell",
-    "terminal": "shell", "whisper": "engine",
+    "endings": "waits", "engine": "engine", "on_terminal": "shell", "open_server": "engine", "steps": "waits",
+    "studio": "shell", "terminal": "shell", "whisper": "engine",
 }  # fmt: skip
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
@@ -47,7 +47,7 @@ LONGEST = (
     "test_files", "test_offline", "test_hostile", "test_listen_judged", "test_microphone", "test_serve_hostile",
     "test_client_faults", "test_precedence", "test_moonshine", "test_cache", "test_config", "test_recovery",
 )  # fmt: skip
-"""Files of tests, those first that take longest."""
+"""Test files that take longest, in the order in which they start."""
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Row, Result = TypeVar("Row"), TypeVar("Result")
@@ -55,19 +55,19 @@ Row, Result = TypeVar("Row"), TypeVar("Result")
 
 settings.register_profile(
     "tests",
-    deadline=None,  # how long an example takes depends on what else the machine does
+    deadline=None,  # how long an example takes depends on the load of the machine
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=bool(os.environ.get("CI")),  # a change must not fail by chance; `make fuzz` looks for more
+    derandomize=bool(os.environ.get("CI")),  # no random failures in CI; `make fuzz` searches further
 )
 settings.load_profile("tests")
 
 sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each worker and each program would compile everything anew
-os.environ.pop("PYTHONUNBUFFERED", None)  # programs would write in smaller pieces than a user's
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each worker and each program compiles every module
+os.environ.pop("PYTHONUNBUFFERED", None)  # otherwise programs write in smaller pieces than for users
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder that workers share, and end the server that one of them may have started in it."""
+    """Make the folder that workers share; at the end, stop the server whose process ID is in it."""
     config.add_cleanup(close_fork_servers)
     if SHARED in os.environ:
         return
@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def whisper() -> dict[str, str]:
-    """The environment of who is to find a local server with its real engines: one for all workers of a run."""
+    """Environment variables that name a local server with real engines, shared by all workers of a run."""
     folder = Path(os.environ[SHARED])
     address = folder / "whisper.address"
     with FileLock(folder / "lock"):
@@ -97,9 +97,9 @@ def whisper() -> dict[str, str]:
                 server = subprocess.Popen(command, env=kept, stdout=subprocess.PIPE, stderr=log, text=True)
             (folder / "whisper.pid").write_text(str(server.pid))
             assert server.stdout is not None
-            said = server.stdout.readline()
-            assert said.startswith("export CARTESIA_BASE_URL=http://"), (folder / "log").read_text()
-            address.write_text(said.partition("=")[2].strip())
+            address_line = server.stdout.readline()
+            assert address_line.startswith("export CARTESIA_BASE_URL=http://"), (folder / "log").read_text()
+            address.write_text(address_line.partition("=")[2].strip())
     return {"CARTESIA_BASE_URL": address.read_text()}
 
 
@@ -108,37 +108,37 @@ def pytest_report_header() -> str:
     return (
         f"system programs missing, their tests are skipped: {', '.join(missing)}"
         if missing
-        else "system programs: all there"
+        else "system programs: none missing"
     )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers a core and one more, for `-n auto`: most tests wait for a program or a server."""
+    """The workers of `-n auto`, two per core and one more: most tests wait for a program or a server."""
     return min(8, 2 * (os.cpu_count() or 1) + 1)
 
 
 @pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their fixtures, and begin with the files that take longest: workers take whole files."""
+    """Mark tests by their fixtures, and put the slowest files first, because workers take whole files."""
     for item in items:
         for name in TIERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(TIERS[name])
-    order = {name: place for place, name in enumerate(LONGEST)}
+    order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def side_by_side(function: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:
-    """What a function that mostly waits returns for each row."""
+    """Call a function that mostly waits for each row in a thread. Returns the results in order."""
     with ThreadPoolExecutor(len(rows)) as pool:
         return [*pool.map(function, rows)]
 
 
 def need(program: str) -> str:
-    """The path of a system program. Its absence skips the test, and fails it where CI is set."""
+    """The path of a system program. If it is missing, the test is skipped, or fails if `CI` is set."""
     found = shutil.which(program)
     if found is None:
-        reason = f"{program} is not installed: `make test` installs it where it may"
+        reason = f"{program} is not installed: `make test` installs it if it can"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
@@ -147,7 +147,7 @@ def need(program: str) -> str:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A fresh home, and nothing configured."""
+    """Environment variables with an empty home directory and no settings of the program."""
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
@@ -156,12 +156,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(environment: dict[str, str], tmp_path: Path) -> Run:
-    """`run("transcribe", ..., stdin=b"", env={...})`: the program, to its end."""
+    """Runs the program to its end: `run("transcribe", ..., stdin=b"", env={...})`."""
 
-    def run_here(
+    def run_in_folder(
         *arguments: object, env: dict[str, str] | None = None, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
         command = [argument if isinstance(argument, bytes) else str(argument) for argument in arguments]
         return run_program(command, env=environment | (env or {}), cwd=tmp_path, input=stdin, timeout=300)
 
-    return run_here
+    return run_in_folder

@@ -1,12 +1,12 @@
-"""A server that misbehaves on purpose: HTTP/1.1 by hand on a loopback socket, owing nothing to the project's own.
+"""An HTTP/1.1 server that misbehaves on purpose, written on plain sockets and independent of the package's own code.
 
-    with FaultServer(refuses(503), "fine") as server:    # the first connection is put off, the others are served
-        ...                                              # a client goes to server.base_url
-        server.requests[0].parts                         # what came, taken apart
+    with FaultServer(refuses(503), "fine") as server:    # the first connection is refused, the others are served
+        ...                                              # a client connects to server.base_url
+        server.requests[0].parts                         # what was received, parsed
 
-What a connection meets is decided by its number; the last behaviour meets all that follow. A behaviour is
-a name in BEHAVIOURS, or a function that is handed the Exchange. Everything that waits here stops waiting
-when the server is closed or the client has gone, so no test is held up by what it leaves behind.
+Each connection gets the behaviour of its number; the last behaviour is also that of all that follow. A behaviour is a
+name in BEHAVIOURS, or a function that gets the Exchange. Everything that waits here stops waiting when the server is
+closed or the client has gone, so that no test is held up by what another leaves behind.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ TRANSCRIPT = {
         {"word": "fox.", "start": 1.1, "end": 1.8},
     ],
 }
-"""The documented answer."""
+"""The documented response."""
 
 KEY = "sk_car_test_5up3r53cr3t"
 
-LONGEST_HEAD = 64 << 10
+MAX_HEAD_BYTES = 64 << 10
 SOON = 20.0
-"""Seconds that a test waits at most for what is bound to come, however busy the machine."""
+"""Longest time in seconds that a test waits for something that must happen, however busy the machine."""
 
 Headers = Iterable[tuple[str, str]]
 
@@ -57,7 +57,7 @@ Headers = Iterable[tuple[str, str]]
 class Part:
     """One part of a form.
 
-    filename   as it stands between its quotes, undecoded; None for a field
+    filename   as it is between its quotes, undecoded; None for a field
     """
 
     name: str
@@ -71,7 +71,7 @@ class Request:
     """What one connection sent.
 
     number    of the connection, from 0
-    whole     the body came to its end
+    whole     whether the whole body was received
     gone      set when the client has hung up
     """
 
@@ -107,7 +107,7 @@ class Request:
 
 
 def parse_form(content_type: str, body: bytes) -> list[Part]:
-    """A multipart/form-data body (RFC 7578, 2046 5.1.1) taken apart strictly: an AssertionError where it is not one."""
+    """A multipart/form-data body (RFC 7578, 2046 5.1.1) parsed strictly: AssertionError where it is not one."""
     found = re.fullmatch(r"multipart/form-data; boundary=([0-9A-Za-z'()+_,./:=?-]{1,70})", content_type)
     assert found, f"not a form: {content_type!r}"
     line = b"--" + found[1].encode()
@@ -137,22 +137,22 @@ def _parse_part(piece: bytes) -> Part:
 
 
 class Exchange:
-    """One connection and what a behaviour can do with it. Whatever fails because the client is gone raises OSError."""
+    """One connection, and what a behaviour can do with it. OSError where the client has gone."""
 
     def __init__(self, server: FaultServer, connection: socket.socket, number: int) -> None:
         self.server = server
         self.connection = connection
         self.got = Request(number)
-        self._ahead = b""
+        self._buffer = b""
 
     def head(self) -> Request:
         """Read the request line and the headers; from then on the request counts as received."""
-        while b"\r\n\r\n" not in self._ahead:
+        while b"\r\n\r\n" not in self._buffer:
             block = self.connection.recv(8192)
-            if not block or len(self._ahead) > LONGEST_HEAD:
+            if not block or len(self._buffer) > MAX_HEAD_BYTES:
                 raise ConnectionError("no request")
-            self._ahead += block
-        head, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
+            self._buffer += block
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         self.got.method, self.got.target, _ = first.split(" ")
         for line in lines:
@@ -165,8 +165,8 @@ class Exchange:
         """Read the body up to `limit` bytes, or up to its end."""
         announced = int(self.got.header("Content-Length") or 0)
         wanted = announced if limit is None else min(limit, announced)
-        self.got.body += self._ahead
-        self._ahead = b""
+        self.got.body += self._buffer
+        self._buffer = b""
         while len(self.got.body) < wanted:
             block = self.connection.recv(min(1 << 18, wanted - len(self.got.body)))
             if not block:
@@ -185,12 +185,12 @@ class Exchange:
         self.connection.sendall(data)
 
     def answer(self, status: int, body: bytes | str = b"", headers: Headers = (), *, length: int | None = None) -> None:
-        """A whole answer; `length` lies about its own."""
+        """Send a whole response; `length`: another Content-Length than its own."""
         data = body.encode() if isinstance(body, str) else body
         self.send(head(status, [("Content-Length", str(len(data) if length is None else length)), *headers]) + data)
 
     def drip(self, data: bytes, pause: float = 0.2) -> None:
-        """A byte at a time."""
+        """Send one byte at a time."""
         for i in range(len(data)):
             self.send(data[i : i + 1])
             self.pause(pause)
@@ -200,9 +200,9 @@ class Exchange:
             raise ConnectionError("the server is closed")
 
     def hold(self) -> None:
-        """Say and read nothing more, until the client has hung up or the server is closed.
+        """Send and read nothing more, until the client has hung up or the server is closed.
 
-        What the client still sends stays in the buffers: only a reset, or an end behind nothing, is noticed.
+        What the client still sends stays in the buffers: only a reset, or an end with nothing before it, is noticed.
         """
         raw = self.connection
         raw.settimeout(0.1)
@@ -227,7 +227,7 @@ Behaviour = Callable[[Exchange], None]
 
 
 def write_wav(path: Path, size: int = 3244) -> Path:
-    """A recording of silence, `size` bytes long on the whole; a long one takes no room on the disk."""
+    """Write a recording of silence of `size` bytes in all, as a sparse file."""
     form = (b"RIFF", size - 8, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", size - 44)
     path.write_bytes(struct.pack("<4sI4s4sIHHIIHH4sI", *form))
     os.truncate(path, size)
@@ -235,7 +235,7 @@ def write_wav(path: Path, size: int = 3244) -> Path:
 
 
 def environment(home: Path, base_url: str, **changes: str | None) -> dict[str, str]:
-    """What a user with a key has in the environment, and nothing of ours: no proxies, no other settings."""
+    """The environment of a user with a key, without anything of the tests' own: no proxies, no other settings."""
     plain: dict[str, str | None] = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
@@ -257,7 +257,7 @@ def head(status: int, headers: Headers = ()) -> bytes:
 
 
 def answers(body: bytes | str | object, headers: Headers = (), status: int = 200) -> Behaviour:
-    """Take the whole request, then answer; what is no text becomes JSON."""
+    """Read the whole request, then answer; a body that is not a text becomes JSON."""
     data = body if isinstance(body, bytes | str) else json.dumps(body)
 
     def behave(exchange: Exchange) -> None:
@@ -279,7 +279,7 @@ def refusal(status: int, **changes: object) -> dict[str, object]:
 
 
 def refuses(status: int, headers: Headers = (), **changes: object) -> Behaviour:
-    """Take the whole request, then refuse it in the documented way."""
+    """Read the whole request, then refuse it in the documented way."""
     return answers(refusal(status, **changes), headers, status)
 
 
@@ -289,7 +289,7 @@ def fine(exchange: Exchange) -> None:
 
 
 def names_the_file(exchange: Exchange) -> None:
-    """A transcript that tells recordings apart."""
+    """A transcript with the name of the file."""
     name = exchange.request().part("file").filename or b""
     exchange.answer(200, json.dumps({"text": f"words of {name.decode()}", "duration": 1.0}))
 
@@ -331,14 +331,14 @@ def resets_during_answer(exchange: Exchange) -> None:
 
 
 def closes_during_answer(exchange: Exchange) -> None:
-    """Content-Length promises more than comes."""
+    """Content-Length announces more than is sent."""
     exchange.request()
     data = json.dumps(TRANSCRIPT)
     exchange.answer(200, data[:-10], length=len(data))
 
 
 def closes_behind_a_transcript(exchange: Exchange) -> None:
-    """All that came is valid JSON, and yet not all that was promised."""
+    """What is sent is valid JSON, but less than was announced."""
     exchange.request()
     data = json.dumps(TRANSCRIPT)
     exchange.answer(200, data, length=len(data) + 500)
@@ -356,7 +356,7 @@ def stops_reading(exchange: Exchange) -> None:
 
 
 def reads_slowly(exchange: Exchange) -> None:
-    """3 MB a second at most: an upload that moves and takes its time."""
+    """Read 3 MB a second at most: an upload that makes progress, slowly."""
     exchange.head()
     for got in range(65536, 1 << 40, 65536):
         exchange.body(got)
@@ -391,7 +391,7 @@ def ends_inside_a_chunk(exchange: Exchange) -> None:
 
 
 def sends_chunks(exchange: Exchange) -> None:
-    """A good answer in pieces."""
+    """A valid response in chunks."""
     exchange.request()
     exchange.send(head(200, [("Transfer-Encoding", "chunked")]))
     for byte in json.dumps(TRANSCRIPT).encode():
@@ -400,7 +400,7 @@ def sends_chunks(exchange: Exchange) -> None:
 
 
 def closes_to_end_the_body(exchange: Exchange) -> None:
-    """A good answer without any length, as of HTTP/1.0."""
+    """A valid response without a length, as in HTTP/1.0."""
     exchange.request()
     exchange.send(head(200) + json.dumps(TRANSCRIPT).encode())
 
@@ -411,7 +411,7 @@ def speaks_no_http(exchange: Exchange) -> None:
 
 
 def continues_noisily(exchange: Exchange) -> None:
-    """Interim answers (RFC 9110 15.2) before the upload, during it and behind it."""
+    """Interim responses (RFC 9110 15.2) before the upload and after it."""
     exchange.head()
     exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 3)
     exchange.body()
@@ -420,7 +420,7 @@ def continues_noisily(exchange: Exchange) -> None:
 
 
 def endless(exchange: Exchange) -> None:
-    """Zeros for as long as somebody takes them; half a GiB at most."""
+    """Zeros for as long as the client reads; half a GiB at most."""
     exchange.request()
     exchange.send(head(200, [("Content-Length", str(512 << 20))]))
     block = bytes(1 << 20)
@@ -429,20 +429,20 @@ def endless(exchange: Exchange) -> None:
 
 
 def bomb(exchange: Exchange) -> None:
-    """A small answer that is packed twice and unpacks to 400 MiB."""
+    """A small response that is compressed twice and expands to 400 MiB."""
     exchange.request()
     exchange.answer(200, gzip.compress(_packed_zeros()), [("Content-Encoding", "gzip, gzip")])
 
 
 def _packed_zeros() -> bytes:
-    """400 MiB of zeros as one gzip stream: one MiB is packed, and what it became is repeated. It lacks its end."""
+    """400 MiB of zeros as one gzip stream without its end: one MiB is compressed, and the result repeated."""
     packer = zlib.compressobj(wbits=31)
     first, other = (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     return first + other * 399
 
 
 def early(status: int, *, drained: bool) -> Behaviour:
-    """Refuse when the upload has just begun. `drained`: read the rest all the same, as careful servers do."""
+    """Refuse when the upload has just begun. `drained`: still read the rest, as careful servers do."""
 
     def behave(exchange: Exchange) -> None:
         exchange.head()
@@ -455,14 +455,14 @@ def early(status: int, *, drained: bool) -> Behaviour:
 
 
 def early_transcript(exchange: Exchange) -> None:
-    """An answer to a recording of which most was never read."""
+    """A transcript of a recording most of which was never read."""
     exchange.head()
     exchange.body(65536)
     exchange.answer(200, json.dumps(TRANSCRIPT))
 
 
 def tunnels(context: ssl.SSLContext) -> Behaviour:
-    """Be a proxy: say yes to CONNECT, then be the origin inside the tunnel, too."""
+    """A proxy that accepts CONNECT, and also the origin inside the tunnel."""
 
     def behave(exchange: Exchange) -> None:
         exchange.head()
@@ -493,8 +493,8 @@ class FaultServer:
     """A listening socket with a thread for each connection.
 
     connections   how many there were
-    requests      those whose headers came whole, in that order
-    faults        what went wrong in a behaviour itself: a test's own mistakes
+    requests      those whose whole head was received, in order
+    faults        errors in a behaviour itself: a test's own mistakes
     """
 
     def __init__(self, *script: str | Behaviour, tls: ssl.SSLContext | None = None) -> None:
@@ -536,7 +536,7 @@ class FaultServer:
             self._changed.notify_all()
 
     def wait(self, until: Callable[[FaultServer], object]) -> None:
-        """Until something is so. AssertionError if it doesn't become so."""
+        """Wait until something is true. AssertionError if it doesn't become true."""
         ends = time.monotonic() + SOON
         while not until(self):
             with self._changed:
@@ -562,7 +562,7 @@ class FaultServer:
                     exchange.connection = self.tls.wrap_socket(connection, server_side=True)
                 with exchange.connection:
                     self.script[min(number, len(self.script) - 1)](exchange)
-        except OSError:  # the client went away, which is its good right
+        except OSError:  # the client has gone, as it may
             exchange.got.gone.set()
         except BaseException as error:
             self.faults.append(error)

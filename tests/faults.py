@@ -25,7 +25,7 @@ import trustme
 from cartesia_cli.errors import Exit
 
 from . import realtime_server as realtime
-from .fault_proxy import FaultProxy, Plan, Way
+from .fault_proxy import Direction, FaultProxy, Plan
 from .fault_server import (
     TEXT,
     TRANSCRIPT,
@@ -49,7 +49,7 @@ LARGE = 8 << 20
 
 BATCH, LIVE, LISTEN = "transcribe", "stream-file", "listen"
 
-OFFER = "; or all of it at once: cartesia-cli transcribe talk.wav"
+OFFER = "; or to transcribe all of it at once: cartesia-cli transcribe talk.wav"
 """What hints offer besides wherever the network fails a recording that is replayed and has been heard in part."""
 
 
@@ -456,7 +456,7 @@ def garbled(scene: Scene) -> None:
     def spoil(line: Line) -> None:
         realtime.begin(line)
         line.pause(0.5)
-        proxy.change(down=Way(then="garbage"))
+        proxy.change(down=Direction(then="garbage"))
         line.hold()
 
     lost(spoil, seconds=30)(scene)
@@ -468,7 +468,7 @@ def stalled(scene: Scene) -> None:
     """Nothing moves for a second within the upload."""
     http("fine", size=LARGE)(scene)
     port = int(scene.base_url.rpartition(":")[2])
-    proxy = scene.stack.enter_context(FaultProxy(port, Plan(Way(after=100_000, then="stall"))))
+    proxy = scene.stack.enter_context(FaultProxy(port, Plan(Direction(after=100_000, then="stall"))))
     scene.base_url = proxy.base_url
     clock = threading.Timer(2.0, proxy.change)
     clock.start()
@@ -498,7 +498,9 @@ SPOKEN = realtime.manual([["Hello", " world."]])
 WHOLE, BEGUN, HEARD = "Hello world.\n", f"{PARTIAL}\n", f"{TEXT}\n"
 """What is on stdout: of such a session, of one that breaks off, of a recording."""
 
-HOLE, STALL = Way(then="hole"), Way(then="stall")
+HOLE, STALL = Direction(then="hole"), Direction(then="stall")
+GARBAGE = Direction(then="garbage")
+LATE = Plan(Direction(delay=0.5), Direction(delay=0.5))
 ONCE, BRIEFLY = ("--retries", "0"), ("--retries", "0", "--timeout", "1.5")
 LATER = format_datetime(datetime(2098, 7, 6, 5, 4, 3, tzinfo=UTC), usegmt=True)
 
@@ -733,24 +735,23 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("reset during the first upload", BATCH, http("resets_during_upload", "fine", size=LARGE, requests=2), 0,
               out=HEARD, notes=[f"{BROKEN_OFF}: {AGAIN} (try 2 of 3)"]),
         Fault("cut on the way during the upload", BATCH,
-              through(http("fine", size=LARGE, options=ONCE), Plan(Way(after=100_000, then="cut"))), 6,
+              through(http("fine", size=LARGE, options=ONCE), Plan(Direction(after=100_000, then="cut"))), 6,
               BROKEN_OFF, CHECK_NETWORK),
         Fault("hung up after the upload", BATCH, http("closes_after_upload"), 6, GONE, BILLED),
         Fault("reset after the upload", BATCH, http("resets_after_upload"), 6, GONE, BILLED),
         Fault("hung up after the upload, --retries 1", BATCH,
               http("closes_after_upload", "fine", requests=2, options=("--retries", "1")), 0, out=HEARD,
               notes=[f"{GONE}: {AGAIN} (try 2 of 2); the audio may be billed again"]),
-        Fault("half closed after the upload", BATCH, through(http("fine"), Plan(down=Way(then="half"))), 6,
+        Fault("half closed after the upload", BATCH, through(http("fine"), Plan(down=Direction(then="half"))), 6,
               GONE, BILLED),
-        Fault("cut within the answer", BATCH, through(http("fine"), Plan(down=Way(after=200, then="cut"))), 5,
+        Fault("cut within the answer", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
               "talk.wav: the answer of HOST was cut short (status 200)", BILLED),
-        Fault("garbage before the answer", BATCH, through(http("fine", requests=None), Plan(down=Way(then="garbage"))),
-              6,
+        Fault("garbage before the answer", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 6,
               GONE, BILLED),
         Fault("a slow uplink", BATCH,
-              through(http("fine", size=100_000), Plan(Way(rate=200_000, piece=1000))), 0, out=HEARD),
-        Fault("a second of latency", BATCH, through(http("fine"), Plan(Way(delay=0.5), Way(delay=0.5))), 0, out=HEARD),
-        Fault("a second of latency", LIVE, through(live(SPOKEN), Plan(Way(delay=0.5), Way(delay=0.5))), 0, out=WHOLE),
+              through(http("fine", size=100_000), Plan(Direction(rate=200_000, piece=1000))), 0, out=HEARD),
+        Fault("a second of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
+        Fault("a second of latency", LIVE, through(live(SPOKEN), LATE), 0, out=WHOLE),
         Fault("half open behind the upload", BATCH, through(http("fine", options=BRIEFLY), Plan(down=HOLE)), 6,
               IN_VAIN, WAITS),
         Fault("stalled on the way, and going on", BATCH, stalled, 0, out=HEARD),
@@ -858,7 +859,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("stdin, for a server that has to be asked twice", BATCH, piped, 0, out=HEARD,
               notes=[f"-: Title 503: Message 503.: {AGAIN} (try 2 of 3)"]),
         Elsewhere("31 odd WAVs", LIVE, 0, "the transcript, and a warning where something is missing",
-                  "test_files.py::test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said"),
+                  "test_files.py::test_unusual_wav_is_decoded_with_the_right_note"),
         *(Fault(f"a name {what}", BATCH, named(name), 5,
                 f"{shown}: Title 400: Message 400. (status 400, request id ID)", CHECK_OPTIONS)
           for what, name, shown in (
@@ -931,15 +932,15 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Elsewhere("frozen sound server", LISTEN, 3, "what was said, and the recording",
                   "test_listen_faults.py::test_frozen_sound_server_exits_3_and_keeps_text_and_recording"),
         Elsewhere("a rate that it doesn't have", LISTEN, 0, "resampled",
-                  "test_microphone.py::test_a_rate_that_is_refused_is_followed_by_the_usual_ones"),
+                  "test_microphone.py::test_rejected_rate_falls_back_to_usual_rates"),
         Elsewhere("overflows", LISTEN, 0, "one warning",
-                  "test_microphone.py::test_overflows_are_counted_and_told_once"),
+                  "test_microphone.py::test_overflows_are_counted_with_one_warning"),
         Elsewhere("a network that is cut", LISTEN, 6, "what was said, and the recording",
                   "test_listen_faults.py::test_network_failure_exits_6_and_keeps_text_and_recording"),
         Elsewhere("a full disk", LISTEN, 0, "the words; the recording ends",
                   "test_listen_faults.py::test_full_disk_ends_the_recording_but_not_the_session"),
         Elsewhere("silence alone, or too faint", LISTEN, 0, "a warning with the level",
-                  "test_microphone.py::test_a_faint_sound_is_told_with_its_level"),
+                  "test_microphone.py::test_faint_sound_warning_names_the_level"),
         Elsewhere("a machine that slept", LIVE, 0, "a warning; the schedule goes on",
                   "test_pacing.py::test_a_short_stall_is_caught_up_and_a_long_one_moves_the_schedule"),
     ),

@@ -1,13 +1,13 @@
-"""Runs the program in processes that are forked with its modules loaded, which saves most of the time of a short run.
+"""Runs the program in forked processes with its modules already imported, which saves most of the time of a short run.
 
     run_program(["transcribe", "talk.wav"], env=..., cwd=...)      to its end, like subprocess.run
     start_program(["stream-file", "talk.wav"], env=..., cwd=...)   like subprocess.Popen
 
-A run is a process with its own arguments, environment, folder and streams; it gets signals and is waited for as
-usual. Only what happens before `main` is missing: the start of Python, and imports. Tests of these start Python
-themselves, and so does `start_program` where variables that Python reads at its start differ from those of earlier
-runs. Must never leave a process behind: the fork server ends with the process that started it, and kills the
-programs of a client that is gone.
+A run is a process with its own arguments, environment, working directory and streams; signals and waiting work as
+usual. Only what happens before `main` is skipped: starting Python, and importing. Tests of that start Python
+themselves, and so does `start_program` if variables that Python reads when it starts differ from those of earlier
+runs. Must never leave a process behind: a fork server ends with the process that started it, and kills the programs
+of a client that is gone.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).parent.parent
 
-AT_START = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "OMP_", "OPENBLAS_", "TZ", "COVERAGE_")
-"""How the names of variables begin that Python or a library reads once, when it starts."""
+STARTUP_VARIABLES = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "OMP_", "OPENBLAS_", "TZ", "COVERAGE_")
+"""Prefixes of variables that Python or a library reads only once, when it starts."""
 
-WORTHWHILE = 3
-"""From this run with the same of these variables on, a fork server is worth its own start."""
+RUNS_BEFORE_SERVER = 3
+"""A fork server is started at this run with the same startup variables: earlier it costs more than it saves."""
 
-LEFT_OUT = ("cartesia_cli.server", "cartesia_cli.__main__")
-"""What is imported by the runs that need it: engines start threads, and read variables when they are imported."""
+NOT_PRELOADED = ("cartesia_cli.server", "cartesia_cli.__main__")
+"""Modules that each run imports itself: engines start threads and read variables when they are imported."""
 
 Argument = str | bytes | os.PathLike[str]
 Stream = Any
-"""As subprocess has them: PIPE, DEVNULL, STDOUT, a file, a file descriptor, None."""
+"""As in `subprocess`: PIPE, DEVNULL, STDOUT, a file, a file descriptor, None."""
 
 
 # The fork server -------------------------------------------------------------------------------------------
 
 
 def serve(control: socket.socket) -> None:
-    """Fork a program for each four descriptors that come: its stdin, stdout, stderr, and a connection to its client.
+    """Fork a program for each request: the descriptors of stdin, stdout, stderr and a connection to the client.
 
-    The client says on the connection what to run, gets the ID of the process, and its exit code once it has ended.
+    The client sends on the connection what to run, and gets the process ID, and the exit code when the program ends.
     """
     import cartesia_cli
 
     for module in pkgutil.walk_packages(cartesia_cli.__path__, "cartesia_cli."):
-        if not module.name.startswith(LEFT_OUT):
+        if not module.name.startswith(NOT_PRELOADED):
             importlib.import_module(module.name)
     from cartesia_cli.__main__ import main
 
@@ -88,19 +88,19 @@ def serve(control: socket.socket) -> None:
                         return
                     client = socket.socket(fileno=streams.pop())
                     with client.makefile("rb") as lines:
-                        wanted = json.loads(lines.readline())
+                        request = json.loads(lines.readline())
                     pid = os.fork()
                     if pid == 0:
                         selector.close()
                         for inherited in (control, ended, wake, client, *clients.values()):
                             inherited.close()
-                        _become(main, wanted, streams)
+                        _become(main, request, streams)
                     for stream in streams:
                         os.close(stream)
                     clients[pid] = client
                     selector.register(client, selectors.EVENT_READ, pid)
                     client.sendall(b"%d\n" % pid)
-                elif key.data in clients:  # its client is gone, since it has nothing more to say
+                elif key.data in clients:  # clients send nothing more, so this client is gone
                     selector.unregister(key.fileobj)
                     os.kill(key.data, signal.SIGKILL)
             while clients:
@@ -117,12 +117,12 @@ def serve(control: socket.socket) -> None:
                         pass
 
 
-def _become(main: Any, wanted: dict[str, Any], streams: list[int]) -> NoReturn:
+def _become(main: Any, request: dict[str, Any], streams: list[int]) -> NoReturn:
     """Turn this child of the fork server into a run of the program."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        usual_signals()
+        default_signals()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, stream in enumerate(streams):
@@ -132,13 +132,13 @@ def _become(main: Any, wanted: dict[str, Any], streams: list[int]) -> NoReturn:
             stream = _standard(number, getattr(sys, name))
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-        os.chdir(wanted["cwd"])
-        if wanted["umask"] >= 0:
-            os.umask(wanted["umask"])
+        os.chdir(request["cwd"])
+        if request["umask"] >= 0:
+            os.umask(request["umask"])
         os.environ.clear()
-        os.environ.update(wanted["env"])
-        sys.argv = [sys.argv[0], *wanted["arguments"]]
-        sys.path[0] = wanted["cwd"]
+        os.environ.update(request["env"])
+        sys.argv = [sys.argv[0], *request["arguments"]]
+        sys.path[0] = request["cwd"]
         code = main()
     except SystemExit as leaving:
         code = int(leaving.code or 0)
@@ -151,17 +151,17 @@ def _become(main: Any, wanted: dict[str, Any], streams: list[int]) -> NoReturn:
 
 
 def _standard(number: int, before: io.TextIOWrapper) -> io.TextIOWrapper:
-    """A standard stream as Python opens it: what the one before it knows is whether it could seek."""
+    """A standard stream as Python opens it, with the encoding of the stream that it replaces."""
     raw = os.fdopen(number, "rb" if number == 0 else "wb", closefd=False)
     line_buffering = number == 2 or raw.isatty()
     return io.TextIOWrapper(raw, before.encoding, before.errors, newline="\n", line_buffering=line_buffering)
 
 
-# Its client ------------------------------------------------------------------------------------------------
+# The client ------------------------------------------------------------------------------------------------
 
 
 class ForkServer:
-    """A process that forks programs: started by another program, if there is a `prefix`, with the variables `env`."""
+    """A process that forks programs, started with the variables `env` and through the command `prefix`, if any."""
 
     def __init__(self, prefix: Sequence[str], env: Mapping[str, str]) -> None:
         self._control, theirs = socket.socketpair()
@@ -172,11 +172,11 @@ class ForkServer:
                 env=env, cwd=ROOT, stdin=DEVNULL, stdout=DEVNULL, pass_fds=[theirs.fileno()],
             )  # fmt: skip
 
-    def fork(self, wanted: dict[str, Any], streams: Sequence[int]) -> socket.socket:
+    def fork(self, request: dict[str, Any], streams: Sequence[int]) -> socket.socket:
         client, theirs = socket.socketpair()
         with theirs, self._lock:
             socket.send_fds(self._control, [b"\n"], [*streams, theirs.fileno()])
-        client.sendall(json.dumps(wanted).encode() + b"\n")
+        client.sendall(json.dumps(request).encode() + b"\n")
         return client
 
     def close(self) -> None:
@@ -185,12 +185,12 @@ class ForkServer:
 
 
 class Program:
-    """A run of the program: what `subprocess.Popen` offers, as far as tests use it."""
+    """A forked run of the program, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(
-        self, server: ForkServer, wanted: dict[str, Any], stdin: Stream, stdout: Stream, stderr: Stream, text: bool
+        self, server: ForkServer, request: dict[str, Any], stdin: Stream, stdout: Stream, stderr: Stream, text: bool
     ) -> None:
-        self.args = wanted["arguments"]
+        self.args = request["arguments"]
         self.returncode: int | None = None
         close: list[int] = []
         streams: list[int] = []
@@ -212,13 +212,13 @@ class Program:
             streams.append(end)
         self.stdin, self.stdout, self.stderr = ours
         try:
-            self._client = server.fork(wanted, streams)
+            self._client = server.fork(request, streams)
         finally:
             for end in close:
                 os.close(end)
         self._lines = self._client.makefile("rb")
         line = self._lines.readline()
-        assert line, "the fork server has ended: it has said why on stderr"
+        assert line, "the fork server has ended: see its stderr"
         self.pid = int(line)
 
     def __enter__(self) -> Program:
@@ -258,10 +258,10 @@ class Program:
         return self.returncode
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """What came on stdout and stderr, after `input` was written to stdin. A timeout kills the program."""
+        """Write `input` to stdin, and return stdout and stderr. A timeout kills the program."""
         with ThreadPoolExecutor(3) as pool:
             if self.stdin:
-                pool.submit(self._feed, input)
+                pool.submit(self._write_stdin, input)
             reading = [stream and pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
             try:
                 self.wait(timeout)
@@ -271,7 +271,7 @@ class Program:
             out, err = (each and each.result() for each in reading)
         return out, err
 
-    def _feed(self, data: Any) -> None:
+    def _write_stdin(self, data: Any) -> None:
         try:
             if data:
                 self.stdin.write(data)
@@ -293,8 +293,8 @@ class Program:
 # What tests call -------------------------------------------------------------------------------------------
 
 
-def usual_signals() -> None:
-    """For a child before its program: who starts the tests with nohup, or in the background, has signals ignored."""
+def default_signals() -> None:
+    """Restore default signal handling in a child: under nohup, or in the background, tests run with signals ignored."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -311,27 +311,27 @@ def start_program(
     stdin: Stream = None, stdout: Stream = None, stderr: Stream = None, text: bool = False, umask: int = -1,
     prefix: Sequence[str] = (),
 ) -> Process:  # fmt: skip
-    """Start the program, as `subprocess.Popen` would, or have a program `prefix` start it."""
+    """Start the program like `subprocess.Popen`, through the command `prefix`, if any."""
     env = dict(os.environ if env is None else env)
-    variables = (*prefix, *sorted((name, value) for name, value in env.items() if name.startswith(AT_START)))
+    variables = (*prefix, *sorted((name, value) for name, value in env.items() if name.startswith(STARTUP_VARIABLES)))
     with _lock:
         _runs[variables] += 1
-        if _runs[variables] == WORTHWHILE and "PYTHONUNBUFFERED" not in env:
+        if _runs[variables] == RUNS_BEFORE_SERVER and "PYTHONUNBUFFERED" not in env:
             _servers[variables] = ForkServer(prefix, env)
         server = _servers.get(variables)
     if server is None:
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "cartesia_cli", *arguments],
             env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, text=text, umask=umask,
-            preexec_fn=usual_signals,
+            preexec_fn=default_signals,
         )  # fmt: skip
-    wanted = {
+    request = {
         "arguments": [os.fsdecode(argument) for argument in arguments],
         "env": env,
         "cwd": os.fsdecode(os.getcwd() if cwd is None else cwd),
         "umask": umask,
     }
-    return Program(server, wanted, stdin, stdout, stderr, text)
+    return Program(server, request, stdin, stdout, stderr, text)
 
 
 def run_program(
@@ -339,7 +339,7 @@ def run_program(
     input: Any = None, stdin: Stream = None, stdout: Stream = PIPE, stderr: Stream = PIPE, text: bool = False,
     umask: int = -1, prefix: Sequence[str] = (), timeout: float = 300,
 ) -> subprocess.CompletedProcess[Any]:  # fmt: skip
-    """Run the program to its end, as `subprocess.run` would with `capture_output`."""
+    """Run the program to its end like `subprocess.run` with `capture_output`."""
     stdin = PIPE if input is not None else stdin
     with start_program(
         arguments, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, text=text, umask=umask, prefix=prefix

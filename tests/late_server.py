@@ -30,7 +30,7 @@ from cartesia_cli.protocol import (
 )
 from cartesia_cli.session import Session
 from cartesia_cli.transcript import Segment, Update
-from tests.hurried import Hurried
+from tests.simulated_time import SimulatedTimeLoop
 from tests.tones import Recogniser
 
 CHUNK = 2 * RATE // 10
@@ -178,7 +178,7 @@ class LateSession:
                 self.error = error
             self.lasted = asyncio.get_running_loop().time()
 
-        with asyncio.Runner(loop_factory=Hurried) as runner:
+        with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(run())
 
     @property

@@ -1,6 +1,6 @@
-"""How much memory a program takes at its most: by what the system says of it while it runs.
+"""Measures the peak memory of a running program, from `/proc` (Linux).
 
-Not by what it says afterwards: a child begins with the peak of its parent there, and the tests' own is large.
+The peak that `wait4` reports afterwards can't be used: it starts from the peak of the parent, which is large in tests.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ import subprocess
 import time
 from pathlib import Path
 
-TICK = 0.02
+POLL_SECONDS = 0.02
 
 
 def peak(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a program to end; the most memory that it had, in KiB (Linux)."""
-    most = 0
+    """Wait for a program to end. Returns its peak resident memory in KiB."""
+    highest = 0
     while process.poll() is None:
         try:
-            most = peak_so_far(process.pid) or most
+            highest = peak_so_far(process.pid) or highest
         except OSError:
             break
-        time.sleep(TICK)
+        time.sleep(POLL_SECONDS)
     process.wait()
-    return most
+    return highest
 
 
 def peak_so_far(pid: int) -> int:
-    """The most memory that a running program has had, in KiB (Linux); 0 of one that has just ended."""
+    """The peak resident memory of a running program so far, in KiB; 0 if it has just ended."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) if found else 0
 
 
-def forget_peak(pid: int) -> int:
-    """Let `peak_so_far` begin anew, with the memory that the program has now: that, in KiB."""
+def reset_peak(pid: int) -> int:
+    """Reset the peak to the current memory of the program. Returns that, in KiB."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return peak_so_far(pid)

@@ -1,4 +1,4 @@
-"""A realtime server that plays a script: RFC 6455 by hand on a loopback socket, owing nothing to the project's own.
+"""A realtime server that runs a script: RFC 6455 on plain sockets, independent of the package's own code.
 
     def script(line: Line) -> None:
         line.admit()                                # the handshake, as Cartesia checks it
@@ -7,16 +7,16 @@
         line.until_command("finalize")
         line.say(transcript("ld."))
         line.say(flush_done())
-        line.drop()                                 # ... and the connection is gone
+        line.drop()                                 # the connection ends without a close frame
 
-    with RealtimeServer(script, manual()) as server:    # the first connection meets `script`, all others `manual`
-        ...                                             # a client goes to server.base_url
-    server.calls[0].commands                            # what came, frame by frame
+    with RealtimeServer(script, manual()) as server:    # the first connection runs `script`, all others `manual`
+        ...                                             # a client connects to server.base_url
+    server.calls[0].commands                            # what was received, frame by frame
 
-The script of a connection runs in a thread of its own; another one reads, so that pings and close frames are
-answered and frames bear the time when they came, whatever the script waits for. Nothing waits for ever: a
-script that waits in vain, a client that breaks the RFC, and a command that the endpoint doesn't know are
-`faults`, and the first of them is raised where the block ends.
+Each connection has a thread for its script and another one that reads, so that pings and close frames are answered and
+frames have the time of their arrival, whatever the script waits for. Nothing waits for ever: a script that waits in
+vain, a client that violates the RFC, and an unknown command are `faults`, and the first of them is raised at the end of
+the block.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from functools import cached_property
 from types import TracebackType
 from urllib.parse import parse_qsl
 
-from .fault_server import LONGEST_HEAD, REQUEST_ID, SOON, Headers, head, refusal
+from .fault_server import MAX_HEAD_BYTES, REQUEST_ID, SOON, Headers, head, refusal
 
 MANUAL = "/stt/websocket"
 TURNS = "/stt/turns/websocket"
@@ -47,23 +47,23 @@ WIDTHS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pcm_m
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
-LONGEST_FRAME = 16 << 20
-LONGEST_CALL = 6 * SOON
-"""Seconds after which a connection is ended, whatever its script and its client would like."""
-TICK = 0.02
+MAX_FRAME_BYTES = 16 << 20
+MAX_CALL_SECONDS = 6 * SOON
+"""Time after which a connection is ended, whatever its script and its client wait for."""
+TICK_SECONDS = 0.02
 
 Event = dict[str, object]
 
 
 class Breach(AssertionError):
-    """The client did what RFC 6455 forbids."""
+    """The client violated RFC 6455."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """One frame of the client.
 
-    at        when all of it had been read, seconds of the monotonic clock
+    at        when its last byte was read, seconds of the monotonic clock
     mask      the four bytes; None where the client sent it unmasked
     payload   unmasked
     """
@@ -128,7 +128,7 @@ class Call:
 
     @property
     def finished(self) -> bool:
-        """The client has said that no more audio comes."""
+        """Whether the client has announced the end of its audio."""
         return "close" in self.commands or "done" in self.commands
 
     def payloads(self, opcode: int) -> list[bytes]:
@@ -141,11 +141,11 @@ def _only(name: str, values: list[str]) -> str | None:
 
 
 class Line:
-    """One connection and what a script can do with it. Whatever fails because the client is gone raises OSError.
+    """One connection, and what a script can do with it. OSError where the client has gone.
 
     reads           False: the reader stops, as in a server that hangs; pings are then not answered, either
-    answers_pings   False: they are read, and that is all
-    answers_close   False: the client's close frame is read, and that is all
+    answers_pings   False: pings are read, but not answered
+    answers_close   False: the client's close frame is read, but not answered
     """
 
     def __init__(self, server: RealtimeServer, connection: socket.socket, call: Call) -> None:
@@ -153,7 +153,7 @@ class Line:
         self.reads = self.answers_pings = self.answers_close = True
         self._server = server
         self._connection = connection
-        self._ahead = bytearray()
+        self._buffer = bytearray()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -169,12 +169,12 @@ class Line:
 
     def handshake(self) -> None:
         """Read the request. Breach where it isn't an opening handshake (RFC 6455 4.2.1)."""
-        while b"\r\n\r\n" not in self._ahead:
+        while b"\r\n\r\n" not in self._buffer:
             block = self._connection.recv(8192)
-            if not block or len(self._ahead) > LONGEST_HEAD:
+            if not block or len(self._buffer) > MAX_HEAD_BYTES:
                 raise ConnectionError("no request")
-            self._ahead += block
-        request, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
+            self._buffer += block
+        request, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = request.decode("latin-1").split("\r\n")
         method, self.call.target, version = first.split(" ")
         for line in lines:
@@ -208,7 +208,7 @@ class Line:
         self._start_reading()
 
     def admit(self, first: Event | None = None) -> None:
-        """Accept what Cartesia would; refuse the rest as it would, which ends the script."""
+        """Accept and refuse what Cartesia does; a refusal ends the script."""
         call = self.call
         bearer = (call.header("Authorization") or "").partition("Bearer ")[2]
         version = call.parameter("cartesia_version") or call.header("Cartesia-Version") or ""
@@ -219,7 +219,7 @@ class Line:
         elif not re.fullmatch(r"20\d\d-\d\d-\d\d", version):
             self.refuse(400, refusal(400, message="Cartesia-Version is required."))
         else:
-            # Bad values are seen after the upgrade only: an event, then the end.
+            # Invalid values are only seen after the upgrade: an error event, then the end.
             bad = [name for name in ("model", "encoding", "sample_rate") if not call.parameter(name)]
             bad += [] if (call.parameter("encoding") or "pcm_s16le") in WIDTHS else ["encoding"]
             bad += [] if (call.parameter("sample_rate") or "16000").isdecimal() else ["sample_rate"]
@@ -237,7 +237,7 @@ class Line:
     # speaking
 
     def send(self, data: bytes) -> None:
-        """Bytes as they stand."""
+        """Send bytes as they are."""
         with self._sending:
             self._connection.sendall(data)
 
@@ -245,11 +245,11 @@ class Line:
         self.send(pack(opcode, payload, fin=fin))
 
     def say(self, message: Event | str | bytes) -> None:
-        """A text frame: an event, a text that may be no event, or bytes that may be no text."""
+        """Send a text frame: an event, any text, or any bytes."""
         self.frame(TEXT, _wire(message))
 
     def say_in_pieces(self, message: Event | str | bytes, *cuts: int, ping: bool = False) -> None:
-        """A text message in frames that end at `cuts`, or at every byte. `ping`: one goes between the pieces."""
+        """Send a text message in frames that end at `cuts`, or at every byte. `ping`: with a ping between them."""
         data = _wire(message)
         ends = [*(cuts or range(1, len(data))), len(data)]
         for start, end in zip([0, *ends], ends, strict=False):
@@ -258,7 +258,7 @@ class Line:
                 self.frame(PING, b"between")
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
-        """A close frame; then wait for the client's. None: a frame without a code."""
+        """Send a close frame and wait for the client's. None: a frame without a code."""
         self._closing = True
         self.frame(CLOSE, b"" if code is None else struct.pack(">H", code) + reason.encode())
         self._wait(lambda: self.call.closed is not None or self.call.gone.is_set(), "an answer to the close frame")
@@ -279,13 +279,13 @@ class Line:
     # waiting
 
     def until_audio(self, seconds: float) -> bool:
-        """Until so much audio came in all. False if the client said before that no more comes."""
+        """Wait until so much audio was received. False if the client has ended its audio before."""
         seconds -= 1e-6  # three times 0.1 is more than 0.3
         self._wait(lambda: self.call.seconds >= seconds or self.call.finished, f"{seconds:.1f} s of audio")
         return self.call.seconds >= seconds
 
     def until_command(self, *wanted: str) -> str:
-        """The next command that is one of these, or any; those before it are passed over."""
+        """Wait for the next command that is one of these, or any; others before it are skipped."""
         found: list[str] = []
 
         def came() -> bool:
@@ -307,21 +307,21 @@ class Line:
             raise ConnectionError("the server is closed")
 
     def hold(self) -> None:
-        """Say nothing more until the client has gone: it has to give up by itself.
+        """Send nothing more until the client has gone: it has to give up by itself.
 
-        Where `reads` is False its end may come behind what isn't read, and is then not noticed.
+        Where `reads` is False, its end may be behind data that isn't read, and is then not noticed.
         """
         if self._reader is None:
             self._start_reading()
         ends = time.monotonic() + 3 * self._server.patience
         while not (self.call.gone.is_set() or self._closed_by_client()):
-            self.pause(TICK)
+            self.pause(TICK_SECONDS)
             if time.monotonic() > ends:
                 assert not self.reads, "the client never gave up"
                 return
 
     def end(self) -> None:
-        """The end of the script: the connection is closed, politely where close frames were exchanged."""
+        """Close the connection after the script, with a FIN where close frames were exchanged."""
         with suppress(OSError):
             if self._reader is not None and self.call.closed is not None:
                 self._connection.shutdown(socket.SHUT_WR)
@@ -337,7 +337,7 @@ class Line:
         return self.call.closed is not None and self.answers_close and not self._closing
 
     def _wait(self, so: Callable[[], object], what: str) -> None:
-        """Until something is so. A client that keeps silent too long is a fault; one that has gone, an OSError."""
+        """Wait until something is true. AssertionError after too long a silence, OSError where the client has gone."""
         asked = time.monotonic()
         while not so():
             now = time.monotonic()
@@ -345,10 +345,10 @@ class Line:
                 raise ConnectionError("the server is closed")
             if self.call.gone.is_set() or self._closed_by_client():
                 raise ConnectionError("the client has gone")
-            in_time = now < max(self._heard_at, asked) + self._server.patience and now < self.call.began + LONGEST_CALL
-            assert in_time, f"connection {self.call.number} waited in vain for {what}"
+            deadline = min(max(self._heard_at, asked) + self._server.patience, self.call.began + MAX_CALL_SECONDS)
+            assert now < deadline, f"connection {self.call.number} waited in vain for {what}"
             with self._changed:
-                self._changed.wait(TICK)
+                self._changed.wait(TICK_SECONDS)
 
     # reading
 
@@ -377,23 +377,23 @@ class Line:
             self.call.gone.set()
 
     def _bytes(self, count: int) -> bytes:
-        """The next bytes. While the server is being closed, those that are there already."""
-        while len(self._ahead) < count:
+        """The next bytes; while the server is being closed, only those that were received already."""
+        while len(self._buffer) < count:
             closing = self._server.closing.is_set()
             if self._stopped:
                 raise ConnectionError("the script is over")
-            ready = self._selector.select(0 if closing else TICK)
-            if not (self.reads or closing):  # perhaps only since a moment ago
-                time.sleep(TICK)
+            ready = self._selector.select(0 if closing else TICK_SECONDS)
+            if not (self.reads or closing):  # it may have changed a moment ago
+                time.sleep(TICK_SECONDS)
             elif ready:
                 block = self._connection.recv(1 << 16)
                 if not block:
                     raise ConnectionError("the client hung up")
-                self._ahead += block
+                self._buffer += block
             elif closing:
                 raise ConnectionError("the server is closed")
-        taken = bytes(self._ahead[:count])
-        del self._ahead[:count]
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return taken
 
     def _read_frame(self) -> Frame:
@@ -404,7 +404,7 @@ class Line:
             size, least = (2, 126) if length == 126 else (8, 1 << 16)
             length = int.from_bytes(self._bytes(size), "big")
             _must(length >= least, f"a length of {length} in {size} bytes")
-            _must(length <= LONGEST_FRAME, f"a frame of {length} bytes")
+            _must(length <= MAX_FRAME_BYTES, f"a frame of {length} bytes")
         mask = self._bytes(4) if second & 128 else None
         payload = self._bytes(length)
         if mask is not None:
@@ -469,7 +469,7 @@ def _decode(data: bytes | bytearray) -> str:
 
 
 def _command(path: str, text: str) -> str | None:
-    """What a text message means to an endpoint: bare words to the manual one, JSON to the other. None: nothing."""
+    """The command in a text message: bare words on the manual endpoint, JSON on the other; None: not a command."""
     if path == MANUAL:
         return text if text in ("finalize", "close", "done") else None
     try:
@@ -506,12 +506,12 @@ def unmask(data: bytes, mask: bytes) -> bytes:
 class RealtimeServer:
     """A listening socket with two threads for each connection.
 
-    calls    those whose handshake came whole, in that order
-    faults   what went wrong in a script, and what a client must not do
+    calls    those whose whole handshake was received, in order
+    faults   errors in a script, and violations by a client
     """
 
     def __init__(self, *scripts: Script, receive_buffer: int | None = None, patience: float = SOON) -> None:
-        """The last script meets all connections behind its own.
+        """The last script is also that of all connections that follow.
 
         receive_buffer   bytes; a small one is soon full
         patience         seconds that a script waits for a client that sends neither audio nor text
@@ -527,7 +527,7 @@ class RealtimeServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=32)
         if receive_buffer is not None:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._listener.settimeout(TICK)
+        self._listener.settimeout(TICK_SECONDS)
         self.port: int = self._listener.getsockname()[1]
         self._start(self._listen)
 
@@ -548,7 +548,7 @@ class RealtimeServer:
             raise self.faults[0]
 
     def close(self) -> None:
-        """What has already come is read, then all connections end."""
+        """Read what was received already, then end all connections."""
         self.closing.set()
         for thread in self._threads:
             thread.join(2.0)
@@ -567,11 +567,11 @@ class RealtimeServer:
         self.faults.append(fault)
 
     def wait(self, until: Callable[[RealtimeServer], object]) -> None:
-        """Until something is so. AssertionError if it doesn't become so."""
+        """Wait until something is true. AssertionError if it doesn't become true."""
         ends = time.monotonic() + SOON
         while not until(self):
             with self._changed:
-                self._changed.wait(TICK)
+                self._changed.wait(TICK_SECONDS)
             assert time.monotonic() < ends, "waited in vain"
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
@@ -602,7 +602,7 @@ class RealtimeServer:
                 line.refuse(400)
                 raise
             self.scripts[min(number, len(self.scripts) - 1)](line)
-        except OSError:  # the client went away, which is its good right
+        except OSError:  # the client has gone, as it may
             pass
         except BaseException as error:
             self.blame(error)
@@ -644,7 +644,7 @@ def error(status: int, **changes: object) -> Event:
     return {"type": "error", "status_code": status} | refusal(status, **changes)
 
 
-# Conversations that end as they should.
+# Sessions that end as they should.
 
 UTTERANCES = (("Ink sends", " deltas and may break wor", "ds."), ("", " Größe", "", " und na", "ïve 🎙", "."))
 """Deltas up to each `finalize`."""
@@ -707,7 +707,7 @@ def in_pieces(line: Line, event: Event) -> None:
 
 
 def among_strangers(line: Line, event: Event) -> None:
-    """Fields, events and frames that nobody knows, which are no reason to end a session."""
+    """Unknown fields, events and frames, which must not end a session."""
     line.say({"type": "brandnew", "text": "not to be heard", "transcript": "not to be heard"})
     line.say(event | {"turn_id": 7, "confidence": None, "later": {"text": ["deep"]}})
     line.say("no JSON")
@@ -732,7 +732,7 @@ def whispered(line: Line, event: Event) -> None:
 
 
 def refuses(status: int, headers: Headers = (), body: bytes | None = None, **changes: object) -> Script:
-    """No upgrade, but an answer in the documented shape, or with another body."""
+    """No upgrade, but an error in the documented shape, or with another body."""
     return lambda line: line.refuse(status, body or refusal(status, **changes), headers)
 
 
@@ -741,7 +741,7 @@ def never_answers(line: Line) -> None:
 
 
 def closes_unanswered(line: Line) -> None:
-    """The connection ends where the answer to the handshake should be: the script is over."""
+    """The connection ends instead of an answer to the handshake: the script is over."""
 
 
 def resets_unanswered(line: Line) -> None:
@@ -760,7 +760,7 @@ def accepts_another_key(line: Line) -> None:
 
 
 def fails_at_once(status: int = 400, code: int = 1008, **changes: object) -> Script:
-    """Bad values are seen behind the upgrade only (third parties saw it): an error event, and the end."""
+    """Invalid values are only seen after the upgrade (as third parties observed): an error event, and the end."""
 
     def script(line: Line) -> None:
         line.accept(first=error(status, **changes))
@@ -780,7 +780,7 @@ def closes_at_once(code: int | None = 1008, reason: str = "Invalid turn threshol
 # Faults in the middle.
 
 PARTIAL = "Hello wor"
-"""What `begin` lets be heard, of a word that doesn't come to its end."""
+"""The text that `begin` sends, which ends within a word."""
 
 
 def open_up(line: Line) -> None:
@@ -788,7 +788,7 @@ def open_up(line: Line) -> None:
 
 
 def begin(line: Line, seconds: float = 0.2, **changes: bool) -> None:
-    """Take so much audio, make `changes` of the line, and answer with PARTIAL: whoever hears it meets the changes."""
+    """Receive so much audio, set attributes of the line, and send PARTIAL: who gets it meets the changes."""
     open_up(line)
     line.until_audio(seconds)
     for name, value in changes.items():
@@ -801,7 +801,7 @@ def begin(line: Line, seconds: float = 0.2, **changes: bool) -> None:
 
 
 def then(act: Script, seconds: float = 0.2) -> Script:
-    """Begin well, and then this."""
+    """Begin well, then do this."""
 
     def script(line: Line) -> None:
         begin(line, seconds)
@@ -825,7 +825,7 @@ def fails(status: int, code: int = 1011, **changes: object) -> Script:
 
 
 def breaks_off(data: bytes) -> Script:
-    """Bytes that no server may send. The client has to end it."""
+    """Bytes that no server may send: the client has to end the connection."""
 
     def act(line: Line) -> None:
         line.send(data)
@@ -851,7 +851,7 @@ def stops_reading(line: Line) -> None:
 
 
 def falls_silent(line: Line) -> None:
-    """All is read and nothing is answered, neither pings nor a close frame: half open, seen from the client."""
+    """Everything is read and nothing answered, neither pings nor a close frame: half open, as the client sees it."""
     begin(line, answers_pings=False, answers_close=False)
     line.hold()
 
@@ -860,14 +860,14 @@ def falls_silent(line: Line) -> None:
 
 
 def never_finishes(line: Line) -> None:
-    """No `done` and no close frame, however long somebody waits."""
+    """No `done` and no close frame, however long the client waits."""
     begin(line)
     line.until_command("close", "done")
     line.hold()
 
 
 def never_flushes(line: Line) -> None:
-    """No `flush_done`; but `close` is heeded."""
+    """No `flush_done`; but `close` is answered."""
     begin(line)
     line.until_command("close", "done")
     line.say(done())
@@ -893,7 +893,7 @@ def talks_behind_done(line: Line) -> None:
 
 
 def fails_behind_close(status: int = 500, *, heard: bool = False) -> Script:
-    """What some get who close with hardly any audio sent: an error for an end. `heard`: there was text before."""
+    """An error as the end, as some clients get that close after hardly any audio. `heard`: there was text before."""
 
     def script(line: Line) -> None:
         (begin if heard else open_up)(line)
@@ -905,7 +905,7 @@ def fails_behind_close(status: int = 500, *, heard: bool = False) -> Script:
 
 
 def never_hangs_up(line: Line) -> None:
-    """All is as it should be, but the TCP connection stays open behind the close frames."""
+    """Everything is as it should be, but the TCP connection stays open after the close frames."""
     begin(line)
     line.until_command("close", "done")
     line.say(turn("end", PARTIAL) if line.call.path == TURNS else done())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 import wave
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,7 @@ def say(text: str) -> NDArray[np.float32]:
         return _synthesize(text)
     file = Path(os.environ[SHARED], f"{hashlib.sha256(text.encode()).hexdigest()}.npy")
     if not file.exists():
-        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        draft = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
         with draft.open("wb") as stream:
             np.save(stream, _synthesize(text))
         draft.replace(file)

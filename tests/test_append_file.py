@@ -1,4 +1,4 @@
-"""Lines at the end of somebody's file: added at once, and taken back only while they are its end."""
+"""Tests of `--append`: lines are added at once, and removed again only while they are the last of the file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cartesia_cli.commands.append_file import AppendFile
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    file = tmp_path / "notes.txt"
-    file.write_text("before\n")
-    return file
+    notes = tmp_path / "notes.txt"
+    notes.write_text("before\n")
+    return notes
 
 
 def test_undo_removes_lines_newest_first(path: Path) -> None:
@@ -51,9 +51,9 @@ def test_undo_leaves_a_file_changed_by_another_program_alone(path: Path, change:
             path.write_text("b\n")
         case "gone":
             path.unlink()
-    now = path.read_text() if path.exists() else None
+    changed = path.read_text() if path.exists() else None
     assert not file.undo()
-    assert (path.read_text() if path.exists() else None) == now
+    assert (path.read_text() if path.exists() else None) == changed
 
 
 def test_undo_does_nothing_on_a_pipe(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a session has fallen behind with comes from the batch endpoint once, in its place and with its words."""
+"""Tests of batch catch-up: a large backlog is transcribed by the batch endpoint, once, with shifted times and words."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
 from cartesia_cli.commands.live_options import StreamOptions
 from cartesia_cli.commands.live_session import Controls, SessionConfig, live_view, run_session
+from cartesia_cli.errors import OutputError
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
@@ -37,19 +38,19 @@ ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
 
 @contextmanager
 def serving(*steps: dict[str, Any]) -> Iterator[RunningServer]:
-    """A real server that plays these steps."""
-    with BackgroundServer(create_scripted_app(parse_script("\n".join(map(json.dumps, steps))))) as beside:
-        yield RunningServer(beside.base_url, None, local=False)
+    """A local server that plays these steps of a script."""
+    with BackgroundServer(create_scripted_app(parse_script("\n".join(map(json.dumps, steps))))) as background:
+        yield RunningServer(background.base_url, None, local=False)
 
 
 class Backlog:
-    """Two seconds of audio that are answered, and then 70 at once, as behind a long outage."""
+    """A source of two seconds of audio, and after their answer 70 at once, as after a long outage."""
 
     def __init__(self) -> None:
         self.controls: Controls | None = None
         self.answered = asyncio.Event()
 
-    def hear(self, segment: Segment) -> None:
+    def on_segment(self, segment: Segment) -> None:
         self.answered.set()
 
     async def frames(self) -> AsyncGenerator[AudioBlock, None]:
@@ -60,34 +61,36 @@ class Backlog:
         yield AudioBlock(bytes(2 * 70 * RATE))
 
 
-def written(form: str, *, said: str, words: bool = False) -> None:
-    """A session that hears `said`, and is left with ANSWER, in a format on stdout."""
+def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
+    """Run a session that gets the text `said` live and ANSWER from the batch endpoint, in a format on stdout."""
     backlog = Backlog()
 
-    def attend(controls: Controls) -> nullcontext[None]:
+    def interaction(controls: Controls) -> nullcontext[None]:
         backlog.controls = controls
         return nullcontext()
 
-    def make(*_: object) -> Source:
+    def make_source(*_: object) -> Source:
         return backlog
 
-    order = SessionConfig(
+    config = SessionConfig(
         source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
         finalize=False, stream_options=StreamOptions(), targets={form: None}, layout=Layout(words=words),
     )  # fmt: skip
-    heard = {"word": said.strip(), "start": 0.5, "end": 1.5}
+    word = {"word": said.strip(), "start": 0.5, "end": 1.5}
     with serving(
-        {"at": 1.0, "say": {"type": "transcript", "is_final": True, "text": said, "words": [heard]}},
+        {"at": 1.0, "say": {"type": "transcript", "is_final": True, "text": said, "words": [word]}},
         {"batch": {"body": ANSWER}},
     ) as server:
-        talk = Reporter(io.StringIO())
-        with live_view(talk) as view:
-            run_session(order, server, make, talk, view, interaction=attend, on_segment=backlog.hear)
+        reporter = Reporter(io.StringIO())
+        with live_view(reporter) as view:
+            run_session(
+                config, server, make_source, reporter, view, interaction=interaction, on_segment=backlog.on_segment
+            )
 
 
 def test_batch_catch_up_writes_each_row_once(capfd: pytest.CaptureFixture[str]) -> None:
     for form, dialect in (("csv", "excel"), ("tsv", "excel-tab")):
-        written(form, said="Hello there.")
+        run_with_backlog(form, said="Hello there.")
         rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out), dialect=dialect))
         assert [row.get("word", row.get("text")) for row in rows] == ["Hello there.", *SPOKEN.split()]
         if form == "csv":
@@ -95,11 +98,11 @@ def test_batch_catch_up_writes_each_row_once(capfd: pytest.CaptureFixture[str]) 
 
 
 def test_batch_catch_up_writes_each_cue_once_at_its_time(capfd: pytest.CaptureFixture[str]) -> None:
-    written("srt", said="Hello there.")
+    run_with_backlog("srt", said="Hello there.")
     cues = list(srt.parse(capfd.readouterr().out))
     assert [cue.content for cue in cues] == ["Hello there.", "One two three.", "Four five six."]
     assert [cue.start.total_seconds() for cue in cues] == [0.5, 2.0, 25.0]
-    written("vtt", said="Hello there.")
+    run_with_backlog("vtt", said="Hello there.")
     captions = webvtt.from_string(capfd.readouterr().out)
     assert [captions[n].text for n in range(len(captions))] == [cue.content for cue in cues]
 
@@ -107,7 +110,7 @@ def test_batch_catch_up_writes_each_cue_once_at_its_time(capfd: pytest.CaptureFi
 def test_batch_catch_up_joins_texts_with_a_blank_and_keeps_words(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    written("json", said="Hello there.", words=True)
+    run_with_backlog("json", said="Hello there.", words=True)
     document = json.loads(capfd.readouterr().out)
     assert document["text"] == f"Hello there. {SPOKEN}"
     assert [segment["text"] for segment in document["segments"]] == [
@@ -115,7 +118,7 @@ def test_batch_catch_up_joins_texts_with_a_blank_and_keeps_words(
     ]  # fmt: skip
     assert all(list(segment) == ["start", "end", "text", "timing"] for segment in document["segments"])
     assert [word["word"] for word in document["words"]] == ["Hello there.", *SPOKEN.split()]
-    written("ndjson", said="Hello there.", words=True)
+    run_with_backlog("ndjson", said="Hello there.", words=True)
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [line for line in lines if line["type"] == "segment"] == [
         {"type": "segment"} | segment for segment in document["segments"]
@@ -124,11 +127,13 @@ def test_batch_catch_up_joins_texts_with_a_blank_and_keeps_words(
 
 
 def caught_up(server: RunningServer, before: str) -> list[Segment]:
-    """What becomes of a second and a half that begins ten seconds into a session, behind a text."""
+    """The segments of 1.5 s of audio that begin 10 s into a session in which the text `before` was heard."""
 
     async def catch_up() -> list[Segment]:
-        way = batch_catch_up(server, RealtimeOptions(model="ink-2"), Reporter(io.StringIO()), lambda: before)
-        return await way([bytes(3200)] * 15, 10.0)
+        transcribe_rest = batch_catch_up(
+            server, RealtimeOptions(model="ink-2"), Reporter(io.StringIO()), lambda: before
+        )
+        return await transcribe_rest([bytes(3200)] * 15, 10.0)
 
     return asyncio.run(catch_up())
 
@@ -153,3 +158,9 @@ def test_batch_catch_up_adds_a_blank_only_where_there_is_none(before: str, sent:
 def test_batch_catch_up_of_silence_adds_nothing() -> None:
     with serving({"batch": {"body": {"text": "", "duration": 1.5, "words": []}}}) as server:
         assert caught_up(server, "Hello.") == []
+
+
+def test_a_full_disk_fails_the_catch_up_and_not_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with serving({"batch": {"body": ANSWER}}) as server, pytest.raises(OutputError, match="temporary file"):
+        caught_up(server, "Hello.")

@@ -1,7 +1,7 @@
-"""kill -9 at any moment: what is there afterwards is whole, what was said is not lost, and a second run does the rest.
+"""Tests of `kill -9` at any moment: outputs are whole, no speech is lost, and a second run does the remaining work.
 
-Moments are drawn, the same ones in every run: before or after any call that the rooms make which write results and
-keep answers (a profile function counts them in the program itself), or so many milliseconds into a session.
+The moments are random with a fixed seed: a call or return in one of the modules that write results and cached
+responses (a profile function in the program counts them), or some milliseconds into a session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.fault_server import Exchange, FaultServer
 from tests.microphone import open_studio
 from tests.realtime_server import RealtimeServer
 from tests.speech import write_wav
-from tests.test_listen import listening, state
+from tests.test_listen import listening, session_recordings
 from tests.tones import listens, spoken
 
 pytestmark = pytest.mark.waits
@@ -40,18 +40,18 @@ SUFFIXES = (".txt", ".json", ".srt")
 COUNT = 4
 WORDS = 400
 MOMENTS = 8
-DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
-MORTAL = """
+KILLED_AT_STEP = """
 import os, signal, sys
 from pathlib import Path
 
-steps, rooms = int(sys.argv[1]), ("output/files.py", "cartesia_cli/cache.py", "cartesia_cli/atomic_files.py")
+steps, modules = int(sys.argv[1]), ("output/files.py", "cartesia_cli/cache.py", "cartesia_cli/atomic_files.py")
 del sys.argv[1]
 
 def count(frame, event, argument):
     global steps
-    if frame.f_code.co_filename.endswith(rooms):
+    if frame.f_code.co_filename.endswith(modules):
         steps -= 1
         if steps == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -67,15 +67,15 @@ if steps > 0:
     os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(code)
 """
-"""The program, killed at one of its steps; with 0, never, and it tells how many there are.
+"""The program, killed at the given step. With step 0 it runs to its end and writes the number of steps to a file.
 
-The slower it is, the more often it looks whether an answer has come: where it takes fewer steps, its end is the last.
+A slow run polls more often and so has more steps. A run with fewer steps than asked for is killed at its end.
 """
 
 
-def die_at(step: int, environment: dict[str, str], folder: Path, *arguments: object) -> int:
-    """Run it to that step; how it ended."""
-    command = [sys.executable, "-c", MORTAL, str(step), *map(str, arguments)]
+def run_killed_at(step: int, environment: dict[str, str], folder: Path, *arguments: object) -> int:
+    """Run the program until this step. Returns its exit code."""
+    command = [sys.executable, "-c", KILLED_AT_STEP, str(step), *map(str, arguments)]
     path = str(Path(__file__).parent.parent)
     ended = subprocess.run(
         command, env=environment | KEY | {"PYTHONPATH": path}, cwd=folder, capture_output=True, timeout=60, check=False
@@ -85,7 +85,7 @@ def die_at(step: int, environment: dict[str, str], folder: Path, *arguments: obj
 
 
 def words_of(name: str) -> list[str]:
-    """What a recording says: enough for a result that isn't written in one piece."""
+    """The words of a recording: so many that a result isn't written in one piece."""
     return [f"{name.partition('.')[0]}-{number}" for number in range(WORDS)]
 
 
@@ -95,16 +95,16 @@ def answers_at_length(exchange: Exchange) -> None:
     exchange.answer(200, json.dumps({"text": " ".join(said), "duration": WORDS / 2, "words": words}))
 
 
-def recorded(place: Path) -> list[str]:
-    """Lectures, each with another number in it: alike, one answer would do for all."""
-    folder = place / "lectures"
+def write_lectures(parent: Path) -> list[str]:
+    """Recordings with different numbers in them: identical ones would share a cached response."""
+    folder = parent / "lectures"
     folder.mkdir()
     return [write_wav(folder / f"lecture{number}.wav", spoken([number])).name for number in range(COUNT)]
 
 
 @pytest.fixture
 def lectures(tmp_path: Path) -> list[str]:
-    return recorded(tmp_path)
+    return write_lectures(tmp_path)
 
 
 def transcribing(server: FaultServer, *more: str) -> tuple[str, ...]:
@@ -122,11 +122,11 @@ def transcribing(server: FaultServer, *more: str) -> tuple[str, ...]:
 
 
 def results(folder: Path) -> set[str]:
-    """The names of the results there are. Each of them is whole, and all else is a draft that shows as one."""
+    """The names of the results in a folder. Checks that each is whole, and that all other files are temporary ones."""
     found = set()
     for path in sorted(folder.iterdir()) if folder.exists() else ():
         if path.name.startswith("."):
-            assert DRAFT.fullmatch(path.name)
+            assert TEMPORARY_FILE.fullmatch(path.name)
             continue
         found.add(path.name)
         text, said = path.read_text("utf-8"), " ".join(words_of(path.name))
@@ -138,28 +138,30 @@ def results(folder: Path) -> set[str]:
             case ".txt":
                 assert text == f"{said}\n"
             case other:
-                raise AssertionError(f"nobody asked for {other}")
+                raise AssertionError(f"unexpected {other}")
     return found
 
 
-def drafts(folder: Path) -> list[str]:
+def temporary_files(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")] if folder.exists() else []
 
 
-def everything(names: Sequence[str]) -> set[str]:
+def all_results(names: Sequence[str]) -> set[str]:
     return {Path(name).stem + suffix for name in names for suffix in SUFFIXES}
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
-    """How many steps `transcribe` of all lectures has, with the cache and without."""
+    """How many steps `transcribe` of all lectures takes, by whether it uses the cache."""
     found = {}
     for caching in (True, False):
         folder = tmp_path_factory.mktemp("steps")
         environment = {**os.environ, "HOME": str(folder)}
-        recorded(folder)
+        write_lectures(folder)
         with FaultServer(answers_at_length) as server:
-            assert die_at(0, environment, folder, *transcribing(server, *([] if caching else ["--no-cache"]))) == 0
+            assert (
+                run_killed_at(0, environment, folder, *transcribing(server, *([] if caching else ["--no-cache"]))) == 0
+            )
         found[caching] = int((folder / "steps").read_text())
     return found
 
@@ -171,19 +173,19 @@ def test_rerun_after_a_kill_sends_only_uncached_recordings(
     step = random.Random(moment).randrange(steps[True] * moment // MOMENTS, steps[True] * (moment + 1) // MOMENTS) + 1
     out, store = tmp_path / "out", Store(Path(environment["HOME"]) / ".cache" / "cartesia-cli" / "answers")
     with FaultServer(answers_at_length) as server:
-        assert die_at(step, environment, tmp_path, *transcribing(server)) == -signal.SIGKILL
-        written, left, asked = results(out), drafts(out), len(server.requests)
+        assert run_killed_at(step, environment, tmp_path, *transcribing(server)) == -signal.SIGKILL
+        written, left, asked = results(out), temporary_files(out), len(server.requests)
         kept = store.entries()
         assert all(store.read(entry.name) for entry in kept)
-        assert all(TEMPORARY_NAME.fullmatch(name) for name in drafts(store.directory))
-        assert asked - len(kept) in (0, 1)  # paid for, and lost: at most what was under way
+        assert all(TEMPORARY_NAME.fullmatch(name) for name in temporary_files(store.directory))
+        assert asked - len(kept) in (0, 1)  # at most the request in flight was paid for and lost
         assert len(written) <= len(SUFFIXES) * len(kept)
-        assert len(left) + len(drafts(store.directory)) <= 1
+        assert len(left) + len(temporary_files(store.directory)) <= 1
         again = run(*transcribing(server, "--force"), env=KEY)
         assert again.returncode == 0, again.stderr
         assert len(server.requests) - asked == COUNT - len(kept)
-    assert results(out) == everything(lectures)
-    assert drafts(out) == left  # no more of them
+    assert results(out) == all_results(lectures)
+    assert temporary_files(out) == left  # the second run leaves no others
 
 
 @pytest.mark.parametrize("moment", range(4))
@@ -193,19 +195,19 @@ def test_resume_after_a_kill_without_cache_skips_finished_recordings(
     step = random.Random(moment).randrange(steps[False] * moment // 4, steps[False] * (moment + 1) // 4) + 1
     out = tmp_path / "out"
     with FaultServer(answers_at_length) as server:
-        assert die_at(step, environment, tmp_path, *transcribing(server, "--no-cache")) == -signal.SIGKILL
+        assert run_killed_at(step, environment, tmp_path, *transcribing(server, "--no-cache")) == -signal.SIGKILL
         written, asked = results(out), len(server.requests)
-        done = [name for name in lectures if everything([name]) <= written]
-        stamps = {name: (out / name).stat().st_mtime_ns for name in everything(done)}
+        done = [name for name in lectures if all_results([name]) <= written]
+        stamps = {name: (out / name).stat().st_mtime_ns for name in all_results(done)}
         again = run(*transcribing(server, "--no-cache", "--resume"), env=KEY)
         assert again.returncode == 0, again.stderr
         sent = [request.part("file").filename for request in server.requests[asked:]]
         assert sent == [name.encode() for name in lectures if name not in done]
-    assert results(out) == everything(lectures)
+    assert results(out) == all_results(lectures)
     assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
 
 
-# A recording that is replayed
+# Replayed recordings
 
 
 NUMBERS = list(range(6))
@@ -221,7 +223,7 @@ def numbers_in(path: Path) -> list[int]:
 def test_killed_replay_leaves_a_whole_old_or_new_result(
     name: str, environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
-    dice = random.Random(name)
+    rng = random.Random(name)
     recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / name
     with RealtimeServer(listens()) as server:
         arguments = ("stream-file", recording, "--mode", "manual", "--speed", "20", "--base-url", server.base_url)
@@ -237,18 +239,18 @@ def test_killed_replay_leaves_a_whole_old_or_new_result(
             program = subprocess.Popen(command, env=environment | KEY, cwd=tmp_path, stderr=subprocess.DEVNULL)
             calls = len(server.calls)
             server.wait(lambda server, calls=calls: len(server.calls) > calls)  # type: ignore[misc]
-            time.sleep(dice.uniform(0, length))
+            time.sleep(rng.uniform(0, length))
             program.kill()
             assert program.wait() in (0, -signal.SIGKILL)
             assert numbers_in(target) == NUMBERS
-            assert target.read_bytes() == old or name.endswith(".json")  # with the id of its own session
+            assert target.read_bytes() == old or name.endswith(".json")  # whose request ID differs
             if kept.exists() and kept.stat().st_size:
                 with wave.open(str(kept)) as file:
                     assert len(file.readframes(1 << 30)) == 2 * file.getnframes()
             for line in events.read_text().splitlines():
                 json.loads(line)
         target.unlink()
-        assert run(*arguments, "-o", target, env=KEY).returncode == 0  # nothing that was left behind is in its way
+        assert run(*arguments, "-o", target, env=KEY).returncode == 0  # leftovers of the killed run are not in the way
         assert numbers_in(target) == NUMBERS
 
 
@@ -256,37 +258,37 @@ def test_replay_killed_while_writing_leaves_no_partial_result(environment: dict[
     recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / "out.json"
     with RealtimeServer(listens()) as server:
         arguments = ("stream-file", recording, "--mode", "manual", "--speed", "50", "--base-url", server.base_url)
-        assert die_at(0, environment, tmp_path, *arguments, "-o", target) == 0
+        assert run_killed_at(0, environment, tmp_path, *arguments, "-o", target) == 0
         steps = int((tmp_path / "steps").read_text())
         target.unlink()
         for step in random.Random(1).sample(range(1, steps + 1), 4):
-            assert die_at(step, environment, tmp_path, *arguments, "-o", target) == -signal.SIGKILL
+            assert run_killed_at(step, environment, tmp_path, *arguments, "-o", target) == -signal.SIGKILL
             if target.exists():
                 assert numbers_in(target) == NUMBERS
                 target.unlink()
 
 
-# A microphone
+# Microphones
 
 
 def test_recover_after_a_kill_continues_with_the_remaining_recordings(
     environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
-    dice, out = random.Random(1), tmp_path / "said.srt"
+    rng, out = random.Random(1), tmp_path / "said.srt"
     with open_studio(environment) as studio, RealtimeServer(listens()) as server:
         for number in range(2):
             with listening(studio.environment | KEY, "--base-url", server.base_url, "-o", out) as listener:
                 studio.play(spoken([number], rest=0.5), RATE)
-                time.sleep(dice.uniform(0, 0.5))
+                time.sleep(rng.uniform(0, 0.5))
                 listener.process.kill()
                 listener.process.wait()
             assert not out.exists()
-            assert len(state(environment)) == number + 1
-    left = state(environment)
+            assert len(session_recordings(environment)) == number + 1
+    left = session_recordings(environment)
     for path in left:
         with wave.open(str(path)) as file:
             held = file.readframes(1 << 30)
-            assert len(held) == 2 * file.getnframes() > RATE  # half a second of it, at the least
+            assert len(held) == 2 * file.getnframes() > RATE  # at least half a second of audio
 
     def hangs(exchange: Exchange) -> None:
         exchange.request()
@@ -299,8 +301,8 @@ def test_recover_after_a_kill_continues_with_the_remaining_recordings(
         recovering.kill()
         first, _ = recovering.communicate()
         assert first.split() == [word.encode() for word in words_of(left[0].name)]
-        assert state(environment) == left[1:]
+        assert session_recordings(environment) == left[1:]
         again = run("listen", "--recover", "--base-url", batch.base_url, env=KEY)
         assert again.returncode == 0, again.stderr
         assert [request.part("file").filename for request in batch.requests[2:]] == [p.name.encode() for p in left[1:]]
-    assert state(environment) == []
+    assert session_recordings(environment) == []

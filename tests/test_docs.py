@@ -1,6 +1,6 @@
 """README.md and docs/: commands run or parse, examples print what they show, links resolve, names of code exist.
 
-A page is written as a user reads it, with nothing in it for the tests:
+Pages contain no markup for the tests; the language of a code block decides what is done with it:
 
     sh         commands; the lines that can run offline, without a microphone, are run
     console    commands behind `$`, and what they print: compared line by line, where `…` stands for anything
@@ -8,7 +8,7 @@ A page is written as a user reads it, with nothing in it for the tests:
     python     a client, run against the server that the page has started
 
 Commands find talk.wav, talk.mp3 and talk.mp4 (the bundled sample), talk.json and talk.srt (its transcript), and two
-short recordings in lectures/. Each section has a folder of its own with these files.
+short recordings in lectures/. Each section starts with a fresh folder of these files.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
 from .conftest import need
-from .fork_server import usual_signals
+from .fork_server import default_signals
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = get_command(cli.build())
 
-NEEDS = {
+NOT_RUN = {
     r"\bmake\b": "a clone to set up",
     r"\bpipx?\b|\bsudo\b|\bsource\b|\bfpath=|\bcp completions\b|\bgit\b": "a machine that may be changed",
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
     r"(?<!--dry-run )--cloud|-l de|_API_KEY=|https?://(?!127\.)|--local-model [a-z]|--host 0": "the network",
 }
-"""What a command is not run for, and why. It must still parse."""
+"""Pattern of a command that isn't run, and what running it would need. It must still parse."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def commands(block: Block) -> list[tuple[str, list[str]]]:
     """The shell commands of a block, each with the lines that it should print."""
     if block.language == "sh":
         joined = re.sub(r"\\\n\s*", "", block.text)
-        if "<<" in joined:  # what it writes is not a command
+        if "<<" in joined:  # a here-document is not a command
             return [(joined, [])]
         return [(line, []) for line in joined.splitlines() if line and not line.startswith("#")]
     found: list[tuple[str, list[str]]] = []
@@ -119,7 +119,7 @@ SHELL = [(block, *found) for page in PAGES for block in blocks(page) if block.la
 
 
 def reason_not_to_run(command: str) -> str | None:
-    return next((why for pattern, why in NEEDS.items() if re.search(pattern, command)), None)
+    return next((why for pattern, why in NOT_RUN.items() if re.search(pattern, command)), None)
 
 
 # Commands --------------------------------------------------------------------------------------------------
@@ -137,29 +137,29 @@ def test_examples_in_help_name_options_that_exist() -> None:
 
 
 def check_options(found: Iterable[tuple[str, str]]) -> int:
-    """Whether every option in shell commands exists; how many commands of ours there were."""
+    """Check that every option in shell commands exists. Returns how many commands of cartesia-cli there are."""
     checked = 0
-    for place, command in found:
+    for location, command in found:
         for arguments in invocations(command):
             rest, parser = [*arguments], PROGRAM
             while rest and rest[0].startswith("-"):  # options before the command
                 takes_value = rest.pop(0) in ("--config", "--profile")
                 rest = rest[1:] if takes_value else rest
             if rest:
-                assert rest[0] in PROGRAM.commands, f"{place}: {command}"
+                assert rest[0] in PROGRAM.commands, f"{location}: {command}"
                 parser = PROGRAM.commands[rest[0]]
             known = {name for option in parser.params for name in (*option.opts, *option.secondary_opts)}
             known |= {"--help", "-h"}
             for argument in rest[1:]:
                 if re.fullmatch(r"-[a-z]|--[a-z][a-z-]*(=.*)?", argument, re.IGNORECASE):
-                    assert argument.partition("=")[0] in known, f"{place}: {argument} in {command}"
+                    assert argument.partition("=")[0] in known, f"{location}: {argument} in {command}"
             checked += 1
     return checked
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recordings that the pages speak of, the transcript of one, and a home for all commands."""
+    """A folder with the files that the pages mention, and with an empty home directory."""
     folder = tmp_path_factory.mktemp("library")
     (folder / "home").mkdir()
     files = folder / "files"
@@ -176,7 +176,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(library: Path) -> Iterator[str]:
-    """The base URL of the server of docs/serve.md, which answers all pages, so that engines are loaded once."""
+    """The base URL of the server that docs/serve.md starts. All pages use it, so that engines are loaded once."""
     home, files = library / "home", library / "files"
     [*_, shown] = next(found for found in SHELL if found[1] == "cartesia-cli serve")
     port = free_port()
@@ -196,32 +196,33 @@ def shell(command: str, folder: Path, home: Path, **variables: str) -> subproces
 
 
 def environment_in(home: Path) -> dict[str, str]:
-    """A home of one's own, the installed program, and engines on one core, since the others don't pay here."""
+    """Environment variables with this home directory and the installed program first, and engines on one core."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**kept, "HOME": str(home), "PATH": path, "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
-    """Whether lines are those that a page shows: `…` is anything, also whole lines; columns may be wider."""
+    """Whether the output is what a page shows. `…` stands for anything, also for lines; runs of blanks may differ."""
     pattern = "".join(
-        r"(?:.*\n)*" if line.strip() == "…" else re.escape(narrow(line)).replace("…", ".*") + r"\n" for line in shown
+        r"(?:.*\n)*" if line.strip() == "…" else re.escape(collapse_blanks(line)).replace("…", ".*") + r"\n"
+        for line in shown
     )
-    return re.fullmatch(pattern, "".join(f"{narrow(line)}\n" for line in printed)) is not None
+    return re.fullmatch(pattern, "".join(f"{collapse_blanks(line)}\n" for line in printed)) is not None
 
 
-def narrow(line: str) -> str:
+def collapse_blanks(line: str) -> str:
     return re.sub(" {2,}", "  ", line).rstrip()
 
 
 @contextmanager
 def serving(command: str, folder: Path, home: Path, port: int, shown: list[str]) -> Iterator[None]:
-    """A server that a page starts; what it prints is compared, and Ctrl-C ends it."""
+    """Run a server command of a page, compare what it prints, and end it with SIGINT."""
     (folder / "serve.log").unlink(missing_ok=True)
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
             ["bash", "-c", f"exec {command.partition('#')[0]} --port {port}"], cwd=folder, env=environment_in(home),
-            stdout=log, stderr=subprocess.STDOUT, preexec_fn=usual_signals,
+            stdout=log, stderr=subprocess.STDOUT, preexec_fn=default_signals,
         )  # fmt: skip
     try:
         for _ in range(600):
@@ -259,7 +260,7 @@ def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, e
             elif block.language in ("sh", "console"):
                 shutil.copytree(library / "files", folder, dirs_exist_ok=True)
                 for command, shown in commands(block):
-                    if command == "make run":  # what it runs once everything is installed
+                    if command == "make run":  # the same without installing anything
                         command = "cartesia-cli transcribe --sample --word-timestamps"
                     elif reason_not_to_run(command) or command == "cartesia-cli serve":
                         continue
@@ -280,7 +281,7 @@ def check_output(
     block: Block, command: str, shown: list[str], done: subprocess.CompletedProcess[str], home: Path
 ) -> None:
     printed = done.stdout.replace(str(home), "/home/me").splitlines()
-    if not any(" transcribed, " in line for line in shown):  # whether it was asked before depends on the order of tests
+    if not any(" transcribed, " in line for line in shown):  # whether it is cached depends on the order of tests
         printed = [line for line in printed if "from cache, 0 credits" not in line]
     explained = any(re.search(r'^error:|^{"error"|violations', line) for line in shown)
     assert (done.returncode == 0) != explained, f"{block}: {command}\nexit code {done.returncode}\n{done.stdout}"
@@ -289,7 +290,7 @@ def check_output(
 
 
 def run_python(block: Block, folder: Path, port: str) -> None:
-    """A client of the official SDK, where that is installed; otherwise it is compiled only."""
+    """Run a client of the official SDK; where that isn't installed, only compile it."""
     text = block.text.replace(":8000", f":{port}")
     compile(text, str(block), "exec")
     judges = ROOT / ".venv-judges" / "bin" / "python"
@@ -309,7 +310,7 @@ def test_readme_has_at_most_250_lines() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Of the headings, as GitHub makes them."""
+    """The anchors of all headings, as GitHub generates them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -323,11 +324,11 @@ def test_links_within_the_documentation_resolve() -> None:
             if re.match(r"https?://", target):
                 continue
             name, _, anchor = target.partition("#")
-            goal = (page.parent / name).resolve() if name else page
-            assert goal.exists(), f"{page.name}: {target}"
-            assert not anchor or anchor in anchors(goal), f"{page.name}: {target}"
+            target_page = (page.parent / name).resolve() if name else page
+            assert target_page.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(target_page), f"{page.name}: {target}"
             if page.name == "README.md":
-                linked.add(goal)
+                linked.add(target_page)
     assert {*PAGES[1:]} <= linked, "pages that the README doesn't link to"
 
 
@@ -375,7 +376,7 @@ OPTION_TABLES = {
     "check": ("docs/subtitles.md", "Checking subtitles"),
     "vad": ("docs/live.md", "How speech is detected"),
 }
-"""Where the options of a command are explained. Those of formats and subtitles have pages of their own."""
+"""Command to the page and heading of its table of options. Formats and subtitles have separate pages."""
 
 
 @pytest.mark.parametrize("command", PROGRAM.commands)
@@ -419,7 +420,7 @@ def test_documented_profiles_are_those_of_the_program() -> None:
 
 
 def test_documented_fault_table_is_the_tested_one() -> None:
-    """`make faults` prints it anew."""
+    """`make faults` prints the table."""
     assert faults.table() in (ROOT / "docs" / "errors.md").read_text("utf-8")
 
 
@@ -444,7 +445,7 @@ def test_documented_script_can_be_parsed() -> None:
 
 
 def test_documented_json_has_every_member_that_is_written(library: Path, engine: str) -> None:
-    assert engine  # which has made it
+    assert engine  # this fixture has written talk.json
     document: dict[str, Any] = json.loads((library / "files" / "talk.json").read_text())
     table = rows("docs/formats.md", "The JSON document")
     assert set(document) <= {name for cells in table for name in re.findall(r"`(\w+)`", cells[0])}
@@ -452,13 +453,13 @@ def test_documented_json_has_every_member_that_is_written(library: Path, engine:
 
 def test_installation_size_is_about_what_the_readme_says() -> None:
     size = sum(path.stat().st_size for name in closure("cartesia-cli", "local") for path in installed_files(name))
-    said = re.search(r"about (\d+) MB", (ROOT / "README.md").read_text("utf-8"))
-    assert said
-    assert 0.6 < size / 1e6 / int(said[1]) < 1.4, size
+    stated = re.search(r"about (\d+) MB", (ROOT / "README.md").read_text("utf-8"))
+    assert stated
+    assert 0.6 < size / 1e6 / int(stated[1]) < 1.4, size
 
 
 def closure(name: str, extra: str) -> set[str]:
-    """The distributions that an installation consists of, as far as they are installed."""
+    """The installed distributions that a package with this extra consists of."""
     from packaging.requirements import Requirement
 
     found: set[str] = set()

@@ -45,7 +45,7 @@ def told(frames: str, attack: int = 2, pause: int = 3, hangover: int = 5, longes
         ("aaa.....aaa.....", "onset 0/2, pause 3/6, end 3/8, onset 8/10, pause 11/14, end 11/16"),
     ],
 )
-def test_the_automaton_tells_where_speech_begins_and_stops(frames: str, marks: str) -> None:
+def test_state_machine_events_of_speech_and_silence(frames: str, marks: str) -> None:
     assert told(frames) == marks
 
 
@@ -53,19 +53,19 @@ def test_clicks_neither_begin_nor_prolong_an_utterance() -> None:
     assert told("..a..a...aa.a.a..a.") == "onset 9/11, pause 11/14, end 11/16"
 
 
-def test_no_end_is_told_inside_the_next_sound_before_it_is_over() -> None:
+def test_no_end_event_during_a_sound() -> None:
     assert told("aaa....aa.....") == "onset 0/2, pause 3/6, resume 7/9, pause 9/12, end 9/14"
     assert told("aaaa....aa.....", attack=3) == "onset 0/3, pause 4/7, end 4/11"
     assert told("aaaa....aaa.....", attack=3) == "onset 0/3, pause 4/7, resume 8/11, pause 11/14, end 11/16"
     assert told("aaa.....aa.....") == "onset 0/2, pause 3/6, end 3/8, onset 8/10, pause 10/13, end 10/15"
 
 
-def test_no_lull_is_told_inside_a_sound_before_it_is_over() -> None:
+def test_no_pause_event_during_a_sound() -> None:
     assert told("aaa..aaa") == "onset 0/2"
     assert told("aaaa..aa.", attack=3, hangover=8) == "onset 0/3, pause 4/9"
 
 
-def test_no_lull_is_told_where_it_would_come_with_the_end_or_later() -> None:
+def test_no_pause_event_at_or_after_the_end() -> None:
     assert told("aa.....", pause=5) == "onset 0/2, end 2/7"
     assert told("aa.....", pause=6) == "onset 0/2, end 2/7"
 
@@ -79,7 +79,7 @@ def test_a_cap_in_a_pause_ends_where_speech_stopped_and_the_next_utterance_waits
     assert told("aaa.aa", longest=5) == "onset 0/2, capped end 3/5, onset 4/6"
 
 
-def test_the_first_lull_in_the_last_fifth_before_the_cap_ends_the_utterance() -> None:
+def test_first_pause_in_last_fifth_before_cap_ends_the_utterance() -> None:
     assert told("aaaaaaaa...aaa", longest=20) == "onset 0/2, pause 8/11, resume 11/13"
     assert told("aaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, pause 12/15, resume 15/17"
     assert told("aaaaaaaaaaaaa...aaaa", longest=20) == "onset 0/2, capped end 13/16, onset 16/18"
@@ -89,7 +89,7 @@ def test_the_first_lull_in_the_last_fifth_before_the_cap_ends_the_utterance() ->
     assert told("aaaaaaaaaaaaaa...aaaa", pause=5, longest=20) == "onset 0/2, capped end 20/20, onset 20/20"
 
 
-def test_silence_that_is_long_enough_is_no_cap() -> None:
+def test_long_silence_ends_the_utterance_uncapped() -> None:
     assert told("aa.....", pause=5, longest=7) == "onset 0/2, end 2/7"
 
 
@@ -112,7 +112,7 @@ RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 8)), max_size=20)
 
 
 @given(RUNS, SIZES)
-def test_marks_keep_their_order_and_no_speech_is_left_out(runs: list[tuple[bool, int]], sizes: dict[str, int]) -> None:
+def test_events_are_in_order_and_cover_all_speech(runs: list[tuple[bool, int]], sizes: dict[str, int]) -> None:
     frames = [speech for speech, length in runs for _ in range(length)]
     automaton = VadStateMachine(**sizes)
     marks = [mark for frame in frames for mark in automaton.update(frame)]
@@ -138,7 +138,7 @@ def test_marks_keep_their_order_and_no_speech_is_left_out(runs: list[tuple[bool,
 
 
 @given(st.lists(st.tuples(RUNS, SIZES), max_size=5))
-def test_marks_keep_their_order_while_the_figures_change(
+def test_events_are_in_order_while_settings_change(
     parts: list[tuple[list[tuple[bool, int]], dict[str, int]]],
 ) -> None:
     automaton = VadStateMachine(1, 2, 3, 4)
@@ -158,7 +158,7 @@ def test_a_shorter_hangover_counts_the_silence_that_was_there_before() -> None:
     assert list(automaton.update(False)) == [VadEvent("end", 6, 1)]
 
 
-def test_what_was_no_lull_when_it_was_heard_is_not_taken_back() -> None:
+def test_shorter_pause_setting_is_not_applied_to_the_past() -> None:
     automaton = VadStateMachine(1, 5, 10, 100)
     for frame in (True, False, False, False):
         automaton.update(frame)
@@ -227,7 +227,7 @@ PARTS = st.one_of(
     st.sampled_from([8000, 16000, 22050, 44100]),
     st.sampled_from([None, -40.0]),
 )
-def test_marks_are_the_same_however_the_samples_are_cut(
+def test_events_do_not_depend_on_block_sizes(
     parts: list[Samples], sizes: list[int], rate: int, threshold: float | None
 ) -> None:
     samples = np.concatenate(parts)
@@ -249,7 +249,7 @@ def test_marks_are_the_same_however_the_samples_are_cut(
         assert getattr(cut, name) == getattr(whole, name)
 
 
-def test_a_block_may_be_written_over_once_it_was_fed() -> None:
+def test_caller_may_overwrite_a_block() -> None:
     meter, block = FrameLevels(RATE), np.zeros(FRAME // 2, np.float32)
     assert meter.levels(block) == []
     block[:] = 1
@@ -268,7 +268,7 @@ def test_levels_are_decibels_below_full_scale() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.01, -0.1, 0.5])
-def test_an_offset_is_no_sound(offset: float) -> None:
+def test_constant_offset_is_silence(offset: float) -> None:
     assert FrameLevels(RATE).levels(np.full(FRAME * 2, offset, np.float32)) == [SILENCE_DBFS] * 2
     levels = np.array(FrameLevels(RATE).levels(noise(2, -40)))
     assert np.array(FrameLevels(RATE).levels(noise(2, -40) + np.float32(offset))) == pytest.approx(levels, abs=0.01)
@@ -323,11 +323,11 @@ def test_speech_may_become_a_little_fainter_than_it_began() -> None:
     assert loud.in_speech and loud.hangover_left == pytest.approx(0.6)
 
 
-def test_what_is_very_quiet_is_no_speech() -> None:
+def test_very_quiet_sound_is_not_speech() -> None:
     assert heard(np.concatenate([noise(4, -88), noise(1, -72), noise(4, -88)])) == []
 
 
-def test_a_pause_is_a_lull_then_the_end() -> None:
+def test_long_silence_is_a_pause_then_the_end() -> None:
     marks = heard(spoken(silence(1), speechlike(1, -20), silence(2)))
     assert [mark.kind for mark in marks] == ["onset", "pause", "end"]
     onset, pause, end = marks
@@ -337,7 +337,7 @@ def test_a_pause_is_a_lull_then_the_end() -> None:
     assert not end.capped
 
 
-def test_a_short_pause_is_a_lull_that_is_taken_back() -> None:
+def test_short_silence_is_a_pause_then_resumes() -> None:
     marks = heard(spoken(silence(1), speechlike(1, -20), silence(0.4), speechlike(1, -20), silence(2)))
     assert [mark.kind for mark in marks] == ["onset", "pause", "resume", "pause", "end"]
     assert marks[2].speech == pytest.approx(2.4, abs=0.05)
@@ -369,7 +369,7 @@ def test_a_click_does_not_prolong_an_utterance() -> None:
 
 
 @pytest.mark.parametrize("level", [-75, -45, -30, -12])
-def test_steady_noise_is_no_speech_from_the_first_frame_on(level: float) -> None:
+def test_steady_noise_is_never_speech(level: float) -> None:
     assert heard(noise(20, level)) == []
 
 
@@ -379,7 +379,7 @@ def test_noise_that_sets_in_later_is_taken_for_speech_for_a_few_seconds_only() -
     assert marks[-1].at < 5 + 5.5
 
 
-def test_noise_that_comes_and_goes_a_little_is_no_speech() -> None:
+def test_fluctuating_noise_is_not_speech() -> None:
     samples = noise(30, -40)
     samples *= 10 ** (3 * np.sin(2 * np.pi * 0.2 * np.arange(len(samples)) / RATE) / 20)  # 3 dB more, 3 dB less
     assert heard(samples) == []
@@ -404,7 +404,7 @@ def test_speech_in_the_first_half_second_is_found_after_noise() -> None:
     assert onset.at < 0.5
 
 
-def test_digital_silence_is_no_noise_floor() -> None:
+def test_digital_silence_does_not_lower_the_noise_floor() -> None:
     """Somebody mutes a microphone in a noisy room, and opens it again: in the middle of a frame, too."""
     endpointer = Endpointer()
     in_blocks(endpointer, noise(3, -35))
@@ -431,7 +431,7 @@ def test_one_short_word_between_digital_silences_is_found() -> None:
 
 @pytest.mark.parametrize("seconds", [0.15, 0.25, 0.3])
 @pytest.mark.parametrize("before", [0.0, 0.5])
-def test_one_short_word_at_the_end_of_the_audio_is_told_when_it_is_asked_for(seconds: float, before: float) -> None:
+def test_finish_reports_a_short_word_at_the_end(seconds: float, before: float) -> None:
     endpointer = Endpointer()
     samples = np.concatenate([silence(before), speechlike(1, -25)[RATE // 8 :][: round(seconds * RATE)]])
     assert in_blocks(endpointer, samples) == []
@@ -443,7 +443,7 @@ def test_one_short_word_at_the_end_of_the_audio_is_told_when_it_is_asked_for(sec
     assert [mark.kind for mark in in_blocks(endpointer, silence(2))] == ["pause", "end"]
 
 
-def test_nothing_is_told_at_the_end_that_was_told_before_or_is_no_speech() -> None:
+def test_finish_repeats_and_invents_no_events() -> None:
     for samples in (silence(0), silence(2), noise(0.25, -60), noise(0.04, -10), spoken(silence(1), speechlike(1, -20))):
         endpointer = Endpointer()
         marks = in_blocks(endpointer, samples)
@@ -452,9 +452,7 @@ def test_nothing_is_told_at_the_end_that_was_told_before_or_is_no_speech() -> No
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(PARTS, min_size=1, max_size=5), st.lists(st.integers(0, 4), max_size=3))
-def test_marks_keep_their_order_whenever_somebody_asks_for_what_is_held_back(
-    parts: list[Samples], asked: list[int]
-) -> None:
+def test_events_are_in_order_whenever_finish_is_called(parts: list[Samples], asked: list[int]) -> None:
     endpointer = Endpointer(VadSettings(silence_ms=300, max_utterance_seconds=2))
     marks: list[VadEvent] = []
     for number, part in enumerate(parts):
@@ -467,7 +465,7 @@ def test_marks_keep_their_order_whenever_somebody_asks_for_what_is_held_back(
     assert endpointer.processed_seconds == pytest.approx(sum(map(len, parts)) / RATE)
 
 
-def test_a_beep_before_speech_is_not_taken_for_the_noise_of_the_place() -> None:
+def test_beep_before_speech_is_not_taken_for_noise() -> None:
     samples = np.concatenate([noise(0.1, -20), silence(0.4), speechlike(1, -25), silence(1)])
     assert any(begin == pytest.approx(0.5, abs=0.06) or begin == 0 for begin, _ in utterances(heard(samples)))
     assert utterances(heard(samples))[-1][1] == pytest.approx(1.5, abs=0.1)
@@ -514,7 +512,7 @@ def test_what_a_meter_shows() -> None:
     )
 
 
-def test_the_first_stretch_decides_whether_there_was_noise_before() -> None:
+def test_first_window_decides_whether_noise_is_assumed() -> None:
     steady, restless = NoiseFloor(), NoiseFloor()
     list(steady.track([-30.0 + step % 2 for step in range(20)]))
     list(restless.track([-40.0 + 2 * step for step in range(20)]))
@@ -584,7 +582,7 @@ def test_somebody_who_speaks_without_a_pause_is_not_cut_short() -> None:
 # The command that shows it
 
 
-def test_vad_hears_a_file_and_a_pipe_alike_and_the_word_that_either_ends_in(run: Run, tmp_path: Path) -> None:
+def test_vad_command_finds_the_same_in_file_and_pipe(run: Run, tmp_path: Path) -> None:
     spoken = np.concatenate([silence(1), say(SENTENCES[0]), silence(2), speechlike(0.25, -20)])
     for samples, count in ((spoken, 2), (spoken[-RATE // 4 :], 1)):
         file = write_wav(tmp_path / "talk.wav", samples)
@@ -596,7 +594,7 @@ def test_vad_hears_a_file_and_a_pipe_alike_and_the_word_that_either_ends_in(run:
         assert report["utterances"][-1]["end"] == pytest.approx(len(samples) / RATE, abs=0.01)
 
 
-def test_vad_hears_one_channel_alone(run: Run, tmp_path: Path) -> None:
+def test_vad_command_uses_one_channel(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "two.wav"
     both = np.stack([silence(3), np.concatenate([silence(1), speechlike(1, -20), silence(1)])], axis=1)
     soundfile.write(file, both, RATE, "PCM_16")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .fault_proxy import FaultProxy, Plan, Way
+from .fault_proxy import Direction, FaultProxy, Plan
 from .fault_server import FaultServer, environment, write_wav
 from .realtime_server import RealtimeServer, manual
 from .test_client_faults import run as transcribe
@@ -152,7 +152,7 @@ def test_unreachable_server_closes_the_connection() -> None:
 @pytest.mark.parametrize(("way", "seconds"), [("up", 0.2), ("down", 0.2)])
 def test_delay_does_not_limit_the_rate(peer: Peer, way: str, seconds: float) -> None:
     """A hundred bytes one after the other are together no later than one of them."""
-    with FaultProxy(peer.port, Plan(**{way: Way(delay=seconds)})) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(**{way: Direction(delay=seconds)})) as proxy, connect(proxy) as client:
         began = time.monotonic()
         for number in range(100):
             client.sendall(bytes([number]))
@@ -165,7 +165,7 @@ def test_delay_does_not_limit_the_rate(peer: Peer, way: str, seconds: float) -> 
 
 
 def test_rate_is_not_exceeded(peer: Peer) -> None:
-    with FaultProxy(peer.port, Plan(down=Way(rate=100_000, piece=1000))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(down=Direction(rate=100_000, piece=1000))) as proxy, connect(proxy) as client:
         began = time.monotonic()
         client.sendall(DATA[:50_000])
         assert exactly(client, 50_000) == DATA[:50_000]
@@ -173,7 +173,7 @@ def test_rate_is_not_exceeded(peer: Peer) -> None:
 
 
 def test_drip_passes_byte_by_byte(peer: Peer) -> None:
-    with FaultProxy(peer.port, Plan(down=Way(rate=40, piece=1))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(down=Direction(rate=40, piece=1))) as proxy, connect(proxy) as client:
         began = time.monotonic()
         client.sendall(b"drip drip drip")
         first = client.recv(100)
@@ -183,7 +183,7 @@ def test_drip_passes_byte_by_byte(peer: Peer) -> None:
 
 
 def test_slow_link_blocks_the_sender(peer: Peer) -> None:
-    with FaultProxy(peer.port, Plan(up=Way(rate=1000, piece=100))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(up=Direction(rate=1000, piece=100))) as proxy, connect(proxy) as client:
         client.settimeout(A_WHILE)
         with pytest.raises(TimeoutError):
             client.sendall(DATA * 64)
@@ -191,7 +191,7 @@ def test_slow_link_blocks_the_sender(peer: Peer) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 100_000])
 def test_cut_after_n_bytes_at_both_ends(peer: Peer, after: int) -> None:
-    with FaultProxy(peer.port, Plan(down=Way(after=after, then="cut"))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(down=Direction(after=after, then="cut"))) as proxy, connect(proxy) as client:
         with suppress(OSError):
             client.sendall(DATA[:200_000])
         got = bytearray()
@@ -204,7 +204,7 @@ def test_cut_after_n_bytes_at_both_ends(peer: Peer, after: int) -> None:
 
 def test_cut_is_a_fin() -> None:
     peer = Peer(greeting=b"Hello, world!", echoes=False)
-    with FaultProxy(peer.port, Plan(down=Way(after=5, then="cut"))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(down=Direction(after=5, then="cut"))) as proxy, connect(proxy) as client:
         assert everything(client) == b"Hello"
         peer.wait("FIN")
     peer.close()
@@ -212,7 +212,7 @@ def test_cut_is_a_fin() -> None:
 
 @pytest.mark.parametrize("after", [1, 1000])
 def test_reset_is_a_rst_at_both_ends_after_all_data(peer: Peer, after: int) -> None:
-    with FaultProxy(peer.port, Plan(down=Way(after=after, then="reset"))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(down=Direction(after=after, then="reset"))) as proxy, connect(proxy) as client:
         client.sendall(DATA[:5000])
         assert exactly(client, after) == DATA[:after]
         with pytest.raises(ConnectionResetError):
@@ -222,7 +222,7 @@ def test_reset_is_a_rst_at_both_ends_after_all_data(peer: Peer, after: int) -> N
 
 def test_half_close_keeps_the_other_direction() -> None:
     peer = Peer(greeting=b"Hello, world!", echoes=False)
-    with FaultProxy(peer.port, Plan(down=Way(after=5, then="half"))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(down=Direction(after=5, then="half"))) as proxy, connect(proxy) as client:
         assert everything(client) == b"Hello"
         client.sendall(DATA)
         until(lambda: len(peer.got) == len(DATA))
@@ -233,7 +233,7 @@ def test_half_close_keeps_the_other_direction() -> None:
 
 
 def test_hole_swallows_everything(peer: Peer) -> None:
-    with FaultProxy(peer.port, Plan(Way(then="hole"), Way(then="hole"))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(Direction(then="hole"), Direction(then="hole"))) as proxy, connect(proxy) as client:
         client.sendall(DATA * 16)
         assert comes_nothing(client)
         client.shutdown(socket.SHUT_WR)
@@ -242,7 +242,7 @@ def test_hole_swallows_everything(peer: Peer) -> None:
 
 
 def test_hole_hides_the_end_of_the_other_side(peer: Peer) -> None:
-    with FaultProxy(peer.port, Plan(Way(after=10, then="hole"), Way(after=10, then="hole"))) as proxy:
+    with FaultProxy(peer.port, Plan(Direction(after=10, then="hole"), Direction(after=10, then="hole"))) as proxy:
         client = connect(proxy)
         client.sendall(DATA)
         assert exactly(client, 10) == DATA[:10]
@@ -254,7 +254,7 @@ def test_hole_hides_the_end_of_the_other_side(peer: Peer) -> None:
 
 def test_stall_fills_the_buffers_and_loses_nothing() -> None:
     peer = Peer(echoes=False)
-    with FaultProxy(peer.port, Plan(up=Way(after=10, then="stall"))) as proxy, connect(proxy) as client:
+    with FaultProxy(peer.port, Plan(up=Direction(after=10, then="stall"))) as proxy, connect(proxy) as client:
         client.settimeout(A_WHILE)
         sent = 0
         with suppress(TimeoutError):
@@ -268,7 +268,7 @@ def test_stall_fills_the_buffers_and_loses_nothing() -> None:
 
 
 def test_garbage_is_inserted_once(peer: Peer) -> None:
-    way = Way(after=100, then="garbage", garbage=b"<!>")
+    way = Direction(after=100, then="garbage", garbage=b"<!>")
     with FaultProxy(peer.port, Plan(down=way)) as proxy, connect(proxy) as client:
         for _ in range(3):
             client.sendall(DATA[:200])
@@ -276,7 +276,7 @@ def test_garbage_is_inserted_once(peer: Peer) -> None:
 
 
 def test_each_connection_has_its_plan_and_the_last_repeats(peer: Peer) -> None:
-    cut = Plan(down=Way(then="cut"))
+    cut = Plan(down=Direction(then="cut"))
     with FaultProxy(peer.port, cut, Plan(), cut) as proxy:
         for expected in (b"", b"x", b"", b""):
             with connect(proxy) as client:
@@ -292,17 +292,17 @@ def test_connection_can_be_broken_and_healed(peer: Peer) -> None:
     with FaultProxy(peer.port) as proxy, connect(proxy) as client:
         client.sendall(b"one")
         assert exactly(client, 3) == b"one"
-        proxy.change(up=Way(then="hole"))
+        proxy.change(up=Direction(then="hole"))
         time.sleep(A_WHILE)  # it is noticed
         client.sendall(b"two")
         assert comes_nothing(client)
-        proxy.change(up=Way(then="stall"))
+        proxy.change(up=Direction(then="stall"))
         time.sleep(A_WHILE)
         client.sendall(b"three")
         assert comes_nothing(client)
         proxy.change()
         assert exactly(client, 5) == b"three"
-        proxy.change(down=Way(then="cut"))
+        proxy.change(down=Direction(then="cut"))
         assert everything(client) == b""
         with connect(proxy) as other:
             assert everything(other) == b""
@@ -310,7 +310,7 @@ def test_connection_can_be_broken_and_healed(peer: Peer) -> None:
 
 
 def test_exit_closes_all_connections(peer: Peer) -> None:
-    with FaultProxy(peer.port, Plan(Way(then="hole"), Way(then="stall"))) as proxy:
+    with FaultProxy(peer.port, Plan(Direction(then="hole"), Direction(then="stall"))) as proxy:
         client = connect(proxy)
         client.sendall(b"x")
         time.sleep(A_WHILE)

@@ -6,7 +6,7 @@
     files         those that were there, and those that the row names; no drafts
     time          none of the rows hangs, and the slow ones are slow by what they are
 
-Then those that take more than a program and its end: Ctrl-C, whatever the network does; two runs at once.
+FaultKind those that take more than a program and its end: Ctrl-C, whatever the network does; two runs at once.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pathlib import Path
 import pytest
 
 from . import faults
-from .fault_proxy import FaultProxy, Plan, Then, Way
+from .fault_proxy import Direction, FaultKind, FaultProxy, Plan
 from .fault_server import KEY, REQUEST_ID, Exchange, FaultServer, environment, write_wav
 from .faults import Elsewhere, Fault, Scene
-from .fork_server import run_program, usual_signals
+from .fork_server import default_signals, run_program
 from .realtime_server import Line, RealtimeServer, begin, manual
 from .test_fault_proxy import until
 
@@ -165,7 +165,7 @@ def started(home: Path, base_url: str, *command: str) -> Iterator[subprocess.Pop
     """The program at work; killed if it is still there at the end."""
     program = subprocess.Popen(
         [sys.executable, *command], env=environment(home, base_url), cwd=home, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual_signals,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=default_signals,
     )  # fmt: skip
     try:
         yield program
@@ -194,8 +194,8 @@ def test_ctrl_c_is_answered_while_a_name_is_looked_up(command: str, home: Path) 
 
 @pytest.mark.parametrize("command", [faults.BATCH, faults.LIVE])
 @pytest.mark.parametrize("then", ["hole", "stall"])
-def test_ctrl_c_is_answered_while_nobody_answers(command: str, then: Then, home: Path) -> None:
-    dead = Way(then=then)
+def test_ctrl_c_is_answered_while_nobody_answers(command: str, then: FaultKind, home: Path) -> None:
+    dead = Direction(then=then)
     with (
         RealtimeServer(manual()) as server,
         FaultProxy(server.port, Plan(dead, dead)) as proxy,
@@ -208,9 +208,9 @@ def test_ctrl_c_is_answered_while_nobody_answers(command: str, then: Then, home:
 @pytest.mark.parametrize(
     ("mode", "then"), [("manual", "hole"), ("manual", "stall"), ("manual", "cut"), ("auto", "hole")]
 )
-def test_ctrl_c_twice_ends_a_session_at_once(mode: str, then: Then, home: Path) -> None:
+def test_ctrl_c_twice_ends_a_session_at_once(mode: str, then: FaultKind, home: Path) -> None:
     """Once means: finish, which may take until the link counts as dead. Twice means what it says."""
-    dead = Way(then=then)
+    dead = Direction(then=then)
 
     def script(line: Line) -> None:
         begin(line)

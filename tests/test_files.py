@@ -198,7 +198,7 @@ def assert_true(samples: Samples, error: float, extra: int = 0) -> None:
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said(tmp_path: Path, kind: str) -> None:
+def test_unusual_wav_is_decoded_with_the_right_note(tmp_path: Path, kind: str) -> None:
     odd = ODD[kind]
     path = put(tmp_path / "odd.wav", odd.data)
     note, said = probe(path).note, list[str]()
@@ -208,7 +208,7 @@ def test_an_odd_wav_is_decoded_and_what_is_wrong_with_it_is_said(tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_wav_in_a_pipe_is_decoded_like_a_file(kind: str) -> None:
+def test_unusual_wav_in_a_pipe_is_decoded_like_a_file(kind: str) -> None:
     odd, said = ODD[kind], list[str]()
     assert_true(blocks_of(decode_pipe(trickle(odd.data, [1, 2, 3, 5, 1000, 1001]), warn=said.append)), odd.error)
     # In a pipe it is as it should be that a header names no length, and what needs no look isn't called damaged.
@@ -269,13 +269,13 @@ def upload(listener: tuple[Listener, httpx.Client], data: bytes) -> tuple[httpx.
 
 @pytest.mark.filterwarnings("error")  # numpy's would be printed
 @pytest.mark.parametrize("kind", ODD)
-def test_the_server_hears_an_odd_wav_as_it_is(listener, kind: str) -> None:
+def test_server_decodes_unusual_wav(listener, kind: str) -> None:
     answer, heard = upload(listener, ODD[kind].data)
     assert answer.status_code == 200, answer.text
     assert_true(heard, ODD[kind].error)
 
 
-def test_a_cut_off_pipe_says_both_durations() -> None:
+def test_truncated_wav_in_a_pipe_warns_with_both_durations() -> None:
     said = list[str]()
     blocks_of(decode_pipe(trickle(ODD["truncated"].data), warn=said.append))
     assert said == ["it was cut off: its header promises 6.00 s of audio, and it holds 2.00 s"]
@@ -302,7 +302,7 @@ HOPELESS = {
 
 
 @pytest.mark.parametrize("kind", HOPELESS)
-def test_what_can_not_be_decoded_is_refused(tmp_path: Path, kind: str) -> None:
+def test_undecodable_files_are_rejected(tmp_path: Path, kind: str) -> None:
     data, why = HOPELESS[kind]
     with pytest.raises(InputError, match=why) as caught:
         blocks_of(decode_file(put(tmp_path / "odd.wav", data)))
@@ -311,28 +311,28 @@ def test_what_can_not_be_decoded_is_refused(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", [*HOPELESS, "nothing"])
-def test_what_can_not_be_decoded_is_refused_by_the_server(listener, kind: str) -> None:
+def test_server_rejects_undecodable_files(listener, kind: str) -> None:
     answer, heard = upload(listener, HOPELESS.get(kind, (b"", ""))[0])
     assert (answer.status_code, answer.json()["title"], len(heard)) == (400, "Invalid audio", 0)
     assert answer.json()["message"].startswith("The file ")
 
 
 @pytest.mark.parametrize("data", [b"", b"\1"])
-def test_headerless_audio_without_a_sample_is_refused_by_the_server(listener, data: bytes) -> None:
+def test_server_rejects_raw_audio_without_samples(listener, data: bytes) -> None:
     query = {"encoding": "pcm_s16le", "sample_rate": "16000"}
     answer = listener[1].post("/stt", params=query, data={"model": "ink-whisper"}, files={"file": ("upload", data)})
     assert (answer.status_code, answer.json()["message"]) == (400, "The file holds no audio.")
 
 
 @pytest.mark.parametrize("kind", [*HOPELESS, "nothing"])
-def test_a_pipe_that_can_not_be_decoded_is_refused_without_the_name_of_a_temporary_file(kind: str) -> None:
+def test_error_for_undecodable_pipe_hides_temporary_file(kind: str) -> None:
     data, _ = HOPELESS.get(kind, (b"", ""))
     with pytest.raises(InputError, match=r"^the input ") as caught:
         blocks_of(decode_pipe(trickle(data)))
     assert tempfile.gettempdir() not in caught.value.message
 
 
-def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_decode_file_rejects_folders_empty_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "empty.wav").touch()
     for name, why in {"folder.wav": "is a folder", "empty.wav": "is empty", "gone.wav": "does not exist"}.items():
@@ -340,13 +340,13 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             next(decode_file(tmp_path / name))
 
 
-def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
+def test_video_without_audio_is_rejected(tmp_path: Path) -> None:
     film = ffmpeg(tmp_path / "film.avi", "-f", "lavfi", "-i", "testsrc=duration=0.2:size=32x32", "-c:v", "mpeg4")
     with pytest.raises(InputError, match="no audio track"):
         next(decode_file(film))
 
 
-def test_a_playlist_leads_to_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_playlist_does_not_open_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg would follow one, whatever the file is called; a control character hides that it is text."""
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "other.wav", PLAIN)
@@ -357,7 +357,7 @@ def test_a_playlist_leads_to_no_other_file(tmp_path: Path, monkeypatch: pytest.M
         next(decode_file(playlist))
 
 
-def test_a_name_that_is_no_text_is_no_hindrance(tmp_path: Path) -> None:
+def test_file_name_that_is_not_utf8_is_decoded(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "talk.flac", "-f", "lavfi", "-i", "sine=duration=1:sample_rate=16000")
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/http:\xff %d.flac"))
     path.rename(odd)
@@ -365,7 +365,7 @@ def test_a_name_that_is_no_text_is_no_hindrance(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [decode_pipe, lambda stream: decode_raw(stream, "pcm_s16le", RATE)])
-def test_a_pipe_that_breaks_is_an_error_with_its_reason(read) -> None:
+def test_read_error_of_a_pipe_is_an_input_error(read) -> None:
     class Broken(io.RawIOBase):
         def read(self, count: int = -1) -> bytes:
             raise OSError(5, "Input/output error")
@@ -397,7 +397,7 @@ CONTAINERS = [
 @pytest.mark.waits
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("name", "codec", "rate", "extra"), CONTAINERS)
-def test_what_others_encode_is_decoded(
+def test_encoded_files_are_decoded_by_file_pipe_and_server(
     tmp_path: Path, listener, name: str, codec: str, rate: int, extra: int, channels: int
 ) -> None:
     source = put(tmp_path / "in.wav", riff(fmt(channels=channels), chunk(b"data", many(channels))))
@@ -417,14 +417,14 @@ def test_what_others_encode_is_decoded(
     assert np.array_equal(upload(listener, path.read_bytes())[1], samples)
 
 
-def test_a_film_is_heard(tmp_path: Path) -> None:
+def test_audio_of_a_video_is_decoded(tmp_path: Path) -> None:
     sources = ["-f", "lavfi", "-i", "testsrc=duration=2:size=64x64:rate=5", "-i", put(tmp_path / "in.wav", PLAIN)]
     film = ffmpeg(tmp_path / "film.mp4", *sources, "-c:v", "mpeg4", "-c:a", "aac", "-ar", "48000")
     samples = blocks_of(decode_file(film))
     assert np.corrcoef(samples[: len(truth())], truth())[0, 1] > 0.99
 
 
-def test_a_rate_that_changes_on_the_way_is_followed(tmp_path: Path) -> None:
+def test_sample_rate_changes_within_a_file(tmp_path: Path) -> None:
     """Frames of AAC stand for themselves, so that two recordings can follow each other in one file."""
     source = put(tmp_path / "in.wav", PLAIN)
     parts = [
@@ -444,7 +444,7 @@ def long_m4a(tmp_path: Path) -> Path:
     return ffmpeg(tmp_path / "long.m4a", *source, "-c:a", "aac", "-b:a", "128k")
 
 
-def test_damaged_packets_cost_their_own_time_and_are_said(long_m4a: Path) -> None:
+def test_damaged_packets_lose_only_their_own_time_with_warning(long_m4a: Path) -> None:
     data = bytearray(long_m4a.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 4000] = NOISE[:4000]
@@ -459,7 +459,7 @@ def test_damaged_packets_cost_their_own_time_and_are_said(long_m4a: Path) -> Non
 
 @pytest.mark.waits
 @pytest.mark.parametrize("seed", range(8))
-def test_any_damage_within_aac_leaves_the_rest(long_m4a: Path, seed: int) -> None:
+def test_damaged_aac_keeps_the_rest(long_m4a: Path, seed: int) -> None:
     """Its decoder has more than one kind of error for it."""
     data, random = bytearray(long_m4a.read_bytes()), np.random.default_rng(seed)
     for at in random.integers(5000, len(data) - 5000, 40):
@@ -467,7 +467,7 @@ def test_any_damage_within_aac_leaves_the_rest(long_m4a: Path, seed: int) -> Non
     assert len(blocks_of(decode_file(put(long_m4a, bytes(data))))) / RATE > 7
 
 
-def test_a_container_that_leads_nowhere_in_its_middle_ends_there_with_a_word(tmp_path: Path) -> None:
+def test_broken_container_is_decoded_up_to_the_damage_with_warning(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "long.wv", "-f", "lavfi", "-i", "anoisesrc=duration=10:sample_rate=16000:seed=1")
     data = path.read_bytes()
     said = list[str]()
@@ -476,7 +476,7 @@ def test_a_container_that_leads_nowhere_in_its_middle_ends_there_with_a_word(tmp
     assert len(said) == 1 and "nothing after" in said[0]
 
 
-def test_whole_recordings_are_not_called_damaged(long_m4a: Path) -> None:
+def test_intact_recording_gives_no_warning(long_m4a: Path) -> None:
     said = list[str]()
     blocks_of(decode_file(long_m4a, warn=said.append))
     assert said == []
@@ -498,7 +498,7 @@ def heard_and_said(path: Path) -> tuple[Samples, list[str]]:
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.97])
-def test_a_damaged_byte_in_a_flac_costs_its_own_frame_and_is_said(tmp_path: Path, place: float) -> None:
+def test_damaged_flac_loses_one_frame_with_warning(tmp_path: Path, place: float) -> None:
     path = speech_like(tmp_path / "long.flac", 20)
     whole, said = heard_and_said(path)
     assert (len(whole), said) == (20 * RATE, [])
@@ -512,7 +512,7 @@ def test_a_damaged_byte_in_a_flac_costs_its_own_frame_and_is_said(tmp_path: Path
     assert said == [f"it has gaps: it spans 20.00 s, of which {len(samples) / RATE:.2f} s contain audio"]
 
 
-def test_of_half_a_flac_all_whole_frames_are_heard(tmp_path: Path) -> None:
+def test_truncated_flac_is_decoded_to_its_last_whole_frame(tmp_path: Path) -> None:
     path = speech_like(tmp_path / "long.flac", 20)
     whole, (data, frame) = blocks_of(decode_file(path)), (path.read_bytes(), 4608)
     samples, said = heard_and_said(put(path, data[: len(data) // 2]))
@@ -540,7 +540,7 @@ FLAGS = {
 
 @pytest.mark.waits
 @pytest.mark.parametrize(("name", "codec"), CUT)
-def test_what_was_cut_off_is_said_whatever_the_container(tmp_path: Path, name: str, codec: str) -> None:
+def test_truncated_file_gives_a_warning_in_every_container(tmp_path: Path, name: str, codec: str) -> None:
     rate = "48000" if codec == "libopus" else "44100"
     path = speech_like(tmp_path / name, 20, "-ar", rate, "-c:a", codec, *FLAGS.get(name, []))
     samples, said = heard_and_said(path)
@@ -558,7 +558,7 @@ def test_what_was_cut_off_is_said_whatever_the_container(tmp_path: Path, name: s
     ("talk.flac", "flac"), ("talk.ogg", "libvorbis"), ("talk.opus", "libopus"), ("talk.mka", "libopus"),
     ("talk.mp3", "libmp3lame"), ("fast.m4a", "aac"),
 ])  # fmt: skip
-def test_what_is_missing_in_the_middle_is_said(tmp_path: Path, name: str, codec: str) -> None:
+def test_gap_in_the_middle_gives_a_warning(tmp_path: Path, name: str, codec: str) -> None:
     path = speech_like(tmp_path / name, 20, "-ar", "48000", "-c:a", codec, *FLAGS.get(name, []))
     data = bytearray(path.read_bytes())
     middle = slice(len(data) // 2, len(data) * 6 // 10)
@@ -581,7 +581,7 @@ def live(path: Path, kind: str, *options: str | Path) -> Path:
     ("ogg", "libvorbis"), ("mp3", "libmp3lame"), ("avi", "pcm_s16le"), ("mpegts", "aac"), ("adts", "aac"),
     ("ac3", "ac3"), ("aiff", "pcm_s16be"), ("wav", "adpcm_ima_wav"), ("mp2", "mp2"),
 ])  # fmt: skip
-def test_a_header_that_promises_nothing_is_not_held_to_it(tmp_path: Path, kind: str, codec: str) -> None:
+def test_streamed_files_without_duration_give_no_warning(tmp_path: Path, kind: str, codec: str) -> None:
     """FFmpeg guesses a duration then, by the bit rate."""
     rate = ["-ar", "44100"] if kind == "flv" else []
     samples, said = heard_and_said(live(tmp_path / f"talk.{kind}", kind, "-c:a", codec, *rate))
@@ -595,7 +595,9 @@ def test_a_header_that_promises_nothing_is_not_held_to_it(tmp_path: Path, kind: 
     ("a.ts", "aac"), ("a.mpg", "mp2"), ("a.wmv", "wmav2"), ("a.mov", "pcm_s16le"), ("a.ogv", "libvorbis"),
 ])  # fmt: skip
 @pytest.mark.parametrize("sound", [3, 9])
-def test_a_film_may_be_longer_or_shorter_than_its_sound(tmp_path: Path, name: str, codec: str, sound: int) -> None:
+def test_video_longer_or_shorter_than_its_audio_gives_no_warning(
+    tmp_path: Path, name: str, codec: str, sound: int
+) -> None:
     film = ["-f", "lavfi", "-i", "testsrc=duration=6:size=64x64:rate=10"]
     video = {"a.webm": ["libvpx"], "a.flv": ["flv1"], "a.mpg": ["mpeg2video", "-r", "25"], "a.ogv": ["libtheora"]}
     pictures = ["-c:v", *video.get(name, ["mpeg4"])]
@@ -615,13 +617,13 @@ def test_a_film_may_be_longer_or_shorter_than_its_sound(tmp_path: Path, name: st
     ("ima.wav", ["-c:a", "adpcm_ima_wav"]),
     ("speex.ogg", ["-c:a", "libspeex"]),
 ])  # fmt: skip
-def test_a_healthy_recording_is_not_complained_of(tmp_path: Path, name: str, options: list[str]) -> None:
+def test_intact_encodings_give_no_warning(tmp_path: Path, name: str, options: list[str]) -> None:
     quiet = ["-af", "volume=enable='between(t,5,12)':volume=0"]
     samples, said = heard_and_said(speech_like(tmp_path / name, 20, *quiet, *options))
     assert (len(samples) / RATE, said) == (pytest.approx(20, abs=0.2), [])
 
 
-def test_chapters_may_go_on_behind_the_sound(tmp_path: Path) -> None:
+def test_chapters_longer_than_the_audio_give_no_warning(tmp_path: Path) -> None:
     chapters = tmp_path / "chapters.txt"
     chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=90000\ntitle=all\n", "utf-8")
     book = speech_like(tmp_path / "book.m4a", 20, "-i", chapters, "-map_metadata", "1", "-c:a", "aac")
@@ -630,7 +632,7 @@ def test_chapters_may_go_on_behind_the_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.waits
-def test_what_was_trimmed_or_joined_has_no_gap(tmp_path: Path) -> None:
+def test_trimmed_and_joined_files_give_no_warning(tmp_path: Path) -> None:
     film = ["-f", "lavfi", "-i", "testsrc=duration=20:size=64x64:rate=10", "-c:v", "mpeg4", "-g", "50", "-bf", "0"]
     long = speech_like(tmp_path / "long.mp4", 20, *film, "-c:a", "aac", "-ar", "44100")
     trimmed = ffmpeg(tmp_path / "trimmed.mp4", "-ss", "7.7", "-i", long, "-c", "copy", "-t", "7")
@@ -645,7 +647,7 @@ def test_what_was_trimmed_or_joined_has_no_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["talk.wav", "talk.flac", "talk.mp3"])
-def test_a_file_that_becomes_shorter_while_it_is_read_is_said(tmp_path: Path, name: str) -> None:
+def test_file_truncated_while_reading_gives_a_warning(tmp_path: Path, name: str) -> None:
     path, said = speech_like(tmp_path / name, 60), list[str]()
     blocks = decode_file(path, warn=said.append)
     next(blocks)
@@ -654,7 +656,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_said(tmp_path: Path, na
     assert "it became shorter while it was read: its end may be missing" in said
 
 
-def test_of_several_tracks_the_one_that_is_meant_to_be_played_is_heard_and_that_is_said(tmp_path: Path) -> None:
+def test_default_audio_track_is_decoded_with_warning(tmp_path: Path) -> None:
     tones = ["-f", "lavfi", "-i", "sine=300:d=3", "-f", "lavfi", "-i", "sine=440:d=3", "-map", "0", "-map", "1"]
     path = ffmpeg(tmp_path / "two.mkv", *tones, "-c:a", "flac", "-disposition:a:0", "0", "-disposition:a:1", "default")
     samples, said = heard_and_said(path)
@@ -662,7 +664,7 @@ def test_of_several_tracks_the_one_that_is_meant_to_be_played_is_heard_and_that_
     assert said == ["it has 2 audio tracks: only track 2 is used"]
 
 
-def test_a_chain_of_recordings_in_one_ogg_is_heard_to_its_end(tmp_path: Path, listener) -> None:
+def test_chained_ogg_is_decoded_to_its_end(tmp_path: Path, listener) -> None:
     kinds = [["-ar", "44100"], ["-ar", "16000"], ["-ar", "16000", "-ac", "2"], ["-c:a", "libopus"], ["-c:a", "flac"]]
     parts = [speech_like(tmp_path / f"{at}.ogg", 2 + at, *kind).read_bytes() for at, kind in enumerate(kinds)]
     samples, said = heard_and_said(put(tmp_path / "chain.ogg", b"".join(parts)))
@@ -683,7 +685,7 @@ def test_a_chain_of_recordings_in_one_ogg_is_heard_to_its_end(tmp_path: Path, li
 ODD_OGG = page(0, b"\x01vorbis" + bytes(23), flags=2, serial=1) + page(9999, b"x" * 300, flags=4, serial=1)
 
 
-def test_hostile_chains_are_short(tmp_path: Path) -> None:
+def test_number_of_chained_recordings_is_bounded(tmp_path: Path) -> None:
     links_of = list(find_chained_recordings(io.BytesIO((page(0, b"x", flags=2) + page(0, b"x")) * 5000)))
     assert len(links_of) == MAX_CHAINED + 1 and links_of[0] == (0, 58)
     assert links_of[-1][1] == 58 * 5000 and [one[1] for one in links_of[:-1]] == [two[0] for two in links_of[1:]]
@@ -691,7 +693,7 @@ def test_hostile_chains_are_short(tmp_path: Path) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(0, 70_000)), min_size=1, max_size=5))
-def test_links_of_a_chain_are_told_wherever_their_pages_lie(chain: list[tuple[int, int, int]]) -> None:
+def test_chained_recordings_are_found_at_any_offset(chain: list[tuple[int, int, int]]) -> None:
     """Streams side by side, pages of each, bytes of a page."""
     parts = [
         b"".join(page(0, b"\x01vorbis", flags=2, serial=one) for one in range(streams))
@@ -736,7 +738,7 @@ def test_channels_of_other_containers_are_averaged_or_picked(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("form", ["<f4", "<f8"])
-def test_floats_that_are_no_samples_become_some(tmp_path: Path, form: str) -> None:
+def test_nan_infinite_and_large_floats_become_samples(tmp_path: Path, form: str) -> None:
     values = np.array([0.5, np.nan, np.inf, -np.inf, 7, -7, np.finfo(form).max, 0.25], form)
     data = riff(fmt(3, bits=8 * values.itemsize), chunk(b"data", values.tobytes()))
     # The largest double is infinite as a float.
@@ -745,7 +747,7 @@ def test_floats_that_are_no_samples_become_some(tmp_path: Path, form: str) -> No
     assert np.array_equal(blocks_of(decode_file(put(tmp_path / "odd.wav", data))), expected)
 
 
-def test_one_impossible_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
+def test_one_huge_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
     values = np.zeros(9600, np.float32)
     values[4800] = np.finfo(np.float32).max
     data = riff(fmt(3, bits=32, rate=48000), chunk(b"data", values.tobytes()))
@@ -754,7 +756,7 @@ def test_one_impossible_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> 
     assert np.abs(samples[:1400]).max() < 0.01 and np.abs(samples[1800:]).max() < 0.01
 
 
-def test_no_filter_overshoots(tmp_path: Path) -> None:
+def test_resampled_audio_does_not_overshoot(tmp_path: Path) -> None:
     """A square wave at full scale, which rings when it is resampled."""
     square = np.where(np.arange(48000) // 24 % 2, 32767, -32768).astype("<i2").tobytes()
     samples = blocks_of(decode_file(put(tmp_path / "square.wav", riff(fmt(rate=48000), chunk(b"data", square)))))
@@ -767,7 +769,7 @@ def test_no_filter_overshoots(tmp_path: Path) -> None:
     st.integers(400, 60_000),
     st.sampled_from([8000, 16000, 24000, 44100, 48000]),
 )
-def test_the_length_is_exact_at_any_rate(source: int, count: int, rate: int) -> None:
+def test_resampled_length_is_exact_at_any_rate(source: int, count: int, rate: int) -> None:
     blocks = list(decode_pipe(trickle(riff(fmt(rate=source), chunk(b"data", b"\1\0" * count))), rate=rate))
     assert abs(sum(map(len, blocks)) - count * rate / source) <= 1
 
@@ -804,13 +806,13 @@ def test_a_raw_stream_has_one_channel() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\1"])
-def test_a_raw_stream_without_a_sample_is_refused(data: bytes) -> None:
+def test_raw_stream_without_samples_is_rejected(data: bytes) -> None:
     with pytest.raises(InputError, match="the input holds no audio"):
         next(decode_raw(io.BytesIO(data), "pcm_s16le", RATE))
 
 
 @pytest.mark.parametrize("head", [riff(fmt(), chunk(b"data", b"", 0xFFFFFFFF)), b""])
-def test_a_live_stream_is_heard_before_it_goes_on(head: bytes) -> None:
+def test_live_pipe_is_decoded_as_it_arrives(head: bytes) -> None:
     there, here = os.pipe()
     with os.fdopen(there, "rb") as stream, ThreadPoolExecutor() as pool, os.fdopen(here, "wb", buffering=0) as writer:
         writer.write(head + b"\1\0" * 1600)
@@ -895,7 +897,7 @@ def test_a_hostile_header_takes_no_memory(tmp_path: Path, kind: str, pipe: bool)
 
 
 @pytest.mark.parametrize("ends", ["at its end", "early"])
-def test_nothing_of_a_pipe_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+def test_temporary_file_of_a_pipe_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
     source = ffmpeg(tmp_path / "talk.flac", "-f", "lavfi", "-i", "sine=duration=3:sample_rate=16000").read_bytes()
     kept = tmp_path / "kept"
     kept.mkdir()
@@ -910,7 +912,7 @@ def test_nothing_of_a_pipe_is_left_behind(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(kept.iterdir())
 
 
-def test_a_pipe_that_can_not_be_kept_is_an_error_with_a_way_out(tmp_path: Path, monkeypatch) -> None:
+def test_pipe_that_can_not_be_saved_names_TMPDIR(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(InputError, match="can't be saved in") as caught:
         next(decode_pipe(trickle(b"fLaC" + NOISE)))
@@ -928,7 +930,7 @@ def test_ffmpeg_is_loaded_only_for_what_needs_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [-1, 1 << 62, 1 << 70])
-def test_a_decoder_is_told_of_a_seek_to_nowhere_in_any_kind_of_file(tmp_path: Path, offset: int) -> None:
+def test_seek_to_an_impossible_position_returns_minus_one(tmp_path: Path, offset: int) -> None:
     """A raised error would be printed: there is nobody above a decoder's call."""
     with put(tmp_path / "talk.raw", PCM).open("rb") as there, tempfile.SpooledTemporaryFile() as spool:
         for file in (there, io.BytesIO(PCM), cast(BinaryIO, spool)):

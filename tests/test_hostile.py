@@ -312,7 +312,7 @@ HEADS = st.sampled_from([b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"data", b
 
 @settings(deadline=None, max_examples=500)
 @given(HEADS, st.binary(max_size=200) | st.sampled_from([seed[4:300] for seed in SEEDS]), CHANGES)
-def test_whatever_a_header_is_it_is_plain_samples_or_none(head: bytes, body: bytes, changes: Any) -> None:
+def test_any_wav_header_is_plain_samples_or_none(head: bytes, body: bytes, changes: Any) -> None:
     header = read_wav_header(io.BytesIO(mutate(head + body, changes, None)))
     plain = header.plain_format if header else None
     if plain is None:
@@ -324,7 +324,7 @@ def test_whatever_a_header_is_it_is_plain_samples_or_none(head: bytes, body: byt
 
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(SEEDS) | st.binary(max_size=300), CHANGES, st.none() | st.integers(1, 400), st.booleans())
-def test_whatever_a_recording_is_its_samples_are_samples(
+def test_any_recording_decodes_to_finite_samples_or_an_input_error(
     place: Path, seed: bytes, changes: Any, end: int | None, piped: bool
 ) -> None:
     data = mutate(seed[:20_000], changes, end)
@@ -337,7 +337,7 @@ def test_whatever_a_recording_is_its_samples_are_samples(
 
 @settings(deadline=None)
 @given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODINGS)), st.sampled_from([1000, 8000, 16000, 384_000]))
-def test_whatever_headerless_bytes_are_their_samples_are_samples(data: bytes, encoding: str, rate: int) -> None:
+def test_any_raw_bytes_decode_to_finite_samples_or_an_input_error(data: bytes, encoding: str, rate: int) -> None:
     samples_of(lambda: decode_raw(io.BytesIO(data), encoding, rate))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while somebody else's code runs that makes another error of it, or none at all."""
+"""Tests of signals that arrive while imported code runs that replaces or swallows the exception."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests import speech
-from tests.fork_server import usual_signals
+from tests.fork_server import default_signals
 
-OTHERS = {
-    # pybind11 answers every error at the start of its module so, those of our signal handlers, too
+IMPORTED_CODE = {
+    # pybind11 raises this for every exception during the start of a module, also for those of signal handlers
     "another error": """
 import os, signal
 try:
@@ -21,7 +21,7 @@ try:
 except BaseException as error:
     raise ImportError("initialization failed") from error
 """,
-    # import itself tidies up by a callback, and Python drops what is raised in one
+    # import cleans up in a weakref callback, and Python drops exceptions of callbacks
     "no error": """
 import os, signal, time, weakref
 class Thing: pass
@@ -34,16 +34,16 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-@pytest.mark.parametrize("made", OTHERS)
+@pytest.mark.parametrize("imported", IMPORTED_CODE)
 def test_signal_during_an_import_ends_the_program_with_the_signals_exit_code(
-    environment: dict[str, str], tmp_path: Path, made: str, name: str, code: int
+    environment: dict[str, str], tmp_path: Path, imported: str, name: str, code: int
 ) -> None:
     speech.write_wav(tmp_path / "talk.wav", speech.silence(0.5))
-    (tmp_path / "faster_whisper.py").write_text(OTHERS[made].format(name=name))
+    (tmp_path / "faster_whisper.py").write_text(IMPORTED_CODE[imported].format(name=name))
     done = subprocess.run(
         [sys.executable, "-m", "cartesia_cli", "stream-file", "--local", "talk.wav"],
         env=environment | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, timeout=50,
-        preexec_fn=usual_signals, check=False,
+        preexec_fn=default_signals, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
 

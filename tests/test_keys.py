@@ -1,4 +1,4 @@
-"""Keys on real terminals: a small program under a pseudo-terminal, a shell that mends nothing, and bash."""
+"""Tests of reading keys on real terminals: a small program on a pseudo-terminal, a minimal shell, and bash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cartesia_cli.commands.keys import (
     hotkey_signals,
 )
 from tests.conftest import need
-from tests.fork_server import usual_signals
+from tests.fork_server import default_signals
 
 PROGRAM = """
 import asyncio, os, signal, sys
@@ -55,8 +55,8 @@ async def main():
         elif key == "k":
             os.kill(os.getpid(), signal.SIGKILL)
     task = asyncio.current_task()
-    with read_keys(handle, on_resume=lambda: print("resumed", flush=True)) as there:
-        print(f"ready {there}", flush=True)
+    with read_keys(handle, on_resume=lambda: print("resumed", flush=True)) as has_terminal:
+        print(f"ready {has_terminal}", flush=True)
         await ended
 
 def interrupt(number, frame):
@@ -95,20 +95,22 @@ while os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1]):
 os.tcsetpgrp(0, os.getpgrp())
 print("over", flush=True)
 """
-"""What a shell does to a job, but for putting right what the job does to the terminal."""
+"""A shell with job control that, unlike others, doesn't restore the terminal mode after a job."""
 
 
-MODE = 'stty -echoe min 7 time 3; echo set; read go; exec "$@"'
-"""Not the usual mode, so that a usual one put back is noticed."""
+WITH_UNUSUAL_MODE = 'stty -echoe min 7 time 3; echo set; read go; exec "$@"'
+"""Runs a command with an unusual terminal mode, so that a test notices if the default mode is set instead."""
 
 
 class Terminal:
-    """A pseudo-terminal with a command at it."""
+    """A command on a pseudo-terminal."""
 
     def __init__(self, *command: str) -> None:
         environ: Any = os.environ | {"TERM": "dumb", "PYTHONPATH": str(Path(__file__).parents[1])}
-        arguments = ["-c", MODE, "sh", *command]
-        self.child = pexpect.spawn("sh", arguments, encoding="utf-8", timeout=60, env=environ, preexec_fn=usual_signals)
+        arguments = ["-c", WITH_UNUSUAL_MODE, "sh", *command]
+        self.child = pexpect.spawn(
+            "sh", arguments, encoding="utf-8", timeout=60, env=environ, preexec_fn=default_signals
+        )
         self.see("set")
         self.before = self.mode
         self.type("\n")
@@ -128,14 +130,14 @@ class Terminal:
         return not self.mode[3] & (termios.ICANON | termios.ECHO)
 
     def end(self) -> None:
-        """The program has ended, and the terminal is as it was."""
+        """Wait for the end of the program, and check that the terminal mode is restored."""
         self.child.expect(pexpect.EOF)
         assert self.mode == self.before
 
 
 @pytest.fixture
-def at() -> Iterator[Callable[..., Terminal]]:
-    """Makes a terminal for a command."""
+def on_terminal() -> Iterator[Callable[..., Terminal]]:
+    """Starts a command on a terminal."""
     made: list[Terminal] = []
 
     def make(*command: str) -> Terminal:
@@ -149,7 +151,7 @@ def at() -> Iterator[Callable[..., Terminal]]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> tuple[str, str]:
-    """The command that runs it."""
+    """The command that runs PROGRAM."""
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     return sys.executable, str(path)
@@ -163,11 +165,11 @@ def shell(tmp_path: Path) -> tuple[str, str]:
 
 
 Command = tuple[str, str]
-At = Callable[..., Terminal]
+StartTerminal = Callable[..., Terminal]
 
 
-def test_keys_are_read_one_by_one_without_echo(at: At, program: Command) -> None:
-    terminal = at(*program)
+def test_keys_are_read_one_by_one_without_echo(on_terminal: StartTerminal, program: Command) -> None:
+    terminal = on_terminal(*program)
     terminal.see("ready True")
     assert terminal.takes_keys
     terminal.type("p")
@@ -182,9 +184,9 @@ def test_keys_are_read_one_by_one_without_echo(at: At, program: Command) -> None
 
 @pytest.mark.parametrize(("key", "last"), [("q", "ended"), ("x", "ValueError"), ("c", "CancelledError")])
 def test_terminal_mode_is_restored_after_end_exception_and_cancellation(
-    at: At, program: Command, key: str, last: str
+    on_terminal: StartTerminal, program: Command, key: str, last: str
 ) -> None:
-    terminal = at(*program)
+    terminal = on_terminal(*program)
     terminal.see("ready True")
     terminal.type(key)
     terminal.see(last)
@@ -192,8 +194,10 @@ def test_terminal_mode_is_restored_after_end_exception_and_cancellation(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_terminal_mode_is_restored_after_a_fatal_signal(at: At, program: Command, number: signal.Signals) -> None:
-    terminal = at(*program)
+def test_terminal_mode_is_restored_after_a_fatal_signal(
+    on_terminal: StartTerminal, program: Command, number: signal.Signals
+) -> None:
+    terminal = on_terminal(*program)
     terminal.see("ready True")
     terminal.child.kill(number)
     terminal.end()
@@ -201,24 +205,26 @@ def test_terminal_mode_is_restored_after_a_fatal_signal(at: At, program: Command
     assert terminal.child.signalstatus == number
 
 
-def test_terminal_mode_is_restored_after_a_handled_signal(at: At, program: Command) -> None:
-    terminal = at(*program, "handler")
+def test_terminal_mode_is_restored_after_a_handled_signal(on_terminal: StartTerminal, program: Command) -> None:
+    terminal = on_terminal(*program, "handler")
     terminal.see("ready True")
     terminal.child.kill(signal.SIGTERM)
     terminal.see("interrupted")
     terminal.end()
 
 
-def test_ctrl_c_still_sends_sigint(at: At, program: Command) -> None:
-    terminal = at(*program)
+def test_ctrl_c_still_sends_sigint(on_terminal: StartTerminal, program: Command) -> None:
+    terminal = on_terminal(*program)
     terminal.see("ready True")
     terminal.type("\x03")
     terminal.see("KeyboardInterrupt")
     terminal.end()
 
 
-def test_ctrl_z_restores_the_terminal_mode_until_fg(at: At, shell: Command, program: Command) -> None:
-    terminal = at(*shell, *program)
+def test_ctrl_z_restores_the_terminal_mode_until_fg(
+    on_terminal: StartTerminal, shell: Command, program: Command
+) -> None:
+    terminal = on_terminal(*shell, *program)
     terminal.see("ready True")
     for _ in range(2):
         terminal.type("\x1a")
@@ -234,14 +240,16 @@ def test_ctrl_z_restores_the_terminal_mode_until_fg(at: At, shell: Command, prog
     terminal.end()
 
 
-def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(at: At, shell: Command, tmp_path: Path) -> None:
+def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(
+    on_terminal: StartTerminal, shell: Command, tmp_path: Path
+) -> None:
     path = tmp_path / "drawing.py"
     drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
     path.write_text(
         "from cartesia_cli.commands.terminal_signals import job_control\n"
         + PROGRAM.replace("    with read_keys(", f"    with {drawing}, read_keys(")
     )
-    terminal = at(*shell, sys.executable, str(path))
+    terminal = on_terminal(*shell, sys.executable, str(path))
     terminal.see("ready True")
     for _ in range(2):
         terminal.type("\x1a")
@@ -257,8 +265,10 @@ def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(at: At, shell: Command, tmp
     terminal.end()
 
 
-def test_bg_leaves_the_terminal_to_the_shell_until_fg(at: At, shell: Command, program: Command) -> None:
-    terminal = at(*shell, *program)
+def test_bg_leaves_the_terminal_to_the_shell_until_fg(
+    on_terminal: StartTerminal, shell: Command, program: Command
+) -> None:
+    terminal = on_terminal(*shell, *program)
     terminal.see("ready True")
     terminal.type("\x1a")
     terminal.see("stopped")
@@ -266,7 +276,7 @@ def test_bg_leaves_the_terminal_to_the_shell_until_fg(at: At, shell: Command, pr
     terminal.see("in the background")
     terminal.see("resumed")
     assert terminal.mode == terminal.before
-    terminal.type("for the shell\n")  # were the program to read it, it would be stopped for that
+    terminal.type("for the shell\n")  # reading it would stop the program
     terminal.see("resumed")
     assert terminal.takes_keys
     terminal.type("q")
@@ -276,14 +286,14 @@ def test_bg_leaves_the_terminal_to_the_shell_until_fg(at: At, shell: Command, pr
 
 
 def test_key_pressed_while_another_process_has_the_terminal_does_not_stop_the_program(
-    at: At, shell: Command, program: Command
+    on_terminal: StartTerminal, shell: Command, program: Command
 ) -> None:
-    terminal = at(*shell, *program)
+    terminal = on_terminal(*shell, *program)
     terminal.see("ready True")
     terminal.child.kill(signal.SIGUSR1)
     terminal.see("taken")
     terminal.type("m")
-    time.sleep(0.3)  # for it to be tempted
+    time.sleep(0.3)  # reading now would stop the program
     terminal.child.kill(signal.SIGUSR2)
     terminal.see("given")
     terminal.see("<m>")
@@ -293,9 +303,9 @@ def test_key_pressed_while_another_process_has_the_terminal_does_not_stop_the_pr
 
 
 def test_fg_recovers_from_sigstop_and_a_kill_in_the_background_leaves_the_terminal_alone(
-    at: At, program: Command
+    on_terminal: StartTerminal, program: Command
 ) -> None:
-    terminal = at(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
+    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
     terminal.type(f"PS1='$ '; {' '.join(program)}\n")
     terminal.see("pid ")
     terminal.child.expect(r"\d+")
@@ -316,8 +326,8 @@ def test_fg_recovers_from_sigstop_and_a_kill_in_the_background_leaves_the_termin
     terminal.end()
 
 
-def test_ctrl_z_is_ignored_without_a_job_control_shell(at: At, program: Command) -> None:
-    terminal = at(*program)
+def test_ctrl_z_is_ignored_without_a_job_control_shell(on_terminal: StartTerminal, program: Command) -> None:
+    terminal = on_terminal(*program)
     terminal.see("ready True")
     terminal.type("\x1a")
     terminal.type("m")
@@ -329,10 +339,10 @@ def test_ctrl_z_is_ignored_without_a_job_control_shell(at: At, program: Command)
 
 
 def test_start_in_the_background_of_bash_is_not_stopped_and_reads_keys_after_fg(
-    at: At,
+    on_terminal: StartTerminal,
     program: Command,
 ) -> None:
-    terminal = at(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
+    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
     terminal.type(f"PS1='$ '; {' '.join(program)} &\n")
     terminal.see("ready True")
     assert not terminal.takes_keys
@@ -355,8 +365,8 @@ def test_start_in_the_background_of_bash_is_not_stopped_and_reads_keys_after_fg(
     terminal.end()
 
 
-def test_keys_are_read_from_the_terminal_when_stdin_is_a_pipe(at: At, program: Command) -> None:
-    terminal = at("sh", "-c", 'echo q | "$@"', "sh", *program)
+def test_keys_are_read_from_the_terminal_when_stdin_is_a_pipe(on_terminal: StartTerminal, program: Command) -> None:
+    terminal = on_terminal("sh", "-c", 'echo q | "$@"', "sh", *program)
     terminal.see("ready True")
     terminal.type("m")
     terminal.see("<m>")
@@ -365,8 +375,10 @@ def test_keys_are_read_from_the_terminal_when_stdin_is_a_pipe(at: At, program: C
     terminal.end()
 
 
-def test_keys_are_read_from_a_terminal_that_is_not_the_controlling_one(at: At, program: Command) -> None:
-    terminal = at(*program, "session")
+def test_keys_are_read_from_a_terminal_that_is_not_the_controlling_one(
+    on_terminal: StartTerminal, program: Command
+) -> None:
+    terminal = on_terminal(*program, "session")
     terminal.see("ready True")
     assert terminal.takes_keys
     terminal.type("q")
@@ -375,14 +387,16 @@ def test_keys_are_read_from_a_terminal_that_is_not_the_controlling_one(at: At, p
     terminal.end()
 
 
-def test_two_programs_at_one_terminal_restore_its_mode_in_any_order(at: At, program: Command) -> None:
-    """One of them finds a mode that must not be put back."""
-    terminal = at("sh", "-c", '"$@" & "$@"; wait', "sh", *program)
+def test_two_programs_at_one_terminal_restore_its_mode_in_any_order(
+    on_terminal: StartTerminal, program: Command
+) -> None:
+    """The second to start finds the mode that the first has set, and must not restore it."""
+    terminal = on_terminal("sh", "-c", '"$@" & "$@"; wait', "sh", *program)
     terminal.see("ready True")
     terminal.see("ready True")
     assert terminal.takes_keys
     for _ in range(2):
-        terminal.type("q\n")  # the one that is left may have no cbreak mode any more
+        terminal.type("q\n")  # the remaining program may be out of cbreak mode
         terminal.see("ended")
     terminal.end()
 
@@ -399,7 +413,7 @@ def test_without_a_terminal_keys_are_off_and_nothing_fails(program: Command) -> 
     assert done.stdout.endswith(b"ready False\nended\n")
 
 
-HANGUP = """
+COUNTING_LOOP_ROUNDS = """
 import asyncio, os, selectors, signal, sys
 from cartesia_cli.commands.keys import read_keys
 
@@ -413,8 +427,8 @@ class Selector(selectors.DefaultSelector):
 async def main():
     wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
-    with read_keys(lambda key: None) as there:
-        os.write(1, f"ready {there}".encode())  # at once: the terminal may be gone before a line ends
+    with read_keys(lambda key: None) as has_terminal:
+        os.write(1, f"ready {has_terminal}".encode())  # at once: the terminal may be gone before a line ends
         while os.isatty(0):
             await asyncio.sleep(0.01)
         before = Selector.rounds
@@ -435,15 +449,17 @@ with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Selector())) 
 
 
 @pytest.mark.parametrize("whose", ["ours", "session"])
-def test_closed_terminal_ends_key_reading_without_a_busy_loop(at: At, tmp_path: Path, whose: str) -> None:
-    """One that is gone can be read at any moment: the loop must not go round and round."""
-    told = tmp_path / "told"
-    terminal = at(sys.executable, "-c", HANGUP, str(told), whose)
+def test_closed_terminal_ends_key_reading_without_a_busy_loop(
+    on_terminal: StartTerminal, tmp_path: Path, whose: str
+) -> None:
+    """A closed terminal is always readable: the event loop must not spin."""
+    result = tmp_path / "result"
+    terminal = on_terminal(sys.executable, "-c", COUNTING_LOOP_ROUNDS, str(result), whose)
     terminal.see("ready True")
     terminal.child.ptyproc.fileobj.close()
     os.waitpid(terminal.child.pid, 0)
     terminal.child.ptyproc.terminated = True
-    assert told.read_text() == "quiet"
+    assert result.read_text() == "quiet"
 
 
 SEQUENCES = st.sampled_from(
@@ -459,11 +475,11 @@ PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\x1b")
 def test_escape_sequences_are_ignored_however_they_are_split(parts: list[str], data: Any) -> None:
     stream = "".join(parts).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    keyboard, found = KeyDecoder(), []
+    decoder, keys = KeyDecoder(), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        found += keyboard.decode(stream[start:end], 1.0)
+        keys += decoder.decode(stream[start:end], 1.0)
     names = {"\r": "enter", "\n": "enter", " ": "space"}
-    assert found == [names.get(part, part) for part in parts if not part.startswith("\x1b")]
+    assert keys == [names.get(part, part) for part in parts if not part.startswith("\x1b")]
 
 
 @given(st.binary(max_size=60), st.sampled_from("qpmu?+-"))
@@ -471,9 +487,9 @@ def test_escape_sequences_are_ignored_however_they_are_split(parts: list[str], d
 @example(b"\x1b[1;", "+")
 @example("é".encode()[:1], "p")
 def test_key_after_any_bytes_and_a_pause_is_recognised(noise: bytes, key: str) -> None:
-    keyboard = KeyDecoder()
-    keyboard.decode(noise, 1.0)
-    assert keyboard.decode(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
+    decoder = KeyDecoder()
+    decoder.decode(noise, 1.0)
+    assert decoder.decode(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]
 
 
 @pytest.mark.parametrize(

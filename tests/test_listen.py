@@ -1,4 +1,4 @@
-"""`listen` as a person uses it: a virtual microphone, a terminal, keys, and everything that goes wrong with either."""
+"""Tests of `listen` with a virtual microphone and a terminal: text, keys, recordings and device failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.conftest import Run
 from tests.microphone import Studio, open_studio
 from tests.realtime_server import BINARY, Line, RealtimeServer, connected, done, flush_done, manual, transcript, turn
 
-ONE, TWO = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
+FERRY, DOG = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 
 
@@ -37,36 +37,37 @@ def studio(environment: dict[str, str]) -> Iterator[Studio]:
         yield opened
 
 
-def talk(*sentences: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def speech_of(*texts: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     pause = speech.silence(1.3)
-    return np.concatenate([speech.silence(0.5), *(part for text in sentences for part in (speech.say(text), pause))])
+    return np.concatenate([speech.silence(0.5), *(part for text in texts for part in (speech.say(text), pause))])
 
 
 class Listener:
-    """The program, listening."""
+    """A running `listen`, once it has opened the microphone."""
 
     def __init__(self, environment: dict[str, str], *arguments: object) -> None:
         command = [sys.executable, "-m", "cartesia_cli", "listen", *map(str, arguments)]
-        # A shell's background jobs ignore SIGINT, and hand that down.
+        # Background jobs of a shell ignore SIGINT, and their children inherit that.
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
-        self.told = ""
-        while "listening to" not in self.told:
+        self.stderr_text = ""
+        while "listening to" not in self.stderr_text:
             assert self.process.stderr is not None
             line = self.process.stderr.readline().decode()
-            assert line, self.told
-            self.told += line
+            assert line, self.stderr_text
+            self.stderr_text += line
 
     def stop(self, number: int = signal.SIGINT) -> str:
-        """Its stdout."""
+        """Send a signal and wait for the end. Returns stdout."""
         self.process.send_signal(number)
         return self.end()
 
     def end(self) -> str:
-        out, told = self.process.communicate(timeout=60)
-        self.told += told.decode()
+        """Wait for the end. Returns stdout."""
+        out, err = self.process.communicate(timeout=60)
+        self.stderr_text += err.decode()
         return out.decode()
 
 
@@ -80,53 +81,53 @@ def listening(environment: dict[str, str], *arguments: object) -> Iterator[Liste
         listener.process.wait()
 
 
-def until(there: Callable[[], bool]) -> None:
-    while not there():
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
         time.sleep(0.01)
 
 
-def bare(text: str) -> str:
+def plain_words(text: str) -> str:
     return re.sub(r"[^a-z ]", "", text.lower())
 
 
-def state(environment: dict[str, str]) -> list[Path]:
+def session_recordings(environment: dict[str, str]) -> list[Path]:
     return sorted((Path(environment["HOME"]) / ".local" / "state" / "cartesia-cli").glob("*.wav"))
 
 
 def assert_recovered(left: Path, studio: Studio, run: Run) -> None:
-    """What `--recover` says is what the recording says: how well the engine hears it is another matter."""
-    said = run("transcribe", "--local", left, env=studio.environment)
+    """`--recover` prints what `transcribe` prints for the same recording, however well the engine recognises it."""
+    transcribed = run("transcribe", "--local", left, env=studio.environment)
     recovered = run("listen", "--recover", env=studio.environment)
     assert recovered.returncode == 0, recovered.stderr
-    assert recovered.stdout == said.stdout
+    assert recovered.stdout == transcribed.stdout
     assert len(recovered.stdout.split()) >= 5
 
 
 @pytest.mark.parametrize("mode", ["manual", "auto"])
 def test_listen_offline_prints_a_line_for_each_sentence(studio: Studio, mode: str) -> None:
     with listening(studio.environment, "--mode", mode) as listener:
-        studio.play(talk(ONE, TWO), speech.RATE)
+        studio.play(speech_of(FERRY, DOG), speech.RATE)
         lines = listener.stop().splitlines()
-    assert listener.process.returncode == 0, listener.told
-    assert len(lines) == 2, listener.told
-    assert jiwer.wer(bare(f"{ONE} {TWO}"), bare(" ".join(lines))) <= 0.2
-    assert state(studio.environment) == []  # nothing is left behind by a clean end
+    assert listener.process.returncode == 0, listener.stderr_text
+    assert len(lines) == 2, listener.stderr_text
+    assert jiwer.wer(plain_words(f"{FERRY} {DOG}"), plain_words(" ".join(lines))) <= 0.2
+    assert session_recordings(studio.environment) == []  # a clean end leaves no recording
 
 
 def test_wire_encoding_and_rate_apply_to_the_microphone(studio: Studio, tmp_path: Path) -> None:
-    kept = tmp_path / "kept.wav"
+    saved = tmp_path / "saved.wav"
     with RealtimeServer(manual()) as server:
         environment = studio.environment | KEY | {"CARTESIA_BASE_URL": server.base_url}
-        options = ("--wire-encoding", "pcm_mulaw", "--wire-rate", 8000, "--duration", 1, "--save-audio", kept)
+        options = ("--wire-encoding", "pcm_mulaw", "--wire-rate", 8000, "--duration", 1, "--save-audio", saved)
         with listening(environment, "--mode", "manual", *options) as listener:
-            studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
+            studio.play(speech_of(FERRY)[: 2 * speech.RATE], speech.RATE)
             listener.end()
         (call,) = server.calls
-    assert listener.process.returncode == 0, listener.told
+    assert listener.process.returncode == 0, listener.stderr_text
     assert {"encoding": "pcm_mulaw", "sample_rate": "8000"}.items() <= dict(call.query).items()
     audio = b"".join(call.payloads(BINARY))
     assert len(audio) == 8000
-    with wave.open(str(kept)) as file:
+    with wave.open(str(saved)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
         assert convert_s16le(file.readframes(8000), "pcm_mulaw") == audio
 
@@ -134,17 +135,17 @@ def test_wire_encoding_and_rate_apply_to_the_microphone(studio: Studio, tmp_path
 def test_first_and_last_words_are_not_clipped_and_save_audio_keeps_the_recording(
     studio: Studio, tmp_path: Path
 ) -> None:
-    kept, srt = tmp_path / "kept.wav", tmp_path / "said.srt"
-    with listening(studio.environment, "--mode", "manual", "--save-audio", kept, "-o", srt) as listener:
-        studio.play(talk(ONE), speech.RATE)
+    saved, srt = tmp_path / "saved.wav", tmp_path / "said.srt"
+    with listening(studio.environment, "--mode", "manual", "--save-audio", saved, "-o", srt) as listener:
+        studio.play(speech_of(FERRY), speech.RATE)
         listener.stop(signal.SIGTERM)
-    assert listener.process.returncode == 0, listener.told
-    text = bare(re.sub(r"(?m)^\d.*$", " ", srt.read_text()))
+    assert listener.process.returncode == 0, listener.stderr_text
+    text = plain_words(re.sub(r"(?m)^\d.*$", " ", srt.read_text()))
     assert text.split()[0] == "the"
     assert text.split()[-1] == "morning"
-    with wave.open(str(kept)) as file:
-        assert file.getnframes() / file.getframerate() > len(talk(ONE)) / speech.RATE - 0.5
-    assert kept.stat().st_mode & 0o077 == 0
+    with wave.open(str(saved)) as file:
+        assert file.getnframes() / file.getframerate() > len(speech_of(FERRY)) / speech.RATE - 0.5
+    assert saved.stat().st_mode & 0o077 == 0
 
 
 def test_stop_after_silence_and_duration_end_the_session(studio: Studio, tmp_path: Path) -> None:
@@ -152,21 +153,21 @@ def test_stop_after_silence_and_duration_end_the_session(studio: Studio, tmp_pat
     appended.write_text("before\n")
     hook = ("--exec", f"tee -a '{tmp_path / 'hook.txt'}'")
     with listening(studio.environment, "--stop-after-silence", "4", "--append", appended, *hook) as listener:
-        studio.play(talk(TWO), speech.RATE)
+        studio.play(speech_of(DOG), speech.RATE)
         out = listener.end()
     assert listener.process.returncode == 0
     assert "dog" in out
     assert appended.read_text() == f"before\n{out}"
     assert (tmp_path / "hook.txt").read_text().strip() == out.strip()
-    # As long as nobody has spoken, nobody has stopped.
+    # Silence counts only after speech.
     with listening(studio.environment, "--duration", "2.5", "--stop-after-silence", "1", "--json") as listener:
         assert json.loads(listener.end())["duration"] == pytest.approx(2.5, abs=0.01)
 
 
-@pytest.mark.parametrize("place", [".", "missing/notes.txt", "/proc/nobody.txt"])
-def test_append_to_an_unusable_path_fails_before_listening(run: Run, place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [".", "missing/notes.txt", "/proc/nobody.txt"])
+def test_append_to_an_unusable_path_fails_before_listening(run: Run, path: str, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    ended = run("listen", "--local", "--append", place)
+    ended = run("listen", "--local", "--append", path)
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert ended.stderr.startswith(b"error: ") and b"hint: " in ended.stderr
     assert b"microphone" not in ended.stderr
@@ -177,61 +178,67 @@ def test_append_failure_warns_once_and_missing_lines_are_written_later(studio: S
     notes = tmp_path / "folder" / "notes.txt"
     notes.parent.mkdir()
     options = ("--finalize", "key", "--append", notes, "--base-url")
-    with RealtimeServer(echoes) as server, listening(studio.environment | KEY, *options, server.base_url) as listener:
+    with (
+        RealtimeServer(answers_each_finalize) as server,
+        listening(studio.environment | KEY, *options, server.base_url) as listener,
+    ):
         assert listener.process.stdout is not None
         out = b""
         for number in range(1, 5):
             if number == 2:
-                until(notes.exists)  # stdout has a segment first
+                wait_until(notes.exists)  # stdout has a segment first
                 shutil.rmtree(notes.parent)
             if number == 4:
                 notes.parent.mkdir()
             listener.process.send_signal(signal.SIGUSR1)
             out += listener.process.stdout.readline()
         out += listener.stop().encode()
-    assert listener.process.returncode == 0, listener.told
+    assert listener.process.returncode == 0, listener.stderr_text
     assert out.decode() == "".join(f"Number {number}.\n" for number in range(1, 6))
     assert notes.read_text() == "".join(f"Number {number}.\n" for number in range(2, 6))
-    assert listener.told.count("can't be written") == 1
+    assert listener.stderr_text.count("can't be written") == 1
 
 
 def test_append_that_keeps_failing_ends_with_an_error(studio: Studio, tmp_path: Path) -> None:
     options = ("--finalize", "key", "--append", "/dev/full", "--base-url")
-    with RealtimeServer(echoes) as server, listening(studio.environment | KEY, *options, server.base_url) as listener:
+    with (
+        RealtimeServer(answers_each_finalize) as server,
+        listening(studio.environment | KEY, *options, server.base_url) as listener,
+    ):
         assert listener.process.stdout is not None
         listener.process.send_signal(signal.SIGUSR1)
         out = listener.process.stdout.readline().decode() + listener.stop()
     assert (listener.process.returncode, out) == (1, "Number 1.\nNumber 2.\n")
-    assert listener.told.count("warning: /dev/full: can't be written: No space left on device") == 1
-    assert listener.told.count("error: /dev/full: can't be written: No space left on device\nhint: ") == 1
+    assert listener.stderr_text.count("warning: /dev/full: can't be written: No space left on device") == 1
+    assert listener.stderr_text.count("error: /dev/full: can't be written: No space left on device\nhint: ") == 1
 
 
 def test_unplugged_microphone_exits_3_and_keeps_text_and_recording(studio: Studio, run: Run) -> None:
     with listening(studio.environment, "--mode", "manual") as listener:
-        studio.play(talk(ONE), speech.RATE)
+        studio.play(speech_of(FERRY), speech.RATE)
         studio.unplug()
         out = listener.end()
     assert listener.process.returncode == 3
-    assert jiwer.wer(bare(ONE), bare(out)) <= 0.3
-    assert "lost the microphone" in listener.told
-    assert "Traceback" not in listener.told
-    (left,) = state(studio.environment)
+    assert jiwer.wer(plain_words(FERRY), plain_words(out)) <= 0.3
+    assert "lost the microphone" in listener.stderr_text
+    assert "Traceback" not in listener.stderr_text
+    (left,) = session_recordings(studio.environment)
     with listening(studio.environment, "--duration", "0.5") as later:
         later.end()
-    assert "a recording was left by failed sessions" in later.told
-    said = run("transcribe", "--local", left, env=studio.environment)
-    command = shlex.split(listener.told.partition("to transcribe it: ")[2].splitlines()[0])
+    assert "a recording was left by failed sessions" in later.stderr_text
+    transcribed = run("transcribe", "--local", left, env=studio.environment)
+    command = shlex.split(listener.stderr_text.partition("to transcribe it: ")[2].splitlines()[0])
     recovered = run(*command[1:], env=studio.environment)
-    assert (recovered.returncode, recovered.stdout) == (0, said.stdout)
-    assert state(studio.environment) == []
+    assert (recovered.returncode, recovered.stdout) == (0, transcribed.stdout)
+    assert session_recordings(studio.environment) == []
 
 
 def test_recording_of_a_killed_session_is_playable_and_recoverable(studio: Studio, run: Run) -> None:
     with listening(studio.environment, "--mode", "manual") as listener:
-        studio.play(talk(TWO), speech.RATE)
+        studio.play(speech_of(DOG), speech.RATE)
         listener.process.kill()
         listener.process.wait()
-    (left,) = state(studio.environment)
+    (left,) = session_recordings(studio.environment)
     with wave.open(str(left)) as file:
         assert file.getnframes() / file.getframerate() > 2
     assert_recovered(left, studio, run)
@@ -257,8 +264,8 @@ def test_lost_connection_keeps_the_recording(studio: Studio) -> None:
         with listening(environment, "--mode", "manual", "--base-url", server.base_url, "--reconnect", "0") as listener:
             out = listener.end()
     assert (listener.process.returncode, out) == (6, "So far.\n")
-    (left,) = state(studio.environment)
-    assert str(left) in listener.told
+    (left,) = session_recordings(studio.environment)
+    assert str(left) in listener.stderr_text
 
 
 def test_unknown_device_error_lists_the_available_ones(studio: Studio, run: Run) -> None:
@@ -269,7 +276,7 @@ def test_unknown_device_error_lists_the_available_ones(studio: Studio, run: Run)
 
 @contextmanager
 def terminal(studio: Studio, server: RealtimeServer, *arguments: str) -> Iterator[pexpect.spawn[str]]:
-    """The program at a terminal of its own."""
+    """`listen` on a pseudo-terminal. Checks that it exits and restores the terminal mode."""
     command = ["-m", "cartesia_cli", "listen", "--base-url", server.base_url, *arguments]
     environment = studio.environment | KEY | {"TERM": "xterm-256color"}
     program = pexpect.spawn(
@@ -280,14 +287,14 @@ def terminal(studio: Studio, server: RealtimeServer, *arguments: str) -> Iterato
         program.expect("listening to")
         yield program
         program.expect(pexpect.EOF)
-        assert termios.tcgetattr(program.child_fd)[3] == before[3]  # as it was
+        assert termios.tcgetattr(program.child_fd)[3] == before[3]
         program.close()
     finally:
         program.close(force=True)
 
 
-def echoes(line: Line) -> None:
-    """A segment for each `finalize`."""
+def answers_each_finalize(line: Line) -> None:
+    """A server script that answers each `finalize` with a segment."""
     line.admit()
     count = 0
     while line.until_command() == "finalize":
@@ -299,7 +306,7 @@ def echoes(line: Line) -> None:
 
 
 def test_keys_finalize_mark_undo_pause_and_quit(studio: Studio) -> None:
-    with RealtimeServer(echoes) as server, terminal(studio, server, "--finalize", "key") as program:
+    with RealtimeServer(answers_each_finalize) as server, terminal(studio, server, "--finalize", "key") as program:
         program.send(" ")
         program.expect(r"Number 1\.")
         program.send("\r")
@@ -341,7 +348,7 @@ def test_undo_drops_the_words_of_the_segment(studio: Studio, tmp_path: Path) -> 
             for key, seen in ((" ", None), ("u", "dropped: word1"), ("q", "wrote")):
                 if key == "u":
                     server.wait(lambda server: "finalize" in server.calls[0].commands)
-                    time.sleep(0.3)  # until the answer is there, too
+                    time.sleep(0.3)  # until the answer has arrived as well
                 program.send(key)
                 if seen is not None:
                     program.expect(seen)
@@ -350,20 +357,23 @@ def test_undo_drops_the_words_of_the_segment(studio: Studio, tmp_path: Path) -> 
 
 
 def test_push_to_talk_sends_audio_only_between_two_taps_of_space(studio: Studio, tmp_path: Path) -> None:
-    """Times stay those of the microphone: of the recording, and of who waited."""
+    """Segment times and duration count the time in which nothing was sent."""
     out = tmp_path / "said.json"
-    with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk", "-o", str(out)) as program:
+    with (
+        RealtimeServer(answers_each_finalize) as server,
+        terminal(studio, server, "--push-to-talk", "-o", str(out)) as program,
+    ):
         program.expect(r"hold space to talk\)")
-        studio.play(talk(ONE)[: 2 * speech.RATE], speech.RATE)
+        studio.play(speech_of(FERRY)[: 2 * speech.RATE], speech.RATE)
         assert server.calls[0].seconds == 0
         program.send(" ")
         program.expect("ON AIR")
-        studio.play(talk(TWO)[: 3 * speech.RATE], speech.RATE)
+        studio.play(speech_of(DOG)[: 3 * speech.RATE], speech.RATE)
         program.send(" ")
         program.expect(r"Number 1\.")
         program.expect("PAUSED")
         sent = server.calls[0].seconds
-        studio.play(talk(ONE)[: speech.RATE], speech.RATE)
+        studio.play(speech_of(FERRY)[: speech.RATE], speech.RATE)
         assert server.calls[0].seconds == sent
         program.send("q")
     assert program.exitstatus == 0
@@ -382,7 +392,7 @@ def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: 
         line.until_command("close")
         line.close()
 
-    with RealtimeServer(script, echoes) as server:
+    with RealtimeServer(script, answers_each_finalize) as server:
         with terminal(studio, server) as program:
             program.send("+")
             program.expect("end threshold 0.35")
@@ -418,8 +428,8 @@ def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: 
 
 
 def test_push_to_talk_finalizes_once_when_a_held_space_bar_is_released(studio: Studio) -> None:
-    """A terminal repeats a key that is held, after half a second, and tells no release."""
-    with RealtimeServer(echoes) as server, terminal(studio, server, "--push-to-talk") as program:
+    """A terminal repeats a held key after half a second, and reports no release."""
+    with RealtimeServer(answers_each_finalize) as server, terminal(studio, server, "--push-to-talk") as program:
         program.expect("while you hold space")
         program.expect("PAUSED")
         program.send(" ")
@@ -436,10 +446,10 @@ def test_push_to_talk_finalizes_once_when_a_held_space_bar_is_released(studio: S
 
 
 def test_undo_removes_the_segment_from_append_file_and_grep_output(studio: Studio, tmp_path: Path) -> None:
-    """A selection by pattern waits for the end, also on stdout."""
+    """`--grep` writes at the end only, also on stdout."""
     notes, out = tmp_path / "notes.txt", tmp_path / "out.csv"
     notes.write_text("before\n")
-    with RealtimeServer(echoes) as server:
+    with RealtimeServer(answers_each_finalize) as server:
         line = [
             sys.executable, "-m", "cartesia_cli", "listen", "--base-url", server.base_url, "--finalize", "key",
             "--append", str(notes), "-f", "csv", "--grep", "Number", "--exec", "cat",

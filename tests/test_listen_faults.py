@@ -1,4 +1,4 @@
-"""What goes wrong around `listen`, and where it is used: dead servers, full disks, readers that go, narrow screens."""
+"""Tests of `listen` when devices, networks, disks, terminals or `--exec` commands fail or are unusual."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from tests import speech
 from tests.conftest import need
 from tests.microphone import Studio, open_studio
 from tests.realtime_server import RealtimeServer, Script
-from tests.test_listen import KEY, TWO, echoes, listening, state, talk
+from tests.test_listen import DOG, KEY, answers_each_finalize, listening, session_recordings, speech_of
 
 PYTHON = Path(sys.executable)
 UTF8 = {"LC_ALL": "C.UTF-8"}
 STATUS_ROW = re.compile(r"[●○] (ON AIR|PAUSED|starting|\d+:\d\d)")
-"""How the row of the live view begins."""
+"""The start of the status row of the live view."""
 
 FAINT = 1e-3
-"""-60 dBFS of noise: a microphone that gives nothing but zeros is complained of."""
+"""-60 dBFS of noise: a microphone that delivers only zeros is warned about."""
 
 
 @pytest.fixture
 def studio(environment: dict[str, str]) -> Iterator[Studio]:
-    """With somebody in it: it is never quite silent."""
+    """A virtual microphone with background noise."""
     with open_studio(environment) as opened:
         noise = np.random.default_rng(0).normal(0, FAINT, 60 * speech.RATE).astype("<f4")
         form = ["--raw", "--format=float32le", f"--rate={speech.RATE}", "--channels=1", "--latency-msec=200"]
         path = Path(environment["HOME"]) / "noise"
         path.write_bytes(noise.tobytes())
-        breathing = subprocess.Popen(["pacat", *form, str(path)], env=opened.environment)
+        playback = subprocess.Popen(["pacat", *form, str(path)], env=opened.environment)
         try:
             yield opened
         finally:
-            breathing.kill()
-            breathing.wait()
+            playback.kill()
+            playback.wait()
 
 
 def seconds(path: Path) -> float:
@@ -63,7 +63,7 @@ def seconds(path: Path) -> float:
 
 
 class Shell:
-    """A line of shell in which `listen` is the program, and an exit code goes where `code` is read from."""
+    """A running shell command in which `listen` is the program; `$CODE` is the file from which `code` is read."""
 
     def __init__(self, environment: dict[str, str], tmp_path: Path, line: str) -> None:
         self._code = tmp_path / "code"
@@ -74,19 +74,19 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.told = ""
+        self.stderr_text = ""
 
-    def until(self, sentence: str) -> None:
+    def wait_for(self, message: str) -> None:
         assert self.process.stderr is not None
-        while sentence not in self.told:
+        while message not in self.stderr_text:
             line = self.process.stderr.readline().decode()
-            assert line, self.told
-            self.told += line
+            assert line, self.stderr_text
+            self.stderr_text += line
 
     def end(self) -> str:
-        """Its stdout."""
-        out, told = self.process.communicate(timeout=60)
-        self.told += told.decode()
+        """Wait for the end. Returns stdout."""
+        out, err = self.process.communicate(timeout=60)
+        self.stderr_text += err.decode()
         return out.decode()
 
     @property
@@ -98,7 +98,7 @@ class Shell:
 def shell(environment: dict[str, str], tmp_path: Path, line: str) -> Iterator[Shell]:
     started = Shell(environment, tmp_path, line)
     try:
-        started.until("listening to")
+        started.wait_for("listening to")
         yield started
     finally:
         started.process.kill()
@@ -109,10 +109,10 @@ def shell(environment: dict[str, str], tmp_path: Path, line: str) -> Iterator[Sh
 
 
 def test_frozen_sound_server_exits_3_and_keeps_text_and_recording(studio: Studio) -> None:
-    with RealtimeServer(echoes) as server:
+    with RealtimeServer(answers_each_finalize) as server:
         environment = studio.environment | KEY
         with listening(environment, "--mode", "manual", "--base-url", server.base_url) as listener:
-            studio.play(talk(TWO), speech.RATE)
+            studio.play(speech_of(DOG), speech.RATE)
             studio.freeze()
             try:
                 out = listener.end()
@@ -120,83 +120,83 @@ def test_frozen_sound_server_exits_3_and_keeps_text_and_recording(studio: Studio
                 studio.thaw()
     assert listener.process.returncode == 3
     assert out.startswith("Number 1.\n")
-    assert "the sound system hangs" in listener.told
-    (left,) = state(studio.environment)
-    assert f"cartesia-cli listen --recover --recording {left}" in listener.told
-    assert seconds(left) > len(speech.say(TWO)) / speech.RATE
+    assert "the sound system hangs" in listener.stderr_text
+    (left,) = session_recordings(studio.environment)
+    assert f"cartesia-cli listen --recover --recording {left}" in listener.stderr_text
+    assert seconds(left) > len(speech.say(DOG)) / speech.RATE
 
 
 @pytest.mark.parametrize("fault", [realtime.drops, realtime.falls_silent, realtime.stops_reading])
 @pytest.mark.parametrize("mode", ["manual", "auto"])
 def test_network_failure_exits_6_and_keeps_text_and_recording(studio: Studio, fault: Script, mode: str) -> None:
-    """Killed, cut off or stuck: the first is seen at once, the others by pings that nobody answers."""
+    """A reset is noticed at once, silence and a full socket by unanswered pings."""
     with RealtimeServer(fault) as server:
         environment = studio.environment | KEY
         options = ("--mode", mode, "--base-url", server.base_url, "--reconnect", "0")
         with listening(environment, *options) as listener:
             out = listener.end()
-    assert listener.process.returncode == 6, listener.told
+    assert listener.process.returncode == 6, listener.stderr_text
     assert out.strip()
-    assert "Traceback" not in listener.told
-    (left,) = state(studio.environment)
-    assert str(left) in listener.told
+    assert "Traceback" not in listener.stderr_text
+    (left,) = session_recordings(studio.environment)
+    assert str(left) in listener.stderr_text
     assert seconds(left) >= 0.2
 
 
 def test_full_disk_ends_the_recording_but_not_the_session(studio: Studio, tmp_path: Path) -> None:
-    """No file may grow beyond 50 KiB here, which is 1.6 s of sound."""
-    with RealtimeServer(echoes) as server:
+    """`ulimit` allows files of 50 KiB, which is 1.6 s of audio."""
+    with RealtimeServer(answers_each_finalize) as server:
         options = f"--mode manual --stop-after-silence 3 --base-url {server.base_url}"
         with shell(studio.environment | KEY, tmp_path, f"(ulimit -f 100; listen {options}); echo $? > $CODE") as run:
-            studio.play(talk(TWO, TWO), speech.RATE)
+            studio.play(speech_of(DOG, DOG), speech.RATE)
             out = run.end()
     assert out.startswith("Number 1.\nNumber 2.\n")
-    assert run.told.count("the recording ends after 1.6 s") == 1
+    assert run.stderr_text.count("the recording ends after 1.6 s") == 1
     assert run.code == 0
-    assert state(studio.environment) == []
+    assert session_recordings(studio.environment) == []
 
 
 def test_closed_stdout_pipe_ends_listen_quietly(studio: Studio, tmp_path: Path) -> None:
-    with RealtimeServer(echoes) as server:
+    with RealtimeServer(answers_each_finalize) as server:
         line = f"{{ listen --mode manual --base-url {server.base_url}; echo $? > $CODE; }} | head -1"
         with shell(studio.environment | KEY, tmp_path, line) as run:
-            studio.play(talk(TWO, TWO), speech.RATE)
+            studio.play(speech_of(DOG, DOG), speech.RATE)
             out = run.end()
     assert (out, run.code) == ("Number 1.\n", 0)
-    assert len(run.told.splitlines()) == 1, run.told
-    assert state(studio.environment) == []
+    assert len(run.stderr_text.splitlines()) == 1, run.stderr_text
+    assert session_recordings(studio.environment) == []
 
 
 def test_full_stdout_device_exits_1_and_keeps_the_recording(studio: Studio, tmp_path: Path) -> None:
-    with RealtimeServer(echoes) as server:
+    with RealtimeServer(answers_each_finalize) as server:
         line = f"listen --mode manual --duration 5 --base-url {server.base_url} > /dev/full; echo $? > $CODE"
         with shell(studio.environment | KEY, tmp_path, line) as run:
-            studio.play(talk(TWO), speech.RATE)
+            studio.play(speech_of(DOG), speech.RATE)
             run.end()
     assert run.code == 1
-    assert "stdout can't be written: No space left on device" in run.told
-    (left,) = state(studio.environment)
-    assert f"cartesia-cli listen --recover --recording {left}" in run.told
+    assert "stdout can't be written: No space left on device" in run.stderr_text
+    (left,) = session_recordings(studio.environment)
+    assert f"cartesia-cli listen --recover --recording {left}" in run.stderr_text
 
 
 def test_two_sessions_at_once_have_separate_recordings(studio: Studio) -> None:
-    with RealtimeServer(echoes) as server:
+    with RealtimeServer(answers_each_finalize) as server:
         options = ("--mode", "manual", "--base-url", server.base_url)
         environment = studio.environment | KEY
         with listening(environment, *options) as one, listening(environment, *options) as other:
-            studio.play(talk(TWO), speech.RATE)
-            assert len(state(studio.environment)) == 2
+            studio.play(speech_of(DOG), speech.RATE)
+            assert len(session_recordings(studio.environment)) == 2
             heard = [one.stop(), other.stop()]
     assert [one.process.returncode, other.process.returncode] == [0, 0]
     assert all(out.startswith("Number 1.\n") for out in heard)
-    assert state(studio.environment) == []
+    assert session_recordings(studio.environment) == []
 
 
 # Terminals.
 
 
 class Screen:
-    """Bytes on a screen of 40 columns, checked while they come: there is one status row, and it is the last."""
+    """An emulated screen of 40 columns checked after each update: at most one status row, and it is the last row."""
 
     def __init__(self) -> None:
         self._screen = pyte.HistoryScreen(40, 40, history=1000)
@@ -206,20 +206,20 @@ class Screen:
         for piece in re.split(rb"(?<=\x1b\[J\r)|(?<=\n)", data):
             self._stream.feed(piece)
             rows = self.rows
-            live = [place for place, row in enumerate(rows) if STATUS_ROW.match(row)]
+            live = [number for number, row in enumerate(rows) if STATUS_ROW.match(row)]
             assert live in ([], [len(rows) - 1]), rows
 
     @property
     def rows(self) -> list[str]:
-        """Down to the last one that isn't blank."""
+        """The rows of the screen without blank ones at the end."""
         rows = [row.rstrip() for row in self._screen.display]
         while rows and not rows[-1]:
             rows.pop()
         return rows
 
 
-def usual_mode() -> list[object]:
-    """Of a new terminal: `script` may have changed its own before we look."""
+def default_mode() -> list[object]:
+    """The mode of a new terminal: `script` may have changed that of its own before a test reads it."""
     leader, follower = pty.openpty()
     try:
         return termios.tcgetattr(leader)
@@ -228,14 +228,14 @@ def usual_mode() -> list[object]:
         os.close(follower)
 
 
-def steered(studio: Studio, server: RealtimeServer, command: list[str], changes: dict[str, str]) -> bytes:
-    """What a terminal of 40 columns gets from a session with two segments, a mark and a question."""
+def run_with_keys(studio: Studio, server: RealtimeServer, command: list[str], changes: dict[str, str]) -> bytes:
+    """The bytes that a session with two segments, a mark and `?` writes to a terminal of 40 columns."""
     environment = studio.environment | KEY | {"TERM": "xterm-256color"} | UTF8 | changes
     environment = {name: value for name, value in environment.items() if value}
     environment.pop("COLUMNS")
     program = pexpect.spawn(command[0], command[1:], env=environment, timeout=30, dimensions=(40, 40))
     try:
-        before = usual_mode()
+        before = default_mode()
         seen = b""
         for key, wanted in (
             ("", "ends it"),
@@ -248,7 +248,7 @@ def steered(studio: Studio, server: RealtimeServer, command: list[str], changes:
             program.send(key)
             if isinstance(wanted, int):
                 server.wait(lambda server, count=wanted: server.calls[0].commands.count("finalize") >= count)
-                time.sleep(0.3)  # the answer comes, and is drawn
+                time.sleep(0.3)  # until the answer is drawn
             else:
                 program.expect(pexpect.EOF if wanted is None else wanted)
                 seen += program.before + (program.after if wanted else b"")
@@ -259,18 +259,18 @@ def steered(studio: Studio, server: RealtimeServer, command: list[str], changes:
     return seen
 
 
-def listens(server: RealtimeServer, out: Path, *options: str) -> list[str]:
-    """A command whose stdout is a file."""
+def listen_command(server: RealtimeServer, out: Path, *options: str) -> list[str]:
+    """`listen` with the file `out` as stdout."""
     line = [str(PYTHON), "-m", "cartesia_cli", "listen", "--finalize", "key", "--base-url", server.base_url, *options]
     return ["sh", "-c", f"exec {shlex.join(line)} > {shlex.quote(str(out))}"]
 
 
-def assert_tidy(rows: list[str]) -> None:
-    """Sentences are there, whole, and nothing is left of what was drawn between them."""
+def assert_clean(rows: list[str]) -> None:
+    """Every message and segment is on the screen once and whole, and nothing of the live view remains."""
     assert rows[:2] == ["listening to Gooseneck: ? shows the", "keys, Ctrl-C ends it"]
-    said = [row for row in rows[2:] if row.startswith("Number")]
+    segments = [row for row in rows[2:] if row.startswith("Number")]
     rest = [row for row in rows[2:] if not row.startswith("Number")]
-    assert said in (["Number 1.", "Number 2."], ["Number 1.", "Number 2.", "Number 3."])
+    assert segments in (["Number 1.", "Number 2."], ["Number 1.", "Number 2.", "Number 3."])
     assert re.fullmatch(r"mark at 0:\d\d", rest[0])
     shown = LiveRows("utf-8", colored=False).legend(microphone=True, counts_silence=False, costs=True)
     assert rest[1:] == help_text(bindings(manual=True, push_to_talk=False), shown).splitlines()
@@ -281,14 +281,14 @@ def test_live_view_on_a_narrow_terminal_leaves_no_remains(
     studio: Studio, tmp_path: Path, changes: dict[str, str]
 ) -> None:
     out = tmp_path / "out"
-    with RealtimeServer(echoes) as server:
-        seen = steered(studio, server, listens(server, out, "-f", "ndjson"), changes)
+    with RealtimeServer(answers_each_finalize) as server:
+        seen = run_with_keys(studio, server, listen_command(server, out, "-f", "ndjson"), changes)
     screen = Screen()
     screen.feed(seen)
     if changes.get("TERM") == "dumb":
         assert not any(STATUS_ROW.match(row) for row in screen.rows) and b"\x1b" not in seen
     else:
-        assert_tidy(screen.rows)
+        assert_clean(screen.rows)
     assert (b"\x1b[J" in seen) == (changes.get("TERM") != "dumb")
     assert (b"\x1b[2m" in seen) == (not changes or changes == {"TERM": "vt100"})
     lines = [json.loads(line) for line in out.read_text().splitlines()]
@@ -298,12 +298,12 @@ def test_live_view_on_a_narrow_terminal_leaves_no_remains(
 
 def test_live_view_under_script_leaves_no_remains(studio: Studio, tmp_path: Path) -> None:
     out, typescript = tmp_path / "out", tmp_path / "typescript"
-    with RealtimeServer(echoes) as server:
-        command = [need("script"), "-qec", shlex.join(listens(server, out)), str(typescript)]
-        seen = steered(studio, server, command, {})
+    with RealtimeServer(answers_each_finalize) as server:
+        command = [need("script"), "-qec", shlex.join(listen_command(server, out)), str(typescript)]
+        seen = run_with_keys(studio, server, command, {})
     screen = Screen()
     screen.feed(seen)
-    assert_tidy(screen.rows)
+    assert_clean(screen.rows)
     assert out.read_text() == "Number 1.\nNumber 2.\nNumber 3.\n"
 
 
@@ -317,45 +317,45 @@ def test_live_view_under_tmux_leaves_no_remains(studio: Studio, tmp_path: Path) 
         command = [need("tmux"), "-f", "/dev/null", "-L", "listen", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout
 
-    def shown(sentence: str) -> list[str]:
+    def wait_for(text: str) -> list[str]:
         deadline = time.monotonic() + 30
-        while sentence not in (seen := tmux("capture-pane", "-p", "-S", "-", "-t", "0")):
+        while text not in (seen := tmux("capture-pane", "-p", "-S", "-", "-t", "0")):
             assert time.monotonic() < deadline, seen
             time.sleep(0.05)
         return seen.rstrip("\n").splitlines()
 
-    with RealtimeServer(echoes) as server:
-        program = listens(server, out)
+    with RealtimeServer(answers_each_finalize) as server:
+        program = listen_command(server, out)
         tmux("new-session", "-d", "-x", "40", "-y", "24", "cat")
         try:
             tmux("set", "-g", "remain-on-exit", "on")
             tmux("respawn-pane", "-k", "-t", "0", shlex.join(program))
-            shown("ends it")
+            wait_for("ends it")
             tmux("send-keys", "-t", "0", "Space")
             server.wait(lambda server: "finalize" in server.calls[0].commands)
             tmux("send-keys", "-t", "0", "m")
-            shown("mark at")
+            wait_for("mark at")
             tmux("send-keys", "-t", "0", "?")
-            shown("level of the background")
+            wait_for("level of the background")
             tmux("send-keys", "-t", "0", "q")
             while tmux("list-panes", "-F", "#{pane_dead}").strip() != "1":
                 time.sleep(0.05)
-            rows = shown("Number 2.")
+            rows = wait_for("Number 2.")
         finally:
             tmux("kill-server")
-    assert_tidy([row for row in rows if row and not row.startswith("Pane is dead")])
+    assert_clean([row for row in rows if row and not row.startswith("Pane is dead")])
     assert out.read_text() == "Number 1.\nNumber 2.\n"
 
 
-# Commands that segments are handed to.
+# Commands of --exec.
 
 
 def test_exec_output_is_printed_on_separate_lines(studio: Studio, tmp_path: Path) -> None:
     out = tmp_path / "out"
     hook = tmp_path / "hook.sh"
     hook.write_text("read line; printf 'hook: %s\\nand \\033[2Jmore' \"$line\"; echo to stderr >&2; exit 3\n")
-    with RealtimeServer(echoes) as server:
-        seen = steered(studio, server, listens(server, out, "--exec", f"sh {shlex.quote(str(hook))}"), {})
+    with RealtimeServer(answers_each_finalize) as server:
+        seen = run_with_keys(studio, server, listen_command(server, out, "--exec", f"sh {shlex.quote(str(hook))}"), {})
     screen = Screen()
     screen.feed(seen)
     rows = screen.rows
@@ -374,21 +374,21 @@ def command(tmp_path: Path, body: str) -> str:
 
 
 def test_exec_command_with_a_background_child_does_not_delay_the_session(tmp_path: Path) -> None:
-    """As programs for the clipboard do: they keep what they were given open until another one takes over."""
+    """Clipboard programs do so: they keep stdout open in a background process."""
     body = "subprocess.Popen(['sleep', '20']); print('done', sys.stdin.read(), flush=True)"
-    told: list[str] = []
-    with ExecHook(command(tmp_path, body), told.append, exit_seconds=15) as handover:
+    messages: list[str] = []
+    with ExecHook(command(tmp_path, body), messages.append, exit_seconds=15) as hook:
         for number in range(2):
-            handover.submit(Segment(0.0, 1.0, f"{number}", "audio"))
-    assert told == ["done 0", "done 1"]
+            hook.submit(Segment(0.0, 1.0, f"{number}", "audio"))
+    assert messages == ["done 0", "done 1"]
 
 
 def test_exec_output_is_truncated_after_max_lines(tmp_path: Path) -> None:
     body = "for n in range(10 * int(sys.stdin.read())): print(n)"
-    told: list[str] = []
-    with ExecHook(command(tmp_path, body), told.append) as handover:
+    messages: list[str] = []
+    with ExecHook(command(tmp_path, body), messages.append) as hook:
         for count in (2000, 1):
-            handover.submit(Segment(0.0, 1.0, f"{count}", "audio"))
-    assert told[: MAX_LINES - 1] == [str(number) for number in range(MAX_LINES - 1)]
-    assert "is not shown" in told[MAX_LINES - 1]
-    assert told[MAX_LINES:] == [str(number) for number in range(10)]
+            hook.submit(Segment(0.0, 1.0, f"{count}", "audio"))
+    assert messages[: MAX_LINES - 1] == [str(number) for number in range(MAX_LINES - 1)]
+    assert "is not shown" in messages[MAX_LINES - 1]
+    assert messages[MAX_LINES:] == [str(number) for number in range(10)]

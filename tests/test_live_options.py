@@ -1,4 +1,4 @@
-"""Options of live sessions that do nothing together are refused, or a warning says so."""
+"""Tests of live session options that have no effect together: they are refused, or warned about."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ NO_KEYTERMS = "warning: local engines have no keyterms: --keyterm has no effect"
 ONLY_TIMES = "--vad-threshold and --vad-silence-ms only affect segment times"
 
 
-def said(run: Run, *arguments: str) -> str:
-    """What a session says before it finds that there is nothing to hear."""
-    nothing = ("--device", "no such microphone") if arguments[0] == "listen" else ("none.wav",)
-    done = run(*arguments, *nothing, env={"CARTESIA_API_KEY": "sk_car_x"})
+def stderr_of(run: Run, *arguments: str) -> str:
+    """The stderr of a session that fails because its input doesn't exist."""
+    missing_input = ("--device", "no such microphone") if arguments[0] == "listen" else ("none.wav",)
+    done = run(*arguments, *missing_input, env={"CARTESIA_API_KEY": "sk_car_x"})
     assert (done.returncode, done.stdout) == (3, b"")
     return done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", ["listen", "stream-file"])
 def test_unsupported_keyterms_are_warned_about(run: Run, command: str) -> None:
-    assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia")
-    assert NO_KEYTERMS in said(run, command, "--local", "--keyterm", "Cartesia", "-m", "ink-whisper")
-    assert "keyterm" not in said(run, command, "--cloud", "--keyterm", "Cartesia")
-    assert "keyterms are supported by ink-2 only" in said(run, command, "--keyterm", "Cartesia", "-m", "ink-whisper")
+    assert NO_KEYTERMS in stderr_of(run, command, "--local", "--keyterm", "Cartesia")
+    assert NO_KEYTERMS in stderr_of(run, command, "--local", "--keyterm", "Cartesia", "-m", "ink-whisper")
+    assert "keyterm" not in stderr_of(run, command, "--cloud", "--keyterm", "Cartesia")
+    assert "keyterms are supported by ink-2 only" in stderr_of(
+        run, command, "--keyterm", "Cartesia", "-m", "ink-whisper"
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_unsupported_keyterms_are_warned_about(run: Run, command: str) -> None:
     ],
 )
 def test_vad_options_that_end_no_utterance_are_warned_about(run: Run, arguments: tuple[str, ...], warned: bool) -> None:
-    assert (ONLY_TIMES in said(run, *arguments)) is warned
+    assert (ONLY_TIMES in stderr_of(run, *arguments)) is warned
 
 
 @pytest.mark.parametrize("finalize", ["vad", "both"])

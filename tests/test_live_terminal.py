@@ -1,4 +1,4 @@
-"""Live sessions at a terminal: what of them is on its screen, moment by moment and at the end."""
+"""Tests of what live sessions show on a terminal, while they run and at the end."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import pytest
 
 from tests import speech
 from tests.conftest import need
-from tests.fork_server import usual_signals
+from tests.fork_server import default_signals
 from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
 
 pytestmark = pytest.mark.shell
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test", "TERM": "xterm-256color", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
-SOON = 30.0
+TIMEOUT_SECONDS = 30.0
 SENTENCE = "Grandmother kept her letters in a remarkably blue box on the highest shelf of the kitchen."
 
 
@@ -39,16 +39,21 @@ def silence(folder: Path, seconds: int) -> Path:
 
 
 class Screen:
-    """A command at a terminal, and what is on the screen of it."""
+    """A shell command on a pseudo-terminal, with an emulated screen."""
 
     def __init__(self, command: str, environment: dict[str, str], columns: int) -> None:
         environment = {name: value for name, value in (environment | KEY).items() if name != "COLUMNS"}
         self.program = pexpect.spawn(
-            "sh", ["-c", command], env=environment, timeout=SOON, dimensions=(24, columns), preexec_fn=usual_signals
+            "sh",
+            ["-c", command],
+            env=environment,
+            timeout=TIMEOUT_SECONDS,
+            dimensions=(24, columns),
+            preexec_fn=default_signals,
         )
         self._screen = pyte.HistoryScreen(columns, 24, history=1000)
         self._stream = pyte.ByteStream(self._screen)
-        self.is_over = False
+        self.has_ended = False
 
     def update(self) -> None:
         try:
@@ -56,28 +61,29 @@ class Screen:
         except pexpect.TIMEOUT:
             pass
         except pexpect.EOF:
-            self.is_over = True
+            self.has_ended = True
 
     @property
     def rows(self) -> list[str]:
-        """History and screen, without blank rows."""
+        """The rows of the scrollback and the screen, without blank ones."""
         above = ["".join(row[x].data for x in range(self._screen.columns)) for row in self._screen.history.top]
         return [row.rstrip() for row in (*above, *self._screen.display) if row.strip()]
 
-    def wait(self, found: Callable[[list[str]], bool]) -> list[str]:
-        """The rows, once they are as wanted."""
-        deadline = time.monotonic() + SOON
-        while not found(self.rows):
-            assert time.monotonic() < deadline and not self.is_over, self.rows
+    def wait(self, condition: Callable[[list[str]], bool]) -> list[str]:
+        """Wait until the rows meet a condition. Returns them."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not condition(self.rows):
+            assert time.monotonic() < deadline and not self.has_ended, self.rows
             self.update()
         return self.rows
 
-    def shows(self, text: str) -> list[str]:
+    def wait_for(self, text: str) -> list[str]:
+        """Wait until a row contains `text`. Returns all rows."""
         return self.wait(lambda rows: any(text in row for row in rows))
 
     def end(self) -> list[str]:
-        """The rows when the program is over."""
-        while not self.is_over:
+        """Wait for the end of the program. Returns the rows."""
+        while not self.has_ended:
             self.update()
         self.program.close()
         return self.rows
@@ -92,14 +98,14 @@ def terminal(command: str, environment: dict[str, str], columns: int = 80) -> It
         screen.program.close(force=True)
 
 
-def streams(server: RealtimeServer, talk: Path, *options: object) -> str:
+def stream_file_command(server: RealtimeServer, talk: Path, *options: object) -> str:
     """The command that replays a recording into a server."""
     line = [sys.executable, "-m", "cartesia_cli", "stream-file", str(talk), "--base-url", server.base_url]
     return shlex.join([*line, *map(str, options)])
 
 
-def settles(line: Line) -> None:
-    """Two sentences, and one that grows meanwhile."""
+def two_segments(line: Line) -> None:
+    """A server script that sends one segment at once and one at the end."""
     line.admit()
     line.until_audio(0.3)
     line.say(transcript(SENTENCE))
@@ -139,8 +145,8 @@ def test_settled_lines_appear_on_the_terminal_once_wherever_the_transcript_goes(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int, where: str
 ) -> None:
     out = tmp_path / "out"
-    with RealtimeServer(settles) as server:
-        plain = streams(server, talk, "--finalize", "vad")
+    with RealtimeServer(two_segments) as server:
+        plain = stream_file_command(server, talk, "--finalize", "vad")
         command = {
             "terminal": plain,
             "file": f"{plain} > {out}",
@@ -156,13 +162,13 @@ def test_settled_lines_appear_on_the_terminal_once_wherever_the_transcript_goes(
     ]  # fmt: skip
     assert not any(map(is_status_row, rows))
     if where in ("file", "pipe"):
-        assert out.read_text() == f"{SENTENCE}\nThe end.\n"  # data is never wrapped
+        assert out.read_text() == f"{SENTENCE}\nThe end.\n"  # files are never wrapped
 
 
 def test_stdout_redirected_to_dev_tty_counts_as_the_terminal(environment: dict[str, str], talk: Path) -> None:
     with (
-        RealtimeServer(settles) as server,
-        terminal(streams(server, talk, "--finalize", "vad") + " > /dev/tty", environment) as screen,
+        RealtimeServer(two_segments) as server,
+        terminal(stream_file_command(server, talk, "--finalize", "vad") + " > /dev/tty", environment) as screen,
     ):
         assert screen.end() == [*WRAPPED[80], "The end."]
 
@@ -171,12 +177,12 @@ def test_quiet_shows_nothing_and_a_dumb_terminal_shows_settled_lines(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with RealtimeServer(settles) as server:
-        plain = streams(server, talk, "--finalize", "vad")
+    with RealtimeServer(two_segments) as server:
+        plain = stream_file_command(server, talk, "--finalize", "vad")
         with terminal(f"{plain} -q > {out}", environment) as screen:
             assert screen.end() == []
-    with RealtimeServer(settles) as server:
-        plain = streams(server, talk, "--finalize", "vad")
+    with RealtimeServer(two_segments) as server:
+        plain = stream_file_command(server, talk, "--finalize", "vad")
         with terminal(f"TERM=dumb {plain} > {out}", environment) as screen:
             assert screen.end() == [*WRAPPED[80], "The end."]
 
@@ -184,8 +190,8 @@ def test_quiet_shows_nothing_and_a_dumb_terminal_shows_settled_lines(
 def test_settled_lines_are_not_shown_when_stderr_is_a_file(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
-    with RealtimeServer(settles) as server:
-        command = shlex.split(streams(server, talk, "--finalize", "vad", "-o", tmp_path / "out.txt"))
+    with RealtimeServer(two_segments) as server:
+        command = shlex.split(stream_file_command(server, talk, "--finalize", "vad", "-o", tmp_path / "out.txt"))
         ended = subprocess.run(command, env=environment | KEY, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", f"wrote {tmp_path / 'out.txt'}\n")
 
@@ -193,7 +199,7 @@ def test_settled_lines_are_not_shown_when_stderr_is_a_file(
 def test_starting_is_shown_and_ctrl_c_ends_it(environment: dict[str, str], talk: Path) -> None:
     command = shlex.join([sys.executable, "-m", "cartesia_cli", "stream-file", str(talk), "--local"])
     with terminal(f"exec {command}", environment) as screen:
-        screen.shows("○ starting…")
+        screen.wait_for("○ starting…")
         screen.program.send("\x03")
         rows = screen.end()
     assert not any(map(is_status_row, rows)) and not any("Traceback" in row for row in rows)
@@ -204,7 +210,7 @@ def test_starting_is_shown_and_ctrl_c_ends_it(environment: dict[str, str], talk:
 def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
     environment: dict[str, str], talk: Path, tmp_path: Path, columns: int
 ) -> None:
-    back = threading.Event()
+    may_return = threading.Event()
 
     def drops(line: Line) -> None:
         line.admit()
@@ -217,7 +223,7 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
         line.refuse(503, {"title": "Busy", "message": f"not now, {KEY['CARTESIA_API_KEY']}"})
 
     def returns(line: Line) -> None:
-        assert back.wait(SOON)
+        assert may_return.wait(TIMEOUT_SECONDS)
         line.admit()
         line.until_command("close")
         line.say(transcript(" After."))
@@ -227,67 +233,67 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
     with (
         RealtimeServer(drops, refuses, refuses, returns) as server,
         terminal(
-            streams(server, talk, "--finalize", "vad", "-o", tmp_path / "out.txt"), environment, columns
+            stream_file_command(server, talk, "--finalize", "vad", "-o", tmp_path / "out.txt"), environment, columns
         ) as screen,
     ):
         rows = screen.wait(lambda rows: any("reconnecting" in row or "again" in row for row in rows))
         assert rows[0] == "Before." and is_status_row(rows[-1]) and len(rows) == 2
-        rows = screen.shows("[the key]") if columns == 200 else rows
+        rows = screen.wait_for("[the key]") if columns == 200 else rows
         server.wait(lambda server: len(server.calls) == 4)
         screen.wait(lambda rows: len(rows) == 2 and is_status_row(rows[-1]))
-        back.set()
+        may_return.set()
         rows = screen.end()
     assert rows[0] == "Before." and "After." in rows
-    told = " ".join(rows[1 : rows.index("After.")])
-    assert told.startswith("connected again: ") and KEY["CARTESIA_API_KEY"] not in told
+    message = " ".join(rows[1 : rows.index("After.")])
+    assert message.startswith("connected again: ") and KEY["CARTESIA_API_KEY"] not in message
     assert screen.program.exitstatus == 0
 
 
 def test_status_row_counts_credits(environment: dict[str, str], talk: Path) -> None:
-    """3 a second for ink-2, 1 for ink-whisper."""
-    for model, most in (("ink-2", 9), ("ink-whisper", 3)):
+    """3 credits a second for ink-2, 1 for ink-whisper."""
+    for model, credits in (("ink-2", 9), ("ink-whisper", 3)):
         with (
-            RealtimeServer(settles) as server,
-            terminal(streams(server, talk, "--finalize", "vad", "-m", model), environment) as screen,
+            RealtimeServer(two_segments) as server,
+            terminal(stream_file_command(server, talk, "--finalize", "vad", "-m", model), environment) as screen,
         ):
-            screen.shows(", 0 credits")
-            screen.shows(f"0:02 / 0:03, 0:01 left, {most * 2 // 3} credits")
+            screen.wait_for(", 0 credits")
+            screen.wait_for(f"0:02 / 0:03, 0:01 left, {credits * 2 // 3} credits")
             screen.end()
 
 
-class Growing:
-    """A server whose turn grows until it is `let`."""
+class UnfinishedTurn:
+    """A server script that starts a turn, and ends it once `may_end` is set."""
 
     def __init__(self) -> None:
-        self.let = threading.Event()
+        self.may_end = threading.Event()
 
     def __call__(self, line: Line) -> None:
         line.admit(first=connected())
         line.until_audio(0.2)
         line.say(turn("start"))
         line.say(turn("update", SENTENCE[:60]))
-        assert self.let.wait(SOON)
+        assert self.may_end.wait(TIMEOUT_SECONDS)
         line.say(turn("end", SENTENCE))
         line.until_command("close")
         line.close()
 
 
 def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, str], tmp_path: Path) -> None:
-    growing, talk = Growing(), silence(tmp_path, 12)
-    with RealtimeServer(growing) as server:
+    turn_script, talk = UnfinishedTurn(), silence(tmp_path, 12)
+    with RealtimeServer(turn_script) as server:
         shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
         with terminal(shell, environment, 80) as screen:
-            screen.shows("$")
-            screen.program.send(streams(server, talk, "-o", tmp_path / "out.txt") + "\n")
-            screen.shows(SENTENCE[:60])
+            screen.wait_for("$")
+            screen.program.send(stream_file_command(server, talk, "-o", tmp_path / "out.txt") + "\n")
+            screen.wait_for(SENTENCE[:60])
             screen.program.send("\x1a")
-            rows = screen.shows("Stopped")
+            rows = screen.wait_for("Stopped")
             rows = screen.wait(lambda rows: rows[-1] == "$")
             assert not any(map(is_status_row, rows)) and SENTENCE[:60] not in rows
             screen.program.send("fg\n")
-            screen.shows(SENTENCE[:60])
-            growing.let.set()
-            screen.shows("wrote")
+            screen.wait_for(SENTENCE[:60])
+            turn_script.may_end.set()
+            screen.wait_for("wrote")
             rows = screen.wait(lambda rows: rows[-1] == "$")
             screen.program.send("exit\n")
     assert not any(map(is_status_row, rows))
@@ -295,19 +301,19 @@ def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, st
 
 
 def test_background_session_draws_nothing_over_the_shell(environment: dict[str, str], tmp_path: Path) -> None:
-    growing, talk = Growing(), silence(tmp_path, 12)
-    with RealtimeServer(growing) as server:
+    turn_script, talk = UnfinishedTurn(), silence(tmp_path, 12)
+    with RealtimeServer(turn_script) as server:
         shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
         with terminal(shell, environment, 80) as screen:
-            screen.shows("$")
-            screen.program.send(streams(server, talk, "-f", "ndjson") + f" > {tmp_path / 'out'} &\n")
+            screen.wait_for("$")
+            screen.program.send(stream_file_command(server, talk, "-f", "ndjson") + f" > {tmp_path / 'out'} &\n")
             server.wait(lambda server: server.calls and server.calls[0].seconds > 1)
             screen.program.send("echo $((40 + 2))\n")
-            rows = screen.shows("42")
+            rows = screen.wait_for("42")
             assert not any(map(is_status_row, rows)), rows
             screen.program.send("fg\n")
             screen.wait(lambda rows: is_status_row(rows[-1]))
-            growing.let.set()
+            turn_script.may_end.set()
             screen.wait(lambda rows: rows[-1] == "$")
             screen.program.send("exit\n")
     assert json.loads((tmp_path / "out").read_text().splitlines()[-1])["complete"] is True
@@ -317,7 +323,7 @@ def test_background_session_draws_nothing_over_the_shell(environment: dict[str, 
 def test_growing_text_under_tmux_wraps_at_words_also_after_a_resize(
     environment: dict[str, str], tmp_path: Path, columns: int
 ) -> None:
-    growing, text = Growing(), SENTENCE[:60]
+    turn_script, text = UnfinishedTurn(), SENTENCE[:60]
     settings = {name: value for name, value in (environment | KEY).items() if name not in ("COLUMNS", "TMUX")}
     settings["TMUX_TMPDIR"] = str(tmp_path)
 
@@ -325,11 +331,11 @@ def test_growing_text_under_tmux_wraps_at_words_also_after_a_resize(
         command = [need("tmux"), "-f", "/dev/null", "-L", "view", *arguments]
         return subprocess.run(command, env=settings, capture_output=True, text=True, check=True, timeout=30).stdout
 
-    def shown(found: Callable[[list[str]], bool]) -> list[str]:
-        deadline = time.monotonic() + SOON
+    def wait_until(condition: Callable[[list[str]], bool]) -> list[str]:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             rows = [row.rstrip() for row in tmux("capture-pane", "-p", "-S", "-").splitlines() if row.strip()]
-            if found(rows):
+            if condition(rows):
                 return rows
             assert time.monotonic() < deadline, rows
             time.sleep(0.05)
@@ -337,23 +343,23 @@ def test_growing_text_under_tmux_wraps_at_words_also_after_a_resize(
     def has_text(rows: list[str]) -> bool:
         return bool(rows) and is_status_row(rows[-1]) and text.split()[-1] in " ".join(rows[:-1]).split()
 
-    with RealtimeServer(growing) as server:
-        command = streams(server, silence(tmp_path, 12), "-o", tmp_path / "out.txt")
+    with RealtimeServer(turn_script) as server:
+        command = stream_file_command(server, silence(tmp_path, 12), "-o", tmp_path / "out.txt")
         tmux("new-session", "-d", "-x", str(columns), "-y", "10", "cat")
         try:
             tmux("set", "-g", "remain-on-exit", "on")
-            # The screen is full: what tmux folds at its very top goes into its history, whoever wrote it.
+            # A full screen: what tmux wraps at the top moves into its history.
             tmux("respawn-pane", "-k", f"seq 101 112; exec {command}")
-            rows = shown(has_text)[12:]
+            rows = wait_until(has_text)[12:]
             assert set(" ".join(rows[:-1]).removeprefix("…").split()) <= set(text.split())
             tmux("resize-window", "-x", "30", "-y", "10")
-            rows = shown(
+            rows = wait_until(
                 lambda rows: (
                     rows[12:] == ["Grandmother kept her letters", "in a remarkably blue box on", "the", rows[-1]]
                 )
             )
-            growing.let.set()
-            rows = shown(lambda rows: any(row.startswith("wrote") for row in rows))
+            turn_script.may_end.set()
+            rows = wait_until(lambda rows: any(row.startswith("wrote") for row in rows))
         finally:
             tmux("kill-server")
     assert not any(map(is_status_row, rows)), rows

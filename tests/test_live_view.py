@@ -1,4 +1,4 @@
-"""The live view: rows for a state and a size, and what becomes of them on a terminal that somebody else wrote."""
+"""Tests of the live view: its rows for a state and a size, and how they look on an emulated terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG = "It was a bright cold day in April, and the clocks were striking thirteen
 
 
 class Terminal(io.StringIO):
-    """What is written appears on a screen of six rows."""
+    """A text stream whose output is shown on an emulated screen of six rows."""
 
     def __init__(self, width: int = 80, encoding: str = "utf-8") -> None:
         super().__init__()
@@ -50,15 +50,15 @@ class Terminal(io.StringIO):
 
     @property
     def rows(self) -> list[str]:
-        """What is on the screen, down to the last row that isn't blank."""
+        """The rows of the screen without blank ones at the end."""
         rows = [row.rstrip() for row in self.screen.display]
         while rows and not rows[-1]:
             rows.pop()
         return rows
 
 
-class Watch:
-    """A clock that goes on by a second each time it is looked at, or stands still."""
+class SteppingClock:
+    """A clock that advances by `step` seconds at each reading."""
 
     def __init__(self, step: float = 1.0) -> None:
         self.now, self.step = 0.0, step
@@ -72,7 +72,7 @@ def view(terminal: Terminal, *, colored: bool = False, step: float = 1.0) -> Liv
     def size() -> os.terminal_size:
         return os.terminal_size((terminal.screen.columns, terminal.screen.lines))
 
-    return LiveView(terminal, colored=colored, clock=Watch(step), size=size)
+    return LiveView(terminal, colored=colored, clock=SteppingClock(step), size=size)
 
 
 def rows(state: LiveState, columns: int = 80, lines: int = 24, encoding: str = "utf-8") -> list[str]:
@@ -86,7 +86,7 @@ LISTENING = LiveState(
 )  # fmt: skip
 
 
-# Rows: values in, values out.
+# Rows
 
 
 def test_rows_of_a_file_show_speech_progress_and_text() -> None:
@@ -131,7 +131,7 @@ def test_credits_are_hidden_when_a_session_is_free() -> None:
     assert ", 10,800 credits" in rows(replace(LISTENING, credits=10_800.0))[0]
 
 
-WORDS = (
+WAIT_TEXTS = (
     "waiting for the last words; Ctrl-C again ends at once",
     "last words; Ctrl-C ends at once",
     "last words",
@@ -150,7 +150,7 @@ WORDS = (
     ],
 )
 def test_wait_row_uses_the_longest_text_that_fits(width: int, shown: str) -> None:
-    state = replace(FILE, wait=Wait(WORDS, 3.9))
+    state = replace(FILE, wait=Wait(WAIT_TEXTS, 3.9))
     assert rows(state, width)[-1] == shown
     assert rows(replace(state, text=LONG), width)[-1] == shown
 
@@ -174,7 +174,7 @@ def test_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) -> N
     text = " ".join(shown[:-1])
     assert LONG.strip().endswith(text.removeprefix("…"))
     assert text.startswith("…") == (columns < 200)
-    assert set(text.removeprefix("…").split()) <= set(LONG.split())  # none was broken
+    assert set(text.removeprefix("…").split()) <= set(LONG.split())  # only whole words
     assert all(len(row) <= columns - 1 for row in shown)
     assert all(len(row) >= columns - 15 for row in shown[1:-2])
 
@@ -193,9 +193,9 @@ def test_rows_do_not_reflow_while_text_grows() -> None:
         before = [row.removeprefix("…") for row in shown]
 
 
-@pytest.mark.parametrize(("lines", "most"), [(24, 4), (4, 3), (3, 2), (2, 1), (1, 1)])
-def test_terminal_with_few_lines_has_fewer_rows_of_text(lines: int, most: int) -> None:
-    assert len(rows(replace(FILE, text=LONG), 40, lines)) == most
+@pytest.mark.parametrize(("lines", "rows_shown"), [(24, 4), (4, 3), (3, 2), (2, 1), (1, 1)])
+def test_terminal_with_few_lines_has_fewer_rows_of_text(lines: int, rows_shown: int) -> None:
+    assert len(rows(replace(FILE, text=LONG), 40, lines)) == rows_shown
 
 
 def test_ascii_terminal_gets_only_ascii() -> None:
@@ -233,7 +233,7 @@ def test_drawing_a_very_long_text_reads_only_its_end() -> None:
     assert 0 < calls < 10_000
 
 
-# Wrapping.
+# Wrapping
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,12 @@ def test_wrap_breaks_at_words_and_beside_wide_characters(text: str, width: int, 
 )
 def test_wrapped_rows_fit_and_lose_only_blanks(text: str, width: int) -> None:
     text = " ".join(text.split())
-    found = wrap(text, width)
-    assert all(text_width(row) <= width for row in found)
-    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+    wrapped = wrap(text, width)
+    assert all(text_width(row) <= width for row in wrapped)
+    assert "".join(wrapped).replace(" ", "") == text.replace(" ", "")
 
 
-# On a terminal.
+# On a terminal
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
@@ -306,8 +306,8 @@ def test_any_server_text_stays_within_the_view(texts: list[str], width: int, col
         assert (terminal.screen.cursor.x, terminal.screen.cursor.y) == (0, 1)
     live.close()
     assert terminal.rows == ["$"]
-    ours = re.sub(rb"\x1b\[(J|K|[123]A|2m|0m|1;31m)", b"", terminal.raw)
-    assert b"\x1b" not in ours and b"\x07" not in ours and b"\xc2\x9b" not in ours
+    unexpected = re.sub(rb"\x1b\[(J|K|[123]A|2m|0m|1;31m)", b"", terminal.raw)
+    assert b"\x1b" not in unexpected and b"\x07" not in unexpected and b"\xc2\x9b" not in unexpected
     assert terminal.screen.cursor.hidden is False
 
 
@@ -329,10 +329,10 @@ def test_settled_text_replaces_the_view_which_is_redrawn_below() -> None:
     terminal = Terminal()
     live = view(terminal, step=0.0)
     live.draw(LiveState(text="Good morning. How are", elapsed=3.0))
-    for settled in ("Good morning.\n", "How are you?\n"):
+    for segment in ("Good morning.\n", "How are you?\n"):
         live.clear()
-        terminal.write(settled)
-        live.draw(LiveState(elapsed=3.0))  # at once: a view that made way doesn't wait for its turn
+        terminal.write(segment)
+        live.draw(LiveState(elapsed=3.0))  # drawn at once: after `clear` the rate limit doesn't apply
     assert terminal.rows == ["Good morning.", "How are you?", "○ 0:03"]
 
 
@@ -467,7 +467,7 @@ def test_terminal_size_is_read_on_every_draw() -> None:
     leader, follower = pty.openpty()
     try:
         with open(follower, "w", encoding="utf-8") as stream:
-            live = LiveView(stream, colored=False, clock=Watch())
+            live = LiveView(stream, colored=False, clock=SteppingClock())
             for width in (30, 50):
                 ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 5, width, 0, 0))
                 live.draw(LiveState(text="x" * 500, elapsed=width))

@@ -1,4 +1,4 @@
-"""Microphones: a virtual one behind the real PortAudio; faults that it can't have, by a PortAudio that is made up."""
+"""Microphones: a virtual one behind the real PortAudio, and a fake PortAudio for faults that it can't have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -45,7 +45,7 @@ def likeness(recorded: NDArray[np.float32], played: NDArray[np.float32]) -> floa
     return float(places.max() / np.sqrt(np.dot(heard, heard) * np.dot(played, played)))
 
 
-class TestAVirtualMicrophone:
+class TestVirtualMicrophone:
     def test_what_is_played_is_recorded_without_a_gap(self, studio: Studio, tmp_path: Path) -> None:
         spoken = speech.say(SENTENCE)
         with Recorder(studio.environment, tmp_path / "recorded.wav") as recorder:
@@ -89,7 +89,9 @@ class TestAVirtualMicrophone:
             assert likeness(recorder.recorded(), spoken) > 0.9
 
     @pytest.mark.parametrize("module", ["module-remap-source", "module-null-sink"])
-    def test_unplugging_it_ends_the_recording_which_stays(self, studio: Studio, tmp_path: Path, module: str) -> None:
+    def test_unplugging_ends_the_session_and_keeps_the_recording(
+        self, studio: Studio, tmp_path: Path, module: str
+    ) -> None:
         """The server would go on with its monitor in the first case, and has nothing left in the second."""
         with Recorder(studio.environment, tmp_path / "recorded.wav") as recorder:
             recorder.until("started")
@@ -103,7 +105,7 @@ class TestAVirtualMicrophone:
             assert len(recorder.recorded()) == closed["seconds"] * 16000 > 8000
             assert recorder.child.stderr is not None and recorder.child.stderr.read() == ""
 
-    def test_a_sound_server_that_ends_is_told_without_chatter(self, studio: Studio, tmp_path: Path) -> None:
+    def test_sound_server_exit_is_one_error_without_library_output(self, studio: Studio, tmp_path: Path) -> None:
         with Recorder(studio.environment, tmp_path / "recorded.wav") as recorder:
             recorder.until("started")
             studio.end()
@@ -111,7 +113,7 @@ class TestAVirtualMicrophone:
             assert recorder.ended() == 3
             assert recorder.child.stderr is not None and recorder.child.stderr.read() == ""
 
-    def test_a_frozen_sound_server_is_noticed_and_not_waited_for(self, studio: Studio, tmp_path: Path) -> None:
+    def test_frozen_sound_server_times_out(self, studio: Studio, tmp_path: Path) -> None:
         with Recorder(studio.environment, tmp_path / "recorded.wav") as recorder:
             recorder.until("started")
             time.sleep(1)
@@ -121,7 +123,7 @@ class TestAVirtualMicrophone:
             assert recorder.ended() == 3
             assert len(recorder.recorded()) == closed["seconds"] * 16000 > 8000
 
-    def test_a_server_that_freezes_before_it_is_opened_is_given_up(self, studio: Studio, tmp_path: Path) -> None:
+    def test_frozen_sound_server_times_out_while_opening(self, studio: Studio, tmp_path: Path) -> None:
         with Recorder(studio.environment, tmp_path / "recorded.wav", held=True) as recorder:
             recorder.until("opening")
             studio.freeze()
@@ -129,7 +131,7 @@ class TestAVirtualMicrophone:
             assert recorder.until("error")["message"] == "Gooseneck: the sound system doesn't respond to opening it"
             assert recorder.ended() == 3
 
-    def test_ctrl_z_is_no_fault_of_the_microphone(self, studio: Studio, tmp_path: Path) -> None:
+    def test_ctrl_z_does_not_time_out_the_microphone(self, studio: Studio, tmp_path: Path) -> None:
         with Recorder(studio.environment, tmp_path / "recorded.wav") as recorder:
             recorder.until("started")
             recorder.child.send_signal(signal.SIGSTOP)
@@ -140,7 +142,7 @@ class TestAVirtualMicrophone:
             assert recorder.until("closed")["seconds"] > 1
             assert recorder.ended() == 0
 
-    def test_a_device_that_goes_before_it_is_opened_is_named(self, studio: Studio, tmp_path: Path) -> None:
+    def test_error_names_a_device_removed_before_opening(self, studio: Studio, tmp_path: Path) -> None:
         with Recorder(studio.environment, tmp_path / "recorded.wav", held=True) as recorder:
             recorder.until("opening")
             studio.unplug("module-null-sink")
@@ -151,7 +153,7 @@ class TestAVirtualMicrophone:
 
 
 class Sound(SimpleNamespace):
-    """A PortAudio that is made up: what it says is what the test wants. As a module, it stands for sounddevice."""
+    """A fake PortAudio module (sounddevice) that answers as a test wants."""
 
     class PortAudioError(Exception):
         pass
@@ -216,8 +218,8 @@ def level(block: AudioBlock) -> float:
     return float(block.samples[0])
 
 
-class TestAMadeUpMicrophone:
-    def test_it_is_started_with_its_first_sound(self, sound: Sound) -> None:
+class TestMicrophoneWithFakePortAudio:
+    def test_started_is_set_at_the_first_block(self, sound: Sound) -> None:
         async def session() -> None:
             mic = Microphone(device())
             blocks = mic.frames()
@@ -234,7 +236,7 @@ class TestAMadeUpMicrophone:
 
         asyncio.run(session())
 
-    def test_a_session_that_takes_nothing_loses_the_oldest_and_is_told_once(self, sound: Sound) -> None:
+    def test_full_inbox_drops_the_oldest_and_warns_once(self, sound: Sound) -> None:
         async def session() -> None:
             told: list[str] = []
             mic = Microphone(device(), on_trouble=told.append)
@@ -251,7 +253,7 @@ class TestAMadeUpMicrophone:
 
         asyncio.run(session())
 
-    def test_overflows_are_counted_and_told_once(self, sound: Sound) -> None:
+    def test_overflows_are_counted_with_one_warning(self, sound: Sound) -> None:
         async def session() -> None:
             told: list[str] = []
             mic = Microphone(device(), on_trouble=told.append)
@@ -266,7 +268,7 @@ class TestAMadeUpMicrophone:
 
         asyncio.run(session())
 
-    def test_what_was_heard_before_it_was_unplugged_is_given_first(self, sound: Sound) -> None:
+    def test_captured_blocks_are_yielded_before_the_unplug_error(self, sound: Sound) -> None:
         async def session() -> None:
             blocks = Microphone(device()).frames()
             await first(blocks, sound)
@@ -280,7 +282,7 @@ class TestAMadeUpMicrophone:
 
         asyncio.run(session())
 
-    def test_one_that_is_being_opened_can_be_left_and_is_closed_when_it_is_open(self, sound: Sound) -> None:
+    def test_cancel_while_opening_closes_the_device_later(self, sound: Sound) -> None:
         async def session() -> None:
             sound.opening.clear()
             waiting = asyncio.ensure_future(anext(Microphone(device()).frames()))
@@ -295,7 +297,7 @@ class TestAMadeUpMicrophone:
 
         asyncio.run(asyncio.wait_for(session(), 15))
 
-    def test_one_that_does_not_close_is_left_behind(self, sound: Sound) -> None:
+    def test_hanging_close_is_not_awaited(self, sound: Sound) -> None:
         async def session() -> None:
             blocks = Microphone(device()).frames()
             await first(blocks, sound)
@@ -306,7 +308,7 @@ class TestAMadeUpMicrophone:
 
         asyncio.run(asyncio.wait_for(session(), 15))
 
-    def test_a_rate_that_is_refused_is_followed_by_the_usual_ones(self, sound: Sound) -> None:
+    def test_rejected_rate_falls_back_to_usual_rates(self, sound: Sound) -> None:
         sound.refuse = lambda rate, channels: None if (rate, channels) == (44100, 6) else ("no", -9997)
 
         async def session() -> None:
@@ -337,7 +339,7 @@ class TestAMadeUpMicrophone:
             (("Error opening: Unanticipated host error", -9999, (8, -13, "Permission denied")), "Permission denied"),
         ],
     )
-    def test_a_refusal_is_told_in_words(self, sound: Sound, refusal: tuple[Any, ...], said: str) -> None:
+    def test_open_errors_are_worded(self, sound: Sound, refusal: tuple[Any, ...], said: str) -> None:
         sound.refuse = lambda rate, channels: refusal
         with pytest.raises(InputError, match=said) as caught:
             asyncio.run(asyncio.wait_for(anext(Microphone(device()).frames()), 15))
@@ -376,8 +378,9 @@ class TestTheResampler:
             if frequency <= 1000:
                 assert 0 <= -np.angle(turn) / (2 * np.pi * frequency) < 0.0005
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8), st.sampled_from([8000, 16000, 44100, 48000]))
-    def test_however_it_is_cut_it_gives_the_same(self, cuts: list[int], rate: int) -> None:
+    def test_result_does_not_depend_on_block_sizes(self, cuts: list[int], rate: int) -> None:
         noise = np.random.default_rng(0).uniform(-1, 1, sum(cuts)).astype(np.float32)
         stream, whole = LowLatencyResampler(rate), LowLatencyResampler(rate).resample(noise)
         parts = [stream.resample(part) for part in np.split(noise, np.cumsum(cuts)[:-1])]
@@ -404,17 +407,17 @@ def noise(seconds: float, dbfs: float) -> NDArray[np.float32]:
 
 
 class TestComplaints:
-    def test_there_are_none_about_speech(self) -> None:
+    def test_speech_gives_no_warning(self) -> None:
         spoken = speech.say(SENTENCE)
         assert complaints(np.concatenate([spoken, noise(5, -60), spoken * 0.1, noise(50, -70), spoken])) == []
 
-    def test_zeros_are_a_muted_microphone_once_and_again_when_they_come_back(self) -> None:
+    def test_digital_silence_warns_of_muted_microphone_each_time(self) -> None:
         mute, sound = np.zeros(40000, np.float32), noise(0.5, -30)
         told = complaints(np.concatenate([mute, mute, sound, mute]))
         assert len(told) == 2 and "muted" in told[0] and told[0] == told[1]
         assert complaints(np.concatenate([mute[:15000], sound, mute[:15000]])) == []
 
-    def test_a_faint_sound_is_told_with_its_level(self) -> None:
+    def test_faint_sound_warning_names_the_level(self) -> None:
         (told,) = complaints(noise(60, -64))
         assert "10 s" in told and "-64 dBFS" in told
 
@@ -423,17 +426,18 @@ class TestComplaints:
         (told,) = complaints(np.concatenate([noise(1, -30), noise(62, -64)]))
         assert "60 s" in told
 
-    def test_a_muted_microphone_is_not_called_faint_too(self) -> None:
+    def test_muted_microphone_gives_no_faint_warning(self) -> None:
         assert len(complaints(np.zeros(16000 * 70, np.float32))) == 1
 
-    def test_clipping_is_told_with_its_share_and_again_after_it_was_over(self) -> None:
+    def test_clipping_warning_names_share_and_recurs(self) -> None:
         loud = (sine(200, 16000, 4.0) * 1.5).clip(-1, 1)
         told = complaints(np.concatenate([loud, noise(1, -20), loud, noise(4, -20), loud]))
         assert len(told) == 2 and all(text.startswith("too loud: ") for text in told)
         assert complaints(sine(200, 16000, 4.0) * 0.98) == []
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(0, 20000), max_size=12))
-    def test_however_it_is_cut_the_complaints_are_the_same(self, cuts: list[int]) -> None:
+    def test_warnings_do_not_depend_on_block_sizes(self, cuts: list[int]) -> None:
         samples = np.concatenate([np.zeros(30000, np.float32), (noise(2, 0)).clip(-1, 1), noise(11, -60)])
         doctor = InputMonitor()
         parts = np.split(samples, np.cumsum(cuts))
@@ -462,8 +466,8 @@ Source #38
 """
 
 
-class TestASoundServer:
-    def test_its_sources_are_read_from_what_pactl_prints(self) -> None:
+class TestSoundServer:
+    def test_pactl_sources_are_parsed(self) -> None:
         assert pulse.parse_sources(PACTL) == [
             pulse.PulseSource(0, "alsa_output.pci.monitor", 'Monitor of Größe "x": 日本', 2, 44100, True),
             pulse.PulseSource(37, "mic", "mic", 1, 16000, False),
@@ -471,10 +475,10 @@ class TestASoundServer:
         assert pulse.parse_sources("") == []
 
     @given(st.text())
-    def test_whatever_pactl_prints_it_is_read(self, told: str) -> None:
+    def test_any_pactl_output_is_parsed(self, told: str) -> None:
         pulse.parse_sources("Source #1\n" + told)
 
-    def test_the_choice_is_made_for_the_moment_of_opening_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_source_variable_is_set_only_while_opening(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import os
 
         source = pulse.PulseSource(1, "mic", "Mic", 1, 48000, False)
@@ -513,7 +517,7 @@ libc.perror(b"after")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="made for glibc")
-def test_c_is_quiet_and_python_is_not() -> None:
+def test_c_stderr_is_suppressed_and_python_stderr_is_not() -> None:
     done = subprocess.run([sys.executable, "-c", CHATTER], capture_output=True, text=True, check=True)
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["before", "Python", "print", "after"]
 

@@ -16,8 +16,8 @@ from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.vad import Endpointer
 from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import Connect, Source, StopSignal
+from cartesia_cli.session.latency import LatencyRecorder
 from cartesia_cli.session.reconnect import MAX_ATTEMPTS, ReconnectPolicy
-from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
 from tests.late_server import CHUNK, LateSession, lateness_of, lives_of

@@ -97,7 +97,7 @@ def test_all_samples_leave_once_and_in_blocks_of_one_size(sizes: list[int]) -> N
     assert np.allclose(heard, samples, atol=2 / 32768)
 
 
-def test_what_decoding_raises_comes_after_what_came_before() -> None:
+def test_decoding_error_is_raised_after_the_audio_before_it() -> None:
     def broken() -> Iterator[Samples]:
         yield ramp(0.25)
         raise InputError("damaged")
@@ -114,7 +114,7 @@ def test_what_decoding_raises_comes_after_what_came_before() -> None:
     assert asyncio.run(play()) == 3  # the last, which is no whole block, is not lost
 
 
-def test_who_leaves_early_leaves_no_decoder_running() -> None:
+def test_closing_early_stops_the_decoder() -> None:
     def endless() -> Iterator[Samples]:
         while True:
             yield ramp(0.1)
@@ -133,7 +133,7 @@ def test_who_leaves_early_leaves_no_decoder_running() -> None:
             assert not thread.is_alive()
 
 
-def test_small_delays_are_told_when_they_add_up() -> None:
+def test_small_delays_are_reported_when_they_add_up() -> None:
     _, _, gaps = played([ramp(30.0)], costs=[3.0, *[STEP + 0.001] * 299])
     assert gaps == pytest.approx([2.9 - CATCH_UP_SECONDS, 0.1, 0.1], rel=0.02)
 
@@ -152,7 +152,7 @@ class Pipe:
         yield behind
 
 
-def test_a_pipe_that_pauses_is_followed_by_silence_at_the_pace_of_life_and_goes_on() -> None:
+def test_silence_is_sent_in_real_time_while_a_pipe_pauses() -> None:
     before, behind = ramp(0.25) + 0.001, ramp(0.33) + 0.001
     pipe, time, told, gaps = Pipe(before, behind), Time(), list[float](), list[float]()
     left: list[tuple[float, bytes]] = []
@@ -194,7 +194,7 @@ class Blocks:
 
 
 @given(st.lists(st.integers(0, 3000).map(lambda n: bytes(2 * n)), max_size=9), st.none() | st.floats(0.01, 1.0))
-def test_a_limit_is_exact_in_samples_and_leaves_the_source_in_order(blocks: list[bytes], seconds: float | None) -> None:
+def test_limit_is_exact_in_samples_and_closes_the_source(blocks: list[bytes], seconds: float | None) -> None:
     source = Blocks(*blocks)
 
     async def play() -> bytes:

@@ -1,4 +1,4 @@
-"""A look at a file: durations against hand-made headers and real encoders, refusals, and arbitrary bytes."""
+"""Probing: durations against hand-made headers and real encoders, rejections, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ WHOLE_WAVS = {
 
 
 @pytest.mark.parametrize("kind", WHOLE_WAVS)
-def test_a_whole_wav_says_how_long_it_is(put, kind: str) -> None:
+def test_wav_duration_is_exact(put, kind: str) -> None:
     recording = probe(put(WHOLE_WAVS[kind]))
     truth = 80 * 505 / RATE if kind == "ADPCM" else 40001 / RATE if "odd data" in kind else SECONDS
     container = "w64" if kind == "Wave64" else "wav"
@@ -140,7 +140,7 @@ def test_a_whole_wav_says_how_long_it_is(put, kind: str) -> None:
         w64(guid_chunk(b"fmt ", fmt()[8:]), guid_chunk(b"data", PCM, 2**63 - 1)),
     ],
 )
-def test_a_streamed_wav_is_taken_to_its_end_with_a_note(put, data: bytes) -> None:
+def test_streamed_wav_lasts_to_end_of_file_with_note(put, data: bytes) -> None:
     recording = probe(put(data))
     assert recording.duration == EXACT and recording.declared is None
     assert "has no length" in recording.note and "2.50 s" in recording.note
@@ -155,13 +155,13 @@ def test_a_streamed_wav_is_taken_to_its_end_with_a_note(put, data: bytes) -> Non
         w64(guid_chunk(b"fmt ", fmt()[8:]), guid_chunk(b"data", PCM, 24 + 4 * len(PCM))),
     ],
 )
-def test_a_truncated_wav_names_both_durations(put, data: bytes) -> None:
+def test_truncated_wav_note_names_both_durations(put, data: bytes) -> None:
     recording = probe(put(data))
     assert (recording.duration, recording.declared) == (EXACT, pytest.approx(4 * SECONDS))
     assert "10.00 s" in recording.note and "2.50 s" in recording.note and "cut off" in recording.note
 
 
-def test_a_promise_that_is_a_few_samples_too_high_is_not_worth_a_word(put) -> None:
+def test_wav_header_a_few_samples_too_long_gives_no_note(put) -> None:
     recording = probe(put(riff(fmt(), chunk(b"data", PCM, len(PCM) + 44))))
     assert recording.duration == EXACT and recording.declared is recording.note is None
 
@@ -181,11 +181,11 @@ def test_a_promise_that_is_a_few_samples_too_high_is_not_worth_a_word(put) -> No
         w64(guid_chunk(b"fmt ", fmt()[8:]), guid_chunk(b"data", b"")),
     ],
 )
-def test_a_wav_without_samples_is_refused(put, data: bytes) -> None:
+def test_wav_without_samples_is_rejected(put, data: bytes) -> None:
     assert "holds no audio" in refusal(put(data))
 
 
-def test_a_damaged_wav_is_not_refused(put) -> None:
+def test_damaged_wav_is_not_rejected(put) -> None:
     giant = probe(put(riff(fmt(), chunk(b"LIST", b"", 0xFFFFFFF0), DATA)))
     assert giant.duration is None and "damaged" in giant.note
     assert probe(put(riff(DATA))).duration is None
@@ -232,7 +232,9 @@ def encode(path: Path, codec: str, rate: int, *, seconds: float = SECONDS, form:
         ("c.mp3", "mp3", 8000, {}),
     ],
 )
-def test_what_libsndfile_writes(scratch: Path, name: str, container: str, rate: int, options: dict[str, str]) -> None:
+def test_probe_of_files_written_by_libsndfile(
+    scratch: Path, name: str, container: str, rate: int, options: dict[str, str]
+) -> None:
     soundfile.write(scratch / name, tone(rate), rate, **options)
     recording = probe(scratch / name)
     assert recording.container == container and recording.note is recording.declared is None
@@ -253,7 +255,9 @@ def test_what_libsndfile_writes(scratch: Path, name: str, container: str, rate: 
         ("f.ogg", "ogg", "libopus", 24000, {}),
     ],
 )
-def test_what_ffmpeg_writes(scratch, name: str, container: str, codec: str, rate: int, options: dict[str, str]) -> None:
+def test_probe_of_files_written_by_ffmpeg(
+    scratch, name: str, container: str, codec: str, rate: int, options: dict[str, str]
+) -> None:
     recording = probe(encode(scratch / name, codec, rate, **options))
     assert recording.container == container and recording.note is recording.declared is None
     assert recording.duration == pytest.approx(SECONDS, abs=0.03)
@@ -262,14 +266,14 @@ def test_what_ffmpeg_writes(scratch, name: str, container: str, codec: str, rate
 @pytest.mark.parametrize(("name", "codec", "rate", "frame"), [
     ("cbr.mp3", "libmp3lame", 44100, 1152), ("low.mp3", "libmp3lame", 16000, 576), ("old.mp2", "mp2", 48000, 1152),
 ])  # fmt: skip
-def test_mpeg_audio_without_an_index_is_estimated(scratch: Path, name: str, codec: str, rate: int, frame: int) -> None:
+def test_mpeg_duration_without_index_is_estimated(scratch: Path, name: str, codec: str, rate: int, frame: int) -> None:
     options = {"write_xing": "0", "id3v2_version": "0"} if name.endswith("mp3") else {}
     path = encode(scratch / name, codec, rate, seconds=30, **options)
     assert probe(path).container == "mp3"
     assert probe(path).duration == pytest.approx(30, abs=3 * frame / rate)
 
 
-def test_recordings_in_pieces_leave_their_duration_open(scratch: Path) -> None:
+def test_fragmented_recordings_have_unknown_duration(scratch: Path) -> None:
     fragmented = encode(scratch / "frag.mp4", "aac", 44100, movflags="frag_keyframe+empty_moov")
     live = encode(scratch / "live.webm", "libopus", 48000, live="1")  # as MediaRecorder writes it
     assert probe(fragmented) == MediaInfo("mp4", None, None, fragmented.stat().st_size, None)
@@ -284,7 +288,9 @@ def test_recordings_in_pieces_leave_their_duration_open(scratch: Path) -> None:
         ("cut.webm", "libopus", 48000, {}),
     ],
 )
-def test_half_a_download_is_told_from_a_whole_one(put, scratch, name: str, codec: str, rate: int, options) -> None:
+def test_truncated_download_has_declared_duration_and_note(
+    put, scratch, name: str, codec: str, rate: int, options
+) -> None:
     whole = encode(scratch / name, codec, rate, seconds=20, **options).read_bytes()
     recording = probe(put(whole[: len(whole) // 2], name))
     assert recording.declared == pytest.approx(20, abs=0.05)
@@ -292,13 +298,13 @@ def test_half_a_download_is_told_from_a_whole_one(put, scratch, name: str, codec
     assert "cut off" in recording.note and "about" in recording.note
 
 
-def test_an_mp4_that_lost_its_index_holds_nothing_that_can_be_found(put, scratch: Path) -> None:
+def test_mp4_without_index_is_rejected(put, scratch: Path) -> None:
     whole = encode(scratch / "index.m4a", "aac", 44100, form="ipod").read_bytes()
     assert "index (moov) is missing" in refusal(put(whole[: len(whole) // 2], "lost.m4a"))
 
 
 @pytest.mark.parametrize(("name", "codec"), [("silent.mp4", "mpeg4"), ("silent.webm", "libvpx")])
-def test_a_film_without_sound_is_refused(scratch: Path, name: str, codec: str) -> None:
+def test_video_without_audio_is_rejected(scratch: Path, name: str, codec: str) -> None:
     with av.open(str(scratch / name), "w") as out:
         stream = out.add_stream(codec, rate=10)
         stream.width = stream.height = 32
@@ -414,7 +420,7 @@ def test_hand_made_containers(put, name: str) -> None:
     EBML, EBML + element("18538067", WEBM_INFO + SOUND),
     id3(4000), id3(20) + bytes(2000),
 ])  # fmt: skip
-def test_a_header_without_audio_is_refused(put, data: bytes) -> None:
+def test_header_without_audio_is_rejected(put, data: bytes) -> None:
     assert "holds no audio" in refusal(put(data, "talk.bin"))
 
 
@@ -430,7 +436,7 @@ def test_a_header_without_audio_is_refused(put, data: bytes) -> None:
         (bytes.fromhex("fff15080040000") .ljust(32, b"\0") * 9, "aac"),
     ],
 )  # fmt: skip
-def test_audio_that_the_api_does_not_document_is_let_through(put, data: bytes, container: str) -> None:
+def test_undocumented_containers_are_accepted(put, data: bytes, container: str) -> None:
     recording = probe(put(data, "talk.bin"))
     assert recording.container == container and not recording.documented
 
@@ -454,17 +460,17 @@ def test_audio_that_the_api_does_not_document_is_let_through(put, data: bytes, c
     ],
 )
 @pytest.mark.parametrize("name", ["talk.wav", "talk"])
-def test_what_is_not_a_recording_is_called_by_its_name(put, name: str, data: bytes, what: str) -> None:
+def test_rejection_names_what_the_file_is(put, name: str, data: bytes, what: str) -> None:
     assert what in refusal(put(data, name)) and "not a recording" in refusal(put(data, name))
 
 
-def test_unknown_bytes_count_as_a_recording_only_by_their_name(put) -> None:
+def test_unknown_bytes_are_accepted_only_with_audio_extension(put) -> None:
     data = b"\0\x93NUMPY\xfe" * 50
     assert "00 93 4e 55" in refusal(put(data, "talk.npy"))
     assert probe(put(data, "talk.MP3")).container == "unknown"
 
 
-def test_files_that_are_none(put, scratch: Path) -> None:
+def test_missing_and_irregular_files_are_rejected(put, scratch: Path) -> None:
     os.mkfifo(scratch / "pipe.wav")
     (scratch / "loop.wav").symlink_to(scratch / "loop.wav")
     for path, what in {
@@ -483,7 +489,7 @@ def test_files_that_are_none(put, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
-def test_a_file_that_breaks_while_it_is_read(put, error: OSError) -> None:
+def test_read_error_while_probing_is_an_input_error(put, error: OSError) -> None:
     path = put(WHOLE_WAVS["plain"], "broken.wav")
     with mock.patch.object(Path, "open", side_effect=error):
         assert "read" in refusal(path)
@@ -491,7 +497,7 @@ def test_a_file_that_breaks_while_it_is_read(put, error: OSError) -> None:
         assert "read" in refusal(path)
 
 
-def test_a_file_that_may_not_be_read(put) -> None:
+def test_unreadable_file_is_rejected(put) -> None:
     path = put(WHOLE_WAVS["plain"], "secret.wav")
     path.chmod(0)
     myself = os.geteuid()
@@ -514,7 +520,7 @@ def test_a_file_that_may_not_be_read(put) -> None:
         ("right\u202eto.wav", r"right\u202eto.wav"),
     ],
 )
-def test_names_are_shown_without_letting_them_play_tricks(put, name: str, visible: str) -> None:
+def test_file_names_are_escaped_in_messages(put, name: str, visible: str) -> None:
     message = refusal(put(b"", name))
     assert visible in message and "\n" not in message and "\x1b" not in message
     message.encode()
@@ -524,12 +530,12 @@ def test_names_are_shown_without_letting_them_play_tricks(put, name: str, visibl
 
 
 @pytest.mark.parametrize(("encoding", "width"), [("pcm_s16le", 2), ("pcm_f32le", 4), ("pcm_mulaw", 1)])
-def test_raw_samples_are_counted(put, encoding: str, width: int) -> None:
+def test_raw_duration_is_exact(put, encoding: str, width: int) -> None:
     recording = probe_raw(put(bytes(width * 20000), "talk.pcm"), encoding, 8000)
     assert recording == MediaInfo("raw", 2.5, None, width * 20000, None)
 
 
-def test_raw_samples_with_something_odd_about_them_carry_a_note(put) -> None:
+def test_suspicious_raw_input_gives_a_note(put) -> None:
     assert "looks like wav" in probe_raw(put(WHOLE_WAVS["plain"]), "pcm_s16le", RATE).note
     assert "looks like mp3" in probe_raw(put(id3(9) + HAND_MADE["a.mp3"][0]), "pcm_s16le", RATE).note
     left_over = probe_raw(put(bytes(4001)), "pcm_f32le", 1000)
@@ -577,7 +583,7 @@ NAMES = st.sampled_from(["fuzz.wav", "fuzz.mp3", "fuzz.bin"])
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([b"", *HEADS]), st.binary(max_size=2000), NAMES)
-def test_any_bytes_give_a_recording_or_a_refusal(put, head: bytes, body: bytes, name: str) -> None:
+def test_probe_of_any_bytes_is_bounded_and_total(put, head: bytes, body: bytes, name: str) -> None:
     check_total(put(head + body, name))
 
 
@@ -598,7 +604,7 @@ def mutate(data: bytes, changes: list[tuple[int, bytes]], end: int | None) -> by
 
 @settings(max_examples=500, deadline=None)
 @given(st.sampled_from(SEEDS), CHANGES, st.none() | st.integers(1, 500), NAMES)
-def test_mutated_headers_give_a_recording_or_a_refusal(put, seed: bytes, changes, end: int | None, name) -> None:
+def test_probe_of_mutated_headers_is_bounded_and_total(put, seed: bytes, changes, end: int | None, name) -> None:
     check_total(put(mutate(seed[:20_000], changes, end), name))
 
 
@@ -621,7 +627,7 @@ def real(scratch: Path) -> list[bytes]:
 
 @settings(max_examples=500, deadline=None)
 @given(st.integers(0, 11), CHANGES, st.none() | st.integers(1, 20_000), NAMES)
-def test_mutated_recordings_give_a_recording_or_a_refusal(
+def test_probe_of_mutated_recordings_is_bounded_and_total(
     put, real, which: int, changes, end: int | None, name
 ) -> None:
     check_total(put(mutate(real[which], changes, end), name))
@@ -645,7 +651,7 @@ def test_mutated_recordings_give_a_recording_or_a_refusal(
         b"OggS" * 20_000,
     ],
 )
-def test_a_look_is_short_however_large_and_hostile_the_file(put, head: bytes) -> None:
+def test_probe_reads_little_of_large_hostile_files(put, head: bytes) -> None:
     path = put(head, "large.mp3")
     os.truncate(path, 8 << 30)  # a hole: it takes no room
     check_total(path)
@@ -654,14 +660,14 @@ def test_a_look_is_short_however_large_and_hostile_the_file(put, head: bytes) ->
 # The neighbours --------------------------------------------------------------------------------------------
 
 
-def test_what_others_build_on() -> None:
+def test_extensions_and_media_types() -> None:
     assert {".wav", ".mp3", ".opus", ".mkv", ".m4b", ".3gp"} < EXTENSIONS
     assert EXTENSIONS.isdisjoint({".ts", ".mts", ".txt", ".srt", ".json"})  # TypeScript, and results of ours
     assert all(extension == extension.lower() and extension[0] == "." for extension in EXTENSIONS)
     assert MEDIA_TYPES["wav"] == "audio/wav" and MEDIA_TYPES["unknown"] == "application/octet-stream"
 
 
-def test_every_format_has_a_media_type_and_an_ending() -> None:
+def test_every_format_has_media_type_and_extension() -> None:
     for name, kind in FORMATS.items():
         assert "/" in kind.media_type and (kind.extensions or name in ("raw", "unknown"))
         assert all(ending == ending.lower() and ending[0] == "." for ending in kind.extensions)
@@ -681,11 +687,11 @@ def test_every_format_has_a_media_type_and_an_ending() -> None:
         (HAND_MADE["c.mp4"][0], True),
     ],
 )
-def test_a_recording_is_told_by_its_bytes_whatever_its_name(put, content: bytes, expected: bool) -> None:
+def test_is_recording_goes_by_content_not_name(put, content: bytes, expected: bool) -> None:
     assert is_recording(put(content, "module.ts")) is expected
 
 
-def test_a_look_imports_no_decoder() -> None:
+def test_probing_imports_no_decoder() -> None:
     heavy = "{'numpy', 'soundfile', 'av', 'soxr', 'asyncio', 'httpx', 'rich', 'typer'}"
     program = f"import sys, cartesia_cli.audio.probing; print(*{heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -696,7 +702,7 @@ OPUS_BODY = OPUS + page(0, b"OpusTags") + page(60312, b"x" * 300)
 
 
 @pytest.mark.parametrize("data", [OPUS_BODY, OPUS_BODY + page(120312, b"x" * 300, flags=4)[:-1], OPUS_BODY + b"OggS"])
-def test_an_ogg_whose_last_page_is_not_the_last_is_said(put, data: bytes) -> None:
+def test_ogg_without_last_page_gives_a_note(put, data: bytes) -> None:
     assert "not marked as the last" in probe(put(data, "cut.ogg")).note
     assert probe(put(OPUS_BODY + page(120312, b"x" * 300, flags=4), "whole.ogg")).note is None
 
@@ -708,7 +714,7 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize(("name", "subtype"), LENGTHS)
-def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: str) -> None:
+def test_duration_of_aiff_au_caf_and_of_half_of_each(put, scratch: Path, name: str, subtype: str) -> None:
     form = {"aifc": "AIFF"}.get(name[2:], name[2:].upper())
     soundfile.write(scratch / name, tone(44100, 10), 44100, subtype=subtype, format=form)
     recording, whole = probe(scratch / name), (scratch / name).read_bytes()
@@ -723,14 +729,14 @@ def test_lengths_of_what_others_write(put, scratch: Path, name: str, subtype: st
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "libmp3lame"), ("a.wma", "wmav2")])
-def test_a_file_that_is_smaller_than_it_says_was_cut_off(put, scratch: Path, name: str, codec: str) -> None:
+def test_truncated_avi_and_wma_give_a_note(put, scratch: Path, name: str, codec: str) -> None:
     whole = encode(scratch / name, codec, 44100, seconds=10).read_bytes()
     assert probe(scratch / name).note is None
     assert probe(put(whole + b"x" * 5000, name)).note is None
     assert f"promises {len(whole):,} bytes, and it holds 20,000" in probe(put(whole[:20_000], name)).note
 
 
-def test_ogg_pages_that_nobody_stamped_are_no_reason_to_refuse(tmp_path: Path) -> None:
+def test_ogg_without_timestamps_is_not_rejected(tmp_path: Path) -> None:
     head = b"OpusHead\x01\x01" + struct.pack("<HIhB", 312, 48000, 0, 0)
     pages = [page(0, head, flags=2), page(0, b"OpusTags"), *(page(0, b"x" * 250) for _ in range(60))]
     file = tmp_path / "unstamped.ogg"
@@ -738,7 +744,7 @@ def test_ogg_pages_that_nobody_stamped_are_no_reason_to_refuse(tmp_path: Path) -
     assert probe(file).duration is None
 
 
-def test_an_mp4_that_says_its_duration_is_unknown_is_believed(tmp_path: Path) -> None:
+def test_mp4_with_unknown_duration(tmp_path: Path) -> None:
     def box(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I4s", 8 + len(body), kind) + body
 

@@ -1,4 +1,4 @@
-"""House rules are numbers: those of the guides, and those that a user puts in their place."""
+"""Tests of subtitle profiles: the numbers of published style guides, and options that override them."""
 
 from __future__ import annotations
 

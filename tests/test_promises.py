@@ -1,4 +1,4 @@
-"""Sentences of the documentation that no other test holds."""
+"""Tests of statements in the documentation that no other test checks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_backlog_is_sent_at_up_to_twice_real_time() -> None:
-    allowance, now, sent = RateLimiter(), 100.0, 0.0
-    allowance.restart(now)
+    limiter, now, sent = RateLimiter(), 100.0, 0.0
+    limiter.restart(now)
     while now < 150.0:
-        now += max(allowance.wait(now, 0.1), 0.0)
+        now += max(limiter.wait(now, 0.1), 0.0)
         sent += 0.1
     assert 2 * 50.0 - LEAD_SECONDS <= sent <= 2 * 50.0 + LEAD_SECONDS
 
 
 def test_session_gives_up_after_five_connections_in_a_row_without_progress() -> None:
-    lifeline = ReconnectPolicy()
-    assert lifeline.next_delay(1000) is not None  # the one that had achieved something
-    pauses = [lifeline.next_delay(1000) for _ in range(5)]
+    policy = ReconnectPolicy()
+    assert policy.next_delay(1000) is not None  # this connection had made progress
+    delays = [policy.next_delay(1000) for _ in range(5)]
     assert MAX_ATTEMPTS == 5
-    assert None not in pauses[:4]
-    assert pauses[4] is None
+    assert None not in delays[:4]
+    assert delays[4] is None
 
 
 def test_completion_scripts_are_installed_under_share() -> None:
@@ -44,10 +44,10 @@ def test_completion_scripts_are_installed_under_share() -> None:
 
 def test_make_run_takes_a_file_and_transcribes_the_sample_without_one() -> None:
     def recipe(*arguments: str) -> str:
-        # As a command of its own: below `make test`, make would say which folder it enters and leaves.
-        alone = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        # Without the variables of an outer `make test`, which would print the folders that it enters.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
         command = ["make", "-n", "run", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.splitlines()[-1]
 
     assert recipe().endswith("cartesia-cli transcribe --sample --word-timestamps")

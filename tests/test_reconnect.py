@@ -46,10 +46,10 @@ from cartesia_cli.tracker import LONGEST_LATENESS, ManualTracker, SpeechTimeline
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, side_by_side
 from tests.fork_server import PIPE, start_program
-from tests.hurried import Hurried
 from tests.microphone import open_studio
 from tests.realtime_server import Line as Peer
 from tests.realtime_server import RealtimeServer, refuses
+from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
 from tests.test_listen import listening
 from tests.tones import REST, Recogniser, dies, listens, spoken
@@ -167,7 +167,7 @@ class Case:
             session = Session(
                 connect, source or Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
                 finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
-                reconnect_policy=ReconnectPolicy(tries, dice=lambda: -0.5), catch_up=catch_up,
+                reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
             if config is not None:
                 session.send_command(config)
@@ -178,7 +178,7 @@ class Case:
                 self.error = failure
             self.sent = clock.sent
 
-        with asyncio.Runner(loop_factory=Hurried) as runner:
+        with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(run())
 
     @property

@@ -1,4 +1,4 @@
-"""`listen --recover`: what earlier sessions left behind goes where it is asked to, and only then away."""
+"""Tests of `listen --recover`: recordings of failed sessions are transcribed, and removed only after that."""
 
 from __future__ import annotations
 
@@ -16,61 +16,61 @@ SAMPLES = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()[44:]
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 TEXT = "One two."
 WORDS = [{"word": "One", "start": 0.0, "end": 0.4}, {"word": "two.", "start": 0.5, "end": 0.9}]
-FINE = answers({"text": TEXT, "language": "en", "duration": 1.0, "words": WORDS})
+ANSWER = answers({"text": TEXT, "language": "en", "duration": 1.0, "words": WORDS})
 
 
 @pytest.fixture
 def folder(environment: dict[str, str]) -> Path:
-    """Where sessions leave their recordings."""
-    made = Path(environment["HOME"]) / ".local" / "state" / "cartesia-cli"
-    made.mkdir(parents=True)
-    return made
+    """The folder of session recordings."""
+    recordings = Path(environment["HOME"]) / ".local" / "state" / "cartesia-cli"
+    recordings.mkdir(parents=True)
+    return recordings
 
 
-def leave(folder: Path, second: int, **asked: bool) -> Path:
-    """A recording whose session is gone."""
+def add_recording(folder: Path, second: int, **settings: bool) -> Path:
+    """Write a recording as a failed session leaves it."""
     path = folder / f"20261101T1011{second:02}.000000Z.wav"
     with open_private(path, "xb") as file:
-        WavWriter(file, json.dumps({"model": "ink-2", "language": "de"} | asked)).write(SAMPLES)
+        WavWriter(file, json.dumps({"model": "ink-2", "language": "de"} | settings)).write(SAMPLES)
     return path
 
 
 def test_recover_honours_the_output_options_and_removes_what_was_written(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
-    leave(folder, 1)
+    add_recording(folder, 1)
     (tmp_path / "notes.txt").write_text("before\n")
     hook = f"tee -a '{tmp_path / 'hook.txt'}'"
-    with FaultServer(FINE) as server:
+    with FaultServer(ANSWER) as server:
         done = run(
             "listen", "--recover", "-o", "said.srt", "--append", "notes.txt", "--exec", hook, "--save-audio",
-            "kept.wav", "--base-url", server.base_url, env=KEY,
+            "saved.wav", "--base-url", server.base_url, env=KEY,
         )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert (tmp_path / "said.srt").read_text().startswith("1\n00:00:00,000 --> ")
     assert (tmp_path / "notes.txt").read_text() == f"before\n{TEXT}\n"
     assert (tmp_path / "hook.txt").read_text() == TEXT
-    assert (tmp_path / "kept.wav").read_bytes().endswith(SAMPLES)
+    assert (tmp_path / "saved.wav").read_bytes().endswith(SAMPLES)
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "place", [["-o", "/proc/nobody.srt"], ["--append", "/proc/nobody.txt"], ["-o", "there.txt"], ["-f", "srt,vtt"]]
+    "outputs", [["-o", "/proc/nobody.srt"], ["--append", "/proc/nobody.txt"], ["-o", "there.txt"], ["-f", "srt,vtt"]]
 )
 def test_recover_keeps_a_recording_whose_result_cannot_be_written(
-    run: Run, folder: Path, tmp_path: Path, place: list[str]
+    run: Run, folder: Path, tmp_path: Path, outputs: list[str]
 ) -> None:
-    left = leave(folder, 1)
+    left = add_recording(folder, 1)
     (tmp_path / "there.txt").touch()
-    with FaultServer(FINE) as server:
-        done = run("listen", "--recover", *place, "--base-url", server.base_url, env=KEY)
+    with FaultServer(ANSWER) as server:
+        done = run("listen", "--recover", *outputs, "--base-url", server.base_url, env=KEY)
     assert done.returncode in (1, 2), done.stderr
     assert left.exists()
 
 
 def test_recover_sends_recordings_of_local_sessions_only_with_cloud(run: Run, folder: Path) -> None:
-    left = leave(folder, 1, local=True)
-    with FaultServer(FINE) as server:
+    left = add_recording(folder, 1, local=True)
+    with FaultServer(ANSWER) as server:
         to_server = KEY | {"CARTESIA_BASE_URL": server.base_url}
         refused = run("listen", "--recover", env=to_server)
         assert server.requests == []
@@ -82,8 +82,8 @@ def test_recover_sends_recordings_of_local_sessions_only_with_cloud(run: Run, fo
 
 
 def test_recover_keeps_recordings_that_the_server_refuses(run: Run, folder: Path) -> None:
-    left = [leave(folder, 1), leave(folder, 2)]
-    with FaultServer(refuses(400), FINE) as server:
+    left = [add_recording(folder, 1), add_recording(folder, 2)]
+    with FaultServer(refuses(400), ANSWER) as server:
         done = run("listen", "--recover", "-f", "ndjson", "--base-url", server.base_url, env=KEY)
     assert done.returncode == 1
     assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == [str(left[1])]
@@ -91,8 +91,8 @@ def test_recover_keeps_recordings_that_the_server_refuses(run: Run, folder: Path
 
 
 def test_recover_of_several_recordings_needs_output_dir_for_srt(run: Run, folder: Path, tmp_path: Path) -> None:
-    leave(folder, 1), leave(folder, 2)
-    with FaultServer(FINE) as server:
+    add_recording(folder, 1), add_recording(folder, 2)
+    with FaultServer(ANSWER) as server:
         done = run("listen", "--recover", "-o", "all.srt", "--base-url", server.base_url, env=KEY)
         assert (done.returncode, len(list(folder.iterdir()))) == (2, 2)
         assert server.requests == []
@@ -103,7 +103,7 @@ def test_recover_of_several_recordings_needs_output_dir_for_srt(run: Run, folder
 
 
 def test_recover_lists_and_discards_recordings_without_a_key_or_server(run: Run, folder: Path) -> None:
-    first, second = leave(folder, 1), leave(folder, 2)
+    first, second = add_recording(folder, 1), add_recording(folder, 2)
     listed = run("listen", "--recover", "--list")
     assert listed.stdout.decode().splitlines() == [
         f"2026-11-01 10:11 UTC      10.8 s  {path}" for path in (first, second)

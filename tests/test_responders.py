@@ -16,7 +16,7 @@ from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.responders import ManualResponder, Responder, TurnResponder
 
-from .hurried import Hurried
+from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
 
 
@@ -171,7 +171,7 @@ def test_slow_engine_does_not_speculate_in_every_pause() -> None:
             await responder.push_audio(np.concatenate((say("No."), silence(0.7))), caught_up=True)
         return hearings
 
-    with asyncio.Runner(loop_factory=Hurried) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         assert runner.run(run()) == 1
 
 

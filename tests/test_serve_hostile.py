@@ -18,7 +18,7 @@ import pytest
 
 import cartesia_cli
 
-from .memory import forget_peak, peak_so_far
+from .memory import peak_so_far, reset_peak
 
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
 VERSION = {"Cartesia-Version": "2026-03-01"}
@@ -228,7 +228,7 @@ HOSTILE: list[Callable[[Served, ExitStack], None]] = [
 def test_server_survives_hostile_clients_with_bounded_memory_and_exits(environment: dict[str, str]) -> None:
     with ExitStack() as stack, served(environment) as server:
         text = server.transcript()
-        before = forget_peak(server.process.pid)
+        before = reset_peak(server.process.pid)
         for attack in HOSTILE:
             attack(server, stack)
             assert server.is_answering(), attack.__name__

@@ -30,7 +30,7 @@ from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 from tests import speech
-from tests.hurried import Hurried
+from tests.simulated_time import SimulatedTimeLoop
 
 CHUNK = 2 * RATE // 10
 SILENCE = bytes(CHUNK)
@@ -129,7 +129,7 @@ class Case:
     ) -> None:  # fmt: skip
         self.source, self.updates, self.on_audio, self.on_call = source, list[Update](), on_audio, on_call
         self.error: BaseException | None = None
-        with asyncio.Runner(loop_factory=Hurried) as runner:
+        with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(self._run(answer, manual, finalize, silence_ms))
 
     async def _run(self, answer: Answer, manual: bool, finalize: bool, silence_ms: int) -> None:
@@ -447,7 +447,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     async def run() -> None:
         await session.run(StopSignal())
 
-    with asyncio.Runner(loop_factory=Hurried) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         session = Session(
             lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
             finalize=False, manual=True, chunk=CHUNK, write=updates.append,
@@ -506,7 +506,7 @@ def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_tal
         )  # fmt: skip
         await session.run(StopSignal())
 
-    with asyncio.Runner(loop_factory=Hurried) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         runner.run(run())
     assert len(lines.wires) == (2 if talks_again else 1)
     for wire in lines.wires:  # silence behind what was answered is sent again

@@ -26,13 +26,13 @@ from cartesia_cli.errors import CliError, NetworkError
 from cartesia_cli.protocol import Delta
 from cartesia_cli.session import Session, send_buffer
 from cartesia_cli.session.interfaces import StopSignal
+from cartesia_cli.session.latency import LatencyRecorder
 from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
-from cartesia_cli.stats import LatencyRecorder
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
-from tests.hurried import Hurried
 from tests.realtime_server import RealtimeServer, Script
+from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
 from tests.test_reconnect import CHUNK, Line
 from tests.tones import TONE, dies, listens, spoken
@@ -182,7 +182,7 @@ class Soak:
     def run(self) -> None:
         """To its end, as fast as it goes. CliError where that is a failure."""
         gc.freeze()  # what the tests hold is not looked through at each sample
-        with asyncio.Runner(loop_factory=Hurried) as runner:
+        with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(self._run())
 
     async def _run(self) -> None:
@@ -200,7 +200,7 @@ class Soak:
             connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
             Endpointer(VadSettings(silence_ms=400)), finalize=self.manual, manual=self.manual, chunk=CHUNK,
             write=self._take, observer=LatencyRecorder("ink-2") if self.measured else None,
-            reconnect_policy=ReconnectPolicy(dice=dice.random),
+            reconnect_policy=ReconnectPolicy(jitter=dice.random),
         )  # fmt: skip
         await self._session.run(StopSignal())
 

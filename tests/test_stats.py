@@ -38,14 +38,13 @@ from cartesia_cli.protocol import (
 from cartesia_cli.session import Session
 from cartesia_cli.session.dispatcher import EventDispatcher, Marker
 from cartesia_cli.session.interfaces import StopSignal
+from cartesia_cli.session.latency import MAX_LISTED, MAX_VALUES, WAITS, LatencyRecorder, Percentiles
 from cartesia_cli.session.send_buffer import SendBuffer
-from cartesia_cli.stats.latency import LISTED, WAITS, LatencyRecorder
-from cartesia_cli.stats.percentiles import KEPT, Percentiles
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, Tracker, TurnTracker
-from cartesia_cli.tracker.timeline import MOST_SPANS
+from cartesia_cli.tracker.timeline import MAX_SPANS
 from cartesia_cli.transcript import Update
 
-from .hurried import Hurried
+from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
 
 
@@ -518,13 +517,13 @@ def test_percentiles_are_values_that_enough_others_dont_exceed(values: list[floa
 
 def test_more_values_than_are_kept_are_thinned_evenly() -> None:
     percentiles = Percentiles()
-    for number in range(5 * KEPT):
+    for number in range(5 * MAX_VALUES):
         percentiles.add(number / 1000)
     summary = percentiles.summary()
-    assert summary["count"] == 5 * KEPT and summary["max"] == 5 * KEPT - 1
-    assert KEPT / 2 <= summary["sampled"] <= KEPT
-    assert summary["p50"] == pytest.approx(2.5 * KEPT, abs=16)
-    assert summary["p99"] == pytest.approx(4.95 * KEPT, abs=16)
+    assert summary["count"] == 5 * MAX_VALUES and summary["max"] == 5 * MAX_VALUES - 1
+    assert MAX_VALUES / 2 <= summary["sampled"] <= MAX_VALUES
+    assert summary["p50"] == pytest.approx(2.5 * MAX_VALUES, abs=16)
+    assert summary["p99"] == pytest.approx(4.95 * MAX_VALUES, abs=16)
 
 
 def test_a_longer_session_takes_no_more_memory() -> None:
@@ -537,18 +536,18 @@ def test_a_longer_session_takes_no_more_memory() -> None:
             day.hear(Delta(text="x"), FlushDone())
         return _size(day.recorder), _size(day.tracker), _size(day.timeline)
 
-    assert LISTED < 1100  # of everything that is kept one by one, more came than is kept
+    assert MAX_LISTED < 1100  # of everything that is kept one by one, more came than is kept
     for longer, shorter in zip(sizes(2200), sizes(1100), strict=True):
         assert longer <= shorter * 1.1
 
 
 def test_speech_that_nobody_ever_asks_for_takes_no_more_memory() -> None:
     timeline, sizes = SpeechTimeline(), []
-    for start in range(2 * MOST_SPANS + 200):
+    for start in range(2 * MAX_SPANS + 200):
         timeline.onset(start)
         timeline.advance(start + 0.5, start)
         timeline.pause(start + 0.4)
-        if start in (MOST_SPANS + 100, 2 * MOST_SPANS + 100):
+        if start in (MAX_SPANS + 100, 2 * MAX_SPANS + 100):
             sizes.append(_size(timeline))
     assert sizes[1] <= sizes[0] * 1.05
     assert timeline.take() == (0, start + 0.4)
@@ -626,7 +625,7 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
             finalize=True, manual=True, chunk=3200, write=updates.append, observer=recorder, pace=1000.0,
         ).run(StopSignal())  # fmt: skip
 
-    with asyncio.Runner(loop_factory=Hurried) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         runner.run(run())
     report = recorder.report()
     assert report["bytes"] == 2 * len(spoken)

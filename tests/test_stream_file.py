@@ -1,4 +1,4 @@
-"""`stream-file` as a user runs it: against a realtime server that was not written with it, and on this machine."""
+"""Tests of `stream-file` against an independently written realtime server, and with the offline engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from tests.realtime_server import (
     MANUAL,
     TURNS,
     UTTERANCES,
-    Event,
     Line,
     RealtimeServer,
     Script,
@@ -60,10 +58,6 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pause = speech.silence(1.2)
     samples = [part for sentence in SENTENCES for part in (speech.say(sentence), pause)]
     return speech.write_wav(tmp_path_factory.mktemp("talk") / "talk.wav", np.concatenate([pause, *samples]))
-
-
-def said(call_texts: Iterator[Event] | list[Event]) -> str:
-    return "".join(str(event["text"]) for event in call_texts if event["type"] == "transcript")
 
 
 def lines(output: bytes) -> list[dict[str, object]]:
@@ -138,7 +132,7 @@ def test_text_has_a_line_per_segment_and_ndjson_a_line_per_update(run: Run, talk
 
 
 def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, talk: Path) -> None:
-    """Those that might pass are waited for as long as by default, which is a minute: so all wait at once."""
+    """The sessions run at the same time, because the temporary failures among them are retried for a minute."""
     failures = [
         (refuses(401), 4), (refuses(402), 5), (refuses(403), 4), (refuses(404), 5), (closes(1000), 6),
         (closes(1001), 6), (closes(None), 6), (closes(1008, "Invalid turn thresholds"), 5), (closes(1011), 6),
@@ -151,13 +145,13 @@ def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, t
             ended = run("stream-file", talk, "--mode", "manual", "-q", "--base-url", server.base_url, *FAST, env=KEY)
         return ended.returncode, ended.stderr.decode()
 
-    for number, (code, told) in enumerate(side_by_side(end, failures)):
-        assert code == failures[number][1], (number, told)
-        assert told.startswith("error: "), number
-        assert told.count("\n") == 2, number
-        assert "hint: " in told, number
-        assert "Traceback" not in told, number
-        assert "sk_car_test" not in told, number
+    for number, (code, err) in enumerate(side_by_side(end, failures)):
+        assert code == failures[number][1], (number, err)
+        assert err.startswith("error: "), number
+        assert err.count("\n") == 2, number
+        assert "hint: " in err, number
+        assert "Traceback" not in err, number
+        assert "sk_car_test" not in err, number
 
 
 def test_text_heard_before_a_lost_connection_is_on_stdout(run: Run, talk: Path) -> None:
@@ -199,10 +193,10 @@ def test_error_event_is_reported_with_its_request_id(run: Run, talk: Path) -> No
     with RealtimeServer(script) as server:
         ended = run("stream-file", talk, "--json", "--base-url", server.base_url, *FAST, env=KEY)
     assert ended.returncode == 5
-    told = json.loads(ended.stderr.decode().splitlines()[-1])["error"]
-    assert told["status"] == 429
-    assert "Slow down" in told["message"]
-    assert told["request_id"]
+    reported = json.loads(ended.stderr.decode().splitlines()[-1])["error"]
+    assert reported["status"] == 429
+    assert "Slow down" in reported["message"]
+    assert reported["request_id"]
 
 
 def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> None:
@@ -214,7 +208,7 @@ def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--mode", "both"], "--mode 'both' is not supported"),
         (["--mode", "auto", "--finalize", "vad"], "--mode and --finalize exclude each other"),
@@ -244,25 +238,25 @@ def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> N
         (["--save-audio", "."], ". is a folder"),
         (["-f", "wav"], "no format 'wav'"),
         (["--encoding", "pcm_s16le"], "--encoding and --sample-rate go together"),
-        (["--save-audio", "there.wav"], "there.wav exists"),
-        (["--raw-events", "there.wav"], "there.wav: .wav is the ending of recordings"),
-        (["-o", "there.wav"], "no transcript format has the ending .wav"),
-        (["-f", "text", "-o", "there.wav"], "there.wav: .wav is the ending of recordings"),
+        (["--save-audio", "existing.wav"], "existing.wav exists"),
+        (["--raw-events", "existing.wav"], "existing.wav: .wav is the ending of recordings"),
+        (["-o", "existing.wav"], "no transcript format has the ending .wav"),
+        (["-f", "text", "-o", "existing.wav"], "existing.wav: .wav is the ending of recordings"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_opened(
-    run: Run, talk: Path, tmp_path: Path, arguments: list[str], said: str
+    run: Run, talk: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    (tmp_path / "there.wav").write_bytes(b"here before")
+    (tmp_path / "existing.wav").write_bytes(b"existing")
     ended = run("stream-file", talk, *arguments, "--base-url", "http://127.0.0.1:9", env=KEY)
     assert ended.returncode == 2
-    assert said in ended.stderr.decode()
-    assert (tmp_path / "there.wav").read_bytes() == b"here before"
+    assert message in ended.stderr.decode()
+    assert (tmp_path / "existing.wav").read_bytes() == b"existing"
 
 
 @pytest.fixture
 def names(talk: Path, tmp_path: Path) -> bytes:
-    """A recording under three names in the folder of the run; its bytes."""
+    """Write a recording under several names into the working directory. Returns its bytes."""
     data = talk.read_bytes()
     (tmp_path / "talk.wav").write_bytes(data)
     (tmp_path / "symbolic.wav").symlink_to("talk.wav")
@@ -306,7 +300,7 @@ def test_recording_on_stdin_is_never_overwritten(environment: dict[str, str], tm
 
 
 @pytest.mark.parametrize(
-    "places",
+    "outputs",
     [
         ["-o", "x.txt", "--save-audio", "x.txt"],
         ["-o", "x.txt", "--raw-events", "./x.txt"],
@@ -314,9 +308,9 @@ def test_recording_on_stdin_is_never_overwritten(environment: dict[str, str], tm
         ["-f", "text,srt", "--output-dir", ".", "--raw-events", "talk.srt"],
     ],
 )
-def test_two_outputs_to_the_same_file_are_refused(run: Run, tmp_path: Path, names: bytes, places: list[str]) -> None:
+def test_two_outputs_to_the_same_file_are_refused(run: Run, tmp_path: Path, names: bytes, outputs: list[str]) -> None:
     before = sorted(tmp_path.iterdir())
-    ended = run("stream-file", "talk.wav", *places, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
+    ended = run("stream-file", "talk.wav", *outputs, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
     assert ended.returncode == 2, ended.stderr
     assert "would be written twice" in ended.stderr.decode()
     assert sorted(tmp_path.iterdir()) == before
@@ -341,7 +335,7 @@ def test_session_that_never_started_writes_no_result(
     assert ended.returncode == (4 if script else 6)
     assert not (tmp_path / "out.txt").exists()
     assert b"wrote" not in ended.stderr
-    assert b"transcribe" not in ended.stderr  # no audio went out
+    assert b"transcribe" not in ended.stderr  # no audio was sent
 
 
 def test_session_that_never_started_writes_an_end_line_only_in_ndjson(run: Run, talk: Path) -> None:
@@ -407,9 +401,11 @@ def test_vad_options_in_auto_mode_are_warned_about(run: Run, talk: Path) -> None
     for option in (["--vad-silence-ms", "900"], ["--vad-threshold", "-40"]):
         with RealtimeServer(turns(), manual()) as server:
             arguments = ("stream-file", talk, *option, "--base-url", server.base_url, *FAST)
-            auto, by_hand = (run(*arguments, "--mode", mode, env=KEY).stderr.decode() for mode in ("auto", "manual"))
+            auto, manual_mode = (
+                run(*arguments, "--mode", mode, env=KEY).stderr.decode() for mode in ("auto", "manual")
+            )
         assert "only affect segment times" in auto
-        assert "only affect segment times" not in by_hand
+        assert "only affect segment times" not in manual_mode
 
 
 def test_help_shows_the_documented_range_of_each_option(run: Run) -> None:
@@ -418,9 +414,11 @@ def test_help_shows_the_documented_range_of_each_option(run: Run) -> None:
         "--min-volume": PARAMETER_LIMITS["min_volume"],
         **{f"--{name.replace('_', '-')}": span for name, span in PARAMETER_LIMITS.items() if name.startswith("turn_")},
     }.items():
-        told = shown.partition(f"{option} ")[2].partition(" --")[0]
-        assert f"[{float(least):g}<=x<={float(most):g}]" in told.replace(".0<", "<").replace(".0]", "]"), told
-        assert ".." not in told
+        help_entry = shown.partition(f"{option} ")[2].partition(" --")[0]
+        assert f"[{float(least):g}<=x<={float(most):g}]" in help_entry.replace(".0<", "<").replace(".0]", "]"), (
+            help_entry
+        )
+        assert ".." not in help_entry
     assert "ink-whisper" in shown.partition("--language")[2].partition(" --")[0]
 
 
@@ -435,18 +433,18 @@ def test_unusable_recording_is_refused_before_connecting(run: Run, tmp_path: Pat
 
 def test_save_audio_and_raw_events_record_the_session_without_the_key(run: Run, talk: Path, tmp_path: Path) -> None:
     with RealtimeServer(manual()) as server:
-        ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "kept.wav", "--raw-events", "raw.ndjson",
+        ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "saved.wav", "--raw-events", "raw.ndjson",
                     "-o", "out.srt", "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
         sent = b"".join(server.calls[0].payloads(2))
     assert ended.returncode == 0, ended.stderr
-    with wave.open(str(tmp_path / "kept.wav")) as file:
+    with wave.open(str(tmp_path / "saved.wav")) as file:
         assert file.readframes(file.getnframes()) == sent
     recorded = (tmp_path / "raw.ndjson").read_text()
     assert "sk_car_test" not in recorded
     entries = [json.loads(line) for line in recorded.splitlines()]
     assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
     assert {entry["event"] for entry in entries} == {"open", "sent", "received"}
-    for name in ("kept.wav", "raw.ndjson"):
+    for name in ("saved.wav", "raw.ndjson"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
     assert " --> " in (tmp_path / "out.srt").read_text()
 
@@ -467,7 +465,7 @@ def start(environment: dict[str, str], *arguments: object) -> Process:
     return start_program(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
-def speaks_once_and_for_all(line: Line) -> None:
+def answers_once_before_close(line: Line) -> None:
     line.admit()
     line.until_audio(0.3)
     line.say(transcript("Heard so far."))
@@ -483,20 +481,20 @@ def speaks_once_and_for_all(line: Line) -> None:
 def test_first_ctrl_c_or_sigterm_finishes_the_session(
     environment: dict[str, str], talk: Path, number: signal.Signals
 ) -> None:
-    with RealtimeServer(speaks_once_and_for_all) as server:
+    with RealtimeServer(answers_once_before_close) as server:
         program = start(
             environment | KEY, talk, "--mode", "manual", "--finalize", "none", "--base-url", server.base_url
         )
         assert program.stdout is not None
         first = program.stdout.readline()
         program.send_signal(number)
-        rest, told = program.communicate(timeout=60)
+        rest, err = program.communicate(timeout=60)
         call = server.calls[0]
     assert (first, rest) == (b"Heard so far.\n", b"The rest.\n")
-    assert program.returncode == 0, told
+    assert program.returncode == 0, err
     assert call.commands == ["finalize", "close"]
     with wave.open(str(talk)) as file:
-        assert call.seconds < file.getnframes() / file.getframerate()  # not all of it was sent
+        assert call.seconds < file.getnframes() / file.getframerate()  # only a part was sent
 
 
 def test_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> None:
@@ -517,9 +515,9 @@ def test_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> 
         program.send_signal(signal.SIGINT)
         server.wait(lambda server: "close" in server.calls[0].commands)
         program.send_signal(signal.SIGINT)
-        _, told = program.communicate(timeout=60)
+        _, err = program.communicate(timeout=60)
     assert program.returncode == 130
-    assert b"Traceback" not in told
+    assert b"Traceback" not in err
 
 
 def test_closed_stdout_ends_the_run_quietly(environment: dict[str, str], talk: Path) -> None:
@@ -528,12 +526,12 @@ def test_closed_stdout_ends_the_run_quietly(environment: dict[str, str], talk: P
         assert program.stdout is not None
         program.stdout.close()
         assert program.stderr is not None
-        told = program.stderr.read()
+        err = program.stderr.read()
         assert program.wait(timeout=60) == 0
-    assert b"error" not in told
+    assert b"error" not in err
 
 
-def bare(text: str) -> str:
+def plain_words(text: str) -> str:
     return "".join(c for c in text.lower().replace("-", " ") if c.isalnum() or c == " ")
 
 
@@ -544,7 +542,7 @@ def test_without_a_key_speech_is_transcribed_on_this_machine(run: Run, talk: Pat
     assert b"no CARTESIA_API_KEY: transcribing on this machine" in ended.stderr
     updates = lines(ended.stdout)
     text = str(updates[-1]["text"])
-    assert jiwer.wer(bare(" ".join(SENTENCES)), bare(text)) <= 0.2
+    assert jiwer.wer(plain_words(" ".join(SENTENCES)), plain_words(text)) <= 0.2
     assert [update["type"] for update in updates].count("segment") == 2
     assert sum(update["type"] == "partial" for update in updates) >= 2
 
@@ -571,8 +569,10 @@ def test_table_in_a_file_ignores_the_terminal_width(run: Run, talk: Path, tmp_pa
 RAW = ("-", "--encoding", "pcm_s16le", "--sample-rate", "16000")
 
 
-@pytest.mark.parametrize("what", ["garbage", "nothing", "text", "header", "picture", "channel", "no samples"])
-def test_stdin_that_is_not_audio_is_refused_before_connecting(run: Run, talk: Path, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("content", ["garbage", "nothing", "text", "header", "picture", "channel", "no samples"])
+def test_stdin_that_is_not_audio_is_refused_before_connecting(
+    run: Run, talk: Path, tmp_path: Path, content: str
+) -> None:
     data, arguments = {
         "garbage": (np.random.default_rng(1).bytes(9000), ("-",)),
         "nothing": (b"", ("-",)),
@@ -581,7 +581,7 @@ def test_stdin_that_is_not_audio_is_refused_before_connecting(run: Run, talk: Pa
         "picture": (b"\x89PNG\r\n\x1a\n" + bytes(500), ("-",)),
         "channel": (talk.read_bytes(), ("-", "--channel", "3")),
         "no samples": (b"", RAW),
-    }[what]
+    }[content]
     ended = run("stream-file", *arguments, "--raw-events", "raw.ndjson", "--base-url", "http://127.0.0.1:9", env=KEY,
                 stdin=data)  # fmt: skip
     assert ended.returncode == 3, ended.stderr
@@ -590,7 +590,7 @@ def test_stdin_that_is_not_audio_is_refused_before_connecting(run: Run, talk: Pa
 
 
 def piped(environment: dict[str, str], server: RealtimeServer, *arguments: object) -> Process:
-    """The program in manual mode, with a pipe of the test's."""
+    """Start the program in manual mode, with pipes as its standard streams."""
     return start(environment | KEY, *arguments, "--finalize", "none", "--base-url", server.base_url)
 
 
@@ -604,42 +604,42 @@ def test_no_connection_is_opened_before_stdin_can_be_decoded(
         assert program.stdin is not None
         program.stdin.write(data[: len(data) // 2])
         program.stdin.flush()
-        time.sleep(2)  # an mp3 can't be heard before its end, and a server hangs up on who keeps it waiting
+        time.sleep(2)  # half an MP3 can't be decoded, and servers close connections without audio
         assert not server.calls
-        _, told = program.communicate(data[len(data) // 2 :], timeout=60)
-        assert program.returncode == 0, told
+        _, err = program.communicate(data[len(data) // 2 :], timeout=60)
+        assert program.returncode == 0, err
         assert server.calls[0].seconds > 4
 
 
-def lasts(seconds: float, server: RealtimeServer) -> bool:
+def has_received(seconds: float, server: RealtimeServer) -> bool:
     return bool(server.calls) and server.calls[0].seconds > seconds
 
 
 def test_pause_in_a_pipe_is_filled_with_silence_and_reported_once(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
-    sound = np.arange(1, 16001, dtype="<i2").tobytes()  # no zero in it
+    sound = np.arange(1, 16001, dtype="<i2").tobytes()  # without zeros
     parts = sound[:17000], sound[17000:25000], sound[25000:]
     with RealtimeServer(manual()) as server:
-        program = piped(environment, server, *RAW, "--save-audio", tmp_path / "kept.wav")
+        program = piped(environment, server, *RAW, "--save-audio", tmp_path / "saved.wav")
         assert program.stdin is not None
         for part in parts[:2]:
             program.stdin.write(part)
             program.stdin.flush()
             seconds = server.calls[0].seconds if server.calls else 0.0
-            server.wait(partial(lasts, 1.0 + seconds))  # longer than what was written
-        _, told = program.communicate(parts[2], timeout=60)
+            server.wait(partial(has_received, 1.0 + seconds))  # longer than what was written
+        _, err = program.communicate(parts[2], timeout=60)
         sent = b"".join(server.calls[0].payloads(2))
-    assert program.returncode == 0, told
-    assert told.count(b"no data from stdin: sending silence") == 1
-    assert b"held up" not in told
+    assert program.returncode == 0, err
+    assert err.count(b"no data from stdin: sending silence") == 1
+    assert b"held up" not in err
     rest = sent
     for part in parts:
-        quiet, found, rest = rest.partition(part)
+        silence, found, rest = rest.partition(part)
         assert found
-        assert not any(quiet)
+        assert not any(silence)
     assert not rest
-    with wave.open(str(tmp_path / "kept.wav")) as file:
+    with wave.open(str(tmp_path / "saved.wav")) as file:
         assert file.readframes(file.getnframes()) == sent
 
 
@@ -649,7 +649,7 @@ def test_duration_limit_counts_inserted_silence_and_is_exact(environment: dict[s
         assert program.stdin is not None
         program.stdin.write(talk.read_bytes()[-8000:])
         program.stdin.flush()
-        assert program.wait(timeout=60) == 0  # though nobody closes the pipe
+        assert program.wait(timeout=60) == 0  # while the pipe is open
         assert len(b"".join(server.calls[0].payloads(2))) == round(0.95 * 32000)
         program.communicate()
 
@@ -657,14 +657,14 @@ def test_duration_limit_counts_inserted_silence_and_is_exact(environment: dict[s
 def test_headerless_stdin_warns_of_partial_samples_and_unexpected_headers(run: Run, talk: Path) -> None:
     with RealtimeServer(manual(), manual(), manual()) as server:
         arguments = (*RAW, "--finalize", "none", "--base-url", server.base_url, *FAST)
-        good, odd, header = (
+        plain, odd_length, wav = (
             run("stream-file", *arguments, env=KEY, stdin=data).stderr.decode()
             for data in (bytes(3200), bytes(3201), talk.read_bytes())
         )
-    assert "ends inside a sample" not in good
-    assert "looks like" not in good
-    assert "warning: -: ends inside a sample of pcm_s16le: 1 of 2 bytes" in odd
-    assert "warning: -: looks like wav, not like headerless pcm_s16le" in header
+    assert "ends inside a sample" not in plain
+    assert "looks like" not in plain
+    assert "warning: -: ends inside a sample of pcm_s16le: 1 of 2 bytes" in odd_length
+    assert "warning: -: looks like wav, not like headerless pcm_s16le" in wav
 
 
 def test_closed_stdin_and_an_empty_file_name_are_reported(run: Run, environment: dict[str, str]) -> None:

@@ -586,7 +586,7 @@ def test_the_first_sample_of_speech_is_remembered_as_long_as_the_speech_lasts() 
     clock.onset(0.5)
     for tenth in range(1, 1201):
         clock.advance(tenth / 10, tenth / 10)
-    assert clock.time_behind(0.5) is None
+    assert clock.time_after(0.5) is None
     assert clock.speech == (0.5, None, 0.6, None)
 
 

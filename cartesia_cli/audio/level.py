@@ -17,7 +17,7 @@ from .pcm import Samples
 FRAME_SECONDS = 0.02
 
 SILENCE_DBFS = -90.0
-"""The lowest level. Anything quieter is digital silence or dither, and says nothing about the noise of a room."""
+"""The lowest level. Anything quieter is digital silence or dither, and says nothing about background noise."""
 
 SMOOTHING_WEIGHT = 0.35
 """Of a frame in the smoothed level. Noise fluctuates from frame to frame; the end of speech lasts."""
@@ -45,7 +45,7 @@ MAX_DEPTH_DB = 35.0
 """What is so far below the loudest sound is breath or the tail of a word."""
 
 MIN_THRESHOLD_DBFS = -70.0
-"""What is quieter isn't speech, however quiet the room."""
+"""What is quieter isn't speech, however quiet the background."""
 
 DEFAULT_NOISE_DBFS = -55.0
 """Assumed where a recording begins with speech."""

@@ -133,7 +133,7 @@ class WavHeader:
     """What a file says about its samples.
 
     layout          of its chunks
-    format          None where there is no fmt chunk that makes sense
+    format          None without a usable fmt chunk
     data_start      offset of the first sample; None where there is no data chunk
     data_length     bytes of samples by the header, which may be a placeholder
     is_cut          whether the file ends inside a fmt or ds64 chunk

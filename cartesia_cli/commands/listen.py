@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..audio.microphone import Microphone
     from ..audio.session_recording import OrphanedRecording, SessionRecording
     from ..session.interfaces import Source
-    from ..stats import LatencyRecorder
+    from ..session.latency import LatencyRecorder
     from .backend import BackendConfig
     from .recovery import RecoveryConfig
 

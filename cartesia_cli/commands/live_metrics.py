@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..audio.pcm import RATE
 from ..audio.vad import VadEvent
-from ..stats import LatencyRecorder
+from ..session.latency import LatencyRecorder
 
 
 class LiveMetrics(LatencyRecorder):
@@ -48,13 +48,13 @@ class LiveMetrics(LatencyRecorder):
         if self._captured is not None and size == self._chunk:  # a shorter chunk was not waited for
             self.late(self._clock() - self._captured())
 
-    def vad_event(self, mark: VadEvent) -> None:
-        self.last_speech = mark.speech
-        if mark.kind == "end" and self._captured is not None:
+    def vad_event(self, event: VadEvent) -> None:
+        self.last_speech = event.speech
+        if event.kind == "end" and self._captured is not None:
             self._speech_ended = self._captured()
 
-    def rewound(self, at: float) -> None:
-        self._samples_sent = round(at * self._rate)
+    def rewound(self, position: float) -> None:
+        self._samples_sent = round(position * self._rate)
         self._requests.clear()
         self._speech_ended = None
 

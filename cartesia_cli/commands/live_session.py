@@ -41,9 +41,9 @@ from ..output.streams import EventStream, open_stream
 from ..protocol import ENCODINGS, MANUAL, Command, Endpoint, Finalize, RealtimeOptions, realtime_credits
 from ..session import Session
 from ..session.interfaces import Source, StopSignal
+from ..session.latency import LatencyRecorder
 from ..session.loop import Phase
 from ..session.reconnect import ReconnectPolicy
-from ..stats import LatencyRecorder
 from ..timestamps import clock_time
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, from_segments

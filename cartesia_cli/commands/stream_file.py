@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..audio.files import OnFormat
     from ..audio.pcm import Samples
     from ..session.interfaces import Source
-    from ..stats import LatencyRecorder
+    from ..session.latency import LatencyRecorder
 
 EXAMPLES = """
 cartesia-cli stream-file talk.wav

@@ -1,11 +1,10 @@
-"""A live session: speak, hear, stop, over as many connections as it takes.
+"""A live session: sends audio, receives text, and replaces lost connections.
 
-parties       who takes part: source, connection, witness, and who says that it's over
-ledger        what there is to say, kept until it is confirmed
-confirmation  how much of it has had its effect
-progress      how far it is, told to all who keep count
-lifeline      whether a connection that was lost is worth another one, and how fast it is caught up with
-loop          the one loop
+loop          the session itself: source, send loop, receive loop, reconnecting, and how a session ends
+send_buffer   audio and commands in order, kept until the server acknowledges them
+dispatcher    passes events to the tracker, and what the tracker makes of them to everybody concerned
+reconnect     which lost connections are replaced, how soon, and how fast the backlog is sent
+interfaces    what a session needs from others: source, connection, observer, stop signal
 """
 
 from .loop import Session

@@ -1,11 +1,10 @@
-"""Passes what happens in a session to everybody who keeps track of it, and acts on what the tracker makes of it.
+"""Passes what happens in a session to its tracker, and what the tracker concludes to everybody concerned.
 
-    ledger     what there is to send, until it is acknowledged
-    tracker    what was said, and what is acknowledged, on its timeline
-    witness    whoever watches
-    write      whoever reads
+    send loop ── audio, markers ──┐                    ┌─► send buffer   acknowledged audio
+                                  ├─► tracker ─ facts ─┼─► observer      measured utterances
+    receive loop ── events ───────┘                    └─► write         partials, segments and notices
 
-Must never wait, nor know over which connection anything goes.
+Must never wait, nor know which connection is in use.
 """
 
 from __future__ import annotations
@@ -21,17 +20,19 @@ from .interfaces import SessionObserver
 from .send_buffer import SendBuffer
 
 Marker = VadEvent | Command
-"""What stands between the audio in the send buffer."""
+"""What the send buffer holds between the audio."""
 
 
 class EventDispatcher:
-    """Passes things on.
+    """Applies events to the tracker, and the tracker's facts to the send buffer, the observer and the writer.
 
-    speech          whether somebody was heard here
-    text            whether somebody was heard there: any text came that is more than blanks
-    settled         when text was settled last, or everything was asked for; seconds by `now`
-    answered        whether the server has said anything of the audio, on this connection
-    starts_over     whether the tracker wants another connection
+    now            a clock, seconds
+    write          receives every update, timed from the start of the session
+    has_speech     whether the endpointer heard speech
+    has_text       whether the server sent any text but blanks
+    is_answered    whether the server has answered any audio on this connection
+    starts_over    whether the tracker needs a new connection
+    settled_at     when a segment was settled last, or `close` was sent
     """
 
     def __init__(
@@ -46,86 +47,91 @@ class EventDispatcher:
     ) -> None:
         self._buffer, self._tracker, self._timeline, self._now = buffer, tracker, timeline, now
         self._write, self._observer = write, observer
-        self.speech = self.text = self.answered = self.starts_over = False
-        self.settled = 0.0
+        self.has_speech = self.has_text = self.is_answered = self.starts_over = False
+        self.settled_at = 0.0
 
     @property
     def resume_position(self) -> int:
-        """Where another connection begins, bytes."""
+        """Where a new connection has to start, bytes."""
         return max(self._buffer.position(self._tracker.resume_position), self._buffer.acknowledged)
 
     @property
-    def unanswered(self) -> float:
-        """Seconds of audio that may not have had its answer."""
+    def unanswered_seconds(self) -> float:
+        """Length of the audio that the server may not have answered."""
         return self._buffer.seconds(self._buffer.written - self.resume_position)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all audio that there is has been sent, and everything said in it has its text."""
+        return self._buffer.sent == self._buffer.written and self._tracker.is_settled
+
     def audio_skipped(self, seconds: float) -> None:
-        """The source had nothing to send for so long."""
+        """The source had no audio to send for so long."""
         self._timeline.skip(self._buffer.seconds(self._buffer.written), seconds)
         self._apply(self._tracker.advance(self._now()))
         self._observer.audio_arrived(0)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether all audio that there is has been sent, and all that was said in it has its text."""
-        return self._buffer.sent == self._buffer.written and self._tracker.is_settled
-
     def audio_sent(self, frame: bytes) -> None:
-        """A frame of the ledger went out."""
+        """A frame from the send buffer was sent."""
         now = self._now()
         self._timeline.advance(self._buffer.seconds(self._buffer.sent), now)
         self._observer.audio_sent(len(frame))
         self._apply(self._tracker.advance(now))
 
-    def marker_reached(self, entry: Marker) -> None:
-        """An entry of the ledger is next: everything before it went out."""
-        match entry:
+    def marker_reached(self, marker: Marker) -> None:
+        """All audio before a marker in the send buffer has been sent."""
+        match marker:
             case VadEvent():
-                self._observer.vad_event(entry)
-                self._vad_event(entry)
+                self._observer.vad_event(marker)
+                self._vad_event(marker)
             case Finalize():
                 self._tracker.finalized(self._now())
                 self._observer.finalize_sent()
             case Close():
-                self.settled = self._now()
+                self.settled_at = self._now()
 
     def dispatch(self, event: Event) -> None:
-        """An event came in."""
-        self.answered = self.answered or not isinstance(event, Connected | Unknown)
+        """An event was received."""
+        self.is_answered = self.is_answered or not isinstance(event, Connected | Unknown)
         self._apply(self._tracker.process(event, self._now()))
 
     def rewind(self, *, is_resumed: bool = False) -> None:
-        """The connection was lost: back to what is not answered. is_resumed: it ended while nothing was sent."""
-        place, sent = self.resume_position, self._timeline.sent
-        at = self._buffer.seconds(place)
-        self._report_discarded()
-        self._buffer.rewind(place)
-        self._tracker.rewind(at)
-        self._timeline.rewind(at)
-        self._observer.rewound(at)
-        self.answered = self.starts_over = False
+        """A new connection replaces a lost one: go back to what has no answer.
+
+        is_resumed: the lost one ended while nothing was sent, so that there is nothing to report.
+        """
+        resume, sent = self.resume_position, self._timeline.sent
+        position = self._buffer.seconds(resume)
+        self._settle_dropped()
+        self._buffer.rewind(resume)
+        self._tracker.rewind(position)
+        self._timeline.rewind(position)
+        self._observer.rewound(position)
+        self.is_answered = self.starts_over = False
         if not is_resumed:
-            self.notify("reconnected", f"connected again: {max(0.0, sent - at):.1f} s of audio are sent again")
+            self.notify("reconnected", f"connected again: {max(0.0, sent - position):.1f} s of audio are sent again")
 
     def check_end(self) -> bool:
-        """The connection ended well. Whether that is the end: otherwise another one has to hear some of it again."""
+        """Whether the session may end with a connection that ended well; otherwise a new one has to answer some audio
+        again.
+        """
         if self._tracker.is_doubtful:
             self._tracker.start_over()
             return False
         return True
 
     def replace_rest(self, segments: Iterable[Segment]) -> None:
-        """All from `resume_place` on has come by another way."""
-        self._report_discarded()
+        """Take `segments` for all audio from `resume_position` on: it was transcribed by other means."""
+        self._settle_dropped()
         self._timeline.sent = self._buffer.seconds(self._buffer.written)
         self._emit(self._tracker.replace_rest([*segments]))
 
     def end(self, *, complete: bool) -> None:
-        """Nothing more will come: what is open is settled."""
+        """The session is over: settle what is open. complete: the server answered everything."""
         self._apply(self._tracker.end(complete=complete))
 
     def notify(self, event: str, message: str) -> None:
-        """Something that happened, for whoever reads."""
+        """Write a notice."""
         self._write(Notice(self._timeline.elapsed, event, message))
 
     def _apply(self, facts: Iterable[Fact]) -> None:
@@ -134,7 +140,7 @@ class EventDispatcher:
                 case Acknowledged(position):
                     self._buffer.acknowledge(self._buffer.position(position))
                 case FinalizeAnswered():
-                    self._buffer.acknowledge_first(lambda entry: isinstance(entry, Finalize))
+                    self._buffer.acknowledge_first(lambda marker: isinstance(marker, Finalize))
                 case StartOver():
                     self.starts_over = True
                 case UtteranceTimes():
@@ -144,13 +150,13 @@ class EventDispatcher:
 
     def _emit(self, updates: Iterable[Update]) -> None:
         for update in updates:
-            self.text = self.text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
+            self.has_text = self.has_text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
             if isinstance(update, Segment):
-                self.settled = self._now()
+                self.settled_at = self._now()
             self._write(self._in_session_time(update))
 
     def _in_session_time(self, update: Update) -> Update:
-        """The same, but timed by the session, of which some was skipped."""
+        """The update with times that count what was skipped, too."""
         timeline = self._timeline
         if not isinstance(update, Segment):
             return replace(update, at=timeline.session_time(update.at))
@@ -165,15 +171,15 @@ class EventDispatcher:
         )
         return replace(update, start=start, end=max(start, end), words=words)
 
-    def _report_discarded(self) -> None:
-        """What was heard of audio that was given up will not come again."""
+    def _settle_dropped(self) -> None:
+        """Settle the text of audio that was dropped: that audio can't be sent again."""
         if self._buffer.dropped:
             self.end(complete=False)
 
-    def _vad_event(self, mark: VadEvent) -> None:
-        match mark.kind:
+    def _vad_event(self, event: VadEvent) -> None:
+        match event.kind:
             case "onset" | "resume":
-                self.speech = self.speech or mark.kind == "onset"
-                self._timeline.onset(mark.speech)
+                self.has_speech = self.has_speech or event.kind == "onset"
+                self._timeline.onset(event.speech)
             case "pause" | "end":
-                self._timeline.pause(mark.speech, is_cut=mark.capped)
+                self._timeline.pause(event.speech, is_cut=event.capped)

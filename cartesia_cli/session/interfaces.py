@@ -1,6 +1,6 @@
-"""Who takes part in a session: where audio comes from, what carries it, who watches, and who says that it's over.
+"""What a session needs from others: where audio comes from, what carries it, who observes it, and who stops it.
 
-Seams only: nothing here does anything but `Stop`, which remembers.
+Protocols and values only; `StopSignal` is the one class with state.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..transcript import Segment
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Time that passed at a source without audio that is to be sent: a paused microphone. seconds: how much."""
+    """Time during which a source had no audio to send: its microphone was paused. seconds: how long."""
 
     seconds: float
 
 
 class Source(Protocol):
-    """Where audio comes from. Cancelled, it closes what it holds open; it never goes faster than real time."""
+    """Where audio comes from, no faster than real time. When cancelled, it closes what it has open."""
 
     def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
-        """Blocks of any length at the rate of the session, and the time that was skipped between them."""
+        """Blocks of any length at the sample rate of the session, and the time skipped between them."""
 
 
 class Connection(Protocol):
-    """A connection to a realtime endpoint, as `client.realtime` makes it.
+    """A connection to a realtime endpoint, such as `client.realtime.RealtimeConnection`.
 
-    Once it fails whoever sends, iterating ends as well, and tells why.
+    Once sending fails, iterating ends as well, with the error that says why.
     """
 
     async def send(self, frame: bytes) -> None: ...
@@ -46,38 +46,37 @@ class Connection(Protocol):
 
 
 Connect = Callable[[bool], AbstractAsyncContextManager[Connection]]
-"""Opens a connection. Its argument: whether another one was lost before it."""
-
+"""Opens a connection. Its argument: whether an earlier one was lost."""
 
 CatchUp = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
-"""Has the rest of a session's audio transcribed at once: its blocks, and at how many seconds it begins.
-Segments, and the words in them, are timed from the start of the session."""
+"""Transcribes the rest of a session's audio at once, given as PCM and the position in seconds where it starts.
+Segments and their words are timed from the start of the session. CliError where that fails."""
 
 
 class SessionObserver(Protocol):
-    """Is told what happens, when it happens."""
+    """Observes a session while it runs. Its methods must return at once."""
 
     def audio_arrived(self, size: int) -> None:
-        """So many bytes of audio came from the source."""
+        """The source gave `size` bytes of audio; 0: it skipped time."""
 
     def audio_sent(self, size: int) -> None:
-        """So many bytes of audio went out."""
+        """`size` bytes of audio have been handed to the socket."""
 
-    def vad_event(self, mark: VadEvent) -> None:
-        """The endpointer heard something."""
+    def vad_event(self, event: VadEvent) -> None:
+        """The endpointer noticed something in audio that has been sent."""
 
     def finalize_sent(self) -> None:
-        """A `finalize` went out."""
+        """A `finalize` is about to be sent."""
 
     def utterance_measured(self, times: UtteranceTimes) -> None:
-        """An utterance, or a turn, is over."""
+        """An utterance or a turn is over."""
 
-    def rewound(self, at: float) -> None:
-        """The connection was lost; what follows is the audio from so many seconds on."""
+    def rewound(self, position: float) -> None:
+        """The connection was replaced: audio from `position` (seconds) on is sent again."""
 
 
 class NullObserver:
-    """A witness that lets all pass."""
+    """Observes nothing."""
 
     def audio_arrived(self, size: int) -> None:
         return
@@ -85,7 +84,7 @@ class NullObserver:
     def audio_sent(self, size: int) -> None:
         return
 
-    def vad_event(self, mark: VadEvent) -> None:
+    def vad_event(self, event: VadEvent) -> None:
         return
 
     def finalize_sent(self) -> None:
@@ -94,12 +93,12 @@ class NullObserver:
     def utterance_measured(self, times: UtteranceTimes) -> None:
         return
 
-    def rewound(self, at: float) -> None:
+    def rewound(self, position: float) -> None:
         return
 
 
 class StopSignal:
-    """How a user says "that's all": once to finish, twice to be gone."""
+    """How a user stops a session: the first request finishes it, the second one ends it at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()

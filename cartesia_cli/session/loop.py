@@ -1,19 +1,22 @@
-"""The one loop of a realtime session: speak, hear, stop. The only place where these happen at once.
+"""The session: sends audio and receives text over as many connections as it takes, and decides how it ends.
 
-Serves the microphone and the replay of a file alike; they differ in their source. What is said goes into a ledger
-and from there to the connection, so that a lost connection is replaced by another one that is told what the first
-one did not confirm. What a session ends with is decided here:
+    source ─ _read_source ─► endpointer ─► send buffer ─ _send_loop ─► connection
+    updates ◄─ tracker ◄─ dispatcher ◄─────────────── _receive_loop ◄──────┘
 
-    audio ends       finalize (manual), close, the last words, the end
-    stop asked       the same, without the audio that was still to come
-    source fails     the same, and then the source's error
-    server fails     its error, after everything that came before it
-    server ends      an error: nobody had told it to
-    link lost        another one, and what was not confirmed again; an error when that is no use
-    silence          an error: after close, no event for PATIENCE seconds, or none that settles text for CHATTER
-    no end           an error: text after close for CHATTER, and SLOWEST a second of audio that was not answered
-    nothing said     a notice: neither side heard a word
-    stop, again      Interrupted, at once; as soon as asked where there was no connection yet
+Microphone and file replay differ only in their source. The three loops run at the same time, and only here. What a
+lost connection did not acknowledge stays in the send buffer, and is sent again over the next one. How a session ends:
+
+    audio ends         `finalize` (manual mode), `close`, and everything that the server still has to say
+    stop requested     the same, without the audio that was still to come
+    source fails       the same, and then the source's error
+    server fails       its error, after everything that came before it
+    server ends early  an error: it was not asked to
+    connection lost    a new one, and what was not acknowledged again; an error where that doesn't help
+    server is silent   an error: after `close`, no event for QUIET_SECONDS, or nothing settled for UNSETTLED_SECONDS
+    no end             an error: more text after `close` for UNSETTLED_SECONDS, and SLOWEST_SERVER for each second of
+                       audio without an answer
+    no speech          a notice: neither side heard a word
+    second stop        Interrupted, at once; where there was no connection yet, the first stop does that
 
 Must never know how frames are carried, where audio comes from, or what is shown.
 """
@@ -39,49 +42,51 @@ from .reconnect import LEAD_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPoli
 from .send_buffer import SendBuffer
 
 QUIET_SECONDS = 15.0
-"""Seconds without an event after close: waiting too long costs less than losing the last words."""
+"""Seconds without an event after `close`: waiting too long costs less than losing the last words."""
 
 UNSETTLED_SECONDS = 300.0
-"""Seconds after close in which nothing is settled, whatever else the server says: much audio may be on its mind."""
+"""Seconds after `close` in which nothing is settled, whatever else the server sends: it may have much audio left."""
 
 SLOWEST_SERVER = 10.0
 """Seconds that the slowest server takes for a second of audio."""
 
 CATCH_UP_SECONDS = 30.0
-"""Seconds that nobody has to wait at the end of the audio for a server to hear the rest of it."""
+"""The longest that anybody waits at the end of the audio for the rest of it to be sent, rather than transcribed at once
+by `catch_up`."""
 
 GRACE_SECONDS = 5.0
-"""Seconds in which a connection that is lost may still be replaced once somebody wants the end."""
+"""Seconds in which a lost connection may still be replaced once a stop was requested."""
 
 CONNECTION_ERRORS = NetworkError, ApiError, AuthError
-"""How a connection ends, for whoever sends, too."""
+"""Errors with which a connection ends, for the sender as well."""
 
 
 class Phase(Enum):
     """How far a session is."""
 
-    STREAMING = "audio comes"
-    SOURCE_ENDED = "no more of it will come"
-    CLOSING = "and this connection was told so"
-    HANDOFF = "what is left of it goes another way"
+    STREAMING = "the source gives audio"
+    SOURCE_ENDED = "no more audio will come"
+    CLOSING = "`close` was sent on this connection"
+    HANDOFF = "the rest of the audio is transcribed by `catch_up`"
 
 
 class Session:
-    """One conversation with a realtime endpoint, over as many connections as it takes.
+    """A session with a realtime endpoint, over as many connections as it takes.
 
-    connect      opens a connection
-    source       the audio
-    tracker      of the dialect, on `timeline`
-    endpointer   hears where utterances end, in everything that is sent
-    finalize     whether a `finalize` goes out where it hears an end
-    manual       whether the dialect has `finalize` at all: it then goes before `close`
-    chunk        bytes of audio in a frame
-    rate         samples a second, from the source and to the connection
-    write        receives every update, as it settles
-    catch_up     has what is left at the end transcribed at once, where that is more than FAR; None: nobody does
+    connect            opens a connection
+    source             the audio
+    tracker            of the endpoint, on `timeline`
+    endpointer         hears where utterances end in the audio
+    finalize           whether a `finalize` is sent where it hears an end
+    manual             whether the endpoint has `finalize` at all: it is then sent before `close`
+    chunk              bytes of audio in a frame
+    rate               samples a second, from the source and to the connection
+    write              receives every update
+    catch_up           transcribes what is left at the end at once, if that is more than CATCH_UP_SECONDS; or None
     reconnect_policy   which lost connections are replaced
-    pace         seconds of audio a second that are usual
-    phase        for whoever shows it
+    pace               seconds of audio a second that the source gives
+
+    phase              how far the session is
     """
 
     def __init__(
@@ -103,28 +108,25 @@ class Session:
         rate: int = RATE,
     ) -> None:
         self._connect, self._source, self._endpointer = connect, source, endpointer
-        self._finalizes, self._manual = finalize, manual
-        self._reconnect_policy, self._limiter, self._catch_up = (
-            reconnect_policy or ReconnectPolicy(),
-            RateLimiter(pace),
-            catch_up,
-        )
-        self._buffer: SendBuffer[Marker] = SendBuffer(
-            chunk, rate=rate, on_trouble=lambda told: self._progress.notify("no_room", told)
-        )
+        self._sends_finalize, self._has_finalize = finalize, manual
+        self._reconnect_policy = reconnect_policy or ReconnectPolicy()
+        self._limiter, self._catch_up = RateLimiter(pace), catch_up
         self._observer = observer or NullObserver()
-        self._progress = EventDispatcher(
+        self._buffer: SendBuffer[Marker] = SendBuffer(
+            chunk, rate=rate, on_trouble=lambda message: self._dispatcher.notify("no_room", message)
+        )
+        self._dispatcher = EventDispatcher(
             self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
         )
-        self._closed = 0.0
-        self._deadline = math.inf  # of this connection, once it was told that no more audio comes
-        self._is_paused = False  # the source has nothing to send for now
-        self._config: Config | None = None
-        self._speaking: asyncio.Task[None] | None = None
         self.phase = Phase.STREAMING
-        self._haste = asyncio.Event()
-        self._limit: asyncio.Timeout | None = None
-        self._quiet: asyncio.Timeout
+        self._is_paused = False  # the source has nothing to send for now
+        self._config: Config | None = None  # the last one sent, for new connections
+        self._reading: asyncio.Task[None] | None = None  # of the source
+        self._is_hurried = asyncio.Event()  # a stop was requested: no long waits any more
+        self._connect_timeout: asyncio.Timeout | None = None
+        self._close_timeout: asyncio.Timeout
+        self._closed_at = 0.0
+        self._deadline = math.inf  # of this connection, once `close` was sent
 
     @property
     def behind(self) -> float:
@@ -134,41 +136,41 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether the source is paused, with nothing to send or to wait for: no connection is needed meanwhile."""
-        return self._is_paused and self.phase is Phase.STREAMING and self._progress.is_settled
+        return self._is_paused and self.phase is Phase.STREAMING and self._dispatcher.is_settled
 
     async def run(self, stop: StopSignal) -> None:
-        """Until the end. CliError for every end that is a failure; all updates have been written before it."""
-        reporter, is_complete = asyncio.create_task(self._run()), False
+        """Run to the end. CliError for every end that is a failure; all updates have been written before it."""
+        running, is_complete = asyncio.create_task(self._run()), False
         asked, insisted = asyncio.create_task(stop.asked.wait()), asyncio.create_task(stop.insisted.wait())
         try:
-            await asyncio.wait({reporter, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not reporter.done():
-                if self._speaking is None:  # nothing was said, there is nothing to finish
+            await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                if self._reading is None:  # no audio was taken, so there is nothing to finish
                     raise Interrupted
-                self._speaking.cancel()
-                self._finish()  # it may not even have begun
+                self._reading.cancel()
+                self._finish()  # the cancelled task may not have started
                 self._shorten_connect()
-                await asyncio.wait({reporter, insisted}, return_when=asyncio.FIRST_COMPLETED)
-                if not reporter.done():
+                await asyncio.wait({running, insisted}, return_when=asyncio.FIRST_COMPLETED)
+                if not running.done():
                     raise Interrupted
-            failure = _error(reporter) or _error(self._speaking)
+            failure = _error(running) or _error(self._reading)
             is_complete = failure is None
         finally:
-            await _cancel(reporter, self._speaking, asked, insisted)
+            await _cancel(running, self._reading, asked, insisted)
             self._buffer.close()
-            self._progress.end(complete=is_complete)
+            self._dispatcher.end(complete=is_complete)
         if failure is not None:
             raise failure
-        if not self._progress.text:
-            self._progress.notify("nothing_said", "nothing was said")
+        if not self._dispatcher.has_text:
+            self._dispatcher.notify("nothing_said", "nothing was said")
 
     def send_command(self, command: Command) -> None:
-        """Have a command sent at once, behind all audio that is held: nobody's key waits for the next block."""
+        """Send a command behind all audio that there is, without waiting for the next block."""
         if self.phase is Phase.STREAMING:
             self._buffer.add_marker(command)
 
     async def _read_source(self) -> None:
-        """Everything there is to say, into the ledger; to the end, whatever the end is."""
+        """Put all audio into the send buffer, with markers where the endpointer notices something."""
         try:
             async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
                 async for block in blocks:
@@ -176,131 +178,130 @@ class Session:
                         self._is_paused = not self._is_paused
                         self._divide_speech()
                     if isinstance(block, Skipped):
-                        self._progress.audio_skipped(block.seconds)
+                        self._dispatcher.audio_skipped(block.seconds)
                         continue
-                    marks = self._endpointer.process(block.samples)
-                    self._add_vad_markers(marks)
+                    events = self._endpointer.process(block.samples)
+                    self._add_vad_markers(events)
                     self._buffer.write(block)
                     self._observer.audio_arrived(len(block.pcm))
-                    if self._finalizes and any(mark.kind == "end" for mark in marks):
+                    if self._sends_finalize and any(event.kind == "end" for event in events):
                         self._buffer.add_marker(Finalize())
         finally:
             self._finish()
 
     def _divide_speech(self) -> None:
-        """Speech stops where the source pauses, whatever the endpointer makes of it, and begins where it goes on."""
+        """End speech where the source pauses, whatever the endpointer hears, and begin it where it resumes."""
         if self._endpointer.in_speech:
             at = self._endpointer.processed_seconds
             self._add_vad_markers([VadEvent("pause" if self._is_paused else "resume", at, at)])
 
-    def _add_vad_markers(self, marks: Iterable[VadEvent]) -> None:
-        for mark in marks:
-            self._buffer.add_marker(mark, cuts=False)
+    def _add_vad_markers(self, events: Iterable[VadEvent]) -> None:
+        for event in events:
+            self._buffer.add_marker(event, cuts=False)
 
     def _finish(self) -> None:
-        """No more audio will come. Nothing happens the second time."""
+        """No more audio will come. The second call does nothing."""
         if self.phase is Phase.STREAMING:
             self.phase = Phase.SOURCE_ENDED
             self._add_vad_markers(self._endpointer.finish())
-            if self._manual:
+            if self._has_finalize:
                 self._buffer.add_marker(Finalize())
             self._buffer.add_marker(Close())
 
     async def _run(self) -> None:
-        """Over one connection after the other, until all is said and answered."""
+        """Use one connection after the other until everything is sent and answered."""
         lost: NetworkError | None = None
         opened, was_idle = 0.0, False
         while True:
             is_open = False
             try:
                 async with AsyncExitStack() as stack:
-                    line = await self._connect_once(stack, lost is not None)
+                    connection = await self._connect_once(stack, lost is not None)
                     is_open, opened = True, self._now()
-                    self._speaking = self._speaking or asyncio.create_task(self._read_source())
+                    self._reading = self._reading or asyncio.create_task(self._read_source())
                     if lost is not None:
                         self._limiter.restart(opened)
-                        self._progress.rewind(is_resumed=was_idle)
+                        self._dispatcher.rewind(is_resumed=was_idle)
                         self.phase = Phase.SOURCE_ENDED if self.phase is Phase.CLOSING else self.phase
-                    lost = await self._run_connection(line)
+                    lost = await self._run_connection(connection)
             except CliError as error:
                 raise error if lost is None or is_open else reconnect_failed(lost, error) from None
             if self.phase is Phase.HANDOFF and self._catch_up is not None:
-                place = self._progress.resume_position
+                position = self._dispatcher.resume_position
                 try:
-                    rest = await self._catch_up(self._buffer.unacknowledged(place), self._buffer.seconds(place))
-                    return self._progress.replace_rest(rest)
-                except CliError as error:  # slower, but all of it
+                    rest = await self._catch_up(self._buffer.unacknowledged(position), self._buffer.seconds(position))
+                    return self._dispatcher.replace_rest(rest)
+                except CliError as error:  # slower, but complete
                     lost = NetworkError(error.message, hint=error.hint)
                     self._catch_up, self.phase = None, Phase.SOURCE_ENDED
-                    self._progress.notify("catch_up_failed", f"{error.message}: the rest goes on in real time")
+                    self._dispatcher.notify("catch_up_failed", f"{error.message}: the rest goes on in real time")
                     continue
             was_idle = lost is not None and self.is_idle
             if was_idle:
-                while not self._buffer.has_more:  # nobody needs a connection until there is something to send
+                while not self._buffer.has_more:  # no connection is needed until there is something to send
                     self._buffer.changed.clear()
                     await self._buffer.changed.wait()
-                if self.phase is Phase.SOURCE_ENDED and self._progress.is_settled:
+                if self.phase is Phase.SOURCE_ENDED and self._dispatcher.is_settled:
                     return
                 continue
-            if lost is None and self._progress.check_end():
+            if lost is None and self._dispatcher.check_end():
                 return
-            if lost is None or self._progress.starts_over:
+            if lost is None or self._dispatcher.starts_over:
                 lost = lost or NetworkError("some audio that was sent again had no answer")
                 continue
-            reached = self._progress.resume_position + self._buffer.sent
-            worked = self._progress.answered or self._now() - opened >= WORKING_SECONDS
-            pause = self._reconnect_policy.next_delay(reached, worked=worked)
-            if pause is None:
+            progress = self._dispatcher.resume_position + self._buffer.sent
+            worked = self._dispatcher.is_answered or self._now() - opened >= WORKING_SECONDS
+            delay = self._reconnect_policy.next_delay(progress, worked=worked)
+            if delay is None:
                 raise lost
             if self.behind > LEAD_SECONDS:
                 self._limiter.slow_down()  # it was still catching up: perhaps that was why
-            self._progress.notify("connection_lost", f"{lost.message}: connecting again")
+            self._dispatcher.notify("connection_lost", f"{lost.message}: connecting again")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._haste.wait(), pause)
+                await asyncio.wait_for(self._is_hurried.wait(), delay)
 
     async def _connect_once(self, stack: AsyncExitStack, again: bool) -> Connection:
-        """A connection, for as long as the stack lasts. Whoever is in a hurry doesn't wait for it for long."""
+        """Open a connection that lasts as long as `stack`. Once a stop was requested, it has GRACE_SECONDS."""
         try:
-            async with asyncio.timeout(None) as self._limit:
-                if self._haste.is_set():
+            async with asyncio.timeout(None) as self._connect_timeout:
+                if self._is_hurried.is_set():
                     self._shorten_connect()
                 return await stack.enter_async_context(self._connect(again))
         except TimeoutError:
             raise NetworkError(f"none within {GRACE_SECONDS:g} s", hint="run the same command again") from None
         finally:
-            self._limit = None
+            self._connect_timeout = None
 
     def _shorten_connect(self) -> None:
-        """Somebody wants the end: the server may take its time for the last words, but it has to be there."""
-        self._haste.set()
-        if self._limit is not None:
-            self._limit.reschedule(self._now() + GRACE_SECONDS)
-            told = f"no connection: {GRACE_SECONDS:g} s more for another one; Ctrl-C again ends at once"
-            self._progress.notify("hurry", told)
+        """A stop was requested: the server may take its time for the last words, but it has to be reachable."""
+        self._is_hurried.set()
+        if self._connect_timeout is not None:
+            self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
+            message = f"no connection: {GRACE_SECONDS:g} s more for another one; Ctrl-C again ends at once"
+            self._dispatcher.notify("hurry", message)
 
-    async def _run_connection(self, line: Connection) -> NetworkError | None:
-        """Until the end; the error of a link that was lost before."""
-        pump, hear = asyncio.create_task(self._send_loop(line)), asyncio.create_task(self._receive_loop(line))
+    async def _run_connection(self, connection: Connection) -> NetworkError | None:
+        """Send and receive until a connection ends. Returns the error of a connection that was lost, None for a good
+        end, and raises every other error.
+        """
+        sending = asyncio.create_task(self._send_loop(connection))
+        receiving = asyncio.create_task(self._receive_loop(connection))
         try:
-            async with asyncio.timeout(None) as self._quiet:
-                await asyncio.wait({pump, hear}, return_when=asyncio.FIRST_COMPLETED)
-                fault = _error(pump)
-                if self.phase is not Phase.HANDOFF and (fault is None or isinstance(fault, CONNECTION_ERRORS)):
-                    await asyncio.wait({hear})  # which knows more of the end of a link
+            async with asyncio.timeout(None) as self._close_timeout:
+                await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+                send_error = _error(sending)
+                if self.phase is not Phase.HANDOFF and (
+                    send_error is None or isinstance(send_error, CONNECTION_ERRORS)
+                ):
+                    await asyncio.wait({receiving})  # its error says more about why the connection ended
         except TimeoutError:
-            told = f"said nothing for {QUIET_SECONDS:g} s"
-            if self._now() >= self._deadline:
-                told = f"was still not done {self._now() - self._closed:.0f} s"
-            elif self._now() >= self._progress.settled + UNSETTLED_SECONDS:
-                told = f"settled nothing for {UNSETTLED_SECONDS:g} s"
-            hint = "the last words may be missing: run the same command again"
-            raise NetworkError(f"the server {told} after the end of the audio", hint=hint) from None
+            raise self._close_timed_out() from None
         finally:
-            await _cancel(pump, hear)
-        error = _error(hear)
-        for ours in (fault, error):
-            if ours is not None and not isinstance(ours, CONNECTION_ERRORS):
-                raise ours
+            await _cancel(sending, receiving)
+        error = _error(receiving)
+        for internal in (send_error, error):
+            if internal is not None and not isinstance(internal, CONNECTION_ERRORS):
+                raise internal
         if self.phase is Phase.HANDOFF:
             return None
         if self.is_idle and isinstance(error, ApiError | None):
@@ -313,66 +314,80 @@ class Session:
             raise error
         return None
 
-    async def _send_loop(self, line: Connection) -> None:
-        """Say what the ledger holds, as it comes, and no faster than the endpoint takes it."""
+    async def _send_loop(self, connection: Connection) -> None:
+        """Send what is in the buffer as it comes, no faster than the endpoint accepts it, up to `close`."""
         if self._config is not None:
-            await line.command(self._config)
+            await connection.command(self._config)
         while self.phase is not Phase.CLOSING:
             match self._buffer.next_item():
                 case None:
                     await self._buffer.changed.wait()
                 case bytes() as frame:
-                    is_far = self.behind > CATCH_UP_SECONDS * self._limiter.pace
-                    if is_far and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
+                    is_far_behind = self.behind > CATCH_UP_SECONDS * self._limiter.pace
+                    if is_far_behind and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
                         self.phase = Phase.HANDOFF
                         return
                     if (wait := self._limiter.wait(self._now(), self._buffer.seconds(len(frame)))) > 0:
                         await asyncio.sleep(wait)
-                    await line.send(frame)
-                    self._progress.audio_sent(frame)
-                case entry:
-                    self._progress.marker_reached(entry)
-                    if isinstance(entry, VadEvent):
+                    await connection.send(frame)
+                    self._dispatcher.audio_sent(frame)
+                case marker:
+                    self._dispatcher.marker_reached(marker)
+                    if isinstance(marker, VadEvent):
                         continue
-                    if isinstance(entry, Config):
-                        self._config = entry
-                    elif isinstance(entry, Close):
-                        self.phase = Phase.CLOSING
-                        self._closed = self._now()
-                        self._deadline = self._closed + UNSETTLED_SECONDS + SLOWEST_SERVER * self._progress.unanswered
-                        self._extend_deadline()
-                    await line.command(entry)
+                    if isinstance(marker, Config):
+                        self._config = marker
+                    elif isinstance(marker, Close):
+                        self._begin_closing()
+                    await connection.command(marker)
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def _receive_loop(self, line: Connection) -> None:
-        async for event in line:
-            self._progress.dispatch(event)
-            if self._progress.starts_over:
+    async def _receive_loop(self, connection: Connection) -> None:
+        """Dispatch events until the connection ends."""
+        async for event in connection:
+            self._dispatcher.dispatch(event)
+            if self._dispatcher.starts_over:
                 raise NetworkError("audio that was sent again had been heard only in part")
-            if not isinstance(event, Unknown):  # a sign of life that settles nothing is none
-                self._extend_deadline()
+            if not isinstance(event, Unknown):  # these only show that the server is alive
+                self._extend_close_timeout()
 
-    def _extend_deadline(self) -> None:
-        """After close, the server has so long to say something, and so long to settle anything."""
-        if self.phase is Phase.CLOSING and not self._quiet.expired():
-            settling = self._progress.settled + UNSETTLED_SECONDS
-            self._quiet.reschedule(min(self._now() + QUIET_SECONDS, settling, self._deadline))
+    def _begin_closing(self) -> None:
+        self.phase = Phase.CLOSING
+        self._closed_at = self._now()
+        self._deadline = self._closed_at + UNSETTLED_SECONDS + SLOWEST_SERVER * self._dispatcher.unanswered_seconds
+        self._extend_close_timeout()
+
+    def _extend_close_timeout(self) -> None:
+        """After `close`, the server has so long to send something, and so long to settle something."""
+        if self.phase is Phase.CLOSING and not self._close_timeout.expired():
+            settling = self._dispatcher.settled_at + UNSETTLED_SECONDS
+            self._close_timeout.reschedule(min(self._now() + QUIET_SECONDS, settling, self._deadline))
+
+    def _close_timed_out(self) -> NetworkError:
+        what = f"said nothing for {QUIET_SECONDS:g} s"
+        if self._now() >= self._deadline:
+            what = f"was still not done {self._now() - self._closed_at:.0f} s"
+        elif self._now() >= self._dispatcher.settled_at + UNSETTLED_SECONDS:
+            what = f"settled nothing for {UNSETTLED_SECONDS:g} s"
+        hint = "the last words may be missing: run the same command again"
+        return NetworkError(f"the server {what} after the end of the audio", hint=hint)
 
     def _is_excused(self, error: BaseException) -> bool:
         """Whether an error only says that there was nothing to transcribe.
 
-        A server may answer `close` with an error 400 or 5xx where no audio, or silence, went before it
-        (Cartesia's own dictation app takes it so). Where somebody did speak, it stays an error, and so does an answer
-        that can't be read.
+        A server may answer `close` with an error 400 or 5xx where no audio, or only silence, came before it
+        (Cartesia's own dictation app treats it so). Where somebody spoke it stays an error, and so does an answer that
+        can't be read.
         """
         is_answer = isinstance(error, ApiError) and not isinstance(error, ProtocolError)
-        return is_answer and self.phase is Phase.CLOSING and not self._progress.text and not self._progress.speech
+        was_heard = self._dispatcher.has_text or self._dispatcher.has_speech
+        return is_answer and self.phase is Phase.CLOSING and not was_heard
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 async def _cancel(*tasks: asyncio.Task[Any] | None) -> None:
-    """And see them end. Awaiting one instead would swallow a cancellation of our own."""
+    """Cancel tasks and wait until they have ended. Awaiting a task itself would swallow our own cancellation."""
     running = {task for task in tasks if task is not None}
     for task in running:
         task.cancel()

@@ -1,4 +1,4 @@
-"""What a tracker is told and what it reports: the seam between a session's events and everybody who acts on them."""
+"""The interface of a tracker: what a session tells it, and the facts that it reports."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .timeline import SpeechTimeline
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The text of all audio before `position` (seconds) is settled: it is never needed again."""
+    """All text of the audio before `position` (seconds) is settled: that audio is never needed again."""
 
     position: float
 
 
 @dataclass(frozen=True, slots=True)
 class FinalizeAnswered:
-    """The oldest `finalize` that was sent has its answer: all audio before it is acknowledged, to the sample."""
+    """The oldest `finalize` without an answer has been answered: all audio before it is acknowledged, to the sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartOver:
-    """Audio was taken for answered that perhaps was not: another connection has to begin at `resume_position`."""
+    """Audio may wrongly have been taken for answered: a new connection has to start at `resume_position`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceTimes:
-    """What was observed of an utterance, or of a turn, that is over. None: it was not observed, or not for certain.
+    """What was observed of an utterance or turn that is over. None: not observed, or not for certain.
 
     start, stop        positions at which its speech began and stopped, seconds
 
@@ -39,9 +39,9 @@ class UtteranceTimes:
     started, stopped   the first sample of its speech was sent, and the last one
     finalized          its `finalize` was sent
     flushed            its `flush_done` came
-    first_text         the first of its text came, even if not for good
-    last_text          the last of its text came
-    eager_end          its `turn.eager_end` came that was not taken back
+    first_text         its first text came, final or not
+    last_text          its last text came
+    eager_end          its `turn.eager_end` came, unless a `turn.resume` followed
     ended              its `turn.end` came
     """
 
@@ -61,42 +61,42 @@ Fact = Update | Acknowledged | FinalizeAnswered | StartOver | UtteranceTimes
 
 
 class Tracker(Protocol):
-    """Either tracker. It reads the timeline that the session keeps."""
+    """Interprets the events of one session. Reads the timeline that the session keeps."""
 
     timeline: SpeechTimeline
 
     @property
     def resume_position(self) -> float:
-        """Where another connection has to begin if this one is lost now, seconds."""
+        """Where a new connection has to start if this one is lost now, seconds."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing was said, or asked, that has no answer."""
+        """Whether all speech and every `finalize` has its answer."""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether audio was passed over that perhaps was not answered: no session may end like that."""
+        """Whether audio was skipped that may have no answer: a session must not end like that."""
 
     def start_over(self) -> None:
-        """Let `resume_position` be where everything before it is acknowledged."""
+        """Set `resume_position` back to where everything before it is acknowledged."""
 
     def finalized(self, now: float) -> None:
-        """A `finalize` is sent: all audio that was sent before is to be answered."""
+        """A `finalize` is being sent: it asks for the text of all audio sent before."""
 
     def advance(self, now: float) -> Iterator[Fact]:
-        """More audio was sent, or time went by."""
+        """More audio was sent, or time passed."""
 
     def process(self, event: Event, now: float) -> Iterator[Fact]:
-        """What an event means."""
+        """Interpret an event."""
 
     def rewind(self, position: float) -> None:
         """The connection was lost; the next one is sent the audio from `position` on.
 
-        What is open is kept, for the next connection may not get as far.
+        Open text is kept, since the next connection may not get as far.
         """
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        """What is left of `segments`, a transcript of all audio from `resume_position` on, that was not said before."""
+        """The part of `segments`, a transcript of all audio from `resume_position` on, that was not emitted before."""
 
     def end(self, *, complete: bool) -> Iterator[Fact]:
-        """The session is over: what is open is settled. complete: the server answered all audio that there was."""
+        """The session is over: settle what is open. complete: the server answered all audio."""

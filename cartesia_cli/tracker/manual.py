@@ -1,15 +1,15 @@
 """The tracker of the manual endpoint: deltas are joined verbatim and settled at `flush_done`.
 
-Its law: the segments' texts joined are, character for character, what the server sent for good. Must never strip, add a
-blank or drop what was received, whatever order events come in. (docs: stt/common-pitfalls)
+The texts of the segments, joined, are exactly the final text that the server sent. Must never strip, add a blank to or
+drop what was received, whatever the order of events (docs: stt/common-pitfalls).
 
-    acknowledged   an answer to `finalize` (`flush_done`) acknowledges all audio before that `finalize`, to the sample;
-                   where somebody spoke and no text came before it, as soon as that comes behind it
-    silence        needs no answer once a server has had LONGEST_LATENESS to say something of it
+    acknowledged   `flush_done`, the answer to `finalize`, acknowledges all audio before that `finalize`, to the sample;
+                   if there was speech but no text yet, only once the text comes after it
+    silence        needs no answer after LONGEST_LATENESS
 
-An old example of the documentation has `flush_done` before the text that belongs to it. Such text is settled at once,
-if nobody has spoken since and no other answer is due. Where this can't be known, text waits for what is said next, and
-its time is called estimated.
+An old example in the documentation has `flush_done` before the text that belongs to it. Such text is settled at once if
+there was no speech since, and no other answer is due. Where this can't be known, text is settled together with what is
+said next, and its times are estimated.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
 from .timeline import LONGEST_LATENESS, SpeechTimeline
 
-LATE_TEXT = LONGEST_LATENESS
-"""Seconds in which text belongs to a `flush_done` that came before it."""
+LATE_TEXT_SECONDS = LONGEST_LATENESS
+"""Seconds within which text may belong to a `flush_done` that came before it."""
 
 
 @dataclass(slots=True)
 class PendingText:
-    """What was said for good, and is not settled.
+    """Final text that is not settled yet.
 
-    words      those that came with it; None once some of it came without: the others would be taken for all
-    timing     what times are that are not those of the words
-    language   as the server told it last
-    extent     how much audio had been sent when the last of it came, seconds
-    first_at   when the first of it came, previews included; None: not yet, or on a connection that was lost
+    words      with times, as the server sent them; None once some text came without: the rest would pass for all
+    timing     of the segment, if its times aren't those of the words
+    language   the last one that the server named
+    extent     position of the sender when the last of it came, seconds
+    first_at   when the first of it came, previews included; None: not yet, or on a lost connection
     last_at    when the last of it came
     """
 
@@ -54,11 +54,11 @@ class PendingText:
 
     @property
     def length(self) -> int:
-        """Words in it, as people count."""
+        """Number of words."""
         return len(tokenize(self.text))
 
     def add(self, delta: Delta, origin: float, extent: float) -> None:
-        """`origin`: position at which the times of its words begin."""
+        """Append text. origin: position from which the times of its words count."""
         self.text = join_surrogates(self.text + delta.text)
         self.extent = extent
         self.language = delta.language or self.language
@@ -68,7 +68,7 @@ class PendingText:
             self.words += [shifted_word(word, origin) for word in delta.words or ()]
 
     def without_first(self, count: int) -> PendingText:
-        """What is left without so many words at its beginning."""
+        """The same without its first `count` words."""
         if not count:
             return self
         rest = self.text[tokenize(self.text)[count - 1].end :]
@@ -76,12 +76,12 @@ class PendingText:
 
 
 class SentFinalize(NamedTuple):
-    """A `finalize` that waits for its answer.
+    """A `finalize` without an answer yet.
 
-    position   where it stands in the audio, seconds
+    position   in the audio, seconds
     span       of the speech before it
     spoke      whether there was any
-    times      what was observed of it; None: that was reported
+    times      what was observed of that utterance; None: already reported
     """
 
     position: float
@@ -94,9 +94,9 @@ class LateFlush(NamedTuple):
     """A `flush_done` that may have come before its text.
 
     at             when it came
-    span, timing   what times text behind it has; None where its text came before it
+    span, timing   times of text that comes after it; None: its text came before it
     sent           the `finalize` that it answers, if there is one
-    is_owed        whether that is not acknowledged before its text comes
+    is_owed        whether that is acknowledged only once its text has come
     """
 
     at: float
@@ -112,10 +112,10 @@ class ManualTracker:
     def __init__(self, timeline: SpeechTimeline) -> None:
         self.timeline = timeline
         self._open = PendingText()
-        self._lost = PendingText()  # what a lost connection said, until what replaces it is as long
-        self._settled, self._is_first = "", True  # the last text, and whether none has settled on this connection
+        self._lost = PendingText()  # text of a lost connection, until its replacement is as long
+        self._settled_text, self._is_first = "", True  # the last text; whether none has settled on this connection
         self._due: deque[SentFinalize] = deque()
-        self._has_text = False  # text came for good since the last answer
+        self._has_text = False  # final text came since the last answer
         self._is_replaced = False  # text came since the connection was lost
         self._flush: LateFlush | None = None
         self._acknowledged = self._origin = 0.0
@@ -134,7 +134,7 @@ class ManualTracker:
         return False
 
     def start_over(self) -> None:
-        return  # what is acknowledged here is known to the sample
+        return  # acknowledged positions are exact here
 
     def finalized(self, now: float) -> None:
         timeline = self.timeline
@@ -142,8 +142,8 @@ class ManualTracker:
         self._due.append(SentFinalize(timeline.sent, timeline.take(), spoke, times))
 
     def advance(self, now: float) -> Iterator[Fact]:
-        if self._flush is not None and now - self._flush.at > LATE_TEXT:
-            yield from self._pay()
+        if self._flush is not None and now - self._flush.at > LATE_TEXT_SECONDS:
+            yield from self._acknowledge_owed()
             yield from self._report_flush()
             self._flush = None
         if self.is_settled:
@@ -157,12 +157,12 @@ class ManualTracker:
                 self._open.add(event, self._origin, self.timeline.sent)
                 self._note_time(event, now)
                 if event.text:
-                    yield from self._grown(now)
+                    yield from self._text_grew(now)
             case Delta():
                 self._note_time(event, now)
                 yield self._partial(self._open.text + event.text)
             case FlushDone():
-                yield from self._flushed(now)
+                yield from self._flush_answered(now)
             case Done():
                 yield from self._end(complete=True, is_done=True)
 
@@ -182,7 +182,7 @@ class ManualTracker:
         yield from self._end(complete=complete, is_done=False)
 
     def _end(self, *, complete: bool, is_done: bool) -> Iterator[Fact]:
-        """is_done: the server says that nothing more will come, so what came last was the last."""
+        """is_done: the server said that nothing more will come, so the last text is known to be the last."""
         yield from self._report_flush()
         if not (complete and self._is_replaced) and self._open.length < self._lost.length:
             self._open = self._lost
@@ -199,8 +199,8 @@ class ManualTracker:
         self._due = deque(sent._replace(times=None) for sent in self._due)
         self._open.first_at = None
 
-    def _flushed(self, now: float) -> Iterator[Fact]:
-        yield from self._pay()
+    def _flush_answered(self, now: float) -> Iterator[Fact]:
+        yield from self._acknowledge_owed()
         yield from self._report_flush()
         sent = self._due.popleft() if self._due else None
         span, times = sent.span if sent else None, sent.times if sent else UtteranceTimes(*self.timeline.speech)
@@ -221,19 +221,19 @@ class ManualTracker:
         if settled:
             yield from self._report(times, said)
         if sent is not None and not is_owed:
-            yield from self._answered(sent)
+            yield from self._finalize_answered(sent)
 
-    def _grown(self, now: float) -> Iterator[Fact]:
+    def _text_grew(self, now: float) -> Iterator[Fact]:
         is_blank = not self._open.text.strip()
         self._is_replaced = self._is_replaced or not is_blank
         flush = self._flush
-        if flush is not None and now - flush.at <= LATE_TEXT:
+        if flush is not None and now - flush.at <= LATE_TEXT_SECONDS:
             is_late = self.timeline.is_quiet and not self._due
             if is_late and flush.span is not None:
                 self._open.timing = flush.timing
                 said = self._open
                 for segment in self._settle(flush.span):
-                    yield from self._pay()
+                    yield from self._acknowledge_owed()
                     self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated")
                     yield segment
                     yield from self._report(flush.sent and flush.sent.times, said)
@@ -244,8 +244,8 @@ class ManualTracker:
         yield self._partial(self._open.text)
 
     def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
-        """The open text as a segment. Blanks alone, and half a character at its end, wait for the text that they belong
-        to, unless there is none.
+        """Emit the open text as a segment. Blanks alone, and half a character at the end, stay open until more text
+        comes. whole: no more text will come.
         """
         said = self._open
         if not said.text or (said.text.isspace() and not whole):
@@ -258,13 +258,13 @@ class ManualTracker:
         if text := said.text.removesuffix(half):
             self._forget_lost(text)
             if self._is_first:  # of its connection
-                text = blank_between(self._settled, text) + text
-            self._settled, self._is_first = text, False
+                text = blank_between(self._settled_text, text) + text
+            self._settled_text, self._is_first = text, False
             words = covering_words(text, said.words) if said.words else None
             yield Segment(*span, text, timing, words or (), said.language)
 
     def _forget_lost(self, text: str) -> None:
-        """`text` has settled: what a lost connection said of it is replaced."""
+        """`text` has settled: it replaces what a lost connection said of the same audio."""
         if not self._lost.text:
             return
         again = repeated(words_of(text), words_of(self._lost.text))
@@ -273,14 +273,14 @@ class ManualTracker:
         elif self._lost.extent <= self.timeline.sent:
             self._lost = PendingText()
 
-    def _pay(self) -> Iterator[Fact]:
-        """The text that a `flush_done` owed has come, or comes no more."""
+    def _acknowledge_owed(self) -> Iterator[Fact]:
+        """Acknowledge a `flush_done` whose text has come, or won't come any more."""
         if self._flush is not None and self._flush.is_owed and self._flush.sent is not None:
             sent, self._flush = self._flush.sent, self._flush._replace(is_owed=False)
-            yield from self._answered(sent)
+            yield from self._finalize_answered(sent)
 
     def _report_flush(self) -> Iterator[Fact]:
-        """No text comes any more for the last `flush_done`."""
+        """Report the utterance of the last `flush_done`: its text won't come any more."""
         if self._flush is not None and self._flush.sent is not None:
             sent = self._flush.sent
             self._flush = self._flush._replace(sent=sent._replace(times=None))
@@ -290,7 +290,7 @@ class ManualTracker:
     def _report(
         self, times: UtteranceTimes | None, said: PendingText | None = None, *, is_last: bool = True
     ) -> Iterator[UtteranceTimes]:
-        """An utterance is over. said: its text, as far as it is known that it belongs to it."""
+        """Report an utterance that is over. said: its text, if that is known to belong to it."""
         if times is None:
             return
         if said is not None and said.timing == "audio":
@@ -303,7 +303,7 @@ class ManualTracker:
             self._open.first_at = now if self._open.first_at is None else self._open.first_at
             self._open.last_at = now if delta.is_final else self._open.last_at
 
-    def _answered(self, sent: SentFinalize) -> Iterator[Fact]:
+    def _finalize_answered(self, sent: SentFinalize) -> Iterator[Fact]:
         self._acknowledged = max(self._acknowledged, sent.position)
         self.timeline.release(self._acknowledged)
         yield FinalizeAnswered()
@@ -314,13 +314,13 @@ class ManualTracker:
         yield Acknowledged(position)
 
     def _partial(self, text: str) -> Partial:
-        """What is being said. Half a character, whose other half has not come, is not shown."""
+        """The text so far, without half a character at the end."""
         text = join_surrogates(self._lost.text if len(text) < len(self._lost.text) else text)
         return Partial(self.timeline.sent, text[:-1] if ends_within_character(text) else text)
 
 
 def _bounds(words: list[Word]) -> tuple[float, float] | None:
-    """First start and last end, if every word has both, they can be times, and none ends before it starts."""
+    """First start and last end, if all words have plausible times and none ends before it starts."""
     times = [(word.start, word.end) for word in words]
     if not times or any(start is None or end is None or not 0 <= start <= end < MAX_SECONDS for start, end in times):
         return None

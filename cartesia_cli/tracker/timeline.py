@@ -1,9 +1,9 @@
-"""What audio was sent when in a live session, and where in it somebody spoke.
+"""Which audio of a live session was sent when, and where in it somebody spoke.
 
-The sender reports how far it is, the endpointer where speech begins and stops. Positions are seconds of audio from the
-start of the session, times are seconds of a clock. After a lost connection audio is sent again: then the position goes
-back, and everything behind it is reported anew. What a paused microphone hears is not sent: then the time of the
-session runs ahead of the positions (`session_time`).
+The sender reports its position, the endpointer where speech starts and stops. Positions are seconds of audio from the
+start of the session, times are seconds of a clock. After a lost connection, audio is sent again: the position goes
+back, and everything behind it is reported once more. What a paused microphone hears isn't sent: the time of the session
+then runs ahead of the positions (`session_time`).
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LONGEST_LATENESS = 11.0
-"""Seconds within which a server is trusted to answer audio: an answer may be 10 s late, and the detection of speech or
-of its end takes its time, too."""
+"""Seconds within which a server answers audio: an answer may be 10 s late, and detecting speech or its end takes time,
+too."""
 
-RESOLUTION = 0.01
-"""Seconds between two entries of the send log at least: audio may go out a thousand times faster than it plays."""
+LOG_RESOLUTION_SECONDS = 0.01
+"""The least time between two entries of the send log: audio may be sent a thousand times faster than real time."""
 
-LEAD = 0.5
-"""Seconds of silence before speech that are sent again with it: where speech begins is known to a few frames only."""
+LEAD_SECONDS = 0.5
+"""Seconds of silence sent again before speech, the start of which is known to a few frames only."""
 
-TAIL = 0.125
-"""Seconds of silence behind speech that are not sent again: a word fades, and what is left could be taken for one."""
+TAIL_SECONDS = 0.125
+"""Seconds of silence after speech that are not sent again: the rest of a fading word could be taken for a word."""
 
-NEW_SPEECH = 0.2
-"""Seconds in which nobody says a word: speech that began no longer ago belongs to the next utterance."""
+NEW_SPEECH_SECONDS = 0.2
+"""Seconds too short for a word: speech that started no longer ago belongs to the next utterance."""
 
+HALF_SAMPLE_SECONDS = 1e-5
+"""The most by which two positions of the same sample differ, since they are computed in different ways. Seconds."""
 
-HALF_SAMPLE = 1e-5
-"""Seconds by which two positions of the same sample differ at most: they are worked out in different ways."""
-
-MOST_SPANS = 1000
-"""Spans that are kept apart: the oldest are joined where more of them wait for an answer."""
+MAX_SPANS = 1000
+"""Spans without an answer that are kept apart; the oldest are joined if there are more."""
 
 
 @dataclass(slots=True)
@@ -42,9 +41,8 @@ class SpeechSpan:
     """Speech between two pauses.
 
     start, stop        positions; stop is None while it goes on
-    started, stopped   when its first sample was sent, and its last one; None: not yet, or so long ago that it is
-                       not known any more
-    begins, ends       whether speech began and stopped there; otherwise it was cut off there, and went on
+    started, stopped   when its first and its last sample were sent; None: not yet, or too long ago to be known
+    begins, ends       whether speech started and stopped there; otherwise it was cut there, and continued
     """
 
     start: float
@@ -56,7 +54,7 @@ class SpeechSpan:
 
 
 class SpeechTimes(NamedTuple):
-    """Where and when the speech of an utterance began and stopped. None: that was not observed."""
+    """Where and when the speech of an utterance started and stopped. None: not observed."""
 
     start: float | None = None
     stop: float | None = None
@@ -65,7 +63,7 @@ class SpeechTimes(NamedTuple):
 
     @classmethod
     def between(cls, first: SpeechSpan, last: SpeechSpan | None) -> SpeechTimes:
-        """Of speech that begins with one span, and stops with another one if that is known."""
+        """Of speech that starts with the first span and stops with the last one, if that is known."""
         start, started = (first.start, first.started) if first.begins else (None, None)
         if last is None or last.stop is None or not last.ends:
             return cls(start, None, started, None)
@@ -73,19 +71,19 @@ class SpeechTimes(NamedTuple):
 
 
 class SpeechTimeline:
-    """Positions of speech in the audio sent, and the times at which that was sent. `sent`: position of the sender."""
+    """Positions of speech in the audio, and when that audio was sent. `sent`: position of the sender."""
 
     def __init__(self) -> None:
         self.sent = 0.0
         self.spans: list[SpeechSpan] = []
-        """In order, but for those before `release`."""
+        """In order, without those that were released."""
         self.taken = 0.0
-        """What lies before this position belongs to utterances that are over."""
-        self._began = 0.0
-        self._forgotten = 0.0  # what was sent before this position has no entry in the send log any more
+        """Everything before this position belongs to utterances that are over."""
+        self._start = 0.0  # position where this connection started
+        self._log_start = 0.0  # audio before this position has no entry in the send log any more
         self._times: list[float] = []
         self._positions: list[float] = []
-        self._gaps: list[tuple[float, float]] = []  # positions, and seconds skipped there and before, all told
+        self._gaps: list[tuple[float, float]] = []  # positions, and all seconds skipped up to there
 
     @property
     def elapsed(self) -> float:
@@ -93,14 +91,14 @@ class SpeechTimeline:
         return self.session_time(self.sent)
 
     def skip(self, position: float, seconds: float) -> None:
-        """At `position`, the last that there is, so many seconds passed without audio."""
+        """`seconds` passed without audio at `position`, the end of all audio so far."""
         before = self._gaps[-1][1] if self._gaps else 0.0
         if self._gaps and self._gaps[-1][0] == position:
             self._gaps.pop()
         self._gaps.append((position, before + seconds))
 
     def session_time(self, position: float, *, before_gap: bool = False) -> float:
-        """The time of the session at a position. before_gap: where time was skipped right there, before that."""
+        """The time of the session at a position. before_gap: where time was skipped at that position, before it was."""
         find = bisect_left if before_gap else bisect_right
         index = find(self._gaps, position, key=lambda gap: gap[0])
         return position + (self._gaps[index - 1][1] if index else 0.0)
@@ -109,41 +107,41 @@ class SpeechTimeline:
         """Audio up to `position` has just been sent."""
         before, self.sent = self.sent, position
         for span in reversed(self.spans):
-            if span.stop is not None and span.stop < before - HALF_SAMPLE:
+            if span.stop is not None and span.stop < before - HALF_SAMPLE_SECONDS:
                 break
-            if before <= span.start + HALF_SAMPLE < position:
+            if before <= span.start + HALF_SAMPLE_SECONDS < position:
                 span.started = now
-            if span.stop is not None and before < span.stop - HALF_SAMPLE <= position:
+            if span.stop is not None and before < span.stop - HALF_SAMPLE_SECONDS <= position:
                 span.stopped = now
         times = self._times
-        if times and now - times[-1] < RESOLUTION:
+        if times and now - times[-1] < LOG_RESOLUTION_SECONDS:
             self._positions[-1] = position
             return
         times.append(now)
         self._positions.append(position)
         if len(times) > 256 and times[len(times) // 2] < now - 2 * LONGEST_LATENESS:
             half = len(times) // 2
-            self._forgotten = self._positions[half - 1]
+            self._log_start = self._positions[half - 1]
             del times[:half], self._positions[:half]
 
     def onset(self, position: float) -> None:
-        """Speech began. Nothing happens where it goes on."""
+        """Speech started at `position`. Does nothing while speech goes on."""
         if self.is_speaking:
             return
         last = self.spans[-1] if self.spans else None
         goes_on = last is not None and not last.ends and last.stop == position
-        begins, position = position >= self._began and not goes_on, max(position, self._began)
-        self.spans.append(SpeechSpan(position, started=self.time_behind(position), begins=begins))
-        if len(self.spans) > MOST_SPANS:
+        begins, position = position >= self._start and not goes_on, max(position, self._start)
+        self.spans.append(SpeechSpan(position, started=self.time_after(position), begins=begins))
+        if len(self.spans) > MAX_SPANS:
             joined = self.spans.pop(1)
             self.spans[0] = replace(self.spans[0], stop=joined.stop, stopped=joined.stopped, ends=joined.ends)
 
     def pause(self, position: float, *, is_cut: bool = False) -> None:
-        """Speech stopped, perhaps for good. is_cut: it did not, but is divided there."""
+        """Speech stopped at `position`, perhaps for good. is_cut: it goes on, but is divided there."""
         if not self.spans:
             if position <= self.taken:
                 return
-            started = self.time_behind(self.taken)  # it was going on where the audio was sent from
+            started = self.time_after(self.taken)  # it was going on at the start of the audio that is sent again
             self.spans.append(SpeechSpan(self.taken, started=started, begins=False))
         last = self.spans[-1]
         if last.stop != position or last.stopped is None:
@@ -151,8 +149,8 @@ class SpeechTimeline:
         last.ends = not is_cut
 
     def rewind(self, position: float) -> None:
-        """Audio from `position` on is sent again. Speech that was going on there goes on there."""
-        self.sent = self.taken = self._began = self._forgotten = position
+        """Audio from `position` on is sent again. Speech that spans `position` continues there."""
+        self.sent = self.taken = self._start = self._log_start = position
         self.spans = [
             SpeechSpan(position, begins=False)
             for span in self.spans
@@ -162,25 +160,27 @@ class SpeechTimeline:
         self._positions.clear()
 
     def release(self, position: float) -> None:
-        """Forget speech before `position`, except the last span that stopped there."""
+        """Forget speech before `position`, except for the last span."""
         while len(self.spans) > 1 and self.spans[1].stop is not None and self.spans[1].stop <= position:
             del self.spans[0]
 
     def position_at(self, time: float) -> float:
-        """How much had been sent at `time`, on this connection."""
+        """The position of the sender at `time`, on this connection."""
         index = bisect_right(self._times, time)
-        return self._positions[index - 1] if index else self._began
+        return self._positions[index - 1] if index else self._start
 
-    def time_behind(self, position: float) -> float | None:
-        """When the audio just behind `position` was sent. None: not yet, or too long ago."""
-        return self._time_at(bisect_right(self._positions, position + HALF_SAMPLE), position)
+    def time_after(self, position: float) -> float | None:
+        """When the audio right after `position` was sent. None: not yet, or too long ago."""
+        return self._time_at(bisect_right(self._positions, position + HALF_SAMPLE_SECONDS), position)
 
     def time_before(self, position: float) -> float | None:
-        """When the audio just before `position` was sent. None: not yet, or too long ago."""
-        return self._time_at(bisect_left(self._positions, position - HALF_SAMPLE), position - 2 * HALF_SAMPLE)
+        """When the audio right before `position` was sent. None: not yet, or too long ago."""
+        return self._time_at(
+            bisect_left(self._positions, position - HALF_SAMPLE_SECONDS), position - 2 * HALF_SAMPLE_SECONDS
+        )
 
     def _time_at(self, index: int, position: float) -> float | None:
-        is_known = position >= self._forgotten - HALF_SAMPLE and index < len(self._times)
+        is_known = position >= self._log_start - HALF_SAMPLE_SECONDS and index < len(self._times)
         return self._times[index] if is_known else None
 
     def untaken(self) -> Iterator[SpeechSpan]:
@@ -189,11 +189,11 @@ class SpeechTimeline:
             if span.start >= self.taken:
                 yield span
             elif span.stop is None or span.stop > self.taken:
-                yield replace(span, start=self.taken, started=self.time_behind(self.taken), begins=False)
+                yield replace(span, start=self.taken, started=self.time_after(self.taken), begins=False)
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody was heard in the audio that belongs to no utterance yet."""
+        """Whether there is no speech in the audio that belongs to no utterance yet."""
         return next(self.untaken(), None) is None
 
     @property
@@ -203,14 +203,15 @@ class SpeechTimeline:
 
     @property
     def speech(self) -> SpeechTimes:
-        """What was observed of the speech that `take` would give now."""
+        """What was observed of the speech that `take` would return now."""
         spans = self._spans_until_now()
         return SpeechTimes.between(spans[0], spans[-1]) if spans else SpeechTimes()
 
     def take(self) -> tuple[float, float]:
-        """Where speech began and stopped in the audio since the last utterance; all of it where none was heard.
+        """End the utterance: where speech started and stopped in the audio since the last one, or all that audio if
+        there was no speech.
 
-        The utterance is over here: speech that goes on is divided, unless it has only just begun behind a pause.
+        Speech that goes on is divided here, unless it has just started after a pause.
         """
         first, open_, spans = self.taken, [*self.untaken()], self._spans_until_now()
         self.taken = open_[-1].start if len(spans) < len(open_) else self.sent
@@ -221,26 +222,26 @@ class SpeechTimeline:
 
     def _spans_until_now(self) -> list[SpeechSpan]:
         spans = [*self.untaken()]
-        if len(spans) > 1 and spans[-1].stop is None and self.sent - spans[-1].start <= NEW_SPEECH:
+        if len(spans) > 1 and spans[-1].stop is None and self.sent - spans[-1].start <= NEW_SPEECH_SECONDS:
             spans.pop()
         return spans
 
     def speech_before(self, position: float) -> float:
-        """Where the last speech began that began before `position`; there, where there is none."""
+        """Where the last speech started that started before `position`; `position` if there is none."""
         return max((span.start for span in self.spans if span.start < position), default=position)
 
     def quiet_before(self, position: float) -> float:
         """The last position up to `position` from which audio can be sent without cutting into speech.
 
-        That is in a pause, LEAD before the next speech, or in the middle of a shorter pause.
+        It lies in a pause, LEAD_SECONDS before the next speech, or in the middle of a shorter pause.
         """
-        found, stopped = self._began, self._began
+        found, stopped = self._start, self._start
         for span in self.spans:
-            latest = max(span.start - LEAD, (stopped + span.start) / 2)
-            if position < min(stopped + TAIL, latest):
+            latest = max(span.start - LEAD_SECONDS, (stopped + span.start) / 2)
+            if position < min(stopped + TAIL_SECONDS, latest):
                 return found
             found = min(position, latest)
             if span.stop is None:
                 return found
             stopped = span.stop
-        return position if position >= stopped + TAIL or not self.spans else found
+        return position if position >= stopped + TAIL_SECONDS or not self.spans else found

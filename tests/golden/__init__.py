@@ -1,4 +1,4 @@
-"""The golden record: what the program says and does, command line by command line, word for word.
+"""The golden record: the exact output, files and exit codes of many command lines.
 
 A refactoring must leave it equal. A change of wording, of a format or of an exit code changes it, deliberately:
 
@@ -8,31 +8,30 @@ A refactoring must leave it equal. A change of wording, of a format or of an exi
 `tests/test_golden.py` runs all commands and shows what differs. It is the one place where the wording of messages is
 pinned; other tests look at exit codes, types of errors and key phrases.
 
-A group is a text file in this folder, of cases. Whoever adds a case writes its first lines and lets --update do the
-rest:
+A group is a text file of cases in this folder. To add a case, write its first lines and let --update do the rest:
 
     # a transcript as subtitles                     the case
     : serve {"at": 1.5, "text": "Hello"}            a line of a script: `serve --script` plays it on a free port
-    : serve answer.ndjson                           the same, of a file in inputs/
-    : faults refuses(503) fine                      or: a server of tests/fault_server.py, a behaviour a connection
-    : with lectures/                                inputs that the command lines don't name
-    : sort                                          lines of stderr in order: several threads write them
-    : no stderr                                     what varies, and isn't recorded (also: no stdout, no files)
-    : times vary                                    when the server was heard: recorded are N and TIME instead
+    : serve answer.ndjson                           the same, from a file in inputs/
+    : faults refuses(503) fine                      or a server of tests/fault_server.py: a behaviour per connection
+    : with lectures/                                inputs that no command line names
+    : sort                                          sort the lines of stderr: several threads write them
+    : no stderr                                     isn't recorded, because it varies (also: no stdout, no files)
+    : times vary                                    times of events vary: N and TIME are recorded instead
     $ LANG=de cartesia-cli render talk.json -o x.srt
-    = 0                                             what became of it: exit code,
+    = 0                                             the result: exit code,
     > 1                                             stdout,
     ! error: …                                      stderr,
     + x.srt                                         files that were written or changed,
-    | 1                                             and what is in them
-    $ cartesia-cli check x.srt                      the next command of the case, in the same folder
+    | 1                                             and their content
+    $ cartesia-cli check x.srt                      the next command, in the same folder
 
-A command line is split as a shell does; `< FILE` is its stdin, nothing else of a shell is there. Each case has an
-empty home and a folder with those files of `inputs/` (and of AUDIO below) that its lines name. With a server,
-CARTESIA_BASE_URL and CARTESIA_API_KEY lead to it.
+A command line is split as a shell does, and `< FILE` is its stdin; no other shell syntax works. Each case has an
+empty home directory and a folder with those files of `inputs/` (and of AUDIO below) that its lines name. With a
+server, CARTESIA_BASE_URL and CARTESIA_API_KEY are set.
 
-Replaced by placeholders are: the case's folders, ports, version, UUIDs, times of day, seconds measured by the clock
-where they are said in the sentences of NORMAL, and control characters. All else must be the same each time.
+Placeholders replace the case's folders, ports, the version, UUIDs, times of day, measured seconds in the messages that
+PLACEHOLDERS lists, and control characters. Everything else must be the same in each run.
 """
 
 from __future__ import annotations
@@ -89,15 +88,15 @@ AUDIO = {
     "zeros.bin": bytes(4000),
     "raw.pcm": _spoken(0, 2),
 }
-"""Recordings: the sample that comes along, what can be cut from it, and what is none."""
+"""Recordings by name: the bundled sample, pieces of it, and files that are not recordings."""
 
-AT_ONCE = 6
-"""Cases that run side by side: most of them wait."""
+CASES_AT_ONCE = 6
+"""Cases that run in parallel: most of them wait."""
 
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 """Seconds after which a run counts as hung."""
 
-NORMAL: tuple[tuple[str, str], ...] = (
+PLACEHOLDERS: tuple[tuple[str, str], ...] = (
     (r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):[1-9]\d{3,4}\b", r"\1:PORT"),
     (r"(?<![\w.])" + re.escape(cartesia_cli.__version__) + r"(?![\w.])", "VERSION"),
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
@@ -108,17 +107,17 @@ NORMAL: tuple[tuple[str, str], ...] = (
 )
 
 
-VARYING = (
+TIME_PLACEHOLDERS = (
     (r'("(?:at|start|end|duration)": )\d+(\.\d+)?', r"\1N"),
     (r'"timing": "\w+"', '"timing": …'),
     (r"\b\d\d:\d\d:\d\d[.,]\d{3}\b", "TIME"),
 )
-"""What is replaced as well where times vary."""
+"""Placeholders of cases with `times vary`."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line as it is written in a record, and what became of it."""
+    """A command line of a record, and the recorded result."""
 
     line: str
     result: tuple[str, ...] = ()
@@ -126,14 +125,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Case:
-    """Commands in one folder, and the lines above them that say what there is in it and around it."""
+    """Commands that run in one folder, and settings for its inputs and its server."""
 
     name: str
     settings: tuple[str, ...]
     commands: tuple[Command, ...]
 
     def values(self, setting: str) -> list[str]:
-        """What stands behind each line of a setting."""
+        """The values of all lines with this setting."""
         return [line.removeprefix(setting).strip() for line in self.settings if line.split()[0] == setting]
 
     def __str__(self) -> str:
@@ -161,14 +160,14 @@ def cases(text: str) -> Iterator[Case]:
 
 
 def replay(text: str, folder: Path) -> str:
-    """The record with what the program does now."""
+    """Run all cases of a record. Returns the record with the results of now."""
 
-    def one(numbered: tuple[int, Case]) -> str:
+    def replay_case(numbered: tuple[int, Case]) -> str:
         number, case = numbered
         return str(run(case, folder / str(number)))
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return "\n".join(pool.map(one, enumerate(cases(text))))
+    with ThreadPoolExecutor(CASES_AT_ONCE) as pool:
+        return "\n".join(pool.map(replay_case, enumerate(cases(text))))
 
 
 def difference(group: str, before: str, after: str) -> str:
@@ -179,11 +178,11 @@ def difference(group: str, before: str, after: str) -> str:
 
 
 def run(case: Case, folder: Path) -> Case:
-    """The case as it goes now."""
+    """Run a case. Returns it with the results of now."""
     work, home = folder / "work", folder / "home"
     work.mkdir(parents=True)
     home.mkdir()
-    _lay_out(" ".join([*(command.line for command in case.commands), *case.values("with")]), work)
+    _copy_inputs(" ".join([*(command.line for command in case.commands), *case.values("with")]), work)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
         "COLUMNS": "100",
@@ -196,15 +195,15 @@ def run(case: Case, folder: Path) -> Case:
             before = _contents(work)
             arguments, extra, name = _split(command.line)
             with open(work / name if name else os.devnull, "rb") as stdin:
-                ended = run_program(arguments, env=environment | extra, cwd=work, stdin=stdin, timeout=PATIENCE)
+                ended = run_program(arguments, env=environment | extra, cwd=work, stdin=stdin, timeout=TIMEOUT_SECONDS)
             result = _result(case, ended, before, work)
-            patterns = NORMAL + (VARYING if "times vary" in case.settings else ())
-            done.append(Command(command.line, tuple(_normal(line, work, home, patterns) for line in result)))
+            patterns = PLACEHOLDERS + (TIME_PLACEHOLDERS if "times vary" in case.settings else ())
+            done.append(Command(command.line, tuple(_with_placeholders(line, work, home, patterns) for line in result)))
     return Case(case.name, case.settings, tuple(done))
 
 
-def _lay_out(named: str, work: Path) -> None:
-    """Put those inputs into the folder that are named."""
+def _copy_inputs(named: str, work: Path) -> None:
+    """Copy the inputs that are named into the folder."""
     words = set(re.findall(r"[\w./-]+", named))
     words |= {word.strip("/") for word in words} | {word.partition("/")[0] for word in words}
     for name, data in AUDIO.items():
@@ -230,7 +229,7 @@ def _split(line: str) -> tuple[list[str], dict[str, str], str | None]:
 
 @contextmanager
 def _server(case: Case, folder: Path, environment: dict[str, str]) -> Iterator[str | None]:
-    """The address of the server that a case asks for."""
+    """Run the server of a case, if any. Yields its base URL."""
     if faults := case.values("faults"):
         with FaultServer(*map(_behaviour, " ".join(faults).split())) as server:
             yield server.base_url
@@ -250,7 +249,7 @@ def _server(case: Case, folder: Path, environment: dict[str, str]) -> Iterator[s
 
 
 def _behaviour(name: str) -> Behaviour:
-    """`fine`, or a call such as `refuses(503)`."""
+    """The behaviour of this name, or of a call such as `refuses(503)`."""
     made = re.fullmatch(r"(\w+)\((\d+)\)", name)
     if made is None:
         return BEHAVIOURS[name]
@@ -268,8 +267,8 @@ def _result(case: Case, ended: CompletedProcess[bytes], before: dict[str, bytes]
     if "stdout" not in skipped:
         lines += _block(">", ended.stdout)
     if "stderr" not in skipped:
-        said = _block("!", ended.stderr)
-        lines += sorted(said) if "sort" in case.settings else said
+        stderr_lines = _block("!", ended.stderr)
+        lines += sorted(stderr_lines) if "sort" in case.settings else stderr_lines
     after = _contents(work)
     for name in before.keys() - after.keys():
         lines.append(f"- {name}")
@@ -280,7 +279,7 @@ def _result(case: Case, ended: CompletedProcess[bytes], before: dict[str, bytes]
 
 
 def _block(mark: str, data: bytes) -> list[str]:
-    """Lines of an output. What is no text, or too long to read, is told by its length and digest."""
+    """Lines of an output. Binary data is replaced by its length and digest."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -301,7 +300,7 @@ def _visible(line: str) -> str:
     return "".join(c if c.isprintable() or c in " \u00a0" else c.encode("unicode_escape").decode() for c in line)
 
 
-def _normal(line: str, work: Path, home: Path, patterns: Sequence[tuple[str, str]]) -> str:
+def _with_placeholders(line: str, work: Path, home: Path, patterns: Sequence[tuple[str, str]]) -> str:
     for folder, name in ((work, "DIR"), (home, "HOME"), (work.parent, "CASE"), (PACKAGE, "PACKAGE")):
         line = line.replace(str(folder), name)
     for pattern, replacement in patterns:
@@ -310,7 +309,7 @@ def _normal(line: str, work: Path, home: Path, patterns: Sequence[tuple[str, str
 
 
 def update(names: Sequence[str], folder: Path) -> list[str]:
-    """Record groups again; the names of those that changed."""
+    """Record groups again. Returns the names of those that changed."""
     changed = []
     for group in names:
         before = recorded(group)

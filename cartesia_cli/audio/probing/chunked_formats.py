@@ -1,7 +1,7 @@
 """Durations of formats that name the size of their samples in a header: WAV family, AIFF, AU, CAF, AVI, WMA.
 
-So that a file that was cut off is told from a whole one: decoders stop at the end of either without a word. Must never
-take a placeholder, which a writer into a pipe has left in the header, for a length.
+The header also tells a file that was cut off from a complete one, where decoders just stop at the end of either. Must
+never take a placeholder, which a writer into a pipe has left in the header, for a length.
 """
 
 from __future__ import annotations

@@ -7,32 +7,33 @@
     speech_to_turn_end       the last speech was sent -> `turn.end`
     eager_lead               `turn.eager_end` that was not taken back -> `turn.end`
     key_to_finalize          a key was pressed -> `finalize` was sent
-    hangover_to_finalize     the sound that ended a hangover left the microphone -> `finalize` was sent
+    hangover_to_finalize     the silence that ended an utterance left the microphone -> `finalize` was sent
 
 "Was sent" is when the frame with that sample had been handed to the socket. Which speech, command and text belong
-together is the tracker's to say (`UtteranceTimes`): here they are only timed, counted and summarised. What was not
+together is decided by the tracker (`UtteranceTimes`); here they are only timed, counted and summarised. What was not
 observed gives no figure, never a guess:
 
-- where nobody was heard, neither by the endpointer nor by the server, a `finalize` or a turn counts for nothing
+- where neither the endpointer nor the server heard anybody, a `finalize` or a turn counts for nothing
 - where an utterance was cut off while somebody spoke (a cap, the end of the audio), there is no last speech,
   and what follows the cut has no onset
 - where it is not certain which speech a turn was, or whose a text is, nothing is counted that depends on it
-- a `finalize` without `flush_done` or `done` has no last text: perhaps it was still to come
+- a `finalize` without `flush_done` or `done` has no last text: it may still have been to come
 
-Must never hold up the session, nor grow with it: everything but `report` takes the same short time, however
-long a session is, and memory is bounded (by Percentiles and LISTED).
+Must never hold up the session, nor grow with it: every method but `report` takes the same short time however long a
+session is, and memory is bounded.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
+from math import ceil
 from typing import Any
 
 from ..audio.pcm import RATE
 from ..audio.vad import VadEvent
 from ..protocol import realtime_credits
 from ..tracker import UtteranceTimes
-from .percentiles import Percentiles, milliseconds
 
 FIGURES = {
     "speech_to_finalize": ("stopped", "finalized"),
@@ -42,17 +43,22 @@ FIGURES = {
     "speech_to_turn_end": ("stopped", "ended"),
     "eager_lead": ("eager_end", "ended"),
 }
-"""Between which two times of an utterance each figure lies."""
+"""The two times of an utterance (`UtteranceTimes`) between which each figure lies."""
 
 WAITS = ("key_to_finalize", "hangover_to_finalize")
-"""Figures that are observed in one piece: from a key, or from the sound that ended a hangover, to the `finalize`."""
+"""Figures that are measured as a whole: from a key, or from the end of an utterance, to the `finalize`."""
 
-LISTED = 1000
+MAX_LISTED = 1000
 """Utterances that are reported one by one: the last ones."""
+
+MAX_VALUES = 1 << 16
+"""Values of one figure that are kept, 512 KiB. Even: otherwise those that are left would not be evenly spaced."""
+
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class LatencyRecorder:
-    """Measures a session with `model`; shaped as `session.Witness`, and as what `audio.pacing` reports to.
+    """Measures a session with `model`, as its `SessionObserver` and as what `audio.pacing` reports to.
 
     rate   16-bit samples a second
     """
@@ -61,32 +67,32 @@ class LatencyRecorder:
         self._model, self._rate = model, rate
         self._bytes = 0
         self._latencies, self._lateness = {name: Percentiles() for name in (*FIGURES, *WAITS)}, Percentiles()
-        self._utterances: deque[dict[str, Any]] = deque(maxlen=LISTED)
-        self._gaps, self._lost = 0, 0.0
+        self._utterances: deque[dict[str, Any]] = deque(maxlen=MAX_LISTED)
+        self._gaps, self._lost_seconds = 0, 0.0
 
     @property
     def seconds(self) -> float:
-        """Of audio that was sent, all told."""
+        """All audio that was sent, including what was sent again."""
         return self._bytes / (2 * self._rate)
 
     def audio_arrived(self, size: int) -> None:
-        """So many bytes came from the source: nothing to measure."""
+        """Nothing is measured here."""
 
     def audio_sent(self, size: int) -> None:
-        """So many bytes of 16-bit samples have just been handed to the socket."""
+        """`size` bytes of audio have been handed to the socket."""
         self._bytes += size
 
-    def vad_event(self, mark: VadEvent) -> None:
-        """The endpointer heard something: the tracker says what that means."""
+    def vad_event(self, event: VadEvent) -> None:
+        """Nothing is measured here: the tracker decides what it means."""
 
     def finalize_sent(self) -> None:
-        """A `finalize` is about to be sent: the tracker says what for."""
+        """Nothing is measured here: the tracker decides what it is for."""
 
-    def rewound(self, at: float) -> None:
-        """The connection was lost, audio from so many seconds on is sent again: what was waited for isn't reported."""
+    def rewound(self, position: float) -> None:
+        """Nothing is measured here."""
 
     def utterance_measured(self, times: UtteranceTimes) -> None:
-        """An utterance, or a turn, is over."""
+        """An utterance or a turn is over."""
         figures = figures_of(times)
         for name, seconds in figures.items():
             self._latencies[name].add(seconds)
@@ -102,22 +108,22 @@ class LatencyRecorder:
         self._lateness.add(seconds)
 
     def took(self, name: str, seconds: float) -> None:
-        """Something else took so long: one of WAITS."""
+        """One of WAITS took so long."""
         self._latencies[name].add(seconds)
 
     def gap(self, seconds: float) -> None:
         """All later deadlines were put off by so much."""
         self._gaps += 1
-        self._lost += seconds
+        self._lost_seconds += seconds
 
     def report(self) -> dict[str, Any]:
-        """What was measured. Ready for JSON; what there is none of is left out.
+        """What was measured, ready for JSON. What was not observed is left out.
 
         bytes, seconds, credits   what was sent, and its price at Cartesia
-        latency_ms                figure to count, p50, p95, p99 and max in milliseconds
+        latency_ms                by figure: count, p50, p95, p99 and max in milliseconds
         pacing                    lateness_ms likewise, of blocks; drift_ms: the last one's lateness minus the
-                                  first one's; gaps, and gap_seconds lost in them together
-        utterances                the last LISTED: start and end in seconds of audio, latency_ms by figure
+                                  first one's; gaps, and the gap_seconds lost in them together
+        utterances                the last MAX_LISTED: start and end in seconds of audio, latency_ms by figure
         """
         seconds = self.seconds
         report: dict[str, Any] = {
@@ -131,12 +137,49 @@ class LatencyRecorder:
                 "lateness_ms": self._lateness.summary(),
                 "drift_ms": milliseconds(self._lateness.last - self._lateness.first),
                 "gaps": self._gaps,
-                "gap_seconds": round(self._lost, 3),
+                "gap_seconds": round(self._lost_seconds, 3),
             }
         return report | {"utterances": list(self._utterances)}
 
 
+class Percentiles:
+    """The values of one figure: how many, their percentiles and their maximum, in bounded memory.
+
+    Takes seconds, gives milliseconds. The first MAX_VALUES are all kept, so that percentiles are exact for as many
+    utterances, or 1.8 hours of frames of 100 ms; from then on every second value is kept, then every fourth. Counts
+    and maxima are always exact. Each percentile is a value that was observed (nearest rank).
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = self.last = self._max = 0.0
+        self._values = array("d")
+        self._stride = 1
+
+    def add(self, seconds: float) -> None:
+        if not self.count:
+            self.first = self._max = seconds
+        self.last, self._max = seconds, max(self._max, seconds)
+        if self.count % self._stride == 0:
+            self._values.append(seconds)
+        if len(self._values) == MAX_VALUES:
+            self._values = self._values[::2]
+            self._stride *= 2
+        self.count += 1
+
+    def summary(self) -> dict[str, float]:
+        """count, p50, p95, p99 and max; where not all values are kept, also `sampled`: how many percentiles are of."""
+        ordered = sorted(self._values)
+        shares = {name: milliseconds(ordered[ceil(len(ordered) * share) - 1]) for name, share in SHARES.items()}
+        sampled = {} if self._stride == 1 else {"sampled": len(ordered)}
+        return {"count": self.count, **shares, "max": milliseconds(self._max), **sampled}
+
+
 def figures_of(times: UtteranceTimes) -> dict[str, float]:
-    """Seconds, of those that were observed at both ends. What came before it was waited for is no answer to it."""
+    """Seconds by figure, for those observed at both ends. An answer that came before its question is none."""
     spans = ((name, getattr(times, since), getattr(times, to)) for name, (since, to) in FIGURES.items())
     return {name: to - since for name, since, to in spans if since is not None and to is not None and since <= to}
+
+
+def milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)
