@@ -415,7 +415,7 @@ def test_nothing_is_drawn_when_dumb_quiet_or_a_file(kind: str, environ: dict[str
     terminal = io.StringIO() if kind == "file" else Terminal()
     talk = Reporter(terminal, environ)
     talk.quiet = kind == "quiet"
-    with talk.live() as live:
+    with talk.live_view() as live:
         live.draw(LiveState(text="x", elapsed=1.0))
         live.clear()
     assert terminal.raw == b"" if isinstance(terminal, Terminal) else terminal.getvalue() == ""
@@ -426,7 +426,7 @@ def test_messages_appear_above_the_view_and_an_error_clears_it() -> None:
     talk = Reporter(terminal, {"NO_COLOR": "1"})
 
     def failing() -> None:
-        with talk.live() as live:
+        with talk.live_view() as live:
             live.draw(LiveState(text="Good mor", elapsed=4.0))
             assert terminal.rows == ["Good mor", "○ 0:04"]
             talk.info("the audio stalled for 2 s")
@@ -445,7 +445,7 @@ def test_messages_appear_above_the_view_and_an_error_clears_it() -> None:
 def test_wait_row_stays_below_a_message() -> None:
     terminal = Terminal()
     talk = Reporter(terminal, {"NO_COLOR": "1"})
-    with talk.live() as live:
+    with talk.live_view() as live:
         live.draw(LiveState(wait=Wait(("starting…",))))
         talk.info("Gooseneck records what this computer plays")
         assert terminal.rows == ["Gooseneck records what this computer plays", "○ starting…"]
@@ -456,9 +456,9 @@ def test_key_is_redacted_before_wrapping_but_not_in_transcripts() -> None:
     terminal = Terminal(80)
     key = "sk_car_" + "open_sesame" * 8
     talk = Reporter(terminal, {"NO_COLOR": "1", "CARTESIA_API_KEY": key})
-    with talk.live():
+    with talk.live_view():
         talk.info(f"the server said this of the key: {key}")
-        talk.settled(f"and somebody said {key}")
+        talk.print_segment(f"and somebody said {key}")
     assert terminal.rows[:2] == ["the server said this of the key: [the key]", "and somebody said"]
     assert "".join(terminal.rows[2:]) == key
 
