@@ -297,7 +297,7 @@ def test_answers_without_a_transcript_say_so() -> None:
     other = {"results": [{"type": "word", "start_time": 0.1, "alternatives": [{"content": "Hi"}]}], "format": "2.9"}
     assert "not a transcript" in refusal(other)
     assert "not a transcript" in refusal({"monologues": [{"elements": [{"type": "text", "value": "Hi", "ts": 0.2}]}]})
-    assert "a refusal" in refusal({"id": "5", "status": "error", "text": None, "error": "Download error"})
+    assert "an error response" in refusal({"id": "5", "status": "error", "text": None, "error": "Download error"})
     assert "neither text nor words" in refusal({"id": "5", "status": "queued", "text": None, "words": None})
     assert "gs://b/a.wav: No such object" in refusal(
         {"results": {"gs://b/a.wav": {"error": {"message": "No such object"}, "transcript": None}}}
