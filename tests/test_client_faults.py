@@ -31,7 +31,6 @@ import trustme
 
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, UploadProgress, is_account_error
 from cartesia_cli.client.deadlines import run_with_deadline
-from cartesia_cli.client.retry import FIRST_PAUSE, LONGEST_PAUSE, is_retryable_status, retry_after
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -43,6 +42,7 @@ from cartesia_cli.errors import (
     ProtocolError,
 )
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
+from cartesia_cli.retry import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, is_retryable_status, parse_retry_after
 
 from .fault_server import (
     KEY,
@@ -217,8 +217,8 @@ def attempt(
         sleep(seconds)
 
     credential = Credential(KEY, "the variable CARTESIA_API_KEY")
-    retry = RetryPolicy(retries, dice=lambda: 1.0)
-    with BatchClient(server.base_url, credential, retry=retry, tell=came.told.append, sleep=pause) as client:
+    retry = RetryPolicy(retries, jitter=lambda: 1.0)
+    with BatchClient(server.base_url, credential, retry=retry, on_retry=came.told.append, sleep=pause) as client:
         try:
             came.response = client.transcribe(
                 Upload(path, path.name, "audio/wav"),
@@ -612,7 +612,7 @@ def test_what_passes_is_tried_again(status: int, home: Path) -> None:
     assert all(
         f"Message {status}." in line and "trying again in" in line and "billed" not in line for line in came.told
     )
-    assert came.pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE]
+    assert came.pauses == [FIRST_DELAY_SECONDS, 2 * FIRST_DELAY_SECONDS]
 
 
 def test_the_program_tries_again_and_says_so(home: Path) -> None:
@@ -696,7 +696,7 @@ def test_a_strange_wish_for_time_leads_to_no_more_tries_and_no_long_pause(value:
         came = attempt(server, home / "talk.wav")
         assert len(server.requests) == 3
     assert came.error is not None and came.error.status == 503
-    assert came.pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE]
+    assert came.pauses == [FIRST_DELAY_SECONDS, 2 * FIRST_DELAY_SECONDS]
 
 
 @pytest.mark.parametrize("value", ["0", "0.001", "-0", "-5", "nan", PAST])
@@ -877,13 +877,13 @@ def test_a_private_authority_is_trusted_through_ssl_cert_file(home: Path, author
 
 def test_an_unknown_authority_is_not_trusted(home: Path, authority: Authority) -> None:
     with FaultServer("fine", tls=authority.context("localhost")) as server:
-        run(home, server.base_url).failed(6, "no trust", "localhost", "SSL_CERT_FILE")
+        run(home, server.base_url).failed(6, "can't verify", "localhost", "SSL_CERT_FILE")
         assert (server.connections, server.requests) == (1, [])
 
 
 def test_the_case_of_a_scheme_decides_nothing_about_trust(home: Path, authority: Authority) -> None:
     with FaultServer("fine", tls=authority.context("localhost")) as server:
-        run(home, f"HTTPS://localhost:{server.port}").failed(6, "no trust")
+        run(home, f"HTTPS://localhost:{server.port}").failed(6, "can't verify")
         assert server.requests == []
 
 
@@ -1085,17 +1085,17 @@ def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path,
 
 
 def test_pauses_double_up_to_a_limit() -> None:
-    pauses = [RetryPolicy(dice=lambda: 1.0).pause(tries) for tries in range(1, 21)]
+    pauses = [RetryPolicy(jitter=lambda: 1.0).delay(tries) for tries in range(1, 21)]
     assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
-    assert pauses[5:] == [LONGEST_PAUSE] * 15
+    assert pauses[5:] == [MAX_DELAY_SECONDS] * 15
 
 
 @pytest.mark.parametrize("tries", [1, 2, 5, 20])
 def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
-    longest = RetryPolicy(dice=lambda: 1.0).pause(tries)
-    assert RetryPolicy(dice=lambda: 0.0).pause(tries) == longest / 2
-    assert RetryPolicy(dice=lambda: 0.5).pause(tries) == longest * 0.75
-    thrown = {RetryPolicy().pause(tries) for _ in range(50)}
+    longest = RetryPolicy(jitter=lambda: 1.0).delay(tries)
+    assert RetryPolicy(jitter=lambda: 0.0).delay(tries) == longest / 2
+    assert RetryPolicy(jitter=lambda: 0.5).delay(tries) == longest * 0.75
+    thrown = {RetryPolicy().delay(tries) for _ in range(50)}
     assert len(thrown) > 1
     assert all(longest / 2 <= pause <= longest for pause in thrown)
 
@@ -1105,7 +1105,7 @@ def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
     [(None, False, 3), (None, True, 1), (0, False, 1), (0, True, 1), (1, False, 2), (1, True, 2), (7, True, 8)],
 )
 def test_how_many_tries_there_may_be(allowed: int | None, lost: bool, tries: int) -> None:
-    assert RetryPolicy(allowed).tries(lost=lost) == tries
+    assert RetryPolicy(allowed).max_attempts(maybe_billed=lost) == tries
 
 
 def test_which_statuses_pass() -> None:
@@ -1136,12 +1136,12 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_what_a_server_asks_for(value: str | None, seconds: float | None) -> None:
-    assert retry_after(value, NOW) == seconds
+    assert parse_retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize("value", ["-5", "nan", "-inf", "-1e400"])
 def test_no_time_is_less_than_none(value: str) -> None:
-    seconds = retry_after(value, NOW)
+    seconds = parse_retry_after(value, NOW)
     assert seconds is None or seconds == 0
 
 
@@ -1197,21 +1197,21 @@ def watched() -> Watched:
 
 
 def test_the_whole_has_a_deadline_even_while_it_moves(watched: Watched) -> None:
-    error = watched.run(Deadlines(total=100, stall=30, silence=30), 12, each=lambda meter: meter.advance(1))
+    error = watched.run(Deadlines(total=100, stall=30, response=30), 12, each=lambda meter: meter.advance(1))
     assert watched.ticks == 9
     assert "100 s" in error.message
     assert error.hint and "--timeout" in error.hint
 
 
 def test_an_upload_may_stand_still_for_a_while_only(watched: Watched) -> None:
-    error = watched.run(Deadlines(total=10_000, stall=30, silence=5000), 12)
+    error = watched.run(Deadlines(total=10_000, stall=30, response=5000), 12)
     assert watched.ticks == 3
     assert "upload" in error.message and "30 s" in error.message
 
 
 def test_a_server_may_think_longer_than_an_upload_may_stand_still(watched: Watched) -> None:
     watched.meter.advance(100)
-    error = watched.run(Deadlines(total=10_000, stall=30, silence=60), 12)
+    error = watched.run(Deadlines(total=10_000, stall=30, response=60), 12)
     assert watched.ticks == 6
     assert "no answer" in error.message and "60 s" in error.message
 
@@ -1221,7 +1221,7 @@ def test_an_upload_that_moves_goes_on(watched: Watched) -> None:
         if watched.ticks <= 5:
             meter.advance(1)
 
-    watched.run(Deadlines(total=10_000, stall=30, silence=60), 25, each=move)
+    watched.run(Deadlines(total=10_000, stall=30, response=60), 25, each=move)
     assert watched.ticks == 7
 
 
@@ -1261,18 +1261,18 @@ def test_a_meter_starts_again() -> None:
     assert meter.uploaded
     clock.now += 5
     meter.restart()
-    assert (meter.sent, meter.uploaded, meter.moved) == (0, False, clock())
+    assert (meter.sent, meter.uploaded, meter.last_activity) == (0, False, clock())
 
 
 def test_patience_grows_with_the_file() -> None:
     short, long = Deadlines.for_audio(32_000, 1.0), Deadlines.for_audio(32_000 * 7200, 7200.0)
-    assert short.total >= 60 and short.silence >= 60
+    assert short.total >= 60 and short.response >= 60
     assert long.total > 7200 * 32_000 / 125_000
-    assert long.silence >= 3600
-    assert long.total > long.silence > short.silence
-    assert Deadlines.for_audio(1000, 60.0, speed=0.2).silence > Deadlines.for_audio(1000, 60.0).silence
+    assert long.response >= 3600
+    assert long.total > long.response > short.response
+    assert Deadlines.for_audio(1000, 60.0, speed=0.2).response > Deadlines.for_audio(1000, 60.0).response
     unknown = Deadlines.for_audio(2_000_000, None)
-    assert unknown.silence >= Deadlines.for_audio(2_000_000, 1000.0).silence
+    assert unknown.response >= Deadlines.for_audio(2_000_000, 1000.0).response
 
 
 def test_errors_of_the_client_carry_their_exit_codes() -> None:

@@ -127,7 +127,7 @@ async def session(
     async def sleep(seconds: float) -> None:
         heard.pauses.append(seconds)
 
-    hooks = {"tell": heard.told.append, "doubt": heard.doubts.append, "sleep": sleep}
+    hooks = {"on_notice": heard.told.append, "on_anomaly": heard.doubts.append, "sleep": sleep}
     hooks["tap"] = lambda event, told: heard.tapped.append((event, told))
     options = options or RealtimeOptions(model="ink-2")
     try:
@@ -271,7 +271,7 @@ def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(
     assert (heard.failure.exit_code, heard.failure.request_id) == (Exit.API, REQUEST_ID)
     (told,) = heard.told
     assert told == f"warning: {heard.failure.message}: words are missing"
-    assert "is no string" in told and len(heard.doubts) == 2
+    assert "is not a string" in told and len(heard.doubts) == 2
 
 
 @BOTH

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from cartesia_cli import __version__
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload
-from cartesia_cli.client.upload import Multipart
+from cartesia_cli.client.upload import MultipartBody
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
 
 from .fault_server import KEY, TEXT, FaultServer, Request, answers, environment, parse_form, refuses, write_wav
 from .fork_server import run_program
 
-PATIENCE = Deadlines(total=20.0, stall=20.0, silence=20.0)
+PATIENCE = Deadlines(total=20.0, stall=20.0, response=20.0)
 PLAIN = BatchOptions(model="ink-whisper")
 
 
@@ -229,7 +229,7 @@ def test_a_file_name_is_escaped_as_browsers_do(wav: Path, name: str, sent: bytes
 @given(st.binary(min_size=1, max_size=255))
 @example(b'"\r\n--x--\r\n')
 def test_no_file_name_breaks_out_of_its_part(wav: Path, raw: bytes) -> None:
-    body = Multipart([("model", "m")], Upload(wav, os.fsdecode(raw), "audio/wav"), lambda count: None)
+    body = MultipartBody([("model", "m")], Upload(wav, os.fsdecode(raw), "audio/wav"), lambda count: None)
     data = b"".join(body)
     assert body.headers["Content-Length"] == str(len(data))
     model, file = parse_form(body.headers["Content-Type"], data)
@@ -241,7 +241,7 @@ def test_no_file_name_breaks_out_of_its_part(wav: Path, raw: bytes) -> None:
 def test_a_recording_is_read_in_pieces_and_counted(tmp_path: Path) -> None:
     counts: list[int] = []
     path = write_wav(tmp_path / "long.wav", 5_000_000)
-    for block in Multipart([], Upload(path, "long.wav", "audio/wav"), counts.append):
+    for block in MultipartBody([], Upload(path, "long.wav", "audio/wav"), counts.append):
         assert len(block) <= 1 << 20
     assert sum(counts) == 5_000_000
 

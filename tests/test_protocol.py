@@ -24,7 +24,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 # `error` and `code` are old spellings that decode gives today's names.
-RESERVED = {"type", "error", "code"} | {f.name for kind in events.EVENTS.values() for f in fields(kind)}
+RESERVED = {"type", "error", "code"} | {f.name for kind in events.EVENT_TYPES.values() for f in fields(kind)}
 EXTRA = st.dictionaries(TEXT.filter(lambda name: name not in RESERVED), JSON, max_size=3)
 OPTIONAL = st.none() | TEXT
 SHARED = {"request_id": OPTIONAL, "extra": EXTRA}
@@ -41,9 +41,9 @@ VALUES = {
 EVENTS = st.one_of(
     *(
         st.builds(kind, **SHARED, **{f.name: VALUES[f.name] for f in fields(kind) if f.name in VALUES})
-        for kind in events.EVENTS.values()
+        for kind in events.EVENT_TYPES.values()
     ),
-    st.builds(protocol.Unknown, type=TEXT.filter(lambda name: name not in events.EVENTS), **SHARED),
+    st.builds(protocol.Unknown, type=TEXT.filter(lambda name: name not in events.EVENT_TYPES), **SHARED),
 )
 
 
@@ -62,7 +62,7 @@ def test_decode_is_total(frame: str | bytes) -> None:
         pass
 
 
-@given(st.sampled_from(sorted(events.EVENTS)), st.dictionaries(st.sampled_from(sorted(RESERVED - {"type"})), JSON))
+@given(st.sampled_from(sorted(events.EVENT_TYPES)), st.dictionaries(st.sampled_from(sorted(RESERVED - {"type"})), JSON))
 def test_decode_is_total_for_known_events_with_broken_fields(kind: str, broken: dict[str, object]) -> None:
     try:
         protocol.decode(json.dumps({"type": kind} | broken))
@@ -73,10 +73,10 @@ def test_decode_is_total_for_known_events_with_broken_fields(kind: str, broken: 
 OPTIONS = sorted(RESERVED - {"type", "text", "transcript", "extra"})
 
 
-@given(st.sampled_from(sorted(events.EVENTS)), TEXT, st.dictionaries(st.sampled_from(OPTIONS), JSON))
+@given(st.sampled_from(sorted(events.EVENT_TYPES)), TEXT, st.dictionaries(st.sampled_from(OPTIONS), JSON))
 def test_text_survives_whatever_the_other_fields_hold(kind: str, text: str, odd: dict[str, object]) -> None:
     event = protocol.decode(json.dumps({"type": kind, "text": text, "transcript": text} | odd))
-    assert type(event) is events.EVENTS[kind]
+    assert type(event) is events.EVENT_TYPES[kind]
     assert getattr(event, "text", text) == getattr(event, "transcript", text) == text
     assert protocol.decode(protocol.encode(event)) == event
     assert set(protocol.malformed_fields(event)) <= set(odd)
@@ -112,7 +112,7 @@ def test_a_preview_is_one_however_its_flag_is_spelt(value: object) -> None:
     [("transcript", "text"), *((f"turn.{kind}", "transcript") for kind in ("update", "eager_end", "end"))],
 )
 def test_a_text_that_is_none_can_t_be_passed_over_quietly(kind: str, name: str, text: object) -> None:
-    with pytest.raises(protocol.UnreadableText, match=f"'{name}' is no string"):
+    with pytest.raises(protocol.UnreadableText, match=f"'{name}' is not a string"):
         protocol.decode(json.dumps({"type": kind, name: text}))
 
 
@@ -295,7 +295,7 @@ def test_handshake_queries_are_written_as_documented() -> None:
         model="ink-2", keyterms=("Ink 2", "Cartesia"), language="en", turn=protocol.TurnConfig(end_threshold=0.3)
     )
     base = "https://api.cartesia.ai/proxy"
-    assert protocol.url(base, protocol.AUTO.path, options.query(protocol.AUTO), websocket=True) == (
+    assert protocol.build_url(base, protocol.AUTO.path, options.query(protocol.AUTO), websocket=True) == (
         "wss://api.cartesia.ai/proxy/stt/turns/websocket?model=ink-2&encoding=pcm_s16le&sample_rate=16000"
         "&turn_end_threshold=0.3&keyterm=Ink%202&keyterm=Cartesia"
     )
@@ -352,7 +352,7 @@ def test_numbers_are_taken_within_their_documented_range_alone(name: str, least:
 
 def test_numbers_of_the_other_endpoint_are_ignored() -> None:
     query = protocol.RealtimeOptions(model="ink-2").query(protocol.MANUAL)
-    assert protocol.RealtimeOptions.parse(protocol.MANUAL, [*query, ("turn_end_threshold", "x")]).turn.wire() == {}
+    assert protocol.RealtimeOptions.parse(protocol.MANUAL, [*query, ("turn_end_threshold", "x")]).turn.to_dict() == {}
     assert protocol.RealtimeOptions.parse(protocol.AUTO, [*query, ("min_volume", "x")]).min_volume is None
 
 

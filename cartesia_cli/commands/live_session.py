@@ -213,7 +213,7 @@ class LiveSession:
             )
             async with connect(
                 server.base_url, server.credential, config.endpoint, config.options,
-                retry=retry, tell=self._report_connection, doubt=reporter.detail, tap=tap,
+                retry=retry, on_notice=self._report_connection, on_anomaly=reporter.detail, tap=tap,
             ) as connection:  # fmt: skip
                 self._has_connected = True
                 reporter.detail(f"connected to {host}")
