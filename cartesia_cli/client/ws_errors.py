@@ -155,7 +155,7 @@ def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds
         return ProtocolError(f"{peer.host} sent an invalid WebSocket frame: {details}", hint=NOT_CARTESIA)
     cause = closed.__cause__
     has_reason = isinstance(cause, OSError) and str(cause)
-    why = peer.quote(describe_error(cause)) if cause and has_reason else "it was closed without a reason"
+    why = peer.quote(describe_error(cause)) if cause and has_reason else "closed without a reason"
     return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=CHECK_NETWORK)
 
 

@@ -209,7 +209,9 @@ class LiveSession:
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[RealtimeConnection]:
             retry = (
-                RetryPolicy(allowed=MAX_RECONNECTS, seconds=config.stream_options.reconnect) if again else RetryPolicy()
+                RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=config.stream_options.reconnect)
+                if again
+                else RetryPolicy()
             )
             async with connect(
                 server.base_url, server.credential, config.endpoint, config.options,
