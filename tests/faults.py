@@ -779,7 +779,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("half a GiB", BATCH, http("endless"), 5,
               "talk.wav: the answer is larger than 64 MiB", "check the base URL"),
         Elsewhere("a few bytes that unpack to 400 MiB", BATCH, 5, "an error, and memory stays bounded",
-                  "test_client_faults.py::test_no_answer_fills_the_memory"),
+                  "test_client_faults.py::test_response_size_is_bounded_in_memory"),
         Fault("an answer before all was sent", BATCH, http("early_transcript", size=30 << 20), 5,
               "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
         Fault("a server of something else", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
