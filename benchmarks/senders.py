@@ -107,7 +107,7 @@ async def ours(address: str, name: str) -> AsyncIterator[Link]:
             return (await anext(connection)).kind
 
         async def say(command: str) -> None:
-            await connection.command(MANUAL.bare[command])
+            await connection.command(MANUAL.text_commands[command])
 
         yield Link(connection.send, say, hear)
 

@@ -514,21 +514,21 @@ def refusal(status: int, command: str = BATCH) -> str:
 
 CHECK_NETWORK = "check the network, then run the same command again"
 CHECK_URL = "check the network and the base URL"
-CHECK_OPTIONS = "check --model, --language, --encoding and --sample-rate"
-TRUST = "a private authority goes into SSL_CERT_FILE; a wrong clock expires certificates, too"
-KEYS = "the key came from the variable CARTESIA_API_KEY; keys are made at play.cartesia.ai/keys"
+CHECK_OPTIONS = "check the model, the language, the encoding and the sample rate"
+TRUST = "name a private certificate authority in SSL_CERT_FILE; a wrong clock makes certificates look expired, too"
+KEYS = "the key came from the variable CARTESIA_API_KEY; keys are created at play.cartesia.ai/keys"
 CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
 TOO_MANY = "too many requests at once for this plan, or too many in a short time: try again later"
-TROUBLE = "the trouble is on the server's side: try again later"
-NOT_THERE = "the key is not sent there; if that is the right place, make it the base URL"
+TROUBLE = "the problem is on the server's side: try again later"
+NOT_THERE = "the key is not sent there; if that is the right server, make it the base URL"
 BILLED = "the audio may have been billed: --retries N sends it again"
 WAITS = "--timeout SECONDS waits longer"
-PROXY = "check HTTPS_PROXY, user and password included"
-BEHIND = "check HTTPS_PROXY: the way goes through it"
+PROXY = "check HTTPS_PROXY, including its user and password"
+BEHIND = "check HTTPS_PROXY: requests go through this proxy"
 REALLY = "is HOST really Cartesia's API? Its answer begins with "
 IS_IT = "is it really Cartesia's API? Check the base URL"
 SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
-IDLE = "a server that hears nothing for long hangs up, too"
+IDLE = "a server also hangs up when no audio comes for long"
 KINDS = ("a recording is one of flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus, wav, webm; "
          "headerless samples need --encoding and --sample-rate")  # fmt: skip
 BAD_KEY = "it contains a blank, a line break or another character that keys don't contain"
@@ -540,10 +540,10 @@ REFUSALS = {
     401: KEYS,
     402: CREDITS,
     403: KEYS,
-    404: "check the base URL: the route is not there",
+    404: "check the base URL: this server has no such route",
     408: "the server gave up on the upload: check the network, then run the same command again",
     409: "run the same command again",
-    413: "0.0 MB are too many for the server: cut the file, or compress it to mp3",
+    413: "a file of 0.0 MB is too large for the server: cut it, or compress it to mp3",
     415: "the format is not supported: convert it, for example to wav",
     422: CHECK_OPTIONS,
     429: TOO_MANY,
@@ -580,7 +580,7 @@ SAYS_NO = {
     1002: ("protocol error", SUPPORT),
     1003: ("unsupported data", SUPPORT),
     1007: ("invalid data", SUPPORT),
-    1008: ("policy violation", "check the options of the session: the server won't take them"),
+    1008: ("policy violation", "check the options of the session: the server rejects them"),
     1009: ("message too big", SUPPORT),
 }
 """Codes behind which another session would end in the same way: none is tried."""
@@ -590,7 +590,7 @@ ODD = realtime.transcript(
 )
 """A text, and beside it nothing as it is documented."""
 
-UNREADABLE = "HOST sent text that can't be read: 'text' is no string"
+UNREADABLE = "HOST sent text that can't be read: 'text' is not a string"
 
 NO_TIMES = (
     '{"text": "The quick brown fox.", "duration": NaN, "words": [{"word": "fox", "start": 1e999, "end": -1e999}]}'
@@ -634,19 +634,20 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Elsewhere("a private authority that SSL_CERT_FILE names", LIVE, 0, "the transcript",
                   "test_client_realtime_faults.py::test_a_private_authority_is_trusted_through_ssl_cert_file"),
         Fault("an unknown authority", BATCH, secure("localhost", known=False), 6,
-              "talk.wav: no trust in HOST: unable to get local issuer certificate", TRUST),
+              "talk.wav: can't verify HOST's certificate: unable to get local issuer certificate", TRUST),
         Fault("an unknown authority", LIVE, secure("localhost", known=False), 6,
-              "no trust in HOST: unable to get local issuer certificate", TRUST),
+              "can't verify HOST's certificate: unable to get local issuer certificate", TRUST),
         Fault("an expired certificate", BATCH, secure("localhost", expired=True), 6,
-              "talk.wav: no trust in HOST: certificate has expired", TRUST),
+              "talk.wav: can't verify HOST's certificate: certificate has expired", TRUST),
         Fault("an expired certificate", LIVE, secure("localhost", expired=True), 6,
-              "no trust in HOST: certificate has expired", TRUST),
+              "can't verify HOST's certificate: certificate has expired", TRUST),
         Fault("a certificate of another host", BATCH, secure("other.example"), 6,
-              "talk.wav: no trust in HOST: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
+              "talk.wav: can't verify HOST's certificate: "
+              "Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
         Fault("a certificate of another host", LIVE, secure("other.example"), 6,
-              "no trust in HOST: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
-        Fault("TLS to a plain port", BATCH, plain_port, 6, "talk.wav: no trust in HOST: …", TRUST),
-        Fault("TLS to a plain port", LIVE, plain_port, 6, "no trust in HOST: …", TRUST),
+              "can't verify HOST's certificate: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
+        Fault("TLS to a plain port", BATCH, plain_port, 6, "talk.wav: can't verify HOST's certificate: …", TRUST),
+        Fault("TLS to a plain port", LIVE, plain_port, 6, "can't verify HOST's certificate: …", TRUST),
         Fault("a way through HTTPS_PROXY", BATCH, proxied, 0, out=HEARD),
         Elsewhere("a way through HTTPS_PROXY", LIVE, 0, "the transcript",
                   "test_client_realtime_faults.py::test_a_proxy_is_used_for_the_network"),
@@ -700,7 +701,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("status 503, which names a date in 2098", BATCH, http(refuses(503, [("Retry-After", LATER)])), 5,
               refusal(503), "the server asks to wait until TIME: try again then"),
         Fault("status 413 while 31 MB are still sent", BATCH, http(early(413, drained=False), size=30 << 20), 5,
-              refusal(413), "31.5 MB are too many for the server: cut the file, or compress it to mp3"),
+              refusal(413), "a file of 31.5 MB is too large for the server: cut it, or compress it to mp3"),
         Fault("status 401 while 31 MB are still sent", BATCH, http(early(401, drained=False), size=30 << 20), 4,
               refusal(401), KEYS),
         Fault("a refusal in HTML", BATCH,
@@ -778,14 +779,14 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("half a GiB", BATCH, http("endless"), 5,
               "talk.wav: the answer is larger than 64 MiB", "check the base URL"),
         Elsewhere("a few bytes that unpack to 400 MiB", BATCH, 5, "an error, and memory stays bounded",
-                  "test_client_faults.py::test_no_answer_fills_the_memory"),
+                  "test_client_faults.py::test_response_size_is_bounded_in_memory"),
         Fault("an answer before all was sent", BATCH, http("early_transcript", size=30 << 20), 5,
               "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
         Fault("a server of something else", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
         Fault("a server of something else", LIVE, live(realtime.speaks_no_http), 5,
-              "HOST does not answer as a WebSocket does: …", IS_IT),
+              "HOST does not answer as a WebSocket server does: …", IS_IT),
         Fault("a handshake with another key", LIVE, live(realtime.accepts_another_key), 5,
-              "HOST does not answer as a WebSocket does: …", IS_IT),
+              "HOST does not answer as a WebSocket server does: …", IS_IT),
     ),
     "Sessions that break off": (
         *(Fault(f"code {code}", LIVE, lost(realtime.closes(code)), 6,
@@ -794,11 +795,11 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("no code", LIVE, lost(realtime.closes(None)), 6,
               "HOST ended the session early (no code) (request id ID)", CHECK_NETWORK, out=BEGUN),
         Fault("no close frame", LIVE, lost(realtime.drops), 6,
-              "the connection to HOST was lost: it hung up without a word (request id ID)", CHECK_NETWORK, out=BEGUN),
+              "the connection to HOST was lost: closed without a reason (request id ID)", CHECK_NETWORK, out=BEGUN),
         Fault("a reset", LIVE, lost(realtime.resets), 6,
               "the connection to HOST was lost: Connection reset by peer (request id ID)", CHECK_NETWORK, out=BEGUN),
         *(Fault(f"code {code}, which is final", LIVE, live(realtime.closes(code, "No.")), 5,
-                f"HOST refused to go on (code {code}, {name}: No.) (request id ID)", hint, out=BEGUN)
+                f"HOST refused to continue (code {code}, {name}: No.) (request id ID)", hint, out=BEGUN)
           for code, (name, hint) in SAYS_NO.items()),
         Fault("closed instead of `done`", LIVE, lost(realtime.ends_unfinished(1000)), 6,
               "HOST ended the session early (code 1000, normal closure) (request id ID)", IDLE, out=BEGUN),
@@ -807,22 +808,22 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "the last words may be missing: run the same command again", out=BEGUN, slow=True),
         Fault("`done` without `flush_done`", LIVE, live(realtime.never_flushes), 0, out=BEGUN),
         Fault("half open", LIVE, half_open, 6,
-              "HOST gave no sign of life for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True),
+              "HOST has not responded for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True),
         Fault("a server that reads no more", LIVE, full, 6,
-              "HOST took no audio for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True,
+              "HOST accepted no audio for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True,
               notes=["warning: --speed: …"]),
         Fault("garbage on the way", LIVE, garbled, 5,
-              "HOST sent what no WebSocket may send: … (request id ID)", IS_IT, out=BEGUN),
+              "HOST sent an invalid WebSocket frame: … (request id ID)", IS_IT, out=BEGUN),
         Fault("no close frame, and taken up again", LIVE, live(realtime.drops, SPOKEN, calls=2), 0, out=WHOLE,
-              notes=["the connection to HOST was lost: it hung up without a word: connecting again",
+              notes=["the connection to HOST was lost: closed without a reason: connecting again",
                      "connected again: … s of audio are sent again"]),
         Fault("code 1012, and taken up again", LIVE, live(realtime.closes(1012), SPOKEN, calls=2), 0, out=WHOLE,
               notes=["HOST ended the session early (code 1012, service restart): connecting again",
                      "connected again: … s of audio are sent again"]),
         Fault("no close frame, and nobody is there any more", LIVE, gone, 6,
-              "the connection to HOST was lost: it hung up without a word, and no other connection could be made: …",
+              "the connection to HOST was lost: closed without a reason, and no other connection could be made: …",
               "check the network…", out=BEGUN,
-              notes=["the connection to HOST was lost: it hung up without a word: connecting again", "HOST …"]),
+              notes=["the connection to HOST was lost: closed without a reason: connecting again", "HOST …"]),
     ),
     "What servers of sessions say": (
         Fault("unknown events and fields, binary, no JSON, null", LIVE, live(strange), 0, out=BEGUN),
@@ -834,7 +835,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("the same text twice", LIVE, live(says(*[realtime.transcript(" Yes.")] * 2)), 0, out="Yes. Yes.\n"),
         Fault("text behind `done`", LIVE, live(realtime.talks_behind_done), 0, out=BEGUN),
         Fault("an event of 17 MiB", LIVE, live(sends_too_much), 5,
-              "HOST sent what no WebSocket may send: larger than 16 MiB (request id ID)", IS_IT, out=BEGUN),
+              "HOST sent an invalid WebSocket frame: larger than 16 MiB (request id ID)", IS_IT, out=BEGUN),
         Fault("an error for silence alone", LIVE, live(realtime.fails_behind_close(500)), 0,
               notes=["nothing was said"]),
         Fault("an error instead of the last words", LIVE, live(realtime.fails_behind_close(500, heard=True)), 5,

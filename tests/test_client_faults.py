@@ -31,7 +31,6 @@ import trustme
 
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, UploadProgress, is_account_error
 from cartesia_cli.client.deadlines import run_with_deadline
-from cartesia_cli.client.retry import FIRST_PAUSE, LONGEST_PAUSE, is_retryable_status, retry_after
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -43,6 +42,7 @@ from cartesia_cli.errors import (
     ProtocolError,
 )
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
+from cartesia_cli.retry import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, is_retryable_status, parse_retry_after
 
 from .fault_server import (
     KEY,
@@ -217,8 +217,8 @@ def attempt(
         sleep(seconds)
 
     credential = Credential(KEY, "the variable CARTESIA_API_KEY")
-    retry = RetryPolicy(retries, dice=lambda: 1.0)
-    with BatchClient(server.base_url, credential, retry=retry, tell=came.told.append, sleep=pause) as client:
+    retry = RetryPolicy(retries, jitter=lambda: 1.0)
+    with BatchClient(server.base_url, credential, retry=retry, on_retry=came.told.append, sleep=pause) as client:
         try:
             came.response = client.transcribe(
                 Upload(path, path.name, "audio/wav"),
@@ -354,7 +354,7 @@ def test_a_fault_ends_in_one_error_and_its_exit_code(name: str, endings: dict[st
 
 
 @pytest.mark.parametrize("name", ["fine", "sends_chunks", "closes_to_end_the_body", "continues_noisily"])
-def test_a_good_answer_in_an_unusual_form_is_taken(name: str, home: Path) -> None:
+def test_unusual_but_valid_responses_are_accepted(name: str, home: Path) -> None:
     with FaultServer(name) as server:
         run(home, server.base_url).succeeded()
 
@@ -362,17 +362,17 @@ def test_a_good_answer_in_an_unusual_form_is_taken(name: str, home: Path) -> Non
 # No connection ---------------------------------------------------------------------------------------------
 
 
-def test_a_refused_connection_is_tried_again_and_then_told(home: Path, closed_port: int) -> None:
+def test_refused_connection_is_retried_then_reported(home: Path, closed_port: int) -> None:
     ended = run(home, f"http://127.0.0.1:{closed_port}")
     ended.failed(6, f"127.0.0.1:{closed_port} can't be reached", "talk.wav", "refused")
     assert sum("trying again in" in line for line in ended.lines) == 2
 
 
-def test_a_host_without_an_address_is_told(home: Path) -> None:
+def test_unresolvable_host_is_a_network_error(home: Path) -> None:
     run(home, "https://nonexistent.invalid", *ONCE).failed(6, "nonexistent.invalid can't be reached")
 
 
-def test_a_connection_that_nobody_takes_up_ends_at_the_deadline(home: Path) -> None:
+def test_connection_never_accepted_ends_at_the_deadline(home: Path) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -388,20 +388,20 @@ def test_a_connection_that_nobody_takes_up_ends_at_the_deadline(home: Path) -> N
 
 
 @pytest.mark.parametrize("base_url", ["https://a..invalid", "https://exa mple.invalid"])
-def test_a_host_name_that_can_not_be_one_is_no_fault_of_the_program(home: Path, base_url: str) -> None:
+def test_invalid_host_name_is_not_an_internal_error(home: Path, base_url: str) -> None:
     ended = run(home, base_url, *ONCE)
     assert ended.code in (2, 6), ended.err
     ended.failed(ended.code)
 
 
-def test_a_model_that_is_no_text_is_a_usage_error(home: Path) -> None:
+def test_model_that_is_not_text_is_a_usage_error(home: Path) -> None:
     with FaultServer("fine") as server:
         run(home, server.base_url, b"-m", b"ink\xff").failed(2)
         assert not server.requests
 
 
 @pytest.mark.parametrize("seconds", ["inf", "nan"])
-def test_no_timeout_breaks_the_program(home: Path, seconds: str) -> None:
+def test_infinite_and_nan_timeouts_do_not_crash(home: Path, seconds: str) -> None:
     with FaultServer("fine") as server:
         ended = run(home, server.base_url, "--timeout", seconds)
         ended.kept_its_manners()
@@ -419,7 +419,7 @@ def test_a_success_without_a_transcript_is_an_error(what: str, home: Path) -> No
 
 
 @pytest.mark.parametrize("broken", ["breaks_chunks", answers(TRANSCRIPT, [("Content-Encoding", "gzip")])])
-def test_an_answer_that_can_not_be_unpacked_is_an_error(broken: str | Behaviour, home: Path) -> None:
+def test_undecodable_response_is_an_error(broken: str | Behaviour, home: Path) -> None:
     with FaultServer(broken) as server:
         ended = run(home, server.base_url)
         assert len(server.requests) == 1
@@ -427,13 +427,13 @@ def test_an_answer_that_can_not_be_unpacked_is_an_error(broken: str | Behaviour,
     ended.failed(ended.code, "talk.wav")
 
 
-def test_the_first_words_of_a_wrong_answer_are_shown(home: Path) -> None:
+def test_hint_quotes_the_start_of_an_invalid_response(home: Path) -> None:
     error = failure(NO_TRANSCRIPT["HTML"], path=home / "talk.wav", uploads=1)
     assert isinstance(error, ProtocolError)
     assert "It works" in f"{error.hint}"[:200]
 
 
-def test_an_answer_to_half_a_recording_is_no_transcript(home: Path) -> None:
+def test_response_before_the_upload_is_complete_is_rejected(home: Path) -> None:
     """A server, or a proxy before it, that answers early has not heard the end: its text would be cut short."""
     path = write_wav(home / "talk.wav", 30 << 20)
     error = failure("early_transcript", path=path, uploads=1)
@@ -442,7 +442,7 @@ def test_an_answer_to_half_a_recording_is_no_transcript(home: Path) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells")
 @pytest.mark.parametrize("flood", ["endless", "bomb"])
-def test_no_answer_fills_the_memory(flood: str, home: Path) -> None:
+def test_response_size_is_bounded_in_memory(flood: str, home: Path) -> None:
     with FaultServer(flood) as server, (home / "err").open("wb") as err, (home / "out").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "cartesia_cli", "transcribe", "talk.wav"],
@@ -473,7 +473,7 @@ REFUSALS: dict[str, Callable[[int], Behaviour]] = {
 
 @pytest.mark.parametrize("body", REFUSALS)
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_refusal_is_told_whatever_its_body(status: int, body: str, home: Path) -> None:
+def test_refusal_is_reported_whatever_its_body(status: int, body: str, home: Path) -> None:
     uploads = 3 if status in PASSING else 1
     error = failure(REFUSALS[body](status), path=home / "talk.wav", uploads=uploads)
     assert (error.exit_code, error.status) == (STATUSES[status], status)
@@ -494,25 +494,25 @@ def test_a_refusal_says_what_to_do(status: int, home: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-def test_the_request_id_of_the_header_is_told_where_the_body_has_none(status: int, home: Path) -> None:
+def test_request_id_falls_back_to_the_header(status: int, home: Path) -> None:
     header = [("X-Request-Id", "from-the-header")]
     for body, expected in ((HTML, "from-the-header"), (json.dumps(refusal(status)), REQUEST_ID)):
         error = failure(answers(body, header, status), path=home / "talk.wav", uploads=1, retries=0)
         assert error.request_id == expected
 
 
-def test_the_request_id_of_a_broken_success_is_told(home: Path) -> None:
+def test_request_id_of_an_invalid_success_is_reported(home: Path) -> None:
     error = failure(answers("{}", [("X-Request-Id", "from-the-header")]), path=home / "talk.wav", uploads=1)
     assert error.request_id == "from-the-header"
 
 
-def test_a_file_that_is_too_large_is_told_with_its_size(home: Path) -> None:
+def test_too_large_file_is_reported_with_its_size(home: Path) -> None:
     path = write_wav(home / "talk.wav", 30 << 20)
     error = failure(refuses(413), path=path, uploads=1)
     assert re.search(r"31[.,]?[45]|31[ ,.]?457|\b30(\.0)? ?M", f"{error} {error.hint}")
 
 
-def test_what_is_hopeless_for_every_file(home: Path) -> None:
+def test_account_errors_are_recognized_by_status_and_code(home: Path) -> None:
     path = home / "talk.wav"
     for status, code, expected in (
         (401, None, True),
@@ -536,7 +536,7 @@ RUDE = "\x1b]0;owned\x07\x1b[2J\x9b31mred\r\nerror: something else\nhint: call 5
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_a_refusal_moves_no_cursor_and_adds_no_line(status: int, home: Path) -> None:
+def test_refusal_prints_no_control_characters(status: int, home: Path) -> None:
     header = [("X-Request-Id", "\x1b[31mred\x9b")]
     for body in (json.dumps(refusal(status, title=RUDE, message=RUDE, request_id=None)), f"\x1b[31m{RUDE}"):
         with FaultServer(answers(body, header, status)) as server:
@@ -544,7 +544,7 @@ def test_a_refusal_moves_no_cursor_and_adds_no_line(status: int, home: Path) -> 
         ended.failed(STATUSES[status], "owned")
 
 
-def test_a_notice_of_another_try_moves_no_cursor_and_adds_no_line(home: Path) -> None:
+def test_retry_notice_prints_no_control_characters(home: Path) -> None:
     with FaultServer(refuses(503, title=RUDE, message=RUDE), "fine") as server:
         ended = run(home, server.base_url)
     ended.succeeded()
@@ -552,12 +552,12 @@ def test_a_notice_of_another_try_moves_no_cursor_and_adds_no_line(home: Path) ->
     assert "trying again" in ended.lines[0]
 
 
-def test_a_wrong_answer_moves_no_cursor(home: Path) -> None:
+def test_invalid_response_prints_no_control_characters(home: Path) -> None:
     with FaultServer(answers(RUDE)) as server:
         run(home, server.base_url).failed(5)
 
 
-def test_a_redirect_moves_no_cursor(home: Path) -> None:
+def test_redirect_prints_no_control_characters(home: Path) -> None:
     with FaultServer(refuses(307, [("Location", "http://\x1b[31m.example\x9b/")])) as server:
         run(home, server.base_url).failed(5, "redirect")
 
@@ -602,7 +602,7 @@ def test_the_last_line_is_json_after_notices_of_other_tries(home: Path) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(PASSING))
-def test_what_passes_is_tried_again(status: int, home: Path) -> None:
+def test_retryable_statuses_are_retried(status: int, home: Path) -> None:
     with FaultServer(refuses(status), refuses(status), "fine") as server:
         came = attempt(server, home / "talk.wav")
         assert came.response is not None and came.response.text == TEXT
@@ -612,10 +612,10 @@ def test_what_passes_is_tried_again(status: int, home: Path) -> None:
     assert all(
         f"Message {status}." in line and "trying again in" in line and "billed" not in line for line in came.told
     )
-    assert came.pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE]
+    assert came.pauses == [FIRST_DELAY_SECONDS, 2 * FIRST_DELAY_SECONDS]
 
 
-def test_the_program_tries_again_and_says_so(home: Path) -> None:
+def test_retries_are_reported(home: Path) -> None:
     with FaultServer(refuses(503), "fine") as server:
         ended = run(home, server.base_url)
         assert [request.whole for request in server.requests] == [True, True]
@@ -624,7 +624,7 @@ def test_the_program_tries_again_and_says_so(home: Path) -> None:
     assert line.startswith("talk.wav: ") and "trying again in" in line
 
 
-def test_a_lost_answer_is_repeated_only_where_it_is_allowed(home: Path) -> None:
+def test_lost_response_is_retried_only_with_explicit_retries(home: Path) -> None:
     for lost in ("closes_after_upload", "resets_after_upload", "closes_during_answer", NO_TRANSCRIPT["cut-off JSON"]):
         with FaultServer(lost, "fine") as server:
             assert attempt(server, home / "talk.wav").error is not None
@@ -636,7 +636,7 @@ def test_a_lost_answer_is_repeated_only_where_it_is_allowed(home: Path) -> None:
         assert len(came.told) == 2 and all("may be billed again" in line for line in came.told)
 
 
-def test_the_program_warns_before_it_is_billed_again(home: Path) -> None:
+def test_retry_of_a_lost_response_warns_about_billing(home: Path) -> None:
     with FaultServer("closes_after_upload", "fine") as server:
         ended = run(home, server.base_url, "--retries", "1")
         assert len(server.requests) == 2
@@ -644,7 +644,7 @@ def test_the_program_warns_before_it_is_billed_again(home: Path) -> None:
     assert ["may be billed again" in line for line in ended.lines] == [True]
 
 
-def test_an_upload_that_broke_off_is_repeated_without_being_asked(home: Path) -> None:
+def test_interrupted_upload_is_retried_by_default(home: Path) -> None:
     path = write_wav(home / "talk.wav", LARGE)
     for broken in ("resets_during_upload", "closes_during_upload"):
         with FaultServer(broken, "fine") as server:
@@ -655,21 +655,21 @@ def test_an_upload_that_broke_off_is_repeated_without_being_asked(home: Path) ->
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_tries_are_counted(retries: int, home: Path) -> None:
+def test_number_of_attempts_is_one_more_than_retries(retries: int, home: Path) -> None:
     for broken in (refuses(500), "closes_after_upload"):
         failure(broken, path=home / "talk.wav", uploads=retries + 1, retries=retries)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("value", "pause"), [("7", 7.0), ("59.5", 59.5)])
-def test_a_server_is_given_the_time_it_asks_for(status: int, value: str, pause: float, home: Path) -> None:
+def test_retry_after_seconds_are_waited(status: int, value: str, pause: float, home: Path) -> None:
     with FaultServer(refuses(status, [("Retry-After", value)]), "fine") as server:
         came = attempt(server, home / "talk.wav", deadlines=patient(total=100.0))
     assert came.response is not None
     assert came.pauses == [pause]
 
 
-def test_a_server_is_given_the_time_until_a_date(home: Path) -> None:
+def test_retry_after_date_is_waited_for(home: Path) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
     with FaultServer(refuses(503, [("Retry-After", date)]), "fine") as server:
         came = attempt(server, home / "talk.wav", deadlines=patient(total=100.0))
@@ -682,7 +682,7 @@ def test_a_server_is_given_the_time_until_a_date(home: Path) -> None:
     ["3600", "1e300", format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True)],
     ids=["an hour", "for ever", "a date"],
 )
-def test_a_server_that_asks_for_too_long_is_not_waited_for(value: str, home: Path) -> None:
+def test_retry_after_beyond_the_limit_ends_the_run(value: str, home: Path) -> None:
     for status in (429, 503):
         error = failure(refuses(status, [("Retry-After", value)]), path=home / "talk.wav", uploads=1, retries=5)
         assert error.status == status
@@ -691,12 +691,12 @@ def test_a_server_that_asks_for_too_long_is_not_waited_for(value: str, home: Pat
 
 @pytest.mark.parametrize("value", ["soon", "1_0", "inf", "-5", "-1e9", "nan", "", PAST, "Wed, 99 Foo 2015",
                                    "Wed, 21 Oct 2015 07:28:00 +99999999999999999999", "5 minutes", "\xff"])  # fmt: skip
-def test_a_strange_wish_for_time_leads_to_no_more_tries_and_no_long_pause(value: str, home: Path) -> None:
+def test_malformed_retry_after_is_ignored(value: str, home: Path) -> None:
     with FaultServer(refuses(503, [("Retry-After", value)])) as server:
         came = attempt(server, home / "talk.wav")
         assert len(server.requests) == 3
     assert came.error is not None and came.error.status == 503
-    assert came.pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE]
+    assert came.pauses == [FIRST_DELAY_SECONDS, 2 * FIRST_DELAY_SECONDS]
 
 
 @pytest.mark.parametrize("value", ["0", "0.001", "-0", "-5", "nan", PAST])
@@ -707,7 +707,7 @@ def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(valu
     assert came.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
 
 
-def test_no_pause_goes_beyond_the_deadline(home: Path) -> None:
+def test_no_retry_after_the_deadline(home: Path) -> None:
     with FaultServer(refuses(503, [("Retry-After", "30")])) as server:
         came = attempt(server, home / "talk.wav", deadlines=patient(total=10.0))
         assert len(server.requests) == 1
@@ -715,7 +715,7 @@ def test_no_pause_goes_beyond_the_deadline(home: Path) -> None:
     assert came.pauses == []
 
 
-def test_a_server_that_falls_silent_is_asked_again_where_that_is_allowed(home: Path) -> None:
+def test_silent_server_is_retried_with_explicit_retries(home: Path) -> None:
     """A timeout behind the upload is a lost answer like any other, as long as the whole is not over."""
     with FaultServer("never_answers", "fine") as server:
         came = attempt(server, home / "talk.wav", retries=1, deadlines=patient(silence=1.0))
@@ -724,19 +724,19 @@ def test_a_server_that_falls_silent_is_asked_again_where_that_is_allowed(home: P
     assert "may be billed again" in came.told[0]
 
 
-def test_a_server_that_falls_silent_is_not_asked_again_by_default(home: Path) -> None:
+def test_silent_server_is_not_retried_by_default(home: Path) -> None:
     error = failure("never_answers", path=home / "talk.wav", uploads=1, deadlines=patient(silence=0.5))
     assert error.exit_code == Exit.NETWORK
 
 
-def test_an_upload_that_does_not_move_ends_by_its_own_limit(home: Path) -> None:
+def test_stalled_upload_ends_at_the_stall_limit(home: Path) -> None:
     path = write_wav(home / "talk.wav", LARGE)
     error = failure("stops_reading", path=path, uploads=1, deadlines=patient(stall=0.5), retries=0)
     assert error.exit_code == Exit.NETWORK
 
 
 @pytest.mark.parametrize(("slow", "size"), [("never_answers", 3244), ("reads_slowly", 24 << 20)])
-def test_an_exchange_that_was_given_up_is_hung_up(slow: str, size: int, home: Path) -> None:
+def test_abandoned_exchange_is_disconnected(slow: str, size: int, home: Path) -> None:
     """Or else a file that was told as failed goes on being sent, billed, and counted as one request at a time."""
     path = write_wav(home / "talk.wav", size)
     with FaultServer(slow) as server, BatchClient(server.base_url, None, retry=RetryPolicy(0)) as client:
@@ -789,7 +789,7 @@ def test_a_redirect_within_the_origin_is_followed(status: int, home: Path) -> No
         assert [request.path for request in server.requests] == ["/stt", "/v2/stt"]
 
 
-def test_a_circle_of_redirects_is_left(home: Path) -> None:
+def test_redirect_loop_is_an_error(home: Path) -> None:
     with FaultServer(refuses(307, [("Location", "/a")]), refuses(308, [("Location", "/stt")])) as server:
         came = attempt(server, home / "talk.wav", retries=5)
         assert len(server.requests) <= 6
@@ -877,13 +877,13 @@ def test_a_private_authority_is_trusted_through_ssl_cert_file(home: Path, author
 
 def test_an_unknown_authority_is_not_trusted(home: Path, authority: Authority) -> None:
     with FaultServer("fine", tls=authority.context("localhost")) as server:
-        run(home, server.base_url).failed(6, "no trust", "localhost", "SSL_CERT_FILE")
+        run(home, server.base_url).failed(6, "can't verify", "localhost", "SSL_CERT_FILE")
         assert (server.connections, server.requests) == (1, [])
 
 
-def test_the_case_of_a_scheme_decides_nothing_about_trust(home: Path, authority: Authority) -> None:
+def test_certificates_are_verified_whatever_the_case_of_the_scheme(home: Path, authority: Authority) -> None:
     with FaultServer("fine", tls=authority.context("localhost")) as server:
-        run(home, f"HTTPS://localhost:{server.port}").failed(6, "no trust")
+        run(home, f"HTTPS://localhost:{server.port}").failed(6, "can't verify")
         assert server.requests == []
 
 
@@ -900,7 +900,7 @@ def test_a_certificate_of_another_host_is_not_trusted(home: Path, authority: Aut
         assert (server.connections, server.requests) == (1, [])
 
 
-def test_tls_to_a_plain_port_is_told_at_once(home: Path) -> None:
+def test_tls_to_a_plain_port_fails_without_retries(home: Path) -> None:
     def plain(exchange: Exchange) -> None:
         exchange.connection.recv(8192)
         exchange.answer(400, "The plain HTTP request was sent to HTTPS port", PLAIN_TEXT)
@@ -939,17 +939,17 @@ def test_a_proxy_that_wants_a_password_is_explained(home: Path) -> None:
     assert connect.header("Authorization") is None
 
 
-def test_a_proxy_that_is_not_there_is_named_as_the_culprit(home: Path, closed_port: int) -> None:
+def test_unreachable_proxy_is_named_in_the_hint(home: Path, closed_port: int) -> None:
     ended = run(home, "https://speech.example", *ONCE, HTTPS_PROXY=f"http://me:hunter2@127.0.0.1:{closed_port}")
     assert "hunter2" not in ended.failed(6, "proxy")
 
 
 @pytest.mark.parametrize("proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70"])
-def test_a_proxy_setting_that_is_none_is_a_usage_error(proxy: str, home: Path) -> None:
+def test_invalid_proxy_setting_is_a_usage_error(proxy: str, home: Path) -> None:
     assert "hunter2" not in run(home, "https://speech.example", *ONCE, HTTPS_PROXY=proxy).failed(2, "proxy")
 
 
-def test_no_proxy_stands_between_this_machine_and_itself(home: Path) -> None:
+def test_loopback_bypasses_the_proxy(home: Path) -> None:
     with FaultServer("fine") as server, FaultServer("fine") as proxy:
         address = f"http://127.0.0.1:{proxy.port}"
         everything = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"), address)
@@ -1003,7 +1003,7 @@ def test_an_interruption_ends_the_program_at_once(situation: str, number: int, c
     assert not any(line.startswith("error:") for line in ended.lines)
 
 
-def test_an_interruption_while_the_program_is_still_loading_is_none_of_its_faults(home: Path) -> None:
+def test_interruption_during_start_up_exits_quietly(home: Path) -> None:
     """The first tenths of a second, in which somebody notices that the command was wrong."""
     (home / "typer.py").write_text(
         # As on a terminal, even where the tests run in the background and inherit that Ctrl-C is ignored.
@@ -1053,9 +1053,7 @@ def test_documents_keep_the_order_of_the_files(tmp_path: Path, three: list[str])
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (402, 5)])
-def test_a_refusal_that_all_would_share_stops_the_rest(
-    status: int, code: int, tmp_path: Path, three: list[str]
-) -> None:
+def test_account_error_stops_the_batch(status: int, code: int, tmp_path: Path, three: list[str]) -> None:
     with FaultServer(refuses(status), NAMED) as server:
         run(tmp_path, server.base_url, *three, "-o", "-").failed(code, "a.wav")
         assert len(server.requests) == 1
@@ -1084,18 +1082,18 @@ def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path,
 # When to try again -----------------------------------------------------------------------------------------
 
 
-def test_pauses_double_up_to_a_limit() -> None:
-    pauses = [RetryPolicy(dice=lambda: 1.0).pause(tries) for tries in range(1, 21)]
+def test_retry_delay_doubles_up_to_a_limit() -> None:
+    pauses = [RetryPolicy(jitter=lambda: 1.0).delay(tries) for tries in range(1, 21)]
     assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
-    assert pauses[5:] == [LONGEST_PAUSE] * 15
+    assert pauses[5:] == [MAX_DELAY_SECONDS] * 15
 
 
 @pytest.mark.parametrize("tries", [1, 2, 5, 20])
-def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
-    longest = RetryPolicy(dice=lambda: 1.0).pause(tries)
-    assert RetryPolicy(dice=lambda: 0.0).pause(tries) == longest / 2
-    assert RetryPolicy(dice=lambda: 0.5).pause(tries) == longest * 0.75
-    thrown = {RetryPolicy().pause(tries) for _ in range(50)}
+def test_jitter_takes_up_to_half_of_a_delay(tries: int) -> None:
+    longest = RetryPolicy(jitter=lambda: 1.0).delay(tries)
+    assert RetryPolicy(jitter=lambda: 0.0).delay(tries) == longest / 2
+    assert RetryPolicy(jitter=lambda: 0.5).delay(tries) == longest * 0.75
+    thrown = {RetryPolicy().delay(tries) for _ in range(50)}
     assert len(thrown) > 1
     assert all(longest / 2 <= pause <= longest for pause in thrown)
 
@@ -1104,11 +1102,11 @@ def test_chance_takes_up_to_half_of_a_pause(tries: int) -> None:
     ("allowed", "lost", "tries"),
     [(None, False, 3), (None, True, 1), (0, False, 1), (0, True, 1), (1, False, 2), (1, True, 2), (7, True, 8)],
 )
-def test_how_many_tries_there_may_be(allowed: int | None, lost: bool, tries: int) -> None:
-    assert RetryPolicy(allowed).tries(lost=lost) == tries
+def test_max_attempts(allowed: int | None, lost: bool, tries: int) -> None:
+    assert RetryPolicy(allowed).max_attempts(maybe_billed=lost) == tries
 
 
-def test_which_statuses_pass() -> None:
+def test_retryable_statuses() -> None:
     assert {status for status in range(100, 512) if is_retryable_status(status)} == {408, 429} | set(range(500, 512))
 
 
@@ -1135,13 +1133,13 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
         ("Thu, 01 Jan 2026 12:00:30 +99999999999999999999", None),
     ],
 )
-def test_what_a_server_asks_for(value: str | None, seconds: float | None) -> None:
-    assert retry_after(value, NOW) == seconds
+def test_parse_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize("value", ["-5", "nan", "-inf", "-1e400"])
-def test_no_time_is_less_than_none(value: str) -> None:
-    seconds = retry_after(value, NOW)
+def test_retry_after_is_never_negative(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
     assert seconds is None or seconds == 0
 
 
@@ -1160,7 +1158,7 @@ class Clock:
 
 @dataclass
 class Watched:
-    """A `supervise` whose work lasts until the test is over, and whose clock goes on by `step` at each tick."""
+    """A `run_with_deadline` whose work lasts until the test is over, and whose clock goes on by `step` at each tick."""
 
     clock: Clock
     meter: UploadProgress
@@ -1196,36 +1194,36 @@ def watched() -> Watched:
     return Watched(clock, UploadProgress(100, clock))
 
 
-def test_the_whole_has_a_deadline_even_while_it_moves(watched: Watched) -> None:
-    error = watched.run(Deadlines(total=100, stall=30, silence=30), 12, each=lambda meter: meter.advance(1))
+def test_total_deadline_ends_a_moving_upload(watched: Watched) -> None:
+    error = watched.run(Deadlines(total=100, stall=30, response=30), 12, each=lambda meter: meter.advance(1))
     assert watched.ticks == 9
     assert "100 s" in error.message
     assert error.hint and "--timeout" in error.hint
 
 
-def test_an_upload_may_stand_still_for_a_while_only(watched: Watched) -> None:
-    error = watched.run(Deadlines(total=10_000, stall=30, silence=5000), 12)
+def test_stall_limit_ends_an_upload_without_progress(watched: Watched) -> None:
+    error = watched.run(Deadlines(total=10_000, stall=30, response=5000), 12)
     assert watched.ticks == 3
     assert "upload" in error.message and "30 s" in error.message
 
 
-def test_a_server_may_think_longer_than_an_upload_may_stand_still(watched: Watched) -> None:
+def test_response_limit_applies_after_the_upload(watched: Watched) -> None:
     watched.meter.advance(100)
-    error = watched.run(Deadlines(total=10_000, stall=30, silence=60), 12)
+    error = watched.run(Deadlines(total=10_000, stall=30, response=60), 12)
     assert watched.ticks == 6
     assert "no answer" in error.message and "60 s" in error.message
 
 
-def test_an_upload_that_moves_goes_on(watched: Watched) -> None:
+def test_progress_restarts_the_stall_limit(watched: Watched) -> None:
     def move(meter: UploadProgress) -> None:
         if watched.ticks <= 5:
             meter.advance(1)
 
-    watched.run(Deadlines(total=10_000, stall=30, silence=60), 25, each=move)
+    watched.run(Deadlines(total=10_000, stall=30, response=60), 25, each=move)
     assert watched.ticks == 7
 
 
-def test_what_the_work_brings_comes_back() -> None:
+def test_run_with_deadline_returns_the_result_or_raises_the_error() -> None:
     clock = Clock()
     ends = clock() + 10
     assert (
@@ -1241,7 +1239,7 @@ def test_what_the_work_brings_comes_back() -> None:
             run_with_deadline(fail, UploadProgress(0, clock), patient(), ends, lambda meter: None, clock)
 
 
-def test_what_the_watcher_raises_is_not_kept_back_by_the_work() -> None:
+def test_exception_in_on_progress_ends_the_wait() -> None:
     over = threading.Event()
 
     def interrupt(meter: UploadProgress) -> None:
@@ -1252,7 +1250,7 @@ def test_what_the_watcher_raises_is_not_kept_back_by_the_work() -> None:
     over.set()
 
 
-def test_a_meter_starts_again() -> None:
+def test_upload_progress_restarts() -> None:
     clock = Clock()
     meter = UploadProgress(10, clock)
     meter.advance(4)
@@ -1261,18 +1259,18 @@ def test_a_meter_starts_again() -> None:
     assert meter.uploaded
     clock.now += 5
     meter.restart()
-    assert (meter.sent, meter.uploaded, meter.moved) == (0, False, clock())
+    assert (meter.sent, meter.uploaded, meter.last_activity) == (0, False, clock())
 
 
-def test_patience_grows_with_the_file() -> None:
+def test_deadlines_grow_with_the_file() -> None:
     short, long = Deadlines.for_audio(32_000, 1.0), Deadlines.for_audio(32_000 * 7200, 7200.0)
-    assert short.total >= 60 and short.silence >= 60
+    assert short.total >= 60 and short.response >= 60
     assert long.total > 7200 * 32_000 / 125_000
-    assert long.silence >= 3600
-    assert long.total > long.silence > short.silence
-    assert Deadlines.for_audio(1000, 60.0, speed=0.2).silence > Deadlines.for_audio(1000, 60.0).silence
+    assert long.response >= 3600
+    assert long.total > long.response > short.response
+    assert Deadlines.for_audio(1000, 60.0, speed=0.2).response > Deadlines.for_audio(1000, 60.0).response
     unknown = Deadlines.for_audio(2_000_000, None)
-    assert unknown.silence >= Deadlines.for_audio(2_000_000, 1000.0).silence
+    assert unknown.response >= Deadlines.for_audio(2_000_000, 1000.0).response
 
 
 def test_errors_of_the_client_carry_their_exit_codes() -> None:

@@ -127,7 +127,7 @@ async def session(
     async def sleep(seconds: float) -> None:
         heard.pauses.append(seconds)
 
-    hooks = {"tell": heard.told.append, "doubt": heard.doubts.append, "sleep": sleep}
+    hooks = {"on_notice": heard.told.append, "on_anomaly": heard.doubts.append, "sleep": sleep}
     hooks["tap"] = lambda event, told: heard.tapped.append((event, told))
     options = options or RealtimeOptions(model="ink-2")
     try:
@@ -271,7 +271,7 @@ def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(
     assert (heard.failure.exit_code, heard.failure.request_id) == (Exit.API, REQUEST_ID)
     (told,) = heard.told
     assert told == f"warning: {heard.failure.message}: words are missing"
-    assert "is no string" in told and len(heard.doubts) == 2
+    assert "is not a string" in told and len(heard.doubts) == 2
 
 
 @BOTH
@@ -424,7 +424,7 @@ def test_too_many_keyterms_are_refused_before_anything_is_opened(keyterms: tuple
         (AUTO, Config(TurnConfig(end_timeout_ms=640)), '{"type": "config", "turn": {"end_timeout_ms": 640}}'),
     ],
 )
-def test_commands_are_spelt_as_the_endpoint_has_them(dialect: Endpoint, command: Command, text: str) -> None:
+def test_commands_use_the_spelling_of_the_endpoint(dialect: Endpoint, command: Command, text: str) -> None:
     async def speak(connection: RealtimeConnection) -> None:
         await connection.command(command)
         await a_second(connection)
@@ -450,7 +450,7 @@ def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Endpoint, comma
 
 
 @BOTH
-def test_all_frames_pass_the_tap_as_they_are(dialect: Endpoint) -> None:
+def test_tap_receives_all_frames_unchanged(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         heard = converse(server, dialect)
     sent = [frame for way, frame in heard.tapped if way == "sent"]
@@ -461,7 +461,7 @@ def test_all_frames_pass_the_tap_as_they_are(dialect: Endpoint) -> None:
 
 
 @BOTH
-def test_a_record_is_told_of_each_connection_how_it_ended(dialect: Endpoint) -> None:
+def test_tap_receives_how_each_connection_ended(dialect: Endpoint) -> None:
     headers = [("Retry-After", "0.1"), ("X-Request-Id", "r"), ("Set-Cookie", "x")]
     scripts = [
         lambda line: line.refuse(503, b"<busy \xff>", headers), foreign.closes_unanswered, foreign.closes(1011, "ö"),
@@ -487,14 +487,14 @@ def test_a_record_is_told_of_each_connection_how_it_ended(dialect: Endpoint) -> 
         (foreign.turns(), {"code": 1000, "reason": ""}),
     ],
 )  # fmt: skip
-def test_a_record_is_told_of_ends_without_a_code_and_of_proper_ones(script: foreign.Script, close: object) -> None:
+def test_tap_receives_closes_with_and_without_a_code(script: foreign.Script, close: object) -> None:
     with RealtimeServer(script) as server:
         heard = converse(server, AUTO, a_second if close == {"code": 1000, "reason": ""} else some_audio)
     assert heard.tapped[-1] == ("close", close)
 
 
 @pytest.mark.parametrize("where", ["refused", "error", "unknown", "binary", "close"])
-def test_a_record_is_never_told_the_key(where: str) -> None:
+def test_tap_never_receives_the_key(where: str) -> None:
     def script(line: Line) -> None:
         if where == "refused":
             return line.refuse(401, f"no {KEY}".encode(), [("X-Request-Id", KEY)])
@@ -544,7 +544,7 @@ def test_the_key_is_not_logged_even_where_everything_is(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("heard_before", [0, 1])
-def test_sending_fails_for_the_reason_that_is_still_to_be_heard(heard_before: int) -> None:
+def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
     """The server says why, closes, and only then is something sent: nobody has read the reason yet."""
 
     def script(line: Line) -> None:
@@ -589,7 +589,7 @@ def test_behind_a_proper_end_nothing_can_be_sent_and_nothing_is_heard(dialect: E
         asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
 
 
-def test_a_listener_that_is_cancelled_loses_nothing() -> None:
+def test_cancelled_iteration_loses_no_events() -> None:
     async def scenario(base_url: str) -> list[str]:
         texts: list[str] = []
         async with connect(base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
@@ -608,7 +608,7 @@ def test_a_listener_that_is_cancelled_loses_nothing() -> None:
         assert "".join(asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))) == foreign.MANUAL_TEXT
 
 
-def test_leaving_early_says_goodbye() -> None:
+def test_leaving_early_sends_a_close_frame() -> None:
     async def scenario(base_url: str) -> None:
         async with connect(base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
             assert isinstance(await anext(connection), Connected)
@@ -662,7 +662,7 @@ FRAMES = st.lists(
 @settings(max_examples=30, deadline=None)
 @given(FRAMES)
 @example(['{"type": "transcript", "words": [{}]}'] * 2)
-def test_any_frames_at_all_give_events_or_doubts_and_a_proper_end(frames: list[str | bytes]) -> None:
+def test_any_frames_give_events_or_anomalies_and_a_proper_end(frames: list[str | bytes]) -> None:
     def script(line: Line) -> None:
         line.admit()
         for frame in frames:
@@ -688,7 +688,7 @@ def test_any_frames_at_all_give_events_or_doubts_and_a_proper_end(frames: list[s
     assert len(heard.doubts) == len(frames) - len(wanted) + len(odd)
 
 
-def test_who_sends_files_needs_no_websockets() -> None:
+def test_batch_client_does_not_import_websockets() -> None:
     script = "import sys, cartesia_cli.client; print('websockets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

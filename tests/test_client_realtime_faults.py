@@ -26,7 +26,7 @@ from .fault_server import KEY, REQUEST_ID, SOON
 from .realtime_server import CLOSE, CONTINUATION, PARTIAL, TEXT, Line, RealtimeServer, Script, pack
 from .test_client_realtime import BOTH, CREDENTIAL, Heard, Speak, converse, send_on, session, some_audio
 
-ONCE = RetryPolicy(allowed=0)
+ONCE = RetryPolicy(max_retries=0)
 MODEL = RealtimeOptions(model="ink-2")
 
 
@@ -55,7 +55,7 @@ async def half(connection: RealtimeConnection) -> None:
 @BOTH
 @pytest.mark.parametrize("reason", ["", "connection idle timeout"])
 @pytest.mark.parametrize("code", [None, 1000, 1001, 1011, 1012, 1013, 1014])
-def test_an_early_end_is_a_lost_connection_however_polite(dialect: Endpoint, code: int | None, reason: str) -> None:
+def test_early_close_is_a_lost_connection_whatever_its_code(dialect: Endpoint, code: int | None, reason: str) -> None:
     reason = "" if code is None else reason
     with RealtimeServer(foreign.closes(code, reason)) as server:
         heard = converse(server, dialect, send_on)
@@ -66,7 +66,7 @@ def test_an_early_end_is_a_lost_connection_however_polite(dialect: Endpoint, cod
 
 @BOTH
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009, 1010, 3000, 4999])
-def test_an_end_that_says_no_is_a_refusal(dialect: Endpoint, code: int) -> None:
+def test_close_code_of_a_refusal_is_an_api_error(dialect: Endpoint, code: int) -> None:
     with RealtimeServer(foreign.closes(code, "Invalid turn thresholds")) as server:
         heard = converse(server, dialect, send_on)
     error = failed(heard, ApiError, str(code), "Invalid turn thresholds")
@@ -82,7 +82,7 @@ def test_the_reason_of_a_refusal_moves_no_cursor_line_and_shows_no_key() -> None
 @pytest.mark.parametrize(
     ("dialect", "code"), [(MANUAL, 1000), (MANUAL, 1001), (AUTO, 1001), (AUTO, None), (AUTO, 1011)]
 )
-def test_close_alone_makes_no_end_a_proper_one(dialect: Endpoint, code: int | None) -> None:
+def test_close_frame_without_done_is_an_early_end(dialect: Endpoint, code: int | None) -> None:
     with RealtimeServer(foreign.ends_unfinished(code)) as server:
         heard = converse(server, dialect)
     failed(heard, NetworkError, "early")
@@ -120,7 +120,7 @@ def test_an_auto_session_doesnt_end_with_done() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(("script", "why"), [(foreign.drops, "hung up"), (foreign.resets, "reset")])
+@pytest.mark.parametrize(("script", "why"), [(foreign.drops, "closed without"), (foreign.resets, "reset")])
 def test_a_connection_that_is_gone_is_told_with_all_that_was_heard(dialect: Endpoint, script: Script, why: str) -> None:
     with RealtimeServer(script) as server:
         heard = converse(server, dialect, half)
@@ -138,10 +138,10 @@ def test_a_server_that_is_gone_takes_no_more_audio(dialect: Endpoint) -> None:
 
 
 @BOTH
-def test_a_link_that_is_dead_is_noticed(dialect: Endpoint) -> None:
+def test_dead_link_is_detected_by_pings(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.falls_silent) as server:
         heard = converse(server, dialect, half, ping_interval=0.2, ping_timeout=1.0, within=SOON / 2)
-    failed(heard, NetworkError, "no sign of life")
+    failed(heard, NetworkError, "has not responded")
     assert heard.tapped[-1] == ("close", {"code": 1011, "reason": "keepalive ping timeout"})
     assert heard.texts()[-1] == PARTIAL
 
@@ -180,7 +180,7 @@ async def flood(connection: RealtimeConnection) -> None:
         await connection.send(bytes(1 << 20))
 
 
-def test_a_server_that_stops_reading_is_left() -> None:
+def test_server_that_stops_reading_is_a_stalled_connection() -> None:
     """What fills the buffers holds up the pings, too, so they can't tell."""
     with RealtimeServer(foreign.stops_reading, receive_buffer=4096) as server:
         heard = converse(server, speak=flood, ping_interval=1.0, ping_timeout=1.0)
@@ -273,7 +273,7 @@ def test_an_error_may_be_the_first_that_is_heard(dialect: Endpoint) -> None:
     script = foreign.fails_at_once(400, title="Invalid sample rate", message="It is 7.", error_code="bad_rate")
     with RealtimeServer(script) as server:
         heard = converse(server, dialect, send_on)
-    error = failed(heard, ApiError, "Invalid sample rate: It is 7.", "--sample-rate")
+    error = failed(heard, ApiError, "Invalid sample rate: It is 7.", "check the model")
     assert isinstance(error, ApiError) and error.code == "bad_rate"
     assert heard.events == []
 
@@ -287,12 +287,12 @@ def test_an_error_behind_close_is_an_error(dialect: Endpoint, heard_before: bool
     assert (PARTIAL in heard.texts()) == heard_before
 
 
-def test_a_refused_key_says_where_it_came_from() -> None:
+def test_refused_key_names_its_origin() -> None:
     with RealtimeServer(foreign.fails(401)) as server:
         failed(converse(server, speak=send_on), AuthError, "CARTESIA_API_KEY", "play.cartesia.ai")
 
 
-def test_out_of_credits_is_known_by_its_code_whatever_the_status() -> None:
+def test_out_of_credits_is_recognized_by_its_code() -> None:
     with RealtimeServer(foreign.fails(403, error_code="quota_exceeded")) as server:
         failed(converse(server, speak=send_on), ApiError, "credits")
 
@@ -308,7 +308,7 @@ def test_out_of_credits_is_known_by_its_code_whatever_the_status() -> None:
         ({"type": "error", "message": f"no such key: {KEY}", "title": f"{'x' * 280} {KEY}"}, ["[the key]"]),
     ],
 )
-def test_errors_of_any_shape_are_told_on_one_line(event: dict[str, object], said: list[str]) -> None:
+def test_error_events_of_any_shape_are_reported_on_one_line(event: dict[str, object], said: list[str]) -> None:
     def act(line: Line) -> None:
         line.say(event)
         line.close(1011)
@@ -367,9 +367,9 @@ def test_a_refused_handshake_is_the_refusal_of_a_request(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_server_that_says_later_is_asked_again(status: int) -> None:
+def test_retryable_handshake_refusal_is_retried(status: int) -> None:
     with RealtimeServer(foreign.refuses(status)) as server:
-        heard = converse(server, retry=RetryPolicy(dice=lambda: 1.0))
+        heard = converse(server, retry=RetryPolicy(jitter=lambda: 1.0))
         failed(heard, ApiError, f"status {status}")
         assert (len(server.calls), heard.pauses) == (3, [0.5, 1.0])
     assert "trying again in 0.5 s (try 2 of 3)" in heard.told[0]
@@ -377,7 +377,7 @@ def test_a_server_that_says_later_is_asked_again(status: int) -> None:
     assert "billed" not in str(heard.told)
 
 
-def test_a_server_that_opens_at_last_serves_as_if_nothing_had_been() -> None:
+def test_session_opened_by_a_retry_works() -> None:
     with RealtimeServer(foreign.refuses(503), foreign.resets_unanswered, foreign.turns()) as server:
         heard = converse(server, AUTO)
     assert heard.error is None
@@ -385,9 +385,9 @@ def test_a_server_that_opens_at_last_serves_as_if_nothing_had_been() -> None:
     assert (len(heard.told), len(server.calls)) == (2, 3)
 
 
-def test_a_wish_for_time_is_granted_up_to_a_minute() -> None:
+def test_handshake_retry_after_is_waited_up_to_the_limit() -> None:
     with RealtimeServer(foreign.refuses(429, [("Retry-After", "7")])) as server:
-        heard = converse(server, retry=RetryPolicy(allowed=1))
+        heard = converse(server, retry=RetryPolicy(max_retries=1))
         assert (heard.pauses, len(server.calls)) == ([7.0], 2)
     with RealtimeServer(foreign.refuses(429, [("Retry-After", "3600")])) as server:
         heard = converse(server)
@@ -398,7 +398,7 @@ def test_a_wish_for_time_is_granted_up_to_a_minute() -> None:
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
 def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(value: str) -> None:
     with RealtimeServer(foreign.refuses(503, [("Retry-After", value)])) as server:
-        heard = converse(server, retry=RetryPolicy(allowed=6, dice=lambda: 1.0))
+        heard = converse(server, retry=RetryPolicy(max_retries=6, jitter=lambda: 1.0))
         assert (heard.pauses, len(server.calls)) == ([0.5, 1.0, 2.0, 4.0, 8.0, 8.0], 7)
 
 
@@ -415,7 +415,7 @@ def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(valu
     ],
     ids=["plain", "html", "bytes", "wrong", "key", "long", "huge"],
 )
-def test_a_refusal_is_told_whatever_its_body(body: bytes, said: str) -> None:
+def test_refusal_is_reported_whatever_its_body(body: bytes, said: str) -> None:
     with RealtimeServer(foreign.refuses(400, body=body)) as server:
         heard = converse(server)
         kind = ProtocolError if len(body) > 1 << 20 else ApiError
@@ -428,7 +428,7 @@ def test_a_key_that_comes_back_as_a_header_is_not_shown() -> None:
         assert failed(converse(server), ApiError).request_id == "for [the key]"
 
 
-def test_headers_that_come_twice_are_no_trouble() -> None:
+def test_repeated_handshake_headers_are_accepted() -> None:
     headers = [("X-Request-Id", "one"), ("X-Request-Id", "two"), ("Retry-After", "1"), ("Retry-After", "2")]
     with RealtimeServer(foreign.refuses(429, headers, body=b"later")) as server:
         assert failed(converse(server, retry=ONCE), ApiError, "later").request_id == "two"
@@ -456,7 +456,7 @@ def test_any_other_redirect_is_refused_too(place: str) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204, 304])
-def test_a_server_that_is_none_of_websockets_is_named(status: int) -> None:
+def test_http_server_without_websockets_is_reported(status: int) -> None:
     html = b"<!DOCTYPE html><h1>It works!</h1>" if status == 200 else b""
     with RealtimeServer(lambda line: line.refuse(status, html)) as server:
         failed(converse(server), ProtocolError if status < 300 else ApiError, f"status {status}")
@@ -472,7 +472,7 @@ def test_a_server_that_speaks_something_else_breaks_the_protocol(script: Script,
         assert len(server.calls) == 1
 
 
-def test_an_extension_that_nobody_asked_for_is_a_breach() -> None:
+def test_unrequested_extension_is_a_protocol_error() -> None:
     script: Script = lambda line: line.accept([("Sec-WebSocket-Extensions", "permessage-deflate")])  # noqa: E731
     with RealtimeServer(script) as server:
         failed(converse(server), ProtocolError, "extension")
@@ -486,7 +486,7 @@ def test_a_handshake_that_is_lost_is_tried_again(script: Script) -> None:
         assert len(server.calls) == 3
 
 
-def test_a_handshake_that_hangs_is_left() -> None:
+def test_hanging_handshake_ends_at_its_timeout() -> None:
     with RealtimeServer(foreign.never_answers) as server:
         heard = converse(server, retry=ONCE, open_timeout=0.3, within=SOON / 3)
         failed(heard, NetworkError, "did not answer within 0.3 s")
@@ -508,7 +508,7 @@ def test_a_host_that_refuses_is_tried_again_and_named(host: str, closed_port: in
     assert (len(heard.told), "Errno" in str(error)) == (2, False)
 
 
-def test_a_host_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unresolvable_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     heard = converse("https://speech.invalid", retry=ONCE)
@@ -610,7 +610,7 @@ def test_a_private_authority_is_trusted_through_ssl_cert_file(dialect: Endpoint,
     assert server.calls[0].header("Authorization") == f"Bearer {KEY}"
 
 
-def test_those_are_trusted_whom_batch_requests_trust(
+def test_realtime_trusts_the_same_certificates_as_batch(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the system knows no authorities, as in a bare container."""
@@ -624,17 +624,17 @@ def test_an_unknown_authority_is_not_trusted(authority: Authority, monkeypatch: 
     context = authority("localhost")
     monkeypatch.delenv("SSL_CERT_FILE")
     heard, server = over_tls(foreign.manual(), context)
-    failed(heard, NetworkError, "no trust in localhost", "SSL_CERT_FILE")
+    failed(heard, NetworkError, "can't verify localhost", "SSL_CERT_FILE")
     assert (server.calls, heard.told) == ([], [])
 
 
 def test_a_certificate_of_another_host_is_not_trusted(authority: Authority) -> None:
     heard, server = over_tls(foreign.manual(), authority("other.example"))
-    failed(heard, NetworkError, "no trust in localhost", "mismatch")
+    failed(heard, NetworkError, "can't verify localhost", "mismatch")
     assert (server.calls, heard.told) == ([], [])
 
 
-def test_tls_to_a_plain_port_is_told_at_once() -> None:
+def test_tls_to_a_plain_port_fails_without_retries() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -687,7 +687,7 @@ def test_a_proxy_that_wants_a_password_is_explained(authority: Authority, monkey
     assert KEY not in heads[0]
 
 
-def test_a_proxy_that_is_not_there_is_named_as_the_culprit(
+def test_unreachable_proxy_is_named_in_the_hint(
     authority: Authority, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@127.0.0.1:{closed_port}")
@@ -696,14 +696,14 @@ def test_a_proxy_that_is_not_there_is_named_as_the_culprit(
 
 
 @pytest.mark.parametrize("proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70", "http://me@proxy:1"])
-def test_a_proxy_setting_that_is_none_is_a_usage_error(
+def test_invalid_proxy_setting_is_a_usage_error(
     proxy: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     assert "hunter2" not in str(failed(converse("https://speech.example", retry=ONCE), UsageError, "proxy"))
 
 
-def test_no_proxy_stands_between_this_machine_and_itself(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_bypasses_the_proxy(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "ws_proxy", "socks_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
     with RealtimeServer(foreign.manual()) as server:
@@ -718,7 +718,7 @@ def test_no_proxy_stands_between_this_machine_and_itself(closed_port: int, monke
     [(foreign.falls_silent, False), (foreign.stops_reading, False), (foreign.stops_reading, True)],
     ids=["falls silent", "stops reading", "stops reading and is full"],
 )
-def test_nobody_is_held_up_who_leaves(script: Script, full: bool) -> None:
+def test_leaving_a_session_does_not_block(script: Script, full: bool) -> None:
     """A close frame behind full buffers never goes out, and websockets would wait for that without a limit."""
 
     async def leave(base_url: str) -> None:
@@ -778,7 +778,7 @@ def test_waiting_for_the_server_can_be_cancelled_at_once(script: Script) -> None
         asyncio.run(asyncio.wait_for(scenario(server), SOON))
 
 
-def test_goodbye_itself_can_be_cancelled() -> None:
+def test_closing_can_be_cancelled() -> None:
     async def scenario(base_url: str) -> None:
         async def run() -> None:
             async with connect(base_url, CREDENTIAL, MANUAL, MODEL) as connection:

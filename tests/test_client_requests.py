@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from cartesia_cli import __version__
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload
-from cartesia_cli.client.upload import Multipart
+from cartesia_cli.client.upload import MultipartBody
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
 
 from .fault_server import KEY, TEXT, FaultServer, Request, answers, environment, parse_form, refuses, write_wav
 from .fork_server import run_program
 
-PATIENCE = Deadlines(total=20.0, stall=20.0, silence=20.0)
+PATIENCE = Deadlines(total=20.0, stall=20.0, response=20.0)
 PLAIN = BatchOptions(model="ink-whisper")
 
 
@@ -130,7 +130,7 @@ def test_the_path_of_a_base_url_is_kept(wav: Path, prefix: str) -> None:
         assert server.requests[0].target == f"{prefix}/stt"
 
 
-def test_nothing_about_the_user_is_told_that_is_not_asked_for(wav: Path) -> None:
+def test_request_reveals_nothing_about_the_user(wav: Path) -> None:
     request = request_of(wav)
     names = [name.lower() for name, _ in request.headers]
     assert sorted(names) == sorted(
@@ -152,7 +152,7 @@ def test_without_a_credential_none_is_sent(wav: Path) -> None:
     assert request_of(wav, credential=None).header("Authorization") is None
 
 
-def test_every_boundary_is_another(wav: Path) -> None:
+def test_each_request_has_its_own_boundary(wav: Path) -> None:
     kinds = {request_of(wav).header("Content-Type") for _ in range(3)}
     assert len(kinds) == 3
 
@@ -228,8 +228,8 @@ def test_a_file_name_is_escaped_as_browsers_do(wav: Path, name: str, sent: bytes
 )
 @given(st.binary(min_size=1, max_size=255))
 @example(b'"\r\n--x--\r\n')
-def test_no_file_name_breaks_out_of_its_part(wav: Path, raw: bytes) -> None:
-    body = Multipart([("model", "m")], Upload(wav, os.fsdecode(raw), "audio/wav"), lambda count: None)
+def test_file_name_cannot_inject_form_parts(wav: Path, raw: bytes) -> None:
+    body = MultipartBody([("model", "m")], Upload(wav, os.fsdecode(raw), "audio/wav"), lambda count: None)
     data = b"".join(body)
     assert body.headers["Content-Length"] == str(len(data))
     model, file = parse_form(body.headers["Content-Type"], data)
@@ -238,10 +238,10 @@ def test_no_file_name_breaks_out_of_its_part(wav: Path, raw: bytes) -> None:
     file.filename.decode("utf-8")
 
 
-def test_a_recording_is_read_in_pieces_and_counted(tmp_path: Path) -> None:
+def test_upload_is_streamed_and_counted(tmp_path: Path) -> None:
     counts: list[int] = []
     path = write_wav(tmp_path / "long.wav", 5_000_000)
-    for block in Multipart([], Upload(path, "long.wav", "audio/wav"), counts.append):
+    for block in MultipartBody([], Upload(path, "long.wav", "audio/wav"), counts.append):
         assert len(block) <= 1 << 20
     assert sum(counts) == 5_000_000
 
@@ -291,7 +291,7 @@ def test_the_program_names_files_that_are_no_utf8(wav: Path, tmp_path: Path) -> 
     assert request.part("file").filename == "caf� %221%22%0A.wav".encode()
 
 
-def test_an_access_token_travels_like_a_key(wav: Path, tmp_path: Path) -> None:
+def test_access_token_is_sent_like_a_key(wav: Path, tmp_path: Path) -> None:
     with FaultServer("fine") as server:
         request = cli(tmp_path, server, "talk.wav", CARTESIA_API_KEY=None, CARTESIA_ACCESS_TOKEN="a.b.c")
     assert request.header("Authorization") == "Bearer a.b.c"

@@ -117,7 +117,7 @@ def documents(*kinds: str) -> st.SearchStrategy[str]:
     return st.builds(lambda known, more: braced(known + more), usual, strange)
 
 
-EVENTS = documents(*events.EVENTS, "brandnew")
+EVENTS = documents(*events.EVENT_TYPES, "brandnew")
 ANSWERS = documents("transcript")
 TEXTS = VALUES | EVENTS | st.text(max_size=60)
 

@@ -24,7 +24,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 # `error` and `code` are old spellings that decode gives today's names.
-RESERVED = {"type", "error", "code"} | {f.name for kind in events.EVENTS.values() for f in fields(kind)}
+RESERVED = {"type", "error", "code"} | {f.name for kind in events.EVENT_TYPES.values() for f in fields(kind)}
 EXTRA = st.dictionaries(TEXT.filter(lambda name: name not in RESERVED), JSON, max_size=3)
 OPTIONAL = st.none() | TEXT
 SHARED = {"request_id": OPTIONAL, "extra": EXTRA}
@@ -41,14 +41,14 @@ VALUES = {
 EVENTS = st.one_of(
     *(
         st.builds(kind, **SHARED, **{f.name: VALUES[f.name] for f in fields(kind) if f.name in VALUES})
-        for kind in events.EVENTS.values()
+        for kind in events.EVENT_TYPES.values()
     ),
-    st.builds(protocol.Unknown, type=TEXT.filter(lambda name: name not in events.EVENTS), **SHARED),
+    st.builds(protocol.Unknown, type=TEXT.filter(lambda name: name not in events.EVENT_TYPES), **SHARED),
 )
 
 
 @given(EVENTS)
-def test_every_event_survives_the_wire(event: protocol.Event) -> None:
+def test_events_round_trip(event: protocol.Event) -> None:
     assert protocol.decode(protocol.encode(event)) == event
 
 
@@ -62,7 +62,7 @@ def test_decode_is_total(frame: str | bytes) -> None:
         pass
 
 
-@given(st.sampled_from(sorted(events.EVENTS)), st.dictionaries(st.sampled_from(sorted(RESERVED - {"type"})), JSON))
+@given(st.sampled_from(sorted(events.EVENT_TYPES)), st.dictionaries(st.sampled_from(sorted(RESERVED - {"type"})), JSON))
 def test_decode_is_total_for_known_events_with_broken_fields(kind: str, broken: dict[str, object]) -> None:
     try:
         protocol.decode(json.dumps({"type": kind} | broken))
@@ -73,10 +73,10 @@ def test_decode_is_total_for_known_events_with_broken_fields(kind: str, broken: 
 OPTIONS = sorted(RESERVED - {"type", "text", "transcript", "extra"})
 
 
-@given(st.sampled_from(sorted(events.EVENTS)), TEXT, st.dictionaries(st.sampled_from(OPTIONS), JSON))
+@given(st.sampled_from(sorted(events.EVENT_TYPES)), TEXT, st.dictionaries(st.sampled_from(OPTIONS), JSON))
 def test_text_survives_whatever_the_other_fields_hold(kind: str, text: str, odd: dict[str, object]) -> None:
     event = protocol.decode(json.dumps({"type": kind, "text": text, "transcript": text} | odd))
-    assert type(event) is events.EVENTS[kind]
+    assert type(event) is events.EVENT_TYPES[kind]
     assert getattr(event, "text", text) == getattr(event, "transcript", text) == text
     assert protocol.decode(protocol.encode(event)) == event
     assert set(protocol.malformed_fields(event)) <= set(odd)
@@ -101,7 +101,7 @@ def test_a_field_that_is_not_as_documented_stays_as_it_came(name: str, value: ob
 
 
 @pytest.mark.parametrize("value", [0, 0.0, False])
-def test_a_preview_is_one_however_its_flag_is_spelt(value: object) -> None:
+def test_is_final_may_be_a_boolean_or_a_number(value: object) -> None:
     event = protocol.decode(json.dumps({"type": "transcript", "text": "Hi", "is_final": value}))
     assert event == protocol.Delta(text="Hi", is_final=False)
 
@@ -111,8 +111,8 @@ def test_a_preview_is_one_however_its_flag_is_spelt(value: object) -> None:
     ("kind", "name"),
     [("transcript", "text"), *((f"turn.{kind}", "transcript") for kind in ("update", "eager_end", "end"))],
 )
-def test_a_text_that_is_none_can_t_be_passed_over_quietly(kind: str, name: str, text: object) -> None:
-    with pytest.raises(protocol.UnreadableText, match=f"'{name}' is no string"):
+def test_malformed_text_raises_unreadable_text(kind: str, name: str, text: object) -> None:
+    with pytest.raises(protocol.UnreadableText, match=f"'{name}' is not a string"):
         protocol.decode(json.dumps({"type": kind, name: text}))
 
 
@@ -127,7 +127,7 @@ def test_a_number_of_any_length_is_no_reason_to_lose_a_text() -> None:
 
 @given(st.builds(protocol.BatchResponse, text=TEXT, language=OPTIONAL, duration=st.none() | SECONDS,
                  words=st.none() | WORDS, **SHARED))  # fmt: skip
-def test_every_batch_response_survives_the_wire(response: protocol.BatchResponse) -> None:
+def test_batch_responses_round_trip(response: protocol.BatchResponse) -> None:
     assert protocol.decode_batch(protocol.encode_batch(response)) == response
 
 
@@ -138,7 +138,7 @@ def test_a_refusal_is_read_from_any_body(body: bytes) -> None:
 
 @given(st.builds(protocol.Error, status_code=st.just(400), **{n: st.text(min_size=1) for n in ("title", "message")},
                  error_code=OPTIONAL, request_id=OPTIONAL))  # fmt: skip
-def test_a_refusal_survives_the_wire(error: protocol.Error) -> None:
+def test_refusals_round_trip(error: protocol.Error) -> None:
     assert protocol.decode_error(400, protocol.encode_error(error)) == error
 
 
@@ -210,7 +210,7 @@ def test_errors_in_old_and_new_shapes() -> None:
 @pytest.mark.parametrize(
     "status", [{"status_code": "402"}, {"status_code": 402.0}, {"code": "402"}, {"code": 402}, {"code": 402.0}]
 )
-def test_a_status_is_one_however_it_is_spelt(status: dict[str, object]) -> None:
+def test_status_may_be_an_integer_a_float_or_a_string(status: dict[str, object]) -> None:
     assert protocol.decode(json.dumps({"type": "error"} | status)) == protocol.Error(status_code=402)
 
 
@@ -237,7 +237,7 @@ def test_missing_and_null_fields_of_an_event_take_their_defaults() -> None:
     assert protocol.decode('{"type":"turn.end"}') == protocol.TurnEnd()
 
 
-def test_times_that_are_no_numbers_are_none() -> None:
+def test_infinite_and_nan_times_are_none() -> None:
     delta = protocol.decode('{"type":"transcript","duration":NaN,"words":[{"word":"a","start":-Infinity,"end":1}]}')
     assert isinstance(delta, protocol.Delta)
     assert delta.duration is None
@@ -256,7 +256,7 @@ COMMANDS = st.just(protocol.Close()) | st.builds(
 
 
 @given(COMMANDS)
-def test_auto_commands_survive_the_wire(command: protocol.Command) -> None:
+def test_auto_commands_round_trip(command: protocol.Command) -> None:
     frame = protocol.encode_command(protocol.AUTO, command)
     assert protocol.decode_command(protocol.AUTO, frame) == command
     assert json.loads(frame)["type"] in ("close", "config")
@@ -295,7 +295,7 @@ def test_handshake_queries_are_written_as_documented() -> None:
         model="ink-2", keyterms=("Ink 2", "Cartesia"), language="en", turn=protocol.TurnConfig(end_threshold=0.3)
     )
     base = "https://api.cartesia.ai/proxy"
-    assert protocol.url(base, protocol.AUTO.path, options.query(protocol.AUTO), websocket=True) == (
+    assert protocol.build_url(base, protocol.AUTO.path, options.query(protocol.AUTO), websocket=True) == (
         "wss://api.cartesia.ai/proxy/stt/turns/websocket?model=ink-2&encoding=pcm_s16le&sample_rate=16000"
         "&turn_end_threshold=0.3&keyterm=Ink%202&keyterm=Cartesia"
     )
@@ -352,7 +352,7 @@ def test_numbers_are_taken_within_their_documented_range_alone(name: str, least:
 
 def test_numbers_of_the_other_endpoint_are_ignored() -> None:
     query = protocol.RealtimeOptions(model="ink-2").query(protocol.MANUAL)
-    assert protocol.RealtimeOptions.parse(protocol.MANUAL, [*query, ("turn_end_threshold", "x")]).turn.wire() == {}
+    assert protocol.RealtimeOptions.parse(protocol.MANUAL, [*query, ("turn_end_threshold", "x")]).turn.to_dict() == {}
     assert protocol.RealtimeOptions.parse(protocol.AUTO, [*query, ("min_volume", "x")]).min_volume is None
 
 

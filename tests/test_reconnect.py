@@ -204,7 +204,7 @@ BROKEN = -1
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
 @pytest.mark.parametrize("noise", [0.0, 0.0005, 0.005], ids=["digital", "quiet", "noisy"])
 @pytest.mark.parametrize("seed", range(3))
-def test_each_number_is_heard_once_however_often_the_line_drops(manual: bool, seed: int, noise: float) -> None:
+def test_lost_connections_lose_and_double_no_number(manual: bool, seed: int, noise: float) -> None:
     """Over digital silence the endpointer takes even tones for noise, and is no help."""
     dice = random.Random(seed)
     lives = [dice.randrange(1, 60) for _ in range(20)]
@@ -217,7 +217,7 @@ def test_each_number_is_heard_once_however_often_the_line_drops(manual: bool, se
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_times_stay_on_one_clock(manual: bool) -> None:
+def test_times_after_reconnect_count_from_session_start(manual: bool) -> None:
     whole, torn = Case(NUMBERS, [], manual=manual), Case(NUMBERS, [33, 50, 21, 80], manual=manual)
     assert len(torn.lines) == 5
     for before, after in zip(whole.segments, torn.segments, strict=True):
@@ -226,20 +226,20 @@ def test_times_stay_on_one_clock(manual: bool) -> None:
         assert after.start == pytest.approx(before.start, abs=0.11)
 
 
-def test_without_finalize_all_is_sent_again_since_nothing_was_ever_confirmed() -> None:
+def test_without_finalize_all_audio_is_resent() -> None:
     case = Case(NUMBERS[:10], [70], manual=True, finalize=False)
     assert case.heard == NUMBERS[:10]
     assert case.lines[1].audio == len(encode_s16le(spoken(NUMBERS[:10], 0.9)))
 
 
-def test_what_was_confirmed_is_not_sent_again() -> None:
+def test_acknowledged_audio_is_not_resent() -> None:
     case = Case(NUMBERS, [300], manual=True)
     assert case.heard == NUMBERS
     assert case.lines[1].audio < len(encode_s16le(spoken(NUMBERS, 0.9))) - 250 * CHUNK
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_of_a_long_silence_only_what_may_not_have_been_answered_is_sent_again(manual: bool) -> None:
+def test_long_silence_is_not_resent(manual: bool) -> None:
     case = Case([], [200], manual=manual, rest=40.0)
     assert [len(case.lines), case.error] == [2, None]
     assert (
@@ -248,7 +248,7 @@ def test_of_a_long_silence_only_what_may_not_have_been_answered_is_sent_again(ma
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_lines_that_come_to_nothing_are_tried_a_few_times_and_all_that_was_heard_stays(manual: bool) -> None:
+def test_session_gives_up_after_connections_without_progress(manual: bool) -> None:
     lost = NetworkError("lost")
     case = Case(NUMBERS, [200], manual=manual, error=lost, tries=5, last=3)
     assert case.error is lost
@@ -258,7 +258,7 @@ def test_lines_that_come_to_nothing_are_tried_a_few_times_and_all_that_was_heard
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_what_was_open_when_the_last_line_dropped_is_written(manual: bool) -> None:
+def test_open_text_of_last_connection_is_written(manual: bool) -> None:
     rest = 0.1  # one utterance, one turn, without an end
     case = Case(NUMBERS[:30], [60], manual=manual, rest=rest, tries=0)
     assert isinstance(case.error, NetworkError)
@@ -267,13 +267,13 @@ def test_what_was_open_when_the_last_line_dropped_is_written(manual: bool) -> No
 
 
 @pytest.mark.parametrize("error", [ApiError("bad", status=400), AuthError("who?", status=401)])
-def test_a_refusal_is_final(error: CliError) -> None:
+def test_refused_reconnect_ends_session(error: CliError) -> None:
     case = Case(NUMBERS, [100], manual=True, error=error)
     assert case.error is error
     assert len(case.lines) == 1
 
 
-def test_what_was_configured_is_told_to_the_next_line() -> None:
+def test_config_is_sent_to_new_connection() -> None:
     shifted = Config(TurnConfig(end_threshold=0.2))
     case = Case(NUMBERS[:10], [50], manual=False, config=shifted)
     assert [line.commands[0] for line in case.lines] == [shifted, shifted]
@@ -281,7 +281,7 @@ def test_what_was_configured_is_told_to_the_next_line() -> None:
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_much_that_is_left_at_the_end_is_transcribed_at_once(manual: bool) -> None:
+def test_large_backlog_at_end_is_caught_up_in_batch(manual: bool) -> None:
     taken: list[float] = []
 
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
@@ -300,7 +300,7 @@ def test_much_that_is_left_at_the_end_is_transcribed_at_once(manual: bool) -> No
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_where_catching_up_fails_the_rest_goes_on_in_real_time(manual: bool) -> None:
+def test_failed_catch_up_continues_in_real_time(manual: bool) -> None:
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         raise ApiError("no such route", status=404)
 
@@ -310,7 +310,7 @@ def test_where_catching_up_fails_the_rest_goes_on_in_real_time(manual: bool) -> 
     assert len(case.noticed("catch_up_failed")) == 1
 
 
-def test_without_room_on_a_disk_a_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_does_not_end_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     numbers = list(range(150))
     case = Case(numbers, [], manual=True, finalize=False)
@@ -320,7 +320,7 @@ def test_without_room_on_a_disk_a_session_goes_on(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_what_was_heard_of_audio_that_was_given_up_stays(monkeypatch: pytest.MonkeyPatch, manual: bool) -> None:
+def test_text_of_dropped_audio_is_kept(monkeypatch: pytest.MonkeyPatch, manual: bool) -> None:
     """Some of it is heard again, from anywhere within a number: better twice than never."""
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     numbers = list(range(200))
@@ -350,7 +350,7 @@ class Recorded(PausableSource):
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_an_outage_is_made_up_for_from_the_recording_alone_but_for_what_was_said_while_paused(
+def test_outage_is_resent_from_recording_without_paused_audio(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, manual: bool
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
@@ -366,7 +366,7 @@ def test_an_outage_is_made_up_for_from_the_recording_alone_but_for_what_was_said
 # The program, and a server of another make
 
 
-def test_twenty_lost_connections_lose_no_number(run: Run, tmp_path: Path) -> None:
+def test_program_loses_no_number_over_twenty_connections(run: Run, tmp_path: Path) -> None:
     """In real time: a turn has no times, and how far a server has heard shows by the clock alone."""
 
     def replay(row: tuple[str, float, float]) -> None:
@@ -397,7 +397,7 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
     assert [update["complete"] for update in updates if update["type"] == "end"] == [True]
 
 
-def test_a_microphone_goes_on_while_the_connection_is_made_again(environment: dict[str, str], tmp_path: Path) -> None:
+def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], tmp_path: Path) -> None:
     dice = random.Random(3)
     numbers = NUMBERS[:20]
     scripts = [listens(seconds, dies(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
@@ -422,7 +422,7 @@ def test_a_microphone_goes_on_while_the_connection_is_made_again(environment: di
     assert listener.told.count("connected again") == 5
 
 
-def test_a_server_that_stays_away_ends_the_session_with_all_that_was_said(run: Run, tmp_path: Path) -> None:
+def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
     with RealtimeServer(listens(10.0, lambda line: line.close(1012)), refuses(503)) as server:
         ended = run(
@@ -439,7 +439,7 @@ def test_a_server_that_stays_away_ends_the_session_with_all_that_was_said(run: R
     assert "Traceback" not in told
 
 
-def test_a_server_that_refuses_the_next_connection_is_believed(run: Run, tmp_path: Path) -> None:
+def test_server_that_refuses_reconnect_ends_session(run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
     with RealtimeServer(listens(5.0, lambda line: line.reset()), refuses(401)) as server:
         arguments = ("--mode", "manual", "--speed", "4", "--base-url", server.base_url)
@@ -448,9 +448,7 @@ def test_a_server_that_refuses_the_next_connection_is_believed(run: Run, tmp_pat
     assert ended.returncode == 4, ended.stderr
 
 
-def test_ctrl_c_while_nobody_answers_ends_soon_with_all_that_was_said(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_ctrl_c_while_reconnecting_ends_soon_with_its_text(environment: dict[str, str], tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
     with RealtimeServer(listens(4.0, lambda line: line.close(1012)), refuses(503)) as server:
         process = start_program(
@@ -470,7 +468,7 @@ def test_ctrl_c_while_nobody_answers_ends_soon_with_all_that_was_said(
     assert [int(number) for number in out.split()] == NUMBERS[: len(out.split())] != []
 
 
-def test_a_machine_that_slept_goes_on_where_it_was(environment: dict[str, str], tmp_path: Path) -> None:
+def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_path: Path) -> None:
     """While it sleeps, nothing is sent and no ping is answered, and the server hangs up."""
     numbers = NUMBERS[:12]
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
@@ -490,7 +488,7 @@ def test_a_machine_that_slept_goes_on_where_it_was(environment: dict[str, str], 
     assert b"connected again" in told
 
 
-def test_how_far_a_session_is_behind_is_shown_and_nothing_is_lost(environment: dict[str, str], tmp_path: Path) -> None:
+def test_backlog_is_shown_and_sent(environment: dict[str, str], tmp_path: Path) -> None:
     numbers = NUMBERS[:30]
     recording, said = write_wav(tmp_path / "numbers.wav", spoken(numbers)), tmp_path / "said.txt"
     listening = listens()

@@ -26,7 +26,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.frame_log import FrameLog
-from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command, url
+from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, build_url, encode_command
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.runner import BackgroundServer
 from cartesia_cli.server.script import Script, parse_script
@@ -57,7 +57,7 @@ def playing(script: list[Any] | Script, **options: Any) -> Iterator[str]:
 
 
 def call(base_url: str, dialect: Endpoint = MANUAL, **how: Any) -> ClientConnection:
-    address = url(base_url, dialect.path, OPTIONS.query(dialect), websocket=True)
+    address = build_url(base_url, dialect.path, OPTIONS.query(dialect), websocket=True)
     how["additional_headers"] = VERSION | how.get("additional_headers", {})
     return connect(address, **{"proxy": None, "compression": None, "open_timeout": SOON, "ping_interval": None} | how)
 
@@ -169,7 +169,7 @@ def test_event_is_sent_when_its_audio_was_received() -> None:
 def test_step_times_follow_encoding_and_sample_rate() -> None:
     options = RealtimeOptions(model="ink-2", encoding="pcm_mulaw", sample_rate=8000)
     with playing(HELLO) as base_url:
-        address = url(base_url, MANUAL.path, options.query(MANUAL), websocket=True)
+        address = build_url(base_url, MANUAL.path, options.query(MANUAL), websocket=True)
         with connect(address, proxy=None, additional_headers=VERSION) as line:
             line.send(bytes(7999))
             line.send("?")
@@ -369,7 +369,7 @@ def knock(base_url: str) -> socket.socket:
     """A handshake by hand, its answer still to come."""
     port = int(base_url.rpartition(":")[2])
     hand = socket.create_connection(("127.0.0.1", port), timeout=SOON)
-    path = url("", MANUAL.path, OPTIONS.query(MANUAL))
+    path = build_url("", MANUAL.path, OPTIONS.query(MANUAL))
     hand.sendall(
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -650,7 +650,7 @@ def record(file: Path, dialect: Endpoint, way: list[bytes | str]) -> list[str | 
     clock = iter(range(1000))
     heard: list[str | bytes] = []
     with playing(script) as base_url, call(base_url, dialect) as line:
-        address = url(base_url + "/v1", dialect.path, OPTIONS.query(dialect), websocket=True)
+        address = build_url(base_url + "/v1", dialect.path, OPTIONS.query(dialect), websocket=True)
         with FrameLog(file, force=False, clock=lambda: next(clock)) as log:
             log.put("open", {"url": address, "version": "2026-03-01"})
             for frame in way:

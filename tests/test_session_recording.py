@@ -186,10 +186,10 @@ class Reluctant(FileIO):
         return super().write(data[:101])
 
 
-class TestTheFile:
+class TestWavWriter:
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 2000), max_size=12), st.sampled_from(["", "a", "ab", json.dumps(ASKED)]))
-    def test_every_state_of_it_holds_all_blocks_but_the_one_being_written(self, sizes: list[int], comment: str) -> None:
+    def test_file_is_whole_after_every_write(self, sizes: list[int], comment: str) -> None:
         with TemporaryDirectory() as folder:
             path, copy, before, after = Path(folder, "a.wav"), Path(folder, "b.wav"), 0, 0
             with Watched(path, "wb") as file:
@@ -210,7 +210,7 @@ class TestTheFile:
                     file.states, before = [], after
             assert samples(path) == sound(0, after - after % 2)
 
-    def test_a_disk_that_takes_a_little_at_a_time_gets_all(self, tmp_path: Path) -> None:
+    def test_short_writes_are_continued(self, tmp_path: Path) -> None:
         path = tmp_path / "a.wav"
         with Reluctant(path, "wb") as file:
             recording = WavWriter(file, "said by nobody " * 30)
@@ -218,7 +218,7 @@ class TestTheFile:
             recording.write(sound(5000, 5000))
         assert samples(path) == sound(0, 10000)
 
-    def test_beyond_four_gibibytes_it_goes_on_as_rf64(self, tmp_path: Path) -> None:
+    def test_file_over_4_gib_becomes_rf64(self, tmp_path: Path) -> None:
         path, comment, piece = tmp_path / "long.wav", json.dumps(ASKED), bytes(1 << 26)
         with Sparse(path, "wb") as file:
             recording = WavWriter(file, comment)
@@ -238,10 +238,10 @@ class TestTheFile:
         assert read_back(path) == (((65 << 25) + 32) / RATE, comment)
 
     @given(st.integers(0, 2**33).map(lambda size: size * 2), st.text(max_size=40))
-    def test_a_header_is_as_long_for_one_size_as_for_another(self, size: int, comment: str) -> None:
+    def test_header_length_does_not_depend_on_size(self, size: int, comment: str) -> None:
         assert len(encode_header(size, comment)) == len(encode_header(0, comment))
 
-    def test_a_write_that_fails_leaves_it_as_it_was(self, tmp_path: Path) -> None:
+    def test_failed_write_leaves_file_unchanged(self, tmp_path: Path) -> None:
         class Full(FileIO):
             left = 3000
 
@@ -263,9 +263,9 @@ class TestTheFile:
         assert path.stat().st_size == len(encode_header(0)) + 2000
 
 
-class TestKilled:
+class TestKilledProcess:
     @pytest.mark.parametrize("seed", range(6))
-    def test_it_can_be_played_and_holds_what_was_given(self, seed: int, tmp_path: Path) -> None:
+    def test_recording_of_killed_process_is_complete(self, seed: int, tmp_path: Path) -> None:
         with program(tmp_path, seed=seed) as child:
             told(child)
             time.sleep(np.random.default_rng(seed).uniform(0, 0.4))
@@ -279,7 +279,7 @@ class TestKilled:
         assert found.asked == {"seed": seed}
         assert abs(found.seconds * 2 * RATE - len(kept)) <= 3000
 
-    def test_it_is_found_though_a_command_that_it_had_started_goes_on(self, tmp_path: Path) -> None:
+    def test_orphan_is_found_while_child_process_runs(self, tmp_path: Path) -> None:
         with program(tmp_path, child=True, waits=True) as child:
             offspring = int(str(told(child)["child"]))
             told(child)
@@ -291,7 +291,7 @@ class TestKilled:
             finally:
                 os.kill(offspring, signal.SIGKILL)
 
-    def test_two_at_once_are_not_left_behind_for_each_other(self, tmp_path: Path) -> None:
+    def test_running_recordings_are_not_orphans(self, tmp_path: Path) -> None:
         with program(tmp_path, waits=True, looks=True, name="first") as first:
             assert told(first)["left"] == 0
             with program(tmp_path, waits=True, looks=True, name="second") as second:
@@ -308,15 +308,15 @@ class TestKilled:
         assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first", "second"]
 
 
-class TestASpool:
-    def test_all_comes_through_and_lies_on_disk(self, tmp_path: Path) -> None:
+class TestRecording:
+    def test_blocks_are_passed_on_and_recorded(self, tmp_path: Path) -> None:
         kept = SessionRecording(seconds_of_sound(2), tmp_path)
         assert (kept.path, kept.seconds) == (None, 0)
         assert heard(kept) == sound(0, 4 * RATE)
         assert kept.path is not None and kept.seconds == 2
         assert samples(kept.path) == sound(0, 4 * RATE)
 
-    def test_each_block_is_there_before_it_is_given(self, tmp_path: Path) -> None:
+    def test_block_is_on_disk_before_it_is_yielded(self, tmp_path: Path) -> None:
         async def run() -> None:
             kept, given = SessionRecording(seconds_of_sound(0.2), tmp_path), 0
             async for block in kept.frames():
@@ -325,7 +325,7 @@ class TestASpool:
 
         asyncio.run(run())
 
-    def test_only_its_owner_can_read_it(self, tmp_path: Path) -> None:
+    def test_recording_is_private(self, tmp_path: Path) -> None:
         before = os.umask(0)
         try:
             kept = SessionRecording(seconds_of_sound(0.1), tmp_path / "state" / "cartesia-cli")
@@ -335,7 +335,7 @@ class TestASpool:
         assert kept.path is not None
         assert (mode(kept.path), mode(kept.path.parent)) == (0o600, 0o700)
 
-    def test_what_was_recorded_can_be_read_again_where_its_blocks_say(self, tmp_path: Path) -> None:
+    def test_recorded_blocks_can_be_read_again(self, tmp_path: Path) -> None:
         async def run() -> None:
             blocks = [block async for block in kept.frames()]
             for block in blocks:
@@ -349,7 +349,7 @@ class TestASpool:
         with pytest.raises(OSError, match="error"):
             kept.read(0, sum(sizes) + 1)
 
-    def test_a_device_that_fails_is_told_after_its_last_block(self, tmp_path: Path) -> None:
+    def test_source_error_is_raised_after_last_block(self, tmp_path: Path) -> None:
         async def run() -> None:
             async for block in kept.frames():
                 given.append(block.pcm)  # noqa: PERF401  # some come before the error
@@ -363,14 +363,14 @@ class TestASpool:
         assert kept.keep() == kept.path
         assert [found.path for found in find_orphans(tmp_path)] == [kept.path]
 
-    def test_a_device_that_can_not_be_opened_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_source_that_fails_at_once_leaves_no_file(self, tmp_path: Path) -> None:
         kept = SessionRecording(Blocks([], InputError("busy")), tmp_path)
         with pytest.raises(InputError, match="busy"):
             heard(kept)
         assert kept.keep() is None
         assert list(tmp_path.iterdir()) == []
 
-    def test_cancelled_it_closes_its_source(self, tmp_path: Path) -> None:
+    def test_cancelling_closes_source(self, tmp_path: Path) -> None:
         async def run() -> None:
             task = asyncio.create_task(take())
             await taken.wait()
@@ -389,8 +389,8 @@ class TestASpool:
         asyncio.run(run())
 
 
-class TestNoRoom:
-    def test_a_full_disk_is_told_once_and_the_session_goes_on(self, tmp_path: Path) -> None:
+class TestFullDisk:
+    def test_full_disk_is_reported_once_and_session_continues(self, tmp_path: Path) -> None:
         with program(tmp_path, blocks=200, limit=20001) as child:
             lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
             assert child.returncode == 0
@@ -401,14 +401,14 @@ class TestNoRoom:
         assert lines[-1] == {"seconds": found.seconds, "path": str(found.path)}
         assert samples(found.path) == sound(0, 31 * BLOCK if found.seconds == 0.62 else 30 * BLOCK)
 
-    def test_a_disk_without_room_for_a_header_keeps_nothing(self, tmp_path: Path) -> None:
+    def test_disk_without_space_for_header_leaves_no_file(self, tmp_path: Path) -> None:
         with program(tmp_path, blocks=3, limit=40) as child:
             lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
         assert "nothing is recorded" in lines[0]["trouble"]
         assert lines[-1] == {"seconds": 0, "path": "None"} and lines[-2]["given"] == 3 * BLOCK
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_folder_that_can_not_be_made_is_told_once_and_the_session_goes_on(self, tmp_path: Path) -> None:
+    def test_unwritable_folder_is_reported_once_and_session_continues(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         told: list[str] = []
         kept = SessionRecording(seconds_of_sound(1), tmp_path / "file" / "state", on_trouble=told.append)
@@ -417,7 +417,7 @@ class TestNoRoom:
         assert kept.path is None and kept.keep(tmp_path / "a.wav") is None
 
 
-class TestTheEnd:
+class TestDiscardAndKeep:
     @pytest.fixture
     def state(self, tmp_path: Path) -> Path:
         return tmp_path / "state"
@@ -428,15 +428,15 @@ class TestTheEnd:
         heard(kept)
         return kept
 
-    def test_a_clean_one_leaves_nothing(self, kept: SessionRecording, state: Path) -> None:
+    def test_discard_removes_recording(self, kept: SessionRecording, state: Path) -> None:
         kept.discard()
         assert list(state.iterdir()) == [] and kept.path is None
         kept.discard()
 
-    def test_until_then_it_is_nobody_elses(self, kept: SessionRecording, state: Path) -> None:
+    def test_recording_is_no_orphan_before_keep(self, kept: SessionRecording, state: Path) -> None:
         assert find_orphans(state) == []
 
-    def test_after_a_failure_it_is_left_behind_with_what_was_asked(self, kept: SessionRecording, state: Path) -> None:
+    def test_kept_recording_is_orphan_with_session_options(self, kept: SessionRecording, state: Path) -> None:
         assert kept.keep() == kept.path
         [found] = find_orphans(state)
         assert (found.path, found.seconds, found.asked) == (kept.path, 1.0, ASKED)
@@ -445,9 +445,7 @@ class TestTheEnd:
         found.remove()
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_it_moves_where_it_is_wanted(
-        self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool
-    ) -> None:
+    def test_keep_moves_to_target(self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool) -> None:
         target = tmp_path / "new" / "talk.wav"
         assert kept.keep(target, force=force) == target
         assert samples(target) == sound(0, 2 * RATE)
@@ -455,7 +453,7 @@ class TestTheEnd:
         assert list(state.iterdir()) == [] and list(target.parent.iterdir()) == [target]
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_it_moves_to_another_disk(self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool) -> None:
+    def test_keep_moves_to_another_disk(self, kept: SessionRecording, state: Path, tmp_path: Path, force: bool) -> None:
         with TemporaryDirectory(dir=other_disk(tmp_path)) as folder:
             target = Path(folder, "talk.wav")
             assert kept.keep(target, force=force) == target
@@ -463,7 +461,7 @@ class TestTheEnd:
             assert mode(target) == 0o600
             assert list(state.iterdir()) == [] and list(target.parent.iterdir()) == [target]
 
-    def test_another_disk_that_is_full_gets_no_half_recording(
+    def test_keep_on_full_disk_leaves_no_partial_file(
         self, kept: SessionRecording, state: Path, tmp_path: Path
     ) -> None:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -477,12 +475,12 @@ class TestTheEnd:
             assert list(Path(folder).iterdir()) == []
         assert kept.path is not None and samples(kept.path) == sound(0, 2 * RATE)
 
-    def test_given_away_it_does_not_tell_what_was_asked(self, kept: SessionRecording, tmp_path: Path) -> None:
+    def test_keep_removes_session_options(self, kept: SessionRecording, tmp_path: Path) -> None:
         kept.keep(tmp_path / "talk.wav")
         assert b"ink-2" not in (tmp_path / "talk.wav").read_bytes()
         assert read_back(tmp_path / "talk.wav") == (1.0, "")
 
-    def test_what_is_there_is_replaced_only_by_force(self, kept: SessionRecording, state: Path, tmp_path: Path) -> None:
+    def test_keep_overwrites_only_with_force(self, kept: SessionRecording, state: Path, tmp_path: Path) -> None:
         target = tmp_path / "talk.wav"
         target.write_text("the only copy")
         target.chmod(0o644)
@@ -496,9 +494,7 @@ class TestTheEnd:
         assert samples(target) == sound(0, 2 * RATE)
         assert mode(target) == 0o600
 
-    def test_a_place_that_takes_nothing_is_told_and_the_recording_stays(
-        self, kept: SessionRecording, state: Path
-    ) -> None:
+    def test_keep_on_unwritable_target_reports_and_keeps_recording(self, kept: SessionRecording, state: Path) -> None:
         with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
             kept.keep(Path("/dev/full"), force=True)
         assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
@@ -507,8 +503,8 @@ class TestTheEnd:
         assert samples(found.path) == sound(0, 2 * RATE) and found.asked == ASKED
 
 
-class TestLeftBehind:
-    def test_names_sort_by_time(self, tmp_path: Path) -> None:
+class TestOrphans:
+    def test_file_names_sort_by_time(self, tmp_path: Path) -> None:
         moments = [datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC) + timedelta(microseconds=n) for n in (0, 1, 999_999)]
         moments += [moments[0] + timedelta(days=n) for n in (1, 40, 4000)]
         for moment in reversed(moments):
@@ -517,7 +513,7 @@ class TestLeftBehind:
             kept.keep()
         assert [found.started for found in find_orphans(tmp_path)] == moments
 
-    def test_two_of_the_same_moment_have_two_names(self, tmp_path: Path) -> None:
+    def test_recordings_of_same_moment_have_distinct_names(self, tmp_path: Path) -> None:
         moment = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
         for _ in range(3):
             kept = SessionRecording(seconds_of_sound(0.1), tmp_path, now=lambda: moment)
@@ -527,7 +523,7 @@ class TestLeftBehind:
             timedelta(microseconds=number) for number in range(3)
         ]
 
-    def test_what_is_not_ours_is_not_told(self, tmp_path: Path) -> None:
+    def test_other_files_are_not_orphans(self, tmp_path: Path) -> None:
         (tmp_path / "history.json").write_text("{}")
         (tmp_path / "talk.wav").write_bytes(encode_header(0) + sound(0, 100))
         (tmp_path / "20310102T030405.000001Z.wav").write_bytes(b"")
@@ -538,17 +534,17 @@ class TestLeftBehind:
         [found] = find_orphans(tmp_path)
         assert found.path.name == "20310102T030405.000005Z.wav" and found.asked == {}
 
-    def test_no_folder_holds_nothing(self, tmp_path: Path) -> None:
+    def test_missing_folder_has_no_orphans(self, tmp_path: Path) -> None:
         assert find_orphans(tmp_path / "none") == []
 
-    def test_a_folder_that_can_not_be_read_is_told(self, tmp_path: Path) -> None:
+    def test_unreadable_folder_is_an_input_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="Not a directory"):
             find_orphans(tmp_path / "file")
 
 
-class TestSaved:
-    def test_what_comes_through_is_kept(self, tmp_path: Path) -> None:
+class TestTeeSource:
+    def test_blocks_are_passed_on_and_saved(self, tmp_path: Path) -> None:
         path = tmp_path / "a.wav"
         path.write_bytes(bytes(100_000))
         path.chmod(0o644)
@@ -556,16 +552,16 @@ class TestSaved:
         assert samples(path) == sound(0, 2 * RATE)
         assert mode(path) == 0o600 and path.stat().st_size == len(encode_header(0)) + 2 * RATE
 
-    def test_a_full_disk_is_told(self) -> None:
+    def test_full_disk_is_an_output_error(self) -> None:
         with pytest.raises(OutputError, match="/dev/full: can't be written: No space"):
             heard(TeeSource(seconds_of_sound(1), Path("/dev/full")))
 
-    def test_the_trouble_of_its_source_stays_the_source_s(self, tmp_path: Path) -> None:
+    def test_source_error_is_raised_unchanged(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="head crash"):
             heard(TeeSource(Blocks([sound(0, 100)], OSError(5, "head crash")), tmp_path / "a.wav"))
         assert samples(tmp_path / "a.wav") == sound(0, 100)
 
-    def test_a_new_file_is_never_opened_over_an_old_one(self, tmp_path: Path) -> None:
+    def test_exclusive_open_never_overwrites(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_text("the only copy")
         with pytest.raises(FileExistsError):
             open_private(tmp_path / "a.wav", "xb")

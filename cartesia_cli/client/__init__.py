@@ -1,7 +1,8 @@
-"""How the protocol is carried over the network: uploads, deadlines, retries, and what a refusal means.
+"""The network client for Cartesia's speech-to-text API: uploads, realtime connections, deadlines, retries, errors.
 
-The only rooms that know httpx and websockets. The realtime connection is to be had from `client.realtime`,
-not from here: who sends files needs no websockets. What is said is decided in `protocol`; what is shown, in `output`.
+The only package that imports httpx and websockets. The realtime connection is imported from `client.realtime`, not
+from here, because file uploads don't need websockets. Messages of the API are defined in `protocol`; what the user
+sees, in `output`.
 """
 
 import sys
@@ -10,10 +11,10 @@ import sys
 # It does without when that module can't be imported.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
+from ..retry import RetryPolicy
 from .batch import BatchClient
 from .deadlines import Deadlines, UploadProgress
 from .http_errors import is_account_error
-from .retry import RetryPolicy
 from .upload import Upload
 
 __all__ = ["BatchClient", "Deadlines", "RetryPolicy", "Upload", "UploadProgress", "is_account_error"]

@@ -1,7 +1,7 @@
-"""The batch client: one file goes up, one transcript comes back, or one clear error.
+"""The batch client: uploads one recording and returns its transcript, or raises one clear error.
 
-A success that is not a transcript is a protocol error, never an empty text. How often it is tried is
-decided here; how one try goes, in `exchange`; what its failure means, in `failures`.
+A success that is not a transcript is a protocol error, never an empty text. This module decides how often a request
+is attempted; `http_transport` carries out one attempt, and `http_errors` decides what its failure means.
 """
 
 from __future__ import annotations
@@ -17,39 +17,44 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..errors import ApiError, NetworkError, ProtocolError
-from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, decode_batch, encode_batch, url
+from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, build_url, decode_batch, encode_batch
 from ..redaction import is_long
-from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
-from .http_errors import Failure, Peer, cut_short, dropped, refused, unusable
-from .http_transport import AbortHandle, Build, exchange, is_proxied, open_client
-from .retry import RetryPolicy
-from .upload import Multipart, Upload, size
+from ..retry import RetryPolicy
+from .deadlines import DeadlineExceeded, Deadlines, ProgressCallback, UploadProgress, run_with_deadline
+from .http_errors import (
+    Failure,
+    Peer,
+    connection_failure,
+    invalid_response_failure,
+    refusal_failure,
+    truncated_response_failure,
+)
+from .http_transport import AbortHandle, BuildRequest, exchange, is_proxied, open_client
+from .upload import MultipartBody, Upload, file_size
 
 T = TypeVar("T")
-
-Watch = Callable[[UploadProgress], None]
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[T]):
-    """Something to be had from the server.
+    """A request that may be attempted several times.
 
-    what      its name in messages
-    address   where
-    build     makes the request for one try
-    accept    reads the body of a success, or raises ProtocolError
-    keep      is handed that body before, whatever it is: it may have been paid for
+    name          what is asked for, as messages name it
+    address       URL
+    build         makes the httpx request of one attempt
+    decode        reads the body of a success, or raises ProtocolError
+    on_progress   called every tick of an attempt
+    on_body       receives the body of every success before `decode` does: it may have been paid for
     """
 
-    what: str
+    name: str
     address: str
-    build: Build
-    accept: Callable[[bytes], T]
-    meter: UploadProgress
+    build: BuildRequest
+    decode: Callable[[bytes], T]
+    progress: UploadProgress
     deadlines: Deadlines
-    watch: Watch
-    keep: Callable[[bytes], None] = lambda body: None
+    on_progress: ProgressCallback
+    on_body: Callable[[bytes], None] = lambda body: None
 
 
 class BatchClient:
@@ -57,7 +62,7 @@ class BatchClient:
 
     base_url     checked by protocol.check_base_url
     credential   key or access token, or None for a local server that asks for none
-    tell         receives a sentence for the user when a try failed and another follows
+    on_retry     receives a sentence for the user when an attempt failed and another follows
     """
 
     def __init__(
@@ -66,14 +71,14 @@ class BatchClient:
         credential: Credential | None,
         *,
         retry: RetryPolicy | None = None,
-        tell: Tell = lambda sentence: None,
+        on_retry: Callable[[str], None] = lambda message: None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url
         self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
-        self._retry, self._tell = retry or RetryPolicy(), tell
+        self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self._clock, self._sleep = clock, sleep
         self._http = open_client(base_url, credential, transport)
 
@@ -90,36 +95,42 @@ class BatchClient:
         *,
         endpoint: str = "stt",
         deadlines: Deadlines,
-        watch: Watch = lambda meter: None,
-        keep: Callable[[bytes], None] = lambda body: None,
+        on_progress: ProgressCallback = lambda progress: None,
+        on_body: Callable[[bytes], None] = lambda body: None,
     ) -> BatchResponse:
-        """`POST /stt` or its twin: the documented answer, or an ApiError, AuthError, NetworkError or InputError.
+        """`POST /stt`, or its alias: the transcript, or an ApiError, AuthError, NetworkError or InputError.
 
-        `keep` receives the body of every success (2xx) verbatim, whether or not it is a transcript.
+        endpoint      a key of HTTP_ROUTES
+        on_progress   called every tick of an attempt
+        on_body       receives the body of every success (2xx) verbatim, whether or not it is a transcript
         """
-        meter = UploadProgress(size(upload), self._clock)
+        progress = UploadProgress(file_size(upload), self._clock)
 
         def build(address: str) -> httpx.Request:
-            body = Multipart(options.form(), upload, meter.advance)
-            meter.size = body.file_bytes
+            body = MultipartBody(options.form(), upload, progress.advance)
+            progress.size = body.file_bytes
             return self._http.build_request("POST", address, headers=body.headers, content=body)
 
-        address, what = url(self._base_url, HTTP_ROUTES[endpoint], options.query()), upload.name or upload.filename
-        response = self._fetch(Request(what, address, build, decode_batch, meter, deadlines, watch, keep))
-        return self._without_key(response)
+        name = upload.name or upload.filename
+        address = build_url(self._base_url, HTTP_ROUTES[endpoint], options.query())
+        request = Request(name, address, build, decode_batch, progress, deadlines, on_progress, on_body)
+        return self._discard_fields_with_key(self._send(request))
 
-    def _without_key(self, response: BatchResponse) -> BatchResponse:
-        """The response without those fields that the credential stands in: they count as unusable. The text stays."""
-        told = {"language": response.language, "request_id": response.request_id}
-        odd = {name: value for name, value in told.items() if value and self._peer.redactor.redact(value) != value}
-        fine = {name: None if name in odd else value for name, value in told.items()}
+    def _discard_fields_with_key(self, response: BatchResponse) -> BatchResponse:
+        """Treat metadata that repeats the credential as unusable: it moves to `extra`. The text is never changed."""
+        metadata = {"language": response.language, "request_id": response.request_id}
+        redact = self._peer.redactor.redact
+        leaking = {name: value for name, value in metadata.items() if value and redact(value) != value}
+        usable = {name: None if name in leaking else value for name, value in metadata.items()}
         return replace(
-            response, language=fine["language"], request_id=fine["request_id"], extra={**response.extra, **odd}
+            response, language=usable["language"], request_id=usable["request_id"], extra={**response.extra, **leaking}
         )
 
-    def without_key(self, body: bytes, response: BatchResponse | None = None) -> bytes:
-        """An answer as it came, unless the credential stands in it: without it then. In the text and the words of its
-        `response`, if it is one, it stays: somebody has said it.
+    def redact_body(self, body: bytes, response: BatchResponse | None = None) -> bytes:
+        """The body of an answer, verbatim unless it repeats the credential.
+
+        If it does and there is a `response`, the documented fields are encoded anew without the rest; its text and
+        words stay as they are, because they are what somebody said. Without a `response`, the credential is replaced.
         """
         redact, credential = self._peer.redactor.redact, self._peer.credential
         if credential is None:
@@ -127,72 +138,73 @@ class BatchClient:
         if response is None:
             text = body.decode("utf-8", "surrogateescape")
             return body if (redacted := redact(text)) == text else redacted.encode("utf-8", "surrogateescape")
-        said = encode_batch(BatchResponse(text=response.text, words=response.words))
-        other, secret = json.dumps(dict(response.extra)), credential.secret.encode()
-        repeats = is_long(credential.secret) and body.count(secret) > said.count(secret)
-        return encode_batch(replace(response, extra={})) if repeats or redact(other) != other else body
+        transcript = encode_batch(BatchResponse(text=response.text, words=response.words))
+        extra, secret = json.dumps(dict(response.extra)), credential.secret.encode()
+        is_repeated = is_long(credential.secret) and body.count(secret) > transcript.count(secret)
+        return encode_batch(replace(response, extra={})) if is_repeated or redact(extra) != extra else body
 
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
-        """`POST /tts/bytes`: text to a sound file, for samples (docs: api-reference/tts/bytes)."""
+        """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""
 
         def build(address: str) -> httpx.Request:
             return self._http.build_request("POST", address, json=dict(request))
 
-        def accept(body: bytes) -> bytes:
+        def check(body: bytes) -> bytes:
             if not body:
                 raise ProtocolError("the answer is empty")
             if not body.startswith(b"RIFF"):
                 raise ProtocolError("the answer is not a WAV file")
             return body
 
-        address, meter = url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
-        return self._fetch(Request("the sample", address, build, accept, meter, deadlines, lambda meter: None))
+        address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
+        return self._send(Request("the sample", address, build, check, progress, deadlines, lambda progress: None))
 
-    def _fetch(self, request: Request[T]) -> T:
-        """Try until an answer is accepted, or there is a reason to stop."""
-        ends = self._clock() + request.deadlines.total
-        tries = 0
-        while isinstance(outcome := self._try(request, ends), Failure):
-            tries += 1
-            allowed = self._retry.tries(lost=outcome.maybe_billed)
-            pause = self._retry.pause(tries, outcome.wait)
-            if not outcome.retryable or tries >= allowed or self._clock() + pause > ends:
+    def _send(self, request: Request[T]) -> T:
+        """Attempt a request until it succeeds, or until nothing justifies another attempt."""
+        end_time = self._clock() + request.deadlines.total
+        attempts = 0
+        while isinstance(outcome := self._attempt(request, end_time), Failure):
+            attempts += 1
+            max_attempts = self._retry.max_attempts(maybe_billed=outcome.maybe_billed)
+            delay = self._retry.delay(attempts, outcome.retry_after)
+            if not outcome.retryable or attempts >= max_attempts or self._clock() + delay > end_time:
                 raise outcome.error
             billed = "; the audio may be billed again" if outcome.maybe_billed else ""
-            again = f"trying again in {pause:.1f} s (try {tries + 1} of {allowed})"
-            self._tell(f"{outcome.error.message}: {again}{billed}")
-            self._sleep(pause)
+            again = f"trying again in {delay:.1f} s (try {attempts + 1} of {max_attempts})"
+            self._on_retry(f"{outcome.error.message}: {again}{billed}")
+            self._sleep(delay)
         return outcome
 
-    def _try(self, request: Request[T], ends: float) -> T | Failure:
-        what, meter, line = request.what, request.meter, AbortHandle()
-        meter.restart()
+    def _attempt(self, request: Request[T], end_time: float) -> T | Failure:
+        """One attempt. Raises only what no other attempt could change."""
+        name, progress, abort_handle = request.name, request.progress, AbortHandle()
+        progress.restart()
         try:
             reply = run_with_deadline(
-                lambda: exchange(self._http, request.build, request.address, meter, line),
-                meter,
+                lambda: exchange(self._http, request.build, request.address, progress, abort_handle),
+                progress,
                 request.deadlines,
-                ends,
-                request.watch,
+                end_time,
+                request.on_progress,
                 clock=self._clock,
             )
         except httpx.HTTPError as error:
-            return dropped(error, what, self._peer, uploaded=meter.uploaded)
+            return connection_failure(error, name, self._peer, uploaded=progress.uploaded)
         except DeadlineExceeded as error:
-            line.abort()
-            error.message = f"{what}: {error.message}"
-            return Failure(error, retryable=not error.final, maybe_billed=meter.uploaded)
+            abort_handle.abort()
+            error.message = f"{name}: {error.message}"
+            return Failure(error, retryable=not error.final, maybe_billed=progress.uploaded)
         except (NetworkError, ApiError) as error:
-            error.message = f"{what}: {self._peer.quote(error.message)}"
+            error.message = f"{name}: {self._peer.quote(error.message)}"
             raise
         if reply.status // 100 != 2:
-            return refused(reply.status, reply.headers, reply.body, what, self._peer, meter.size)
-        request.keep(reply.body)
+            return refusal_failure(reply.status, reply.headers, reply.body, name, self._peer, progress.size)
+        request.on_body(reply.body)
         if not reply.complete:
-            return cut_short(reply.status, what, self._peer.host)
+            return truncated_response_failure(reply.status, name, self._peer.host)
         try:
-            if not meter.uploaded:
+            if not progress.uploaded:
                 raise ProtocolError("it came before the whole file was sent")
-            return request.accept(reply.body)
+            return request.decode(reply.body)
         except ProtocolError as error:
-            return unusable(error, what, self._peer, reply.status, reply.headers, reply.body)
+            return invalid_response_failure(error, name, self._peer, reply.status, reply.headers, reply.body)

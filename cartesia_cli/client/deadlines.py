@@ -1,59 +1,60 @@
-"""How long an exchange may take, and the watch that ends it.
+"""How long an HTTP exchange may take, and the loop that ends it.
 
-A timeout for each read never ends on a server that sends a byte every half second. So the exchange
-runs in a thread of its own while this one watches two clocks: the whole, and the time since anything
-moved. Ctrl-C is answered at once for the same reason: nothing here blocks outside Python.
+A timeout for each read never ends an exchange with a server that sends a byte every half second. So the exchange runs
+in a thread, while the caller's thread watches two limits: the time for the whole, and the time since anything moved.
+For the same reason Ctrl-C works at once: the caller's thread never blocks outside Python.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from ..daemon_thread import start_daemon_thread
 from ..errors import NetworkError
 
 T = TypeVar("T")
 
 TICK_SECONDS = 0.1
-CONNECT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 10.0
 
-SLOWEST_UPLOAD = 125_000
-"""Bytes a second: one megabit, the slowest uplink that is waited for."""
+MIN_UPLOAD_BYTES_PER_SECOND = 125_000
+"""One megabit: the slowest uplink that is waited for."""
 
-SMALLEST_AUDIO = 2_000
-"""Bytes a second of the most compressed speech: how long a recording might be when nothing tells."""
+MIN_AUDIO_BYTES_PER_SECOND = 2_000
+"""The most compressed speech: from the size of a file, it gives the longest duration that the recording might have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Deadlines, all in seconds.
+    """Limits of one request, all in seconds.
 
     total      for everything: connecting, upload, waiting, retries
-    stall      for a connection or an upload that does not move
-    silence    for the server's thinking, once it has the file
+    stall      for a connection or an upload that doesn't move
+    response   for the server's work, once it has the whole file
     """
 
     total: float
     stall: float = 60.0
-    silence: float = 60.0
+    response: float = 60.0
 
     @classmethod
     def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> Deadlines:
-        """Deadlines that grow with the file.
+        """Limits that grow with the file.
 
         size      bytes
         seconds   of audio, or None if unknown
-        speed     seconds of audio that the slowest acceptable server transcribes in one
+        speed     seconds of audio that the slowest acceptable server transcribes in one second
         """
-        thinking = (size / SMALLEST_AUDIO if seconds is None else seconds) / speed
-        return cls(total=180.0 + size / SLOWEST_UPLOAD + thinking, silence=60.0 + thinking)
+        transcribing = (size / MIN_AUDIO_BYTES_PER_SECOND if seconds is None else seconds) / speed
+        return cls(total=180.0 + size / MIN_UPLOAD_BYTES_PER_SECOND + transcribing, response=60.0 + transcribing)
 
 
 class DeadlineExceeded(NetworkError):
-    """The watch ended the exchange. `final`: nothing may follow, the whole time is over."""
+    """An exchange took too long. `final`: the total time is used up, so there is no time for another attempt."""
 
     def __init__(self, message: str, *, final: bool) -> None:
         super().__init__(message, hint="--timeout SECONDS waits longer")
@@ -61,23 +62,24 @@ class DeadlineExceeded(NetworkError):
 
 
 class UploadProgress:
-    """Where an exchange stands: written by its thread, read by the one that watches.
+    """How far an exchange has got: written by its thread, read by the thread that watches it.
 
-    size, sent   bytes of the file
+    size, sent      bytes of the file
+    last_activity   when anything was last sent or received, on the given clock
     """
 
     def __init__(self, size: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.size = size
         self.sent = 0
         self._clock = clock
-        self.moved = clock()
+        self.last_activity = clock()
 
     def advance(self, count: int) -> None:
         self.sent += count
         self.touch()
 
     def touch(self) -> None:
-        self.moved = self._clock()
+        self.last_activity = self._clock()
 
     def restart(self) -> None:
         self.sent = 0
@@ -88,39 +90,32 @@ class UploadProgress:
         return self.sent >= self.size
 
 
+class ProgressCallback(Protocol):
+    """Called every TICK_SECONDS while a request is under way. What it raises ends the request."""
+
+    def __call__(self, progress: UploadProgress, /) -> object: ...
+
+
 def run_with_deadline(
     work: Callable[[], T],
-    meter: UploadProgress,
+    progress: UploadProgress,
     deadlines: Deadlines,
-    ends: float,
-    watch: Callable[[UploadProgress], None],
+    end_time: float,
+    on_progress: ProgressCallback,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Run `work` in a thread until it is done, until `ends` on the clock, or until nothing moves any more.
+    """Run `work` in a thread until it is done, until `end_time` on the clock, or until nothing moves any more.
 
-    `watch` is called every tick. NetworkError at a deadline; the thread is then left to its own
-    timeouts, and what it may still bring is not awaited.
+    DeadlineExceeded at a limit. The thread is then left to itself: nobody waits for what it may still return.
     """
-    done = threading.Event()
-    outcome: list[T | BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            outcome.append(error)
-        done.set()
-
-    threading.Thread(target=run, name="exchange", daemon=True).start()
-    while not done.wait(TICK_SECONDS):
+    future = start_daemon_thread(work, "exchange")
+    while not wait({future}, timeout=TICK_SECONDS).done:
         now = clock()
-        if now > ends:
+        if now > end_time:
             raise DeadlineExceeded(f"no complete answer within {deadlines.total:g} s", final=True)
-        limit = deadlines.silence if meter.uploaded else deadlines.stall
-        if now - meter.moved > limit:
-            what = "no answer" if meter.uploaded else "the upload did not move"
+        limit = deadlines.response if progress.uploaded else deadlines.stall
+        if now - progress.last_activity > limit:
+            what = "no answer" if progress.uploaded else "the upload did not move"
             raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)
-        watch(meter)
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
+        on_progress(progress)
+    return future.result()

@@ -1,15 +1,15 @@
-"""One request and its answer over one connection, which can be hung up from outside.
+"""Sends one HTTP request and reads its response, over a connection that another thread can abort.
 
-Redirects are followed only where the key may go: to the same origin, with the same body. Answers are
-bounded in size. What an answer means is not known here.
+Redirects are followed only where the key may go: to the same origin, with the same body. Responses are bounded in
+size. Must never interpret a response: that is the caller's job.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,21 +17,24 @@ import httpx
 
 from .. import __version__
 from ..errors import ApiError, ProtocolError, UsageError
-from ..protocol import Credential, headers, is_loopback
-from .deadlines import CONNECT_SECONDS, UploadProgress
+from ..protocol import Credential, is_loopback, request_headers
+from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 
-MAX_BODY = 64 << 20
-"""Bytes of an answer: a hundred hours of words with their times."""
+MAX_BODY_BYTES = 64 << 20
+"""A hundred hours of words with their times."""
 
 MAX_REDIRECTS = 3
 
-Build = Callable[[str], httpx.Request]
-"""Makes the request for an address; called again for a redirect, since a body is read but once."""
+
+class BuildRequest(Protocol):
+    """Makes the request for an address. Called again for a redirect, because a body can be read only once."""
+
+    def __call__(self, address: str, /) -> httpx.Request: ...
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer as it came. `complete` False: the connection ended before the body did."""
+    """A response as it was received. `complete` False: the connection ended before the body did."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,21 +43,21 @@ class HttpReply:
 
 
 class AbortHandle:
-    """The connection of one exchange, so that it can be hung up from outside: closing alone wakes no reader."""
+    """Aborts the connection of an exchange from another thread. Closing its socket would not wake a blocked read."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._over = False
+        self._aborted = False
 
     def trace(self, name: str, info: Mapping[str, Any]) -> None:
-        """httpcore tells of each connection here (httpcore docs: extensions, trace)."""
+        """httpcore reports each new connection here (httpcore docs: extensions, trace)."""
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
-            if self._over:
+            if self._aborted:
                 self.abort()
 
     def abort(self) -> None:
-        self._over = True
+        self._aborted = True
         if self._socket is not None:
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -65,8 +68,8 @@ class AbortHandle:
 def open_client(
     base_url: str, credential: Credential | None, transport: httpx.BaseTransport | None = None
 ) -> httpx.Client:
-    """A client for one server. UsageError when the environment's proxy or certificates are no use."""
-    # A connection kept idle between two files may be gone; a lost answer must mean what it says.
+    """A client for one server. UsageError when the proxy or certificate settings of the environment are unusable."""
+    # A connection kept idle between two files may be dead by then, which would look like a lost response.
     limits = httpx.Limits(max_keepalive_connections=0)
     try:
         if transport is None and is_loopback(base_url):
@@ -74,55 +77,64 @@ def open_client(
             transport = httpx.HTTPTransport(verify=base_url.startswith("https:"), limits=limits)
         return httpx.Client(
             headers={
-                **headers(credential),
+                **request_headers(credential),
                 "User-Agent": f"cartesia-cli/{__version__}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
             },
             limits=limits,
             transport=transport,
-            event_hooks={"response": [_keep_location]},
+            event_hooks={"response": [_hide_location]},
         )
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
-        message = f"proxy or certificate settings of the environment: {error}"
-        raise UsageError(message, hint="see HTTPS_PROXY and SSL_CERT_FILE") from error
+        raise environment_error(str(error)) from error
+
+
+def environment_error(reason: str) -> UsageError:
+    """The error for proxy or certificate settings with which no request can be sent."""
+    message = f"proxy or certificate settings of the environment: {reason}"
+    return UsageError(message, hint="see HTTPS_PROXY and SSL_CERT_FILE")
 
 
 def is_proxied(base_url: str) -> bool:
-    """Whether the way to a server goes through a proxy of the environment."""
+    """Whether requests to a server go through a proxy of the environment."""
     parts, proxies = urlsplit(base_url), getproxies()
     if is_loopback(base_url) or proxy_bypass(parts.hostname or ""):
         return False
     return bool(proxies.get(parts.scheme) or proxies.get("all"))
 
 
-def exchange(http: httpx.Client, build: Build, address: str, meter: UploadProgress, line: AbortHandle) -> HttpReply:
-    """One request and its answer, same-origin redirects included. httpx.HTTPError when there is none."""
+def exchange(
+    http: httpx.Client, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
+) -> HttpReply:
+    """Send a request and read the response, following same-origin redirects. httpx.HTTPError without a response."""
     for _ in range(MAX_REDIRECTS + 1):
-        meter.restart()
-        reply = _once(http, build(address), meter, line)
+        progress.restart()
+        reply = _exchange_once(http, build(address), progress, abort_handle)
         if reply.status not in (301, 302, 303, 307, 308):
             return reply
-        address = _redirected(address, reply)
+        address = _redirect_target(address, reply)
     raise ApiError("the server redirects in a circle", hint="check the base URL", status=reply.status)
 
 
-def _once(http: httpx.Client, request: httpx.Request, meter: UploadProgress, line: AbortHandle) -> HttpReply:
-    # `supervise` has the watch, and hangs up: two clocks for one limit would make its outcome a matter of luck.
+def _exchange_once(
+    http: httpx.Client, request: httpx.Request, progress: UploadProgress, abort_handle: AbortHandle
+) -> HttpReply:
+    # `run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error.
     request.extensions = {
-        "timeout": {"connect": CONNECT_SECONDS, "pool": None, "write": None, "read": None},
-        "trace": line.trace,
+        "timeout": {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None},
+        "trace": abort_handle.trace,
     }
     response = http.send(request, stream=True)
     body, complete = bytearray(), True
     try:
         if "," in response.headers.get("content-encoding", ""):
-            raise ProtocolError("the answer is packed twice", hint="is it really Cartesia's API?")
+            raise ProtocolError("the answer is compressed twice", hint="is it really Cartesia's API?")
         for block in response.iter_bytes():
-            meter.touch()
+            progress.touch()
             body += block
-            if len(body) > MAX_BODY:
-                raise ProtocolError(f"the answer is larger than {MAX_BODY >> 20} MiB", hint="check the base URL")
+            if len(body) > MAX_BODY_BYTES:
+                raise ProtocolError(f"the answer is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL")
     except httpx.HTTPError:
         complete = False
     finally:
@@ -130,13 +142,13 @@ def _once(http: httpx.Client, request: httpx.Request, meter: UploadProgress, lin
     return HttpReply(response.status_code, response.headers, bytes(body), complete)
 
 
-def _keep_location(response: httpx.Response) -> None:
-    """Hide where a redirect leads from httpx, which otherwise takes a malformed one for a lost connection."""
+def _hide_location(response: httpx.Response) -> None:
+    """Hide the target of a redirect from httpx, which would report a malformed one as a lost connection."""
     if "location" in response.headers:
         response.headers["x-location"] = response.headers.pop("location")
 
 
-def _redirected(address: str, reply: HttpReply) -> str:
+def _redirect_target(address: str, reply: HttpReply) -> str:
     """Where a redirect leads, if the key and the body may go there: 307 and 308 within the same origin."""
     location = reply.headers.get("x-location", "")
     try:
@@ -150,7 +162,7 @@ def _redirected(address: str, reply: HttpReply) -> str:
     if reply.status not in (307, 308) or (here.scheme, here.netloc) != (there.scheme, there.netloc):
         raise ApiError(
             f"the server redirects to {there.scheme}://{there.netloc}",
-            hint="the key is not sent there; if that is the right place, make it the base URL",
+            hint="the key is not sent there; if that is the right server, make it the base URL",
             status=reply.status,
         )
     return target

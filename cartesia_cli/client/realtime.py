@@ -1,8 +1,8 @@
-"""The realtime connection: audio and commands go out, events come in, and every end has its reason.
+"""The realtime connection: sends audio and commands, receives events, and reports why it ended.
 
-Both endpoints alike, over one WebSocket; what they differ in is their Dialect. What an end is called is
-decided in `endings`. No exception of websockets leaves this room, nothing waits without a limit, and the
-key goes to the server of the base URL alone. Must never know what an event means for a transcript.
+Both endpoints use one WebSocket alike; their differences are data, one `Endpoint` each. What an end means is decided in
+`ws_errors`. Exceptions of websockets never leave this module, and nothing waits without a limit. Must never know what
+an event means for a transcript.
 """
 
 from __future__ import annotations
@@ -30,49 +30,51 @@ from ..protocol import (
     TurnEnd,
     TurnUpdate,
     UnreadableText,
+    build_url,
     decode,
     encode_command,
     malformed_fields,
-    url,
 )
 from ..redaction import Redactor, is_long
-from .frame_tap import Tap, end, redacting
+from ..retry import RetryPolicy
 from .http_errors import Peer
 from .http_transport import is_proxied
-from .retry import RetryPolicy
-from .ws_connect import CLOSE_SECONDS, Socket, opened
-from .ws_errors import already_closed, ended, headers, refused, stuck
+from .ws_connect import CLOSE_TIMEOUT_SECONDS, FrameTap, Socket, describe_close, open_socket, redacting
+from .ws_errors import already_closed_error, close_error, error_event_error, response_headers, stalled_error
 
-OPEN_SECONDS = 10.0
+OPEN_TIMEOUT_SECONDS = 10.0
+
 PING_SECONDS = 5.0
 """Between pings, and until one must be answered: a dead link is noticed in 11 seconds (websockets' own 20: in 41)."""
-UNHELD = 1 << 14
-"""So few bytes behind an empty buffer can't be held up: no limit is needed, which would cost more than the sending."""
-SHOWN = 60
-"""Characters of a frame that is no event, or an odd one, for whoever looks into it."""
-SAYING = Delta, TurnUpdate, TurnEagerEnd, TurnEnd
-"""Events with text that somebody said."""
-RECORD = "words are missing: --raw-events FILE shows what came instead"
 
-Tell = Callable[[str], None]
+SMALL_FRAME_BYTES = 1 << 14
+"""A frame up to this size can't be held up behind an empty buffer, so it is sent without a timeout, which would cost
+more than the sending.
+"""
 
+EXCERPT_CHARS = 60
+"""How much of a frame that isn't a documented event is shown."""
 
-def _convert(frame: bytes, encoding: str) -> bytes:
-    from ..audio.pcm import convert_s16le  # numpy, which few sessions need here
+TEXT_EVENTS = Delta, TurnUpdate, TurnEagerEnd, TurnEnd
+"""Events that carry what somebody said."""
 
-    return convert_s16le(frame, encoding)
+WORDS_MISSING = "words are missing: --raw-events FILE shows what came instead"
+
+Notify = Callable[[str], None]
+"""Receives a sentence for the user."""
 
 
 def ignore(*_: object) -> None:
-    """Nobody listens."""
+    """A callback that does nothing."""
 
 
 class RealtimeConnection:
-    """An open session. Iterating gives its events, and raises the reason of an end that came too early, or, behind
-    all events, a ProtocolError where text came that can't be read: what was heard is not all that was said.
+    """An open session. Iterating yields its events.
 
-    Somebody must iterate all the time: behind a few unread events nothing is read, and answers to pings neither.
+    Iteration raises the reason when the session ends too early. If the server sent text that can't be read, it raises
+    a ProtocolError after all events, because the transcript is incomplete.
 
+    The events must be consumed continuously: when a few are waiting, nothing more is read, not even answers to pings.
     """
 
     def __init__(
@@ -81,41 +83,45 @@ class RealtimeConnection:
         endpoint: Endpoint,
         peer: Peer,
         *,
-        tap: Tap = ignore,
-        tell: Tell = ignore,
-        doubt: Tell = ignore,
-        silence: float = 2 * PING_SECONDS,
+        tap: FrameTap = ignore,
+        on_notice: Notify = ignore,
+        on_anomaly: Notify = ignore,
+        silence_seconds: float = 2 * PING_SECONDS,
         encoding: str = "pcm_s16le",
     ) -> None:
-        self._encoding = encoding
-        self._socket, self._endpoint, self._peer = socket, endpoint, peer
-        self._tap, self._tell, self._doubt, self._silence = tap, tell, doubt, silence
+        self._socket, self._endpoint, self._peer, self._encoding = socket, endpoint, peer, encoding
+        self._tap, self._on_notice, self._on_anomaly = tap, on_notice, on_anomaly
+        self._silence_seconds = silence_seconds
         secret = peer.credential.secret if peer.credential else ""
-        self._record_redactor = Redactor(secret if is_long(secret) else "")
-        self._request_id = headers(socket.response).get("x-request-id")
-        self._reading = asyncio.Lock()
-        self._frames = 0
-        self._held: deque[Event] = deque()
+        self._frame_redactor = Redactor(secret if is_long(secret) else "")
+        self._request_id = response_headers(socket.response).get("x-request-id")
+        self._read_lock = asyncio.Lock()
+        self._frames_received = 0
+        self._pending_events: deque[Event] = deque()
         self._closing = self._ended = False
-        self._failure: CliError | None = None
-        self._excuse: CliError | None = None
-        self._gap: CliError | None = None  # words are lost: no reason to lose the others, but such an end is a failure
-        self._doubted: set[str] = set()
+        self._failure: CliError | None = None  # why the session ended, once it has
+        self._stalled: CliError | None = None  # why the connection was aborted here
+        self._lost_words: CliError | None = None  # raised at the end only: the other words are still worth having
+        self._reported_fields: set[str] = set()
 
     @property
     def request_id(self) -> str | None:
-        """What Cartesia's support asks for, fit to be shown; None until the server sent one."""
+        """The id that Cartesia's support asks for, fit for a message; None until the server has sent one."""
         return self._peer.quote(self._request_id or "") or None
 
     async def send(self, frame: bytes) -> None:
-        """A frame of audio: `pcm_s16le`, whole samples, at the rate of the options. It goes out in their encoding.
+        """Send audio: `pcm_s16le`, whole samples, at the rate of the options. It is converted to their encoding.
 
-        After the end of the session, the error that iteration raises there; NetworkError if it raises none.
+        After the end of the session it raises the error that iteration raises, or NetworkError if that raises none.
         """
-        await self._send(frame if self._encoding == "pcm_s16le" else _convert(frame, self._encoding))
+        if self._encoding != "pcm_s16le":
+            from ..audio.pcm import convert_s16le  # imports numpy, which few sessions need here
+
+            frame = convert_s16le(frame, self._encoding)
+        await self._send(frame)
 
     async def command(self, command: Command) -> None:
-        """A command as the endpoint spells it. Errors as `send`; ValueError if the endpoint doesn't have it."""
+        """Send a command in the endpoint's spelling. Errors as in `send`; ValueError if the endpoint lacks it."""
         text = encode_command(self._endpoint, command)
         self._closing = self._closing or isinstance(command, Close)
         await self._send(text)
@@ -124,8 +130,8 @@ class RealtimeConnection:
         return self
 
     async def __anext__(self) -> Event:
-        async with self._reading:
-            event = self._held.popleft() if self._held else await self._read()
+        async with self._read_lock:
+            event = self._pending_events.popleft() if self._pending_events else await self._next_event()
         if event is None:
             raise StopAsyncIteration
         return event
@@ -134,110 +140,111 @@ class RealtimeConnection:
         if self._failure is None and not self._ended:
             self._tap("sent", message)
             try:
-                if not self._socket.transport.get_write_buffer_size() and len(message) < UNHELD:
+                if not self._socket.transport.get_write_buffer_size() and len(message) < SMALL_FRAME_BYTES:
                     return await self._socket.send(message)
-                # A ping waits behind what fills the buffers, so it can't tell that nothing moves: this does.
-                async with asyncio.timeout(self._silence):
+                # A ping would wait behind full buffers, so it can't detect that nothing moves: this timeout does.
+                async with asyncio.timeout(self._silence_seconds):
                     return await self._socket.send(message)
             except ConnectionClosed:
-                await self._read_out()
+                await self._read_to_end()
             except TimeoutError:
-                self._excuse = stuck(self._peer, self.request_id, self._silence)
+                self._stalled = stalled_error(self._peer, self.request_id, self._silence_seconds)
                 self._socket.transport.abort()
-                await self._read_out()
-        raise self._failure or already_closed(self._peer)
+                await self._read_to_end()
+        raise self._failure or already_closed_error(self._peer)
 
-    async def _read(self) -> Event | None:
-        """The next event; None behind the last one of a session that ended as it should."""
+    async def _next_event(self) -> Event | None:
+        """The next event, or None after the last one of a session that ended as expected."""
         while self._failure is None and not self._ended:
             try:
                 frame = await self._socket.recv()
-                self._frames += 1
+                self._frames_received += 1
             except ConnectionClosed as closed:
-                self._tap("close", end(closed))
-                self._ended = self._is_proper(closed)
-                lost = self._excuse or ended(closed, self._peer, self.request_id, self._silence)
-                self._failure = self._gap if self._ended else self._weightier(lost)
+                self._tap("close", describe_close(closed))
+                self._ended = self._is_expected_close(closed)
+                error = self._stalled or close_error(closed, self._peer, self.request_id, self._silence_seconds)
+                self._failure = self._lost_words if self._ended else self._most_severe(error)
                 break
-            event = self._understand(frame)
+            event = self._decode_frame(frame)
             if isinstance(event, Error):
-                self._failure = self._weightier(refused(event, self._peer, self.request_id))
+                self._failure = self._most_severe(error_event_error(event, self._peer, self.request_id))
             elif event is not None:
-                if event.kind == self._endpoint.ending:
-                    self._ended, self._failure = True, self._gap
+                if event.kind == self._endpoint.final_event:
+                    self._ended, self._failure = True, self._lost_words
                 return event
         if self._failure is not None:
             raise self._failure
         return None
 
-    def _weightier(self, error: CliError) -> CliError:
-        """The error to raise at the end where words were lost, too: a refusal may mean only that nobody spoke."""
-        return self._gap if self._gap is not None and self._closing and isinstance(error, ApiError) else error
+    def _most_severe(self, error: CliError) -> CliError:
+        """The error to raise: lost words before a refusal at the end, which may only mean that nobody spoke."""
+        refused_at_end = self._closing and isinstance(error, ApiError)
+        return self._lost_words if self._lost_words is not None and refused_at_end else error
 
-    async def _read_out(self) -> None:
-        """Read what is left, for iteration to come, until the reason of the end is known: it may be among it."""
-        async with self._reading:
+    async def _read_to_end(self) -> None:
+        """Read the remaining events, and keep them for iteration: the reason of the end may be among them."""
+        async with self._read_lock:
             with suppress(CliError):
-                while (event := await self._read()) is not None:
-                    self._held.append(event)
+                while (event := await self._next_event()) is not None:
+                    self._pending_events.append(event)
 
-    def _understand(self, frame: str | bytes) -> Event | None:
-        """A frame as an event; None for what is none, which is no reason to lose a session."""
+    def _decode_frame(self, frame: str | bytes) -> Event | None:
+        """A frame as an event; None for anything else, which is not worth losing a session for."""
         try:
             if isinstance(frame, bytes):
                 raise ProtocolError("binary")
             event = decode(frame)
-            self._tap("received", frame if isinstance(event, SAYING) else self._redacted(frame))
+            self._tap("received", frame if isinstance(event, TEXT_EVENTS) else self._redact_frame(frame))
         except ProtocolError as error:
-            self._tap("received", self._redacted(frame))
-            self._wonder(f"something that is no event: {error.message}", frame)
-            if isinstance(error, UnreadableText) and self._gap is None:
-                told = f"{self._peer.host} sent text that can't be read: {self._peer.quote(error.message)}"
-                self._gap = ProtocolError(told, hint=RECORD, request_id=self.request_id)
-                self._tell(f"warning: {told}: words are missing")
+            self._tap("received", self._redact_frame(frame))
+            self._report_anomaly(f"a frame that is not an event: {error.message}", frame)
+            if isinstance(error, UnreadableText) and self._lost_words is None:
+                message = f"{self._peer.host} sent text that can't be read: {self._peer.quote(error.message)}"
+                self._lost_words = ProtocolError(message, hint=WORDS_MISSING, request_id=self.request_id)
+                self._on_notice(f"warning: {message}: words are missing")
             return None
         self._request_id = event.request_id or self._request_id
-        odd = [f"{event.kind}: {name}" for name in malformed_fields(event)] if event.extra else ()
-        if not self._doubted.issuperset(odd):
-            self._doubted.update(odd)
-            self._wonder(f"an event with odd fields ({', '.join(odd)})", frame)
+        malformed = [f"{event.kind}: {name}" for name in malformed_fields(event)] if event.extra else ()
+        if not self._reported_fields.issuperset(malformed):
+            self._reported_fields.update(malformed)
+            self._report_anomaly(f"an event with malformed fields ({', '.join(malformed)})", frame)
         return event
 
-    def _redacted(self, frame: str | bytes) -> str | bytes:
-        """A frame without the key, for a record. A key that is a word stays: the frame's own JSON may hold it."""
-        redact = self._record_redactor.redact
+    def _redact_frame(self, frame: str | bytes) -> str | bytes:
+        """A frame without the key, for a log. A short key is left in: it may be a word of the event's own JSON."""
+        redact = self._frame_redactor.redact
         return redact(frame) if isinstance(frame, str) else redact(frame.decode("latin-1")).encode("latin-1")
 
-    def _wonder(self, about: str, frame: str | bytes) -> None:
+    def _report_anomaly(self, what: str, frame: str | bytes) -> None:
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        self._doubt(f"{self._peer.host} sent {about}: {self._peer.quote(text, SHOWN)!r}")
+        self._on_anomaly(f"{self._peer.host} sent {what}: {self._peer.quote(text, EXCERPT_CHARS)!r}")
 
-    def _is_proper(self, closed: ConnectionClosed) -> bool:
-        """Whether this is the end that we had asked for. websockets itself takes a 1001 for one, too."""
+    def _is_expected_close(self, closed: ConnectionClosed) -> bool:
+        """Whether this is the end that `close` asked for. websockets itself also counts 1001 as one."""
         codes = [frame.code for frame in (closed.rcvd, closed.sent) if frame is not None]
-        return self._closing and self._endpoint.ending is None and codes == [1000, 1000]
+        return self._closing and self._endpoint.final_event is None and codes == [1000, 1000]
 
-    async def keep_alive(self, interval: float, limit: float) -> None:
-        """Ping, and close a connection from which nothing comes any more.
+    async def keep_alive(self, interval: float, silence_limit: float) -> None:
+        """Ping every `interval` seconds, and close a connection that stays silent for `silence_limit` after one.
 
-        Any bytes, and any frame that is taken from the queue, are a sign of life: the answer to a ping comes behind
-        all that the server sent before it, which may be more than is read in `limit` seconds.
+        Any bytes received, and any frame taken from the queue, count as a response: the answer to a ping comes after
+        everything that the server sent before it, which may take longer than the limit to read.
         """
         with suppress(ConnectionClosed):
             while True:
                 await asyncio.sleep(interval)
-                answer, seen = asyncio.ensure_future(await self._socket.ping()), None
-                while not answer.done():
-                    if seen == (signs := (self._socket.received, self._frames)):
+                pong, last_seen = asyncio.ensure_future(await self._socket.ping()), None
+                while not pong.done():
+                    if last_seen == (seen := (self._socket.bytes_received, self._frames_received)):
                         return await self._socket.close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
-                    seen = signs
-                    await asyncio.wait({answer}, timeout=limit)
-                await answer
+                    last_seen = seen
+                    await asyncio.wait({pong}, timeout=silence_limit)
+                await pong
 
-    async def hang_up(self, seconds: float) -> None:
-        """Say goodbye, and wait for the answer no longer than this."""
+    async def close(self, max_seconds: float) -> None:
+        """Close the connection, and wait no longer than `max_seconds` for the server's close frame."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max_seconds):
                 await self._socket.close()
         except TimeoutError:
             pass
@@ -253,44 +260,44 @@ async def connect(
     options: RealtimeOptions,
     *,
     retry: RetryPolicy | None = None,
-    tell: Tell = ignore,
-    doubt: Tell = ignore,
-    tap: Tap = ignore,
-    open_timeout: float = OPEN_SECONDS,
+    on_notice: Notify = ignore,
+    on_anomaly: Notify = ignore,
+    tap: FrameTap = ignore,
+    open_timeout: float = OPEN_TIMEOUT_SECONDS,
     ping_interval: float = PING_SECONDS,
     ping_timeout: float = PING_SECONDS,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncIterator[RealtimeConnection]:
-    """A session with a realtime endpoint, for as long as the block lasts.
+    """A session with a realtime endpoint, closed at the end of the block.
 
-    base_url      checked by protocol.check_base_url
-    credential    key or access token, or None for a local server that asks for none
-    tell          receives a sentence for the user: a try failed and another follows, or words are lost
-    doubt         receives one about a frame that is no event, or an odd one
-    tap           receives what `record` lists
-    *_timeout     seconds, as ping_interval
+    base_url       checked by protocol.check_base_url
+    credential     key or access token, or None for a local server that asks for none
+    on_notice      receives a sentence for the user: an attempt failed and another follows, or words are lost
+    on_anomaly     receives a description of each frame that isn't a documented event
+    tap            receives what `ws_connect` lists
+    ping_interval  seconds, as are the timeouts
 
-    UsageError for options and settings that nothing can be opened with; AuthError, ApiError or NetworkError when the
-    server refuses, or can't be reached, however often it was tried. Nothing was sent until then, so nothing is billed.
+    UsageError for options and settings with which nothing can be opened; AuthError, ApiError or NetworkError when the
+    server refuses, or can't be reached in any attempt. Until then no audio was sent, so nothing is billed.
     """
-    address = url(base_url, endpoint.path, options.query(endpoint), websocket=True)
+    address = build_url(base_url, endpoint.path, options.query(endpoint), websocket=True)
     peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
     tap = redacting(tap, peer.redactor)
-    socket = await opened(
-        base_url, address, peer, retry=retry or RetryPolicy(), tell=tell, tap=tap, sleep=sleep,
+    socket = await open_socket(
+        base_url, address, peer, retry=retry or RetryPolicy(), on_notice=on_notice, tap=tap, sleep=sleep,
         open_timeout=open_timeout,
     )  # fmt: skip
-    silence = ping_interval + ping_timeout
     connection = RealtimeConnection(
-        socket, endpoint, peer, tap=tap, tell=tell, doubt=doubt, silence=silence, encoding=options.encoding
-    )
-    deadlines = CLOSE_SECONDS
-    pinging = asyncio.create_task(connection.keep_alive(ping_interval, ping_timeout))
+        socket, endpoint, peer, tap=tap, on_notice=on_notice, on_anomaly=on_anomaly, encoding=options.encoding,
+        silence_seconds=ping_interval + ping_timeout,
+    )  # fmt: skip
+    close_timeout = CLOSE_TIMEOUT_SECONDS
+    pings = asyncio.create_task(connection.keep_alive(ping_interval, ping_timeout))
     try:
         yield connection
     except asyncio.CancelledError:
-        deadlines = 0.0
+        close_timeout = 0.0
         raise
     finally:
-        pinging.cancel()
-        await connection.hang_up(deadlines)
+        pings.cancel()
+        await connection.close(close_timeout)

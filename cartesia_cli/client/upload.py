@@ -1,7 +1,7 @@
-"""A file on its way into a multipart request: streamed from disk, never held in memory.
+"""The multipart body of an upload: streamed from disk, never held in memory.
 
-httpx has multipart of its own, in 64 KiB reads (1.5 times curl's time for a GiB, where 1 MiB reads take
-1.1 times) and without a place to count what went out. A form with one file is little to write.
+httpx's own multipart reads 64 KiB at a time (1.5 times as long as curl for a GiB, against 1.1 times with reads of
+1 MiB) and doesn't report how much was sent. A form with one file is little code.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ READ_BYTES = 1 << 20
 class Upload:
     """The file part of a form.
 
-    path         what is read, again from the start for each attempt
-    filename     as the server is told
+    path         the file, read again from its start for each attempt
+    filename     the name that is sent to the server
     media_type   such as audio/wav
-    name         as the user knows it, for messages; the filename where it is empty
+    name         the user's name for it, used in messages; empty: the filename
     """
 
     path: Path
@@ -35,25 +35,27 @@ class Upload:
     name: str = ""
 
 
-class Multipart:
-    """The body of one request (RFC 7578): the fields, then the file. Iterate it once.
+class MultipartBody:
+    """The body of one request (RFC 7578): the form fields, then the file. Can be iterated once.
 
     headers      Content-Type and Content-Length
-    file_bytes   how much of the file is sent
+    file_bytes   how much of the file is sent: its size when the request was made
     """
 
-    def __init__(self, fields: Sequence[tuple[str, str]], upload: Upload, sent: Callable[[int], None]) -> None:
+    def __init__(self, fields: Sequence[tuple[str, str]], upload: Upload, on_sent: Callable[[int], None]) -> None:
+        """`on_sent` receives the size of each block of the file when the next one is asked for."""
         boundary = secrets.token_hex(16)
         parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in fields]
+        filename = _escape_filename(upload.filename)
         parts.append(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_quoted(upload.filename)}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
             f"Content-Type: {upload.media_type}\r\n\r\n"
         )
         self._upload = upload
-        self._sent = sent
+        self._on_sent = on_sent
         self._head = "".join(parts).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self.file_bytes = size(upload)
+        self.file_bytes = file_size(upload)
         self.headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(len(self._head) + self.file_bytes + len(self._tail)),
@@ -61,32 +63,36 @@ class Multipart:
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
-        left = self.file_bytes
-        with _opened(self._upload) as file:
-            # A file that grows is sent as long as it was at the start: a recording may still be going on.
-            while left:
-                with _told(self._upload):
-                    block = file.read(min(READ_BYTES, left))
+        remaining = self.file_bytes
+        with _open(self._upload) as file:
+            # Of a file that grows, such as a recording in progress, only the announced length is sent.
+            while remaining:
+                with _os_errors_as_input_errors(self._upload):
+                    block = file.read(min(READ_BYTES, remaining))
                 if not block:
                     raise InputError(
                         f"{self._upload.filename} became shorter while it was sent",
-                        hint="wait until the program that writes it is done",
+                        hint="wait until the program that writes it has finished",
                     )
-                left -= len(block)
+                remaining -= len(block)
                 yield block
-                self._sent(len(block))
+                self._on_sent(len(block))
         yield self._tail
 
 
-def size(upload: Upload) -> int:
-    """Bytes of the file now. InputError when it is gone."""
-    with _told(upload):
+def file_size(upload: Upload) -> int:
+    """The current size of the file in bytes. InputError when it is gone."""
+    with _os_errors_as_input_errors(upload):
         return os.stat(upload.path).st_size
 
 
+def _open(upload: Upload) -> FileIO:
+    with _os_errors_as_input_errors(upload):
+        return upload.path.open("rb", buffering=0)
+
+
 @contextmanager
-def _told(upload: Upload) -> Iterator[None]:
-    """What the system has against a file, as an InputError."""
+def _os_errors_as_input_errors(upload: Upload) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -95,13 +101,8 @@ def _told(upload: Upload) -> Iterator[None]:
         ) from error
 
 
-def _opened(upload: Upload) -> FileIO:
-    with _told(upload):
-        return upload.path.open("rb", buffering=0)
-
-
-def _quoted(name: str) -> str:
-    """A file name as a quoted parameter, escaped as browsers do; bytes that are no UTF-8 become U+FFFD."""
+def _escape_filename(name: str) -> str:
+    """A file name as a quoted parameter, escaped as browsers do; bytes that aren't UTF-8 become U+FFFD."""
     readable = os.fsencode(name).decode("utf-8", "replace")
     for character, escape in (("\r", "%0D"), ("\n", "%0A"), ('"', "%22")):
         readable = readable.replace(character, escape)

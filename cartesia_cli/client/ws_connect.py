@@ -1,7 +1,20 @@
-"""The opening of a realtime connection: whom to trust, which way to go, and how often to knock.
+"""Opens the WebSocket of a realtime connection: certificates, proxy, retries, and what a frame log learns about it.
 
-What an answer other than a handshake means is decided in `endings`. The key goes to the server of the base URL alone.
-Must never know what is said once a connection is open.
+What a failed handshake means is decided in `ws_errors`. The key goes to the server of the base URL alone. Must never
+interpret what is sent once a connection is open.
+
+A FrameTap, such as a frame log, sees a connection as it happens:
+
+    open       {"url", "version"}                     a connection is about to be opened
+    refused    {"status", "headers", "body"}          a response that doesn't open a WebSocket; {"reason"} without one
+    sent       text or bytes                          a frame
+    received   text or bytes
+    close      {"code", "reason"}                     the connection ended before we left it: the server's close frame;
+                                                      without one, ours (1011: dead link; 1002, 1007, 1009: the server
+                                                      broke the rules of WebSockets); without either, 1006 and the
+                                                      operating system's reason (RFC 6455 7.4.1)
+
+It must never see the key, even if a server sends it back, except in the text of a transcript, which is never altered.
 """
 
 from __future__ import annotations
@@ -11,140 +24,196 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from socket import SO_SNDBUF, SOL_SOCKET
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import httpx
 from websockets.asyncio import client
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.http11 import Response
 
 from .. import __version__
-from ..protocol import API_VERSION, headers
-from .frame_tap import Tap, refusal
-from .http_errors import Failure, Peer
-from .http_transport import is_proxied
-from .retry import RetryPolicy
-from .ws_errors import MAX_EVENT, misconfigured, not_opened
+from ..protocol import API_VERSION, request_headers
+from ..redaction import Redactor
+from ..retry import RetryPolicy
+from .http_errors import Failure, Peer, describe_error
+from .http_transport import environment_error, is_proxied
+from .ws_errors import MAX_EVENT_BYTES, handshake_failure, response_headers
 
-CLOSE_SECONDS = 1.0
-SEND_BUFFER = 1 << 16
-"""Bytes that the system holds back for us, some two seconds of audio. Its own idea grows to minutes of it, behind
-which a slow or dead way out would be noticed by nobody.
+CLOSE_TIMEOUT_SECONDS = 1.0
+
+SEND_BUFFER_BYTES = 1 << 16
+"""What the operating system may hold back, some two seconds of audio. By default it grows to minutes of audio, behind
+which nobody would notice a slow or dead uplink.
 """
 
-SILENT = logging.Logger("websockets", logging.CRITICAL + 1)
-"""websockets would log failures to stderr, and with DEBUG the key."""
+MAX_CLOSE_REASON_BYTES = 123
+"""The longest reason of a close frame (RFC 6455 5.5.1): the local server can replay a frame log."""
+
+LOGGED_HEADERS = ("retry-after", "x-request-id", "location")
+"""Headers of a refusal that change what the client does or reports. Others may hold anything."""
+
+SILENT_LOGGER = logging.Logger("websockets", logging.CRITICAL + 1)
+"""websockets would log failures to stderr, and at level DEBUG the key."""
 
 
-async def opened(
+class FrameTap(Protocol):
+    """Receives each event of a connection, and its data: see the table above."""
+
+    def __call__(self, event: str, data: Any, /) -> object: ...
+
+
+async def open_socket(
     base_url: str,
     address: str,
     peer: Peer,
     *,
     retry: RetryPolicy,
-    tell: Callable[[str], None],
-    tap: Tap,
+    on_notice: Callable[[str], None],
+    tap: FrameTap,
     open_timeout: float,
     sleep: Callable[[float], Awaitable[object]],
 ) -> Socket:
-    """A connection to `address`, however often it takes to knock.
+    """An open connection to `address`, after as many attempts as `retry` allows.
 
-    UsageError for settings that nothing can be opened with; AuthError, ApiError or NetworkError of the last try.
+    UsageError for settings with which nothing can be opened; AuthError, ApiError or NetworkError of the last attempt.
     """
-    context, proxy = _trust(base_url), _proxy(base_url)
+    context, proxy = _tls_context(base_url), _find_proxy(base_url)
 
-    async def knock() -> Socket | Failure:
+    async def attempt() -> Socket | Failure:
         tap("open", {"url": address, "version": API_VERSION})
         try:
             socket = await _Connect(
                 address,
                 create_connection=Socket,
-                additional_headers=headers(peer.credential),
+                additional_headers=request_headers(peer.credential),
                 user_agent_header=f"cartesia-cli/{__version__}",
                 compression=None,  # 15 times the work for a seventh less of PCM
                 proxy=proxy,
                 ssl=context,
                 open_timeout=open_timeout,
-                ping_interval=None,  # `Connection.keep_alive` pings
-                close_timeout=CLOSE_SECONDS,
-                max_size=MAX_EVENT,
-                logger=SILENT,
-                happy_eyeballs_delay=0.25,  # RFC 8305: an IPv6 way that leads nowhere costs no more than this
+                ping_interval=None,  # `RealtimeConnection.keep_alive` pings
+                close_timeout=CLOSE_TIMEOUT_SECONDS,
+                max_size=MAX_EVENT_BYTES,
+                logger=SILENT_LOGGER,
+                happy_eyeballs_delay=0.25,  # RFC 8305: an unreachable IPv6 address delays IPv4 no longer than this
             )
             assert isinstance(socket, Socket)
             return socket
         except (WebSocketException, OSError, ImportError, ValueError) as error:
-            failure = not_opened(error, peer, open_timeout)
-            told = refusal(error.response) if isinstance(error, InvalidStatus) else {"reason": failure.error.message}
-            tap("refused", told)
+            failure = handshake_failure(error, peer, open_timeout)
+            if isinstance(error, InvalidStatus):
+                tap("refused", _describe_refusal(error.response))
+            else:
+                tap("refused", {"reason": failure.error.message})
             return failure
 
-    socket = await _persist(knock, retry, tell, sleep)
-    if (wire := socket.transport.get_extra_info("socket")) is not None:
-        wire.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
+    socket = await _retry(attempt, retry, on_notice, sleep)
+    if (raw_socket := socket.transport.get_extra_info("socket")) is not None:
+        raw_socket.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
     return socket
 
 
 class _Connect(client.connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Follow none: releases of websockets differ in whether the key would travel along."""
+        """Follow no redirect: releases of websockets differ in whether they would send the key there."""
         return exc
 
 
 class Socket(client.ClientConnection):
-    """A connection that counts what comes in. `received`: bytes."""
+    """A WebSocket that counts what it receives. `bytes_received`: of the TCP or TLS connection."""
 
-    received = 0
+    bytes_received = 0
 
     def data_received(self, data: bytes) -> None:
-        self.received += len(data)
+        self.bytes_received += len(data)
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """And nothing is left to abort. A transport that was closed with bytes still to write has forgotten its loop
-        by now but not that it isn't lost yet: to abort it would be an AttributeError (CPython,
-        _SelectorTransport._force_close). websockets does so when it was sending, and so does whoever leaves.
+        """Also make `transport.abort` do nothing from now on.
+
+        A transport that was closed while it still had bytes to write has dropped its event loop but doesn't know that
+        it is lost: aborting it would be an AttributeError (CPython, _SelectorTransport._force_close). websockets
+        aborts it if it was sending, and so does `RealtimeConnection.close`.
         """
         super().connection_lost(exc)
-        self.transport.abort = _nothing  # type: ignore[method-assign]
+        self.transport.abort = lambda: None  # type: ignore[method-assign]
 
 
-def _nothing() -> None:
-    pass
-
-
-async def _persist(
-    knock: Callable[[], Awaitable[Socket | Failure]],
+async def _retry(
+    attempt: Callable[[], Awaitable[Socket | Failure]],
     retry: RetryPolicy,
-    tell: Callable[[str], None],
+    on_notice: Callable[[str], None],
     sleep: Callable[[float], Awaitable[object]],
 ) -> Socket:
-    """Try until somebody opens, or there is a reason to stop."""
-    tries, allowed, began = 0, retry.tries(lost=False), time.monotonic()
-    while isinstance(outcome := await knock(), Failure):
-        tries += 1
-        pause = retry.pause(tries, outcome.wait)
-        late = retry.seconds is not None and time.monotonic() + pause - began > retry.seconds
-        if not outcome.retryable or tries >= allowed or late:
+    """Attempt until a connection opens, or until nothing justifies another attempt."""
+    attempts, max_attempts, began = 0, retry.max_attempts(maybe_billed=False), time.monotonic()
+    while isinstance(outcome := await attempt(), Failure):
+        attempts += 1
+        delay = retry.delay(attempts, outcome.retry_after)
+        is_late = retry.max_seconds is not None and time.monotonic() + delay - began > retry.max_seconds
+        if not outcome.retryable or attempts >= max_attempts or is_late:
             raise outcome.error
-        number = f"try {tries + 1} of {allowed}" if retry.seconds is None else f"for up to {retry.seconds:g} s"
-        tell(f"{outcome.error.message}: trying again in {pause:.1f} s ({number})")
-        await sleep(pause)
+        seconds = retry.max_seconds
+        limit = f"try {attempts + 1} of {max_attempts}" if seconds is None else f"for up to {seconds:g} s"
+        on_notice(f"{outcome.error.message}: trying again in {delay:.1f} s ({limit})")
+        await sleep(delay)
     return outcome
 
 
-def _trust(base_url: str) -> ssl.SSLContext | None:
-    """Whom batch requests trust. UsageError when SSL_CERT_FILE is no use."""
+def _tls_context(base_url: str) -> ssl.SSLContext | None:
+    """The certificates that batch requests trust. UsageError when SSL_CERT_FILE is unusable."""
     try:
         return httpx.create_ssl_context() if base_url.startswith("https:") else None
     except (OSError, ValueError) as error:
-        raise misconfigured(str(error)) from error
+        raise environment_error(str(error)) from error
 
 
-def _proxy(base_url: str) -> str | None:
-    """The proxy that batch requests go through; websockets knows neither ALL_PROXY nor proxies without a scheme."""
+def _find_proxy(base_url: str) -> str | None:
+    """The proxy that batch requests use. websockets alone would ignore ALL_PROXY, and proxies without a scheme."""
     if not is_proxied(base_url):
         return None
     proxies = getproxies()
     found = proxies.get(urlsplit(base_url).scheme) or proxies["all"]
     return found if "://" in found else f"http://{found}"
+
+
+def redacting(tap: FrameTap, redactor: Redactor) -> FrameTap:
+    """A tap that replaces the key in how a connection began and ended.
+
+    Frames are passed on as they are: a transcript must not be altered, and the rest is redacted where it is decoded.
+    """
+
+    def redacted(data: Any) -> Any:
+        match data:
+            case str():
+                return redactor.redact(data)
+            case dict():
+                return {name: redacted(value) for name, value in data.items()}
+        return data
+
+    def pass_on(event: str, data: Any) -> None:
+        if event in ("sent", "received"):
+            tap(event, data)
+            return
+        data = redacted(data)
+        if event == "close":
+            data["reason"] = data["reason"].encode()[:MAX_CLOSE_REASON_BYTES].decode("utf-8", "ignore")
+        tap(event, data)
+
+    return pass_on
+
+
+def _describe_refusal(response: Response) -> dict[str, Any]:
+    headers = {name: value for name, value in response_headers(response).items() if name in LOGGED_HEADERS}
+    body = bytes(response.body or b"").decode("utf-8", "replace")
+    return {"status": response.status_code, "headers": headers, "body": body}
+
+
+def describe_close(closed: ConnectionClosed) -> dict[str, Any]:
+    """How a connection ended, as the data of a `close` event, which the local server can reproduce."""
+    if (frame := closed.rcvd or closed.sent) is not None:
+        return {"code": frame.code, "reason": frame.reason}
+    cause = closed.__cause__
+    return {"code": 1006, "reason": describe_error(cause) if isinstance(cause, OSError) and str(cause) else ""}

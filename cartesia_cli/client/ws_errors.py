@@ -1,7 +1,7 @@
-"""Why a realtime connection didn't open, or how it ended: the exceptions of websockets as errors of ours.
+"""Why a realtime connection didn't open, or how it ended: the exceptions of websockets as errors of this package.
 
-    not opened    a Failure for each try, which tells whether another may follow
-    ended         one error: of the network where the same again may go well, of the API where it may not
+    handshake_failure    a Failure for each attempt, which says whether another may follow
+    close_error          one error: NetworkError where a new session may succeed, ApiError where it won't
 
 Must never send, read or wait.
 """
@@ -22,20 +22,22 @@ from websockets.exceptions import (
 )
 from websockets.http11 import Response
 
-from ..errors import ApiError, CliError, NetworkError, ProtocolError, UsageError
+from ..errors import ApiError, CliError, NetworkError, ProtocolError
 from ..protocol import Error
 from . import http_errors
-from .http_errors import AGAIN, Failure, Peer, body_excerpt, reason
+from .http_errors import CHECK_NETWORK, Failure, Peer, body_excerpt, describe_error, find_tls_reason
+from .http_transport import environment_error
 
-MAX_EVENT = 16 << 20
-"""Bytes of an event: a session's whole text many times over."""
+MAX_EVENT_BYTES = 16 << 20
+"""A session's whole text many times over."""
 
 NOT_CARTESIA = "is it really Cartesia's API? Check the base URL"
 HINTS = http_errors.HINTS | {
-    405: "check the base URL: the route is no WebSocket",
-    408: AGAIN,
-    426: "check the base URL: the route is no WebSocket of the version that is spoken here",
+    405: "check the base URL: this route doesn't accept WebSockets",
+    408: CHECK_NETWORK,
+    426: "check the base URL: this route doesn't accept WebSockets of version 13",
 }
+"""What to do about each status below 500 of a handshake."""
 
 RETRYABLE_CODES = {
     1000: "normal closure",
@@ -46,7 +48,7 @@ RETRYABLE_CODES = {
     1013: "try again later",
     1014: "bad gateway",
 }
-"""Codes with which a server may end any session (RFC 6455 7.4.1, and IANA's register): a new one may go well."""
+"""Codes with which a server may end any session (RFC 6455 7.4.1, and IANA's register): a new one may succeed."""
 
 REFUSING_CODES = {
     1002: "protocol error",
@@ -58,113 +60,113 @@ REFUSING_CODES = {
 }
 
 
-def headers(response: Response | None) -> dict[str, str]:
-    """Headers of the answer to a handshake, names in small letters; the last of several alike."""
+def response_headers(response: Response | None) -> dict[str, str]:
+    """Headers of the response to a handshake, names in lower case; of repeated ones the last."""
     return {name.lower(): value for name, value in (response.headers.raw_items() if response else ())}
 
 
-def not_opened(error: Exception, peer: Peer, seconds: float) -> Failure:
-    """What a handshake failed with, which had `seconds`. UsageError for settings with which none can be tried."""
+def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> Failure:
+    """A handshake that failed with this exception. UsageError for settings with which none can be attempted."""
     if isinstance(error, InvalidStatus):
-        return _answered(error.response, peer)
-    if (distrust := http_errors.tls_reason(error)) is not None:
-        return http_errors.unverified_certificate(peer.host, peer.quote(distrust))
+        return _response_failure(error.response, peer)
+    if (tls_reason := find_tls_reason(error)) is not None:
+        return http_errors.certificate_failure(peer.host, peer.quote(tls_reason))
     if isinstance(error, InvalidProxyStatus):
-        return http_errors.stopped_by_proxy(peer.quote(f"{error.response.status_code} {error.response.reason_phrase}"))
+        status = f"{error.response.status_code} {error.response.reason_phrase}"
+        return http_errors.proxy_failure(peer.quote(status))
     if isinstance(error, ProxyError):
-        return http_errors.stopped_by_proxy(peer.quote(reason(error)))
+        return http_errors.proxy_failure(peer.quote(describe_error(error)))
     if isinstance(error, InvalidProxy):  # its text would show the password
-        raise misconfigured(error.msg) from None
+        raise environment_error(error.msg) from None
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
         message = f"{peer.host} hung up before it answered"
-        return Failure(NetworkError(message, hint=AGAIN), retryable=True)
+        return Failure(NetworkError(message, hint=CHECK_NETWORK), retryable=True)
     if isinstance(error, TimeoutError) and error.errno is None:
-        message = f"{peer.host} did not answer within {seconds:g} s"
-        hint = http_errors.unreachable(peer, "").error.hint
-        return Failure(NetworkError(message, hint=hint), retryable=True)
+        message = f"{peer.host} did not answer within {timeout_seconds:g} s"
+        return Failure(NetworkError(message, hint=http_errors.unreachable_hint(peer)), retryable=True)
     if isinstance(error, OSError):
-        return http_errors.unreachable(peer, peer.quote(reason(error)))
+        return http_errors.unreachable_failure(peer, peer.quote(describe_error(error)))
     if isinstance(error, InvalidHandshake):
         cause = error.__cause__ if isinstance(error, InvalidMessage) and error.__cause__ else error
-        said = peer.quote(str(cause))
-        return Failure(ProtocolError(f"{peer.host} does not answer as a WebSocket does: {said}", hint=NOT_CARTESIA))
-    raise misconfigured(str(error)) from None
+        message = f"{peer.host} does not answer as a WebSocket server does: {peer.quote(str(cause))}"
+        return Failure(ProtocolError(message, hint=NOT_CARTESIA))
+    raise environment_error(str(error)) from None
 
 
-def misconfigured(why: str) -> UsageError:
-    message = f"proxy or certificate settings of the environment: {why}"
-    return UsageError(message, hint="see HTTPS_PROXY and SSL_CERT_FILE")
+def error_event_error(event: Error, peer: Peer, request_id: str | None) -> CliError:
+    """An error event: the same error as for a refused request (errors)."""
+    return http_errors.refusal_error(event, request_id, peer.host, peer, HINTS)
 
 
-def refused(event: Error, peer: Peer, request_id: str | None) -> CliError:
-    """An error event: the same error as the refusal of a request (errors)."""
-    return http_errors.refusal(event, request_id, peer.host, peer, HINTS)
-
-
-def ended(closed: ConnectionClosed, peer: Peer, request_id: str | None, silence: float) -> CliError:
-    """How a session ended that should have gone on. `silence`: seconds of it after which a link counts as dead."""
-    error = _hung_up(closed, peer, silence) if closed.rcvd is None else _closed(closed.rcvd.code, closed, peer)
+def close_error(closed: ConnectionClosed, peer: Peer, request_id: str | None, silence_seconds: float) -> CliError:
+    """The error for a session that ended too early. `silence_seconds`: how long a dead link had been silent."""
+    if closed.rcvd is None:
+        error = _lost_connection_error(closed, peer, silence_seconds)
+    else:
+        error = _close_frame_error(closed.rcvd.code, closed.rcvd.reason, peer)
     error.request_id = request_id
     return error
 
 
-def _answered(response: Response, peer: Peer) -> Failure:
-    status, told, body = response.status_code, headers(response), bytes(response.body or b"")
-    if status >= 400:
-        return http_errors.refused(status, told, body, peer.host, peer, hints=HINTS)
-    request_id = peer.quote(told.get("x-request-id", "")) or None
-    if status >= 300:
-        hint = "the key is not sent there; if that is the right place, make it the base URL"
-        message = f"{peer.host} redirects to {peer.quote(_place(told)) or 'nowhere'}"
-        return Failure(ApiError(message, hint=hint, status=status, request_id=request_id))
-    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {body_excerpt(body, peer)}"
-    message = f"{peer.host}: status {status}, but no WebSocket"
-    return Failure(ProtocolError(message, hint=hint, status=status, request_id=request_id))
-
-
-def _place(headers: Mapping[str, str]) -> str:
-    """Where a redirect leads, without a query: that may hold anything."""
-    try:
-        parts = urlsplit(headers.get("location", ""))
-        there = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    except ValueError:
-        return ""
-    return there + parts.path
-
-
-def _hung_up(closed: ConnectionClosed, peer: Peer, silence: float) -> CliError:
-    """An end without the server's close frame: it was gone, or we had to leave."""
-    ours = closed.sent.code if closed.sent else None
-    if ours == 1011:
-        return NetworkError(f"{peer.host} gave no sign of life for {silence:g} s", hint=AGAIN)
-    if ours == 1000:
-        return already_closed(peer)
-    if closed.sent is not None:
-        said = peer.quote(closed.sent.reason)  # which quotes the frame
-        about = f"larger than {MAX_EVENT >> 20} MiB" if ours == 1009 else said or f"code {ours}"
-        return ProtocolError(f"{peer.host} sent what no WebSocket may send: {about}", hint=NOT_CARTESIA)
-    cause = closed.__cause__
-    why = peer.quote(reason(cause)) if isinstance(cause, OSError) and str(cause) else "it hung up without a word"
-    return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=AGAIN)
-
-
-def _closed(code: int, closed: ConnectionClosed, peer: Peer) -> CliError:
-    """A close frame of the server that came too early."""
-    said = peer.quote(closed.rcvd.reason if closed.rcvd else "")
-    meaning = RETRYABLE_CODES.get(code) or REFUSING_CODES.get(code)
-    name = "no code" if code == 1005 else f"code {code}, {meaning}" if meaning else f"code {code}"
-    told = f"{name}: {said}" if said else name
-    if code in RETRYABLE_CODES:
-        hint = "a server that hears nothing for long hangs up, too" if code in (1000, 1001) else AGAIN
-        return NetworkError(f"{peer.host} ended the session early ({told})", hint=hint)
-    hint = "check the options of the session: the server won't take them" if code == 1008 else http_errors.UNKNOWN
-    return ApiError(f"{peer.host} refused to go on ({told})", hint=hint)
-
-
-def already_closed(peer: Peer) -> NetworkError:
+def already_closed_error(peer: Peer) -> NetworkError:
     return NetworkError(f"the session with {peer.host} is over")
 
 
-def stuck(peer: Peer, request_id: str | None, silence: float) -> NetworkError:
-    """What was sent didn't leave this machine for so many seconds: behind it, pings would wait in vain, too."""
-    return NetworkError(f"{peer.host} took no audio for {silence:g} s", hint=AGAIN, request_id=request_id)
+def stalled_error(peer: Peer, request_id: str | None, seconds: float) -> NetworkError:
+    """What was sent didn't leave this machine for so long. Pings would wait behind it, so they can't tell."""
+    return NetworkError(f"{peer.host} accepted no audio for {seconds:g} s", hint=CHECK_NETWORK, request_id=request_id)
+
+
+def _response_failure(response: Response, peer: Peer) -> Failure:
+    """A response to a handshake that doesn't open a WebSocket."""
+    status, headers, body = response.status_code, response_headers(response), bytes(response.body or b"")
+    if status >= 400:
+        return http_errors.refusal_failure(status, headers, body, peer.host, peer, hints=HINTS)
+    request_id = peer.quote(headers.get("x-request-id", "")) or None
+    if status >= 300:
+        hint = "the key is not sent there; if that is the right server, make it the base URL"
+        message = f"{peer.host} redirects to {peer.quote(_redirect_target(headers)) or 'nowhere'}"
+        return Failure(ApiError(message, hint=hint, status=status, request_id=request_id))
+    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {body_excerpt(body, peer)}"
+    message = f"{peer.host}: status {status}, but not a WebSocket"
+    return Failure(ProtocolError(message, hint=hint, status=status, request_id=request_id))
+
+
+def _redirect_target(headers: Mapping[str, str]) -> str:
+    """Where a redirect leads, without its query, which may hold anything."""
+    try:
+        parts = urlsplit(headers.get("location", ""))
+        origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    except ValueError:
+        return ""
+    return origin + parts.path
+
+
+def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds: float) -> CliError:
+    """An end without a close frame from the server: the connection was lost, or this client had to close it."""
+    own_code = closed.sent.code if closed.sent else None
+    if own_code == 1011:
+        return NetworkError(f"{peer.host} has not responded for {silence_seconds:g} s", hint=CHECK_NETWORK)
+    if own_code == 1000:
+        return already_closed_error(peer)
+    if closed.sent is not None:
+        reason = peer.quote(closed.sent.reason)  # which quotes the frame
+        details = f"larger than {MAX_EVENT_BYTES >> 20} MiB" if own_code == 1009 else reason or f"code {own_code}"
+        return ProtocolError(f"{peer.host} sent an invalid WebSocket frame: {details}", hint=NOT_CARTESIA)
+    cause = closed.__cause__
+    has_reason = isinstance(cause, OSError) and str(cause)
+    why = peer.quote(describe_error(cause)) if cause and has_reason else "closed without a reason"
+    return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=CHECK_NETWORK)
+
+
+def _close_frame_error(code: int, reason: str, peer: Peer) -> CliError:
+    """A close frame from the server that came too early."""
+    meaning = RETRYABLE_CODES.get(code) or REFUSING_CODES.get(code)
+    name = "no code" if code == 1005 else f"code {code}, {meaning}" if meaning else f"code {code}"
+    quoted = peer.quote(reason)
+    details = f"{name}: {quoted}" if quoted else name
+    if code in RETRYABLE_CODES:
+        hint = "a server also hangs up when no audio comes for long" if code in (1000, 1001) else CHECK_NETWORK
+        return NetworkError(f"{peer.host} ended the session early ({details})", hint=hint)
+    hint = "check the options of the session: the server rejects them" if code == 1008 else http_errors.ASK_SUPPORT
+    return ApiError(f"{peer.host} refused to continue ({details})", hint=hint)

@@ -57,7 +57,7 @@ class Backend:
 
     def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
         if timeout is not None:
-            return Deadlines(total=timeout, stall=timeout, silence=timeout)
+            return Deadlines(total=timeout, stall=timeout, response=timeout)
         return Deadlines.for_audio(size, seconds, **({"speed": MIN_LOCAL_SPEED} if self.local else {}))
 
 
@@ -99,7 +99,10 @@ def open_backend(
     with (
         open_server(choice, load, observer) as server,
         BatchClient(
-            server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), tell=reporter.info
+            server.base_url,
+            server.credential,
+            retry=RetryPolicy(0 if server.local else retries),
+            on_retry=reporter.info,
         ) as client,
     ):
         yield Backend(client, observer, local=server.local)

@@ -281,10 +281,10 @@ def _request_transcript(
             config.options,
             endpoint=config.endpoint,
             deadlines=backend.deadlines(recording.bytes, recording.duration, config.timeout),
-            watch=lambda meter: _show_progress(bar, meter, job, backend),
-            keep=bodies.append,
+            on_progress=lambda meter: _show_progress(bar, meter, job, backend),
+            on_body=bodies.append,
         )
-    if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
+    if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
         reporter.info(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
     if lookup and (trouble := lookup.save(body)):
         reporter.detail(f"{item.source}: not cached: {trouble}")
@@ -336,7 +336,7 @@ def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, rep
     try:
         yield
     except CliError:
-        if bodies and (trouble := _save_body(backend.client.without_key(bodies[-1]), job, reporter)):
+        if bodies and (trouble := _save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
             reporter.error(trouble)
         raise
 

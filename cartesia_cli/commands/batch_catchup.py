@@ -51,7 +51,7 @@ def batch_catch_up(
     def transcribe(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
         speed = {"speed": MIN_LOCAL_SPEED} if server.local else {}
-        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), tell=reporter.info) as client:
+        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), on_retry=reporter.info) as client:
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),
                 asked,

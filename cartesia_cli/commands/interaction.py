@@ -15,7 +15,7 @@ from ..audio.pcm import RATE, AudioBlock, Silence
 from ..audio.wav_writer import AudioSource as AudioSource
 from ..output.console import Reporter
 from ..output.live_view import LiveView
-from ..protocol import OLDER_EAGER_END, TURN_DEFAULTS, Config, Finalize, TurnConfig
+from ..protocol import LEGACY_EAGER_END_THRESHOLD, TURN_DEFAULTS, Config, Finalize, TurnConfig
 from ..session.interfaces import Skipped
 from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
 from .live_session import Controls, Interaction
@@ -205,9 +205,9 @@ class KeyActions:
             return
         self._limit_reported = False
         change = TurnConfig(end_threshold=new)
-        if new >= OLDER_EAGER_END and self._turn.eager_end_threshold is None:
+        if new >= LEGACY_EAGER_END_THRESHOLD and self._turn.eager_end_threshold is None:
             change = replace(change, eager_end_threshold=eager)  # not every server uses the documented default
-        self._turn = TurnConfig(**(self._turn.wire() | change.wire()))
+        self._turn = TurnConfig(**(self._turn.to_dict() | change.to_dict()))
         controls.send_command(Config(change))
         self._reporter.info(f"end threshold {new:g} (higher ends turns sooner)")
 

@@ -191,7 +191,7 @@ class SessionOptions:
         thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
         keyterms = tuple(self.keyterm or ())
-        if turn.wire() and endpoint is MANUAL:
+        if turn.to_dict() and endpoint is MANUAL:
             raise UsageError(
                 "turn thresholds apply to --mode auto only", hint="in manual mode --vad-silence-ms ends utterances"
             )

@@ -209,11 +209,13 @@ class LiveSession:
         @asynccontextmanager
         async def opened(again: bool) -> AsyncIterator[RealtimeConnection]:
             retry = (
-                RetryPolicy(allowed=MAX_RECONNECTS, seconds=config.stream_options.reconnect) if again else RetryPolicy()
+                RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=config.stream_options.reconnect)
+                if again
+                else RetryPolicy()
             )
             async with connect(
                 server.base_url, server.credential, config.endpoint, config.options,
-                retry=retry, tell=self._report_connection, doubt=reporter.detail, tap=tap,
+                retry=retry, on_notice=self._report_connection, on_anomaly=reporter.detail, tap=tap,
             ) as connection:  # fmt: skip
                 self._has_connected = True
                 reporter.detail(f"connected to {host}")

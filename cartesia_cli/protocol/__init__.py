@@ -1,17 +1,16 @@
-"""The thin protocol module: everything that the two sides of Cartesia's speech-to-text API may say.
+"""The messages of Cartesia's speech-to-text API, encoded and decoded: requests, responses, commands, events.
 
-Spoken by the client and by the local server alike, so that they can't drift apart. Pure: values in,
-values out; no I/O, no clock. Its laws, held by the property tests:
+The client and the local server share it, so that they can't drift apart. Pure: values in, values out; no I/O, no
+clock. Its invariants, checked by property tests:
 
     decode is total           any frame gives an event or a ProtocolError, nothing else
     decode(encode(e)) == e    for every event, command and batch response
-    nothing is thrown away    fields that we don't know, or not as they come, live on in `extra`, events that we
-                              don't know are Unknown: within an API version the server may add both (docs:
-                              api-conventions)
+    nothing is discarded      unknown and malformed fields are kept in `extra`, and an event of an unknown type is an
+                              Unknown: within an API version the server may add both (docs: api-conventions)
 
-Sources are named by the pages of Cartesia's documentation: "batch" is api-reference/stt/transcribe,
-"manual" api-reference/stt/websocket, "turns" api-reference/stt/turns/websocket, "errors"
-use-the-api/api-errors, "keyterms" use-the-api/stt/keyterms, "pricing" pricing.
+Sources in parentheses are pages of Cartesia's documentation: "batch" is api-reference/stt/transcribe, "manual"
+api-reference/stt/websocket, "turns" api-reference/stt/turns/websocket, "errors" use-the-api/api-errors, "keyterms"
+use-the-api/stt/keyterms, "pricing" pricing.
 """
 
 from importlib import import_module
@@ -37,12 +36,12 @@ from .constants import (
     MODELS,
     Credential,
     batch_credits,
+    build_url,
     check_base_url,
-    headers,
     is_loopback,
     is_whisper,
     realtime_credits,
-    url,
+    request_headers,
 )
 from .json_fields import Word
 
@@ -69,9 +68,9 @@ if TYPE_CHECKING:
     )
     from .realtime import (
         AUTO,
+        LEGACY_EAGER_END_THRESHOLD,
         MANUAL,
         MAX_COMMAND_CHARS,
-        OLDER_EAGER_END,
         TURN_DEFAULTS,
         Close,
         Command,
@@ -93,10 +92,10 @@ __all__ = [
     "ENCODINGS",
     "HTTP_ROUTES",
     "LANGUAGES",
+    "LEGACY_EAGER_END_THRESHOLD",
     "MANUAL",
     "MAX_COMMAND_CHARS",
     "MODELS",
-    "OLDER_EAGER_END",
     "TURN_DEFAULTS",
     "BatchOptions",
     "BatchResponse",
@@ -124,6 +123,7 @@ __all__ = [
     "Word",
     "api_error",
     "batch_credits",
+    "build_url",
     "check_base_url",
     "decode",
     "decode_batch",
@@ -134,20 +134,19 @@ __all__ = [
     "encode_command",
     "encode_error",
     "excerpt",
-    "headers",
     "is_loopback",
     "is_whisper",
     "malformed_fields",
     "realtime_credits",
+    "request_headers",
     "unusable_fields",
-    "url",
 ]
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Start-up: a batch request needs nothing of the realtime endpoints, so these two modules are imported when a
-        name of theirs is first asked for (PEP 562).
+        """Import the modules of the realtime endpoints when one of their names is first used (PEP 562): a batch request
+        starts faster without them.
         """
         if name in __all__:
             for module in (import_module(f".{name}", __name__) for name in ("events", "realtime")):

@@ -1,6 +1,6 @@
-"""The batch endpoint: what a request asks for, and what a 200 holds. What a refusal says is an `events.Error`.
+"""The batch endpoint: the parameters of a request, and the response of a success. A refusal is an `events.Error`.
 
-Must never open a file or a connection; it doesn't know how the audio travels.
+Must never open a file or a connection, or know how the audio is transferred.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any
 
 from ..errors import ApiError, ProtocolError
 from .constants import ENCODINGS
-from .json_fields import Word, gather, known, load_first_object, usable_words
+from .json_fields import Word, load_first_object, take_valid_fields, to_json_fields, usable_words
 
-LONGEST_SECONDS = 3_600_000.0
-"""A thousand hours: no recording is longer."""
+MAX_DURATION_SECONDS = 3_600_000.0
+"""A thousand hours: a longer duration in a response is malformed."""
 
 DEFAULT_LANGUAGE = "en"
-"""What a server takes where no language is named (batch)."""
+"""The language that a server assumes when none is given (batch)."""
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 384_000
-"""Hz of headerless audio that a server takes. The documentation names 8000 to 48000, and forbids no others."""
+"""Hz of headerless audio that the local server accepts. The documentation names 8000 to 48000, but no limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResponse:
-    """The 200 of the batch endpoint.
+    """The successful response of the batch endpoint.
 
-    text       the transcript; the only field that must be there
+    text       the transcript; the only required field
     language   an echo of the parameter, not a detection
     duration   seconds of the input audio
-    words      only when word timestamps were asked for
-    extra      fields that we don't know, and those that couldn't be used, as they came
-    trailing   how many characters followed the answer, which are not used
+    words      only when word timestamps were requested
+    extra      unknown fields, and malformed ones, as received
+    trailing   how many characters followed the JSON object; they are ignored
     """
 
     text: str
@@ -46,47 +46,48 @@ class BatchResponse:
 
 
 def decode_batch(body: bytes) -> BatchResponse:
-    """The body of a 200. ProtocolError when it has no text: never an empty transcript. Nothing else must be there, and
-    what is of the wrong type costs nobody the text: see `unusable_fields`. Nor does what follows, unless it may be more
-    of the transcript.
+    """Decode the body of a success. ProtocolError when it has no text: it is never an empty transcript.
+
+    Nothing but the text is required. A field of the wrong type is no reason to lose the text (see `unusable_fields`),
+    nor is anything after the object, unless it is another object, which might be more of the transcript.
     """
-    wire, rest = load_first_object(body)
+    members, rest = load_first_object(body)
     if rest.startswith("{"):
         raise ProtocolError("the answer has more than one JSON object")
-    wire.pop("type", None)  # required since 2026-08-14, absent before, and always "transcript"
-    if not isinstance(wire.get("text"), str):
+    members.pop("type", None)  # required since 2026-08-14, absent before, and always "transcript"
+    if not isinstance(members.get("text"), str):
         raise ProtocolError("the answer has no text")
-    came = {name: value for name in OPTIONAL if (value := wire.pop(name, None)) is not None}
-    values = gather(dict(came), OPTIONAL)
-    if not 0 <= values.get("duration", 0.0) < LONGEST_SECONDS:
+    received = {name: value for name in OPTIONAL_FIELDS if (value := members.pop(name, None)) is not None}
+    values = take_valid_fields(dict(received), OPTIONAL_FIELDS)
+    if not 0 <= values.get("duration", 0.0) < MAX_DURATION_SECONDS:
         del values["duration"]
-    odd = {name: value for name, value in came.items() if name not in values}
-    if (words := usable_words(odd.get("words"))) is not None:
+    malformed = {name: value for name, value in received.items() if name not in values}
+    if (words := usable_words(malformed.get("words"))) is not None:
         values["words"] = words
-    return BatchResponse(text=wire.pop("text"), **values, extra=wire | odd, trailing=len(rest))
+    return BatchResponse(text=members.pop("text"), **values, extra=members | malformed, trailing=len(rest))
 
 
 def unusable_fields(response: BatchResponse) -> list[str]:
-    """Fields of an answer that we know, but can't use as they came, or not all of them."""
-    return [name for name in OPTIONAL if name in response.extra]
+    """The known fields of a response that were malformed, wholly or in part."""
+    return [name for name in OPTIONAL_FIELDS if name in response.extra]
 
 
-OPTIONAL = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text", "extra", "trailing"))
+OPTIONAL_FIELDS = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text", "extra", "trailing"))
 
 
 def encode_batch(response: BatchResponse) -> bytes:
-    """A batch response as the local server sends it, `type` and `request_id` of newer versions included."""
-    return json.dumps({"type": "transcript"} | dict(response.extra) | known(response)).encode()
+    """A batch response as the local server sends it, including `type` and `request_id` of newer API versions."""
+    return json.dumps({"type": "transcript"} | dict(response.extra) | to_json_fields(response)).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """What a batch request asks for.
+    """The parameters of a batch request.
 
     model             such as `ink-whisper`
-    language          ISO-639-1; None leaves the server's default, DEFAULT_LANGUAGE: it does not detect
+    language          ISO-639-1; None: the server's default, DEFAULT_LANGUAGE, not a detection
     word_timestamps   times for each word
-    encoding          one of ENCODINGS for headerless audio; None lets the container tell
+    encoding          one of ENCODINGS for headerless audio; None: given by the container
     sample_rate       Hz, with `encoding`
     """
 
@@ -97,13 +98,13 @@ class BatchOptions:
     sample_rate: int | None = None
 
     def query(self) -> list[tuple[str, str]]:
-        """The part that goes into the URL (batch)."""
+        """The parameters that go into the URL (batch)."""
         if self.encoding is None:
             return []
         return [("encoding", self.encoding), ("sample_rate", str(self.sample_rate))]
 
     def form(self) -> list[tuple[str, str]]:
-        """The form fields that go before `file`, in the order of the official SDK."""
+        """The form fields before `file`, in the order of the official SDK."""
         parts = [("model", self.model)]
         if self.language:
             parts.append(("language", self.language))
@@ -113,7 +114,7 @@ class BatchOptions:
 
     @classmethod
     def parse(cls, query: Mapping[str, str], form: Sequence[tuple[str, str]]) -> BatchOptions:
-        """The server's side of `query` and `form`. ApiError 400 where the reference rules a value out."""
+        """Parse `query` and `form` on the server. ApiError 400 for a value that the reference rules out."""
         single = dict(form)
         granularities = [value for name, value in form if name.removesuffix("[]") == "timestamp_granularities"]
         encoding = query.get("encoding") or None
@@ -135,22 +136,22 @@ class BatchOptions:
 
 
 def api_error(status: int, title: str, message: str, code: str | None = None) -> ApiError:
-    """What the local server raises to refuse a request, in the words of Cartesia's error body."""
+    """The exception with which the local server refuses a request, with the fields of Cartesia's error body."""
     error = ApiError(f"{title}: {message}", status=status)
     error.code = code
     return error
 
 
 def excerpt(value: str) -> str:
-    """What a client sent, quoted in an error message: its first 60 characters."""
+    """A value that a client sent, quoted for an error message: its first 60 characters."""
     return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
 
 
 def parse_sample_rate(text: str | None, *, required: bool) -> int | None:
-    """A `sample_rate` parameter in Hz. ApiError 400 for what no recording has."""
+    """A `sample_rate` parameter in Hz. ApiError 400 unless it is from MIN_SAMPLE_RATE to MAX_SAMPLE_RATE."""
     if not text and not required:
         return None
-    # As many digits as the largest rate has, and no more: what is checked is what is returned.
+    # More digits than the largest rate has are rejected unread: int() refuses thousands of digits with a ValueError.
     rate = int(text) if text and text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SAMPLE_RATE)) else 0
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"

@@ -1,7 +1,7 @@
-"""The words of the API: routes, encodings, models, languages, prices, headers, addresses.
+"""Constants and addresses of the API: routes, encodings, models, languages, prices, headers, URLs.
 
-Lists of models and languages are offers for completion and for warnings, never fences: within an API
-version the server may learn new ones (docs: api-conventions).
+The lists of models and languages are for completion and warnings. They must never reject a value: within an API
+version the server may add new ones (docs: api-conventions).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ API_VERSION = "2026-03-01"
 BASE_URL = "https://api.cartesia.ai"
 
 HTTP_ROUTES = {"stt": "/stt", "openai": "/audio/transcriptions"}
-"""The two names of the batch endpoint. Same parameters, same answer (docs: migrate-from-open-ai)."""
+"""The two routes of the batch endpoint, which take the same parameters (docs: migrate-from-open-ai)."""
 
 ENCODINGS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pcm_mulaw": 1, "pcm_alaw": 1}
-"""Encodings of headerless audio, with their bytes a sample (batch, manual, turns)."""
+"""Encodings of headerless audio, with their bytes per sample (batch, manual, turns)."""
 
 BATCH_MODELS = ("ink-whisper", "ink-whisper-2025-06-04")
 MODELS = (*BATCH_MODELS, "ink-2", "ink-preview")
@@ -37,7 +37,7 @@ LANGUAGES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What proves who asks: an API key, or a short-lived access token.
+    """An API key, or a short-lived access token.
 
     secret   never shown, not even by repr
     origin   where it came from, in words: a variable's name, a file's path
@@ -53,8 +53,10 @@ def batch_credits(seconds: float) -> float:
 
 
 def is_whisper(model: str) -> bool:
-    """Whether a model, dated or not, is ink-whisper: it takes a language and sends word times. The others take
-    keyterms, know turns, and send text alone (manual, turns); with API_VERSION, ink-2 is documented for English only.
+    """Whether a model is ink-whisper, with or without a date in its name.
+
+    ink-whisper takes a language and sends word times. The others take keyterms, detect turns, and send only text
+    (manual, turns); with API_VERSION, ink-2 is documented for English only.
     """
     return model.startswith("ink-whisper")
 
@@ -64,14 +66,14 @@ def realtime_credits(model: str, seconds: float) -> float:
     return seconds * (1 if is_whisper(model) else 3)
 
 
-def headers(credential: Credential | None) -> dict[str, str]:
-    """Headers of every request, HTTP or handshake. A key and an access token travel alike (batch)."""
+def request_headers(credential: Credential | None) -> dict[str, str]:
+    """Headers of every HTTP request and handshake. A key and an access token are sent in the same way (batch)."""
     version = {"Cartesia-Version": API_VERSION}
     return version if credential is None else version | {"Authorization": f"Bearer {credential.secret}"}
 
 
 def is_loopback(base_url: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether a URL leads to this machine."""
     host = urlsplit(base_url).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -80,21 +82,21 @@ def is_loopback(base_url: str) -> bool:
 
 
 def check_base_url(text: str) -> str:
-    """A base URL without its trailing slash; a path in it is kept. UsageError when no request may go there.
+    """A base URL without its trailing slash; its path is kept. UsageError when no request may be sent there.
 
-    Plain http carries the key in the clear, and Cartesia may revoke keys that it sees so (docs:
-    api-conventions): it is allowed to this machine only.
+    Plain http would send the key unencrypted, and Cartesia may revoke keys that are sent so (docs: api-conventions):
+    it is allowed to this machine only.
     """
     try:
         parts = urlsplit(text.strip())
-        parts.port  # noqa: B018  a port that isn't a number is told here, not by the first request
-        (parts.hostname or "").encode("idna")  # so is a name that no resolver takes
+        parts.port  # noqa: B018  report a port that isn't a number here, not at the first request
+        (parts.hostname or "").encode("idna")  # and a name that no resolver accepts
     except ValueError as error:
         raise UsageError(f"base URL {text!r}: {error}", hint=f"for example {BASE_URL}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"base URL {text!r} is not an http(s) address", hint=f"for example {BASE_URL}")
     if parts.query or parts.fragment or parts.username or parts.password:
-        raise UsageError(f"base URL {parts.hostname!r} carries a query, a fragment or a password")
+        raise UsageError(f"base URL {parts.hostname!r} must not contain a query, a fragment or a password")
     if parts.scheme == "http" and not is_loopback(text.strip()):
         raise UsageError(
             f"base URL {text!r} would send the key and the audio unencrypted",
@@ -103,8 +105,8 @@ def check_base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
-def url(base_url: str, path: str, query: Iterable[tuple[str, str]] = (), *, websocket: bool = False) -> str:
-    """The address of a route. Blanks in the query are written `%20`, as the documentation does (keyterms)."""
+def build_url(base_url: str, path: str, query: Iterable[tuple[str, str]] = (), *, websocket: bool = False) -> str:
+    """The URL of a route. Spaces in the query are written `%20`, as in the documentation (keyterms)."""
     base = "ws" + base_url.removeprefix("http") if websocket else base_url
     encoded = urlencode(list(query), quote_via=quote)
     return f"{base}{path}?{encoded}" if encoded else f"{base}{path}"

@@ -1,11 +1,11 @@
-"""Events of both realtime endpoints: what a server says on a socket, decoded and encoded.
+"""Events of both realtime endpoints: the messages that a server sends, decoded and encoded.
 
     manual   transcript* flush_done ... done      deltas, to be joined verbatim
     turns    connected (turn.start turn.update* (turn.eager_end turn.resume)* turn.end)*
     both     error
 
-Nothing but its text makes an event worthless: any other field may be missing or odd. Must never read a clock, join
-text or decide what an event means for a session.
+Only a malformed text makes an event unusable; any other field may be missing or malformed. Must never read a clock,
+join text or decide what an event means for a session.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import ProtocolError
-from .json_fields import Word, gather, known, load_object
+from .json_fields import Word, load_object, take_valid_fields, to_json_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What every event carries.
+    """The fields of every event.
 
     request_id   id of the connection, the same in all its events (turns)
-    extra        as they came: fields that we don't know, and those that are not as documented
+    extra        unknown fields, and malformed ones, as received
     """
 
     kind: ClassVar[str] = ""
@@ -36,7 +36,7 @@ class Event:
 class Delta(Event):
     """`transcript` of the manual endpoint: text since the last final one, to be joined verbatim.
 
-    text       may break inside a word, may begin with a blank, may be empty
+    text       may begin or end inside a word, may begin with a space, may be empty
     is_final   False: a preview that the next delta replaces (old ink-whisper only)
     duration   seconds; not from ink-2
     words      not from ink-2
@@ -53,7 +53,7 @@ class Delta(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushDone(Event):
-    """Acknowledges `finalize`. Transcripts may still follow it (an old example shows it)."""
+    """Acknowledges `finalize`. Transcripts may still follow (an old example in the documentation shows it)."""
 
     kind = "flush_done"
 
@@ -67,19 +67,21 @@ class Done(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Event):
-    """First event of the auto endpoint. Nobody need wait for it."""
+    """First event of the auto endpoint. Audio may be sent before it."""
 
     kind = "connected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnStart(Event):
+    """Speech began."""
+
     kind = "turn.start"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnUpdate(Event):
-    """`transcript` is the whole turn up to now; later texts only append to it (turns)."""
+    """`transcript` is the whole turn so far; later ones only append to it (turns)."""
 
     kind = "turn.update"
     transcript: str = ""
@@ -87,7 +89,7 @@ class TurnUpdate(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEagerEnd(Event):
-    """The turn is perhaps over: `turn.end` or `turn.resume` comes next."""
+    """The turn may be over: `turn.end` or `turn.resume` follows."""
 
     kind = "turn.eager_end"
     transcript: str = ""
@@ -95,12 +97,14 @@ class TurnEagerEnd(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResume(Event):
+    """The turn that a `turn.eager_end` reported as perhaps over goes on."""
+
     kind = "turn.resume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnd(Event):
-    """The definitive text of the turn, the blank that joins it to the one before included."""
+    """The final text of the turn, including the space that joins it to the previous turn."""
 
     kind = "turn.end"
     transcript: str = ""
@@ -110,7 +114,7 @@ class TurnEnd(Event):
 class Error(Event):
     """An `error` event, and also the body of a refused HTTP request (errors).
 
-    Versions before 2026-03-01 say `error` for `message` and `code` for `status_code`.
+    API versions before 2026-03-01 name `message` `error`, and `status_code` `code`.
     """
 
     kind = "error"
@@ -123,84 +127,85 @@ class Error(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown(Event):
-    """An event of a type that we don't know: to be ignored, or logged."""
+    """An event of an unknown type, to be ignored or logged."""
 
     type: str
 
 
-LONGEST_LINE = 1 << 16
-"""Bytes that are looked at of a refusal that is not JSON."""
+MAX_PLAIN_TEXT_BYTES = 1 << 16
+"""How much of a refusal that is not JSON is read."""
 
 
 class UnreadableText(ProtocolError):
-    """An event whose text is none: somebody's words are lost in it."""
+    """An event whose text is not a string: words of the transcript are lost."""
 
 
-EVENTS: dict[str, type[Event]] = {
+EVENT_TYPES: dict[str, type[Event]] = {
     event.kind: event
     for event in (
         Delta, FlushDone, Done, Connected, TurnStart, TurnUpdate, TurnEagerEnd, TurnResume, TurnEnd, Error
     )
 }  # fmt: skip
 
-_NAMES = {kind: tuple(f.name for f in fields(event) if f.name != "extra") for kind, event in EVENTS.items()}
+_FIELD_NAMES = {kind: tuple(f.name for f in fields(event) if f.name != "extra") for kind, event in EVENT_TYPES.items()}
 
 
 def decode(frame: str | bytes) -> Event:
-    """One frame from a server as an event. ProtocolError for whatever is not a JSON object with a `type`:
-    UnreadableText, where a text is not a string.
+    """Decode one frame from a server.
+
+    ProtocolError for anything but a JSON object with a `type`; UnreadableText if its text is not a string.
     """
-    wire = load_object(frame)
-    kind = wire.pop("type", None)
+    members = load_object(frame)
+    kind = members.pop("type", None)
     if not isinstance(kind, str):
-        raise ProtocolError("an event without a type")
-    if kind not in EVENTS:
-        return Unknown(type=kind, **gather(wire, ["request_id"]), extra=wire)
-    event, names = EVENTS[kind], _NAMES[kind]
+        raise ProtocolError("an object without a type")
+    if kind not in EVENT_TYPES:
+        return Unknown(type=kind, **take_valid_fields(members, ["request_id"]), extra=members)
+    event, names = EVENT_TYPES[kind], _FIELD_NAMES[kind]
     if event is Error:
-        normalize_legacy_error(wire)
-    # What is null, absent or odd takes the default: no such field is a reason to lose a text or a session.
-    values = gather(wire, names)
+        normalize_legacy_error(members)
+    # Null, missing and malformed fields take their defaults: none is a reason to lose a text or a session.
+    values = take_valid_fields(members, names)
     for name in ("text", "transcript"):
-        if name in wire and name in names:
-            raise UnreadableText(f"{name!r} is no string")
-    return event(**values, extra=wire)
+        if name in members and name in names:
+            raise UnreadableText(f"{name!r} is not a string")
+    return event(**values, extra=members)
 
 
 def malformed_fields(event: Event) -> list[str]:
-    """Fields of an event that we know, but not as they came: they are in `extra`."""
-    return [name for name in event.extra if name in _NAMES.get(event.kind, ())]
+    """The known fields of an event that were malformed: they are in `extra`."""
+    return [name for name in event.extra if name in _FIELD_NAMES.get(event.kind, ())]
 
 
 def encode(event: Event) -> str:
-    """An event as the frame that a server sends. Optional fields that are None are left out."""
-    wire: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind}
-    return json.dumps(wire | known(event) | dict(event.extra))
+    """An event as a frame from a server. Optional fields that are None are omitted."""
+    members: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind}
+    return json.dumps(members | to_json_fields(event) | dict(event.extra))
 
 
-def normalize_legacy_error(wire: dict[str, Any]) -> None:
-    """Spell an old error shape in today's names (errors)."""
+def normalize_legacy_error(members: dict[str, Any]) -> None:
+    """Rename the members of an error from an older API version (errors)."""
     for old, new in (("error", "message"), ("code", "status_code")):
-        if wire.get(new) is None and (found := gather(wire, [old])):
-            wire[new] = found[old]
+        if members.get(new) is None and (found := take_valid_fields(members, [old])):
+            members[new] = found[old]
 
 
 def decode_error(status: int, body: bytes) -> Error:
-    """The body of a refusal. Total: old versions send plain text, proxies send HTML."""
+    """Decode the body of a refusal, whatever it is: older versions send plain text, proxies send HTML."""
     try:
-        wire = load_object(body)
-        normalize_legacy_error(wire)
-        values = gather(wire, ("error_code", "title", "message", "doc_url", "request_id"))
+        members = load_object(body)
+        normalize_legacy_error(members)
+        values = take_valid_fields(members, ("error_code", "title", "message", "doc_url", "request_id"))
         if values.get("message") or values.get("title"):
             return Error(status_code=status, **values)
     except ProtocolError:
         pass
-    line = body[:LONGEST_LINE].decode("utf-8", "replace").strip().partition("\n")[0].strip()
+    line = body[:MAX_PLAIN_TEXT_BYTES].decode("utf-8", "replace").strip().partition("\n")[0].strip()
     return Error(status_code=status, message=None if line.startswith("<") else line or None)
 
 
 def encode_error(error: Error) -> bytes:
-    """The body of a refusal: all four documented members, `error_code` null where there is none (errors)."""
+    """The body of a refusal: all four documented members; `error_code` is null if there is none (errors)."""
     title, message = error.title or "Error", error.message or error.title or "Unknown error"
-    wire = {"error_code": error.error_code, "title": title, "message": message, "request_id": error.request_id}
-    return json.dumps(wire | ({"doc_url": error.doc_url} if error.doc_url else {})).encode()
+    members = {"error_code": error.error_code, "title": title, "message": message, "request_id": error.request_id}
+    return json.dumps(members | ({"doc_url": error.doc_url} if error.doc_url else {})).encode()

@@ -1,7 +1,7 @@
-"""Reading and writing the JSON values of the wire, one field at a time.
+"""Reads and writes the members of JSON messages, field by field, with their types checked.
 
-A null or missing field is None. One of the wrong type is a ProtocolError where a message is worth nothing without
-it, and otherwise left where it was. Must not know which message a field belongs to.
+A null or missing field is None. One of the wrong type is a ProtocolError, or is left where it was, as the caller
+needs. Must not know which message a field belongs to.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..errors import ProtocolError
 class Word:
     """One word of a transcript.
 
-    word         as the server spelt it, leading blank included where it sent one
-    start, end   seconds from the start of the audio; None where the server gave none
-    speaker      who said it, where a saved transcript of another service tells; never on the wire
+    word         as the server sent it, with its leading space if it has one
+    start, end   seconds from the start of the audio; None if the server gave no times
+    speaker      who said it, from a saved transcript of another service; never sent or received
     """
 
     word: str
@@ -32,7 +32,7 @@ class Word:
 
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
-    """JSON text that must be an object. ProtocolError for anything else, however it is broken."""
+    """Parse JSON text that is one object. ProtocolError for anything else."""
     value, rest = load_first_object(frame)
     if rest:
         raise ProtocolError("not JSON")
@@ -40,77 +40,82 @@ def load_object(frame: str | bytes) -> dict[str, Any]:
 
 
 def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
-    """The object that JSON text begins with, and what follows it, without the blanks around. A byte order mark before
-    it is skipped. ProtocolError where it begins with anything else.
+    """Parse the object that JSON text begins with; also return the text that follows it, stripped.
+
+    A byte order mark is skipped. ProtocolError if the text begins with anything but an object.
     """
     try:
         text = frame if isinstance(frame, str) else frame.decode("utf-8")
-        begins = _skip(text, 1 if text.startswith("\ufeff") else 0)
+        begins = _skip_whitespace(text, 1 if text.startswith("\ufeff") else 0)
         try:
             value, ends = _JSON.raw_decode(text, begins)
         except RecursionError:
-            value, ends = _shallow_object(text, begins)
+            value, ends = _load_deep_object(text, begins)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
     if not isinstance(value, dict):
-        raise ProtocolError(f"JSON, but {_name(value)} where an object belongs")
+        raise ProtocolError(f"JSON, but {_type_name(value)} where an object belongs")
     return value, text[ends:].strip()
 
 
-def _shallow_object(text: str, at: int) -> tuple[dict[str, Any], int]:
-    """An object of which some values are nested too deeply for Python, and where it ends. Those values are empty
-    objects, which no field of ours may be. ValueError where it is no object.
+def _load_deep_object(text: str, at: int) -> tuple[dict[str, Any], int]:
+    """Parse an object with values that are nested too deeply for Python; also return where it ends.
+
+    Those values become empty objects, which are malformed in every known field. ValueError if it is not an object.
     """
     found: dict[str, Any] = {}
-    at = _skip(text, at, "{")
+    at = _skip_whitespace(text, at, "{")
     while True:
-        name, at = _JSON.raw_decode(text, _skip(text, at))
+        name, at = _JSON.raw_decode(text, _skip_whitespace(text, at))
         if not isinstance(name, str):
-            raise ValueError("a name is no string")
-        at = _skip(text, _skip(text, at, ":"))
+            raise ValueError("a name is not a string")
+        at = _skip_whitespace(text, _skip_whitespace(text, at, ":"))
         try:
             found[name], at = _JSON.raw_decode(text, at)
         except RecursionError:
-            found[name], at = {}, _end_of_nesting(text, at)
-        at = _skip(text, at)
+            found[name], at = {}, _find_closing_bracket(text, at)
+        at = _skip_whitespace(text, at)
         if text[at : at + 1] == "}":
             return found, at + 1
-        at = _skip(text, at, ",")
+        at = _skip_whitespace(text, at, ",")
 
 
-def _skip(text: str, at: int, mark: str = "") -> int:
-    """Where the text goes on behind blanks and this mark. ValueError where the mark isn't there."""
-    while text[at : at + 1] in _BLANKS:
+def _skip_whitespace(text: str, at: int, mark: str = "") -> int:
+    """The position after whitespace and this punctuation mark. ValueError if the mark is missing."""
+    while text[at : at + 1] in _WHITESPACE:
         at += 1
     if not text.startswith(mark, at):
-        raise ValueError(f"no {mark} at {at}")
+        raise ValueError(f"expected {mark} at {at}")
     return at + len(mark)
 
 
-def _end_of_nesting(text: str, at: int) -> int:
-    """Where the array or the object that begins here ends. ValueError where it doesn't."""
+def _find_closing_bracket(text: str, at: int) -> int:
+    """The position after the array or object that begins here. ValueError if it is not closed."""
     depth = 0
     for found in _BRACKETS.finditer(text, at):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
         if depth == 0:
             return found.end()
-    raise ValueError("it doesn't end")
+    raise ValueError("unclosed array or object")
 
 
-def read(wire: dict[str, Any], name: str) -> Any:
-    """Take the field `name` out of `wire`: its value, or None. ProtocolError, and nothing taken, for a wrong type."""
-    value = wire.get(name)
+def take_field(members: dict[str, Any], name: str) -> Any:
+    """Remove the field `name` from `members`, and return its value or None.
+
+    ProtocolError for a value of the wrong type, which stays there.
+    """
+    value = members.get(name)
     value = None if value is None else _READERS[name](name, value)
-    wire.pop(name, None)
+    members.pop(name, None)
     return value
 
 
-def gather(wire: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Take those of these fields out of `wire` that are there and of the right type; the others stay as they came."""
+def take_valid_fields(members: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Remove and return those of these fields that are present and of the right type; the others stay."""
     found = {}
     for name in names:
         try:
-            if (value := read(wire, name)) is not None:
+            if (value := take_field(members, name)) is not None:
                 found[name] = value
         except ProtocolError:
             continue
@@ -118,68 +123,68 @@ def gather(wire: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def usable_words(value: Any) -> tuple[Word, ...] | None:
-    """Of a list of words those that can be read, each with those of its times that can; None where it is no list."""
+    """The words of a partly malformed list that are valid, with their valid times; None if it is not a list."""
     if not isinstance(value, list):
         return None
     named = [item for item in value if isinstance(item, dict) and isinstance(item.get("word"), str)]
-    times = [gather({name: item.get(name) for name in ("start", "end")}, ("start", "end")) for item in named]
+    times = [take_valid_fields({name: item.get(name) for name in ("start", "end")}, ("start", "end")) for item in named]
     return tuple(Word(item["word"], **found) for item, found in zip(named, times, strict=True))
 
 
-def known(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass as JSON values, those that are None left out, `extra` aside."""
-    wire = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type", "trailing")}
-    if wire.get("words") is not None:
-        wire["words"] = [{"word": word.word, "start": word.start, "end": word.end} for word in wire["words"]]
-    return {name: item for name, item in wire.items() if item is not None}
+def to_json_fields(value: Any) -> dict[str, Any]:
+    """The fields of an event or a response as JSON values, without those that are None, and without `extra`."""
+    members = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type", "trailing")}
+    if members.get("words") is not None:
+        members["words"] = [{"word": word.word, "start": word.start, "end": word.end} for word in members["words"]]
+    return {name: item for name, item in members.items() if item is not None}
 
 
-def _number(digits: str) -> int | float:
-    """A whole number. Python converts no more than some thousand digits; nobody means such a number."""
+def _parse_int(digits: str) -> int | float:
+    """An integer of any length: Python refuses to convert more than some thousand digits, so a long one is a float."""
     return int(digits) if len(digits) < 400 else float(digits)
 
 
-_JSON = json.JSONDecoder(parse_int=_number)
+_JSON = json.JSONDecoder(parse_int=_parse_int)
 
-_BLANKS = (" ", "\t", "\n", "\r")
+_WHITESPACE = (" ", "\t", "\n", "\r")
 
 _BRACKETS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-"""What opens and closes values, and strings, in which brackets mean nothing."""
+"""Brackets, and strings, in which brackets don't count."""
 
 
-def _wrong(name: str, value: Any, wanted: str) -> ProtocolError:
-    return ProtocolError(f"{name!r} is {_name(value)} instead of {wanted}")
+def _type_error(name: str, value: Any, wanted: str) -> ProtocolError:
+    return ProtocolError(f"{name!r} is {_type_name(value)} instead of {wanted}")
 
 
-def _name(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return "null" if value is None else f"a {type(value).__name__}"
 
 
-def _text(name: str, value: Any) -> str:
+def _read_string(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _wrong(name, value, "a string")
+        raise _type_error(name, value, "a string")
     return value
 
 
-def _flag(name: str, value: Any) -> bool:
-    if value not in (True, False):  # which 1 and 0 are, too
-        raise _wrong(name, value, "true or false")
+def _read_bool(name: str, value: Any) -> bool:
+    if value not in (True, False):  # 1 == True and 0 == False
+        raise _type_error(name, value, "true or false")
     return bool(value)
 
 
-def _whole(name: str, value: Any) -> int:
-    """402, 402.0 and "402" alike: what an error means depends on it."""
+def _read_int(name: str, value: Any) -> int:
+    """An integer. 402.0 and "402" are 402: what an error means depends on its status."""
     if isinstance(value, str) and value.isdecimal():
-        value = _number(value)
+        value = _parse_int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
-        raise _wrong(name, value, "a whole number")
+        raise _type_error(name, value, "a whole number")
     return int(value)
 
 
-def _seconds(name: str, value: Any) -> float | None:
-    """A number. Infinities and NaN, which Python's JSON lets through, are no times: None."""
+def _read_seconds(name: str, value: Any) -> float | None:
+    """A number of seconds. None for infinities and NaN, which Python's JSON parser accepts."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _wrong(name, value, "a number")
+        raise _type_error(name, value, "a number")
     try:
         seconds = float(value)
     except OverflowError:
@@ -187,24 +192,24 @@ def _seconds(name: str, value: Any) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _words(name: str, value: Any) -> tuple[Word, ...]:
+def _read_words(name: str, value: Any) -> tuple[Word, ...]:
     if not isinstance(value, list):
-        raise _wrong(name, value, "a list")
-    return tuple(_word(item) for item in value)
+        raise _type_error(name, value, "a list")
+    return tuple(_read_word(item) for item in value)
 
 
-def _word(item: Any) -> Word:
+def _read_word(item: Any) -> Word:
     if not isinstance(item, dict) or not isinstance(item.get("word"), str):
-        raise _wrong("words", item, "words")
-    start, end = (None if item.get(name) is None else _seconds(name, item[name]) for name in ("start", "end"))
+        raise _type_error("words", item, "words")
+    start, end = (None if item.get(name) is None else _read_seconds(name, item[name]) for name in ("start", "end"))
     return Word(item["word"], start, end)
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("request_id", "text", "transcript", "language"), _text),
-    **dict.fromkeys(("error_code", "title", "message", "error", "doc_url"), _text),
-    **dict.fromkeys(("start", "end", "duration"), _seconds),
-    "is_final": _flag,
-    **dict.fromkeys(("status_code", "code"), _whole),
-    "words": _words,
+    **dict.fromkeys(("request_id", "text", "transcript", "language"), _read_string),
+    **dict.fromkeys(("error_code", "title", "message", "error", "doc_url"), _read_string),
+    **dict.fromkeys(("start", "end", "duration"), _read_seconds),
+    "is_final": _read_bool,
+    **dict.fromkeys(("status_code", "code"), _read_int),
+    "words": _read_words,
 }

@@ -1,6 +1,6 @@
-"""The two realtime endpoints: how they differ, what a session asks for, what a client may command.
+"""The two realtime endpoints: their differences, the parameters of a session, and the commands of a client.
 
-The differences are data, one Dialect each; nothing here knows how frames are carried.
+The differences are data, one `Endpoint` each. Must not know how frames are transferred.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from .json_fields import load_object
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200
 MAX_COMMAND_CHARS = 16 << 10
-"""Longest text frame that is looked at: no command comes near it."""
+"""A longer text frame is rejected unread: no command comes near this length."""
 
 PARAMETER_LIMITS = {
     "min_volume": (0.0, 1.0),
-    "max_silence_duration_secs": (0.0, 3600.0),  # documented without an end
+    "max_silence_duration_secs": (0.0, 3600.0),  # documented without a maximum
     "turn_start_threshold": (0.5, 0.9),
     "turn_eager_end_threshold": (0.3, 0.8),  # up to 0.6 in older versions
     "turn_end_threshold": (0.05, 0.5),
     "turn_end_timeout_ms": (640, 11200),
 }
-"""Least and most of each number in a query, or, without `turn_`, in a `config` (manual, turns)."""
+"""Minimum and maximum of each number in a query and, without `turn_`, in a `config` (manual, turns)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
-    """Turn detection of the auto endpoint. None leaves the server's default, which differs by API version.
+    """Settings of turn detection on the auto endpoint. None: the server's default, which depends on the API version.
 
-    start_threshold, eager_end_threshold, end_threshold   in their RANGES; start > eager end > end, or the
+    start_threshold, eager_end_threshold, end_threshold   within PARAMETER_LIMITS; start > eager end > end, or the
                                                           server closes with 1008 (turns)
-    end_timeout_ms                                        longest wait after speech stopped
+    end_timeout_ms                                        the longest silence before the turn ends
     """
 
     start_threshold: float | None = None
@@ -46,30 +46,30 @@ class TurnConfig:
     end_threshold: float | None = None
     end_timeout_ms: int | None = None
 
-    def wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 TURN_DEFAULTS = TurnConfig(start_threshold=0.8, eager_end_threshold=0.6, end_threshold=0.3, end_timeout_ms=5600)
-"""Of the documentation (turns, 2026-08-14)."""
+"""The documented defaults (turns, 2026-08-14)."""
 
-OLDER_EAGER_END = 0.4
-"""The default of some servers (SDK 4.2.0)."""
+LEGACY_EAGER_END_THRESHOLD = 0.4
+"""The default of older servers (SDK 4.2.0)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finalize:
-    """Transcribe what is buffered now. Manual endpoint only."""
+    """Transcribe the audio that is buffered. Manual endpoint only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """No more audio: say the rest, then close."""
+    """No more audio follows: send the rest of the transcript, then close the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Change turn detection in mid-session. Auto endpoint only."""
+    """Change turn detection during a session. Auto endpoint only."""
 
     turn: TurnConfig = TurnConfig()
 
@@ -81,23 +81,23 @@ Command = Finalize | Close | Config
 class Endpoint:
     """One realtime endpoint.
 
-    path       route
-    bare       commands that are bare text, the word and what it means; empty where commands are JSON
-    ending     kind of the event that ends a session, or None where a close with code 1000 does
-    options    query parameters that this endpoint knows besides model, encoding and sample_rate
+    path            route
+    text_commands   commands by the bare word that is sent for them; empty if commands are JSON
+    final_event     kind of the event that ends a session; None: a close frame with code 1000 ends it
+    options         query parameters of this endpoint besides model, encoding, sample_rate and keyterm
     """
 
     name: str
     path: str
-    bare: Mapping[str, Command]
-    ending: str | None
+    text_commands: Mapping[str, Command]
+    final_event: str | None
     options: tuple[str, ...]
 
 
 MANUAL = Endpoint(
     "manual",
     "/stt/websocket",
-    # `done` was the name of `close` before 2026; the server still takes it.
+    # `done` was the name of `close` before 2026; the server still accepts it.
     {"finalize": Finalize(), "close": Close(), "done": Close()},
     "done",
     ("language", "min_volume", "max_silence_duration_secs"),
@@ -107,13 +107,14 @@ AUTO = Endpoint("auto", "/stt/turns/websocket", {}, None, tuple(f"turn_{f.name}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealtimeOptions:
-    """What a realtime session asks for; fixed once the socket is open.
+    """The parameters of a realtime session, which can't change once the connection is open.
 
-    sample_rate                              Hz of what is really sent, always mono
-    language                                 manual with ink-whisper only
-    keyterms                                 ink-2 only; at most 100, together at most 1200 characters (keyterms)
-    min_volume, max_silence_duration_secs    0 to 1, and seconds: silence-based finalize of ink-whisper
-    turn                                     auto only
+    encoding                                 of the audio that is sent: one of ENCODINGS, always mono
+    sample_rate                              Hz of the audio that is sent
+    language                                 manual endpoint with ink-whisper only
+    keyterms                                 ink-2 only; at most 100, with at most 1200 characters in all (keyterms)
+    min_volume, max_silence_duration_secs    0 to 1, and seconds: when ink-whisper finalizes by itself at silence
+    turn                                     auto endpoint only
     """
 
     model: str
@@ -126,11 +127,11 @@ class RealtimeOptions:
     turn: TurnConfig = TurnConfig()
 
     def query(self, endpoint: Endpoint) -> list[tuple[str, str]]:
-        """The query of the handshake. UsageError when the keyterms exceed their limits."""
-        if (excess := _excess(self.keyterms)) is not None:
-            raise UsageError(excess, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
+        """The query parameters of the handshake. UsageError when the keyterms exceed their limits."""
+        if (problem := _keyterms_problem(self.keyterms)) is not None:
+            raise UsageError(problem, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
         named = {f.name: getattr(self, f.name) for f in fields(self)}
-        named |= {f"turn_{name}": value for name, value in self.turn.wire().items()}
+        named |= {f"turn_{name}": value for name, value in self.turn.to_dict().items()}
         pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
         pairs += [(name, named[name]) for name in endpoint.options if named.get(name) is not None]
         pairs += [("keyterm", term) for term in self.keyterms]
@@ -138,7 +139,7 @@ class RealtimeOptions:
 
     @classmethod
     def parse(cls, endpoint: Endpoint, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
-        """The server's side of `query`. ApiError 400 for what the reference rules out; the unknown is ignored."""
+        """Parse a query on the server. ApiError 400 for what the reference rules out; unknown names are ignored."""
         single = dict(query)
         if not single.get("model"):
             raise api_error(400, "Missing model", "The query parameter 'model' is required.")
@@ -149,10 +150,10 @@ class RealtimeOptions:
             raise api_error(400, "Invalid encoding", f"'encoding' must be one of {', '.join(ENCODINGS)}.")
         rate = parse_sample_rate(single.get("sample_rate"), required=True)
         assert rate is not None
-        numbers = _numbers({name: _parsed(single[name]) for name in endpoint.options if name in single})
+        numbers = _check_numbers({name: _parse_number(single[name]) for name in endpoint.options if name in single})
         keyterms = tuple(value for name, value in query if name == "keyterm")
-        if (excess := _excess(keyterms)) is not None:
-            raise api_error(400, "Too many keyterms", f"{excess}.")
+        if (problem := _keyterms_problem(keyterms)) is not None:
+            raise api_error(400, "Too many keyterms", f"{problem}.")
         return cls(
             model=single["model"],
             encoding=single["encoding"],
@@ -166,52 +167,52 @@ class RealtimeOptions:
 
 
 def encode_command(endpoint: Endpoint, command: Command) -> str:
-    """A command as the text frame of this endpoint: a bare word, or JSON (manual, turns)."""
-    for word, meaning in endpoint.bare.items():
+    """A command as a text frame: a bare word, or JSON (manual, turns). ValueError if the endpoint doesn't have it."""
+    for word, meaning in endpoint.text_commands.items():
         if meaning == command:
             return word
-    if not endpoint.bare and isinstance(command, Close):
+    if not endpoint.text_commands and isinstance(command, Close):
         return json.dumps({"type": "close"})
-    if not endpoint.bare and isinstance(command, Config):
-        return json.dumps({"type": "config", "turn": command.turn.wire()})
+    if not endpoint.text_commands and isinstance(command, Config):
+        return json.dumps({"type": "config", "turn": command.turn.to_dict()})
     raise ValueError(f"the {endpoint.name} endpoint has no {type(command).__name__.lower()}")
 
 
 def decode_command(endpoint: Endpoint, frame: str) -> Command:
-    """The server's side of `encode_command`. ApiError 400 for a command of the other endpoint, or of none."""
-    if endpoint.bare:
-        if frame in endpoint.bare:
-            return endpoint.bare[frame]
+    """Decode a command on the server. ApiError 400 for anything that is not a command of this endpoint."""
+    if endpoint.text_commands:
+        if frame in endpoint.text_commands:
+            return endpoint.text_commands[frame]
     elif len(frame) <= MAX_COMMAND_CHARS:
         try:
-            wire = load_object(frame)
+            members = load_object(frame)
         except ProtocolError:
-            wire = {}
-        turn = wire.get("turn")
-        if wire.get("type") == "close":
+            members = {}
+        turn = members.get("turn")
+        if members.get("type") == "close":
             return Close()
-        if wire.get("type") == "config" and isinstance(turn, dict):
-            return Config(_turn_config(_numbers({f"turn_{name}": value for name, value in turn.items()})))
+        if members.get("type") == "config" and isinstance(turn, dict):
+            return Config(_turn_config(_check_numbers({f"turn_{name}": value for name, value in turn.items()})))
     raise api_error(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {endpoint.path}.")
 
 
-def _excess(keyterms: Sequence[str]) -> str | None:
-    """What is too much about keyterms, or None."""
+def _keyterms_problem(keyterms: Sequence[str]) -> str | None:
+    """How keyterms exceed their limits, or None if they don't."""
     characters = sum(map(len, keyterms))
     if len(keyterms) <= MAX_KEYTERMS and characters <= MAX_KEYTERM_CHARS:
         return None
     return f"{len(keyterms)} keyterms with {characters} characters are too many"
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Those that have RANGES and are there. ApiError 400 for any that is no number within its own."""
+def _check_numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Those values that have PARAMETER_LIMITS. ApiError 400 for one that is not a number within its limits."""
     found = {}
-    for name, (least, most) in PARAMETER_LIMITS.items():
+    for name, (minimum, maximum) in PARAMETER_LIMITS.items():
         value = values.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise api_error(400, "Invalid parameter", f"{name!r} must be a number from {least:g} to {most:g}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+            raise api_error(400, "Invalid parameter", f"{name!r} must be a number from {minimum:g} to {maximum:g}.")
         found[name] = value
     return found
 
@@ -223,8 +224,8 @@ def _turn_config(numbers: Mapping[str, float]) -> TurnConfig:
     return TurnConfig(**turn)
 
 
-def _parsed(text: str) -> float | str:
-    """A number as the documentation writes it. Python's `float` takes more, such as `1_0`, `nan` and blanks."""
+def _parse_number(text: str) -> float | str:
+    """A number in the documented notation, else the text. `float` accepts more, such as `1_0`, `nan` and spaces."""
     return float(text) if _NUMBER.fullmatch(text) else text
 
 

@@ -239,7 +239,7 @@ class TurnResponder:
 
 def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
     """`new` where it has a value, else `old`. ApiError unless start > eager end > end (docs: turns)."""
-    merged = TurnConfig(**(old.wire() | new.wire()))
+    merged = TurnConfig(**(old.to_dict() | new.to_dict()))
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None
     if not 1 > start > eager > end > 0 or (merged.end_timeout_ms or 0) < 0:

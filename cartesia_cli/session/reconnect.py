@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 
 from ..errors import CliError, NetworkError
+from ..retry import backoff_seconds, is_retryable_status
 
 MAX_ATTEMPTS = 5
 """Connections in a row that may make no progress."""
@@ -21,8 +22,8 @@ WORKING_SHARE = 0.1
 WORKING_SECONDS = 1.0
 """Seconds after which a connection counts as working, even if the server has answered nothing."""
 
-FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.25, 8.0
-"""Average wait before the first attempt; doubled each time, up to this."""
+FIRST_DELAY_SECONDS = 0.25
+"""Average wait before the first attempt; doubled each time, as `retry` says."""
 
 
 class ReconnectPolicy:
@@ -48,8 +49,7 @@ class ReconnectPolicy:
         self._reached = max(self._reached, reached)
         if self._losses > self._tries:
             return None
-        delay: float = min(FIRST_DELAY_SECONDS * 2.0 ** (self._losses - 1), MAX_DELAY_SECONDS)
-        return delay * (0.5 + self._jitter())
+        return backoff_seconds(self._losses, FIRST_DELAY_SECONDS) * (0.5 + self._jitter())
 
 
 CATCH_UP_SPEED = 2.0
@@ -99,7 +99,7 @@ def reconnect_failed(lost: NetworkError, error: CliError) -> CliError:
     refused for good.
     """
     message = f"{lost.message}, and no other connection could be made: {error.message}"
-    if error.status is None or error.status in (408, 429) or error.status >= 500:
+    if error.status is None or is_retryable_status(error.status):
         return NetworkError(message, hint=error.hint, status=error.status, request_id=error.request_id)
     error.message = message
     return error
