@@ -72,7 +72,7 @@ def talk_json(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out.txt", "talk.txt", "deep/out.txt", "no/such/out.txt"])
 @pytest.mark.parametrize("arguments", WRITING, ids=lambda arguments: " ".join(map(str, arguments[::2])))
-def test_an_output_in_a_folder_that_may_not_be_searched_is_a_usage_error(
+def test_output_in_an_unsearchable_folder_is_a_usage_error(
     arguments: tuple[object, ...], name: str, obedient: Obedient, locked: Path, tmp_path: Path
 ) -> None:
     talk_json(tmp_path)
@@ -88,7 +88,7 @@ def test_an_output_in_a_folder_that_may_not_be_searched_is_a_usage_error(
 
 @pytest.mark.parametrize("option", ["--output-dir", "--keep-json"])
 @pytest.mark.parametrize("folder", ["locked", "locked/deep", "locked/no/such"])
-def test_an_output_folder_that_may_not_be_searched_is_a_usage_error(
+def test_unsearchable_output_folder_is_a_usage_error(
     option: str, folder: str, obedient: Obedient, locked: Path
 ) -> None:
     done = obedient("transcribe", SAMPLE, option, folder, *NOWHERE)
@@ -122,7 +122,7 @@ INPUTS: list[tuple[tuple[object, ...], int]] = [
 
 @pytest.mark.parametrize(("arguments", "code"), INPUTS, ids=lambda value: str(value))
 @pytest.mark.usefixtures("locked")
-def test_an_input_in_a_folder_that_may_not_be_searched_is_named(
+def test_input_in_an_unsearchable_folder_is_an_input_error(
     arguments: tuple[object, ...], code: int, obedient: Obedient, tmp_path: Path
 ) -> None:
     (tmp_path / "talk.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello.\n")
@@ -133,9 +133,7 @@ def test_an_input_in_a_folder_that_may_not_be_searched_is_named(
     assert message.startswith("error: ") and "\nhint: " in message
 
 
-def test_the_rest_of_a_folder_is_transcribed_where_one_in_it_may_not_be_searched(
-    obedient: Obedient, locked: Path, tmp_path: Path
-) -> None:
+def test_unsearchable_subfolder_does_not_stop_the_others(obedient: Obedient, locked: Path, tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
     with FaultServer(fine) as server:
         done = obedient("transcribe", ".", "--output-dir", "out", "--base-url", server.base_url)
@@ -145,7 +143,7 @@ def test_the_rest_of_a_folder_is_transcribed_where_one_in_it_may_not_be_searched
     assert (tmp_path / "out" / "talk.txt").exists()
 
 
-def test_a_read_only_file_is_told_apart_from_its_folder(obedient: Obedient, tmp_path: Path) -> None:
+def test_read_only_file_and_read_only_folder_have_different_errors(obedient: Obedient, tmp_path: Path) -> None:
     (tmp_path / "there.txt").write_text("x")
     (tmp_path / "there.txt").chmod(0o400)
     done = obedient("transcribe", SAMPLE, "-o", "there.txt", "--force", *NOWHERE)
@@ -165,9 +163,7 @@ BINARY = {
 
 @pytest.mark.parametrize("kind", BINARY)
 @pytest.mark.parametrize("arguments", WRITING, ids=lambda arguments: " ".join(map(str, arguments[::2])))
-def test_a_file_that_is_not_text_is_not_replaced_by_text(
-    arguments: tuple[object, ...], kind: str, run: Run, tmp_path: Path
-) -> None:
+def test_text_never_replaces_a_binary_file(arguments: tuple[object, ...], kind: str, run: Run, tmp_path: Path) -> None:
     if "--save-audio" in arguments and kind == "wav":
         return
     talk_json(tmp_path)
@@ -176,14 +172,14 @@ def test_a_file_that_is_not_text_is_not_replaced_by_text(
     force = () if "--append" in arguments else ("--force",)
     done = run(*arguments, target.name, *force, *(() if arguments[0] == "render" else NOWHERE), env=KEY)
     assert done.returncode == 2, done.stderr
-    assert b"it is not overwritten" in done.stderr and b"hint: " in done.stderr
+    assert b"must not be overwritten" in done.stderr and b"hint: " in done.stderr
     assert target.read_bytes() == BINARY[kind]
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"plain", "gr\xfc\xdfe".encode("latin-1"), "wide".encode("utf-16"), b"a\tb\r\n"]
 )
-def test_text_is_replaced_where_that_is_asked_for(content: bytes, tmp_path: Path) -> None:
+def test_force_replaces_text_files(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(content)
     check_output(tmp_path / "a.txt", force=True)
     with pytest.raises(UsageError, match="exists"):
@@ -191,11 +187,11 @@ def test_text_is_replaced_where_that_is_asked_for(content: bytes, tmp_path: Path
     check_output(tmp_path / "a.txt", force=False, appends=True)
 
 
-def test_kept_audio_replaces_only_wav(tmp_path: Path) -> None:
+def test_saved_audio_replaces_only_wav_files(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(SAMPLE.read_bytes())
     check_output(tmp_path / "a.wav", force=True, content="wav")
     (tmp_path / "notes").write_text("text")
-    with pytest.raises(UsageError, match="is a text: it is not overwritten"):
+    with pytest.raises(UsageError, match="is a text and must not be overwritten"):
         check_output(tmp_path / "notes", force=True, content="wav")
     for name in ("a.mp3", "a.txt", "a.srt"):
         with pytest.raises(UsageError, match="kept as WAV"):
@@ -204,25 +200,21 @@ def test_kept_audio_replaces_only_wav(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".ass", ".docx", ".pdf", ".wav", ".mp3", ".rtf", ".log"])
 @pytest.mark.parametrize("command", ["transcribe", "stream-file", "listen", "render"])
-def test_an_output_name_that_ends_like_no_format_is_a_usage_error(
-    command: str, ending: str, run: Run, tmp_path: Path
-) -> None:
+def test_unknown_output_suffix_is_a_usage_error(command: str, ending: str, run: Run, tmp_path: Path) -> None:
     talk_json(tmp_path)
     before = {"transcribe": (SAMPLE,), "stream-file": (SAMPLE,), "listen": (), "render": ("talk.json",)}[command]
     done = run(command, *before, "-o", f"talk{ending}", *(() if command == "render" else NOWHERE), env=KEY)
     assert done.returncode == 2
     first, second = done.stderr.decode().splitlines()
-    assert first == f"error: talk{ending}: no transcript format has the ending {ending}"
-    assert second.startswith("hint: endings: .txt .json") and "-f names the format" in second
+    assert first == f"error: talk{ending}: no transcript format has the suffix {ending}"
+    assert second.startswith("hint: suffixes: .txt .json") and "with -f" in second
     assert not (tmp_path / f"talk{ending}").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "begins"), [(("-f", "srt", "-o", "talk.log"), "1\n00:00"), (("-o", "talk"), "Hello.\n")]
 )
-def test_a_format_that_is_named_goes_into_any_file_and_no_ending_means_text(
-    arguments: tuple[str, ...], begins: str, run: Run, tmp_path: Path
-) -> None:
+def test_explicit_format_allows_any_suffix(arguments: tuple[str, ...], begins: str, run: Run, tmp_path: Path) -> None:
     segment = '{"start": 0, "end": 1, "text": "Hello."}'
     (tmp_path / "talk.json").write_text(f'{{"text": "Hello.", "segments": [{segment}]}}')
     assert run("render", "talk.json", *arguments).returncode == 0
@@ -241,7 +233,7 @@ def test_a_format_that_is_named_goes_into_any_file_and_no_ending_means_text(
     ],
     ids=lambda arguments: " ".join(map(str, arguments[::2])),
 )
-def test_a_url_as_output_is_a_usage_error(arguments: tuple[object, ...], run: Run, tmp_path: Path) -> None:
+def test_url_as_output_is_a_usage_error(arguments: tuple[object, ...], run: Run, tmp_path: Path) -> None:
     talk_json(tmp_path)
     done = run(*arguments, *(() if arguments[0] == "render" else NOWHERE), env=KEY)
     assert done.returncode == 2
