@@ -1,4 +1,4 @@
-"""What `check` finds: every rule with its value and limit, what words force, and nothing to find in our own files."""
+"""`check`: every rule with its value and limit, forced violations, and generated subtitles without violations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def clock(time: int) -> str:
 
 
 def file(*cues: tuple[int, int, str]) -> str:
-    """Cues as SubRip: in-time and out-time in milliseconds, text."""
+    """SubRip of these cues: start and end in milliseconds, text."""
     return "\n".join(f"{k}\n{clock(start)} --> {clock(end)}\n{text}\n" for k, (start, end, text) in enumerate(cues, 1))
 
 
@@ -112,7 +112,7 @@ def test_every_rule_has_a_sentence() -> None:
         assert sentence(Finding(rule, 1, value=3, limit=2)).strip()
 
 
-# What words force
+# Forced violations
 
 
 def words(*times: tuple[str, int, int]) -> list[Word]:
@@ -139,7 +139,7 @@ def test_fast_speech_forces_reading_speed() -> None:
     ]
     assert forced(said, at_once, (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 900, "ccccccccc")) == [
         ("reading-speed", 1, True),
-        ("reading-speed", 2, False),  # it could stay: nothing follows
+        ("reading-speed", 2, False),  # it could last longer: nothing follows
     ]
 
 
@@ -185,7 +185,7 @@ STEPS = st.integers(1, 8)
 
 
 class Scene:
-    """A few words, a file of cues for them, and all other ways to divide them: by trying each, judged by `lint`."""
+    """A few words, cues for them, and all other divisions of the words into cues, tried one by one with `lint`."""
 
     step = 50  # milliseconds: all times are multiples
 
@@ -204,7 +204,7 @@ class Scene:
         return round((self.said[k].start or 0) * 1000)
 
     def ways(self, i: int, j: int) -> list[frozenset[str]]:
-        """What a cue of the words i to j - 1 breaks, for every out-time that it may have."""
+        """The rules that a cue of the words i to j - 1 breaks, for each possible end time."""
         if (i, j) not in self._ways:
             self._ways[i, j] = list(self._tries(i, j))
         return self._ways[i, j]
@@ -479,7 +479,7 @@ class TestTheProgram:
         assert "reading-speed: 32.0 columns a second, at most 20.0: “Größe”" in done.stdout.decode()
 
 
-# Our own files
+# Generated subtitles
 
 COMMON = (
     "the a of and to in that it is was for on with as at by from but or so I you he she they we this which not have "
@@ -490,7 +490,7 @@ COMMON = (
 
 
 def speech(seed: int, count: int, slowest: float, fastest: float) -> Transcript:
-    """Sentences of common words: each with a rate of its own (characters a second), commas, pauses of all lengths."""
+    """Sentences of common words with different speaking rates (characters per second), commas and pauses."""
     draw = random.Random(seed)
     said: list[Word] = []
     at = draw.uniform(0, 2)

@@ -89,7 +89,7 @@ def words_of(name: str) -> list[str]:
     return [f"{name.partition('.')[0]}-{number}" for number in range(WORDS)]
 
 
-def answers_at_length(exchange: Exchange) -> None:
+def answer_at_length(exchange: Exchange) -> None:
     said = words_of((exchange.request().part("file").filename or b"").decode())
     words = [{"word": word, "start": number / 2, "end": number / 2 + 0.4} for number, word in enumerate(said)]
     exchange.answer(200, json.dumps({"text": " ".join(said), "duration": WORDS / 2, "words": words}))
@@ -170,7 +170,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
 def test_rerun_after_a_kill_sends_only_uncached_recordings(
     moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
-    step = random.Random(moment).randrange(steps[True] * moment // MOMENTS, steps[True] * (moment + 1) // MOMENTS) + 1
+    step = random.Random(moment).randrange(steps[True] * moment // KILLS, steps[True] * (moment + 1) // KILLS) + 1
     out, store = tmp_path / "out", Store(Path(environment["HOME"]) / ".cache" / "cartesia-cli" / "answers")
     with FaultServer(answers_at_length) as server:
         assert run_killed_at(step, environment, tmp_path, *transcribing(server)) == -signal.SIGKILL
@@ -294,7 +294,7 @@ def test_recover_after_a_kill_continues_with_the_remaining_recordings(
         exchange.request()
         exchange.hold()
 
-    with FaultServer(answers_at_length, hangs, answers_at_length) as batch:
+    with FaultServer(answer_at_length, hangs, answer_at_length) as batch:
         command = [sys.executable, "-m", "cartesia_cli", "listen", "--recover", "--base-url", batch.base_url]
         recovering = subprocess.Popen(command, env=environment | KEY, cwd=tmp_path, stdout=subprocess.PIPE)
         batch.wait(lambda server: len(server.requests) == 2 and server.requests[1].whole)

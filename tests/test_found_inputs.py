@@ -1,4 +1,4 @@
-"""Inputs as a user names them, through the whole program: folders of any formats, globs, URLs, stdin, silence."""
+"""Inputs of `transcribe`, through the installed program: folders, globs, URLs, stdin, silent recordings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tones import spoken
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
-NOWHERE = ("--base-url", "http://127.0.0.1:9")
+UNREACHABLE = ("--base-url", "http://127.0.0.1:9")
 
 
 BY_FFMPEG = {
@@ -52,7 +52,7 @@ BY_LIBSNDFILE = {
 }
 
 
-def a_folder_of_everything(folder: Path) -> None:
+def write_all_formats(folder: Path) -> None:
     folder.mkdir()
     for name, (form, codec, _, _) in BY_FFMPEG.items():
         encode(folder / name, codec, 48000, seconds=1, form=form)
@@ -66,34 +66,34 @@ def a_folder_of_everything(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formats") / "talks"
-    a_folder_of_everything(folder)
+    write_all_formats(folder)
     return folder
 
 
-def test_folder_search_finds_every_decodable_format(run: Run, everything: Path) -> None:
+def test_folder_search_finds_every_decodable_format(run: Run, all_formats: Path) -> None:
     wanted = {*BY_FFMPEG, *BY_LIBSNDFILE, "nameless", "disguised.txt"}
-    done = run("transcribe", everything, "--dry-run", "--json", *NOWHERE, env=KEY)
+    done = run("transcribe", all_formats, "--dry-run", "--json", *UNREACHABLE, env=KEY)
     assert done.returncode == 0, done.stderr
     assert {Path(row["source"]).name for row in json.loads(done.stdout)["inputs"]} == wanted
     assert b"3 files are not recordings: skipped (-v names them)\n" in done.stderr
-    told = run("transcribe", everything, "--dry-run", "-v", *NOWHERE, env=KEY).stderr.decode()
+    told = run("transcribe", all_formats, "--dry-run", "-v", *UNREACHABLE, env=KEY).stderr.decode()
     assert set(re.findall(r"/([\w.]+): not a recording: skipped", told)) == {"module.ts", "talk.txt", "cover.jpg"}
 
 
-def test_every_format_of_a_folder_search_is_decoded(everything: Path) -> None:
+def test_every_format_of_a_folder_search_is_decoded(all_formats: Path) -> None:
     from cartesia_cli.audio.files import decode_file
     from cartesia_cli.audio.pcm import RATE
 
     for name in (*BY_FFMPEG, *BY_LIBSNDFILE):
-        seconds = sum(map(len, decode_file(everything / name))) / RATE
+        seconds = sum(map(len, decode_file(all_formats / name))) / RATE
         assert seconds == pytest.approx(1, abs=0.2), name
 
 
-def test_uploads_have_the_media_type_and_suffix_of_their_format(run: Run, everything: Path) -> None:
+def test_uploads_have_the_media_type_and_suffix_of_their_format(run: Run, all_formats: Path) -> None:
     with FaultServer(*[fine] * 30) as server:
-        done = run("transcribe", everything, "-f", "ndjson", "--base-url", server.base_url, env=KEY)
+        done = run("transcribe", all_formats, "-f", "ndjson", "--base-url", server.base_url, env=KEY)
         assert done.returncode == 0, done.stderr
         parts = [request.part("file") for request in server.requests]
     sent = {(part.filename or b"").decode(): part.headers["content-type"] for part in parts}
@@ -108,8 +108,8 @@ def test_uploads_have_the_media_type_and_suffix_of_their_format(run: Run, everyt
     assert warned == {name: kind for name, kind in kinds.items() if not FORMATS[kind].documented}
 
 
-def test_offline_run_does_not_warn_of_undocumented_formats(run: Run, everything: Path) -> None:
-    done = run("transcribe", everything / "i.w64", "--local", "--no-cache")
+def test_offline_run_does_not_warn_of_undocumented_formats(run: Run, all_formats: Path) -> None:
+    done = run("transcribe", all_formats / "i.w64", "--local", "--no-cache")
     assert done.returncode == 0, done.stderr
     assert b"documents" not in done.stderr
     assert b"i.w64: nothing was said\n" in done.stderr and done.stdout == b""
@@ -122,7 +122,7 @@ def test_encoding_makes_a_folder_search_find_headerless_samples(run: Run, tmp_pa
         (folder / name).write_bytes(b"\x7f\xff" * 4000)
     (folder / "real.wav").write_bytes(SAMPLE.read_bytes())
     raw = ("--encoding", "pcm_mulaw", "--sample-rate", "8000")
-    done = run("transcribe", folder, "--dry-run", "--json", *raw, *NOWHERE, env=KEY)
+    done = run("transcribe", folder, "--dry-run", "--json", *raw, *UNREACHABLE, env=KEY)
     assert [Path(row["source"]).name for row in json.loads(done.stdout)["inputs"]] == ["a.raw", "b.ul", "c.wav"]
     assert b"2 files are not recordings" in done.stderr
 
@@ -183,7 +183,7 @@ def test_globs_match_like_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                                      ("check",), ("vad",)])  # fmt: skip
 def test_url_as_input_is_a_usage_error(command: tuple[str, ...], url: str, hint: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "sample.wav").write_bytes(SAMPLE.read_bytes())
-    done = run(*command, url, *(NOWHERE if command[0] in ("transcribe", "stream-file") else ()), env=KEY)
+    done = run(*command, url, *(UNREACHABLE if command[0] in ("transcribe", "stream-file") else ()), env=KEY)
     assert (done.returncode, done.stdout) == (2, b""), done.stderr
     first, second = done.stderr.decode().splitlines()
     assert first.startswith(f"error: {url} is a URL") and second.startswith("hint: ") and hint in second
@@ -202,7 +202,7 @@ def test_file_named_like_a_url_is_an_input(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("more", [(), ("--encoding", "pcm_s16le", "--sample-rate", "8000")], ids=["container", "raw"])
 @pytest.mark.parametrize("content", [b"", b"x"])
 def test_errors_of_stdin_name_stdin(content: bytes, more: tuple[str, ...], run: Run) -> None:
-    done = run("transcribe", "-", *more, *NOWHERE, stdin=content, env=KEY)
+    done = run("transcribe", "-", *more, *UNREACHABLE, stdin=content, env=KEY)
     assert done.returncode == 3
     assert done.stderr.startswith(b"error: stdin ") and b"cartesia-cli-stdin" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""Every error says what to do next, and names only options that the command has."""
+"""Every error has a hint, which names only options that the running command has."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def spellings(command: Any) -> set[str]:
 
 
 def hints() -> Iterator[str]:
-    """The words of every hint in the source, with … for what is put in."""
+    """The text of every hint in the source, with … for inserted values."""
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call):

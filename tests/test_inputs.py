@@ -1,4 +1,4 @@
-"""What the user named becomes files to read, and each result gets a place that is checked before anything is sent."""
+"""Inputs are turned into files, and results get targets that are checked before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""--grep over one and several recordings: answers like grep, on stdout, with file names, and exit code 1 for none."""
+"""--grep over one and several recordings behaves like grep: stdout, file names, exit code 1 without matches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer(text: str) -> dict[str, object]:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """Three transcripts in the folder of the run."""
+    """A folder with three transcripts."""
     for name, text in SAID.items():
         (tmp_path / f"{name}.json").write_text(
             json.dumps({"source": f"{name}.wav", "model": "m", **answer(text), "segments": []})
@@ -72,7 +72,7 @@ def test_grep_without_matches_in_one_input_exits_with_1(run: Run, saved: Path) -
     assert run("render", "a.json", "--grep", "ferry").returncode == 0
     assert run("render", "a.json", "--grep", "FERRY").returncode == 1
     assert run("render", "a.json", "--grep", "FERRY", "--ignore-case").returncode == 0
-    assert run("render", "a.json", "--from", "100").returncode == 0  # nothing was looked for
+    assert run("render", "a.json", "--from", "100").returncode == 0  # no pattern was given
 
 
 def test_csv_and_tsv_matches_have_a_file_column(run: Run, saved: Path) -> None:
@@ -111,7 +111,7 @@ def test_grep_writes_matches_of_all_inputs_to_output(run: Run, saved: Path) -> N
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "--output-dir", "out")
     assert (done.returncode, b"-o FILE" in done.stderr, (saved / "out").exists()) == (2, True, False)
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-f", "csv", "--output-dir", "out")
-    assert files(saved / "out") == {"a.csv", "b.csv"}  # a folder was asked for
+    assert files(saved / "out") == {"a.csv", "b.csv"}  # --output-dir
 
 
 @pytest.mark.parametrize("name", ["hits.csv", "hits.txt", "hits.json", "hits.ndjson"])

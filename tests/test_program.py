@@ -1,4 +1,4 @@
-"""The whole program as a user types it, with the real engine on real speech; nothing is replaced."""
+"""Runs the installed program with the real engine on real speech; nothing is mocked."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_headerless_samples_are_read_in_every_encoding(
 
 
 def digits(text: str) -> str:
-    """`text` with the numbers from 10 to 59 that the engine spelt out as digits."""
+    """`text` with the numbers from 10 to 59 that the engine wrote as words converted to digits."""
     units = "one two three four five six seven eight nine".split()
     teens = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
     spelt = {word: str(10 + n) for n, word in enumerate(teens)}
@@ -128,12 +128,12 @@ def digits(text: str) -> str:
 
 
 COUNT = 45
-"""Numbers, of a second and a half each with the silence behind it: several times what the engine hears at once."""
+"""Numbers, each 1.5 s long with the pause after it: several times the engine's window."""
 
 
 @pytest.mark.engine
 def test_long_audio_loses_no_words_in_bounded_memory(environment: dict[str, str], tmp_path: Path) -> None:
-    """More than a minute of counting: every number once, in order, and no more memory than half a minute takes.
+    """More than a minute of counting: every number once, in order, and not more memory than half a minute takes.
 
     benchmarks/local.py does the same with an hour.
     """
@@ -240,7 +240,7 @@ def test_stdout_is_the_same_for_a_terminal_and_a_pipe(
             break
         shown += block
     assert process.wait() == 0
-    # The progress bar was drawn on the same terminal and has wiped itself.
+    # The progress bar was on the same terminal and has erased itself.
     assert shown.replace(b"\r\n", b"\n").endswith(piped.stdout)
 
 
@@ -380,7 +380,7 @@ def test_interrupted_run_is_resumed(run: Run, whisper: dict[str, str], tmp_path:
     assert (nothing.returncode, nothing.stdout) == (0, b"")
 
 
-def takers(type_name: str) -> list[tuple[str, str]]:
+def options_of_type(type_name: str) -> list[tuple[str, str]]:
     """Every command, and each of its options that take a number of this kind."""
     commands = get_command(build()).commands.items()  # type: ignore[attr-defined]
     return [(name, option.opts[0]) for name, command in commands for option in command.params
@@ -388,7 +388,7 @@ def takers(type_name: str) -> list[tuple[str, str]]:
 
 
 def test_nan_and_infinity_are_usage_errors_naming_the_option() -> None:
-    for command, option in takers("float"):
+    for command, option in options_of_type("float"):
         program: Any = get_command(build(command))
         for value in ("nan", "inf", "-inf", "1e999"):
             with pytest.raises(UsageError, match=f"Invalid value for '{option}'"):

@@ -1,4 +1,4 @@
-"""A saved transcript becomes any other format as if it had been transcribed so; the whole program, no network."""
+"""`render` writes saved transcripts in every format exactly as `transcribe` would, without network."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def talk(tmp_path: Path) -> Path:
     return path
 
 
-# The same as transcribed -----------------------------------------------------------------------------------
+# Equal to transcribe ---------------------------------------------------------------------------------------
 
 
 def test_render_output_equals_transcribe_output_in_every_format(
     run: Run, whisper: dict[str, str], tmp_path: Path
 ) -> None:
-    """Real speech, the real engine, and every format, with and without -w; the saved one was made without it."""
+    """Every format, with and without -w, of real speech; the saved transcript was made without -w."""
     saved = run("transcribe", SAMPLE, "-f", "json", "-o", "saved.json", env=whisper)
     assert saved.returncode == 0
     for options in ([], ["-w"]):
@@ -92,7 +92,7 @@ def test_render_needs_no_network_and_no_key(run: Run, talk: Path) -> None:
         assert server.connections == 0
 
 
-# Words that are missing ------------------------------------------------------------------------------------
+# Missing word times ----------------------------------------------------------------------------------------
 
 
 def test_estimated_times_are_reported(run: Run, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_estimated_times_are_reported(run: Run, tmp_path: Path) -> None:
     assert run("render", "bare.json").stderr == b""
 
 
-# Where it goes ---------------------------------------------------------------------------------------------
+# Output paths ----------------------------------------------------------------------------------------------
 
 
 def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_unwritable_result_is_printed_on_stdout(run: Run, talk: Path, tmp_path: 
     assert b"No space left on device" in done.stderr
 
 
-# What is no transcript -------------------------------------------------------------------------------------
+# Unusable inputs -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

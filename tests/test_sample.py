@@ -1,4 +1,4 @@
-"""`--sample WORDS` with a key: Cartesia speaks them, the recording stays with the user, and is transcribed."""
+"""`--sample WORDS`: text to speech of the API speaks the words; the recording is saved and transcribed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOUND = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
 
 
 class Cartesia(BaseHTTPRequestHandler):
-    """Speech on one route, its transcript on the other."""
+    """A server with text to speech on one route and transcription on the other."""
 
     asked: dict[str, object]
 
@@ -38,7 +38,7 @@ class Cartesia(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture

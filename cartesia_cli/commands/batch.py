@@ -186,29 +186,29 @@ def _run_job(
     """Transcribe one recording, or find its response in the cache, and write its results."""
     item = job.input
     audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
-    lookup, answer = look_up(job, config, reporter)
-    if answer is None:
+    lookup, found = look_up(job, config, reporter)
+    if found is None:
         try:
             backend = connect()
         except CliError as error:
             error.stops_batch = True
             raise
-        answer = _request_transcript(job, config, backend, lookup, reporter)
+        found = _request_transcript(job, config, backend, lookup, reporter)
         summary.local = backend.local
     else:
         summary.from_cache += 1
         backend = None
-    response = _usable_response(answer.response, job, reporter)
+    response = _usable_response(found.response, job, reporter)
     transcript = from_batch(response, source=item.source, model=config.options.model, measured=job.media.duration)
     summary.audio_seconds += transcript.duration or 0.0
     summary.billed_seconds += 0.0 if backend is None else transcript.duration or 0.0
-    trouble = _save_body(answer.body, job, reporter)
+    write_error = _save_body(found.body, job, reporter)
     write_results(
         transcript, job.targets, config.layout, reporter,
         name=item.source, matches=config.matches, labelled=summary.total > 1,
     )  # fmt: skip
-    if trouble is not None:
-        raise trouble
+    if write_error is not None:
+        raise write_error
     config.on_written(transcript)
     summary.written += 1
     if not transcript.text.strip():
@@ -292,8 +292,8 @@ def _request_transcript(
         )
     if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
         reporter.say(f"warning: {item.source}: the response repeats the key: only its documented fields are saved")
-    if lookup and (trouble := lookup.save(body)):
-        reporter.detail(f"{item.source}: not cached: {trouble}")
+    if lookup and (reason := lookup.save(body)):
+        reporter.detail(f"{item.source}: not cached: {reason}")
     return CachedResponse(body, response, time.time())
 
 
@@ -321,8 +321,8 @@ def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, rep
     try:
         yield
     except CliError:
-        if bodies and (trouble := _save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
-            reporter.error(trouble)
+        if bodies and (write_error := _save_body(backend.client.without_key(bodies[-1]), job, reporter)):
+            reporter.error(write_error)
         raise
 
 

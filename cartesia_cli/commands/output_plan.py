@@ -132,22 +132,20 @@ def _target_stems(inputs: Sequence[Input], output_dir: Path | None, find_owner: 
     gives talk.txt). The suffix stays (talk.mp3.txt) where such results exist already, and where the short name belongs
     to the results of another recording, or would be shared by two inputs of this run.
     """
-    full = [
-        output_dir / i.relative_path if output_dir else (Path(i.relative_path) if i.source == STDIN else i.path)
-        for i in inputs
-    ]
+    full = [output_dir / i.relative_path if output_dir else (Path(i.relative_path) if i.source == STDIN else i.path)
+            for i in inputs]  # fmt: skip
     sharing: defaultdict[Path, list[int]] = defaultdict(list)
     for k, path in enumerate(full):
         sharing[path.with_suffix("")].append(k)
     stems = list(full)
-    for short, places in sharing.items():
-        left = [k for k in places if short == full[k] or find_owner(full[k], [inputs[k]]) is not inputs[k]]
-        holder = find_owner(short, [inputs[k] for k in left])
-        for k in left:
-            if holder is inputs[k] or (holder is None and len(places) == 1):
+    for short, numbers in sharing.items():
+        candidates = [k for k in numbers if short == full[k] or find_owner(full[k], [inputs[k]]) is not inputs[k]]
+        owner = find_owner(short, [inputs[k] for k in candidates])
+        for k in candidates:
+            if owner is inputs[k] or (owner is None and len(numbers) == 1):
                 stems[k] = short
-    doubled = Counter(stems)
-    return [path if doubled[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
+    counts = Counter(stems)
+    return [path if counts[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
 
 
 def result_file(stem: Path, format: str) -> Path:

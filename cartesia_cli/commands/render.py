@@ -100,8 +100,8 @@ def render(
                 raise
             reporter.error(error)
             failed += 1
-    if matches is not None and (trouble := matches.close()) is not None:
-        raise trouble
+    if matches is not None and (write_error := matches.close()) is not None:
+        raise write_error
     if failed or (matches is not None and matches.found_nothing):
         raise typer.Exit(Exit.FAILED)
 

@@ -181,9 +181,9 @@ def transcribe(
                     jobs, config, connect, reporter, unusable=failed, results=results, rest_command=rest_command
                 )
             finally:
-                trouble = None if matches is None else matches.close()
-            if trouble is not None:
-                raise trouble
+                write_error = None if matches is None else matches.close()
+            if write_error is not None:
+                raise write_error
             failed += matches is not None and matches.found_nothing
     if failed:
         raise typer.Exit(Exit.FAILED)

@@ -50,14 +50,14 @@ def write_results(
         matches.add(transcript)
         if matches.combined:
             return
-    trouble: OutputError | None = None
+    write_error: OutputError | None = None
     untruncated = replace(layout, columns=None)  # the width of the terminal doesn't matter in a file
     for format, file in targets.items():
         label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
         text = writer(format)(transcript, untruncated if file else layout)
-        trouble = write_result(text, file, reporter, label=label) or trouble
-    if trouble is not None:
-        raise trouble
+        write_error = write_result(text, file, reporter, label=label) or write_error
+    if write_error is not None:
+        raise write_error
 
 
 def write_result(text: str, file: Path | None, reporter: Reporter, *, label: bool = False) -> OutputError | None:

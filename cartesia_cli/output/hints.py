@@ -21,17 +21,17 @@ _COMMAND_LINE = "cartesia-cli "
 
 def fit_hint(error: CliError, options: Collection[str] | None) -> str:
     """The hint of an error for a command with these options, which are None as long as the command isn't known."""
-    said = error.hint or ""
+    text = error.hint or ""
     if options is not None:
-        advice, command, line = said.partition(_COMMAND_LINE)
+        advice, command, line = text.partition(_COMMAND_LINE)
         first, *rest = re.split(r"(; (?:or )?)", advice)
         clauses = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
         last = clauses[-1]
-        kept = [one for one in clauses if _fits(one[1], options) or (command and one is last)]
-        said = "".join(between + clause for between, clause in kept) + command + line
-        if kept:
-            said = said.removeprefix(kept[0][0])
-    return said or error.next_step
+        fitting = [one for one in clauses if _fits(one[1], options) or (command and one is last)]
+        text = "".join(separator + clause for separator, clause in fitting) + command + line
+        if fitting:
+            text = text.removeprefix(fitting[0][0])
+    return text or error.next_step
 
 
 def _fits(clause: str, options: Collection[str]) -> bool:
