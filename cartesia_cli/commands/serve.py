@@ -184,7 +184,7 @@ def _script_app(path: Path) -> Callable[..., Starlette]:
         text = path.read_text("utf-8-sig")
     except OSError as error:
         raise UsageError(
-            f"{path} can't be read: {error.strerror}", hint="--script takes a script or a log of --raw-events"
+            f"{path} can't be read: {error.strerror}", hint="--script takes a script, or a log of `listen --raw-events`"
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines or a JSON list") from error
