@@ -81,7 +81,7 @@ class TestTheProgram:
     def test_unknown_format_is_a_usage_error(self, run: Run) -> None:
         done = run("devices", "-f", "xml")
         assert done.returncode == 2
-        assert b"table, json" in done.stderr
+        assert b"'table', 'json'" in done.stderr
 
 
 def device(index: int, name: str, **facts: Any) -> Device:

@@ -125,8 +125,8 @@ def test_colliding_results_keep_the_suffix_of_their_input() -> None:
     [
         (plan("text", "srt"), "need a folder"),
         (plan("text", output="a", output_dir="b"), "exclude"),
-        (plan("json", several=True, output="-"), "one place"),
-        (plan("text", several=True, output="all.txt"), "one place"),
+        (plan("json", several=True, output="-"), "to one file"),
+        (plan("text", several=True, output="all.txt"), "to one file"),
         (plan("text", output="a.wav", force=True), "is an input"),
         (plan("text", output="folder", force=True), "is a folder"),
         (plan("text", output="there.txt"), "exists"),

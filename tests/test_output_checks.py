@@ -198,7 +198,7 @@ def test_saved_audio_replaces_only_wav_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a text and must not be overwritten"):
         check_output(tmp_path / "notes", force=True, content="wav")
     for name in ("a.mp3", "a.txt", "a.srt"):
-        with pytest.raises(UsageError, match="kept as WAV"):
+        with pytest.raises(UsageError, match="saved as WAV"):
             check_output(tmp_path / name, force=False, content="wav")
 
 

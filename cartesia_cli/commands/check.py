@@ -103,7 +103,7 @@ def check(
     if len(found) == 1 and unreadable:
         raise unreadable[0]
     reports = [
-        Report(item.source, item.sheet, mark(lint(item.sheet, limits), item.sheet, rules, words))
+        Report(item.source, item.subtitles, mark(lint(item.subtitles, limits), item.subtitles, rules, words))
         for item in found
         if not isinstance(item, InputError)
     ]
@@ -134,7 +134,7 @@ class _File(NamedTuple):
     """A subtitle file that has been read."""
 
     source: str
-    sheet: SubtitleFile
+    subtitles: SubtitleFile
 
 
 def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
@@ -170,12 +170,12 @@ def _read_subtitles(item: Input | InputError) -> _File:
 
     text, findings = decode(_read_bytes(item))
     assert not isinstance(item, InputError)
-    sheet = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
-    if sheet.kind is None:
+    subtitles = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
+    if subtitles.kind is None:
         raise InputError(
             f"{item.source} is not a subtitle file: it has no cue times", hint="`check` reads SRT and WebVTT"
         )
-    return _File(item.source, replace(sheet, findings=(*findings, *sheet.findings)))
+    return _File(item.source, replace(subtitles, findings=(*findings, *subtitles.findings)))
 
 
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:

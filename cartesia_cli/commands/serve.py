@@ -79,10 +79,8 @@ def serve(
 ) -> None:
     """Serve Cartesia's speech-to-text API on this machine, offline."""
     reporter = verbosity.apply_to(context.obj)
-    origins, hosts = (
-        [_parse_origin(text) for text in allow_origin or ()],
-        [_parse_host(text) for text in allow_host or ()],
-    )
+    origins = frozenset(_parse_origin(text) for text in allow_origin or ())
+    hosts = frozenset(_parse_host(text) for text in allow_host or ())
     from ..output.files import write_stdout
     from .backend import require_local_extra
 
@@ -107,10 +105,10 @@ def serve(
         concurrency=concurrency,
         lenient=lenient,
         max_bytes=max_bytes,
-        origins=OriginPolicy(
-            hosts=frozenset({host.lower(), bound, *hosts} | ({socket.gethostname().lower()} if is_open else set())),
+        allowed=OriginPolicy(
+            hosts=hosts | {host.lower(), bound} | ({socket.gethostname().lower()} if is_open else set()),
             addresses=is_open,
-            origins=frozenset(origins),
+            origins=origins,
         ),
         observer=observer,
     )
