@@ -908,10 +908,10 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
           for what, key, command, why in (
               ("blank", "  ", BATCH, "it is blank"),
               ("with a line break", "sk_car_a\nb", BATCH, BAD_KEY), ("with a line break", "sk_car_a\nb", LIVE, BAD_KEY),
-              ("admin key", "sk_car_admin_x", BATCH, "it is an admin key, which transcribes nothing"),
+              ("admin key", "sk_car_admin_x", BATCH, "it is an admin key, which can't transcribe"),
           )),
         Elsewhere("key file readable by others", BATCH, 4, "`… can be read by others`, and the `chmod` for it",
-                  "test_settings.py::test_a_key_file_that_others_can_read_is_refused"),
+                  "test_settings.py::test_key_file_readable_by_others_is_refused"),
     ),
     "Signals": (
         Elsewhere("Ctrl-C, whatever the network does", BATCH, 130, "nothing",

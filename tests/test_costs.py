@@ -1,4 +1,4 @@
-"""The cache, --resume, --dry-run and stopped batches: nothing is uploaded twice, no result is overwritten or lost."""
+"""What an input costs, once: no second upload for another format, no second transcript for a finished input."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server() -> Iterator[FaultServer]:
 
 
 class Home:
-    """A user with a key, a working directory `folder`, and a home folder that persists between runs."""
+    """A user with a key, who works in `folder`, and whose home lasts from run to run."""
 
     def __init__(self, folder: Path, server: FaultServer) -> None:
         self.folder, self.server = folder, server
@@ -56,7 +56,7 @@ class Home:
         )
 
     def uploads(self, *arguments: object, code: int = 0, **changes: str | None) -> int:
-        """The number of recordings that a run uploads."""
+        """How many recordings a run sends."""
         before = len(self.server.requests)
         done = self("transcribe", *arguments, **changes)
         assert done.returncode == code, done.stderr
@@ -66,7 +66,7 @@ class Home:
         return (self.folder / name).read_text()
 
     def files(self) -> list[str]:
-        """The files in the folder, without recordings."""
+        """Everything in the folder but recordings."""
         return sorted(path.name for path in self.folder.iterdir() if path.suffix not in (".wav", ".mp3", ".ogg"))
 
 
@@ -78,7 +78,7 @@ def user(tmp_path: Path, server: FaultServer) -> Home:
 
 
 def recording(folder: Path, name: str, size: int = 3244, *, seconds: float = 0) -> Path:
-    """A WAV file; its modification time is `seconds` ago."""
+    """`seconds`: how much older than now it is."""
     path = write_wav(folder / name, size)
     if seconds:
         age(path, seconds)
@@ -90,7 +90,7 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-# Caching ---------------------------------------------------------------------------------------------------
+# A second command ------------------------------------------------------------------------------------------
 
 
 ONCE = [
@@ -121,7 +121,7 @@ AGAIN = [
 @pytest.mark.parametrize(
     ("first", "second", "uploads"), [*((*pair, 0) for pair in ONCE), *((*pair, 1) for pair in AGAIN)]
 )
-def test_second_command_uploads_only_if_the_request_differs(first: str, second: str, uploads: int, user: Home) -> None:
+def test_second_command_uploads_only_for_another_request(first: str, second: str, uploads: int, user: Home) -> None:
     recording(user.folder, "talk.wav")
     assert user.uploads("talk.wav", *shlex.split(first)) == 1
     assert user.uploads("talk.wav", *shlex.split(second)) == uploads
@@ -146,7 +146,7 @@ def test_text_has_no_word_table_without_the_option(user: Home) -> None:
 
 @pytest.mark.parametrize("order", [("talk.wav", "talk.mp3"), ("talk.mp3", "talk.wav")])
 @pytest.mark.parametrize("place", ["", "--output-dir out"])
-def test_result_keeps_its_name_when_an_input_of_the_same_stem_appears(
+def test_result_keeps_its_name_when_another_input_has_the_same_stem(
     order: tuple[str, str], place: str, user: Home
 ) -> None:
     there = user.folder / "out" if place else user.folder
@@ -170,7 +170,7 @@ def test_second_format_has_the_stem_of_the_first(user: Home) -> None:
     assert user.files() == ["talk.mp3.srt", "talk.srt", "talk.txt"]
 
 
-def test_inputs_of_the_same_stem_keep_their_suffixes(user: Home) -> None:
+def test_inputs_with_the_same_stem_keep_their_suffixes_in_later_runs(user: Home) -> None:
     recording(user.folder, "talk.mp3", 4000)
     recording(user.folder, "talk.wav", 3244)
     assert user.uploads("talk.mp3", "talk.wav") == 2
@@ -199,7 +199,7 @@ def test_result_of_a_deleted_recording_is_not_overwritten(user: Home) -> None:
         assert (user.file("talk.txt"), user.file("talk.mp3.txt")) == ("Of 3244 bytes.\n", "Of 4000 bytes.\n")
 
 
-def test_names_with_and_without_suffix_do_not_collide(user: Home) -> None:
+def test_name_of_a_result_is_never_used_twice(user: Home) -> None:
     for k, name in enumerate(("talk.wav", "talk.mp3", "talk.wav.mp3")):
         recording(user.folder, name, 3244 + 2 * k)
     assert user.uploads(".") == 3
@@ -208,7 +208,7 @@ def test_names_with_and_without_suffix_do_not_collide(user: Home) -> None:
 
 @pytest.mark.parametrize("stem", ["x" * 251, "𝄞" * 62], ids=["ascii", "four bytes"])
 @pytest.mark.parametrize("options", ["-f table,json --output-dir out", "-f json --output-dir out --keep-json raw"])
-def test_too_long_result_name_is_truncated(stem: str, options: str, user: Home) -> None:
+def test_too_long_result_name_is_shortened(stem: str, options: str, user: Home) -> None:
     long = recording(user.folder, f"{stem}.wav", 3244)
     recording(user.folder, "talk.wav", 4000)
     assert user.uploads(".", *shlex.split(options)) == 2
@@ -218,7 +218,7 @@ def test_too_long_result_name_is_truncated(stem: str, options: str, user: Home) 
     assert len([name for name in names if name.startswith(long.stem[:50])]) == len(names) / 2
 
 
-def test_colliding_results_of_two_folders_have_a_working_hint(user: Home) -> None:
+def test_inputs_with_the_same_name_in_two_folders_get_a_hint(user: Home) -> None:
     for name in ("in/d1", "in/d2"):
         (user.folder / name).mkdir(parents=True)
         recording(user.folder / name, "x.wav")
@@ -231,7 +231,7 @@ def test_colliding_results_of_two_folders_have_a_working_hint(user: Home) -> Non
     }  # fmt: skip
 
 
-def test_impossible_output_path_is_a_usage_error(user: Home) -> None:
+def test_impossible_path_is_a_usage_error(user: Home) -> None:
     recording(user.folder, "talk.wav")
     for place in (["-o", "x" * 256], ["--output-dir", "x" * 256, "-f", "srt"], ["--keep-json", "x" * 256]):
         done = user("transcribe", "talk.wav", *place)
@@ -244,7 +244,7 @@ def test_impossible_output_path_is_a_usage_error(user: Home) -> None:
 
 @pytest.fixture
 def two(user: Home) -> Home:
-    """A user with two recordings and their results."""
+    """Two recordings, and their results."""
     recording(user.folder, "a.wav", 3244)
     recording(user.folder, "b.wav", 4000)
     assert user.uploads(".") == 2
@@ -260,7 +260,7 @@ def test_resume_skips_finished_outputs(two: Home) -> None:
 
 def test_resume_transcribes_inputs_with_empty_results(two: Home) -> None:
     recording(two.folder, "c.wav", 5000, seconds=100)
-    for name in ("b.txt", "c.txt"):  # one that was written here and emptied since, and one of unknown origin
+    for name in ("b.txt", "c.txt"):  # one that we wrote and somebody emptied, and one that we know nothing of
         (two.folder / name).write_bytes(b"")
     assert two.uploads(".", "--resume", "--no-cache") == 2
     assert (two.file("b.txt"), two.file("c.txt")) == ("Of 4000 bytes.\n", "Of 5000 bytes.\n")
@@ -297,7 +297,7 @@ def test_resume_refuses_results_with_other_selected_rows(first: str, second: str
     assert f"out/a.csv was made with model ink-whisper, language en, {made}".removesuffix(", en") in done.stderr
 
 
-def test_resume_skips_results_recorded_without_options(two: Home) -> None:
+def test_resume_counts_results_recorded_without_options(two: Home) -> None:
     with closing(sqlite3.connect(two.home / ".local/state/cartesia-cli/results.sqlite")) as database:
         database.execute("ALTER TABLE results_1 DROP COLUMN options")
     assert two.uploads(".", "--resume", "--no-cache", "-l", "de") == 0
@@ -315,7 +315,7 @@ def test_resume_transcribes_changed_recordings(keep_time: bool, two: Home) -> No
     assert (two.file("a.txt"), two.file("b.txt")) == ("Of 5000 bytes.\n", "Of 4000 bytes.\n")
 
 
-def test_resume_ignores_modification_times(two: Home) -> None:
+def test_resume_recognises_a_recording_by_content_not_time(two: Home) -> None:
     os.utime(two.folder / "a.wav")
     shutil.copyfile(two.folder / "b.wav", two.folder / "copy")
     os.replace(two.folder / "copy", two.folder / "b.wav")
@@ -327,7 +327,7 @@ def test_resume_skips_renamed_recordings(two: Home) -> None:
     done = two("transcribe", ".", "--resume", "--no-cache")
     assert (done.returncode, len(two.server.requests)) == (0, 2)
     assert "speech.wav: already done, before it was renamed: its result is " in done.stderr
-    assert two.uploads(".", "--resume") == 0  # from the cache, its result is written under the new name
+    assert two.uploads(".", "--resume") == 0  # with the cache its result gets the new name
     assert two.file("speech.txt") == two.file("a.txt")
 
 
@@ -342,7 +342,7 @@ def test_resume_never_overwrites_edited_results(two: Home) -> None:
     assert (two.file("a.txt"), two.file("b.txt")) == ("my corrections\n", "Of 6000 bytes.\n")
 
 
-def test_resume_skips_unrecorded_results_unless_older_than_the_input(user: Home) -> None:
+def test_resume_counts_unrecorded_results_unless_they_are_older(user: Home) -> None:
     for name in ("a", "b"):
         recording(user.folder, f"{name}.wav", seconds=100)
         (user.folder / f"{name}.txt").write_text("before\n")
@@ -376,7 +376,7 @@ def test_resume_writes_only_missing_formats(two: Home) -> None:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "folder", "foreign"])
-def test_damaged_results_database_does_not_stop_a_run(damage: str, user: Home) -> None:
+def test_unusable_record_of_results_fails_no_run(damage: str, user: Home) -> None:
     state = user.home / ".local" / "state" / "cartesia-cli"
     state.mkdir(parents=True, mode=0o700)
     if damage == "folder":
@@ -407,7 +407,7 @@ def rows(report: str) -> list[list[str]]:
     return [line.split(maxsplit=3) for line in report.splitlines()[1:]]
 
 
-def test_dry_run_counts_equal_audio_once(user: Home) -> None:
+def test_dry_run_counts_the_same_audio_once(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)  # two seconds
     shutil.copyfile(user.folder / "a.wav", user.folder / "b.wav")
     recording(user.folder, "c.wav", 128044)
@@ -423,7 +423,7 @@ def test_dry_run_counts_equal_audio_once(user: Home) -> None:
     assert (twice["credits"], len(user.server.requests)) == (4.0, 2)
 
 
-def test_dry_run_marks_unknown_durations(user: Home) -> None:
+def test_dry_run_reports_unknown_durations(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)
     (user.folder / "b.webm").write_bytes(bytes.fromhex("1a45dfa3") + bytes(4000))
     done = user("transcribe", "a.wav", "b.webm", "--dry-run")
@@ -434,7 +434,7 @@ def test_dry_run_marks_unknown_durations(user: Home) -> None:
     assert "credits" not in report["inputs"][1]
 
 
-def test_offline_dry_run_shows_no_credits(user: Home) -> None:
+def test_local_dry_run_has_no_credits(user: Home) -> None:
     recording(user.folder, "a.wav", 64044)
     done = user("transcribe", "a.wav", "--local", "--dry-run")
     assert done.stdout.split() == ["bytes", "seconds", "source", "64044", "2.0", "a.wav"]
@@ -464,7 +464,7 @@ def test_dry_run_with_resume_lists_only_pending_inputs(two: Home) -> None:
     assert [row[-1] for row in rows(done.stdout)] == ["c.wav"]
 
 
-# Batches that stop early -----------------------------------------------------------------------------------
+# A batch that is hopeless ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -475,7 +475,7 @@ def three(user: Home) -> Home:
 
 
 def finish(user: Home, stderr: str) -> list[str]:
-    """Run the command in the hint of a stopped batch; returns the names of its uploads."""
+    """Run the command that a stopped batch names; the names of what it sent."""
     (hint,) = (line for line in stderr.splitlines() if line.startswith("hint: "))
     command = shlex.split(hint.partition("then: ")[2])
     assert command[:2] == ["cartesia-cli", "transcribe"]
@@ -484,7 +484,7 @@ def finish(user: Home, stderr: str) -> list[str]:
     return [(request.part("file").filename or b"").decode() for request in user.server.requests[before:]]
 
 
-def test_unreachable_server_is_tried_once_per_batch(three: Home) -> None:
+def test_unreachable_server_stops_the_batch(three: Home) -> None:
     with FaultServer("fine") as gone:
         pass
     done = three("transcribe", ".", "-l", "de", CARTESIA_BASE_URL=gone.base_url)
@@ -504,7 +504,7 @@ def test_unreachable_server_is_tried_once_per_batch(three: Home) -> None:
         (refuses(400, error_code="quota_exceeded"), 5),
     ],
 )
-def test_account_error_stops_the_batch_with_a_command_for_the_rest(
+def test_account_error_stops_the_batch_and_prints_the_command_for_the_rest(
     fault: Callable[[Exchange], None], code: int, three: Home
 ) -> None:
     three.server.script[:] = [named, fault, named]
@@ -535,7 +535,7 @@ def test_failure_of_one_input_does_not_stop_the_batch(fault: object, three: Home
 FULL = Path("/dev/full")
 
 
-def test_full_disk_stops_the_batch(three: Home) -> None:
+def test_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
     for name in "abc":
         (three.folder / f"{name}.txt").symlink_to(FULL)
     done = three("transcribe", ".")
@@ -544,7 +544,7 @@ def test_full_disk_stops_the_batch(three: Home) -> None:
     assert "No space left on device" in done.stderr and "2 not tried" in done.stderr
 
 
-def test_full_disk_on_stdout_stops_the_batch(three: Home) -> None:
+def test_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
     with FULL.open("wb") as full:
         done = run_program(
             ["transcribe", ".", "-f", "ndjson"],
@@ -557,7 +557,7 @@ def test_full_disk_on_stdout_stops_the_batch(three: Home) -> None:
     assert (done.returncode, len(three.server.requests)) == (1, 1)
 
 
-def test_results_diverted_to_stdout_are_labelled(user: Home) -> None:
+def test_results_that_fall_back_to_stdout_are_labelled(user: Home) -> None:
     recording(user.folder, "a.wav")
     (user.folder / "out").mkdir()
     for name in ("a.txt", "a.srt"):
@@ -569,14 +569,14 @@ def test_results_diverted_to_stdout_are_labelled(user: Home) -> None:
     ]  # fmt: skip
 
 
-# Keeping paid responses ------------------------------------------------------------------------------------
+# Responses that were paid for --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b'{"text": "Hi.", "duration": "1.9", "words": [1]}', 0), (b'{"text": 5}', 5), (b"<html>", 5), (b"\xff\x00", 5)],
 )
-def test_keep_json_saves_malformed_responses_unchanged(body: bytes, code: int, user: Home) -> None:
+def test_keep_json_writes_any_response_body(body: bytes, code: int, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw", "-v")
@@ -588,7 +588,7 @@ def test_keep_json_saves_malformed_responses_unchanged(body: bytes, code: int, u
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
-def test_any_2xx_status_with_a_transcript_is_success(status: int, user: Home) -> None:
+def test_transcript_is_accepted_with_any_2xx_status(status: int, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(TRANSCRIPT, status=status)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
@@ -596,7 +596,7 @@ def test_any_2xx_status_with_a_transcript_is_success(status: int, user: Home) ->
     assert json.loads(user.file("raw/a.json")) == TRANSCRIPT
 
 
-def test_keep_json_saves_2xx_responses_without_transcript(user: Home) -> None:
+def test_keep_json_writes_a_2xx_response_without_transcript(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers({"status": "queued"}, status=202)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
@@ -618,7 +618,7 @@ DEEP = b"[" * 5000 + b"]" * 5000
         (b'{"text": "Hi.", "words": ' + DEEP + b"}", "not used: words"),
     ],
 )
-def test_malformed_parts_of_a_response_do_not_lose_its_text(body: bytes, said: str, user: Home) -> None:
+def test_text_survives_malformed_surroundings(body: bytes, said: str, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw", "-v")
@@ -631,7 +631,7 @@ def test_malformed_parts_of_a_response_do_not_lose_its_text(body: bytes, said: s
     "body",
     [b'{"text": ' + DEEP + b"}", b'{"x": ' + DEEP, b'{"x": ' + DEEP + b', "text": "Hi."', b'{"x": ["' + DEEP * 9],
 )
-def test_keep_json_saves_deeply_nested_responses(body: bytes, user: Home) -> None:
+def test_keep_json_writes_a_response_that_is_nested_too_deeply(body: bytes, user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
@@ -654,7 +654,7 @@ def test_times_in_milliseconds_are_ignored(told: dict[str, float], starts: tuple
     assert document["words"][-1]["end"] <= 2.0
 
 
-def test_one_time_beyond_the_recording_is_ignored_alone(user: Home) -> None:
+def test_one_time_beyond_the_recording_invalidates_only_itself(user: Home) -> None:
     write_wav(user.folder / "a.wav", 64044)
     words = [{"word": w, "start": s, "end": s + 0.4} for w, s in (("One", 0.1), ("two", 0.6), ("three.", 600))]
     user.server.script[:] = [answers({"text": "One two three.", "duration": 2.0, "words": words})]
@@ -663,7 +663,7 @@ def test_one_time_beyond_the_recording_is_ignored_alone(user: Home) -> None:
     assert ["timing" in word for word in json.loads(user.file("a.json"))["words"]] == [False, False, True]
 
 
-def test_keep_json_saves_truncated_responses(user: Home) -> None:
+def test_keep_json_writes_what_came_of_a_truncated_response(user: Home) -> None:
     recording(user.folder, "a.wav")
     with FaultServer("closes_during_answer") as broken:
         done = user("transcribe", "a.wav", "--keep-json", "raw", CARTESIA_BASE_URL=broken.base_url)
@@ -671,17 +671,17 @@ def test_keep_json_saves_truncated_responses(user: Home) -> None:
     assert (user.folder / "raw" / "a.json").read_text() == json.dumps(TRANSCRIPT)[:-10]
 
 
-# Servers and owners ----------------------------------------------------------------------------------------
+# Whose answers ---------------------------------------------------------------------------------------------
 
 
-def test_cache_distinguishes_servers_on_the_same_port(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_not_used_for_another_server_on_the_same_port(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     recording(user.folder, "a.wav")
     assert [user.uploads("a.wav"), user.uploads("a.wav")] == [1, 0]
     port, create = user.server.port, socket.create_server
     user.server.close()
 
     def listen(address: tuple[str, int], **how: int) -> socket.socket:
-        for _ in range(1000):  # the previous server may not have closed it yet
+        for _ in range(1000):  # the one before it may not be gone yet
             with suppress(OSError):
                 return create((address[0], port), **how)
             time.sleep(0.02)
@@ -713,7 +713,7 @@ def test_cache_writable_by_others_is_not_used(kind: str, user: Home) -> None:
     assert (shown.returncode, "hint: " in shown.stderr) == (1, True)
 
 
-def test_cached_response_of_another_owner_is_not_read(user: Home) -> None:
+def test_cached_file_of_another_user_is_not_read(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.uploads("a.wav")
     (entry,) = (user.home / ".cache" / "cartesia-cli" / "answers").iterdir()

@@ -1,4 +1,4 @@
-"""Listing devices with the real PortAudio, and choosing one among given devices."""
+"""Which microphones there are and which one is meant: by the real PortAudio, and among made-up ones."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class TestTheChoice:
         ],
     )
     def test_device_is_chosen_by_index_name_or_substring(self, which: str | None, meant: Device) -> None:
-        assert choose(ALL, which) is meant
+        assert match_device(ALL, which) is meant
 
     def test_what_may_be_several_is_none_and_they_are_listed(self) -> None:
         with pytest.raises(InputError, match="3 devices match 'head'") as caught:
@@ -127,8 +127,8 @@ class TestTheChoice:
         assert all(known.name in caught.value.hint for known in ALL)
 
     def test_without_default_a_microphone_precedes_monitors(self) -> None:
-        assert choose([MONITOR, HEADSET], None) is HEADSET
-        assert choose([MONITOR], None) is MONITOR
+        assert match_device([MONITOR, HEADSET], None) is HEADSET
+        assert match_device([MONITOR], None) is MONITOR
 
     def test_device_of_several_host_apis_is_that_of_the_default(self) -> None:
         again = device(7, "Headset", host_api="JACK")
