@@ -1,4 +1,4 @@
-"""What an input costs, once: no second upload for another format, no second transcript for a finished input."""
+"""The cache, --resume, --dry-run and stopped batches: nothing is uploaded twice, no result is overwritten or lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server() -> Iterator[FaultServer]:
 
 
 class Home:
-    """A user with a key, who works in `folder`, and whose home lasts from run to run."""
+    """A user with a key, a working directory `folder`, and a home folder that persists between runs."""
 
     def __init__(self, folder: Path, server: FaultServer) -> None:
         self.folder, self.server = folder, server
@@ -56,7 +56,7 @@ class Home:
         )
 
     def uploads(self, *arguments: object, code: int = 0, **changes: str | None) -> int:
-        """How many recordings a run sends."""
+        """The number of recordings that a run uploads."""
         before = len(self.server.requests)
         done = self("transcribe", *arguments, **changes)
         assert done.returncode == code, done.stderr
@@ -66,7 +66,7 @@ class Home:
         return (self.folder / name).read_text()
 
     def files(self) -> list[str]:
-        """Everything in the folder but recordings."""
+        """The files in the folder, without recordings."""
         return sorted(path.name for path in self.folder.iterdir() if path.suffix not in (".wav", ".mp3", ".ogg"))
 
 
@@ -78,7 +78,7 @@ def user(tmp_path: Path, server: FaultServer) -> Home:
 
 
 def recording(folder: Path, name: str, size: int = 3244, *, seconds: float = 0) -> Path:
-    """`seconds`: how much older than now it is."""
+    """A WAV file; its modification time is `seconds` ago."""
     path = write_wav(folder / name, size)
     if seconds:
         age(path, seconds)
@@ -90,7 +90,7 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-# A second command ------------------------------------------------------------------------------------------
+# Caching ---------------------------------------------------------------------------------------------------
 
 
 ONCE = [
@@ -244,7 +244,7 @@ def test_impossible_path_is_a_usage_error(user: Home) -> None:
 
 @pytest.fixture
 def two(user: Home) -> Home:
-    """Two recordings, and their results."""
+    """A user with two recordings and their results."""
     recording(user.folder, "a.wav", 3244)
     recording(user.folder, "b.wav", 4000)
     assert user.uploads(".") == 2
@@ -260,7 +260,7 @@ def test_resume_skips_finished_outputs(two: Home) -> None:
 
 def test_resume_transcribes_inputs_with_empty_results(two: Home) -> None:
     recording(two.folder, "c.wav", 5000, seconds=100)
-    for name in ("b.txt", "c.txt"):  # one that we wrote and somebody emptied, and one that we know nothing of
+    for name in ("b.txt", "c.txt"):  # one that was written here and emptied since, and one of unknown origin
         (two.folder / name).write_bytes(b"")
     assert two.uploads(".", "--resume", "--no-cache") == 2
     assert (two.file("b.txt"), two.file("c.txt")) == ("Of 4000 bytes.\n", "Of 5000 bytes.\n")
@@ -327,7 +327,7 @@ def test_resume_skips_renamed_recordings(two: Home) -> None:
     done = two("transcribe", ".", "--resume", "--no-cache")
     assert (done.returncode, len(two.server.requests)) == (0, 2)
     assert "speech.wav: already done, before it was renamed: its result is " in done.stderr
-    assert two.uploads(".", "--resume") == 0  # with the cache its result gets the new name
+    assert two.uploads(".", "--resume") == 0  # from the cache, its result is written under the new name
     assert two.file("speech.txt") == two.file("a.txt")
 
 
@@ -464,7 +464,7 @@ def test_dry_run_with_resume_lists_only_pending_inputs(two: Home) -> None:
     assert [row[-1] for row in rows(done.stdout)] == ["c.wav"]
 
 
-# A batch that is hopeless ----------------------------------------------------------------------------------
+# Batches that stop early -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -475,7 +475,7 @@ def three(user: Home) -> Home:
 
 
 def finish(user: Home, stderr: str) -> list[str]:
-    """Run the command that a stopped batch names; the names of what it sent."""
+    """Run the command in the hint of a stopped batch; returns the names of its uploads."""
     (hint,) = (line for line in stderr.splitlines() if line.startswith("hint: "))
     command = shlex.split(hint.partition("then: ")[2])
     assert command[:2] == ["cartesia-cli", "transcribe"]
@@ -671,7 +671,7 @@ def test_keep_json_writes_what_came_of_a_truncated_response(user: Home) -> None:
     assert (user.folder / "raw" / "a.json").read_text() == json.dumps(TRANSCRIPT)[:-10]
 
 
-# Whose answers ---------------------------------------------------------------------------------------------
+# Servers and owners ----------------------------------------------------------------------------------------
 
 
 def test_cache_is_not_used_for_another_server_on_the_same_port(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -681,7 +681,7 @@ def test_cache_is_not_used_for_another_server_on_the_same_port(user: Home, monke
     user.server.close()
 
     def listen(address: tuple[str, int], **how: int) -> socket.socket:
-        for _ in range(1000):  # the one before it may not be gone yet
+        for _ in range(1000):  # the previous server may not have closed it yet
             with suppress(OSError):
                 return create((address[0], port), **how)
             time.sleep(0.02)

@@ -166,7 +166,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
     return found
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("moment", range(KILLS))
 def test_rerun_after_a_kill_sends_only_uncached_recordings(
     moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:

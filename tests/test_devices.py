@@ -1,4 +1,4 @@
-"""Which microphones there are and which one is meant: by the real PortAudio, and among made-up ones."""
+"""Listing devices with the real PortAudio, and choosing one among given devices."""
 
 from __future__ import annotations
 
