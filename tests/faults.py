@@ -889,7 +889,8 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
                   "test_program.py::test_closed_stdout_ends_the_run_quietly"),
         Elsewhere("reader closes the pipe", LIVE, 0, "nothing",
                   "test_stream_file.py::test_closed_stdout_ends_the_run_quietly"),
-        Elsewhere("stdout or stderr closed", BATCH, 1, "no traceback", "test_program.py::test_closed_standard_streams_cause_no_traceback"),
+        Elsewhere("stdout or stderr closed", BATCH, 1, "no traceback",
+                  "test_program.py::test_closed_standard_streams_cause_no_traceback"),
     ),
     "Terminals and languages": (
         Fault("LANG=C and non-ASCII words", BATCH,
