@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..client import BatchClient, Deadlines, RetryPolicy
@@ -18,11 +17,10 @@ from ..errors import AuthError, EngineError
 from ..output.console import Reporter
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback, is_whisper
 from ..settings import Settings, credential, key_source
+from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
     from ..server.engine import Engine
-
-INSTALL_COMMAND = "pip install 'cartesia-cli[local]'"
 
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
@@ -49,8 +47,8 @@ class RunningServer:
 class Backend:
     """A client for batch requests, and facts about the server behind it.
 
-    local                 whether the server runs in this process
-    transcribed_seconds   of the current recording; only the local server reports them
+    local      whether the server runs in this process
+    progress   how much of the current recording is done; changes with a local server only
     """
 
     def __init__(self, client: BatchClient, progress: local_extra.LocalServerObserver, *, local: bool) -> None:
@@ -88,19 +86,18 @@ def choose_backend(
 
 @contextmanager
 def open_backend(
-    config: BackendConfig, reporter: Reporter, *, retries: int | None, local_model: str | None
+    choice: BackendConfig, reporter: Reporter, *, retries: int | None, local_model: str | None
 ) -> Iterator[Backend]:
     """A client of the chosen server for batch requests. A local server runs until the end of the block."""
-
     observer = local_extra.LocalServerObserver(reporter)
 
     def load_engines() -> tuple[Engine, Engine | None]:
-        from ..server import engines
+        from ..server import engine
 
         return engine.load_batch_engine(local_model, observer), None
 
     with (
-        open_server(config, load_engines, local_model=local_model, on_progress=progress) as server,
+        open_server(choice, load_engines, observer) as server,
         BatchClient(
             server.base_url, server.credential, retry=RetryPolicy(0 if server.local else retries), on_retry=reporter.say
         ) as client,
@@ -109,52 +106,42 @@ def open_backend(
 
 
 def open_live_server(
-    config: BackendConfig, model: str, local_model: str | None, reporter: Reporter
+    choice: BackendConfig, model: str, local_model: str | None, reporter: Reporter
 ) -> AbstractContextManager[RunningServer]:
     """The chosen server, for a live session with this model. A local server runs until the end of the block."""
+    observer = local_extra.LocalServerObserver(reporter)
 
     def load_engines() -> tuple[Engine, Engine | None]:
-        from ..server import engines
+        from ..server import engine
 
         load_engine = engine.load_batch_engine if is_whisper(model) else engine.load_live_engine
         return load_engine(local_model, observer), None
 
-    return open_server(config, load_engines, local_model=local_model)
+    return open_server(choice, load_engines, observer)
 
 
 @contextmanager
 def open_server(
-    config: BackendConfig,
+    choice: BackendConfig,
     load_engines: Callable[[], tuple[Engine, Engine | None]],
-    *,
-    local_model: str | None,
-    on_progress: Callable[[float], None] | None = None,
+    observer: local_extra.LocalServerObserver,
 ) -> Iterator[RunningServer]:
     """The chosen server. `load_engines` loads those of a local one, for batch requests and for live sessions."""
-    if config.base_url is not None:
-        yield RunningServer(config.base_url, config.credential, local=False)
+    if choice.base_url is not None:
+        yield RunningServer(choice.base_url, choice.credential, local=False)
         return
     try:
-        require_local_extra()
+        local_extra.require_local_extra()
     except EngineError as error:
-        if not config.reason:
+        if not choice.reason:
             raise
-        hint = f"set CARTESIA_API_KEY, or {INSTALL_COMMAND}"
+        hint = f"set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
     from ..server import app, runner
 
     engine, live = load_engines()
     token = Credential(secrets.token_urlsafe(24), "this process")
     # The token keeps other users of this machine out, and no file is too large for the user's own server.
-    application = app.create_app(engine, live, key=token.secret, max_bytes=1 << 62, on_progress=on_progress)
-    with runner.BackgroundServer(application) as server:
+    config = app.ServerConfig(key=token.secret, max_bytes=1 << 62, observer=observer)
+    with runner.BackgroundServer(app.create_app(engine, live, config)) as server:
         yield RunningServer(server.base_url, token, local=True)
-
-
-def require_local_extra(part: str = "the offline engine", *modules: str) -> None:
-    """EngineError if the offline engine, or these modules of `server`, need the extra [local] and it is missing."""
-    try:
-        for module in modules or ("app", "runner", "whisper"):
-            import_module(f"..server.{module}", __package__)
-    except ImportError as error:
-        raise EngineError(f"{part} is not installed ({error.name} is missing)", hint=INSTALL_COMMAND) from error

@@ -302,7 +302,7 @@ def _show_progress(bar: ProgressBar, progress: UploadProgress, job: Job, backend
     if not progress.uploaded:
         bar.show(f"sending {name}", progress.sent, progress.size)
     elif backend.local and job.media.duration:
-        bar.show(f"transcribing {name}", backend.transcribed_seconds, job.media.duration)
+        bar.show(f"transcribing {name}", backend.progress.recognized_seconds, job.media.duration)
     else:
         bar.show(f"transcribing {name}")
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
+from ..errors import EngineError, UsageError
+from . import local_extra
 from . import options as given
+from .local_extra import LocalServerObserver
 from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
@@ -82,40 +84,42 @@ def serve(
     origins = frozenset(_parse_origin(text) for text in allow_origin or ())
     hosts = frozenset(_parse_host(text) for text in allow_host or ())
     from ..output.files import write_stdout
-    from .backend import require_local_extra
 
     if script is None:
-        require_local_extra()
-    create_app = None if script is None else _script_app(script)
+        local_extra.require_local_extra()
+    make_server = None if script is None else _script_server(script)
     from ..server import runner
     from ..server.app import ServerConfig
     from ..server.origins import OriginPolicy
 
-    listener = runner.bind(host, port)
-    second = runner.bind_other_family(listener)
+    try:
+        listener = runner.bind(host, port)
+    except UsageError as error:
+        raise UsageError(error.message, hint="--port 0 picks a free one") from error
+    loopback = runner.bind_loopback(listener)
     bound = listener.getsockname()[0]
     is_open = not runner.is_local(listener)
     configured_key = os.environ.get("CARTESIA_API_KEY")
     key = (configured_key or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
-    name = str(script)
-    if create_app is None:
-        create_app, name = _engine_app(local_model, reporter)
-    server = create_app(
+    observer = _ServeObserver(reporter)
+    if make_server is None:
+        make_server = _engine_server(local_model, observer)
+    config = ServerConfig(
         key=key,
         concurrency=concurrency,
         lenient=lenient,
         max_bytes=max_bytes,
-        allowed=OriginPolicy(
+        origins=OriginPolicy(
             hosts=hosts | {host.lower(), bound} | ({socket.gethostname().lower()} if is_open else set()),
             addresses=is_open,
             origins=origins,
         ),
         observer=observer,
     )
-    server, name = make(config)
+    server, name = make_server(config)
     if key is None and is_open:
         reporter.say(f"warning: anyone who can reach {host} can use this server: --require-key makes it ask for a key")
-    url = runner.address(second or listener)
+    url = runner.base_url(loopback or listener)
     write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not configured_key:
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
@@ -124,7 +128,7 @@ def serve(
         reporter.say(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
-    if not runner.serve(server, [listener] if second is None else [listener, second]):
+    if not runner.serve(server, [listener] if loopback is None else [listener, loopback]):
         os._exit(0)  # the engine may be busy for minutes with work that nobody waits for any more
 
 
@@ -150,34 +154,39 @@ def _parse_host(text: str) -> str:
     return text.lower()
 
 
-def _log_exchange(reporter: Reporter, exchange: Exchange) -> None:
-    """Print a line for a finished request or session, without key and query."""
-    closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
-    audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
-    path = re.sub(r"sk_[\w-]+", "[the key]", exchange.path)
-    reporter.detail(
-        f"{exchange.method} {path[:200]} {exchange.status or 'left'}{closed}{audio} {exchange.seconds * 1000:.0f} ms"
-    )
+class _ServeObserver(LocalServerObserver):
+    """Logs each exchange with --verbose."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """Print a line for a finished request or session, without key and query."""
+        closed = "" if exchange.close_code is None else f" closed {exchange.close_code}"
+        audio = "" if exchange.audio_seconds is None else f" {exchange.audio_seconds:.1f} s of audio"
+        path = re.sub(r"sk_[\w-]+", "[the key]", exchange.path)[:200]
+        status = exchange.status or "left"
+        milliseconds = exchange.seconds * 1000
+        self.reporter.detail(f"{exchange.method} {path} {status}{closed}{audio} {milliseconds:.0f} ms")
 
 
-def _engine_app(local_model: str | None, reporter: Reporter) -> tuple[Callable[..., Starlette], str]:
-    """`app.create_app` with the engines loaded, and their name. EngineError if they can't be loaded."""
-    from ..server import app, engines
-
-    engine, live = engines.load_engines(local_model, reporter.say)
-    identity = engines.identity(local_model, engine, live)
-    return partial(app.create_app, engine, live, identity=identity), identity.name
+MakeServer = Callable[["ServerConfig"], "tuple[Starlette, str]"]
+"""Creates a server; returns it, and the name of the engine or script that answers."""
 
 
-def _script_app(path: Path) -> Callable[..., Starlette]:
-    """`scripted.create_app` for this script. UsageError for a file that is not a script, EngineError without the extra
-    [local].
-    """
-    from .backend import require_local_extra
+def _engine_server(local_model: str | None, observer: LocalServerObserver) -> MakeServer:
+    """A server with the engines loaded. EngineError if they can't be loaded."""
+    from ..server import app, engine
 
-    require_local_extra("the local server", "responses", "runner", "script_parser", "scripted")
-    from ..server import responses, script_parser, scripted
+    batch, live = engine.load_engines(local_model, observer)
+    identity = app.identify_engines(local_model, batch, live)
+    return lambda config: (app.create_app(batch, live, replace(config, identity=identity)), identity.name)
 
+
+def _script_server(path: Path) -> MakeServer:
+    """A server for this script. UsageError for a file that is not a script, EngineError without the local extra."""
+    try:
+        from ..server import app, responses, runner, script  # noqa: F401  tried here, used below
+    except ImportError as error:
+        message = f"the local server is not installed ({error.name} is missing)"
+        raise EngineError(message, hint=local_extra.INSTALL_COMMAND) from error
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
