@@ -224,7 +224,7 @@ def test_inputs_with_the_same_name_in_two_folders_get_a_hint(user: Home) -> None
         recording(user.folder / name, "x.wav")
     done = user("transcribe", "in/d1/x.wav", "in/d2/x.wav", "--output-dir", "out")
     assert (done.returncode, len(user.server.requests)) == (2, 0)
-    assert "give the folder that both are in as the input: results keep the folders below it" in done.stderr
+    assert "name the folder that both are in as the input: results then keep the folders below it" in done.stderr
     user.uploads("in", "--output-dir", "out")
     assert {path.relative_to(user.folder).as_posix() for path in user.folder.glob("out/**/*.txt")} == {
         "out/d1/x.txt", "out/d2/x.txt",
