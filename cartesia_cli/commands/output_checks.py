@@ -103,7 +103,7 @@ def _check_folder(file: Path, creates_folder: bool) -> None:
 def _check_same_kind(file: Path, content: Content) -> None:
     """UsageError for an existing file of another kind than what is going to be written."""
     with file.open("rb") as existing:
-        head = existing.read(HEAD)
+        head = existing.read(SIGNATURE_BYTES)
     kind, has_bom = sniff_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = kind is None and (has_bom or not CONTROL_BYTES.search(head)) and not head.startswith(DOCUMENT_SIGNATURES)
     if not head or (kind == "wav" if content == "wav" else text):
