@@ -50,7 +50,7 @@ LARGE = 8 << 20
 BATCH, LIVE, LISTEN = "transcribe", "stream-file", "listen"
 
 OFFER = "; or to transcribe all of it at once: cartesia-cli transcribe talk.wav"
-"""What hints offer besides wherever the network fails a recording that is replayed and has been heard in part."""
+"""What hints offer, too, if the network fails during the replay of a recording."""
 
 
 @dataclass
@@ -735,7 +735,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               BROKEN_OFF, CHECK_NETWORK, notes=[f"{BROKEN_OFF}: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
         Fault("reset during the first upload", BATCH, http("resets_during_upload", "fine", size=LARGE, requests=2), 0,
               out=HEARD, notes=[f"{BROKEN_OFF}: {AGAIN} (try 2 of 3)"]),
-        Fault("cut on the way during the upload", BATCH,
+        Fault("connection cut during the upload", BATCH,
               through(http("fine", size=LARGE, options=ONCE), Plan(Direction(after=100_000, then="cut"))), 6,
               BROKEN_OFF, CHECK_NETWORK),
         Fault("closed after the upload", BATCH, http("closes_after_upload"), 6, GONE, BILLED),
@@ -743,17 +743,17 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("closed after the upload, --retries 1", BATCH,
               http("closes_after_upload", "fine", requests=2, options=("--retries", "1")), 0, out=HEARD,
               notes=[f"{GONE}: {AGAIN} (try 2 of 2); the audio may be billed again"]),
-        Fault("half closed after the upload", BATCH, through(http("fine"), Plan(down=Direction(then="half"))), 6,
+        Fault("half-closed after the upload", BATCH, through(http("fine"), Plan(down=Direction(then="half"))), 6,
               GONE, BILLED),
-        Fault("cut within the answer", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
+        Fault("closed in the response", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
               "talk.wav: the answer of HOST was cut short (status 200)", BILLED),
-        Fault("garbage before the answer", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 6,
+        Fault("garbage before the response", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 6,
               GONE, BILLED),
-        Fault("a slow uplink", BATCH,
+        Fault("slow uplink", BATCH,
               through(http("fine", size=100_000), Plan(Direction(rate=200_000, piece=1000))), 0, out=HEARD),
-        Fault("a second of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
-        Fault("a second of latency", LIVE, through(live(SPOKEN), LATE), 0, out=WHOLE),
-        Fault("half open behind the upload", BATCH, through(http("fine", options=BRIEFLY), Plan(down=HOLE)), 6,
+        Fault("1 s of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
+        Fault("1 s of latency", LIVE, through(live(SPOKEN), LATE), 0, out=WHOLE),
+        Fault("half-open after the upload", BATCH, through(http("fine", options=BRIEFLY), Plan(down=HOLE)), 6,
               IN_VAIN, WAITS),
         Fault("upload stalls, then continues", BATCH, stalled, 0, out=HEARD),
         Fault("server never responds", BATCH, http("never_answers", options=BRIEFLY), 6, IN_VAIN, WAITS),
