@@ -287,10 +287,10 @@ def _request_transcript(
             config.options,
             endpoint=config.endpoint,
             deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
-            watch=lambda progress: _show_progress(bar, progress, job, backend),
-            keep=bodies.append,
+            on_progress=lambda progress: _show_progress(bar, progress, job, backend),
+            on_body=bodies.append,
         )
-    if (body := backend.client.without_key(bodies[-1], response)) != bodies[-1]:
+    if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
         reporter.say(f"warning: {item.source}: the response repeats the key: only its documented fields are saved")
     if lookup and (reason := lookup.save(body)):
         reporter.detail(f"{item.source}: not cached: {reason}")
@@ -321,7 +321,7 @@ def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, rep
     try:
         yield
     except CliError:
-        if bodies and (write_error := _save_body(backend.client.without_key(bodies[-1]), job, reporter)):
+        if bodies and (write_error := _save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
             reporter.error(write_error)
         raise
 
