@@ -12,7 +12,7 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest import mock
 
 import typer
@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.__main__ import PROGRAM, RENDERING_VARIABLES
-from cartesia_cli.commands import COMMANDS, format_options, listen, live_options, stream_file
+from cartesia_cli.commands import COMMANDS, listen, live_options, output_options, stream_file
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
@@ -153,7 +153,7 @@ VALUES = {
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "mode": dict.fromkeys(live_options.MODES, ""),
     "model": dict.fromkeys(MODELS, ""),
-    "profile": dict.fromkeys(format_options.PROFILES, ""),
+    "profile": dict.fromkeys(get_args(output_options.SubtitleProfile), ""),
     "whisper": dict.fromkeys(WHISPER, ""),
 }
 """Kind to its values, each with a description."""

@@ -1,4 +1,4 @@
-"""What goes wrong between a person and a transcript, and what the person is owed then: a row each.
+"""The table of faults: what can go wrong, and which exit code, stdout and stderr the program must then give.
 
 `python -m tests.faults` prints the rows as a table; tests/test_faults.py runs the program through each of them. What
 the table shows of stderr is what the program must print, to the letter, except that HOST, ID and TIME stand for what
@@ -42,29 +42,29 @@ from .fault_server import (
 from .realtime_server import PARTIAL, Line, RealtimeServer, Script
 
 HEADER, SECOND = 44, 32_000
-"""Bytes of a WAV's header, and of a second."""
+"""Bytes of a WAV header, and of a second of audio."""
 
 LARGE = 8 << 20
-"""Bytes of a recording that doesn't fit into the buffers between two sockets."""
+"""Size in bytes of a recording that exceeds the buffers between two sockets."""
 
 BATCH, LIVE, LISTEN = "transcribe", "stream-file", "listen"
 
 OFFER = "; or to transcribe all of it at once: cartesia-cli transcribe talk.wav"
-"""What hints offer besides wherever the network fails a recording that is replayed and has been heard in part."""
+"""What hints offer, too, if the network fails during the replay of a recording."""
 
 
 @dataclass
 class Scene:
-    """Where the program is run.
+    """How the program is run, and what must be true afterwards.
 
-    home, here   folders: the user's, and the one in which it is started
-    arguments    behind the command
-    changes      of the environment; None takes a variable away
-    stdin        bytes for it
-    stdout       where it goes instead of to us
-    limit        blocks of 512 bytes that a file may grow to, None: there is room
-    written      files that must be in `here` afterwards besides those that were, and what is in them; None: anything
-    must         what else must be so afterwards, and what it means if it is not
+    home, here   home folder and working directory
+    arguments    after the command
+    changes      environment variables; None removes one
+    stdin        its content
+    stdout       a file that it is redirected to
+    limit        largest size of a file in blocks of 512 bytes, or None
+    written      files that must be new in `here` afterwards, and their content; None: any content
+    must         conditions that must be true afterwards, and the message if one isn't
     """
 
     home: Path
@@ -133,7 +133,7 @@ class Fault:
 
     @property
     def stderr(self) -> list[str]:
-        """All its lines."""
+        """All lines of stderr."""
         offer = OFFER if self.command == LIVE and self.code == Exit.NETWORK and self.out else ""
         error = [f"error: {self.error}"] if self.error else []
         return [*self.notes, *error, *([f"hint: {self.hint}{offer}"] if self.hint else [])]
@@ -141,24 +141,24 @@ class Fault:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A row whose test is named, because it is there already, or needs more than a program to its end.
+    """A row that another test covers, because it needs more than running the program to its end.
 
-    owed   what the user gets
+    expected   what the user gets
     test   "file::function", below tests/
     """
 
     what: str
     command: str
     code: int
-    owed: str
+    expected: str
     test: str
 
 
-# How the scenes are set ------------------------------------------------------------------------------------
+# Setting up scenes -----------------------------------------------------------------------------------------
 
 
 def http(*script: str | Behaviour, size: int = 3244, requests: int | None = 1, options: Sequence[str] = ()) -> Stage:
-    """A recording, and a server that plays a script."""
+    """A recording and a server that plays a script."""
 
     def stage(scene: Scene) -> None:
         scene.serve(*script, requests=requests)
@@ -186,12 +186,12 @@ def live(
 
 
 def lost(script: Script, **how: int) -> Stage:
-    """A session that breaks off and is not taken up again."""
+    """A session that ends early, without reconnecting."""
     return live(script, options=("--reconnect", "0"), **how)
 
 
 def through(stage: Stage, *plans: Plan) -> Stage:
-    """The same, by way of a proxy with these plans."""
+    """The same through a proxy with these plans."""
 
     def longer(scene: Scene) -> None:
         stage(scene)
@@ -202,7 +202,7 @@ def through(stage: Stage, *plans: Plan) -> Stage:
 
 
 def given(*options: str, then: Stage | None = None, **changes: str | None) -> Stage:
-    """Options and an environment before another stage; without one, a server that does its work."""
+    """Options and environment variables before another stage; without one, a server that works."""
 
     def stage(scene: Scene) -> None:
         (then or http("fine"))(scene)
@@ -218,7 +218,7 @@ def unasked(*options: str, **changes: str | None) -> Stage:
 
 
 def at(base_url: str, *options: str, **changes: str | None) -> Stage:
-    """An address where no server of ours is."""
+    """An address without a server of ours."""
 
     def stage(scene: Scene) -> None:
         scene.base_url, scene.changes = base_url, {**scene.changes, **changes}
@@ -232,7 +232,7 @@ def nobody(*options: str) -> Stage:
 
 
 def secure(*names: str, known: bool = True, expired: bool = False) -> Stage:
-    """TLS with a certificate for these names, of an authority that SSL_CERT_FILE names if it is `known`."""
+    """TLS with a certificate for these names, of a CA that is in SSL_CERT_FILE if `known`."""
 
     def stage(scene: Scene) -> None:
         file, context = certified(scene, *names, expired=expired)
@@ -247,7 +247,7 @@ def secure(*names: str, known: bool = True, expired: bool = False) -> Stage:
 
 
 def certified(scene: Scene, *names: str, expired: bool = False) -> tuple[str, ssl.SSLContext]:
-    """The file of an authority, and the server's side of TLS."""
+    """A CA file, and the server's TLS context."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     end = datetime.now(UTC) - timedelta(days=1) if expired else None
     begin = None if end is None else end - timedelta(days=30)
@@ -258,7 +258,7 @@ def certified(scene: Scene, *names: str, expired: bool = False) -> tuple[str, ss
 
 
 def plain_port(scene: Scene) -> None:
-    """A server that knows no TLS, and is spoken to in it."""
+    """A server without TLS that gets a TLS handshake."""
 
     def plain(exchange: Exchange) -> None:
         exchange.connection.recv(8192)
@@ -292,7 +292,7 @@ def no_proxy_there(scene: Scene) -> None:
 
 
 def redirected(status: int, of: str) -> Stage:
-    """A redirect to another origin, where neither the key nor the audio may go."""
+    """A redirect to another origin, which must get neither the key nor the audio."""
 
     def stage(scene: Scene) -> None:
         other = scene.stack.enter_context(FaultServer("fine"))
@@ -315,7 +315,7 @@ def three(*script: str | Behaviour, requests: int, options: Sequence[str] = ("-o
 
 
 def file(name: str, content: bytes | None) -> Stage:
-    """An input that is none, of which nothing must be sent."""
+    """An unusable input, of which nothing must be sent."""
 
     def stage(scene: Scene) -> None:
         if content is not None:
@@ -355,13 +355,13 @@ def folder(scene: Scene) -> None:
 
 
 def cut_off(scene: Scene) -> None:
-    """A header that promises more than there is."""
+    """A header that promises more audio than the file has."""
     http("fine", size=HEADER + SECOND)(scene)
     os.truncate(scene.here / "talk.wav", HEADER + SECOND // 2)
 
 
 def piped(scene: Scene) -> None:
-    """A stdin that can be read but once, and a server that has to be asked twice."""
+    """A stdin that can be read only once, and a server that fails once."""
     scene.serve(refuses(503), "fine", requests=2)
     scene.stdin = (scene.here / scene.wav()).read_bytes()
     (scene.here / "talk.wav").unlink()
@@ -369,7 +369,7 @@ def piped(scene: Scene) -> None:
 
 
 def named(name: bytes) -> Stage:
-    """A recording whose name is odd, and whose name is said."""
+    """A recording with an unusual name, which is printed."""
 
     def stage(scene: Scene) -> None:
         scene.serve(refuses(400), requests=1)
@@ -395,7 +395,7 @@ def full_stdout(stage: Stage) -> Stage:
 
 
 def full_disk(stage: Stage) -> Stage:
-    """No file can grow, as where there is no room."""
+    """No file can grow, as on a full disk."""
 
     def full(scene: Scene) -> None:
         given("-o", "said.txt", then=stage)(scene)
@@ -408,7 +408,7 @@ def full_disk(stage: Stage) -> Stage:
 
 
 def says(*events: realtime.Event | str | bytes) -> Script:
-    """These after a moment; then what is owed at the end."""
+    """These after a moment; then the regular end."""
 
     def script(line: Line) -> None:
         line.admit()
@@ -423,7 +423,7 @@ def says(*events: realtime.Event | str | bytes) -> Script:
 
 
 def strange(line: Line) -> None:
-    """All that is no reason to end a session, around the only text that counts."""
+    """Everything that must not end a session, around the only text that counts."""
     line.admit()
     line.until_audio(0.2)
     realtime.among_strangers(line, realtime.transcript(PARTIAL))
@@ -437,7 +437,7 @@ def strange(line: Line) -> None:
 
 
 def half_open(scene: Scene) -> None:
-    """Behind the first word, nothing goes through in either direction, and no end of the connection shows it."""
+    """After the first word, nothing is transmitted in either direction, though the connection stays open."""
 
     def vanish(line: Line) -> None:
         realtime.begin(line)
@@ -451,7 +451,7 @@ def half_open(scene: Scene) -> None:
 
 
 def garbled(scene: Scene) -> None:
-    """Behind the first word, bytes come that no server has sent."""
+    """After the first word, bytes arrive that the server didn't send."""
 
     def spoil(line: Line) -> None:
         realtime.begin(line)
@@ -482,7 +482,7 @@ def full(scene: Scene) -> None:
 
 
 def gone(scene: Scene) -> None:
-    """A session that is cut, and a server that does not come back."""
+    """A session that is cut, and a server that stays unreachable."""
     live(realtime.drops, realtime.resets_unanswered, options=("--reconnect", "1"), calls=None)(scene)
 
 
@@ -493,7 +493,7 @@ def sends_too_much(line: Line) -> None:
 
 
 SPOKEN = realtime.manual([["Hello", " world."]])
-"""A session as it should be."""
+"""A session without faults."""
 
 WHOLE, BEGUN, HEARD = "Hello world.\n", f"{PARTIAL}\n", f"{TEXT}\n"
 """What is on stdout: of such a session, of one that breaks off, of a recording."""
@@ -565,7 +565,7 @@ NO_TRANSCRIPT: dict[str, tuple[bytes | str | object, str, str]] = {
     "no UTF-8": (b'{"text": "caf\xe9"}', "not JSON", '\'{"text": "caf�"}\''),
     "200,000 brackets": ("[" * 200_000, "not JSON", "'[[[…'"),
 }
-"""What calls itself a success → what the error says of it, how the hint shows it."""
+"""Body with status 200 → what the error says about it, how the hint quotes it."""
 
 CLOSES = {
     1000: ("normal closure", IDLE),
@@ -574,7 +574,7 @@ CLOSES = {
     1012: ("service restart", CHECK_NETWORK),
     1013: ("try again later", CHECK_NETWORK),
 }
-"""Codes with which a session may be lost."""
+"""Close codes after which the program reconnects."""
 
 SAYS_NO = {
     1002: ("protocol error", SUPPORT),
@@ -583,12 +583,12 @@ SAYS_NO = {
     1008: ("policy violation", "check the options of the session: the server rejects them"),
     1009: ("message too big", SUPPORT),
 }
-"""Codes behind which another session would end in the same way: none is tried."""
+"""Close codes after which the program doesn't reconnect, because the next session would end the same way."""
 
 ODD = realtime.transcript(
     PARTIAL, is_final=1, request_id=17, language=["en"], duration="0.5", words={"words": ["Hello"], "start": [0.1]}
 )
-"""A text, and beside it nothing as it is documented."""
+"""Text, with all other fields of undocumented types."""
 
 UNREADABLE = "HOST sent text that can't be read: 'text' is not a string"
 
@@ -603,61 +603,61 @@ AGAIN = "trying again in … s"
 # fmt: off
 ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
     "No connection": (
-        Fault("nobody listens", BATCH, nobody(), 6,
+        Fault("no server on the port", BATCH, nobody(), 6,
               "talk.wav: HOST can't be reached: Connection refused", CHECK_URL,
               notes=[f"talk.wav: HOST can't be reached: Connection refused: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
-        Fault("nobody listens", LIVE, nobody(), 6,
+        Fault("no server on the port", LIVE, nobody(), 6,
               "HOST can't be reached: Connection refused", CHECK_URL,
               notes=[f"HOST can't be reached: Connection refused: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
-        Fault("no such host", BATCH, at("https://nonexistent.invalid", *ONCE), 6,
+        Fault("unknown host name", BATCH, at("https://nonexistent.invalid", *ONCE), 6,
               "talk.wav: nonexistent.invalid can't be reached: …", CHECK_URL),
-        Fault("no such host", LIVE, at("https://nonexistent.invalid"), 6,
+        Fault("unknown host name", LIVE, at("https://nonexistent.invalid"), 6,
               "nonexistent.invalid can't be reached: …", CHECK_URL,
               notes=[f"nonexistent.invalid can't be reached: …: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
-        Elsewhere("a name that is looked up for ever, and Ctrl-C", f"{BATCH}, {LIVE}", 130, "nothing",
+        Elsewhere("a name lookup that hangs, and Ctrl-C", f"{BATCH}, {LIVE}", 130, "nothing",
                   "test_faults.py::test_ctrl_c_is_answered_while_a_name_is_looked_up"),
-        Fault("a black hole", BATCH, through(http("fine", requests=0, options=BRIEFLY), Plan(HOLE, HOLE)), 6,
+        Fault("packets are dropped", BATCH, through(http("fine", requests=0, options=BRIEFLY), Plan(HOLE, HOLE)), 6,
               IN_VAIN, WAITS),
-        Fault("a black hole", LIVE, through(lost(SPOKEN, calls=0), Plan(HOLE, HOLE)), 6,
+        Fault("packets are dropped", LIVE, through(lost(SPOKEN, calls=0), Plan(HOLE, HOLE)), 6,
               "HOST did not answer within 10 s", CHECK_URL,
               notes=[f"HOST did not answer within 10 s: {AGAIN} (try {n} of 3)" for n in (2, 3)], slow=True),
-        Fault("a reset at once", BATCH, http("resets_before_reading", size=LARGE, requests=None, options=ONCE), 6,
+        Fault("reset at once", BATCH, http("resets_before_reading", size=LARGE, requests=None, options=ONCE), 6,
               BROKEN_OFF, CHECK_NETWORK),
-        Fault("a reset at once", LIVE, live(realtime.resets_unanswered, calls=3), 6,
+        Fault("reset at once", LIVE, live(realtime.resets_unanswered, calls=3), 6,
               "HOST hung up before it answered", CHECK_NETWORK,
               notes=[f"HOST hung up before it answered: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
-        Fault("a reset of the first try", LIVE, live(realtime.resets_unanswered, SPOKEN, calls=2), 0, out=WHOLE,
+        Fault("first connection reset", LIVE, live(realtime.resets_unanswered, SPOKEN, calls=2), 0, out=WHOLE,
               notes=[f"HOST hung up before it answered: {AGAIN} (try 2 of 3)"]),
     ),
     "TLS and proxies": (
-        Fault("a private authority that SSL_CERT_FILE names", BATCH, secure("localhost"), 0, out=HEARD),
-        Elsewhere("a private authority that SSL_CERT_FILE names", LIVE, 0, "the transcript",
+        Fault("private CA in SSL_CERT_FILE", BATCH, secure("localhost"), 0, out=HEARD),
+        Elsewhere("private CA in SSL_CERT_FILE", LIVE, 0, "the transcript",
                   "test_client_realtime_faults.py::test_a_private_authority_is_trusted_through_ssl_cert_file"),
-        Fault("an unknown authority", BATCH, secure("localhost", known=False), 6,
+        Fault("unknown CA", BATCH, secure("localhost", known=False), 6,
               "talk.wav: can't verify HOST's certificate: unable to get local issuer certificate", TRUST),
-        Fault("an unknown authority", LIVE, secure("localhost", known=False), 6,
+        Fault("unknown CA", LIVE, secure("localhost", known=False), 6,
               "can't verify HOST's certificate: unable to get local issuer certificate", TRUST),
-        Fault("an expired certificate", BATCH, secure("localhost", expired=True), 6,
+        Fault("expired certificate", BATCH, secure("localhost", expired=True), 6,
               "talk.wav: can't verify HOST's certificate: certificate has expired", TRUST),
-        Fault("an expired certificate", LIVE, secure("localhost", expired=True), 6,
+        Fault("expired certificate", LIVE, secure("localhost", expired=True), 6,
               "can't verify HOST's certificate: certificate has expired", TRUST),
-        Fault("a certificate of another host", BATCH, secure("other.example"), 6,
+        Fault("certificate of another host", BATCH, secure("other.example"), 6,
               "talk.wav: can't verify HOST's certificate: "
               "Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
-        Fault("a certificate of another host", LIVE, secure("other.example"), 6,
+        Fault("certificate of another host", LIVE, secure("other.example"), 6,
               "can't verify HOST's certificate: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
-        Fault("TLS to a plain port", BATCH, plain_port, 6, "talk.wav: can't verify HOST's certificate: …", TRUST),
-        Fault("TLS to a plain port", LIVE, plain_port, 6, "can't verify HOST's certificate: …", TRUST),
-        Fault("a way through HTTPS_PROXY", BATCH, proxied, 0, out=HEARD),
-        Elsewhere("a way through HTTPS_PROXY", LIVE, 0, "the transcript",
+        Fault("TLS to a plain-text port", BATCH, plain_port, 6, "talk.wav: can't verify HOST's certificate: …", TRUST),
+        Fault("TLS to a plain-text port", LIVE, plain_port, 6, "can't verify HOST's certificate: …", TRUST),
+        Fault("requests through HTTPS_PROXY", BATCH, proxied, 0, out=HEARD),
+        Elsewhere("requests through HTTPS_PROXY", LIVE, 0, "the transcript",
                   "test_client_realtime_faults.py::test_a_proxy_is_used_for_the_network"),
-        Fault("a proxy that wants a password", BATCH, asks_for_a_password, 6,
+        Fault("proxy requires a password", BATCH, asks_for_a_password, 6,
               "talk.wav: the proxy refuses: 407 Something", PROXY),
-        Fault("a proxy that wants a password", LIVE, asks_for_a_password, 6,
+        Fault("proxy requires a password", LIVE, asks_for_a_password, 6,
               "the proxy refuses: 407 Something", PROXY),
-        Fault("a proxy that is not there", BATCH, given(*ONCE, then=no_proxy_there), 6,
+        Fault("proxy unreachable", BATCH, given(*ONCE, then=no_proxy_there), 6,
               "talk.wav: speech.example can't be reached: Connection refused", BEHIND),
-        Fault("a proxy that is not there", LIVE, no_proxy_there, 6,
+        Fault("proxy unreachable", LIVE, no_proxy_there, 6,
               "speech.example can't be reached: Connection refused", BEHIND,
               notes=[f"speech.example can't be reached: Connection refused: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
     ),
@@ -670,7 +670,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "HOST redirects to HOST/stt (status 307)", NOT_THERE),
         Fault("302, which would lose the upload", BATCH, http(refuses(302, [("Location", "/v2")])), 5,
               "talk.wav: the server redirects to HOST (status 302)", NOT_THERE),
-        Fault("a circle", BATCH, http(refuses(308, [("Location", "/stt")]), requests=4), 5,
+        Fault("redirect loop", BATCH, http(refuses(308, [("Location", "/stt")]), requests=4), 5,
               "talk.wav: the server redirects in a circle (status 308)", "check the base URL"),
     ),
     "Refusals": (
@@ -704,16 +704,16 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               refusal(413), "a file of 31.5 MB is too large for the server: cut it, or compress it to mp3"),
         Fault("status 401 while 31 MB are still sent", BATCH, http(early(401, drained=False), size=30 << 20), 4,
               refusal(401), KEYS),
-        Fault("a refusal in HTML", BATCH,
+        Fault("error page in HTML", BATCH,
               http(answers("<html>Bad gateway</html>", [("Content-Type", "text/html")], 502), options=ONCE), 5,
               "talk.wav: the server gave no reason (status 502)", TROUBLE),
-        Fault("a refusal without a word", BATCH, http(answers("", status=404)), 5,
+        Fault("error without a body", BATCH, http(answers("", status=404)), 5,
               "talk.wav: the server gave no reason (status 404)", REFUSALS[404]),
-        Fault("an error event", LIVE, live(realtime.fails(500)), 5, refusal(500, LIVE), TROUBLE, out=BEGUN),
-        Fault("an error event about credits", LIVE, live(realtime.fails(402)), 5, refusal(402, LIVE), CREDITS,
+        Fault("error event", LIVE, live(realtime.fails(500)), 5, refusal(500, LIVE), TROUBLE, out=BEGUN),
+        Fault("error event about credits", LIVE, live(realtime.fails(402)), 5, refusal(402, LIVE), CREDITS,
               out=BEGUN),
-        Fault("an error event about the key", LIVE, live(realtime.fails_at_once(401)), 4, refusal(401, LIVE), KEYS),
-        Fault("an error event whose status is a string", LIVE, live(realtime.fails(402, status_code="402")), 5,
+        Fault("error event about the key", LIVE, live(realtime.fails_at_once(401)), 4, refusal(401, LIVE), KEYS),
+        Fault("error event whose status is a string", LIVE, live(realtime.fails(402, status_code="402")), 5,
               refusal(402, LIVE), CREDITS, out=BEGUN),
         Fault("status 400 for the second of three files", BATCH,
               three("names_the_file", refuses(400), "names_the_file", requests=3), 1,
@@ -735,38 +735,38 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               BROKEN_OFF, CHECK_NETWORK, notes=[f"{BROKEN_OFF}: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
         Fault("reset during the first upload", BATCH, http("resets_during_upload", "fine", size=LARGE, requests=2), 0,
               out=HEARD, notes=[f"{BROKEN_OFF}: {AGAIN} (try 2 of 3)"]),
-        Fault("cut on the way during the upload", BATCH,
+        Fault("connection cut during the upload", BATCH,
               through(http("fine", size=LARGE, options=ONCE), Plan(Direction(after=100_000, then="cut"))), 6,
               BROKEN_OFF, CHECK_NETWORK),
-        Fault("hung up after the upload", BATCH, http("closes_after_upload"), 6, GONE, BILLED),
+        Fault("closed after the upload", BATCH, http("closes_after_upload"), 6, GONE, BILLED),
         Fault("reset after the upload", BATCH, http("resets_after_upload"), 6, GONE, BILLED),
-        Fault("hung up after the upload, --retries 1", BATCH,
+        Fault("closed after the upload, --retries 1", BATCH,
               http("closes_after_upload", "fine", requests=2, options=("--retries", "1")), 0, out=HEARD,
               notes=[f"{GONE}: {AGAIN} (try 2 of 2); the audio may be billed again"]),
-        Fault("half closed after the upload", BATCH, through(http("fine"), Plan(down=Direction(then="half"))), 6,
+        Fault("half-closed after the upload", BATCH, through(http("fine"), Plan(down=Direction(then="half"))), 6,
               GONE, BILLED),
-        Fault("cut within the answer", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
+        Fault("closed in the response", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
               "talk.wav: the answer of HOST was cut short (status 200)", BILLED),
-        Fault("garbage before the answer", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 6,
+        Fault("garbage before the response", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 6,
               GONE, BILLED),
-        Fault("a slow uplink", BATCH,
+        Fault("slow uplink", BATCH,
               through(http("fine", size=100_000), Plan(Direction(rate=200_000, piece=1000))), 0, out=HEARD),
-        Fault("a second of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
-        Fault("a second of latency", LIVE, through(live(SPOKEN), LATE), 0, out=WHOLE),
-        Fault("half open behind the upload", BATCH, through(http("fine", options=BRIEFLY), Plan(down=HOLE)), 6,
+        Fault("1 s of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
+        Fault("1 s of latency", LIVE, through(live(SPOKEN), LATE), 0, out=WHOLE),
+        Fault("half-open after the upload", BATCH, through(http("fine", options=BRIEFLY), Plan(down=HOLE)), 6,
               IN_VAIN, WAITS),
-        Fault("stalled on the way, and going on", BATCH, stalled, 0, out=HEARD),
-        Fault("a server that never answers", BATCH, http("never_answers", options=BRIEFLY), 6, IN_VAIN, WAITS),
-        Fault("a server that stops reading", BATCH, http("stops_reading", size=LARGE, options=BRIEFLY), 6,
+        Fault("upload stalls, then continues", BATCH, stalled, 0, out=HEARD),
+        Fault("server never responds", BATCH, http("never_answers", options=BRIEFLY), 6, IN_VAIN, WAITS),
+        Fault("server stops reading", BATCH, http("stops_reading", size=LARGE, options=BRIEFLY), 6,
               IN_VAIN, WAITS),
-        Fault("headers that drip", BATCH, http("drips_headers", options=BRIEFLY), 6, IN_VAIN, WAITS),
-        Fault("an answer that drips", BATCH, http("drips_body", options=BRIEFLY), 6, IN_VAIN, WAITS),
-        Elsewhere("a recording that becomes shorter meanwhile", BATCH, 3, "`… became shorter while it was sent`",
+        Fault("headers arrive byte by byte", BATCH, http("drips_headers", options=BRIEFLY), 6, IN_VAIN, WAITS),
+        Fault("response arrives byte by byte", BATCH, http("drips_body", options=BRIEFLY), 6, IN_VAIN, WAITS),
+        Elsewhere("file shrinks during the upload", BATCH, 3, "`… became shorter while it was sent`",
                   "test_client_faults.py::test_a_file_that_becomes_shorter_is_an_input_error"),
-        Elsewhere("a recording that grows meanwhile", BATCH, 0, "the transcript of what it was",
+        Elsewhere("file grows during the upload", BATCH, 0, "the transcript of the original length",
                   "test_client_faults.py::test_a_file_that_grows_is_sent_as_long_as_it_was"),
     ),
-    "Answers that are no transcript": (
+    "Responses that are not transcripts": (
         *(Fault(what, BATCH, http(answers(body)), 5, f"talk.wav: status 200, but {error}", f"{REALLY}{start}")
           for what, (body, error, start) in NO_TRANSCRIPT.items()),
         Fault("status 204", BATCH, http(answers("", status=204)), 5,
@@ -782,17 +782,17 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
                   "test_client_faults.py::test_response_size_is_bounded_in_memory"),
         Fault("an answer before all was sent", BATCH, http("early_transcript", size=30 << 20), 5,
               "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
-        Fault("a server of something else", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
-        Fault("a server of something else", LIVE, live(realtime.speaks_no_http), 5,
+        Fault("server of another protocol", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
+        Fault("server of another protocol", LIVE, live(realtime.speaks_no_http), 5,
               "HOST does not answer as a WebSocket server does: …", IS_IT),
-        Fault("a handshake with another key", LIVE, live(realtime.accepts_another_key), 5,
+        Fault("handshake with a wrong Sec-WebSocket-Accept", LIVE, live(realtime.accepts_another_key), 5,
               "HOST does not answer as a WebSocket server does: …", IS_IT),
     ),
-    "Sessions that break off": (
+    "Sessions that end early": (
         *(Fault(f"code {code}", LIVE, lost(realtime.closes(code)), 6,
                 f"HOST ended the session early (code {code}, {name}) (request id ID)", hint, out=BEGUN)
           for code, (name, hint) in CLOSES.items()),
-        Fault("no code", LIVE, lost(realtime.closes(None)), 6,
+        Fault("no close code", LIVE, lost(realtime.closes(None)), 6,
               "HOST ended the session early (no code) (request id ID)", CHECK_NETWORK, out=BEGUN),
         Fault("no close frame", LIVE, lost(realtime.drops), 6,
               "the connection to HOST was lost: closed without a reason (request id ID)", CHECK_NETWORK, out=BEGUN),
@@ -803,42 +803,42 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
           for code, (name, hint) in SAYS_NO.items()),
         Fault("closed instead of `done`", LIVE, lost(realtime.ends_unfinished(1000)), 6,
               "HOST ended the session early (code 1000, normal closure) (request id ID)", IDLE, out=BEGUN),
-        Fault("neither `done` nor an end", LIVE, lost(realtime.never_finishes), 6,
+        Fault("neither `done` nor a close frame", LIVE, lost(realtime.never_finishes), 6,
               "the server said nothing for 15 s after the end of the audio",
               "the last words may be missing: run the same command again", out=BEGUN, slow=True),
         Fault("`done` without `flush_done`", LIVE, live(realtime.never_flushes), 0, out=BEGUN),
-        Fault("half open", LIVE, half_open, 6,
+        Fault("half-open connection", LIVE, half_open, 6,
               "HOST has not responded for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True),
-        Fault("a server that reads no more", LIVE, full, 6,
+        Fault("server stops reading", LIVE, full, 6,
               "HOST accepted no audio for 10 s (request id ID)", CHECK_NETWORK, out=BEGUN, slow=True,
               notes=["warning: --speed: …"]),
-        Fault("garbage on the way", LIVE, garbled, 5,
+        Fault("garbage between frames", LIVE, garbled, 5,
               "HOST sent an invalid WebSocket frame: … (request id ID)", IS_IT, out=BEGUN),
-        Fault("no close frame, and taken up again", LIVE, live(realtime.drops, SPOKEN, calls=2), 0, out=WHOLE,
+        Fault("no close frame, then reconnected", LIVE, live(realtime.drops, SPOKEN, calls=2), 0, out=WHOLE,
               notes=["the connection to HOST was lost: closed without a reason: connecting again",
                      "connected again: … s of audio are sent again"]),
-        Fault("code 1012, and taken up again", LIVE, live(realtime.closes(1012), SPOKEN, calls=2), 0, out=WHOLE,
+        Fault("code 1012, then reconnected", LIVE, live(realtime.closes(1012), SPOKEN, calls=2), 0, out=WHOLE,
               notes=["HOST ended the session early (code 1012, service restart): connecting again",
                      "connected again: … s of audio are sent again"]),
-        Fault("no close frame, and nobody is there any more", LIVE, gone, 6,
+        Fault("no close frame, then unreachable", LIVE, gone, 6,
               "the connection to HOST was lost: closed without a reason, and no other connection could be made: …",
               "check the network…", out=BEGUN,
               notes=["the connection to HOST was lost: closed without a reason: connecting again", "HOST …"]),
     ),
-    "What servers of sessions say": (
-        Fault("unknown events and fields, binary, no JSON, null", LIVE, live(strange), 0, out=BEGUN),
-        Fault("a text, and other fields that are of another type", LIVE, live(says(ODD)), 0, out=BEGUN),
-        Fault("a text that is no string, behind one that is", LIVE,
+    "Unexpected events": (
+        Fault("unknown events and fields, binary frames, invalid JSON, null", LIVE, live(strange), 0, out=BEGUN),
+        Fault("text with other fields of a wrong type", LIVE, live(says(ODD)), 0, out=BEGUN),
+        Fault("text that is not a string, after one that is", LIVE,
               live(says(realtime.transcript(PARTIAL), realtime.transcript("") | {"text": ["more"]})), 5,
               f"{UNREADABLE} (request id ID)", "words are missing: --raw-events FILE shows what came instead",
               out=BEGUN, notes=[f"warning: {UNREADABLE}: words are missing"]),
         Fault("the same text twice", LIVE, live(says(*[realtime.transcript(" Yes.")] * 2)), 0, out="Yes. Yes.\n"),
-        Fault("text behind `done`", LIVE, live(realtime.talks_behind_done), 0, out=BEGUN),
-        Fault("an event of 17 MiB", LIVE, live(sends_too_much), 5,
+        Fault("text after `done`", LIVE, live(realtime.talks_behind_done), 0, out=BEGUN),
+        Fault("event of 17 MiB", LIVE, live(sends_too_much), 5,
               "HOST sent an invalid WebSocket frame: larger than 16 MiB (request id ID)", IS_IT, out=BEGUN),
-        Fault("an error for silence alone", LIVE, live(realtime.fails_behind_close(500)), 0,
+        Fault("error because of silence alone", LIVE, live(realtime.fails_behind_close(500)), 0,
               notes=["nothing was said"]),
-        Fault("an error instead of the last words", LIVE, live(realtime.fails_behind_close(500, heard=True)), 5,
+        Fault("error instead of the last words", LIVE, live(realtime.fails_behind_close(500, heard=True)), 5,
               refusal(500, LIVE), TROUBLE, out=BEGUN),
     ),
     "Recordings": (
@@ -849,17 +849,17 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
                   "empty.wav is empty (0 bytes)", "was the recording cut off?"),
             Fault("a header only", command, header_only, 3,
                   "header.wav holds no audio: it consists of a header only", "does it play?"),
-            Fault("no audio", command, file("diary.wav", b"Dear diary, "), 3,
+            Fault("not audio", command, file("diary.wav", b"Dear diary, "), 3,
                   "diary.wav is not a recording: it begins like text", KINDS),
         )),
-        Fault("a folder without any", BATCH, folder, 3, "no audio in the folder 'talks'",
+        Fault("folder without recordings", BATCH, folder, 3, "no audio in the folder 'talks'",
               "hidden files and folders are not searched"),
-        Fault("a folder", LIVE, folder, 3, "talks is a folder, not a recording", "name a recording in it"),
-        Fault("cut off", BATCH, cut_off, 0, out=HEARD,
+        Fault("folder", LIVE, folder, 3, "talks is a folder, not a recording", "name a recording in it"),
+        Fault("truncated", BATCH, cut_off, 0, out=HEARD,
               notes=["warning: talk.wav: it was cut off: its header promises 1.00 s of audio, and it holds 0.50 s"]),
-        Fault("stdin, for a server that has to be asked twice", BATCH, piped, 0, out=HEARD,
+        Fault("stdin, and a server that fails once", BATCH, piped, 0, out=HEARD,
               notes=[f"-: Title 503: Message 503.: {AGAIN} (try 2 of 3)"]),
-        Elsewhere("31 odd WAVs", LIVE, 0, "the transcript, and a warning where something is missing",
+        Elsewhere("31 unusual WAV files", LIVE, 0, "the transcript, and a warning where something is missing",
                   "test_files.py::test_unusual_wav_is_decoded_with_the_right_note"),
         *(Fault(f"a name {what}", BATCH, named(name), 5,
                 f"{shown}: Title 400: Message 400. (status 400, request id ID)", CHECK_OPTIONS)
@@ -869,11 +869,11 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               ("with quotes and escapes", b'"\x1b[31m\'.wav', "\"�[31m'.wav"),
           )),
     ),
-    "Places for results": (
+    "Outputs": (
         Fault("exists", BATCH, exists, 2, "there.txt exists", "--force overwrites it"),
         Fault("exists", LIVE, exists, 2, "there.txt exists", "--force overwrites it"),
         Fault("exists", LISTEN, taken, 2, "there.txt exists", "--force overwrites it"),
-        Fault("can't be written to", BATCH, given("-o", "/proc/said.txt"), 1,
+        Fault("not writable", BATCH, given("-o", "/proc/said.txt"), 1,
               "/proc/said.txt: can't be written: …", "it went to stdout instead; -o names another place", out=HEARD),
         Fault("a full disk", BATCH, full_disk(http("fine")), 1, "said.txt: can't be written: …",
               "it went to stdout instead; -o names another place", out=HEARD),
@@ -883,20 +883,21 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "stdout can't be written: No space left on device", "-o writes to a file instead"),
         Fault("stdout on a full disk", LIVE, full_stdout(live(SPOKEN)), 1,
               "stdout can't be written: No space left on device", "-o writes to a file instead"),
-        Elsewhere("two runs into one file", BATCH, 0, "one of the two results, whole",
+        Elsewhere("two runs write one file", BATCH, 0, "one of the two results, complete",
                   "test_faults.py::test_two_runs_into_one_file_leave_one_whole_result"),
-        Elsewhere("a reader that goes away", BATCH, 0, "nothing",
+        Elsewhere("reader closes the pipe", BATCH, 0, "nothing",
                   "test_program.py::test_closed_stdout_ends_the_run_quietly"),
-        Elsewhere("a reader that goes away", LIVE, 0, "nothing",
+        Elsewhere("reader closes the pipe", LIVE, 0, "nothing",
                   "test_stream_file.py::test_closed_stdout_ends_the_run_quietly"),
-        Elsewhere("stdout or stderr closed", BATCH, 1, "no traceback", "test_program.py::test_streams_that_are_closed"),
+        Elsewhere("stdout or stderr closed", BATCH, 1, "no traceback",
+                  "test_program.py::test_closed_standard_streams_cause_no_traceback"),
     ),
     "Terminals and languages": (
-        Fault("LANG=C, and words that aren't ASCII", BATCH,
+        Fault("LANG=C and non-ASCII words", BATCH,
               given(then=http(answers({"text": "Grüße 🎙"})), LANG="C", LC_ALL="C"), 0, out="Grüße 🎙\n"),
         Fault("ten columns, NO_COLOR, TERM=dumb", BATCH,
               given(then=http(refuses(400)), COLUMNS="10", NO_COLOR="1", TERM="dumb"), 5, refusal(400), CHECK_OPTIONS),
-        Elsewhere("forty columns, and terminals of any kind", LISTEN, 0, "a clean screen",
+        Elsewhere("forty columns, and any terminal", LISTEN, 0, "a clean screen",
                   "test_listen_faults.py::test_live_view_on_a_narrow_terminal_leaves_no_remains"),
     ),
     "The key": (
@@ -908,9 +909,9 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
           for what, key, command, why in (
               ("blank", "  ", BATCH, "it is blank"),
               ("with a line break", "sk_car_a\nb", BATCH, BAD_KEY), ("with a line break", "sk_car_a\nb", LIVE, BAD_KEY),
-              ("an admin key", "sk_car_admin_x", BATCH, "it is an admin key, which can't transcribe"),
+              ("admin key", "sk_car_admin_x", BATCH, "it is an admin key, which can't transcribe"),
           )),
-        Elsewhere("a key file that others can read", BATCH, 4, "`… can be read by others`, and the `chmod` for it",
+        Elsewhere("key file readable by others", BATCH, 4, "`… can be read by others`, and the `chmod` for it",
                   "test_settings.py::test_key_file_readable_by_others_is_refused"),
     ),
     "Signals": (
@@ -922,27 +923,27 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
                   "test_stream_file.py::test_first_ctrl_c_or_sigterm_finishes_the_session"),
         Elsewhere("Ctrl-C twice, whatever the network does", LIVE, 130, "what was heard so far",
                   "test_faults.py::test_ctrl_c_twice_ends_a_session_at_once"),
-        Elsewhere("a terminal in raw mode", LISTEN, 130, "the terminal as it was",
+        Elsewhere("terminal in raw mode", LISTEN, 130, "the terminal restored",
                   "test_keys.py::test_terminal_mode_is_restored_after_a_fatal_signal"),
     ),
     "Microphones": (
-        Elsewhere("unplugged", LISTEN, 3, "what was said, and the recording",
+        Elsewhere("unplugged", LISTEN, 3, "the transcript so far, and the recording",
                   "test_listen.py::test_unplugged_microphone_exits_3_and_keeps_text_and_recording"),
-        Elsewhere("not there", LISTEN, 3, "those that are",
+        Elsewhere("not there", LISTEN, 3, "a list of the existing ones",
                   "test_listen.py::test_unknown_device_error_lists_the_available_ones"),
-        Elsewhere("frozen sound server", LISTEN, 3, "what was said, and the recording",
+        Elsewhere("sound server hangs", LISTEN, 3, "the transcript so far, and the recording",
                   "test_listen_faults.py::test_frozen_sound_server_exits_3_and_keeps_text_and_recording"),
-        Elsewhere("a rate that it doesn't have", LISTEN, 0, "resampled",
+        Elsewhere("unsupported sample rate", LISTEN, 0, "resampled",
                   "test_microphone.py::test_rejected_rate_falls_back_to_usual_rates"),
         Elsewhere("overflows", LISTEN, 0, "one warning",
                   "test_microphone.py::test_overflows_are_counted_with_one_warning"),
-        Elsewhere("a network that is cut", LISTEN, 6, "what was said, and the recording",
+        Elsewhere("network cut", LISTEN, 6, "the transcript so far, and the recording",
                   "test_listen_faults.py::test_network_failure_exits_6_and_keeps_text_and_recording"),
-        Elsewhere("a full disk", LISTEN, 0, "the words; the recording ends",
+        Elsewhere("a full disk", LISTEN, 0, "the transcript; the recording stops",
                   "test_listen_faults.py::test_full_disk_ends_the_recording_but_not_the_session"),
-        Elsewhere("silence alone, or too faint", LISTEN, 0, "a warning with the level",
+        Elsewhere("only silence, or too quiet", LISTEN, 0, "a warning with the level",
                   "test_microphone.py::test_faint_sound_warning_names_the_level"),
-        Elsewhere("a machine that slept", LIVE, 0, "a warning; the schedule goes on",
+        Elsewhere("computer was suspended", LIVE, 0, "a warning; the schedule continues",
                   "test_pacing.py::test_a_short_stall_is_caught_up_and_a_long_one_moves_the_schedule"),
     ),
 }
@@ -950,25 +951,25 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
 
 
 def rows() -> Iterator[tuple[str, Fault | Elsewhere]]:
-    """All of them, each with its chapter."""
+    """All rows, each with its chapter."""
     for chapter, found in ROWS.items():
         for row in found:
             yield chapter, row
 
 
 def table() -> str:
-    """The rows as a table in Markdown."""
+    """The table in Markdown."""
     lines = ["| what goes wrong | command | exit code | what you get |", "|---|---|---|---|"]
     for chapter, found in ROWS.items():
         lines.append(f"| **{chapter}** | | | |")
-        lines += [f"| {row.what} | `{row.command}` | {row.code} | {_owed(row)} |" for row in found]
+        lines += [f"| {row.what} | `{row.command}` | {row.code} | {_expected(row)} |" for row in found]
     return "\n".join(lines) + "\n"
 
 
-def _owed(row: Fault | Elsewhere) -> str:
-    """What the user gets. Of notes about further tries, the table shows none."""
+def _expected(row: Fault | Elsewhere) -> str:
+    """What the user gets, without notes about retries."""
     if isinstance(row, Elsewhere):
-        return row.owed
+        return row.expected
     text = "the transcript" if row.code == 0 else "what was heard"
     lines = [text] if row.out else []
     if row.error:

@@ -387,7 +387,7 @@ def test_dry_run_shows_cached_inputs_as_free(tmp_path: Path, talk: Path) -> None
         program(tmp_path, server, "transcribe", talk)
         table = program(tmp_path, server, "transcribe", "--dry-run", talk, new)
         assert [line.split()[2] for line in table.stdout.splitlines()[1:]] == [b"0.0", b"0.1", b"0.1"]
-        assert b"1 of 2 would come from the cache, for nothing" in table.stderr
+        assert b"1 of 2 would come from the cache, free of charge" in table.stderr
         report = json.loads(program(tmp_path, server, "transcribe", "--dry-run", talk, new, "--json").stdout)
         assert [item.get("cached") for item in report["inputs"]] == [True, None]
         assert report["inputs"][0]["credits"] == 0

@@ -1,4 +1,4 @@
-"""What `check` finds: every rule with its value and limit, what words force, and nothing to find in our own files."""
+"""`check`: every rule with its value and limit, forced violations, and generated subtitles without violations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cartesia_cli.subtitles import cues
 from cartesia_cli.subtitles.lint import RULES, describe, lint
 from cartesia_cli.subtitles.parser import Finding, Kind, ParsedCue, SubtitleFile, parse
 from cartesia_cli.subtitles.profiles import PROFILES, Rules
-from cartesia_cli.subtitles.unavoidable import DIVISION_RULES, mark_unavoidable
+from cartesia_cli.subtitles.unavoidable import JUDGED, mark_unavoidable
 from cartesia_cli.subtitles.writers import srt, vtt
 from cartesia_cli.transcript import Transcript
 from tests.conftest import Run
@@ -32,7 +32,7 @@ def clock(time: int) -> str:
 
 
 def file(*cues: tuple[int, int, str]) -> str:
-    """Cues as SubRip: in-time and out-time in milliseconds, text."""
+    """SubRip of these cues: start and end in milliseconds, text."""
     return "\n".join(f"{k}\n{clock(start)} --> {clock(end)}\n{text}\n" for k, (start, end, text) in enumerate(cues, 1))
 
 
@@ -75,32 +75,30 @@ def found(rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[Any, ...]]:
         ([(0, 1000, "- Yes.\n- No.")], []),
     ],
 )  # fmt: skip
-def test_each_rule_has_its_value_and_its_limit(
-    cues: list[tuple[int, int, str]], findings: list[tuple[Any, ...]]
-) -> None:
+def test_each_rule_reports_value_and_limit(cues: list[tuple[int, int, str]], findings: list[tuple[Any, ...]]) -> None:
     assert found(RULED, *cues) == findings
 
 
-def test_words_of_a_line_are_counted_where_that_is_asked_for() -> None:
+def test_words_per_line_are_checked_if_limited() -> None:
     rules = Rules(max_words_per_line=3)
     assert found(rules, (0, 2000, "one two — three")) == []
     assert found(rules, (0, 2000, "one\none two three four")) == [("words-per-line", 1, 4, 3)]
 
 
-def test_entities_and_tags_of_webvtt_take_the_columns_that_they_show() -> None:
+def test_webvtt_entities_and_tags_count_displayed_columns() -> None:
     sheet = parse("WEBVTT\n\n00:00.000 --> 00:02.000\n<v Mary Ann>a &amp; b<00:01.000> &lt;five\n")
     assert lint(sheet, Rules(max_line_width=11)) == []
     assert [finding.value for finding in lint(sheet, Rules(max_line_width=10))] == [11]
 
 
-def test_what_a_rule_misses_by_less_than_a_millisecond_is_kept() -> None:
+def test_rules_tolerate_less_than_a_millisecond() -> None:
     assert found(Rules(), (0, 833, "five"), (916, 1750, "more")) == [
         ("stray-word", 1, "cue", None),
         ("stray-word", 2, "cue", None),
     ]
 
 
-def test_profiles_are_not_all_the_same() -> None:
+def test_profiles_differ() -> None:
     cue = (0, 1200, "Four words in 20.")
     counts = {name: [finding[0] for finding in found(rules, cue)] for name, rules in PROFILES.items()}
     assert counts == {"netflix": [], "bbc": [], "shorts": [], "none": []}
@@ -109,12 +107,12 @@ def test_profiles_are_not_all_the_same() -> None:
     assert counts == {"netflix": [], "bbc": ["reading-speed"], "shorts": ["words-per-line"], "none": []}
 
 
-def test_every_rule_can_be_told_in_a_sentence() -> None:
+def test_every_rule_has_a_sentence() -> None:
     for rule in RULES:
         assert describe(Finding(rule, 1, value=3, limit=2)).strip()
 
 
-# What words force
+# Forced violations
 
 
 def words(*times: tuple[str, int, int]) -> list[Word]:
@@ -123,16 +121,16 @@ def words(*times: tuple[str, int, int]) -> list[Word]:
 
 def forced(said: Sequence[Word], rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[str, int | None, bool]]:
     sheet = parse(file(*cues), "srt")
-    found = mark_unavoidable(lint(sheet, rules), sheet, rules, said)
-    return [(each.rule, each.cue, each.forced) for each in found if not RULES[each.rule].is_suggestion]
+    return [(finding.rule, finding.cue, finding.forced) for finding in mark_unavoidable(lint(sheet, rules), sheet, rules, said)
+            if not RULES[finding.rule].is_suggestion]  # fmt: skip
 
 
-def test_a_word_wider_than_a_line_is_known_without_a_transcript() -> None:
+def test_too_wide_word_is_forced_without_a_transcript() -> None:
     cues = [(0, 2000, "aaaaabbbbbc\nab"), (3000, 5000, "aaaaa bbbbbc")]
     assert forced([], RULED, *cues) == [("line-width", 1, True), ("line-width", 2, False)]
 
 
-def test_speech_that_is_too_fast_on_all_sides_forces_reading_speed() -> None:
+def test_fast_speech_forces_reading_speed() -> None:
     said = words(("aaaaaaaaa", 0, 300), ("bbbbbbbbb", 300, 600), ("ccccccccc", 600, 900))
     tight = [*said, Word("d", 0.9, 3.0)]
     at_once = Rules(max_line_width=10, min_cue=0.1, min_gap=0.0)
@@ -141,24 +139,24 @@ def test_speech_that_is_too_fast_on_all_sides_forces_reading_speed() -> None:
     ]
     assert forced(said, at_once, (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 900, "ccccccccc")) == [
         ("reading-speed", 1, True),
-        ("reading-speed", 2, False),  # it could stay: nothing follows
+        ("reading-speed", 2, False),  # it could last longer: nothing follows
     ]
 
 
-def test_a_cue_that_could_take_a_word_of_its_neighbour_is_not_forced_to_be_short() -> None:
+def test_short_cue_that_could_take_a_neighbouring_word_is_not_forced() -> None:
     said = words(("one", 0, 400), ("two", 500, 900), ("three", 1000, 1400), ("four", 1500, 1900))
     cues = (0, 400, "one"), (500, 3000, "two three\nfour")
     assert forced(said, RULED, *cues) == [("cue-short", 1, False)]
 
 
-def test_what_could_only_be_exchanged_for_another_violation_is_forced() -> None:
+def test_violation_avoidable_only_by_another_is_forced() -> None:
     said = words(("aaaaa", 0, 250), ("bbbbb", 250, 500), ("ccccc", 500, 750), ("ddddd", 750, 1000), ("e", 1000, 1100))
     rules = Rules(max_line_width=5, max_line_count=1, max_cps=20, min_cue=0.1, min_gap=0.1, max_linger=0.5)
     cues = [(k * 250, k * 250 + 150, letter * 5) for k, letter in enumerate("abcd")]
     assert [flag for *_, flag in forced(said, rules, *cues, (1000, 1500, "e"))] == [True] * 4
 
 
-def test_reading_speed_is_forced_where_only_too_long_a_cue_would_keep_it() -> None:
+def test_reading_speed_is_forced_if_only_a_too_long_cue_avoids_it() -> None:
     said = words(("aaaaaaaa", 0, 200), ("bbbbbbbb", 200, 400), ("cccccccc", 400, 1000))
     cue = (0, 1000, "aaaaaaaa bbbbbbbb\ncccccccc")
     for longest, is_forced in ((1.0, True), (1.5, False)):
@@ -166,7 +164,7 @@ def test_reading_speed_is_forced_where_only_too_long_a_cue_would_keep_it() -> No
         assert forced(said, rules, cue) == [("reading-speed", 1, is_forced)]
 
 
-def test_without_times_nothing_is_known_to_be_forced() -> None:
+def test_nothing_is_forced_without_word_times() -> None:
     said = words(("aaaaaaaaa", 0, 300), ("bbbbbbbbb", 300, 600), ("ccccccccc", 600, 900), ("d", 900, 3000))
     rules = Rules(max_line_width=10, min_cue=0.1, min_gap=0.0)
     cues = (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 3000, "ccccccccc\nd")
@@ -175,7 +173,7 @@ def test_without_times_nothing_is_known_to_be_forced() -> None:
     assert forced(said, rules, *cues) == [("reading-speed", 1, False)]
 
 
-def test_with_other_words_nothing_is_known_to_be_forced() -> None:
+def test_nothing_is_forced_by_a_transcript_of_other_words() -> None:
     said = words(("axaaaaaaa", 0, 300), ("bbbbbbbbb", 300, 600), ("ccccccccc", 600, 900), ("d", 900, 3000))
     rules = Rules(max_line_width=10, min_cue=0.1, min_gap=0.0)
     cues = (0, 600, "aaaaaaaaa\nbbbbbbbbb"), (600, 3000, "ccccccccc\nd")
@@ -187,7 +185,7 @@ STEPS = st.integers(1, 8)
 
 
 class Scene:
-    """A few words, a file of cues for them, and all other ways to divide them: by trying each, judged by `lint`."""
+    """A few words, cues for them, and all other divisions of the words into cues, tried one by one with `lint`."""
 
     step = 50  # milliseconds: all times are multiples
 
@@ -195,7 +193,7 @@ class Scene:
         self.said, self.rules = said, rules
         self.file = cues
         self.sheet = SubtitleFile("srt", tuple(cue for *_, cue in cues), ())
-        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in DIVISION_RULES]
+        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in JUDGED]
         self._ways: dict[tuple[int, int], list[frozenset[str]]] = {}
 
     def __repr__(self) -> str:
@@ -206,7 +204,7 @@ class Scene:
         return round((self.said[k].start or 0) * 1000)
 
     def ways(self, i: int, j: int) -> list[frozenset[str]]:
-        """What a cue of the words i to j - 1 breaks, for every out-time that it may have."""
+        """The rules that a cue of the words i to j - 1 breaks, for each possible end time."""
         if (i, j) not in self._ways:
             self._ways[i, j] = list(self._tries(i, j))
         return self._ways[i, j]
@@ -224,7 +222,7 @@ class Scene:
                 shown.append(ParsedCue(2, 2, following, following + 10_000, ("x",)))
             broken = {f.rule for f in lint(SubtitleFile("srt", tuple(shown), ()), self.rules) if f.cue == 1}
             if "cue-long" not in broken:
-                yield frozenset(broken & DIVISION_RULES)
+                yield frozenset(broken & JUDGED)
 
     def _lines(self, i: int, j: int) -> Iterator[tuple[str, ...]]:
         texts, most = [word.word for word in self.said[i:j]], self.rules.max_words_per_line or j - i
@@ -284,8 +282,8 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 @settings(deadline=None, max_examples=300)
 @given(scenes())
-def test_forced_is_what_no_other_division_avoids_and_nothing_else(scene: Scene) -> None:
-    for finding in mark_unavoidable(scene.findings, scene.sheet, scene.rules, scene.said):
+def test_forced_violations_are_those_no_division_avoids(scene: Scene) -> None:
+    for finding in mark(scene.findings, scene.sheet, scene.rules, scene.said):
         if finding.rule == "line-width" and len(finding.text.split()) == 1:
             assert finding.forced
         else:
@@ -299,13 +297,13 @@ NOISY = file((0, 2000, "One line. This one is a\nlot too wide for 42 columns, an
 
 
 class TestTheProgram:
-    def test_a_file_with_nothing_wrong_is_code_0_and_says_so_on_stderr(self, run: Run, tmp_path: Path) -> None:
+    def test_valid_file_exits_with_0(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "good.srt").write_text(file((0, 2000, "One line."), (2500, 4500, "Another one.")))
         done = run("check", "good.srt")
         assert (done.returncode, done.stdout) == (0, b"")
         assert done.stderr == b"good.srt: 2 cues, nothing wrong\n"
 
-    def test_each_violation_is_a_line_with_its_place(self, run: Run, tmp_path: Path) -> None:
+    def test_each_violation_is_a_line_with_its_position(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "bad.srt").write_text(NOISY)
         done = run("check", "bad.srt")
         assert done.returncode == 1
@@ -319,7 +317,7 @@ class TestTheProgram:
         assert done.stderr == b"bad.srt: 2 cues, 3 violations (1 line-width, 1 reading-speed, 1 cue-short)\n"
         assert run("check", "bad.srt", "-q").stderr == b""
 
-    def test_programs_get_json(self, run: Run, tmp_path: Path) -> None:
+    def test_json_output(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "bad.srt").write_text(NOISY)
         done = run("check", "bad.srt", "--json", "--max-line-width", "50", "--max-cps", "40")
         document = json.loads(done.stdout)
@@ -337,7 +335,7 @@ class TestTheProgram:
         ]  # fmt: skip
         assert json.loads(run("check", "bad.srt", "-f", "json").stdout)["counts"]["violations"] == 3
 
-    def test_profiles_and_numbers_are_those_of_the_command_line(self, run: Run, tmp_path: Path) -> None:
+    def test_profile_and_limits_come_from_options(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "fast.srt").write_text(FAST)
         assert run("check", "fast.srt").returncode == 1
         assert run("check", "fast.srt", "--max-cps", "25").returncode == 0
@@ -345,7 +343,7 @@ class TestTheProgram:
         assert run("check", "fast.srt", "--max-words-per-line", "2", "--max-cps", "25").returncode == 1
         assert run("check", "fast.srt", "--subtitle-profile", "nobody").returncode == 2
 
-    def test_several_files_and_stdin_are_checked_in_their_order(self, run: Run, tmp_path: Path) -> None:
+    def test_files_and_stdin_are_checked_in_order(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "b.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:01.100\nHello there\n")
         (tmp_path / "a.srt").write_text("\ufeff" + file((0, 2000, "One line.")))
         done = run("check", "b.vtt", "a.srt", "-", stdin=FAST.encode())
@@ -357,15 +355,15 @@ class TestTheProgram:
             "a.srt", "b.vtt",
         ]  # fmt: skip
 
-    def test_advice_fails_only_where_strictness_is_asked_for(self, run: Run, tmp_path: Path) -> None:
+    def test_suggestions_fail_only_with_strict(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "one.srt").write_text("\ufeff" + file((0, 2000, "One line.")))
         done = run("check", "one.srt")
         assert done.returncode == 0
-        assert done.stdout == b"one.srt:1: bom: a byte order mark, which some players show (advice)\n"
-        assert done.stderr == b"one.srt: 1 cue, no violations, 1 advice (1 bom)\n"
+        assert done.stdout == b"one.srt:1: bom: a byte order mark, which some players show (suggestion)\n"
+        assert done.stderr == b"one.srt: 1 cue, no violations, 1 suggestion (1 bom)\n"
         assert run("check", "one.srt", "--strict").returncode == 1
 
-    def test_a_transcript_tells_what_its_words_force(self, run: Run, tmp_path: Path) -> None:
+    def test_transcript_marks_forced_violations(self, run: Run, tmp_path: Path) -> None:
         said = words(("Twenty-four", 0, 400), ("columns", 400, 700), ("text.", 700, 1000), ("Next", 1000, 3000))
         talk = Transcript("talk.wav", "ink-2", "Twenty-four columns text. Next", duration=9.0, words=tuple(said))
         (tmp_path / "talk.json").write_text(json.dumps(talk.to_dict()))
@@ -374,7 +372,7 @@ class TestTheProgram:
         assert run("check", "fast.srt", *flags).returncode == 1
         done = run("check", "fast.srt", "--transcript", "talk.json", *flags)
         assert b"reading-speed: 25.0 columns a second, at most 20.0 (forced): Twenty" in done.stdout
-        counts = b"no violations, 1 forced by the words, 1 advice (1 reading-speed, 1 stray-word)"
+        counts = b"no violations, 1 forced by the words, 1 suggestion (1 reading-speed, 1 stray-word)"
         assert done.stderr == b"fast.srt: 2 cues, " + counts + b"\n"
         assert done.returncode == 0
         assert run("check", "fast.srt", "--transcript", "talk.json", "--strict", *flags).returncode == 1
@@ -383,7 +381,7 @@ class TestTheProgram:
         )
         assert json.loads(done.stdout)["counts"] == {"violations": 0, "forced": 1, "advice": 1}
 
-    def test_an_only_file_that_is_unreadable_is_code_3(self, run: Run, tmp_path: Path) -> None:
+    def test_only_file_unreadable_exits_with_3(self, run: Run, tmp_path: Path) -> None:
         self.unreadable(tmp_path)
         for name, message in self.UNREADABLE.items():
             done = run("check", name)
@@ -407,9 +405,9 @@ class TestTheProgram:
         document = json.loads(done.stdout)
         assert (done.returncode, document["failed"], document["counts"]["violations"]) == (1, True, 0)
         assert [file["source"] for file in document["files"]] == ["fast.srt"]
-        assert document["unreadable"] == ["notes.srt is not a subtitle file: there are no times in it"]
+        assert document["unreadable"] == ["notes.srt is not a subtitle file: it has no cue times"]
 
-    def test_an_unreadable_transcript_is_code_3_before_anything_else(self, run: Run, tmp_path: Path) -> None:
+    def test_unreadable_transcript_exits_with_3(self, run: Run, tmp_path: Path) -> None:
         self.unreadable(tmp_path)
         for name, message in {
             "fast.srt": b"fast.srt has no words",
@@ -422,7 +420,7 @@ class TestTheProgram:
             assert done.stderr.startswith(b"error: " + message)
 
     UNREADABLE: ClassVar = {
-        "notes.srt": b"notes.srt is not a subtitle file: there are no times in it",
+        "notes.srt": b"notes.srt is not a subtitle file: it has no cue times",
         "sound.vtt": b"sound.vtt is not a subtitle file",
         "gone.srt": b"gone.srt can't be read: No such file or directory",
         "folder": b"folder is a folder",
@@ -437,13 +435,13 @@ class TestTheProgram:
         (folder / "words.json").write_text('{"text": "hello"}')
         (folder / "folder").mkdir()
 
-    def test_text_of_strangers_moves_no_cursor(self, run: Run, tmp_path: Path) -> None:
+    def test_control_characters_of_subtitles_are_not_printed(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "evil.srt").write_text("1\n00:00:00,000 --> \x1b[2J\nx\n\n" + FAST + "\n\x1b]0;owned\x07\n")
         done = run("check", "evil.srt")
         assert done.returncode == 1
         assert not any(byte in done.stdout + done.stderr for byte in (0x1B, 0x07))
 
-    def test_a_file_without_cues_is_a_violation(self, run: Run, tmp_path: Path) -> None:
+    def test_file_without_cues_is_a_violation(self, run: Run, tmp_path: Path) -> None:
         for name, content in (("a.srt", ""), ("b.srt", "\n \n"), ("c.vtt", "WEBVTT\n"), ("d.srt", "\ufeff")):
             (tmp_path / name).write_text(content)
             done = run("check", name)
@@ -454,7 +452,7 @@ class TestTheProgram:
         assert b"e.vtt:1: no-header: " in run("check", "e.vtt").stdout
         assert run("check", "-", stdin=b"").returncode == 1
 
-    def test_the_profile_none_limits_nothing_but_what_is_asked_for(self, run: Run, tmp_path: Path) -> None:
+    def test_profile_none_checks_only_given_limits(self, run: Run, tmp_path: Path) -> None:
         lines = "\n".join(["Many words in a line " * 30 + "end."] * 5)
         (tmp_path / "long.srt").write_text(file((0, 500, lines), (500, 90_000_000, "One.")))
         assert run("check", "long.srt", "--subtitle-profile", "none").returncode == 0
@@ -465,21 +463,23 @@ class TestTheProgram:
 
     @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32"])
     @pytest.mark.parametrize("text", ["Grüße aus Köln.", "Добрый день.", "こんにちは。"])
-    def test_utf_16_is_read_with_and_without_its_mark(self, run: Run, tmp_path: Path, encoding: str, text: str) -> None:
+    def test_utf_16_is_read_with_and_without_byte_order_mark(
+        self, run: Run, tmp_path: Path, encoding: str, text: str
+    ) -> None:
         (tmp_path / "wide.srt").write_bytes(file((0, 2000, text)).encode(encoding))
         done = run("check", "wide.srt")
         name = encoding[:6].upper()
         assert done.stdout.decode() == f"wide.srt:1: encoding: encoding is {name}, not UTF-8\n"
         assert done.stderr.startswith(b"wide.srt: 1 cue, 1 violation")
 
-    def test_an_old_encoding_is_read_and_named(self, run: Run, tmp_path: Path) -> None:
+    def test_windows_1252_is_read_and_reported(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "old.srt").write_bytes(file((0, 1000, "“Größe”, sagte er, “zählt nicht”")).encode("cp1252"))
         done = run("check", "old.srt")
         assert b"old.srt:3: encoding: encoding is Windows-1252, not UTF-8\n" in done.stdout
         assert "reading-speed: 32.0 columns a second, at most 20.0: “Größe”" in done.stdout.decode()
 
 
-# Our own files
+# Generated subtitles
 
 COMMON = (
     "the a of and to in that it is was for on with as at by from but or so I you he she they we this which not have "
@@ -490,7 +490,7 @@ COMMON = (
 
 
 def speech(seed: int, count: int, slowest: float, fastest: float) -> Transcript:
-    """Sentences of common words: each with a rate of its own (characters a second), commas, pauses of all lengths."""
+    """Sentences of common words with different speaking rates (characters per second), commas and pauses."""
     draw = random.Random(seed)
     said: list[Word] = []
     at = draw.uniform(0, 2)
@@ -516,9 +516,7 @@ def speech(seed: int, count: int, slowest: float, fastest: float) -> Transcript:
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 @pytest.mark.parametrize("rate", [(11, 15), (13, 19), (18, 26)], ids=["slow", "usual", "fast"])
 @pytest.mark.parametrize("profile", PROFILES)
-def test_our_own_files_have_no_violation_that_the_words_do_not_force(
-    profile: str, rate: tuple[float, float], kind: Kind
-) -> None:
+def test_generated_subtitles_have_only_forced_violations(profile: str, rate: tuple[float, float], kind: Kind) -> None:
     rules = PROFILES[profile]
     for seed in (1, 2):
         transcript = speech(seed, 2500, *rate)

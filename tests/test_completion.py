@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pexpect
 import pytest
@@ -22,10 +22,9 @@ import typer
 from typer.main import get_command
 
 from cartesia_cli import cli, completion, protocol
-from cartesia_cli.commands.options import VerbosityOptions
+from cartesia_cli.commands.options import ColorMode
 from cartesia_cli.completion import OPERANDS, OPTIONS, VALUES, candidates
 from cartesia_cli.output import FORMATS
-from cartesia_cli.output.console import Reporter
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "completions"
@@ -115,8 +114,7 @@ def test_values_are_those_of_the_program() -> None:
     assert set(generate.LANGUAGE_NAMES) == set(protocol.LANGUAGES)
     assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
     assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
-    for color, _ in VALUES["color"]:
-        VerbosityOptions(color=color).apply_to(Reporter())
+    assert [value for value, _ in VALUES["color"]] == list(get_args(ColorMode))
 
 
 # What is offered
@@ -525,7 +523,7 @@ class TestZsh(Interactive):
     def test_descriptions(self, terminal: Terminal) -> None:
         shown = terminal.type("cartesia-cli transcribe -l h\t")[1]
         assert "Hungarian" in shown and "Hawaiian" in shown
-        assert "Overwrite what exists" in terminal.type("cartesia-cli transcribe --\t")[1]
+        assert "Overwrite existing files" in terminal.type("cartesia-cli transcribe --\t")[1]
 
     def test_odd_candidates_are_quoted(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         instead(DEVICES, home, monkeypatch)
@@ -603,7 +601,7 @@ class TestFish:
 
     def test_commands_options_values(self) -> None:
         assert set(self.offered("cartesia-cli ")) == set(values(""))
-        assert self.offered("cartesia-cli transcribe --fo")["--force"] == "Overwrite what exists"
+        assert self.offered("cartesia-cli transcribe --fo")["--force"] == "Overwrite existing files"
         assert set(self.offered("cartesia-cli transcribe --")) == set(values("transcribe", "--"))
         assert set(self.offered('cartesia-cli transcribe "--form')) == {"--format"}
         assert set(self.offered("cartesia-cli transcribe -f text,js")) == {"text,json"}

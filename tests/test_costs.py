@@ -1,4 +1,4 @@
-"""What an input costs, once: no second upload for another format, no second transcript for a finished input."""
+"""The cache, --resume, --dry-run and stopped batches: nothing is uploaded twice, no result is overwritten or lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server() -> Iterator[FaultServer]:
 
 
 class Home:
-    """A user with a key, who works in `folder`, and whose home lasts from run to run."""
+    """A user with a key, a working directory `folder`, and a home folder that persists between runs."""
 
     def __init__(self, folder: Path, server: FaultServer) -> None:
         self.folder, self.server = folder, server
@@ -56,7 +56,7 @@ class Home:
         )
 
     def uploads(self, *arguments: object, code: int = 0, **changes: str | None) -> int:
-        """How many recordings a run sends."""
+        """The number of recordings that a run uploads."""
         before = len(self.server.requests)
         done = self("transcribe", *arguments, **changes)
         assert done.returncode == code, done.stderr
@@ -66,7 +66,7 @@ class Home:
         return (self.folder / name).read_text()
 
     def files(self) -> list[str]:
-        """Everything in the folder but recordings."""
+        """The files in the folder, without recordings."""
         return sorted(path.name for path in self.folder.iterdir() if path.suffix not in (".wav", ".mp3", ".ogg"))
 
 
@@ -78,7 +78,7 @@ def user(tmp_path: Path, server: FaultServer) -> Home:
 
 
 def recording(folder: Path, name: str, size: int = 3244, *, seconds: float = 0) -> Path:
-    """`seconds`: how much older than now it is."""
+    """A WAV file; its modification time is `seconds` ago."""
     path = write_wav(folder / name, size)
     if seconds:
         age(path, seconds)
@@ -90,7 +90,7 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-# A second command ------------------------------------------------------------------------------------------
+# Caching ---------------------------------------------------------------------------------------------------
 
 
 ONCE = [
@@ -127,7 +127,7 @@ def test_second_command_uploads_only_for_another_request(first: str, second: str
     assert user.uploads("talk.wav", *shlex.split(second)) == uploads
 
 
-def test_json_made_without_word_timestamps_renders_to_exact_subtitles(user: Home) -> None:
+def test_json_without_word_timestamps_renders_to_exact_subtitles(user: Home) -> None:
     recording(user.folder, "talk.wav")
     user.uploads("talk.wav", "--json", "-o", "talk.json")
     for form in ("vtt", "srt", "table", "json"):
@@ -224,7 +224,7 @@ def test_inputs_with_the_same_name_in_two_folders_get_a_hint(user: Home) -> None
         recording(user.folder / name, "x.wav")
     done = user("transcribe", "in/d1/x.wav", "in/d2/x.wav", "--output-dir", "out")
     assert (done.returncode, len(user.server.requests)) == (2, 0)
-    assert "give the folder that both are in as the input: results keep the folders below it" in done.stderr
+    assert "name the folder that both are in as the input: results then keep the folders below it" in done.stderr
     user.uploads("in", "--output-dir", "out")
     assert {path.relative_to(user.folder).as_posix() for path in user.folder.glob("out/**/*.txt")} == {
         "out/d1/x.txt", "out/d2/x.txt",
@@ -244,7 +244,7 @@ def test_impossible_path_is_a_usage_error(user: Home) -> None:
 
 @pytest.fixture
 def two(user: Home) -> Home:
-    """Two recordings, and their results."""
+    """A user with two recordings and their results."""
     recording(user.folder, "a.wav", 3244)
     recording(user.folder, "b.wav", 4000)
     assert user.uploads(".") == 2
@@ -258,15 +258,15 @@ def test_resume_skips_finished_outputs(two: Home) -> None:
     assert two.uploads(".", "--resume", "--no-cache") == 1
 
 
-def test_resume_transcribes_what_has_only_an_empty_file(two: Home) -> None:
+def test_resume_transcribes_inputs_with_empty_results(two: Home) -> None:
     recording(two.folder, "c.wav", 5000, seconds=100)
-    for name in ("b.txt", "c.txt"):  # one that we wrote and somebody emptied, and one that we know nothing of
+    for name in ("b.txt", "c.txt"):  # one that was written here and emptied since, and one of unknown origin
         (two.folder / name).write_bytes(b"")
     assert two.uploads(".", "--resume", "--no-cache") == 2
     assert (two.file("b.txt"), two.file("c.txt")) == ("Of 4000 bytes.\n", "Of 5000 bytes.\n")
 
 
-def test_resume_skips_an_empty_transcript(user: Home) -> None:
+def test_resume_skips_results_of_silent_recordings(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers({"text": ""})]
     assert user.uploads(".", "--no-cache") == 1
@@ -274,7 +274,7 @@ def test_resume_skips_an_empty_transcript(user: Home) -> None:
 
 
 @pytest.mark.parametrize(("options", "made"), [("-l de", "language en"), ("-m ink-2026", "model ink-whisper")])
-def test_resume_does_not_count_results_of_another_language_or_model(options: str, made: str, two: Home) -> None:
+def test_resume_refuses_results_of_another_language_or_model(options: str, made: str, two: Home) -> None:
     done = two("transcribe", ".", "--resume", *shlex.split(options))
     assert done.returncode == 1 and "already done" not in done.stderr
     assert "a.txt was made with model ink-whisper, language en, not with model" in done.stderr
@@ -287,7 +287,7 @@ def test_resume_does_not_count_results_of_another_language_or_model(options: str
     ("first", "second", "made"),
     [("--from 0 --to 0.5", "", "from 0.0, to 0.5"), ("--grep zzz", "--grep bytes", "grep zzz"), ("", "--to 1", "en")],
 )
-def test_resume_does_not_count_another_choice_of_rows(first: str, second: str, made: str, user: Home) -> None:
+def test_resume_refuses_results_with_other_selected_rows(first: str, second: str, made: str, user: Home) -> None:
     recording(user.folder, "a.wav")
     rows = ["transcribe", ".", "-f", "csv", "--output-dir", "out"]
     user(*rows, *shlex.split(first))
@@ -306,7 +306,7 @@ def test_resume_counts_results_recorded_without_options(two: Home) -> None:
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
-def test_resume_transcribes_a_recording_that_changed(keep_time: bool, two: Home) -> None:
+def test_resume_transcribes_changed_recordings(keep_time: bool, two: Home) -> None:
     before = (two.folder / "a.wav").stat()
     recording(two.folder, "a.wav", 5000)
     if keep_time:
@@ -322,16 +322,16 @@ def test_resume_recognises_a_recording_by_content_not_time(two: Home) -> None:
     assert two.uploads(".", "--resume", "--no-cache") == 0
 
 
-def test_resume_recognises_a_renamed_recording(two: Home) -> None:
+def test_resume_skips_renamed_recordings(two: Home) -> None:
     (two.folder / "a.wav").rename(two.folder / "speech.wav")
     done = two("transcribe", ".", "--resume", "--no-cache")
     assert (done.returncode, len(two.server.requests)) == (0, 2)
     assert "speech.wav: already done, before it was renamed: its result is " in done.stderr
-    assert two.uploads(".", "--resume") == 0  # with the cache its result gets the new name
+    assert two.uploads(".", "--resume") == 0  # from the cache, its result is written under the new name
     assert two.file("speech.txt") == two.file("a.txt")
 
 
-def test_resume_never_overwrites_what_was_edited(two: Home) -> None:
+def test_resume_never_overwrites_edited_results(two: Home) -> None:
     (two.folder / "a.txt").write_text("my corrections\n")
     assert two.uploads(".", "--resume", "--no-cache") == 0
     recording(two.folder, "a.wav", 5000)
@@ -355,7 +355,7 @@ def test_resume_counts_unrecorded_results_unless_they_are_older(user: Home) -> N
 
 
 @pytest.mark.parametrize("what", ["talk.wav", "talk.wav -o -", ". -f ndjson"])
-def test_resume_needs_results_in_files(what: str, user: Home) -> None:
+def test_resume_to_stdout_is_a_usage_error(what: str, user: Home) -> None:
     recording(user.folder, "talk.wav")
     done = user("transcribe", *what.split(), "--resume")
     assert (done.returncode, done.stdout, len(user.server.requests)) == (2, "", 0)
@@ -392,7 +392,7 @@ def test_unusable_record_of_results_fails_no_run(damage: str, user: Home) -> Non
     assert "results.sqlite is not used: " in user("transcribe", ".", "--resume", "-v").stderr
 
 
-def test_only_the_owner_can_read_the_record_of_results(two: Home) -> None:
+def test_results_database_is_readable_by_its_owner_only(two: Home) -> None:
     file = two.home / ".local" / "state" / "cartesia-cli" / "results.sqlite"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert TEXT.encode() not in file.read_bytes()
@@ -414,7 +414,7 @@ def test_dry_run_counts_the_same_audio_once(user: Home) -> None:
     done = user("transcribe", ".", "--dry-run")
     assert [(row[1], row[2], row[3]) for row in rows(done.stdout)] == [
         ("2.0", "1.0", "a.wav"), ("2.0", "0.0", "b.wav (same audio as a.wav)"), ("4.0", "2.0", "c.wav"),
-        ("8.0", "3.0", "together"),
+        ("8.0", "3.0", "total"),
     ]  # fmt: skip
     assert user.uploads(".") == 2
     known = user("transcribe", ".", "--dry-run")
@@ -464,7 +464,7 @@ def test_dry_run_with_resume_lists_only_pending_inputs(two: Home) -> None:
     assert [row[-1] for row in rows(done.stdout)] == ["c.wav"]
 
 
-# A batch that is hopeless ----------------------------------------------------------------------------------
+# Batches that stop early -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -475,7 +475,7 @@ def three(user: Home) -> Home:
 
 
 def finish(user: Home, stderr: str) -> list[str]:
-    """Run the command that a stopped batch names; the names of what it sent."""
+    """Run the command in the hint of a stopped batch; returns the names of its uploads."""
     (hint,) = (line for line in stderr.splitlines() if line.startswith("hint: "))
     command = shlex.split(hint.partition("then: ")[2])
     assert command[:2] == ["cartesia-cli", "transcribe"]
@@ -583,7 +583,7 @@ def test_keep_json_writes_any_response_body(body: bytes, code: int, user: Home) 
     assert (done.returncode, done.stdout) == (code, "" if code else "Hi.\n")
     assert (user.folder / "raw" / "a.json").read_bytes() == body
     if not code:
-        assert "a.wav: the answer has fields of a wrong kind, which are not used: duration, words\n" in done.stderr
+        assert "a.wav: malformed fields of the response are ignored: duration, words\n" in done.stderr
         assert "1 of 1 transcribed, 0.1 s of audio" in done.stderr
 
 
@@ -611,8 +611,8 @@ DEEP = b"[" * 5000 + b"]" * 5000
     ("body", "said"),
     [
         (b'\xef\xbb\xbf {"text": "Hi."}', ""),
-        (b'{"text": "Hi."}garbage', "7 characters follow the answer"),
-        (b'{"text": "Hi."} [1]', "3 characters follow the answer"),
+        (b'{"text": "Hi."}garbage', "7 characters after the response's JSON are ignored"),
+        (b'{"text": "Hi."} [1]', "3 characters after the response's JSON are ignored"),
         (b'{"x": ' + DEEP + b', "text": "Hi."}', ""),
         (b'{"x": {"y": ["]}", "\\"]", ' + DEEP + b']}, "text": "Hi.", "z": 1}\n', ""),
         (b'{"text": "Hi.", "words": ' + DEEP + b"}", "not used: words"),
@@ -641,13 +641,13 @@ def test_keep_json_writes_a_response_that_is_nested_too_deeply(body: bytes, user
 
 @pytest.mark.parametrize("told", [{"duration": 2000}, {"duration": 2.0}, {}])
 @pytest.mark.parametrize("starts", [(100, 600), (10, 600)])
-def test_times_in_milliseconds_are_not_used(told: dict[str, float], starts: tuple[int, int], user: Home) -> None:
+def test_times_in_milliseconds_are_ignored(told: dict[str, float], starts: tuple[int, int], user: Home) -> None:
     write_wav(user.folder / "a.wav", 64044)
     words = [{"word": w, "start": s, "end": s + 400} for w, s in zip(("Hello", "there."), starts, strict=True)]
     user.server.script[:] = [answers({"text": "Hello there.", "words": words, **told})]
     done = user("transcribe", "a.wav", "-f", "json", "-o", "a.json")
     assert done.returncode == 0
-    assert "a.wav: the server's times can't be those of a recording of 2.0 s: they are not used" in done.stderr
+    assert "a.wav: the server's times don't fit a recording of 2.0 s" in done.stderr
     document = json.loads(user.file("a.json"))
     assert (document["text"], document["duration"]) == ("Hello there.", 2.0)
     assert [word["timing"] for word in document["words"]] == ["estimated", "estimated"]
@@ -671,7 +671,7 @@ def test_keep_json_writes_what_came_of_a_truncated_response(user: Home) -> None:
     assert (user.folder / "raw" / "a.json").read_text() == json.dumps(TRANSCRIPT)[:-10]
 
 
-# Whose answers ---------------------------------------------------------------------------------------------
+# Servers and owners ----------------------------------------------------------------------------------------
 
 
 def test_cache_is_not_used_for_another_server_on_the_same_port(user: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -681,7 +681,7 @@ def test_cache_is_not_used_for_another_server_on_the_same_port(user: Home, monke
     user.server.close()
 
     def listen(address: tuple[str, int], **how: int) -> socket.socket:
-        for _ in range(1000):  # the one before it may not be gone yet
+        for _ in range(1000):  # the previous server may not have closed it yet
             with suppress(OSError):
                 return create((address[0], port), **how)
             time.sleep(0.02)

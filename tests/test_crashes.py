@@ -39,7 +39,7 @@ FORMATS = ("text", "json", "srt")
 SUFFIXES = (".txt", ".json", ".srt")
 COUNT = 4
 WORDS = 400
-MOMENTS = 8
+KILLS = 8
 TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 KILLED_AT_STEP = """
@@ -89,7 +89,7 @@ def words_of(name: str) -> list[str]:
     return [f"{name.partition('.')[0]}-{number}" for number in range(WORDS)]
 
 
-def answers_at_length(exchange: Exchange) -> None:
+def answer_at_length(exchange: Exchange) -> None:
     said = words_of((exchange.request().part("file").filename or b"").decode())
     words = [{"word": word, "start": number / 2, "end": number / 2 + 0.4} for number, word in enumerate(said)]
     exchange.answer(200, json.dumps({"text": " ".join(said), "duration": WORDS / 2, "words": words}))
@@ -158,7 +158,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
         folder = tmp_path_factory.mktemp("steps")
         environment = {**os.environ, "HOME": str(folder)}
         write_lectures(folder)
-        with FaultServer(answers_at_length) as server:
+        with FaultServer(answer_at_length) as server:
             assert (
                 run_killed_at(0, environment, folder, *transcribing(server, *([] if caching else ["--no-cache"]))) == 0
             )
@@ -166,13 +166,13 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, int]:
     return found
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("moment", range(KILLS))
 def test_rerun_after_a_kill_sends_only_uncached_recordings(
     moment: int, steps: dict[bool, int], lectures: list[str], environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
-    step = random.Random(moment).randrange(steps[True] * moment // MOMENTS, steps[True] * (moment + 1) // MOMENTS) + 1
+    step = random.Random(moment).randrange(steps[True] * moment // KILLS, steps[True] * (moment + 1) // KILLS) + 1
     out, store = tmp_path / "out", Store(Path(environment["HOME"]) / ".cache" / "cartesia-cli" / "answers")
-    with FaultServer(answers_at_length) as server:
+    with FaultServer(answer_at_length) as server:
         assert run_killed_at(step, environment, tmp_path, *transcribing(server)) == -signal.SIGKILL
         written, left, asked = results(out), temporary_files(out), len(server.requests)
         kept = store.entries()
@@ -194,7 +194,7 @@ def test_resume_after_a_kill_without_cache_skips_finished_recordings(
 ) -> None:
     step = random.Random(moment).randrange(steps[False] * moment // 4, steps[False] * (moment + 1) // 4) + 1
     out = tmp_path / "out"
-    with FaultServer(answers_at_length) as server:
+    with FaultServer(answer_at_length) as server:
         assert run_killed_at(step, environment, tmp_path, *transcribing(server, "--no-cache")) == -signal.SIGKILL
         written, asked = results(out), len(server.requests)
         done = [name for name in lectures if all_results([name]) <= written]
@@ -294,7 +294,7 @@ def test_recover_after_a_kill_continues_with_the_remaining_recordings(
         exchange.request()
         exchange.hold()
 
-    with FaultServer(answers_at_length, hangs, answers_at_length) as batch:
+    with FaultServer(answer_at_length, hangs, answer_at_length) as batch:
         command = [sys.executable, "-m", "cartesia_cli", "listen", "--recover", "--base-url", batch.base_url]
         recovering = subprocess.Popen(command, env=environment | KEY, cwd=tmp_path, stdout=subprocess.PIPE)
         batch.wait(lambda server: len(server.requests) == 2 and server.requests[1].whole)

@@ -1,4 +1,4 @@
-"""Which microphones there are and which one is meant: by the real PortAudio, and among made-up ones."""
+"""Listing devices with the real PortAudio, and choosing one among given devices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def studio(environment: dict[str, str]) -> Iterator[Studio]:
 
 
 class TestTheProgram:
-    def test_microphones_and_monitors_are_listed_with_what_they_are(self, run: Run, studio: Studio) -> None:
+    def test_microphones_and_monitors_are_listed(self, run: Run, studio: Studio) -> None:
         done = run("devices", env=studio.environment)
         assert done.returncode == 0, done.stderr
         assert done.stderr == b""
@@ -34,7 +34,7 @@ class TestTheProgram:
             "* 1  48000         2  PulseAudio  input    Gooseneck",
         ]
 
-    def test_programs_get_json(self, run: Run, studio: Studio) -> None:
+    def test_json_output(self, run: Run, studio: Studio) -> None:
         studio.add("Größe 日本", "third")
         done = run("devices", "-f", "json", env=studio.environment)
         listed = json.loads(done.stdout)["devices"]
@@ -44,17 +44,17 @@ class TestTheProgram:
         assert listed[1] == {"index": 1, "name": "Gooseneck", "channels": 2, "rate": 48000, "system": "PulseAudio",
                              "default": True, "monitor": False}  # fmt: skip
 
-    def test_the_default_is_what_the_user_told_the_server_of_this_program(self, run: Run, studio: Studio) -> None:
+    def test_default_is_the_sound_servers_choice_for_this_program(self, run: Run, studio: Studio) -> None:
         done = run("devices", env=studio.environment | {"PULSE_SOURCE": "room.monitor"})
         assert done.stdout.decode().splitlines()[1].startswith("* 0 ")
 
-    def test_without_pactl_there_is_still_what_portaudio_sees(self, run: Run, studio: Studio, tmp_path: Path) -> None:
+    def test_without_pactl_portaudio_devices_are_listed(self, run: Run, studio: Studio, tmp_path: Path) -> None:
         done = run("devices", "-f", "json", env=studio.environment | {"PATH": str(tmp_path)})
         listed = json.loads(done.stdout)["devices"]
         assert {"pulse", "default"} <= {device["name"] for device in listed}
         assert sum(device["default"] for device in listed) == 1
 
-    def test_without_any_there_is_a_hint_and_code_3(self, run: Run, studio: Studio) -> None:
+    def test_no_devices_exits_with_3_and_a_hint(self, run: Run, studio: Studio) -> None:
         studio.end()
         done = run("devices", env=studio.environment)
         assert (done.returncode, done.stdout) == (3, b"")
@@ -64,13 +64,13 @@ class TestTheProgram:
         assert json.loads(done.stdout) == {"devices": []}
         assert json.loads(done.stderr)["error"]["message"] == "no microphone found"
 
-    def test_a_frozen_sound_server_is_not_waited_for(self, run: Run, studio: Studio) -> None:
+    def test_frozen_sound_server_is_not_waited_for(self, run: Run, studio: Studio) -> None:
         studio.freeze()
         done = run("devices", env=studio.environment)
         assert done.returncode == 3
         assert done.stderr.startswith(b"error: the sound system doesn't respond\nhint: restart ")
 
-    def test_without_portaudio_the_line_that_installs_it_is_shown(self, run: Run, tmp_path: Path) -> None:
+    def test_missing_portaudio_shows_the_install_command(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text("import ctypes.util\nctypes.util.find_library = lambda name: None\n")
         done = run("devices", env={"PYTHONPATH": str(tmp_path)})
         assert (done.returncode, done.stdout) == (3, b"")
@@ -78,10 +78,10 @@ class TestTheProgram:
         assert error == "error: PortAudio is required for microphone input but is not installed"
         assert any(line in hint for line in INSTALL_COMMANDS.values())
 
-    def test_an_unknown_format_is_a_fault_of_the_command_line(self, run: Run) -> None:
+    def test_unknown_format_is_a_usage_error(self, run: Run) -> None:
         done = run("devices", "-f", "xml")
         assert done.returncode == 2
-        assert b"table, json" in done.stderr
+        assert b"'table', 'json'" in done.stderr
 
 
 def device(index: int, name: str, **facts: Any) -> Device:
@@ -109,7 +109,7 @@ class TestTheChoice:
             ("hw:1", HEADSET_PRO),
         ],
     )
-    def test_it_is_an_index_a_name_or_a_part_of_one(self, which: str | None, meant: Device) -> None:
+    def test_device_is_chosen_by_index_name_or_substring(self, which: str | None, meant: Device) -> None:
         assert match_device(ALL, which) is meant
 
     def test_what_may_be_several_is_none_and_they_are_listed(self) -> None:
@@ -120,27 +120,27 @@ class TestTheChoice:
         assert caught.value.exit_code == 3
 
     @pytest.mark.parametrize("which", ["4", "loudspeaker", ""])
-    def test_what_is_none_is_answered_with_what_there_is(self, which: str) -> None:
+    def test_unknown_device_lists_the_existing_ones(self, which: str) -> None:
         with pytest.raises(InputError) as caught:
             match_device(ALL, which)
         assert caught.value.hint is not None
         assert all(known.name in caught.value.hint for known in ALL)
 
-    def test_without_a_default_it_is_no_monitor_if_that_can_be_helped(self) -> None:
+    def test_without_default_a_microphone_precedes_monitors(self) -> None:
         assert match_device([MONITOR, HEADSET], None) is HEADSET
         assert match_device([MONITOR], None) is MONITOR
 
-    def test_one_that_several_systems_know_is_that_of_the_default(self) -> None:
+    def test_device_of_several_host_apis_is_that_of_the_default(self) -> None:
         again = device(7, "Headset", host_api="JACK")
         assert match_device([BUILT_IN, again, HEADSET], "headset") is HEADSET
 
-    def test_a_source_has_the_name_that_its_server_knows_too(self) -> None:
+    def test_source_is_chosen_by_its_server_name(self) -> None:
         source = pulse.PulseSource(5, "alsa_input.usb-0", "Headset", 1, 48000, False)
         known = device(4, "Headset", source=source)
         assert match_device([*ALL, known], "alsa_input.usb-0") is known
 
 
-def test_names_move_no_cursor_and_are_verbatim_in_json() -> None:
+def test_control_characters_of_names_are_printed_only_in_json() -> None:
     odd = device(0, "a\x1b[2Jb\nc", host_api="J\tK")
     assert format_table([odd]).splitlines()[1] == "0  48000         1  J K     input  a�[2Jb c"
     assert json.loads(format_json([odd]))["devices"][0]["name"] == "a\x1b[2Jb\nc"
@@ -156,7 +156,9 @@ def test_names_move_no_cursor_and_are_verbatim_in_json() -> None:
         ({"ID": "arch"}, "sudo pacman -S portaudio"),
     ],
 )
-def test_each_system_has_its_line(release: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_system_has_its_install_command(
+    release: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     assert install_command(release) == line
     assert all(known in install_command({"ID": "nowhere"}) for known in INSTALL_COMMANDS.values())

@@ -227,11 +227,11 @@ def serving(command: str, folder: Path, home: Path, port: int, shown: list[str])
     try:
         for _ in range(600):
             printed = (folder / "serve.log").read_text()
-            if "Ctrl-C ends it" in printed or process.poll() is not None:
+            if "Ctrl-C stops it" in printed or process.poll() is not None:
                 break
             time.sleep(0.1)
         lines = printed.replace(str(port), "8000").splitlines()
-        assert "Ctrl-C ends it" in printed, printed
+        assert "Ctrl-C stops it" in printed, printed
         assert not shown or matches(shown, lines), printed
         yield
     finally:

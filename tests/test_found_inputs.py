@@ -1,4 +1,4 @@
-"""Inputs as a user names them, through the whole program: folders of any formats, globs, URLs, stdin, silence."""
+"""Inputs of `transcribe`, through the installed program: folders, globs, URLs, stdin, silent recordings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tones import spoken
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
-NOWHERE = ("--base-url", "http://127.0.0.1:9")
+UNREACHABLE = ("--base-url", "http://127.0.0.1:9")
 
 
 BY_FFMPEG = {
@@ -52,7 +52,7 @@ BY_LIBSNDFILE = {
 }
 
 
-def a_folder_of_everything(folder: Path) -> None:
+def write_all_formats(folder: Path) -> None:
     folder.mkdir()
     for name, (form, codec, _, _) in BY_FFMPEG.items():
         encode(folder / name, codec, 48000, seconds=1, form=form)
@@ -66,34 +66,34 @@ def a_folder_of_everything(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formats") / "talks"
-    a_folder_of_everything(folder)
+    write_all_formats(folder)
     return folder
 
 
-def test_a_folder_is_searched_for_all_that_can_be_decoded(run: Run, everything: Path) -> None:
+def test_folder_search_finds_every_decodable_format(run: Run, all_formats: Path) -> None:
     wanted = {*BY_FFMPEG, *BY_LIBSNDFILE, "nameless", "disguised.txt"}
-    done = run("transcribe", everything, "--dry-run", "--json", *NOWHERE, env=KEY)
+    done = run("transcribe", all_formats, "--dry-run", "--json", *UNREACHABLE, env=KEY)
     assert done.returncode == 0, done.stderr
     assert {Path(row["source"]).name for row in json.loads(done.stdout)["inputs"]} == wanted
     assert b"3 files are not recordings: skipped (-v names them)\n" in done.stderr
-    told = run("transcribe", everything, "--dry-run", "-v", *NOWHERE, env=KEY).stderr.decode()
+    told = run("transcribe", all_formats, "--dry-run", "-v", *UNREACHABLE, env=KEY).stderr.decode()
     assert set(re.findall(r"/([\w.]+): not a recording: skipped", told)) == {"module.ts", "talk.txt", "cover.jpg"}
 
 
-def test_what_a_folder_is_searched_for_is_decoded_by_this_program(everything: Path) -> None:
+def test_every_format_of_a_folder_search_is_decoded(all_formats: Path) -> None:
     from cartesia_cli.audio.files import decode_file
     from cartesia_cli.audio.pcm import RATE
 
     for name in (*BY_FFMPEG, *BY_LIBSNDFILE):
-        seconds = sum(map(len, decode_file(everything / name))) / RATE
+        seconds = sum(map(len, decode_file(all_formats / name))) / RATE
         assert seconds == pytest.approx(1, abs=0.2), name
 
 
-def test_each_recording_is_sent_as_what_it_is(run: Run, everything: Path) -> None:
+def test_uploads_have_the_media_type_and_suffix_of_their_format(run: Run, all_formats: Path) -> None:
     with FaultServer(*[fine] * 30) as server:
-        done = run("transcribe", everything, "-f", "ndjson", "--base-url", server.base_url, env=KEY)
+        done = run("transcribe", all_formats, "-f", "ndjson", "--base-url", server.base_url, env=KEY)
         assert done.returncode == 0, done.stderr
         parts = [request.part("file") for request in server.requests]
     sent = {(part.filename or b"").decode(): part.headers["content-type"] for part in parts}
@@ -108,26 +108,26 @@ def test_each_recording_is_sent_as_what_it_is(run: Run, everything: Path) -> Non
     assert warned == {name: kind for name, kind in kinds.items() if not FORMATS[kind].documented}
 
 
-def test_nothing_is_said_of_formats_of_the_api_where_nothing_is_sent(run: Run, everything: Path) -> None:
-    done = run("transcribe", everything / "i.w64", "--local", "--no-cache")
+def test_offline_run_does_not_warn_of_undocumented_formats(run: Run, all_formats: Path) -> None:
+    done = run("transcribe", all_formats / "i.w64", "--local", "--no-cache")
     assert done.returncode == 0, done.stderr
     assert b"documents" not in done.stderr
     assert b"i.w64: nothing was said\n" in done.stderr and done.stdout == b""
 
 
-def test_a_folder_is_searched_for_headerless_samples_where_an_encoding_is_named(run: Run, tmp_path: Path) -> None:
+def test_encoding_makes_a_folder_search_find_headerless_samples(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "calls"
     folder.mkdir()
     for name in ("a.raw", "b.ul", "c.wav", "note.txt"):
         (folder / name).write_bytes(b"\x7f\xff" * 4000)
     (folder / "real.wav").write_bytes(SAMPLE.read_bytes())
     raw = ("--encoding", "pcm_mulaw", "--sample-rate", "8000")
-    done = run("transcribe", folder, "--dry-run", "--json", *raw, *NOWHERE, env=KEY)
+    done = run("transcribe", folder, "--dry-run", "--json", *raw, *UNREACHABLE, env=KEY)
     assert [Path(row["source"]).name for row in json.loads(done.stdout)["inputs"]] == ["a.raw", "b.ul", "c.wav"]
     assert b"2 files are not recordings" in done.stderr
 
 
-def test_globs_follow_no_loops_and_keep_the_folders(run: Run, tmp_path: Path) -> None:
+def test_globs_follow_no_link_loops_and_keep_subfolders(run: Run, tmp_path: Path) -> None:
     deep = tmp_path / "shows" / "one" / "two"
     deep.mkdir(parents=True)
     for folder in (deep, deep.parent):
@@ -146,7 +146,7 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"x")
 
 
-def test_globs_match_as_a_shell_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_globs_match_like_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     touch(*(tmp_path / name for name in ("a.wav", "x/b.wav", "x/y/c.wav", ".h/d.wav", "x/.e.wav", "A.WAV")))
 
@@ -181,17 +181,15 @@ def test_globs_match_as_a_shell_does(tmp_path: Path, monkeypatch: pytest.MonkeyP
 )
 @pytest.mark.parametrize("command", [("transcribe",), ("transcribe", "sample.wav"), ("stream-file",), ("render",),
                                      ("check",), ("vad",)])  # fmt: skip
-def test_a_url_as_input_is_a_usage_error_that_names_it_as_typed(
-    command: tuple[str, ...], url: str, hint: str, run: Run, tmp_path: Path
-) -> None:
+def test_url_as_input_is_a_usage_error(command: tuple[str, ...], url: str, hint: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "sample.wav").write_bytes(SAMPLE.read_bytes())
-    done = run(*command, url, *(NOWHERE if command[0] in ("transcribe", "stream-file") else ()), env=KEY)
+    done = run(*command, url, *(UNREACHABLE if command[0] in ("transcribe", "stream-file") else ()), env=KEY)
     assert (done.returncode, done.stdout) == (2, b""), done.stderr
     first, second = done.stderr.decode().splitlines()
     assert first.startswith(f"error: {url} is a URL") and second.startswith("hint: ") and hint in second
 
 
-def test_a_file_that_is_called_like_a_url_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_named_like_a_url_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / "s3:" / "talk.wav")
     assert [item.path for item in find_inputs(["s3:/talk.wav"], None) if isinstance(item, Input)] == [
@@ -204,12 +202,12 @@ def test_a_file_that_is_called_like_a_url_is_a_file(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("more", [(), ("--encoding", "pcm_s16le", "--sample-rate", "8000")], ids=["container", "raw"])
 @pytest.mark.parametrize("content", [b"", b"x"])
 def test_errors_of_stdin_name_stdin(content: bytes, more: tuple[str, ...], run: Run) -> None:
-    done = run("transcribe", "-", *more, *NOWHERE, stdin=content, env=KEY)
+    done = run("transcribe", "-", *more, *UNREACHABLE, stdin=content, env=KEY)
     assert done.returncode == 3
     assert done.stderr.startswith(b"error: stdin ") and b"cartesia-cli-stdin" not in done.stderr
 
 
-def test_a_missing_input_counts_among_all(run: Run, tmp_path: Path) -> None:
+def test_missing_input_counts_as_failed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
     with FaultServer(fine) as server:
         done = run("transcribe", "talk.wav", "none.wav", "--base-url", server.base_url, env=KEY)
@@ -217,7 +215,7 @@ def test_a_missing_input_counts_among_all(run: Run, tmp_path: Path) -> None:
     assert b"error: none.wav does not exist\n" in done.stderr and b"\n1 of 2 transcribed, " in done.stderr
 
 
-def test_a_missing_input_beside_one_that_is_refused_is_a_failure_of_some(run: Run, tmp_path: Path) -> None:
+def test_missing_and_refused_inputs_exit_with_1(run: Run, tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
     with FaultServer(answers({"title": "No"}, status=400)) as server:
         done = run("transcribe", "talk.wav", "none.wav", "--base-url", server.base_url, env=KEY)
@@ -226,7 +224,7 @@ def test_a_missing_input_beside_one_that_is_refused_is_a_failure_of_some(run: Ru
 
 
 @pytest.mark.parametrize("text", ["", " "])
-def test_silence_is_said_and_prints_nothing(text: str, run: Run, tmp_path: Path) -> None:
+def test_silent_recording_is_reported_and_prints_nothing(text: str, run: Run, tmp_path: Path) -> None:
     write_wav(tmp_path / "quiet.wav", spoken([]))
     with FaultServer(answers({"text": text, "duration": 1.0, "words": []})) as server:
         done = run("transcribe", "quiet.wav", "--base-url", server.base_url, env=KEY)
@@ -235,9 +233,7 @@ def test_silence_is_said_and_prints_nothing(text: str, run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["vtt", "md", "lrc"])
-def test_results_that_are_handed_on_do_not_name_the_folders_of_this_machine(
-    name: str, run: Run, tmp_path: Path
-) -> None:
+def test_results_contain_no_local_folder_names(name: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
     answer = {"text": "Hello.", "duration": 1.0, "words": [{"word": "Hello.", "start": 0.1, "end": 0.5}]}
     with FaultServer(answers(answer)) as server:

@@ -1,4 +1,4 @@
-"""What the user named becomes files to read, and each result gets a place that is checked before anything is sent."""
+"""Inputs are turned into files, and results get targets that are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def named(*arguments: object) -> list[str]:
     ]
 
 
-def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -> None:
+def test_folder_search_finds_recordings_and_skips_hidden_files(tmp_path: Path) -> None:
     touch(
         tmp_path / "b.MP3",
         tmp_path / "a" / "x.wav",
@@ -37,7 +37,7 @@ def test_folders_are_searched_for_recordings_hidden_ones_aside(tmp_path: Path) -
     assert [item.relative_path for item in found if isinstance(item, Input)] == [Path("b.MP3"), Path("a/x.wav")]
 
 
-def test_globs_are_expanded_and_files_with_glob_characters_are_files(tmp_path: Path) -> None:
+def test_globs_expand_unless_a_file_has_that_name(tmp_path: Path) -> None:
     touch(tmp_path / "a1.wav", tmp_path / "a2.wav", tmp_path / "sub" / "a3.wav", tmp_path / "a[1].wav")
     assert named(tmp_path / "a?.wav") == [str(tmp_path / "a1.wav"), str(tmp_path / "a2.wav")]
     assert str(tmp_path / "sub" / "a3.wav") in named(tmp_path / "**" / "*.wav")
@@ -45,20 +45,20 @@ def test_globs_are_expanded_and_files_with_glob_characters_are_files(tmp_path: P
     assert not is_folder_or_glob(str(tmp_path / "a[1].wav"))
 
 
-def test_each_file_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_file_is_an_input_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path / "a.wav")
     monkeypatch.chdir(tmp_path)
     assert named("a.wav", tmp_path, "./a.wav") == ["a.wav"]
 
 
-def test_nothing_found_is_an_error_in_its_place(tmp_path: Path) -> None:
+def test_argument_without_inputs_yields_an_error(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     (tmp_path / "empty").mkdir()
     found = list(find_inputs([str(tmp_path / "empty"), str(tmp_path / "a.wav"), str(tmp_path / "*.xyz")], None))
     assert [type(item) for item in found] == [InputError, Input, InputError]
 
 
-def test_stdin_is_kept_in_a_file_for_as_long_as_it_is_needed() -> None:
+def test_stdin_is_spooled_and_deleted_after_use() -> None:
     with spool_stdin(["-"], io.BytesIO(b"sound")) as kept:
         assert kept is not None
         assert kept.read_bytes() == b"sound"
@@ -68,7 +68,7 @@ def test_stdin_is_kept_in_a_file_for_as_long_as_it_is_needed() -> None:
         assert none is None
 
 
-def test_a_terminal_is_not_read() -> None:
+def test_terminal_on_stdin_is_a_usage_error() -> None:
     class Terminal(io.BytesIO):
         def isatty(self) -> bool:
             return True
@@ -95,7 +95,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("here")
-def test_one_input_goes_to_stdout_and_several_beside_their_sources() -> None:
+def test_one_result_goes_to_stdout_and_several_beside_their_inputs() -> None:
     assert plan("text").targets(items("a.wav")) == [{"text": None}]
     assert plan("text", several=True).targets(items("x/a.wav", "b.mp3")) == [
         {"text": Path("x/a.txt")}, {"text": Path("b.txt")},
@@ -105,7 +105,7 @@ def test_one_input_goes_to_stdout_and_several_beside_their_sources() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_folder_keeps_the_folders_below_it() -> None:
+def test_output_dir_mirrors_subfolders() -> None:
     inputs = [Input("in/x/a.wav", Path("in/x/a.wav"), Path("x/a.wav"))]
     assert plan("srt", "table", several=True, output_dir="out").targets(inputs) == [
         {"srt": Path("out/x/a.srt"), "table": Path("out/x/a.table.txt")}
@@ -113,7 +113,7 @@ def test_a_folder_keeps_the_folders_below_it() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_inputs_that_would_share_a_file_keep_their_own_suffix() -> None:
+def test_colliding_results_keep_the_suffix_of_their_input() -> None:
     planned = plan("text", several=True).targets(items("a.wav", "a.mp3", "b.wav"))
     assert planned == [{"text": Path("a.wav.txt")}, {"text": Path("a.mp3.txt")}, {"text": Path("b.txt")}]
     with pytest.raises(UsageError, match=r"x/a\.wav and y/a\.wav"):
@@ -125,14 +125,14 @@ def test_inputs_that_would_share_a_file_keep_their_own_suffix() -> None:
     [
         (plan("text", "srt"), "need a folder"),
         (plan("text", output="a", output_dir="b"), "exclude"),
-        (plan("json", several=True, output="-"), "one place"),
-        (plan("text", several=True, output="all.txt"), "one place"),
+        (plan("json", several=True, output="-"), "to one file"),
+        (plan("text", several=True, output="all.txt"), "to one file"),
         (plan("text", output="a.wav", force=True), "is an input"),
         (plan("text", output="folder", force=True), "is a folder"),
         (plan("text", output="there.txt"), "exists"),
     ],
 )
-def test_what_can_not_be_written_is_told_before_anything_is_sent(wrong: OutputPlan, words: str, here: Path) -> None:
+def test_impossible_outputs_are_usage_errors(wrong: OutputPlan, words: str, here: Path) -> None:
     (here / "folder").mkdir()
     touch(here / "there.txt", here / "a.wav", here / "b.wav")
     inputs = items("a.wav", "b.wav") if wrong.several else items("a.wav")
@@ -141,12 +141,12 @@ def test_what_can_not_be_written_is_told_before_anything_is_sent(wrong: OutputPl
     assert plan("text", output="there.txt", force=True).targets(items("a.wav")) == [{"text": Path("there.txt")}]
 
 
-def test_formats_are_named_or_implied() -> None:
+def test_formats_come_from_options_or_the_output_suffix() -> None:
     assert parse_formats(None, False, None) == ("text",)
     assert parse_formats(None, True, None) == ("json",)
     assert parse_formats(None, False, Path("a.SRT")) == ("srt",)
     assert parse_formats("text, srt,text", False, None) == ("text", "srt")
-    with pytest.raises(UsageError, match="no format 'docx'"):
+    with pytest.raises(UsageError, match="unknown format 'docx'"):
         parse_formats("text,docx", False, None)
     with pytest.raises(UsageError, match="different formats"):
         parse_formats("srt", True, None)

@@ -1,4 +1,4 @@
-"""--grep over one and several recordings: answers like grep, on stdout, with file names, and exit code 1 for none."""
+"""--grep over one and several recordings behaves like grep: stdout, file names, exit code 1 without matches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer(text: str) -> dict[str, object]:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """Three transcripts in the folder of the run."""
+    """A folder with three transcripts."""
     for name, text in SAID.items():
         (tmp_path / f"{name}.json").write_text(
             json.dumps({"source": f"{name}.wav", "model": "m", **answer(text), "segments": []})
@@ -41,7 +41,7 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"home"}
 
 
-def test_several_recordings_are_answered_on_stdout_under_their_names(run: Run, tmp_path: Path) -> None:
+def test_grep_prints_matches_under_file_names(run: Run, tmp_path: Path) -> None:
     for name in SAID:
         (tmp_path / f"{name}.wav").write_bytes(SAMPLE.read_bytes() + name.encode())
     before = files(tmp_path)
@@ -57,7 +57,7 @@ def test_several_recordings_are_answered_on_stdout_under_their_names(run: Run, t
 
 
 @pytest.mark.parametrize("options", [(), ("-f", "csv"), ("--json",), ("-f", "ndjson")])
-def test_nothing_found_in_any_of_them_is_exit_code_1(options: tuple[str, ...], run: Run, saved: Path) -> None:
+def test_grep_without_matches_in_several_inputs_exits_with_1(options: tuple[str, ...], run: Run, saved: Path) -> None:
     before = files(saved)
     done = run("render", "a.json", "b.json", "--grep", "airport", *options)
     assert done.returncode == 1
@@ -66,16 +66,16 @@ def test_nothing_found_in_any_of_them_is_exit_code_1(options: tuple[str, ...], r
     assert files(saved) == before
 
 
-def test_nothing_found_in_an_only_one_is_exit_code_1_too(run: Run, saved: Path) -> None:
+def test_grep_without_matches_in_one_input_exits_with_1(run: Run, saved: Path) -> None:
     done = run("render", "a.json", "--grep", "airport")
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"nothing matches 'airport'\n")
     assert run("render", "a.json", "--grep", "ferry").returncode == 0
     assert run("render", "a.json", "--grep", "FERRY").returncode == 1
     assert run("render", "a.json", "--grep", "FERRY", "--ignore-case").returncode == 0
-    assert run("render", "a.json", "--from", "100").returncode == 0  # nothing was looked for
+    assert run("render", "a.json", "--from", "100").returncode == 0  # no pattern was given
 
 
-def test_rows_for_programs_name_their_file(run: Run, saved: Path) -> None:
+def test_csv_and_tsv_matches_have_a_file_column(run: Run, saved: Path) -> None:
     done = run("render", "a.json", "b.json", "c.json", "--grep", "ferry", "-i", "-f", "csv")
     assert list(csv.reader(io.StringIO(done.stdout.decode()))) == [
         ["file", "number", "start", "end", "word"],
@@ -86,7 +86,7 @@ def test_rows_for_programs_name_their_file(run: Run, saved: Path) -> None:
     assert done.stdout == b"file\tstart\tend\ttext\na.wav\t500\t900\tferry\nb.wav\t2000\t2400\tFerry\n"
 
 
-def test_json_has_the_matches_and_not_the_rest(run: Run, saved: Path) -> None:
+def test_json_matches_of_several_inputs_are_one_list(run: Run, saved: Path) -> None:
     done = run("render", "a.json", "b.json", "c.json", "--grep", "the (old )?ferry", "-i", "--json")
     a, b = json.loads(done.stdout)
     assert (a["source"], b["source"], "text" in a) == ("a.wav", "b.wav", False)
@@ -102,7 +102,7 @@ def test_json_has_the_matches_and_not_the_rest(run: Run, saved: Path) -> None:
     assert [match["text"] for match in single["matches"]] == ["leaves"]
 
 
-def test_what_is_found_goes_to_the_one_file_that_is_named(run: Run, saved: Path) -> None:
+def test_grep_writes_matches_of_all_inputs_to_output(run: Run, saved: Path) -> None:
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-o", "hits.csv")
     assert (done.returncode, done.stdout) == (0, b"")
     assert (saved / "hits.csv").read_text().count("erry") == 2
@@ -111,18 +111,18 @@ def test_what_is_found_goes_to_the_one_file_that_is_named(run: Run, saved: Path)
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "--output-dir", "out")
     assert (done.returncode, b"-o FILE" in done.stderr, (saved / "out").exists()) == (2, True, False)
     done = run("render", "a.json", "b.json", "--grep", "ferry", "-i", "-f", "csv", "--output-dir", "out")
-    assert files(saved / "out") == {"a.csv", "b.csv"}  # a folder was asked for
+    assert files(saved / "out") == {"a.csv", "b.csv"}  # --output-dir
 
 
 @pytest.mark.parametrize("name", ["hits.csv", "hits.txt", "hits.json", "hits.ndjson"])
-def test_a_pattern_that_matches_nothing_writes_no_file(run: Run, saved: Path, name: str) -> None:
+def test_grep_without_matches_writes_no_file(run: Run, saved: Path, name: str) -> None:
     for inputs in (("a.json",), ("a.json", "b.json")):
         done = run("render", *inputs, "--grep", "zeppelin", "-o", name)
         assert (done.returncode, (saved / name).exists()) == (1, False)
         assert b"nothing matches" in done.stderr
 
 
-def test_a_failure_does_not_take_away_what_was_found(run: Run, tmp_path: Path) -> None:
+def test_grep_keeps_matches_if_another_input_fails(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(SAMPLE.read_bytes())
     with FaultServer(answers(answer(SAID["a"]))) as server:
         done = run(
@@ -133,9 +133,7 @@ def test_a_failure_does_not_take_away_what_was_found(run: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("pattern", "code"), [("3", 0), ("4", 1)])
-def test_a_live_session_in_which_nothing_is_found_is_exit_code_1(
-    pattern: str, code: int, run: Run, tmp_path: Path
-) -> None:
+def test_live_session_without_matches_exits_with_1(pattern: str, code: int, run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken([3]))
     with RealtimeServer(listens()) as server:
         options = ("--mode", "manual", "--speed", "20", "--base-url", server.base_url)
@@ -146,6 +144,6 @@ def test_a_live_session_in_which_nothing_is_found_is_exit_code_1(
         assert len(json.loads(events.stdout.splitlines()[-1])["matches"]) == 1 - code
 
 
-def test_ignore_case_without_a_pattern_is_a_usage_error(run: Run, saved: Path) -> None:
+def test_ignore_case_without_grep_is_a_usage_error(run: Run, saved: Path) -> None:
     done = run("render", "a.json", "-f", "table", "-i")
     assert done.returncode == 2 and b"--ignore-case needs --grep" in done.stderr

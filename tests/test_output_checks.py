@@ -1,4 +1,4 @@
-"""Output paths of every command: what can't be written, or would replace what must stay, is refused at the start.
+"""Output paths of every command: those that can't be written or must not be overwritten are refused at the start.
 
 The program itself is run, as a user whom the modes of files and folders bind.
 """
@@ -21,9 +21,9 @@ from tests.fork_server import run_program
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
-NOWHERE = ("--base-url", "http://127.0.0.1:9")
+UNREACHABLE = ("--base-url", "http://127.0.0.1:9")
 
-Obedient = Callable[..., "subprocess.CompletedProcess[bytes]"]
+RunUnprivileged = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 WRITING = [
     ("transcribe", SAMPLE, "-f", "text", "-o"),
@@ -36,12 +36,12 @@ WRITING = [
     ("listen", "--append"),
     ("render", "talk.json", "-f", "text", "-o"),
 ]
-"""Commands that write one file, up to its name."""
+"""Commands that write one file, without its name."""
 
 
 @pytest.fixture
-def obedient(environment: dict[str, str], tmp_path: Path) -> Obedient:
-    """The program, bound by the modes of files, as root isn't unless it gives that right away."""
+def run_unprivileged(environment: dict[str, str], tmp_path: Path) -> RunUnprivileged:
+    """Runs the program bound by file permissions, even for root, which has to drop a capability for that."""
     rights = "-dac_override,-dac_read_search"
     bound = [need("setpriv"), f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.geteuid() == 0 else []
 
@@ -56,7 +56,7 @@ def obedient(environment: dict[str, str], tmp_path: Path) -> Obedient:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Path]:
-    """A folder that may not be searched, with one of each kind of file in it."""
+    """A folder without search permission, with one file of each kind in it."""
     folder = tmp_path / "locked"
     (folder / "deep").mkdir(parents=True)
     for name in ("talk.wav", "talk.json", "talk.srt", "talk.txt", "script.ndjson", "hook"):
@@ -72,14 +72,14 @@ def talk_json(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out.txt", "talk.txt", "deep/out.txt", "no/such/out.txt"])
 @pytest.mark.parametrize("arguments", WRITING, ids=lambda arguments: " ".join(map(str, arguments[::2])))
-def test_an_output_in_a_folder_that_may_not_be_searched_is_a_usage_error(
-    arguments: tuple[object, ...], name: str, obedient: Obedient, locked: Path, tmp_path: Path
+def test_output_in_an_unsearchable_folder_is_a_usage_error(
+    arguments: tuple[object, ...], name: str, run_unprivileged: RunUnprivileged, locked: Path, tmp_path: Path
 ) -> None:
     talk_json(tmp_path)
     if "--save-audio" in arguments:
         name = name.replace(".txt", ".wav")
-    server = () if arguments[0] == "render" else NOWHERE
-    done = obedient(*arguments, locked / name, *server)
+    server = () if arguments[0] == "render" else UNREACHABLE
+    done = run_unprivileged(*arguments, locked / name, *server)
     first, second = done.stderr.decode().splitlines()
     assert (done.returncode, done.stdout) == (2, b"")
     assert first == f"error: {locked / name} can't be written: no permission in {locked}"
@@ -88,25 +88,25 @@ def test_an_output_in_a_folder_that_may_not_be_searched_is_a_usage_error(
 
 @pytest.mark.parametrize("option", ["--output-dir", "--keep-json"])
 @pytest.mark.parametrize("folder", ["locked", "locked/deep", "locked/no/such"])
-def test_an_output_folder_that_may_not_be_searched_is_a_usage_error(
-    option: str, folder: str, obedient: Obedient, locked: Path
+def test_unsearchable_output_folder_is_a_usage_error(
+    option: str, folder: str, run_unprivileged: RunUnprivileged, locked: Path
 ) -> None:
-    done = obedient("transcribe", SAMPLE, option, folder, *NOWHERE)
+    done = run_unprivileged("transcribe", SAMPLE, option, folder, *UNREACHABLE)
     assert done.returncode == 2
     assert f"can't be written: no permission in {locked}" in done.stderr.decode()
     assert b"hint: " in done.stderr
 
 
 INPUTS: list[tuple[tuple[object, ...], int]] = [
-    (("transcribe", "locked/talk.wav", *NOWHERE), 3),
-    (("transcribe", "locked/no/such.wav", *NOWHERE), 3),
-    (("transcribe", "locked", *NOWHERE), 3),
-    (("transcribe", "locked/*.wav", *NOWHERE), 3),
-    (("transcribe", "*/talk.wav", *NOWHERE), 3),
-    (("transcribe", "**/*.flac", *NOWHERE), 3),
-    (("transcribe", "locked/talk.raw", "--encoding", "pcm_s16le", "--sample-rate", "16000", *NOWHERE), 3),
-    (("stream-file", "locked/talk.wav", *NOWHERE), 3),
-    (("stream-file", "locked/talk.raw", "--encoding", "pcm_s16le", "--sample-rate", "16000", *NOWHERE), 3),
+    (("transcribe", "locked/talk.wav", *UNREACHABLE), 3),
+    (("transcribe", "locked/no/such.wav", *UNREACHABLE), 3),
+    (("transcribe", "locked", *UNREACHABLE), 3),
+    (("transcribe", "locked/*.wav", *UNREACHABLE), 3),
+    (("transcribe", "*/talk.wav", *UNREACHABLE), 3),
+    (("transcribe", "**/*.flac", *UNREACHABLE), 3),
+    (("transcribe", "locked/talk.raw", "--encoding", "pcm_s16le", "--sample-rate", "16000", *UNREACHABLE), 3),
+    (("stream-file", "locked/talk.wav", *UNREACHABLE), 3),
+    (("stream-file", "locked/talk.raw", "--encoding", "pcm_s16le", "--sample-rate", "16000", *UNREACHABLE), 3),
     (("vad", "locked/talk.wav"), 3),
     (("render", "locked/talk.json"), 3),
     (("render", "locked/*.json"), 3),
@@ -116,39 +116,41 @@ INPUTS: list[tuple[tuple[object, ...], int]] = [
     (("serve", "--port", "0", "--script", "locked/script.ndjson"), 2),
     (("serve", "--port", "0", "--local-model", "locked/model"), 1),
     (("transcribe", SAMPLE, "--local", "--no-cache", "--local-model", "locked/model"), 1),
-    (("listen", "--exec", "locked/hook", *NOWHERE), 2),
+    (("listen", "--exec", "locked/hook", *UNREACHABLE), 2),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "code"), INPUTS, ids=lambda value: str(value))
 @pytest.mark.usefixtures("locked")
-def test_an_input_in_a_folder_that_may_not_be_searched_is_named(
-    arguments: tuple[object, ...], code: int, obedient: Obedient, tmp_path: Path
+def test_input_in_an_unsearchable_folder_is_an_input_error(
+    arguments: tuple[object, ...], code: int, run_unprivileged: RunUnprivileged, tmp_path: Path
 ) -> None:
     (tmp_path / "talk.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello.\n")
-    done = obedient(*arguments)
+    done = run_unprivileged(*arguments)
     message = done.stderr.decode()
     assert done.returncode == code, message
     assert "locked" in message and "fault" not in message and "internal error" not in message
     assert message.startswith("error: ") and "\nhint: " in message
 
 
-def test_the_rest_of_a_folder_is_transcribed_where_one_in_it_may_not_be_searched(
-    obedient: Obedient, locked: Path, tmp_path: Path
+def test_unsearchable_subfolder_does_not_stop_the_others(
+    run_unprivileged: RunUnprivileged, locked: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
     with FaultServer(fine) as server:
-        done = obedient("transcribe", ".", "--output-dir", "out", "--base-url", server.base_url)
+        done = run_unprivileged("transcribe", ".", "--output-dir", "out", "--base-url", server.base_url)
     assert done.returncode == 1
     assert f"{locked.name} can't be searched: Permission denied" in done.stderr.decode()
     assert "1 of 2 transcribed" in done.stderr.decode()
     assert (tmp_path / "out" / "talk.txt").exists()
 
 
-def test_a_read_only_file_is_told_apart_from_its_folder(obedient: Obedient, tmp_path: Path) -> None:
+def test_read_only_file_and_read_only_folder_have_different_errors(
+    run_unprivileged: RunUnprivileged, tmp_path: Path
+) -> None:
     (tmp_path / "there.txt").write_text("x")
     (tmp_path / "there.txt").chmod(0o400)
-    done = obedient("transcribe", SAMPLE, "-o", "there.txt", "--force", *NOWHERE)
+    done = run_unprivileged("transcribe", SAMPLE, "-o", "there.txt", "--force", *UNREACHABLE)
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: there.txt can't be written: permission denied\n")
 
@@ -165,25 +167,23 @@ BINARY = {
 
 @pytest.mark.parametrize("kind", BINARY)
 @pytest.mark.parametrize("arguments", WRITING, ids=lambda arguments: " ".join(map(str, arguments[::2])))
-def test_a_file_that_is_not_text_is_not_replaced_by_text(
-    arguments: tuple[object, ...], kind: str, run: Run, tmp_path: Path
-) -> None:
+def test_text_never_replaces_a_binary_file(arguments: tuple[object, ...], kind: str, run: Run, tmp_path: Path) -> None:
     if "--save-audio" in arguments and kind == "wav":
         return
     talk_json(tmp_path)
     target = tmp_path / ("kept.wav" if "--save-audio" in arguments else "kept.txt")
     target.write_bytes(BINARY[kind])
     force = () if "--append" in arguments else ("--force",)
-    done = run(*arguments, target.name, *force, *(() if arguments[0] == "render" else NOWHERE), env=KEY)
+    done = run(*arguments, target.name, *force, *(() if arguments[0] == "render" else UNREACHABLE), env=KEY)
     assert done.returncode == 2, done.stderr
-    assert b"it is not overwritten" in done.stderr and b"hint: " in done.stderr
+    assert b"must not be overwritten" in done.stderr and b"hint: " in done.stderr
     assert target.read_bytes() == BINARY[kind]
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"plain", "gr\xfc\xdfe".encode("latin-1"), "wide".encode("utf-16"), b"a\tb\r\n"]
 )
-def test_text_is_replaced_where_that_is_asked_for(content: bytes, tmp_path: Path) -> None:
+def test_force_replaces_text_files(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(content)
     check_output(tmp_path / "a.txt", force=True)
     with pytest.raises(UsageError, match="exists"):
@@ -191,38 +191,34 @@ def test_text_is_replaced_where_that_is_asked_for(content: bytes, tmp_path: Path
     check_output(tmp_path / "a.txt", force=False, appends=True)
 
 
-def test_kept_audio_replaces_only_wav(tmp_path: Path) -> None:
+def test_saved_audio_replaces_only_wav_files(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(SAMPLE.read_bytes())
     check_output(tmp_path / "a.wav", force=True, content="wav")
     (tmp_path / "notes").write_text("text")
-    with pytest.raises(UsageError, match="is a text: it is not overwritten"):
+    with pytest.raises(UsageError, match="is a text and must not be overwritten"):
         check_output(tmp_path / "notes", force=True, content="wav")
     for name in ("a.mp3", "a.txt", "a.srt"):
-        with pytest.raises(UsageError, match="kept as WAV"):
+        with pytest.raises(UsageError, match="saved as WAV"):
             check_output(tmp_path / name, force=False, content="wav")
 
 
 @pytest.mark.parametrize("ending", [".ass", ".docx", ".pdf", ".wav", ".mp3", ".rtf", ".log"])
 @pytest.mark.parametrize("command", ["transcribe", "stream-file", "listen", "render"])
-def test_an_output_name_that_ends_like_no_format_is_a_usage_error(
-    command: str, ending: str, run: Run, tmp_path: Path
-) -> None:
+def test_unknown_output_suffix_is_a_usage_error(command: str, ending: str, run: Run, tmp_path: Path) -> None:
     talk_json(tmp_path)
     before = {"transcribe": (SAMPLE,), "stream-file": (SAMPLE,), "listen": (), "render": ("talk.json",)}[command]
-    done = run(command, *before, "-o", f"talk{ending}", *(() if command == "render" else NOWHERE), env=KEY)
+    done = run(command, *before, "-o", f"talk{ending}", *(() if command == "render" else UNREACHABLE), env=KEY)
     assert done.returncode == 2
     first, second = done.stderr.decode().splitlines()
-    assert first == f"error: talk{ending}: no transcript format has the ending {ending}"
-    assert second.startswith("hint: endings: .txt .json") and "-f names the format" in second
+    assert first == f"error: talk{ending}: no transcript format has the suffix {ending}"
+    assert second.startswith("hint: suffixes: .txt .json") and "with -f" in second
     assert not (tmp_path / f"talk{ending}").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "begins"), [(("-f", "srt", "-o", "talk.log"), "1\n00:00"), (("-o", "talk"), "Hello.\n")]
 )
-def test_a_format_that_is_named_goes_into_any_file_and_no_ending_means_text(
-    arguments: tuple[str, ...], begins: str, run: Run, tmp_path: Path
-) -> None:
+def test_explicit_format_allows_any_suffix(arguments: tuple[str, ...], begins: str, run: Run, tmp_path: Path) -> None:
     segment = '{"start": 0, "end": 1, "text": "Hello."}'
     (tmp_path / "talk.json").write_text(f'{{"text": "Hello.", "segments": [{segment}]}}')
     assert run("render", "talk.json", *arguments).returncode == 0
@@ -241,9 +237,9 @@ def test_a_format_that_is_named_goes_into_any_file_and_no_ending_means_text(
     ],
     ids=lambda arguments: " ".join(map(str, arguments[::2])),
 )
-def test_a_url_as_output_is_a_usage_error(arguments: tuple[object, ...], run: Run, tmp_path: Path) -> None:
+def test_url_as_output_is_a_usage_error(arguments: tuple[object, ...], run: Run, tmp_path: Path) -> None:
     talk_json(tmp_path)
-    done = run(*arguments, *(() if arguments[0] == "render" else NOWHERE), env=KEY)
+    done = run(*arguments, *(() if arguments[0] == "render" else UNREACHABLE), env=KEY)
     assert done.returncode == 2
     assert b"s3://bucket/talk" in done.stderr and b"is a URL" in done.stderr
     assert not (tmp_path / "s3:").exists()

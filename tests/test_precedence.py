@@ -30,7 +30,6 @@ OPERANDS = {"transcribe": ["a"], "render": ["a"], "check": ["a"], "stream-file":
 
 WORDS = {
     "format": ("table", "tsv", "csv", "json"),
-    "color": ("auto", "always", "never", "auto"),
     "base_url": tuple(f"https://{letter}.example" for letter in "abcd"),
     "mode": ("auto", "manual", "auto", "manual"),
 }
@@ -97,6 +96,8 @@ def four_values(name: str, option: Any) -> tuple[Any, ...]:
     kind = option.type.name.split()[0]
     if option.is_flag:
         return True, False, True, False
+    if kind == "choice":
+        return tuple(itertools.islice(itertools.cycle(option.type.choices), 4))
     if name in WORDS:
         return WORDS[name]
     if kind in ("int", "float"):

@@ -1,4 +1,4 @@
-"""The whole program as a user types it, with the real engine on real speech; nothing is replaced."""
+"""Runs the installed program with the real engine on real speech; nothing is mocked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def word_errors(said: str, heard: str) -> float:
 
 
 @pytest.mark.engine
-def test_the_sample_is_transcribed_on_this_machine_with_a_word_table(run: Run) -> None:
+def test_sample_is_transcribed_offline_with_a_word_table(run: Run) -> None:
     done = run("transcribe", "--sample", "-w")
     assert done.returncode == 0, done.stderr
     text, _, table = done.stdout.decode().partition("\n\n")
@@ -58,7 +58,7 @@ def test_json_has_monotonic_words_within_the_duration_and_verbatim_segments(run:
     assert done.stderr == b""
 
 
-def test_every_format_at_once_from_one_transcription(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
+def test_one_transcription_writes_all_formats(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     names = ["text", "json", "ndjson", "srt", "vtt", "tsv", "csv", "table"]
     done = run("transcribe", SAMPLE, "-q", "-f", ",".join(names), "--output-dir", "out", env=whisper)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -95,7 +95,7 @@ def test_containers_and_raw_samples_give_the_same_words(run: Run, whisper: dict[
     [("pcm_s16le", "s16le", 16000), ("pcm_s32le", "s32le", 44100), ("pcm_f32le", "f32le", 48000),
      ("pcm_mulaw", "mulaw", 8000), ("pcm_alaw", "alaw", 8000), ("pcm_f16le", None, 16000)],
 )  # fmt: skip
-def test_headerless_samples_in_every_encoding(
+def test_headerless_samples_are_read_in_every_encoding(
     run: Run, whisper: dict[str, str], encoding: str, codec: str | None, rate: int
 ) -> None:
     if codec is None:
@@ -115,7 +115,7 @@ def test_headerless_samples_in_every_encoding(
 
 
 def digits(text: str) -> str:
-    """`text` with the numbers from 10 to 59 that the engine spelt out as digits."""
+    """`text` with the numbers from 10 to 59 that the engine wrote as words converted to digits."""
     units = "one two three four five six seven eight nine".split()
     teens = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
     spelt = {word: str(10 + n) for n, word in enumerate(teens)}
@@ -128,12 +128,12 @@ def digits(text: str) -> str:
 
 
 COUNT = 45
-"""Numbers, of a second and a half each with the silence behind it: several times what the engine hears at once."""
+"""Numbers, each 1.5 s long with the pause after it: several times the engine's window."""
 
 
 @pytest.mark.engine
-def test_words_survive_the_seams_of_long_audio_in_bounded_memory(environment: dict[str, str], tmp_path: Path) -> None:
-    """More than a minute of counting: every number once, in order, and no more memory than half a minute takes.
+def test_long_audio_loses_no_words_in_bounded_memory(environment: dict[str, str], tmp_path: Path) -> None:
+    """More than a minute of counting: every number once, in order, and not more memory than half a minute takes.
 
     benchmarks/local.py does the same with an hour.
     """
@@ -169,13 +169,13 @@ def test_silence_and_noise_give_no_words(run: Run, whisper: dict[str, str], tmp_
     assert done.returncode == 0
 
 
-def test_a_language_that_the_model_does_not_know_is_refused(run: Run, whisper: dict[str, str]) -> None:
+def test_unsupported_language_is_refused(run: Run, whisper: dict[str, str]) -> None:
     done = run("transcribe", SAMPLE, "-l", "de", "-q", env=whisper)
     assert (done.returncode, done.stdout) == (5, b"")
     assert b"doesn't support the language 'de'" in done.stderr
 
 
-def test_a_cut_recording_is_transcribed_with_a_warning(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
+def test_truncated_recording_is_transcribed_with_a_warning(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "cut.wav").write_bytes(SAMPLE.read_bytes()[:150_000])
     done = run("transcribe", "cut.wav", env=whisper)
     assert done.returncode == 0
@@ -184,7 +184,7 @@ def test_a_cut_recording_is_transcribed_with_a_warning(run: Run, whisper: dict[s
 
 
 @pytest.mark.engine
-def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, tmp_path: Path) -> None:
+def test_unusable_inputs_are_reported_and_the_others_processed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("Dear diary")
     (tmp_path / "header.wav").write_bytes(SAMPLE.read_bytes()[:44])
@@ -200,7 +200,7 @@ def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, tmp_path: Path) -
         assert [line.partition(":")[0] for line in single.stderr.decode().splitlines()] == ["error", "hint"]
 
 
-def test_names_of_every_kind_work(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
+def test_unusual_file_names_work(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     names = [b"a b.wav", b'it\'s "quoted".wav', b"new\nline.wav", b"-dash.wav", b"caf\xe9.wav", "日本.wav".encode()]
     for name in names:
         (tmp_path / os.fsdecode(name)).write_bytes(SAMPLE.read_bytes())
@@ -210,7 +210,7 @@ def test_names_of_every_kind_work(run: Run, whisper: dict[str, str], tmp_path: P
     assert "日本.wav".encode() in done.stdout
 
 
-def test_dry_run_sends_nothing_and_tells_the_price(run: Run) -> None:
+def test_dry_run_prints_costs_and_sends_nothing(run: Run) -> None:
     cloud = {"CARTESIA_API_KEY": "sk_car_x", "CARTESIA_BASE_URL": "https://no.invalid"}
     done = run("transcribe", "--dry-run", SAMPLE, "-w", env=cloud)
     assert done.returncode == 0
@@ -240,7 +240,7 @@ def test_stdout_is_the_same_for_a_terminal_and_a_pipe(
             break
         shown += block
     assert process.wait() == 0
-    # The progress bar was drawn on the same terminal and has wiped itself.
+    # The progress bar was on the same terminal and has erased itself.
     assert shown.replace(b"\r\n", b"\n").endswith(piped.stdout)
 
 
@@ -257,7 +257,9 @@ def test_closed_stdout_ends_the_run_quietly(
     assert b"Traceback" not in done.stderr
 
 
-def test_a_full_disk_is_one_clear_line(environment: dict[str, str], whisper: dict[str, str], tmp_path: Path) -> None:
+def test_full_disk_is_reported_in_one_line(
+    environment: dict[str, str], whisper: dict[str, str], tmp_path: Path
+) -> None:
     command, env = f"{sys.executable} -m cartesia_cli transcribe {SAMPLE} > /dev/full", environment | whisper
     done = subprocess.run(["bash", "-c", command], env=env, cwd=tmp_path, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (
@@ -274,7 +276,7 @@ def test_a_full_disk_is_one_clear_line(environment: dict[str, str], whisper: dic
         ("- <&-", 3, "error: stdin is closed"),
     ],
 )
-def test_streams_that_are_closed(
+def test_closed_standard_streams_cause_no_traceback(
     environment: dict[str, str], whisper: dict[str, str], tmp_path: Path, closed: str, code: int, said: str
 ) -> None:
     (tmp_path / "talk.wav").write_bytes(SAMPLE.read_bytes())
@@ -285,7 +287,7 @@ def test_streams_that_are_closed(
     assert done.stderr.decode().startswith(said)
 
 
-def test_a_file_that_can_not_be_written_loses_nothing(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
+def test_unwritable_output_prints_transcript_on_stdout(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "full.txt").symlink_to("/dev/full")
     done = run("transcribe", SAMPLE, "-o", "full.txt", env=whisper)
     assert done.returncode == 1
@@ -320,7 +322,7 @@ def test_ctrl_c_ends_a_long_transcription_at_once(
     assert [file.name for file in tmp_path.iterdir() if "out" in file.name] == []
 
 
-def test_defaults_of_the_configuration_file(run: Run, whisper: dict[str, str], environment: dict[str, str]) -> None:
+def test_configuration_file_sets_defaults(run: Run, whisper: dict[str, str], environment: dict[str, str]) -> None:
     folder = Path(environment["XDG_CONFIG_HOME"]) / "cartesia-cli"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text('[transcribe]\nformat = "tsv"\nquiet = true\n')
@@ -347,16 +349,16 @@ def test_usage_errors_exit_2_before_anything_else(run: Run, arguments: tuple[str
     assert b"Traceback" not in done.stderr
 
 
-def test_whispers_spellings_are_understood(run: Run, whisper: dict[str, str]) -> None:
+def test_whisper_option_spellings_are_accepted(run: Run, whisper: dict[str, str]) -> None:
     done = run("transcribe", SAMPLE, "--output_format=json", "--word_timestamps", "-q", env=whisper)
     assert "words" in json.loads(done.stdout)
 
 
-def test_version(run: Run) -> None:
+def test_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
 
 
-def test_a_run_that_was_cut_off_is_resumed(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
+def test_interrupted_run_is_resumed(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "talks"
     folder.mkdir()
     for name in ("a.wav", "b.wav"):
@@ -378,15 +380,15 @@ def test_a_run_that_was_cut_off_is_resumed(run: Run, whisper: dict[str, str], tm
     assert (nothing.returncode, nothing.stdout) == (0, b"")
 
 
-def takers(type_name: str) -> list[tuple[str, str]]:
+def options_of_type(type_name: str) -> list[tuple[str, str]]:
     """Every command, and each of its options that take a number of this kind."""
     commands = get_command(build()).commands.items()  # type: ignore[attr-defined]
     return [(name, option.opts[0]) for name, command in commands for option in command.params
             if option.type.name.startswith(type_name)]  # fmt: skip
 
 
-def test_a_number_that_is_none_is_told_with_its_option() -> None:
-    for command, option in takers("float"):
+def test_nan_and_infinity_are_usage_errors_naming_the_option() -> None:
+    for command, option in options_of_type("float"):
         program: Any = get_command(build(command))
         for value in ("nan", "inf", "-inf", "1e999"):
             with pytest.raises(UsageError, match=f"Invalid value for '{option}'"):
@@ -395,7 +397,7 @@ def test_a_number_that_is_none_is_told_with_its_option() -> None:
 
 @pytest.mark.parametrize("command", ["transcribe", "stream-file"])
 @pytest.mark.parametrize("rate", ["0", "-5", "999", "10000000"])
-def test_a_rate_that_no_recording_has_is_a_usage_error(run: Run, command: str, rate: str) -> None:
+def test_implausible_sample_rate_is_a_usage_error(run: Run, command: str, rate: str) -> None:
     done = run(command, "talk.raw", "--encoding", "pcm_s16le", "--sample-rate", rate, "--local")
     assert done.returncode == 2
     assert b"Invalid value for '--sample-rate'" in done.stderr

@@ -416,10 +416,10 @@ def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], 
         with listening(studio.environment | {"CARTESIA_API_KEY": "x"}, *arguments) as listener:
             studio.play(spoken(numbers), RATE)
             listener.stop()
-    assert listener.process.returncode == 0, listener.told
+    assert listener.process.returncode == 0, listener.stderr_text
     heard = re.sub(r"(?m)^(WEBVTT|NOTE.*|.*-->.*)$", "", (tmp_path / "said.vtt").read_text())
     assert [int(number) for number in heard.split()] == numbers
-    assert listener.told.count("connected again") == 5
+    assert listener.stderr_text.count("connected again") == 5
 
 
 def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path) -> None:

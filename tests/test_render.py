@@ -1,4 +1,4 @@
-"""A saved transcript becomes any other format as if it had been transcribed so; the whole program, no network."""
+"""`render` writes saved transcripts in every format exactly as `transcribe` would, without network."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def talk(tmp_path: Path) -> Path:
     return path
 
 
-# The same as transcribed -----------------------------------------------------------------------------------
+# Equal to transcribe ---------------------------------------------------------------------------------------
 
 
-def test_every_format_of_a_saved_transcript_is_what_transcribe_printed(
+def test_render_output_equals_transcribe_output_in_every_format(
     run: Run, whisper: dict[str, str], tmp_path: Path
 ) -> None:
-    """Real speech, the real engine, and every format, with and without -w; the saved one was made without it."""
+    """Every format, with and without -w, of real speech; the saved transcript was made without -w."""
     saved = run("transcribe", SAMPLE, "-f", "json", "-o", "saved.json", env=whisper)
     assert saved.returncode == 0
     for options in ([], ["-w"]):
@@ -56,7 +56,7 @@ def test_every_format_of_a_saved_transcript_is_what_transcribe_printed(
             assert run("render", "saved.json", "-f", name, *options).stdout == printed
 
 
-def test_what_came_by_stdin_and_goes_by_stdin_stays_what_it_was(run: Run, whisper: dict[str, str]) -> None:
+def test_render_reads_json_of_stdin_unchanged(run: Run, whisper: dict[str, str]) -> None:
     audio = SAMPLE.read_bytes()
     saved = run("transcribe", "-", "-w", "--json", stdin=audio, env=whisper)
     for name in ("vtt", "md", "json"):
@@ -66,7 +66,7 @@ def test_what_came_by_stdin_and_goes_by_stdin_stays_what_it_was(run: Run, whispe
     assert json.loads(saved.stdout)["source"] == "-"
 
 
-def test_the_kept_answer_of_a_server_gives_the_same_subtitles(run: Run, tmp_path: Path) -> None:
+def test_saved_response_renders_to_the_same_subtitles(run: Run, tmp_path: Path) -> None:
     write_wav(tmp_path / "talk.wav")
     words = [{"word": "The", "start": 0.0, "end": None}, {"word": "quick", "start": 1.0, "end": 0.5}]
     with FaultServer(answers({**TRANSCRIPT, "text": "The quick", "words": words})) as server:
@@ -77,7 +77,7 @@ def test_the_kept_answer_of_a_server_gives_the_same_subtitles(run: Run, tmp_path
             assert run("render", "raw/talk.json", "-f", name, "-w").stdout == printed.stdout
 
 
-def test_options_for_what_it_looks_like_are_those_of_transcribe(run: Run, talk: Path) -> None:
+def test_render_takes_the_format_options_of_transcribe(run: Run, talk: Path) -> None:
     crlf = run("render", talk, "-f", "srt", "--crlf", "--max-words-per-line", 1, "--max-line-count", 1).stdout
     assert crlf.startswith(b"1\r\n00:00:00,000 --> ")
     assert crlf.count(b" --> ") == 3
@@ -85,32 +85,32 @@ def test_options_for_what_it_looks_like_are_those_of_transcribe(run: Run, talk: 
     assert run("render", talk, "--crlf").returncode == 2
 
 
-def test_no_network_and_no_key_is_asked_for(run: Run, talk: Path) -> None:
+def test_render_needs_no_network_and_no_key(run: Run, talk: Path) -> None:
     with FaultServer("fine") as server:
         cloud = {"CARTESIA_API_KEY": "not a key", "CARTESIA_BASE_URL": server.base_url}
         assert run("render", talk, env=cloud).stdout == b"One, two. Three!\n"
         assert server.connections == 0
 
 
-# Words that are missing ------------------------------------------------------------------------------------
+# Missing word times ----------------------------------------------------------------------------------------
 
 
-def test_times_that_have_to_be_estimated_are_told(run: Run, tmp_path: Path) -> None:
+def test_estimated_times_are_reported(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bare.json").write_text(json.dumps({"text": "One, two. Three!", "duration": 4.0}))
     done = run("render", "bare.json", "-f", "srt")
     assert done.stdout.startswith(b"1\n00:00:00,000 --> ")
-    assert done.stderr == b"warning: bare.json has no word times: times within the text are estimated\n"
+    assert done.stderr == b"warning: bare.json: no word times: times within the text are estimated\n"
     shown = run("render", "bare.json", "-w")
     assert (shown.stdout, shown.stderr) == (
-        b"One, two. Three!\n", b"warning: bare.json has no word times: -w has none to show\n",
+        b"One, two. Three!\n", b"warning: bare.json: no word times: -w has none to show\n",
     )  # fmt: skip
     assert run("render", "bare.json").stderr == b""
 
 
-# Where it goes ---------------------------------------------------------------------------------------------
+# Output paths ----------------------------------------------------------------------------------------------
 
 
-def test_several_inputs_and_formats_go_into_a_folder(run: Run, tmp_path: Path) -> None:
+def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(document(f"{name}.wav"))
     done = run("render", "?.json", "-f", "srt,vtt", "--output-dir", "out")
@@ -122,7 +122,7 @@ def test_several_inputs_and_formats_go_into_a_folder(run: Run, tmp_path: Path) -
     assert (again.returncode, again.stderr.splitlines()[0]) == (2, b"error: a.srt exists")
 
 
-def test_lines_of_many_transcripts_become_a_file_each(run: Run, tmp_path: Path) -> None:
+def test_ndjson_transcripts_become_separate_files(run: Run, tmp_path: Path) -> None:
     sources = ["talks/a.wav", "talks/b.wav", "other/b.wav", "-", "../../../c", ".bashrc", "x" * 300, "C:\\d.wav", "\n"]
     lines = [json.dumps(json.loads(document(source))) + "\n" for source in sources]
     (tmp_path / "all.ndjson").write_text("".join(lines))
@@ -139,7 +139,7 @@ def test_lines_of_many_transcripts_become_a_file_each(run: Run, tmp_path: Path) 
     assert b"--output-dir" in refused.stderr
 
 
-def test_a_live_session_becomes_subtitles(run: Run, tmp_path: Path) -> None:
+def test_events_of_a_live_session_render_to_subtitles(run: Run, tmp_path: Path) -> None:
     lines = [
         {"type": "partial", "at": 0.5, "text": "One"},
         {"type": "segment", "start": 0.0, "end": 1.0, "text": "One.", "timing": "audio"},
@@ -151,7 +151,7 @@ def test_a_live_session_becomes_subtitles(run: Run, tmp_path: Path) -> None:
     assert run("render", "live.ndjson").stdout == b"One. Two.\n"
 
 
-def test_an_input_is_never_overwritten(run: Run, talk: Path, tmp_path: Path) -> None:
+def test_render_never_overwrites_an_input(run: Run, talk: Path, tmp_path: Path) -> None:
     before = talk.read_bytes()
     (tmp_path / "link.json").symlink_to(talk)
     (tmp_path / "bad.json").write_text("no JSON")
@@ -164,7 +164,7 @@ def test_an_input_is_never_overwritten(run: Run, talk: Path, tmp_path: Path) -> 
     ):
         done = run("render", *arguments, "--force")
         assert (done.returncode, done.stdout) == (2, b""), arguments
-        assert b"is an input: it is not overwritten" in done.stderr
+        assert b"is an input and must not be overwritten" in done.stderr
     assert (talk.read_bytes(), (tmp_path / "bad.json").read_text()) == (before, "no JSON")
 
 
@@ -176,14 +176,14 @@ def test_two_outputs_to_the_same_file_are_refused(run: Run, tmp_path: Path) -> N
     assert b"2 results would be written to" in done.stderr
 
 
-def test_what_can_not_be_written_is_not_lost(run: Run, talk: Path, tmp_path: Path) -> None:
+def test_unwritable_result_is_printed_on_stdout(run: Run, talk: Path, tmp_path: Path) -> None:
     (tmp_path / "full.txt").symlink_to("/dev/full")
     done = run("render", talk, "-o", "full.txt")
     assert (done.returncode, done.stdout) == (1, b"One, two. Three!\n")
     assert b"No space left on device" in done.stderr
 
 
-# What is no transcript -------------------------------------------------------------------------------------
+# Unusable inputs -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_what_can_not_be_written_is_not_lost(run: Run, talk: Path, tmp_path: Pat
         (b"\xff\xfe\x00", b"error: a.json is not text in Unicode"),
     ],
 )
-def test_what_is_no_transcript_is_told_in_two_lines(run: Run, tmp_path: Path, content: bytes, said: bytes) -> None:
+def test_file_that_is_not_a_transcript_is_an_input_error(run: Run, tmp_path: Path, content: bytes, said: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     done = run("render", "a.json")
     assert (done.returncode, done.stdout) == (3, b"")
@@ -208,7 +208,7 @@ def test_what_is_no_transcript_is_told_in_two_lines(run: Run, tmp_path: Path, co
     assert hint.startswith(b"hint: ")
 
 
-def test_inputs_that_are_none(run: Run, tmp_path: Path) -> None:
+def test_folder_and_missing_file_are_input_errors(run: Run, tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(MAX_TRANSCRIPT_BYTES + 1)
     for name in ("missing.json", ".", "nothing*.json", "huge.json"):
@@ -219,7 +219,7 @@ def test_inputs_that_are_none(run: Run, tmp_path: Path) -> None:
     assert run("render").returncode == 2
 
 
-def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, talk: Path, tmp_path: Path) -> None:
+def test_unusable_inputs_are_reported_and_the_others_processed(run: Run, talk: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     done = run("render", "missing.json", "bad.json", talk, "folder/*.json", "-f", "ndjson")
     assert done.returncode == 1
@@ -227,13 +227,13 @@ def test_bad_inputs_are_told_and_the_good_ones_go_on(run: Run, talk: Path, tmp_p
     assert len([line for line in done.stderr.splitlines() if line.startswith(b'{"error"')]) == 3
 
 
-def test_what_powershell_saves_can_be_read(run: Run, tmp_path: Path) -> None:
+def test_utf16_json_of_powershell_is_read(run: Run, tmp_path: Path) -> None:
     for encoding in ("utf-16", "utf-8-sig"):
         (tmp_path / "a.json").write_bytes(document().replace("\n", "\r\n").encode(encoding))
         assert run("render", "a.json").stdout == b"One, two. Three!\n"
 
 
-def test_lone_surrogates_and_controls_reach_nobody(run: Run, tmp_path: Path) -> None:
+def test_lone_surrogates_and_control_characters_are_not_printed(run: Run, tmp_path: Path) -> None:
     text = "a\ud800\x00\x1b[2J"
     (tmp_path / "a.json").write_text(json.dumps({"text": text, "words": [{"word": text, "start": 0, "end": 1}]}))
     for name in FORMATS:
@@ -242,17 +242,17 @@ def test_lone_surrogates_and_controls_reach_nobody(run: Run, tmp_path: Path) -> 
         assert not {0, 0x1B} & set(done.stdout)
 
 
-def test_a_terminal_is_not_waited_for(environment: dict[str, str], tmp_path: Path) -> None:
+def test_terminal_on_stdin_is_not_waited_for(environment: dict[str, str], tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "cartesia_cli", "render", "-"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, stdin=follower, capture_output=True, timeout=60)
     os.close(leader)
     os.close(follower)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == b"error: stdin is the terminal: there is no transcript in it"
+    assert done.stderr.splitlines()[0] == b"error: stdin is a terminal, not a transcript"
 
 
-def test_a_pipe_by_name_is_read(environment: dict[str, str], talk: Path, tmp_path: Path) -> None:
+def test_named_pipe_is_read(environment: dict[str, str], talk: Path, tmp_path: Path) -> None:
     command = f"{sys.executable} -m cartesia_cli render <(cat talk.json) -f srt"
     done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, check=False)
     assert done.stdout.count(b" --> ") >= 1, done.stderr

@@ -1,4 +1,4 @@
-"""`--sample WORDS` with a key: Cartesia speaks them, the recording stays with the user, and is transcribed."""
+"""`--sample WORDS`: text to speech of the API speaks the words; the recording is saved and transcribed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOUND = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
 
 
 class Cartesia(BaseHTTPRequestHandler):
-    """Speech on one route, its transcript on the other."""
+    """A server with text to speech on one route and transcription on the other."""
 
     asked: dict[str, object]
 
@@ -38,7 +38,7 @@ class Cartesia(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def cartesia() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_sample_is_spoken_kept_and_transcribed(run: Run, cartesia: str, tmp_path: Path) -> None:
+def test_sample_words_are_synthesized_saved_and_transcribed(run: Run, cartesia: str, tmp_path: Path) -> None:
     done = run(
         "transcribe", "--sample", "Hello", "there.", env={"CARTESIA_BASE_URL": cartesia, "CARTESIA_API_KEY": "sk_car_x"}
     )
@@ -64,13 +64,13 @@ def test_a_sample_is_spoken_kept_and_transcribed(run: Run, cartesia: str, tmp_pa
     assert Cartesia.asked["output_format"] == {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000}
 
 
-def test_without_a_key_there_is_nobody_to_speak(run: Run) -> None:
+def test_sample_words_without_key_are_a_usage_error(run: Run) -> None:
     done = run("transcribe", "--sample", "Hello")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"needs Cartesia's API" in done.stderr
 
 
-def test_an_answer_that_is_no_sound_is_not_kept(
+def test_synthesized_response_that_is_not_audio_is_not_saved(
     run: Run, cartesia: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "SOUND", b'{"error": "no"}')

@@ -257,7 +257,7 @@ def test_open_server_accepts_any_address_and_given_host_names() -> None:
             ("evil.example", 403),
         ):
             assert client.get("/", headers={"Host": host}).status_code == status
-        # A page of the server's own address would be its own; one of another isn't.
+        # A page from the server's own address has the same origin; one from another address hasn't.
         same = {"Host": "192.168.1.5:8000", "Origin": "http://192.168.1.5:8000"}
         assert client.get("/", headers=same).status_code == 200
         assert client.get("/", headers=same | {"Origin": "http://192.168.1.6:8000"}).status_code == 403
@@ -272,7 +272,7 @@ def test_request_without_version_is_refused_on_every_route(version: str | None) 
             assert answer.status_code == 400
             assert "API version" in answer.json()["title"]
         assert refused(client, **headers)[0] == 400
-        assert client.get("/").status_code == 200  # whether it is there may be asked without
+        assert client.get("/").status_code == 200  # the status route needs no version
 
 
 def test_version_in_websocket_query_takes_precedence() -> None:
@@ -355,7 +355,7 @@ def test_request_cancelled_by_shutdown_gets_503_in_json() -> None:
 
 
 def waits(client: httpx.Client) -> bool:
-    """Whether the request has reached the script: the next one is its second."""
+    """Whether the request has reached the script, so that the next one is its second."""
     return bool(client.post("/stt", headers=VERSION, **FORM).status_code == 200)
 
 
@@ -470,7 +470,7 @@ def test_base_url_is_reachable_from_this_machine() -> None:
 
 @contextmanager
 def program(environment: dict[str, str], tmp_path: Path, *options: str) -> Iterator[tuple[str, list[str]]]:
-    """`cartesia-cli serve` with a script: its address, and what it says on stderr, complete after the block."""
+    """Runs `cartesia-cli serve` with a script; yields its address and its stderr, which is complete after the block."""
     (tmp_path / "script.ndjson").write_text('{"text": "Hello"}')
     command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", "--script", "script.ndjson", *options]
     said: list[str] = []

@@ -236,7 +236,7 @@ def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> N
         (["--save-audio", "no/such/s.wav"], "no/such is not a folder"),
         (["--raw-events", "no/such/s.ndjson"], "no/such is not a folder"),
         (["--save-audio", "."], ". is a folder"),
-        (["-f", "wav"], "no format 'wav'"),
+        (["-f", "wav"], "unknown format 'wav'"),
         (["--encoding", "pcm_s16le"], "--encoding and --sample-rate go together"),
         (["--save-audio", "existing.wav"], "existing.wav exists"),
         (["--raw-events", "existing.wav"], "existing.wav: .wav is the ending of recordings"),
@@ -280,14 +280,14 @@ def test_replayed_recording_is_never_overwritten(
     for source in ("talk.wav", "symbolic.wav"):
         ended = run("stream-file", source, option, name, "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
         assert ended.returncode == 2, ended.stderr
-        assert f"{Path(name)} is an input: it is not overwritten" in ended.stderr.decode()
+        assert f"{Path(name)} is an input and must not be overwritten" in ended.stderr.decode()
     assert (tmp_path / "talk.wav").read_bytes() == names
 
 
 def test_transcript_never_overwrites_the_recording_through_a_hard_link(run: Run, tmp_path: Path, names: bytes) -> None:
     ended = run("stream-file", "talk.wav", "-o", "hard.txt", "--force", "--base-url", "http://127.0.0.1:9", env=KEY)
     assert (ended.returncode, ended.stderr.splitlines()[0]) == (
-        2, b"error: hard.txt is a recording: it is not overwritten",
+        2, b"error: hard.txt is a recording and must not be overwritten",
     )  # fmt: skip
     assert (tmp_path / "talk.wav").read_bytes() == names
 
@@ -674,4 +674,4 @@ def test_closed_stdin_and_an_empty_file_name_are_reported(run: Run, environment:
     for name in ("stream-file", "transcribe"):
         empty = run(name, "", env=KEY)
         assert empty.returncode == 2
-        assert b"'' is the name of no file" in empty.stderr
+        assert b"A file name must not be empty" in empty.stderr

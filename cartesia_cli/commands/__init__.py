@@ -1,6 +1,6 @@
-"""One room a command: its options, and the few calls that it is made of.
+"""The commands, a module for each with its options and the calls that it consists of, and what they share.
 
-Here the rooms that don't know each other meet: settings choose a backend, inputs go to a client, what
+This layer connects the packages that don't know each other: settings choose a backend, inputs go to a client, what
 comes back goes to a writer. Nothing heavy is imported before a command runs.
 """
 

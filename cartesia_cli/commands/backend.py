@@ -1,7 +1,7 @@
-"""Cloud or local: which server answers, and a client that is connected to it.
+"""Chooses the backend, cloud or local, and opens a client that is connected to it.
 
-Audio leaves this machine only if the user configured a key or a server, or asked for it. Local means the
-server of `serve` on a loopback port of this process: one path for both, from the client on.
+Audio leaves this machine only if the user configured a key or a server, or asked for it. Local means the server of
+`serve` on a loopback port of this process, so that both use the same code path from the client on.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..protocol import BASE_URL, Credential, check_base_url, is_loopback, is_whi
 from ..settings import Settings, credential, key_source
 from . import local_extra
 
-if TYPE_CHECKING:  # only who has the extra can import it
+if TYPE_CHECKING:  # needs the extra [local]
     from ..server.engine import Engine
 
 MIN_LOCAL_SPEED = 0.2
-"""Seconds of audio a second that the slowest machine is given: a big model on a small computer."""
+"""Seconds of audio transcribed per second, at least: a large model on a small computer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """Which server. `base_url` None: this machine."""
+    """The chosen backend. `base_url` None: this machine. `reason`: why it was chosen, where the user should know."""
 
     base_url: str | None
     credential: Credential | None = None
@@ -37,7 +37,7 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that answers, and the credential that it takes; `local`: it is this process."""
+    """A server that is ready, and the credential that it accepts. `local`: it runs in this process."""
 
     base_url: str
     credential: Credential | None
@@ -45,9 +45,9 @@ class RunningServer:
 
 
 class Backend:
-    """A client and what is to be known about the server behind it.
+    """A client for batch requests, and facts about the server behind it.
 
-    local      whether it is this process
+    local      whether the server runs in this process
     progress   how much of the current recording is done; changes with a local server only
     """
 
@@ -64,15 +64,16 @@ class Backend:
 def choose_backend(
     settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True
 ) -> BackendConfig:
-    """The server that is asked for, else the one that is configured; with nothing configured, this machine.
+    """The backend that is asked for, or else configured; this machine if nothing is configured. AuthError if a key is
+    needed and there is none.
 
-    local       excludes the others: whoever calls has seen to that
-    needs_key   False where nothing will be sent: then the key isn't even read
+    local       must not be combined with `cloud` or `base_url`
+    needs_key   False if nothing will be sent; then the key isn't read
     """
     if local:
         return BackendConfig(None)
-    named = base_url or settings.base_url
-    address = check_base_url(named) if named else None
+    configured = base_url or settings.base_url
+    address = check_base_url(configured) if configured else None
     if not needs_key and (cloud or address or key_source(settings)):
         return BackendConfig(address or BASE_URL)
     found = credential(settings) if needs_key else None
@@ -87,17 +88,16 @@ def choose_backend(
 def open_backend(
     choice: BackendConfig, reporter: Reporter, *, retries: int | None, local_model: str | None
 ) -> Iterator[Backend]:
-    """The chosen server, ready for batch requests; a local one lives as long as the block."""
-
+    """A client of the chosen server for batch requests. A local server runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
-    def load() -> tuple[Engine, Engine | None]:
+    def load_engines() -> tuple[Engine, Engine | None]:
         from ..server import engine
 
         return engine.load_batch_engine(local_model, observer), None
 
     with (
-        open_server(choice, load, observer) as server,
+        open_server(choice, load_engines, observer) as server,
         BatchClient(
             server.base_url,
             server.credential,
@@ -111,24 +111,25 @@ def open_backend(
 def open_live_server(
     choice: BackendConfig, model: str, local_model: str | None, reporter: Reporter
 ) -> AbstractContextManager[RunningServer]:
-    """The chosen server, ready for a live session with this model; a local one lives as long as the block."""
-
+    """The chosen server, for a live session with this model. A local server runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
-    def load() -> tuple[Engine, Engine | None]:
+    def load_engines() -> tuple[Engine, Engine | None]:
         from ..server import engine
 
         load_engine = engine.load_batch_engine if is_whisper(model) else engine.load_live_engine
         return load_engine(local_model, observer), None
 
-    return open_server(choice, load, observer)
+    return open_server(choice, load_engines, observer)
 
 
 @contextmanager
 def open_server(
-    choice: BackendConfig, load: Callable[[], tuple[Engine, Engine | None]], observer: local_extra.LocalServerObserver
+    choice: BackendConfig,
+    load_engines: Callable[[], tuple[Engine, Engine | None]],
+    observer: local_extra.LocalServerObserver,
 ) -> Iterator[RunningServer]:
-    """The chosen server. `load` loads the engines of a local one: for word times, and for live text."""
+    """The chosen server. `load_engines` loads those of a local one, for batch requests and for live sessions."""
     if choice.base_url is not None:
         yield RunningServer(choice.base_url, choice.credential, local=False)
         return
@@ -137,13 +138,13 @@ def open_server(
     except EngineError as error:
         if not choice.reason:
             raise
-        hint = f"set CARTESIA_API_KEY, or {local_extra.INSTALL}"
+        hint = f"set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
     from ..server import app, runner
 
-    engine, live = load()
+    engine, live = load_engines()
     token = Credential(secrets.token_urlsafe(24), "this process")
-    # Nobody else on this machine gets to use the port; and no file of the user's is too large for it.
+    # The token keeps other users of this machine out, and no file is too large for the user's own server.
     config = app.ServerConfig(key=token.secret, max_bytes=1 << 62, observer=observer)
     with runner.BackgroundServer(app.create_app(engine, live, config)) as server:
         yield RunningServer(server.base_url, token, local=True)

@@ -1,7 +1,7 @@
-"""Recordings through a backend into their targets, one after the other, in input order.
+"""Transcribes recordings through a backend, one after the other in input order, and writes the results.
 
-A file that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a key that
-is refused, credits that ran out, a server that isn't there, a full disk. What was answered before is not asked again.
+A recording that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a
+refused key, exhausted credits, a server that can't be reached, a full disk. Cached responses are not requested again.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from ..cache import Cache, CachedResponse, Lookup
 from ..client import Upload, UploadProgress, is_account_error
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..fingerprint import fingerprint
-from ..output import NEEDS_WORDS, Layout
+from ..output import Layout
 from ..output.console import ProgressBar, Reporter
 from ..output.files import write_file
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, drop_wrong_times, from_batch
+from . import resume
 from .backend import Backend
 from .inputs import STDIN, Input
 from .output_plan import FindOwner, OutputPlan, Targets
-from .resume import describe_request, find_owner
 from .write_results import write_results
 
-if TYPE_CHECKING:  # imported by --grep and its like, and then with every format
+if TYPE_CHECKING:  # imported only where rows are selected, because it imports every format
     from .matches import MatchWriter
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One recording, looked at, with where its transcript goes.
+    """One recording that has been probed, and where its results go.
 
-    kept   where the server's answer goes as it came, or None
+    response_file   where the body of the server's response is saved as it came, or None
     """
 
     input: Input
@@ -52,11 +52,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """What is wanted for every recording.
+    """What all recordings of a batch have in common.
 
-    cache     earlier answers of the same server; None: neither read nor written
-    matches   takes what is chosen of each transcript, None where all of it is wanted
-    on_written   called with each transcript whose results are all written
+    timeout      seconds for one recording; None: as long as its size needs
+    cache        responses of the same server; None: neither read nor written
+    matches      writes the rows that were selected of each transcript; None where whole transcripts are written
+    on_written   called with each transcript after its results are written
     """
 
     options: BatchOptions
@@ -77,31 +78,32 @@ def plan_jobs(
     *,
     response_folder: Path | None = None,
 ) -> tuple[list[Job], int]:
-    """Look at every input before anything is sent: the jobs, and how many inputs are no use.
+    """Probe every input before anything is sent. Returns the jobs and the number of unusable inputs, which are
+    reported; the error of an only input is raised.
 
-    Those are told here; the error of an only input is raised. `keep_json`: a folder for the answers as they come.
-    `results`: of earlier runs, which keep their names.
+    results           of earlier runs: they keep their file names
+    response_folder   where response bodies are saved, or None
     """
-    looked: list[tuple[Input, MediaInfo]] = []
+    probed: list[tuple[Input, MediaInfo]] = []
     failed = 0
     for item in found:
         try:
             if isinstance(item, InputError):
                 raise item
-            looked.append((item, probe_input(item, options)))
+            probed.append((item, probe_input(item, options)))
         except InputError as error:
             if len(found) == 1:
                 raise
             reporter.error(error)
             failed += 1
-    items = [item for item, _ in looked]
+    inputs = [item for item, _ in probed]
 
-    def known(stem: Path, inputs: Sequence[Input]) -> object:
-        return find_owner(stem, inputs, results)
+    def find_owner(stem: Path, inputs: Sequence[Input]) -> object:
+        return resume.find_owner(stem, inputs, results)
 
-    targets = plan.targets(items, known)
-    kept = _plan_response_files(items, targets, plan, response_folder, known)
-    jobs = [Job(*seen, files, file) for seen, files, file in zip(looked, targets, kept, strict=True)]
+    targets = plan.targets(inputs, find_owner)
+    response_files = _plan_response_files(inputs, targets, plan, response_folder, find_owner)
+    jobs = [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
     return jobs, failed
 
 
@@ -115,13 +117,13 @@ def run_jobs(
     results: Results | None = None,
     rest_command: Callable[[Sequence[Job]], str] | None = None,
 ) -> int:
-    """Transcribe all; how many failed. Each failure is reported and the rest go on; that of an only input is raised,
-    and so is one that all others would share.
+    """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for a
+    failure of the only input, or one that all others would share.
 
-    connect    called whenever something has to be sent; gives the same backend each time
-    unusable   how many inputs have failed before; they count among all of them
-    results    is told of every file that is written
-    rest       the command that does what is left, should it come to that
+    connect        called whenever something has to be sent; must return the same backend each time
+    unusable       inputs that failed before, which count among all of them
+    results        every file that is written is recorded here
+    rest_command   the command that transcribes the jobs that are left, for the hint of an error that stops the batch
     """
     summary = BatchSummary(total=len(jobs) + unusable, failed=unusable)
     for k, job in enumerate(jobs):
@@ -133,25 +135,28 @@ def run_jobs(
             summary.failed += 1
             if summary.total == 1:
                 raise
-            if is_account_error(error) and (left := jobs[k:])[1:]:
+            if not is_account_error(error):
+                reporter.error(error)
+                continue
+            left = jobs[k:]
+            if len(left) > 1:
                 reporter.info(f"warning: stopped: {summary.to_text()}; {len(left) - 1} not tried")
-                error.hint = "; ".join(
-                    filter(None, [error.hint, f"then: {rest_command(left)}" if rest_command else None])
-                )
-            if is_account_error(error):
-                raise
-            reporter.error(error)
-    # Who wanted a fresh answer has to know that this is none.
+                rest = f"then: {rest_command(left)}" if rest_command else None
+                error.hint = "; ".join(filter(None, [error.hint, rest]))
+            raise
+    # Whoever wanted a new response has to know that this one came from the cache.
     (reporter.info if summary.from_cache or summary.total > 1 else reporter.detail)(summary.to_text())
     return summary.failed
 
 
 @dataclass(slots=True)
 class BatchSummary:
-    """What has been done so far: recordings, and seconds of audio.
+    """Counts what a batch has done so far.
 
-    recalled   recordings whose answer came from the cache
-    billed     seconds of those whose answer didn't
+    total, failed, written   inputs
+    from_cache               inputs whose response came from the cache
+    audio_seconds            of all transcripts
+    billed_seconds           of those whose response didn't come from the cache
     """
 
     total: int
@@ -178,66 +183,71 @@ def _run_job(
     reporter: Reporter,
     summary: BatchSummary,
 ) -> None:
-    """One recording, from its look-up to its files."""
+    """Transcribe one recording, or find its response in the cache, and write its results."""
     item = job.input
     audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
-    lookup, answer = look_up(job, config, reporter)
-    if answer is None:
+    lookup, found = look_up(job, config, reporter)
+    if found is None:
         try:
             backend = connect()
         except CliError as error:
             error.stops_batch = True
             raise
-        answer = _request_transcript(job, config, backend, lookup, reporter)
+        found = _request_transcript(job, config, backend, lookup, reporter)
         summary.local = backend.local
     else:
         summary.from_cache += 1
         backend = None
-    response = _usable_response(answer.response, job, reporter)
+    response = _usable_response(found.response, job, reporter)
     transcript = from_batch(
         response, source=item.source, model=config.options.model, measured_duration=job.media.duration
     )
     summary.audio_seconds += transcript.duration or 0.0
     summary.billed_seconds += 0.0 if backend is None else transcript.duration or 0.0
-    _deliver(transcript, answer.body, job, config, reporter, alone=summary.total == 1)
+    write_error = _save_body(found.body, job, reporter)
+    write_results(
+        transcript, job.targets, config.layout, reporter,
+        name=item.source, matches=config.matches, labelled=summary.total > 1,
+    )  # fmt: skip
+    if write_error is not None:
+        raise write_error
     config.on_written(transcript)
     summary.written += 1
     if not transcript.text.strip():
         reporter.info(f"{item.source}: nothing was said")
-    one_by_one = config.matches is None or not config.matches.combined
-    if one_by_one and audio is not None and audio.is_current(item.path):
-        made_from = STDIN if item.source == STDIN else str(item.path)
+    has_own_files = config.matches is None or not config.matches.combined
+    if has_own_files and audio is not None and audio.is_current(item.path):
+        source = STDIN if item.source == STDIN else str(item.path)
         for file in (*job.targets.values(), job.response_file):
             if file is not None and (written := fingerprint(file)):
-                wanted = describe_request(
+                wanted = resume.describe_request(
                     config.options, None if file is job.response_file else config.layout.selection
                 )
-                results.add(file, written.digest, made_from, audio, wanted)
+                results.add(file, written.digest, source, audio, wanted)
 
 
 def _usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
-    """What can be used of an answer; what can't is told."""
+    """The part of a response that can be used; warns of the rest."""
     source, measured = job.input.source, job.media.duration
-    if odd := unusable_fields(response):
-        reporter.detail(f"{source}: the answer has fields of a wrong kind, which are not used: {', '.join(odd)}")
+    if malformed := unusable_fields(response):
+        reporter.detail(f"{source}: malformed fields of the response are ignored: {', '.join(malformed)}")
     if response.trailing:
-        reporter.info(f"warning: {source}: {response.trailing} characters follow the answer: they are not used")
-    told = response.words or ()
-    if left_out := count_missing_words(response.text, told):
+        reporter.info(f"warning: {source}: {response.trailing} characters after the response's JSON are ignored")
+    words = response.words or ()
+    if left_out := count_missing_words(response.text, words):
         reporter.info(
-            f"warning: {source}: {left_out} of {len(told)} words of the answer aren't in its text: they are left out"
+            f"warning: {source}: {left_out} of {len(words)} words of the response aren't in its text and are left out"
         )
     usable = response if job.media.estimated else drop_wrong_times(response, measured)
     if usable is not response:
         reporter.info(
-            f"warning: {source}: the server's times can't be those of a recording of {measured:.1f} s: "
-            "they are not used"
+            f"warning: {source}: the server's times don't fit a recording of {measured:.1f} s and are ignored"
         )
     return usable
 
 
 def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
-    """A look at an input before it is sent. InputError when it is no recording."""
+    """Read what an input's header says before it is sent. InputError for one that is not a recording."""
     name = "stdin" if item.source == STDIN else None
     if options.encoding is None:
         return probe(item.path, name)
@@ -246,7 +256,7 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
 
 
 def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
-    """How a recording's response is found in the cache, and the response if it is there."""
+    """The place of a recording's response in the cache, and the response if it is there; both None without a cache."""
     if config.cache is None:
         return None, None
     with reporter.progress_bar() as bar:
@@ -262,11 +272,11 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
 def _request_transcript(
     job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None, reporter: Reporter
 ) -> CachedResponse:
-    """The server's answer, kept for the next time."""
-    item, recording = job.input, job.media
-    if not (backend.local or recording.documented):
+    """Upload a recording; returns the server's response, which is cached, too."""
+    item, media = job.input, job.media
+    if not (backend.local or media.documented):
         reporter.info(
-            f"warning: {item.source}: not in a format that the API documents ({recording.container}): sent as it is"
+            f"warning: {item.source}: not in a format that the API documents ({media.container}): sent as it is"
         )
     bodies: list[bytes] = []
     backend.progress.recognized_seconds = 0.0
@@ -274,75 +284,54 @@ def _request_transcript(
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
-                filename=_upload_name(item, recording),
-                media_type=MEDIA_TYPES.get(recording.container, "application/octet-stream"),
+                filename=_upload_name(item, media),
+                media_type=MEDIA_TYPES.get(media.container, "application/octet-stream"),
                 name=item.source,
             ),
             config.options,
             endpoint=config.endpoint,
-            deadlines=backend.deadlines(recording.bytes, recording.duration, config.timeout),
-            on_progress=lambda meter: _show_progress(bar, meter, job, backend),
+            deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
+            on_progress=lambda progress: _show_progress(bar, progress, job, backend),
             on_body=bodies.append,
         )
     if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
-        reporter.info(f"warning: {item.source}: the answer repeats the key: only what the API documents is kept of it")
-    if lookup and (trouble := lookup.save(body)):
-        reporter.detail(f"{item.source}: not cached: {trouble}")
+        reporter.info(f"warning: {item.source}: the response repeats the key: only its documented fields are saved")
+    if lookup and (reason := lookup.save(body)):
+        reporter.detail(f"{item.source}: not cached: {reason}")
     return CachedResponse(body, response, time.time())
 
 
-def _show_progress(bar: ProgressBar, meter: UploadProgress, job: Job, backend: Backend) -> None:
-    if not meter.uploaded:
-        bar.show(f"sending {job.input.relative_path.name}", meter.sent, meter.size)
+def _show_progress(bar: ProgressBar, progress: UploadProgress, job: Job, backend: Backend) -> None:
+    name = job.input.relative_path.name
+    if not progress.uploaded:
+        bar.show(f"sending {name}", progress.sent, progress.size)
     elif backend.local and job.media.duration:
-        bar.show(
-            f"transcribing {job.input.relative_path.name}", backend.progress.recognized_seconds, job.media.duration
-        )
+        bar.show(f"transcribing {name}", backend.progress.recognized_seconds, job.media.duration)
     else:
-        bar.show(f"transcribing {job.input.relative_path.name}")
+        bar.show(f"transcribing {name}")
 
 
-def _upload_name(item: Input, recording: MediaInfo) -> str:
-    """The name that is sent: servers go by its ending, so that one is added where there is none of a recording."""
+def _upload_name(item: Input, media: MediaInfo) -> str:
+    """The file name that is sent. Servers go by its suffix, so one is added to a name that has none of a recording."""
     name = "stdin" if item.source == STDIN else item.path.name
-    endings = FORMATS[recording.container].extensions
+    endings = FORMATS[media.container].extensions
     known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
     return name if known or not endings else name + endings[0]
 
 
-def _deliver(
-    transcript: Transcript, body: bytes, job: Job, config: BatchConfig, reporter: Reporter, *, alone: bool
-) -> None:
-    """Write every target. What can't be written is not lost: it goes to stdout, and the error is raised after it."""
-    trouble = _save_body(body, job, reporter)
-    if transcript.words is None and transcript.text.strip():
-        if not NEEDS_WORDS.isdisjoint(job.targets):
-            reporter.info(
-                f"warning: {job.input.source}: the server sent no word times: times within the text are estimated"
-            )
-        elif config.layout.words:
-            reporter.info(f"warning: {job.input.source}: the server sent no word times: -w has none to show")
-    if config.matches is not None:
-        config.matches.add(transcript)
-    if config.matches is None or not config.matches.combined:
-        trouble = write_results(transcript, job.targets, config.layout, reporter, labelled=not alone) or trouble
-    if trouble is not None:
-        raise trouble
-
-
 @contextmanager
 def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, reporter: Reporter) -> Iterator[None]:
-    """Write the last of these bodies where answers go if the block fails: somebody has paid for it."""
+    """Save the last of these response bodies if the block fails, because it may have been paid for."""
     try:
         yield
     except CliError:
-        if bodies and (trouble := _save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
-            reporter.error(trouble)
+        if bodies and (write_error := _save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
+            reporter.error(write_error)
         raise
 
 
 def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
-    """Write what the server sent, where that is asked for."""
+    """Write a response body to its file, if it has one. Returns the error of a file that can't be written."""
     if job.response_file is not None:
         try:
             write_file(job.response_file, body)
@@ -355,7 +344,7 @@ def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
 def _plan_response_files(
     items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
 ) -> list[Path | None]:
-    """A file for the answer to each input. UsageError when it can't be, exists, or is where a transcript goes."""
+    """A file for the response to each input. UsageError for one that exists, can't be written, or is a transcript's."""
     if folder is None:
         return [None] * len(items)
     planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, find_owner)
@@ -363,5 +352,5 @@ def _plan_response_files(
     for one in planned:
         for file in one.values():
             if file is not None and os.path.realpath(file) in taken:
-                raise UsageError(f"{file} is where a transcript goes", hint="--keep-json names another folder")
+                raise UsageError(f"{file} is where a transcript goes", hint="choose another folder for --keep-json")
     return [file for one in planned for file in one.values()]

@@ -12,7 +12,7 @@ import typer
 from ..errors import OutputError, UsageError
 from ..output.console import Reporter
 from . import options as given
-from .option_groups import expand_groups
+from .options import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..cache import Cache, Entry
@@ -50,7 +50,7 @@ def cache(
 ) -> None:
     """Show or clear the cache of earlier responses."""
     reporter = voice.apply_to(context.obj)
-    reporter.as_json = given.checked_listing(form) == "json"
+    reporter.as_json = form == "json"
     from ..cache import Store, cache_dir
     from ..fingerprint import untrusted
     from ..output.files import write_stdout

@@ -1,7 +1,7 @@
-"""`check`: subtitle files of anybody against the rules of a profile.
+"""`check`: a linter for subtitle files, whoever made them, against the rules of a profile.
 
-A file that can't be read is reported, and the others are checked: the exit code is then 1. Where it is the only one, or
-the transcript, the run ends with 3.
+A file that can't be read is reported and the others are checked; the exit code is then 1. It is 3 if that is the only
+file, or the transcript.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from ..errors import Exit, InputError, UsageError
-from .format_options import SubtitleOptions
-from .option_groups import expand_groups
-from .options import VerbosityOptions, nonempty_path
+from .options import VerbosityOptions, expand_groups, nonempty_path
+from .output_options import SubtitleOptions
 
-if TYPE_CHECKING:  # every --help comes by here
+if TYPE_CHECKING:  # --help does without
     from ..protocol import Word
     from ..subtitles.parser import Finding, Kind, SubtitleFile
     from .inputs import Input
@@ -36,9 +35,8 @@ cartesia-cli check talk.srt --transcript talk.json
 cartesia-cli transcribe talk.mp3 -f srt | cartesia-cli check - --json | jq .counts
 """
 
-FORMATS = ("text", "json")
 MAX_SUBTITLE_BYTES = 64 << 20
-"""Of a subtitle file: a day of speech is not a tenth of it, and a film named by mistake is more."""
+"""Of a subtitle file: a whole day of speech takes less than a tenth of that, a film named by mistake more."""
 
 KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
@@ -54,44 +52,44 @@ Inputs = Annotated[
 Transcript = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", callback=nonempty_path, help="JSON with the words: tells which violations their times force."
+        metavar="FILE",
+        callback=nonempty_path,
+        help="Transcript with word times, to mark violations that no other cues could avoid.",
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail for what is forced, and for advice, too.")]
-Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How it is shown.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail for forced violations and suggestions, too.")]
+Format = Annotated[Literal["text", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in a file."""
+    """The findings in one file."""
 
     source: str
     subtitles: SubtitleFile
     findings: list[Finding]
 
     def counts(self) -> Counter[str]:
-        """By how much a finding matters: violations, forced, advice."""
+        """The number of findings of each severity: violations, forced, advice."""
         return Counter(map(_severity, self.findings))
 
 
-@expand_groups(subtitle_options=SubtitleOptions, voice=VerbosityOptions)
+@expand_groups(subtitle_options=SubtitleOptions, verbosity=VerbosityOptions)
 def check(
     context: typer.Context,
     *,
     inputs: Inputs,
     transcript: Transcript = None,
     strict: Strict = False,
-    form: Format = "text",
+    format: Format = "text",
     json: Json = False,
     subtitle_options: SubtitleOptions,
-    voice: VerbosityOptions,
+    verbosity: VerbosityOptions,
 ) -> None:
-    """List what is wrong with subtitle files: lines, times, reading speed, and how they are written."""
-    reporter = voice.apply_to(context.obj)
-    if form not in FORMATS:
-        raise UsageError(f"no format {form!r}", hint=f"formats: {', '.join(FORMATS)}")
-    reporter.as_json = json or form == "json"
+    """Check subtitle files for long lines, wrong times, fast reading speed and syntax errors."""
+    reporter = verbosity.apply_to(context.obj)
+    reporter.as_json = json or format == "json"
     from ..output.files import write_stdout
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules
@@ -105,7 +103,9 @@ def check(
     if len(found) == 1 and unreadable:
         raise unreadable[0]
     reports = [
-        Report(item.source, item.sheet, mark_unavoidable(lint(item.sheet, limits), item.sheet, rules, words))
+        Report(
+            item.source, item.subtitles, mark_unavoidable(lint(item.subtitles, limits), item.subtitles, rules, words)
+        )
         for item in found
         if not isinstance(item, InputError)
     ]
@@ -115,7 +115,11 @@ def check(
         reporter.error(error)
     if reporter.as_json:
         numbers = {name: value for name, value in asdict(rules).items() if name not in unlimited}
-        document = {"profile": subtitle_options.subtitle_profile or "netflix", "rules": numbers, "failed": failed}
+        document: dict[str, Any] = {
+            "profile": subtitle_options.subtitle_profile or "netflix",
+            "rules": numbers,
+            "failed": failed,
+        }
         document |= {"counts": _counts_to_dict(total), "files": [_report_to_dict(report) for report in reports]}
         if unreadable:
             document["unreadable"] = [error.message for error in unreadable]
@@ -129,30 +133,30 @@ def check(
 
 
 class _File(NamedTuple):
-    """A subtitle file as it was read."""
+    """A subtitle file that has been read."""
 
     source: str
-    sheet: SubtitleFile
+    subtitles: SubtitleFile
 
 
 def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
-    """The words, if there is a transcript, and every subtitle file, or the error that says why it can't be read.
+    """The words of the transcript, if there is one, and each subtitle file or the error of reading it.
 
-    InputError for the transcript.
+    InputError for a transcript that can't be read.
     """
-    from .inputs import STDIN, find_inputs, spool_stdin
+    from .inputs import STDIN, find_inputs, folder_error, spool_stdin
 
     if STDIN in inputs and transcript == STDIN:
-        raise UsageError("stdin can't be subtitles and transcript at once", hint="name a file for one of them")
+        raise UsageError("stdin can't be both the subtitles and the transcript", hint="name a file for one of them")
     named = [*inputs, transcript] if transcript else inputs
     if STDIN in named and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("stdin is the terminal: there is no file in it", hint="cartesia-cli check - < talk.srt")
+        raise UsageError("stdin is a terminal, not a file", hint="cartesia-cli check - < talk.srt")
     if transcript and os.path.isdir(transcript):
-        raise _folder_error(transcript)
+        raise folder_error(transcript)
     with spool_stdin(named) as spooled:
         words = _read_words(next(iter(find_inputs([transcript], spooled)))) if transcript else ()
         folders = [name for name in inputs if os.path.isdir(name)]
-        files: list[_File | InputError] = list(map(_folder_error, folders))
+        files: list[_File | InputError] = list(map(folder_error, folders))
         for item in find_inputs([name for name in inputs if name not in folders], spooled):
             try:
                 files.append(_read_subtitles(item))
@@ -161,30 +165,26 @@ def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, 
         return words, files
 
 
-def _folder_error(name: str) -> InputError:
-    return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
-
-
 def _read_subtitles(item: Input | InputError) -> _File:
     from dataclasses import replace
 
     from ..subtitles.parser import decode, parse
 
-    text, findings = decode(_bytes(item))
+    text, findings = decode(_read_bytes(item))
     assert not isinstance(item, InputError)
-    sheet = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
-    if sheet.kind is None:
+    subtitles = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
+    if subtitles.kind is None:
         raise InputError(
-            f"{item.source} is not a subtitle file: there are no times in it", hint="`check` reads SRT and VTT"
+            f"{item.source} is not a subtitle file: it has no cue times", hint="`check` reads SRT and WebVTT"
         )
-    return _File(item.source, replace(sheet, findings=(*findings, *sheet.findings)))
+    return _File(item.source, replace(subtitles, findings=(*findings, *subtitles.findings)))
 
 
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:
-    """The words of a saved transcript. InputError where there are none."""
+    """The words of a saved transcript. InputError if it can't be read or has none."""
     from ..transcript_import import decode_document, load_transcripts
 
-    data = _bytes(item)
+    data = _read_bytes(item)
     assert not isinstance(item, InputError)
     text, _ = decode_document(data, item.source)
     transcripts = load_transcripts(text, item.source)
@@ -195,19 +195,12 @@ def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     return transcripts[0].words
 
 
-def _bytes(item: Input | InputError) -> bytes:
-    from .inputs import unreadable_error
+def _read_bytes(item: Input | InputError) -> bytes:
+    from .inputs import read_input
 
     if isinstance(item, InputError):
         raise item
-    try:
-        with item.path.open("rb") as file:
-            data = file.read(MAX_SUBTITLE_BYTES + 1)
-    except OSError as error:
-        raise unreadable_error(item.source, error) from error
-    if len(data) > MAX_SUBTITLE_BYTES:
-        raise InputError(f"{item.source} is too big", hint=f"files may have {MAX_SUBTITLE_BYTES >> 20} MiB")
-    return data
+    return read_input(item, MAX_SUBTITLE_BYTES)
 
 
 def _severity(finding: Finding) -> str:
@@ -217,7 +210,7 @@ def _severity(finding: Finding) -> str:
 
 
 def _format_findings(report: Report) -> list[str]:
-    """A line for each finding, as compilers write them, so that editors find the place."""
+    """A line for each finding in the format of compilers, which editors can jump to."""
     from ..output.sanitize import one_line
     from ..subtitles.lint import describe
 
@@ -227,7 +220,7 @@ def _format_findings(report: Report) -> list[str]:
         place = "" if finding.cue is None else f"cue {finding.cue}"
         if finding.cue in starts:
             place += f" at {_format_time(starts[finding.cue])}"
-        mark = {"advice": " (advice)", "forced": " (forced)", "violations": ""}[_severity(finding)]
+        mark = {"advice": " (suggestion)", "forced": " (forced)", "violations": ""}[_severity(finding)]
         text = (
             f"{report.source}:{finding.line}: {place}{': ' if place else ''}{finding.rule}: {describe(finding)}{mark}"
         )
@@ -245,10 +238,10 @@ def _format_summary(report: Report) -> str:
     cues = f"{len(report.subtitles.cues)} cue{'s' if len(report.subtitles.cues) != 1 else ''}"
     if not counts:
         return f"{cues}, nothing wrong"
-    number = counts["violations"]
+    number, forced, suggestions = counts["violations"], counts["forced"], counts["advice"]
     parts = [f"{number or 'no'} violation{'s' if number != 1 else ''}"]
-    parts += [f"{counts[name]} {what}" for name, what in (("forced", "forced by the words"), ("advice", "advice"))
-              if counts[name]]  # fmt: skip
+    parts += [f"{forced} forced by the words"] if forced else []
+    parts += [f"{suggestions} suggestion{'s' if suggestions != 1 else ''}"] if suggestions else []
     by_rule = Counter(finding.rule for finding in report.findings)
     return f"{cues}, {', '.join(parts)} ({', '.join(f'{count} {rule}' for rule, count in by_rule.most_common())})"
 

@@ -14,8 +14,8 @@ from ..errors import UsageError
 from ..settings import Setting, Settings, key_source
 from . import COMMANDS
 from . import options as given
-from .option_groups import expand_groups
 from .option_sources import CHOOSING, CHOSEN, configured, effective, options
+from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli config show
@@ -44,7 +44,7 @@ def config(
 ) -> None:
     """Show each setting, its value, and where it is set."""
     reporter = voice.apply_to(context.obj)
-    reporter.as_json = given.checked_listing(form) == "json"
+    reporter.as_json = form == "json"
     from ..output.files import write_stdout
 
     verb, *names = action or ["show"]

@@ -1,4 +1,4 @@
-"""`devices`: what can be recorded from, and by which number or name it is chosen."""
+"""`devices`: lists the audio inputs that `listen` can record from, with the number and name that select each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from . import options as given
-from .option_groups import expand_groups
+from .options import expand_groups
 
-if TYPE_CHECKING:  # help asks no sound system
+if TYPE_CHECKING:  # --help does without
     from ..audio.devices import Device
 
 EXAMPLES = """
@@ -25,26 +25,26 @@ cartesia-cli listen --device 'Monitor of'
 HEADER = ("#", "Hz", "channels", "system", "kind", "name")
 
 
-@expand_groups(voice=given.VerbosityOptions)
+@expand_groups(verbosity=given.VerbosityOptions)
 def devices(
     context: typer.Context,
     *,
-    form: given.Listing = "table",
-    voice: given.VerbosityOptions,
+    format: given.Listing = "table",
+    verbosity: given.VerbosityOptions,
 ) -> None:
-    """List microphones, and the monitors by which what this computer plays can be heard."""
-    reporter = voice.apply_to(context.obj)
-    reporter.as_json = given.checked_listing(form) == "json"
-    from ..audio import devices as known
+    """List microphones, and monitors, which record what this computer plays."""
+    reporter = verbosity.apply_to(context.obj)
+    reporter.as_json = format == "json"
+    from ..audio import devices as audio_devices
 
-    found = known.list_devices()
-    if found or form == "json":  # a program gets its list, and a person no empty table
-        write_stdout(format_json(found) if form == "json" else format_table(found))
-    known.match_device(found, None)
+    found = audio_devices.list_devices()
+    if found or format == "json":  # programs get an empty list, people no empty table
+        write_stdout(format_json(found) if format == "json" else format_table(found))
+    audio_devices.match_device(found, None)
 
 
 def format_table(found: list[Device]) -> str:
-    """A line for each; the one that is heard where none is named has a star."""
+    """A line for each device; the default one has a star."""
     rows = [
         (
             f"{'* ' if device.is_default else ''}{device.index}",
@@ -66,7 +66,7 @@ def format_table(found: list[Device]) -> str:
 
 
 def format_json(found: list[Device]) -> str:
-    """`{"devices": [...]}`: what the table has, for programs."""
+    """The table as JSON: `{"devices": [...]}`."""
     import json
 
     entries = [

@@ -1,4 +1,4 @@
-"""`transcribe --dry-run`: what would be sent, how long it is and what it would cost. Nothing is sent."""
+"""`transcribe --dry-run`: lists what would be sent, with durations and costs. Sends nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .batch import BatchConfig, Job, look_up
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one recording would cost.
+    """One recording and what it would cost.
 
-    duration   seconds; None where the file doesn't tell
-    cached     whether the answer is in the cache
-    same_as    an input before it with the same audio, whose answer would do for both
+    duration   seconds; None if the file doesn't say
+    cached     whether the response is in the cache
+    same_as    an earlier input with the same audio, whose response would serve for both
     """
 
     source: str
@@ -31,28 +31,32 @@ class Row:
 
     @property
     def credits(self) -> float | None:
-        """None where that can't be told."""
+        """None if the duration is unknown."""
         if self.cached or self.same_as is not None:
             return 0.0
         return None if self.duration is None else batch_credits(self.duration)
 
-    def to_dict(self, *, paid: bool) -> dict[str, Any]:
-        """As JSON."""
+    def to_dict(self, *, priced: bool) -> dict[str, Any]:
+        """The row in the JSON report."""
         facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
-        times = {"duration": self.duration, "credits": self.credits if paid else None}
+        times = {"duration": self.duration, "credits": self.credits if priced else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
         return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
 
-    def to_text(self, *, paid: bool) -> str:
+    def to_text(self, *, priced: bool) -> str:
         note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
         return _format_row(
-            self.bytes, _format_number(self.duration), _format_number(self.credits), f"{self.source}{note}", paid=paid
+            self.bytes,
+            _format_number(self.duration),
+            _format_number(self.credits),
+            f"{self.source}{note}",
+            priced=priced,
         )
 
 
 def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
-    """Write on stdout what `batch.run` would do. `base_url` None: this machine, which costs nothing."""
-    paid = base_url is not None
+    """Write what `batch.run_jobs` would do to stdout. `base_url` None: this machine, which costs nothing."""
+    priced = base_url is not None
     rows = _estimate_rows(jobs, config, reporter)
     duration = sum(row.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
@@ -62,26 +66,29 @@ def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | Non
     asked = [*config.options.query(), *config.options.form()]
     if reporter.as_json:
         request = {"to": where, "query": dict(config.options.query()), "form": dict(config.options.form())}
-        report: dict[str, Any] = {"request": request, "inputs": [row.to_dict(paid=paid) for row in rows]}
+        report: dict[str, Any] = {"request": request, "inputs": [row.to_dict(priced=priced) for row in rows]}
         report["duration"] = round(duration, 3)
-        report |= {"credits": round(price, 3)} if paid else {}
+        report |= {"credits": round(price, 3)} if priced else {}
         report |= {"unknown_durations": unknown} if unknown else {}
         write_stdout(json.dumps(report, indent=2) + "\n")
         return
     reporter.info(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
     notes = {
-        "would come from the cache, for nothing": sum(row.cached for row in rows),
+        "would come from the cache, free of charge": sum(row.cached for row in rows),
         "have the same audio as another input": sum(row.same_as is not None for row in rows),
-        "have an unknown duration: the total is more than it says": unknown,
+        "have an unknown duration: the total is a lower bound": unknown,
     }
     for note, count in notes.items():
         if count:
             reporter.info(f"{count} of {len(rows)} {note}")
-    lines = [_format_row("bytes", "seconds", "credits", "source", paid=paid), *(row.to_text(paid=paid) for row in rows)]
+    lines = [
+        _format_row("bytes", "seconds", "credits", "source", priced=priced),
+        *(row.to_text(priced=priced) for row in rows),
+    ]
     if len(rows) > 1:
         size = sum(row.bytes for row in rows)
         lines.append(
-            _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "together", paid=paid)
+            _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "total", priced=priced)
         )
     write_stdout("\n".join(lines) + "\n")
 
@@ -98,8 +105,8 @@ def _estimate_rows(jobs: Sequence[Job], config: BatchConfig, reporter: Reporter)
     return rows
 
 
-def _format_row(size: object, seconds: str, price: str, source: str, *, paid: bool) -> str:
-    numbers = f"{size:>12}  {seconds:>9}" + (f"  {price:>9}" if paid else "")
+def _format_row(size: object, seconds: str, price: str, source: str, *, priced: bool) -> str:
+    numbers = f"{size:>12}  {seconds:>9}" + (f"  {price:>9}" if priced else "")
     return f"{numbers}  {one_line(source)}"
 
 
@@ -108,5 +115,5 @@ def _format_number(value: float | None) -> str:
 
 
 def _format_total(value: float, unknown: int) -> str:
-    """A sum; with a + where some of it isn't known."""
+    """A sum, with a + if some of its parts are unknown."""
     return f"{value:.1f}+" if unknown else f"{value:.1f}"

@@ -1,6 +1,6 @@
-"""What the user named, as files to read: folders searched, globs expanded, stdin spooled, URLs refused.
+"""Turns the inputs that a user names into files: searches folders, expands globs, spools stdin, refuses URLs.
 
-Must never decide what is audio (`audio.containers` does), nor where results go (`destinations` does).
+Must never decide what is audio (`audio.probing` does), nor where results go (`output_plan` does).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
-"""How a URL begins. A scheme has more than one letter here: C:/ is a drive of Windows."""
+"""The beginning of a URL. A scheme has more than one letter here, because C:/ is a drive on Windows."""
 
 DOWNLOAD_COMMANDS = {
     "http": "curl -sL '{url}'",
@@ -41,17 +41,17 @@ DOWNLOAD_COMMANDS = {
     "gs": "gcloud storage cat '{url}'",
     "az": "azcopy cp '{url}' --from-to BlobPipe",
 }
-"""Scheme of a URL → the command that writes what is there to stdout."""
+"""URL scheme to the command that writes the resource to stdout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One recording to be transcribed.
+    """One input file.
 
-    source   as the user named it, or as it was found; "-" is stdin
-    path     where its bytes are
-    below    its name for results: relative to the folder that was searched, or where a glob begins; otherwise the
-             bare name
+    source          as the user named it, or as it was found; "-" is stdin
+    path            where its bytes are
+    relative_path   what results are named after: relative to the folder that was searched, or to the fixed part of a
+                    glob; otherwise the file name
     """
 
     source: str
@@ -66,11 +66,11 @@ def find_inputs(
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
 ) -> Iterator[Input | InputError]:
-    """Each input once, in the order of the arguments; what can't be found, as the error that says so.
+    """Each input once, in the order of the arguments. An argument that stands for no input yields the error instead.
 
-    A file that has the name of a glob is that file. UsageError for a URL.
+    An existing file whose name looks like a glob is that file. UsageError for a URL.
 
-    spooled      holds what came by stdin
+    spooled      the content of stdin
     headerless   whether the recordings are samples without a header
     on_skip      called for each file of a searched folder that is not a recording
     """
@@ -88,7 +88,7 @@ def find_inputs(
 
 
 def check_not_url(argument: str) -> None:
-    """UsageError for a URL, unless a file is called like this."""
+    """UsageError for a URL, unless a file has that name."""
     match = URL.match(argument)
     if match is None or os.path.lexists(argument):
         return
@@ -96,25 +96,42 @@ def check_not_url(argument: str) -> None:
         raise UsageError(f"{argument} is a URL, not a file name", hint="name the file by its path")
     download = DOWNLOAD_COMMANDS.get(match[1].lower(), "…").format(url=argument)
     raise UsageError(
-        f"{argument} is a URL: inputs are files of this machine",
+        f"{argument} is a URL; inputs must be local files",
         hint=f"download it first, or pipe it in: {download} | cartesia-cli transcribe -",
     )
 
 
 def unreadable_error(name: str, error: OSError) -> InputError:
-    """The error of a file that can't be read, with what to do about it."""
+    """The error for a file that can't be read, with a hint."""
     hint = "check its permissions" if isinstance(error, PermissionError) else "check the spelling and the folder"
     return InputError(f"{name} can't be read: {error.strerror}", hint=hint)
 
 
+def read_input(item: Input, max_bytes: int) -> bytes:
+    """The content of an input. InputError if it can't be read, or is larger than `max_bytes`."""
+    try:
+        with item.path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise unreadable_error(item.source, error) from error
+    if len(data) > max_bytes:
+        raise InputError(f"{item.source} is too large", hint=f"the limit is {max_bytes >> 20} MiB")
+    return data
+
+
+def folder_error(name: str) -> InputError:
+    """The error for a folder where files are expected."""
+    return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
+
+
 def is_folder_or_glob(argument: str) -> bool:
-    """Whether an argument stands for any number of files."""
+    """Whether an argument may stand for several files."""
     return os.path.isdir(argument) or (glob.has_magic(argument) and not os.path.lexists(argument))
 
 
 @contextmanager
 def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[Path | None]:
-    """stdin as a file for the length of the block, if an argument is "-": a pipe can be read only once."""
+    """stdin as a temporary file, if an argument is "-": a pipe can be read only once. Deleted after the block."""
     if STDIN not in arguments:
         yield None
         return
@@ -131,27 +148,29 @@ def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Ite
 def _temporary_file() -> tempfile._TemporaryFileWrapper[bytes]:
     try:
         return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
-    except OSError as error:  # also where there is no folder for such files at all
+    except OSError as error:  # also where there is no temporary folder at all
         raise _spool_error(error) from error
 
 
 def _spool_error(error: OSError) -> InputError:
-    return InputError(f"stdin can't be kept in a temporary file: {error.strerror}", hint="TMPDIR names another folder")
+    return InputError(
+        f"stdin can't be saved in a temporary file: {error.strerror}", hint="set TMPDIR to another folder"
+    )
 
 
 def stdin_stream(stream: BinaryIO | None = None) -> BinaryIO:
-    """stdin, or what stands for it. InputError where it is closed, UsageError where nobody pipes anything into it."""
+    """stdin, or a substitute. InputError if it is closed, UsageError if it is a terminal."""
     hint = "pipe a recording in, or name a file"
     if stream is None and sys.stdin is None:
         raise InputError("stdin is closed", hint=hint)
     source = stream or sys.stdin.buffer
     if source.isatty():
-        raise UsageError("stdin is the terminal: there is no audio in it", hint=hint)
+        raise UsageError("stdin is a terminal, not a recording", hint=hint)
     return source
 
 
 class HeaderlessReader(io.RawIOBase):
-    """Samples without a header, passed on as they come. What a look tells of a file is told of them, too."""
+    """A stream of headerless samples. Warns if they look like a file with a header, or end inside a sample."""
 
     def __init__(self, stream: BinaryIO, encoding: str, warn: Callable[[str], object]) -> None:
         self._stream, self._encoding, self._warn, self._size = stream, encoding, warn, 0
@@ -159,13 +178,12 @@ class HeaderlessReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, room: WriteableBuffer) -> int:
-        whole = memoryview(room)
-        data = getattr(self._stream, "read1", self._stream.read)(len(whole))
-        whole[: len(data)] = data
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        data = getattr(self._stream, "read1", self._stream.read)(len(view))
+        view[: len(data)] = data
         if not self._size and (found := sniff_head(data)):
-            told = f"looks like {found}, not like headerless {self._encoding}, and is transcribed as noise"
-            self._warn(told)
+            self._warn(f"looks like {found}, not like headerless {self._encoding}; it will be transcribed as noise")
         self._size += len(data)
         width = ENCODINGS[self._encoding]
         if not data and (left_over := self._size % width):
@@ -187,9 +205,8 @@ def _expand_argument(
 
 
 def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], object]) -> Iterator[Input | InputError]:
-    """Recordings in a folder and the folders in it, sorted; hidden files and folders stay hidden.
-
-    Links to folders aren't followed. What can't be read is an InputError in its place.
+    """Recordings in a folder and its subfolders, sorted, without hidden ones. An InputError for each folder that can't
+    be read, and one if there is no recording. Links to folders aren't followed.
     """
     denied: list[OSError] = []
     found = skipped = 0
@@ -211,7 +228,7 @@ def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], obje
 
 
 def _is_wanted(path: Path, headerless: bool) -> bool:
-    """Whether a search takes a file: by its ending, or else by its first bytes."""
+    """Whether a file in a searched folder is a recording: by its suffix, or else by its first bytes."""
     ending = path.suffix.lower()
     if headerless:
         return ending in HEADERLESS_EXTENSIONS or (ending in EXTENSIONS and not is_recording(path))
@@ -223,7 +240,7 @@ def _unsearchable_error(error: OSError) -> InputError:
 
 
 def _expand_glob(pattern: str) -> Iterator[Input | InputError]:
-    """Files that match a glob, sorted; `**` stands for any number of folders, of which no links are followed."""
+    """Files that match a glob, sorted. `**` matches any number of folders, and follows no links."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     base, denied = Path(*parts[:fixed]), list[OSError]()
@@ -244,7 +261,7 @@ def _is_file(path: Path, denied: list[OSError]) -> bool:
 
 
 def _walk_glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Iterator[Path]:
-    """What matches the parts of a glob below a folder. Hidden names are matched by parts that begin with a dot."""
+    """Paths below a folder that match the parts of a glob. Only parts that begin with a dot match hidden names."""
     if not parts:
         yield folder
         return
@@ -258,7 +275,7 @@ def _walk_glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Ite
     except PermissionError as error:
         denied.append(error)
         return
-    except OSError:  # not there, or not a folder
+    except OSError:  # missing, or not a folder
         return
     if first == "**":
         rest = rest[1:] if rest[:1] == ("**",) else rest

@@ -18,9 +18,8 @@ from ..output.console import Reporter
 from ..output.files import StdoutClosed
 from . import live_options as live_given
 from . import options as given
-from .format_options import FormatOptions, SubtitleOptions
-from .option_groups import expand_groups
-from .output_options import OutputOptions
+from .options import expand_groups
+from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:
     from ..audio.microphone import Microphone

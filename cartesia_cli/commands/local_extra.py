@@ -1,4 +1,4 @@
-"""The optional local server, seen from the commands: whether it is installed, and what they do with its reports."""
+"""The optional local server in commands: whether it is installed, and the observer that receives its reports."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ if TYPE_CHECKING:  # imports Starlette, which comes with the extra
     from ..output.console import Reporter
     from ..server.observer import Exchange
 
-INSTALL = "pip install 'cartesia-cli[local]'"
+INSTALL_COMMAND = "pip install 'cartesia-cli[local]'"
 
 
 def require_local_extra() -> None:
-    """Import what `server` needs. EngineError where it is missing."""
+    """EngineError if the offline engine and its server can't be imported."""
     try:
         from ..server import app, runner, whisper  # noqa: F401  whether it can be imported is the question
     except ImportError as error:
-        raise EngineError(f"the offline engine is not installed ({error.name} is missing)", hint=INSTALL) from error
+        raise EngineError(
+            f"the offline engine is not installed ({error.name} is missing)", hint=INSTALL_COMMAND
+        ) from error
 
 
 class LocalServerObserver:

@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "float": ((int, float), "a number"),
     "str": ((str,), "a string"),
     "path": ((str,), "a string"),
+    "choice": ((str,), "a string"),
 }
 """First word of the name of an option's type, to what the configuration file must contain for it."""
 

@@ -1,11 +1,17 @@
-"""The options that commands share, spelt and explained once."""
+"""Options that several commands share, and `expand_groups`, which turns dataclasses of options into parameters.
+
+Typer reads the options of a command from the signature of its function. Commands that share twenty options would have
+to repeat them there; instead, the options are fields of a frozen dataclass, declared once, whose methods say what they
+mean together, and `expand_groups` replaces a parameter of that type by its fields.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -13,14 +19,47 @@ from ..errors import UsageError
 from ..output.console import Reporter
 from .option_sources import CHOSEN, CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured, negation
 
-if TYPE_CHECKING:  # every --help comes by here: what a run needs is imported where it is needed
+if TYPE_CHECKING:  # --help does without
     from ..protocol import BatchOptions
     from .backend import BackendConfig
     from .output_options import OutputOptions
 
+Command = Callable[..., None]
+
+
+def expand_groups(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
+    """A decorator that replaces parameters by the fields of dataclasses, as keyword parameters.
+
+    groups   parameter name to its dataclass: each field annotated for Typer, with a default
+    """
+
+    def decorate(command: Command) -> Command:
+        fields = {name: _parameters(group) for name, group in groups.items()}
+        expanded: list[inspect.Parameter] = []
+        for parameter in _parameters(command):
+            expanded += fields.get(parameter.name, [parameter])
+
+        def run(**values: Any) -> None:
+            for name, group in groups.items():
+                values[name] = group(**{field.name: values.pop(field.name) for field in fields[name]})
+            command(**values)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in expanded}
+        run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _parameters(of: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function or a dataclass, keyword-only, with evaluated annotations."""
+    parameters = inspect.signature(of, eval_str=True).parameters.values()
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+
 
 def number_option(*names: str, **settings: Any) -> Any:
-    """`typer.Option` of every option that takes a float: bounds let `nan` pass, and often `inf`. Both are told here."""
+    """`typer.Option` for a float. Refuses `nan` and `inf`, which pass the bounds that Typer checks."""
 
     def finite(value: float | None) -> float | None:
         if value is not None and not isfinite(value):
@@ -31,20 +70,20 @@ def number_option(*names: str, **settings: Any) -> Any:
 
 
 def path_option(*names: str, **settings: Any) -> Any:
-    """`typer.Option` of every path that a run writes to. Whether it can is checked by `output_checks`, with the reason;
-    Typer would ask for the right to read it.
+    """`typer.Option` for a path that is written to. `output_checks` checks whether it can be; Typer by itself would ask
+    for permission to read it.
     """
     return typer.Option(*names, readable=False, **settings)
 
 
 def nonempty_path(files: Any) -> Any:
-    """The callback of arguments that name files, one or several. BadParameter for a name that is empty."""
+    """A callback for arguments that name one or several files. BadParameter for an empty name."""
     if "" in ([files] if isinstance(files, str) else files or []):
-        raise typer.BadParameter("'' is the name of no file: is a variable empty?")
+        raise typer.BadParameter("A file name must not be empty. Is a variable empty?")
     return files
 
 
-BACKEND_PANEL, MESSAGES_PANEL = "Where it is transcribed", "What is said on stderr"
+BACKEND_PANEL, MESSAGES_PANEL = "Backend", "Messages on stderr"
 
 Local = Annotated[
     bool, typer.Option("--local", help="Transcribe on this machine, offline.", rich_help_panel=BACKEND_PANEL)
@@ -56,58 +95,60 @@ LocalModel = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|NAME",
-        help="Another Whisper model on this machine: a folder, or a name such as small (downloaded once).",
+        help="Use another Whisper model: a folder, or a name such as small (downloaded once).",
         rich_help_panel=BACKEND_PANEL,
     ),
 ]
 BaseUrl = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Another server, with or without a path.", rich_help_panel=BACKEND_PANEL),
+    typer.Option(
+        metavar="URL", help="Use another server, such as http://127.0.0.1:8000.", rich_help_panel=BACKEND_PANEL
+    ),
 ]
 Timeout = Annotated[
     float | None,
-    number_option(metavar="SECONDS", min=0.1, help="Give up after this time; grows with the file by default.",
+    number_option(metavar="SECONDS", min=0.1, help="Give up after this time; by default it depends on the file's size.",
            rich_help_panel=BACKEND_PANEL),
 ]  # fmt: skip
 Retries = Annotated[
     int | None,
     typer.Option(metavar="N", min=0, max=20, rich_help_panel=BACKEND_PANEL,
-                 help="Tries after a failure (2). Named, it also repeats uploads whose answer was lost, "
-                 "which may be billed again."),
+                 help="Retries after a failure; 2 by default. If given, uploads whose response was lost are "
+                 "repeated, too, which may be billed twice."),
 ]  # fmt: skip
-Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model of the API.")]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model that transcribes.")]
 Language = Annotated[
-    str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as de; en by default.")
+    str | None,
+    typer.Option("--language", "-l", metavar="CODE", help="Language that is spoken, such as de; en by default."),
 ]
 Encoding = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Headerless audio: pcm_s16le, pcm_s32le, pcm_f16le, pcm_f32le, pcm_mulaw "
-                 "or pcm_alaw; mono."),
+    typer.Option(metavar="NAME", help="Encoding of headerless audio (mono): pcm_s16le, pcm_s32le, pcm_f16le, "
+                 "pcm_f32le, pcm_mulaw or pcm_alaw."),
 ]  # fmt: skip
 SampleRate = Annotated[
     int | None,
-    typer.Option(metavar="HZ", min=1000, max=1_000_000, help="Its samples a second; goes with --encoding."),
+    typer.Option(metavar="HZ", min=1000, max=1_000_000, help="Sample rate of headerless audio; goes with --encoding."),
 ]
 Keyterm = Annotated[
     list[str] | None,
-    typer.Option(metavar="TERM", help="A term to expect; realtime with ink-2 only (repeatable).", hidden=True),
+    typer.Option(metavar="TERM", help="Term to expect, with ink-2 in live sessions only (repeatable).", hidden=True),
 ]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=PANEL)]
 ConfigurationProfile = Annotated[
     str | None, typer.Option("--profile", metavar="NAME", help=PROFILE_HELP, rich_help_panel=PANEL)
 ]
-Listing = Annotated[str, typer.Option("--format", "-f", metavar="table|json", help="How it is shown.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=MESSAGES_PANEL)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details, too.", rich_help_panel=MESSAGES_PANEL)]
-Debug = Annotated[bool, typer.Option("--debug", help="A traceback for every error.", rich_help_panel=MESSAGES_PANEL)]
-Color = Annotated[
-    str, typer.Option(metavar="auto|always|never", help="Colour on stderr.", rich_help_panel=MESSAGES_PANEL)
-]
+Listing = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="Output format.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.", rich_help_panel=MESSAGES_PANEL)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details.", rich_help_panel=MESSAGES_PANEL)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=MESSAGES_PANEL)]
+ColorMode = Literal["auto", "always", "never"]
+Color = Annotated[ColorMode, typer.Option(help="When to use colour on stderr.", rich_help_panel=MESSAGES_PANEL)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbosityOptions:
-    """How much is said on stderr, and how."""
+    """How much is printed on stderr, and whether in colour."""
 
     quiet: Quiet = False
     verbose: Verbose = False
@@ -115,9 +156,7 @@ class VerbosityOptions:
     color: Color = "auto"
 
     def apply_to(self, reporter: Reporter) -> Reporter:
-        """Tell the voice of this run how it is to speak. UsageError for a colour that is none."""
-        if self.color not in ("auto", "always", "never"):
-            raise UsageError(f"no colour mode {self.color!r}", hint="--color is auto, always or never")
+        """Configure a run's reporter; returns it."""
         reporter.quiet, reporter.verbose, reporter.debug, reporter.color = (
             self.quiet,
             self.verbose,
@@ -129,7 +168,7 @@ class VerbosityOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendOptions:
-    """Who transcribes: this machine, Cartesia, or another server."""
+    """Which backend transcribes: this machine, Cartesia's API, or another server."""
 
     local: Local = False
     cloud: Cloud = False
@@ -139,7 +178,10 @@ class BackendOptions:
     profile: ConfigurationProfile = None
 
     def resolve(self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True) -> BackendConfig:
-        """The server that is meant; its key is never shown. `needs_key` False: nothing will be sent."""
+        """The backend that these options and the configuration choose. The reporter will never print its key.
+
+        needs_key   False if nothing will be sent; then the key isn't read
+        """
         from urllib.parse import urlsplit
 
         from . import backend
@@ -157,7 +199,7 @@ class BackendOptions:
 
 
 def to_argv(*values: Any) -> list[str]:
-    """Options of these values as a command line has them: those that are not what they are by default."""
+    """The options of these groups as command-line arguments, without those that have their default values."""
     words: list[str] = []
     for value in values:
         hints = get_type_hints(type(value), include_extras=True)
@@ -176,23 +218,27 @@ def recovery_command(
     file: str,
     language: str | None,
     output_options: OutputOptions,
-    *shared: Any,
+    *groups: Any,
     command: Sequence[str] = ("transcribe",),
     extra: Sequence[str] = (),
 ) -> str:
-    """The command that transcribes a file as a session that was lost would have: with its options, as far as both have
-    them. What it wrote so far may be overwritten.
+    """The shell command that transcribes the recording of a lost session with the options of the session. It may
+    overwrite what the session has written so far.
+
+    file     the recording
+    groups   option groups of the session
+    extra    further arguments
     """
     import shlex
 
     spoken = [] if language is None else ["--language", language]
     taken = output_options.output is not None or output_options.output_dir is not None
-    again = to_argv(replace(output_options, force=output_options.force or taken), *shared)
+    again = to_argv(replace(output_options, force=output_options.force or taken), *groups)
     return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *again])
 
 
 def typed_options(context: typer.Context) -> list[str]:
-    """The options that were given on the command line of the running command, as a command line has them."""
+    """The options that were given on the command line of the running command, as command-line arguments."""
     words: list[str] = []
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
@@ -211,45 +257,32 @@ def typed_options(context: typer.Context) -> list[str]:
     return words
 
 
-def checked_listing(form: str) -> str:
-    """--format of what is shown and no transcript, if it is one. UsageError if not."""
-    if form not in ("table", "json"):
-        raise UsageError(f"no format {form!r}", hint="formats: table, json")
-    return form
-
-
 def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:
-    """--encoding, if it is one and has its rate. UsageError if not."""
+    """The value of --encoding. UsageError for an unknown one, or one without --sample-rate."""
     from ..protocol import ENCODINGS
 
     if encoding is not None and encoding not in ENCODINGS:
-        raise UsageError(f"no encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
+        raise UsageError(f"unknown encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
     if (encoding is None) != (sample_rate is None):
         raise UsageError("--encoding and --sample-rate go together", hint="they are for headerless audio only")
     return encoding
 
 
-def checked_endpoint(name: str) -> str:
-    """--endpoint, if it is one. UsageError if not."""
-    from ..protocol import HTTP_ROUTES
-
-    if name not in HTTP_ROUTES:
-        raise UsageError(f"no endpoint {name!r}", hint=f"endpoints: {', '.join(HTTP_ROUTES)}")
-    return name
-
-
 def warn_unknown(reporter: Reporter, options: BatchOptions, keyterms: list[str] | None) -> None:
-    """Say what looks wrong but is the server's to judge: it may know more than we do."""
+    """Warn of a model, language or key terms that look wrong. The server decides: it may know more than this program.
+
+    UsageError for control characters in a model or language.
+    """
     from ..protocol import BATCH_MODELS, LANGUAGES
 
     for value in (options.model, options.language or ""):
         if not value.isprintable():  # a lone surrogate is not, either
-            raise UsageError(f"{value!r} is no model and no language", hint="see --model and --language")
+            raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")
     if options.model not in BATCH_MODELS:
         reporter.info(
-            f"warning: {options.model!r} is not a batch model that we know ({', '.join(BATCH_MODELS)}): sent as it is"
+            f"warning: unknown batch model {options.model!r} is sent as it is (known: {', '.join(BATCH_MODELS)})"
         )
     if options.language and options.language not in LANGUAGES:
-        reporter.info(f"warning: {options.language!r} is not a language code that we know: sent as it is")
+        reporter.info(f"warning: unknown language code {options.language!r} is sent as it is")
     if keyterms:
-        reporter.info("warning: the batch endpoint takes no keyterms: not sent")
+        reporter.info("warning: key terms are not sent: the batch endpoint does not take them")

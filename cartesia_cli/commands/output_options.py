@@ -1,45 +1,136 @@
-"""Where it goes, and as what: the options of every command that writes transcripts."""
+"""Options about output, shared by all commands that write transcripts: formats, files, selected rows, subtitles."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import UsageError
-from .options import path_option
+from .options import number_option, path_option
 
-if TYPE_CHECKING:  # every --help comes by here
-    from ..output import Layout
+if TYPE_CHECKING:  # --help does without
+    from ..output import Layout, Selection
     from ..output.console import Reporter
+    from ..subtitles.profiles import Rules
     from .matches import MatchWriter
     from .output_plan import OutputPlan
 
-OUTPUT_PANEL = "What comes out"
+OUTPUT_PANEL, FORMAT_PANEL, ROWS_PANEL, SUBTITLES_PANEL = "Output", "Text and words", "Selecting words", "Subtitles"
 
 Format = Annotated[
     str | None,
     typer.Option("--format", "-f", metavar="FORMAT,...", rich_help_panel=OUTPUT_PANEL,
-                 help="text, json, ndjson, srt, vtt, tsv, csv, table, lrc or md; several with --output-dir."),
+                 help="text (default), json, ndjson, srt, vtt, tsv, csv, table, lrc or md; several need --output-dir."),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT_PANEL)]
 Output = Annotated[
     Path | None,
-    path_option("--output", "-o", metavar="FILE", help="Write here; the name implies the format.",
+    path_option("--output", "-o", metavar="FILE", help="Write to this file; its suffix implies the format.",
                  rich_help_panel=OUTPUT_PANEL),
 ]  # fmt: skip
 OutputDir = Annotated[
     Path | None,
-    path_option(metavar="DIR", help="Write a file for each input and format.", rich_help_panel=OUTPUT_PANEL),
+    path_option(
+        metavar="DIR", help="Write a file for each input and format to this folder.", rich_help_panel=OUTPUT_PANEL
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.", rich_help_panel=OUTPUT_PANEL)]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT_PANEL)]
+WordTimestamps = Annotated[
+    bool,
+    typer.Option("--word-timestamps", "-w", rich_help_panel=FORMAT_PANEL,
+                 help="Add a table of words with their times to the text."),
+]  # fmt: skip
+Paragraphs = Annotated[
+    bool,
+    typer.Option(
+        "--paragraphs", help="Divide the text into paragraphs at pauses in speech.", rich_help_panel=FORMAT_PANEL
+    ),
+]
+Grep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Select words and phrases that match; exit code 1 if none does.",
+        rich_help_panel=ROWS_PANEL,
+    ),
+]
+IgnoreCase = Annotated[
+    bool,
+    typer.Option("--ignore-case", "-i", help="Ignore case in --grep.", rich_help_panel=ROWS_PANEL),
+]
+Context = Annotated[
+    int,
+    typer.Option(
+        "--context", "-C", metavar="N", min=0, help="Words of context around a match.", rich_help_panel=ROWS_PANEL
+    ),
+]
+Since = Annotated[
+    float | None,
+    number_option(
+        "--from", metavar="SECONDS", min=0, help="Select words from this time on.", rich_help_panel=ROWS_PANEL
+    ),
+]
+Until = Annotated[
+    float | None,
+    number_option("--to", metavar="SECONDS", min=0, help="Select words up to this time.", rich_help_panel=ROWS_PANEL),
+]
+LongestGaps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Select the words before the N longest silences.", rich_help_panel=ROWS_PANEL
+    ),
+]
+SubtitleProfile = Literal["netflix", "bbc", "shorts", "none"]
+Profile = Annotated[
+    SubtitleProfile | None,
+    typer.Option("--subtitle-profile", rich_help_panel=SUBTITLES_PANEL,
+                 help="Style guide for subtitles; netflix by default."),
+]  # fmt: skip
+LineWidth = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Columns per line; 42.", rich_help_panel=SUBTITLES_PANEL)
+]
+LineCount = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Lines per cue; 2.", rich_help_panel=SUBTITLES_PANEL)
+]
+WordsPerLine = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Words per line; unlimited.", rich_help_panel=SUBTITLES_PANEL)
+]
+MinCue = Annotated[
+    float | None,
+    number_option(metavar="SECONDS", min=0, help="Minimum duration of a cue; 5/6.", rich_help_panel=SUBTITLES_PANEL),
+]
+MaxCue = Annotated[
+    float | None,
+    number_option(metavar="SECONDS", min=0.001, help="Maximum duration of a cue; 7.", rich_help_panel=SUBTITLES_PANEL),
+]
+MinGap = Annotated[
+    float | None,
+    number_option(metavar="SECONDS", min=0, help="Minimum gap between cues; 0.083.", rich_help_panel=SUBTITLES_PANEL),
+]
+MaxCps = Annotated[
+    float | None,
+    number_option(
+        metavar="N",
+        min=0.1,
+        help="Maximum reading speed, in characters per second; 20.",
+        rich_help_panel=SUBTITLES_PANEL,
+    ),
+]
+Crlf = Annotated[bool, typer.Option("--crlf", help="Use Windows line endings in srt.", rich_help_panel=SUBTITLES_PANEL)]
+HighlightWords = Annotated[
+    bool, typer.Option("--highlight-words", help="Give each word of vtt its own time.", rich_help_panel=SUBTITLES_PANEL)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """Formats, and the files or the folder that take them."""
+    """Formats, and the file or folder that results are written to."""
 
     format: Format = None
     json: Json = False
@@ -48,7 +139,7 @@ class OutputOptions:
     force: Force = False
 
     def formats(self, *, selects_rows: bool = False) -> tuple[str, ...]:
-        """What is asked for; where nothing is, text, or a table for chosen `rows`. UsageError for what isn't there."""
+        """The formats that are asked for; by default text, or a table of selected rows. UsageError for unknown ones."""
         from . import output_plan
 
         found = output_plan.parse_formats(self.format, self.json, self.output)
@@ -64,16 +155,96 @@ class OutputOptions:
     def matches(
         self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool
     ) -> MatchWriter | None:
-        """What writes the rows that are chosen; None where none are."""
+        """The writer of selected rows; None if none are selected. UsageError if --output-dir can't take them."""
         if layout.selection is None:
             return None
         from .matches import MatchWriter, is_combined
 
         if self.output_dir is not None and formats == ("table",) and layout.selection.pattern is not None:
             raise UsageError(
-                "what --grep finds is one table for all inputs: --output-dir doesn't take it",
-                hint="-o FILE takes it; -f csv --output-dir DIR writes a file for each input",
+                "--grep writes one table for all inputs, so --output-dir can't be used",
+                hint="-o FILE takes the table; -f csv --output-dir DIR writes a file for each input",
             )
-        form = formats[0] if is_combined(layout, formats, self.output_dir) else None
+        format = formats[0] if is_combined(layout, formats, self.output_dir) else None
         output = None if self.output is None or str(self.output) == "-" else self.output
-        return MatchWriter(layout, form, output, reporter, several=several)
+        return MatchWriter(layout, format, output, reporter, several=several)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleOptions:
+    """Rules for subtitles: a profile, and numbers that replace those of the profile."""
+
+    subtitle_profile: Profile = None
+    max_line_width: LineWidth = None
+    max_line_count: LineCount = None
+    max_words_per_line: WordsPerLine = None
+    min_cue: MinCue = None
+    max_cue: MaxCue = None
+    min_gap: MinGap = None
+    max_cps: MaxCps = None
+
+    def rules(self) -> Rules | None:
+        """None where no option is given. UsageError for rules that contradict each other."""
+        asked = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        if not asked:
+            return None
+        from ..subtitles.profiles import make_rules
+
+        return make_rules(asked.pop("subtitle_profile", None), **asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatOptions:
+    """How text, word tables and subtitle files look, besides the rules for subtitles."""
+
+    word_timestamps: WordTimestamps = False
+    paragraphs: Paragraphs = False
+    grep: Grep = None
+    ignore_case: IgnoreCase = False
+    context_words: Context = 0
+    since: Since = None
+    until: Until = None
+    longest_gaps: LongestGaps = None
+    crlf: Crlf = False
+    highlight_words: HighlightWords = False
+
+    @property
+    def selects_rows(self) -> bool:
+        """Whether only some rows of the word table are wanted."""
+        return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
+
+    def layout(self, subtitle_options: SubtitleOptions) -> Layout:
+        """UsageError for contradictory subtitle rules, an empty time range, or a malformed pattern."""
+        from ..output import Layout
+
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise UsageError(
+                f"--from {self.since:g} is not before --to {self.until:g}", hint="--to must be the later time"
+            )
+        return Layout(
+            words=self.word_timestamps,
+            rules=subtitle_options.rules(),
+            crlf=self.crlf,
+            highlight_words=self.highlight_words,
+            paragraphs=self.paragraphs,
+            selection=self._selection() if self.selects_rows else None,
+            columns=_terminal_width(),
+        )
+
+    def _selection(self) -> Selection:
+        from ..output import Selection
+        from ..output.rows import compile_pattern
+
+        if self.grep is not None:
+            compile_pattern(self.grep)  # a malformed pattern is reported before anything is sent
+        return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
+
+
+def _terminal_width() -> int | None:
+    """The width of the terminal on stdout, or COLUMNS; None in a pipe or file, where nothing is truncated."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns

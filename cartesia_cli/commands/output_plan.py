@@ -1,8 +1,8 @@
-"""Where each result goes, decided and checked before anything is sent.
+"""Decides where each result goes, and checks that it can be written, before anything is sent.
 
-One input goes to stdout; several go beside their sources, or into --output-dir with the folders they
-came from. Nothing that exists is overwritten without --force, and an input never. The name of a result doesn't
-depend on what else lies in a folder: where inputs would share it, whoever has it keeps it.
+The result of one input goes to stdout; those of several go beside their inputs, or to --output-dir with the folders
+they came from. Must never overwrite an existing file without --force, nor an input at all. The name of a result doesn't
+depend on other files in the folder: where inputs would share a name, the one that already has it keeps it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import os
 import stat
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import OutputError, UsageError
 from ..output import CONCATENABLE, EXTENSIONS, FORMATS, extension
@@ -22,19 +23,23 @@ from .inputs import STDIN, Input
 from .output_checks import check_output, check_output_url
 
 Targets = dict[str, Path | None]
-"""For one input: format to file, None for stdout."""
+"""The results of one input: format to file, None for stdout."""
 
-FindOwner = Callable[[Path, Sequence[Input]], object]
-"""Whose results have this path, suffixes aside: one of these inputs, something else, or None for nobody's."""
+
+class FindOwner(Protocol):
+    """Finds whose results have a path, whatever their suffixes: one of these inputs, something else, or None."""
+
+    def __call__(self, stem: Path, inputs: Sequence[Input], /) -> object: ...
+
 
 MAX_NAME_BYTES = 255
-"""Bytes of a file name that file systems take."""
+"""Limit of most file systems."""
 
 
 def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
-    """The formats that -f, --json and the name of -o ask for, without doubles.
+    """The formats that -f, --json and the suffix of -o ask for, each once. No suffix means text.
 
-    A name without an ending, such as that of a device, implies text. UsageError for an ending of no format.
+    UsageError for an unknown format or suffix.
     """
     if as_json and names not in (None, "json"):
         raise UsageError(f"--json and -f {names} ask for different formats")
@@ -42,17 +47,17 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
         return ("json",) if as_json else (_implied_format(output),)
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
     if unknown := [name for name in chosen if name not in FORMATS]:
-        raise UsageError(f"no format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
+        raise UsageError(f"unknown format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
     return chosen
 
 
 def _implied_format(output: Path | None) -> str:
-    """The format that the name of -o implies."""
+    """The format that the suffix of -o implies."""
     ending = output.suffix.lower() if output else ""
     if ending and ending not in EXTENSIONS:
         raise UsageError(
-            f"{output}: no transcript format has the ending {ending}",
-            hint=f"endings: {' '.join(EXTENSIONS)}; or -f names the format",
+            f"{output}: no transcript format has the suffix {ending}",
+            hint=f"suffixes: {' '.join(EXTENSIONS)}; or name the format with -f",
         )
     return EXTENSIONS[ending] if ending else "text"
 
@@ -61,12 +66,11 @@ def _implied_format(output: Path | None) -> str:
 class OutputPlan:
     """What the command line says about results.
 
-    formats      one or more
-    several      whether the arguments may stand for more than one input
-    output       one place for all; "-" is stdout
-    output_dir   a folder
-    force        whether what exists may be overwritten
-    together     whether the results of all inputs go to one place in any format, as those of --grep do
+    several      whether there may be more than one input
+    output       one file for all results; "-" is stdout
+    output_dir   a folder for a file of each input and format
+    force        whether existing files may be overwritten
+    combined     whether the results of all inputs go to one target whatever their format, as those of --grep do
     """
 
     formats: Sequence[str]
@@ -77,20 +81,18 @@ class OutputPlan:
     combined: bool = False
 
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
-        """The targets of each input. UsageError when they can't be, when they collide or exist; OutputError where
-        stdout is closed. `owner`: of results from earlier runs.
+        """The targets of each input. UsageError if they collide, exist or can't be written; OutputError if stdout is
+        closed. `find_owner` knows the results of earlier runs.
         """
         if self.output is not None and self.output_dir is not None:
             raise UsageError("-o and --output-dir exclude each other")
         check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
             raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
-        together = self._has_single_target()
-        planned = (
-            self._combined_targets(inputs)
-            if together
-            else _separate_targets(inputs, self.formats, self.output_dir, find_owner)
-        )
+        if self._has_single_target():
+            planned = self._combined_targets(inputs)
+        else:
+            planned = _separate_targets(inputs, self.formats, self.output_dir, find_owner)
         _check_targets(planned, inputs, self.force)
         return planned
 
@@ -102,7 +104,7 @@ class OutputPlan:
         name = self.formats[0]
         file = None if self.output is None or str(self.output) == STDIN else self.output
         if len(inputs) > 1 and not self.combined and (file is not None or name not in CONCATENABLE):
-            raise UsageError(f"{len(inputs)} results don't fit into one place as {name}", hint="--output-dir DIR")
+            raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint="--output-dir DIR")
         return [{name: file} for _ in inputs]
 
 
@@ -118,39 +120,37 @@ def _separate_targets(
             if taken.setdefault(file, item.source) != item.source:
                 raise UsageError(
                     f"{taken[file]} and {item.source} would both be written to {file}",
-                    hint="transcribe each into a folder of its own, or give the folder that both are in as the input: "
-                    "results keep the folders below it",
+                    hint="transcribe them into different folders, or name the folder that both are in as the input: "
+                    "results then keep the folders below it",
                 )
         planned.append({**files})
     return planned
 
 
 def _target_stems(inputs: Sequence[Input], output_dir: Path | None, find_owner: FindOwner) -> list[Path]:
-    """The path of each input's results, without the suffix of a format: that of the input without its own suffix
-    (talk.mp3 gives talk.txt). It keeps its own suffix, too (talk.mp3.txt), where results of that name are there, and
-    where the short name is another's: of a recording that had it before, or of two inputs of this run.
+    """The path of each input's results, without the suffix of a format: the input's path without its suffix (talk.mp3
+    gives talk.txt). The suffix stays (talk.mp3.txt) where such results exist already, and where the short name belongs
+    to the results of another recording, or would be shared by two inputs of this run.
     """
-    full = [
-        output_dir / i.relative_path if output_dir else (Path(i.relative_path) if i.source == STDIN else i.path)
-        for i in inputs
-    ]
+    full = [output_dir / i.relative_path if output_dir else (Path(i.relative_path) if i.source == STDIN else i.path)
+            for i in inputs]  # fmt: skip
     sharing: defaultdict[Path, list[int]] = defaultdict(list)
     for k, path in enumerate(full):
         sharing[path.with_suffix("")].append(k)
     stems = list(full)
-    for short, places in sharing.items():
-        left = [k for k in places if short == full[k] or find_owner(full[k], [inputs[k]]) is not inputs[k]]
-        holder = find_owner(short, [inputs[k] for k in left])
-        for k in left:
-            if holder is inputs[k] or (holder is None and len(places) == 1):
+    for short, numbers in sharing.items():
+        candidates = [k for k in numbers if short == full[k] or find_owner(full[k], [inputs[k]]) is not inputs[k]]
+        owner = find_owner(short, [inputs[k] for k in candidates])
+        for k in candidates:
+            if owner is inputs[k] or (owner is None and len(numbers) == 1):
                 stems[k] = short
-    doubled = Counter(stems)
-    return [path if doubled[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
+    counts = Counter(stems)
+    return [path if counts[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
 
 
 def result_file(stem: Path, format: str) -> Path:
-    """The file for results at `stem`. A name that would be too long is cut, and gets a hash that tells it from others
-    cut at the same place.
+    """The file of a result. A name that would be too long is truncated and gets a hash, so that different names stay
+    different.
     """
     suffix = extension(format)
     name = stem.name
@@ -174,11 +174,11 @@ def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: b
 
 
 def input_overwrite_error(file: Path) -> UsageError:
-    return UsageError(f"{file} is an input: it is not overwritten", hint="name another file")
+    return UsageError(f"{file} is an input and must not be overwritten", hint="choose another file")
 
 
 def file_identity(file: str | Path) -> object:
-    """The same for each name of a file, be it there or not; "-" is stdin. None for what is none, such as a device."""
+    """A value that is equal for all names of a file, existing or not; "-" is stdin. None for a device or pipe."""
     try:
         found = os.fstat(0) if str(file) == STDIN else os.stat(file)
     except OSError:

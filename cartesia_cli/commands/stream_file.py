@@ -14,9 +14,8 @@ from ..errors import NetworkError, OutputError, UsageError
 from ..output.console import Reporter
 from . import live_options as live_given
 from . import options as given
-from .format_options import FormatOptions, SubtitleOptions
-from .option_groups import expand_groups
-from .output_options import OutputOptions
+from .options import expand_groups
+from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:
     from ..audio.files import OnFormat

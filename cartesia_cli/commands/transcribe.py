@@ -1,25 +1,28 @@
-"""`transcribe`: recordings to transcripts, one after the other, in the order in which they were named.
+"""`transcribe`: turns recordings into transcripts, one after the other, in the order in which they are named.
 
-What is wrong with the command line or with an input is told before anything is sent. A file that fails
-doesn't stop the others; a key that is refused, or credits that ran out, do.
+An error in the command line and unusable inputs are reported before anything is sent. A recording that fails doesn't
+stop the others; a refused key or exhausted credits do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import Exit, UsageError
 from . import options as given
 from .cache import NoCache
-from .format_options import FormatOptions, SubtitleOptions
-from .option_groups import expand_groups
-from .output_options import OUTPUT_PANEL, OutputOptions
+from .options import expand_groups
+from .output_options import OUTPUT_PANEL, FormatOptions, OutputOptions, SubtitleOptions
+
+if TYPE_CHECKING:  # --help does without
+    from ..output.console import Reporter
+    from .backend import Backend, BackendConfig
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
@@ -35,46 +38,45 @@ cartesia-cli transcribe lectures/ -f text,vtt --output-dir out
 ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 """
 
+SAMPLE = Path(__file__).parent.parent / "sample.wav"
+
+SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
+"""The voice in the API documentation's example of batch transcription."""
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", callback=given.nonempty_path, show_default=False,
-                   help="Files, folders, quoted globs, or - for stdin."),
+                   help="Files, folders, quoted globs such as 'talks/*.mp3', or - for stdin."),
 ]  # fmt: skip
 Sample = Annotated[
     bool,
-    typer.Option("--sample", help="Transcribe the recording that comes along; with a key, INPUT may be words to say."),
+    typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first."),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="List what would be sent, how long it is, and what it would cost.")
+    bool, typer.Option("--dry-run", help="List what would be sent, with durations and costs; send nothing.")
 ]
 KeepJson = Annotated[
     Path | None,
     given.path_option(
-        metavar="DIR", help="Keep the server's answers there as they came.", rich_help_panel=OUTPUT_PANEL
+        metavar="DIR", help="Save the server's responses in this folder, unchanged.", rich_help_panel=OUTPUT_PANEL
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", rich_help_panel=OUTPUT_PANEL,
-                 help="Skip inputs that already have results, as after a run that was cut off."),
-]  # fmt: skip
+    typer.Option("--resume", help="Skip inputs that already have results.", rich_help_panel=OUTPUT_PANEL),
+]
 Endpoint = Annotated[
-    str,
-    typer.Option(
-        metavar="stt|openai",
-        help="Route of the API: its own, or the OpenAI-shaped.",
-        rich_help_panel=given.BACKEND_PANEL,
-    ),
+    Literal["stt", "openai"],
+    typer.Option(help="The API's own route, or its OpenAI-compatible one.", rich_help_panel=given.BACKEND_PANEL),
 ]
 
 
 @expand_groups(
-    place=OutputOptions,
-    look=FormatOptions,
+    output_options=OutputOptions,
+    format_options=FormatOptions,
     subtitle_options=SubtitleOptions,
-    where=given.BackendOptions,
-    voice=given.VerbosityOptions,
+    backend_options=given.BackendOptions,
+    verbosity=given.VerbosityOptions,
 )
 def transcribe(
     context: typer.Context,
@@ -82,22 +84,22 @@ def transcribe(
     inputs: Inputs = None,
     sample: Sample = False,
     dry_run: DryRun = False,
-    place: OutputOptions,
+    output_options: OutputOptions,
     resume: Resume = False,
     keep_json: KeepJson = None,
-    look: FormatOptions,
+    format_options: FormatOptions,
     subtitle_options: SubtitleOptions,
     model: given.Model = "ink-whisper",
     language: given.Language = None,
     keyterm: given.Keyterm = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
-    where: given.BackendOptions,
+    backend_options: given.BackendOptions,
     endpoint: Endpoint = "stt",
     timeout: given.Timeout = None,
     retries: given.Retries = None,
     no_cache: NoCache = False,
-    voice: given.VerbosityOptions,
+    verbosity: given.VerbosityOptions,
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..protocol import BatchOptions
@@ -106,42 +108,49 @@ def transcribe(
     from .cache import open_cache
     from .inputs import Input, find_inputs, is_folder_or_glob, spool_stdin
 
-    reporter = voice.apply_to(context.obj)
-    formats = place.formats(selects_rows=look.selects_rows)
+    reporter = verbosity.apply_to(context.obj)
+    formats = output_options.formats(selects_rows=format_options.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(subtitle_options)
-    choice = where.resolve(context, reporter, needs_key=not dry_run)
+    layout = format_options.layout(subtitle_options)
+    backend_config = backend_options.resolve(context, reporter, needs_key=not dry_run)
     options = BatchOptions(
         model=model,
         language=language,
-        word_timestamps=True,  # they cost nothing, and whatever is wanted next needs no other upload
+        word_timestamps=True,  # they cost nothing, and the next format then needs no other upload
         encoding=given.checked_encoding(encoding, sample_rate),
         sample_rate=sample_rate,
     )
     given.warn_unknown(reporter, options, keyterm)
-    responses = open_cache(no_cache, choice, given.checked_endpoint(endpoint), where.local_model, reporter)
+    responses = open_cache(no_cache, backend_config, endpoint, backend_options.local_model, reporter)
     results = resuming.open_results(reporter)
     with ExitStack() as stack:
-        connected = cache(
-            lambda: stack.enter_context(
-                backend.open_backend(choice, reporter, retries=retries, local_model=where.local_model)
-            )
-        )
-        if sample and inputs and dry_run:
-            raise UsageError("a dry run sends nothing, not even words to speak", hint="--sample alone can be tried dry")
-        if sample:
-            from .sample import synthesize_sample
 
-            names = [str(synthesize_sample(inputs or (), choice, connected, reporter))]
+        @cache
+        def connect() -> Backend:
+            opened = backend.open_backend(
+                backend_config, reporter, retries=retries, local_model=backend_options.local_model
+            )
+            return stack.enter_context(opened)
+
+        if sample and inputs and dry_run:
+            raise UsageError(
+                "--dry-run sends nothing, so it can't have words spoken", hint="use --sample without words"
+            )
+        if sample:
+            names = [str(synthesize_sample(inputs or (), backend_config, connect, reporter))]
         elif inputs:
             names = inputs
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
         several = len(names) > 1 or is_folder_or_glob(names[0])
-        matches = place.matches(layout, formats, reporter, several=several)
-        together = matches is not None and matches.combined
-        plan = place.plan(formats, several=several, force=dry_run or resume, combined=together)
-        order = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches)
+        matches = output_options.matches(layout, formats, reporter, several=several)
+        plan = output_options.plan(
+            formats,
+            several=several,
+            force=dry_run or resume,
+            combined=matches is not None and matches.combined,
+        )
+        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches)
         skipped: list[Path] = []
         spooled = stack.enter_context(spool_stdin(names))
         found = list(find_inputs(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
@@ -152,29 +161,59 @@ def transcribe(
             reporter.info(f"{count}: skipped" + ("" if reporter.verbose else " (-v names them)"))
         jobs, failed = batch.plan_jobs(found, options, plan, results, reporter, response_folder=keep_json)
         if resume:
-            jobs, useless = resuming.pending(
-                jobs, order, results, lambda job: batch.look_up(job, order, reporter)[1], reporter
+            jobs, unresumable = resuming.pending(
+                jobs, config, results, lambda job: batch.look_up(job, config, reporter)[1], reporter
             )
-            failed += useless
+            failed += unresumable
         if dry_run:
-            from . import dry_run as trial
+            from .dry_run import print_estimate
 
-            trial.print_estimate(jobs, order, choice.base_url, reporter)
+            print_estimate(jobs, config, backend_config.base_url, reporter)
         elif jobs:
-            if choice.reason:
-                reporter.info(choice.reason)
+            if backend_config.reason:
+                reporter.info(backend_config.reason)
 
-            def rest(left: Sequence[batch.Job]) -> str:
-                return resuming.rest_command(context, names, left, force=place.force)
+            def rest_command(left: Sequence[batch.Job]) -> str:
+                return resuming.rest_command(context, names, left, force=output_options.force)
 
             try:
                 failed = batch.run_jobs(
-                    jobs, order, connected, reporter, unusable=failed, results=results, rest_command=rest
+                    jobs, config, connect, reporter, unusable=failed, results=results, rest_command=rest_command
                 )
             finally:
-                trouble = None if matches is None else matches.close()
-            if trouble is not None:
-                raise trouble
+                write_error = None if matches is None else matches.close()
+            if write_error is not None:
+                raise write_error
             failed += matches is not None and matches.found_nothing
     if failed:
         raise typer.Exit(Exit.FAILED)
+
+
+def synthesize_sample(
+    words: Sequence[str], backend_config: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
+) -> Path:
+    """The path of the bundled sample or, given words, of a new recording in the working directory, in which Cartesia's
+    text to speech speaks them. UsageError for words without the API.
+    """
+    if not words:
+        return SAMPLE
+    if backend_config.base_url is None:
+        raise UsageError(
+            "having words spoken needs Cartesia's API", hint="set CARTESIA_API_KEY; --sample alone needs none"
+        )
+    from datetime import datetime
+
+    from ..client import Deadlines
+    from ..output.files import write_file
+
+    request = {
+        "model_id": "sonic-latest",
+        "transcript": " ".join(words),
+        "voice": SAMPLE_VOICE,
+        "output_format": {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000},
+        "language": "en",
+    }
+    path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S}.wav")
+    write_file(path, connect().client.synthesize(request, deadlines=Deadlines(total=120.0)))
+    reporter.info(f"saved the sample as {path}")
+    return path

@@ -1,4 +1,4 @@
-"""`vad`: what the endpointer hears in a recording, so that its thresholds can be chosen before a live session."""
+"""`vad`: shows the utterances that `listen` would detect in a recording, to choose thresholds before a live session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from . import live_options as live_given
 from . import options as given
-from .option_groups import expand_groups
+from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -24,10 +24,10 @@ arecord -d 10 -f cd | cartesia-cli vad -
 """
 
 SHORT_PAUSE_QUANTILE = 0.25
-"""Of the pauses between utterances: those shorter than the hangover that is suggested."""
+"""The quantile of the pauses between utterances that the suggested silence is derived from."""
 
 
-@expand_groups(voice=given.VerbosityOptions)
+@expand_groups(verbosity=given.VerbosityOptions)
 def vad(
     context: typer.Context,
     *,
@@ -40,14 +40,14 @@ def vad(
     vad_threshold: live_given.VadThreshold = None,
     vad_silence_ms: live_given.VadSilence = 600,
     channel: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="One channel alone; otherwise all are mixed.")
+        int | None, typer.Option(metavar="N", min=1, help="Use this channel only; by default all are mixed.")
     ] = None,
-    form: given.Listing = "table",
-    voice: given.VerbosityOptions,
+    format: given.Listing = "table",
+    verbosity: given.VerbosityOptions,
 ) -> None:
-    """List the utterances that are heard in a recording, the noise in it, and flags that fit it."""
-    reporter = voice.apply_to(context.obj)
-    reporter.as_json = given.checked_listing(form) == "json"
+    """List the utterances and the noise level in a recording, and flags that suit it."""
+    reporter = verbosity.apply_to(context.obj)
+    reporter.as_json = format == "json"
     from ..audio.files import decode_file, decode_pipe
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
@@ -65,16 +65,16 @@ def vad(
             warn(note)
         blocks = decode_file(Path(file), channel=channel, warn=warn)
     endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
-    marks: list[VadEvent] = []
+    events: list[VadEvent] = []
     levels: list[float] = []
     for block in blocks:
-        marks += endpointer.process(block)
+        events += endpointer.process(block)
         levels.append(endpointer.floor)
-    marks += endpointer.finish()
-    found = utterances(marks, until=endpointer.processed_seconds)
+    events += endpointer.finish()
+    found = utterances(events, until=endpointer.processed_seconds)
     noise, threshold = sorted(levels)[len(levels) // 2] if levels else 0.0, endpointer.threshold
     flags = f"--vad-threshold {threshold:.0f} --vad-silence-ms {_suggest_silence_ms(found, vad_silence_ms)}"
-    if form == "json":
+    if format == "json":
         report = {
             "source": file,
             "duration": round(endpointer.processed_seconds, 3),
@@ -91,16 +91,15 @@ def vad(
         lines.append(f"{number:>3}  {start:>8.2f}  {end:>8.2f}  {end - start:>7.2f}  {start - before:>7.2f}")
         before = end
     write_stdout("\n".join(lines) + "\n")
-    levels_found = f"noise {noise:.0f} dBFS, speech above {threshold:.0f}"
-    seconds = endpointer.processed_seconds
-    reporter.info(f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {seconds:.1f} s; {levels_found}")
-    reporter.info(f"flags that fix this: {flags}")
+    count = f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.processed_seconds:.1f} s"
+    reporter.info(f"{count}; noise {noise:.0f} dBFS, speech above {threshold:.0f}")
+    reporter.info(f"flags that pin these values: {flags}")
 
 
-def _suggest_silence_ms(found: list[tuple[float, float]], asked: int) -> int:
-    """A hangover below most of the pauses that were found, in milliseconds; what was asked for where there are none."""
+def _suggest_silence_ms(found: list[tuple[float, float]], requested: int) -> int:
+    """A silence that is shorter than most of the pauses found, in milliseconds; `requested` if there are none."""
     pauses = sorted(later[0] - earlier[1] for earlier, later in pairwise(found))
     if not pauses:
-        return asked
+        return requested
     short = pauses[int(len(pauses) * SHORT_PAUSE_QUANTILE)]
-    return max(asked, min(1500, round(short * 0.6 * 1000 / 50) * 50))
+    return max(requested, min(1500, round(short * 0.6 * 1000 / 50) * 50))

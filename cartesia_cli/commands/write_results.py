@@ -1,44 +1,68 @@
-"""Results into their places. What can't be written where it should be is not lost: it goes to stdout.
+"""Writes transcripts to their targets. What can't be written to its file is printed on stdout, so that nothing is lost.
 
-There it says which file it was meant for, where other results may have to go there, too.
+Where several may have to go there, each is printed under the name of its file.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import OutputError
-from ..output import Layout, writer
+from ..output import NEEDS_WORDS, Layout, writer
 from ..output.console import Reporter
 from ..output.files import write_file, write_stdout
 from ..output.sanitize import one_line
 from ..transcript import Transcript
 from .output_plan import Targets
 
-DOCUMENTS = frozenset({"json", "ndjson"})
-"""Formats in which a transcript says itself where it comes from."""
+if TYPE_CHECKING:  # it imports every format
+    from .matches import MatchWriter
+
+FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
+"""Formats in which a transcript names its recording."""
 
 
 def write_results(
-    transcript: Transcript, targets: Targets, layout: Layout, reporter: Reporter, *, labelled: bool = False
-) -> OutputError | None:
-    """Write a transcript in each of its formats; the error of a file that had to go to stdout instead.
+    transcript: Transcript,
+    targets: Targets,
+    layout: Layout,
+    reporter: Reporter,
+    *,
+    name: str,
+    matches: MatchWriter | None = None,
+    labelled: bool = False,
+) -> None:
+    """Write a transcript in each of its formats, and warn where times have to be estimated. OutputError, once all of
+    them are written, for a file that had to go to stdout instead.
 
-    labelled   whether other transcripts may have to go there, too
+    name       of the input, for warnings
+    matches    gets the transcript, too, and writes what matches instead if it writes all inputs to one target
+    labelled   whether other transcripts may have to go to stdout, too
     """
-    trouble: OutputError | None = None
-    uncut = replace(layout, columns=None)  # a file is no terminal
-    for name, file in targets.items():
-        label = (labelled or len(targets) > 1) and name not in DOCUMENTS
-        text = writer(name)(transcript, uncut if file else layout)
-        trouble = write_result(text, file, reporter, label=label) or trouble
-    return trouble
+    if transcript.words is None and transcript.text.strip():
+        if not NEEDS_WORDS.isdisjoint(targets):
+            reporter.info(f"warning: {name}: no word times: times within the text are estimated")
+        elif layout.words:
+            reporter.info(f"warning: {name}: no word times: -w has none to show")
+    if matches is not None:
+        matches.add(transcript)
+        if matches.combined:
+            return
+    write_error: OutputError | None = None
+    untruncated = replace(layout, columns=None)  # the width of the terminal doesn't matter in a file
+    for format, file in targets.items():
+        label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
+        text = writer(format)(transcript, untruncated if file else layout)
+        write_error = write_result(text, file, reporter, label=label) or write_error
+    if write_error is not None:
+        raise write_error
 
 
 def write_result(text: str, file: Path | None, reporter: Reporter, *, label: bool = False) -> OutputError | None:
-    """Write a whole result; None is stdout. The error of a file that had to go to stdout instead, under its name if
-    there is to be a `label`.
+    """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
+    result was printed on stdout, under the name of the file if it has a `label`.
     """
     if file is None:
         write_stdout(text)

@@ -1,7 +1,7 @@
-"""What to do next, in words that fit the command at hand.
+"""Fits the hints of errors to the command that is running.
 
-Errors come from code that several commands share, so a hint may name an option that this one lacks. Such a clause
-is left out; where nothing remains, the kind of the error says what to do.
+Errors come from code that several commands share, so that a hint may name an option which the command lacks. Such a
+clause is left out. If nothing remains, the type of the error supplies a general hint.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from ..errors import CliError
 
 _OPTION = re.compile(r"(?<![\w/.'-])--?[A-Za-z][\w-]*")
 _QUOTED_COMMAND = re.compile(r"`[a-z][^`]*`")
-"""Another command, quoted with its options."""
+"""Another command, quoted with its options, which needn't be options of the running command."""
 
 _COMMAND_LINE = "cartesia-cli "
-"""From here to its end, a hint is a command to copy: its options are its own."""
+"""The beginning of a command to copy, at the end of a hint. Its options needn't be options of the running command."""
 
 
 def fit_hint(error: CliError, options: Collection[str] | None) -> str:
-    """The hint of an error for a command with these options; None where they aren't known yet."""
-    said = error.hint or ""
+    """The hint of an error for a command with these options, which are None as long as the command isn't known."""
+    text = error.hint or ""
     if options is not None:
-        advice, command, line = said.partition(_COMMAND_LINE)
+        advice, command, line = text.partition(_COMMAND_LINE)
         first, *rest = re.split(r"(; (?:or )?)", advice)
         clauses = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
         last = clauses[-1]
-        kept = [one for one in clauses if _fits(one[1], options) or (command and one is last)]
-        said = "".join(between + clause for between, clause in kept) + command + line
-        if kept:
-            said = said.removeprefix(kept[0][0])
-    return said or error.next_step
+        fitting = [one for one in clauses if _fits(one[1], options) or (command and one is last)]
+        text = "".join(separator + clause for separator, clause in fitting) + command + line
+        if fitting:
+            text = text.removeprefix(fitting[0][0])
+    return text or error.next_step
 
 
 def _fits(clause: str, options: Collection[str]) -> bool:

