@@ -19,7 +19,7 @@ from cartesia_cli.subtitles import cues
 from cartesia_cli.subtitles.lint import RULES, describe, lint
 from cartesia_cli.subtitles.parser import Finding, Kind, ParsedCue, SubtitleFile, parse
 from cartesia_cli.subtitles.profiles import PROFILES, Rules
-from cartesia_cli.subtitles.unavoidable import JUDGED, mark_unavoidable
+from cartesia_cli.subtitles.unavoidable import DIVISION_RULES, mark_unavoidable
 from cartesia_cli.subtitles.writers import srt, vtt
 from cartesia_cli.transcript import Transcript
 from tests.conftest import Run
@@ -193,7 +193,7 @@ class Scene:
         self.said, self.rules = said, rules
         self.file = cues
         self.sheet = SubtitleFile("srt", tuple(cue for *_, cue in cues), ())
-        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in JUDGED]
+        self.findings = [finding for finding in lint(self.sheet, rules) if finding.rule in DIVISION_RULES]
         self._ways: dict[tuple[int, int], list[frozenset[str]]] = {}
 
     def __repr__(self) -> str:
@@ -222,7 +222,7 @@ class Scene:
                 shown.append(ParsedCue(2, 2, following, following + 10_000, ("x",)))
             broken = {f.rule for f in lint(SubtitleFile("srt", tuple(shown), ()), self.rules) if f.cue == 1}
             if "cue-long" not in broken:
-                yield frozenset(broken & JUDGED)
+                yield frozenset(broken & DIVISION_RULES)
 
     def _lines(self, i: int, j: int) -> Iterator[tuple[str, ...]]:
         texts, most = [word.word for word in self.said[i:j]], self.rules.max_words_per_line or j - i
@@ -283,7 +283,7 @@ def scenes(draw: st.DrawFn) -> Scene:
 @settings(deadline=None, max_examples=300)
 @given(scenes())
 def test_forced_violations_are_those_no_division_avoids(scene: Scene) -> None:
-    for finding in mark(scene.findings, scene.sheet, scene.rules, scene.said):
+    for finding in mark_unavoidable(scene.findings, scene.sheet, scene.rules, scene.said):
         if finding.rule == "line-width" and len(finding.text.split()) == 1:
             assert finding.forced
         else:
