@@ -121,8 +121,8 @@ def words(*times: tuple[str, int, int]) -> list[Word]:
 
 def forced(said: Sequence[Word], rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[str, int | None, bool]]:
     sheet = parse(file(*cues), "srt")
-    return [(finding.rule, finding.cue, finding.forced) for finding in mark_unavoidable(lint(sheet, rules), sheet, rules, said)
-            if not RULES[finding.rule].is_suggestion]  # fmt: skip
+    found = mark_unavoidable(lint(sheet, rules), sheet, rules, said)
+    return [(each.rule, each.cue, each.forced) for each in found if not RULES[each.rule].is_suggestion]
 
 
 def test_too_wide_word_is_forced_without_a_transcript() -> None:
