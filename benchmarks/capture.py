@@ -1,8 +1,9 @@
-"""What a microphone's sound goes through before it is sent: how late it becomes, what it loses, what it costs.
+"""Compares the microphone's resampler with soxr, and measures capture: delay, aliases, CPU, memory, clock drift.
 
-First the resampler, against soxr's, for the rates of sound cards. Then an hour of a session whose device calls back as
-fast as it can: whether its memory grows, and whether its clock and its samples stay together. Then all of it, from
-PortAudio's callback to the session, by a virtual microphone (needs PulseAudio; without it, this part is left out).
+1. The resampler and soxr HQ at the rates of sound cards. Targets: 1 ms of delay, aliases below -80 dB, 1 % of a core.
+2. An hour of a session with a simulated device that delivers blocks as fast as they are taken. Targets: at most 5 MiB
+   more memory than after five minutes, and a clock that is less than a sample off.
+3. From PortAudio's callback to the session, with a virtual microphone (skipped without PulseAudio). Target: 3 ms.
 """
 
 # ruff: noqa: T201  what these scripts print is their result
@@ -38,40 +39,40 @@ from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler
 from cartesia_cli.protocol import Command, Event
 
 RATES = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
-WANTED = 16000
-BLOCK = 0.02
+OUTPUT_RATE = 16000
+BLOCK_SECONDS = 0.02
 
-DELAY_GOAL = 1.0
-"""Milliseconds. Half a chunk is unavoidable; of the 3 ms beyond it, threads and the socket take more than one."""
+DELAY_GOAL_MS = 1.0
+"""Of the 3 ms that a session may add to half a chunk, threads and the socket take more than one."""
 
-ALIAS_GOAL = -80.0
-CPU_GOAL = 10.0
-"""Milliseconds a second: a hundredth of a core."""
+ALIAS_GOAL_DB = -80.0
+CPU_GOAL_MS = 10.0
+"""Per second of audio: a hundredth of a core."""
 
-TOTAL_GOAL = 3.0
+CAPTURE_GOAL_MS = 3.0
 
-GROWTH_GOAL = 5 * MIB
-"""More memory after an hour than after five minutes."""
+MEMORY_GROWTH_GOAL = 5 * MIB
+"""Bytes more after an hour than after five minutes."""
 
-AHEAD = 100
-"""Blocks that the device of an hour may be ahead of whoever takes them."""
+MAX_BLOCKS_AHEAD = 100
+"""Blocks by which the simulated device may be ahead of the session."""
 
-Feed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Resample = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def low_delay(rate: int) -> Feed:
+def low_latency(rate: int) -> Resample:
     return LowLatencyResampler(rate).resample
 
 
-def soxr_hq(rate: int) -> Feed:
-    return soxr.ResampleStream(rate, WANTED, 1, "float32", "HQ").resample_chunk  # type: ignore[no-any-return]
+def soxr_hq(rate: int) -> Resample:
+    return soxr.ResampleStream(rate, OUTPUT_RATE, 1, "float32", "HQ").resample_chunk  # type: ignore[no-any-return]
 
 
-def soxr_vr(rate: int) -> Feed:
-    return soxr.ResampleStream(rate, WANTED, 1, "float32", "HQ", vr=True).resample_chunk  # type: ignore[no-any-return]
+def soxr_vr(rate: int) -> Resample:
+    return soxr.ResampleStream(rate, OUTPUT_RATE, 1, "float32", "HQ", vr=True).resample_chunk  # type: ignore[no-any-return]
 
 
-FILTERS = {"LowDelay": low_delay, "soxr HQ": soxr_hq, "soxr HQ, vr": soxr_vr}
+RESAMPLERS = {"ours": low_latency, "soxr HQ": soxr_hq, "soxr HQ, vr": soxr_vr}
 
 
 def tone(frequency: float, rate: int, seconds: float) -> NDArray[np.float32]:
@@ -79,83 +80,85 @@ def tone(frequency: float, rate: int, seconds: float) -> NDArray[np.float32]:
 
 
 def blocks(samples: NDArray[np.float32], rate: int) -> list[NDArray[np.float32]]:
-    return np.split(samples, range(round(rate * BLOCK), len(samples), round(rate * BLOCK)))
+    return np.split(samples, range(round(rate * BLOCK_SECONDS), len(samples), round(rate * BLOCK_SECONDS)))
 
 
-def delay(feed: Feed, rate: int) -> float:
-    """Milliseconds between what was heard and what of it has come out, on average over blocks, at 300 Hz.
+def delay(resample: Resample, rate: int) -> float:
+    """Milliseconds between input and output, on average over blocks, for a tone of 300 Hz.
 
-    What is held back after each block, and how much what came out is itself behind.
+    The sum of the samples that the resampler holds back after each block, and of the phase delay of its output.
     """
     frequency, fed, out, held = 300.0, 0, [], []
     for block in blocks(tone(frequency, rate, 2.0), rate):
-        out.append(feed(block))
+        out.append(resample(block))
         fed += len(block)
-        held.append(fed / rate - sum(map(len, out)) / WANTED)
+        held.append(fed / rate - sum(map(len, out)) / OUTPUT_RATE)
     heard = np.concatenate(out)[8000:24000]
-    times = np.arange(8000, 8000 + len(heard)) / WANTED
+    times = np.arange(8000, 8000 + len(heard)) / OUTPUT_RATE
     behind = -np.angle(np.exp(-2j * np.pi * frequency * times) @ heard * 1j) / (2 * np.pi * frequency)
     return 1000 * (statistics.mean(held[25:]) + float(behind))
 
 
-def gain(feed: Feed, rate: int, frequency: float) -> float:
-    """Of a tone that may pass, dB."""
-    heard = np.concatenate([feed(block) for block in blocks(tone(frequency, rate, 1.0), rate)])[8000:]
+def gain(resample: Resample, rate: int, frequency: float) -> float:
+    """Gain in dB for a tone within the band."""
+    heard = np.concatenate([resample(block) for block in blocks(tone(frequency, rate, 1.0), rate)])[8000:]
     return 20 * float(np.log10(np.sqrt(2 * np.mean(heard**2))))
 
 
-def alias(make: Callable[[int], Feed], rate: int) -> float:
-    """The loudest thing that should not be there, dB: of a tone above the new band, or mirrored above the old one."""
-    edge, worst = min(rate, WANTED) / 2, -200.0
-    for above in np.linspace(edge, max(rate, WANTED) / 2, 25)[1:-1]:
-        sound = tone(above if rate > WANTED else rate - above, rate, 1.0)
-        feed = make(rate)
-        heard = np.concatenate([feed(block) for block in blocks(sound, rate)])[4000:]
+def alias(make: Callable[[int], Resample], rate: int) -> float:
+    """The loudest alias in dB, of tones above the new band, or mirrored above the old one."""
+    edge, worst = min(rate, OUTPUT_RATE) / 2, -200.0
+    for above in np.linspace(edge, max(rate, OUTPUT_RATE) / 2, 25)[1:-1]:
+        sound = tone(above if rate > OUTPUT_RATE else rate - above, rate, 1.0)
+        resample = make(rate)
+        heard = np.concatenate([resample(block) for block in blocks(sound, rate)])[4000:]
         window = np.hanning(len(heard))
         levels = np.abs(np.fft.rfft(heard * window)) / (window.sum() / 2)
-        wrong = np.fft.rfftfreq(len(heard), 1 / WANTED) > (0 if rate > WANTED else edge + 5)
+        wrong = np.fft.rfftfreq(len(heard), 1 / OUTPUT_RATE) > (0 if rate > OUTPUT_RATE else edge + 5)
         worst = max(worst, 20 * float(np.log10(levels[wrong].max())))
     return worst
 
 
-def cost(feed: Feed, rate: int, seconds: int) -> float:
-    """CPU milliseconds a second of audio, in blocks."""
+def cost(resample: Resample, rate: int, seconds: int) -> float:
+    """Milliseconds of CPU per second of audio, resampled block by block."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, rate).astype(np.float32)
     cut = blocks(noise, rate)
     for block in cut:
-        feed(block)
+        resample(block)
     before = time.process_time()
     for _ in range(seconds):
         for block in cut:
-            feed(block)
+            resample(block)
     return (time.process_time() - before) * 1000 / seconds
 
 
 def resamplers(seconds: int) -> int:
     report = Report("to 16 kHz, blocks of 20 ms", "from Hz", "delay ms", "alias dB", "0.4 of band dB", "CPU ms/s")
     for rate in RATES:
-        for name, make in FILTERS.items():
+        for name, make in RESAMPLERS.items():
             late, wrong = delay(make(rate), rate), alias(make, rate)
-            passed, cpu = gain(make(rate), rate, 0.4 * min(rate, WANTED)), cost(make(rate), rate, seconds)
-            met = late <= DELAY_GOAL and wrong <= ALIAS_GOAL and cpu <= CPU_GOAL if make is low_delay else None
+            passed, cpu = gain(make(rate), rate, 0.4 * min(rate, OUTPUT_RATE)), cost(make(rate), rate, seconds)
+            met = (
+                late <= DELAY_GOAL_MS and wrong <= ALIAS_GOAL_DB and cpu <= CPU_GOAL_MS if make is low_latency else None
+            )
             report.row(name, str(rate), f"{late:.2f}", f"{wrong:.0f}", f"{passed:.1f}", f"{cpu:.1f}", met=met)
-    report.row("goals of LowDelay", "", f"{DELAY_GOAL:.2f}", f"{ALIAS_GOAL:.0f}", "", f"{CPU_GOAL:.1f}")
+    report.row("goals of ours", "", f"{DELAY_GOAL_MS:.2f}", f"{ALIAS_GOAL_DB:.0f}", "", f"{CPU_GOAL_MS:.1f}")
     return report.end()
 
 
 class Device:
-    """PortAudio's stream for a device that is as fast as those who listen to it.
+    """A stand-in for PortAudio's stream: a device that delivers blocks as fast as the session takes them.
 
-    room   one for each block that it may be ahead of them
+    may_deliver   released once for each block that the device may deliver
     """
 
     latency = 0.04
-    room: threading.Semaphore
+    may_deliver: threading.Semaphore
 
     def __init__(self, samplerate: float, blocksize: int, channels: int, callback: Any, **others: Any) -> None:
         self._callback = callback
         self._size = blocksize
-        seconds = np.arange(50 * blocksize) / samplerate  # a second: speech-like, half of it quiet
+        seconds = np.arange(50 * blocksize) / samplerate  # a second of audio, half of it quiet, as in speech
         noise = np.random.default_rng(0).normal(0, 0.001, len(seconds))
         voice = np.where(seconds < 0.5, 0.2, 0.0) * np.sin(2 * np.pi * 180 * seconds)
         sound = np.repeat((noise + voice)[:, None], channels, axis=1).astype(np.float32)
@@ -168,20 +171,20 @@ class Device:
     def _run(self) -> None:
         flags, number = SimpleNamespace(input_overflow=False), 0
         while not self._over:
-            self.room.acquire()
+            self.may_deliver.acquire()
             self._callback(self._blocks[number % 50], self._size, None, flags)
             number += 1
 
     def abort(self) -> None:
         self._over = True
-        self.room.release()
+        self.may_deliver.release()
 
     def close(self) -> None:
         return
 
 
-class Swallowing:
-    """A line into which everything goes, and out of which nothing comes until it is closed."""
+class SilentConnection:
+    """A connection that accepts everything and sends no events; it ends after `close`."""
 
     def __init__(self) -> None:
         self._closed = asyncio.Event()
@@ -203,7 +206,7 @@ class Swallowing:
 
 
 async def simulated(minutes: int, rate: int) -> dict[str, float]:
-    """A session of so many minutes: all seconds that anybody counted, bytes of memory, CPU seconds."""
+    """A session with the simulated device: seconds as each part counted them, bytes of memory, CPU seconds."""
     sound: Any = ModuleType("sounddevice")
     sound.RawInputStream, sound.PortAudioError = Device, OSError
     sys.modules["sounddevice"] = sound
@@ -215,11 +218,11 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.session.latency import LatencyRecorder
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 
-    Device.room = threading.Semaphore(AHEAD)
+    Device.may_deliver = threading.Semaphore(MAX_BLOCKS_AHEAD)
     asked = devices.Device(0, "simulated", 2, rate, "none", True, False, 0)
 
-    class Taken:
-        """Who takes a block lets the device give another one."""
+    class BlockCounter:
+        """A source that lets the device deliver another block for each one that is taken."""
 
         def __init__(self, source: Any) -> None:
             self._source = source
@@ -227,14 +230,14 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
         async def frames(self) -> Any:
             async with aclosing(self._source.frames()) as blocks:
                 async for block in blocks:
-                    Device.room.release()
+                    Device.may_deliver.release()
                     yield block
 
     opened = microphone.Microphone(asked)
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        kept = session_recording.SessionRecording(opened, Path(folder))
-        clock, heard, line, recorder = SpeechTimeline(), Endpointer(), Swallowing(), LatencyRecorder("ink-2")
+        recording = session_recording.SessionRecording(opened, Path(folder))
+        clock, heard, line, recorder = SpeechTimeline(), Endpointer(), SilentConnection(), LatencyRecorder("ink-2")
 
         class Early(LatencyRecorder):
             def sent(self, size: int) -> None:
@@ -243,11 +246,11 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
                     memory.append(peak())
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[Swallowing]:
+        async def connect(again: bool) -> AsyncIterator[SilentConnection]:
             yield line
 
         session = Session(
-            connect, LimitedSource(Taken(kept), 60.0 * minutes), ManualTracker(clock), clock, heard,
+            connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), clock, heard,
             finalize=True, manual=True, chunk=3200, write=lambda update: None, observer=Early("ink-2"),
             pace=1e6,
         )  # fmt: skip
@@ -256,16 +259,16 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
         used = time.process_time() - before
         found = {
             "clock": clock.sent,
-            "sent": line.size / 2 / WANTED,
+            "sent": line.size / 2 / OUTPUT_RATE,
             "endpointer": heard.processed_seconds,
-            "spool": kept.seconds,
+            "recording": recording.seconds,
         }
-        kept.discard()
+        recording.discard()
     return found | {"early": memory[0], "late": peak(), "cpu": used, "dropped": opened.dropped}
 
 
 def peak() -> int:
-    """Bytes, of this process."""
+    """Peak memory of this process in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -281,19 +284,24 @@ def hour(minutes: int) -> int:
     for name in ("clock", "sent", "endpointer"):
         apart = [1e6 * (run[name] - seconds) for run in runs]
         report.row(f"{name}, microseconds from {seconds} s", *(f"{value:.1f}" for value in apart), "0",
-                   met=max(map(abs, apart)) < 1e6 / WANTED)  # fmt: skip
-    short = [run["spool"] >= seconds for run in runs]
-    report.row("all of it in the spool", *("yes" if all_there else "no" for all_there in short), "yes", met=all(short))
+                   met=max(map(abs, apart)) < 1e6 / OUTPUT_RATE)  # fmt: skip
+    short = [run["recording"] >= seconds for run in runs]
+    report.row(
+        "all of it in the recording", *("yes" if all_there else "no" for all_there in short), "yes", met=all(short)
+    )
     report.row("dropped, s", *(f"{run['dropped']:g}" for run in runs), "0", met=not any(run["dropped"] for run in runs))
     more = [run["late"] - run["early"] for run in runs]
-    report.row("more memory than after 5 min, MiB", *(f"{value / MIB:.1f}" for value in more), f"{GROWTH_GOAL / MIB:g}",
-               met=max(more) < GROWTH_GOAL)  # fmt: skip
+    goal = f"{MEMORY_GROWTH_GOAL / MIB:g}"
+    report.row("more memory than after 5 min, MiB", *(f"{value / MIB:.1f}" for value in more), goal,
+               met=max(more) < MEMORY_GROWTH_GOAL)  # fmt: skip
     report.row("CPU, ms/s", *(f"{1000 * run['cpu'] / seconds:.1f}" for run in runs), "")
     return report.end()
 
 
 async def listen(seconds: float) -> tuple[list[float], float, float, float]:
-    """By the virtual microphone: seconds from each callback to the session; CPU share; overflows; reported latency."""
+    """Capture from the virtual microphone: seconds from each callback to the session, share of a core, overflows, and
+    the latency that the device reports.
+    """
     from cartesia_cli.audio.microphone import Microphone, select_device
 
     microphone = Microphone(select_device(None))
@@ -317,12 +325,14 @@ def capture(seconds: float) -> int:
         os.environ.clear()
         os.environ.update(studio.environment)
         hops, share, overflows, latency = asyncio.run(listen(seconds))
-    late = delay(low_delay(48000), 48000) + 1000 * statistics.mean(hops)
+    late = delay(low_latency(48000), 48000) + 1000 * statistics.mean(hops)
     p99 = 1000 * statistics.quantiles(hops, n=100)[98]
     report = Report(f"from the device to the session, {seconds:g} s at 48 kHz", "figure", "goal")
     report.row("callback to session, mean ms", f"{1000 * statistics.mean(hops):.2f}", "")
     report.row("callback to session, p99 ms", f"{p99:.2f}", "")
-    report.row("the same and the resampler, mean ms", f"{late:.2f}", f"{TOTAL_GOAL:g}", met=late <= TOTAL_GOAL)
+    report.row(
+        "the same and the resampler, mean ms", f"{late:.2f}", f"{CAPTURE_GOAL_MS:g}", met=late <= CAPTURE_GOAL_MS
+    )
     report.row("CPU of the whole process, ms/s", f"{1000 * share:.0f}", "")
     report.row("overflows", f"{overflows:g}", "0", met=overflows == 0)
     report.row("latency that the device reports, ms", f"{1000 * latency:.0f}", "")
@@ -346,7 +356,7 @@ def main() -> int:
         print()
         missed |= capture(seconds)
     else:
-        print("\nno pulseaudio here: nothing was captured")
+        print("\nPulseAudio isn't installed: capture was not measured")
     return missed
 
 

@@ -1,13 +1,13 @@
-"""How often an utterance is ended when it is over, in noise, and what it costs: `audio/vad.py` against webrtcvad.
+"""Compares end-of-utterance detection in noise by `audio/vad.py` and by webrtcvad: hits, errors and CPU.
 
-Both decide on frames of 20 ms, behind the same automaton with the same settings. Twenty spoken sentences
-(`tests/speech.py`) with pauses between them are heard clean, and in noise that is made here with a fixed seed. The goal
-is to end as many of them in time as webrtcvad does, in all noises of a loudness together.
+Both decide on frames of 20 ms, followed by the same state machine with the same settings. They get twenty synthesised
+sentences with pauses, clean and in noise with a fixed seed. Targets: at each level of noise as many ends in time as
+webrtcvad, in all kinds of noise together, and at most 0.6 times its CPU.
 
-    ends    sentences whose end is told no more than 0.3 s off where it should be, which is a hangover after speech
-    early   ends that are told in the middle of a sentence
-    false   utterances with no sentence in them
-    lost    speech before onsets that come more than 0.1 s late
+    ends    sentences whose end is detected within 0.3 s of where it should be, which is a hangover after the speech
+    early   ends that are detected within a sentence
+    false   utterances that contain no sentence
+    lost    seconds of speech before onsets that are detected more than 0.1 s late
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ sys.path.insert(0, str(ROOT))
 from tests.speech import say, silence
 
 SENTENCES = 20
-PAUSES = 1.0, 2.5
-"""Sentences, and the shortest and the longest pause between them, seconds."""
+PAUSE_SECONDS = 1.0, 2.5
+"""The shortest and the longest pause between sentences."""
 
 SETTINGS = VadSettings()
 HANGOVER = SETTINGS.silence_ms / 1000
-NEAR = 0.3
-LATE = 0.1
-"""Seconds: see above."""
+END_TOLERANCE = 0.3
+ONSET_TOLERANCE = 0.1
+"""In seconds; see the module docstring."""
 
-DEPTH = 35.0
-"""dB. A sentence is over with its last frame that is no more than this below its loudest."""
+SPEECH_RANGE_DB = 35.0
+"""A sentence ends with its last frame whose level is within this range of its loudest frame."""
 
-RATIOS = 20, 15, 10
-"""dB of speech above noise."""
+RATIOS_DB = 20, 15, 10
+"""Levels of speech above noise."""
 
 COST_GOAL = 0.6
 
@@ -55,7 +55,7 @@ FRAME_BYTES = 2 * FRAME
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Sentences that were ended in time, early ends, false utterances; speech lost, seconds."""
+    """How many sentences ended in time, early ends, false utterances, and seconds of speech lost."""
 
     ends: int
     early: int
@@ -63,40 +63,40 @@ class Score:
     lost: float
 
 
-def track(sentences: list[Samples], dice: np.random.Generator) -> tuple[Samples, list[tuple[float, float]]]:
-    """The sentences with pauses between them; where each begins and ends, in seconds."""
+def track(sentences: list[Samples], rng: np.random.Generator) -> tuple[Samples, list[tuple[float, float]]]:
+    """The sentences with pauses between them, and the start and end of each in seconds."""
     parts, times, size = [silence(0.5)], [], len(silence(0.5))
     for words in sentences:
         levels = np.array(FrameLevels(RATE).levels(words))
-        loud = np.flatnonzero(levels >= levels.max() - DEPTH)
+        loud = np.flatnonzero(levels >= levels.max() - SPEECH_RANGE_DB)
         begin, end = loud[0] * FRAME, (loud[-1] + 1) * FRAME
         times.append(((size + begin) / RATE, (size + end) / RATE))
-        parts += [words, silence(dice.uniform(*PAUSES))]
+        parts += [words, silence(rng.uniform(*PAUSE_SECONDS))]
         size += len(parts[-2]) + len(parts[-1])
     return np.concatenate(parts), times
 
 
-def white(size: int, dice: np.random.Generator) -> NDArray[np.float64]:
-    return dice.standard_normal(size)
+def white(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    return rng.standard_normal(size)
 
 
-def pink(size: int, dice: np.random.Generator) -> NDArray[np.float64]:
-    """The same power in each octave, down to 20 Hz."""
-    spectrum = np.fft.rfft(dice.standard_normal(size))
+def pink(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Noise with the same power in each octave, down to 20 Hz."""
+    spectrum = np.fft.rfft(rng.standard_normal(size))
     return np.asarray(np.fft.irfft(spectrum / np.sqrt(np.maximum(np.fft.rfftfreq(size, 1 / RATE), 20)), size))
 
 
-def babble(size: int, dice: np.random.Generator, sentences: list[Samples], voices: int) -> NDArray[np.float64]:
-    """Voices that speak at the same time, each with hardly a pause."""
+def babble(size: int, rng: np.random.Generator, sentences: list[Samples], voices: int) -> NDArray[np.float64]:
+    """Several voices at the same time, each almost without pauses."""
     whole = np.zeros(size)
     for _ in range(voices):
-        at = -int(dice.integers(RATE))
+        at = -int(rng.integers(RATE))
         while at < size:
-            words = sentences[dice.integers(len(sentences))][max(0, -at) :]
+            words = sentences[rng.integers(len(sentences))][max(0, -at) :]
             at = max(at, 0)
             words = words[: size - at]
             whole[at : at + len(words)] += words
-            at += len(words) + int(dice.integers(RATE // 2))
+            at += len(words) + int(rng.integers(RATE // 2))
     return whole
 
 
@@ -105,10 +105,10 @@ def power(samples: NDArray[np.floating], times: list[tuple[float, float]]) -> fl
     return float(np.mean(speech.astype(np.float64) ** 2))
 
 
-def mixed(clean: Samples, noise: NDArray[np.float64], loudness: float) -> Samples:
-    """`loudness` is the power that the noise shall have."""
-    heard: Samples = np.clip(clean + noise * np.sqrt(loudness / np.mean(noise**2)), -1, 1).astype(np.float32)
-    return heard
+def mixed(clean: Samples, noise: NDArray[np.float64], noise_power: float) -> Samples:
+    """Speech with noise that is scaled to this power."""
+    mix: Samples = np.clip(clean + noise * np.sqrt(noise_power / np.mean(noise**2)), -1, 1).astype(np.float32)
+    return mix
 
 
 def ours(samples: Samples) -> list[VadEvent]:
@@ -119,12 +119,12 @@ def ours(samples: Samples) -> list[VadEvent]:
 
 
 def theirs(samples: Samples) -> list[VadEvent]:
-    """webrtcvad's frames, with our automaton behind them."""
+    """webrtcvad's decisions on frames, followed by our state machine."""
     attack, pause, hangover, longest = (
         round(seconds / FRAME_SECONDS)
         for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.pause_ms / 1000, HANGOVER, SETTINGS.max_utterance_seconds)
     )
-    automaton, voice, data = (
+    state_machine, vad, data = (
         VadStateMachine(attack, pause, hangover, longest, FRAME_SECONDS),
         webrtcvad.Vad(2),
         pcm16(samples),
@@ -132,7 +132,7 @@ def theirs(samples: Samples) -> list[VadEvent]:
     return [
         mark
         for start in range(0, len(data) - FRAME_BYTES + 1, FRAME_BYTES)
-        for mark in automaton.update(voice.is_speech(data[start : start + FRAME_BYTES], RATE))
+        for mark in state_machine.update(vad.is_speech(data[start : start + FRAME_BYTES], RATE))
     ]
 
 
@@ -147,29 +147,29 @@ def score(marks: list[VadEvent], times: list[tuple[float, float]]) -> Score:
     for begin, end in times:
         heard = [max(start, begin) for start, stop in found if start < end and stop > begin]
         late = min(heard, default=end) - begin
-        lost += late if late > LATE else 0.0
+        lost += late if late > ONSET_TOLERANCE else 0.0
     return Score(
-        ends=sum(any(abs(at - end - HANGOVER) <= NEAR for at in ends) for _, end in times),
-        early=sum(any(begin < at < end + HANGOVER - NEAR for begin, end in times) for at in ends),
+        ends=sum(any(abs(at - end - HANGOVER) <= END_TOLERANCE for at in ends) for _, end in times),
+        early=sum(any(begin < at < end + HANGOVER - END_TOLERANCE for begin, end in times) for at in ends),
         lost=lost,
         false=sum(not any(start < end and stop > begin for begin, end in times) for start, stop in found),
     )
 
 
 def noises(size: int, others: list[Samples]) -> dict[str, NDArray[np.float64]]:
-    def dice() -> np.random.Generator:
+    def rng() -> np.random.Generator:
         return np.random.default_rng(1)
 
     return {
-        "white noise": white(size, dice()),
-        "pink noise": pink(size, dice()),
-        "babble of 12": babble(size, dice(), others, 12),
-        "babble of 6": babble(size, dice(), others, 6),
+        "white noise": white(size, rng()),
+        "pink noise": pink(size, rng()),
+        "babble of 12": babble(size, rng(), others, 12),
+        "babble of 6": babble(size, rng(), others, 6),
     }
 
 
 def cost(samples: Samples, rounds: int) -> dict[str, float]:
-    """Microseconds of CPU time for a second of audio, the best of several rounds in turns."""
+    """Microseconds of CPU per second of audio: the minimum over rounds in which the detectors take turns."""
     data = pcm16(samples)
     blocks = {
         size: [samples[start : start + size] for start in range(0, len(samples), size)]
@@ -177,22 +177,22 @@ def cost(samples: Samples, rounds: int) -> dict[str, float]:
     }
     chunks = [data[start : start + 3200] for start in range(0, len(data) - 3199, 3200)]
 
-    def feed(size: int) -> None:
+    def run_ours(size: int) -> None:
         endpointer = Endpointer(SETTINGS)
         for block in blocks[size]:
             endpointer.process(block)
 
-    def judge() -> None:
+    def run_webrtcvad() -> None:
         voice = webrtcvad.Vad(2)
         for chunk in chunks:
             for start in range(0, len(chunk), FRAME_BYTES):
                 voice.is_speech(chunk[start : start + FRAME_BYTES], RATE)
 
     work: dict[str, Callable[[], None]] = {
-        "webrtcvad": judge,
-        "100 ms": lambda: feed(1600),
-        "20 ms": lambda: feed(FRAME),
-        "10 s": lambda: feed(10 * RATE),
+        "webrtcvad": run_webrtcvad,
+        "100 ms": lambda: run_ours(1600),
+        "20 ms": lambda: run_ours(FRAME),
+        "10 s": lambda: run_ours(10 * RATE),
     }
     best = dict.fromkeys(work, float("inf"))
     for _ in range(rounds):
@@ -224,7 +224,7 @@ def main() -> int:
         return our.ends, their.ends
 
     compare("clean", clean, alone=True)
-    for ratio in RATIOS:
+    for ratio in RATIOS_DB:
         pairs = [
             compare(f"{name}, {ratio} dB", mixed(clean, noise, speech / 10 ** (ratio / 10)))
             for name, noise in around.items()

@@ -1,18 +1,18 @@
-"""Strangers' bytes by the million: what reads them is run for a bounded time, and must end as it is documented.
+"""Fuzzes everything that reads bytes from outside for a bounded time: it must return or raise a documented error.
 
     event       a frame of a live session, through both trackers
-    answer      the body of a 200, into every format
-    refusal     the body of any other status
-    saved       JSON of `render`, into every format
-    header      the header of a WAV
-    samples     a whole WAV in a pipe
-    container   a look at a file
+    answer      the body of a response 200, written in every format
+    refusal     the body of an error response
+    saved       JSON for `render`, written in every format
+    header      a WAV header
+    samples     a whole WAV from a pipe
+    container   a file that is probed
 
-With atheris (`pip install atheris`), bytes that reach code which none had reached before are built upon; without it,
-seeds are changed blindly. Each target runs in a process of its own. Prints how often, and what broke it.
+With atheris (`pip install atheris`), mutation is guided by code coverage; without it, it is random. Each target runs in
+a separate process. Prints the number of inputs and the crashes of each target. Target: no crash.
 """
 
-# ruff: noqa: T201  what it prints is its result
+# ruff: noqa: T201  it prints its result
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 SEED = 20260922
-LONGEST = 4096
-"""Bytes of an input. What only size can break is the business of tests."""
+MAX_INPUT_BYTES = 4096
+"""Long inputs are tested elsewhere."""
 
-LONGEST_RUN = 20
-"""Seconds after which one input counts as hanging."""
+HANG_SECONDS = 20
+"""An input that takes longer counts as a hang."""
 
 ANSWER = (
     b'{"type": "transcript", "text": "The \\u202equick \\ud83d fox.\\u001b[2J", "language": "en", "duration": 1.9, '
@@ -95,7 +95,9 @@ def targets(folder: Path) -> dict[str, Target]:
     def write(transcript: Transcript) -> None:
         for into in writers:
             text = into(transcript, Layout(words=True))
-            assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", text), "it moves the cursor"
+            assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", text), (
+                "control characters in the output"
+            )
 
     def event(data: bytes) -> None:
         clock = SpeechTimeline()
@@ -163,26 +165,26 @@ def guided(name: str, seconds: int, folder: Path) -> None:
     atheris = import_module("atheris")
 
     with atheris.instrument_imports(include=["cartesia_cli", "json"]):
-        take = targets(folder)[name]
+        target = targets(folder)[name]
     corpus = folder / "corpus"
     corpus.mkdir()
     for k, seed in enumerate(SEEDS[name]):
         (corpus / str(k)).write_bytes(seed)
-    limits = [f"-max_total_time={seconds}", f"-timeout={LONGEST_RUN}", f"-max_len={LONGEST}", f"-seed={SEED}"]
-    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)], take)
+    limits = [f"-max_total_time={seconds}", f"-timeout={HANG_SECONDS}", f"-max_len={MAX_INPUT_BYTES}", f"-seed={SEED}"]
+    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)], target)
     atheris.Fuzz()
 
 
 def blind(name: str, seconds: int, folder: Path) -> None:
-    """One target without it: seeds are changed in a few places. Says the same as libFuzzer does."""
-    take, dice, runs, ends = targets(folder)[name], random.Random(SEED), 0, time.monotonic() + seconds
+    """One target without atheris: seeds with a few random changes. Prints the same statistics as libFuzzer."""
+    target, rng, runs, ends = targets(folder)[name], random.Random(SEED), 0, time.monotonic() + seconds
     while time.monotonic() < ends:
-        data = bytearray(dice.choice(SEEDS[name]))
-        for _ in range(dice.randrange(5)):
-            at = dice.randrange(len(data) + 1)
-            data[at : at + dice.randrange(4)] = dice.choice(
+        data = bytearray(rng.choice(SEEDS[name]))
+        for _ in range(rng.randrange(5)):
+            at = rng.randrange(len(data) + 1)
+            data[at : at + rng.randrange(4)] = rng.choice(
                 [
-                    dice.randbytes(dice.randrange(5)),
+                    rng.randbytes(rng.randrange(5)),
                     b"\xff" * 4,
                     b"[" * 3000,
                     b"1e999",
@@ -193,7 +195,7 @@ def blind(name: str, seconds: int, folder: Path) -> None:
                 ]
             )
         try:
-            take(bytes(data[:LONGEST]))
+            target(bytes(data[:MAX_INPUT_BYTES]))
         except Exception:
             (folder / f"crash-{runs}").write_bytes(data)
             traceback.print_exc()

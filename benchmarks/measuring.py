@@ -1,6 +1,6 @@
-"""What the benchmarks share: whole processes run and measured, and a table of figures with their goals.
+"""Shared by the benchmarks: runs and measures whole processes, and prints figures with their targets.
 
-Must stay small: the kernel counts the peak memory of whoever starts a process as that process's own.
+Must stay small: a child process starts with the peak memory of its parent, so imports here would distort that figure.
 """
 
 # ruff: noqa: T201  what these scripts print is their result
@@ -30,25 +30,25 @@ MIB = 1 << 20
 
 
 def environment(home: str) -> dict[str, str]:
-    """The caller's environment without its settings: no key, no server, no proxy, no configuration file.
+    """The environment without the user's settings: no key, no base URL, no proxy, no configuration file.
 
-    Nor Python's: where it may not keep its bytecode, every start compiles what was edited.
+    It has no variables of Python either: without cached bytecode, for instance, every start would compile modules.
     """
-    foreign = ("CARTESIA_", "PYTHON", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+    excluded = ("CARTESIA_", "PYTHON", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(foreign) and not name.lower().endswith("_proxy")
+        if not name.startswith(excluded) and not name.lower().endswith("_proxy")
     }
     return kept | {"HOME": home, "TERM": "xterm-256color"}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process from its start to its end.
+    """Figures and output of a process that has ended.
 
     wall, cpu   seconds
-    peak        bytes of memory, None where it needed no more than the benchmark itself
+    peak        peak memory in bytes; None if it was no more than that of the benchmark
     """
 
     wall: float
@@ -59,25 +59,25 @@ class Run:
     stderr: bytes
 
     def checked(self) -> Run:
-        """Itself, if the process did what it was to do: figures of a failure are no figures."""
+        """Itself. SystemExit if the process failed, because figures of a failed run mean nothing."""
         if self.code != 0:
             raise SystemExit(f"exit code {self.code}: {self.stderr.decode(errors='replace')}")
         return self
 
 
 def run(command: Sequence[str], env: dict[str, str], *, columns: int | None = None) -> Run:
-    """Run `command` to its end. `columns`: its stdout is a terminal of this width; otherwise a file."""
+    """Run a command to its end, with a terminal of `columns` as its stdout, or a file if that is None."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        said = b""
+        terminal_output = b""
         start = time.perf_counter()
         if columns is not None:
             master, slave = pty.openpty()
             ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
             child = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=err)
             os.close(slave)
-            with suppress(OSError):  # that is how a terminal says that nobody writes to it any more
+            with suppress(OSError):  # EIO is the end of a pseudo-terminal
                 while block := os.read(master, 1 << 16):
-                    said += block
+                    terminal_output += block
             os.close(master)
         else:
             child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -86,26 +86,28 @@ def run(command: Sequence[str], env: dict[str, str], *, columns: int | None = No
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        # A child begins with the peak of its parent: what is not above that may be ours, and is not known.
+        # A child starts with the peak of its parent, so a lower peak of the child can't be known.
         known = usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak = usage.ru_maxrss * 1024 if known else None
-        return Run(wall, usage.ru_utime + usage.ru_stime, peak, child.returncode, said or out.read(), err.read())
+        return Run(
+            wall, usage.ru_utime + usage.ru_stime, peak, child.returncode, terminal_output or out.read(), err.read()
+        )
 
 
 class Report:
-    """A table on stdout, and whether all goals were met."""
+    """A table of figures, and whether all targets were met."""
 
     def __init__(self, *columns: str) -> None:
         self._rows = [columns]
         self._missed = 0
 
     def row(self, *cells: str, met: bool | None = None) -> None:
-        """`met`: whether its goal was; None where there is none."""
+        """Add a row. `met`: whether it meets its target; None if it has none."""
         self._rows.append((*cells, "" if met is None else "met" if met else "MISSED"))
         self._missed += met is False
 
     def end(self) -> int:
-        """Print the table; the exit code."""
+        """Print the table. Returns the exit code: 1 if a target was missed."""
         rows = [(*row, "") if row is self._rows[0] else row for row in self._rows]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
