@@ -239,8 +239,8 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
         recording = session_recording.SessionRecording(opened, Path(folder))
         clock, heard, line, recorder = SpeechTimeline(), Endpointer(), SilentConnection(), LatencyRecorder("ink-2")
 
-        class Early(LatencyRecorder):
-            def sent(self, size: int) -> None:
+        class MemoryAtFiveMinutes(LatencyRecorder):
+            def audio_sent(self, size: int) -> None:
                 recorder.audio_sent(size)
                 if not memory and clock.sent >= 300:
                     memory.append(peak())
@@ -251,7 +251,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
 
         session = Session(
             connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), clock, heard,
-            finalize=True, manual=True, chunk=3200, write=lambda update: None, observer=Early("ink-2"),
+            finalize=True, manual=True, chunk=3200, write=lambda update: None, observer=MemoryAtFiveMinutes("ink-2"),
             pace=1e6,
         )  # fmt: skip
         before = time.process_time()
