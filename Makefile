@@ -1,6 +1,5 @@
-# Two commands: `make run` sets everything up and transcribes; `make test` sets everything up and runs all tests.
-# `make test-fast` runs those that need neither engine nor shell and don't wait.
-# Both may be stopped anywhere and started again.
+# `make run` sets everything up and transcribes a sample; `make test` sets everything up and runs all tests;
+# `make test-fast` runs the tests without engines, shells and waiting. All can be interrupted and started again.
 
 VENV := .venv
 JUDGES := .venv-judges
@@ -8,9 +7,9 @@ FRAMEWORKS := .venv-frameworks
 PYTHON ?= python3
 BIN := $(VENV)/bin
 FILE ?=
-# Whole files of tests, in the order of tests/conftest.py: two a core and one more.
+# Workers run whole test files, in the order of tests/conftest.py, which also sets the number of workers.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
-# What the tests drive: shells for completion, a speech synthesiser, a converter, a sound server without hardware, a tracer.
+# Debian packages for the tests: shells, a speech synthesiser, ffmpeg, a sound server, a tracer.
 SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
 
 .PHONY: run test test-fast check format completions sample bench faults fuzz golden clean
@@ -19,7 +18,7 @@ run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
 
 test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
-	@echo "-- tests, several files at a time; what fails so is tried again by itself"
+	@echo "-- tests, several files at a time; failed ones are run again alone"
 	@$(BIN)/pytest $(PARALLEL) || $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test-fast: $(VENV)/.dev
@@ -46,7 +45,7 @@ bench: $(VENV)/.dev $(JUDGES)/.done
 faults: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults
 
-# Write down anew what the commands say and do; the difference belongs into the same commit as its cause.
+# Record the golden record again; commit the difference together with its cause.
 golden: $(VENV)/.dev
 	@$(BIN)/python -m tests.golden --update
 
@@ -56,31 +55,31 @@ fuzz: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) $(JUDGES) $(FRAMEWORKS)
 
-# A marker file says that a step was finished; whatever was half done before is done again.
+# A marker file says that a step is complete; an interrupted step is repeated.
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "-- installing cartesia-cli with its offline engine into $(VENV) (once, about 700 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
-	@echo "-- installing cartesia-cli and what its tests need into $(VENV)"
+	@echo "-- installing cartesia-cli and the packages of its tests into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
 $(JUDGES)/.done: tests/judges/requirements.txt
-	@echo "-- installing the official SDKs into $(JUDGES): they judge the local server"
+	@echo "-- installing the official SDKs into $(JUDGES), to test the local server with them"
 	@sh scripts/venv.sh $(PYTHON) $(JUDGES)
 	@$(JUDGES)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(FRAMEWORKS)/.done: tests/judges/frameworks.txt
-	@echo "-- installing two frameworks for voice agents into $(FRAMEWORKS) (415 MB): they judge the live server"
+	@echo "-- installing two frameworks for voice agents into $(FRAMEWORKS) (415 MB), to test the live server with them"
 	@sh scripts/venv.sh $(PYTHON) $(FRAMEWORKS)
 	@$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
 $(VENV)/.made:
-	@echo "-- making a virtual environment in $(VENV)"
+	@echo "-- creating a virtual environment in $(VENV)"
 	@sh scripts/venv.sh $(PYTHON) $(VENV)
 	@touch $@
 

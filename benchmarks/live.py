@@ -1,9 +1,11 @@
-"""How long a speaker waits for the local server, one at a time and two at once: `serve` with its real engines.
+"""Measures the latency of the local server with its real engines (`serve`), for one session and for two at once.
 
-Spoken sentences go to both realtime endpoints at the pace of life (`speakers.py`). On the manual endpoint `finalize`
-follows the last speech at once, which is the worst case, or 0.6 s of silence, as with `stream-file`; then a minute
-goes by without a pause, to see whether work piles up. On the auto endpoint the server decides where a turn ends; the
-last one is long. What was understood is measured, too: quick nonsense would be no merit.
+Synthesised sentences are sent in real time to both realtime endpoints (`speakers.py`). On the manual endpoint
+`finalize` follows the speech at once, which is the worst case, or after 0.6 s of silence, as in `stream-file`; then a
+minute is sent without a pause, to see whether work piles up. On the auto endpoint the server ends the turns; the last
+one is long.
+Targets: a median of 0.3 s from `finalize` to text, at most 0.7 s between two events of a turn, last answers at most
+1.5 times as slow as the first ones, and at most 10 % wrong words.
 """
 
 from __future__ import annotations
@@ -28,23 +30,34 @@ from local import words
 from measuring import CLI, ROOT, Report, environment
 
 sys.path.insert(0, str(ROOT))
-from speakers import AT_ONCE, LATER, Part, Take, asking, pressing, sentences, session, shifted, talking
+from speakers import (
+    AT_ONCE,
+    LATER,
+    Part,
+    SessionResult,
+    as_turns,
+    sentences,
+    session,
+    shifted,
+    with_pauses,
+    without_pauses,
+)
 
 from cartesia_cli.protocol import AUTO, MANUAL, Endpoint
 
-ANSWER_GOAL = 0.3
-GAP_GOAL = 0.7
-"""Seconds: the median, and the largest."""
-PILE_GOAL = 1.5
+ANSWER_GOAL_SECONDS = 0.3
+"""Median."""
+GAP_GOAL_SECONDS = 0.7
+"""Maximum."""
+SLOWDOWN_GOAL = 1.5
 """How many times slower the last answers may be than the first ones."""
-WRONG_GOAL = 0.1
-"""Of all words."""
-FEW = 6
-"""First and last answers of a session."""
+ERROR_RATE_GOAL = 0.1
+COMPARED_ANSWERS = 6
+"""How many of the first and of the last answers of a session are compared."""
 
 
 class Server:
-    """The program's own `serve`."""
+    """A running `cartesia-cli serve`."""
 
     def __init__(self, home: str) -> None:
         command = [CLI, "serve", "--port", "0", "--quiet"]
@@ -56,7 +69,7 @@ class Server:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU time up to now."""
+        """Seconds of CPU time so far."""
         fields = Path(f"/proc/{self.child.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -74,30 +87,30 @@ def serving() -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class Trial:
-    """Sessions at the same time. load: CPU of the server meanwhile, of a core."""
+    """Results of sessions that ran at the same time. load: CPU of the server meanwhile, as a share of a core."""
 
-    takes: list[Take]
+    sessions: list[SessionResult]
     load: float
 
-    def gather(self, what: Callable[[Take], Iterable[float]]) -> list[float]:
-        return [figure for take in self.takes for figure in what(take)]
+    def gather(self, what: Callable[[SessionResult], Iterable[float]]) -> list[float]:
+        return [figure for result in self.sessions for figure in what(result)]
 
     @property
-    def wrong(self) -> float:
-        """Word error rate, settled texts joined as they are."""
-        said = [words(" ".join(part.said for part in take.parts)) for take in self.takes]
-        heard = [words("".join(text.get("text") or text.get("transcript") or "" for text in take.texts))
-                 for take in self.takes]  # fmt: skip
+    def error_rate(self) -> float:
+        """Word error rate of the settled texts."""
+        said = [words(" ".join(part.said for part in result.parts)) for result in self.sessions]
+        heard = [words("".join(text.get("text") or text.get("transcript") or "" for text in result.texts))
+                 for result in self.sessions]  # fmt: skip
         return float(jiwer.process_words(said, heard).wer)
 
 
-def trial(server: Server, dialect: Endpoint, model: str, *scripts: list[Part]) -> Trial:
-    async def all_of_them() -> list[Take]:
-        return list(await asyncio.gather(*(session(server.address, dialect, model, parts) for parts in scripts)))
+def run_trial(server: Server, endpoint: Endpoint, model: str, *scripts: list[Part]) -> Trial:
+    async def run_sessions() -> list[SessionResult]:
+        return list(await asyncio.gather(*(session(server.address, endpoint, model, parts) for parts in scripts)))
 
     began, cpu = time.monotonic(), server.cpu
-    takes = asyncio.run(all_of_them())
-    return Trial(takes, (server.cpu - cpu) / (time.monotonic() - began))
+    sessions = asyncio.run(run_sessions())
+    return Trial(sessions, (server.cpu - cpu) / (time.monotonic() - began))
 
 
 class Table:
@@ -106,25 +119,25 @@ class Table:
     def __init__(self) -> None:
         self._report = Report("median, p95 and largest, ms", "alone", "two at once", "goal")
 
-    def head(self, name: str) -> None:
+    def heading(self, name: str) -> None:
         self._report.row(name, "", "", "")
 
     def row(self, name: str, figures: Sequence[list[float]], goal: str = "", *, met: bool | None = None) -> None:
-        self._report.row(name, *map(_told, figures), goal, met=met)
+        self._report.row(name, *map(_milliseconds, figures), goal, met=met)
 
-    def other(self, trials: Sequence[Trial | None]) -> None:
-        """What was understood, and at what cost."""
-        wrong = [one.wrong if one else None for one in trials]
-        met = all(share is None or share <= WRONG_GOAL for share in wrong)
-        cells = ["" if share is None else f"{share:.1%}" for share in wrong]
-        self._report.row("  word error rate", *cells, f"{WRONG_GOAL:.0%}", met=met)
+    def quality(self, trials: Sequence[Trial | None]) -> None:
+        """Add rows for the word error rate and the CPU of the server."""
+        rates = [one.error_rate if one else None for one in trials]
+        met = all(share is None or share <= ERROR_RATE_GOAL for share in rates)
+        cells = ["" if share is None else f"{share:.1%}" for share in rates]
+        self._report.row("  word error rate", *cells, f"{ERROR_RATE_GOAL:.0%}", met=met)
         self._report.row("  CPU of the server, of a core", *(f"{one.load:.0%}" if one else "" for one in trials), "")
 
     def end(self) -> int:
         return self._report.end()
 
 
-def _told(seconds: list[float]) -> str:
+def _milliseconds(seconds: list[float]) -> str:
     if not seconds:
         return ""
     ordered = sorted(seconds)
@@ -132,24 +145,25 @@ def _told(seconds: list[float]) -> str:
     return ", ".join(f"{figure * 1000:.0f}" for figure in figures)
 
 
-def answers(table: Table, trials: Sequence[Trial], goal: float | None) -> None:
+def report_answers(table: Table, trials: Sequence[Trial], goal: float | None) -> None:
     for when in (AT_ONCE, LATER):
-        figures = [one.gather(partial(Take.answers, when=when)) for one in trials]
+        figures = [one.gather(partial(SessionResult.answers, when=when)) for one in trials]
         met = None if goal is None else all(statistics.median(some) <= goal for some in figures)
         table.row(f"  finalize {when}, to text", figures, f"median {goal * 1000:.0f}" if goal else "", met=met)
-    table.other(trials)
+    table.quality(trials)
 
 
-def turns(table: Table, trials: Sequence[Trial]) -> None:
+def report_turns(table: Table, trials: Sequence[Trial]) -> None:
     table.row(
-        "  turn.start to the first text", [one.gather(lambda take: (t.first for t in take.turns())) for one in trials]
+        "  turn.start to the first text",
+        [one.gather(lambda result: (t.first for t in result.turns())) for one in trials],
     )
-    gaps = [one.gather(lambda take: (gap for t in take.turns() for gap in t.gaps)) for one in trials]
-    met = all(max(some, default=inf) <= GAP_GOAL for some in gaps)
-    table.row("  from one sign to the next", gaps, f"largest {GAP_GOAL * 1000:.0f}", met=met)
-    over = [one.gather(lambda take: (t.over for t in take.turns() if t.over is not None)) for one in trials]
+    gaps = [one.gather(lambda result: (gap for t in result.turns() for gap in t.gaps)) for one in trials]
+    met = all(max(some, default=inf) <= GAP_GOAL_SECONDS for some in gaps)
+    table.row("  from one event to the next", gaps, f"largest {GAP_GOAL_SECONDS * 1000:.0f}", met=met)
+    over = [one.gather(lambda result: (t.over for t in result.turns() if t.over is not None)) for one in trials]
     table.row("  last speech to turn.end", over)
-    table.other(trials)
+    table.quality(trials)
 
 
 def main() -> int:
@@ -163,30 +177,34 @@ def main() -> int:
     table = Table()
     with serving() as server:
 
-        def both(dialect: Endpoint, model: str, script: Callable[[list[Part]], list[Part]], count: int) -> list[Trial]:
+        def alone_and_together(
+            endpoint: Endpoint, model: str, script: Callable[[list[Part]], list[Part]], count: int
+        ) -> list[Trial]:
             ours, theirs = script(parts[:count]), shifted(script(others[:count]))
-            return [trial(server, dialect, model, ours), trial(server, dialect, model, ours, theirs)]
+            return [run_trial(server, endpoint, model, ours), run_trial(server, endpoint, model, ours, theirs)]
 
         for model in ("ink-2", "ink-whisper"):
-            trial(server, MANUAL, model, asking(parts[:1]))  # for the caches
-        table.head("manual, ink-2")
-        answers(table, both(MANUAL, "ink-2", asking, given.sentences), ANSWER_GOAL)
-        table.head("auto, ink-2")
-        turns(table, both(AUTO, "ink-2", talking, given.sentences))
-        table.head("manual, ink-whisper")
-        timed = both(MANUAL, "ink-whisper", asking, few)
-        if not all(event["words"] for one in timed for take in one.takes for event in take.texts):
+            run_trial(server, MANUAL, model, with_pauses(parts[:1]))  # fills the caches
+        table.heading("manual, ink-2")
+        report_answers(table, alone_and_together(MANUAL, "ink-2", with_pauses, given.sentences), ANSWER_GOAL_SECONDS)
+        table.heading("auto, ink-2")
+        report_turns(table, alone_and_together(AUTO, "ink-2", as_turns, given.sentences))
+        table.heading("manual, ink-whisper")
+        timed = alone_and_together(MANUAL, "ink-whisper", with_pauses, few)
+        if not all(event["words"] for one in timed for result in one.sessions for event in result.texts):
             raise SystemExit("a text came without words")
-        answers(table, timed, None)
-        table.head(f"manual, ink-2, {given.seconds:g} s without a pause")
-        scripts = [pressing(parts, given.seconds), shifted(pressing(others, given.seconds))]
-        pressed = trial(server, MANUAL, "ink-2", *scripts)
-        first = pressed.gather(lambda take: take.answers(AT_ONCE)[:FEW])
-        last = pressed.gather(lambda take: take.answers(AT_ONCE)[-FEW:])
-        table.row(f"  the first {FEW} answers", [[], first])
+        report_answers(table, timed, None)
+        table.heading(f"manual, ink-2, {given.seconds:g} s without a pause")
+        scripts = [without_pauses(parts, given.seconds), shifted(without_pauses(others, given.seconds))]
+        pressed = run_trial(server, MANUAL, "ink-2", *scripts)
+        first = pressed.gather(lambda result: result.answers(AT_ONCE)[:COMPARED_ANSWERS])
+        last = pressed.gather(lambda result: result.answers(AT_ONCE)[-COMPARED_ANSWERS:])
+        table.row(f"  the first {COMPARED_ANSWERS} answers", [[], first])
         slower = statistics.median(last) / statistics.median(first)
-        table.row(f"  the last {FEW}", [[], last], f"median x {PILE_GOAL:g}", met=slower <= PILE_GOAL)
-        table.other([None, pressed])
+        table.row(
+            f"  the last {COMPARED_ANSWERS}", [[], last], f"median x {SLOWDOWN_GOAL:g}", met=slower <= SLOWDOWN_GOAL
+        )
+        table.quality([None, pressed])
     return table.end()
 
 

@@ -1,8 +1,10 @@
-"""Which engine is to hear a speaker live: how long each takes for a clip, and how well it understands.
+"""Compares Moonshine with Whisper for live recognition: CPU per clip, and word error rate.
 
-Both hear the same clips in turns, in one process: the sentences that are spoken here (`tests/speech.py`), one by
-one and several in a row, and stretches of given lengths, as an utterance has while it grows. With recordings
-of yours instead: `live_engines.py FOLDER --transcripts FILE.tsv`, the table as for `local.py`.
+Both recognise the same clips in turns, in one process: synthesised sentences (`tests/speech.py`), alone and joined, and
+pieces of given lengths, like those of a growing utterance. Targets: Moonshine takes at most half of Whisper's CPU for
+3 s, and its word error rate is at most 3 points higher.
+
+With your own recordings: `live_engines.py FOLDER --transcripts FILE.tsv`, in the format of `local.py`.
 """
 
 from __future__ import annotations
@@ -31,20 +33,20 @@ from cartesia_cli.server.engine import Engine
 from cartesia_cli.server.observer import SilentObserver
 from tests.speech import say, silence
 
-CUTS = (1, 2, 3, 5, 8, 11)
-"""Lengths of the stretches, in seconds."""
+PIECE_SECONDS = (1, 2, 3, 5, 8, 11)
+"""Lengths of the pieces."""
 
-PACE_CUT, PACE_GOAL = 3, 0.5
-"""At so many seconds Moonshine may take at most so much of the time that Whisper takes."""
+CPU_GOAL_SECONDS, CPU_GOAL = 3, 0.5
+"""The length of the piece with a target, and Moonshine's CPU as a share of Whisper's."""
 
 ERROR_GOAL = 3.0
 """Percentage points that Moonshine's word error rate may be above Whisper's."""
 
-ROW_SECONDS = 11.0
-"""Longest row of sentences."""
+MAX_JOINED_SECONDS = 11.0
+"""Maximum length of joined sentences."""
 
-EMPTY = ("", "", "", "")
-"""The rest of a row that is a heading."""
+NO_FIGURES = ("", "", "", "")
+"""The cells of a heading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
-    """What an engine made of a clip.
+class Recognition:
+    """The text of a clip, and what it cost.
 
     cpu, wall   seconds
     """
@@ -67,22 +69,22 @@ class Hearing:
     wall: float
 
 
-def hear(engine: Engine, audio: Samples) -> Hearing:
+def recognize(engine: Engine, audio: Samples) -> Recognition:
     cpu, wall = time.process_time(), time.perf_counter()
     utterance = engine.start("en")
     utterance.push(audio)
     text = "".join(word.word for word in utterance.finish())
-    return Hearing(text, time.process_time() - cpu, time.perf_counter() - wall)
+    return Recognition(text, time.process_time() - cpu, time.perf_counter() - wall)
 
 
-def in_turns(engines: Sequence[Engine], clips: Sequence[Samples]) -> list[list[Hearing]]:
-    """For each engine what it heard: one after the other with each clip, so that a busy machine is busy for both."""
-    pairs = [[hear(engine, clip) for engine in engines] for clip in clips]
+def in_turns(engines: Sequence[Engine], clips: Sequence[Samples]) -> list[list[Recognition]]:
+    """The results of each engine. The engines take turns, so that other load slows down both."""
+    pairs = [[recognize(engine, clip) for engine in engines] for clip in clips]
     return [list(heard) for heard in zip(*pairs, strict=True)]
 
 
 def spoken() -> list[Clip]:
-    """The sentences, with a little silence around each."""
+    """The synthesised sentences, with a little silence around each."""
     sentences = Path(__file__).with_name("sentences.txt").read_text("utf-8").splitlines()
     return [Clip(np.concatenate([silence(0.2), say(sentence), silence(0.3)]), sentence) for sentence in sentences]
 
@@ -95,11 +97,11 @@ def recorded(folder: Path, transcripts: dict[str, str]) -> list[Clip]:
     return clips
 
 
-def rows(clips: Sequence[Clip]) -> list[Clip]:
-    """Neighbours joined, as long as they are not too long together."""
+def joined_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """Consecutive clips joined, up to MAX_JOINED_SECONDS."""
     joined: list[Clip] = []
     for clip in clips:
-        if joined and len(joined[-1].audio) + len(clip.audio) <= ROW_SECONDS * RATE:
+        if joined and len(joined[-1].audio) + len(clip.audio) <= MAX_JOINED_SECONDS * RATE:
             before = joined.pop()
             clip = Clip(np.concatenate([before.audio, clip.audio]), f"{before.said} {clip.said}")
         joined.append(clip)
@@ -107,14 +109,14 @@ def rows(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def measure_words(name: str, engines: Sequence[Engine], clips: Sequence[Clip], report: Report) -> None:
-    """Word error rates, and the time for it all."""
+    """Add rows for the word error rate and the time per clip."""
     heard = in_turns(engines, [clip.audio for clip in clips])
     said = [words(clip.said) for clip in clips]
     errors = [100 * jiwer.process_words(said, [words(one.text) for one in texts]).wer for texts in heard]
     seconds = statistics.mean(len(clip.audio) for clip in clips) / RATE
     count = sum(len(one.split()) for one in said)
     above = errors[0] - errors[1]
-    report.row(f"{name}: {len(clips)} clips of {seconds:.1f} s, {count} words", *EMPTY)
+    report.row(f"{name}: {len(clips)} clips of {seconds:.1f} s, {count} words", *NO_FIGURES)
     report.row(
         "  word error rate",
         *(f"{rate:.1f} %" for rate in errors),
@@ -125,8 +127,8 @@ def measure_words(name: str, engines: Sequence[Engine], clips: Sequence[Clip], r
     measure_time("  CPU / wall a clip", heard, None, report)
 
 
-def measure_time(name: str, heard: Sequence[Sequence[Hearing]], goal: float | None, report: Report) -> None:
-    """CPU and wall time on average, and their ratios. The goal is about CPU: of time, others may take their share."""
+def measure_time(name: str, heard: Sequence[Sequence[Recognition]], goal: float | None, report: Report) -> None:
+    """Add a row of mean CPU and wall time, and their ratios. The target is for CPU, which other load doesn't change."""
     cpu = [statistics.mean(one.cpu for one in texts) for texts in heard]
     wall = [statistics.mean(one.wall for one in texts) for texts in heard]
     report.row(
@@ -138,36 +140,36 @@ def measure_time(name: str, heard: Sequence[Sequence[Hearing]], goal: float | No
     )
 
 
-def measure_cuts(engines: Sequence[Engine], clips: Sequence[Clip], count: int, report: Report) -> None:
-    """Stretches from anywhere in the speech: they begin and end inside words, as those of a growing utterance do."""
+def measure_pieces(engines: Sequence[Engine], clips: Sequence[Clip], count: int, report: Report) -> None:
+    """Add rows for pieces from random positions: they begin and end within words, as growing utterances do."""
     speech = np.concatenate([clip.audio for clip in clips])
-    dice = random.Random(0)
-    report.row(f"stretches, {count} of each length", *EMPTY)
-    for seconds in CUTS:
+    rng = random.Random(0)
+    report.row(f"pieces, {count} of each length", *NO_FIGURES)
+    for seconds in PIECE_SECONDS:
         if (size := seconds * RATE) > len(speech):
             continue
-        starts = [dice.randrange(len(speech) - size + 1) for _ in range(count)]
+        starts = [rng.randrange(len(speech) - size + 1) for _ in range(count)]
         heard = in_turns(engines, [speech[start : start + size] for start in starts])
-        measure_time(f"  {seconds} s", heard, PACE_GOAL if seconds == PACE_CUT else None, report)
+        measure_time(f"  {seconds} s", heard, CPU_GOAL if seconds == CPU_GOAL_SECONDS else None, report)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="recordings of yours, instead of speech made here")
+    parser.add_argument("folder", type=Path, nargs="?", help="your own recordings, instead of synthesised speech")
     parser.add_argument("--transcripts", type=Path, help="their table (FOLDER/transcripts.tsv)")
     parser.add_argument("--skip", action="append", default=[], metavar="GLOB", help="files to leave out (repeatable)")
-    parser.add_argument("--count", type=int, default=8, help="stretches of each length (8)")
+    parser.add_argument("--count", type=int, default=8, help="pieces of each length (8)")
     given = parser.parse_args()
     if given.folder:
         clips = recorded(given.folder, table(given.transcripts or given.folder / "transcripts.tsv", given.skip))
     else:
         clips = spoken()
     engines: list[Engine] = [moonshine.load(), whisper.load(None, SilentObserver())]
-    in_turns(engines, [clips[0].audio])  # what they do only once
+    in_turns(engines, [clips[0].audio])  # warms up both
     report = Report("", *(engine.name for engine in engines), "ratio", "goal")
-    measure_words("one by one", engines, clips, report)
-    measure_words("in rows", engines, rows(clips), report)
-    measure_cuts(engines, clips, given.count, report)
+    measure_words("alone", engines, clips, report)
+    measure_words("joined", engines, joined_clips(clips), report)
+    measure_pieces(engines, clips, given.count, report)
     return report.end()
 
 

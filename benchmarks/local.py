@@ -1,8 +1,9 @@
-"""How well and how fast this machine transcribes by itself, and how much memory an hour takes.
+"""Measures `transcribe --local`: word error rate, speed and memory for fifty sentences and for one hour.
 
-By default with speech that is made here (`tests/speech.py`): some minutes of sentences, then an hour of them.
-With a folder of recordings instead: `local.py FOLDER --transcripts FILE.tsv`, a table with a header that
-names at least the columns `file` and `transcript`.
+The transcripts are compared with what was spoken. Targets: at most 600 MB of memory, and all word times in order.
+
+The speech is synthesised (`tests/speech.py`). With your own recordings: `local.py FOLDER --transcripts FILE.tsv`, a
+table with a header that names at least the columns `file` and `transcript`.
 """
 
 from __future__ import annotations
@@ -24,17 +25,16 @@ from typing import Any
 import jiwer
 from measuring import CLI, ROOT, Report, Run, environment, run
 
-MEMORY_GOAL = 600_000_000
-HOUR = 60.0
-"""Minutes of the long recording."""
+MEMORY_GOAL_BYTES = 600_000_000
+LONG_RECORDING_MINUTES = 60.0
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 
-def speak(folder: Path, minutes: float) -> None:
-    """The sentences as a recording each, with their table; and all of them again and again, as one of `minutes`.
+def synthesize(folder: Path, minutes: float) -> None:
+    """Write each sentence as a recording, with a table of transcripts, and a long recording of random sentences.
 
-    Called in a process of its own, which may become large.
+    Runs in a separate process, because it takes much memory.
     """
     sys.path.insert(0, str(ROOT))
     import numpy as np
@@ -48,10 +48,10 @@ def speak(folder: Path, minutes: float) -> None:
             name = f"sentence{number:02}.wav"
             write_wav(folder / name, np.concatenate([silence(0.2), say(sentence), silence(0.3)]))
             table.write(f"{name}\t{sentence}\n")
-    dice, parts, said, size = random.Random(0), [], [], 0
+    rng, parts, said, size = random.Random(0), [], [], 0
     while size < minutes * 60 * RATE:
-        sentence = sentences[dice.randrange(len(sentences))]
-        for part in (say(sentence), silence(dice.uniform(0.1, 1.5))):
+        sentence = sentences[rng.randrange(len(sentences))]
+        for part in (say(sentence), silence(rng.uniform(0.1, 1.5))):
             parts.append(part)
             size += len(part)
         said.append(sentence)
@@ -60,7 +60,7 @@ def speak(folder: Path, minutes: float) -> None:
 
 
 def table(path: Path, skipped: list[str]) -> dict[str, str]:
-    """File to what is said in it."""
+    """The transcripts of a table by file name, without the files that match `skipped`."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     kept = [row for row in rows if not any(fnmatch(row["file"], pattern) for pattern in skipped)]
@@ -68,13 +68,13 @@ def table(path: Path, skipped: list[str]) -> dict[str, str]:
 
 
 def words(text: str) -> str:
-    """Words without case and punctuation; digits as they are spoken one by one."""
-    spelt = re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", text.lower().replace("10", "ten"))
-    return " ".join(re.findall(r"[a-zà-öø-ÿ]+(?:'[a-z]+)?", spelt.replace("’", "'")))
+    """The words of a text without case and punctuation, with digits spelled out one by one."""
+    spelled = re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", text.lower().replace("10", "ten"))
+    return " ".join(re.findall(r"[a-zà-öø-ÿ]+(?:'[a-z]+)?", spelled.replace("’", "'")))
 
 
 def transcribe(files: list[Path], env: dict[str, str]) -> tuple[Run, list[dict[str, Any]]]:
-    """All files in one process, with word times; each transcript as a JSON document."""
+    """Transcribe all files in one process, with word times. Returns the JSON documents."""
     done = run(
         [CLI, "transcribe", *map(str, files), "--local", "--no-cache", "-w", "-f", "ndjson", "--quiet"], env
     ).checked()
@@ -82,14 +82,14 @@ def transcribe(files: list[Path], env: dict[str, str]) -> tuple[Run, list[dict[s
 
 
 def in_order(transcript: dict[str, Any]) -> bool:
-    """Whether the words of a transcript follow each other within it."""
+    """Whether the word times of a transcript are ascending and within its duration."""
     times = [time for word in transcript["words"] for time in (word["start"], word["end"])]
     within = not times or (times[0] >= 0 and times[-1] <= transcript["duration"])
     return within and all(a <= b for a, b in pairwise(times))
 
 
 def measure(name: str, folder: Path, spoken: dict[str, str], env: dict[str, str], rounds: int, report: Report) -> None:
-    """Rows about the recordings of a folder."""
+    """Add rows for the recordings of a folder."""
     runs = []
     for _ in range(rounds):
         done, transcripts = transcribe([folder / file for file in spoken], env)
@@ -108,17 +108,21 @@ def measure(name: str, folder: Path, spoken: dict[str, str], env: dict[str, str]
         "",
     )
     report.row("  real-time factor", f"{wall / seconds:.3f} ({cpu / seconds:.3f} of CPU)", "")
-    report.row("  peak memory", f"{peak / 1e6:.0f} MB", f"{MEMORY_GOAL / 1e6:.0f} MB", met=0 < peak <= MEMORY_GOAL)
+    report.row(
+        "  peak memory", f"{peak / 1e6:.0f} MB", f"{MEMORY_GOAL_BYTES / 1e6:.0f} MB", met=0 < peak <= MEMORY_GOAL_BYTES
+    )
     ordered = sum(map(in_order, transcripts))
     report.row("  words in order", f"in {ordered} of {len(spoken)}", "all", met=ordered == len(spoken))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="recordings of yours, instead of speech made here")
+    parser.add_argument("folder", type=Path, nargs="?", help="your own recordings, instead of synthesised speech")
     parser.add_argument("--transcripts", type=Path, help="their table (FOLDER/transcripts.tsv)")
     parser.add_argument("--skip", action="append", default=[], metavar="GLOB", help="files to leave out (repeatable)")
-    parser.add_argument("--minutes", type=float, default=HOUR, help="length of the long recording (60)")
+    parser.add_argument(
+        "--minutes", type=float, default=LONG_RECORDING_MINUTES, help="length of the long recording (60)"
+    )
     parser.add_argument("--rounds", type=int, default=1, help="runs of which times are the median (1)")
     given = parser.parse_args()
     report = Report("", "figure", "goal")
@@ -130,11 +134,11 @@ def main() -> int:
             return report.end()
         made = Path(home, "speech")
         (made / "long").mkdir(parents=True)
-        speaker = get_context("spawn").Process(target=speak, args=(made, given.minutes))
+        speaker = get_context("spawn").Process(target=synthesize, args=(made, given.minutes))
         speaker.start()
         speaker.join()
         if speaker.exitcode != 0:
-            raise SystemExit("no speech could be made")
+            raise SystemExit("speech synthesis failed")
         for name, folder in (("sentences", made), ("one long recording", made / "long")):
             measure(name, folder, table(folder / "transcripts.tsv", []), env, given.rounds, report)
     return report.end()

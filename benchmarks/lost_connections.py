@@ -1,11 +1,12 @@
-"""Thousands of numbers over lost connections, in simulated time: each has to be there once and in order.
+"""Checks in simulated time that sessions with lost connections deliver every spoken number once and in order.
 
     python benchmarks/lost_connections.py              # some four minutes
-    python benchmarks/lost_connections.py --seeds 5    # other places at which connections are lost
+    python benchmarks/lost_connections.py --seeds 5    # more random positions of the losses
 
-For each kind of server: how many numbers were missing or there twice, how much audio was sent for a second of it, and
-how many seconds after the audio the last word came. A server is `tests/late_server.py`, by mode, by the silence that
-ends its turns, and by how late it answers. Each session loses 20 connections over 150 numbers.
+For each kind of server it prints how many numbers were missing or duplicated, how much audio was sent compared with
+what was recorded, and how many seconds after the audio the last word arrived. The server is `tests/late_server.py`,
+with different modes, silences that end a turn, and delays of its answers. Each session says 150 numbers and loses 20
+connections. Target: no number is missing, duplicated or out of order.
 """
 
 # ruff: noqa: T201  the table is the result
@@ -26,9 +27,9 @@ from tests.late_server import LateSession, lateness_of, lives_of
 from tests.test_no_word_lost import session_of
 from tests.tones import spoken
 
-NUMBERS, DROPS = 150, 20
-LATENESS: tuple[float | str, ...] = (0.0, 0.5, 1.2, 3.0, 10.0, "random")
-RESTS = (0.2, 0.5, 0.9)
+NUMBERS, LOSSES = 150, 20
+DELAY_SECONDS: tuple[float | str, ...] = (0.0, 0.5, 1.2, 3.0, 10.0, "random")
+REST_SECONDS = (0.2, 0.5, 0.9)
 
 
 def main() -> int:
@@ -38,16 +39,16 @@ def main() -> int:
     wrong = 0
     print(f"{'mode':8}{'turn':>6}{'late':>8}{'numbers':>9}{'missing':>9}{'twice':>7}{'sent':>7}{'after':>8}")
     for manual, silences in ((False, (0.15, 0.35, 0.7, 1.0)), (True, (0.0,))):
-        for silence, late in product(silences, LATENESS):
+        for silence, late in product(silences, DELAY_SECONDS):
             missing = twice = 0
             sent, audio_seconds, after = 0.0, 0.0, 0.0
-            for rest, seed in product(RESTS, rounds):
-                dice = random.Random(f"{silence} {late} {rest} {seed}")
+            for rest, seed in product(REST_SECONDS, rounds):
+                rng = random.Random(f"{silence} {late} {rest} {seed}")
                 audio = encode_s16le(spoken(range(NUMBERS), rest))
                 seconds = len(audio) / 2 / RATE
                 session = LateSession(
-                    audio, session_of(), StopSignal, manual=manual, silence=silence, lateness=lateness_of(dice, late),
-                    lives=lives_of(dice, DROPS, seconds / DROPS),
+                    audio, session_of(), StopSignal, manual=manual, silence=silence, lateness=lateness_of(rng, late),
+                    lives=lives_of(rng, LOSSES, seconds / LOSSES),
                 )  # fmt: skip
                 heard = session.heard
                 missing += len({*range(NUMBERS)} - {*heard})
@@ -55,7 +56,7 @@ def main() -> int:
                 wrong += heard != [*range(NUMBERS)]
                 sent, audio_seconds = sent + session.sent, audio_seconds + seconds
                 after = max(after, session.lasted - seconds)
-            count = NUMBERS * len(RESTS) * len(rounds)
+            count = NUMBERS * len(REST_SECONDS) * len(rounds)
             mode = "manual" if manual else "auto"
             turn = "" if manual else f"{silence:g} s"
             print(

@@ -1,11 +1,12 @@
-"""The processes that `pacing.py` starts: `senders.py receiver`, and three clients of it, of which each is told on
-stdin, line by line, what to do (see TASKS), and answers with a line of JSON.
+"""The processes that `pacing.py` starts: the server (`senders.py receiver`) and its three clients.
 
-    ours     what `stream-file` does: the paced source, the session, the connection, and what measures them
+A client reads tasks from stdin as lines of JSON (see TASKS), and writes each result as a line of JSON.
+
+    ours     as in `stream-file`: RealtimeSource, Session and RealtimeConnection, with what measures them
     naive    `asyncio.sleep` after each frame, over `websockets`
-    sdk      the same over the official SDK, as its examples have it; with a Python that has the SDK
+    sdk      the same over the official SDK, as in its examples; needs a Python that has the SDK
 
-A session's keyterm is its name. Nothing is imported that the others need.
+The keyterm of a session is its name. Each client imports only what it needs.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from typing import Any
 RATE = 16000
 SECOND = 2 * RATE
 REPORT = "report"
-"""Name of the session in which the receiver tells what it saw in all others."""
+"""Name of the session in which the receiver sends the arrival times of all others."""
 
 TEXT, WORDS = "text", "words"
-"""Names of sessions without a pace, and what is answered there: a text as of ink-2, or words as of ink-whisper."""
+"""Names of sessions that aren't paced, and their kind of answer: text as from ink-2, or words as from ink-whisper."""
 
-FRAMES, AT_ONCE, FLUSHES = 300, 10, 50
-"""Frames that are sent to know what one costs, how many of them in a row, and questions behind them."""
+FRAMES, BURST_FRAMES, FLUSHES = 300, 10, 50
+"""Frames per measurement of their cost, frames in a row, and `finalize` commands per measurement of answers."""
 
 
 @dataclass
 class Log:
-    """What a client saw of its own pace: seconds of the monotonic clock, and of CPU time."""
+    """When a client sent its frames, in seconds of the monotonic clock, and its CPU time."""
 
     start: float = 0.0
     sent: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def begin(self) -> None:
-        """A frame is about to leave; the first one counts."""
+        """A frame is about to be sent; only the first call counts."""
         if not self.sent:
             self.cpu.append(time.process_time())
             self.start = time.monotonic()
@@ -51,17 +52,17 @@ class Log:
         self.sent.append(time.monotonic())
         self.cpu.append(time.process_time())
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"start": self.start, "sent": self.sent, "cpu": self.cpu[-1] - self.cpu[0]}
 
 
 @dataclass(frozen=True)
 class Link:
-    """An open session: `hear` gives the type of the next event, when it has been parsed."""
+    """An open session. `receive` returns the type of the next event after parsing it."""
 
     send: Callable[[bytes], Awaitable[None]]
-    say: Callable[[str], Awaitable[None]]
-    hear: Callable[[], Awaitable[str]]
+    command: Callable[[str], Awaitable[None]]
+    receive: Callable[[], Awaitable[str]]
 
 
 def query(name: str) -> str:
@@ -116,9 +117,9 @@ LINKS = {"ours": ours, "naive": naive, "sdk": sdk}
 
 
 async def cost(role: str, address: str, audio: bytes, answer: str) -> dict[str, Any]:
-    """Seconds: until connected, of CPU for a frame, and from each `finalize` until its `flush_done` was parsed.
+    """Seconds to connect, of CPU for a frame, and from each `finalize` until its `flush_done` was parsed.
 
-    answer    TEXT or WORDS, what the receiver says before `flush_done`
+    answer    TEXT or WORDS: what the receiver sends before `flush_done`
     """
     began = time.perf_counter()
     async with LINKS[role](address, answer) as link:
@@ -126,32 +127,32 @@ async def cost(role: str, address: str, audio: bytes, answer: str) -> dict[str, 
 
         async def flush() -> float:
             began = time.perf_counter()
-            await link.say("finalize")
-            while await link.hear() != "flush_done":
+            await link.command("finalize")
+            while await link.receive() != "flush_done":
                 pass
             return time.perf_counter() - began
 
         cpu, frames = 0.0, list(cut(audio, 100, FRAMES / 10))
-        for at in range(0, FRAMES, AT_ONCE):  # no more than a socket holds: a session never has to wait either
+        for at in range(0, FRAMES, BURST_FRAMES):  # few enough for the socket's buffer, as in a session
             began = time.process_time()
-            for frame in frames[at : at + AT_ONCE]:
+            for frame in frames[at : at + BURST_FRAMES]:
                 await link.send(frame)
             cpu += time.process_time() - began
             await flush()
         flushes = [await flush() for _ in range(FLUSHES)]
-        await link.say("close")
-        while await link.hear() != "done":
+        await link.command("close")
+        while await link.receive() != "done":
             pass
     return {"connect": connected, "frame": cpu / len(frames), "flush": flushes}
 
 
-async def slept(role: str, address: str, audio: bytes, name: str, ms: int, seconds: float) -> dict[str, Any]:
-    """A frame, and a sleep as long as the frame: the examples' idea of real time."""
+async def pace_by_sleeping(role: str, address: str, audio: bytes, name: str, ms: int, seconds: float) -> dict[str, Any]:
+    """Sleep for the length of a frame after sending it, as the examples do."""
     log = Log()
     async with LINKS[role](address, name) as link:
 
         async def hear() -> None:
-            while await link.hear() != "done":
+            while await link.receive() != "done":
                 pass
 
         hearing = asyncio.create_task(hear())
@@ -160,15 +161,15 @@ async def slept(role: str, address: str, audio: bytes, name: str, ms: int, secon
             await link.send(frame)
             log.frame()
             await asyncio.sleep(ms / 1000)
-        await link.say("close")
+        await link.command("close")
         await hearing
-    return log.told()
+    return log.to_dict()
 
 
-async def paced(
+async def pace_by_session(
     address: str, audio: bytes, name: str, ms: int, seconds: float, watch: Log | None = None, **time: Any
 ) -> dict[str, Any]:
-    """A live session with all that measures it, its segments kept as a transcript keeps them. `time`: as of Paced."""
+    """Send with a live session and everything that measures it. `time`: clock and sleep of RealtimeSource."""
     from cartesia_cli.audio.pacing import RealtimeSource
     from cartesia_cli.audio.pcm import AudioBlock, decode_pcm
     from cartesia_cli.audio.vad import Endpointer
@@ -205,11 +206,11 @@ async def paced(
     )  # fmt: skip
     await session.run(StopSignal())
     recorder.report()
-    return log.told()
+    return log.to_dict()
 
 
 class Memory(Log):
-    """Bytes that are resident after so many frames of 100 ms."""
+    """Resident memory in bytes after these minutes of frames of 100 ms."""
 
     def __init__(self, *minutes: int) -> None:
         super().__init__()
@@ -224,12 +225,12 @@ class Memory(Log):
         if self._frames in self._at:
             self._seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"resident": self._seen}
 
 
 async def hour(address: str, audio: bytes) -> dict[str, Any]:
-    """Sixty minutes at a clock that is always as late as it should be."""
+    """An hour of a session with a simulated clock."""
     now = 0.0
 
     async def sleep(seconds: float) -> None:
@@ -237,11 +238,11 @@ async def hour(address: str, audio: bytes) -> dict[str, Any]:
         now += seconds
         await asyncio.sleep(0)
 
-    return await paced(address, audio, "hour", 100, 3600, Memory(5, 60), clock=lambda: now, sleep=sleep)
+    return await pace_by_session(address, audio, "hour", 100, 3600, Memory(5, 60), clock=lambda: now, sleep=sleep)
 
 
 def cut(audio: bytes, ms: int, seconds: float) -> Iterator[bytes]:
-    """So many seconds of `audio`, again and again, in frames."""
+    """Frames of `ms` for this many seconds, from `audio` repeated."""
     size = SECOND * ms // 1000
     for number in range(round(seconds * 1000 / ms)):
         at = number * size % (len(audio) - size)
@@ -249,7 +250,7 @@ def cut(audio: bytes, ms: int, seconds: float) -> Iterator[bytes]:
 
 
 async def receive() -> None:
-    """A realtime endpoint that notes when frames came, and has a word for each half second of them."""
+    """A realtime endpoint that records when frames arrive, and sends a word for each half second of audio."""
     from urllib.parse import parse_qs, urlsplit
 
     from websockets.asyncio.server import ServerConnection, serve
@@ -281,18 +282,18 @@ async def receive() -> None:
                 return
 
     async with serve(answer, "127.0.0.1", 0) as server:
-        tell(server.sockets[0].getsockname()[1])
-        await asyncio.to_thread(sys.stdin.read)  # until whoever started this is gone
+        write_line(server.sockets[0].getsockname()[1])
+        await asyncio.to_thread(sys.stdin.read)  # until the parent process ends
 
 
-def tell(line: object) -> None:
+def write_line(line: object) -> None:
     sys.stdout.write(f"{json.dumps(line)}\n")
     sys.stdout.flush()
 
 
 TASKS: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "cost": cost,
-    "pace": lambda role, *more: paced(*more) if role == "ours" else slept(role, *more),
+    "pace": lambda role, *more: pace_by_session(*more) if role == "ours" else pace_by_sleeping(role, *more),
     "hour": lambda role, *more: hour(*more),
 }
 
@@ -303,4 +304,4 @@ if __name__ == "__main__":
         role, address, sound = sys.argv[1:]
         for line in sys.stdin:
             task, *more = json.loads(line)
-            tell(asyncio.run(TASKS[task](role, address, Path(sound).read_bytes(), *more)))
+            write_line(asyncio.run(TASKS[task](role, address, Path(sound).read_bytes(), *more)))

@@ -1,6 +1,6 @@
-"""A server that swallows what it is sent, as fast as sockets go, and calls it a transcript: `sink.py` prints its port.
+"""A server that discards uploads as fast as possible and answers with a transcript. `sink.py` prints its port.
 
-A process of its own, without a framework: what is measured is the client.
+It is a separate process without a framework, so that the client is what a benchmark measures.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import socket
 import sys
 
 ANSWER = (
-    b'{"type": "transcript", "text": "swallowed", "language": "en", "duration": 1.0, "request_id": "sink", '
-    b'"words": [{"word": "swallowed", "start": 0.1, "end": 0.9}]}'
+    b'{"type": "transcript", "text": "received", "language": "en", "duration": 1.0, "request_id": "sink", '
+    b'"words": [{"word": "received", "start": 0.1, "end": 0.9}]}'
 )
 HEAD_BYTES = 64 << 10
 
 
-def swallow(client: socket.socket, buffer: memoryview) -> None:
-    """One request with a Content-Length, read whole and answered."""
+def discard_request(client: socket.socket, buffer: memoryview) -> None:
+    """Read one request that has a Content-Length, and answer it."""
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     head = b""
     while b"\r\n\r\n" not in head:
@@ -46,7 +46,7 @@ def main() -> None:
     while True:
         client, _ = listener.accept()
         with client:
-            swallow(client, buffer)
+            discard_request(client, buffer)
 
 
 if __name__ == "__main__":

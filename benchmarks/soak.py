@@ -1,9 +1,9 @@
-"""Hours of a live session over connections that are lost again and again: what it takes, and that nothing is lost.
+"""Runs live sessions of hours with many lost connections: checks that no speech is lost, and measures memory.
 
-Somebody says numbers, to a server that says which ones it hears; a hundred connections break at random moments, and
-now and then the network is away for a minute and a half. The clock is simulated (`tests/test_soak.py`): four hours take
-as long as the work of them. Then the program itself, with real sockets, at forty times the pace of life; and what a
-session keeps of each utterance for what is written at its end.
+A source says numbers, and a server reports which ones it hears; a hundred connections are lost at random moments, and
+some outages last 90 s. Time is simulated (`tests/test_soak.py`), so that four hours take only their CPU time. Then the
+program runs with real sockets at forty times real time. Last, the memory per utterance is measured. Targets: every
+number once and in order, and at most 5 MiB more memory in the last quarter than in the second.
 """
 
 # ruff: noqa: T201  the plot is a result
@@ -34,21 +34,20 @@ from tests.test_soak import LENGTH, NUMBERS, RESTS, Sample, Soak, files_of, hiss
 from tests.tones import dies, listens
 
 OUTAGES = (*[0.1] * 20, *[2.0] * 4, 90.0)
-"""Seconds until there is another connection, one of them each time."""
+"""Seconds until another connection is possible; one is drawn for each loss."""
 
-MEMORY_GOAL, TRACED_GOAL = 5 * MIB, 3 * MIB
-"""More in the last quarter than in the second one, at their highest. Of what is to be sent again, 2 MiB are in memory,
-and only while they aren't more."""
+MEMORY_GROWTH_GOAL, TRACED_GROWTH_GOAL = 5 * MIB, 3 * MIB
+"""By how much the peak of the last quarter may exceed that of the second: resident, and as traced by tracemalloc."""
 
 SPEED = 40
-KEPT = 10_000
+UTTERANCES = 10_000
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ROWS, COLUMNS = 6, 72
 COLORS = "#1f6feb", "#d29922", "#2da44e"
 
 
 def simulated(mode: str, hours: float, losses: int) -> dict[str, object]:
-    """In this process, which does nothing else."""
+    """Run a simulated session in this process."""
     count = round(hours * 3600 / LENGTH)
     soak = Soak(count, losses, mode == "manual", every=max(1, count // 96), outages=OUTAGES, measured=True)
     tracemalloc.start()
@@ -58,10 +57,10 @@ def simulated(mode: str, hours: float, losses: int) -> dict[str, object]:
 
 
 def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
-    """`stream-file` in a process of its own; what it says is read as it says it."""
-    count, dice, samples, wrong = round(minutes * 60 / LENGTH), random.Random(1), [], []
-    lives = [dice.uniform(0.1, 1.7) * minutes * 60 / losses for _ in range(losses)]
-    with RealtimeServer(*(listens(life, dies(dice)) for life in lives), listens()) as server:
+    """Run `stream-file` with real sockets, and read its output line by line."""
+    count, rng, samples, wrong = round(minutes * 60 / LENGTH), random.Random(1), [], []
+    lives = [rng.uniform(0.1, 1.7) * minutes * 60 / losses for _ in range(losses)]
+    with RealtimeServer(*(listens(life, dies(rng)) for life in lives), listens()) as server:
         command = [CLI, "stream-file", "-", "--encoding", "pcm_s16le", "--sample-rate", "16000", "--speed", str(SPEED),
                    "--mode", "manual", "-f", "ndjson", "--quiet", "--base-url", server.base_url]  # fmt: skip
         program = subprocess.Popen(
@@ -74,7 +73,7 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
             with into:
                 into.write(hiss(1.0))
                 for number in range(count):
-                    into.write(tone(number % NUMBERS) + hiss(dice.uniform(*RESTS)))
+                    into.write(tone(number % NUMBERS) + hiss(rng.uniform(*RESTS)))
 
         threading.Thread(target=speak, daemon=True).start()
         heard = lost = 0
@@ -94,8 +93,8 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
     return {"count": count, "heard": heard, "lost": lost, "wrong": wrong, "samples": list(map(asdict, samples))}
 
 
-def kept(form: str, into_file: bool, timed: bool) -> float:
-    """Bytes that a session of the program holds for an utterance of ten words once it has settled."""
+def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
+    """Bytes of memory that a session holds for a settled utterance of ten words."""
     from cartesia_cli.audio.vad import VadSettings
     from cartesia_cli.commands.live_options import StreamOptions
     from cartesia_cli.commands.live_session import LiveSession, SessionConfig
@@ -105,29 +104,29 @@ def kept(form: str, into_file: bool, timed: bool) -> float:
     from cartesia_cli.protocol import MANUAL, RealtimeOptions, Word
     from cartesia_cli.transcript import Partial, Segment
 
-    order = SessionConfig(
+    config = SessionConfig(
         source="microphone", endpoint=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=VadSettings(),
         finalize=True, stream_options=StreamOptions(), targets={form: Path("never.written") if into_file else None},
         layout=Layout(),
     )  # fmt: skip
-    sizes, nobody = [], io.StringIO()
-    performance = LiveSession(order, Reporter(nobody), LiveView(nobody, colored=False, active=False))
+    sizes, discarded = [], io.StringIO()
+    session = LiveSession(config, Reporter(discarded), LiveView(discarded, colored=False, active=False))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        for number in range(KEPT):
+        for number in range(UTTERANCES):
             at = 3.0 * number
             text = f" Utterance number {number} has so many words as people say."
             spoken = enumerate(text.split() if timed else ())
             words = tuple(Word(f" {word}", at + k / 5, at + k / 5 + 0.15) for k, word in spoken)
-            performance._write(Partial(at + 2.5, text))
-            performance._write(Segment(at, at + 2.5, text, "server" if timed else "audio", words))
-            if number + 1 in (KEPT // 4, KEPT):
+            session._write(Partial(at + 2.5, text))
+            session._write(Segment(at, at + 2.5, text, "server" if timed else "audio", words))
+            if number + 1 in (UTTERANCES // 4, UTTERANCES):
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
-    return (sizes[1] - sizes[0]) / (KEPT * 3 / 4)
+    return (sizes[1] - sizes[0]) / (UTTERANCES * 3 / 4)
 
 
-def row(name: str, found: dict[str, object], report: Report, *, more: float = MEMORY_GOAL) -> list[Sample]:
-    """What came of a session, as a row of the table each."""
+def add_rows(name: str, found: dict[str, object], report: Report, *, more: float = MEMORY_GROWTH_GOAL) -> list[Sample]:
+    """Add rows for the figures of a session. Returns its samples."""
     samples = [Sample(**sample) for sample in found["samples"]]  # type: ignore[attr-defined]
     quarter = len(samples) // 4
     second, last = samples[quarter : 2 * quarter], samples[-quarter:]
@@ -148,7 +147,7 @@ def row(name: str, found: dict[str, object], report: Report, *, more: float = ME
     if samples[-1].traced:
         report.row("  of which Python's, most", f"{max(one.traced for one in samples) / MIB:.1f} MiB", "")
         report.row("    more in the last quarter than in the second", f"{growth('traced') / MIB:+.2f} MiB",
-                   f"{TRACED_GOAL / MIB:g} MiB", met=growth("traced") <= TRACED_GOAL)  # fmt: skip
+                   f"{TRACED_GROWTH_GOAL / MIB:g} MiB", met=growth("traced") <= TRACED_GROWTH_GOAL)  # fmt: skip
     files, tasks = ([getattr(one, figure) for one in samples] for figure in ("files", "tasks"))
     report.row(
         "  open files, fewest and most", f"{min(files)}, {max(files)}", "1 apart", met=max(files) <= min(files) + 1
@@ -156,14 +155,12 @@ def row(name: str, found: dict[str, object], report: Report, *, more: float = ME
     kind = "tasks" if samples[-1].traced else "threads"
     report.row(f"  {kind}, first and most", f"{tasks[0]}, {max(tasks)}", "1 more", met=max(tasks) <= tasks[0] + 1)
     if samples[-1].traced:
-        report.row(
-            "  behind at most, by audio that was not sent yet", f"{max(one.behind for one in samples):.0f} s", ""
-        )
+        report.row("  largest backlog of unsent audio", f"{max(one.behind for one in samples):.0f} s", "")
     return samples
 
 
 def plot(name: str, values: Sequence[float], hours: float) -> str:
-    """Columns from zero up, in eighths of a row."""
+    """A bar chart of text from zero up, in eighths of a row."""
     top = max(values) / MIB
     columns = [values[min(len(values) - 1, i * len(values) // COLUMNS)] / MIB / top for i in range(COLUMNS)]
     lines = [f"{name}, MiB"]
@@ -173,8 +170,8 @@ def plot(name: str, values: Sequence[float], hours: float) -> str:
     return "\n".join([*lines, f"     0 {'0 h':<{COLUMNS - 6}}{hours:4.1f} h"])
 
 
-def drawn(curves: dict[str, list[tuple[float, float]]]) -> str:
-    """The same as a picture: hours, bytes."""
+def svg(curves: dict[str, list[tuple[float, float]]]) -> str:
+    """The same as an SVG picture, of points in hours and bytes."""
     width, height, left, foot = 720, 260, 50, 30
     latest = max(at for curve in curves.values() for at, _ in curve)
     top = 20 * MIB * -(-max(size for curve in curves.values() for _, size in curve) // (20 * MIB))
@@ -204,7 +201,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=4, help="of a simulated session, in each mode (4)")
     parser.add_argument("--losses", type=int, default=100, help="connections that are lost in it (100)")
     parser.add_argument("--minutes", type=float, default=40, help="that the program replays (40)")
-    parser.add_argument("--svg", type=Path, help="draw memory over time into this file, too")
+    parser.add_argument("--svg", type=Path, help="also draw memory over time into this file")
     parser.add_argument("--only", choices=["manual", "auto"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
@@ -213,7 +210,7 @@ def main() -> int:
     report, found = Report("", "figure", "goal"), {}
     tracemalloc.start()
     for form, into_file in (("ndjson", False), ("ndjson", True), ("srt", False), ("srt", True)):
-        sizes = [kept(form, into_file, timed) for timed in (False, True)]
+        sizes = [bytes_per_utterance(form, into_file, timed) for timed in (False, True)]
         report.row(f"bytes for an utterance, -f {form}{' -o FILE' * into_file}; with word times",
                    "; ".join(f"{size:.0f}" for size in sizes), "")  # fmt: skip
     tracemalloc.stop()
@@ -221,9 +218,9 @@ def main() -> int:
         for mode in ("manual", "auto"):
             command = [PYTHON, __file__, "--only", mode, "--hours", str(given.hours), "--losses", str(given.losses)]
             said = subprocess.run(command, env=environment(home), stdout=subprocess.PIPE, check=True).stdout
-            found[mode] = row(f"{mode}, simulated", json.loads(said), report)
+            found[mode] = add_rows(f"{mode}, simulated", json.loads(said), report)
         losses = max(1, round(given.losses * given.minutes / 60 / given.hours))
-        found["stream-file"] = row("stream-file, manual", replayed(given.minutes, losses, home), report)
+        found["stream-file"] = add_rows("stream-file, manual", replayed(given.minutes, losses, home), report)
     code = report.end()
     for name, samples in found.items():
         print("\n" + plot(f"{name}: resident memory", [one.resident for one in samples], samples[-1].at / 3600))
@@ -231,7 +228,7 @@ def main() -> int:
         resident = {name: [(one.at / 3600, one.resident) for one in samples] for name, samples in found.items()}
         traced = {f"{name}, Python's": [(one.at / 3600, one.traced) for one in samples]
                   for name, samples in found.items() if samples[-1].traced}  # fmt: skip
-        given.svg.write_text(drawn(resident | traced), "utf-8")
+        given.svg.write_text(svg(resident | traced), "utf-8")
     return code
 
 

@@ -1,7 +1,9 @@
-"""How long the command line takes to start, against Python alone, and a whole `transcribe`, against Cartesia's SDK.
+"""Compares the start of the command line with Python alone, and a whole `transcribe` with Cartesia's SDK.
 
-Whole processes that take turns. Ratios are of CPU time, the least of many runs: other programs make a process wait, and
-can only slow it down; on an idle machine, waiting is nothing. tests/test_startup.py tests what each path may import.
+Processes take turns. Ratios are those of CPU time, at the minimum of many runs, because other load can only make a run
+slower. tests/test_startup.py tests what may be imported. Targets, as multiples of `python -c pass`: 1.3 for --version
+and 1.6 for completion (beyond pip's console script), 2 for --help into a pipe, 7.5 on a terminal; and 0.35 of the SDK's
+time for `transcribe` of 1 MiB.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from upload import sink, write_wav
 
 from cartesia_cli.commands import COMMANDS
 
-JUDGE = ROOT / ".venv-judges" / "bin" / "python"
-"""Python with the official SDK; `make test` and `make bench` install it."""
+SDK_PYTHON = ROOT / ".venv-judges" / "bin" / "python"
+"""A Python that has the official SDK; `make test` and `make bench` install it."""
 
 SCRIPT = f"""#!{PYTHON}
 import re
@@ -42,10 +44,10 @@ with open(sys.argv[2], "rb") as file:
 class Case:
     """A command to be timed.
 
-    baseline   the case that its time is divided by; None for the baselines themselves
-    less       a case whose time doesn't count: what is beyond it is added to one baseline
-    goal       for that ratio; None where there is none
-    columns    width of the terminal that it runs on; None for a file
+    baseline   the case by whose time the time of this one is divided; None for the baseline itself
+    less       a case whose time is subtracted first; the ratio is then 1 plus that quotient
+    goal       target of the ratio; None if there is none
+    columns    width of the terminal that is stdout; None for a file
     """
 
     name: str
@@ -57,13 +59,13 @@ class Case:
     runs: list[Run] = field(default_factory=list)
 
     def cpu(self) -> float:
-        """Seconds."""
+        """Seconds of CPU time, the minimum of all runs."""
         return min(run.cpu for run in self.runs)
 
 
-ALONE = "python -c pass"
-EMPTY = "pip's console script, empty"
-JUDGED = "1 MiB through the SDK"
+PYTHON_ALONE = "python -c pass"
+EMPTY_SCRIPT = "pip's console script, empty"
+THROUGH_SDK = "1 MiB through the SDK"
 
 
 def cases(folder: Path, address: str) -> list[Case]:
@@ -74,15 +76,15 @@ def cases(folder: Path, address: str) -> list[Case]:
     pages = [["--help"], *([command, "--help"] for command in COMMANDS)]
     ours = [CLI, "transcribe", str(wav), "--no-cache", "--quiet", "--base-url", address]
     return [
-        Case(ALONE, [PYTHON, "-c", "pass"]),
-        Case(EMPTY, [str(script)], ALONE),
-        Case("--version, beyond that script", [CLI, "--version"], ALONE, EMPTY, goal=1.3),
-        Case("completion, beyond that script", [CLI, "__complete", "bash", "tr"], ALONE, EMPTY, goal=1.6),
-        *(Case(f"{' '.join(page)}, pipe", [CLI, *page], ALONE, goal=2) for page in pages),
-        *(Case(f"{' '.join(page)}, terminal", [CLI, *page], ALONE, goal=7.5, columns=100) for page in pages),
-        Case("transcribe --help, 60 columns", [CLI, "transcribe", "--help"], ALONE, columns=60),
-        Case(JUDGED, [str(JUDGE), "-c", SDK, address, str(wav)], ALONE),
-        Case("1 MiB through cartesia-cli", ours, JUDGED, goal=0.35),
+        Case(PYTHON_ALONE, [PYTHON, "-c", "pass"]),
+        Case(EMPTY_SCRIPT, [str(script)], PYTHON_ALONE),
+        Case("--version, beyond that script", [CLI, "--version"], PYTHON_ALONE, EMPTY_SCRIPT, goal=1.3),
+        Case("completion, beyond that script", [CLI, "__complete", "bash", "tr"], PYTHON_ALONE, EMPTY_SCRIPT, goal=1.6),
+        *(Case(f"{' '.join(page)}, pipe", [CLI, *page], PYTHON_ALONE, goal=2) for page in pages),
+        *(Case(f"{' '.join(page)}, terminal", [CLI, *page], PYTHON_ALONE, goal=7.5, columns=100) for page in pages),
+        Case("transcribe --help, 60 columns", [CLI, "transcribe", "--help"], PYTHON_ALONE, columns=60),
+        Case(THROUGH_SDK, [str(SDK_PYTHON), "-c", SDK, address, str(wav)], PYTHON_ALONE),
+        Case("1 MiB through cartesia-cli", ours, THROUGH_SDK, goal=0.35),
     ]
 
 
@@ -97,8 +99,8 @@ def main() -> int:
         for turn in range(rounds + 1):
             for case in table.values():
                 done = run(case.command, env, columns=case.columns).checked()
-                assert done.stdout or case.name in (ALONE, EMPTY), f"{case.name} prints nothing"
-                if turn:  # the first one fills the caches
+                assert done.stdout or case.name in (PYTHON_ALONE, EMPTY_SCRIPT), f"{case.name} prints nothing"
+                if turn:  # the first round fills the caches
                     case.runs.append(done)
     for case in table.values():
         wall = min(run.wall for run in case.runs)

@@ -1,7 +1,6 @@
-"""Writes what the program knows about its own command line: completion_table.json, and the pages of `--help`.
+"""Generates `completion_table.json` and the saved `--help` pages from the Typer app; run by `make completions`.
 
-Run by `make completions`. Everything comes from the Typer app, except what an app doesn't know: the kind of value
-that an option takes. Classify a new option in KINDS; nothing else has to be done.
+The app doesn't know what kind of value an option takes: add a new option to KINDS.
 """
 
 from __future__ import annotations
@@ -107,12 +106,12 @@ KINDS = {
     "--vad-silence-ms": "none",
     "--vad-threshold": "none",
 }
-"""Option, or metavar of an argument, to the kind of its value; after the name of a command, for that command only.
+"""Option, or metavar of an argument, to the kind of its value; with the name of a command before it, for that only.
 
 file, folder   completed by the shell
 whisper        a folder, or one of VALUES
 device         a microphone of this machine
-none           nothing can be offered
+none           no completions
 others         one of VALUES; of `format`, several with commas
 """
 
@@ -159,7 +158,7 @@ VALUES = {
 """Kind to its values, each with a description."""
 
 PAGE_COLUMNS = 80
-"""Width of the saved help pages. Into a pipe, Typer assumes it, and it never sets plain help any wider."""
+"""Width of the saved help pages: what Typer assumes for a pipe."""
 
 
 def files(app: typer.Typer) -> dict[Path, str]:
@@ -188,7 +187,7 @@ def table(app: typer.Typer) -> str:
 
 
 def _one_row_a_line(table: dict[str, Any]) -> str:
-    """JSON that can be compared line by line: an option, or a value, on each."""
+    """JSON with an option or a value on each line, so that it can be compared line by line."""
     entries = []
     for name, rows in table.items():
         lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows) if isinstance(rows, list) else ""
@@ -197,7 +196,7 @@ def _one_row_a_line(table: dict[str, Any]) -> str:
 
 
 class Terminal(io.StringIO):
-    """A text stream that rich takes for a terminal."""
+    """A text stream that rich treats as a terminal."""
 
     encoding = "utf-8"
 
@@ -215,7 +214,7 @@ def help_pages() -> dict[Path, str]:
 
 
 def _rendered(command: list[str], stream: io.StringIO) -> str:
-    """`--help` as this stream gets it, whatever the environment says."""
+    """`--help` as it is written to this stream, whatever the environment says."""
     with mock.patch.dict(os.environ, {"COLUMNS": str(PAGE_COLUMNS), "TERM": "xterm"}), redirect_stdout(stream):
         for variable in RENDERING_VARIABLES:
             if variable != "COLUMNS":
@@ -232,25 +231,25 @@ def _options(name: str, command: Any, context: typer.Context) -> list[tuple[str,
         if option.param_type_name != "option":
             continue
         names = sorted([*option.opts, *option.secondary_opts], key=lambda spelling: not spelling.startswith("--"))
-        spelt = [alias for alias, meant in cli.ALIASES.items() if meant in names]
+        aliases = [alias for alias, meant in cli.ALIASES.items() if meant in names]
         if name and option.name != "help" and (opposite := negation(option)):
-            spelt.append(opposite)
-        offered, understood = ([], names + spelt) if option.hidden else (names, spelt)
+            aliases.append(opposite)
+        offered, accepted = ([], names + aliases) if option.hidden else (names, aliases)
         kind = "" if option.is_flag or option.count else _kind(name, names[0])
         repeatable = option.multiple or option.count
-        rows.append((" ".join(offered), " ".join(understood), kind, repeatable, _brief(option.help)))
+        rows.append((" ".join(offered), " ".join(accepted), kind, repeatable, _brief(option.help)))
     return rows
 
 
 def _kind(command: str, name: str) -> str:
     kind = KINDS.get(f"{command} {name}") or KINDS.get(name)
     if kind is None:
-        raise SystemExit(f"completions/generate.py: which kind of value does {command} {name} take? Say so in KINDS")
+        raise SystemExit(f"completions/generate.py: add the kind of value of {command} {name} to KINDS")
     return kind
 
 
 def _brief(text: str | None) -> str:
-    """The first sentence, on one line, as menus show it."""
+    """The first sentence of a help text, on one line."""
     return " ".join((text or "").split()).split(". ")[0].removesuffix(".")
 
 

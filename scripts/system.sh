@@ -1,5 +1,5 @@
-# system.sh PACKAGE...: install Debian packages that are missing, if this is a Debian and we may.
-# Where we may not, say so: tests that need them are skipped (but never where CI is set).
+# system.sh PACKAGE...: installs missing Debian packages, where apt-get exists and may be used.
+# Otherwise it says so: the tests that need them are skipped, or fail if CI is set.
 set -eu
 
 missing=""

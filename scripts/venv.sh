@@ -1,4 +1,4 @@
-# venv.sh PYTHON FOLDER: a virtual environment with a pip that works, whatever was there before.
+# venv.sh PYTHON FOLDER: creates a virtual environment with a working pip, and replaces an earlier one.
 set -eu
 python=$1 folder=$2
 
@@ -6,10 +6,10 @@ python=$1 folder=$2
     echo "error: $python is too old: cartesia-cli needs Python 3.11 or newer (make PYTHON=python3.12 ...)" >&2
     exit 1
 }
-make_it() { "$python" -m venv --clear "$folder" && "$folder/bin/python" -m pip --version >/dev/null; }
+create() { "$python" -m venv --clear "$folder" && "$folder/bin/python" -m pip --version >/dev/null; }
 
-# Debian splits venv off from Python.
-make_it || { sh scripts/system.sh python3-venv && make_it; } || {
+# Debian has venv in a separate package.
+create || { sh scripts/system.sh python3-venv && create; } || {
     echo "error: '$python -m venv' doesn't work; on Debian: apt-get install python3-venv" >&2
     exit 1
 }
