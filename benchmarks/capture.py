@@ -222,7 +222,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     asked = devices.Device(0, "simulated", 2, rate, "none", True, False, 0)
 
     class BlockCounter:
-        """A source that lets the device deliver another block for each one that is taken."""
+        """A source that lets the device deliver another block whenever one is taken."""
 
         def __init__(self, source: Any) -> None:
             self._source = source

@@ -202,7 +202,7 @@ class Screen:
         self._screen = pyte.HistoryScreen(40, 40, history=1000)
         self._stream = pyte.ByteStream(self._screen)
 
-    def feed(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         for piece in re.split(rb"(?<=\x1b\[J\r)|(?<=\n)", data):
             self._stream.feed(piece)
             rows = self.rows
@@ -219,7 +219,7 @@ class Screen:
 
 
 def default_mode() -> list[object]:
-    """The mode of a new terminal: `script` may have changed that of its own before a test reads it."""
+    """The mode of a new terminal: `script` may have changed the mode of its terminal before a test reads it."""
     leader, follower = pty.openpty()
     try:
         return termios.tcgetattr(leader)
@@ -284,7 +284,7 @@ def test_live_view_on_a_narrow_terminal_leaves_no_remains(
     with RealtimeServer(answers_each_finalize) as server:
         seen = run_with_keys(studio, server, listen_command(server, out, "-f", "ndjson"), changes)
     screen = Screen()
-    screen.feed(seen)
+    screen.write(seen)
     if changes.get("TERM") == "dumb":
         assert not any(STATUS_ROW.match(row) for row in screen.rows) and b"\x1b" not in seen
     else:
@@ -302,7 +302,7 @@ def test_live_view_under_script_leaves_no_remains(studio: Studio, tmp_path: Path
         command = [need("script"), "-qec", shlex.join(listen_command(server, out)), str(typescript)]
         seen = run_with_keys(studio, server, command, {})
     screen = Screen()
-    screen.feed(seen)
+    screen.write(seen)
     assert_clean(screen.rows)
     assert out.read_text() == "Number 1.\nNumber 2.\nNumber 3.\n"
 
@@ -357,7 +357,7 @@ def test_exec_output_is_printed_on_separate_lines(studio: Studio, tmp_path: Path
     with RealtimeServer(answers_each_finalize) as server:
         seen = run_with_keys(studio, server, listen_command(server, out, "--exec", f"sh {shlex.quote(str(hook))}"), {})
     screen = Screen()
-    screen.feed(seen)
+    screen.write(seen)
     rows = screen.rows
     for number in (1, 2, 3):
         assert f"hook: Number {number}." in rows
