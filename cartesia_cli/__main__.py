@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _saved_answer(arguments: list[str]) -> str | None:
-    """What `--version` or `--help` alone prints; None where Typer has to render it.
+    """What `--version` or `--help` alone prints; None if Typer has to render it.
 
     `make completions` writes the pages. They are what Typer renders into a pipe, where it assumes 80 columns, and on
     a terminal of 80 columns.

@@ -68,7 +68,7 @@ def covers(text: str, parts: Sequence[str]) -> bool:
 
 
 def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
-    """Where each part is in the text, in order, whatever its case and punctuation; None where it isn't there."""
+    """Where each part is in the text, in order, whatever its case and punctuation; None if it isn't there."""
     there = [(_normalize(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
     atoms = [[_normalize(atom) for atom in re.findall(_ATOM, part)] for part in parts]
     matched = _match_atoms([name for name, _, _ in there], [name for part in atoms for name in part])
@@ -156,8 +156,8 @@ def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
 
 def _respell(word: Word, spelling: str) -> Word:
     """A word as the text spells it, with the leading spaces that it came with."""
-    blank = word.word[: len(word.word) - len(word.word.lstrip())]
-    return word if word.word.strip() == spelling else replace(word, word=blank + spelling)
+    spaces = word.word[: len(word.word) - len(word.word.lstrip())]
+    return word if word.word.strip() == spelling else replace(word, word=spaces + spelling)
 
 
 def _is_word_boundary(text: str, at: int) -> bool:

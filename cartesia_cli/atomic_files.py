@@ -2,7 +2,7 @@
 
 Neither a full disk nor a kill leaves half a file, and a file that was there stays until its successor is complete.
 Where the system has unnamed files (O_TMPFILE), the new file gets its name only when it is complete, so that a kill
-leaves nothing behind. Symbolic links are followed. A device or a pipe can't be replaced, so it is written to.
+leaves nothing. Symbolic links are followed. A device or a pipe can't be replaced, so it is written to.
 
 Must never delete a file that it didn't create: a name doesn't prove whose a file is.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY_NAME = re.compile(r"\.cartesia-cli\.[0-9a-f]{8}\.tmp")
-"""Of what a killed run may leave behind."""
+"""Pattern of the temporary files that a killed run may leave."""
 
 COPY_BYTES = 1 << 20
 
@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: boo
     mode      permissions of a new file, less the umask; a file that is replaced passes on its own
     durable   whether to wait until the disk has the data (fsync), so that it survives a power cut
 
-    OSError where it can't be written; what was there is then still there.
+    OSError if it can't be written; what was there is then still there.
     """
     target = Path(os.path.realpath(path))
     replaced = _mode(target)
@@ -46,7 +46,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: boo
 def link_or_copy(source: Path, path: Path, *, overwrite: bool) -> None:
     """Make `path` hold what `source` holds: as a second name for it, or as a copy (mode 0600) on another file system.
 
-    FileExistsError where `path` exists and must not be overwritten; OSError where it can't be written.
+    FileExistsError if `path` exists and must not be overwritten; OSError if it can't be written.
     """
     target = Path(os.path.realpath(path))
     replaced = _mode(target)
@@ -81,7 +81,7 @@ def _move(temporary: Path, target: Path) -> None:
 
 
 def _write_unnamed(path: Path, data: bytes, mode: int, replaced: int | None, durable: bool) -> bool:
-    """Write a file that gets its name only when it is complete. False where the system can't, or something fails."""
+    """Write a file that gets its name only when it is complete. False if the system can't, or something fails."""
     unnamed: int | None = getattr(os, "O_TMPFILE", None)
     if unnamed is None:
         return False
@@ -118,7 +118,7 @@ def _write(file: BinaryIO, data: bytes, replaced: int | None, durable: bool) -> 
 
 
 def _link(source: Path, path: Path) -> None:
-    """Give a file a second name, or copy it. OSError where neither can be done; then there is no file."""
+    """Give a file a second name, or copy it. OSError if both fail; no file is left then."""
     try:
         os.link(source, path)
     except FileExistsError:

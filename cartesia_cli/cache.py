@@ -1,9 +1,9 @@
 """Responses of transcription servers, kept so that the same recording is not paid or waited for twice.
 
 Each response is one file in the user's cache directory. Its name is a hash of everything that the response depends on:
-the bytes of the audio, the options and the server. Its first line is the SHA-256 of the rest. There is no index: ages
-and sizes are those of the file system, and the oldest files go when all together exceed the limit. No key and no name
-of a recording is in there, but speech is: only its owner can read the directory and the files.
+the bytes of the audio, the options and the server. Its first line is the SHA-256 of the rest. No index is kept: ages
+and sizes are those of the file system, and the oldest files are deleted when the total exceeds the limit. Files contain
+no key and no name of a recording, but they contain speech: only their owner can read them and the directory.
 
 Any number of processes may use it at once. Must never fail a run: what can't be read counts as missing. Must never
 return anything but what was stored, store the response to a recording that changed while it was sent, or use a
@@ -83,7 +83,7 @@ class Store:
         self._bytes: int | None = None  # as far as this process knows; None: it hasn't looked yet
 
     def read(self, name: str) -> tuple[bytes, float] | None:
-        """A response, and when it was stored. None where it isn't there or is damaged; then it is removed."""
+        """A response, and when it was stored. None if it isn't there or is damaged; then it is removed."""
         path = self.directory / name
         try:
             with path.open("rb") as file:
@@ -213,7 +213,7 @@ class Cache:
     server: str
 
     def lookup(self, path: Path, options: BatchOptions) -> Lookup | None:
-        """How to find the response to the recording at `path`. None where it can't be read, or is being written."""
+        """How to find the response to the recording at `path`. None if it can't be read, or is being written."""
         if (audio := fingerprint(path)) is None:
             return None
         # Word times are always requested, so whether they are shown makes no difference, and naming the default

@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
         return program.main(args=arguments, prog_name="cartesia-cli", obj=reporter, standalone_mode=False) or Exit.DONE
     except StdoutClosed:
         return Exit.DONE
-    except SystemExit:  # what Typer makes of EPIPE: nobody reads the help, or a command failed to handle it
+    except SystemExit:  # what Typer makes of EPIPE: the reader of the help is gone, or a command failed to handle it
         return Exit.DONE if reporter.help_requested or named is None else Exit.FAILED
     except Interrupted as stop:
         return stop.exit_code

@@ -4,7 +4,7 @@
     <TAB>files<TAB>prefix       the shell completes file names itself, after a prefix such as `--output=`
     <TAB>folders<TAB>prefix     the same for folders
 
-The last WORD is the one being typed. Somebody waits for this at every TAB, so it must never import the app: it reads
+The last WORD is the one being typed. The user waits for this at every TAB, so it must never import the app: it reads
 the command line from completion_table.json, which `make completions` writes. It must never print an error, which would
 land in the middle of the command being typed.
 """

@@ -1,9 +1,9 @@
-"""Runs blocking work in a daemon thread, so that work that never returns keeps neither its caller nor the program.
+"""Runs blocking work in a daemon thread, so that work that never returns blocks neither its caller nor program exit.
 
 Made for calls that may hang outside Python, where no timeout reaches them: a stuck sound server, a slow upload, a
-resolver. Executors don't do for that, because the interpreter joins their threads at exit.
+resolver. Executors aren't suitable, because the interpreter joins their threads at exit.
 
-Must never wait for a thread: it is the caller who decides how long a result is worth waiting for.
+Must never wait for a thread: the caller decides how long to wait for a result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def start_daemon_thread(work: Callable[[], T], name: str) -> Future[T]:
     """Start `work` and return at once. The future gets its result, or whatever it raised.
 
     `future.result(seconds)` waits with a deadline (TimeoutError), `concurrent.futures.wait({future}, seconds)` without
-    an exception. It can't be cancelled: work whose result nobody wants any more goes on until it returns or the
+    an exception. It can't be cancelled: work whose result isn't needed any more goes on until it returns or the
     program ends.
     """
     future: Future[T] = Future()
@@ -40,7 +40,7 @@ def start_daemon_thread(work: Callable[[], T], name: str) -> Future[T]:
 
 
 def start_daemon_thread_async(work: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """The same as an awaitable of the running loop, which may be left alone: an exception nobody reads isn't logged.
+    """The same as an awaitable of the running loop, which needn't be awaited: an unread exception isn't logged.
 
     Cancelling it, or closing the loop, only drops the result.
     """

@@ -29,7 +29,7 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """What must survive a crash or a restart, and is neither configuration nor anybody's document."""
+    """The directory for data that must survive a crash or a restart, and is neither configuration nor a document."""
     return _directory("XDG_STATE_HOME", lambda: _native().user_state_path)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 READ_BYTES = 1 << 20
 
 State = tuple[int, ...]
-"""Device, inode, size, and times (ns) of modification and change: the same as long as nobody writes to the file."""
+"""Device, inode, size, and times (ns) of modification and change: unchanged as long as the file isn't written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Fingerprint:
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
-    """The fingerprint of a file. None where it can't be read, isn't a regular file, or is being written.
+    """The fingerprint of a file. None if it can't be read, isn't a regular file, or is being written.
 
     A file is read once in a run, and again only if its state has changed.
     """
@@ -51,7 +51,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
 
 
 def file_state(path: Path) -> State:
-    """The state of a file. OSError where there is none."""
+    """The state of a file. OSError if the file doesn't exist."""
     return _state(os.stat(path))
 
 
@@ -61,7 +61,7 @@ def is_own(status: os.stat_result) -> bool:
 
 
 def untrusted(path: Path) -> str | None:
-    """Why a file or a directory can't be trusted, in words: another user may have written to it. None where only this
+    """Why a file or a directory can't be trusted, in words: another user may have written to it. None if only this
     user can, or nothing is there yet.
     """
     try:

@@ -1,6 +1,6 @@
 """Replaces the API key in whatever is shown: errors, notices, logs, tracebacks.
 
-Must never be applied to a transcript: accepted text stays as it came, even where somebody says the key.
+Must never be applied to a transcript: accepted text stays as it came, even if the key is spoken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INVISIBLE = (
     r"|\\{1,4}(?:[nrtbf]|u(?:00[01][0-9a-f]|007f|00ad|200[b-f]|202[89a-e]|206[0-9a-f]|feff))"
     r"|[\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffd])+"
 )
-"""What may stand between two characters of a key and isn't visible or is blank, also escaped as in JSON."""
+"""What may stand between two characters of a key and isn't visible or is white space, also escaped as in JSON."""
 
 DIVIDER = f"(?:{INVISIBLE})?"
 

@@ -57,7 +57,7 @@ class Result:
     source   absolute path of the recording, links resolved; STDIN for stdin
     audio    SHA-256 of the recording
     state    of the recording when it was read
-    options  of the request, in words; None where they aren't known
+    options  of the request, in words; None if they aren't known
     """
 
     file: str

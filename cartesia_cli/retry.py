@@ -25,7 +25,7 @@ MAX_DELAY_SECONDS = 8.0
 
 
 def backoff_seconds(failures: float, first_seconds: float) -> float:
-    """The delay after so many failures in a row, without jitter: it doubles each time, up to MAX_DELAY_SECONDS."""
+    """The delay after this many failures in a row, without jitter: it doubles each time, up to MAX_DELAY_SECONDS."""
     return float(min(first_seconds * 2.0 ** min(failures - 1, 10), MAX_DELAY_SECONDS))
 
 
@@ -49,7 +49,7 @@ class RetryPolicy:
         return 1 + self.max_retries
 
     def delay(self, attempts: int, retry_after: float | None = None) -> float:
-        """Seconds to wait after so many failed attempts, with jitter so that many clients don't return at once.
+        """Seconds to wait after this many failed attempts, with jitter so that many clients don't return at once.
 
         retry_after   seconds that the server asks for, or None. It can only lengthen the delay: a server that asks
                       for too little must not be flooded.
@@ -69,7 +69,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE]\d+)?", re.ASCII)
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """The seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110 10.2.3).
 
-    Never negative nor NaN. None where the header is missing or malformed.
+    Never negative nor NaN. None if the header is missing or malformed.
     """
     if not value:
         return None

@@ -1,7 +1,7 @@
 """Reads the configuration file, its profiles and the API key, and reports mistakes with file and line.
 
     config.toml        base_url, api_key_command, a table of option defaults for each command, and
-                       [profile.NAME]: the same again, for whoever chooses that profile
+                       [profile.NAME]: the same keys, used when that profile is selected
     api-key            the key alone, readable by its owner only
 
 Must never write these files, take the key from the command line, where every process list shows it, or run
@@ -91,7 +91,7 @@ def load(
 ) -> Settings:
     """Read `config.toml` in a folder, or another `file`. UsageError for any mistake in it.
 
-    profile    the name of the profile that applies; UsageError where the file has no such profile
+    profile    the name of the profile that applies; UsageError if the file has no such profile
     commands   the names that tables may have
     """
     path = file or folder / "config.toml"
@@ -218,7 +218,7 @@ def _dotted(table: str, key: str) -> str:
 
 
 def _text(path: Path, *, needed: bool) -> str | None:
-    """The text of a file; None where it doesn't exist and isn't `needed`."""
+    """The text of a file; None if it doesn't exist and isn't `needed`."""
     try:
         return path.read_text("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -269,7 +269,7 @@ def _checked(found: Credential) -> Credential:
 
 
 def _output(command: str, place: str) -> str:
-    """What a command prints. AuthError where it fails; its output is not quoted, because it may contain the key."""
+    """What a command prints. AuthError if it fails; its output is not quoted, because it may contain the key."""
     import shlex
     import subprocess
 

@@ -59,7 +59,7 @@ def shorten(text: str, width: int) -> str:
 def wrap(text: str, width: int) -> list[str]:
     """One line of text in rows of at most `width` columns.
 
-    Rows break at blanks, which are dropped there, and beside wide characters, which have no blanks between them;
+    Rows break at spaces, which are dropped there, and beside wide characters, which have no spaces between them;
     within a word only if the word is wider than a row, and within a grapheme only if the grapheme is. While more text
     is appended, only the last row changes.
     """

@@ -48,7 +48,7 @@ def clock_time(seconds: float) -> str:
 
 
 def known_time(seconds: float | None) -> float | None:
-    """A time as it was given; None where no recording can have it (infinity, NaN, a thousand hours)."""
+    """A time as it was given; None if no recording can have it (infinity, NaN, a thousand hours)."""
     return None if seconds is None or not abs(seconds) < MAX_SECONDS else seconds
 
 
@@ -58,12 +58,12 @@ def known_ms(seconds: float | None) -> int | None:
 
 
 def known_duration(duration: float | None) -> float | None:
-    """A duration in seconds, or None where no recording can have it."""
+    """A duration in seconds, or None if no recording can have it."""
     return None if duration is None or not 0 <= duration < MAX_SECONDS else duration + 0.0  # no -0.0
 
 
 def far_limit(duration: float | None) -> float | None:
-    """The latest time, in seconds, that a recording can have; None where its duration isn't known."""
+    """The latest time, in seconds, that a recording can have; None if its duration isn't known."""
     length = known_duration(duration)
     return None if length is None else length + max(FAR_SECONDS, length)
 
@@ -160,12 +160,12 @@ def _clip_known(given: Sequence[tuple[int | None, int | None]]) -> list[int]:
 
 
 def _length_ms(duration: float | None) -> int | None:
-    """The duration in milliseconds, None where it isn't known."""
+    """The duration in milliseconds, None if it isn't known."""
     return None if duration is None or not 0.001 <= duration < MAX_SECONDS else to_ms(duration)
 
 
 def _estimated_ms(characters: int) -> int:
-    """How many milliseconds it is assumed to take to say so many characters."""
+    """How many milliseconds it is assumed to take to say this many characters."""
     return characters * 1000 // CHARACTERS_PER_SECOND
 
 

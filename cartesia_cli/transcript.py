@@ -130,8 +130,8 @@ class Transcript:
 
     source     the input as the user named it; "-" is stdin
     model      the one that was requested
-    duration   seconds of audio, or None where neither the server nor the file says
-    words      None where the server sent none; see `drop_implausible_times`
+    duration   seconds of audio, or None if neither the server nor the file says
+    words      None if the server sent none; see `drop_implausible_times`
     notices    the PERSISTED_NOTICES, in order
     """
 
@@ -183,7 +183,7 @@ class Transcript:
         return any(segment.timing == "estimated" for segment in self.segments)
 
     def word_spans(self) -> list[TextSpan]:
-        """Where each word that isn't blank stands in the text; empty unless all are found there, in order."""
+        """Where each word that isn't white space stands in the text; empty unless all are found there, in order."""
         words = self.words or ()
         ends = _word_ends(self.text, words)
         spans = []
@@ -254,8 +254,8 @@ def from_batch(
 
 
 def drop_wrong_times(response: BatchResponse, measured_duration: float | None) -> BatchResponse:
-    """A batch response without duration and times where they can't be those of a recording of so many seconds, as when
-    they are told in milliseconds. The response itself where they can be, and where nothing was measured.
+    """A batch response without its duration and times if they can't be those of a recording of `measured_duration`
+    seconds, for example because they are in milliseconds. The same response if they can be, or nothing was measured.
     """
     limit = far_limit(measured_duration)
     ends = [word.end for word in response.words or () if word.end is not None]
@@ -309,7 +309,7 @@ def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
 
 
 def blank_between(before: str, after: str) -> str:
-    """The space between texts of two connections: none if there already is one, nor in scripts without spaces.
+    """The space between texts of two connections; "" if they already have one, and in scripts without spaces.
 
     The text of a connection doesn't begin with the space that would separate it from that of another one.
     """
@@ -320,7 +320,7 @@ def blank_between(before: str, after: str) -> str:
 
 
 def text_of_parts(text: str, parts: Sequence[str]) -> str:
-    """The text, or its parts joined if it is blank and they aren't."""
+    """The text, or its parts joined if only they contain more than white space."""
     if text.strip():
         return text
     whole = ""

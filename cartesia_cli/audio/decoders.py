@@ -28,7 +28,7 @@ Frames = NDArray[np.float32]
 """Samples of shape (frames, channels)."""
 
 Read = Callable[[int], bytes]
-"""The next bytes of a stream, up to so many; none at its end."""
+"""Reads the next bytes of a stream, up to the given number; none at its end."""
 
 Warn = Callable[[str], object]
 
@@ -39,7 +39,7 @@ BLOCK_SECONDS = 0.5
 """Audio that is read at once."""
 
 MAX_READ_BYTES = 4 << 20
-"""Of a read, however many channels there are."""
+"""Largest read, however many channels there are."""
 
 MAX_FILE_BYTES = 1 << 43
 """No recording is longer. Seeking further fails on some file systems and works on others, and in memory."""
@@ -143,7 +143,7 @@ def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None)
 
 
 def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Pieces | None:
-    """Decode a file by libsndfile; None where that can't open it and FFmpeg may do better.
+    """Decode a file by libsndfile; None if that can't open it and FFmpeg may do better.
 
     `source` is a path where there is one: Ctrl-C would be lost in a callback from libsndfile.
     """

@@ -87,7 +87,7 @@ def decode_file(
                 probing shows is in `probe(path).note`
     on_format   called before the first block
 
-    InputError where it can't be decoded, has no audio, or has no such channel.
+    InputError if it can't be decoded, has no audio, or has no such channel.
     """
     recording = probe(path)  # has the best messages for what is not a recording
     with open_regular_file(path, display_name(path)) as (file, _):
@@ -105,7 +105,7 @@ def decode_file(
 
 
 def _expected_seconds(recording: MediaInfo) -> float | None:
-    """Seconds that decoding should find: 0 to skip the check, None where only the decoder knows."""
+    """Seconds that decoding should find: 0 to skip the check, None if only the decoder knows."""
     if recording.declared is not None or recording.estimated:
         return 0.0  # reported by probing already, or an estimate
     return recording.duration if recording.container in DECLARING_CONTAINERS else None
@@ -164,8 +164,8 @@ def decode_raw(
 ) -> Iterator[Samples]:
     """Decode headerless mono samples into blocks at `rate` Hz, as they arrive; a partial last sample is dropped.
 
-    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as of `decode_file`. InputError where there is no
-    sample, where `channel` is not 1, or where reading fails.
+    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as of `decode_file`. InputError if the stream
+    has no samples, `channel` is not 1, or reading fails.
     """
     blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
     pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
@@ -219,7 +219,7 @@ def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
 def _resampled(
     pieces: Pieces, rate: int | None, channel: int | None, name: str, encoding: str, on_format: OnFormat
 ) -> Iterator[Samples]:
-    """Turn pieces of any rate into mono blocks at `rate`, none of them empty. InputError where there are no samples."""
+    """Turn pieces of any rate into mono blocks at `rate`, none of them empty. InputError if there are no samples."""
     has_samples = False
     for samples in _at_one_rate(pieces, rate, channel, name, lambda rate: on_format(encoding, rate)):
         if len(samples):

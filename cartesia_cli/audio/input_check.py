@@ -22,7 +22,7 @@ FAINT_DBFS = -50.0
 
 FAINT_SECONDS = 10.0
 PAUSE_SECONDS = 60.0
-"""Without audio above FAINT_DBFS before a warning: at the beginning, and once there was some, since people pause."""
+"""Time without audio above FAINT_DBFS before a warning: at the beginning, and after some was heard (people pause)."""
 
 CLIPPED_LEVEL = 0.99
 """Share of full scale that counts as clipped. Resampling rounds off flat tops."""
@@ -31,7 +31,7 @@ CLIPPED_SHARE = 0.01
 """Share of clipped samples in a second that is worth a warning."""
 
 CLEAN_SECONDS = 3.0
-"""Without a clipped sample, after which the next ones are reported again."""
+"""Time without a clipped sample after which the next ones are reported again."""
 
 
 class InputMonitor:
@@ -92,7 +92,7 @@ class InputMonitor:
 
 
 class _Persistence:
-    """Counts how long a condition has held, and reports once when that reaches so many seconds."""
+    """Counts how long a condition has held, and reports once when a given time is reached."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -20,7 +20,7 @@ SILENCE_DBFS = -90.0
 """The lowest level. Anything quieter is digital silence or dither, and says nothing about background noise."""
 
 SMOOTHING_WEIGHT = 0.35
-"""Of a frame in the smoothed level. Noise fluctuates from frame to frame; the end of speech lasts."""
+"""Weight of a frame in the smoothed level. Noise fluctuates from frame to frame; the end of speech lasts."""
 
 WINDOW_FRAMES = 15
 MAX_WINDOWS = 13

@@ -38,11 +38,11 @@ def can_resample(rate: int, target_rate: int = RATE) -> bool:
 class LowLatencyResampler:
     """Converts a stream from one rate to another; the result doesn't depend on how the stream is cut into blocks.
 
-    Every sample that `resample` returns is no later in time than the last one that it was given.
+    Every sample that `resample` returns is at most as late in time as the last one that it was given.
     """
 
     def __init__(self, rate: int, target_rate: int = RATE) -> None:
-        """Rates in Hz. ValueError where `can_resample` is false."""
+        """Rates in Hz. ValueError if `can_resample` is false."""
         if not can_resample(rate, target_rate):
             raise ValueError(f"no filter from {rate} to {target_rate} Hz")
         common = gcd(rate, target_rate)

@@ -2,7 +2,7 @@
 
     PortAudio's callback ─bytes─► inbox (bounded, drops the oldest) ─► mono ─► 16 kHz ─► frames()
 
-The callback only copies: there is no time for more before the next block. Failures in mid-session raise no exception:
+The callback only copies: it has no time for more before the next block. Failures in mid-session raise no exception:
 an unplugged device ends its stream, or its sound server continues with another device; where the server is stuck,
 callbacks just stop, and closing the stream may block for ever.
 
@@ -37,22 +37,22 @@ from .pcm import RATE, AudioBlock, Samples, decode_pcm, encode_s16le
 __all__ = ["Device", "Microphone", "list_device_names", "list_devices", "select_device"]
 
 BLOCK_SECONDS = 0.02
-"""Between callbacks. Devices then report a latency of two blocks, and each costs 0.3 ms of CPU time."""
+"""Time between callbacks. Devices then report a latency of two blocks, and each costs 0.3 ms of CPU time."""
 
 INBOX_SECONDS = 30.0
 """Audio that is kept while the session doesn't read."""
 
 SILENCE_TIMEOUT_SECONDS = 2.0
-"""Without a callback, after which the device counts as hung; callbacks jitter by 2 ms."""
+"""Time without a callback after which the device counts as hung; callbacks jitter by 2 ms."""
 
 OPEN_TIMEOUT_SECONDS = 4.0
-"""For opening, and again for the first callback, which takes up to two seconds, longer from a wireless headset."""
+"""Timeout for opening, and again for the first callback, which takes two seconds, or longer from a wireless headset."""
 
 TIMEOUT_SLICES = 4
-"""That a wait is cut into, so that a program that was stopped for a while (Ctrl-Z) doesn't blame the device."""
+"""Parts of a wait, so that a program that was stopped for a while (Ctrl-Z) doesn't blame the device."""
 
 CLOSE_TIMEOUT_SECONDS = 1.0
-"""That we wait for closing. It continues in its thread."""
+"""How long we wait for closing, which then continues in its thread."""
 
 MAX_CHANNELS = 2
 """Microphones have one or two; sound servers offer 32, most of them silent."""
@@ -99,7 +99,7 @@ class Microphone:
         self._block, self._on_trouble, self._timeout = block, on_trouble, timeout
 
     async def frames(self) -> AsyncGenerator[AudioBlock, None]:
-        """Blocks until cancelled or closed. InputError where the device can't be opened, hangs or is removed.
+        """Blocks until cancelled or closed. InputError if the device can't be opened, hangs or is removed.
 
         Nothing needs flushing at the end of an utterance: the resampler's delay is less than half a millisecond.
         """
@@ -108,7 +108,7 @@ class Microphone:
         def wake() -> None:
             try:
                 loop.call_soon_threadsafe(arrived.set)
-            except RuntimeError:  # the loop is closed: nobody waits for this any more
+            except RuntimeError:  # the loop is closed, so the result isn't needed any more
                 pass
 
         stream = _Stream(self.device, self._block, self._output_rate, wake)
@@ -135,7 +135,7 @@ class Microphone:
         self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
 
     async def _next(self, stream: _Stream, arrived: asyncio.Event) -> _CapturedBlock:
-        """The next captured block. InputError where none will follow."""
+        """The next captured block. InputError if none will follow."""
         while not stream.inbox:
             if stream.has_ended:
                 raise InputError(
@@ -188,7 +188,7 @@ class _Stream:
         self._watcher: pulse.SourceWatcher | None = None
 
     def open(self) -> None:
-        """Open and start the device. InputError where that fails."""
+        """Open and start the device. InputError if that fails."""
         with self._lock:
             if self._closed:
                 return
@@ -287,7 +287,7 @@ def _mono(data: bytes, channels: int) -> Samples:
 
 
 async def _wait_for(arrived: asyncio.Event, seconds: float) -> bool:
-    """Whether the event was set within so many seconds of running time."""
+    """Whether the event was set within this many seconds of running time."""
     for _ in range(TIMEOUT_SLICES):
         try:
             async with asyncio.timeout(seconds / TIMEOUT_SLICES):

@@ -1,4 +1,4 @@
-"""Replays decoded audio in real time, as a source for a live session; and limits any source to so many seconds.
+"""Replays decoded audio in real time, as a source for a live session; and limits the length of any source.
 
 Decoding runs ahead in its own thread, so that neither a slow disk nor a pipe that is still being written holds up the
 session. Blocks are due at absolute times, start + n * length: waiting for the length of a block after each would drift.
@@ -6,7 +6,7 @@ Where the input pauses, silence is sent in its place, because a server disconnec
 and turns end by silence (docs: stt/troubleshooting).
 
 Must never be more than one block ahead of real time, nor catch up by more than CATCH_UP_SECONDS at once after a stall:
-realtime endpoints accept one second of audio a second (docs: stt).
+realtime endpoints accept one second of audio per second (docs: stt).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class RealtimeSource:
 
 
 class LimitedSource:
-    """A source of 16-bit samples that ends after so many seconds."""
+    """A source of 16-bit samples that ends after a given number of seconds."""
 
     def __init__(self, source: AudioSource, seconds: float, rate: int = RATE) -> None:
         self._source, self._left = source, 2 * round(seconds * rate)
@@ -135,7 +135,7 @@ class _Prefetcher:
         threading.Thread(target=self._decode, args=(pieces,), name="decoding", daemon=True).start()
 
     async def take(self, seconds: float) -> Samples | None:
-        """The next block; the last one is shorter, and those after it are empty. None where it isn't complete within
+        """The next block; the last one is shorter, and those after it are empty. None if it isn't complete within
         `seconds`; its part is kept. Raises what decoding raised, after the audio before it.
         """
         try:
@@ -183,5 +183,5 @@ class _Prefetcher:
     def _put(self, item: Samples | BaseException | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
-        except RuntimeError:  # the loop is closed: nobody waits for this any more
+        except RuntimeError:  # the loop is closed, so the result isn't needed any more
             self._closed.set()

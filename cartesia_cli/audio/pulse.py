@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 ANSWER_SECONDS = 2.0
-"""That `pactl` may take."""
+"""Timeout for `pactl`."""
 
 SOURCE_VARIABLE = "PULSE_SOURCE"
 """The environment variable that selects the source for libpulse (man 1 pulseaudio, ENVIRONMENT)."""
@@ -42,7 +42,7 @@ class PulseSource:
 
 
 def list_sources() -> list[PulseSource] | None:
-    """All sources; None where no server answers."""
+    """All sources; None if no server answers."""
     output = _run_pactl("list", "sources")
     return None if output is None else parse_sources(output)
 
@@ -93,7 +93,7 @@ def source_selected(source: PulseSource | None) -> Iterator[None]:
 
 
 class SourceWatcher:
-    """Calls `on_gone`, in a thread, when a source is removed. Does nothing where there is no `pactl`."""
+    """Calls `on_gone`, in a thread, when a source is removed. Does nothing if `pactl` is missing."""
 
     def __init__(self, source: PulseSource, on_gone: Callable[[], None]) -> None:
         self._removal_line, self._on_gone = f"Event 'remove' on source #{source.number}", on_gone

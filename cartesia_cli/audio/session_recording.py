@@ -1,9 +1,9 @@
 """Records what a microphone hears in a WAV file, from its first sample until the transcript is safe.
 
 The file survives a crash: its header is right after every block, and a later run finds it (`find_orphans`). A lock,
-which no kill leaves behind, says that its owner is still running. During the session it also holds the audio that the
-server has not acknowledged (`SessionRecording.read`). Must never end a session: where the disk is full, it reports
-that once, and passes the audio on.
+which the system releases if the process is killed, says that its owner is still running. During the session it also
+holds the audio that the server has not acknowledged (`SessionRecording.read`). Must never end a session: if the disk
+is full, it reports that once, and passes the audio on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILE_NAME = "%Y%m%dT%H%M%S.%fZ.wav"
 """Name of a recording: when its first block came, in UTC, so that names sort by time in every zone."""
 
 LOCK_OFFSET = 1 << 62
-"""Byte that is locked on Windows, where other processes can't read what is locked: far behind the audio."""
+"""Offset of the byte that is locked: far beyond the audio, because on Windows nothing else can read locked bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OrphanedRecording:
     asked: Mapping[str, Any]
 
     def remove(self) -> None:
-        """Delete the file. OutputError where that fails."""
+        """Delete the file. OutputError if that fails."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
@@ -97,7 +97,7 @@ class SessionRecording:
                 yield self._record(block)
 
     def read(self, position: int, size: int) -> bytes:
-        """`size` recorded bytes from byte `position` on. OSError where they can't be read."""
+        """`size` recorded bytes from byte `position` on. OSError if they can't be read."""
         assert self._writer is not None
         return self._writer.read(position, size)
 
@@ -110,10 +110,10 @@ class SessionRecording:
         self.path = self._writer = None
 
     def keep(self, target: Path | None = None, *, force: bool = False) -> Path | None:
-        """Keep the recording, and return where it is; None where nothing was recorded.
+        """Keep the recording, and return where it is; None if nothing was recorded.
 
         Without `target` it stays where it is, for `find_orphans`. Otherwise it moves there, without `asked`.
-        OutputError where `target` can't be written, or exists and `force` is not set: the recording then stays locked
+        OutputError if `target` can't be written, or exists and `force` is not set: the recording then stays locked
         until this process ends or calls `keep` or `discard` again.
         """
         if self.path is None or not self.seconds:
@@ -176,7 +176,7 @@ class SessionRecording:
 
 
 def find_orphans(folder: Path) -> list[OrphanedRecording]:
-    """Recordings in `folder` whose process is gone, oldest first. InputError where the folder can't be read."""
+    """Recordings in `folder` whose process is gone, oldest first. InputError if the folder can't be read."""
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:
@@ -188,7 +188,7 @@ def find_orphans(folder: Path) -> list[OrphanedRecording]:
 
 
 def _orphan(path: Path) -> OrphanedRecording | None:
-    """The recording in a file; None where it is something else, still locked, or empty."""
+    """The recording in a file; None if it is something else, still locked, or empty."""
     try:
         started = datetime.strptime(path.name, FILE_NAME).replace(tzinfo=UTC)
         with FileIO(path) as file:

@@ -1,7 +1,7 @@
 """Voice activity detection: where speech begins, pauses and ends in a stream of samples, by its level above the noise.
 
-Pure: samples in, events out. Seconds are seconds of audio from the first sample on; there is no clock. Must never
-filter, delay or drop audio: it only reports.
+Pure: samples in, events out. Times are seconds of audio since the first sample; no clock is read. Must never filter,
+delay or drop audio: it only reports.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class VadSettings:
     threshold               level above which sound is speech, dBFS; None: adapts to the noise
     pause_ms                silence that is reported as a pause; at silence_ms or more, there are no pauses
     attack_ms               speech that begins or resumes an utterance; shorter sounds are clicks, and count as silence
-    max_utterance_seconds   an utterance ends then at the latest, since noise above a fixed threshold never ends. In the
-                            last fifth of this time, the first pause ends it, so that no word is cut if that is possible
+    max_utterance_seconds   hard limit, since an utterance would never end in constant noise above a fixed threshold. In
+                            the last fifth of this time, the first pause ends it, to avoid cutting a word
     """
 
     silence_ms: int = 600
@@ -36,17 +36,17 @@ class VadSettings:
 
 DEFAULT_SETTINGS = VadSettings()
 
-EARLY_END_FRACTION = 5
-"""An utterance may end at a pause in the last 1/EARLY_END_FRACTION of its maximum length."""
+EARLY_END_DIVISOR = 5
+"""An utterance may end at a pause in the last 1/EARLY_END_DIVISOR of its maximum length."""
 
 Kind = Literal["onset", "pause", "resume", "end"]
 
 
 @dataclass(frozen=True, slots=True)
 class VadEvent:
-    """A change of state. The order is: onset (pause resume)* [pause] end.
+    """A change of state. The Endpointer's order is: onset (pause resume)* [pause] end.
 
-    at       when it was decided, seconds of audio
+    at       when the change was detected, seconds of audio
     speech   where speech began (onset, resume) or stopped (pause, end), seconds of audio
     capped   whether this is an `end` because the utterance became too long; if there was no pause, an onset follows at
              the same position
@@ -109,7 +109,7 @@ class VadStateMachine:
         if not speech or (self.silence and self._speech_run < self._attack):
             self.silence += 1
             if speech:
-                pass  # speech or a click: whether this silence goes on is known when the sound is over
+                pass  # might be a click: undecided until the sound has lasted `attack` frames
             elif self.silence >= self._hangover:
                 return [self._end()]
             elif self.silence >= self._pause:
@@ -132,7 +132,7 @@ class VadStateMachine:
     def _begin(self, frame: int) -> VadEvent:
         self.in_speech = True
         self._must_end_at = frame + self._longest
-        self._may_end_at = self._must_end_at - self._longest // EARLY_END_FRACTION
+        self._may_end_at = self._must_end_at - self._longest // EARLY_END_DIVISOR
         return self._event("onset", frame)
 
     def _end(self, *, capped: bool = False) -> VadEvent:
@@ -146,10 +146,10 @@ class VadStateMachine:
 
 
 class Endpointer:
-    """Turns a stream of samples into events; they don't depend on how the stream is cut into blocks.
+    """Turns a stream of samples into events, independent of block boundaries.
 
-    Without a fixed threshold, the first third of a second of sound is judged only after it, when the noise is known; at
-    the end of the audio, `finish` judges what is left.
+    Without a fixed threshold, the first 0.3 s of sound is classified only after it, when the noise is known; at the end
+    of the audio, `finish` classifies what is left.
     """
 
     def __init__(self, settings: VadSettings = DEFAULT_SETTINGS, rate: int = RATE) -> None:
@@ -225,7 +225,7 @@ class Endpointer:
         return self._buffer_undecided(self._undecided, frames) + self._judge(frames)
 
     def finish(self) -> list[VadEvent]:
-        """Judge what is held back, at the end of the audio or of an utterance; returns the events in it.
+        """Classify the buffered frames, at the end of the audio or of an utterance; returns the events in them.
 
         No event is lost, repeated or invented, so an utterance may still be open. `process` may follow.
         """
@@ -234,7 +234,7 @@ class Endpointer:
     def _buffer_undecided(
         self, undecided: list[tuple[float, float]], frames: Iterable[tuple[float, float]]
     ) -> list[VadEvent]:
-        """Keep frames until the noise is known or the first sound is over; then judge them all."""
+        """Keep frames until the noise is known or the first sound is over; then classify them all."""
         events: list[VadEvent] = []
         for frame in frames:
             undecided.append(frame)
@@ -247,13 +247,13 @@ class Endpointer:
         return events
 
     def _judge_undecided(self, undecided: list[tuple[float, float]]) -> list[VadEvent]:
-        """Judge the frames that were held back, as decided now."""
+        """Classify the buffered frames; the events in them are detected now."""
         events = self._judge(undecided)
         undecided.clear()
         return [replace(event, at=self._machine.now * self._frame_seconds) for event in events]
 
     def _judge(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
-        """Judge frames, each given by its own level and the smoothed one."""
+        """Classify frames, each given by its own level and the smoothed one, as speech or not."""
         events: list[VadEvent] = []
         noise, machine, fixed, is_loud = self._noise, self._machine, self._fixed_threshold, self._is_loud
         for level, smooth in frames:

@@ -24,7 +24,7 @@ SAMPLE_SIZES = {PCM: (1, 2, 3, 4, 8), FLOAT: (2, 4, 8), ALAW: (1,), MULAW: (1,)}
 """Uncompressed codec → possible sizes of a sample in bytes."""
 
 MAX_FORMAT_BYTES = 64
-"""Of a fmt or ds64 chunk; nothing after them is needed."""
+"""How much of a fmt or ds64 chunk is read; nothing after that is needed."""
 
 MAX_POSITION = 1 << 62
 """Bytes. No file is longer, and no source can seek further; a hostile chunk may say that it is 2^64 long."""
@@ -39,7 +39,7 @@ STREAMED_LENGTHS = (
     range(2**63 - 4096, 2**63),  # ffmpeg's Wave64
     range(2**64 - 4096, 2**64),
 )
-"""Lengths left behind by writers that can't go back to their header: into a pipe, or because they were killed."""
+"""Lengths left by writers that couldn't go back to their header: they wrote into a pipe, or were killed."""
 
 
 class ByteSource(Protocol):
@@ -60,7 +60,7 @@ class ChunkLayout:
 
     head              struct format of what a chunk begins with: name, length
     first             offset of the first chunk, bytes
-    alignment         chunks begin at multiples of so many bytes
+    alignment         chunks begin at multiples of this many bytes
     counted_head      bytes of its own head that a chunk's length includes
     """
 
@@ -105,7 +105,7 @@ class WavFormat:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of an uncompressed sample; 0 for compressed ones, and for those that nobody can decode."""
+        """Bytes of an uncompressed sample; 0 for compressed ones, and for those that can't be decoded."""
         # The size of blocks is wrong more often than the bits, except where 24 bits lie in 32.
         size = 1 if self.codec in (ALAW, MULAW) else -(-self.bits // 8)
         if size == 3 and self.block_bytes == 4 * self.channels:
@@ -134,7 +134,7 @@ class WavHeader:
 
     layout          of its chunks
     format          None without a usable fmt chunk
-    data_start      offset of the first sample; None where there is no data chunk
+    data_start      offset of the first sample; None if the data chunk is missing
     data_length     bytes of samples by the header, which may be a placeholder
     is_cut          whether the file ends inside a fmt or ds64 chunk
     """
@@ -147,7 +147,7 @@ class WavHeader:
 
     @property
     def promised_bytes(self) -> int | None:
-        """Bytes of samples by the header; None where that is a placeholder: then they last to the end."""
+        """Bytes of samples by the header; None if that is a placeholder: then they last to the end."""
         return None if is_streamed_length(self.data_length) else self.data_length
 
     @property
@@ -210,7 +210,7 @@ def is_streamed_length(length: int) -> bool:
 
 
 def _parse_format(body: bytes, byte_order: str) -> WavFormat | None:
-    """The body of a fmt chunk; None where it is too short."""
+    """The body of a fmt chunk; None if it is too short."""
     if len(body) < 14:
         return None
     codec, channels, rate, bytes_per_second, block_bytes, bits = struct.unpack(

@@ -7,7 +7,7 @@ still valid. Beyond 4 GiB (37 hours) the file becomes RF64, for which the header
 libsndfile, FFmpeg and this program read that, Python's `wave` doesn't. Files contain speech, so only their owner can
 read them.
 
-Must never wait for the disk (fsync) while somebody is speaking.
+Must never wait for the disk (fsync) during speech.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TeeSource:
         self._source, self._path, self._rate = source, path, rate
 
     async def frames(self) -> AsyncGenerator[AudioBlock, None]:
-        """The blocks of the source, each yielded after it was written. OutputError where it can't be written."""
+        """The blocks of the source, each yielded after it was written. OutputError if it can't be written."""
         with _output_errors(self._path):
             file = open_private(self._path, "wb")
         with file:
@@ -73,7 +73,7 @@ class WavWriter:
     rate      Hz
     size      bytes of whole samples in the file
 
-    OSError where a block can't be written: the file then ends with the block before it, and must not be written again.
+    OSError if a block can't be written: the file then ends with the block before it, and must not be written again.
     """
 
     def __init__(self, file: FileIO, comment: str = "", rate: int = RATE) -> None:
@@ -104,7 +104,7 @@ class WavWriter:
         return position
 
     def read(self, position: int, size: int) -> bytes:
-        """`size` bytes of audio from byte `position` on. OSError where they can't be read."""
+        """`size` bytes of audio from byte `position` on. OSError if they can't be read."""
         self._file.seek(self._data_offset + position)
         if len(data := self._file.read(size)) < size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -127,8 +127,8 @@ class WavWriter:
 
 
 def open_private(path: Path, mode: str) -> FileIO:
-    """A file to record into, readable by its owner only. `mode`: "wb" or "x+b". OSError where it can't be opened."""
-    file = open(path, mode, buffering=0, opener=_open_for_owner)  # noqa: SIM115  whoever asked closes it
+    """A file to record into, readable by its owner only. `mode`: "wb" or "x+b". OSError if it can't be opened."""
+    file = open(path, mode, buffering=0, opener=_open_for_owner)  # noqa: SIM115  the caller closes it
     assert isinstance(file, FileIO)
     return file
 
@@ -153,8 +153,8 @@ def encode_header(size: int, comment: str = "", rate: int = RATE) -> bytes:
 def read_back(path: Path) -> tuple[float, str]:
     """Seconds of audio, and the comment, in a file that a WavWriter wrote.
 
-    The samples are counted by the size of the file: the header may be older. OSError where it can't be read,
-    ValueError where it is another file.
+    The samples are counted by the size of the file: the header may be older. OSError if it can't be read,
+    ValueError if it is another file.
     """
     with path.open("rb") as file:
         beginning, size = file.read(MAX_HEADER_BYTES), os.fstat(file.fileno()).st_size
@@ -167,7 +167,7 @@ def read_back(path: Path) -> tuple[float, str]:
 
 
 def _comment(beginning: bytes) -> str:
-    """The text of the comment in the beginning of a file, "" where there is none."""
+    """The text of the comment at the beginning of a file; "" without one."""
     name, length = struct.unpack_from("<4s12xI", beginning.ljust(COMMENT_OFFSET + 20), COMMENT_OFFSET)
     text = beginning[COMMENT_OFFSET + 20 :][:length] if name == b"LIST" else b""
     return text.rstrip(b"\0").decode("utf-8", "replace")

@@ -54,7 +54,7 @@ class Deadlines:
 
 
 class DeadlineExceeded(NetworkError):
-    """An exchange took too long. `final`: the total time is used up, so there is no time for another attempt."""
+    """An exchange took too long. `final`: the total time is used up, so another attempt is impossible."""
 
     def __init__(self, message: str, *, final: bool) -> None:
         super().__init__(message, hint="--timeout SECONDS waits longer")
@@ -106,7 +106,7 @@ def run_with_deadline(
 ) -> T:
     """Run `work` in a thread until it is done, until `end_time` on the clock, or until nothing moves any more.
 
-    DeadlineExceeded at a limit. The thread is then left to itself: nobody waits for what it may still return.
+    DeadlineExceeded at a limit. The thread is then abandoned, and what it may still return is ignored.
     """
     future = start_daemon_thread(work, "exchange")
     while not wait({future}, timeout=TICK_SECONDS).done:

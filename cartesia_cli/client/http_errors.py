@@ -53,7 +53,7 @@ HINTS = {
 """What to do about each status below 500."""
 
 MAX_EXCERPT_BYTES = 1 << 16
-"""Bytes of a body that are searched for its first characters: some may be blanks, or parts of a key."""
+"""Bytes of a body that are searched for its first characters: some may be spaces, or parts of a key."""
 
 
 class Peer:

@@ -73,7 +73,7 @@ def open_client(
     limits = httpx.Limits(max_keepalive_connections=0)
     try:
         if transport is None and is_loopback(base_url):
-            # Past the proxies of the environment; certificates take a while to load, and plain http needs none.
+            # Bypasses proxies of the environment. Loading certificates is slow, and plain http needs none.
             transport = httpx.HTTPTransport(verify=base_url.startswith("https:"), limits=limits)
         return httpx.Client(
             headers={

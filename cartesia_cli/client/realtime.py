@@ -45,10 +45,10 @@ from .ws_errors import already_closed_error, close_error, error_event_error, res
 OPEN_TIMEOUT_SECONDS = 10.0
 
 PING_SECONDS = 5.0
-"""Between pings, and until one must be answered: a dead link is noticed in 11 seconds (websockets' own 20: in 41)."""
+"""Time between pings, and until one must be answered: a dead link is noticed in 11 s (websockets' own 20 s: in 41)."""
 
 SMALL_FRAME_BYTES = 1 << 14
-"""A frame up to this size can't be held up behind an empty buffer, so it is sent without a timeout, which would cost
+"""A frame up to this size can't be held up if the buffer is empty, so it is sent without a timeout, which would cost
 more than the sending.
 """
 
@@ -56,7 +56,7 @@ EXCERPT_CHARS = 60
 """How much of a frame that isn't a documented event is shown."""
 
 TEXT_EVENTS = Delta, TurnUpdate, TurnEagerEnd, TurnEnd
-"""Events that carry what somebody said."""
+"""Events that carry recognized text."""
 
 WORDS_MISSING = "words are missing: --raw-events FILE shows what came instead"
 
@@ -142,7 +142,7 @@ class RealtimeConnection:
             try:
                 if not self._socket.transport.get_write_buffer_size() and len(message) < SMALL_FRAME_BYTES:
                     return await self._socket.send(message)
-                # A ping would wait behind full buffers, so it can't detect that nothing moves: this timeout does.
+                # A ping would be queued after full buffers, so it can't detect a stall: this timeout does.
                 async with asyncio.timeout(self._silence_seconds):
                     return await self._socket.send(message)
             except ConnectionClosed:
@@ -177,7 +177,7 @@ class RealtimeConnection:
         return None
 
     def _most_severe(self, error: CliError) -> CliError:
-        """The error to raise: lost words before a refusal at the end, which may only mean that nobody spoke."""
+        """The error to raise: lost words before a refusal at the end, which may only mean that no speech was found."""
         refused_at_end = self._closing and isinstance(error, ApiError)
         return self._lost_words if self._lost_words is not None and refused_at_end else error
 

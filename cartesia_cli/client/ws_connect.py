@@ -44,8 +44,8 @@ from .ws_errors import MAX_EVENT_BYTES, handshake_failure, response_headers
 CLOSE_TIMEOUT_SECONDS = 1.0
 
 SEND_BUFFER_BYTES = 1 << 16
-"""What the operating system may hold back, some two seconds of audio. By default it grows to minutes of audio, behind
-which nobody would notice a slow or dead uplink.
+"""Size of the operating system's send buffer, some two seconds of audio. By default it grows to minutes of audio, which
+would hide a slow or dead uplink.
 """
 
 MAX_CLOSE_REASON_BYTES = 123

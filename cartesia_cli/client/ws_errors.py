@@ -1,7 +1,7 @@
 """Why a realtime connection didn't open, or how it ended: the exceptions of websockets as errors of this package.
 
     handshake_failure    a Failure for each attempt, which says whether another may follow
-    close_error          one error: NetworkError where a new session may succeed, ApiError where it won't
+    close_error          one error: NetworkError if a new session may succeed, ApiError if it won't
 
 Must never send, read or wait.
 """
@@ -113,7 +113,7 @@ def already_closed_error(peer: Peer) -> NetworkError:
 
 
 def stalled_error(peer: Peer, request_id: str | None, seconds: float) -> NetworkError:
-    """What was sent didn't leave this machine for so long. Pings would wait behind it, so they can't tell."""
+    """The error if audio didn't leave this machine for `seconds`. Pings are queued after it, so they can't tell."""
     return NetworkError(f"{peer.host} accepted no audio for {seconds:g} s", hint=CHECK_NETWORK, request_id=request_id)
 
 

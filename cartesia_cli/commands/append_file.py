@@ -66,12 +66,12 @@ class AppendFile:
         self.path, self._warn = path, warn
         self._warned = False
         self._lines: list[_AppendedLine | None] = []
-        """One entry for each text; None for a blank one."""
+        """One entry for each text; None for one of white space only."""
         self._pending: list[_AppendedLine] = []
         """Lines not yet written, in order."""
 
     def add(self, text: str) -> None:
-        """Write one more line; nothing for blank text."""
+        """Write one more line; nothing for text of white space only."""
         if not (line := printable(text).strip()):
             self._lines.append(None)
             return

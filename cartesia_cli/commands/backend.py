@@ -45,7 +45,7 @@ class RunningServer:
 
 
 class Backend:
-    """A client for batch requests, and facts about the server behind it.
+    """A client for batch requests, and facts about its server.
 
     local      whether the server runs in this process
     progress   how much of the current recording is done; changes with a local server only

@@ -63,7 +63,7 @@ def batch_catch_up(
 
 
 def _join(text: str, segments: list[Segment]) -> list[Segment]:
-    """`segments` to follow `text`: with a blank between, which live text brings along and a batch response doesn't."""
+    """`segments` to follow `text`: with the space between them that live text contains and a batch response doesn't."""
     if segments:
         segments[0] = replace(segments[0], text=blank_between(text, segments[0].text) + segments[0].text)
     return segments

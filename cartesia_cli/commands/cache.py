@@ -88,7 +88,7 @@ def cache(
 def open_cache(
     no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, reporter: Reporter
 ) -> Cache | None:
-    """The cached responses of the chosen server; None where the cache is not wanted or can't be used."""
+    """The cached responses of the chosen server; None if the cache is not wanted or can't be used."""
     from ..cache import Cache, Store, cache_dir, engine_identity, server_identity
     from ..fingerprint import untrusted
 

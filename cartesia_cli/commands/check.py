@@ -1,4 +1,4 @@
-"""`check`: a linter for subtitle files, whoever made them, against the rules of a profile.
+"""`check`: a linter for subtitle files of any origin, against the rules of a profile.
 
 A file that can't be read is reported and the others are checked; the exit code is then 1. It is 3 if that is the only
 file, or the transcript.

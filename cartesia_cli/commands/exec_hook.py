@@ -1,11 +1,11 @@
-"""`--exec`: each settled segment handed to a command, one after the other, beside the session.
+"""`--exec`: runs a command for each settled segment, one after the other, while the session goes on.
 
-The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGMENT; what the command prints is told
-line by line, for stdout is data and the live view has the last row of the terminal. No shell is involved.
+The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGMENT. The command's output is shown line
+by line on stderr: stdout is data, and the live view has the last row of the terminal. No shell is involved.
 
     give ─► waiting ─► worker: one command at a time ─► pipe ─► reader ─► said ─► say, in the loop's thread
 
-Must never hold up or end a session: a command that fails or hangs is told, once for each way of failing.
+Must never hold up or end a session: each kind of failure (or a timeout) is reported once.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def read_input(item: Input, max_bytes: int) -> bytes:
 
 
 def folder_error(name: str) -> InputError:
-    """The error for a folder where files are expected."""
+    """The error for a folder given instead of a file."""
     return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
 
 
@@ -148,7 +148,7 @@ def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Ite
 def _temporary_file() -> tempfile._TemporaryFileWrapper[bytes]:
     try:
         return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
-    except OSError as error:  # also where there is no temporary folder at all
+    except OSError as error:  # also if no temporary folder exists at all
         raise _spool_error(error) from error
 
 
@@ -206,7 +206,7 @@ def _expand_argument(
 
 def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], object]) -> Iterator[Input | InputError]:
     """Recordings in a folder and its subfolders, sorted, without hidden ones. An InputError for each folder that can't
-    be read, and one if there is no recording. Links to folders aren't followed.
+    be read, and one if no recording is found. Links to folders aren't followed.
     """
     denied: list[OSError] = []
     found = skipped = 0

@@ -265,7 +265,7 @@ class _TerminalReader:
         try:
             return os.tcgetpgrp(self._descriptor) == os.getpgrp()
         except OSError as error:
-            if error.errno == errno.ENOTTY:  # not our controlling terminal: there is no job control
+            if error.errno == errno.ENOTTY:  # not our controlling terminal, so without job control
                 return True
             raise
 

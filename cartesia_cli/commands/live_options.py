@@ -165,7 +165,7 @@ class SessionOptions:
     def endpoint(self, finalize: str | None) -> Endpoint:
         """The endpoint to use: auto, unless an option is given that only the manual one has.
 
-        finalize   value of --finalize; None where it isn't given
+        finalize   value of --finalize; None if it isn't given
         """
         from ..protocol import AUTO, MANUAL
 

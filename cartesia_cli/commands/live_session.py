@@ -80,7 +80,7 @@ class SessionConfig:
     finalize       whether the endpointer sends `finalize` at the end of an utterance
     stream_options how audio is sent
     targets        file for each format; None: stdout
-    seconds        expected length of the audio; None where it is unknown
+    seconds        expected length of the audio; None if it is unknown
     force          whether existing files may be overwritten
     append         file that gets a line for each segment, or None
     copy           whether the text is copied to the clipboard

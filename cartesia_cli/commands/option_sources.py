@@ -135,7 +135,7 @@ def read(command: Any, arguments: Sequence[str]) -> list[Given]:
 
 
 def _read(meaning: Mapping[str, tuple[str, bool | None]], arguments: Iterator[str]) -> Iterator[Given]:
-    """`meaning`: spelling of an option to its name and, for a switch, its value; None where a value follows."""
+    """`meaning`: spelling of an option to its name and, for a switch, its value; None if a value follows."""
     for argument in arguments:
         if argument == "--":
             return
@@ -277,7 +277,7 @@ def _from_text(option: Any, text: str, variable: str) -> Any:
 
 
 def _typed(option: Any, setting: Setting) -> Setting:
-    """The setting. UsageError where the type of its value in the configuration file is not that of the option."""
+    """The setting. UsageError if the type of its value in the configuration file is not that of the option."""
     types, wanted = KINDS[option.type.name.split()[0]]
 
     def fits(value: Any) -> bool:

@@ -184,7 +184,7 @@ class SubtitleOptions:
     max_cps: MaxCps = None
 
     def rules(self) -> Rules | None:
-        """None where no option is given. UsageError for rules that contradict each other."""
+        """None if no option is given. UsageError for rules that contradict each other."""
         asked = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         if not asked:
             return None

@@ -129,7 +129,7 @@ def serve(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
     if not runner.serve(server, [listener] if loopback is None else [listener, loopback]):
-        os._exit(0)  # the engine may be busy for minutes with work that nobody waits for any more
+        os._exit(0)  # the engine may be busy for minutes with work whose result isn't needed any more
 
 
 def _public_address(bound: str) -> str:

@@ -1,6 +1,6 @@
 """Writes transcripts to their targets. What can't be written to its file is printed on stdout, so that nothing is lost.
 
-Where several may have to go there, each is printed under the name of its file.
+If there are several results, each is printed there under the name of its file.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         return message
 
     def keepalive_timeout(self) -> None:
-        """No pong came. Where frames are waiting for the application, it may be behind them: ping again later."""
+        """Handle a missing pong. It may be queued after frames that the application hasn't read: ping again later."""
         if self.read_paused:
             self.pong_timer = self.pending_ping_payload = None
             self.schedule_ping()

@@ -63,7 +63,7 @@ class Utterance(Protocol):
         """Add audio: 16 kHz, mono, float32 in -1..1. Blocks have any length."""
 
     def finish(self) -> Sequence[RecognizedWord]:
-        """The words of all audio that was pushed, each with its leading blank, so that joining them gives the text.
+        """The words of all audio that was pushed, each with its leading space, so that joining them gives the text.
 
         Called once, after the last `push`. Times are seconds from the first sample pushed, or None from an engine
         that has none. Audio without speech has no words.
@@ -145,14 +145,14 @@ def load_batch_engine(model: str | None, observer: ServerObserver) -> Engine:
 
 
 def load_live_engine(model: str | None, observer: ServerObserver) -> Engine:
-    """The engine for the other models: text that grows while somebody speaks. EngineError when it can't be loaded."""
+    """The engine for the other models: text that grows during speech. EngineError when it can't be loaded."""
     from . import moonshine
 
     return moonshine.load() if model is None and moonshine.is_installed() else load_batch_engine(model, observer)
 
 
 def load_engines(model: str | None, observer: ServerObserver) -> tuple[Engine, Engine | None]:
-    """The batch engine and the live engine of a server that answers all models; None where the first does both."""
+    """The batch engine and the live engine of a server that answers all models; None if the first does both."""
     from . import moonshine
 
     live = model is None and moonshine.is_installed()

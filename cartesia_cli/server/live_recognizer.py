@@ -30,16 +30,16 @@ RECOGNITION_LOAD = 1.3
 """Least audio between two results, as a multiple of the time that the last one took: else recognition falls behind."""
 
 LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
-"""Samples before an onset and behind the end of speech that belong to an utterance: soft sounds are there. With
+"""Samples before an onset and after the end of speech that belong to an utterance: soft sounds are there. With
 0.2 s before the onset instead of 0.1, Moonshine made half as many word errors again.
 """
 
 IDLE_BUFFER_SECONDS = 0.8
-"""Audio that is held while nobody speaks: an onset is known only some time after it."""
+"""Audio that is held during silence: an onset is known only some time after it."""
 
 MIN_CONTRAST_DB, MIN_MEAN_PROBABILITY = 4.0, 0.6
-"""Audio in which no speech was detected is recognized if its loudest tenth exceeds its softest by so much, and the
-words count if they are so likely on average: noise alone reaches neither.
+"""Audio in which no speech was detected is recognized if its loudest tenth exceeds its softest by the first, and the
+words count if their mean probability is at least the second: noise alone reaches neither.
 """
 
 MIN_LAST_PROBABILITY = 0.5
@@ -51,7 +51,7 @@ class LiveRecognizer:
 
     recognize             has samples recognized
     longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
-    idle_buffer_seconds   audio that is held while nobody speaks
+    idle_buffer_seconds   audio that is held during silence
     is_open               whether there is an utterance
     """
 
@@ -123,7 +123,7 @@ class LiveRecognizer:
         self._speculation = None
 
     async def cut(self) -> NewText:
-        """The rest of the first part of an utterance that is too long; it goes on behind a quiet place."""
+        """The rest of the first part of an utterance that is too long; the second part begins after a quiet place."""
         at = self._start + find_quietest(self._audio(self._end))
         self._speculation = None
         words = await self._recognize_until(at)

@@ -55,7 +55,7 @@ MAX_TOKENS_A_SECOND, EXTRA_TOKENS = 12, 8
 """Fast speech has some 7 tokens a second, "no, no, no" has 10. More come from a decoder that finds no end."""
 
 LOOP_TOKENS, LOOP_REPEATS = 24, 4
-"""A loop has so many tokens at least, the same ones repeated so many times at least."""
+"""Minimum length of a loop in tokens, and how often they are repeated in it at least."""
 
 NOISE_TEXT = "You"
 """What the model makes of silence and noise. A spoken "You." has its full stop."""
@@ -182,7 +182,7 @@ def packaged_weights() -> Path:
 
 
 def join_tokens(tokens: Iterable[Token]) -> Iterator[RecognizedWord]:
-    """The words of a text, with their leading blanks, without "♪music♪" and stray punctuation.
+    """The words of a text, with their leading spaces, without "♪music♪" and stray punctuation.
 
     A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token.
     """

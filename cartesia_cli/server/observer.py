@@ -26,7 +26,7 @@ class Exchange:
     path            percent-encoded and without the query, which may contain a key
     status          0 where the client left before there was a response
     close_code      of a session; None for a request
-    audio_seconds   None where no audio was received
+    audio_seconds   None if no audio was received
     seconds         from the end of the request's head to the end of the response
     """
 

@@ -63,7 +63,7 @@ class RealtimeEndpoint:
     """Answers both realtime endpoints: `answer` checks the handshake and runs a RealtimeSession.
 
     executor        the engine for ink-whisper: words with times
-    live_executor   the engine for the other models: text that grows while somebody speaks
+    live_executor   the engine for the other models: text that grows during speech
     access          who may use the server; a session counts as long as it is open
     idle_seconds    time without a frame after which a session is closed
     """

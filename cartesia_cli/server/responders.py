@@ -39,26 +39,27 @@ SendEvent = Callable[[Event], Awaitable[None]]
 STEP_SAMPLES = RATE // 10
 """Samples that are processed at a time, whatever a client sends in one frame."""
 
-MANUAL_SILENCE_SECONDS, MIN_SILENCE_MS = 1.2, 200
-"""Silence that ends an utterance on the manual endpoint when no `finalize` comes: more than any client waits itself;
-and the least that a client may ask for.
-"""
+MANUAL_SILENCE_SECONDS = 1.2
+"""Silence that ends an utterance on the manual endpoint without a `finalize`: more than clients usually wait."""
+
+MIN_SILENCE_MS = 200
+"""Shortest silence that a client may request for the end of an utterance."""
 
 LONGEST_UTTERANCE_SECONDS = 3600.0
-"""The endpointer ends no utterance for its length: the recognizer cuts long ones."""
+"""Effectively unlimited for the endpointer: the recognizer cuts long utterances itself."""
 
 TURN_HALF_LIFE_SECONDS = 0.4
-"""Silence in which the likelihood that a turn goes on halves: a stand-in for the real service's model."""
+"""Half-life of the probability that the turn continues, during silence: a stand-in for the real service's model."""
 
 ONSET_HALF_LIFE_SECONDS = 0.03
-"""Speech in which the likelihood that no turn has begun halves."""
+"""Half-life of the probability that no turn has begun, during speech."""
 
 
 class Responder(Protocol):
-    """What a realtime session gives its audio and commands to."""
+    """Turns the audio and commands of a realtime session into events."""
 
     async def push_audio(self, samples: Samples, *, caught_up: bool) -> None:
-        """Process more audio, 16 kHz mono. `caught_up`: nothing is queued behind it, so there is time for partials."""
+        """Process more audio, 16 kHz mono. `caught_up`: nothing is queued after it, so there is time for partials."""
 
     async def execute(self, command: Command) -> None:
         """Carry out a command of this responder's endpoint. ApiError for values that it refuses."""
@@ -96,7 +97,7 @@ class ManualResponder:
             await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
     async def execute(self, command: Command) -> None:
-        """Send the text of everything that was sent. After `finalize` in mid-speech, the utterance goes on."""
+        """Send the text of all audio received so far. After `finalize` in mid-speech, the utterance goes on."""
         await self._process_rest()
         if not isinstance(command, Finalize):
             await self._settle(None)
@@ -117,7 +118,7 @@ class ManualResponder:
             await self._send_delta(await recognizer.partial(), ())
 
     async def _process_rest(self) -> None:
-        """Handle what the endpointer held back, and send what was not detected as speech."""
+        """Handle what the endpointer buffered, and send any speech that it missed."""
         await self._handle_vad_events(self._endpointer.finish(), caught_up=False)
         if not self._recognizer.is_open:
             await self._send_delta(*await self._recognizer.recover_missed())
@@ -174,7 +175,7 @@ class TurnResponder:
             await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
     async def execute(self, command: Command) -> None:
-        """Change turn detection, or at `close` end the turn. ApiError where thresholds are out of order."""
+        """Change turn detection, or at `close` end the turn. ApiError if thresholds are out of order."""
         if isinstance(command, Config):
             self._turn = _merge_turn_config(self._turn, command.turn)
             self._endpointer.configure(_vad_settings(self._turn))
@@ -228,12 +229,12 @@ class TurnResponder:
         self._is_eager, self._last_update = False, ""
 
     async def _send_update(self) -> None:
-        """The text so far. Also where it hasn't grown, or is empty: it shows that speech is still detected."""
+        """Send the text so far, even if unchanged or empty, as a sign of ongoing speech."""
         self._last_update = self._text()
         await self._send(TurnUpdate(transcript=self._last_update))
 
     def _text(self) -> str:
-        """The turn's text so far. The blank that joins it to the previous turn is part of it; the first has none."""
+        """The turn's text so far, with the space that separates it from the previous turn; the first turn has none."""
         return self._recognizer.text if self._has_sent_text else self._recognizer.text.lstrip()
 
 
@@ -250,7 +251,7 @@ def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
 
 
 def _vad_settings(turn: TurnConfig) -> VadSettings:
-    """Thresholds of a likelihood as lengths of speech and silence, by its half-lives."""
+    """Convert probability thresholds to durations of speech and silence, using the half-lives above."""
     start, eager, end, timeout = (
         turn.start_threshold or 0, turn.eager_end_threshold or 0, turn.end_threshold or 0, turn.end_timeout_ms or 0
     )  # fmt: skip

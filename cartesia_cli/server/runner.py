@@ -46,7 +46,7 @@ def bind(host: str, port: int) -> socket.socket:
 def bind_loopback(listener: socket.socket) -> socket.socket | None:
     """A second socket, on the loopback address with the same port, for one that is bound to a single other address.
 
-    None where it isn't needed, or where the port is taken.
+    None if it isn't needed, or where the port is taken.
     """
     host, port = listener.getsockname()[:2]
     if is_local(listener) or host in ("0.0.0.0", "::"):

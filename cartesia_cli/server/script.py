@@ -10,7 +10,7 @@ The objects follow one another or are in a list; `#` begins a comment.
 
 When; without any of these, right after the handshake:
     at            seconds of audio that this socket has received
-    on            at a command: finalize, close, config, unknown; handshake: before it is answered; open: behind it
+    on            at a command: finalize, close, config, unknown; handshake: before it is answered; open: after it
     nth           with a command: only the second of its kind, for example
     connection    only on the first socket, for example, or on a range: "2-3", "4-". Refused ones count, too
     request       the same for `batch`
@@ -25,7 +25,7 @@ What, in this order:
     batch         the same for POST /stt; without a status, or without a step, the response has all texts
 How:
     times         how often it is sent
-    split         in frames of so many bytes, even in the middle of a character
+    split         in frames of this many bytes, even in the middle of a character
     answer        false: without the server's own answer, which otherwise follows: connected (auto) to open, flush_done
                   to finalize, done (manual) and a close with 1000 to close, error 400 to unknown
 
@@ -177,7 +177,7 @@ def _parse_objects(text: str, name: str) -> Iterator[tuple[int, Wire]]:
 
 
 def _skip_blanks(text: str, at: int) -> int:
-    """The position behind blanks and comments."""
+    """The position after spaces, line breaks and comments."""
     match = _BLANKS.match(text, at)
     return match.end() if match else at
 
@@ -265,7 +265,7 @@ def _parse_frame(wire: Wire) -> str | bytes:
     return _text("text", wire["text"]) if "text" in wire else _base64("audio", wire["audio"])
 
 
-# Readers: the value of a key of a step, converted. ValueError where it isn't valid.
+# Readers: the value of a key of a step, converted. ValueError if it isn't valid.
 
 
 def _invalid(key: str, expected: str, value: Any) -> ValueError:

@@ -28,7 +28,7 @@ twelfth more words were wrong; with 2 hypotheses it came as soon, and a third mo
 class StableText:
     """What has been emitted of an utterance's text, and what the next hypothesis adds to it.
 
-    Each method takes the words of a hypothesis, with their leading blanks, and returns the text that is new.
+    Each method takes the words of a hypothesis, with their leading spaces, and returns the text that is new.
 
     text   everything that was emitted; each value begins with the one before
     """
@@ -38,10 +38,10 @@ class StableText:
         self._words: list[str] = []
         self._recent: deque[list[str]] = deque(maxlen=AGREEING_HYPOTHESES - 1)
         self._punctuation_withheld = False
-        """Whether the punctuation behind the last word may still have to be emitted."""
+        """Whether the punctuation after the last word may still have to be emitted."""
 
     def update(self, words: Sequence[str], probabilities: Sequence[float] = ()) -> str:
-        """A hypothesis of the whole utterance so far: emit what is certain.
+        """Emit what is certain of a hypothesis of the whole utterance so far.
 
         probabilities   how sure the recognizer is of each word, 0 to 1; empty where it doesn't say
         """

@@ -31,7 +31,7 @@ BODY_IDLE_SECONDS = 10.0
 """Longest wait between two pieces of a body."""
 
 BODY_GRACE_SECONDS, MIN_BYTES_A_SECOND = 20.0, 1024
-"""Longest time for a whole body: so long, and one second more for so many bytes received."""
+"""Longest time for a whole body: the grace, and one second more for each MIN_BYTES_A_SECOND received."""
 
 MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
 """Form fields besides the file. Each granularity is one; a field is a model, a language or a word."""
@@ -44,7 +44,7 @@ class Uploads:
     """The bodies that are being received.
 
     max_bytes     size of a body before a 413
-    concurrency   requests that may be answered at once: at least so many bodies may be received at once
+    concurrency   requests that may be answered at once: at least as many bodies may be received at once
     """
 
     def __init__(self, *, max_bytes: int = MAX_BODY_BYTES, concurrency: int = 0) -> None:

@@ -75,7 +75,7 @@ class MediaInfo:
 
 
 def probe(path: Path, name: str | None = None) -> MediaInfo:
-    """Probe a recording in a container. InputError where it can't be read or provably contains no audio.
+    """Probe a recording in a container. InputError if it can't be read or provably contains no audio.
 
     `name`: what messages call it, where that isn't its path, as for stdin.
     """

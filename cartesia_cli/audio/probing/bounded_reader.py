@@ -1,7 +1,7 @@
 """Opens files for probing and reads them in a bounded number of small pieces; and what a format's reader answers.
 
 A reader is a function from a BoundedReader to a ProbeResult. It may raise Undetermined where probing can't tell, or
-NoAudio where there is provably none, which makes the file refused.
+NoAudio if there is provably none, which makes the file refused.
 
 Must never read more than the bounds allow, whatever the bytes say; never open what could make it wait (a pipe, a
 device); never put a file's name into a message as it is.
@@ -73,7 +73,7 @@ class BoundedReader:
         return self._position
 
     def unpack(self, form: str, offset: int) -> tuple[Any, ...]:
-        """Values of a header, by a struct format. NoAudio where the file ends inside it."""
+        """Values of a header, by a struct format. NoAudio if the file ends inside it."""
         data = self.at(offset, struct.calcsize(form))
         try:
             return struct.unpack(form, data)

@@ -1,7 +1,7 @@
 """Durations of MP4 (nested boxes) and of Matroska and WebM (nested EBML elements) by their headers.
 
-Must never descend into a box that it doesn't need, nor say that there is no audio where that could be in a box of an
-unknown kind.
+Must never descend into a box that it doesn't need, nor report that a file has no audio if a box of an unknown kind
+could contain some.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ SCALE, DURATION, TRACK, TRACK_TYPE = (bytes.fromhex(text) for text in ("2ad7b1",
 """Identifiers of elements."""
 
 DEFAULT_SCALE_NS = 1_000_000
-"""Nanoseconds in a unit of DURATION where there is no SCALE."""
+"""Nanoseconds in a unit of DURATION if SCALE is missing."""
 
 AUDIO_TRACK_TYPES = {2, 3}
 """Track types: audio, and audio with video."""

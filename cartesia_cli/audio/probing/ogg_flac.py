@@ -21,13 +21,13 @@ CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
     b"\x7fFLAC": lambda packet: (int.from_bytes(packet[27:30]) >> 4, 0),
     b"Speex   ": lambda packet: (int.from_bytes(packet[36:40], "little"), 0),
 }
-"""First bytes of a stream → function from its first packet to granules a second, and granules before the audio."""
+"""First bytes of a stream → function from its first packet to granules per second, and granules before the audio."""
 
 PAGE_HEAD_BYTES = 27
-"""Of a page before its lacing values, which add up to the length of its body."""
+"""Size of a page's head before its lacing values, which add up to the length of its body."""
 
 MAX_PAGE_HEAD_BYTES = PAGE_HEAD_BYTES + 255
-"""Of a page before its body, at most."""
+"""Largest size of everything in a page before its body."""
 
 MAX_HEADERS_BYTES = 8192
 """Headers of a stream take half as much. A file of no more than that, without a timestamp, has no audio."""
