@@ -669,9 +669,10 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("307 to another origin", LIVE, redirected(307, LIVE), 5,
               "HOST redirects to HOST/stt (status 307)", NOT_THERE),
         Fault("302, which would lose the upload", BATCH, http(refuses(302, [("Location", "/v2")])), 5,
-              "talk.wav: the server redirects to HOST (status 302)", NOT_THERE),
+              "talk.wav: the server sent a redirect that would drop the upload (status 302)",
+              "check the path of the base URL"),
         Fault("redirect loop", BATCH, http(refuses(308, [("Location", "/stt")]), requests=4), 5,
-              "talk.wav: the server redirects in a circle (status 308)", "check the base URL"),
+              "talk.wav: more than 3 redirects (status 308)", "check the base URL"),
     ),
     "Refusals": (
         *(Fault(f"status {status}", BATCH, http(refuses(status), options=ONCE), 4 if hint == KEYS else 5,

@@ -316,7 +316,16 @@ CASES = {
     "413, and the rest is read": Case([early(413, drained=True)], 5, ["Title 413", "413"], 1, size=30 << 20),
     "401 while still uploading": Case([early(401, drained=False)], 4, ["Title 401", "401"], 1, size=30 << 20),
     # redirects
-    "redirects to itself": Case([refuses(307, [("Location", "/stt")])], 5, ["redirect"], None),
+    "redirects to itself": Case([refuses(307, [("Location", "/stt")])], 5, ["more than 3 redirects"], 4),
+    **{
+        f"{status} within the origin": Case(
+            [refuses(status, [("Location", "/v2")])], 5, ["would drop the upload", "check the path of the base URL"], 1
+        )
+        for status in (301, 302, 303)
+    },
+    "302 to another origin": Case(
+        [refuses(302, [("Location", "http://other.example/stt")])], 5, ["redirects to http://other.example"], 1
+    ),
     "redirects to nowhere": Case([refuses(307)], 5, ["redirect"], 1),
     "redirects to nonsense": Case([refuses(308, [("Location", "http://[::1")])], 5, ["redirect"], 1),
 }  # fmt: skip

@@ -114,7 +114,7 @@ def exchange(
         if reply.status not in (301, 302, 303, 307, 308):
             return reply
         address = _redirect_target(address, reply)
-    raise ApiError("the server redirects in a circle", hint="check the base URL", status=reply.status)
+    raise ApiError(f"more than {MAX_REDIRECTS} redirects", hint="check the base URL", status=reply.status)
 
 
 def _exchange_once(
@@ -159,7 +159,14 @@ def _redirect_target(address: str, reply: HttpReply) -> str:
         location = ""
     if not location:
         raise ApiError("the server redirects to nowhere", hint="check the base URL", status=reply.status)
-    if reply.status not in (307, 308) or (here.scheme, here.netloc) != (there.scheme, there.netloc):
+    if (here.scheme, here.netloc) == (there.scheme, there.netloc):
+        if reply.status not in (307, 308):
+            raise ApiError(
+                "the server sent a redirect that would drop the upload",
+                hint="check the path of the base URL",
+                status=reply.status,
+            )
+    else:
         raise ApiError(
             f"the server redirects to {there.scheme}://{there.netloc}",
             hint="the key is not sent there; if that is the right server, make it the base URL",
