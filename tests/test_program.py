@@ -47,6 +47,17 @@ def test_sample_is_transcribed_offline_with_a_word_table(run: Run) -> None:
     assert done.stderr == b"no CARTESIA_API_KEY: transcribing on this machine\n"
 
 
+@pytest.mark.engine
+def test_local_batch_in_which_all_fail_names_no_price(run: Run, tmp_path: Path) -> None:
+    subprocess.run([need("ffmpeg"), "-loglevel", "error", "-i", SAMPLE, tmp_path / "a.flac"], check=True)
+    header = (tmp_path / "a.flac").read_bytes()[:42]
+    for name in ("a.flac", "b.flac"):
+        (tmp_path / name).write_bytes(header + b"\x84\0\0\0" + bytes(2000))  # no audio follows the header
+    done = run("transcribe", "a.flac", "b.flac", "--local", "--no-cache")
+    assert done.returncode != 0
+    assert done.stderr.decode().splitlines()[-1] == "0 of 2 transcribed, 0.0 s of audio, on this machine"
+
+
 def test_json_has_monotonic_words_within_the_duration_and_verbatim_segments(run: Run, whisper: dict[str, str]) -> None:
     done = run("transcribe", SAMPLE, "-f", "json", "-w", env=whisper)
     document = json.loads(done.stdout)

@@ -193,8 +193,8 @@ def _run_job(
         except CliError as error:
             error.stops_batch = True
             raise
-        found = _request_transcript(job, config, backend, lookup, reporter)
         summary.local = backend.local
+        found = _request_transcript(job, config, backend, lookup, reporter)
     else:
         summary.from_cache += 1
         backend = None
