@@ -7,8 +7,10 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
 
     protocol           what both sides of the API may say: options, events, commands, errors
     redaction          keeps the API key out of errors and logs
+    retry              pauses between retries
     timestamps         fills in missing or implausible times of words and segments
     text_encoding      decoding of text files in whatever encoding they are
+    text_width         columns of a terminal that a text takes
     fingerprint        hashes of files, and whether a file is still the same
     atomic_files       files that are written whole or not at all
     directories        the user's directories for configuration, cache and state
@@ -22,8 +24,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     audio              probing, decoding, the microphone, voice activity detection, recording
     tracker            events of a live session: which text is settled, which audio is acknowledged
 
-    session            a live session: send loop, receive loop, reconnects
-    stats              latency of a session
+    session            a live session: send loop, receive loop, reconnects, latencies
     client             HTTP and WebSocket: uploads, retries, deadlines, errors
     output             one writer per format, and what is printed on stderr
     settings           configuration file, profiles, key

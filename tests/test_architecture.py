@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import cartesia_cli
 
 PACKAGE = Path(cartesia_cli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+NAME_FIELDS = ("id", "attr", "arg", "name")
+"""Fields of syntax tree nodes that hold a name."""
 
 
 def test_every_module_has_a_docstring_that_begins_with_a_sentence() -> None:
@@ -18,6 +21,36 @@ def test_every_module_has_a_docstring_that_begins_with_a_sentence() -> None:
         docstring = ast.get_docstring(ast.parse(module.read_text("utf-8")))
         assert docstring, module
         assert docstring.partition("\n")[0].endswith((".", ":", ";", ",")), module
+
+
+def rows(docstring: str | None) -> list[str]:
+    """The names that a docstring explains in a table: "name   what it is", or several, separated by commas."""
+    found = re.findall(r"(?m)^ *([a-z_]\w*(?:, [a-z_]\w*)*) {2,}\S", docstring or "")
+    return [name for row in found for name in row.split(", ")]
+
+
+def test_package_maps_name_all_modules_and_no_others() -> None:
+    maps = 0
+    for package in PACKAGE.rglob("__init__.py"):
+        modules = {path.stem for path in package.parent.glob("*.py")} | {
+            path.parent.name for path in package.parent.glob("*/__init__.py")
+        }
+        if named := rows(ast.get_docstring(ast.parse(package.read_text("utf-8")))):
+            maps += 1
+            assert set(named) | {"__init__", "__main__"} == modules | {"__main__"}, package
+    assert maps >= 4
+
+
+def test_class_docstrings_explain_only_attributes_that_exist() -> None:
+    explained = 0
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                names = {getattr(part, field, None) for part in ast.walk(node) for field in NAME_FIELDS}
+                found = rows(ast.get_docstring(node))
+                explained += len(found)
+                assert set(found) <= names, (module, node.name)
+    assert explained > 200
 
 
 def test_import_rules_hold() -> None:

@@ -79,7 +79,7 @@ def plan_jobs(
     response_folder: Path | None = None,
 ) -> tuple[list[Job], int]:
     """Probe every input before anything is sent. Returns the jobs and the number of unusable inputs, which are
-    reported; the error of an only input is raised.
+    reported; if there is only one input, its error is raised.
 
     results           of earlier runs: they keep their file names
     response_folder   where response bodies are saved, or None

@@ -48,12 +48,12 @@ class ProgressBar:
 class Reporter:
     """Prints messages to stderr. Must never show a key, wherever it comes from, nor let a message move the cursor.
 
-    quiet     only errors
-    verbose   details as well
-    as_json   errors as one JSON object each, for programs that read JSON
-    color     auto, always or never
-    helps     whether only help is requested
-    options   of the running command, so that hints don't name others; None before it is known
+    quiet            only errors
+    verbose          details as well
+    as_json          errors as one JSON object each, for programs that read JSON
+    color            auto, always or never
+    help_requested   whether only help is requested
+    options          of the running command, so that hints don't name others; None before it is known
     """
 
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:

@@ -111,7 +111,7 @@ class LiveRows:
         self._silent, self._speaking, self._ellipsis = ("-", "*", "...") if self._ascii else ("○", "●", "…")
 
     def rows(self, state: LiveState, columns: int, lines: int) -> list[str]:
-        """At most TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
+        """At most MAX_TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
         width = max(columns - 1, 0)  # terminals differ in what they do after the last column
         text = self._text_rows(state.text, width, min(MAX_TEXT_ROWS, lines - 2))
         return [*(self._styled(row, DIM) for row in text), self._status_row(state, width)]

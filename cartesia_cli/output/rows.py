@@ -25,12 +25,12 @@ from .sanitize import one_line
 class WordRow(NamedTuple):
     """A word and its times, in milliseconds, None where unknown.
 
-    number    its position among all words, from 1
-    length    end minus start; negative where it ends before it starts
-    gap       from its end to the start of the next; negative where they overlap
-    text      the word as one line
-    matched   whether the pattern of the selection is found there
-    apart     whether words were left out between it and the row before
+    number        its position among all words, from 1
+    length        end minus start; negative where it ends before it starts
+    gap           from its end to the start of the next; negative where they overlap
+    text          the word as one line
+    matched       whether the pattern of the selection is found there
+    follows_gap   whether words were left out between it and the row before
     """
 
     number: int

@@ -217,7 +217,7 @@ def _parse_step(wire: Wire) -> Step:
 
 
 def _parse_recording(lines: list[tuple[int, Wire]], name: str) -> Script:
-    """What `output.frames` writes."""
+    """A script from a recording that `output.frame_log` wrote."""
     try:
         url = urlsplit(lines[0][1]["url"])
         query = dict(parse_qsl(url.query))

@@ -4,6 +4,7 @@ loop          the session itself: source, send loop, receive loop, reconnecting,
 send_buffer   audio and commands in order, kept until the server acknowledges them
 dispatcher    passes events to the tracker, and what the tracker makes of them to everybody concerned
 reconnect     which lost connections are replaced, how soon, and how fast the backlog is sent
+latency       how late the server's answers are, how well audio keeps real time, what was sent
 interfaces    what a session needs from others: source, connection, observer, stop signal
 """
 

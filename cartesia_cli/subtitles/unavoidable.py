@@ -60,9 +60,9 @@ def mark_unavoidable(
 class _SpokenWord(NamedTuple):
     """A word as it was said.
 
-    letters      what it is known by: letters and digits only
-    blank        whether a blank parts it from the word before
-    start, end   milliseconds; start is None where a word has no times, or none that can be true
+    letters        what it is known by: letters and digits only
+    space_before   whether a space separates it from the word before
+    start, end     milliseconds; start is None where a word has no times, or none that can be true
     """
 
     letters: str

@@ -47,12 +47,12 @@ MIN_SPANS_FOR_RATE = 5
 class Draft:
     """What a document says.
 
-    text        None: joined from the segments, or else from the words
-    words       None where it has none
-    segments    their texts needn't be slices of the text; empty where it has none
-    length      seconds that the recording has at least, where the document tells this and no duration
-    is_ours     written by cartesia-cli itself, which has left out times that can't be true
-    has_units   times carry their unit, as in 00:01:02.500 or "62.5s"
+    text           None: joined from the segments, or else from the words
+    words          None where it has none
+    segments       their texts needn't be slices of the text; empty where it has none
+    min_duration   seconds that the recording has at least, if the document says this and no duration
+    is_ours        written by cartesia-cli itself, which has left out times that can't be true
+    has_units      times carry their unit, as in 00:01:02.500 or "62.5s"
     """
 
     text: str | None
