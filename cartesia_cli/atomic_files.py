@@ -24,7 +24,7 @@ COPY_BYTES = 1 << 20
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
-    """Make `data` the whole content of `path`; its directory is created where it is missing.
+    """Make `data` the whole content of `path`; its directory is created if it is missing.
 
     mode      permissions of a new file, less the umask; a file that is replaced passes on its own
     durable   whether to wait until the disk has the data (fsync), so that it survives a power cut
@@ -68,7 +68,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _temporary_name(target: Path) -> Path:
-    """A name that nothing has yet, in the directory of the target, which is created where it is missing."""
+    """A name that nothing has yet, in the directory of the target, which is created if it is missing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     return target.with_name(f".cartesia-cli.{os.urandom(4).hex()}.tmp")
 

@@ -1,7 +1,7 @@
 """Decodes open files piece by piece: uncompressed WAV by itself, other formats by libsndfile or FFmpeg's libraries.
 
 Must never print, nor let a library print; never open other files that a file refers to; never skip damage without a
-warning, where a decoder notices it.
+warning, if a decoder notices it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Pieces = Iterator[tuple[int, Frames]]
 """Rate in Hz and samples of each piece. The rate may change in a stream: chained Ogg, MPEG frames."""
 
 BLOCK_SECONDS = 0.5
-"""Audio that is read at once."""
+"""Length of audio that is read at a time."""
 
 MAX_READ_BYTES = 4 << 20
 """Largest read, however many channels there are."""
 
 MAX_FILE_BYTES = 1 << 43
-"""No recording is longer. Seeking further fails on some file systems and works on others, and in memory."""
+"""Longer than any recording. Seeking further fails on some file systems and works on others, and in memory."""
 
 MIN_REPORTED_SECONDS = 0.1
 """Damage that is worth a warning. Less than that is missing from many files that were edited."""
@@ -145,7 +145,7 @@ def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None)
 def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Pieces | None:
     """Decode a file by libsndfile; None if that can't open it and FFmpeg may do better.
 
-    `source` is a path where there is one: Ctrl-C would be lost in a callback from libsndfile.
+    `source` is a path if possible: Ctrl-C would be lost in a callback from libsndfile.
     """
     import soundfile
 
@@ -156,7 +156,7 @@ def decode_soundfile(source: RangeReader | bytes, name: str, warn: Warn) -> Piec
 
 
 def _read_soundfile(sound: soundfile.SoundFile, name: str, warn: Warn) -> Pieces:
-    """Warns where the header promises more than the file contains."""
+    """Warns if the header promises more than the file contains."""
     import soundfile
 
     count, rate = 0, sound.samplerate
@@ -283,7 +283,7 @@ class _Coverage:
             self.start, self.end = min(self.start, max(begin, 0.0)), max(self.end, end)
 
     def warnings(self, promised: float, tolerance: tuple[float, float]) -> Iterator[str]:
-        """What is missing: of damaged packets, of the seconds that a header promises, between packets."""
+        """Seconds that are missing: in damaged packets, of the duration that a header promises, and between packets."""
         if not self.decoded:
             return
         least, share = tolerance

@@ -27,7 +27,7 @@ START_SECONDS = 4.0
 """Timeout for PortAudio to find all devices. Sound cards that wake up, and headsets, are slow."""
 
 SERVER_DEVICES = ("pulse", "default")
-"""PortAudio's names for a sound server. Both are left out of the list where the server's sources are in it."""
+"""PortAudio's names for a sound server. Both are left out if the list contains the server's sources."""
 
 INSTALL_COMMANDS = {
     "debian": "sudo apt install libportaudio2",

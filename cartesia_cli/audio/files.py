@@ -203,7 +203,7 @@ def decode_pipe(
 
 
 def _wav_header(reader: BoundedReader) -> WavHeader | None:
-    """The header; None for other files, and where too many chunks come before the samples."""
+    """The header; None for other files, and if too many chunks come before the samples."""
     try:
         return read_wav_header(reader)
     except Undetermined:

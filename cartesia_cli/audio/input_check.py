@@ -13,7 +13,7 @@ import numpy as np
 from .pcm import RATE, Samples
 
 WINDOW_SECONDS = 0.1
-"""Length of audio that is checked at once."""
+"""Length of audio that is checked at a time."""
 
 MUTED_SECONDS = 1.0
 

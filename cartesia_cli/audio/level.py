@@ -42,16 +42,16 @@ RELEASE_SHARE = 0.7
 """Share of its margin above the noise that speech may lose before it is over."""
 
 MAX_DEPTH_DB = 35.0
-"""What is so far below the loudest sound is breath or the tail of a word."""
+"""Sound this far below the loudest is breath or the tail of a word."""
 
 MIN_THRESHOLD_DBFS = -70.0
-"""What is quieter isn't speech, however quiet the background."""
+"""Sound below this level isn't speech, however quiet the background."""
 
 DEFAULT_NOISE_DBFS = -55.0
-"""Assumed where a recording begins with speech."""
+"""Assumed noise of a recording that begins with speech."""
 
 STEADY_NOISE_DB = 4.5
-"""What varies no more than this over the first window is noise."""
+"""Sound that varies no more than this over the first window is noise."""
 
 
 _NONE: Samples = np.zeros(0, np.float32)

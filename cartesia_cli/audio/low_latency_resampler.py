@@ -21,13 +21,13 @@ FILTER_SAMPLES = 80
 """Length of the filter in samples of the lower rate: 5 ms at 16 kHz."""
 
 CUTOFF = 0.92
-"""Of the filter, as a share of the lower Nyquist frequency: 0.2 dB down at 7 kHz of 8, 86 dB from 8 kHz on."""
+"""Cutoff of the filter, as a share of the lower Nyquist frequency: 0.2 dB down at 7 kHz of 8, 86 dB from 8 kHz on."""
 
 KAISER_BETA = 8.5
 """Trades stop-band attenuation against steepness."""
 
 MAX_PHASES = 640
-"""In the filter bank, at most: 11025 Hz needs that many, 44100 Hz 160, 48000 Hz one."""
+"""Largest number of phases in the filter bank: 11025 Hz needs that many, 44100 Hz 160, 48000 Hz one."""
 
 
 def can_resample(rate: int, target_rate: int = RATE) -> bool:

@@ -24,7 +24,7 @@ from .pcm import RATE, AudioBlock, Samples, encode_s16le
 from .wav_writer import AudioSource
 
 CATCH_UP_SECONDS = 1.0
-"""That may be sent faster than real time after a stall; the schedule is put off by the rest."""
+"""Audio that may be sent faster than real time after a stall; the schedule is delayed by the rest."""
 
 PREFETCHED_PIECES = 20
 """Decoded pieces that may wait to be sent."""
@@ -45,7 +45,7 @@ class RealtimeSource:
     speed        1 is real time
     timeout      seconds to wait for input before silence is sent instead, until there is input again
     on_late      called for each block with the seconds between its deadline and now
-    on_gap       called with the seconds by which the schedule was put off, after a stall too long to catch up
+    on_gap       called with the seconds by which the schedule was delayed, after a stall too long to catch up
     on_silence   called whenever silence begins to be sent
     """
 

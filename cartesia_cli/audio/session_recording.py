@@ -37,7 +37,7 @@ class OrphanedRecording:
 
     started   when its first block came, UTC
     seconds   length, more than 0
-    asked     the options of its session that are needed to transcribe it; empty where they can't be read
+    asked     the options of its session that are needed to transcribe it; empty if they can't be read
     """
 
     path: Path
@@ -139,7 +139,7 @@ class SessionRecording:
         return target
 
     def _record(self, block: AudioBlock) -> AudioBlock:
-        """The block with its place in the file; as it is where it could not be written."""
+        """The block with its place in the file; unchanged if it could not be written."""
         if self._has_failed:
             return block
         try:
@@ -207,7 +207,7 @@ def _orphan(path: Path) -> OrphanedRecording | None:
 def _lock(file: FileIO, *, owner: bool) -> bool:
     """Lock the file until it is closed, and return whether that worked.
 
-    owner: wait for the lock, and exclude everybody else. Others only test whether there is an owner. On a file system
+    owner: wait for the lock, and exclude all others. Without it, only test whether there is an owner. On a file system
     without locks this fails, so that no recording there ever counts as orphaned.
     """
     try:

@@ -1,6 +1,6 @@
 """Parses headers of the WAV family: RIFF, RIFX (big-endian), RF64 and BW64 (64-bit sizes), Sony's Wave64.
 
-One parser for all who read WAV files: probing (files of any size, in a few small reads), decoding (files and pipes),
+One parser for all readers of WAV files: probing (files of any size, in a few small reads), decoding (files and pipes),
 and the recovery of recordings that a crash cut off. It needs no numpy, since probing comes before every upload, and
 reads forward only, since a pipe can't go back.
 
@@ -27,7 +27,7 @@ MAX_FORMAT_BYTES = 64
 """How much of a fmt or ds64 chunk is read; nothing after that is needed."""
 
 MAX_POSITION = 1 << 62
-"""Bytes. No file is longer, and no source can seek further; a hostile chunk may say that it is 2^64 long."""
+"""Bytes. All files are shorter, and no source can seek further; a hostile chunk may say that it is 2^64 long."""
 
 RF64_LENGTH = 0xFFFFFFFF
 """Length of a data chunk whose real length is in ds64."""
@@ -87,11 +87,11 @@ class WavFormat:
     codec               PCM, FLOAT …; for EXTENSIBLE the codec in it
     byte_order          of samples: "<" or ">"
     channels            0 or more
-    rate                Hz; 0 where the header is wrong
+    rate                Hz; 0 if the header is wrong
     bits                of a sample
     block_bytes         the smallest unit that can be decoded, by the header
     bytes_per_second    by the header
-    block_samples       samples of each channel in a block of ADPCM; 0 where the header doesn't say
+    block_samples       samples of each channel in a block of ADPCM; 0 if the header doesn't say
     """
 
     codec: int

@@ -130,7 +130,7 @@ class BatchClient:
         """The body of an answer, verbatim unless it repeats the credential.
 
         If it does and there is a `response`, the documented fields are encoded anew without the rest; its text and
-        words stay as they are, because they are what somebody said. Without a `response`, the credential is replaced.
+        words stay as they are, because they are the transcript. Without a `response`, the credential is replaced.
         """
         redact, credential = self._peer.redactor.redact, self._peer.credential
         if credential is None:

@@ -22,7 +22,7 @@ TICK_SECONDS = 0.1
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 MIN_UPLOAD_BYTES_PER_SECOND = 125_000
-"""One megabit: the slowest uplink that is waited for."""
+"""The slowest uplink that is supported: one megabit per second."""
 
 MIN_AUDIO_BYTES_PER_SECOND = 2_000
 """The most compressed speech: from the size of a file, it gives the longest duration that the recording might have."""

@@ -21,7 +21,7 @@ from ..protocol import Credential, is_loopback, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 
 MAX_BODY_BYTES = 64 << 20
-"""A hundred hours of words with their times."""
+"""Largest response body: a hundred hours of words with their times."""
 
 MAX_REDIRECTS = 3
 

@@ -1,7 +1,7 @@
-"""The commands, a module for each with its options and the calls that it consists of, and what they share.
+"""The commands, one module each with its options and the calls that it consists of, and the code that they share.
 
-This layer connects the packages that don't know each other: settings choose a backend, inputs go to a client, what
-comes back goes to a writer. Nothing heavy is imported before a command runs.
+This layer connects packages that don't import each other: settings choose a backend, inputs go to a client, responses
+go to a writer. Heavy imports are deferred until a command runs.
 """
 
 COMMANDS = ("transcribe", "render", "check", "listen", "stream-file", "devices", "vad", "cache", "serve", "config")

@@ -17,7 +17,7 @@ from ..output.sanitize import printable
 
 def check_appendable(path: Path) -> None:
     """Raise UsageError if a file can't be opened for appending. Changes nothing: a missing file is created and removed,
-    because a file system may refuse what permissions allow.
+    because a file system may refuse writes that permissions allow.
     """
     real = Path(os.path.realpath(path))
     is_new = not real.exists()

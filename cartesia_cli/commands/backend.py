@@ -28,7 +28,7 @@ MIN_LOCAL_SPEED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """The chosen backend. `base_url` None: this machine. `reason`: why it was chosen, where the user should know."""
+    """The chosen backend. `base_url` None: this machine. `reason`: why it was chosen, if the user should know."""
 
     base_url: str | None
     credential: Credential | None = None

@@ -19,7 +19,7 @@ from ..transcript import Segment, blank_between, from_batch
 from .backend import MIN_LOCAL_SPEED, RunningServer
 
 MODEL = "ink-whisper"
-"""Of the batch endpoint, whatever the session uses (docs: api-reference/stt/transcribe)."""
+"""Model of the batch endpoint, whichever one the session uses (docs: api-reference/stt/transcribe)."""
 
 
 def batch_catch_up(

@@ -36,7 +36,7 @@ cartesia-cli transcribe talk.mp3 -f srt | cartesia-cli check - --json | jq .coun
 """
 
 MAX_SUBTITLE_BYTES = 64 << 20
-"""Of a subtitle file: a whole day of speech takes less than a tenth of that, a film named by mistake more."""
+"""Largest subtitle file: a whole day of speech takes less than a tenth of that, a film named by mistake more."""
 
 KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 

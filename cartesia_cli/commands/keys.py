@@ -29,7 +29,7 @@ FOREGROUND_POLL_SECONDS = 0.5
 """Seconds between checks whether the program is in the foreground again: most shells send no signal."""
 
 TERMINATING_SIGNALS = ("SIGTERM", "SIGHUP")
-"""Signals that would end the program without restoring the terminal, where nothing else handles them."""
+"""Signals that would end the program without restoring the terminal, if nothing else handles them."""
 
 HOTKEY_SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
 """Signal to action, for hot keys of a desktop."""
@@ -305,7 +305,7 @@ class _CbreakMode:
         self._cleared |= clear
         mode[3] &= ~clear
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Not TCSADRAIN, which waits forever where output is stopped with Ctrl-S.
+        # Not TCSADRAIN, which waits forever while output is stopped with Ctrl-S.
         termios.tcsetattr(self.descriptor, termios.TCSANOW, mode)
 
     def leave(self) -> None:

@@ -138,7 +138,7 @@ USER_NOTICES = frozenset(
 """Events of notices that are always shown; others are shown with -v only."""
 
 STATUS_NOTICES = frozenset({"connection_lost", "hurry"})
-"""Events of notices that the status row shows while they last, where there is a live view."""
+"""Events of notices that the status row shows while they last, if there is a live view."""
 
 REDRAW_SECONDS = 0.25
 """Seconds between redraws while no events arrive; shorter waits need no message."""
@@ -331,7 +331,7 @@ class LiveSession:
             (self._reporter.info if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
 
     def _report_connection(self, sentence: str) -> None:
-        """Show a message in the status row, where there is one, so that an outage doesn't fill the screen."""
+        """Show a message in the status row, if there is one, so that an outage doesn't fill the screen."""
         if self._view.active and self._wait_status is not None:
             self._wait_status.set_detail(self._reporter.redact(sentence))
             self._reporter.detail(sentence)
@@ -465,7 +465,7 @@ def run_session(
     interaction: Interaction = lambda controls: nullcontext(),
     on_segment: Callable[[Segment], None] | None = None,
 ) -> None:
-    """Run one session to its end. Raises CliError if it fails, and exits with code 1 where --grep found nothing."""
+    """Run one session to its end. Raises CliError if it fails, and exits with code 1 if --grep found nothing."""
     with ExitStack() as stack:
         tap: Callable[[str, str | bytes], None] = _ignore_frame
         if config.stream_options.raw_events is not None:

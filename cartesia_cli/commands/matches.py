@@ -1,5 +1,4 @@
 """Writes the rows that --grep and similar options select, of all inputs to one target, the way grep does.
-
 With several inputs, each result has the name of its file, and inputs without results are left out. The results of an
 input are written before the next one is transcribed, except in JSON, which is one document. Must never write a file
 that the user didn't name.

@@ -81,7 +81,7 @@ class ConfiguredCommand(TyperCommand):
         ctx.obj.options = {spelling for option in self.get_params(ctx) for spelling in option.opts} | {
             opposite for option in options(self).values() if (opposite := negation(option))
         }
-        if not ctx.obj.help_requested:  # help comes also where the file is broken
+        if not ctx.obj.help_requested:  # help is shown even if the file is broken
             given = read(self, args)
             _refuse_repeated(self, given)
             found = effective(self, dict(given), {} if ctx.parent is None else ctx.parent.params)
@@ -125,7 +125,7 @@ def negation(option: Any) -> str | None:
 
 
 def read(command: Any, arguments: Sequence[str]) -> list[Given]:
-    """The options of a command line, in order, as far as it can be parsed: even where Typer refuses it."""
+    """The options of a command line, in order, as far as it can be parsed, even if Typer refuses it."""
     meaning: dict[str, tuple[str, bool | None]] = {}
     for name, option in options(command).items():
         meaning |= dict.fromkeys(option.opts, (name, True if option.is_flag else None))

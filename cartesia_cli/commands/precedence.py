@@ -4,7 +4,7 @@ Options that exclude each other are listed in a table. If they are set in differ
 layer counts and the other is ignored; if they are set in the same layer, that is an error. Options that need others
 are in a second table: without those, they are an error on the command line and ignored elsewhere.
 
-Pure: values in, values out. Must never know how an option is declared.
+Pure: values in, values out, whichever way options are declared.
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ cartesia-cli render all.ndjson -f srt,vtt --output-dir out
 """
 
 MAX_TRANSCRIPT_BYTES = 256 << 20
-"""Of a transcript file: four times the largest response that is accepted from a server."""
+"""Largest transcript file: four times the largest response that is accepted from a server."""
 
 MAX_SOURCE_NAME_BYTES = 200
-"""Of a file name that comes from within a transcript: with a suffix, it stays below the 255 of file systems."""
+"""Longest file name that comes from within a transcript: with a suffix, it stays below the 255 of file systems."""
 
 Inputs = Annotated[
     list[str],
@@ -146,7 +146,7 @@ def _name_inputs(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:
 
 
 def _safe_file_name(source: str) -> str:
-    """The file name in what a transcript says about its source, which may be anything; "" if there is none."""
+    """The file name in what a transcript says about its source, which may be anything; "" without one."""
     name = source.replace("\\", "/").rpartition("/")[2]
     usable = name.isprintable() and not name.startswith((".", "-")) and len(name.encode()) <= MAX_SOURCE_NAME_BYTES
     return name if usable else ""

@@ -89,7 +89,7 @@ def pending(
     jobs: Sequence[Job], config: BatchConfig, results: Results, is_free: Callable[[Job], object], reporter: Reporter
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with only the results that it lacks, and how many can't be done, which is reported.
-    UsageError where results go to stdout, which leaves no trace of what is done.
+    UsageError if results go to stdout, which leaves no record of what is done.
 
     is_free   whether a job costs nothing, because its response is in the cache
     """
@@ -136,7 +136,7 @@ def find_owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input |
 
 
 def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
-    """The job without the results that are done; None where all are. UsageError for a file that must not be
+    """The job without the results that are done; None if all are. UsageError for a file that must not be
     overwritten.
     """
     files = [file for file in (*job.targets.values(), job.response_file) if file is not None]

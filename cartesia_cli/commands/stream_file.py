@@ -189,7 +189,7 @@ def _recording(
     rate: int | None,
     on_format: OnFormat,
 ) -> tuple[Iterator[Samples], float | None]:
-    """The samples of the input at `rate` Hz (None: its own rate), and their duration in seconds where it is known.
+    """The samples of the input at `rate` Hz (None: its own rate), and their duration in seconds if it is known.
 
     The first block is already decoded: undecodable input is reported before anything is connected, and no server
     closes the connection while a pipe is still empty.

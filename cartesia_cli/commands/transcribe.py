@@ -192,8 +192,8 @@ def transcribe(
 def synthesize_sample(
     words: Sequence[str], backend_config: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
 ) -> Path:
-    """The path of the bundled sample or, given words, of a new recording in the working directory, in which Cartesia's
-    text to speech speaks them. UsageError for words without the API.
+    """The path of the bundled sample or, given words, of a new recording of them in the working directory, synthesised
+    by Cartesia. UsageError for words without the API.
     """
     if not words:
         return SAMPLE

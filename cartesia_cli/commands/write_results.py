@@ -1,4 +1,4 @@
-"""Writes transcripts to their targets. What can't be written to its file is printed on stdout, so that nothing is lost.
+"""Writes transcripts to their targets. If a file can't be written, its result is printed on stdout instead.
 
 If there are several results, each is printed there under the name of its file.
 """
@@ -34,7 +34,7 @@ def write_results(
     matches: MatchWriter | None = None,
     labelled: bool = False,
 ) -> None:
-    """Write a transcript in each of its formats, and warn where times have to be estimated. OutputError, once all of
+    """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
     them are written, for a file that had to go to stdout instead.
 
     name       of the input, for warnings

@@ -6,7 +6,7 @@ are set here.
 
 import os
 
-# Both libraries report to their makers otherwise: onnxruntime looks up a telemetry host after 20 s and leaves a device
+# Disables telemetry of both libraries: otherwise onnxruntime looks up a telemetry host after 20 s and leaves a device
 # id and a database in the user's cache folder. The user's own setting doesn't count, since we promise this.
 os.environ |= {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 

@@ -1,6 +1,6 @@
 """Access to the server: the API key, the API version, and how many requests at once. The same for all routes.
 
-Must not know which route a request is for.
+Doesn't depend on the route of a request.
 """
 
 from __future__ import annotations

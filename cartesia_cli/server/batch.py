@@ -1,7 +1,7 @@
 """The batch endpoint: `POST /stt` and its twin for OpenAI's clients, answered by an engine.
 
-Must not know which engine it has. Must never decode audio in a way of its own, or `transcribe` and `stream-file` would
-recognize different samples of the same file.
+Works with any engine. Must decode audio with `audio.files`, or `transcribe` and `stream-file` would recognize different
+samples of the same file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .responses import error_response
 from .uploads import Uploads
 
 UPLOAD_NAME = "The file"
-"""What messages about an upload call it."""
+"""The name of an upload in messages."""
 
 logger = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 class RecognizedWord(Word):
     """A word as an engine recognized it.
 
-    probability   how sure the engine is of the word, 0 to 1; 0 where it doesn't say
+    probability   how sure the engine is of the word, 0 to 1; 0 if it doesn't say
     """
 
     probability: float = 0.0
@@ -75,7 +75,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """As shown to people: `Whisper tiny.en`."""
+        """The name shown to users: `Whisper tiny.en`."""
 
     @property
     def languages(self) -> Container[str]:
@@ -104,7 +104,7 @@ class EngineExecutor:
             raise api_error(400, "Unsupported language", f"{problem}; serve a multilingual model with --local-model.")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
-        """The words of an utterance that is there as a whole, when its turn comes."""
+        """Recognize a complete utterance when its turn comes; returns its words."""
         return await self.run(self._recognize, samples, language)
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
@@ -112,7 +112,7 @@ class EngineExecutor:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work, *arguments)
 
     def close(self) -> bool:
-        """Start no more work. Whether none is being done: a call of an engine can't be stopped."""
+        """Start no more work. Returns whether the engine is idle: a call of an engine can't be stopped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         return not self._is_busy
 
@@ -223,7 +223,7 @@ def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requi
 
 
 def set_malloc_options(options: Mapping[int, int]) -> None:
-    """Set parameters of glibc's mallopt(3) for this process; does nothing where the C library has no such function."""
+    """Set parameters of glibc's mallopt(3) for this process; does nothing if the C library has no such function."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -1,8 +1,8 @@
-"""Recognition of live speech: the audio of one utterance at a time, and the text that has come of it so far.
+"""Recognition of live speech: the audio of one utterance at a time, and its text so far.
 
 The engine gets the growing utterance about every PARTIAL_INTERVAL_SECONDS, and once more where speech seems to have
-ended: if it has, that result is the final one, ready before it is asked for. Must not know what an event is, nor who
-decides where utterances begin and end.
+ended: if it has, that result is the final one, ready before it is asked for. Knows nothing of events, nor of how
+the limits of utterances are found.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class LiveRecognizer:
         return self._text.pause(_texts(self._speculation or ()))
 
     def resume(self) -> None:
-        """The utterance wasn't over: drop what was speculated."""
+        """Drop the speculative result, because the utterance wasn't over."""
         self._speculation = None
 
     async def cut(self) -> NewText:
@@ -132,7 +132,7 @@ class LiveRecognizer:
         return self._text.cut(_texts(words)), words[emitted:]
 
     async def recover_missed(self, onset: float | None = None) -> NewText:
-        """What was said since the last utterance without being detected as speech, up to the next `onset`."""
+        """Recognize speech that was missed since the last utterance, up to the next `onset`."""
         end = self._end if onset is None else int(onset * RATE) - LEAD_IN_SAMPLES
         words = await self._recognize_until(end) if _has_contrast(self._audio(end)) else ()
         probabilities = [word.probability for word in words if word.probability]
@@ -151,7 +151,7 @@ class LiveRecognizer:
         return self._text.settle(_texts(words)), words[emitted:]
 
     async def flush(self) -> NewText:
-        """What was said up to now, in mid-speech; the utterance goes on.
+        """Recognize the utterance up to now, in mid-speech; it goes on.
 
         Its rest is recognized together with this part, since audio that begins within a word is recognized as another
         word. So is an unlikely last word, which was cut off.

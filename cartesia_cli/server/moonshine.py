@@ -58,7 +58,7 @@ LOOP_TOKENS, LOOP_REPEATS = 24, 4
 """Minimum length of a loop in tokens, and how often they are repeated in it at least."""
 
 NOISE_TEXT = "You"
-"""What the model makes of silence and noise. A spoken "You." has its full stop."""
+"""The model's text for silence and noise. A spoken "You." has its full stop."""
 
 MUSIC_SYMBOLS = frozenset("♪🎵")
 
@@ -86,7 +86,7 @@ class MoonshineEngine:
 
 
 class MoonshineUtterance:
-    """Collects audio; Moonshine recognizes it at the end, in pieces where it is long."""
+    """Collects audio; Moonshine recognizes it at the end, in pieces if it is long."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -24,7 +24,7 @@ class Exchange:
 
     method          `WEBSOCKET` for a session or a refused handshake
     path            percent-encoded and without the query, which may contain a key
-    status          0 where the client left before there was a response
+    status          0 if the client left before there was a response
     close_code      of a session; None for a request
     audio_seconds   None if no audio was received
     seconds         from the end of the request's head to the end of the response
@@ -45,7 +45,7 @@ class ServerObserver(Protocol):
         """A named model is about to be downloaded from Hugging Face, for the first time on this machine."""
 
     def audio_recognized(self, seconds: float) -> None:
-        """So much of the recording of a batch request is done: called after each of its windows."""
+        """Report how much of the recording of a batch request is done: called after each of its windows."""
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """A request was answered, or a WebSocket was closed or refused."""

@@ -1,7 +1,7 @@
 """The realtime endpoints: the handshake, the frames in their order, and how a session ends.
 
 A handshake that is refused gets an HTTP response with the documented body (docs: api-errors), as from the real service.
-Frames go to a Responder one after the other. Must not know what is said in them.
+Frames go to a Responder one after the other. This module doesn't interpret them.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ counts besides its own length.
 """
 
 LIVE_WINDOW_SECONDS, WORD_TIMES_WINDOW_SECONDS = 8.0, 25.0
-"""Audio that is recognized at once. A partial result takes longer the more audio it is of: with 12 s, two speakers at
-once waited 0.9 s for an update, and more words were wrong. Word times get better with all there is.
+"""Longest audio in one call of the engine. A partial result takes longer the more audio it covers: with 12 s, two
+simultaneous speakers waited 0.9 s for an update, and more words were wrong. Word times improve with the length.
 """
 
 NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011

@@ -46,7 +46,7 @@ def bind(host: str, port: int) -> socket.socket:
 def bind_loopback(listener: socket.socket) -> socket.socket | None:
     """A second socket, on the loopback address with the same port, for one that is bound to a single other address.
 
-    None if it isn't needed, or where the port is taken.
+    None if it isn't needed, or if the port is taken.
     """
     host, port = listener.getsockname()[:2]
     if is_local(listener) or host in ("0.0.0.0", "::"):
@@ -72,7 +72,7 @@ def base_url(listener: socket.socket) -> str:
 def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
     """Answer requests until Ctrl-C or SIGTERM; requests that are being answered get GRACEFUL_SECONDS more.
 
-    False where an engine is still at work then: the interpreter would wait for it.
+    False if an engine is still working then: the interpreter would wait for it.
     """
     for library in ("python_multipart", "asyncio"):  # a client's errors are answered, not printed
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -33,7 +33,7 @@ A recording by `stream-file --raw-events` is a script as well: what was received
 many commands of each kind have come as had been sent before it on this connection, and so are closes; at `close`,
 everything that is left. The first socket gets the first connection, and so on; the last also gets all that follow.
 
-Pure. Must not know how a script is played.
+Pure. `script_player` plays them.
 """
 
 from __future__ import annotations

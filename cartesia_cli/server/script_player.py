@@ -224,7 +224,7 @@ class ScriptPlayer:
 
 
 class _FrameQueue:
-    """What was received and not played to yet: bytes of audio, text frames, None for the end.
+    """Received input that hasn't been played to yet: bytes of audio, text frames, None for the end.
 
     How audio is divided into frames makes no difference to a script: its bytes are added up, so that any amount fits.
     """

@@ -1,6 +1,6 @@
 """The scripted endpoints: the same routes as those of the engines, played from a Script.
 
-They recognize nothing: for tests, and for people who build clients. Deterministic: the same requests get the same
+They recognize nothing: they are for tests of clients. Deterministic: the same requests get the same
 responses, ids included; only `wait` and `stall` depend on a clock. Must not know the notation of scripts.
 """
 

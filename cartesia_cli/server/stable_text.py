@@ -1,11 +1,11 @@
 """The text of an utterance that is still being spoken: it only ever grows.
 
-A recognizer that gets a growing utterance again and again changes its mind about the last words. What the API sends is
+A recognizer that gets a growing utterance again and again changes the last words. Text that the API sends is
 final (docs: stt/turns). So a word is emitted when the recognizer is sure of it, or when several hypotheses in a row
 agree on it (local agreement) and on all words before it; the latest words are withheld. Emitted text can't be taken
 back: later hypotheses are aligned with it and continue where it ends.
 
-Pure. Must not know which recognizer it serves, nor what an event is.
+Pure. Works with any recognizer, and knows nothing of events.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class StableText:
     def update(self, words: Sequence[str], probabilities: Sequence[float] = ()) -> str:
         """Emit what is certain of a hypothesis of the whole utterance so far.
 
-        probabilities   how sure the recognizer is of each word, 0 to 1; empty where it doesn't say
+        probabilities   how sure the recognizer is of each word, 0 to 1; empty if unknown
         """
         hypotheses = [*self._recent, list(words)]
         self._recent.append(hypotheses[-1])

@@ -132,7 +132,7 @@ class _Body:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def receive(self) -> Message:
-        """The next piece. ApiError 413 as soon as the body is known to be too large, 408 where it comes too slowly."""
+        """The next piece. ApiError 413 as soon as the body is known to be too large, 408 if it comes too slowly."""
         declared = self._request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes:
             raise self._size_error()

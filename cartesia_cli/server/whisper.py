@@ -129,7 +129,7 @@ def _find_model(model: str, observer: ServerObserver) -> tuple[str, str]:
 
 def _find_or_download(model: str, observer: ServerObserver) -> str:
     """The folder of a named model. One that was downloaded before is used without asking the network."""
-    with suppress(OSError):  # also where none was downloaded
+    with suppress(OSError):  # also raised if none was downloaded
         folder = str(faster_whisper.download_model(model, local_files_only=True))
         if all(Path(folder, name).is_file() for name in (WEIGHTS, TOKENIZER)):
             return folder

@@ -53,9 +53,9 @@ class MediaInfo:
     """What probing finds out about a file.
 
     container   a key of FORMATS; `mp4` includes m4a, `mpeg` is a program stream
-    duration    seconds of audio in the file, None where unknown; approximate for MP3 without an index and for files
+    duration    seconds of audio in the file, None if unknown; approximate for MP3 without an index and for files
                 that were cut off, except WAV
-    declared    seconds that the header promises, where the file contains less, else None
+    declared    seconds that the header promises, if the file contains less, else None
     bytes       size of the file
     note        a warning in one sentence, or None
     estimated   whether the duration is an estimate by the bit rate, not from a header

@@ -20,18 +20,18 @@ from typing import Any, BinaryIO
 from ...errors import InputError
 
 MAX_READS = 2000
-"""Of one file, at most. A real recording needs ten."""
+"""Most reads of one file. A real recording needs ten."""
 
 SIGNATURE_BYTES, WINDOW_BYTES, MAX_SEARCH_BYTES = 4 << 10, 64 << 10, 1 << 20
-"""Read to recognise a format; to find frames or the last Ogg page (65,307 bytes at most); at most, at once."""
+"""Bytes read to recognise a format; to find frames or the last Ogg page (65,307 at most); in one read, at most."""
 
 
 class Undetermined(Exception):
-    """The structure of the file leads nowhere, or too far: probing can't tell."""
+    """Probing can't tell, because the structure of the file leads nowhere or too far."""
 
 
 class NoAudio(Exception):
-    """There is provably no audio. The message says what there is instead; its subject is "it"."""
+    """The file provably contains no audio. The message says what it contains instead; its subject is "it"."""
 
 
 class BoundedReader:
@@ -85,8 +85,8 @@ class BoundedReader:
 class ProbeResult:
     """What the reader of a format finds out.
 
-    duration    seconds of audio in the file, None where unknown
-    declared    seconds that the header promises, where the file contains less, else None
+    duration    seconds of audio in the file, None if unknown
+    declared    seconds that the header promises, if the file contains less, else None
     note        a warning in one sentence, or None
     estimated   whether the duration is an estimate by the bit rate
     """

@@ -29,7 +29,7 @@ ASF_BROADCAST_FLAG = 1
 """Says that nothing in the properties is valid yet."""
 
 SIZE_TOLERANCE_BYTES = 1024
-"""Some writers are wrong about the size of the file by so much."""
+"""How far some writers are wrong about the size of the file."""
 
 
 def measure_wav(reader: BoundedReader) -> ProbeResult:

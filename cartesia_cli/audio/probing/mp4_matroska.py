@@ -36,7 +36,7 @@ SILENT_HANDLERS = {b"vide", b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint"
 """Handlers of tracks without audio."""
 
 OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix mdat meta udta uuid emsg prft".split())
-"""Boxes at the top level. Where there is another one, the audio may be inside it."""
+"""Known boxes at the top level. If there is another one, the audio may be inside it."""
 
 
 def measure_mp4(reader: BoundedReader) -> ProbeResult:

@@ -118,7 +118,7 @@ def _parse_aac_frame(head: bytes, at: int) -> Frame | None:
 
 
 def _encoder_index(window: bytes, first: Frame) -> tuple[int, int]:
-    """Samples and bytes by the index (Xing, Info, VBRI); 0 where it doesn't say."""
+    """Samples and bytes by the index (Xing, Info, VBRI); 0 if it doesn't say."""
     head = window[first.start : first.start + 256].ljust(256, b"\0")
     if (at := head.find(b"VBRI", 0, 64)) >= 0:
         length, count = struct.unpack_from(">10xII", head, at)
