@@ -9,7 +9,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     redaction          keeps the API key out of errors and logs
     retry              pauses between retries
     timestamps         fills in missing or implausible times of words and segments
-    text_encoding      decoding of text files in whatever encoding they are
+    text_encoding      decoding of text files of unknown encoding
     text_width         columns of a terminal that a text takes
     fingerprint        hashes of files, and whether a file is still the same
     atomic_files       files that are written whole or not at all

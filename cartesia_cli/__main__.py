@@ -38,7 +38,7 @@ def main() -> int:
     _ignore_hotkeys()
     import gc
 
-    # Collecting garbage while modules are being imported finds none, and takes a tenth of the start.
+    # Garbage collection finds nothing while modules are imported, and takes a tenth of the start.
     gc.set_threshold(50_000, 20, 20)
     try:
         from .cli import main as run
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _saved_answer(arguments: list[str]) -> str | None:
-    """What `--version` or `--help` alone prints; None if Typer has to render it.
+    """The text that `--version` or `--help` alone prints; None if Typer has to render it.
 
     `make completions` writes the pages. They are what Typer renders into a pipe, where it assumes 80 columns, and on
     a terminal of 80 columns.
@@ -89,7 +89,7 @@ def _page_suffix() -> str | None:
 
 
 def _print(text: str) -> bool:
-    """Whether it could be printed. If not, `cli` meets the same obstacle and reports it."""
+    """Print a text. False if it can't be printed: `cli` then fails in the same way and reports it."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -113,10 +113,10 @@ def _ignore_hotkeys() -> None:
 
 
 def _leave(code: int) -> int:
-    """End the process now: everything is written, and nothing is worth waiting for.
+    """End the process now: everything is written.
 
-    Taking the interpreter apart takes time; and after Ctrl-C, a thread that is still busy with a network or a model
-    could hold it up for as long as it likes.
+    Finalizing the interpreter takes time; and after Ctrl-C, a thread that is still busy with a network or a model could
+    delay it without limit.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

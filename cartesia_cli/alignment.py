@@ -28,7 +28,7 @@ _ATOM = rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]
 _CHUNK = re.compile(r"\S+")
 
 MAX_THOROUGH_ATOMS = 2000
-"""Atoms up to which frequent ones are compared, too: with more of them that takes too long."""
+"""Number of atoms up to which frequent ones are compared, too: with more of them that takes too long."""
 
 
 @dataclass(frozen=True, slots=True)

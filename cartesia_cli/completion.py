@@ -18,7 +18,7 @@ with open(os.path.join(os.path.dirname(__file__), "completion_table.json"), enco
     _TABLE = json.load(_file)
 
 OPERANDS: dict[str, str] = _TABLE["operands"]
-"""A command (the program itself: "") to the kind of its arguments; "" where it takes none."""
+"""A command (the program itself: "") to the kind of its arguments; "" if it takes none."""
 
 OPTIONS: dict[str, list[tuple[str, str, str, bool, str]]] = _TABLE["options"]
 """A command to its options: names to offer, names that are only understood, kind of the value ("" for a flag), whether

@@ -19,12 +19,12 @@ APP_NAME = "cartesia-cli"
 
 
 def config_dir() -> Path:
-    """Configuration and key, which people write."""
+    """The directory for the configuration and the key, which users write."""
     return _directory("XDG_CONFIG_HOME", lambda: _native(roaming=True).user_config_path)
 
 
 def cache_dir() -> Path:
-    """What may be deleted at any time, at the cost of paying or computing again."""
+    """The directory for data that may be deleted at any time, at the cost of paying or computing again."""
     return _directory("XDG_CACHE_HOME", lambda: _native().user_cache_path)
 
 

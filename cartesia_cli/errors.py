@@ -47,7 +47,7 @@ class CliError(Exception):
     type = "internal"
     stops_batch = False
     next_step = "--debug shows where; please report it"
-    """The hint where none is given."""
+    """The hint if none is given."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Identifies files by a hash of their bytes, and tells whether another user could have put them where they are.
+"""Identifies files by a hash of their bytes, and checks whether another user could have placed them.
 
 Must never return the hash of a file that was written to while it was read.
 """

@@ -35,7 +35,7 @@ CREATE INDEX IF NOT EXISTS results_1_folder ON results_1 (folder);
 """
 
 LATER_COLUMNS = ("options TEXT", "written REAL")
-"""Those that tables of earlier versions lack. Rows that were written then have NULL there."""
+"""Columns that tables of earlier versions lack. Rows that were written then have NULL there."""
 
 WRITTEN_INDEX = "CREATE INDEX IF NOT EXISTS results_1_written ON results_1 (written)"
 

@@ -1,7 +1,7 @@
 """When a failed request is worth another attempt, and how long to wait before it.
 
 Safe to repeat: what never reached the server whole (no connection, an interrupted upload) and what the server itself
-put off (408, 429, 5xx; errors cost nothing, docs: pricing). Not safe: a request that the server received and whose
+postponed (408, 429, 5xx; errors cost nothing, docs: pricing). Not safe: a request that the server received and whose
 response was lost. The audio may have been billed, so only an explicit number of retries allows it.
 
 Pure except for the jitter. Must never sleep or send anything.
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER_SECONDS = 60.0
-"""The longest Retry-After that is waited for; beyond it the user decides."""
+"""The longest Retry-After that is respected; a longer one ends the attempts, and the user decides."""
 
 DEFAULT_RETRIES = 2
 FIRST_DELAY_SECONDS = 0.5
@@ -33,7 +33,7 @@ def backoff_seconds(failures: float, first_seconds: float) -> float:
 class RetryPolicy:
     """How often a request is attempted.
 
-    max_retries   attempts after the first. None: DEFAULT_RETRIES where a repeat is safe, none where it might be billed
+    max_retries   attempts after the first. None: DEFAULT_RETRIES if a repeat is safe, none if it might be billed
     max_seconds   how long to go on trying; None: as long as retries are left
     jitter        returns a random number from 0 to 1
     """

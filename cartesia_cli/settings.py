@@ -269,7 +269,7 @@ def _checked(found: Credential) -> Credential:
 
 
 def _output(command: str, place: str) -> str:
-    """What a command prints. AuthError if it fails; its output is not quoted, because it may contain the key."""
+    """The output of a command. AuthError if it fails; its output is not quoted, because it may contain the key."""
     import shlex
     import subprocess
 

@@ -44,7 +44,7 @@ def character_width(character: str) -> int:
 
 
 def shorten(text: str, width: int) -> str:
-    """The beginning of `text` in at most `width` columns, followed by an ellipsis where something is missing.
+    """The beginning of `text` in at most `width` columns, followed by an ellipsis if something is missing.
 
     Combining marks stay with the character that they belong to.
     """

@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from operator import le
 
 CHARACTERS_PER_SECOND = 15
-"""The speaking rate that is assumed where no times are known."""
+"""The speaking rate that is assumed if no times are known."""
 
 MAX_SECONDS = 3_600_000
 """A thousand hours. Anything later, including infinity and NaN, can't be a time of a recording."""
@@ -25,7 +25,7 @@ DURATION_TOLERANCE_MS = 1000
 
 FAR_SECONDS = 30.0
 """Times this far after the end of a recording, or as far as it is long if that is more, can't be true. Whisper, which
-processes 30 s at a time, may place an end so late, and durations may be wrong, but not by more than half."""
+processes 30 s at a time, may place an end this late, and durations may be wrong, but not by more than half."""
 
 Span = tuple[int, int]
 """Start and end, milliseconds."""
@@ -72,7 +72,7 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
     """The spans, given in seconds, that can be true together; None in place of the others.
 
     A plausible span has both times, and the end isn't before the start. It ends after 0, since programs write 0 to 0
-    where they don't know. It begins after the previous one, or with it if it ends later, and ends within the recording.
+    for unknown times. It begins after the previous one, or with it if it ends later, and ends within the recording.
     As many as possible are kept of those that contradict each other, so that an outlier costs only itself. If most end
     after the recording, `duration` is assumed to be wrong, up to the limit of `far_limit`.
     """
@@ -165,7 +165,7 @@ def _length_ms(duration: float | None) -> int | None:
 
 
 def _estimated_ms(characters: int) -> int:
-    """How many milliseconds it is assumed to take to say this many characters."""
+    """Estimated time to say this many characters, in milliseconds."""
     return characters * 1000 // CHARACTERS_PER_SECOND
 
 

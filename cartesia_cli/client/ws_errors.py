@@ -29,7 +29,7 @@ from .http_errors import CHECK_NETWORK, Failure, Peer, body_excerpt, describe_er
 from .http_transport import environment_error
 
 MAX_EVENT_BYTES = 16 << 20
-"""A session's whole text many times over."""
+"""Largest event: many times the whole text of a session."""
 
 NOT_CARTESIA = "is it really Cartesia's API? Check the base URL"
 HINTS = http_errors.HINTS | {

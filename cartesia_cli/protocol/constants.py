@@ -62,7 +62,7 @@ def is_whisper(model: str) -> bool:
 
 
 def realtime_credits(model: str, seconds: float) -> float:
-    """What a realtime session costs, silence included: ink-whisper 1 credit a second, the others 3 (pricing)."""
+    """What a realtime session costs, silence included: ink-whisper 1 credit per second, the others 3 (pricing)."""
     return seconds * (1 if is_whisper(model) else 3)
 
 

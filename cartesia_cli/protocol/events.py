@@ -133,7 +133,7 @@ class Unknown(Event):
 
 
 MAX_PLAIN_TEXT_BYTES = 1 << 16
-"""How much of a refusal that is not JSON is read."""
+"""How much is read of an error response that isn't JSON."""
 
 
 class UnreadableText(ProtocolError):

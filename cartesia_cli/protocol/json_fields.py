@@ -1,7 +1,7 @@
 """Reads and writes the members of JSON messages, field by field, with their types checked.
 
 A null or missing field is None. One of the wrong type is a ProtocolError, or is left where it was, as the caller
-needs. Must not know which message a field belongs to.
+needs. Independent of the message that a field belongs to.
 """
 
 from __future__ import annotations
