@@ -39,8 +39,8 @@ ABANDONED_SECONDS = 86_400.0
 """Age at which a temporary file can't be in use any more: its writer was killed."""
 
 SUFFIX = ".words"
-"""Suffix of each file that a lookup may find. Version 0.1.0 also kept responses without word times, under the bare hash: they
-are counted and removed like the others, but not used."""
+"""Suffix of each file that a lookup may find. Version 0.1.0 also kept responses without word times, under the bare
+hash: they are counted and removed like the others, but not used."""
 
 RESPONSE_NAME = re.compile(r"[0-9a-f]{64}(\.words)?")
 
