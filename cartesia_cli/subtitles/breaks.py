@@ -1,4 +1,4 @@
-"""What a break costs by its place in the sentence: nothing at its end, a lot between an article and its noun.
+"""Computes the cost of a break from its position in the sentence: none at its end, a lot between an article and a noun.
 
 The texts on both sides decide. Must not depend on times, lines or cues.
 """
@@ -28,7 +28,7 @@ WITHIN_PHRASE_COST = 150
 WITHIN_WORD_COST = 600
 
 TORN_PHRASE_PENALTY = 2000.0
-"""Added to WITHIN_PHRASE_COST where nothing but a rule of cues can be worth such a break."""
+"""Added to the cost of a break within a phrase, so that one is made only where a rule would be broken otherwise."""
 LONE_WORD_PENALTY = 40
 """Added where a break cuts a single word off its sentence."""
 
@@ -52,9 +52,9 @@ def must_stay_together(before: str, after: str) -> bool:
 
 
 class TokenFeatures(NamedTuple):
-    """What can be told from the text of a token alone.
+    """What the text of a token says on its own, without its neighbours.
 
-    columns, blanks             how wide it is, and how many spaces are in it
+    columns, spaces             how wide it is, and how many spaces are in it
     word, bare_word             as `function_words` spells it, with the punctuation after it and without
     ends_sentence, ends_clause  whether it ends with such punctuation
     is_lowercase                whether it begins with a small letter
@@ -66,7 +66,7 @@ class TokenFeatures(NamedTuple):
     """
 
     columns: int
-    blanks: int
+    spaces: int
     word: str
     bare_word: str
     ends_sentence: bool
@@ -90,7 +90,7 @@ def token_features(text: str) -> TokenFeatures:
     word = text.casefold().replace("’", "'").lstrip(OPENING_MARKS + "\"'") or text
     return TokenFeatures(
         columns=text_width(text),
-        blanks=text.count(" "),
+        spaces=text.count(" "),
         word=word,
         bare_word=word.rstrip(",;:.!?…" + CLOSING_MARKS),
         ends_sentence=inner.endswith(SENTENCE_ENDS) and not initial,
@@ -106,16 +106,16 @@ def token_features(text: str) -> TokenFeatures:
     )
 
 
-def break_costs(features: Sequence[TokenFeatures], blanks: Sequence[bool], language: str | None) -> list[float]:
+def break_costs(features: Sequence[TokenFeatures], spaces: Sequence[bool], language: str | None) -> list[float]:
     """The cost of a break before each token, in points. Without a language, English is assumed.
 
-    blanks   whether a space separates each token from the one before
+    spaces   whether a space separates each token from the one before
     """
     grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
     after = features[1:]
     found = [
         0.0,
-        *map(_break_cost, [None, *features], features, after, [*after[1:], None], blanks[1:], repeat(grammar)),
+        *map(_break_cost, [None, *features], features, after, [*after[1:], None], spaces[1:], repeat(grammar)),
     ]
     ends = [*(price == SENTENCE_END_COST for price in found[1:]), True]  # of the tokens; a text begins like a sentence
     for k, price in enumerate(found):
@@ -129,11 +129,11 @@ def _break_cost(
     before: TokenFeatures,
     after: TokenFeatures,
     later: TokenFeatures | None,
-    blank: bool,
+    spaced: bool,
     grammar: Grammar,
 ) -> float:
     """The cost of a break between `before` and `after`, given one more token on either side."""
-    if before.is_opening or after.is_closing or not (blank or before.is_unspaced or after.is_unspaced):
+    if before.is_opening or after.is_closing or not (spaced or before.is_unspaced or after.is_unspaced):
         return WITHIN_WORD_COST
     if before.word in grammar.leaders and not (
         before.word in grammar.trailers and after.word not in grammar.verbs and _takes_object(earlier, grammar)
@@ -141,7 +141,7 @@ def _break_cost(
         return PHRASE_START_COST if after.bare_word in grammar.openers else WITHIN_PHRASE_COST
     if before.ends_sentence:
         return CLAUSE_END_COST if after.is_lowercase else SENTENCE_END_COST
-    if before.ends_clause or (blank and before.is_unspaced and after.is_unspaced):  # a blank is punctuation there
+    if before.ends_clause or (spaced and before.is_unspaced and after.is_unspaced):  # a space is punctuation there
         return CLAUSE_END_COST
     if before.word in grammar.openers or before.word in grammar.links:
         return WITHIN_PHRASE_COST
@@ -149,7 +149,7 @@ def _break_cost(
         return WITHIN_PHRASE_COST
     if (before.is_name and after.is_name) or (before.is_number and after.is_number):
         return WITHIN_PHRASE_COST
-    if not blank and before.is_unspaced and after.is_unspaced:
+    if not spaced and before.is_unspaced and after.is_unspaced:
         return WORD_COST if _starts_word(before, after) else AMBIGUOUS_COST
     return PHRASE_START_COST if after.bare_word in grammar.openers or after.elision in grammar.openers else WORD_COST
 

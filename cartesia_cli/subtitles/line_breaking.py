@@ -41,31 +41,31 @@ class LineBreaker:
     """
 
     def __init__(
-        self, features: Sequence[TokenFeatures], blanks: Sequence[bool], rules: Rules, place: Sequence[float]
+        self, features: Sequence[TokenFeatures], spaces: Sequence[bool], rules: Rules, costs: Sequence[float]
     ) -> None:
         self._count = rules.max_line_count
         self.last_sentence_start = [
-            *accumulate((k if price == SENTENCE_END_COST else 0 for k, price in enumerate(place)), max)
+            *accumulate((k if price == SENTENCE_END_COST else 0 for k, price in enumerate(costs)), max)
         ]
         self._line_costs = [
-            LINE_BREAK_SHARE * price + (TORN_PHRASE_PENALTY if price == WITHIN_PHRASE_COST else 0) for price in place
+            LINE_BREAK_SHARE * price + (TORN_PHRASE_PENALTY if price == WITHIN_PHRASE_COST else 0) for price in costs
         ]
         self._mixed_line_costs = [
-            lead + MIXED_SENTENCES_PENALTY if price != SENTENCE_END_COST else lead
-            for lead, price in zip(self._line_costs, place, strict=True)
+            cost + MIXED_SENTENCES_PENALTY if price != SENTENCE_END_COST else cost
+            for cost, price in zip(self._line_costs, costs, strict=True)
         ]
         self._break_upper_lines = cache(self._break_into)
         widths = [token.columns for token in features]
-        self.ends = [*accumulate(map(add, widths, blanks), initial=0)]
+        self.ends = [*accumulate(map(add, widths, spaces), initial=0)]
         self.begins = [*map(sub, self.ends[1:], widths)]
         self.first_on_line = self._first_within(rules.max_line_width)
         self.first_in_cue = self._first_within((rules.max_line_width + 1) * self._count - 1)
         if (most := rules.max_words_per_line) is not None:
             begun = accumulate(
-                map(add, [token.blanks for token in features[1:]], blanks[1:]), initial=1 + features[0].blanks
+                map(add, [token.spaces for token in features[1:]], spaces[1:]), initial=1 + features[0].spaces
             )
             words = [*begun]  # up to the end of each token
-            firsts = [word - token.blanks for word, token in zip(words, features, strict=True)]
+            firsts = [word - token.spaces for word, token in zip(words, features, strict=True)]
             self.first_on_line = [*map(max, self.first_on_line, _first_within_words(firsts, words, most))]
             self.first_in_cue = [*map(max, self.first_in_cue, _first_within_words(firsts, words, most * self._count))]
         # For each token i: one more than the last m with first_on_line[m] <= i, up to which a line from token i may go.
@@ -81,9 +81,9 @@ class LineBreaker:
         if i >= self.first_on_line[j]:
             return ONE_LINE
         for lines in range(2, self._count + 1):
-            way = self._break_into(i, j, lines)
-            if way is not IMPOSSIBLE:
-                return way
+            found = self._break_into(i, j, lines)
+            if found is not IMPOSSIBLE:
+                return found
         return IMPOSSIBLE
 
     def _break_into(self, i: int, j: int, count: int) -> LineBreaks:
@@ -93,14 +93,14 @@ class LineBreaker:
         if low >= high:
             return IMPOSSIBLE
         begins, first = self.begins, self.first_on_line
-        leads = (
+        line_costs = (
             self._mixed_line_costs if i < self.last_sentence_start[j - 1] else self._line_costs
         )  # a cue of two sentences breaks between them
-        even = self.ends[j] - (self.ends[j] - begins[i]) / count  # where the last line would begin
+        even_begin = self.ends[j] - (self.ends[j] - begins[i]) / count  # where the last line would begin
         best, price, above = IMPOSSIBLE, math.inf, ONE_LINE
         for m in range(low, high):
-            off = even - begins[m]
-            total = leads[m] + UNEVENNESS_PENALTY * off * off
+            distance = even_begin - begins[m]
+            total = line_costs[m] + UNEVENNESS_PENALTY * distance * distance
             if total < price:
                 if count > 2:
                     above = self._break_upper_lines(i, m, count - 1) if i < first[m] else ONE_LINE

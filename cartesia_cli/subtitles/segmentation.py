@@ -1,8 +1,11 @@
 """Divides a text into cues and lines by dynamic programming, as Knuth and Plass break paragraphs.
 
-Every break has a cost in points: nothing at the end of a sentence, a lot between an article and its noun. The division
-of the whole text with the lowest cost is chosen; filling cues greedily would pay for every full one with a bad one
-after it.
+Every break has a cost in points: nothing at the end of a sentence, a lot between an article and its noun. A cue costs
+more if it can't be read in time, if it is too small, or if it continues through a pause. The division of the whole text
+with the lowest cost is chosen; filling each cue as far as possible would often leave a bad one after it.
+
+For speed, cues at first may not end within a phrase where they can avoid it (`blocked`). Where the result breaks a
+rule, such as the reading speed, the neighbourhood is searched again with all ends allowed (`repair`).
 
 Takes tokens and returns positions between them. Must not know what a transcript is, and must never leave a token out,
 however wrong the times or narrow the lines.
@@ -37,9 +40,10 @@ class Token(NamedTuple):
 
 
 MAX_UNTORN_COST = 100.0
-"""A cue that ends at a break that costs more tears a phrase apart. With a second of silence, no break does."""
+"""A break that costs more tears a phrase apart and is blocked at first. After a second of silence, only one within a
+word does."""
 REPAIR_TOKENS = 40
-"""Tokens before and after a cue that breaks a rule, between all of which cues may end in a second search."""
+"""How many tokens before and after a cue that breaks a rule are searched again, with no end blocked."""
 PAUSE_DISCOUNT_PER_MS = 0.05
 """Points by which a break is cheaper for each millisecond of silence there."""
 
@@ -49,7 +53,7 @@ CUE_COST = 40.0
 SINGLE_TOKEN_PENALTY = 80.0
 """For a cue of a single token."""
 NARROW_CUE_PENALTY = 1.0
-"""For each column that a cue has less than half a line."""
+"""For each column by which a cue is narrower than half a line."""
 BROKEN_RULE_PENALTY = 1e5
 """For a cue that can't be read in time, and for one that is shown too briefly, however little is missing: rules come
 before good breaks, as in the BBC's guidelines (3.10)."""
@@ -61,13 +65,13 @@ SILENCE_PENALTY = 60.0
 INNER_SENTENCE_END_PENALTY = 20.0
 """For the end of a sentence within a cue."""
 FORBIDDEN_PENALTY = 1e6
-"""For the same, where every sentence begins a cue of its own."""
+"""The same, if every sentence must begin a new cue (`Rules.sentences`)."""
 
 
 def split_word(word: str, line: int) -> list[str]:
-    """A word wider than a line, in parts of a twentieth of a line, or characters where these may be words.
+    """Split a word wider than a line into parts of a twentieth of a line; into characters in scripts without spaces.
 
-    Marks and joiners stay with the character that they belong to, unless there are more than any script needs.
+    Marks and joiners stay with the character that they belong to, up to a number that no script exceeds.
     """
     part_width, parts = max(1, line // 20), [word[:1]]
     for char in word[1:]:
@@ -100,110 +104,140 @@ def segment(tokens: Sequence[Token], rules: Rules, language: str | None) -> list
 
 
 class _Search:
-    """The dynamic program. For the first j tokens of a text:
+    """The dynamic programme. Position j is the one before token j; a cue (i, j) has tokens i to j - 1.
 
-    best        the lowest cost of cues for them, less inner_costs[j + 1]; infinite where no cue may end
-    cue_start   the first token of the last of these cues
+    The results, for each position j:
+
+    best              the lowest cost of cues for the first j tokens, less inner_costs[j + 1]; infinite where no cue may
+                      end. The subtraction saves one in the inner loop, where a cue (i, j) costs less by
+                      inner_costs[i + 1].
+    cue_start         where the last of these cues starts
+
+    What they are computed from:
+
+    inner_costs       prefix sums: inner_costs[j] - inner_costs[i + 1] is the cost of not ending a cue (i, j) earlier
+    mixed_costs       the cost, if a cue that starts or ends at this position holds the end of a sentence
+    earliest_starts   the earliest start of a cue that ends at this position, by its width and duration
+
+    For each token, if a cue ends with it:
+
+    latest_ends       the latest time at which the cue may end, milliseconds
+    end_costs         CUE_COST and the cost of the break there
+    blocked           whether it may not end there, since it would tear a phrase apart
     """
 
     def __init__(self, tokens: Sequence[Token], rules: Rules, language: str | None) -> None:
-        features, blanks = [token_features(token.text) for token in tokens], [token.space_before for token in tokens]
-        place = break_costs(features, blanks, language)
-        self.breaker = LineBreaker(features, blanks, rules, place)
+        features, spaces = [token_features(token.text) for token in tokens], [token.space_before for token in tokens]
+        costs = break_costs(features, spaces, language)
+        self.breaker = LineBreaker(features, spaces, rules, costs)
         self.starts, self.ends = [token.start for token in tokens], [token.end for token in tokens]
         self.longest, self.shortest = duration_ms(rules.max_cue), duration_ms(rules.min_cue)
         self.ms_per_column, self.half_line = 1000 / rules.max_cps, rules.max_line_width // 2
         silences = [0, *map(sub, self.starts[1:], self.ends)]
-        # inner_costs[j] - inner_costs[i + 1]: the cost of not breaking within a cue of tokens i to j - 1.
-        full_stop = FORBIDDEN_PENALTY if rules.sentences else INNER_SENTENCE_END_PENALTY
-        self.inner_costs = [0.0, *accumulate(map(_inner_cost, place, silences, repeat(full_stop))), 0.0]
+        sentence_end = FORBIDDEN_PENALTY if rules.sentences else INNER_SENTENCE_END_PENALTY
+        self.inner_costs = [0.0, *accumulate(map(_inner_cost, costs, silences, repeat(sentence_end))), 0.0]
         self.best, self.cue_start = [-self.inner_costs[1]] + [math.inf] * len(tokens), [0] * (len(tokens) + 1)
-        # The cost of the end of a sentence within a cue that begins or ends here.
-        self.mixed_costs = [MIXED_SENTENCES_PENALTY if price != SENTENCE_END_COST else 0.0 for price in place] + [0.0]
-        # For a cue that ends with each token: its latest out-time, its earliest first token, the cost of its end, and
-        # whether that is blocked because it would tear a phrase apart.
+        self.mixed_costs = [MIXED_SENTENCES_PENALTY if cost != SENTENCE_END_COST else 0.0 for cost in costs] + [0.0]
         gap, linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
         self.latest_ends = [
             min(last + linger, then - gap) for last, then in zip(self.ends, self.starts[1:], strict=False)
         ]
         self.latest_ends.append(self.ends[-1] + linger)
         self.earliest_starts = [0, *self._find_earliest_starts()]
-        endings = [at - PAUSE_DISCOUNT_PER_MS * silence for at, silence in zip(place[1:], silences[1:], strict=True)]
+        endings = [
+            cost - PAUSE_DISCOUNT_PER_MS * silence for cost, silence in zip(costs[1:], silences[1:], strict=True)
+        ]
         self.end_costs = [
-            *(CUE_COST + (max(0.0, at) if at <= MAX_UNTORN_COST else at + TORN_PHRASE_PENALTY) for at in endings),
+            *(
+                CUE_COST + (max(0.0, cost) if cost <= MAX_UNTORN_COST else cost + TORN_PHRASE_PENALTY)
+                for cost in endings
+            ),
             CUE_COST,
         ]
         self.blocked = self._find_blocked_ends()
 
     def run(self, first: int, last: int) -> None:
-        """Find the best cues for the first j tokens, for each j from `first` to `last`, given those for fewer."""
+        """Find the best cues for the first j tokens, for each j from `first` to `last`, given those for fewer.
+
+        The cost of a cue is written out three times, because calls are slow in the inner loop: for a single token, for
+        cues of one line, and for cues of several lines. A change must be made to all three.
+        """
         breaker, inner, best, cue_start = self.breaker, self.inner_costs, self.best, self.cue_start
-        mixed, begins, starts = self.mixed_costs, breaker.begins, self.starts
+        mixed_costs, begins, starts = self.mixed_costs, breaker.begins, self.starts
         shortest, ms_per_column, half_line = self.shortest, self.ms_per_column, self.half_line
         part = slice(first - 1, last)
-        columns = zip(
+        line_limits = zip(
             breaker.ends[first : last + 1],
             breaker.first_on_line[first : last + 1],
             self.earliest_starts[first : last + 1],
             strict=True,
         )
-        sounds = zip(
+        end_limits = zip(
             self.latest_ends[part],
             self.end_costs[part],
             breaker.last_sentence_start[part],
             self.blocked[part],
             strict=True,
         )
-        for j, (end, one_line, earliest), (latest, ending, stop, blocked) in zip(count(first), columns, sounds):
+        for j, (columns, one_line, earliest), (latest, end_cost, last_sentence, blocked) in zip(
+            count(first), line_limits, end_limits
+        ):
             if blocked:
                 best[j] = math.inf
                 continue
-            # The inner loop: no function calls except one. First a single token, then one line, then several lines.
-            wide, origin = end - begins[j - 1], j - 1
+            # `missing`: milliseconds by which the cue is too short to be read, or for the minimum duration. If it is
+            # no more than the difference of these two times, only one of the rules is broken, otherwise both are.
+            width, cheapest_start = columns - begins[j - 1], j - 1
             lowest = best[j - 1] + SINGLE_TOKEN_PENALTY
-            if wide < half_line:
-                lowest += NARROW_CUE_PENALTY * (half_line - wide)
-            late = (ms_per_column * wide if ms_per_column * wide > shortest else shortest) - latest + starts[j - 1]
-            if late > 0:
-                lowest += MISSING_TIME_PENALTY * late + (
-                    BROKEN_RULE_PENALTY if late <= abs(ms_per_column * wide - shortest) else 2 * BROKEN_RULE_PENALTY
+            if width < half_line:
+                lowest += NARROW_CUE_PENALTY * (half_line - width)
+            missing = (ms_per_column * width if ms_per_column * width > shortest else shortest) - latest + starts[j - 1]
+            if missing > 0:
+                lowest += MISSING_TIME_PENALTY * missing + (
+                    BROKEN_RULE_PENALTY if missing <= abs(ms_per_column * width - shortest) else 2 * BROKEN_RULE_PENALTY
                 )
             if one_line < earliest:
                 one_line = earliest
+            # All cues of one line with at least two tokens, from the shortest.
             for i in range(j - 2, one_line - 1, -1):
                 if best[i] < lowest:
-                    wide = end - begins[i]
-                    price = best[i] if wide >= half_line else best[i] + NARROW_CUE_PENALTY * (half_line - wide)
-                    late = (ms_per_column * wide if ms_per_column * wide > shortest else shortest) - latest + starts[i]
-                    if late > 0:
-                        price += MISSING_TIME_PENALTY * late + (
+                    width = columns - begins[i]
+                    cost = best[i] if width >= half_line else best[i] + NARROW_CUE_PENALTY * (half_line - width)
+                    missing = (
+                        (ms_per_column * width if ms_per_column * width > shortest else shortest) - latest + starts[i]
+                    )
+                    if missing > 0:
+                        cost += MISSING_TIME_PENALTY * missing + (
                             BROKEN_RULE_PENALTY
-                            if late <= abs(ms_per_column * wide - shortest)
+                            if missing <= abs(ms_per_column * width - shortest)
                             else 2 * BROKEN_RULE_PENALTY
                         )
-                    if i < stop:
-                        price += mixed[i] + mixed[j]
-                    if price < lowest:
-                        lowest, origin = price, i
+                    if i < last_sentence:
+                        cost += mixed_costs[i] + mixed_costs[j]
+                    if cost < lowest:
+                        lowest, cheapest_start = cost, i
+            # All cues of several lines. Those that are too expensive already are not divided into lines.
             for i in range(one_line - 1, earliest - 1, -1):
                 if best[i] < lowest:
-                    wide = end - begins[i]
-                    price = best[i]
-                    late = (ms_per_column * wide if ms_per_column * wide > shortest else shortest) - latest + starts[i]
-                    if late > 0:
-                        price += MISSING_TIME_PENALTY * late + (
+                    width = columns - begins[i]
+                    cost = best[i]
+                    missing = (
+                        (ms_per_column * width if ms_per_column * width > shortest else shortest) - latest + starts[i]
+                    )
+                    if missing > 0:
+                        cost += MISSING_TIME_PENALTY * missing + (
                             BROKEN_RULE_PENALTY
-                            if late <= abs(ms_per_column * wide - shortest)
+                            if missing <= abs(ms_per_column * width - shortest)
                             else 2 * BROKEN_RULE_PENALTY
                         )
-                    if i < stop:
-                        price += mixed[i] + mixed[j]
-                    if price < lowest and (price := price + breaker.break_lines(i, j)[0]) < lowest:
-                        lowest, origin = price, i
-            best[j], cue_start[j] = lowest + inner[j] + ending - inner[j + 1], origin
+                    if i < last_sentence:
+                        cost += mixed_costs[i] + mixed_costs[j]
+                    if cost < lowest and (cost := cost + breaker.break_lines(i, j)[0]) < lowest:
+                        lowest, cheapest_start = cost, i
+            best[j], cue_start[j] = lowest + inner[j] + end_cost - inner[j + 1], cheapest_start
 
     def cues(self) -> list[tuple[int, int]]:
-        """For each cue of the cheapest division its first token, and the one after its last."""
+        """The cues of the cheapest division: for each its first token, and the one after its last."""
         found, j = [], len(self.starts)
         while j:
             found.append((self.cue_start[j], j))
@@ -211,7 +245,7 @@ class _Search:
         return found[::-1]
 
     def unblock_around_violations(self) -> list[tuple[int, int]]:
-        """Let cues end anywhere near each cue that breaks a rule. Returns these areas, in order, without overlap."""
+        """Allow all ends of cues near each cue that breaks a rule. Returns these areas, in order, without overlap."""
         areas: list[tuple[int, int]] = []
         for i, j in self.cues():
             reading = max(self.ms_per_column * (self.breaker.ends[j] - self.breaker.begins[i]), self.shortest)
@@ -225,7 +259,11 @@ class _Search:
         return areas
 
     def repair(self, areas: Sequence[tuple[int, int]]) -> None:
-        """Search these areas again, and on until all costs have changed by one amount, as then all later ones do."""
+        """Search these areas again.
+
+        Each search continues beyond its area until all costs that later ones depend on have changed by the same amount:
+        then all later costs change by it, too, and no later cue changes.
+        """
         before, size, change = self.best[:], len(self.starts), 0.0
         for (j, last), (following, _) in pairwise((*areas, (size + 1, size + 1))):
             while j < following:
@@ -236,33 +274,34 @@ class _Search:
                     change = changes[0]
                     break
                 last = min(last + REPAIR_TOKENS, following - 1)
-            self.best[j:following] = [price + change for price in before[j:following]]
+            self.best[j:following] = [cost + change for cost in before[j:following]]
 
     def _find_earliest_starts(self) -> Iterator[int]:
         earliest = 0
-        for j, (furthest, until) in enumerate(zip(self.breaker.first_in_cue[1:], self.ends, strict=True), 1):
-            if furthest > earliest:
-                earliest = furthest
-            while earliest < j - 1 and until - self.starts[earliest] > self.longest:
+        for j, (first_fitting, end) in enumerate(zip(self.breaker.first_in_cue[1:], self.ends, strict=True), 1):
+            if first_fitting > earliest:
+                earliest = first_fitting
+            while earliest < j - 1 and end - self.starts[earliest] > self.longest:
                 earliest += 1
             yield earliest
 
     def _find_blocked_ends(self) -> list[bool]:
-        """Which ends of cues to rule out: those that tear a phrase apart, wherever a line without them is short enough.
+        """Which ends of cues are ruled out: those that tear a phrase apart, if one line can hold all text between the
+        other ends around them.
 
         This makes the search fast. `unblock_around_violations` allows them again where a rule would be broken.
         """
-        blocked, opened = [False] * len(self.end_costs), 0
+        blocked, previous = [False] * len(self.end_costs), 0
         for j, ending in enumerate(self.end_costs, 1):
             if j < len(self.end_costs) and ending > TORN_PHRASE_PENALTY:
                 continue
-            if self.breaker.first_on_line[j] <= opened and self.ends[j - 1] - self.starts[opened] <= self.longest:
-                blocked[opened : j - 1] = [True] * (j - 1 - opened)
-            opened = j
+            if self.breaker.first_on_line[j] <= previous and self.ends[j - 1] - self.starts[previous] <= self.longest:
+                blocked[previous : j - 1] = [True] * (j - 1 - previous)
+            previous = j
         return blocked
 
 
-def _inner_cost(place: float, silence: int, full_stop: float) -> float:
-    """The cost of not breaking at a position within a cue. Five seconds of silence are as bad as any longer."""
+def _inner_cost(break_cost: float, silence: int, sentence_end: float) -> float:
+    """The cost of a position within a cue. Silences of more than five seconds cost no more than those of five."""
     seconds = min(silence, 5000) / 1000
-    return SILENCE_PENALTY * seconds * seconds + (full_stop if place == SENTENCE_END_COST else 0.0)
+    return SILENCE_PENALTY * seconds * seconds + (sentence_end if break_cost == SENTENCE_END_COST else 0.0)

@@ -47,12 +47,12 @@ def mark_unavoidable(
     """The findings, with those marked that are forced. `words` are those of the transcript, with their times."""
     found = list(findings)
     counts = Counter(finding.cue for finding in found if finding.cue is not None and finding.rule in DIVISION_RULES)
-    judge = _Divisions(_spoken_words(words), sheet.cues, counts, rules) if words and counts else None
+    divisions = _Divisions(_spoken_words(words), sheet.cues, counts, rules) if words and counts else None
     marked: list[Finding] = []
     for finding in found:
         forced = finding.rule == "line-width" and len(finding.text.split()) == 1 and not UNSPACED.search(finding.text)
-        if not forced and judge is not None and finding.cue is not None and finding.rule in DIVISION_RULES:
-            forced = judge.is_forced(finding.cue, finding.rule)
+        if not forced and divisions is not None and finding.cue is not None and finding.rule in DIVISION_RULES:
+            forced = divisions.is_forced(finding.cue, finding.rule)
         marked.append(replace(finding, forced=forced))
     return marked
 
@@ -62,7 +62,7 @@ class _SpokenWord(NamedTuple):
 
     letters        what it is known by: letters and digits only
     space_before   whether a space separates it from the word before
-    start, end     milliseconds; start is None where a word has no times, or none that can be true
+    start, end     milliseconds; start is None if the word has no times, or none that can be true
     """
 
     letters: str
@@ -80,9 +80,9 @@ def _spoken_words(words: Iterable[Word]) -> list[_SpokenWord]:
     for (text, letters, _), span in zip(
         texts, plausible_spans(((w.start, w.end) for _, _, w in texts), None), strict=True
     ):
-        blank = not (before and UNSPACED.match(before[-1]) and UNSPACED.match(text))
+        space_before = not (before and UNSPACED.match(before[-1]) and UNSPACED.match(text))
         start, latest = (None, latest) if span is None else span
-        spoken.append(_SpokenWord(letters, text_width(text), blank, start, latest))
+        spoken.append(_SpokenWord(letters, text_width(text), space_before, start, latest))
         before = text
     return spoken
 
@@ -121,37 +121,37 @@ class _Divisions:
                 self.fewest_after[i] = self._fewest_from(i)
 
     def is_forced(self, number: int, rule: str) -> bool:
-        """Whether the words of the cue with this number can't be freed from the rule for nothing."""
+        """Whether the words of the cue with this number can't keep the rule without as many other violations."""
         if number not in self.cue_words:
             return False
         first, last = self.cue_words[number]
-        ahead = self.fewest_before[: first + 1]
+        before = self.fewest_before[: first + 1]
         for j in range(first + 1, last):
-            ahead.append(self._fewest_up_to(j, ahead, rule))
+            before.append(self._fewest_up_to(j, before, rule))
         # What covers the last words of the cue begins before it or within it.
         begins = [*self._possible_starts(first + 1), *range(first + 1, last)]
-        return all(ahead[i] + self._fewest_from(i, rule, last) >= 0 for i in begins)
+        return all(before[i] + self._fewest_from(i, rule, last) >= 0 for i in begins)
 
     def _count_file_violations(self, counts: Counter[int]) -> list[int | None]:
         owner: list[int | None] = [None] * len(self.words)
         for number, (first, last) in self.cue_words.items():
             owner[first:last] = [number] * (last - first)
-        filed: list[int | None] = [0]
+        counted: list[int | None] = [0]
         total = 0
         for k, cue in enumerate(owner, 1):
             if cue is not None and k < len(owner) and owner[k] == cue:
-                filed.append(None)
+                counted.append(None)
             else:
                 total += 0 if cue is None else counts[cue]
-                filed.append(total)
-        return filed
+                counted.append(total)
+        return counted
 
-    def _fewest_up_to(self, j: int, ahead: Sequence[float], rule: str = "") -> float:
-        """The best way to divide the words before place j, the last cue keeping a rule."""
-        return min((ahead[i] + self._count_violations(i, j, rule) for i in self._possible_starts(j)), default=math.inf)
+    def _fewest_up_to(self, j: int, before: Sequence[float], rule: str = "") -> float:
+        """The fewest violations before position j, with a last cue that keeps `rule`."""
+        return min((before[i] + self._count_violations(i, j, rule) for i in self._possible_starts(j)), default=math.inf)
 
     def _fewest_from(self, i: int, rule: str = "", beyond: int = 0) -> float:
-        """The best way to go on from place i, with a cue that keeps a rule and reaches at least to `beyond`."""
+        """The fewest violations from position i on, with a first cue that keeps `rule` and reaches to `beyond`."""
         best = math.inf
         for j in range(i + 1, len(self.words) + 1):
             if self._exceeds_a_cue(i, j):
@@ -177,7 +177,7 @@ class _Divisions:
         return self.ends[j] - self.ends[i] > (self.rules.max_line_width + 1) * self.rules.max_line_count
 
     def _count_violations(self, i: int, j: int, rule: str) -> float:
-        """The fewest violations of a cue of the words i to j - 1 that keeps a rule; infinite where there is no cue."""
+        """The fewest violations of a cue of the words i to j - 1 that keeps a rule; infinite if they can't be a cue."""
         if self.unknown[j + 1] > self.unknown[i]:
             return 0
         start, spoken = self.words[i].start or 0, self.words[j - 1].end
@@ -199,7 +199,7 @@ class _Divisions:
         return best
 
     def _fits_lines(self, i: int, j: int) -> bool:
-        """Whether there are lines for the words. One that is wider than a line is taken to be cut."""
+        """Whether there are lines for the words. A word that is wider than a line is assumed to be cut."""
         line, most = self.rules.max_line_width, self.rules.max_words_per_line or j - i
         lines, taken, count = 1, 0, 0
         for word in self.words[i:j]:
