@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tomllib
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cartesia_cli.output import Layout, text_json
+from cartesia_cli.output.streams import TextStream
 from cartesia_cli.session.reconnect import LEAD_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
+from cartesia_cli.transcript import Segment, Transcript
 
 from . import conftest
 
@@ -23,6 +27,20 @@ def test_backlog_is_sent_at_up_to_twice_real_time() -> None:
         now += max(limiter.wait(now, 0.1), 0.0)
         sent += 0.1
     assert 2 * 50.0 - LEAD_SECONDS <= sent <= 2 * 50.0 + LEAD_SECONDS
+
+
+def test_json_has_the_text_verbatim_and_plain_text_has_it_trimmed_and_printable() -> None:
+    sent = " One \x1b[2Jword.\n\ttwo  three \n"
+    transcript = Transcript("talk.wav", "ink-whisper", sent, segments=(Segment(0, 1, sent, "server"),))
+    assert json.loads(text_json.json(transcript, Layout()))["text"] == sent
+    assert json.loads(text_json.ndjson(transcript, Layout()))["text"] == sent
+    plain = "One \N{REPLACEMENT CHARACTER}[2Jword.\n\ttwo  three\n"
+    assert text_json.text(transcript, Layout()) == plain
+    live: list[str] = []
+    stream = TextStream(Layout(), live.append, live=True)
+    for text in (" First. ", " Second.\n"):
+        stream.write(Segment(0, 1, text, "server"))
+    assert live == ["First.\n", "Second.\n"]
 
 
 def test_session_gives_up_after_five_connections_in_a_row_without_progress() -> None:
