@@ -213,11 +213,11 @@ class Transcript:
         first = at = 0
         for length, span in parts:
             at += length
-            behind = bisect_right(ends, at)
-            if span is not None and first < behind:
+            after = bisect_right(ends, at)
+            if span is not None and first < after:
                 bounds[first] = (span[0], bounds[first][1])
-                bounds[behind - 1] = (bounds[behind - 1][0], span[1])
-            first = behind
+                bounds[after - 1] = (bounds[after - 1][0], span[1])
+            first = after
         return bounds
 
     def _word_dicts(self) -> list[dict[str, Any]]:

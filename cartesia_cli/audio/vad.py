@@ -221,15 +221,15 @@ class Endpointer:
         """Take the next samples (mono, -1..1, any number); returns the events in them."""
         frames = self._noise.track(self._levels.levels(samples))
         if self._undecided is None:
-            return self._judge(frames)
-        return self._buffer_undecided(self._undecided, frames) + self._judge(frames)
+            return self._classify(frames)
+        return self._buffer_undecided(self._undecided, frames) + self._classify(frames)
 
     def finish(self) -> list[VadEvent]:
         """Classify the buffered frames, at the end of the audio or of an utterance; returns the events in them.
 
         No event is lost, repeated or invented, so an utterance may still be open. `process` may follow.
         """
-        return [] if self._undecided is None else self._judge_undecided(self._undecided)
+        return [] if self._undecided is None else self._classify_buffered(self._undecided)
 
     def _buffer_undecided(
         self, undecided: list[tuple[float, float]], frames: Iterable[tuple[float, float]]
@@ -240,19 +240,19 @@ class Endpointer:
             undecided.append(frame)
             if frame[0] > SILENCE_DBFS and not self._noise.is_measured:
                 continue
-            events += self._judge_undecided(undecided)
+            events += self._classify_buffered(undecided)
             if self._noise.is_measured:
                 self._undecided = None
                 break
         return events
 
-    def _judge_undecided(self, undecided: list[tuple[float, float]]) -> list[VadEvent]:
+    def _classify_buffered(self, undecided: list[tuple[float, float]]) -> list[VadEvent]:
         """Classify the buffered frames; the events in them are detected now."""
-        events = self._judge(undecided)
+        events = self._classify(undecided)
         undecided.clear()
         return [replace(event, at=self._machine.now * self._frame_seconds) for event in events]
 
-    def _judge(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
+    def _classify(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Classify frames, each given by its own level and the smoothed one, as speech or not."""
         events: list[VadEvent] = []
         noise, machine, fixed, is_loud = self._noise, self._machine, self._fixed_threshold, self._is_loud

@@ -48,7 +48,7 @@ class BatchResponse:
 def decode_batch(body: bytes) -> BatchResponse:
     """Decode the body of a success. ProtocolError when it has no text: it is never an empty transcript.
 
-    Nothing but the text is required. A field of the wrong type is no reason to lose the text (see `unusable_fields`),
+    Nothing but the text is required. A field of the wrong type doesn't cost the text (see `unusable_fields`),
     nor is anything after the object, unless it is another object, which might be more of the transcript.
     """
     members, rest = load_first_object(body)

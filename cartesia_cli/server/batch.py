@@ -104,7 +104,7 @@ def parse_form(request: Request, form: FormData) -> tuple[BinaryIO, BatchOptions
 
 
 def decode_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
-    """Blocks of 16 kHz mono from a seekable file. ApiError 400 if there is no audio in it."""
+    """Blocks of 16 kHz mono from a seekable file. ApiError 400 if it contains no audio."""
     try:
         if options.encoding is None:
             yield from decode_open_file(file, UPLOAD_NAME)

@@ -148,10 +148,10 @@ def parse_script(text: str, name: str = "script") -> Script:
 def _parse_objects(text: str, name: str) -> Iterator[tuple[int, Wire]]:
     """Line number and value of each object."""
     decoder = json.JSONDecoder()
-    at = _skip_blanks(text, 0)
+    at = _skip_space(text, 0)
     is_list = text.startswith("[", at)
     line, counted_to = 1, 0
-    at = _skip_blanks(text, at + is_list)
+    at = _skip_space(text, at + is_list)
     while True:
         line, counted_to = line + text.count("\n", counted_to, at), at  # not from the start: recordings are long
         if at == len(text) or (is_list and text[at] == "]"):
@@ -165,24 +165,24 @@ def _parse_objects(text: str, name: str) -> Iterator[tuple[int, Wire]]:
         if not isinstance(value, dict):
             raise _script_error(name, line, f"a step is an object, not {_excerpt(value)}")
         yield line, value
-        at = _skip_blanks(text, at)
+        at = _skip_space(text, at)
         if is_list and not text.startswith("]", at):
             if not text.startswith(",", at):
                 raise _script_error(name, line, "expected a comma or ] after this step")
-            at = _skip_blanks(text, at + 1)
+            at = _skip_space(text, at + 1)
     if is_list and at == len(text):
         raise _script_error(name, line, "the list is not closed")
-    if is_list and _skip_blanks(text, at + 1) < len(text):
+    if is_list and _skip_space(text, at + 1) < len(text):
         raise _script_error(name, line, "unexpected text after the list")
 
 
-def _skip_blanks(text: str, at: int) -> int:
+def _skip_space(text: str, at: int) -> int:
     """The position after spaces, line breaks and comments."""
-    match = _BLANKS.match(text, at)
+    match = _SPACE.match(text, at)
     return match.end() if match else at
 
 
-_BLANKS = re.compile(r"(?:\s|#[^\n]*)*")
+_SPACE = re.compile(r"(?:\s|#[^\n]*)*")
 
 
 def _convert(convert: Callable[[Wire], T], wire: Wire, name: str, line: int) -> T:
