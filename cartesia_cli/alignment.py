@@ -173,16 +173,16 @@ def _normalize(atom: str) -> str:
     return unicodedata.normalize("NFKC", atom).casefold()
 
 
-def _match_atoms(there: Sequence[str], told: Sequence[str]) -> dict[int, int]:
+def _match_atoms(there: Sequence[str], given: Sequence[str]) -> dict[int, int]:
     """Index of each given atom that is in the text, to its index there."""
-    start, end, least = 0, 0, min(len(there), len(told))
-    while start < least and there[start] == told[start]:
+    start, end, least = 0, 0, min(len(there), len(given))
+    while start < least and there[start] == given[start]:
         start += 1
-    while end < least - start and there[-1 - end] == told[-1 - end]:
+    while end < least - start and there[-1 - end] == given[-1 - end]:
         end += 1
     matched = {k: k for k in range(start)}
-    matched |= {len(told) - 1 - k: len(there) - 1 - k for k in range(end)}
-    a, b = there[start : len(there) - end], told[start : len(told) - end]
+    matched |= {len(given) - 1 - k: len(there) - 1 - k for k in range(end)}
+    a, b = there[start : len(there) - end], given[start : len(given) - end]
     matcher = SequenceMatcher(None, a, b, autojunk=max(len(a), len(b)) > MAX_THOROUGH_ATOMS)
     for block in matcher.get_matching_blocks():
         matched |= {start + block.b + k: start + block.a + k for k in range(block.size)}

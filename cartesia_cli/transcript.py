@@ -236,8 +236,8 @@ def from_batch(
     response: BatchResponse, *, source: str, model: str, measured_duration: float | None = None
 ) -> Transcript:
     """A batch response as a transcript. `measured_duration`: seconds, as the file itself says, if it does."""
-    told = known_duration(response.duration)
-    duration = told if told is not None else measured_duration
+    reported = known_duration(response.duration)
+    duration = reported if reported is not None else measured_duration
     text = text_of_parts(response.text, [word.word for word in response.words or ()])
     words = covering_words(text, response.words) if response.words else response.words
     transcript = Transcript(
@@ -249,7 +249,7 @@ def from_batch(
         request_id=response.request_id,
         words=None if words is None else drop_implausible_times(words, duration),
     )
-    whole: Timing = "audio" if told is None else "server"
+    whole: Timing = "audio" if reported is None else "server"
     return replace(transcript, segments=tuple(_split_sentences(transcript, whole)))
 
 
@@ -280,13 +280,13 @@ def from_segments(
     If some segments came with words, the text of the others is split into words without times.
     """
     segments = _join_split_characters(segments)
-    told = [segment.language for segment in segments if segment.language]
+    detected = [segment.language for segment in segments if segment.language]
     words = [word for segment in segments for word in segment.words or map(Word, TEXT_WORD.findall(segment.text))]
     return Transcript(
         source=source,
         model=model,
         text="".join(segment.text for segment in segments),
-        language=told[-1] if told else language,
+        language=detected[-1] if detected else language,
         duration=duration,
         request_id=request_id,
         segments=tuple(segments),

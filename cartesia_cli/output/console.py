@@ -32,7 +32,7 @@ MIN_WRAP_COLUMNS = 10
 
 
 class ProgressBar:
-    """A progress bar; does nothing where none can be shown."""
+    """A progress bar; does nothing if none can be shown."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress

@@ -3,7 +3,7 @@
     {"at": 0.0, "event": "open", "url": ..., "version": ...}    a connection is requested
     {"at": 0.102, "event": "sent", "audio": base64}             binary frames
     {"at": 3.481, "event": "received", "text": ...}             text frames, as they came
-    {"at": 4.2, "event": "close", "code": 1011, "reason": ...}  and so on, see client/frame_tap.py
+    {"at": 4.2, "event": "close", "code": 1011, "reason": ...}  and so on
 
 `at` is seconds on a monotonic clock since the recording began. `serve --script` replays it. The file is
 readable by its owner only, since it holds speech. It holds complete lines: on a full disk the log ends, and the session
@@ -61,17 +61,17 @@ class FrameLog:
             if not self._size and self._path.is_file():  # otherwise the next run would need --force
                 self._path.unlink()
 
-    def put(self, event: str, told: str | bytes | Mapping[str, object]) -> None:
+    def put(self, event: str, data: str | bytes | Mapping[str, object]) -> None:
         """Log an event with its frame, or with more members of the line."""
         if self._is_over:
             return
-        match told:
+        match data:
             case str():
-                told = {"text": told}
+                data = {"text": data}
             case bytes():
-                told = {"audio": b64encode(told).decode()}
+                data = {"audio": b64encode(data).decode()}
         try:
-            self._write({"event": event, **told})
+            self._write({"event": event, **data})
         except OSError as error:
             self._is_over = True
             with suppress(OSError):

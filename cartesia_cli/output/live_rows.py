@@ -40,7 +40,7 @@ class MicrophoneLevel:
     """How loud a microphone is at one moment.
 
     level, noise, threshold   dBFS: of the sound, of the background, and from which on it is speech
-    ends_in                   seconds of silence after which `finalize` is sent; 0: that isn't what is counted now
+    ends_in                   seconds of silence after which `finalize` is sent; 0: nothing is counted down now
     """
 
     level: float
@@ -69,7 +69,7 @@ class LiveState:
     elapsed       seconds of audio that were sent
     total         seconds of audio there will be; None: unknown
     speaking      whether speech is detected
-    on_air        whether the microphone is sent; None: there is none
+    on_air        whether the microphone is sent; None: without a microphone
     resume_hint   how to switch the microphone on again
     credits       cost of the session so far; None: it is free
     behind        seconds of audio not sent yet
@@ -91,7 +91,7 @@ class LiveState:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of the status row; where there is no space, the highest `rank` is left out first."""
+    """A part of the status row; if the row is too long, the highest `rank` is left out first."""
 
     rank: int
     text: str

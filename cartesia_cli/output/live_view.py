@@ -1,6 +1,6 @@
 """The live view: a few rows at the bottom of a terminal that show a running session, redrawn in place.
 
-To print something else, call `clear` and write; the next `draw` shows the rows again. There is no timer and no thread,
+To print something else, call `clear` and write; the next `draw` shows the rows again. It has no timer and no thread,
 and the terminal's state isn't changed: no hidden cursor, no alternate screen. The cursor stays at the
 start of the first row, so that all rows are below it even if a narrower terminal wraps them. Must never leave one of
 its rows in the terminal's history.
@@ -113,7 +113,7 @@ def is_same_terminal(one: TextIO, other: TextIO) -> bool:
             return False
         if os.fstat(one.fileno()).st_rdev == os.fstat(other.fileno()).st_rdev:
             return True
-        # /dev/tty is another device, but only the terminal of our session tells its foreground.
+        # /dev/tty is another device, but only the terminal of our session knows its foreground.
         return os.tcgetpgrp(one.fileno()) == os.tcgetpgrp(other.fileno())
     except (OSError, ValueError, AttributeError):
         return False
@@ -122,5 +122,5 @@ def is_same_terminal(one: TextIO, other: TextIO) -> bool:
 def _is_in_foreground(stream: TextIO) -> bool:
     try:
         return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except (OSError, ValueError, AttributeError):  # not the terminal of our session: there is no background
+    except (OSError, ValueError, AttributeError):  # not the terminal of our session: we can't be in its background
         return True

@@ -82,7 +82,7 @@ def md(transcript: Transcript, layout: Layout) -> str:
 
 
 def paragraphs(transcript: Transcript) -> list[Paragraph]:
-    """The text in paragraphs, none of them blank. Times are those of the words, or else of the segments."""
+    """The text in paragraphs, none of them only white space. Times are those of the words, or else of the segments."""
     text, words = transcript.text, transcript.words or ()
     places = transcript.word_spans() if any(word.start is not None for word in words) else []
     breaks = list(_possible_breaks(text, places))
@@ -117,9 +117,9 @@ def _possible_breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
 
 def _find_cut(text: str, last: int, first: int) -> int | None:
     """Where to cut between a word that ends at `last` and one that begins at `first`; None within a word."""
-    blank = re.search(r"\s", text[last - 1 : first + 1])
-    if blank:
-        return last - 1 + blank.start()
+    space = re.search(r"\s", text[last - 1 : first + 1])
+    if space:
+        return last - 1 + space.start()
     cut = first
     while cut > last and text[cut - 1] in OPENING_MARKS:
         cut -= 1

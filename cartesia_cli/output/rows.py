@@ -152,14 +152,14 @@ def _find_matches(words: Sequence[Word], texts: Sequence[str], pattern: re.Patte
 
 def _join_words(words: Sequence[Word], texts: Sequence[str]) -> tuple[str, list[int]]:
     """Words as running text, and where in it each of them ends."""
-    parts = [" " * blank + text for blank, text in zip(_spaces_before(words, texts), texts, strict=True)]
+    parts = [" " * space + text for space, text in zip(_spaces_before(words, texts), texts, strict=True)]
     return "".join(parts), list(accumulate(map(len, parts)))
 
 
 def _spaces_before(words: Sequence[Word], texts: Sequence[str]) -> Iterator[bool]:
-    """Whether a blank parts each word from the one before it.
+    """Whether a space separates each word from the one before it.
 
-    Some servers send the blanks with the words, and then where there is none there is none; others leave them out.
+    Some servers send the spaces as part of the words, and theirs are kept; others leave all of them out.
     """
     sent = any(word.word[:1].isspace() for word in words[1:])
     before = ""

@@ -26,7 +26,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` with all its white space as single blanks, and nothing that moves the cursor."""
+    """`text` with all its white space as single spaces, and nothing that moves the cursor."""
     return printable(" ".join(text.split()), keep="")
 
 
@@ -43,6 +43,6 @@ def title(source: str) -> str:
     """The name of a recording in results that are shared: without the folders of this machine, or "stdin"."""
     if source == "-":
         return "stdin"
-    # A backslash parts folders in the paths of Windows only; elsewhere it belongs to the name.
+    # A backslash separates folders in the paths of Windows only; elsewhere it belongs to the name.
     is_windows = re.match(r"[A-Za-z]:[/\\]|\\\\", source) is not None
     return re.split(r"[/\\]" if is_windows else "/", one_line(source))[-1]

@@ -33,7 +33,7 @@ EXPENDABLE = ("p95", "p99", "count")
 BLOCK_RAMP = " ▁▂▃▄▅▆▇█"
 ASCII_RAMP = " .:-=+*%#"
 MIN_BARS, MAX_BARS = 8, 40
-"""Bars of a histogram; there is one for three values, so that it has a shape."""
+"""Bars of a histogram; one for every three values, so that it has a shape."""
 
 
 def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
@@ -53,7 +53,7 @@ def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf
 
 
 def bars(values: Sequence[float], count: int, ramp: str) -> str:
-    """How often values occur, from the lowest to the highest, in `count` characters of `ramp`, blank first.
+    """A histogram from the lowest value to the highest, in `count` characters of `ramp`, which begins with a space.
 
     Every value is visible, however rare.
     """

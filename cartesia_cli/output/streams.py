@@ -1,8 +1,8 @@
-"""Output of a live session: on stdout segment by segment where the format allows it, otherwise at the end.
+"""Writes live output: stdout gets each segment as it settles if the format allows it, files are written at the end.
 
-`write` takes updates as they happen, `close` the whole transcript at the end. Files are written as a whole at the end.
-Must never hold back a settled segment from stdout if the format can be written piece by piece. A table for people
-can't: its columns are as wide as its widest cell.
+`write` takes updates as they happen, `close` the whole transcript at the end. Must never hold back a settled segment
+from stdout if the format can be written piece by piece. A table for people can't: its columns are as wide as its widest
+cell.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .table import ROWS, table
 from .text_json import json_line, matches_document, text
 from .timed_text import notice_text
 
-Put = Callable[[str], None]
+WriteText = Callable[[str], None]
 """Writes text to stdout or to a file."""
 
 
@@ -37,16 +37,16 @@ class Stream(Protocol):
     def waits(self) -> bool: ...
 
     def write(self, update: Update) -> None:
-        """Take an update."""
+        """Handle an update."""
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        """Finish. `facts`: members for the last line of ndjson, such as `complete`."""
+        """Write what remains. `facts`: members for the last line of ndjson, such as `complete`."""
 
 
 def open_stream(
-    name: str, layout: Layout, put: Put, source: str, model: str, *, live: bool, language: str | None = None
+    name: str, layout: Layout, put: WriteText, source: str, model: str, *, live: bool, language: str | None = None
 ) -> Stream:
-    """The stream of a format. `live`: written segment by segment, as to stdout."""
+    """Create the stream of a format. `live`: written segment by segment, as to stdout."""
     match name:
         case "ndjson":
             return EventStream(layout, put)
@@ -62,11 +62,11 @@ def open_stream(
 class TextStream:
     """A line for each settled segment, and nothing else; with words, their table at the end.
 
-    With paragraphs, there is an empty line where the speaker paused for long, by what has been heard until then. In a
-    file, which is written at the end, they are the same as those of a recording.
+    With paragraphs, there is an empty line after a pause that is long compared with the pauses so far. In a file, which
+    is written at the end, the paragraphs are the same as those of a recording.
     """
 
-    def __init__(self, layout: Layout, put: Put, *, live: bool) -> None:
+    def __init__(self, layout: Layout, put: WriteText, *, live: bool) -> None:
         self._layout, self._put, self._live = layout, put, live
         self.waits = not live
         self._pauses: list[float] = []
@@ -87,7 +87,7 @@ class TextStream:
             self._put(f"\n{below}")
 
     def _line(self, segment: Segment) -> None:
-        # Blanks at the seams are for joining; a line of its own has none.
+        # The spaces around a segment only matter when segments are joined.
         if said := printable(segment.text).strip():
             if self._layout.paragraphs and self._ended is not None:
                 pause = segment.start - self._ended
@@ -103,7 +103,7 @@ class EventStream:
 
     waits = False
 
-    def __init__(self, layout: Layout, put: Put) -> None:
+    def __init__(self, layout: Layout, put: WriteText) -> None:
         self._layout, self._put = layout, put
 
     def write(self, update: Update) -> None:
@@ -134,7 +134,7 @@ class CueStream:
     waits = False
 
     def __init__(
-        self, name: str, layout: Layout, put: Put, source: str, model: str, language: str | None = None
+        self, name: str, layout: Layout, put: WriteText, source: str, model: str, language: str | None = None
     ) -> None:
         notes = (f"{title(source)}, {model}",)
         self._file: SrtWriter | VttWriter = (
@@ -158,7 +158,7 @@ class CueStream:
         self._put(self._file.write([]))
 
     def _move_after_last(self, cue: subtitles.Cue) -> subtitles.Cue:
-        """Delay a cue until the last one, already written, has ended; shorten it if it gets too late."""
+        """Delay a cue until the last one, already written, has ended; shorten it if that delays it too much."""
         gap, shortest = duration_ms(self._rules.min_gap), duration_ms(self._rules.min_cue)
         start = cue.start if self._last_end is None else max(cue.start, self._last_end + gap)
         stay = min(cue.end - cue.start, shortest) if start - cue.start <= MAX_CUE_DELAY_MS else 1
@@ -167,12 +167,12 @@ class CueStream:
 
 
 class RowStream:
-    """Rows for programs, those of each segment as it settles: its words, or itself where it has none.
+    """Rows for programs, those of each segment as it settles: its words, or the segment itself if it has none.
 
     A selection by pattern or by the longest gaps needs all words, so it waits for them.
     """
 
-    def __init__(self, name: str, layout: Layout, put: Put, source: str, model: str) -> None:
+    def __init__(self, name: str, layout: Layout, put: WriteText, source: str, model: str) -> None:
         self._header, self._lines = ROWS[name]
         self._put, self._selection = put, layout.selection or Selection()
         self.waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
@@ -184,7 +184,7 @@ class RowStream:
             self._write(words, update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        # If it waited, the rows of the whole transcript: segments that were dropped meanwhile aren't in it.
+        # Deferred rows come from the whole transcript, which lacks the segments that were dropped meanwhile.
         self._write(row_words(transcript)[0] if self.waits else (), 0.0)
 
     def _write(self, words: Sequence[Word], at: float) -> None:
@@ -206,7 +206,7 @@ class WholeStream:
 
     waits = True
 
-    def __init__(self, name: str, layout: Layout, put: Put) -> None:
+    def __init__(self, name: str, layout: Layout, put: WriteText) -> None:
         self._writer, self._layout, self._put = writer(name), layout, put
 
     def write(self, update: Update) -> None:

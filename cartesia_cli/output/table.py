@@ -44,10 +44,10 @@ CSV_HEADER = "number,start,end,word\r\n"
 
 
 def table(transcript: Transcript, layout: Layout) -> str:
-    """Number, start, end, length and gap to the next word in seconds, characters a second, and the word.
+    """Number, start, end, length and gap to the next in seconds, characters per second, and the word.
 
-    A dash where there is no time. Marks before the word show matches of the pattern, and suspicious times, which are
-    explained below the table. Empty if the selection is empty.
+    A dash stands for an unknown time. Marks before the word show matches of the pattern, and suspicious times, which
+    are explained below the table. Empty if the selection is empty.
     """
     words, are_words = row_words(transcript)
     found = select_rows(words, layout.selection)
@@ -89,7 +89,7 @@ def table(transcript: Transcript, layout: Layout) -> str:
 
 
 def tsv(transcript: Transcript, layout: Layout) -> str:
-    """Start and end in milliseconds and the text, a line a word, with a header: the columns of whisper's TSV.
+    """Start and end in milliseconds and the text, one line per word, with a header: the columns of whisper's TSV.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it, as in CSV.
     """

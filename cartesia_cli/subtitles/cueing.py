@@ -37,7 +37,7 @@ def cues(transcript: Transcript, rules: Rules = STANDARD) -> list[Cue]:
     texts = _split_tokens(_timed_texts(transcript), rules.max_line_width)
     spans = interpolate_spans([s.space_before + len(s.text) for s in texts], [(s.start, s.end) for s in texts],
                      transcript.duration)  # fmt: skip
-    tokens = [Token(text, blank, *span) for (text, blank, *_), span in zip(texts, spans, strict=True)]
+    tokens = [Token(text, space_before, *span) for (text, space_before, *_), span in zip(texts, spans, strict=True)]
     settings = segment(tokens, rules, transcript.language)
     shown: list[Cue] = []
     for setting, following in zip_longest(settings, settings[1:]):
@@ -96,11 +96,11 @@ def _timed_texts(transcript: Transcript) -> list[_TimedText]:
     """What was said, from the most detailed source that the transcript has: words, else segments, else the text."""
     text, words, segments = transcript.text, transcript.words or (), transcript.segments
     text = text if text.isprintable() else CONTROLS.sub("", text)
-    told = plausible_spans(((word.start, word.end) for word in words), transcript.duration)
+    word_spans = plausible_spans(((word.start, word.end) for word in words), transcript.duration)
     spans = plausible_spans(((segment.start, segment.end) for segment in segments), transcript.duration)
     sure = [segment.timing != "estimated" for segment in segments]
     sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool]], ...] = (
-        ([word.word for word in words] if any(told) else [], told, repeat(True)),
+        ([word.word for word in words] if any(word_spans) else [], word_spans, repeat(True)),
         ([segment.text for segment in segments], spans, sure),
         ([word.word for word in words], [None] * len(words), repeat(True)),
         ([text], [None], repeat(True)),
@@ -109,17 +109,17 @@ def _timed_texts(transcript: Transcript) -> list[_TimedText]:
 
 
 def _add_spacing(
-    told: Iterable[str], spans: Iterable[Span | None], sure: Iterable[bool], text: str
+    parts: Iterable[str], spans: Iterable[Span | None], sure: Iterable[bool], text: str
 ) -> list[_TimedText]:
     """The texts of a source, with the spaces between them, and with text that only the transcript has.
 
     If not all of them are found in the transcript, in order, only spaces and punctuation are added: other text may be
     the same word in another spelling, and would be shown twice.
     """
-    spellings = [(word if word.isprintable() else CONTROLS.sub("", word)).strip() for word in told]
+    spellings = [(word if word.isprintable() else CONTROLS.sub("", word)).strip() for word in parts]
     places, end, agreed, missed = [], 0, True, 0
     for spelling in spellings:
-        # Once they disagree, the text gives no more than blanks and punctuation: it isn't searched to its end.
+        # After the first that isn't found, only spaces and punctuation are taken from the text: a short search will do.
         place = text.find(spelling, end, None if agreed else end + len(spelling) + min(64 + 2 * missed, 2000))
         if place < 0:
             agreed, missed = False, missed + len(spelling) + 1
@@ -135,33 +135,33 @@ def _add_spacing(
         gap = text[end:place] if end >= 0 and place >= 0 else None
         start, until = span or (None, None)
         end = place + len(spelling) if place >= 0 else -1
-        blank = gap != ""
+        space_before = gap != ""
         if gap == " ":  # the usual case
             texts.append(_TimedText(spelling, True, start, until, known))
             continue
         if gap is None or not (agreed or _is_punctuation(gap)):
-            blank = not (texts and UNSPACED.match(texts[-1].text[-1]) and UNSPACED.match(spelling))
+            space_before = not (texts and UNSPACED.match(texts[-1].text[-1]) and UNSPACED.match(spelling))
         elif gap and not gap.isspace():
             opening = _OPENING_PUNCTUATION.search(text, max(place - len(gap), place - 8), place)
-            stray = gap[: len(gap) - len(opening[0])] if opening else gap
-            blank = stray[-1:].isspace()
-            spelling = gap[len(stray) :] + spelling
-            _attach_untimed(stray, texts)
-        texts.append(_TimedText(spelling, blank, start, until, known))
+            untimed = gap[: len(gap) - len(opening[0])] if opening else gap
+            space_before = untimed[-1:].isspace()
+            spelling = gap[len(untimed) :] + spelling
+            _attach_untimed(untimed, texts)
+        texts.append(_TimedText(spelling, space_before, start, until, known))
     if texts and end >= 0 and (agreed or _is_punctuation(text[end:])):
         _attach_untimed(text[end:], texts)
     return texts
 
 
-def _attach_untimed(stray: str, texts: list[_TimedText]) -> None:
-    """Add text without times: to the text before it up to the first space, then as words of its own."""
-    if not stray.strip():
+def _attach_untimed(untimed: str, texts: list[_TimedText]) -> None:
+    """Add text without times: to the text before it up to the first space, then as separate words."""
+    if not untimed.strip():
         return
     if texts:
-        glued, *further = [stray.rstrip()] if _is_punctuation(stray) else re.split(r"\s", stray, maxsplit=1)
+        glued, *further = [untimed.rstrip()] if _is_punctuation(untimed) else re.split(r"\s", untimed, maxsplit=1)
         texts[-1] = texts[-1]._replace(text=texts[-1].text + glued)
     else:
-        further = [stray]
+        further = [untimed]
     texts += [_TimedText(rest.strip(), True) for rest in further if rest.strip()]
 
 
@@ -191,8 +191,8 @@ def _split_tokens(texts: Iterable[_TimedText], line: int) -> list[_TimedText]:
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:
                 parts.append((chunk, True))
-        for k, (text, blank) in enumerate(parts):
+        for k, (text, space_before) in enumerate(parts):
             start = timed.start if k == 0 else None
             end = timed.end if k == len(parts) - 1 else None
-            tokens.append(_TimedText(text, blank if k else timed.space_before, start, end, timed.is_measured))
+            tokens.append(_TimedText(text, space_before if k else timed.space_before, start, end, timed.is_measured))
     return tokens

@@ -14,7 +14,7 @@ class Grammar(NamedTuple):
     openers    conjunctions and prepositions: break before them, not after
     leaders    articles, possessives, subject pronouns, auxiliaries: no break after
     trailers   object pronouns, particles: no break before
-    links      prepositions that join two nouns: no break after, and a break before is no better than elsewhere
+    links      prepositions that join two nouns: no break after, and a break before is not preferred
     verbs      auxiliaries, which are leaders, too: a pronoun before one is its subject, not an object
     """
 

@@ -26,9 +26,9 @@ class Finding:
 
     rule     its name, a key of `lint.RULES`
     line     of the file, from 1
-    cue      position among the cues of the file, from 1; None where there is no cue
+    cue      position among the cues of the file, from 1; None if the finding is not about one
     value    what was found, in the unit of the rule
-    limit    what would be allowed; None where that is neither a number nor a text
+    limit    what would be allowed; None if that is neither a number nor a text
     text     the words that it is about
     forced   whether the words themselves force it: see `unavoidable`
     """
@@ -151,7 +151,7 @@ _VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]{0,200})>")
 
 
 def _guess_kind(lines: Sequence[str]) -> Kind:
-    """The kind of a file that neither a header nor a name tells, by the first times in it."""
+    """The kind of a file with neither a header nor a known name, judged by the first times in it."""
     for line in lines:
         for kind, strict in _VALID_TIMES.items():
             if "-->" in line and strict.fullmatch(line):

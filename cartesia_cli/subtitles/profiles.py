@@ -24,7 +24,7 @@ class Rules:
     min_gap              between the end of a cue and the start of the next
     max_cps              reading speed
     max_linger           how long a cue may be shown after its last word
-    chain                gaps shorter than this are reduced to min_gap, since a short blank flash distracts
+    chain                gaps shorter than this are reduced to min_gap, since an empty screen that short distracts
     sentences            whether every sentence begins a new cue
     """
 
@@ -44,10 +44,10 @@ class Rules:
 # second closed to two frames (83 ms at 24 frames a second). English: 42 characters a line, 20 a second for adults.
 NETFLIX = Rules()
 
-# BBC, Subtitle Guidelines. 3.1: 37 characters a line, as teletext has it. 3.3: two lines. 4: 160 to 180 words a
-# minute; 180 words of five columns, which is how such rates are counted, are 15 columns a second. 4.1: 0.3 s a word,
-# so that a second is for three words; there is no other minimum duration, and no maximum: that is Netflix's.
-# 4.5: a gap is no less than a second, or none at all. 5.2: 1.5 s after the end of speech.
+# BBC, Subtitle Guidelines. 3.1: 37 characters a line, as teletext has it. 3.3: two lines. 4: 160 to 180 words per
+# minute; 180 words of five columns, which is how such rates are counted, are 15 columns per second. 4.1: 0.3 s per
+# word, which makes a second for three words. The guidelines have no other minimum duration, and no maximum: Netflix's
+# is used. 4.5: gaps last at least a second, or there are none. 5.2: 1.5 s after the end of speech.
 BBC = Rules(max_line_width=37, min_cue=1.0, min_gap=0.0, max_cps=15.0, chain=1.0)
 
 # Upright video for telephones: a few words at a time, in step with the voice. The width is that of the BBC's

@@ -28,7 +28,7 @@ from ..transcript import (
 )
 
 UNKNOWN = "unknown"
-"""The model, where the document doesn't name it."""
+"""Model name if the document gives none."""
 
 MAX_WORD_SECONDS = 30.0
 """If the median word is longer, the unit is wrong. In real speech the median is 0.3 s."""
@@ -48,8 +48,8 @@ class Draft:
     """What a document says.
 
     text           None: joined from the segments, or else from the words
-    words          None where it has none
-    segments       their texts needn't be slices of the text; empty where it has none
+    words          None if it has none
+    segments       their texts needn't be slices of the text; empty if it has none
     min_duration   seconds that the recording has at least, if the document says this and no duration
     is_ours        written by cartesia-cli itself, which has left out times that can't be true
     has_units      times carry their unit, as in 00:01:02.500 or "62.5s"
@@ -114,18 +114,18 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
 
     Segments that aren't in the text are left out; text between them becomes additional segments, whose times are NaN.
     """
-    told = [segment.text for segment in segments]
+    spellings = [segment.text for segment in segments]
     if not segments or not text.strip():
         return ()
-    if covers(text, told):
+    if covers(text, spellings):
         ends, at = [], 0
-        for spelling in map(str.strip, told):
+        for spelling in map(str.strip, spellings):
             at = text.find(spelling, at) + len(spelling)
             ends.append(at)
         ends[-1] = len(text)
         spans = zip([0, *ends], ends, strict=False)
         return tuple(replace(s, text=text[a:b]) for s, (a, b) in zip(segments, spans, strict=True))
-    placed = [(s, p) for s, p in zip(segments, match_parts(text, told), strict=True) if p is not None]
+    placed = [(s, p) for s, p in zip(segments, match_parts(text, spellings), strict=True) if p is not None]
     if not placed:
         return (Segment(segments[0].start, segments[-1].end, text, "estimated"),)
     cuts: list[tuple[int, Segment | None]] = []  # where each ends, and what it is

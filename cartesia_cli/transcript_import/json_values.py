@@ -20,7 +20,7 @@ KNOWN_FORMATS = (
     "Google and AWS, of Whisper, whisper.cpp and WhisperX, SRT and WebVTT"
 )
 
-_BLANKS = re.compile(r"[ \t\r\n]*")
+_SPACES = re.compile(r"[ \t\r\n]*")
 _DECIMAL = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 _PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)
 
@@ -160,9 +160,9 @@ def _decode_values(text: str, source: str) -> Iterator[tuple[int, Any]]:
     decoder = json.JSONDecoder(parse_int=float, parse_constant=lambda name: None)
     at, line, counted = 0, 1, 0
     while True:
-        blank = _BLANKS.match(text, at)
-        assert blank is not None
-        at = blank.end()
+        space = _SPACES.match(text, at)
+        assert space is not None
+        at = space.end()
         if at == len(text):
             return
         line, counted = line + text.count("\n", counted, at), at

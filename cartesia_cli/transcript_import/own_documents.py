@@ -48,10 +48,10 @@ def answer(item: JsonObject) -> Draft:
 
     As lenient as `transcribe`, which has accepted it: members of the wrong type are ignored.
     """
-    told = item.values.get("words")
+    listed = item.values.get("words")
     return Draft(
         text=item.required_text("text"),
-        words=tuple(_usable_words(told)) if isinstance(told, list) else None,
+        words=tuple(_usable_words(listed)) if isinstance(listed, list) else None,
         model=_usable(item.text, "model"),
         language=_usable(item.text, "language"),
         duration=_usable(item.decimal, "duration"),

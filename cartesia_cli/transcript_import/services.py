@@ -58,11 +58,11 @@ def assemblyai(item: JsonObject) -> Draft:
 
 
 ASSEMBLYAI_PARTS = ("utterances", "sentences", "paragraphs")
-"""Members of its answers that hold texts with their times, in milliseconds."""
+"""Members of its responses that hold texts with their times, in milliseconds."""
 
 
 def is_assemblyai(item: JsonObject) -> bool:
-    """Whether a document is from AssemblyAI: words have `text`, and something else of its own is there, too."""
+    """Whether a document is from AssemblyAI: words have `text`, and something else is typical of it."""
     parts = [part for name in (*ASSEMBLYAI_PARTS, "words") for part in _objects(item, name)]
     marks = ("audio_duration", "audio_url", "speech_model", "language_code", "utterances", *ASSEMBLYAI_PARTS[1:])
     named = any(name in item.values for name in marks) or {"id", "status"} <= item.values.keys()
@@ -125,7 +125,7 @@ def google(item: JsonObject) -> Draft:
 
 
 def google_files(item: JsonObject) -> list[tuple[str, Draft]]:
-    """The answer of v2's BatchRecognize: results by the name of their file."""
+    """The response of v2's BatchRecognize: results by the name of their file."""
     item = item.object("response") or item
     results = item.object("results")
     assert results is not None
@@ -184,7 +184,7 @@ def is_aws(item: JsonObject) -> bool:
 
 
 def elevenlabs(item: JsonObject) -> Draft:
-    """Words in seconds; blanks between them, and sounds, are entries of their own, told by their `type`."""
+    """Words in seconds; spaces between them, and sounds, are separate entries, distinguished by their `type`."""
     words = [
         Word(
             word.required_text("text"), word.seconds("start"), word.seconds("end"),

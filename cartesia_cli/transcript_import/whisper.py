@@ -102,14 +102,14 @@ def _span(stretch: JsonObject) -> tuple[float, float]:
         raise stretch.missing("offsets")
     found: list[float] = []
     for name in ("from", "to"):
-        told = None if offsets is None else offsets.milliseconds(name)
+        offset = None if offsets is None else offsets.milliseconds(name)
         stamp = None if stamps is None else _parse_timestamp(stamps, name)
-        if told is not None and stamp is not None and abs(told - stamp) > MAX_DISAGREEMENT_SECONDS:
+        if offset is not None and stamp is not None and abs(offset - stamp) > MAX_DISAGREEMENT_SECONDS:
             raise InputError(
-                f"{stretch.place}offsets.{name} is {told:.10g} s, but timestamps.{name} {stamp:.10g} s",
+                f"{stretch.place}offsets.{name} is {offset:.10g} s, but timestamps.{name} {stamp:.10g} s",
                 hint="remove the one that is wrong",
             )
-        if (time := told if told is not None else stamp) is None:
+        if (time := offset if offset is not None else stamp) is None:
             raise (offsets or stamps or stretch).missing(name)
         found.append(time)
     return found[0], found[1]
@@ -139,7 +139,7 @@ def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
 
 
 def _join_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[Word]:
-    """Words of tokens: one begins at each blank. Tokens such as [_BEG_] and [_TT_150] are not text."""
+    """Words of tokens: one begins at each space. Tokens such as [_BEG_] and [_TT_150] are not text."""
     text, start, end = "", None, None
     for token in tokens:
         piece = token.required_text("text")
