@@ -404,7 +404,7 @@ def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: 
         assert [entry["turn"] for entry in configs[:2]] == [{"end_threshold": 0.35}, {"end_threshold": 0.3}]
         with terminal(studio, server, "--turn-eager-end-threshold", "0.42") as program:
             program.send("+++++")
-            program.expect(r"end threshold 0\.35 \(the higher, the sooner a turn ends\)")
+            program.expect(r"end threshold 0\.35 \(higher ends turns sooner\)")
             program.expect(r"end threshold 0\.37 \(")
             program.expect(r"end threshold 0\.37 is as high as it can be: --turn-eager-end-threshold is 0\.42")
             program.send("-")

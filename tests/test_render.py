@@ -215,7 +215,7 @@ def test_folder_and_missing_file_are_input_errors(run: Run, tmp_path: Path) -> N
         done = run("render", name)
         assert (done.returncode, done.stdout) == (3, b""), done.stderr
         assert done.stderr.startswith(b"error: ")
-        assert b"fault in cartesia-cli" not in done.stderr
+        assert b"internal error" not in done.stderr
     assert run("render").returncode == 2
 
 

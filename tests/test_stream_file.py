@@ -239,9 +239,9 @@ def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> N
         (["-f", "wav"], "unknown format 'wav'"),
         (["--encoding", "pcm_s16le"], "--encoding and --sample-rate go together"),
         (["--save-audio", "existing.wav"], "existing.wav exists"),
-        (["--raw-events", "existing.wav"], "existing.wav: .wav is the ending of recordings"),
-        (["-o", "existing.wav"], "no transcript format has the ending .wav"),
-        (["-f", "text", "-o", "existing.wav"], "existing.wav: .wav is the ending of recordings"),
+        (["--raw-events", "existing.wav"], "existing.wav: .wav is the suffix of recordings"),
+        (["-o", "existing.wav"], "no transcript format has the suffix .wav"),
+        (["-f", "text", "-o", "existing.wav"], "existing.wav: .wav is the suffix of recordings"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_opened(
