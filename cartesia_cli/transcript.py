@@ -296,7 +296,7 @@ def from_segments(
 
 
 def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
-    """The same segments, where none ends within a surrogate pair that the next one completes."""
+    """The same text in segments of which none ends within a surrogate pair that the next one completes."""
     if not any(ends_within_character(segment.text) for segment in segments):
         return segments
     whole: list[Segment] = []
@@ -347,7 +347,7 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
 
 
 def plausible_segments(segments: Sequence[Segment], duration: float | None) -> tuple[Segment, ...]:
-    """Segments, with estimated times where their own can't be true."""
+    """Segments, with estimated times for those whose times can't be true."""
     latest = min(MAX_SECONDS, far_limit(duration) or MAX_SECONDS)
     starts = [segment.start for segment in segments]
     ends = [MAX_SECONDS if segment.timing == "estimated" else latest for segment in segments]

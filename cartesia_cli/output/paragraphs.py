@@ -51,7 +51,7 @@ class _Break(NamedTuple):
 
     cut        offset in the text
     sentence   whether a sentence ends here
-    pause      seconds; 0 where it is unknown
+    pause      seconds; 0 if it is unknown
     start      seconds, of what follows
     """
 

@@ -26,8 +26,8 @@ class WordRow(NamedTuple):
     """A word and its times, in milliseconds, None where unknown.
 
     number        its position among all words, from 1
-    length        end minus start; negative where it ends before it starts
-    gap           from its end to the start of the next; negative where they overlap
+    length        end minus start; negative if it ends before it starts
+    gap           from its end to the start of the next; negative if they overlap
     text          the word as one line
     matched       whether the pattern of the selection is found there
     follows_gap   whether words were left out between it and the row before
@@ -111,9 +111,10 @@ def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
 
 
 def _in_time_range(every: Sequence[WordRow], selection: Selection, at: int) -> set[int]:
-    """Which words are heard between `since` and `until`, if only in part. Those without times are where the last was.
+    """Which words are said between `since` and `until`, entirely or in part.
 
-    Words touch: the one that ends at `since`, and the one that starts at `until`, are outside.
+    A word without times counts as said at the end of the word before it. A word that ends at `since`, or starts at
+    `until`, is outside.
     """
     since = -math.inf if selection.since is None else selection.since * 1000
     until = math.inf if selection.until is None else selection.until * 1000

@@ -84,7 +84,7 @@ def _table(figures: Mapping[str, Mapping[str, float]], width: int) -> list[str]:
 
 
 def _histogram(name: str, utterances: Sequence[Mapping[str, Any]], width: int, encoding: str) -> list[str]:
-    """One line; none for fewer than two values, or where the terminal is too narrow."""
+    """One line; none for fewer than two values, or if the terminal is too narrow."""
     values = [row["latency_ms"][name] for row in utterances if name in row["latency_ms"]]
     if len(values) < 2:
         return []

@@ -1,7 +1,7 @@
 """Writes words with their times: as a table for people, as TSV and CSV for programs.
 
 Laid out by hand: rich takes 1.9 s for the ten thousand words of an hour. A table must never be wider than requested,
-nor change a word, except for cutting its end where the table is too narrow.
+nor change a word, except for cutting its end if the table is too narrow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the formats text, json and ndjson.
 
-Start-up: most runs print text alone, so paragraphs, tables and excerpts are imported where they are asked for.
+Start-up: most runs print text alone, so paragraphs, tables and excerpts are imported only if they are requested.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def ndjson(transcript: Transcript, layout: Layout) -> str:
 
 
 def json_line(document: Mapping[str, Any]) -> str:
-    """A JSON object on a line of its own."""
+    """A JSON object as one line, with its line break."""
     return _escape_unsafe(json_module.dumps(document, ensure_ascii=False))
 
 

@@ -1,6 +1,6 @@
 """Subtitle and lyrics files: SubRip (.srt), WebVTT (.vtt), and LRC (.lrc).
 
-Subtitles are the cues that `subtitles` makes. LRC has a line for each segment, or several where it is long; the format
+Subtitles are the cues that `subtitles` makes. LRC has a line for each segment, or several if it is long; the format
 has no end times and no hours, only minutes. Must never change, drop or duplicate a word, whatever times it has, and no
 line of LRC may begin before the one above it: players sort them.
 """

@@ -16,7 +16,7 @@ from ..text_width import text_width
 from ..transcript import CLOSING_MARKS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
 
-# Costs of a break by where it is in the sentence, in points.
+# Costs of a break by its position in the sentence, in points.
 SENTENCE_END_COST = 0
 CLAUSE_END_COST = 15
 PHRASE_START_COST = 30
@@ -30,7 +30,7 @@ WITHIN_WORD_COST = 600
 TORN_PHRASE_PENALTY = 2000.0
 """Added to the cost of a break within a phrase, so that one is made only where a rule would be broken otherwise."""
 LONE_WORD_PENALTY = 40
-"""Added where a break cuts a single word off its sentence."""
+"""Added if a break cuts a single word off its sentence."""
 
 CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
 OPENING_MARKS = "«„“‘‹([{¿¡「『（【〈《"
@@ -155,7 +155,7 @@ def _break_cost(
 
 
 def _starts_word(before: TokenFeatures, after: TokenFeatures) -> bool:
-    """Whether a word begins with `after`, where no space separates them.
+    """Whether a word begins with `after`, which no space separates from `before`.
 
     The source of the tokens has found the words, if one token is longer than a character.
     """

@@ -1,7 +1,7 @@
 """Makes cues from the words and segments of a transcript.
 
 Words may lack times, be out of order, overlap, or be missing altogether. In any case every word is shown once and in
-its order, and no cue begins before the previous one has ended. A cue begins when its first word does; where no word
+its order, and no cue begins before the previous one has ended. A cue begins when its first word does; if no word
 has a plausible time, it is estimated.
 
 Pure: no files, no clock. Must never correct the text, and must not know where a transcript came from.

@@ -23,7 +23,7 @@ class Rule(NamedTuple):
     """What a finding of this rule says.
 
     message         with placeholders: value, limit, and distance, which is value without its sign
-    unit            of value and limit; "" where they are texts or plain numbers
+    unit            of value and limit; "" if they are texts or plain numbers
     is_suggestion   whether it may be intended
     """
 

@@ -95,8 +95,9 @@ class _Divisions:
     """Compares the file with other divisions of its words, by violations. Position k is the one before word k.
 
     file_violations   violations of the file before each position where one of its cues begins or ends; else None
-    fewest_before     the fewest violations before each position, with words divided anew from some cue of the file
-    fewest_after      the fewest violations after each position, less those of the file up to where it goes on
+    fewest_before     the fewest violations before each position, with the words divided anew from the start of some cue
+    fewest_after      the fewest violations after each position, with the words divided anew up to the end of some cue,
+                      less those of the file before that end
     """
 
     def __init__(

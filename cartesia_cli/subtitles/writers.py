@@ -35,7 +35,7 @@ class Cue:
     start, end        milliseconds
     lines             from top to bottom, none of them empty
     estimated         whether `start` or `end` is
-    marks             for each line, its words; empty where they aren't known
+    marks             for each line, its words; empty if they aren't known
     words_estimated   whether any time in `marks` is estimated, except the first, which is `start`
     """
 

@@ -155,7 +155,7 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
 def interleave(channels: Sequence[tuple[str, Draft]]) -> Draft:
     """Merges channels that were transcribed separately into one conversation, sentence by sentence in order of time.
 
-    A channel's label is used as the speaker where none is given.
+    A channel's label is used as the speaker if none is given.
     """
     if len(channels) == 1:
         return channels[0][1]

@@ -60,7 +60,7 @@ def answer(item: JsonObject) -> Draft:
 
 
 def _usable(read: Callable[[str], Value | None], name: str) -> Value | None:
-    """A member, or None where it is of the wrong type."""
+    """A member, or None if it is of the wrong type."""
     try:
         return read(name)
     except InputError:

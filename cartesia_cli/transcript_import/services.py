@@ -155,7 +155,7 @@ def is_google_files(item: JsonObject) -> bool:
 
 
 def aws(item: JsonObject) -> Draft:
-    """Items in seconds, spelled as strings; punctuation is an item of its own, without times."""
+    """Items in seconds, spelled as strings; punctuation marks are separate items, without times."""
     results = item.object("results")
     assert results is not None
     items = results.objects("items") or []

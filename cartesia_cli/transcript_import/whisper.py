@@ -96,7 +96,7 @@ def whisper_cpp(item: JsonObject) -> Draft:
 
 
 def _span(stretch: JsonObject) -> tuple[float, float]:
-    """Start and end in seconds: of its `offsets`, or else of its `timestamps`. InputError where they contradict."""
+    """Start and end in seconds: of its `offsets`, else of its `timestamps`. InputError if they disagree."""
     offsets, stamps = stretch.object("offsets"), stretch.object("timestamps")
     if offsets is None and stamps is None:
         raise stretch.missing("offsets")
@@ -127,7 +127,8 @@ def _parse_timestamp(stamps: JsonObject, name: str) -> float | None:
 
 
 def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
-    """Its words. faster-whisper's are lists, [start, end, word, probability], where its tuples were dumped as JSON."""
+    """The words of a segment. Those of faster-whisper are lists, [start, end, word, probability], if its tuples were
+    dumped as JSON."""
     listed = segment.values.get("words")
     if isinstance(listed, list) and listed and all(isinstance(word, list) and len(word) == 4 for word in listed):
         items = [
