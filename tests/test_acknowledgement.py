@@ -6,7 +6,7 @@ import pytest
 
 from cartesia_cli.protocol import Delta, Event, FlushDone, TurnEnd, TurnStart
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
-from cartesia_cli.tracker.timeline import LONGEST_LATENESS
+from cartesia_cli.tracker.timeline import MAX_RESPONSE_SECONDS
 
 STEP = 0.1
 
@@ -84,7 +84,7 @@ def test_a_connection_begins_in_the_pause_before_the_last_turn_however_late_its_
 def test_silence_is_acknowledged_once_a_server_had_time_to_say_something_of_it(manual: bool) -> None:
     connection = Connection(manual)
     connection.send(60.0)
-    assert connection.resume_position == pytest.approx(60.0 - LONGEST_LATENESS, abs=0.2)
+    assert connection.resume_position == pytest.approx(60.0 - MAX_RESPONSE_SECONDS, abs=0.2)
 
 
 def test_speech_that_no_finalize_covers_is_not_acknowledged() -> None:
@@ -127,12 +127,12 @@ def test_blanks_and_previews_are_not_the_text_of_an_answer(event: Delta) -> None
 def test_an_answer_whose_text_never_comes_acknowledges_after_a_while() -> None:
     connection = finalized_sentence()
     connection.receive(FlushDone())
-    connection.send(LONGEST_LATENESS - 0.5)
+    connection.send(MAX_RESPONSE_SECONDS - 0.5)
     assert connection.resume_position == 0
     connection.send(1.0)
     assert connection.resume_position >= 1.2
     connection.send(60.0)
-    assert connection.resume_position > 58.0 - LONGEST_LATENESS
+    assert connection.resume_position > 58.0 - MAX_RESPONSE_SECONDS
 
 
 def test_text_that_may_be_of_the_next_utterance_acknowledges_nothing_and_the_next_answer_does() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from cartesia_cli.output import Layout, text_json
 from cartesia_cli.output.streams import TextStream
-from cartesia_cli.session.reconnect import LEAD_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
+from cartesia_cli.session.reconnect import BURST_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
 from cartesia_cli.transcript import Segment, Transcript
 
 from . import conftest
@@ -26,7 +26,7 @@ def test_backlog_is_sent_at_up_to_twice_real_time() -> None:
     while now < 150.0:
         now += max(limiter.wait(now, 0.1), 0.0)
         sent += 0.1
-    assert 2 * 50.0 - LEAD_SECONDS <= sent <= 2 * 50.0 + LEAD_SECONDS
+    assert 2 * 50.0 - BURST_SECONDS <= sent <= 2 * 50.0 + BURST_SECONDS
 
 
 def test_json_has_the_text_verbatim_and_plain_text_has_it_trimmed_and_printable() -> None:

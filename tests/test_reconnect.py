@@ -42,7 +42,7 @@ from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import CatchUp, Skipped, Source, StopSignal
 from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
-from cartesia_cli.tracker import LONGEST_LATENESS, ManualTracker, SpeechTimeline, TurnTracker
+from cartesia_cli.tracker import MAX_RESPONSE_SECONDS, ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, side_by_side
 from tests.fork_server import PIPE, start_program
@@ -243,7 +243,8 @@ def test_long_silence_is_not_resent(manual: bool) -> None:
     case = Case([], [200], manual=manual, rest=40.0)
     assert [len(case.lines), case.error] == [2, None]
     assert (
-        case.lines[1].audio <= len(encode_s16le(spoken([], 40.0))) - 200 * CHUNK + (LONGEST_LATENESS + 0.2) * 2 * RATE
+        case.lines[1].audio
+        <= len(encode_s16le(spoken([], 40.0))) - 200 * CHUNK + (MAX_RESPONSE_SECONDS + 0.2) * 2 * RATE
     )
 
 

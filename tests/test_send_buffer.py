@@ -48,7 +48,7 @@ class Traffic:
 
     def __init__(self, recording: WavWriter | None = None) -> None:
         self.troubles: list[str] = []
-        self.buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_trouble=self.troubles.append)
+        self.buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_warning=self.troubles.append)
         self._recording = recording
 
     def write(self, size: int, *, recorded: bool = False) -> None:

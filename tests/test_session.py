@@ -235,7 +235,7 @@ def test_the_source_fails() -> None:
 
 
 def test_stop_is_asked() -> None:
-    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.asked.is_set() or case.stop.request())
+    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.requested.is_set() or case.stop.request())
     assert case.error is None
     assert case.wire.commands == [Finalize(), Close()]
     assert case.source.closed
@@ -385,7 +385,7 @@ def test_an_error_after_close_stays_one_where_somebody_spoke_at_the_very_end() -
         return [ApiError("internal", status=500)] if isinstance(said, Close) else []
 
     assert isinstance(Case(Tape(*voice()[8:10]), answer).error, ApiError)
-    stop = Case(Tape(*voice()[8:10], then="wait"), answer, on_audio=lambda case: case.stop.asked.set())
+    stop = Case(Tape(*voice()[8:10], then="wait"), answer, on_audio=lambda case: case.stop.requested.set())
     assert isinstance(stop.error, ApiError)
 
 

@@ -550,7 +550,7 @@ def test_speech_that_nobody_ever_asks_for_takes_no_more_memory() -> None:
         if start in (MAX_SPANS + 100, 2 * MAX_SPANS + 100):
             sizes.append(_size(timeline))
     assert sizes[1] <= sizes[0] * 1.05
-    assert timeline.take() == (0, start + 0.4)
+    assert timeline.end_utterance() == (0, start + 0.4)
 
 
 def test_what_was_sent_too_long_ago_has_no_figure() -> None:

@@ -255,11 +255,11 @@ def test_speech_that_runs_on_over_a_finalize_is_divided_there() -> None:
     clock = SpeechTimeline()
     clock.onset(1.0)
     clock.sent = 4.0
-    assert clock.take() == (1.0, 4.0)
+    assert clock.end_utterance() == (1.0, 4.0)
     clock.pause(5.5)
     clock.sent = 6.0
-    assert clock.take() == (4.0, 5.5)
-    assert clock.take() == (6.0, 6.0)
+    assert clock.end_utterance() == (4.0, 5.5)
+    assert clock.end_utterance() == (6.0, 6.0)
 
 
 def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
@@ -268,10 +268,10 @@ def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
     clock.pause(2.0)
     clock.onset(3.0)
     clock.sent = 4.0
-    assert clock.take() == (1.0, 4.0)
+    assert clock.end_utterance() == (1.0, 4.0)
     clock.pause(4.5)
     clock.sent = 5.0
-    assert clock.take() == (4.0, 4.5)
+    assert clock.end_utterance() == (4.0, 4.5)
 
 
 def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_next_one() -> None:
@@ -280,17 +280,17 @@ def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_
     clock.pause(2.0)
     clock.onset(2.55)
     clock.sent = 2.6
-    assert clock.take() == (1.0, 2.0)
+    assert clock.end_utterance() == (1.0, 2.0)
     clock.pause(3.5)
     clock.sent = 4.0
-    assert clock.take() == (2.55, 3.5)
+    assert clock.end_utterance() == (2.55, 3.5)
 
 
 def test_speech_that_was_noticed_before_it_was_sent_does_not_end_before_it_begins() -> None:
     clock = SpeechTimeline()
     clock.sent = 1.0
     clock.onset(1.05)
-    assert clock.take() == (1.05, 1.05)
+    assert clock.end_utterance() == (1.05, 1.05)
 
 
 def test_audio_from_a_lost_connection_is_not_timed_twice() -> None:
@@ -301,7 +301,7 @@ def test_audio_from_a_lost_connection_is_not_timed_twice() -> None:
     clock.rewind(1.5)
     clock.pause(2.0)  # the onset was confirmed, and doesn't come again
     clock.sent = 3.0
-    assert clock.take() == (1.5, 2.0)
+    assert clock.end_utterance() == (1.5, 2.0)
 
 
 WORDS = ["", " ", "a", " b", "\n", "c\u0301"]

@@ -251,7 +251,7 @@ class LiveSession:
                     self._metrics.finalize_requested()
                 session.send_command(command)
 
-            controls = Controls(send_command, stop.asked.set, self._mark, self._undo, self._draw)
+            controls = Controls(send_command, stop.requested.set, self._mark, self._undo, self._draw)
             redrawing = asyncio.create_task(self._redraw_periodically())
             try:
                 with interaction(controls):
@@ -355,7 +355,7 @@ class LiveSession:
         if limit is None or last is None or stop is None:  # silence counts only after speech
             pass
         elif not self._endpointer.in_speech and self._clock.sent - last >= limit:
-            stop.asked.set()
+            stop.requested.set()
         self._draw()
 
     def _mark(self) -> None:

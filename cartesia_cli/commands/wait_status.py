@@ -82,6 +82,6 @@ class WaitStatus:
                 return "microphone", (f"{early}opening the microphone", "opening the microphone", "starting")
             return "", ()
         told = f"waiting for the last words{behind}"
-        if stop.asked.is_set():
+        if stop.requested.is_set():
             return "last words", (f"{told}; Ctrl-C again ends at once", "last words; Ctrl-C ends at once", "last words")
         return "last words", (told, "last words")

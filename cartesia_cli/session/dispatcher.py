@@ -115,7 +115,7 @@ class EventDispatcher:
         """Whether the session may end with a connection that ended well; otherwise a new one has to answer some audio
         again.
         """
-        if self._tracker.is_doubtful:
+        if self._tracker.is_resume_uncertain:
             self._tracker.start_over()
             return False
         return True

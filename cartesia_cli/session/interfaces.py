@@ -101,8 +101,8 @@ class StopSignal:
     """How a user stops a session: the first request finishes it, the second one ends it at once."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.insisted = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
 
     def request(self) -> None:
-        (self.insisted if self.asked.is_set() else self.asked).set()
+        (self.forced if self.requested.is_set() else self.requested).set()

@@ -38,7 +38,7 @@ from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
 from .dispatcher import EventDispatcher, Marker
 from .interfaces import CatchUp, Connect, Connection, NullObserver, SessionObserver, Skipped, Source, StopSignal
-from .reconnect import LEAD_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
+from .reconnect import BURST_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
 from .send_buffer import SendBuffer
 
 QUIET_SECONDS = 15.0
@@ -47,7 +47,7 @@ QUIET_SECONDS = 15.0
 UNSETTLED_SECONDS = 300.0
 """Seconds after `close` in which nothing is settled, whatever else the server sends: it may have much audio left."""
 
-SLOWEST_SERVER = 10.0
+SLOWEST_SERVER_FACTOR = 10.0
 """Seconds that the slowest server takes for a second of audio."""
 
 CATCH_UP_SECONDS = 30.0
@@ -113,7 +113,7 @@ class Session:
         self._limiter, self._catch_up = RateLimiter(pace), catch_up
         self._observer = observer or NullObserver()
         self._buffer: SendBuffer[Marker] = SendBuffer(
-            chunk, rate=rate, on_trouble=lambda message: self._dispatcher.notify("no_room", message)
+            chunk, rate=rate, on_warning=lambda message: self._dispatcher.notify("no_room", message)
         )
         self._dispatcher = EventDispatcher(
             self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
@@ -122,7 +122,7 @@ class Session:
         self._is_paused = False  # the source has nothing to send for now
         self._config: Config | None = None  # the last one sent, for new connections
         self._reading: asyncio.Task[None] | None = None  # of the source
-        self._is_hurried = asyncio.Event()  # a stop was requested: no long waits any more
+        self._stopping = asyncio.Event()  # a stop was requested: no long waits any more
         self._connect_timeout: asyncio.Timeout | None = None
         self._close_timeout: asyncio.Timeout
         self._closed_at = 0.0
@@ -141,7 +141,7 @@ class Session:
     async def run(self, stop: StopSignal) -> None:
         """Run to the end. CliError for every end that is a failure; all updates have been written before it."""
         running, is_complete = asyncio.create_task(self._run()), False
-        asked, insisted = asyncio.create_task(stop.asked.wait()), asyncio.create_task(stop.insisted.wait())
+        asked, insisted = asyncio.create_task(stop.requested.wait()), asyncio.create_task(stop.forced.wait())
         try:
             await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
@@ -176,7 +176,7 @@ class Session:
                 async for block in blocks:
                     if isinstance(block, Skipped) != self._is_paused:
                         self._is_paused = not self._is_paused
-                        self._divide_speech()
+                        self._split_speech_at_pause()
                     if isinstance(block, Skipped):
                         self._dispatcher.audio_skipped(block.seconds)
                         continue
@@ -189,7 +189,7 @@ class Session:
         finally:
             self._finish()
 
-    def _divide_speech(self) -> None:
+    def _split_speech_at_pause(self) -> None:
         """End speech where the source pauses, whatever the endpointer hears, and begin it where it resumes."""
         if self._endpointer.in_speech:
             at = self._endpointer.processed_seconds
@@ -254,17 +254,17 @@ class Session:
             delay = self._reconnect_policy.next_delay(progress, worked=worked)
             if delay is None:
                 raise lost
-            if self.behind > LEAD_SECONDS:
+            if self.behind > BURST_SECONDS:
                 self._limiter.slow_down()  # it was still catching up: perhaps that was why
             self._dispatcher.notify("connection_lost", f"{lost.message}: connecting again")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_hurried.wait(), delay)
+                await asyncio.wait_for(self._stopping.wait(), delay)
 
     async def _connect_once(self, stack: AsyncExitStack, again: bool) -> Connection:
         """Open a connection that lasts as long as `stack`. Once a stop was requested, it has GRACE_SECONDS."""
         try:
             async with asyncio.timeout(None) as self._connect_timeout:
-                if self._is_hurried.is_set():
+                if self._stopping.is_set():
                     self._shorten_connect()
                 return await stack.enter_async_context(self._connect(again))
         except TimeoutError:
@@ -274,7 +274,7 @@ class Session:
 
     def _shorten_connect(self) -> None:
         """A stop was requested: the server may take its time for the last words, but it has to be reachable."""
-        self._is_hurried.set()
+        self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
             message = f"no connection: {GRACE_SECONDS:g} s more for another one; Ctrl-C again ends at once"
@@ -310,7 +310,7 @@ class Session:
             raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
         if isinstance(error, NetworkError):
             return error
-        if error is not None and not self._is_excused(error):
+        if error is not None and not self._means_nothing_to_transcribe(error):
             raise error
         return None
 
@@ -353,7 +353,9 @@ class Session:
     def _begin_closing(self) -> None:
         self.phase = Phase.CLOSING
         self._closed_at = self._now()
-        self._deadline = self._closed_at + UNSETTLED_SECONDS + SLOWEST_SERVER * self._dispatcher.unanswered_seconds
+        self._deadline = (
+            self._closed_at + UNSETTLED_SECONDS + SLOWEST_SERVER_FACTOR * self._dispatcher.unanswered_seconds
+        )
         self._extend_close_timeout()
 
     def _extend_close_timeout(self) -> None:
@@ -371,7 +373,7 @@ class Session:
         hint = "the last words may be missing: run the same command again"
         return NetworkError(f"the server {what} after the end of the audio", hint=hint)
 
-    def _is_excused(self, error: BaseException) -> bool:
+    def _means_nothing_to_transcribe(self, error: BaseException) -> bool:
         """Whether an error only says that there was nothing to transcribe.
 
         A server may answer `close` with an error 400 or 5xx where no audio, or only silence, came before it

@@ -16,7 +16,7 @@ from ..retry import backoff_seconds, is_retryable_status
 MAX_ATTEMPTS = 5
 """Connections in a row that may make no progress."""
 
-WORKING_SHARE = 0.1
+WORKING_LOSS_WEIGHT = 0.1
 """How much of an attempt a connection counts that worked, but was lost too soon to get further than the one before."""
 
 WORKING_SECONDS = 1.0
@@ -45,7 +45,7 @@ class ReconnectPolicy:
         reached   how far the session got: any number that grows with its progress
         worked    whether the server answered any audio, or took it for WORKING_SECONDS
         """
-        self._losses = 1.0 if reached > self._reached else self._losses + (WORKING_SHARE if worked else 1.0)
+        self._losses = 1.0 if reached > self._reached else self._losses + (WORKING_LOSS_WEIGHT if worked else 1.0)
         self._reached = max(self._reached, reached)
         if self._losses > self._tries:
             return None
@@ -56,10 +56,10 @@ CATCH_UP_SPEED = 2.0
 """Seconds of audio a second, at most. The documentation allows one, without exception (docs: stt, "in real time"). A
 session that is behind tries two, and goes back to one where the connection is lost again."""
 
-SLOW_SECONDS = 60.0
+RETRY_FAST_AFTER_SECONDS = 60.0
 """Seconds of audio after which a session that went back tries again: otherwise it would stay behind for good."""
 
-LEAD_SECONDS = 1.0
+BURST_SECONDS = 1.0
 """Seconds of audio that may be sent at once, however late they are."""
 
 
@@ -70,16 +70,16 @@ class RateLimiter:
     pace    seconds of audio a second that may be sent
     """
 
-    def __init__(self, usual: float = 1.0) -> None:
-        self._usual, self.pace, self._due = usual, usual * CATCH_UP_SPEED, -math.inf
+    def __init__(self, source_pace: float = 1.0) -> None:
+        self._source_pace, self.pace, self._due = source_pace, source_pace * CATCH_UP_SPEED, -math.inf
         self._sent = 0.0  # seconds of audio since the pace changed
 
     def wait(self, now: float, seconds: float) -> float:
         """Seconds to wait before sending `seconds` more of audio, which count as sent; 0 or less: none."""
         self._sent += seconds
-        if self._sent >= SLOW_SECONDS:
-            self.pace = self._usual * CATCH_UP_SPEED
-        self._due = max(self._due, now - LEAD_SECONDS) + seconds / self.pace
+        if self._sent >= RETRY_FAST_AFTER_SECONDS:
+            self.pace = self._source_pace * CATCH_UP_SPEED
+        self._due = max(self._due, now - BURST_SECONDS) + seconds / self.pace
         return self._due - now
 
     def restart(self, now: float) -> None:
@@ -90,7 +90,7 @@ class RateLimiter:
         """A connection was lost while catching up: perhaps the endpoint doesn't accept so much. Where it was lost at
         the usual pace, that was not the reason, and the next one may catch up again.
         """
-        self.pace = self._usual if self.pace > self._usual else self._usual * CATCH_UP_SPEED
+        self.pace = self._source_pace if self.pace > self._source_pace else self._source_pace * CATCH_UP_SPEED
         self._sent = 0.0
 
 

@@ -53,10 +53,10 @@ class SendBuffer(Generic[MarkerT]):
         memory: int = MAX_MEMORY_BYTES,
         limit: int = MAX_HELD_BYTES,
         rate: int = RATE,
-        on_trouble: Callable[[str], None] = lambda sentence: None,
+        on_warning: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._bytes_per_second = 2 * rate
-        self.chunk, self._memory, self._limit, self._on_trouble = chunk, memory, limit, on_trouble
+        self.chunk, self._memory, self._limit, self._on_warning = chunk, memory, limit, on_warning
         self._has_reported = False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
@@ -75,11 +75,11 @@ class SendBuffer(Generic[MarkerT]):
     def write(self, block: AudioBlock) -> None:
         """Append audio."""
         size = len(block.pcm)
-        self._make_room(size, self._limit, "there is too much of it")
+        self._drop_oldest(size, self._limit, "there is too much of it")
         try:
             self._audio.append(block)
         except OSError as error:
-            self._make_room(size, self._memory, error.strerror or str(error))
+            self._drop_oldest(size, self._memory, error.strerror or str(error))
             self._audio.append(block)
         self.written += size
         self.changed.set()
@@ -113,7 +113,7 @@ class SendBuffer(Generic[MarkerT]):
         try:
             chunk = self._audio.read(self.sent, size)
         except OSError as error:
-            self._make_room(0, self._audio.in_memory, error.strerror or str(error))
+            self._drop_oldest(0, self._audio.in_memory, error.strerror or str(error))
             return self.next_item()
         self.sent += size
         return chunk
@@ -159,7 +159,7 @@ class SendBuffer(Generic[MarkerT]):
         self._markers.popleft()
         self._next = max(0, self._next - 1)
 
-    def _make_room(self, size: int, limit: int, reason: str) -> None:
+    def _drop_oldest(self, size: int, limit: int, reason: str) -> None:
         """Drop the oldest audio, sent or not, so that `size` bytes more are no more than `limit`, and some of what
         follows, so that this isn't needed for each block.
         """
@@ -174,7 +174,7 @@ class SendBuffer(Generic[MarkerT]):
         if not self._has_reported:
             self._has_reported = True
             left = self.seconds(self.written - self.acknowledged)
-            self._on_trouble(f"of audio that waits for an answer only the last {left:.0f} s can be kept: {reason}")
+            self._on_warning(f"of audio that waits for an answer only the last {left:.0f} s can be kept: {reason}")
 
 
 class _Run(NamedTuple):

@@ -13,11 +13,11 @@ session; `now` is any clock that never goes back, in seconds.
 
 from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
 from .manual import ManualTracker
-from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline
+from .timeline import MAX_RESPONSE_SECONDS, SpeechSpan, SpeechTimeline
 from .turns import TurnTracker
 
 __all__ = [
-    "LONGEST_LATENESS",
+    "MAX_RESPONSE_SECONDS",
     "Acknowledged",
     "Fact",
     "FinalizeAnswered",

@@ -74,7 +74,7 @@ class Tracker(Protocol):
         """Whether all speech and every `finalize` has its answer."""
 
     @property
-    def is_doubtful(self) -> bool:
+    def is_resume_uncertain(self) -> bool:
         """Whether audio was skipped that may have no answer: a session must not end like that."""
 
     def start_over(self) -> None:

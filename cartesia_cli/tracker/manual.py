@@ -26,9 +26,9 @@ from ..timestamps import MAX_SECONDS
 from ..transcript import Partial, Segment, Timing, blank_between, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
-from .timeline import LONGEST_LATENESS, SpeechTimeline
+from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 
-LATE_TEXT_SECONDS = LONGEST_LATENESS
+LATE_TEXT_SECONDS = MAX_RESPONSE_SECONDS
 """Seconds within which text may belong to a `flush_done` that came before it."""
 
 
@@ -39,7 +39,7 @@ class PendingText:
     words      with times, as the server sent them; None once some text came without: the rest would pass for all
     timing     of the segment, if its times aren't those of the words
     language   the last one that the server named
-    extent     position of the sender when the last of it came, seconds
+    sent_at_end   position of the sender when the last of it came, seconds
     first_at   when the first of it came, previews included; None: not yet, or on a lost connection
     last_at    when the last of it came
     """
@@ -48,7 +48,7 @@ class PendingText:
     words: list[Word] | None = field(default_factory=list)
     timing: Timing = "audio"
     language: str | None = None
-    extent: float = 0.0
+    sent_at_end: float = 0.0
     first_at: float | None = None
     last_at: float | None = None
 
@@ -60,19 +60,19 @@ class PendingText:
     def add(self, delta: Delta, origin: float, extent: float) -> None:
         """Append text. origin: position from which the times of its words count."""
         self.text = join_surrogates(self.text + delta.text)
-        self.extent = extent
+        self.sent_at_end = extent
         self.language = delta.language or self.language
         if delta.text.strip() and not delta.words:
             self.words = None
         elif self.words is not None:
             self.words += [shifted_word(word, origin) for word in delta.words or ()]
 
-    def without_first(self, count: int) -> PendingText:
+    def drop_words(self, count: int) -> PendingText:
         """The same without its first `count` words."""
         if not count:
             return self
         rest = self.text[tokenize(self.text)[count - 1].end :]
-        return PendingText(rest, None, "estimated", self.language, self.extent)
+        return PendingText(rest, None, "estimated", self.language, self.sent_at_end)
 
 
 class SentFinalize(NamedTuple):
@@ -96,14 +96,14 @@ class LateFlush(NamedTuple):
     at             when it came
     span, timing   times of text that comes after it; None: its text came before it
     sent           the `finalize` that it answers, if there is one
-    is_owed        whether that is acknowledged only once its text has come
+    awaits_text    whether that is acknowledged only once its text has come
     """
 
     at: float
     span: tuple[float, float] | None
     timing: Timing
     sent: SentFinalize | None = None
-    is_owed: bool = False
+    awaits_text: bool = False
 
 
 class ManualTracker:
@@ -116,7 +116,7 @@ class ManualTracker:
         self._settled_text, self._is_first = "", True  # the last text; whether none has settled on this connection
         self._due: deque[SentFinalize] = deque()
         self._has_text = False  # final text came since the last answer
-        self._is_replaced = False  # text came since the connection was lost
+        self._has_new_text = False  # text came since the connection was lost
         self._flush: LateFlush | None = None
         self._acknowledged = self._origin = 0.0
 
@@ -126,11 +126,11 @@ class ManualTracker:
 
     @property
     def is_settled(self) -> bool:
-        is_owed = self._flush is not None and self._flush.is_owed
-        return not self._due and not self._open.text and not is_owed and self.timeline.is_quiet
+        awaits_text = self._flush is not None and self._flush.awaits_text
+        return not self._due and not self._open.text and not awaits_text and self.timeline.is_quiet
 
     @property
-    def is_doubtful(self) -> bool:
+    def is_resume_uncertain(self) -> bool:
         return False
 
     def start_over(self) -> None:
@@ -139,15 +139,15 @@ class ManualTracker:
     def finalized(self, now: float) -> None:
         timeline = self.timeline
         spoke, times = not timeline.is_quiet, UtteranceTimes(*timeline.speech, finalized=now)
-        self._due.append(SentFinalize(timeline.sent, timeline.take(), spoke, times))
+        self._due.append(SentFinalize(timeline.sent, timeline.end_utterance(), spoke, times))
 
     def advance(self, now: float) -> Iterator[Fact]:
         if self._flush is not None and now - self._flush.at > LATE_TEXT_SECONDS:
-            yield from self._acknowledge_owed()
+            yield from self._acknowledge_awaited()
             yield from self._report_flush()
             self._flush = None
         if self.is_settled:
-            position = self.timeline.position_at(now - LONGEST_LATENESS)
+            position = self.timeline.position_at(now - MAX_RESPONSE_SECONDS)
             if position > self._acknowledged:
                 yield from self._acknowledge(position)
 
@@ -170,7 +170,7 @@ class ManualTracker:
         if self._open.length >= self._lost.length:
             self._lost = replace(self._open, first_at=None, last_at=None)
         self._open, self._origin, self._flush, self._has_text = PendingText(), position, None, False
-        self._is_replaced, self._is_first = False, True
+        self._has_new_text, self._is_first = False, True
         self._due.clear()
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
@@ -184,12 +184,12 @@ class ManualTracker:
     def _end(self, *, complete: bool, is_done: bool) -> Iterator[Fact]:
         """is_done: the server said that nothing more will come, so the last text is known to be the last."""
         yield from self._report_flush()
-        if not (complete and self._is_replaced) and self._open.length < self._lost.length:
+        if not (complete and self._has_new_text) and self._open.length < self._lost.length:
             self._open = self._lost
         self._lost = PendingText()
         said, speech = self._open, UtteranceTimes(*self.timeline.speech)
         if said.text:
-            span = self._due[0].span if self._due else self.timeline.take()
+            span = self._due[0].span if self._due else self.timeline.end_utterance()
             yield from self._settle(span, whole=True)
         if not self._due and said.first_at is not None:
             yield from self._report(speech, said)
@@ -200,32 +200,32 @@ class ManualTracker:
         self._open.first_at = None
 
     def _flush_answered(self, now: float) -> Iterator[Fact]:
-        yield from self._acknowledge_owed()
+        yield from self._acknowledge_awaited()
         yield from self._report_flush()
         sent = self._due.popleft() if self._due else None
         span, times = sent.span if sent else None, sent.times if sent else UtteranceTimes(*self.timeline.speech)
         if span is None:
-            span = self.timeline.take()
+            span = self.timeline.end_utterance()
         elif times is not None:
             times = replace(times, flushed=now)
         said, settled = self._open, [*self._settle(span)]
-        is_owed = sent is not None and sent.spoke and not self._has_text
+        awaits_text = sent is not None and sent.spoke and not self._has_text
         if settled:
-            self._flush = LateFlush(now, None, "estimated", sent and sent._replace(times=None), is_owed)
+            self._flush = LateFlush(now, None, "estimated", sent and sent._replace(times=None), awaits_text)
         else:
             kept = None if times is None else replace(times, first_text=said.first_at)
-            self._flush = LateFlush(now, span, "audio", sent and sent._replace(times=kept), is_owed)
+            self._flush = LateFlush(now, span, "audio", sent and sent._replace(times=kept), awaits_text)
             said.first_at = None
         self._has_text = False
         yield from settled
         if settled:
             yield from self._report(times, said)
-        if sent is not None and not is_owed:
+        if sent is not None and not awaits_text:
             yield from self._finalize_answered(sent)
 
     def _text_grew(self, now: float) -> Iterator[Fact]:
         is_blank = not self._open.text.strip()
-        self._is_replaced = self._is_replaced or not is_blank
+        self._has_new_text = self._has_new_text or not is_blank
         flush = self._flush
         if flush is not None and now - flush.at <= LATE_TEXT_SECONDS:
             is_late = self.timeline.is_quiet and not self._due
@@ -233,7 +233,7 @@ class ManualTracker:
                 self._open.timing = flush.timing
                 said = self._open
                 for segment in self._settle(flush.span):
-                    yield from self._acknowledge_owed()
+                    yield from self._acknowledge_awaited()
                     self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated")
                     yield segment
                     yield from self._report(flush.sent and flush.sent.times, said)
@@ -269,14 +269,14 @@ class ManualTracker:
             return
         again = repeated(words_of(text), words_of(self._lost.text))
         if again is not None:
-            self._lost = self._lost.without_first(again.length)
-        elif self._lost.extent <= self.timeline.sent:
+            self._lost = self._lost.drop_words(again.length)
+        elif self._lost.sent_at_end <= self.timeline.sent:
             self._lost = PendingText()
 
-    def _acknowledge_owed(self) -> Iterator[Fact]:
+    def _acknowledge_awaited(self) -> Iterator[Fact]:
         """Acknowledge a `flush_done` whose text has come, or won't come any more."""
-        if self._flush is not None and self._flush.is_owed and self._flush.sent is not None:
-            sent, self._flush = self._flush.sent, self._flush._replace(is_owed=False)
+        if self._flush is not None and self._flush.awaits_text and self._flush.sent is not None:
+            sent, self._flush = self._flush.sent, self._flush._replace(awaits_text=False)
             yield from self._finalize_answered(sent)
 
     def _report_flush(self) -> Iterator[Fact]:

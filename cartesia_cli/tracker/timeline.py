@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-LONGEST_LATENESS = 11.0
+MAX_RESPONSE_SECONDS = 11.0
 """Seconds within which a server answers audio: an answer may be 10 s late, and detecting speech or its end takes time,
 too."""
 
@@ -77,7 +77,7 @@ class SpeechTimeline:
         self.sent = 0.0
         self.spans: list[SpeechSpan] = []
         """In order, without those that were released."""
-        self.taken = 0.0
+        self.assigned_until = 0.0
         """Everything before this position belongs to utterances that are over."""
         self._start = 0.0  # position where this connection started
         self._log_start = 0.0  # audio before this position has no entry in the send log any more
@@ -119,7 +119,7 @@ class SpeechTimeline:
             return
         times.append(now)
         self._positions.append(position)
-        if len(times) > 256 and times[len(times) // 2] < now - 2 * LONGEST_LATENESS:
+        if len(times) > 256 and times[len(times) // 2] < now - 2 * MAX_RESPONSE_SECONDS:
             half = len(times) // 2
             self._log_start = self._positions[half - 1]
             del times[:half], self._positions[:half]
@@ -139,10 +139,12 @@ class SpeechTimeline:
     def pause(self, position: float, *, is_cut: bool = False) -> None:
         """Speech stopped at `position`, perhaps for good. is_cut: it goes on, but is divided there."""
         if not self.spans:
-            if position <= self.taken:
+            if position <= self.assigned_until:
                 return
-            started = self.time_after(self.taken)  # it was going on at the start of the audio that is sent again
-            self.spans.append(SpeechSpan(self.taken, started=started, begins=False))
+            started = self.time_after(
+                self.assigned_until
+            )  # it was going on at the start of the audio that is sent again
+            self.spans.append(SpeechSpan(self.assigned_until, started=started, begins=False))
         last = self.spans[-1]
         if last.stop != position or last.stopped is None:
             last.stop, last.stopped = position, self.time_before(position)
@@ -150,7 +152,7 @@ class SpeechTimeline:
 
     def rewind(self, position: float) -> None:
         """Audio from `position` on is sent again. Speech that spans `position` continues there."""
-        self.sent = self.taken = self._start = self._log_start = position
+        self.sent = self.assigned_until = self._start = self._log_start = position
         self.spans = [
             SpeechSpan(position, begins=False)
             for span in self.spans
@@ -183,18 +185,20 @@ class SpeechTimeline:
         is_known = position >= self._log_start - HALF_SAMPLE_SECONDS and index < len(self._times)
         return self._times[index] if is_known else None
 
-    def untaken(self) -> Iterator[SpeechSpan]:
+    def unassigned_spans(self) -> Iterator[SpeechSpan]:
         """Speech of utterances that are not over."""
         for span in self.spans:
-            if span.start >= self.taken:
+            if span.start >= self.assigned_until:
                 yield span
-            elif span.stop is None or span.stop > self.taken:
-                yield replace(span, start=self.taken, started=self.time_after(self.taken), begins=False)
+            elif span.stop is None or span.stop > self.assigned_until:
+                yield replace(
+                    span, start=self.assigned_until, started=self.time_after(self.assigned_until), begins=False
+                )
 
     @property
     def is_quiet(self) -> bool:
         """Whether there is no speech in the audio that belongs to no utterance yet."""
-        return next(self.untaken(), None) is None
+        return next(self.unassigned_spans(), None) is None
 
     @property
     def is_speaking(self) -> bool:
@@ -203,25 +207,25 @@ class SpeechTimeline:
 
     @property
     def speech(self) -> SpeechTimes:
-        """What was observed of the speech that `take` would return now."""
+        """What was observed of the speech that `end_utterance` would return now."""
         spans = self._spans_until_now()
         return SpeechTimes.between(spans[0], spans[-1]) if spans else SpeechTimes()
 
-    def take(self) -> tuple[float, float]:
+    def end_utterance(self) -> tuple[float, float]:
         """End the utterance: where speech started and stopped in the audio since the last one, or all that audio if
         there was no speech.
 
         Speech that goes on is divided here, unless it has just started after a pause.
         """
-        first, open_, spans = self.taken, [*self.untaken()], self._spans_until_now()
-        self.taken = open_[-1].start if len(spans) < len(open_) else self.sent
+        first, open_, spans = self.assigned_until, [*self.unassigned_spans()], self._spans_until_now()
+        self.assigned_until = open_[-1].start if len(spans) < len(open_) else self.sent
         if not spans:
             return first, self.sent
         start, stop = spans[0].start, spans[-1].stop
         return start, max(start, self.sent if stop is None else stop)
 
     def _spans_until_now(self) -> list[SpeechSpan]:
-        spans = [*self.untaken()]
+        spans = [*self.unassigned_spans()]
         if len(spans) > 1 and spans[-1].stop is None and self.sent - spans[-1].start <= NEW_SPEECH_SECONDS:
             spans.pop()
         return spans

@@ -37,7 +37,7 @@ from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, Turn
 from ..transcript import Notice, Partial, Segment, Timing, blank_between
 from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
 from .repeats import Repeat, repeated, tokenize, words_of
-from .timeline import LONGEST_LATENESS, SpeechSpan, SpeechTimeline, SpeechTimes
+from .timeline import MAX_RESPONSE_SECONDS, SpeechSpan, SpeechTimeline, SpeechTimes
 
 MIN_SILENCE_SECONDS = 0.1
 """The shortest silence that ends a turn."""
@@ -45,10 +45,10 @@ MIN_SILENCE_SECONDS = 0.1
 MIN_TURN_SECONDS = 0.1
 """Length of a turn of which nothing else is known."""
 
-LATENESS_SLACK = 0.3
+DELAY_JITTER_SECONDS = 0.3
 """Seconds by which the lateness of two answers of the same server usually differs."""
 
-NOISE_LATENESS = 2.0
+NOISE_DELAY_SECONDS = 2.0
 """Seconds beyond the usual lateness after which speech without an answer is taken for noise that began no turn."""
 
 IN_FLIGHT_SECONDS = 0.05
@@ -72,10 +72,10 @@ class SettledTurn(NamedTuple):
     words: tuple[str, ...]
     start: float
     stop: float
-    extent: float
+    sent_at_end: float
 
 
-class TurnPlace(NamedTuple):
+class TurnPlacement(NamedTuple):
     """Where the speech of a turn is: positions in seconds.
 
     speech   what was observed of it, to measure latencies by; nothing where its place is estimated
@@ -94,7 +94,7 @@ class EndedTurn(NamedTuple):
     times: UtteranceTimes | None
 
 
-class Lateness:
+class ResponseDelay:
     """How late a server is, by the turns that were placed, and whether these could not have been placed otherwise.
 
     A wrong placement makes the next one wrong as well. Where there is only one span of speech to choose from, the turn
@@ -106,11 +106,11 @@ class Lateness:
 
     def __init__(self) -> None:
         self._delays: deque[float] = deque(maxlen=MAX_MEASURED_TURNS)
-        self._turns = 0  # since a placement was doubtful
-        self._had_no_choice = True  # all of them, or all since that was acknowledged
+        self._turns_since_ambiguity = 0  # since a placement was doubtful
+        self._is_unambiguous = True  # all of them, or all since that was acknowledged
 
     @property
-    def usual(self) -> float | None:
+    def shortest(self) -> float | None:
         return min(self._delays, default=None)
 
     @property
@@ -120,15 +120,15 @@ class Lateness:
     def add(self, delay: float) -> None:
         """The next turn is so late, as it was placed."""
         self._delays.append(delay)
-        self._turns += 1
+        self._turns_since_ambiguity += 1
 
-    def doubt(self) -> None:
+    def mark_ambiguous(self) -> None:
         """A placement may have been wrong: so may those be that follow, until the lateness is known again."""
-        self._turns, self._had_no_choice = 0, False
+        self._turns_since_ambiguity, self._is_unambiguous = 0, False
 
-    def forget_doubt(self) -> None:
+    def reset(self) -> None:
         """All speech where turns were placed is acknowledged: none of it can be taken for that of a later turn."""
-        self._had_no_choice = True
+        self._is_unambiguous = True
 
     def is_certain(self, pace: float, *, is_only: bool, is_skipping: bool) -> bool:
         """Whether the turn that was added last is placed for certain.
@@ -137,13 +137,13 @@ class Lateness:
         is_only       there was no other speech
         is_skipping   speech before it was taken for noise
         """
-        if self._turns:
-            self._had_no_choice = self._had_no_choice and is_only
-            is_steady = (max(self._delays) - min(self._delays)) * pace <= 2 * LATENESS_SLACK
-            is_known = is_steady and self._turns >= MIN_MEASURED_TURNS
+        if self._turns_since_ambiguity:
+            self._is_unambiguous = self._is_unambiguous and is_only
+            is_steady = (max(self._delays) - min(self._delays)) * pace <= 2 * DELAY_JITTER_SECONDS
+            is_known = is_steady and self._turns_since_ambiguity >= MIN_MEASURED_TURNS
             if not (is_known or is_only or (is_steady and not is_skipping)):
-                self.doubt()
-            return is_known or self._had_no_choice
+                self.mark_ambiguous()
+            return is_known or self._is_unambiguous
         return False
 
 
@@ -159,17 +159,17 @@ class Replay:
     is_matched   whether these repeat what was heard before, as far as they go
     """
 
-    words: list[str]
-    expected: range
-    extent: float
-    is_safe: bool
-    held: list[EndedTurn]
-    is_matched: bool = False
+    settled_words: list[str]
+    expected_skips: range
+    end: float
+    skips_nothing: bool
+    pending: list[EndedTurn]
+    is_repeat: bool = False
 
     @property
     def text(self) -> str:
         """Of all turns that are held."""
-        return "".join(turn.segment.text for turn in self.held)
+        return "".join(turn.segment.text for turn in self.pending)
 
 
 class TurnTracker:
@@ -186,31 +186,31 @@ class TurnTracker:
         # turns that are over
         self._last_turn_text = ""
         self._emitted_text, self._is_first = "", True  # the last one emitted; whether this connection emitted none yet
-        self._answered_at: float | None = None  # when the last turn of this connection ended
+        self._turn_ended_at: float | None = None  # when the last turn of this connection ended
         self._settled: deque[SettledTurn] = deque()
-        self._lateness = Lateness()
+        self._delay = ResponseDelay()
         # lost connections
         self._replay: Replay | None = None
-        self._lost_text, self._lost_extent = "", 0.0  # the open text of a lost connection, until it is replaced
-        self._is_replaced = False  # something new was heard since a connection was lost
+        self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
+        self._has_new_text = False  # something new was heard since a connection was lost
         self._acknowledged = self._origin = 0.0
 
     @property
     def resume_position(self) -> float:
-        if self._answered_at is None or (self._replay is not None and not self._replay.is_matched):
+        if self._turn_ended_at is None or (self._replay is not None and not self._replay.is_repeat):
             return max(self._acknowledged, self._origin)
         timeline = self.timeline
-        answered = timeline.position_at(self._answered_at - self._lateness.longest - LATENESS_SLACK)
+        answered = timeline.position_at(self._turn_ended_at - self._delay.longest - DELAY_JITTER_SECONDS)
         position = timeline.quiet_before(timeline.speech_before(answered))
-        return max(self._acknowledged, position) if self._words_since(position)[0] else self._acknowledged
+        return max(self._acknowledged, position) if self._settled_words_since(position)[0] else self._acknowledged
 
     @property
     def is_settled(self) -> bool:
         return False  # audio never pauses here
 
     @property
-    def is_doubtful(self) -> bool:
-        return self._replay is not None and not self._replay.is_safe
+    def is_resume_uncertain(self) -> bool:
+        return self._replay is not None and not self._replay.skips_nothing
 
     def start_over(self) -> None:
         self._origin = self._acknowledged
@@ -220,7 +220,7 @@ class TurnTracker:
 
     def advance(self, now: float) -> Iterator[Fact]:
         replay = self._replay
-        if replay is not None and self.timeline.position_at(now - LONGEST_LATENESS) >= replay.extent:
+        if replay is not None and self.timeline.position_at(now - MAX_RESPONSE_SECONDS) >= replay.end:
             yield from self._release(replay)
         if self._state == "idle" and self._replay is None:
             yield from self._acknowledge(now)
@@ -244,42 +244,42 @@ class TurnTracker:
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last_turn_text:
                 self._set_text(text, now)
                 yield from self._settle(now, is_end=True)
-                self._answered_at = now
+                self._turn_ended_at = now
                 if self._replay is None:
                     yield from self._acknowledge(now)
 
     def rewind(self, position: float) -> None:
         if len(words_of(self._text)) >= len(words_of(self._lost_text)):
-            self._lost_text, self._lost_extent = self._text, self.timeline.sent
-        words, expected = self._words_since(position)
+            self._lost_text, self._lost_sent_at_end = self._text, self.timeline.sent
+        words, expected = self._settled_words_since(position)
         is_safe = position <= self._acknowledged
-        extent = self._settled[-1].extent if words else position
+        extent = self._settled[-1].sent_at_end if words else position
         self._replay = Replay(words, expected, extent, is_safe, []) if words else None
-        self._state, self._text, self._opened_at, self._answered_at, self._last_turn_text = "idle", "", None, None, ""
+        self._state, self._text, self._opened_at, self._turn_ended_at, self._last_turn_text = "idle", "", None, None, ""
         self._first_text_at = self._eager_end_at = None
-        self._origin, self._is_replaced, self._is_first = position, False, True
+        self._origin, self._has_new_text, self._is_first = position, False, True
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        heard, expected = self._words_since(self.resume_position)
+        heard, expected = self._settled_words_since(self.resume_position)
         again = repeated(heard, words_of("".join(part.text for part in segments)), expected)
-        yield from without_first(segments, again.length if again else 0)
+        yield from drop_words(segments, again.length if again else 0)
         self._state, self._text, self._replay, self._lost_text = "idle", "", None, ""
 
     def end(self, *, complete: bool) -> Iterator[Fact]:
         if self._text:
-            last = EndedTurn(Segment(*self.timeline.take(), self._text, "audio"), None)
+            last = EndedTurn(Segment(*self.timeline.end_utterance(), self._text, "audio"), None)
             if self._replay is not None:
-                self._replay.held.append(last)
+                self._replay.pending.append(last)
             else:
                 yield from self._emit(last)
         self._state, self._text = "idle", ""
         if self._replay is not None:
             yield from self._release(self._replay)
-        if self._lost_text and not (complete and self._is_replaced):
+        if self._lost_text and not (complete and self._has_new_text):
             said = [word for turn in self._settled for word in turn.words]
             again = repeated(said, words_of(self._lost_text))
-            lost = Segment(*self.timeline.take(), self._lost_text, "estimated")
-            yield from without_first([lost], again.length if again else 0)
+            lost = Segment(*self.timeline.end_utterance(), self._lost_text, "estimated")
+            yield from drop_words([lost], again.length if again else 0)
         self._lost_text = ""
 
     # The turn machine
@@ -319,9 +319,9 @@ class TurnTracker:
 
     # What was said before
 
-    def _words_since(self, position: float) -> tuple[list[str], range]:
+    def _settled_words_since(self, position: float) -> tuple[list[str], range]:
         """Words that may be heard again in audio from `position` on, and how many of them probably are not."""
-        turns = [turn for turn in self._settled if turn.extent > position]
+        turns = [turn for turn in self._settled if turn.sent_at_end > position]
         before = sum(len(turn.words) for turn in turns if turn.stop <= position)
         within = sum(len(turn.words) for turn in turns if turn.start < position < turn.stop)
         return [word for turn in turns for word in turn.words], range(before, before + within + 1)
@@ -332,10 +332,10 @@ class TurnTracker:
             yield from self._emit(turn)
             return
         replay = self._replay
-        replay.held.append(turn)
-        again = repeated(replay.words, words_of(replay.text), replay.expected)
-        replay.is_matched = again is not None
-        if again is None and not replay.is_safe:
+        replay.pending.append(turn)
+        again = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
+        replay.is_repeat = again is not None
+        if again is None and not replay.skips_nothing:
             self.start_over()
             yield StartOver()
         elif again is not None and again.reaches_end:
@@ -345,9 +345,9 @@ class TurnTracker:
         """Write what is new in turns that were held: all that follows upon what repeats."""
         self._replay = None
         if again is None:
-            again = repeated(replay.words, words_of(replay.text), replay.expected)
-        new = [*without_first([turn.segment for turn in replay.held], again.length if again else 0)]
-        for segment, turn in zip(new, replay.held[len(replay.held) - len(new) :], strict=True):
+            again = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
+        new = [*drop_words([turn.segment for turn in replay.pending], again.length if again else 0)]
+        for segment, turn in zip(new, replay.pending[len(replay.pending) - len(new) :], strict=True):
             yield from self._emit(EndedTurn(segment, turn.times if segment is turn.segment else None))
 
     def _emit(self, turn: EndedTurn) -> Iterator[Fact]:
@@ -355,16 +355,16 @@ class TurnTracker:
         if self._is_first:  # of its connection
             segment = replace(segment, text=blank_between(self._emitted_text, segment.text) + segment.text)
         self._emitted_text, self._is_first = segment.text, False
-        words, self._is_replaced = tuple(words_of(segment.text)), True
+        words, self._has_new_text = tuple(words_of(segment.text)), True
         if segment.end <= segment.start:
             segment = replace(segment, end=segment.start + MIN_TURN_SECONDS, timing="estimated")
         self._settled.append(SettledTurn(words, segment.start, segment.end, self.timeline.sent))
         if self._lost_text:
             again = repeated(words, words_of(self._lost_text))
             if again is not None:
-                rest = _cut(self._lost_text, again.length)
+                rest = _text_after(self._lost_text, again.length)
                 self._lost_text = rest if words_of(rest) else ""
-            elif self._lost_extent <= self.timeline.sent:
+            elif self._lost_sent_at_end <= self.timeline.sent:
                 self._lost_text = ""
         yield segment
         if turn.times is not None:
@@ -372,27 +372,27 @@ class TurnTracker:
 
     # Which audio a turn is
 
-    def _locate(self, now: float) -> TurnPlace:
+    def _locate(self, now: float) -> TurnPlacement:
         """The speech of the open turn, which ends now. It is taken from what belongs to no turn yet."""
         timeline, began = self.timeline, self._opened_at if self._opened_at is not None else now
         self._opened_at = None
-        spans = [*timeline.untaken()]
+        spans = [*timeline.unassigned_spans()]
         # A server may notice speech before the endpointer does, in audio that is just being sent.
-        candidates = [span for span in spans if (span.started or began) <= began + LATENESS_SLACK]
-        usual = self._lateness.usual
+        candidates = [span for span in spans if (span.started or began) <= began + DELAY_JITTER_SECONDS]
+        usual = self._delay.shortest
         if not candidates:  # nobody was heard here, or the start of the turn was left out
-            start = timeline.taken
-            self._lateness.doubt()
-            timeline.taken = max(start, timeline.position_at(now - (usual or 0.0)))
-            return TurnPlace(start, timeline.taken, "estimated", SpeechTimes())
+            start = timeline.assigned_until
+            self._delay.mark_ambiguous()
+            timeline.assigned_until = max(start, timeline.position_at(now - (usual or 0.0)))
+            return TurnPlacement(start, timeline.assigned_until, "estimated", SpeechTimes())
         first, delay = self._first_span(candidates, began, usual)
         if (
             delay < -IN_FLIGHT_SECONDS
         ):  # it began before this was sent: its speech was taken for that of the turn before
-            is_doubtful, delay = True, usual or 0.0
+            is_ambiguous, delay = True, usual or 0.0
         else:
-            is_doubtful, delay = False, max(delay, 0.0)
-            self._lateness.add(delay)
+            is_ambiguous, delay = False, max(delay, 0.0)
+            self._delay.add(delay)
         reached = timeline.position_at(now - delay) - MIN_SILENCE_SECONDS  # what the end of the turn is about
         rest = spans[spans.index(first) :]
         stop, last = first.stop if first.stop is not None else max(first.start, reached), first
@@ -402,43 +402,45 @@ class TurnTracker:
             elif span.stop is None and span.start < reached:
                 stop = reached
         pace = max(1.0, timeline.sent - timeline.position_at(now - 1.0))  # seconds of audio a second
-        if any(stop <= span.start <= (span.stop or span.start) <= reached + LATENESS_SLACK * pace for span in rest):
-            is_doubtful = True  # it may have ended later
-        timeline.taken = stop
-        if is_doubtful:
-            self._lateness.doubt()
+        if any(
+            stop <= span.start <= (span.stop or span.start) <= reached + DELAY_JITTER_SECONDS * pace for span in rest
+        ):
+            is_ambiguous = True  # it may have ended later
+        timeline.assigned_until = stop
+        if is_ambiguous:
+            self._delay.mark_ambiguous()
         is_only, is_skipping = len(spans) == 1, first is not candidates[0]
-        if not self._lateness.is_certain(pace, is_only=is_only, is_skipping=is_skipping):
-            return TurnPlace(first.start, stop, "estimated", SpeechTimes())
+        if not self._delay.is_certain(pace, is_only=is_only, is_skipping=is_skipping):
+            return TurnPlacement(first.start, stop, "estimated", SpeechTimes())
         goes_on = any(span.start < reached for span in rest[rest.index(last) + 1 :])
-        is_over = last.stop is not None and last.stop <= reached + LATENESS_SLACK and not goes_on
-        return TurnPlace(first.start, stop, "audio", SpeechTimes.between(first, last if is_over else None))
+        is_over = last.stop is not None and last.stop <= reached + DELAY_JITTER_SECONDS and not goes_on
+        return TurnPlacement(first.start, stop, "audio", SpeechTimes.between(first, last if is_over else None))
 
     def _first_span(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
         """The speech with which a turn begins whose first event came at `began`, and how late that is."""
         delays = [began - (span.started or began) for span in candidates]
-        if usual is not None and delays[0] > usual + NOISE_LATENESS:  # the first of them was noise, perhaps
+        if usual is not None and delays[0] > usual + NOISE_DELAY_SECONDS:  # the first of them was noise, perhaps
             for span, delay in zip(candidates, delays, strict=True):
-                if abs(delay - usual) <= LATENESS_SLACK:
+                if abs(delay - usual) <= DELAY_JITTER_SECONDS:
                     return span, delay
         return candidates[0], delays[0]
 
     def _acknowledge(self, now: float) -> Iterator[Fact]:
         """Whatever the server had to say of audio that was sent so long ago, it has said."""
         timeline = self.timeline
-        position = timeline.quiet_before(timeline.position_at(now - LONGEST_LATENESS))
+        position = timeline.quiet_before(timeline.position_at(now - MAX_RESPONSE_SECONDS))
         if position > self._acknowledged:
             self._acknowledged = position
-            if timeline.taken <= position:  # all that turns were placed at is answered
-                timeline.taken = position
-                self._lateness.forget_doubt()
+            if timeline.assigned_until <= position:  # all that turns were placed at is answered
+                timeline.assigned_until = position
+                self._delay.reset()
             timeline.release(position)
-            while self._settled and self._settled[0].extent <= position:
+            while self._settled and self._settled[0].sent_at_end <= position:
                 self._settled.popleft()
             yield Acknowledged(position)
 
 
-def without_first(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
+def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
     """Segments without their first `count` words. What is left of one that is cut has an estimated start."""
     for segment in segments:
         tokens = tokenize(segment.text)
@@ -448,12 +450,12 @@ def without_first(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             share = tokens[count - 1].end / len(segment.text)
             start = segment.start + share * (segment.end - segment.start)
             words = segment.words[count:] if len(segment.words) == len(tokens) else ()
-            yield replace(segment, start=start, text=_cut(segment.text, count), timing="estimated", words=words)
+            yield replace(segment, start=start, text=_text_after(segment.text, count), timing="estimated", words=words)
             count = 0
         else:
             yield segment
 
 
-def _cut(text: str, count: int) -> str:
+def _text_after(text: str, count: int) -> str:
     """A text without its first words."""
     return text[tokenize(text)[count - 1].end :] if count else text
