@@ -1,10 +1,11 @@
 """Interprets a live session: which audio an event belongs to, what text is settled, what audio is acknowledged.
 
-    timeline   what was sent when, and where in it somebody spoke
-    facts      what a tracker reports
-    manual     the tracker of the manual endpoint
-    turns      the tracker of the auto endpoint
-    repeats    recognises text that is heard a second time, after audio was sent again
+    timeline    what was sent when, and where in it somebody spoke
+    facts       what a tracker reports
+    manual      the tracker of the manual endpoint
+    turns       the tracker of the auto endpoint: turn events, acknowledged audio, repeats after a reconnect
+    placement   finds the speech of a turn in the audio
+    repeats     recognises text that is heard a second time, after audio was sent again
 
 This is the only place where events are interpreted: the session sends and resends by what is reported here, writers
 write it. Pure: values in, values out. All positions are seconds of audio that was sent, counted from the start of the

@@ -1,4 +1,4 @@
-"""The interface of a tracker: what a session tells it, and the facts that it reports."""
+"""The interface of a tracker: what a session passes to it, and the facts that it reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .timeline import SpeechTimeline
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """All text of the audio before `position` (seconds) is settled: that audio is never needed again."""
+    """All text of the audio before `position` (seconds) is settled: it never has to be sent again."""
 
     position: float
 
@@ -25,12 +25,12 @@ class FinalizeAnswered:
 
 @dataclass(frozen=True, slots=True)
 class StartOver:
-    """Audio may wrongly have been taken for answered: a new connection has to start at `resume_position`."""
+    """Audio was skipped that may have no answer: a new connection has to start at `resume_position`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceTimes:
-    """What was observed of an utterance or turn that is over. None: not observed, or not for certain.
+    """What was observed of an utterance or turn that is over. None: not observed, or uncertain.
 
     start, stop        positions at which its speech began and stopped, seconds
 

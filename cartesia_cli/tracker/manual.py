@@ -1,7 +1,7 @@
 """The tracker of the manual endpoint: deltas are joined verbatim and settled at `flush_done`.
 
-The texts of the segments, joined, are exactly the final text that the server sent. Must never strip, add a blank to or
-drop what was received, whatever the order of events (docs: stt/common-pitfalls).
+The texts of the segments, joined, are exactly the final text that the server sent. Text is never
+stripped, padded or dropped, whatever the order of events (docs: stt/common-pitfalls).
 
     acknowledged   `flush_done`, the answer to `finalize`, acknowledges all audio before that `finalize`, to the sample;
                    if there was speech but no text yet, only once the text comes after it
@@ -36,12 +36,12 @@ LATE_TEXT_SECONDS = MAX_RESPONSE_SECONDS
 class PendingText:
     """Final text that is not settled yet.
 
-    words      with times, as the server sent them; None once some text came without: the rest would pass for all
-    timing     of the segment, if its times aren't those of the words
-    language   the last one that the server named
+    words         with times, as the server sent them; None once some text came without: the others would seem to be all
+    timing        of the segment, if its times aren't those of the words
+    language      the last one that the server named
     sent_at_end   position of the sender when the last of it came, seconds
-    first_at   when the first of it came, previews included; None: not yet, or on a lost connection
-    last_at    when the last of it came
+    first_at      when the first of it came, previews included; None: not yet, or on a lost connection
+    last_at       when the last of it came
     """
 
     text: str = ""
@@ -57,10 +57,10 @@ class PendingText:
         """Number of words."""
         return len(tokenize(self.text))
 
-    def add(self, delta: Delta, origin: float, extent: float) -> None:
+    def add(self, delta: Delta, origin: float, sent: float) -> None:
         """Append text. origin: position from which the times of its words count."""
         self.text = join_surrogates(self.text + delta.text)
-        self.sent_at_end = extent
+        self.sent_at_end = sent
         self.language = delta.language or self.language
         if delta.text.strip() and not delta.words:
             self.words = None

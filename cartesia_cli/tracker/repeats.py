@@ -1,7 +1,6 @@
 """Recognises text that is heard a second time because its audio was sent again over a new connection.
 
-A recogniser doesn't always hear the same: a word may be spelled differently the second time, or its beginning may be
-missing. So words are aligned as two overlapping reads of a sequence are: the end of what was heard with the beginning
+A recogniser isn't deterministic: a word may be spelled differently the second time, or its beginning may be missing. So words are aligned as two overlapping reads of a sequence are: the end of what was heard with the beginning
 of what is heard again, where the first words of either may be missing.
 """
 
@@ -15,19 +14,19 @@ from math import inf, log2
 from typing import NamedTuple
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
-"""A word, or a character of a script that writes no blanks between words."""
+"""A word, or a character of a script that puts no spaces between words."""
 
 MISMATCH_SCORE = -3.0
-"""Score of a word that is missing or different on one side: as much as a word counts that is one in eight."""
+"""Score of a word that is missing or different on one side: minus the weight of a word with frequency 1/8."""
 
 MIN_SIMILARITY, SIMILAR_SHARE = 0.6, 0.5
-"""How similar two words must be that may be the same word, and the share of its weight that this counts."""
+"""Similarity above which two words may be the same word, and the share of the weight that such a pair scores."""
 
 OFFSET_COST = 2.0
 """Cost for each word by which the alignment starts away from where it is expected."""
 
 MIN_SHARE = 0.2
-"""The share of the weight of all words that has to be found again."""
+"""The score that a repeat must reach, as a share of the weight of all its words."""
 
 
 class Token(NamedTuple):

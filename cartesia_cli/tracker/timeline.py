@@ -2,7 +2,7 @@
 
 The sender reports its position, the endpointer where speech starts and stops. Positions are seconds of audio from the
 start of the session, times are seconds of a clock. After a lost connection, audio is sent again: the position goes
-back, and everything behind it is reported once more. What a paused microphone hears isn't sent: the time of the session
+back, and everything after it is reported once more. What a paused microphone hears isn't sent: the time of the session
 then runs ahead of the positions (`session_time`).
 """
 
@@ -14,26 +14,25 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 MAX_RESPONSE_SECONDS = 11.0
-"""Seconds within which a server answers audio: an answer may be 10 s late, and detecting speech or its end takes time,
-too."""
+"""Seconds within which a server answers audio: up to 10 s of delay, and the time it takes to detect speech or its end."""
 
 LOG_RESOLUTION_SECONDS = 0.01
-"""The least time between two entries of the send log: audio may be sent a thousand times faster than real time."""
+"""Minimum time between two entries of the send log: audio may be sent a thousand times faster than real time."""
 
 LEAD_SECONDS = 0.5
-"""Seconds of silence sent again before speech, the start of which is known to a few frames only."""
+"""Seconds of silence sent again before speech: where it starts is known to within a few frames only."""
 
 TAIL_SECONDS = 0.125
-"""Seconds of silence after speech that are not sent again: the rest of a fading word could be taken for a word."""
+"""Seconds of silence after speech that are not sent again: the end of a fading word could be recognised as a word."""
 
 NEW_SPEECH_SECONDS = 0.2
-"""Seconds too short for a word: speech that started no longer ago belongs to the next utterance."""
+"""Shorter than a word: speech that started less than this many seconds ago belongs to the next utterance."""
 
 HALF_SAMPLE_SECONDS = 1e-5
-"""The most by which two positions of the same sample differ, since they are computed in different ways. Seconds."""
+"""Maximum difference in seconds between two positions of the same sample, which are computed in different ways."""
 
 MAX_SPANS = 1000
-"""Spans without an answer that are kept apart; the oldest are joined if there are more."""
+"""Unanswered spans that are kept apart; if there are more, the oldest are joined."""
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class SpeechSpan:
     """Speech between two pauses.
 
     start, stop        positions; stop is None while it goes on
-    started, stopped   when its first and its last sample were sent; None: not yet, or too long ago to be known
+    started, stopped   when its first and its last sample were sent; None: not yet, or too long ago
     begins, ends       whether speech started and stopped there; otherwise it was cut there, and continued
     """
 
@@ -78,7 +77,7 @@ class SpeechTimeline:
         self.spans: list[SpeechSpan] = []
         """In order, without those that were released."""
         self.assigned_until = 0.0
-        """Everything before this position belongs to utterances that are over."""
+        """Everything before this position is assigned to utterances that are over."""
         self._start = 0.0  # position where this connection started
         self._log_start = 0.0  # audio before this position has no entry in the send log any more
         self._times: list[float] = []
@@ -98,7 +97,7 @@ class SpeechTimeline:
         self._gaps.append((position, before + seconds))
 
     def session_time(self, position: float, *, before_gap: bool = False) -> float:
-        """The time of the session at a position. before_gap: where time was skipped at that position, before it was."""
+        """The time of the session at a position. before_gap: if time was skipped at that position, the time before that."""
         find = bisect_left if before_gap else bisect_right
         index = find(self._gaps, position, key=lambda gap: gap[0])
         return position + (self._gaps[index - 1][1] if index else 0.0)
@@ -137,7 +136,7 @@ class SpeechTimeline:
             self.spans[0] = replace(self.spans[0], stop=joined.stop, stopped=joined.stopped, ends=joined.ends)
 
     def pause(self, position: float, *, is_cut: bool = False) -> None:
-        """Speech stopped at `position`, perhaps for good. is_cut: it goes on, but is divided there."""
+        """Speech stopped at `position`, perhaps for good. is_cut: it continues, but is divided there."""
         if not self.spans:
             if position <= self.assigned_until:
                 return
@@ -186,7 +185,7 @@ class SpeechTimeline:
         return self._times[index] if is_known else None
 
     def unassigned_spans(self) -> Iterator[SpeechSpan]:
-        """Speech of utterances that are not over."""
+        """Speech that isn't assigned to an utterance yet."""
         for span in self.spans:
             if span.start >= self.assigned_until:
                 yield span
@@ -197,7 +196,7 @@ class SpeechTimeline:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether there is no speech in the audio that belongs to no utterance yet."""
+        """Whether all speech is assigned to utterances that are over."""
         return next(self.unassigned_spans(), None) is None
 
     @property

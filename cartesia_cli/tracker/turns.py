@@ -1,17 +1,12 @@
-"""The tracker of the auto endpoint: a text replaces the one before it within a turn, and turns are joined verbatim.
+"""The tracker of the auto endpoint: each text replaces the one before it within a turn; turns are joined verbatim.
 
-Its events carry no times. Which speech belongs to a turn, and how much audio is acknowledged, follows from when an
-event came and from how late this server is. That is measured: a turn can't have begun before its speech, and its speech
-is the first that belongs to no earlier turn. Where another placement was possible, the turn's times are estimated and
-its latency isn't measured (`Lateness`).
-
-The state machine has rows for servers that omit events or send them twice (docs: stt/turns, and reports of other
-clients). What was emitted is final, so no row drops it.
+Turn events. Their order is a state machine. The table also covers servers that omit or repeat events (docs: stt/turns,
+and reports of other clients). Emitted text is final; no transition retracts it.
 
     state      event       then
     idle       start       speaking
     idle       update      speaking    the start was omitted
-    idle       eager_end   eager       likewise
+    idle       eager_end   eager       the start was omitted
     idle       end         idle        settles the text, unless it repeats the last turn's
     any open   start       speaking    settles the text, if there is any: the end was omitted; otherwise a second start
     speaking   eager_end   eager
@@ -20,10 +15,25 @@ clients). What was emitted is final, so no row drops it.
     any open   end         idle        settles; an empty end keeps the last text
     others                             no change
 
-While no turn is open, all audio that was sent LONGEST_LATENESS ago is acknowledged. A new connection resumes later than
-that: before the last speech that was answered, judging by the measured lateness. If its first turn then repeats nothing
-that was heard before, too much was taken for answered, and the session starts over at the acknowledged position. What
-repeats is dropped: it is recognised by its words, which follow each other as they did before.
+Times. The events carry none. When a turn ends, `placement` finds its speech in the audio: it is the earliest speech not
+assigned to a previous turn, and the delay of the server tells where it stops.
+
+Acknowledged audio. While no turn is open, all audio that was sent MAX_RESPONSE_SECONDS ago is acknowledged: it is never
+sent again. A new connection usually resumes later than that, before the last speech that was answered, judging by the
+measured delay (`resume_position`).
+
+Repeats. Audio that is sent again gives text that was settled before. Turns of a new connection are therefore held back
+(`Replay`) and compared, word by word, with the turns settled after the position it resumed at (`repeats`):
+
+- They repeat settled words, up to the last one: what follows is new, and is emitted.
+- They repeat settled words, but end before the last one: they are held until the next turn ends.
+- They repeat nothing: the resume position was too optimistic if it skipped audio that wasn't acknowledged. The session
+  then starts over at the acknowledged position. If it skipped nothing, they are held.
+- All settled turns lie more than MAX_RESPONSE_SECONDS back, or the session ends: what is held is emitted, without the
+  part that repeats.
+
+The open text of a lost connection is kept too (`_lost_text`), in case the next connection doesn't get as far: it is
+emitted at the end unless something replaced it.
 """
 
 from __future__ import annotations
@@ -34,31 +44,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
-from ..transcript import Notice, Partial, Segment, Timing, blank_between
+from ..transcript import Notice, Partial, Segment, blank_between
 from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
+from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
 from .repeats import Repeat, repeated, tokenize, words_of
-from .timeline import MAX_RESPONSE_SECONDS, SpeechSpan, SpeechTimeline, SpeechTimes
-
-MIN_SILENCE_SECONDS = 0.1
-"""The shortest silence that ends a turn."""
+from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 
 MIN_TURN_SECONDS = 0.1
-"""Length of a turn of which nothing else is known."""
-
-DELAY_JITTER_SECONDS = 0.3
-"""Seconds by which the lateness of two answers of the same server usually differs."""
-
-NOISE_DELAY_SECONDS = 2.0
-"""Seconds beyond the usual lateness after which speech without an answer is taken for noise that began no turn."""
-
-IN_FLIGHT_SECONDS = 0.05
-"""The longest that audio is on its way before it counts as sent."""
-
-MIN_MEASURED_TURNS = 4
-"""Turns after which the lateness of a server is known, if it was the same each time."""
-
-MAX_MEASURED_TURNS = 8
-"""Turns over which lateness is measured: a server may become slower, or faster."""
+"""Assumed length of a turn whose timing is unknown."""
 
 
 class SettledTurn(NamedTuple):
@@ -66,7 +59,7 @@ class SettledTurn(NamedTuple):
 
     words         its words, folded for comparison
     start, stop   positions where its speech began and stopped, as far as is known
-    extent        position of the sender when its end came: all its speech lies before that
+    sent_at_end   position of the sender when its end came: all its speech lies before that
     """
 
     words: tuple[str, ...]
@@ -75,88 +68,23 @@ class SettledTurn(NamedTuple):
     sent_at_end: float
 
 
-class TurnPlacement(NamedTuple):
-    """Where the speech of a turn is: positions in seconds.
-
-    speech   what was observed of it, to measure latencies by; nothing where its place is estimated
-    """
-
-    start: float
-    stop: float
-    timing: Timing
-    speech: SpeechTimes
-
-
 class EndedTurn(NamedTuple):
-    """A turn that is over. times: what was observed of it; None: not even its end was."""
+    """A turn that is over. times: what was observed of it; None if not even its end was."""
 
     segment: Segment
     times: UtteranceTimes | None
 
 
-class ResponseDelay:
-    """How late a server is, by the turns that were placed, and whether these could not have been placed otherwise.
-
-    A wrong placement makes the next one wrong as well. Where there is only one span of speech to choose from, the turn
-    is that span. Where there are several, the lateness has to be known: it was the same for some turns, none of which
-    is doubtful.
-
-    usual, longest   seconds; the least and the most that was measured of late; None, 0: nothing was
-    """
-
-    def __init__(self) -> None:
-        self._delays: deque[float] = deque(maxlen=MAX_MEASURED_TURNS)
-        self._turns_since_ambiguity = 0  # since a placement was doubtful
-        self._is_unambiguous = True  # all of them, or all since that was acknowledged
-
-    @property
-    def shortest(self) -> float | None:
-        return min(self._delays, default=None)
-
-    @property
-    def longest(self) -> float:
-        return max(self._delays, default=0.0)
-
-    def add(self, delay: float) -> None:
-        """The next turn is so late, as it was placed."""
-        self._delays.append(delay)
-        self._turns_since_ambiguity += 1
-
-    def mark_ambiguous(self) -> None:
-        """A placement may have been wrong: so may those be that follow, until the lateness is known again."""
-        self._turns_since_ambiguity, self._is_unambiguous = 0, False
-
-    def reset(self) -> None:
-        """All speech where turns were placed is acknowledged: none of it can be taken for that of a later turn."""
-        self._is_unambiguous = True
-
-    def is_certain(self, pace: float, *, is_only: bool, is_skipping: bool) -> bool:
-        """Whether the turn that was added last is placed for certain.
-
-        pace          seconds of audio sent a second
-        is_only       there was no other speech
-        is_skipping   speech before it was taken for noise
-        """
-        if self._turns_since_ambiguity:
-            self._is_unambiguous = self._is_unambiguous and is_only
-            is_steady = (max(self._delays) - min(self._delays)) * pace <= 2 * DELAY_JITTER_SECONDS
-            is_known = is_steady and self._turns_since_ambiguity >= MIN_MEASURED_TURNS
-            if not (is_known or is_only or (is_steady and not is_skipping)):
-                self.mark_ambiguous()
-            return is_known or self._is_unambiguous
-        return False
-
-
 @dataclass(slots=True)
 class Replay:
-    """What a new connection says about audio that an earlier one had been sent.
+    """Turns received again after a reconnect, held until compared with what was settled before.
 
-    words        settled before, and perhaps heard again
-    expected     how many of them are probably not heard again, judging by where their turns are
-    extent       position of the sender when the last of them settled: everything behind it is new
-    is_safe      whether the audio begins where everything before it is acknowledged
-    held         turns that are not known yet to be new
-    is_matched   whether these repeat what was heard before, as far as they go
+    settled_words    words settled before that the resent audio may repeat
+    expected_skips   how many of them it probably skips, judging by where their turns are
+    end              position of the sender when the last of them settled: everything after it is new
+    skips_nothing    whether the audio is sent again from where everything before it is acknowledged
+    pending          turns that may be repeats
+    is_repeat        whether these repeat settled words, as far as they go
     """
 
     settled_words: list[str]
@@ -168,7 +96,7 @@ class Replay:
 
     @property
     def text(self) -> str:
-        """Of all turns that are held."""
+        """The text of all pending turns."""
         return "".join(turn.segment.text for turn in self.pending)
 
 
@@ -182,17 +110,18 @@ class TurnTracker:
         self._text = ""
         self._opened_at: float | None = None  # when its first event came
         self._first_text_at: float | None = None  # when its first text came
-        self._eager_end_at: float | None = None  # when the eager end came that was not taken back
+        self._eager_end_at: float | None = None  # when its eager end came, unless it resumed
         # turns that are over
         self._last_turn_text = ""
-        self._emitted_text, self._is_first = "", True  # the last one emitted; whether this connection emitted none yet
+        self._emitted_text = ""  # the last one
+        self._is_first = True  # this connection has emitted no turn yet
         self._turn_ended_at: float | None = None  # when the last turn of this connection ended
         self._settled: deque[SettledTurn] = deque()
         self._delay = ResponseDelay()
         # lost connections
         self._replay: Replay | None = None
         self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
-        self._has_new_text = False  # something new was heard since a connection was lost
+        self._has_new_text = False  # a turn was emitted since a connection was lost
         self._acknowledged = self._origin = 0.0
 
     @property
@@ -206,7 +135,7 @@ class TurnTracker:
 
     @property
     def is_settled(self) -> bool:
-        return False  # audio never pauses here
+        return False  # pauses are sent as silence here, so that the session is never idle
 
     @property
     def is_resume_uncertain(self) -> bool:
@@ -216,7 +145,7 @@ class TurnTracker:
         self._origin = self._acknowledged
 
     def finalized(self, now: float) -> None:
-        return  # there is no such command here
+        return  # this endpoint has no `finalize`
 
     def advance(self, now: float) -> Iterator[Fact]:
         replay = self._replay
@@ -251,17 +180,17 @@ class TurnTracker:
     def rewind(self, position: float) -> None:
         if len(words_of(self._text)) >= len(words_of(self._lost_text)):
             self._lost_text, self._lost_sent_at_end = self._text, self.timeline.sent
-        words, expected = self._settled_words_since(position)
-        is_safe = position <= self._acknowledged
-        extent = self._settled[-1].sent_at_end if words else position
-        self._replay = Replay(words, expected, extent, is_safe, []) if words else None
+        words, expected_skips = self._settled_words_since(position)
+        skips_nothing = position <= self._acknowledged
+        end = self._settled[-1].sent_at_end if words else position
+        self._replay = Replay(words, expected_skips, end, skips_nothing, []) if words else None
         self._state, self._text, self._opened_at, self._turn_ended_at, self._last_turn_text = "idle", "", None, None, ""
         self._first_text_at = self._eager_end_at = None
         self._origin, self._has_new_text, self._is_first = position, False, True
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        heard, expected = self._settled_words_since(self.resume_position)
-        again = repeated(heard, words_of("".join(part.text for part in segments)), expected)
+        settled, expected_skips = self._settled_words_since(self.resume_position)
+        again = repeated(settled, words_of("".join(part.text for part in segments)), expected_skips)
         yield from drop_words(segments, again.length if again else 0)
         self._state, self._text, self._replay, self._lost_text = "idle", "", None, ""
 
@@ -276,13 +205,13 @@ class TurnTracker:
         if self._replay is not None:
             yield from self._release(self._replay)
         if self._lost_text and not (complete and self._has_new_text):
-            said = [word for turn in self._settled for word in turn.words]
-            again = repeated(said, words_of(self._lost_text))
+            settled = [word for turn in self._settled for word in turn.words]
+            again = repeated(settled, words_of(self._lost_text))
             lost = Segment(*self.timeline.end_utterance(), self._lost_text, "estimated")
             yield from drop_words([lost], again.length if again else 0)
         self._lost_text = ""
 
-    # The turn machine
+    # The state machine
 
     def _open(self, state: str, now: float) -> None:
         if self._state == "idle":
@@ -292,8 +221,8 @@ class TurnTracker:
     def _update_text(self, state: str, text: str, now: float) -> Partial:
         self._open(state, now)
         self._set_text(text, now)
-        held = self._replay.text if self._replay else ""
-        return Partial(self.timeline.sent, held + self._text)
+        pending = self._replay.text if self._replay else ""
+        return Partial(self.timeline.sent, pending + self._text)
 
     def _set_text(self, text: str, now: float) -> None:
         self._text = text or self._text
@@ -301,10 +230,12 @@ class TurnTracker:
             self._first_text_at = now
 
     def _settle(self, now: float, *, is_end: bool) -> Iterator[Fact]:
-        """The open turn is over. is_end: its end has just come; otherwise it was left out."""
+        """Close the open turn. is_end: its `turn.end` has just come; otherwise it was omitted."""
         if self._text or self._state != "idle":
-            place = self._locate(now)
-            times = UtteranceTimes(*place.speech, first_text=self._first_text_at)
+            opened_at = now if self._opened_at is None else self._opened_at
+            self._opened_at = None
+            placement = place_turn(self.timeline, self._delay, opened_at, now)
+            times = UtteranceTimes(*placement.speech, first_text=self._first_text_at)
             if is_end:
                 times = replace(times, eager_end=self._eager_end_at, ended=now)
             else:
@@ -314,20 +245,20 @@ class TurnTracker:
             if text:
                 self._last_turn_text = text
                 yield from self._emit_unless_repeated(
-                    EndedTurn(Segment(place.start, place.stop, text, place.timing), times)
+                    EndedTurn(Segment(placement.start, placement.stop, text, placement.timing), times)
                 )
 
-    # What was said before
+    # Repeats after a reconnect
 
     def _settled_words_since(self, position: float) -> tuple[list[str], range]:
-        """Words that may be heard again in audio from `position` on, and how many of them probably are not."""
+        """Settled words that audio from `position` on may repeat, and how many of them it probably skips."""
         turns = [turn for turn in self._settled if turn.sent_at_end > position]
         before = sum(len(turn.words) for turn in turns if turn.stop <= position)
         within = sum(len(turn.words) for turn in turns if turn.start < position < turn.stop)
         return [word for turn in turns for word in turn.words], range(before, before + within + 1)
 
     def _emit_unless_repeated(self, turn: EndedTurn) -> Iterator[Fact]:
-        """A turn that is over is written, unless it repeats what was said before."""
+        """Emit a turn that is over, unless it repeats what was settled before."""
         if self._replay is None:
             yield from self._emit(turn)
             return
@@ -342,7 +273,7 @@ class TurnTracker:
             yield from self._release(replay, again)
 
     def _release(self, replay: Replay, again: Repeat | None = None) -> Iterator[Fact]:
-        """Write what is new in turns that were held: all that follows upon what repeats."""
+        """Emit the pending turns without the part that repeats. again: that part, if it is known."""
         self._replay = None
         if again is None:
             again = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
@@ -370,70 +301,15 @@ class TurnTracker:
         if turn.times is not None:
             yield turn.times
 
-    # Which audio a turn is
-
-    def _locate(self, now: float) -> TurnPlacement:
-        """The speech of the open turn, which ends now. It is taken from what belongs to no turn yet."""
-        timeline, began = self.timeline, self._opened_at if self._opened_at is not None else now
-        self._opened_at = None
-        spans = [*timeline.unassigned_spans()]
-        # A server may notice speech before the endpointer does, in audio that is just being sent.
-        candidates = [span for span in spans if (span.started or began) <= began + DELAY_JITTER_SECONDS]
-        usual = self._delay.shortest
-        if not candidates:  # nobody was heard here, or the start of the turn was left out
-            start = timeline.assigned_until
-            self._delay.mark_ambiguous()
-            timeline.assigned_until = max(start, timeline.position_at(now - (usual or 0.0)))
-            return TurnPlacement(start, timeline.assigned_until, "estimated", SpeechTimes())
-        first, delay = self._first_span(candidates, began, usual)
-        if (
-            delay < -IN_FLIGHT_SECONDS
-        ):  # it began before this was sent: its speech was taken for that of the turn before
-            is_ambiguous, delay = True, usual or 0.0
-        else:
-            is_ambiguous, delay = False, max(delay, 0.0)
-            self._delay.add(delay)
-        reached = timeline.position_at(now - delay) - MIN_SILENCE_SECONDS  # what the end of the turn is about
-        rest = spans[spans.index(first) :]
-        stop, last = first.stop if first.stop is not None else max(first.start, reached), first
-        for span in rest[1:]:
-            if span.stop is not None and span.stop <= reached:
-                stop, last = span.stop, span
-            elif span.stop is None and span.start < reached:
-                stop = reached
-        pace = max(1.0, timeline.sent - timeline.position_at(now - 1.0))  # seconds of audio a second
-        if any(
-            stop <= span.start <= (span.stop or span.start) <= reached + DELAY_JITTER_SECONDS * pace for span in rest
-        ):
-            is_ambiguous = True  # it may have ended later
-        timeline.assigned_until = stop
-        if is_ambiguous:
-            self._delay.mark_ambiguous()
-        is_only, is_skipping = len(spans) == 1, first is not candidates[0]
-        if not self._delay.is_certain(pace, is_only=is_only, is_skipping=is_skipping):
-            return TurnPlacement(first.start, stop, "estimated", SpeechTimes())
-        goes_on = any(span.start < reached for span in rest[rest.index(last) + 1 :])
-        is_over = last.stop is not None and last.stop <= reached + DELAY_JITTER_SECONDS and not goes_on
-        return TurnPlacement(first.start, stop, "audio", SpeechTimes.between(first, last if is_over else None))
-
-    def _first_span(self, candidates: list[SpeechSpan], began: float, usual: float | None) -> tuple[SpeechSpan, float]:
-        """The speech with which a turn begins whose first event came at `began`, and how late that is."""
-        delays = [began - (span.started or began) for span in candidates]
-        if usual is not None and delays[0] > usual + NOISE_DELAY_SECONDS:  # the first of them was noise, perhaps
-            for span, delay in zip(candidates, delays, strict=True):
-                if abs(delay - usual) <= DELAY_JITTER_SECONDS:
-                    return span, delay
-        return candidates[0], delays[0]
-
     def _acknowledge(self, now: float) -> Iterator[Fact]:
-        """Whatever the server had to say of audio that was sent so long ago, it has said."""
+        """Acknowledge audio sent MAX_RESPONSE_SECONDS ago: it will get no further answer."""
         timeline = self.timeline
         position = timeline.quiet_before(timeline.position_at(now - MAX_RESPONSE_SECONDS))
         if position > self._acknowledged:
             self._acknowledged = position
-            if timeline.assigned_until <= position:  # all that turns were placed at is answered
+            if timeline.assigned_until <= position:  # all speech assigned to turns is answered
                 timeline.assigned_until = position
-                self._delay.reset()
+                self._delay.reset_ambiguity()
             timeline.release(position)
             while self._settled and self._settled[0].sent_at_end <= position:
                 self._settled.popleft()
@@ -441,7 +317,7 @@ class TurnTracker:
 
 
 def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
-    """Segments without their first `count` words. What is left of one that is cut has an estimated start."""
+    """Segments without their first `count` words. A partly dropped segment gets an estimated start."""
     for segment in segments:
         tokens = tokenize(segment.text)
         if 0 < count >= len(tokens):
@@ -457,5 +333,5 @@ def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
 
 
 def _text_after(text: str, count: int) -> str:
-    """A text without its first words."""
+    """What follows the first `count` words of a text."""
     return text[tokenize(text)[count - 1].end :] if count else text
