@@ -1,10 +1,11 @@
 """A live session: sends audio, receives text, and replaces lost connections.
 
-loop          the session itself: source, send loop, receive loop, reconnecting, and how a session ends
+loop          the session itself: source, send loop, receive loop, reconnecting, and its outcome
 send_buffer   audio and commands in order, kept until the server acknowledges them
-dispatcher    passes events to the tracker, and what the tracker makes of them to everybody concerned
-reconnect     which lost connections are replaced, how soon, and how fast the backlog is sent
+dispatcher    passes events to the tracker, and distributes the tracker's facts
+reconnect     decides which lost connections are replaced, how soon, and how fast the backlog is sent
 latency       how late the server's answers are, how well audio keeps real time, what was sent
+latency       measures delays, pacing and cost
 interfaces    what a session needs from others: source, connection, observer, stop signal
 """
 

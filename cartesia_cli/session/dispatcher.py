@@ -1,10 +1,10 @@
-"""Passes what happens in a session to its tracker, and what the tracker concludes to everybody concerned.
+"""Passes what happens in a session to its tracker, and distributes the tracker's facts.
 
     send loop ── audio, markers ──┐                    ┌─► send buffer   acknowledged audio
                                   ├─► tracker ─ facts ─┼─► observer      measured utterances
     receive loop ── events ───────┘                    └─► write         partials, segments and notices
 
-Must never wait, nor know which connection is in use.
+Never waits, and doesn't know which connection is in use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class EventDispatcher:
     now            a clock, seconds
     write          receives every update, timed from the start of the session
     has_speech     whether the endpointer heard speech
-    has_text       whether the server sent any text but blanks
+    has_text       whether the server sent any text but spaces
     is_answered    whether the server has answered any audio on this connection
     starts_over    whether the tracker needs a new connection
     settled_at     when a segment was settled last, or `close` was sent
@@ -62,11 +62,11 @@ class EventDispatcher:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all audio that there is has been sent, and everything said in it has its text."""
+        """Whether all audio so far has been sent, and everything said in it has its text."""
         return self._buffer.sent == self._buffer.written and self._tracker.is_settled
 
     def audio_skipped(self, seconds: float) -> None:
-        """The source had no audio to send for so long."""
+        """The source had no audio to send for this many seconds."""
         self._timeline.skip(self._buffer.seconds(self._buffer.written), seconds)
         self._apply(self._tracker.advance(self._now()))
         self._observer.audio_arrived(0)
@@ -98,7 +98,7 @@ class EventDispatcher:
     def rewind(self, *, is_resumed: bool = False) -> None:
         """A new connection replaces a lost one: go back to what has no answer.
 
-        is_resumed: the lost one ended while nothing was sent, so that there is nothing to report.
+        is_resumed: the lost one was idle when it ended, so that there is nothing to report.
         """
         resume, sent = self.resume_position, self._timeline.sent
         position = self._buffer.seconds(resume)
@@ -156,7 +156,7 @@ class EventDispatcher:
             self._write(self._in_session_time(update))
 
     def _in_session_time(self, update: Update) -> Update:
-        """The update with times that count what was skipped, too."""
+        """The update with times that include what was skipped."""
         timeline = self._timeline
         if not isinstance(update, Segment):
             return replace(update, at=timeline.session_time(update.at))

@@ -49,8 +49,8 @@ Connect = Callable[[bool], AbstractAsyncContextManager[Connection]]
 """Opens a connection. Its argument: whether an earlier one was lost."""
 
 CatchUp = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
-"""Transcribes the rest of a session's audio at once, given as PCM and the position in seconds where it starts.
-Segments and their words are timed from the start of the session. CliError where that fails."""
+"""Transcribes the rest of a session's audio in one request, given as PCM and the position in seconds where it starts.
+Segments and their words are timed from the start of the session. Raises CliError if that fails."""
 
 
 class SessionObserver(Protocol):
@@ -98,7 +98,11 @@ class NullObserver:
 
 
 class StopSignal:
-    """How a user stops a session: the first request finishes it, the second one ends it at once."""
+    """How a user stops a session.
+
+    requested   set by the first request: finish the session
+    forced      set by the second one: end it immediately
+    """
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()

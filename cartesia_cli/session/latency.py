@@ -10,17 +10,16 @@
     hangover_to_finalize     the silence that ended an utterance left the microphone -> `finalize` was sent
 
 "Was sent" is when the frame with that sample had been handed to the socket. Which speech, command and text belong
-together is decided by the tracker (`UtteranceTimes`); here they are only timed, counted and summarised. What was not
-observed gives no figure, never a guess:
+together is decided by the tracker (`UtteranceTimes`); here they are only timed, counted and summarised. Figures
+are never estimated:
 
-- where neither the endpointer nor the server heard anybody, a `finalize` or a turn counts for nothing
-- where an utterance was cut off while somebody spoke (a cap, the end of the audio), there is no last speech,
+- if neither the endpointer nor the server detected speech, a `finalize` or a turn isn't counted
+- if an utterance was cut off during speech (a cap, the end of the audio), there is no last speech,
   and what follows the cut has no onset
-- where it is not certain which speech a turn was, or whose a text is, nothing is counted that depends on it
+- if it is uncertain which speech a turn or a text belongs to, nothing is counted that depends on it
 - a `finalize` without `flush_done` or `done` has no last text: it may still have been to come
 
-Must never hold up the session, nor grow with it: every method but `report` takes the same short time however long a
-session is, and memory is bounded.
+Must never delay the session or grow with it: every method but `report` takes constant time, and memory is bounded.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ MAX_LISTED = 1000
 """Utterances that are reported one by one: the last ones."""
 
 MAX_VALUES = 1 << 16
-"""Values of one figure that are kept, 512 KiB. Even: otherwise those that are left would not be evenly spaced."""
+"""Values of one figure that are kept, 512 KiB. An even number, so that after halving they are still evenly spaced."""
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -104,15 +103,15 @@ class LatencyRecorder:
             )
 
     def late(self, seconds: float) -> None:
-        """A block left so long after its deadline."""
+        """A block was sent this many seconds after its deadline."""
         self._lateness.add(seconds)
 
     def took(self, name: str, seconds: float) -> None:
-        """One of WAITS took so long."""
+        """One of WAITS took this many seconds."""
         self._latencies[name].add(seconds)
 
     def gap(self, seconds: float) -> None:
-        """All later deadlines were put off by so much."""
+        """All later deadlines were postponed by this many seconds."""
         self._gaps += 1
         self._lost_seconds += seconds
 
@@ -176,7 +175,7 @@ class Percentiles:
 
 
 def figures_of(times: UtteranceTimes) -> dict[str, float]:
-    """Seconds by figure, for those observed at both ends. An answer that came before its question is none."""
+    """Seconds by figure, for those observed at both ends. Negative intervals are dropped."""
     spans = ((name, getattr(times, since), getattr(times, to)) for name, (since, to) in FIGURES.items())
     return {name: to - since for name, since, to in spans if since is not None and to is not None and since <= to}
 

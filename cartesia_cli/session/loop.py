@@ -1,24 +1,25 @@
-"""The session: sends audio and receives text over as many connections as it takes, and decides how it ends.
+"""Runs a live session across reconnects, and decides its outcome.
 
     source ─ _read_source ─► endpointer ─► send buffer ─ _send_loop ─► connection
     updates ◄─ tracker ◄─ dispatcher ◄─────────────── _receive_loop ◄──────┘
 
-Microphone and file replay differ only in their source. The three loops run at the same time, and only here. What a
-lost connection did not acknowledge stays in the send buffer, and is sent again over the next one. How a session ends:
+Microphone and file replay differ only in their source. Reading the source, the send loop and the receive loop run as
+concurrent tasks; no other module of the package starts one. What a lost connection did not acknowledge stays in the
+send buffer, and is sent again over the next one. How a session ends:
 
     audio ends         `finalize` (manual mode), `close`, and everything that the server still has to say
     stop requested     the same, without the audio that was still to come
     source fails       the same, and then the source's error
     server fails       its error, after everything that came before it
-    server ends early  an error: it was not asked to
-    connection lost    a new one, and what was not acknowledged again; an error where that doesn't help
+    server ends early  an error, since `close` was not sent
+    connection lost    a new one, which is sent what was not acknowledged; an error if that doesn't help
     server is silent   an error: after `close`, no event for QUIET_SECONDS, or nothing settled for UNSETTLED_SECONDS
-    no end             an error: more text after `close` for UNSETTLED_SECONDS, and SLOWEST_SERVER for each second of
-                       audio without an answer
-    no speech          a notice: neither side heard a word
-    second stop        Interrupted, at once; where there was no connection yet, the first stop does that
+    never finishes     an error: more text for UNSETTLED_SECONDS after `close`, plus SLOWEST_SERVER_FACTOR times the
+                       length of the audio that had no answer then
+    no speech          a notice
+    second stop        Interrupted immediately; so does the first stop if nothing has been read yet
 
-Must never know how frames are carried, where audio comes from, or what is shown.
+Knows nothing about transport, audio devices or display.
 """
 
 from __future__ import annotations
@@ -45,24 +46,23 @@ QUIET_SECONDS = 15.0
 """Seconds without an event after `close`: waiting too long costs less than losing the last words."""
 
 UNSETTLED_SECONDS = 300.0
-"""Seconds after `close` in which nothing is settled, whatever else the server sends: it may have much audio left."""
+"""Seconds after `close` in which nothing is settled, whatever else the server sends: it may have a large backlog."""
 
 SLOWEST_SERVER_FACTOR = 10.0
-"""Seconds that the slowest server takes for a second of audio."""
+"""Seconds of processing per second of audio, of the slowest server that is tolerated."""
 
 CATCH_UP_SECONDS = 30.0
-"""The longest that anybody waits at the end of the audio for the rest of it to be sent, rather than transcribed at once
-by `catch_up`."""
+"""If sending the remaining audio at the end would take longer than this, it is transcribed by `catch_up` instead."""
 
 GRACE_SECONDS = 5.0
-"""Seconds in which a lost connection may still be replaced once a stop was requested."""
+"""How long to keep trying to reconnect after a stop was requested."""
 
 CONNECTION_ERRORS = NetworkError, ApiError, AuthError
-"""Errors with which a connection ends, for the sender as well."""
+"""Errors that mean that the connection ended; sending and receiving raise the same ones."""
 
 
 class Phase(Enum):
-    """How far a session is."""
+    """The progress of a session."""
 
     STREAMING = "the source gives audio"
     SOURCE_ENDED = "no more audio will come"
@@ -71,20 +71,20 @@ class Phase(Enum):
 
 
 class Session:
-    """A session with a realtime endpoint, over as many connections as it takes.
+    """A session with a realtime endpoint, across reconnects.
 
     connect            opens a connection
     source             the audio
     tracker            of the endpoint, on `timeline`
-    endpointer         hears where utterances end in the audio
-    finalize           whether a `finalize` is sent where it hears an end
+    endpointer         detects where utterances end in the audio
+    finalize           whether a `finalize` is sent where it detects an end
     manual             whether the endpoint has `finalize` at all: it is then sent before `close`
     chunk              bytes of audio in a frame
-    rate               samples a second, from the source and to the connection
+    rate               samples per second, from the source and to the connection
     write              receives every update
-    catch_up           transcribes what is left at the end at once, if that is more than CATCH_UP_SECONDS; or None
+    catch_up           transcribes what is left at the end, if sending it takes longer than CATCH_UP_SECONDS; or None
     reconnect_policy   which lost connections are replaced
-    pace               seconds of audio a second that the source gives
+    pace               speed of the source, as a multiple of real time
 
     phase              how far the session is
     """
@@ -119,10 +119,10 @@ class Session:
             self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
         )
         self.phase = Phase.STREAMING
-        self._is_paused = False  # the source has nothing to send for now
+        self._is_paused = False  # the source is paused
         self._config: Config | None = None  # the last one sent, for new connections
         self._reading: asyncio.Task[None] | None = None  # of the source
-        self._stopping = asyncio.Event()  # a stop was requested: no long waits any more
+        self._stopping = asyncio.Event()  # a stop was requested: cut waits short
         self._connect_timeout: asyncio.Timeout | None = None
         self._close_timeout: asyncio.Timeout
         self._closed_at = 0.0
@@ -130,7 +130,7 @@ class Session:
 
     @property
     def behind(self) -> float:
-        """Seconds of audio that there are, and that have not been sent."""
+        """Seconds of audio received from the source but not sent yet."""
         return self._buffer.seconds(self._buffer.written - self._buffer.sent)
 
     @property
@@ -139,24 +139,26 @@ class Session:
         return self._is_paused and self.phase is Phase.STREAMING and self._dispatcher.is_settled
 
     async def run(self, stop: StopSignal) -> None:
-        """Run to the end. CliError for every end that is a failure; all updates have been written before it."""
+        """Run to the end. Raises CliError if the session failed, Interrupted if the user forced it to stop. All updates
+        are written before.
+        """
         running, is_complete = asyncio.create_task(self._run()), False
-        asked, insisted = asyncio.create_task(stop.requested.wait()), asyncio.create_task(stop.forced.wait())
+        requested, forced = asyncio.create_task(stop.requested.wait()), asyncio.create_task(stop.forced.wait())
         try:
-            await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, requested}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 if self._reading is None:  # no audio was taken, so there is nothing to finish
                     raise Interrupted
                 self._reading.cancel()
                 self._finish()  # the cancelled task may not have started
                 self._shorten_connect()
-                await asyncio.wait({running, insisted}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({running, forced}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
                     raise Interrupted
             failure = _error(running) or _error(self._reading)
             is_complete = failure is None
         finally:
-            await _cancel(running, self._reading, asked, insisted)
+            await _cancel(running, self._reading, requested, forced)
             self._buffer.close()
             self._dispatcher.end(complete=is_complete)
         if failure is not None:
@@ -165,12 +167,12 @@ class Session:
             self._dispatcher.notify("nothing_said", "nothing was said")
 
     def send_command(self, command: Command) -> None:
-        """Send a command behind all audio that there is, without waiting for the next block."""
+        """Queue a command after all audio read so far."""
         if self.phase is Phase.STREAMING:
             self._buffer.add_marker(command)
 
     async def _read_source(self) -> None:
-        """Put all audio into the send buffer, with markers where the endpointer notices something."""
+        """Put all audio into the send buffer, with markers where speech starts, pauses, resumes or ends."""
         try:
             async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
                 async for block in blocks:
@@ -190,7 +192,9 @@ class Session:
             self._finish()
 
     def _split_speech_at_pause(self) -> None:
-        """End speech where the source pauses, whatever the endpointer hears, and begin it where it resumes."""
+        """Mark the end of speech where the source pauses, even if the endpointer detects none, and its start where the
+        source resumes.
+        """
         if self._endpointer.in_speech:
             at = self._endpointer.processed_seconds
             self._add_vad_markers([VadEvent("pause" if self._is_paused else "resume", at, at)])
@@ -209,7 +213,7 @@ class Session:
             self._buffer.add_marker(Close())
 
     async def _run(self) -> None:
-        """Use one connection after the other until everything is sent and answered."""
+        """Open connections until everything is sent and answered."""
         lost: NetworkError | None = None
         opened, was_idle = 0.0, False
         while True:
@@ -255,7 +259,7 @@ class Session:
             if delay is None:
                 raise lost
             if self.behind > BURST_SECONDS:
-                self._limiter.slow_down()  # it was still catching up: perhaps that was why
+                self._limiter.slow_down()  # lost while catching up: the pace may be too high for this server
             self._dispatcher.notify("connection_lost", f"{lost.message}: connecting again")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
@@ -273,7 +277,7 @@ class Session:
             self._connect_timeout = None
 
     def _shorten_connect(self) -> None:
-        """A stop was requested: the server may take its time for the last words, but it has to be reachable."""
+        """After a stop, wait for the last words, but don't spend long reconnecting."""
         self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
@@ -359,7 +363,7 @@ class Session:
         self._extend_close_timeout()
 
     def _extend_close_timeout(self) -> None:
-        """After `close`, the server has so long to send something, and so long to settle something."""
+        """After `close`, the server has QUIET_SECONDS to send something, and UNSETTLED_SECONDS to settle something."""
         if self.phase is Phase.CLOSING and not self._close_timeout.expired():
             settling = self._dispatcher.settled_at + UNSETTLED_SECONDS
             self._close_timeout.reschedule(min(self._now() + QUIET_SECONDS, settling, self._deadline))
@@ -376,9 +380,9 @@ class Session:
     def _means_nothing_to_transcribe(self, error: BaseException) -> bool:
         """Whether an error only says that there was nothing to transcribe.
 
-        A server may answer `close` with an error 400 or 5xx where no audio, or only silence, came before it
-        (Cartesia's own dictation app treats it so). Where somebody spoke it stays an error, and so does an answer that
-        can't be read.
+        A server may answer `close` with an error 400 or 5xx if no audio, or only silence, came before it
+        (Cartesia's own dictation app treats it so). If there was speech it stays an error, and so does a malformed
+        response.
         """
         is_answer = isinstance(error, ApiError) and not isinstance(error, ProtocolError)
         was_heard = self._dispatcher.has_text or self._dispatcher.has_speech

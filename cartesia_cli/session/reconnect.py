@@ -1,7 +1,7 @@
 """Decides whether a lost connection is replaced, how soon, and how fast the backlog is sent then.
 
-After progress, a lost connection is replaced at once. Without progress in between, the wait doubles each time, and
-after a few attempts the session fails. Must never connect by itself.
+After progress, a lost connection is replaced after a short delay, FIRST_DELAY_SECONDS on average. Without progress in
+between, the delay doubles each time, and after a few attempts the session fails. This module never connects itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_ATTEMPTS = 5
 """Connections in a row that may make no progress."""
 
 WORKING_LOSS_WEIGHT = 0.1
-"""How much of an attempt a connection counts that worked, but was lost too soon to get further than the one before."""
+"""Weight of a lost connection that worked but made no progress; one that didn't work counts as 1."""
 
 WORKING_SECONDS = 1.0
 """Seconds after which a connection counts as working, even if the server has answered nothing."""
@@ -53,21 +53,21 @@ class ReconnectPolicy:
 
 
 CATCH_UP_SPEED = 2.0
-"""Seconds of audio a second, at most. The documentation allows one, without exception (docs: stt, "in real time"). A
-session that is behind tries two, and goes back to one where the connection is lost again."""
+"""Maximum speed, as a multiple of real time. The documentation allows only real time (docs: stt, "in real time"). A
+session with a backlog tries twice that, and goes back to real time if the connection is lost again."""
 
 RETRY_FAST_AFTER_SECONDS = 60.0
-"""Seconds of audio after which a session that went back tries again: otherwise it would stay behind for good."""
+"""Seconds of audio after which a session that went back tries again: otherwise it would never catch up."""
 
 BURST_SECONDS = 1.0
-"""Seconds of audio that may be sent at once, however late they are."""
+"""Seconds of overdue audio that may be sent without waiting."""
 
 
 class RateLimiter:
     """Limits how fast audio is sent.
 
-    usual   seconds of audio a second that the source gives
-    pace    seconds of audio a second that may be sent
+    source_pace   speed of the source, as a multiple of real time
+    pace          the highest speed at which audio may be sent, likewise
     """
 
     def __init__(self, source_pace: float = 1.0) -> None:
@@ -83,12 +83,12 @@ class RateLimiter:
         return self._due - now
 
     def restart(self, now: float) -> None:
-        """A new connection starts: nothing is sent at once, or its answers would not show how late the server is."""
+        """A new connection starts: it sends no burst, so that its answers show the response delay of the server."""
         self._due = now
 
     def slow_down(self) -> None:
-        """A connection was lost while catching up: perhaps the endpoint doesn't accept so much. Where it was lost at
-        the usual pace, that was not the reason, and the next one may catch up again.
+        """A connection was lost while catching up: perhaps the endpoint doesn't accept that speed. If it was lost
+        at the pace of the source, that was not the reason, and the next one may catch up again.
         """
         self.pace = self._source_pace if self.pace > self._source_pace else self._source_pace * CATCH_UP_SPEED
         self._sent = 0.0

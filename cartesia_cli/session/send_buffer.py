@@ -1,11 +1,11 @@
 """What a session has to send, in order: audio and the markers between it, kept until the server acknowledges it.
 
 A writer appends, a sender takes the next item, and acknowledged audio is dropped. After a lost connection the sender
-goes back to what is not acknowledged, so that nothing is lost and nothing is sent twice to the same effect. Positions
+goes back to what is not acknowledged, so that nothing is lost and acknowledged audio is never resent. Positions
 are bytes of audio from the start of the session: its only clock.
 
-Must never wait, nor know who sends or why something counts as acknowledged. Must never end a session: where the disk
-is full, the oldest audio is dropped, and that is reported.
+Never waits, and doesn't know why something counts as acknowledged. Must never end a session: if the disk is full, the
+oldest audio is dropped, and that is reported.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import IO, Generic, NamedTuple, TypeVar
 from ..audio.pcm import RATE, AudioBlock, AudioStore
 
 MAX_MEMORY_BYTES = 2 << 20
-"""Bytes held in memory, a minute of 16 kHz; what is older is on disk."""
+"""Bytes held in memory, a minute of 16 kHz; older audio is on disk."""
 
 MAX_HELD_BYTES = 512 << 20
-"""Bytes held at all, 4.6 hours: others need the disk, too."""
+"""Upper limit in bytes (4.6 hours), so that the disk isn't filled."""
 
 SEGMENT_BYTES = 64 << 20
 """Size of a temporary file. Each is deleted as a whole once its audio is acknowledged."""
@@ -36,10 +36,10 @@ MarkerT = TypeVar("MarkerT")
 class SendBuffer(Generic[MarkerT]):
     """Audio, and markers at positions in it.
 
-    rate           samples a second
+    rate           samples per second
     chunk          bytes of audio in an item; fewer only where a marker or the end follows
-    on_trouble     called with a sentence, once, when audio was dropped that was not acknowledged
-    written        position behind the audio that there is
+    on_warning     called with a message, once, when audio was dropped that was not acknowledged
+    written        end of all audio so far
     sent           position of the sender
     acknowledged   position before which nothing is needed any more
     dropped        bytes that had to be dropped since the last acknowledgement or rewind
@@ -65,7 +65,7 @@ class SendBuffer(Generic[MarkerT]):
         self._audio = _HeldAudio(memory)
 
     def seconds(self, size: int) -> float:
-        """The length of so many bytes of audio."""
+        """The length of `size` bytes of audio."""
         return size / self._bytes_per_second
 
     def position(self, seconds: float) -> int:
@@ -85,7 +85,7 @@ class SendBuffer(Generic[MarkerT]):
         self.changed.set()
 
     def add_marker(self, marker: MarkerT, *, cuts: bool = True) -> None:
-        """Append a marker behind all audio that there is.
+        """Append a marker after all audio so far.
 
         It is taken as soon as that audio is, the last chunk of which is cut short for it; without `cuts`, it is taken
         before the chunk in which it lies.
@@ -141,8 +141,8 @@ class SendBuffer(Generic[MarkerT]):
                 return
 
     def unacknowledged(self, position: int = 0) -> Iterator[bytes]:
-        """All audio from `position` on, or from what is not acknowledged on, if that is later. OSError where it can't
-        be read.
+        """All audio from `position` on, or from what is not acknowledged on, if that is later. Raises OSError if it
+        can't be read.
         """
         for at in range(max(position, self.acknowledged), self.written, READ_BYTES):
             yield self._audio.read(at, min(READ_BYTES, self.written - at))
@@ -160,8 +160,8 @@ class SendBuffer(Generic[MarkerT]):
         self._next = max(0, self._next - 1)
 
     def _drop_oldest(self, size: int, limit: int, reason: str) -> None:
-        """Drop the oldest audio, sent or not, so that `size` bytes more are no more than `limit`, and some of what
-        follows, so that this isn't needed for each block.
+        """Drop the oldest audio, sent or not, until `size` more bytes fit in `limit`. Drops an eighth of the limit
+        more, so that this isn't needed for each block.
         """
         excess = self.written + size - self.acknowledged - limit
         if excess <= 0:
@@ -178,7 +178,7 @@ class SendBuffer(Generic[MarkerT]):
 
 
 class _Run(NamedTuple):
-    """Audio that follows upon each other in a store as it does in the session.
+    """Audio that is contiguous in a store, in the same order as in the session.
 
     start    position of its first byte in the session; it ends where the next run starts
     store    where it can be read again; None: nowhere
@@ -193,7 +193,7 @@ class _Run(NamedTuple):
 class _HeldAudio:
     """Audio by its position in the session. The oldest may be dropped; only the newest `memory` bytes are in memory.
 
-    What is older is read from the store that has it already, the recording of the session. Audio that no store has is
+    Older audio is read from the store that has it already, the recording of the session. Audio that no store has is
     moved to temporary files.
     """
 
@@ -210,7 +210,7 @@ class _HeldAudio:
         return len(self._memory)
 
     def append(self, block: AudioBlock) -> None:
-        """OSError where the disk is full: nothing has changed then."""
+        """Raises OSError if the disk is full; nothing has changed then."""
         if len(self._memory) + len(block.pcm) > self._limit:
             self._move_to_disk(len(self._memory) - self._limit // 2)
         run = _Run(self._end, block.store, block.position - self._end if block.store else 0)
@@ -222,7 +222,7 @@ class _HeldAudio:
         self._end += len(block.pcm)
 
     def read(self, position: int, size: int) -> bytes:
-        """OSError where a store or a file can't be read."""
+        """Raises OSError if a store or a file can't be read."""
         parts = []
         for start, end, run in self._on_disk(position, min(position + size, self._memory_start)):
             if run.store is not None:

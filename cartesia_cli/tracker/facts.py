@@ -13,7 +13,7 @@ from .timeline import SpeechTimeline
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """All text of the audio before `position` (seconds) is settled: it never has to be sent again."""
+    """All text of the audio before `position` (seconds) is settled: that audio never has to be sent again."""
 
     position: float
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 MAX_RESPONSE_SECONDS = 11.0
-"""Seconds within which a server answers audio: up to 10 s of delay, and the time it takes to detect speech or its end."""
+"""Seconds within which a server answers audio: up to 10 s of delay, and the time to detect speech or its end."""
 
 LOG_RESOLUTION_SECONDS = 0.01
 """Minimum time between two entries of the send log: audio may be sent a thousand times faster than real time."""
@@ -97,7 +97,7 @@ class SpeechTimeline:
         self._gaps.append((position, before + seconds))
 
     def session_time(self, position: float, *, before_gap: bool = False) -> float:
-        """The time of the session at a position. before_gap: if time was skipped at that position, the time before that."""
+        """The time of the session at a position. before_gap: before any time that was skipped there."""
         find = bisect_left if before_gap else bisect_right
         index = find(self._gaps, position, key=lambda gap: gap[0])
         return position + (self._gaps[index - 1][1] if index else 0.0)
