@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from cartesia_cli.audio.pcm import RATE
 from cartesia_cli.output import Layout, text_json
 from cartesia_cli.output.streams import TextStream
 from cartesia_cli.session.reconnect import BURST_SECONDS, MAX_ATTEMPTS, RateLimiter, ReconnectPolicy
+from cartesia_cli.session.send_buffer import MAX_HELD_BYTES
 from cartesia_cli.transcript import Segment, Transcript
 
 from . import conftest
@@ -41,6 +44,11 @@ def test_json_has_the_text_verbatim_and_plain_text_has_it_trimmed_and_printable(
     for text in (" First. ", " Second.\n"):
         stream.write(Segment(0, 1, text, "server"))
     assert live == ["First.\n", "Second.\n"]
+
+
+def test_some_hours_of_unanswered_audio_are_kept() -> None:
+    (hours,) = re.findall(r"Up to ([\d.]+) hours", (ROOT / "docs/live.md").read_text())
+    assert 0 <= MAX_HELD_BYTES / (2 * RATE) / 3600 - float(hours) < 0.1
 
 
 def test_session_gives_up_after_five_connections_in_a_row_without_progress() -> None:

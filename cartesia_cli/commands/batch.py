@@ -56,7 +56,7 @@ class BatchConfig:
 
     timeout      seconds for one recording; None: as long as its size needs
     cache        responses of the same server; None: neither read nor written
-    matches      writes the rows that were selected of each transcript; None where whole transcripts are written
+    matches      writes the selected rows of each transcript; None: whole transcripts are written
     on_written   called with each transcript after its results are written
     """
 
@@ -121,9 +121,9 @@ def run_jobs(
     failure of the only input, or one that all others would share.
 
     connect        called whenever something has to be sent; must return the same backend each time
-    unusable       inputs that failed before, which count among all of them
+    unusable       inputs that failed before, included in the totals
     results        every file that is written is recorded here
-    rest_command   the command that transcribes the jobs that are left, for the hint of an error that stops the batch
+    rest_command   makes the command for the remaining jobs, for the hint of an error that stops the batch
     """
     summary = BatchSummary(total=len(jobs) + unusable, failed=unusable)
     for k, job in enumerate(jobs):
@@ -144,7 +144,7 @@ def run_jobs(
                 rest = f"then: {rest_command(left)}" if rest_command else None
                 error.hint = "; ".join(filter(None, [error.hint, rest]))
             raise
-    # Whoever wanted a new response has to know that this one came from the cache.
+    # Said by default if a response came from the cache: the user may have expected a new one.
     (reporter.info if summary.from_cache or summary.total > 1 else reporter.detail)(summary.to_text())
     return summary.failed
 
@@ -227,7 +227,7 @@ def _run_job(
 
 
 def _usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
-    """The part of a response that can be used; warns of the rest."""
+    """Drop the unusable parts of a response, with a warning."""
     source, measured = job.input.source, job.media.duration
     if malformed := unusable_fields(response):
         reporter.detail(f"{source}: malformed fields of the response are ignored: {', '.join(malformed)}")
@@ -256,7 +256,7 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
 
 
 def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
-    """The place of a recording's response in the cache, and the response if it is there; both None without a cache."""
+    """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None
     with reporter.progress_bar() as bar:
@@ -272,7 +272,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
 def _request_transcript(
     job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None, reporter: Reporter
 ) -> CachedResponse:
-    """Upload a recording; returns the server's response, which is cached, too."""
+    """Upload a recording and cache the server's response."""
     item, media = job.input, job.media
     if not (backend.local or media.documented):
         reporter.info(
@@ -312,7 +312,7 @@ def _show_progress(bar: ProgressBar, progress: UploadProgress, job: Job, backend
 
 
 def _upload_name(item: Input, media: MediaInfo) -> str:
-    """The file name that is sent. Servers go by its suffix, so one is added to a name that has none of a recording."""
+    """The file name that is sent. Servers go by its suffix, so one is added to a name without a suffix of audio."""
     name = "stdin" if item.source == STDIN else item.path.name
     endings = FORMATS[media.container].extensions
     known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
@@ -344,7 +344,7 @@ def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
 def _plan_response_files(
     items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
 ) -> list[Path | None]:
-    """A file for the response to each input. UsageError for one that exists, can't be written, or is a transcript's."""
+    """Name a file for each response. UsageError if it exists, can't be written, or is where a transcript goes."""
     if folder is None:
         return [None] * len(items)
     planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, find_owner)
