@@ -245,7 +245,7 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
         rows = screen.end()
     assert rows[0] == "Before." and "After." in rows
     message = " ".join(rows[1 : rows.index("After.")])
-    assert message.startswith("connected again: ") and KEY["CARTESIA_API_KEY"] not in message
+    assert message.startswith("reconnected: ") and KEY["CARTESIA_API_KEY"] not in message
     assert screen.program.exitstatus == 0
 
 

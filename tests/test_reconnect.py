@@ -394,7 +394,7 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
     assert [int(n) for update in updates if update["type"] == "segment" for n in update["text"].split()] == numbers
     events = [update["event"] for update in updates if update["type"] == "notice"]
     assert events.count("reconnected") == connections - 1 >= (5 if late else 15)
-    assert "connecting again" in told and "Traceback" not in told
+    assert "reconnecting" in told and "Traceback" not in told
     assert [update["complete"] for update in updates if update["type"] == "end"] == [True]
 
 
@@ -420,7 +420,7 @@ def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], 
     assert listener.process.returncode == 0, listener.stderr_text
     heard = re.sub(r"(?m)^(WEBVTT|NOTE.*|.*-->.*)$", "", (tmp_path / "said.vtt").read_text())
     assert [int(number) for number in heard.split()] == numbers
-    assert listener.stderr_text.count("connected again") == 5
+    assert listener.stderr_text.count("reconnected") == 5
 
 
 def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ def test_ctrl_c_while_reconnecting_ends_soon_with_its_text(environment: dict[str
         out, more = process.communicate(timeout=60)
     told += more
     assert process.returncode == 6, told
-    assert b"5 s more for another one; Ctrl-C again ends at once" in told
+    assert b"5 s left to reconnect; Ctrl-C again ends at once" in told
     assert told.count(b"error:") == 1
     assert [int(number) for number in out.split()] == NUMBERS[: len(out.split())] != []
 
@@ -486,7 +486,7 @@ def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_
         out, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert [int(number) for number in (first + out).split()] == numbers
-    assert b"connected again" in told
+    assert b"reconnected" in told
 
 
 def test_backlog_is_shown_and_sent(environment: dict[str, str], tmp_path: Path) -> None:

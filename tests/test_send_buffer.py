@@ -156,7 +156,7 @@ def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_on
     assert traffic.buffer.sent == 100 * CHUNK
     assert len(traffic.unacknowledged) >= MEMORY * 3 // 4
     assert traffic.buffer.dropped == traffic.buffer.acknowledged
-    assert traffic.troubles == ["of audio that waits for an answer only the last 0 s can be kept: File too large"]
+    assert traffic.troubles == ["keeping only the last 0 s of unacknowledged audio: File too large"]
 
 
 def test_a_disk_that_is_no_longer_full_is_used_again() -> None:

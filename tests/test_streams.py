@@ -122,19 +122,19 @@ def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tup
 
 
 def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
-    seam = Notice(63.0, "reconnected", "connected again: 2.0 s --> sent again")
+    seam = Notice(63.0, "reconnected", "reconnected: 2.0 s --> sent again")
     said = Segment(0.0, 2.0, "Hello there.", "audio")
     transcript = Transcript("x", "m", said.text, segments=(said,), notices=(seam,))
     assert json.loads(writer("json")(transcript, Layout()))["notices"] == [seam.to_dict()]
-    assert "*1:03 connected again: 2.0 s --> sent again*" in writer("md")(transcript, Layout())
-    assert "NOTE 1:03 connected again: 2.0 s -> sent again\n" in writer("vtt")(transcript, Layout())
+    assert "*1:03 reconnected: 2.0 s --> sent again*" in writer("md")(transcript, Layout())
+    assert "NOTE 1:03 reconnected: 2.0 s -> sent again\n" in writer("vtt")(transcript, Layout())
     parts: list[str] = []
     live = open_stream("vtt", Layout(), parts.append, "x", "m", live=True)
     for update in (said, seam, Segment(70.0, 72.0, " Again.", "audio")):
         live.write(update)
     live.close(transcript, {})
     text = "".join(parts)
-    assert text.index("Hello there.") < text.index("NOTE 1:03 connected again") < text.index("Again.")
+    assert text.index("Hello there.") < text.index("NOTE 1:03 reconnected") < text.index("Again.")
     assert [caption.text for caption in webvtt.from_string(text)] == ["Hello there.", "Again."]
 
 

@@ -109,7 +109,7 @@ class EventDispatcher:
         self._observer.rewound(position)
         self.is_answered = self.starts_over = False
         if not is_resumed:
-            self.notify("reconnected", f"connected again: {max(0.0, sent - position):.1f} s of audio are sent again")
+            self.notify("reconnected", f"reconnected: {max(0.0, sent - position):.1f} s of audio are sent again")
 
     def check_end(self) -> bool:
         """Whether the session may end with a connection that ended well; otherwise a new one has to answer some audio

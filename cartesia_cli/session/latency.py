@@ -59,7 +59,7 @@ SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 class LatencyRecorder:
     """Measures a session with `model`, as its `SessionObserver` and as what `audio.pacing` reports to.
 
-    rate   16-bit samples a second
+    rate   16-bit samples per second
     """
 
     def __init__(self, model: str, rate: int = RATE) -> None:

@@ -238,7 +238,7 @@ class Session:
                 except CliError as error:  # slower, but complete
                     lost = NetworkError(error.message, hint=error.hint)
                     self._catch_up, self.phase = None, Phase.SOURCE_ENDED
-                    self._dispatcher.notify("catch_up_failed", f"{error.message}: the rest goes on in real time")
+                    self._dispatcher.notify("catch_up_failed", f"{error.message}: continuing in real time")
                     continue
             was_idle = lost is not None and self.is_idle
             if was_idle:
@@ -251,7 +251,7 @@ class Session:
             if lost is None and self._dispatcher.check_end():
                 return
             if lost is None or self._dispatcher.starts_over:
-                lost = lost or NetworkError("some audio that was sent again had no answer")
+                lost = lost or NetworkError("the server didn't answer all of the resent audio")
                 continue
             progress = self._dispatcher.resume_position + self._buffer.sent
             worked = self._dispatcher.is_answered or self._now() - opened >= WORKING_SECONDS
@@ -260,7 +260,7 @@ class Session:
                 raise lost
             if self.behind > BURST_SECONDS:
                 self._limiter.slow_down()  # lost while catching up: the pace may be too high for this server
-            self._dispatcher.notify("connection_lost", f"{lost.message}: connecting again")
+            self._dispatcher.notify("connection_lost", f"{lost.message}: reconnecting")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
@@ -272,7 +272,7 @@ class Session:
                     self._shorten_connect()
                 return await stack.enter_async_context(self._connect(again))
         except TimeoutError:
-            raise NetworkError(f"none within {GRACE_SECONDS:g} s", hint="run the same command again") from None
+            raise NetworkError(f"gave up after {GRACE_SECONDS:g} s", hint="run the same command again") from None
         finally:
             self._connect_timeout = None
 
@@ -281,7 +281,7 @@ class Session:
         self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
-            message = f"no connection: {GRACE_SECONDS:g} s more for another one; Ctrl-C again ends at once"
+            message = f"no connection: {GRACE_SECONDS:g} s left to reconnect; Ctrl-C again ends at once"
             self._dispatcher.notify("hurry", message)
 
     async def _run_connection(self, connection: Connection) -> NetworkError | None:
@@ -309,9 +309,9 @@ class Session:
         if self.phase is Phase.HANDOFF:
             return None
         if self.is_idle and isinstance(error, ApiError | None):
-            return NetworkError("the server ended a connection on which nothing was sent")
+            return NetworkError("the server closed an idle connection")
         if error is None and self.phase is not Phase.CLOSING:
-            raise NetworkError("the server ended the session before the audio did", hint="run the same command again")
+            raise NetworkError("the server ended the session early", hint="run the same command again")
         if isinstance(error, NetworkError):
             return error
         if error is not None and not self._means_nothing_to_transcribe(error):
@@ -350,7 +350,7 @@ class Session:
         async for event in connection:
             self._dispatcher.dispatch(event)
             if self._dispatcher.starts_over:
-                raise NetworkError("audio that was sent again had been heard only in part")
+                raise NetworkError("the resent audio doesn't match what was transcribed before")
             if not isinstance(event, Unknown):  # these only show that the server is alive
                 self._extend_close_timeout()
 
@@ -369,11 +369,11 @@ class Session:
             self._close_timeout.reschedule(min(self._now() + QUIET_SECONDS, settling, self._deadline))
 
     def _close_timed_out(self) -> NetworkError:
-        what = f"said nothing for {QUIET_SECONDS:g} s"
+        what = f"sent nothing for {QUIET_SECONDS:g} s"
         if self._now() >= self._deadline:
-            what = f"was still not done {self._now() - self._closed_at:.0f} s"
+            what = f"hadn't finished {self._now() - self._closed_at:.0f} s"
         elif self._now() >= self._dispatcher.settled_at + UNSETTLED_SECONDS:
-            what = f"settled nothing for {UNSETTLED_SECONDS:g} s"
+            what = f"finalized no text for {UNSETTLED_SECONDS:g} s"
         hint = "the last words may be missing: run the same command again"
         return NetworkError(f"the server {what} after the end of the audio", hint=hint)
 

@@ -174,7 +174,7 @@ class SendBuffer(Generic[MarkerT]):
         if not self._has_reported:
             self._has_reported = True
             left = self.seconds(self.written - self.acknowledged)
-            self._on_warning(f"of audio that waits for an answer only the last {left:.0f} s can be kept: {reason}")
+            self._on_warning(f"keeping only the last {left:.0f} s of unacknowledged audio: {reason}")
 
 
 class _Run(NamedTuple):

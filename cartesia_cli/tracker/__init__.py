@@ -1,6 +1,6 @@
 """Interprets a live session: which audio an event belongs to, what text is settled, what audio is acknowledged.
 
-    timeline    what was sent when, and where in it somebody spoke
+    timeline    what was sent when, and where in it there was speech
     facts       what a tracker reports
     manual      the tracker of the manual endpoint
     turns       the tracker of the auto endpoint: turn events, acknowledged audio, repeats after a reconnect

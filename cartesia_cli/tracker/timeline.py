@@ -1,4 +1,4 @@
-"""Which audio of a live session was sent when, and where in it somebody spoke.
+"""Which audio of a live session was sent when, and where in it there was speech.
 
 The sender reports its position, the endpointer where speech starts and stops. Positions are seconds of audio from the
 start of the session, times are seconds of a clock. After a lost connection, audio is sent again: the position goes
