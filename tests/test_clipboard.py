@@ -100,12 +100,12 @@ def test_a_tmux_that_can_not_be_asked_is_told_to_pass_it_on(tmp_path: Path) -> N
 
 COPY = """
 import os, sys
-from cartesia_cli.output.clipboard import copy, sequence
+from cartesia_cli.output.clipboard import copy, osc52_sequence
 text = "grüße\\0" * 500
 if sys.argv[1] == "copy":
     copied = copy(text, sys.stderr)
 else:
-    sys.stderr.write(sequence(text.encode(), os.environ))
+    sys.stderr.write(osc52_sequence(text.encode(), os.environ))
     copied = True
 print("copied", copied, flush=True)
 input()

@@ -191,7 +191,7 @@ def test_whatever_an_answer_is_it_is_a_transcript_in_every_format_or_a_protocol_
     except ProtocolError as error:
         assert len(str(error)) < 200
         return
-    transcript = from_batch(response, source="talk.wav", model="ink-whisper", measured=1.0)
+    transcript = from_batch(response, source="talk.wav", model="ink-whisper", measured_duration=1.0)
     joined = "".join(word.word for word in response.words or ())
     assert transcript.text == response.text or (
         not response.text.strip() and squeezed(transcript.text) == squeezed(joined)
