@@ -103,7 +103,7 @@ def load(
         raise UsageError(f"{path}: a profile must be a table", hint="write [profile.NAME], and its keys below")
     sections = {name: reader.section("profile", f"profile.{name}", table) for name, table in profiles.items()}
     if profile is not None and profile not in profiles:
-        known = f"profiles: {', '.join(profiles)}" if profiles else f"there is no profile yet: add [profile.{profile}]"
+        known = f"profiles: {', '.join(profiles)}" if profiles else f"no profiles yet: add [profile.{profile}]"
         raise UsageError(f"{path} has no profile {profile!r}", hint=known)
     rest = () if text is None else (reader.section("file", "", document),)
     found = (sections[profile], *rest) if profile is not None else rest

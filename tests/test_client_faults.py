@@ -276,7 +276,7 @@ CASES = {
     "closed during the upload": Case(["closes_during_upload"], 6, ["lost during the upload"], 1, ONCE, size=LARGE),
     "closed after the upload": Case(["closes_after_upload"], 6, ["lost", *BILLED]),
     "reset after the upload": Case(["resets_after_upload"], 6, ["lost", *BILLED]),
-    # a 200 that ends too early is no transcript, whatever became of the connection
+    # a 200 that ends too early is not a transcript, whatever happened to the connection
     "reset during the answer": Case(["resets_during_answer"], 5, ["cut short", *BILLED]),
     "closed during the answer": Case(["closes_during_answer"], 5, ["cut short", *BILLED]),
     "less than its Content-Length": Case(["closes_behind_a_transcript"], 5, ["cut short", *BILLED]),

@@ -90,7 +90,7 @@ def test_close_frame_without_done_is_an_early_end(dialect: Endpoint, code: int |
 
 
 def test_an_auto_session_whose_turn_stays_open_ends_as_it_should_all_the_same() -> None:
-    """What to do about the turn is no matter of the connection."""
+    """What to do about the turn doesn't concern the connection."""
     with RealtimeServer(foreign.ends_unfinished()) as server:
         heard = converse(server, AUTO)
     assert heard.error is None
@@ -222,7 +222,7 @@ BREACHES = {
     "a ping in pieces": pack(foreign.PING, b"", fin=False),
     "half a close code": pack(CLOSE, b"\x03"),
     "a close code that is none": pack(CLOSE, (1005).to_bytes(2, "big")),
-    "a reason that is no text": pack(CLOSE, (1000).to_bytes(2, "big") + b"\xff"),
+    "a reason that is not text": pack(CLOSE, (1000).to_bytes(2, "big") + b"\xff"),
     "a text that is none": pack(TEXT, b'{"type": "\xff"}'),
     "a character that is cut short": pack(TEXT, "{ü".encode()[:-1], fin=False) + pack(CONTINUATION, b"}"),
     "a message without a bound": b"\x81\x7f" + (17 << 20).to_bytes(8, "big"),

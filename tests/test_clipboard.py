@@ -129,7 +129,8 @@ def test_tmux_has_the_terminal_around_it_copy(tmp_path: Path, way: str, settings
     try:
         child.expect(rb"\033\]52;c?;([A-Za-z0-9+/=]+)(\a|\033\\)")
         assert b64decode(child.match[1]).decode() == "grüße\0" * 500
-        child.expect_exact("copied True")
+        if b"copied True" not in child.before:  # tmux may draw the line before it passes the sequence on
+            child.expect_exact("copied True")
         child.send("\r")
         child.expect(pexpect.EOF)
     finally:

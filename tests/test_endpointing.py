@@ -132,7 +132,7 @@ def test_events_are_in_order_and_cover_all_speech(runs: list[tuple[bool, int]], 
     found = utterances(marks, until=len(frames))
     assert all(0 <= end - begin <= sizes["longest"] for begin, end in found)
     heard = {frame for begin, end in found for frame in range(int(begin), int(end))}
-    whole = f"a{{{sizes['attack']},}}"  # any speech that is no click
+    whole = f"a{{{sizes['attack']},}}"  # any speech that is not a click
     for run in re.finditer(whole, "".join("a" if frame else "." for frame in frames)):
         assert heard.issuperset(range(*run.span()))
 
@@ -208,7 +208,7 @@ def smoothed(noise: NoiseFloor, levels: list[float]) -> list[float]:
 
 
 def spoken(*parts: Samples) -> Samples:
-    """Parts in a room that is not quite quiet."""
+    """Parts over quiet background noise."""
     whole = np.concatenate(parts)
     return whole + noise(len(whole) / RATE, -65, seed=99)
 
@@ -405,7 +405,7 @@ def test_speech_in_the_first_half_second_is_found_after_noise() -> None:
 
 
 def test_digital_silence_does_not_lower_the_noise_floor() -> None:
-    """Somebody mutes a microphone in a noisy room, and opens it again: in the middle of a frame, too."""
+    """A microphone in a noisy place is muted and unmuted, also in the middle of a frame."""
     endpointer = Endpointer()
     in_blocks(endpointer, noise(3, -35))
     floor = endpointer.floor
@@ -530,7 +530,7 @@ SENTENCES = (
 
 
 def loud_part(samples: Samples) -> tuple[int, int]:
-    """Where the first and the last sample is that is no more than 35 dB quieter than the loudest frame."""
+    """Where the first and the last sample is at most 35 dB quieter than the loudest frame."""
     levels = np.array(FrameLevels(RATE).levels(samples))
     loud = np.flatnonzero(levels > levels.max() - 35)
     return int(loud[0]) * FRAME, int(loud[-1] + 1) * FRAME

@@ -281,7 +281,7 @@ def test_truncated_wav_in_a_pipe_warns_with_both_durations() -> None:
     assert said == ["it was cut off: its header promises 6.00 s of audio, and it holds 2.00 s"]
 
 
-# What is no recording --------------------------------------------------------------------------------------
+# Unusable inputs -------------------------------------------------------------------------------------------
 
 NOISE = np.random.default_rng(7).bytes(40_000)
 
@@ -405,11 +405,11 @@ def test_encoded_files_are_decoded_by_file_pipe_and_server(
     path = ffmpeg(tmp_path / name, "-i", source, "-c:a", codec, *options)
     samples = blocks_of(decode_file(path))
     expected = truth()
-    room = int(extra * RATE / rate) + 2
-    assert -room <= len(samples) - len(expected) <= room
+    slack = int(extra * RATE / rate) + 2
+    assert -slack <= len(samples) - len(expected) <= slack
     # An encoder's delay that no header tells makes all of it late: the two are compared where they fit best.
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (0, room)), len(expected))
-    off = np.abs(windows[: room + 1, 300:-300] - expected[300:-300]).mean(axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (0, slack)), len(expected))
+    off = np.abs(windows[: slack + 1, 300:-300] - expected[300:-300]).mean(axis=1)
     assert off.min() < 0.01
     said = list[str]()
     assert np.array_equal(blocks_of(decode_pipe(trickle(path.read_bytes(), [3, 4096]), warn=said.append)), samples)
@@ -722,7 +722,7 @@ def test_channels_are_averaged_or_picked(tmp_path: Path, count: int) -> None:
         assert np.array_equal(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1])
         assert np.array_equal(blocks_of(decode_pipe(trickle(data), channel=channel)), frames[:, channel - 1])
     for channel in (0, count + 1):
-        with pytest.raises(InputError, match=f"many.wav has {count} channels?: there is no channel {channel}"):
+        with pytest.raises(InputError, match=f"many.wav has {count} channels?: channel {channel} does not exist"):
             next(decode_file(path, channel=channel))
 
 
@@ -733,7 +733,7 @@ def test_channels_of_other_containers_are_averaged_or_picked(tmp_path: Path, nam
     assert np.allclose(blocks_of(decode_file(path)), frames.mean(axis=1), atol=1e-4)
     for channel in (1, 2, count):
         assert np.allclose(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1], atol=1e-4)
-    with pytest.raises(InputError, match=f"{name} has {count} channels: there is no channel {count + 1}"):
+    with pytest.raises(InputError, match=f"{name} has {count} channels: channel {count + 1} does not exist"):
         next(decode_file(path, channel=count + 1))
 
 
@@ -801,7 +801,7 @@ def test_any_split_of_a_wav_stream_gives_the_same_samples(kind: str, sizes: list
 def test_a_raw_stream_has_one_channel() -> None:
     data = NOISE[:8000]
     assert np.array_equal(*(blocks_of(decode_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=c)) for c in (None, 1)))
-    with pytest.raises(InputError, match="the input has 1 channel: there is no channel 5"):
+    with pytest.raises(InputError, match="the input has 1 channel: channel 5 does not exist"):
         next(decode_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=5))
 
 

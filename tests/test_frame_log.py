@@ -1,4 +1,4 @@
-"""The record of a session's connections, where there is room for it and where there is none."""
+"""The record of a session's connections, with enough disk space and without."""
 
 from __future__ import annotations
 

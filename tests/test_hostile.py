@@ -136,7 +136,7 @@ def as_bytes(texts: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
 
 
 def no_constant(name: str) -> NoReturn:
-    raise AssertionError(f"{name} is no JSON")
+    raise AssertionError(f"{name} is not JSON")
 
 
 CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")

@@ -59,7 +59,7 @@ DIRECT = build_opener(ProxyHandler({}))
 
 @pytest.fixture(scope="module", autouse=True)
 def judges() -> None:
-    """All judges, or a reason why they aren't heard. Where CI is set there is no such reason."""
+    """All judges; skips without them, except where CI is set."""
     missing = [python for python in (PYTHON, FRAMEWORKS) if not python.exists()]
     if not missing:
         return

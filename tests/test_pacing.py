@@ -111,7 +111,7 @@ def test_decoding_error_is_raised_after_the_audio_before_it() -> None:
             return count
         return -1
 
-    assert asyncio.run(play()) == 3  # the last, which is no whole block, is not lost
+    assert asyncio.run(play()) == 3  # the last, partial block is not lost
 
 
 def test_closing_early_stops_the_decoder() -> None:

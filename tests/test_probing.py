@@ -653,7 +653,7 @@ def test_probe_of_mutated_recordings_is_bounded_and_total(
 )
 def test_probe_reads_little_of_large_hostile_files(put, head: bytes) -> None:
     path = put(head, "large.mp3")
-    os.truncate(path, 8 << 30)  # a hole: it takes no room
+    os.truncate(path, 8 << 30)  # a hole: it takes no space
     check_total(path)
 
 

@@ -205,7 +205,7 @@ BROKEN = -1
 @pytest.mark.parametrize("noise", [0.0, 0.0005, 0.005], ids=["digital", "quiet", "noisy"])
 @pytest.mark.parametrize("seed", range(3))
 def test_lost_connections_lose_and_double_no_number(manual: bool, seed: int, noise: float) -> None:
-    """Over digital silence the endpointer takes even tones for noise, and is no help."""
+    """Over digital silence the endpointer takes even tones for noise, and doesn't help."""
     dice = random.Random(seed)
     lives = [dice.randrange(1, 60) for _ in range(20)]
     case = Case(NUMBERS, lives, manual=manual, rest=dice.choice([0.6, 0.9, 1.5]), noise=noise)

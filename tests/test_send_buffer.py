@@ -197,12 +197,12 @@ def test_dropped_counts_from_the_last_acknowledgement_or_rewind() -> None:
 def test_every_byte_that_was_not_dropped_is_given_again(acts: list[tuple[str, int, int | None]]) -> None:
     with recording() as file:
         traffic, acknowledged = Traffic(file), 0
-        for act, size, room in acts:
+        for act, size, limit in acts:
             match act:
                 case "record":
                     traffic.write(size, recorded=True)
                 case "write":
-                    with file_size_limit(room):
+                    with file_size_limit(limit):
                         traffic.write(size)
                 case "skip":
                     file.write(bytes(size))

@@ -223,7 +223,7 @@ def test_transcribing_stops_when_the_client_disconnects() -> None:
 def test_engine_exception_gets_500_in_json() -> None:
     class Broken(Echo):
         def start(self, language: str) -> EchoUtterance:
-            raise MemoryError("no room")
+            raise MemoryError("out of memory")
 
     with serving(Broken()) as client:
         answer = client.post("/stt", data=FIELDS, files={"file": wav()})

@@ -321,7 +321,7 @@ def test_signs_of_life_that_say_nothing_after_close_are_not_waited_for() -> None
     assert case.lasted < 2 * QUIET_SECONDS
 
 
-@pytest.mark.parametrize("fault", [OutputError("no room"), ValueError("the auto endpoint has no finalize")])
+@pytest.mark.parametrize("fault", [OutputError("disk full"), ValueError("the auto endpoint has no finalize")])
 def test_who_can_say_nothing_any_more_for_a_reason_of_our_own_ends_at_once(fault: Exception) -> None:
     def answer(said: Said) -> Reply:
         raise fault

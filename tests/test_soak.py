@@ -115,7 +115,7 @@ def _noise() -> bytes:
 
 
 def hiss(seconds: float) -> bytes:
-    """A quiet room, 2 s at the most."""
+    """Quiet background noise, at most 2 s."""
     return _noise()[: 2 * round(seconds * RATE)]
 
 

@@ -755,8 +755,11 @@ def test_vtt_notes_estimates_before_the_first_and_once() -> None:
 def test_vtt_notes_times_of_words_that_nobody_told_where_words_light_up() -> None:
     told = transcript("One two. Three four.", segments=(Segment(0.0, 2.0, "One two. Three four.", "audio"),))
     note = "NOTE times within the text are estimated\n"
-    lit = vtt(cues(told), highlight_words=True)
-    assert lit.startswith(f"WEBVTT\n\n{note}\n00:00:00.000 --> 00:00:02.000\nOne <00:00:0") and lit.count("<") == 3
+    highlighted = vtt(cues(told), highlight_words=True)
+    assert (
+        highlighted.startswith(f"WEBVTT\n\n{note}\n00:00:00.000 --> 00:00:02.000\nOne <00:00:0")
+        and highlighted.count("<") == 3
+    )
     assert note not in vtt(cues(told))  # where they are not written
     sure = transcript("One two.", [Word("One", 0.0, 0.4), Word("two.", 0.5, 1.0)])
     assert note not in vtt(cues(sure), highlight_words=True)
@@ -824,14 +827,14 @@ def test_lighting_up_changes_no_text_and_its_times_rise_within_the_cue(
     words: list[Word], duration: float | None
 ) -> None:
     found = cues(transcript(" ".join(word.word for word in words), words, duration=duration))
-    plain, lit = vtt(found), vtt(found, highlight_words=True)
+    plain, highlighted = vtt(found), vtt(found, highlight_words=True)
     stamp = re.compile(r"<(\d\d+):(\d\d):(\d\d)\.(\d{3})>")
     note = f"NOTE {ESTIMATED_NOTE}\n\n"  # where only the times within cues are
-    assert stamp.sub("", lit).replace(note, "") == plain.replace(note, "")
-    assert [caption.text for caption in webvtt.WebVTT.from_string(lit, strict=True)] == [
+    assert stamp.sub("", highlighted).replace(note, "") == plain.replace(note, "")
+    assert [caption.text for caption in webvtt.WebVTT.from_string(highlighted, strict=True)] == [
         caption.text for caption in webvtt.WebVTT.from_string(plain, strict=True)
     ]
-    blocks = [block for block in lit.split("\n\n") if " --> " in block]
+    blocks = [block for block in highlighted.split("\n\n") if " --> " in block]
     for cue, block in zip(found, blocks, strict=True):
         times = [((int(h) * 60 + int(m)) * 60 + int(s)) * 1000 + int(ms) for h, m, s, ms in stamp.findall(block)]
         assert all(a < b for a, b in pairwise([cue.start, *times, cue.end]))

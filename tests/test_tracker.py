@@ -510,7 +510,7 @@ def test_turns_that_were_cut_off_and_said_again_are_settled_once(
         begun = [START] if starts or not any(isinstance(p, TurnUpdate | TurnEagerEnd) for p in parts) else []
         updates += [update for event in [*begun, *parts, end(text)] for update in said(tracker, event)]
     updates += [update for event in [START, *open_] for update in said(tracker, event)]
-    tracker.rewind(0.0)  # and there is no other
+    tracker.rewind(0.0)  # and no other follows
     updates += updates_of(tracker.end(complete=True))
     rest = last(event.transcript for event in open_ if isinstance(event, TurnUpdate | TurnEagerEnd))
     expected = [text for _, _, text, _ in turns_said] + [rest] * bool(rest)

@@ -23,7 +23,7 @@ FRAME = RATE // 50
 
 
 def spoken(numbers: Sequence[int], rest: float = REST, noise: float = 0.0005) -> Samples:
-    """0 to 199, each with silence behind it, and some before the first; over some noise, as rooms have it."""
+    """0 to 199, each with silence behind it, and some before the first; over background noise."""
     t = np.arange(round(TONE * RATE), dtype=np.float32) / RATE
     silence = np.zeros(round(rest * RATE), np.float32)
     parts = [silence]

@@ -266,7 +266,7 @@ def _mono(frames: Frames, channel: int | None, name: str) -> Samples:
     count = frames.shape[1]
     if channel is not None and not 1 <= channel <= count:
         has = "1 channel" if count == 1 else f"{count} channels"
-        raise InputError(f"{name} has {has}: there is no channel {channel}", hint="channels are counted from 1")
+        raise InputError(f"{name} has {has}: channel {channel} does not exist", hint="channels are counted from 1")
     one = frames if channel is None else frames[:, channel - 1 : channel]
     clean = np.nan_to_num(one, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1)
     mixed: Samples = clean.mean(axis=1, dtype=np.float32)

@@ -138,7 +138,7 @@ def _build_app(
         await answer_realtime(websocket, AUTO)
 
     async def not_found(websocket: WebSocket) -> None:
-        error = api_error(404, "Not found", "There is no such route.")
+        error = api_error(404, "Not found", "This route does not exist.")
         await websocket.send_denial_response(error_response(error, new_id("websocket")))
 
     async def rejected(request: Request, error: Exception) -> Response:
