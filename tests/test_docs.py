@@ -429,7 +429,7 @@ def test_documented_prices_are_those_of_the_program() -> None:
     readme, live = ((ROOT / page).read_text("utf-8").replace("\n", " ") for page in ("README.md", "docs/live.md"))
     assert "1 credit for every 2 seconds of audio" in readme
     assert "3 credits a second with ink-2 and 1 with ink-whisper, silence included" in readme
-    assert "silence included: 3 credits with ink-2, 1 with ink-whisper" in live
+    assert "silence and audio that is sent again included: 3 credits with ink-2, 1 with ink-whisper" in live
 
 
 def test_documented_exit_codes_are_those_of_the_program() -> None:
