@@ -865,7 +865,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         *(Fault(f"a name {what}", BATCH, named(name), 5,
                 f"{shown}: Title 400: Message 400. (status 400, request id ID)", CHECK_OPTIONS)
           for what, name, shown in (
-              ("that is no UTF-8", b"caf\xe9.wav", "caf�.wav"), ("of two lines", b"two\nlines.wav", "two lines.wav"),
+              ("that is not UTF-8", b"caf\xe9.wav", "caf�.wav"), ("of two lines", b"two\nlines.wav", "two lines.wav"),
               ("that begins like an option", b"-q.wav", "-q.wav"), ("of 255 bytes", b"x" * 251 + b".wav", "xxx….wav"),
               ("with quotes and escapes", b'"\x1b[31m\'.wav', "\"�[31m'.wav"),
           )),
