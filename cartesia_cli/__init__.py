@@ -30,6 +30,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     settings           configuration file, profiles, key
     cache, results     earlier responses, and which result files were made from which recording
     server             a local server that speaks the same protocol
+    scale              many recordings: manifests, buckets, runs that can be resumed, several machines
 
   in order:
     commands           one module per command: its options, and the calls that it consists of

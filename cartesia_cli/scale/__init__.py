@@ -1,0 +1,4 @@
+"""Many recordings: manifests, recordings and results in buckets, runs that can be resumed, and several machines.
+
+Must never read options or print: `commands/` connects these modules with the rest of the program.
+"""
