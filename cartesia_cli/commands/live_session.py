@@ -35,9 +35,10 @@ from ..output.console import Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..output.frame_log import FrameLog
 from ..output.live_rows import LiveState, MicrophoneLevel
-from ..output.live_view import LiveView, is_same_terminal
+from ..output.live_view import LiveView
 from ..output.stats_report import render_report
 from ..output.streams import EventStream, open_stream
+from ..output.terminal_rows import is_same_terminal
 from ..protocol import ENCODINGS, MANUAL, Command, Endpoint, Finalize, RealtimeOptions, realtime_credits
 from ..session import Session
 from ..session.interfaces import Source, StopSignal

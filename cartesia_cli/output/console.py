@@ -108,7 +108,7 @@ class Reporter:
 
     def print_lines(self, picture: Callable[[int, str], str]) -> None:
         """Print what the user asked for, even if quiet. `picture` gets the columns and the encoding of the terminal."""
-        from .live_view import terminal_size
+        from .terminal_rows import terminal_size
 
         for line in picture(terminal_size(self._stream).columns, self._stream.encoding or "utf-8").splitlines():
             self._print_redacted(line)
@@ -122,7 +122,7 @@ class Reporter:
         """A line of text wrapped at words, if stderr is a terminal."""
         if not self._stream.isatty():
             return text
-        from .live_view import terminal_size
+        from .terminal_rows import terminal_size
 
         columns = terminal_size(self._stream).columns - 1  # terminals differ in what they do after the last one
         if text_width(text) <= columns or columns < MIN_WRAP_COLUMNS:
@@ -196,7 +196,7 @@ class Reporter:
         except OSError:
             pass  # messages that nobody can read must not end the run
         if self._view is not None:
-            self._view.redraw_wait()
+            self._view.redraw()
 
     def _styled(self, style: str, text: str) -> str:
         return f"{style}{text}{PLAIN}" if self._is_colored() else text

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ..text_width import character_width, wrap
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line
+from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, single_columns, styled
 
 MAX_TEXT_ROWS = 3
 """Rows of unsettled text."""
@@ -31,8 +32,6 @@ MIN_LEVEL, MAX_LEVEL = -72.0, 0.0
 """dBFS at the ends of the level bar."""
 
 BAR_COLUMNS = 12
-
-DIM, RED, YELLOW, PLAIN = "\033[2m", "\033[1;31m", "\033[1;33m", "\033[0m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +88,6 @@ class LiveState:
     wait: Wait | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of the status row; if the row is too long, the highest `rank` is left out first."""
-
-    rank: int
-    text: str
-    style: str = ""
-
-
 class LiveRows:
     """Renders states for one terminal.
 
@@ -114,7 +104,7 @@ class LiveRows:
         """At most MAX_TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
         width = max(columns - 1, 0)  # terminals differ in what they do after the last column
         text = self._text_rows(state.text, width, min(MAX_TEXT_ROWS, lines - 2))
-        return [*(self._styled(row, DIM) for row in text), self._status_row(state, width)]
+        return [*(styled(row, DIM, colored=self._colored) for row in text), self._status_row(state, width)]
 
     def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
         """The parts of the status row in such a session, and what each means.
@@ -152,68 +142,48 @@ class LiveRows:
         return [self._ellipsis + rows[0], *rows[1:]] if rows else []
 
     def _status_row(self, state: LiveState, width: int) -> str:
-        for candidate in self._candidates(state):
-            if sum(len(part.text) for part in candidate) <= width:
-                return "".join(self._styled(part.text, part.style) for part in candidate)
-        return ""
+        return first_fitting(self._candidates(state), width, colored=self._colored)
 
-    def _candidates(self, state: LiveState) -> Iterator[list[_Part]]:
+    def _candidates(self, state: LiveState) -> Iterator[list[Part]]:
         """Status rows, from the longest to the shortest."""
         if state.wait is None:
-            yield from _drop_parts(self._streaming_status(state))
+            yield from drop_parts(self._streaming_status(state))
             return
         for words in state.wait.words:
             yield self._waiting_status(state, state.wait, words)
-        yield from _drop_parts(self._waiting_status(state, state.wait, state.wait.words[-1]))
+        yield from drop_parts(self._waiting_status(state, state.wait, state.wait.words[-1]))
 
-    def _waiting_status(self, state: LiveState, wait: Wait, words: str) -> list[_Part]:
+    def _waiting_status(self, state: LiveState, wait: Wait, words: str) -> list[Part]:
         time = "" if wait.seconds is None else f" {clock_time(wait.seconds)}"
-        narrow = "".join(map(self._to_one_column, words))
-        return [_Part(0, self._silent), *self._label(state, 3), _Part(1, time), _Part(2, f" {narrow}")]
+        narrow = single_columns(words, self._encoding)
+        return [Part(0, self._silent), *self._label(state, 3), Part(1, time), Part(2, f" {narrow}")]
 
-    def _streaming_status(self, state: LiveState) -> list[_Part]:
-        parts = [_Part(0, self._speaking if state.speaking else self._silent), *self._label(state, 1)]
+    def _streaming_status(self, state: LiveState) -> list[Part]:
+        parts = [Part(0, self._speaking if state.speaking else self._silent), *self._label(state, 1)]
         if state.on_air is False and state.resume_hint:
-            parts.append(_Part(5, f" ({state.resume_hint})"))
-        parts.append(_Part(2, f" {clock_time(state.elapsed)}"))
+            parts.append(Part(5, f" ({state.resume_hint})"))
+        parts.append(Part(2, f" {clock_time(state.elapsed)}"))
         if state.total is not None:
             left = max(int(state.total) - int(state.elapsed), 0)  # so that they add up
-            parts += [_Part(4, f" / {clock_time(state.total)}"), _Part(7, f", {clock_time(left)} left")]
+            parts += [Part(4, f" / {clock_time(state.total)}"), Part(7, f", {clock_time(left)} left")]
         if state.behind >= MIN_SHOWN_BEHIND_SECONDS:
-            parts.append(_Part(3, f", {state.behind:.0f} s behind"))
+            parts.append(Part(3, f", {state.behind:.0f} s behind"))
         if state.credits is not None:
-            parts.append(_Part(6, f", {state.credits:,.0f} credits"))
+            parts.append(Part(6, f", {state.credits:,.0f} credits"))
         if state.level is not None:
             level = state.level
             parts += [
-                _Part(8, f"  {level_bar(level, ascii_only=self._ascii)}"),
-                _Part(9, f" {max(level.level, -99):4.0f} dB"),
-                _Part(11, f", noise {level.noise:.0f}"),
+                Part(8, f"  {level_bar(level, ascii_only=self._ascii)}"),
+                Part(9, f" {max(level.level, -99):4.0f} dB"),
+                Part(11, f", noise {level.noise:.0f}"),
             ]
             if level.ends_in > 0:
-                parts.append(_Part(10, f", ends in {level.ends_in:.1f} s"))
+                parts.append(Part(10, f", ends in {level.ends_in:.1f} s"))
         return parts
 
-    def _label(self, state: LiveState, rank: int) -> Iterable[_Part]:
+    def _label(self, state: LiveState, rank: int) -> Iterable[Part]:
         if state.on_air is not None:
-            yield _Part(rank, " ON AIR" if state.on_air else " PAUSED", RED if state.on_air else YELLOW)
-
-    def _styled(self, text: str, style: str) -> str:
-        return f"{style}{text}{PLAIN}" if self._colored and style and text else text
-
-    def _to_one_column(self, character: str) -> str:
-        """A character in one column, on every terminal: parts are measured by their length."""
-        fits = character.isprintable() and character_width(character) == 1 and can_encode(self._encoding, character)
-        return character if fits else "?"
-
-
-def _drop_parts(parts: list[_Part]) -> Iterator[list[_Part]]:
-    """The parts, then without those of the highest rank, and so on."""
-    kept = list(parts)
-    while kept:
-        yield kept
-        last = max(part.rank for part in kept)
-        kept = [part for part in kept if part.rank != last]
+            yield Part(rank, " ON AIR" if state.on_air else " PAUSED", RED if state.on_air else YELLOW)
 
 
 def _without_loose_marks(row: str) -> str:
