@@ -43,6 +43,19 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: boo
     _move(temporary, target)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file whose content replaces that of `path` at the end of the block, unless the block fails. For content that is
+    too large for memory.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = _temporary_name(target)
+    with _new_file(temporary, 0o666) as file:
+        yield file
+        _write(file, b"", _mode(target), durable=True)
+    _move(temporary, target)
+
+
 def link_or_copy(source: Path, path: Path, *, overwrite: bool) -> None:
     """Make `path` hold what `source` holds: as a second name for it, or as a copy (mode 0600) on another file system.
 

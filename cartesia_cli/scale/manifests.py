@@ -1,0 +1,348 @@
+"""Reads manifests: files that list recordings, one a line, with facts about each.
+
+Two kinds are read. NVIDIA NeMo's have a JSON object a line with `audio_filepath` and often `duration`, `text` and
+`offset`: then only the part of the recording is meant that begins there, in seconds. The metadata of a Hugging Face
+AudioFolder, as JSON lines or CSV, has `file_name`. Relative paths start at the manifest's folder, and both kinds may
+have any other fields.
+
+Must never hold more than a line in memory, and never drop a line silently: a broken one yields an error with its
+number, and those after it are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from ..errors import InputError
+
+SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv"})
+"""Suffixes that a manifest may have."""
+
+NEMO_PATH, AUDIOFOLDER_PATH = "audio_filepath", "file_name"
+PATH_FIELDS = (NEMO_PATH, AUDIOFOLDER_PATH)
+"""Fields with the path or URL of a recording; the first that a line has counts."""
+
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+"""Metadata files of an AudioFolder. It may also be Parquet, which isn't read."""
+
+MAX_LINE_BYTES = 4 << 20
+"""Longest line that is read. One with times for each word of an hour has some 600 KB."""
+
+HINT = "each line is a JSON object with audio_filepath, or file_name"
+
+Segment = tuple[float, float]
+"""Where a part of a recording begins, and how long it is, in seconds; math.inf: to the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """A recording, or a part of one, that a manifest lists.
+
+    audio      its path or URL, as the manifest has it
+    location   the URL, or the path with the manifest's folder before it
+    is_url     whether it is a URL
+    segment    the part that is meant; None: all of it
+    fields     all fields of the line, in order. Those of a CSV file are strings
+    """
+
+    audio: str
+    location: str
+    is_url: bool
+    segment: Segment | None
+    fields: Mapping[str, Any]
+
+
+class Row(NamedTuple):
+    """A line of a manifest, or an error in its place.
+
+    number   of the line, from 1; of the first line of a CSV row that has several
+    offset   of its first byte in the file
+    """
+
+    number: int
+    offset: int
+    fields: Mapping[str, Any] | str
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest: by its suffix, and by a path in its first line."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            lines = _Lines(file)
+            fields = _columns(lines) if _is_csv(path) else next(_json_rows(lines)).fields
+    except (OSError, StopIteration):
+        return False
+    return not isinstance(fields, str) and not set(PATH_FIELDS).isdisjoint(fields)
+
+
+def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
+    """What a manifest lists, in order. A line that can't be used yields an InputError instead."""
+    try:
+        with path.open("rb") as file:
+            for row in _rows(path, file):
+                try:
+                    yield _entry(path, row.fields)
+                except InputError as error:
+                    yield InputError(f"{path}, line {row.number}: {error.message}", hint=HINT)
+    except OSError as error:
+        yield InputError(f"{path} can't be read: {error.strerror}")
+
+
+def result_path(path: str, manifest: Path, segment: Segment | None) -> Path:
+    """The relative path that the results of a recording are named after: below the manifest's folder if the recording
+    is there, otherwise its whole path without the root, so that recordings of different folders get different results.
+    """
+    base, absolute = os.path.abspath(manifest.parent), os.path.abspath(path)
+    inside = os.path.commonpath([base, absolute]) == base if _drive(base) == _drive(absolute) else False
+    relative = Path(os.path.relpath(absolute, base)) if inside else Path(absolute).relative_to(Path(absolute).anchor)
+    return relative if segment is None else segment_path(relative, segment)
+
+
+def segment_path(path: Path, segment: Segment) -> Path:
+    """`path` with the times of a part in its name: talk.wav becomes talk@12.5-20.wav."""
+    return path.with_name(f"{path.stem}@{_times(segment, '-')}{path.suffix}")
+
+
+def segment_source(source: str, segment: Segment) -> str:
+    """The name of a part of a recording, as a media fragment of the W3C: talk.wav#t=12.5,20."""
+    return f"{source}#t={_times(segment, ',')}"
+
+
+class LineIndex:
+    """Finds lines of a file by a key, such as the path of a recording, and takes 16 bytes for each."""
+
+    def __init__(self, lines: Iterable[tuple[str, int]]) -> None:
+        """Index keys and the offsets of their lines. The last line with a key counts."""
+        rows = sorted(_digest(key) + offset.to_bytes(8) for key, offset in lines)
+        self._rows = memoryview(b"".join(rows))
+
+    def find(self, key: str) -> int | None:
+        """The offset of the line with this key, or None."""
+        wanted = _digest(key)
+        after = bisect_left(range(len(self._rows) // 16), (wanted, b"\xff" * 8), key=self._row)
+        digest, offset = self._row(after - 1) if after else (b"", b"")
+        return int.from_bytes(offset) if digest == wanted else None
+
+    def _row(self, number: int) -> tuple[bytes, bytes]:
+        row = bytes(self._rows[16 * number : 16 * number + 16])
+        return row[:8], row[8:]
+
+
+class FolderMetadata:
+    """The metadata of the recordings in a folder and its subfolders, each of which may have a file with it.
+
+    errors   lines that can't be used, of the files that have been read so far; the caller removes them
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.errors: list[InputError] = []
+        self._folder = folder
+        self._open = lru_cache(64)(self._read)
+
+    def fields(self, relative_path: Path) -> Mapping[str, Any]:
+        """What the nearest metadata file, upwards from a recording, says about it; empty if there is none."""
+        for parent in relative_path.parents:
+            if (file := self._open(parent)) is not None:
+                return file.fields(relative_path.relative_to(parent).as_posix())
+        return {}
+
+    def _read(self, parent: Path) -> _MetadataFile | None:
+        for name in METADATA_NAMES:
+            path = self._folder / parent / name
+            if is_manifest(path):
+                return _MetadataFile(path, self.errors)
+        return None
+
+
+class _MetadataFile:
+    """A metadata file, of which only an index is kept in memory."""
+
+    def __init__(self, path: Path, errors: list[InputError]) -> None:
+        self._path, self._index = path, LineIndex(self._lines(path, errors))
+
+    def fields(self, name: str) -> Mapping[str, Any]:
+        offset = self._index.find(name)
+        if offset is None:
+            return {}
+        with self._path.open("rb") as file:
+            columns = _columns(_Lines(file)) if _is_csv(self._path) else None
+            file.seek(offset)
+            lines = _Lines(file)
+            row = next(_json_rows(lines) if columns is None else _csv_rows(lines, columns))
+        return {} if isinstance(row.fields, str) else row.fields
+
+    def _lines(self, path: Path, errors: list[InputError]) -> Iterator[tuple[str, int]]:
+        with path.open("rb") as file:
+            for row in _rows(path, file):
+                try:
+                    yield os.path.normpath(_entry(path, row.fields).audio), row.offset
+                except InputError as error:
+                    errors.append(InputError(f"{path}, line {row.number}: {error.message}", hint=HINT))
+
+
+def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
+    """The recording of a line. InputError, without the place, if it can't be used."""
+    if isinstance(fields, str):
+        raise InputError(fields)
+    name = next((name for name in PATH_FIELDS if name in fields), None)
+    if name is None:
+        raise InputError(f"no {' or '.join(PATH_FIELDS)}")
+    audio = fields[name]
+    if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
+        raise InputError(f"{name} is not a path: {_shown(audio)}")
+    is_url = "://" in audio
+    location = audio if is_url else os.path.join(os.path.dirname(manifest), os.path.expanduser(audio))
+    return ManifestEntry(audio, location, is_url, _segment(fields) if name == NEMO_PATH else None, fields)
+
+
+def _segment(fields: Mapping[str, Any]) -> Segment | None:
+    """The part of a recording that a line of NeMo's means. One that begins at 0 and has no duration is all of it."""
+    offset, duration = _seconds(fields, "offset"), _seconds(fields, "duration")
+    if duration == 0:
+        raise InputError("duration is 0")
+    return None if offset is None or (offset == 0 and duration is None) else (offset, duration or math.inf)
+
+
+def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    if value in (None, ""):  # a cell of a CSV file without a value is empty
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{name} is not a number of seconds: {_shown(value)}")
+    return seconds
+
+
+def _rows(path: Path, file: BinaryIO) -> Iterator[Row]:
+    lines = _Lines(file)
+    return _csv_rows(lines, _columns(lines)) if _is_csv(path) else _json_rows(lines)
+
+
+class _Lines:
+    """The lines of a file from the current position on; None for each that is longer than MAX_LINE_BYTES.
+
+    number, offset   of the line that comes next
+    skipped          how many were too long
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.number, self.offset, self.skipped = 1, file.tell(), 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> bytes | None:
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self.number, self.offset = self.number + 1, self.offset + len(line)
+        if len(line) <= MAX_LINE_BYTES:
+            return line
+        self.skipped += 1
+        while line and not line.endswith(b"\n"):
+            line = self._file.readline(MAX_LINE_BYTES)
+            self.offset += len(line)
+        return None
+
+
+def _json_rows(lines: _Lines) -> Iterator[Row]:
+    """The JSON object of each line. Empty lines are skipped."""
+    number, offset = lines.number, lines.offset
+    for line in lines:
+        if line is None or line.strip():
+            yield Row(number, offset, _TOO_LONG if line is None else _parse_object(line))
+        number, offset = lines.number, lines.offset
+
+
+def _parse_object(line: bytes) -> Mapping[str, Any] | str:
+    try:
+        fields = json.loads(line.decode("utf-8-sig").rstrip())
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except json.JSONDecodeError as error:
+        return f"not JSON: {error.msg} at column {error.colno}"
+    except ValueError:  # Python's limit is 4300 digits
+        return "has a number with too many digits"
+    except RecursionError:
+        return "nested too deep"
+    return fields if isinstance(fields, dict) else "not a JSON object"
+
+
+def _columns(lines: _Lines) -> list[str]:
+    """The names of the columns of a CSV file: its first line. Empty if it can't be read."""
+    line = next(lines, None) or b""
+    try:
+        return next(csv.reader([line.decode("utf-8-sig")]), [])
+    except (UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
+    """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    reader = csv.reader("" if line is None else line.decode("utf-8", "surrogateescape") for line in lines)
+    while True:
+        number, offset, skipped = lines.number, lines.offset, lines.skipped
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(number, offset, f"not CSV: {error}")
+        else:
+            if lines.skipped > skipped:
+                yield Row(number, offset, _TOO_LONG)
+            elif cells:
+                yield Row(number, offset, _by_column(cells, columns))
+
+
+_TOO_LONG = f"longer than {MAX_LINE_BYTES >> 20} MiB"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def _by_column(cells: list[str], columns: list[str]) -> Mapping[str, Any] | str:
+    if len(cells) > len(columns):
+        return f"{len(cells)} cells for {len(columns)} columns"
+    if any(_SURROGATES.search(cell) for cell in cells):
+        return "not UTF-8"
+    return dict(zip(columns, cells, strict=False))
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _drive(path: str) -> str:
+    return os.path.normcase(os.path.splitdrive(path)[0])
+
+
+def _times(segment: Segment, separator: str) -> str:
+    start, length = segment
+    times = [start] if math.isinf(length) else [start, start + length]
+    return separator.join(f"{seconds:.3f}".rstrip("0").rstrip(".") for seconds in times)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,0 +1,161 @@
+"""Writes a NeMo manifest with the transcript of each recording, for runs with any number of recordings.
+
+Recordings are finished in any order, and the manifest lists them in the order of the inputs. Until all are done, lines
+are appended to a partial file in the order in which they come, so that a run that is killed loses none of them: the
+next one with `--resume` finds them there. The manifest itself is written at the end, whole or not at all.
+
+Must never keep the text of more than one recording in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from ..atomic_files import replacing
+from ..errors import OutputError
+from .manifests import NEMO_PATH, LineIndex
+
+TEXT = "pred_text"
+"""NeMo's name for what a model recognised; `text` is what was really said."""
+
+ABSENT = -1
+
+
+def partial_path(path: Path) -> Path:
+    """Where the lines of a manifest are until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+def describe_result(audio: str, duration: float | None, text: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the manifest: the fields that the recording came with, unchanged and in their order, and its text.
+
+    audio      its path or URL
+    duration   as it was measured, in seconds; used if the fields have none
+    fields     of the manifest that it was listed in
+    """
+    given = fields.get("duration")
+    known = given if isinstance(given, (int, float)) and not isinstance(given, bool) else duration
+    facts = {NEMO_PATH: audio} | ({} if known is None else {"duration": known})
+    listed = fields if NEMO_PATH in fields else facts | dict(fields)
+    return {**listed, **facts, TEXT: text}
+
+
+class OutputManifest:
+    """The manifest of a run. Any thread may use it.
+
+    path     of the manifest
+    resume   whether lines of earlier runs may be used: those of the manifest, and those in a partial file of a run that
+             was killed. Otherwise both files are replaced
+
+    OutputError if a file can't be read or written.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self._path, self._partial = path, partial_path(path)
+        self._lock = Lock()
+        self._offsets = array("q")
+        """Of the lines in the partial file, by the numbers of their recordings; ABSENT for one without a line."""
+        with _output_errors(path), ExitStack() as stack:
+            files = [file for file in (self._partial, path) if resume and file.exists()]
+            self._earlier = [stack.enter_context(_EarlierLines(file)) for file in files]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = stack.enter_context(self._partial.open("a+b" if resume else "w+b"))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> OutputManifest:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the files. Unless the manifest was finished, the partial file stays."""
+        self._stack.close()
+
+    def earlier(self, audio: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The line of a recording in an earlier run (see `describe_result`), or None."""
+        key = _key(describe_result(audio, None, "", fields))
+        with self._lock, _output_errors(self._path):
+            return next(filter(None, (lines.find(key) for lines in self._earlier)), None)
+
+    def add(self, number: int, line: str) -> None:
+        """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
+        with self._lock, _output_errors(self._partial):
+            missing = number + 1 - len(self._offsets)
+            self._offsets.extend([ABSENT] * missing)
+            # The line break before it ends a line of which a killed run has written only a part.
+            start = b"\n" if self._file.tell() else b""
+            self._offsets[number] = self._file.tell() + len(start)
+            self._file.write(start + line.rstrip("\n").encode("utf-8", "replace"))
+            self._file.flush()
+
+    def finish(self) -> int:
+        """Put the manifest into place, with all lines that were added, and delete the partial file. Returns their
+        number.
+        """
+        count = 0
+        with self._lock, _output_errors(self._path):
+            with replacing(self._path) as file:
+                for offset in self._offsets:
+                    if offset != ABSENT:
+                        self._file.seek(offset)
+                        file.write(self._file.readline().rstrip(b"\n") + b"\n")
+                        count += 1
+            self._file.close()
+            self._partial.unlink()
+        return count
+
+
+class _EarlierLines:
+    """The lines of a file that an earlier run wrote, of which only an index is kept in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._index = LineIndex(self._lines())
+
+    def __enter__(self) -> _EarlierLines:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._file.close()
+
+    def find(self, key: str) -> Mapping[str, Any] | None:
+        offset = self._index.find(key)
+        if offset is None:
+            return None
+        self._file.seek(offset)
+        line = _parse(self._file.readline())
+        return line if line is not None and _key(line) == key else None
+
+    def _lines(self) -> Iterator[tuple[str, int]]:
+        offset = 0
+        for line in self._file:
+            if (document := _parse(line)) is not None:
+                yield _key(document), offset
+            offset += len(line)
+
+
+def _parse(line: bytes) -> Mapping[str, Any] | None:
+    """A line of an earlier manifest. None if it can't be used, because its run was killed while it wrote it."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and isinstance(document.get(TEXT), str) else None
+
+
+def _key(line: Mapping[str, Any]) -> str:
+    """What identifies a recording: its path and, if only a part of it is meant, the times of that."""
+    offset = line.get("offset")
+    return json.dumps([line.get(NEMO_PATH), offset, None if offset is None else line.get("duration")])
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{error.filename or path}: can't be written: {error.strerror}") from error

@@ -1,0 +1,155 @@
+"""The manifest of results lists them in the order of the inputs, and a killed run loses no line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartesia_cli.errors import OutputError
+from cartesia_cli.scale.output_manifest import OutputManifest, describe_result, partial_path
+
+
+def line(audio: str, text: str, **fields: Any) -> str:
+    return json.dumps(describe_result(audio, 1.5, text, fields))
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"audio_filepath": "a", "duration": 1.5, "pred_text": "said"}),
+        (
+            {"id": 7, "duration": 2, "audio_filepath": "old", "text": "true", "pred_text": "before", "x": None},
+            {"id": 7, "duration": 2, "audio_filepath": "a", "text": "true", "pred_text": "said", "x": None},
+        ),
+        (
+            {"audio_filepath": "a", "offset": 3, "duration": None},
+            {"audio_filepath": "a", "offset": 3, "duration": 1.5, "pred_text": "said"},
+        ),
+        (
+            {"file_name": "b", "transcription": "true", "duration": "1 minute"},
+            {"audio_filepath": "a", "duration": 1.5, "file_name": "b", "transcription": "true", "pred_text": "said"},
+        ),
+    ],
+)
+def test_line_has_the_fields_of_the_input_in_their_order_and_the_text(
+    fields: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    found = describe_result("a", 1.5, "said", fields)
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+def test_unknown_duration_is_left_out() -> None:
+    assert describe_result("a", None, "said", {}) == {"audio_filepath": "a", "pred_text": "said"}
+
+
+def test_lines_are_in_input_order_and_failed_recordings_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "m.jsonl"
+    with OutputManifest(path, resume=False) as manifest:
+        for number in (3, 0, 4, 1):
+            manifest.add(number, line(f"{number}.wav", f"text {number}"))
+            assert not path.exists()
+        assert manifest.finish() == 4
+    assert [found["pred_text"] for found in documents_by_line(path)] == [
+        f"text {number}\u2028" for number in (0, 1, 3, 4)
+    ]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_unfinished_manifest_stays_partial_and_leaves_the_former_one(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text("former\n")
+    with OutputManifest(path, resume=False) as manifest:
+        manifest.add(0, line("a.wav", "a"))
+    assert path.read_text() == "former\n"
+    assert documents(partial_path(path)) == [describe_result("a.wav", 1.5, "a", {})]
+
+
+def test_resumed_run_finds_lines_of_both_files_and_the_partial_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(line("a.wav", "old a") + "\n" + line("b.wav", "b", speaker=1) + "\n")
+    partial_path(path).write_text(line("a.wav", "a") + "\n" + line("c.wav", "c") + "\n" + line("d.wav", "d")[:-3])
+    with OutputManifest(path, resume=True) as manifest:
+        found = {name: manifest.earlier(f"{name}.wav", {}) for name in "abcd"}
+        assert {name: done and done["pred_text"] for name, done in found.items()} == {
+            "a": "a", "b": "b", "c": "c", "d": None,
+        }  # fmt: skip
+        manifest.add(1, line("d.wav", "d"))
+        manifest.add(0, line("a.wav", "a"))
+        assert manifest.finish() == 2
+    assert [found["audio_filepath"] for found in documents(path)] == ["a.wav", "d.wav"]
+
+
+def test_parts_of_a_recording_are_told_apart_by_their_times(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    parts = [{"audio_filepath": "a.wav", "offset": offset, "duration": 0.1 + 0.2} for offset in (0, 12.5)]
+    with OutputManifest(path, resume=False) as manifest:
+        for number, part in enumerate(parts):
+            manifest.add(number, line("a.wav", f"part {number}", **part))
+        manifest.finish()
+    with OutputManifest(path, resume=True) as manifest:
+        for number, part in enumerate(parts):
+            found = manifest.earlier("a.wav", part)
+            assert found is not None
+            assert found["pred_text"] == f"part {number}"
+        assert manifest.earlier("a.wav", {"audio_filepath": "a.wav"}) is None
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from cartesia_cli.scale.output_manifest import OutputManifest, describe_result
+import json
+with OutputManifest(Path(sys.argv[1]), resume=True) as manifest:
+    for number in range(1_000_000):
+        manifest.add(number, json.dumps(describe_result(f"{number}.wav", 1.0, "text " * 20, {})))
+        print(number, flush=True)
+"""
+
+
+def test_killed_run_loses_no_line_that_was_added(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            added = [next(process.stdout) for _ in range(50)]
+            process.send_signal(signal.SIGKILL)
+            added += process.stdout
+        assert not path.exists()
+        with OutputManifest(path, resume=True) as manifest:
+            assert all(manifest.earlier(f"{number.strip()}.wav", {}) for number in added)
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    text = "word " * 2_000
+    tracemalloc.start()
+    try:
+        with OutputManifest(path, resume=False) as manifest:
+            for number in reversed(range(500)):
+                manifest.add(number, line(f"{number}.wav", text))
+            manifest.finish()
+        with OutputManifest(path, resume=True) as manifest:
+            assert manifest.earlier("7.wav", {})
+        assert tracemalloc.get_traced_memory()[1] < 600_000
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 5_000_000
+
+
+def test_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't be written"):
+        OutputManifest(tmp_path / "file" / "m.jsonl", resume=False)
