@@ -8,6 +8,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     protocol           what both sides of the API may say: options, events, commands, errors
     redaction          keeps the API key out of errors and logs
     retry              pauses between retries
+    remote_url         URLs of recordings: how they are shown, and what results are named after
     timestamps         fills in missing or implausible times of words and segments
     text_encoding      decoding of text files of unknown encoding
     text_width         columns of a terminal that a text takes
@@ -25,7 +26,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     tracker            events of a live session: which text is settled, which audio is acknowledged
 
     session            a live session: send loop, receive loop, reconnects, latencies
-    client             HTTP and WebSocket: uploads, retries, deadlines, errors
+    client             HTTP and WebSocket: uploads, downloads, retries, deadlines, errors
     output             one writer per format, and what is printed on stderr
     settings           configuration file, profiles, key
     cache, results     earlier responses, and which result files were made from which recording

@@ -1,0 +1,412 @@
+"""Downloads recordings by HTTP(S) into temporary files, and picks up a download where a connection was lost.
+
+A download is resumed with a Range request only if the server proves that the file is still the same (If-Range with a
+strong ETag, or its modification time; RFC 9110 13.1.5); otherwise it starts over, so that a file is never a mixture of
+two. Must never send the API key or a cookie. A user and password in a URL go to its own host only, and messages show
+neither them nor the query, which may be a signature.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import Message
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol
+
+import httpx
+
+from .. import __version__
+from ..errors import CliError, InputError, NetworkError
+from ..remote_url import display_url, result_name, safe_name
+from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, parse_retry_after
+from .deadlines import CONNECT_TIMEOUT_SECONDS
+from .http_errors import describe_error, find_tls_reason
+from .http_transport import environment_error
+
+MAX_BYTES = 16 << 30
+"""Largest recording that is downloaded: two days of uncompressed stereo."""
+
+STALL_SECONDS = 60.0
+"""A download that gets fewer than MIN_BYTES_PER_SECOND for so long counts as lost."""
+
+MIN_BYTES_PER_SECOND = 1000
+
+PROGRESS_BYTES = 1 << 20
+"""An attempt that gets so much further doesn't count as a failure: large files outlive many lost connections."""
+
+MAX_REDIRECTS = 10
+
+PAGE_TYPES = {
+    "text/html": "a web page",
+    "application/xhtml+xml": "a web page",
+    "application/rss+xml": "a feed",
+    "application/atom+xml": "a feed",
+    "application/vnd.apple.mpegurl": "a playlist of a stream",
+    "application/x-mpegurl": "a playlist of a stream",
+    "audio/mpegurl": "a playlist of a stream",
+    "audio/x-mpegurl": "a playlist of a stream",
+    "application/dash+xml": "a playlist of a stream",
+}
+"""Media types of what leads to recordings, but isn't one: yt-dlp may find them."""
+
+DOCUMENT_TYPES = {"application/json": "JSON", "application/problem+json": "JSON", "application/xml": "XML",
+                  "text/xml": "XML", "text/css": "CSS", "application/pdf": "a PDF document"}  # fmt: skip
+"""Media types of what is certainly no recording. Vague types aren't listed: the first bytes decide."""
+
+HINTS = {
+    401: "put user and password into the URL: https://USER:PASSWORD@HOST/…",
+    403: "a signed URL may have expired; a private one needs user and password: https://USER:PASSWORD@HOST/…",
+    404: "check the URL",
+    410: "the server has removed it",
+}
+
+
+class DownloadProgress(Protocol):
+    """Called for each block of a download. What it raises ends the download."""
+
+    def __call__(self, received: int, size: int | None, /) -> object: ...
+
+
+class WebPageError(InputError):
+    """A URL leads to a web page, a feed or a playlist instead of a recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What a server says about a file.
+
+    filename     safe as the name of one file
+    media_type   in lower case, without parameters; None if the server doesn't say
+    bytes        None if the server doesn't say
+    version      its ETag or modification time, which change when the file does; None without both
+    """
+
+    filename: str
+    media_type: str | None
+    bytes: int | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that was downloaded, and what the server said about it. `bytes` is what was received."""
+
+    path: Path
+    filename: str
+    media_type: str | None
+    bytes: int
+    version: str | None
+
+
+@dataclass(slots=True)
+class _Partial:
+    """A download that is under way.
+
+    received    bytes in the file
+    size        of the whole, or None if unknown
+    version     of what is in the file
+    validator   for If-Range; None if the download can't be resumed
+    """
+
+    file: BinaryIO
+    received: int = 0
+    size: int | None = None
+    version: str | None = None
+    validator: str | None = None
+
+    def restart(self, headers: Mapping[str, str]) -> None:
+        """Discard what was received, and take note of another whole response."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.received, self.size, self.version = 0, _content_length(headers), _version(headers)
+        self.validator = None if _is_encoded(headers) else _validator(headers)
+
+    def is_continued_by(self, headers: Mapping[str, str]) -> bool:
+        """Whether a response with status 206 has what follows, of the same file."""
+        part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("content-range", "").strip())
+        if part is None or int(part[1]) != self.received or _is_encoded(headers):
+            return False
+        same_version = _version(headers) in (None, self.version)
+        return same_version and (part[3] == "*" or self.size is None or int(part[3]) == self.size)
+
+
+class _Lost(Exception):
+    """An attempt failed and another one may succeed. `retry_after`: seconds that the server asks for, or None."""
+
+    def __init__(self, error: CliError, retry_after: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error, self.retry_after = error, retry_after
+
+
+class Downloader:
+    """Downloads any number of files, from several threads at once if need be.
+
+    on_retry   receives a sentence for the user when an attempt failed and another follows
+    """
+
+    def __init__(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        on_retry: Callable[[str], None] = lambda message: None,
+        stall_seconds: float = STALL_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._retry, self._on_retry = retry or RetryPolicy(), on_retry
+        self._stall_seconds, self._clock, self._sleep = stall_seconds, clock, sleep
+        try:
+            self._http = httpx.Client(
+                headers={"User-Agent": f"cartesia-cli/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                follow_redirects=True,
+                max_redirects=MAX_REDIRECTS,
+                timeout=httpx.Timeout(stall_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=None),
+                limits=httpx.Limits(max_connections=None),
+                transport=transport,
+            )
+        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+            raise environment_error(str(error)) from error
+
+    def __enter__(self) -> Downloader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._http.close()
+
+    def download(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        max_bytes: int = MAX_BYTES,
+        on_progress: DownloadProgress = lambda received, size: None,
+    ) -> Download:
+        """Download a file into a new file in this folder, which the caller deletes.
+
+        WebPageError for a page, InputError for anything else that can't be a recording, is missing or too large, or
+        can't be saved; NetworkError when attempts are used up. After an error, no file is left.
+        """
+        name = display_url(url)
+        descriptor, path = _temporary_file(url, folder)
+        try:
+            with open(descriptor, "wb") as file:
+                partial = _Partial(file)
+                headers = self._attempts(
+                    name, lambda: self._fetch(url, partial, folder, max_bytes, on_progress), partial
+                )
+                file.flush()
+        except OSError as error:  # httpx has errors of its own
+            os.unlink(path)
+            raise _unsaved_error(name, error) from error
+        except BaseException:
+            os.unlink(path)
+            raise
+        return Download(Path(path), _filename(url, headers), _media_type(headers), partial.received, partial.version)
+
+    def describe(self, url: str) -> RemoteFile:
+        """Ask for a file's size and type without downloading it. Raises what `download` does, also WebPageError."""
+        headers = self._attempts(display_url(url), lambda: self._head(url))
+        size = None if _is_encoded(headers) else _content_length(headers)
+        return RemoteFile(_filename(url, headers), _media_type(headers), size, _version(headers))
+
+    def _attempts(
+        self, name: str, attempt: Callable[[], httpx.Headers], partial: _Partial | None = None
+    ) -> httpx.Headers:
+        """Attempt a request until it succeeds, or nothing justifies another attempt."""
+        failures = 0
+        while True:
+            before = partial.received if partial else 0
+            try:
+                return attempt()
+            except _Lost as lost:
+                advanced = partial is not None and partial.received - before >= PROGRESS_BYTES
+                failures = 1 if advanced else failures + 1
+                max_attempts = self._retry.max_attempts(maybe_billed=False)
+                delay = self._retry.delay(failures, lost.retry_after)
+                if failures >= max_attempts or delay > MAX_RETRY_AFTER_SECONDS:
+                    raise lost.error from lost
+                self._on_retry(f"{lost}: trying again in {delay:.1f} s (try {failures + 1} of {max_attempts})")
+                self._sleep(delay)
+            except httpx.InvalidURL as error:
+                raise InputError(f"{name} is not a valid URL", hint="check the spelling") from error
+
+    def _head(self, url: str) -> httpx.Headers:
+        name = display_url(url)
+        with _network_errors(name):
+            response = self._http.head(url)
+            if response.is_error and not is_retryable_status(response.status_code):
+                with self._http.stream("GET", url) as response:  # not every server knows HEAD
+                    pass
+        _check_status(response, name)
+        _check_type(response.headers, name)
+        return response.headers
+
+    def _fetch(
+        self, url: str, partial: _Partial, folder: Path, max_bytes: int, on_progress: DownloadProgress
+    ) -> httpx.Headers:
+        """One attempt: get the file, or what is missing of it."""
+        name = display_url(url)
+        resuming = partial.received > 0 and partial.validator is not None
+        wanted = {"Range": f"bytes={partial.received}-", "If-Range": partial.validator or ""} if resuming else {}
+        with _network_errors(name, partial), self._http.stream("GET", url, headers=wanted) as response:
+            if response.status_code == 416 and resuming:
+                partial.validator = None  # start over
+                raise _Lost(NetworkError(f"{name}: the file changed on the server while it was downloaded"))
+            _check_status(response, name)
+            if response.status_code != 206:
+                partial.restart(response.headers)
+            elif not (resuming and partial.is_continued_by(response.headers)):
+                partial.validator = None
+                raise _Lost(NetworkError(f"{name}: the server sent another part of the file than was asked for"))
+            _check_type(response.headers, name)
+            _check_size(partial, name, max_bytes, folder)
+            started, counted = self._clock(), partial.received
+            for block in response.iter_bytes():
+                partial.file.write(block)
+                partial.received += len(block)
+                if partial.received > max_bytes:
+                    raise _too_large_error(name, max_bytes)
+                on_progress(partial.received, partial.size)
+                if (now := self._clock()) - started > self._stall_seconds:
+                    if partial.received - counted < MIN_BYTES_PER_SECOND * self._stall_seconds:
+                        raise _Lost(NetworkError(f"{name}: the download hardly moved for {self._stall_seconds:g} s"))
+                    started, counted = now, partial.received
+            if partial.validator is not None and partial.size not in (None, partial.received):
+                partial.validator = None
+                raise _Lost(NetworkError(f"{name}: the server sent {partial.received} bytes instead of {partial.size}"))
+            return response.headers
+
+
+def _temporary_file(url: str, folder: Path) -> tuple[int, str]:
+    try:
+        return tempfile.mkstemp(prefix="download-", suffix=Path(result_name(url)).suffix, dir=folder)
+    except OSError as error:
+        raise _unsaved_error(display_url(url), error) from error
+
+
+def _unsaved_error(name: str, error: OSError) -> InputError:
+    message = f"{name} can't be saved in a temporary file: {error.strerror}"
+    return InputError(message, hint="set TMPDIR to a folder with more space")
+
+
+@contextmanager
+def _network_errors(name: str, partial: _Partial | None = None) -> Iterator[None]:
+    """Turn errors of httpx into _Lost, or into the error to show if another attempt would fail, too."""
+    try:
+        yield
+    except httpx.TooManyRedirects as error:
+        raise InputError(f"{name}: more than {MAX_REDIRECTS} redirects", hint="check the URL") from error
+    except httpx.UnsupportedProtocol as error:
+        raise InputError(f"{name} redirects to something else than http or https", hint="check the URL") from error
+    except (httpx.DecodingError, httpx.LocalProtocolError) as error:
+        raise InputError(
+            f"{name}: the server's answer can't be read: {_one_line(error)}", hint="check the URL"
+        ) from error
+    except httpx.HTTPError as error:
+        if (reason := find_tls_reason(error)) is not None:
+            hint = "name a private certificate authority in SSL_CERT_FILE"
+            raise NetworkError(f"{name}: can't verify the server's certificate: {reason}", hint=hint) from error
+        if isinstance(error, httpx.ProxyError):
+            message, hint = f"{name}: the proxy refuses: {_one_line(error)}", "check HTTPS_PROXY and HTTP_PROXY"
+            raise NetworkError(message, hint=hint) from error
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            message = f"{name}: the server can't be reached: {_one_line(error)}"
+            raise _Lost(NetworkError(message, hint="check the network and the URL")) from error
+        received = partial.received if partial else 0
+        size = f" of {_megabytes(partial.size)}" if partial and partial.size else ""
+        where = f" after {_megabytes(received)}{size}" if received else ""
+        why = "nothing more came" if isinstance(error, httpx.ReadTimeout) else _one_line(error)
+        raise _Lost(NetworkError(f"{name}: the connection was lost{where}: {why}")) from error
+
+
+def _check_status(response: httpx.Response, name: str) -> None:
+    """Raise for a status that isn't a success."""
+    status = response.status_code
+    if response.is_success:
+        return
+    message, hint = f"{name}: the server refuses: {response.reason_phrase[:60] or 'no reason given'}", HINTS.get(status)
+    if not is_retryable_status(status):
+        raise InputError(message, hint=hint or "check the URL", status=status)
+    retry_after = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+    raise _Lost(NetworkError(message, hint="try again later", status=status), retry_after)
+
+
+def _check_type(headers: Mapping[str, str], name: str) -> None:
+    """Raise for what is obviously not a recording."""
+    media_type = _media_type(headers) or ""
+    if media_type in PAGE_TYPES:
+        raise WebPageError(
+            f"{name} is {PAGE_TYPES[media_type]}, not a recording",
+            hint="name the URL of the recording itself, or install yt-dlp: pip install 'cartesia-cli[web]'",
+        )
+    if media_type in DOCUMENT_TYPES:
+        raise InputError(f"{name} is {DOCUMENT_TYPES[media_type]}, not a recording", hint="check the URL")
+
+
+def _check_size(partial: _Partial, name: str, max_bytes: int, folder: Path) -> None:
+    """Raise for a file that is known to be too large, or larger than what is free on the disk."""
+    if partial.size is None:
+        return
+    if partial.size > max_bytes:
+        raise _too_large_error(name, max_bytes)
+    free = shutil.disk_usage(folder).free
+    if partial.size - partial.received > free:
+        message = f"{name} is {_megabytes(partial.size)} large, but only {_megabytes(free)} are free in {folder}"
+        raise InputError(message, hint="set TMPDIR to a folder with more space")
+
+
+def _too_large_error(name: str, max_bytes: int) -> InputError:
+    return InputError(f"{name} is larger than {_megabytes(max_bytes)}", hint="download it yourself, and cut it")
+
+
+def _content_length(headers: Mapping[str, str]) -> int | None:
+    value = headers.get("content-length", "")
+    return int(value) if value.isdecimal() else None
+
+
+def _is_encoded(headers: Mapping[str, str]) -> bool:
+    """Whether a body is compressed for the way, so that positions in it aren't positions in the file."""
+    return headers.get("content-encoding", "identity").lower() != "identity"
+
+
+def _version(headers: Mapping[str, str]) -> str | None:
+    return headers.get("etag") or headers.get("last-modified")
+
+
+def _validator(headers: Mapping[str, str]) -> str | None:
+    """What a file that is downloaded in parts is recognised by. Weak ETags don't promise equal bytes."""
+    etag = headers.get("etag")
+    return headers.get("last-modified") if etag is None else etag if etag.startswith('"') else None
+
+
+def _media_type(headers: Mapping[str, str]) -> str | None:
+    found = re.match(r"\s*([\w.+-]+/[\w.+-]+)", headers.get("content-type", ""), re.ASCII)
+    return found[1].lower() if found else None
+
+
+def _filename(url: str, headers: Mapping[str, str]) -> str:
+    """The name in Content-Disposition (RFC 6266), or the one in the URL."""
+    message = Message()
+    message["Content-Disposition"] = headers.get("content-disposition", "").replace("\r", " ").replace("\n", " ")
+    named = message.get_filename()
+    return safe_name(re.split(r"[/\\]", named)[-1], result_name(url)) if named else result_name(url)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in describe_error(error)).split())[:200]
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

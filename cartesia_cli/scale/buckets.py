@@ -1,0 +1,339 @@
+"""Recordings and results in object storage: Amazon S3 (`s3://`), Google Cloud Storage (`gs://`), Azure (`az://`).
+
+By obstore, which comes with the extra [buckets]. Credentials, region and endpoint come from the environment, by the
+names that obstore knows (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS,
+AZURE_STORAGE_ACCOUNT_NAME, …). Must never put a credential into a message, or keep a listing in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from ..daemon_thread import start_daemon_thread
+from ..errors import CliError, InputError, NetworkError, OutputError, UsageError
+from ..remote_url import split_bucket_url
+
+if TYPE_CHECKING:  # an extra
+    from obstore import Attributes, Bytes, GetOptions
+    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+
+    Store = S3Store | GCSStore | AzureStore
+
+T = TypeVar("T")
+
+MAGIC = re.compile(r"[*?\[]")
+"""What makes a key a glob."""
+
+LIST_OBJECTS = 1000
+"""Objects in one piece of a listing, as many as S3 puts into a response."""
+
+BLOCK_BYTES = 1 << 20
+
+MAX_ATTEMPTS = 3
+"""Attempts to get an object in a row that get no further. obstore retries each request by itself, too."""
+
+CREDENTIALS = {
+    "s3": "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or AWS_SKIP_SIGNATURE=true for a public bucket",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_SKIP_SIGNATURE=true for a public bucket",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_SKIP_SIGNATURE=true",
+}
+"""Scheme to the environment variables with the credentials."""
+
+ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Scheme to the environment variables that name another server than the cloud's own."""
+
+METADATA_SERVER = re.compile(r"169\.254\.169\.254|metadata\.google\.internal|metadata/identity", re.IGNORECASE)
+"""Where obstore looks for credentials on a cloud machine if the environment has none."""
+
+NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|The specified (?:bucket|container) does not exist")
+WRONG_REGION = re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketObject:
+    """An object that a listing names.
+
+    relative_path   its key below the prefix that was searched, or below the fixed part of a glob
+    version         its ETag, which changes when its content does; None if the store has none
+    """
+
+    url: str
+    relative_path: str
+    bytes: int
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object that was saved in a temporary file."""
+
+    path: Path
+    bytes: int
+    version: str | None
+
+
+class FetchProgress(Protocol):
+    """Called for each block of an object. What it raises ends the transfer."""
+
+    def __call__(self, received: int, size: int | None, /) -> object: ...
+
+
+def stands_for_several(url: str) -> bool:
+    """Whether a bucket's URL may stand for several objects: a whole bucket, a prefix that ends in "/", or a glob."""
+    key = split_bucket_url(url)[2]
+    return not key or key.endswith("/") or MAGIC.search(key) is not None
+
+
+class Buckets:
+    """The buckets that a run reads from or writes to. May be used from several threads at once.
+
+    UsageError if the extra is missing.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import obstore
+        except ImportError as error:
+            raise UsageError(
+                f"reading and writing buckets needs obstore, which can't be imported ({error.name} is missing)",
+                hint="pip install 'cartesia-cli[buckets]'",
+            ) from error
+        self._obstore = obstore
+        self._stores: dict[tuple[str, str], Store] = {}
+
+    def search(self, url: str, suffixes: Collection[str]) -> Iterator[BucketObject]:
+        """Objects below a prefix that have one of these suffixes, or those that match a glob, in the order of their
+        keys, as the listing comes in. Keys with a part that begins with a dot are skipped, as in folders.
+        """
+        scheme, bucket, pattern = split_bucket_url(url)
+        parts = pattern.split("/")
+        fixed = next((number for number, part in enumerate(parts) if MAGIC.search(part)), len(parts) - 1)
+        base = "".join(f"{part}/" for part in parts[:fixed])
+        globs = tuple(parts[fixed:]) if MAGIC.search(pattern) else ()
+        store, _ = self._store(url)
+        with _errors(url):
+            listing = iter(self._obstore.list(store, base or None, chunk_size=LIST_OBJECTS))
+        while True:
+            with _errors(url):
+                batch = _interruptible(lambda: next(listing, None))
+            if batch is None:
+                return
+            for found in batch:
+                key = found["path"]
+                relative = key.removeprefix(base)
+                steps = tuple(relative.split("/"))
+                wanted = (
+                    _matches(steps, globs)
+                    if globs
+                    else PurePosixPath(key).suffix.lower() in suffixes
+                    and not any(step.startswith(".") for step in steps)
+                )
+                if wanted and relative and not key.endswith("/"):
+                    yield BucketObject(f"{scheme}://{bucket}/{key}", relative, found["size"], found["e_tag"])
+
+    def describe(self, url: str) -> BucketObject:
+        """Size and version of one object. MissingObjectError if it doesn't exist."""
+        store, key = self._store(url)
+        with _errors(url):
+            found = self._obstore.head(store, key)
+        return BucketObject(url, PurePosixPath(key).name, found["size"], found["e_tag"])
+
+    def exists(self, url: str) -> bool:
+        """Whether there is such an object. InputError if there is no such bucket."""
+        try:
+            self.describe(url)
+        except MissingObjectError:
+            return False
+        return True
+
+    def fetch(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        max_bytes: int,
+        on_progress: FetchProgress = lambda received, size: None,
+    ) -> Fetched:
+        """Save an object in a new file in this folder, which the caller deletes. After an error, no file is left.
+
+        A transfer that breaks off is continued if the object is still the same, or else started over. InputError if
+        the object is missing, too large or can't be saved, NetworkError if it can't be transferred.
+        """
+        suffix = PurePosixPath(split_bucket_url(url)[2]).suffix
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="object-", suffix=suffix, dir=folder)
+        except OSError as error:
+            raise _unsaved_error(url, error) from error
+        try:
+            with open(descriptor, "wb", buffering=0) as file:
+                return self._fetch(url, file, Path(path), max_bytes, on_progress)
+        except BaseException:
+            os.unlink(path)
+            raise
+
+    def put(self, url: str, content: bytes, *, overwrite: bool, media_type: str = "text/plain; charset=utf-8") -> None:
+        """Write a whole object. OutputError if it can't be written, or exists and must not be overwritten."""
+        store, key = self._store(url)
+        mode: Literal["overwrite", "create"] = "overwrite" if overwrite else "create"
+        attributes: Attributes = {"Content-Type": media_type}
+        with _errors(url, writing=True):
+            self._obstore.put(store, key, content, mode=mode, attributes=attributes, use_multipart=False)
+
+    def _fetch(self, url: str, file: io.FileIO, path: Path, max_bytes: int, on_progress: FetchProgress) -> Fetched:
+        store, key = self._store(url)
+        received = failures = 0
+        version: str | None = None
+        while True:
+            before = received
+            try:
+                with _errors(url):
+                    options: GetOptions = {"range": {"offset": received}, "if_match": version} if received else {}
+                    found = self._obstore.get(store, key, options=options)
+                    size, version = found.meta["size"], found.meta["e_tag"]
+                    if size > max_bytes:
+                        raise InputError(f"{url} is larger than {max_bytes / 1e6:.1f} MB", hint="cut it first")
+                    for block in found.stream(min_chunk_size=BLOCK_BYTES):
+                        _write(file, block, url)
+                        received += len(block)
+                        on_progress(received, size)
+                if received != size:
+                    raise NetworkError(f"{url}: {received} bytes came instead of {size}")
+                return Fetched(path, size, version)
+            except NetworkError as error:
+                failures = 1 if received - before >= BLOCK_BYTES else failures + 1
+                if failures >= MAX_ATTEMPTS:
+                    raise
+                if version is None or isinstance(error, _ChangedError):
+                    file.seek(0)
+                    file.truncate()
+                    received = 0
+
+    def _store(self, url: str) -> tuple[Store, str]:
+        """The store of a bucket, and the key that the URL names in it. UsageError for unusable settings."""
+        from obstore.exceptions import BaseError
+        from obstore.store import AzureStore, GCSStore, S3Store
+
+        scheme, bucket, key = split_bucket_url(url)
+        if (scheme, bucket) not in self._stores:
+            client: ClientConfig = {"timeout": "24h", "connect_timeout": "10s", "read_timeout": "60s"}
+            if any(os.environ.get(name, "").startswith("http:") for name in ENDPOINTS[scheme]):
+                client["allow_http"] = True  # whoever names such an endpoint means it
+            retry: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+            try:
+                if scheme == "s3":
+                    store: Store = S3Store(bucket, client_options=client, retry_config=retry)
+                elif scheme == "gs":
+                    store = GCSStore(bucket, client_options=client, retry_config=retry)
+                else:
+                    store = AzureStore(bucket, client_options=client, retry_config=retry)
+            except (BaseError, ValueError) as error:
+                raise UsageError(f"{url}: {_reason(error)}", hint=CREDENTIALS[scheme]) from error
+            self._stores[scheme, bucket] = store
+        return self._stores[scheme, bucket], key
+
+
+class MissingObjectError(InputError):
+    """There is no object with this key."""
+
+
+class _ChangedError(NetworkError):
+    """An object changed while it was transferred."""
+
+
+def _matches(parts: Sequence[str], globs: Sequence[str]) -> bool:
+    """Whether the parts of a key match those of a glob; `**` matches any number of parts. As in folders, only a part
+    of the glob that begins with a dot matches one that does.
+    """
+    if not globs:
+        return not parts
+    if globs[0] == "**":
+        if _matches(parts, globs[1:] or ("*",)):
+            return True
+        return bool(parts) and not parts[0].startswith(".") and _matches(parts[1:], globs)
+    if not parts or (parts[0].startswith(".") and not globs[0].startswith(".")):
+        return False
+    return fnmatchcase(parts[0], globs[0]) and _matches(parts[1:], globs[1:])
+
+
+def _interruptible(work: Callable[[], T]) -> T:
+    """Call what blocks outside Python in a thread, so that Ctrl-C ends the wait at once."""
+    return start_daemon_thread(work, "listing").result()
+
+
+def _write(file: io.FileIO, block: bytes | Bytes, url: str) -> None:
+    view = memoryview(block)
+    try:
+        while view:
+            view = view[file.write(view) or 0 :]
+    except OSError as error:
+        raise _unsaved_error(url, error) from error
+
+
+def _unsaved_error(url: str, error: OSError) -> InputError:
+    message = f"{url} can't be saved in a temporary file: {error.strerror}"
+    return InputError(message, hint="set TMPDIR to a folder with more space")
+
+
+@contextmanager
+def _errors(url: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn obstore's errors into ours."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, FileNotFoundError, ValueError) as error:
+        raise _cli_error(url, error, writing) from error
+
+
+def _cli_error(url: str, error: Exception, writing: bool) -> CliError:
+    from obstore import exceptions
+
+    scheme, bucket, _ = split_bucket_url(url)
+    text = str(error)
+    kind = OutputError if writing else InputError
+    failure: CliError
+    if METADATA_SERVER.search(text) or isinstance(error, exceptions.UnauthenticatedError):
+        failure = kind(f"{url}: no credentials for {scheme}://", hint=CREDENTIALS[scheme])
+    elif NO_BUCKET.search(text):
+        failure = kind(f"{url}: there is no bucket {bucket!r}", hint="check its name, and the endpoint if it has one")
+    elif isinstance(error, exceptions.PermissionDeniedError):
+        reason = f" ({code[1]})" if (code := re.search(r"<Code>(\w+)</Code>", text)) else ""
+        failure = kind(
+            f"{url}: access denied{reason}", hint=f"check the credentials and their rights: {CREDENTIALS[scheme]}"
+        )
+    elif WRONG_REGION.search(text):
+        failure = kind(f"{url}: the bucket is in another region", hint="set AWS_REGION to the region of the bucket")
+    elif isinstance(error, exceptions.AlreadyExistsError):
+        return OutputError(f"{url} exists", hint="--force overwrites it")
+    elif isinstance(error, FileNotFoundError):
+        hint = f"check the spelling; {url}/ stands for all recordings below it"
+        return MissingObjectError(f"{url} does not exist", hint=hint)
+    elif isinstance(error, exceptions.PreconditionError):
+        return _ChangedError(f"{url} changed while it was read", hint="run the same command again")
+    elif isinstance(error, ValueError):
+        return kind(f"{url}: {_reason(error)}", hint="check the spelling")
+    else:
+        return NetworkError(f"{url}: {_reason(error)}", hint="check the network, the region and the endpoint")
+    failure.stops_batch = writing  # every other result goes to the same bucket
+    return failure
+
+
+def _reason(error: Exception) -> str:
+    """The end of obstore's message, which says what went wrong: without the address, which may be signed."""
+    line = str(error).partition("\n\nDebug source")[0]
+    line = re.sub(r"^.*?Error performing [A-Z]+ \S+ in \S+(?:, after [^-]*)?\s+- ", "", line, flags=re.DOTALL)
+    return " ".join("".join(c if c.isprintable() else " " for c in line).split())[:200]
