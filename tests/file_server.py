@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from mimetypes import guess_type
 from types import TracebackType
 from urllib.parse import unquote
 
@@ -73,7 +74,7 @@ class FileServer:
             _send(handler, status or 404, {"Content-Length": "0", **headers}, b"")
             return
         etag = f'"{sha256(data).hexdigest()[:16]}"'
-        usual = {"Content-Type": "application/octet-stream", "ETag": etag, "Accept-Ranges": "bytes"} | self.headers
+        usual = {"Content-Type": _media_type(handler.path), "ETag": etag, "Accept-Ranges": "bytes"} | self.headers
         wanted, known = handler.headers["Range"], handler.headers["If-Range"]
         start, end, status = 0, len(data), 200
         if handler.headers["If-Match"] not in (None, usual["ETag"]):
@@ -119,3 +120,7 @@ def _send(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, st
 
 def _basic(password: str) -> str:
     return f"Basic {base64.b64encode(password.encode()).decode()}"
+
+
+def _media_type(path: str) -> str:
+    return guess_type(path.partition("?")[0])[0] or "application/octet-stream"

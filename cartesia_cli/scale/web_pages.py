@@ -1,0 +1,179 @@
+"""Recordings on web pages, found and downloaded by yt-dlp, which comes with the extra [web].
+
+Only the sound is downloaded where a page offers it alone. yt-dlp reads no configuration, runs no plugins, keeps no
+cache, and converts nothing. Must never ask more servers than the page leads to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import CliError, InputError, NetworkError
+from ..remote_url import display_url, safe_name
+
+STALL_SECONDS = 60.0
+
+MAX_RECORDINGS = 10_000
+"""Most recordings of one page or playlist."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRecording:
+    """A recording that was downloaded into a temporary file. `filename`: its title, safe as the name of a file."""
+
+    path: Path
+    filename: str
+    bytes: int
+
+
+class PageProgress(Protocol):
+    """Called while a recording is downloaded. What it raises ends the download."""
+
+    def __call__(self, received: int, size: int | None, /) -> object: ...
+
+
+def is_installed() -> bool:
+    """Whether yt-dlp is there. It is not imported: that takes seconds."""
+    return find_spec("yt_dlp") is not None
+
+
+def find_recordings(url: str) -> list[str]:
+    """The URLs of the recordings on a page; the page's own if there is only one. InputError if there are none."""
+
+    def find(downloader: Any) -> list[str]:
+        page = downloader.extract_info(url, download=False, process=False)
+        if "entries" not in page:
+            return [url]
+        entries = [entry for entry in islice(page["entries"], MAX_RECORDINGS) if entry]
+        return [url] if len(entries) == 1 else [address for entry in entries if (address := _address(entry, url))]
+
+    found: list[str] = _run(find, url, {})
+    if not found:
+        raise _nothing_error(url)
+    return found
+
+
+def fetch(
+    url: str,
+    folder: Path,
+    *,
+    max_bytes: int,
+    on_progress: PageProgress = lambda received, size: None,
+) -> PageRecording:
+    """Download the recording of a page into a new folder in this one, which the caller deletes.
+
+    InputError if the page has none or several, or the recording is too large; NetworkError if it can't be downloaded.
+    """
+    place = Path(tempfile.mkdtemp(prefix="page-", dir=folder))
+
+    def report(status: dict[str, Any]) -> None:
+        size = status.get("total_bytes") or status.get("total_bytes_estimate")
+        received = int(status.get("downloaded_bytes") or 0)
+        if received > max_bytes:
+            raise _too_large_error(url, max_bytes)
+        on_progress(received, int(size) if size else None)
+
+    def download(downloader: Any) -> Any:
+        page = downloader.extract_info(url, download=False, process=False)
+        if "entries" in page:
+            entries = list(islice((entry for entry in page["entries"] if entry), 2))
+            if len(entries) > 1:
+                raise InputError(
+                    f"{display_url(url)} has several recordings",
+                    hint="name the page on the command line by itself: each of them is then an input",
+                )
+            if not entries:
+                raise _nothing_error(url)
+            page = entries[0]
+        return downloader.process_ie_result(page, download=True)
+
+    options = {
+        "format": "bestaudio/best",
+        "outtmpl": {"default": str(place / "recording.%(ext)s").replace("%", "%%").replace("%%(ext)s", "%(ext)s")},
+        "max_filesize": max_bytes,
+        "progress_hooks": [report],
+    }
+    info = _run(download, url, options)
+    files = [path for path in place.iterdir() if path.is_file()]
+    if not files:  # yt-dlp says so in a message only
+        raise _too_large_error(url, max_bytes)
+    if len(files) > 1:
+        raise InputError(f"{display_url(url)} has several recordings", hint="name the URL of one of them")
+    return PageRecording(files[0], safe_name(str(info.get("title") or "")) + files[0].suffix, files[0].stat().st_size)
+
+
+class _Silent:
+    """A logger for yt-dlp. Errors are raised, too, and nothing else is worth a line."""
+
+    def debug(self, message: str) -> None: ...
+
+    def info(self, message: str) -> None: ...
+
+    def warning(self, message: str) -> None: ...
+
+    def error(self, message: str) -> None: ...
+
+
+def _run(work: Callable[[Any], Any], url: str, options: dict[str, Any]) -> Any:
+    """Call `work` with a downloader of yt-dlp, and turn its errors into ours."""
+    os.environ.setdefault("YTDLP_NO_PLUGINS", "1")
+    from yt_dlp import YoutubeDL
+    from yt_dlp.networking.exceptions import RequestError
+    from yt_dlp.utils import YoutubeDLError
+
+    quiet = {"quiet": True, "noprogress": True, "logger": _Silent(), "cachedir": False, "fixup": "never",
+             "updatetime": False, "socket_timeout": STALL_SECONDS, "noplaylist": True}  # fmt: skip
+    try:
+        with YoutubeDL({**quiet, **options}) as downloader:
+            return work(downloader)
+    except YoutubeDLError as error:
+        cause = getattr(error, "exc_info", None)
+        inner = cause[1] if cause and cause[1] is not None else error
+        if isinstance(inner, CliError):
+            raise inner from error
+        if "Unsupported URL" in str(error):
+            raise _nothing_error(url) from error
+        kind = NetworkError if isinstance(inner, RequestError) or _has_cause(inner, RequestError) else InputError
+        raise kind(
+            f"{display_url(url)}: yt-dlp: {_reason(error)}", hint="does yt-dlp download it by itself?"
+        ) from error
+
+
+def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
+    cause = getattr(error, "cause", None) or error.__cause__
+    return isinstance(cause, kind) or (cause is not None and _has_cause(cause, kind))
+
+
+def _address(entry: dict[str, Any], page: str) -> str | None:
+    """The URL of one of several recordings: its own page, or else the recording itself."""
+    own = entry.get("url") or entry.get("webpage_url")
+    if own and own != page:
+        return str(own)
+    formats = entry.get("formats") or ()
+    return str(formats[-1]["url"]) if formats else None
+
+
+def _reason(error: Exception) -> str:
+    """yt-dlp's message without what is secret in its URLs, and without its advice."""
+    line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
+    line = re.sub(r"https?://\S+", lambda found: display_url(found[0]), line)
+    line = re.sub(r"[;.] please report this issue.*", "", line, flags=re.DOTALL | re.IGNORECASE)
+    return " ".join("".join(c if c.isprintable() else " " for c in line).split())[:200]
+
+
+def _nothing_error(url: str) -> InputError:
+    hint = "name the URL of the recording itself"
+    return InputError(f"{display_url(url)} is a web page, and yt-dlp finds no recording on it", hint=hint)
+
+
+def _too_large_error(url: str, max_bytes: int) -> InputError:
+    message = f"the recording on {display_url(url)} is larger than {max_bytes / 1e6:.1f} MB"
+    return InputError(message, hint="download it yourself, and cut it")
