@@ -1,0 +1,120 @@
+"""Locks on bytes of a file, by which processes on one or several machines agree who does what.
+
+They are POSIX record locks: the kernel releases them when their process ends, even by `kill -9`, and NFS passes them on
+to its server. On Windows they are the locks of `msvcrt`, which behave the same on one machine.
+
+They belong to a process, so they must never be used between its threads, and the file must never be opened elsewhere in
+the process: closing any descriptor of it would release all locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+HELD_ELSEWHERE = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
+"""What the system says of a lock that another process holds; the last only on Windows, after ten attempts."""
+
+WAIT_SECONDS, POLL_SECONDS = 30.0, 0.005
+
+FLOCK = {"linux": "hhqqi4x", "darwin": "qqihh"}
+"""Layout of C's `struct flock` by platform."""
+
+
+class RecordLocks:
+    """The locks of one file, which is created if it is missing. OSError if it can't be."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._mutex = threading.Lock()  # Windows locks at the file's position
+
+    def acquire(self, offset: int, length: int = 1) -> bool:
+        """Lock bytes; False if another process holds some of them. OSError if the file system has no locks."""
+        try:
+            self._lock(offset, length)
+        except OSError as error:
+            if error.errno in HELD_ELSEWHERE:
+                return False
+            raise
+        return True
+
+    def wait(self, offset: int) -> None:
+        """Lock a byte that others hold for moments only. TimeoutError if one of them doesn't release it."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not self.acquire(offset):
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"another process has locked it for {WAIT_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def release(self, offset: int, length: int = 1) -> None:
+        """Unlock bytes. OSError if the file system has no locks."""
+        self._unlock(offset, length)
+
+    def count_held(self, first: int, length: int) -> int | None:
+        """How many of these bytes other processes hold locked; None if this system can't tell. OSError if the file
+        system has no locks.
+        """
+        layout = FLOCK.get(sys.platform)
+        return None if layout is None else self._count_held(first, first + length, layout)
+
+    def close(self) -> None:
+        """Release all locks."""
+        os.close(self._file)
+
+    if sys.platform == "win32":
+
+        def _lock(self, offset: int, length: int) -> None:
+            with self._mutex:
+                os.lseek(self._file, offset, os.SEEK_SET)
+                msvcrt.locking(self._file, msvcrt.LK_NBLCK, length)
+
+        def _unlock(self, offset: int, length: int) -> None:
+            with self._mutex:
+                os.lseek(self._file, offset, os.SEEK_SET)
+                msvcrt.locking(self._file, msvcrt.LK_UNLCK, length)
+
+        def _count_held(self, first: int, end: int, layout: str) -> int | None:
+            return None
+
+    else:
+
+        def _lock(self, offset: int, length: int) -> None:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, offset)
+
+        def _unlock(self, offset: int, length: int) -> None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, length, offset)
+
+        def _count_held(self, first: int, end: int, layout: str) -> int | None:
+            ranges, held = [(first, end)], 0
+            while ranges:  # the system names one lock in a range, not always the first
+                start, stop = ranges.pop()
+                asked = struct.pack(layout, *_flock(fcntl.F_WRLCK, start, stop - start))
+                kind, at, size = _fields(struct.unpack(layout, fcntl.fcntl(self._file, fcntl.F_GETLK, asked)))
+                if kind != fcntl.F_UNLCK:
+                    after = min(stop, at + size if size else stop)
+                    held += after - max(start, at)
+                    ranges += [rest for rest in ((start, at), (after, stop)) if rest[0] < rest[1]]
+            return held
+
+
+def _flock(kind: int, start: int, length: int) -> tuple[int, ...]:
+    return (start, length, 0, kind, os.SEEK_SET) if sys.platform == "darwin" else (kind, os.SEEK_SET, start, length, 0)
+
+
+def _fields(lock: tuple[int, ...]) -> tuple[int, int, int]:
+    """Type, start and length; the latter is 0 up to the end of all files."""
+    if sys.platform == "darwin":
+        start, length, _, kind, _ = lock
+    else:
+        kind, _, start, length, _ = lock
+    return kind, start, length
