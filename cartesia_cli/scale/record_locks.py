@@ -32,10 +32,13 @@ FLOCK = {"linux": "hhqqi4x", "darwin": "qqihh"}
 
 
 class RecordLocks:
-    """The locks of one file, which is created if it is missing. OSError if it can't be."""
+    """The locks of one file. OSError if it can't be opened.
 
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    create   whether it is created if it is missing
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT if create else os.O_RDONLY, 0o666)
         self._mutex = threading.Lock()  # Windows locks at the file's position
 
     def acquire(self, offset: int, length: int = 1) -> bool:

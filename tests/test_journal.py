@@ -1,0 +1,339 @@
+"""The journal of an output directory: what it finds again, after torn lines and kills, and between processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.scale import journal as journal_module
+from cartesia_cli.scale.journal import Journal, file_name
+from cartesia_cli.scale.journal_lines import Entry, RunEvent, decode, encode
+from cartesia_cli.scale.shards import Shard
+
+DONE = Entry(
+    "monday/talk.mp3",
+    "done",
+    "/data/monday/talk.mp3",
+    run="",
+    time=0.0,
+    audio="a" * 64,
+    stat=(66, 131, 86444, 17959284 * 10**11, 17959284 * 10**11),
+    options="model ink-whisper, language en",
+    model="ink-whisper",
+    files={"monday/talk.txt": "b" * 64, "monday/talk.srt": "c" * 64},
+    seconds=10.8,
+    credits=5.4,
+)
+FAILED = Entry("b.mp3", "failed", "/data/b.mp3", run="", time=0.0, error=("network", "connection refused"))
+
+Open = Callable[..., Journal]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def begin(out: Path) -> Iterator[Open]:
+    """Begins a run. One at a time: the locks of a process are released with the first of its journals."""
+    opened: list[Journal] = []
+
+    def start(shard: Shard | None = None) -> Journal:
+        while opened:
+            opened.pop().close()
+        opened.append(Journal(out, shard, on_failure=pytest.fail, on_detail=pytest.fail))
+        opened[-1].start()
+        return opened[-1]
+
+    yield start
+    while opened:
+        opened.pop().close()
+
+
+def lines(out: Path, shard: Shard | None = None) -> list[bytes]:
+    return (out / ".cartesia-cli" / file_name(shard)).read_bytes().splitlines(keepends=True)
+
+
+def same(entry: Entry | None) -> Entry | None:
+    """An entry as it was before it was added."""
+    return None if entry is None else replace(entry, run="", time=0.0)
+
+
+def test_recordings_are_found_by_name_by_result_and_by_content(begin: Open, out: Path) -> None:
+    journal = begin()
+    journal.add(DONE)
+    journal.add(FAILED)
+    for again in (False, True):
+        journal = begin() if again else journal
+        assert same(journal.entry("monday/talk.mp3")) == DONE
+        assert same(journal.entry("b.mp3")) == FAILED
+        assert journal.entry("monday/talk.txt") is None
+        found = journal.find([out / "monday" / "talk.srt", out / "talk.srt", out.parent / "monday" / "talk.txt"])
+        assert {name: same(entry) for name, entry in found.items()} == {str(out / "monday" / "talk.srt"): DONE}
+        assert [same(entry) for entry in journal.with_audio("a" * 64)] == [DONE]
+        assert journal.with_audio("b" * 64) == []
+        assert [same(entry) for entry in journal.entries()] == [DONE, FAILED]
+
+
+def test_last_line_about_a_recording_or_a_result_counts(begin: Open, out: Path) -> None:
+    journal = begin()
+    journal.add(DONE)
+    journal.add(replace(DONE, files={"monday/talk.vtt": "d" * 64}, audio="e" * 64))
+    journal.add(replace(FAILED, recording=DONE.recording))
+    for again in (False, True):
+        journal = begin() if again else journal
+        entry = journal.entry(DONE.recording)
+        assert entry is not None and entry.state == "failed"
+        found = journal.find([out / "monday" / f"talk.{suffix}" for suffix in ("txt", "srt", "vtt")])
+        assert [entry.audio for entry in found.values()] == ["a" * 64, "a" * 64, "e" * 64]
+        assert journal.with_audio("a" * 64) == journal.with_audio("e" * 64) == []
+        assert len(list(journal.entries())) == 1
+
+
+def test_of_lines_in_several_shards_the_latest_counts(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (shard, state) in enumerate([(Shard(1, 2), FAILED), (Shard(2, 3), DONE), (None, FAILED)]):
+        for later in (100, 0):
+            monkeypatch.setattr(journal_module.time, "time", lambda now=1000 + 10 * number + later: now)
+            begin(shard).add(replace(state, recording="x", model=str(later)))
+    entry = begin().entry("x")
+    assert entry is not None and (entry.state, entry.model) == ("failed", "0")  # the last line of the last file
+    assert sorted(os.listdir(out / ".cartesia-cli")) == [
+        "journal.1-of-2.jsonl", "journal.2-of-3.jsonl", "journal.jsonl", "lock",
+    ]  # fmt: skip
+
+
+def test_names_that_are_not_unicode_are_kept(begin: Open, out: Path) -> None:
+    begin().add(replace(DONE, recording="a\udcff.mp3", files={"a\udcff ü.txt": "b" * 64}))
+    journal = begin()
+    assert journal.entry("a\udcff.mp3") is not None
+    assert list(journal.find([out / "a\udcff ü.txt"])) == [str(out / "a\udcff ü.txt")]
+    assert (out / ".cartesia-cli" / "journal.jsonl").read_bytes().isascii()
+
+
+GARBAGE = [
+    b"",
+    b"\n",
+    b"\x00" * 512,
+    b"{}\n",
+    b"[1]\n",
+    b'"recording"\n',
+    b"\xff\xfe\n",
+    b"[" * 100_000 + b"\n",
+    b'{"recording": "monday/talk.mp3"}\n',
+    b'{"recording": "monday/talk.mp3", "state": "done", "source": "", "run": "", "time": "soon"}\n',
+    b"x" * 3_000_000 + b"\n",
+    b'{"run": "1", "event": "exploded", "time": "2026-11-29T05:10:11.123+00:00"}\n',
+    *(
+        encode(replace(DONE, **change)).replace(b"5.4", b"1e999")
+        for change in ({"files": {"../x": ""}}, {"files": {"/etc/x": ""}}, {})
+    ),
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_lines_that_are_not_of_a_journal_are_ignored(garbage: bytes, begin: Open, out: Path) -> None:
+    begin().add(DONE)
+    with (out / ".cartesia-cli" / "journal.jsonl").open("ab") as file:
+        file.write(garbage)
+    begin().add(FAILED)
+    with (out / ".cartesia-cli" / "journal.jsonl").open("ab") as file:
+        file.write(garbage)
+    journal = begin()
+    assert [same(entry) for entry in journal.entries()] == [DONE, FAILED]
+    assert [event.event for event in journal.events()] == ["started"] * 3
+
+
+def test_every_torn_last_line_is_ignored_and_closed(begin: Open, out: Path) -> None:
+    begin().add(FAILED)
+    whole = (out / ".cartesia-cli" / "journal.jsonl").read_bytes()
+    torn = encode(DONE)
+    for length in range(0, len(torn), 7):
+        (out / ".cartesia-cli" / "journal.jsonl").write_bytes(whole + torn[:length])
+        journal = begin()
+        assert [same(entry) for entry in journal.entries()] == [FAILED]
+        journal.add(DONE)
+        assert [same(entry) for entry in begin().entries()] == [FAILED, DONE]
+        assert sum(decode(line) is None for line in lines(out)) == (length > 0)
+
+
+def test_disk_that_is_full_leaves_no_half_line_and_is_reported_once(begin: Open, out: Path) -> None:
+    begin().add(DONE)
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from cartesia_cli.scale.journal import Journal
+from cartesia_cli.scale.journal_lines import Entry
+reports = []
+journal = Journal(Path(sys.argv[1]), on_failure=reports.append)
+journal.start()
+size = (Path(sys.argv[1]) / ".cartesia-cli" / "journal.jsonl").stat().st_size
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20))
+for _ in range(2):
+    journal.add(Entry("b.mp3", "failed", "/b.mp3", "", 0.0))
+print(*reports, sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
+    assert done.stdout.count("the journal can't be written") == 1
+    assert all(decode(line) is not None for line in lines(out))
+    assert [same(entry) for entry in begin().entries()] == [DONE]
+
+
+def test_directory_that_cannot_be_written_is_reported_and_fails_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    reports: list[str] = []
+    journal = Journal(tmp_path / "file", on_failure=reports.append)
+    journal.start()
+    journal.add(DONE)
+    assert journal.claim("a")
+    assert journal.entry(DONE.recording) is None
+    journal.finish()
+    assert len(reports) == 1 and "Not a directory" in reports[0]
+
+
+def test_reading_creates_nothing(out: Path) -> None:
+    journal = Journal(out)
+    journal.read()
+    assert journal.entry("a") is None and journal.events() == [] and journal.count_claimed() is None
+    assert not out.exists()
+
+
+def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "MIN_COMPACTED_LINES", 20)
+    first = begin()
+    first.add(DONE)
+    for number in range(12):
+        first.add(FAILED)
+        first.add(replace(FAILED, recording=f"{number}.mp3"))
+    assert len(lines(out)) == 26
+    begin()
+    assert len(lines(out)) == 27  # half of them are current
+    for _ in range(20):
+        begin().add(replace(FAILED, model="last"))
+    assert len(lines(out)) < 40
+    entries = list(begin().entries())
+    assert len(entries) == 14 and same(entries[0]) == DONE
+    assert [entry.model for entry in entries if entry.recording == "b.mp3"] == ["last"]
+
+
+def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MIN_COMPACTED_LINES", 5)
+    begin().add(DONE)
+    for _ in range(10):
+        begin().add(replace(FAILED, recording=DONE.recording))
+    journal = begin()
+    assert len(lines(out)) < 10
+    assert [entry.audio for entry in journal.find([out / "monday" / "talk.txt"]).values()] == [DONE.audio]
+
+
+def test_events_of_runs_are_kept_in_order(begin: Open) -> None:
+    journal = begin(Shard(3, 8))
+    journal.count_inputs(20, 5)
+    journal.finish()
+    later = Journal(journal.directory)
+    later.read()
+    started, inputs, finished = later.events()
+    assert (started.event, started.shard, started.pid, started.run) == ("started", "3/8", os.getpid(), journal.run)
+    assert (inputs.inputs, inputs.skipped, finished.event) == (20, 5, "finished")
+
+
+def test_lines_hold_only_known_fields() -> None:
+    facts = json.loads(encode(DONE))
+    assert " ".join(facts) == "recording state source audio stat options model files seconds credits run time"
+    assert list(json.loads(encode(RunEvent("1", "finished", 0.0)))) == ["run", "event", "time"]
+
+
+# Several processes -----------------------------------------------------------------------------------------
+
+WORKER = """
+import sys
+from pathlib import Path
+from cartesia_cli.scale.journal import Journal
+from cartesia_cli.scale.journal_lines import Entry
+from cartesia_cli.scale.shards import Shard
+journal = Journal(Path(sys.argv[1]), on_failure=sys.exit, on_detail=sys.exit)
+journal.start()
+print("started", flush=True)
+sys.stdin.readline()
+for number in range(100):
+    name = f"{number}.mp3"
+    if journal.claim(name):
+        if journal.ended_elsewhere(name) is None:
+            print(name, flush=True)
+            journal.add(Entry(name, "done", name, "", 0.0))
+        journal.release(name)
+"""
+
+
+def test_processes_divide_recordings_among_themselves(out: Path) -> None:
+    command = [sys.executable, "-c", WORKER, str(out)]
+    running = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        for _ in range(4)
+    ]
+    for process in running:
+        assert process.stdout is not None and process.stdout.readline() == "started\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    worked = [process.communicate(timeout=60)[0].split() for process in running]
+    assert sorted(name for names in worked for name in names) == sorted(f"{number}.mp3" for number in range(100))
+    assert len([line for line in lines(out) if isinstance(decode(line), Entry)]) == 100
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from cartesia_cli.scale.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+journal.start()
+assert journal.claim("a.mp3") and journal.claim("b.mp3") and not journal.claim("b.mp3")
+print(journal.run, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_claims_end_with_their_process_and_are_seen_by_others(begin: Open, out: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        run = process.stdout.readline().strip()
+        watcher = Journal(out)
+        watcher.read()
+        assert watcher.count_claimed() == 2
+        assert watcher.is_running(run) is True
+        assert watcher.is_running("another") is False
+        journal = begin()
+        assert not journal.claim("a.mp3") and journal.claim("c.mp3")
+        process.kill()
+        process.wait(10)
+        assert journal.claim("a.mp3")
+    assert Journal(out).is_running(run) is False
+
+
+def test_claims_work_without_locks(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*arguments: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("cartesia_cli.scale.record_locks.RecordLocks._lock", no_locks)
+    details: list[str] = []
+    journal = Journal(out, on_failure=pytest.fail, on_detail=details.append)
+    journal.start()
+    assert journal.claim("a") and not journal.claim("a")
+    journal.add(DONE)
+    journal.release("a")
+    assert journal.claim("a")
+    assert details == [
+        f"{out}: locks can't be used (No locks available): another run there may transcribe the same recordings"
+    ]
