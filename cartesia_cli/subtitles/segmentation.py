@@ -53,7 +53,7 @@ CUE_COST = 40.0
 SINGLE_TOKEN_PENALTY = 80.0
 """For a cue of a single token."""
 NARROW_CUE_PENALTY = 1.0
-"""For each column by which a cue is narrower than half a line."""
+"""For each column by which a cue of one line is narrower than half a line."""
 BROKEN_RULE_PENALTY = 1e5
 """For a cue that can't be read in time, and for one that is shown too briefly, however little is missing: rules come
 before good breaks, as in the BBC's guidelines (3.10)."""
@@ -159,8 +159,7 @@ class _Search:
     def run(self, first: int, last: int) -> None:
         """Find the best cues for the first j tokens, for each j from `first` to `last`, given those for fewer.
 
-        The cost of a cue is written out three times, because calls are slow in the inner loop: for a single token, for
-        cues of one line, and for cues of several lines. A change must be made to all three.
+        Nearly all time is spent in the inner loop, so it makes no calls that can be avoided.
         """
         breaker, inner, best, cue_start = self.breaker, self.inner_costs, self.best, self.cue_start
         mixed_costs, begins, starts = self.mixed_costs, breaker.begins, self.starts
@@ -185,54 +184,25 @@ class _Search:
             if blocked:
                 best[j] = math.inf
                 continue
-            # `missing`: milliseconds by which the cue is too short to be read, or for the minimum duration. If it is
-            # no more than the difference of these two times, only one of the rules is broken, otherwise both are.
-            width, cheapest_start = columns - begins[j - 1], j - 1
-            lowest = best[j - 1] + SINGLE_TOKEN_PENALTY
-            if width < half_line:
-                lowest += NARROW_CUE_PENALTY * (half_line - width)
-            missing = (ms_per_column * width if ms_per_column * width > shortest else shortest) - latest + starts[j - 1]
-            if missing > 0:
-                lowest += MISSING_TIME_PENALTY * missing + (
-                    BROKEN_RULE_PENALTY if missing <= abs(ms_per_column * width - shortest) else 2 * BROKEN_RULE_PENALTY
-                )
-            if one_line < earliest:
-                one_line = earliest
-            # All cues of one line with at least two tokens, from the shortest.
-            for i in range(j - 2, one_line - 1, -1):
+            lowest, cheapest_start = math.inf, j - 1
+            for i in range(j - 1, earliest - 1, -1):  # from the shortest cue
                 if best[i] < lowest:
+                    cost = best[i] if i < j - 1 else best[i] + SINGLE_TOKEN_PENALTY
                     width = columns - begins[i]
-                    cost = best[i] if width >= half_line else best[i] + NARROW_CUE_PENALTY * (half_line - width)
-                    missing = (
-                        (ms_per_column * width if ms_per_column * width > shortest else shortest) - latest + starts[i]
-                    )
+                    if width < half_line and i >= one_line:
+                        cost += NARROW_CUE_PENALTY * (half_line - width)
+                    reading = ms_per_column * width
+                    missing = (reading if reading > shortest else shortest) - latest + starts[i]
                     if missing > 0:
+                        # If no more is missing than the difference of these two times, only one rule is broken.
                         cost += MISSING_TIME_PENALTY * missing + (
-                            BROKEN_RULE_PENALTY
-                            if missing <= abs(ms_per_column * width - shortest)
-                            else 2 * BROKEN_RULE_PENALTY
+                            BROKEN_RULE_PENALTY if missing <= abs(reading - shortest) else 2 * BROKEN_RULE_PENALTY
                         )
                     if i < last_sentence:
                         cost += mixed_costs[i] + mixed_costs[j]
+                    if i < one_line and cost < lowest:  # only a cue that is cheap so far is divided into lines
+                        cost += breaker.break_lines(i, j)[0]
                     if cost < lowest:
-                        lowest, cheapest_start = cost, i
-            # All cues of several lines. Those that are too expensive already are not divided into lines.
-            for i in range(one_line - 1, earliest - 1, -1):
-                if best[i] < lowest:
-                    width = columns - begins[i]
-                    cost = best[i]
-                    missing = (
-                        (ms_per_column * width if ms_per_column * width > shortest else shortest) - latest + starts[i]
-                    )
-                    if missing > 0:
-                        cost += MISSING_TIME_PENALTY * missing + (
-                            BROKEN_RULE_PENALTY
-                            if missing <= abs(ms_per_column * width - shortest)
-                            else 2 * BROKEN_RULE_PENALTY
-                        )
-                    if i < last_sentence:
-                        cost += mixed_costs[i] + mixed_costs[j]
-                    if cost < lowest and (cost := cost + breaker.break_lines(i, j)[0]) < lowest:
                         lowest, cheapest_start = cost, i
             best[j], cue_start[j] = lowest + inner[j] + end_cost - inner[j + 1], cheapest_start
 
