@@ -1,6 +1,6 @@
 """Generates `completion_table.json` and the saved `--help` pages from the Typer app; run by `make completions`.
 
-The app doesn't know what kind of value an option takes: add a new option to KINDS.
+The app doesn't know what kind of value an option takes, unless it is a `Literal`: add a new option to KINDS.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from unittest import mock
 
 import typer
@@ -19,7 +20,7 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.__main__ import PROGRAM, RENDERING_VARIABLES
-from cartesia_cli.commands import COMMANDS, listen, live_options, output_options, stream_file
+from cartesia_cli.commands import COMMANDS, live_options
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
@@ -33,20 +34,15 @@ KINDS = {
     "SUBTITLES...": "file",
     "TRANSCRIPT...": "file",
     "[clear]": "clear",
-    "check --format": "report",
-    "cache --format": "list",
     "[show [COMMAND...]]": "show",
-    "config --format": "list",
     "--keep-json": "folder",
     "--transcript": "file",
     "--append": "file",
     "--allow-host": "none",
     "--allow-origin": "none",
     "--base-url": "none",
-    "--catch-up": "way",
     "--channel": "none",
     "--chunk-ms": "none",
-    "--color": "color",
     "--concurrency": "none",
     "--config": "file",
     "--context": "none",
@@ -57,14 +53,10 @@ KINDS = {
     "listen --wire-encoding": "encoding",
     "--wire-rate": "none",
     "--exec": "none",
-    "--endpoint": "endpoint",
-    "--finalize": "finalize",
-    "listen --finalize": "keys",
+    "transcribe --endpoint": "endpoint",
     "--format": "format",
     "--from": "none",
     "--grep": "none",
-    "devices --format": "list",
-    "vad --format": "list",
     "--host": "none",
     "--keyterm": "none",
     "--language": "language",
@@ -80,7 +72,6 @@ KINDS = {
     "--min-cue": "none",
     "--min-gap": "none",
     "--min-volume": "none",
-    "--mode": "mode",
     "--model": "model",
     "transcribe --model": "batch-model",
     "--output": "file",
@@ -96,7 +87,6 @@ KINDS = {
     "--script": "file",
     "--speed": "none",
     "--stop-after-silence": "none",
-    "--subtitle-profile": "profile",
     "--timeout": "none",
     "--to": "none",
     "--turn-eager-end-threshold": "none",
@@ -107,6 +97,7 @@ KINDS = {
     "--vad-threshold": "none",
 }
 """Option, or metavar of an argument, to the kind of its value; with the name of a command before it, for that only.
+Options that take one of a few values need no entry; their kind is these values, such as batch|live.
 
 file, folder   completed by the shell
 whisper        a folder, or one of VALUES
@@ -138,21 +129,13 @@ WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", 
 VALUES = {
     "clear": {"clear": "delete everything"},
     "show": {"show": "each setting, its value and where it comes from"},
-    "way": dict.fromkeys(live_options.CATCH_UPS, ""),
-    "report": dict.fromkeys(("text", "json"), ""),
     "batch-model": dict.fromkeys(BATCH_MODELS, ""),
-    "color": dict.fromkeys(("auto", "always", "never"), ""),
     "encoding": dict.fromkeys(ENCODINGS, ""),
     "wire-encoding": dict.fromkeys((*ENCODINGS, live_options.NATIVE_ENCODING), ""),
     "endpoint": HTTP_ROUTES,
-    "finalize": dict.fromkeys(stream_file.FINALIZE, ""),
-    "keys": dict.fromkeys(listen.FINALIZE, ""),
-    "list": dict.fromkeys(("table", "json"), ""),
     "format": dict.fromkeys(FORMATS, ""),
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
-    "mode": dict.fromkeys(live_options.MODES, ""),
     "model": dict.fromkeys(MODELS, ""),
-    "profile": dict.fromkeys(get_args(output_options.SubtitleProfile), ""),
     "whisper": dict.fromkeys(WHISPER, ""),
 }
 """Kind to its values, each with a description."""
@@ -179,7 +162,9 @@ def table(app: typer.Typer) -> str:
             raise SystemExit(f"completions/generate.py can't describe {name}: commands in it, or several arguments")
         operands[name] = _kind(name, arguments[0].metavar) if arguments else ""
         options[name] = _options(name, command, typer.Context(command, parent=context))
-    values = {"command": {name: _brief(command.help) for name, command in commands.items()}, **VALUES}
+    choices = {kind: dict.fromkeys(kind.split("|"), "")
+               for rows in options.values() for _, _, kind, _, _ in rows if "|" in kind}  # fmt: skip
+    values = {"command": {name: _brief(command.help) for name, command in commands.items()}, **VALUES, **choices}
     listed = {kind: list(offers.items()) for kind, offers in values.items()}
     members = (f"{json.dumps(name)}: {_one_row_a_line(member)}" for name, member in
                {"operands": operands, "options": options, "values": listed}.items())  # fmt: skip
@@ -235,14 +220,14 @@ def _options(name: str, command: Any, context: typer.Context) -> list[tuple[str,
         if name and option.name != "help" and (opposite := negation(option)):
             aliases.append(opposite)
         offered, accepted = ([], names + aliases) if option.hidden else (names, aliases)
-        kind = "" if option.is_flag or option.count else _kind(name, names[0])
+        kind = "" if option.is_flag or option.count else _kind(name, names[0], getattr(option.type, "choices", ()))
         repeatable = option.multiple or option.count
         rows.append((" ".join(offered), " ".join(accepted), kind, repeatable, _brief(option.help)))
     return rows
 
 
-def _kind(command: str, name: str) -> str:
-    kind = KINDS.get(f"{command} {name}") or KINDS.get(name)
+def _kind(command: str, name: str, choices: Iterable[str] = ()) -> str:
+    kind = KINDS.get(f"{command} {name}") or "|".join(choices) or KINDS.get(name)
     if kind is None:
         raise SystemExit(f"completions/generate.py: add the kind of value of {command} {name} to KINDS")
     return kind

@@ -114,7 +114,7 @@ def test_values_are_those_of_the_program() -> None:
     assert set(generate.LANGUAGE_NAMES) == set(protocol.LANGUAGES)
     assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
     assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
-    assert [value for value, _ in VALUES["color"]] == list(get_args(ColorMode))
+    assert [value for value, _ in VALUES["|".join(get_args(ColorMode))]] == list(get_args(ColorMode))
 
 
 # What is offered

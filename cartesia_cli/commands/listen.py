@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -43,7 +43,6 @@ cartesia-cli listen --exec 'wtype -' --append dictation.txt
 cartesia-cli listen --recover
 """
 
-FINALIZE = ("vad", "key", "both", "none")
 KEEPING_PANEL = "What is kept"
 RECOVERY_PANEL = "Recordings of failed sessions"
 
@@ -52,9 +51,8 @@ Device = Annotated[
     typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name."),
 ]
 Finalize = Annotated[
-    str | None,
+    Literal["vad", "key", "both", "none"] | None,
     typer.Option(
-        metavar="vad|key|both|none",
         help="What sends `finalize`: voice activity, the Enter key, both or none. Implies --mode manual.",
         rich_help_panel=live_given.ENDPOINTING_PANEL,
     ),
@@ -148,10 +146,6 @@ def listen(
     formats = place.formats(selects_rows=look.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
-    if finalize is not None and finalize not in FINALIZE:
-        raise UsageError(
-            f"--finalize {finalize!r} is not supported", hint=f"--finalize is one of {', '.join(FINALIZE)}"
-        )
     if not recover and (listing or discard or recording is not None):
         raise UsageError("--list, --discard and --recording go with --recover", hint="listen --recover --list")
     if listing and discard:

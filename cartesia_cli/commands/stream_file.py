@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,8 +35,6 @@ cartesia-cli stream-file meeting.wav --channel 2 -o meeting.srt -m ink-whisper
 arecord -f S16_LE -r 16000 -t raw | cartesia-cli stream-file - --encoding pcm_s16le --sample-rate 16000
 """
 
-FINALIZE = ("vad", "none")
-
 File = Annotated[
     str,
     typer.Argument(
@@ -44,9 +42,8 @@ File = Annotated[
     ),
 ]
 Finalize = Annotated[
-    str | None,
+    Literal["vad", "none"] | None,
     typer.Option(
-        metavar="vad|none",
         help="What sends `finalize`: voice activity (vad), or only the end of the file. Implies --mode manual.",
         rich_help_panel=live_given.ENDPOINTING_PANEL,
     ),
@@ -98,10 +95,6 @@ def stream_file(
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = look.layout(subtitle_options)
     check_not_url(file)
-    if finalize is not None and finalize not in FINALIZE:
-        raise UsageError(
-            f"--finalize {finalize!r} is not supported", hint=f"--finalize is one of {', '.join(FINALIZE)}"
-        )
     choice = where.resolve(context, reporter)
     given.checked_encoding(encoding, sample_rate)
     endpoint = session_options.endpoint(finalize)
