@@ -549,9 +549,10 @@ def talk() -> tuple[Samples, list[tuple[float, float]]]:
     return np.concatenate(parts), times
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("gain", [1.0, 0.1, 0.03])
 @pytest.mark.parametrize("ratio", [None, 40, 20])
-def test_sentences_end_where_they_end(
+def test_end_of_each_sentence_is_detected_at_any_level_and_noise(
     talk: tuple[Samples, list[tuple[float, float]]], gain: float, ratio: int | None
 ) -> None:
     samples, times = talk
@@ -565,14 +566,16 @@ def test_sentences_end_where_they_end(
         assert over.at == pytest.approx(end + 0.6, abs=0.3)
 
 
-def test_sentences_end_where_they_end_while_others_talk(talk: tuple[Samples, list[tuple[float, float]]]) -> None:
+@pytest.mark.engine
+def test_end_of_each_sentence_is_detected_among_other_voices(talk: tuple[Samples, list[tuple[float, float]]]) -> None:
     samples, times = talk
     others = sum(np.roll(samples, len(samples) * part // 13) for part in range(1, 13))
     ends = [mark.at for mark in heard((samples + others / 30).astype(np.float32)) if mark.kind == "end"]
     assert all(any(abs(at - end - 0.6) < 0.3 for at in ends) for _, end in times)
 
 
-def test_somebody_who_speaks_without_a_pause_is_not_cut_short() -> None:
+@pytest.mark.engine
+def test_speech_without_a_pause_is_one_utterance() -> None:
     words = [say(sentence) for sentence in SENTENCES]
     samples = spoken(silence(0.5), *(part[slice(*loud_part(part))] for part in words), silence(1))
     begin, end = 0.5, len(samples) / RATE - 1
@@ -582,6 +585,7 @@ def test_somebody_who_speaks_without_a_pause_is_not_cut_short() -> None:
 # The command that shows it
 
 
+@pytest.mark.engine
 def test_vad_command_finds_the_same_in_file_and_pipe(run: Run, tmp_path: Path) -> None:
     spoken = np.concatenate([silence(1), say(SENTENCES[0]), silence(2), speechlike(0.25, -20)])
     for samples, count in ((spoken, 2), (spoken[-RATE // 4 :], 1)):

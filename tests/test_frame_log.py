@@ -87,7 +87,8 @@ def test_a_device_is_recorded_to_and_keeps_its_mode() -> None:
     assert Path("/dev/full").stat().st_mode == mode
 
 
-def test_a_session_outlives_its_record(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.waits
+def test_session_continues_when_the_log_cannot_grow(environment: dict[str, str], tmp_path: Path) -> None:
     recording, numbers = tmp_path / "numbers.wav", list(range(5))
     write_wav(recording, spoken(numbers))
 

@@ -8,8 +8,13 @@ import pytest
 
 from tests import golden
 
+SLOW = ("lost", "sessions")
+"""Groups that wait: for timeouts, or for audio that is sent in real time."""
 
-@pytest.mark.parametrize("group", golden.groups())
+
+@pytest.mark.parametrize(
+    "group", [pytest.param(group, marks=pytest.mark.waits if group in SLOW else ()) for group in golden.groups()]
+)
 def test_group_says_what_was_recorded(group: str, tmp_path: Path) -> None:
     before = golden.recorded(group)
     after = golden.replay(before, tmp_path)

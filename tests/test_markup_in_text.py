@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -75,14 +76,21 @@ def test_a_tag_across_two_lines_is_none() -> None:
     assert cue.content.startswith("‹font") and "here›" in cue.content
 
 
+def read_by_ffmpeg(*files: Path) -> Iterator[pysubs2.SSAFile]:
+    """Subtitle files as ffmpeg reads them."""
+    inputs = [word for file in files for word in ("-i", file)]
+    outputs = [word for k, file in enumerate(files) for word in ("-map", str(k), f"{file}.ass")]
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *inputs, *outputs], stdin=subprocess.DEVNULL, check=True)
+    return (pysubs2.SSAFile.load(f"{file}.ass") for file in files)
+
+
 @pytest.mark.parametrize("form", ["srt", "vtt"])
 def test_ffmpeg_sees_no_markup_in_subtitles(form: str, tmp_path: Path) -> None:
-    for k, text in enumerate([*MARKUP, *PLAIN]):
+    texts = [*MARKUP, *PLAIN]
+    for k, text in enumerate(texts):
         (tmp_path / f"{k}.{form}").write_text(writer(form)(spoken("Look:", *text.split(), "here."), Layout()))
-        done = subprocess.run(
-            ["ffmpeg", "-v", "error", "-i", tmp_path / f"{k}.{form}", "-f", "ass", "-"], capture_output=True, check=True
-        )
-        (event,) = pysubs2.SSAFile.from_string(done.stdout.decode())
+    for text, events in zip(texts, read_by_ffmpeg(*(tmp_path / f"{k}.{form}" for k in range(len(texts)))), strict=True):
+        (event,) = events
         if form == "srt":
             assert event.text == f"Look: {MARKUP.get(text, text)} here."
         else:  # ffmpeg escapes the braces of WebVTT by itself
@@ -274,18 +282,16 @@ def test_subtitles_of_any_words_are_read_back_by_others(words: list[str]) -> Non
     assert re.sub(r"\s", "", again.text) == re.sub(rf"\s|{BIDI}", "", transcript.text)
 
 
+@pytest.mark.waits
 @settings(max_examples=25, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=12))
 def test_ffmpeg_reads_the_same_cues(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     folder = tmp_path_factory.mktemp("cues")
     transcript = spoken(*words)
     for form in ("srt", "vtt"):
-        written = writer(form)(transcript, Layout())
-        (folder / f"a.{form}").write_text(written)
-        command = ["ffmpeg", "-v", "error", "-i", folder / f"a.{form}", "-f", "ass", "-"]
-        done = subprocess.run(command, capture_output=True, check=True)
-        events = pysubs2.SSAFile.from_string(done.stdout.decode()).events
-        cues = list(srt.parse(writer("srt")(transcript, Layout())))
+        (folder / f"a.{form}").write_text(writer(form)(transcript, Layout()))
+    cues = list(srt.parse(writer("srt")(transcript, Layout())))
+    for form, events in zip(("srt", "vtt"), read_by_ffmpeg(folder / "a.srt", folder / "a.vtt"), strict=True):
         assert [round(event.start, -1) for event in events] == [
             round(cue.start.total_seconds() * 1000, -1) for cue in cues
         ]

@@ -407,6 +407,7 @@ def noise(seconds: float, dbfs: float) -> NDArray[np.float32]:
 
 
 class TestComplaints:
+    @pytest.mark.engine
     def test_speech_gives_no_warning(self) -> None:
         spoken = speech.say(SENTENCE)
         assert complaints(np.concatenate([spoken, noise(5, -60), spoken * 0.1, noise(50, -70), spoken])) == []

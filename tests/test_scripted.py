@@ -981,6 +981,7 @@ def told(stderr: bytes) -> list[str]:
     return re.sub(r":\d+|\d+\.\d s", "", stderr.decode()).splitlines()
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("ends", ["well", "after trouble", "badly"])
 @pytest.mark.parametrize("dialect", [MANUAL, AUTO])
 def test_recording_of_stream_file_is_replayed_to_stream_file(

@@ -397,7 +397,8 @@ def test_slow_body_gets_408(monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.post("/stt", headers=VERSION, **FORM).status_code == 200
 
 
-def test_slowest_of_too_many_uploads_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.waits
+def test_slowest_of_too_many_uploads_is_aborted() -> None:
     with serving(concurrency=1) as client:
         head = (
             "POST /stt HTTP/1.1\r\nHost: localhost\r\nCartesia-Version: 2026-03-01\r\nContent-Length: 1000000\r\n"

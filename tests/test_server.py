@@ -297,6 +297,7 @@ def test_channels_are_mixed_to_mono(channels: int) -> None:
     assert np.abs(samples).max() == pytest.approx(12000 / 32768, rel=0.05)
 
 
+@pytest.mark.engine
 def test_damaged_frames_lose_only_themselves(tmp_path: Path) -> None:
     import soundfile
 
@@ -339,6 +340,7 @@ def test_bind_to_a_taken_port_raises_usage_error() -> None:
         bind("203.0.113.1", 0)
 
 
+@pytest.mark.engine
 def test_serve_prints_exports_and_exits_cleanly(environment: dict[str, str]) -> None:
     import signal
     import subprocess

@@ -210,9 +210,9 @@ def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode", "both"], "--mode 'both' is not supported"),
+        (["--mode", "both"], "Invalid value for '--mode': 'both' is not one of"),
         (["--mode", "auto", "--finalize", "vad"], "--mode and --finalize exclude each other"),
-        (["--finalize", "key"], "--finalize 'key' is not supported"),
+        (["--finalize", "key"], "Invalid value for '--finalize': 'key' is not one of"),
         (["--mode", "manual", "--turn-end-threshold", "0.2"], "--mode and --turn-end-threshold exclude each other"),
         (
             ["--turn-start-threshold", "0.5", "--turn-end-threshold", "0.4"],
@@ -547,6 +547,7 @@ def test_without_a_key_speech_is_transcribed_on_this_machine(run: Run, talk: Pat
     assert sum(update["type"] == "partial" for update in updates) >= 2
 
 
+@pytest.mark.engine
 def test_ink_whisper_has_word_times_on_this_machine(run: Run, talk: Path) -> None:
     ended = run("stream-file", talk, "-m", "ink-whisper", "--json", "-w", *FAST)
     assert ended.returncode == 0, ended.stderr

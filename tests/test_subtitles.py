@@ -879,6 +879,7 @@ def test_ffmpeg_reads_and_burns_them_without_a_word(name: str, tmp_path: Path) -
 # Long
 
 
+@pytest.mark.waits
 def test_a_hundred_thousand_words_with_every_defect() -> None:
     text = " ".join([STORY] * 700)
     silences = {word: 0.4 for word in STORY.split() if word[-1] in ".,"}
