@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import NetworkError, OutputError, UsageError
+from ..errors import NetworkError, OutputError
 from ..output.console import Reporter
 from . import live_options as live_given
 from . import options as given
