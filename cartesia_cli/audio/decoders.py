@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -23,6 +24,8 @@ from .wav_header import ALAW, FLOAT, MULAW, WavFormat
 
 if TYPE_CHECKING:
     import soundfile
+    from av import AudioStream
+    from av.container import InputContainer
 
 Frames = NDArray[np.float32]
 """Samples of shape (frames, channels)."""
@@ -202,20 +205,11 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
     """
     import av
 
-    file.seek(0)
     coverage, tolerance = _Coverage(), UNCHECKED
     fault: av.FFmpegError | None = None
     try:
-        # A playlist may name other files and hosts. FFmpeg must not follow it there.
-        options = {"protocol_whitelist": "none"}
-        with av.open(file, mode="r", metadata_errors="replace", options=options) as container:
-            tracks = container.streams.audio
-            if not tracks:
-                raise InputError(f"{name} has no audio track")
-            track = container.streams.best("audio") or tracks[0]
-            if len(tracks) > 1:
-                chosen = [one.index for one in tracks].index(track.index) + 1
-                warn(f"it has {len(tracks)} audio tracks: only track {chosen} is used")
+        with open_ffmpeg(file) as container:
+            track = choose_track(container, name, warn)
             # Without it, a damaged frame is a burst of noise. A codec without a decoder has no context.
             if getattr(track.codec_context, "name", None) == "flac":
                 track.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -258,6 +252,30 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
         warn(f"it is damaged: nothing after {coverage.decoded:.2f} s can be decoded ({error.strerror})")
     for note in coverage.warnings(promised or 0, tolerance):
         warn(note)
+
+
+@contextmanager
+def open_ffmpeg(file: RangeReader) -> Iterator[InputContainer]:
+    """A container that FFmpeg reads, while the block runs. av.FFmpegError if it can't be opened."""
+    import av
+
+    file.seek(0)
+    # A playlist may name other files and hosts. FFmpeg must not follow it there.
+    options = {"protocol_whitelist": "none"}
+    with av.open(file, mode="r", metadata_errors="replace", options=options) as container:
+        yield container
+
+
+def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStream:
+    """The default audio track. Warns if there are others; InputError if there is none."""
+    tracks = container.streams.audio
+    if not tracks:
+        raise InputError(f"{name} has no audio track")
+    track = cast("AudioStream", container.streams.best("audio") or tracks[0])
+    if len(tracks) > 1:
+        chosen = [one.index for one in tracks].index(track.index) + 1
+        warn(f"it has {len(tracks)} audio tracks: only track {chosen} is used")
+    return track
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ class MediaInfo:
     bytes       size of the file
     note        a warning in one sentence, or None
     estimated   whether the duration is an estimate by the bit rate, not from a header
+    video       whether the file has a video track; False where probing doesn't look, see ProbeResult
     """
 
     container: str
@@ -67,6 +68,7 @@ class MediaInfo:
     bytes: int
     note: str | None
     estimated: bool = False
+    video: bool = False
 
     @property
     def documented(self) -> bool:
@@ -96,7 +98,13 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
         except NoAudio as error:
             raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
     return MediaInfo(
-        container, _plausible(result.duration), _plausible(result.declared), size, result.note, result.estimated
+        container,
+        _plausible(result.duration),
+        _plausible(result.declared),
+        size,
+        result.note,
+        result.estimated,
+        result.video,
     )
 
 

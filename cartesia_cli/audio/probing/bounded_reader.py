@@ -89,12 +89,15 @@ class ProbeResult:
     declared    seconds that the header promises, if the file contains less, else None
     note        a warning in one sentence, or None
     estimated   whether the duration is an estimate by the bit rate
+    video       whether there is a video track. Readers of containers that can't hold one, or that the API doesn't
+                document, don't look
     """
 
     duration: float | None = None
     declared: float | None = None
     note: str | None = None
     estimated: bool = False
+    video: bool = False
 
 
 def proportional_duration(promised: float | None, held: int, whole: int, *, exact: bool = False) -> ProbeResult:

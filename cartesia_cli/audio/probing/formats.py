@@ -63,7 +63,7 @@ FORMATS = {
     "matroska": _undocumented(
         "video/x-matroska", ".mkv .mka .mk3d", rb"\x1a\x45\xdf\xa3", measure=mp4_matroska.measure_matroska
     ),
-    "mpeg": Format("video/mpeg", (".mpeg", ".mpg", ".vob"), rb"\0\0\x01[\xba\xb3]"),
+    "mpeg": Format("video/mpeg", (".mpeg", ".mpg", ".vob"), rb"\0\0\x01[\xba\xb3]", mpeg.find_video),
     "mp3": Format("audio/mpeg", (".mp3", ".mpga", ".mpeg", ".mp2", ".mp1", ".mpa", ".m2a"), None, mpeg.measure_mpeg),
     "unknown": Format("application/octet-stream", documented=False),
     "raw": Format("application/octet-stream"),

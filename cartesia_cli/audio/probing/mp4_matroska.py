@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import isfinite
 
 from .bounded_reader import MAX_SEARCH_BYTES, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
@@ -32,7 +33,9 @@ def _find(
 
 # MP4 -------------------------------------------------------------------------------------------------------
 
-SILENT_HANDLERS = {b"vide", b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint", b"meta", b"pict"}
+VIDEO_HANDLER = b"vide"
+
+SILENT_HANDLERS = {VIDEO_HANDLER, b"subt", b"text", b"sbtl", b"clcp", b"tmcd", b"hint", b"meta", b"pict"}
 """Handlers of tracks without audio."""
 
 OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix mdat meta udta uuid emsg prft".split())
@@ -41,13 +44,14 @@ OUTER_BOXES = frozenset(b"ftyp styp free skip wide pdin moov moof mfra sidx ssix
 
 def measure_mp4(reader: BoundedReader) -> ProbeResult:
     """By the header of the movie, in proportion to the media data in the file."""
-    promised, indexed, held, whole = None, False, 0, 0
+    promised, indexed, held, whole, video = None, False, 0, 0, False
     boxes = _mp4_boxes(reader, 0, reader.size)
     for kind, start, end in boxes:
         if kind not in OUTER_BOXES or (end > reader.size and kind != b"mdat"):
             raise Undetermined
         if kind == b"moov":
-            promised, indexed = _movie_seconds(reader, start, end), True
+            handlers, indexed = _handlers(reader, start, end), True
+            promised, video = _movie_seconds(reader, start, end), VIDEO_HANDLER in handlers
         elif kind in (b"mdat", b"moof") and end > start:
             held, whole, indexed = min(end, reader.size) - start, end - start, indexed or kind == b"moof"
         if indexed and whole:
@@ -57,8 +61,8 @@ def measure_mp4(reader: BoundedReader) -> ProbeResult:
     if not indexed:
         raise NoAudio("its index (moov) is missing, so nothing in it can be found")
     if promised is None and any(end > reader.size for _, _, end in boxes):
-        return ProbeResult(note="it was cut off: its last part is incomplete")
-    return proportional_duration(promised, held, whole)
+        return ProbeResult(note="it was cut off: its last part is incomplete", video=video)
+    return replace(proportional_duration(promised, held, whole), video=video)
 
 
 def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
@@ -76,12 +80,17 @@ def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
         at += size
 
 
-def _movie_seconds(reader: BoundedReader, start: int, end: int) -> float | None:
-    """Seconds by the header of a movie; None for fragmented ones, which it doesn't count."""
+def _handlers(reader: BoundedReader, start: int, end: int) -> set[bytes]:
+    """The handlers of the tracks of a movie. NoAudio if none of them can be one of audio."""
     tracks = _find(_mp4_boxes, reader, start, end, b"trak", b"mdia", b"hdlr")
     handlers = {reader.unpack("8x4s", at)[0] for at, _ in tracks}
     if handlers and handlers <= SILENT_HANDLERS:
         raise NoAudio("it has no audio track")
+    return handlers
+
+
+def _movie_seconds(reader: BoundedReader, start: int, end: int) -> float | None:
+    """Seconds by the header of a movie; None for fragmented ones, which it doesn't count."""
     if any(_find(_mp4_boxes, reader, start, end, b"mvex")):
         return None
     for at, _ in _find(_mp4_boxes, reader, start, end, b"mvhd"):
@@ -101,8 +110,8 @@ SCALE, DURATION, TRACK, TRACK_TYPE = (bytes.fromhex(text) for text in ("2ad7b1",
 DEFAULT_SCALE_NS = 1_000_000
 """Nanoseconds in a unit of DURATION if SCALE is missing."""
 
-AUDIO_TRACK_TYPES = {2, 3}
-"""Track types: audio, and audio with video."""
+AUDIO_TRACK_TYPES, VIDEO_TRACK_TYPES = {2, 3}, {1, 3}
+"""Track types: video, audio, and audio with video."""
 
 
 def measure_matroska(reader: BoundedReader) -> ProbeResult:
@@ -119,7 +128,9 @@ def measure_matroska(reader: BoundedReader) -> ProbeResult:
     types = {int.from_bytes(_value(reader, first, last)) for first, last in tracks}
     if types and not types & AUDIO_TRACK_TYPES:
         raise NoAudio("it has no audio track")
-    return proportional_duration(_segment_seconds(reader, *parts.get(INFO, (0, 0))), reader.size - start, end - start)
+    seconds = _segment_seconds(reader, *parts.get(INFO, (0, 0)))
+    result = proportional_duration(seconds, reader.size - start, end - start)
+    return replace(result, video=bool(types & VIDEO_TRACK_TYPES))
 
 
 def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:

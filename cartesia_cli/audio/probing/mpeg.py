@@ -1,4 +1,5 @@
-"""Durations of MPEG audio, layers I to III (MP3 for short), and of AAC in ADTS: frames without a container.
+"""Durations of MPEG audio, layers I to III (MP3 for short), and of AAC in ADTS: frames without a container. And whether
+there is video in an MPEG program stream, which has no header that names its duration.
 
 By the index that an encoder may leave in the first frame (Xing, called Info where the bit rate is constant, or VBRI),
 or by the bit rate. Must never take a single sync word for audio: other data contain it by chance.
@@ -29,6 +30,9 @@ SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1
 """Version as a header writes it (MPEG 1, 2, 2.5) → Hz."""
 
 AAC_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+
+VIDEO_START_CODE = re.compile(rb"\0\0\x01[\xb3\xe0-\xef]")
+"""Start of a video sequence, or of a packet of a video stream in a program stream (ISO 13818-1, table 2-22)."""
 
 ID3V1_BYTES = 128
 """Length of the tag that a file may end with."""
@@ -73,6 +77,11 @@ def measure_mpeg(reader: BoundedReader) -> ProbeResult:
         return proportional_duration(samples / first.rate, held, length)
     seconds = held * sum(frame.samples for frame in run) / (run[-1].end - first.start) / first.rate
     return ProbeResult(seconds, estimated=True)
+
+
+def find_video(reader: BoundedReader) -> ProbeResult:
+    """Whether there are pictures in the first 64 KiB of a program stream."""
+    return ProbeResult(video=VIDEO_START_CODE.search(reader.at(0, WINDOW_BYTES)) is not None)
 
 
 def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:

@@ -23,6 +23,9 @@ CODECS: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
 }
 """First bytes of a stream → function from its first packet to granules per second, and granules before the audio."""
 
+VIDEO_CODECS = (b"\x80theora", b"\x01video", b"BBCD\0", b"OVP80")
+"""First bytes of a stream of pictures: Theora, any video in OGM, Dirac, VP8."""
+
 PAGE_HEAD_BYTES = 27
 """Size of a page's head before its lacing values, which add up to the length of its body."""
 
@@ -46,10 +49,12 @@ NO_LAST_PAGE = "it was cut off or never closed: its last page is not marked as t
 
 def measure_ogg(reader: BoundedReader) -> ProbeResult:
     """By the last timestamp of the first stream whose codec is known."""
-    clocks = _stream_clocks(reader)
+    packets = _first_packets(reader)
+    video = any(packet.startswith(VIDEO_CODECS) for packet in packets.values())
+    clocks = {serial: _clock(packet) for serial, packet in packets.items()}
     audio = next(((serial, *clock) for serial, clock in clocks.items() if clock and clock[0]), None)
     if audio is None:
-        return ProbeResult()
+        return ProbeResult(video=video)
     audio_serial, rate, preceding = audio
     tail = reader.at(max(0, reader.size - WINDOW_BYTES), WINDOW_BYTES)
     end = len(tail)
@@ -59,12 +64,12 @@ def measure_ogg(reader: BoundedReader) -> ProbeResult:
             continue
         granule, serial = struct.unpack_from("<6xqI", tail, end)
         if serial not in clocks:
-            return ProbeResult()  # another recording was appended
+            return ProbeResult(video=video)  # another recording was appended
         if serial == audio_serial and granule > preceding:
-            return ProbeResult((granule - preceding) / rate, note=note)
+            return ProbeResult((granule - preceding) / rate, note=note, video=video)
     if reader.size <= MAX_HEADERS_BYTES:
         raise NoAudio("it consists of a header only")
-    return ProbeResult(note=note)  # a muxer that writes no timestamps
+    return ProbeResult(note=note, video=video)  # a muxer that writes no timestamps
 
 
 def _ends_with_last_page(tail: bytes) -> bool:
@@ -102,17 +107,21 @@ def find_chained_recordings(file: BinaryIO) -> Iterator[tuple[int, int]]:
     yield start, at
 
 
-def _stream_clocks(reader: BoundedReader) -> dict[int, tuple[int, int] | None]:
-    """Serial number of each stream → result of CODECS for its first packet. All first pages come first."""
-    clocks: dict[int, tuple[int, int] | None] = {}
+def _clock(packet: bytes) -> tuple[int, int] | None:
+    """The result of CODECS for the first packet of a stream; None if its codec is unknown."""
+    return next((clock(packet) for name, clock in CODECS.items() if packet.startswith(name)), None)
+
+
+def _first_packets(reader: BoundedReader) -> dict[int, bytes]:
+    """Serial number of each stream → the beginning of its first packet. All first pages come first."""
+    packets: dict[int, bytes] = {}
     at = 0
     while True:
         magic, flags, serial, count = reader.unpack("<4sxB8xI8xB", at)
         if magic != b"OggS" or not flags & FIRST_PAGE_FLAG:
-            return clocks
+            return packets
         body = at + PAGE_HEAD_BYTES + count
-        packet = reader.at(body, 64)
-        clocks[serial] = next((clock(packet) for name, clock in CODECS.items() if packet.startswith(name)), None)
+        packets[serial] = reader.at(body, 64)
         at = body + sum(reader.at(at + PAGE_HEAD_BYTES, count))
         if at >= reader.size:
             raise NoAudio("it consists of a header only")

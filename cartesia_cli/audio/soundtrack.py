@@ -1,0 +1,341 @@
+"""Takes the sound out of films, and out of containers that the API doesn't document, so that only that is uploaded.
+
+    AAC                       copied into M4A
+    Opus, Vorbis              copied into Ogg
+    MP3, MP2, FLAC            copied into files of their own
+    everything else           decoded to FLAC: 16 kHz, mono, as the recognizers hear it
+
+Copying takes no quality and next to no time. Memory doesn't grow with the pictures, only by the index of the sound: a
+few MB an hour. Must never send pictures, nor let the times of words depend on where in a film its sound begins.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg
+from .files import decode_file
+from .flac_writer import flac_file, saved_sound, unsaved_error
+from .pcm import RATE
+from .probing import MediaInfo, display_name, probe
+from .probing.bounded_reader import open_regular_file
+from .time_map import TimeMap
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet
+    from av.container import InputContainer, OutputContainer
+
+FLAC_BYTES_PER_SECOND = 17_000
+"""Of speech at 16 kHz, about: 53 % of its samples. Silence takes less, loud noise up to 32,000."""
+
+ESTIMATE_BYTES = 8 << 20
+"""How much of a film is read to estimate the size of its sound, where it has no index of that."""
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What goes wrong with a disk, as opposed to a packet."""
+
+MIN_GAP_SECONDS = 0.25
+"""Time between two packets that is worth a warning. Less is rounding, or a duration that the codec leaves open."""
+
+MAX_UNDECODABLE_PACKETS = 50
+"""Packets of a track that is copied in which nothing can be decoded: it is damaged or encrypted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFormat:
+    """The file into which a track is copied.
+
+    muxer        FFmpeg's name of the format
+    container    a key of probing's FORMATS
+    extension    of the file
+    has_times    whether the file says when a packet is played, so that a player leaves out what comes before 0
+    options      of the muxer
+    """
+
+    muxer: str
+    container: str
+    extension: str
+    has_times: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+OGG = CopyFormat("ogg", "ogg", ".ogg", has_times=True)
+
+COPY_FORMATS = {
+    # The index first: a server may read the file as a stream.
+    "aac": CopyFormat("ipod", "mp4", ".m4a", has_times=True, options={"movflags": "faststart"}),
+    "opus": OGG,
+    "vorbis": OGG,
+    # With an index of its own, a decoder would drop the first 0.01 s.
+    "mp3": CopyFormat("mp3", "mp3", ".mp3", options={"write_xing": "0", "id3v2_version": "0"}),
+    "mp2": CopyFormat("mp2", "mp3", ".mpga"),
+    "flac": CopyFormat("flac", "flac", ".flac"),
+}
+"""FFmpeg's name of a codec → where its packets go. All these files are of kinds that the API documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soundtrack:
+    """The sound of a recording in a file of its own, for an upload.
+
+    path     of the file
+    media    what probing would say of it
+    copied   whether its packets were copied; otherwise it was decoded to FLAC
+    times    where the sound is in the recording
+    """
+
+    path: Path
+    media: MediaInfo
+    copied: bool
+    times: TimeMap
+
+
+@dataclass(frozen=True, slots=True)
+class SoundtrackEstimate:
+    """What is known of a soundtrack before it is extracted.
+
+    bytes      None if unknown
+    exact      whether `bytes` are those of all packets, to which the file adds about 1 %; otherwise it is a guess
+    copied     whether its packets can be copied
+    duration   seconds; None if unknown
+    """
+
+    bytes: int | None
+    exact: bool
+    copied: bool
+    duration: float | None
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Seconds of the packets of a track: their sum, the gaps between them, and where the last one ends."""
+
+    seconds: float = 0.0
+    gaps: float = 0.0
+    end: float | None = None
+
+    def add(self, start: float | None, length: float) -> None:
+        self.seconds += length
+        if start is not None:
+            if self.end is not None and start - self.end > MIN_GAP_SECONDS:
+                self.gaps += start - self.end
+            self.end = start + length
+
+
+class _SampleClock:
+    """Counts the times of packets in samples: exactly where the container has rounded them (Matroska to milliseconds,
+    and every irregular length takes 8 bytes in an M4A), and never backwards where parts of a film were joined.
+
+    start   what becomes 0, in units of the track
+    """
+
+    def __init__(self, track: AudioStream, start: int) -> None:
+        self._rate, self._start = track.codec_context.sample_rate or 1, start
+        self._frame_samples = track.codec_context.frame_size  # 0: they vary
+        self._samples_per_unit = (track.time_base or Fraction(1)) * self._rate
+        self._next: int | None = None
+        self._last: int | None = None
+
+    def stamp(self, packet: Packet[AudioStream]) -> None:
+        """Change the times of the next packet. _CannotCopy if it begins long before the last one."""
+        unit = self._samples_per_unit
+        length = self._rounded(round((packet.duration or 0) * unit), self._frame_samples)
+        begins = packet.pts if packet.pts is not None else packet.dts
+        at = (self._next or 0) if begins is None else round((begins - self._start) * unit)
+        if self._next is not None and self._last is not None:
+            at = self._rounded(at, self._next)
+            if self._last - at > MIN_GAP_SECONDS * self._rate:
+                raise _CannotCopy
+            at = max(at, self._last + 1)
+        packet.time_base = Fraction(1, self._rate)
+        packet.pts = packet.dts = self._last = at
+        packet.duration = length
+        self._next = at + length
+
+    def _rounded(self, samples: int, expected: int) -> int:
+        """The expected number of samples, if the unit of the track is too coarse to tell it from the given one."""
+        return expected if abs(samples - expected) <= self._samples_per_unit else samples
+
+
+class _CannotCopy(Exception):
+    """The packets of a track don't fit into the file, or can't be decoded."""
+
+
+def needs_extraction(media: MediaInfo) -> bool:
+    """Whether the sound should be taken out of a recording before it is uploaded to Cartesia."""
+    return media.container != "raw" and (media.video or not media.documented)
+
+
+def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: None) -> Soundtrack:
+    """Write the sound of a recording to a new file in `folder`, which the caller deletes.
+
+    warn   called with a sentence for what is missing, and if there are several audio tracks
+    InputError if there is no sound that can be decoded, or the file can't be written.
+    """
+    import av
+
+    name = display_name(path)
+    notes: list[str] = []
+    times = TimeMap()
+    with open_regular_file(path, name) as (file, _):
+        try:
+            with open_ffmpeg(RangeReader(file)) as container:
+                track = choose_track(container, name, notes.append)
+                begins = max(0, track.start_time or 0)
+                times = TimeMap.shift(_after_start(container, begins * (track.time_base or 0)))
+                if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
+                    soundtrack = _copy_track(container, track, copy_format, folder, name, notes.append)
+                    for note in notes:
+                        warn(note)
+                    return soundtrack
+        except (_CannotCopy, av.FFmpegError):
+            pass  # the decoders find out what is wrong, and decode what they can
+    return _decode(path, folder, name, times, warn)
+
+
+def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
+    """What `extract_soundtrack` would write. `media`: of the recording. InputError if it has no audio track."""
+    import av
+
+    name, copied, duration = display_name(path), False, media.duration
+    with (
+        suppress(av.FFmpegError),
+        open_regular_file(path, name) as (file, size),
+        open_ffmpeg(RangeReader(file)) as container,
+    ):
+        track = choose_track(container, name, lambda note: None)
+        duration = duration or _track_seconds(container, track)
+        copied = track.codec.canonical_name in COPY_FORMATS
+        if copied and len(track.index_entries) == track.frames > 0:
+            return SoundtrackEstimate(sum(entry.size for entry in track.index_entries), True, True, duration)
+        if copied:
+            count = read = 0
+            for packet in container.demux():
+                count += packet.size if packet.stream.index == track.index else 0
+                if (read := file.tell()) >= ESTIMATE_BYTES:
+                    break
+            else:
+                return SoundtrackEstimate(count, True, True, duration)
+            return SoundtrackEstimate(count * size // read, False, True, duration)
+    return SoundtrackEstimate(
+        None if duration is None else int(duration * FLAC_BYTES_PER_SECOND), False, False, duration
+    )
+
+
+def _copy_track(
+    container: InputContainer, track: AudioStream, copy_format: CopyFormat, folder: Path, name: str, warn: Warn
+) -> Soundtrack:
+    """Copy the packets of a track into a file of its own. _CannotCopy if that isn't possible, av.FFmpegError if the
+    track can't be read at all.
+    """
+    import av
+    from av.stream import Discard
+
+    # Samples before 0 are left out only where the file says so.
+    start = track.start_time if copy_format.has_times else None
+    for stream in container.streams:
+        if stream.index != track.index:
+            stream.discard = Discard.all  # most demuxers then skip its packets in the file
+    path = _new_file(folder, copy_format.extension, name)
+    tally, clock = _Tally(), None
+    with saved_sound(path, name):
+        try:
+            with av.open(str(path), "w", format=copy_format.muxer, options=dict(copy_format.options)) as output:
+                copy = output.add_stream_from_template(track)
+                for packet in _decodable_packets(container, track, tally, warn):
+                    if clock is None:
+                        start = packet.pts or 0 if start is None else start
+                        clock = _SampleClock(track, start)
+                    clock.stamp(packet)
+                    packet.stream = copy
+                    _mux(output, packet, path, name)
+        except ValueError as error:  # PyAV's answer for a codec that the format doesn't take
+            raise _CannotCopy from error
+    if tally.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
+        warn(f"its sound has gaps of {tally.gaps:.2f} s: times after them may be too early")
+    media = probe(path, name)
+    if media.estimated:  # by the bit rate of the first frames
+        media = replace(media, duration=tally.seconds, estimated=False)
+    begins = max(0, start or 0) if copy_format.has_times else start or 0
+    return Soundtrack(path, media, True, TimeMap.shift(_after_start(container, begins * (track.time_base or 0))))
+
+
+def _decode(path: Path, folder: Path, name: str, times: TimeMap, warn: Warn) -> Soundtrack:
+    """Decode a recording to FLAC."""
+    file = _new_file(folder, ".flac", name)
+    with flac_file(file, name) as writer:
+        for samples in decode_file(path, rate=RATE, warn=warn):
+            writer.write(samples)
+    return Soundtrack(file, MediaInfo("flac", writer.seconds, None, file.stat().st_size, None), False, times)
+
+
+def _decodable_packets(
+    container: InputContainer, track: AudioStream, tally: _Tally, warn: Warn
+) -> Iterator[Packet[AudioStream]]:
+    """The packets of a track. _CannotCopy if there is nothing to decode in the first ones; warns of damage later."""
+    import av
+
+    unit, tried, is_decodable = float(track.time_base or 0), 0, False
+    try:
+        for packet in container.demux(track):
+            if not packet.size:  # the end
+                continue
+            if not is_decodable:
+                tried += 1
+                with suppress(av.FFmpegError):
+                    is_decodable = bool(packet.decode())
+                if not is_decodable and tried == MAX_UNDECODABLE_PACKETS:
+                    break
+            tally.add(None if packet.pts is None else packet.pts * unit, (packet.duration or 0) * unit)
+            yield packet
+    except av.FFmpegError as error:
+        if not is_decodable:
+            raise
+        warn(f"it is damaged: nothing after {tally.seconds:.2f} s can be read ({error.strerror})")
+    if not is_decodable:
+        raise _CannotCopy
+
+
+def _mux(output: OutputContainer, packet: Packet[AudioStream], path: Path, name: str) -> None:
+    import av
+
+    try:
+        output.mux(packet)
+    except av.FFmpegError as error:
+        if error.errno in DISK_ERRORS:
+            raise unsaved_error(path, name, error.strerror) from error
+        raise _CannotCopy from error  # such as times that go backwards
+
+
+def _after_start(container: InputContainer, time: Fraction | int) -> float:
+    """Seconds between the start of a film, which is that of its first track, and a time in it."""
+    import av
+
+    return round(float(time) - max(0.0, (container.start_time or 0) / av.time_base), 6)
+
+
+def _track_seconds(container: InputContainer, track: AudioStream) -> float | None:
+    """Length of a track by the header."""
+    import av
+
+    if track.duration and track.time_base:
+        return float(track.duration * track.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _new_file(folder: Path, extension: str, name: str) -> Path:
+    """A new empty file, readable by its owner only."""
+    try:
+        handle, path = tempfile.mkstemp(extension, "sound-", folder)
+    except OSError as error:
+        raise unsaved_error(folder / "sound", name, error.strerror) from error
+    os.close(handle)
+    return Path(path)
