@@ -76,6 +76,7 @@ def decode_file(
     *,
     rate: int | None = RATE,
     channel: int | None = None,
+    start: float = 0.0,
     warn: Warn = lambda note: None,
     on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
@@ -83,11 +84,12 @@ def decode_file(
 
     rate        None: the rate at which the recording begins
     channel     the one to decode, counted from 1; None: the average of all
+    start       seconds to leave out at the beginning, to the sample; in WAV they aren't even read
     warn        called with a sentence for what only decoding shows: missing parts, tracks that are left out. What
                 probing shows is in `probe(path).note`
     on_format   called before the first block
 
-    InputError if it can't be decoded, has no audio, or has no such channel.
+    InputError if it can't be decoded, has no audio after `start`, or has no such channel.
     """
     recording = probe(path)  # has the best messages for what is not a recording
     with open_regular_file(path, display_name(path)) as (file, _):
@@ -99,6 +101,7 @@ def decode_file(
             promised=promised,
             rate=rate,
             channel=channel,
+            start=start,
             warn=warn,
             on_format=on_format,
         )
@@ -119,6 +122,7 @@ def decode_open_file(
     promised: float | None = None,
     rate: int | None = RATE,
     channel: int | None = None,
+    start: float = 0.0,
     warn: Warn = lambda note: None,
     on_format: OnFormat = ignore_format,
 ) -> Iterator[Samples]:
@@ -129,27 +133,82 @@ def decode_open_file(
     promised   seconds that the header names, as of `decode_ffmpeg`
     """
     size = file.seek(0, os.SEEK_END)
+    pieces, encoding = _open_pieces(file, size, name, path, promised, channel, start, warn)
+    yield from _regrouped(
+        _resampled(pieces, rate, channel, name, encoding, on_format, start), int((rate or RATE) * MIN_BLOCK_SECONDS)
+    )
+    if file.seek(0, os.SEEK_END) < size:
+        warn("it became shorter while it was read: its end may be missing")
+
+
+def _open_pieces(
+    file: BinaryIO,
+    size: int,
+    name: str,
+    path: Path | None,
+    promised: float | None,
+    channel: int | None,
+    start: float,
+    warn: Warn,
+) -> tuple[Pieces, str]:
+    """The samples of a file of `size` bytes from `start` seconds on, by the decoder for its format, and the encoding
+    that keeps them.
+    """
     container = sniff(BoundedReader(file, size), trust_extension=False)
-    pieces, encoding = None, LINEAR_ENCODING
     file.seek(0)
     if container in ("wav", "w64"):
         header = _wav_header(BoundedReader(file, size))
         if header and (plain := header.plain_format):
-            file.seek(header.data_start or 0)
+            skipped = round(start * plain.rate) * plain.frame_bytes
+            promised_bytes = header.promised_bytes
+            file.seek(min((header.data_start or 0) + skipped, size))
+            left = None if promised_bytes is None else max(0, promised_bytes - skipped)
             # Probing has reported what is missing at its end.
-            pieces = decode_wav(plain, header.promised_bytes, file.read, warn=lambda note: None)
-            encoding = _wav_encoding(plain, channel)
-    elif container in SOUNDFILE_CONTAINERS:
-        pieces = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, warn)
+            pieces = decode_wav(plain, left, file.read, warn=lambda note: None)
+            return pieces, _wav_encoding(plain, channel)
+    if container in SOUNDFILE_CONTAINERS:
+        found = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, warn)
+        if found is not None:
+            return _skip(found, start), LINEAR_ENCODING
     elif container == "ogg":
-        pieces = decode_chain([RangeReader(file, *link) for link in list(find_chained_recordings(file))], name, warn)
-    if pieces is None:
-        pieces = decode_ffmpeg(RangeReader(file), name, warn, promised)
-    yield from _regrouped(
-        _resampled(pieces, rate, channel, name, encoding, on_format), int((rate or RATE) * MIN_BLOCK_SECONDS)
-    )
-    if file.seek(0, os.SEEK_END) < size:
-        warn("it became shorter while it was read: its end may be missing")
+        chain = [RangeReader(file, *link) for link in list(find_chained_recordings(file))]
+        return _skip(decode_chain(chain, name, warn), start), LINEAR_ENCODING
+    return _skip(decode_ffmpeg(RangeReader(file), name, warn, promised), start), LINEAR_ENCODING
+
+
+def _skip(pieces: Pieces, start: float) -> Pieces:
+    """The samples from `start` seconds on."""
+    left = start
+    for rate, frames in pieces:
+        count = min(round(left * rate), len(frames))
+        left = max(0.0, left - count / rate)
+        if count < len(frames):
+            yield rate, frames[count:]
+
+
+def decode_channels(path: Path, *, rate: int = RATE, warn: Warn = lambda note: None) -> Iterator[list[Samples]]:
+    """Decode a file into blocks of float32 samples, -1..1, at `rate` Hz: one array for each channel, equally long.
+
+    `warn` as of `decode_file`. InputError if it can't be decoded, or the number of channels changes in it.
+    """
+    name, recording = display_name(path), probe(path)
+    with open_regular_file(path, name) as (file, size):
+        pieces, _ = _open_pieces(file, size, name, path, _expected_seconds(recording), None, 0.0, warn)
+        resamplers: list[Resampler] = []
+        count = source = 0
+        for piece_rate, frames in pieces:
+            if piece_rate not in SUPPORTED_RATES:
+                raise _unsupported_rate(name, piece_rate)
+            if resamplers and frames.shape[1] != count:
+                raise InputError(f"{name} has {count} channels at its beginning and {frames.shape[1]} later")
+            if piece_rate != source:
+                if resamplers:
+                    yield [resampler.finish() for resampler in resamplers]
+                count, source = frames.shape[1], piece_rate
+                resamplers = [Resampler(piece_rate, rate) for _ in range(count)]
+            one = enumerate(resamplers, 1)
+            yield [resampler.resample(_mono(frames, channel, name)).clip(-1, 1) for channel, resampler in one]
+        yield [resampler.finish().clip(-1, 1) for resampler in resamplers]
 
 
 def decode_raw(
@@ -217,7 +276,13 @@ def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
 
 
 def _resampled(
-    pieces: Pieces, rate: int | None, channel: int | None, name: str, encoding: str, on_format: OnFormat
+    pieces: Pieces,
+    rate: int | None,
+    channel: int | None,
+    name: str,
+    encoding: str,
+    on_format: OnFormat,
+    start: float = 0.0,
 ) -> Iterator[Samples]:
     """Turn pieces of any rate into mono blocks at `rate`, none of them empty. InputError if there are no samples."""
     has_samples = False
@@ -225,6 +290,8 @@ def _resampled(
         if len(samples):
             has_samples = True
             yield samples.clip(-1, 1)  # the filter may overshoot
+    if not has_samples and start:
+        raise InputError(f"{name} holds no audio after {start:.2f} s")
     if not has_samples:
         raise InputError(f"{name} holds no audio", hint="does it play?")
 
@@ -235,7 +302,7 @@ def _at_one_rate(
     resampler, source = None, 0
     for piece_rate, frames in pieces:
         if piece_rate not in SUPPORTED_RATES:
-            raise InputError(f"{name} can't be decoded: unsupported sample rate of {piece_rate} Hz")
+            raise _unsupported_rate(name, piece_rate)
         if resampler is None:
             rate = rate or piece_rate
             on_rate(rate)
@@ -247,6 +314,10 @@ def _at_one_rate(
         yield resampler.resample(_mono(frames, channel, name))
     if resampler is not None:
         yield resampler.finish()
+
+
+def _unsupported_rate(name: str, rate: int) -> InputError:
+    return InputError(f"{name} can't be decoded: unsupported sample rate of {rate} Hz")
 
 
 def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:

@@ -5,6 +5,8 @@ Must never hold more than a block of samples.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,3 +78,13 @@ def unsaved_error(path: Path, name: str, reason: str | None) -> InputError:
         f"{name}: its sound can't be saved in {path.parent}: {(reason or 'unknown error').rstrip('.')}",
         hint="free some space there, or set TMPDIR to another folder",
     )
+
+
+def new_file(folder: Path, extension: str, name: str) -> Path:
+    """A new empty file, readable by its owner only. InputError if it can't be created."""
+    try:
+        handle, path = tempfile.mkstemp(extension, "sound-", folder)
+    except OSError as error:
+        raise unsaved_error(folder / "sound", name, error.strerror) from error
+    os.close(handle)
+    return Path(path)

@@ -12,8 +12,6 @@ few MB an hour. Must never send pictures, nor let the times of words depend on w
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg
 from .files import decode_file
-from .flac_writer import flac_file, saved_sound, unsaved_error
+from .flac_writer import flac_file, new_file, saved_sound, unsaved_error
 from .pcm import RATE
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import open_regular_file
@@ -244,7 +242,7 @@ def _copy_track(
     for stream in container.streams:
         if stream.index != track.index:
             stream.discard = Discard.all  # most demuxers then skip its packets in the file
-    path = _new_file(folder, copy_format.extension, name)
+    path = new_file(folder, copy_format.extension, name)
     tally, clock = _Tally(), None
     with saved_sound(path, name):
         try:
@@ -270,7 +268,7 @@ def _copy_track(
 
 def _decode(path: Path, folder: Path, name: str, times: TimeMap, warn: Warn) -> Soundtrack:
     """Decode a recording to FLAC."""
-    file = _new_file(folder, ".flac", name)
+    file = new_file(folder, ".flac", name)
     with flac_file(file, name) as writer:
         for samples in decode_file(path, rate=RATE, warn=warn):
             writer.write(samples)
@@ -329,13 +327,3 @@ def _track_seconds(container: InputContainer, track: AudioStream) -> float | Non
     if track.duration and track.time_base:
         return float(track.duration * track.time_base)
     return container.duration / av.time_base if container.duration else None
-
-
-def _new_file(folder: Path, extension: str, name: str) -> Path:
-    """A new empty file, readable by its owner only."""
-    try:
-        handle, path = tempfile.mkstemp(extension, "sound-", folder)
-    except OSError as error:
-        raise unsaved_error(folder / "sound", name, error.strerror) from error
-    os.close(handle)
-    return Path(path)

@@ -1,0 +1,237 @@
+"""Splits a recording into a file for each channel, without their long silences: for recordings with a speaker on each.
+
+One pass, and memory for some seconds of audio. The files are FLAC at 16 kHz, the rate of the recognizers: what they
+would resample to anyway.
+
+Only silence that can't be speech is cut out: at least MIN_SILENCE_SECONDS long, below MAX_SILENCE_DBFS, and so even
+that nobody can be speaking in it, except where it is too faint for any word. MARGIN_SECONDS of it are kept on either
+side. Must never cut out speech, however faint it is: silence that is sent costs little, a word that isn't is lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .decoders import Warn
+from .files import decode_channels
+from .flac_writer import FlacWriter, flac_file, new_file
+from .level import FRAME_SECONDS, MIN_THRESHOLD_DBFS, FrameLevels
+from .pcm import RATE, Samples
+from .probing import MediaInfo, display_name
+from .time_map import Part, TimeMap
+
+MIN_SILENCE_SECONDS = 3.0
+MARGIN_SECONDS = 0.5
+"""Silence that is cut out, and how much of it is kept before and after a sound: together a pause of 1 s."""
+
+MIN_SILENCE_FRAMES, MARGIN_FRAMES = round(MIN_SILENCE_SECONDS / FRAME_SECONDS), round(MARGIN_SECONDS / FRAME_SECONDS)
+
+MAX_SILENCE_DBFS = -50.0
+MAX_SILENCE_RANGE_DB = 6.0
+"""Silence is below this level, and varies no more than this from one frame to another. Speech varies by 20 dB and more,
+and still by 6 dB where its loudest frames are 5 dB above noise."""
+
+SAME_SOUND, SIMILAR_SOUND = 0.98, 0.85
+"""Correlations of channels that hold the same sound at most at another level, and of those that may."""
+
+MAX_CHANNELS = 64
+"""More are nobody's recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a recording.
+
+    number   counted from 1
+    path     of its file; None if the channel is silent throughout
+    media    what probing would say of the file; its duration is what is sent and paid for
+    times    where the parts of the file are in the recording
+    """
+
+    number: int
+    path: Path | None
+    media: MediaInfo
+    times: TimeMap
+
+
+def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) -> tuple[list[Channel], float]:
+    """Write each channel of a recording to a new file in `folder`, which the caller deletes. Returns the channels, and
+    the length of the recording in seconds.
+
+    warn   called with a sentence for what is missing, and for channels that are much alike
+    InputError if the recording can't be decoded, has one channel only, or has the same sound in all of them; and if
+    the files can't be written.
+    """
+    name = display_name(path)
+    with ExitStack() as stack:
+        cutters: list[_SilenceCutter] = []
+        likeness: _Likeness | None = None
+        count = 0
+        for blocks in decode_channels(path, warn=warn):
+            if not cutters:
+                _check_count(len(blocks), name)
+                likeness = _Likeness(len(blocks))
+                files = [new_file(folder, ".flac", name) for _ in blocks]
+                cutters = [_SilenceCutter(stack.enter_context(flac_file(file, name))) for file in files]
+            assert likeness is not None
+            likeness.add(blocks)
+            count += len(blocks[0])
+            for cutter, block in zip(cutters, blocks, strict=True):
+                cutter.write(block)
+        if likeness is None:
+            raise InputError(f"{name} holds no audio", hint="does it play?")
+        for cutter in cutters:
+            cutter.finish()
+        _check_likeness(likeness, [cutter.is_silent for cutter in cutters], name, warn)
+    return [cutter.channel(number) for number, cutter in enumerate(cutters, 1)], count / RATE
+
+
+def _check_count(count: int, name: str) -> None:
+    if count == 1:
+        raise InputError(
+            f"{name} has 1 channel: speakers can't be told apart by channel",
+            hint="leave out --speakers-by-channel",
+        )
+    if count > MAX_CHANNELS:
+        raise InputError(f"{name} has {count} channels, more than {MAX_CHANNELS}")
+
+
+def _check_likeness(likeness: _Likeness, silent: Sequence[bool], name: str, warn: Warn) -> None:
+    """InputError if all channels that aren't silent are the same; warns if some are, or are similar."""
+    audible = [index for index, is_silent in enumerate(silent) if not is_silent]
+    pairs = {(a + 1, b + 1): likeness.correlation(a, b) for a, b in combinations(audible, 2)}
+    if pairs and min(pairs.values()) >= SAME_SOUND:
+        which = "both channels" if len(audible) == len(silent) == 2 else "all channels with sound"
+        raise InputError(
+            f"{name}: {which} hold the same sound, so speakers can't be told apart by channel",
+            hint="leave out --speakers-by-channel",
+        )
+    for (first, second), correlation in pairs.items():
+        if correlation >= SAME_SOUND:
+            warn(f"channels {first} and {second} hold the same sound: its words come twice")
+        elif correlation >= SIMILAR_SOUND:
+            warn(f"channels {first} and {second} are much alike: words that are heard on both may come twice")
+
+
+class _Likeness:
+    """Collects how alike channels are."""
+
+    def __init__(self, count: int) -> None:
+        self._products = np.zeros((count, count))
+        self._sums = np.zeros(count)
+        self._samples = 0
+
+    def add(self, blocks: Sequence[Samples]) -> None:
+        samples = np.stack(blocks).astype(np.float64)
+        self._products += samples @ samples.T
+        self._sums += samples.sum(axis=1)
+        self._samples += samples.shape[1]
+
+    def correlation(self, first: int, second: int) -> float:
+        """0 for different sounds, 1 for the same, at any level and with either sign."""
+        means = self._sums / max(1, self._samples)
+        covariance: NDArray[np.float64] = self._products / max(1, self._samples) - np.outer(means, means)
+        scale = float(np.sqrt(covariance[first, first] * covariance[second, second]))
+        return abs(float(covariance[first, second])) / scale if scale > 0 else 0.0
+
+
+class _SilenceCutter:
+    """Writes a channel to a file without its long silences, and keeps where the rest of it was.
+
+    Frames that may be part of a silence are held back: up to MIN_SILENCE_SECONDS of them, and once it lasts longer, the
+    last MARGIN_SECONDS.
+    """
+
+    def __init__(self, writer: FlacWriter) -> None:
+        self._writer, self._levels = writer, FrameLevels(RATE)
+        self._rest = np.zeros(0, np.float32)  # of a frame that isn't complete yet
+        self._held: deque[Samples] = deque()
+        self._lowest = self._highest = 0.0  # levels of the silence, dBFS
+        self._is_cutting = False
+        self._parts: list[Part] = []
+        self._out: list[Samples] = []
+        self._position = 0  # of the next frame in the recording; as the next two, in samples
+        self._written, self._contiguous_position = 0, -1
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there was nothing but silence so far."""
+        return self._written == 0
+
+    def write(self, samples: Samples) -> None:
+        size, levels = self._levels.frame_samples, self._levels.levels(samples)
+        samples = np.concatenate([self._rest, samples])
+        for index, level in enumerate(levels):
+            self._add_frame(level, samples[index * size : (index + 1) * size])
+        self._rest = samples[len(levels) * size :]
+        self._flush()
+
+    def finish(self) -> None:
+        """Write what is held back at the end of the recording, unless it belongs to a silence that is cut out."""
+        if not self._is_cutting and not self.is_silent:
+            self._release()
+            self._append(self._rest, self._position)
+            self._flush()
+
+    def channel(self, number: int) -> Channel:
+        """The channel, after its file was closed. Deletes the file if the channel is silent."""
+        path = self._writer.path
+        if self.is_silent:
+            path.unlink()
+            return Channel(number, None, MediaInfo("flac", 0.0, None, 0, None), TimeMap())
+        media = MediaInfo("flac", self._writer.seconds, None, path.stat().st_size, None)
+        return Channel(number, path, media, TimeMap(tuple(self._parts)))
+
+    def _add_frame(self, level: float, frame: Samples) -> None:
+        level = max(level, MIN_THRESHOLD_DBFS)
+        lowest, highest = (min(self._lowest, level), max(self._highest, level)) if self._held else (level, level)
+        if highest > MAX_SILENCE_DBFS or highest - lowest > MAX_SILENCE_RANGE_DB:
+            self._release()
+            lowest = highest = level
+        if level > MAX_SILENCE_DBFS:
+            self._append(frame, self._position)
+        else:
+            self._lowest, self._highest = lowest, highest
+            self._hold(frame)
+        self._position += len(frame)
+
+    def _hold(self, frame: Samples) -> None:
+        self._held.append(frame)
+        if not self._is_cutting and len(self._held) == MIN_SILENCE_FRAMES:
+            self._is_cutting = True
+            start = self._position - (len(self._held) - 1) * len(frame)
+            if not self.is_silent:
+                for index in range(MARGIN_FRAMES):
+                    self._append(self._held[index], start + index * len(frame))
+        while self._is_cutting and len(self._held) > MARGIN_FRAMES:
+            self._held.popleft()
+
+    def _release(self) -> None:
+        """Write the frames that are held back, which end at the current position."""
+        position = self._position - sum(map(len, self._held))
+        for frame in self._held:
+            self._append(frame, position)
+            position += len(frame)
+        self._held.clear()
+        self._is_cutting = False
+
+    def _append(self, frame: Samples, position: int) -> None:
+        if position != self._contiguous_position:
+            self._parts.append(Part(self._written / RATE, position / RATE))
+        self._out.append(frame)
+        self._written += len(frame)
+        self._contiguous_position = position + len(frame)
+
+    def _flush(self) -> None:
+        if self._out:
+            self._writer.write(np.concatenate(self._out))
+            self._out.clear()
