@@ -1,4 +1,4 @@
-"""Splits a recording into a file for each channel, without their long silences: for recordings with a speaker on each.
+"""Splits a recording with one speaker on each channel into a file for each, without its long silences.
 
 One pass, and memory for some seconds of audio. The files are FLAC at 16 kHz, the rate of the recognizers: what they
 would resample to anyway.

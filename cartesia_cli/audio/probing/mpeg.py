@@ -1,8 +1,9 @@
-"""Durations of MPEG audio, layers I to III (MP3 for short), and of AAC in ADTS: frames without a container. And whether
-there is video in an MPEG program stream, which has no header that names its duration.
+"""Durations of MPEG audio, layers I to III (MP3 for short), and of AAC in ADTS: frames without a container.
 
 By the index that an encoder may leave in the first frame (Xing, called Info where the bit rate is constant, or VBRI),
 or by the bit rate. Must never take a single sync word for audio: other data contain it by chance.
+
+In MPEG program streams, whose headers name no duration, only video is looked for.
 """
 
 from __future__ import annotations
