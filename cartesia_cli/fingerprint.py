@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 READ_BYTES = 1 << 20
+
+CACHED_FILES = 2048
+"""Fingerprints that are kept in memory."""
 
 State = tuple[int, ...]
 """Device, inode, size, and times (ns) of modification and change: unchanged as long as the file isn't written to."""
@@ -40,7 +43,7 @@ class Fingerprint:
 def fingerprint(path: Path) -> Fingerprint | None:
     """The fingerprint of a file. None if it can't be read, isn't a regular file, or is being written.
 
-    A file is read once in a run, and again only if its state has changed.
+    A file is read again only if its state has changed, or after CACHED_FILES others.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -75,7 +78,7 @@ def untrusted(path: Path) -> str | None:
     return None
 
 
-@cache
+@lru_cache(CACHED_FILES)
 def _read(path: Path, state: State) -> Fingerprint | None:
     digest, block = sha256(), memoryview(bytearray(READ_BYTES))
     with path.open("rb", buffering=0) as file:

@@ -1,7 +1,7 @@
 """The record of result files and the recordings that they were made from, by which a resumed run knows what is done.
 
 An SQLite database in the user's state directory with a row for each file that was written: paths and hashes, but no
-speech and no key. Rows are forgotten after MAX_AGE_DAYS. Any number of processes may use it at once.
+speech and no key. Rows are forgotten after MAX_AGE_DAYS. Any number of processes and threads may use it at once.
 
 Must never fail a run: a database that can't be used counts as empty.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -92,6 +93,7 @@ class Results:
         self._path, self._on_failure = path, on_failure
         self._connection: sqlite3.Connection | None = None
         self._is_pruned = False
+        self._lock = threading.RLock()
 
     def find(self, files: Iterable[Path]) -> dict[str, Result]:
         """The results among these files, by their absolute paths."""
@@ -137,14 +139,15 @@ class Results:
         ]
 
     def _execute(self, query: str, values: Sequence[str | bytes | float | None]) -> list[Any]:
-        if (connection := self._open()) is None:
-            return []
-        try:
-            with connection:
-                return connection.execute(query, values).fetchall()
-        except connection.Error as error:
-            self._give_up(str(error))
-            return []
+        with self._lock:
+            if (connection := self._open()) is None:
+                return []
+            try:
+                with connection:
+                    return connection.execute(query, values).fetchall()
+            except connection.Error as error:
+                self._give_up(str(error))
+                return []
 
     def _open(self) -> sqlite3.Connection | None:
         if self._connection is not None or self._path is None:
@@ -158,7 +161,7 @@ class Results:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would let others read it
-            self._connection = sqlite3.connect(self._path, timeout=LOCK_SECONDS)
+            self._connection = sqlite3.connect(self._path, timeout=LOCK_SECONDS, check_same_thread=False)
             self._connection.executescript(SCHEMA)
             for column in LATER_COLUMNS:
                 with suppress(sqlite3.OperationalError):  # it is there

@@ -66,6 +66,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each worker and eac
 os.environ.pop("PYTHONUNBUFFERED", None)  # otherwise programs write in smaller pieces than for users
 
 
+ONE_JOB = {"CARTESIA_TRANSCRIBE_JOBS": "1"}
+"""Environment of programs in tests where the order of requests and messages matters."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder that workers share; at the end, stop the server whose process ID is in it."""
     config.add_cleanup(close_fork_servers)
@@ -151,7 +155,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
-    return kept | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "COLUMNS": "100", "TERM": "dumb"}
+    return (
+        kept | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "COLUMNS": "100", "TERM": "dumb"} | ONE_JOB
+    )
 
 
 @pytest.fixture

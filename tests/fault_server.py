@@ -243,6 +243,7 @@ def environment(home: Path, base_url: str, **changes: str | None) -> dict[str, s
         "LANG": "C.UTF-8",
         "CARTESIA_API_KEY": KEY,
         "CARTESIA_BASE_URL": base_url,
+        "CARTESIA_TRANSCRIBE_JOBS": "1",  # so that requests come in the order of the inputs
     }
     return {name: value for name, value in (plain | changes).items() if value is not None}
 

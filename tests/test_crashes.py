@@ -43,7 +43,7 @@ KILLS = 8
 TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 KILLED_AT_STEP = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 
 steps, modules = int(sys.argv[1]), ("output/files.py", "cartesia_cli/cache.py", "cartesia_cli/atomic_files.py")
@@ -59,6 +59,7 @@ def count(frame, event, argument):
 from cartesia_cli import cache, cli
 from cartesia_cli.output import files
 
+threading.setprofile(count)
 sys.setprofile(count)
 code = cli.main(sys.argv[1:])
 sys.setprofile(None)

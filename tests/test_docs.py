@@ -199,7 +199,16 @@ def environment_in(home: Path) -> dict[str, str]:
     """Environment variables with this home directory and the installed program first, and engines on one core."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**kept, "HOME": str(home), "PATH": path, "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
+    terminal = {"COLUMNS": "100", "TERM": "dumb"}
+    # One job, because with several, messages come in any order.
+    return {
+        **kept,
+        **terminal,
+        "HOME": str(home),
+        "PATH": path,
+        "OMP_NUM_THREADS": "1",
+        "CARTESIA_TRANSCRIBE_JOBS": "1",
+    }
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:

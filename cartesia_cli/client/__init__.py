@@ -13,8 +13,19 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 from ..retry import RetryPolicy
 from .batch import BatchClient
-from .deadlines import Deadlines, UploadProgress
+from .concurrency import ConcurrencyLimit, LimitClosed
+from .deadlines import Deadlines, ProgressCallback, UploadProgress
 from .http_errors import is_account_error
 from .upload import Upload
 
-__all__ = ["BatchClient", "Deadlines", "RetryPolicy", "Upload", "UploadProgress", "is_account_error"]
+__all__ = [
+    "BatchClient",
+    "ConcurrencyLimit",
+    "Deadlines",
+    "LimitClosed",
+    "ProgressCallback",
+    "RetryPolicy",
+    "Upload",
+    "UploadProgress",
+    "is_account_error",
+]

@@ -20,12 +20,14 @@ from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, build_url, decode_batch, encode_batch
 from ..redaction import is_long
 from ..retry import RetryPolicy
+from .concurrency import ConcurrencyLimit, Slot
 from .deadlines import DeadlineExceeded, Deadlines, ProgressCallback, UploadProgress, run_with_deadline
 from .http_errors import (
     Failure,
     Peer,
     connection_failure,
     invalid_response_failure,
+    is_concurrency_refusal,
     refusal_failure,
     truncated_response_failure,
 )
@@ -62,6 +64,7 @@ class BatchClient:
 
     base_url     checked by protocol.check_base_url
     credential   key or access token, or None for a local server that asks for none
+    limit        of requests in flight, if several threads use the client
     on_retry     receives a sentence for the user when an attempt failed and another follows
     """
 
@@ -71,6 +74,7 @@ class BatchClient:
         credential: Credential | None,
         *,
         retry: RetryPolicy | None = None,
+        limit: ConcurrencyLimit | None = None,
         on_retry: Callable[[str], None] = lambda message: None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -79,6 +83,7 @@ class BatchClient:
         self._base_url = base_url
         self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
+        self.limit = limit or ConcurrencyLimit(1)
         self._clock, self._sleep = clock, sleep
         self._http = open_client(base_url, credential, transport)
 
@@ -163,7 +168,15 @@ class BatchClient:
         """Attempt a request until it succeeds, or until nothing justifies another attempt."""
         end_time = self._clock() + request.deadlines.total
         attempts = 0
-        while isinstance(outcome := self._attempt(request, end_time), Failure):
+        while True:
+            with self.limit.slot() as slot:
+                end_time += slot.waited_seconds  # the time of others
+                outcome = self._attempt(request, end_time)
+            if not isinstance(outcome, Failure):
+                self.limit.succeeded()
+                return outcome
+            if outcome.retryable and self._was_one_too_many(outcome, slot):
+                continue
             attempts += 1
             max_attempts = self._retry.max_attempts(maybe_billed=outcome.maybe_billed)
             delay = self._retry.delay(attempts, outcome.retry_after)
@@ -173,7 +186,18 @@ class BatchClient:
             again = f"trying again in {delay:.1f} s (try {attempts + 1} of {max_attempts})"
             self._on_retry(f"{outcome.error.message}: {again}{billed}")
             self._sleep(delay)
-        return outcome
+
+    def _was_one_too_many(self, failure: Failure, slot: Slot) -> bool:
+        """Whether a request was refused only because of the others that are in flight. Then it waits for its turn, and
+        that doesn't count as an attempt.
+        """
+        if self.limit.maximum == 1 or not is_concurrency_refusal(failure.error):
+            return False
+        pause = self.limit.refused(slot, failure.retry_after)
+        if pause is not None and pause.lowered:
+            number = self.limit.value
+            self._on_retry(f"too many requests at once: {number} at a time from now on, in {pause.seconds:.1f} s")
+        return pause is not None
 
     def _attempt(self, request: Request[T], end_time: float) -> T | Failure:
         """One attempt. Raises only what no other attempt could change."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 """Error codes of an account that can't pay for the request (errors)."""
 
+TOO_MANY_AT_ONCE = "concurrency_limited"
+
 ACCOUNT_STATUSES = frozenset({402, 404, 405})
 """Statuses that every other file would get, too."""
 
@@ -199,6 +201,11 @@ def is_account_error(error: CliError) -> bool:
         or isinstance(error, AuthError)
         or (isinstance(error, ApiError) and (error.status in ACCOUNT_STATUSES or error.code in OUT_OF_CREDITS))
     )
+
+
+def is_concurrency_refusal(error: CliError) -> bool:
+    """Whether a request was refused because the account has too many in flight (errors: concurrency_limited)."""
+    return isinstance(error, ApiError) and error.status == 429 and error.code == TOO_MANY_AT_ONCE
 
 
 def refusal_error(

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..client import BatchClient, Deadlines, RetryPolicy
+from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
 from ..errors import AuthError, EngineError
 from ..output.console import Reporter
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback, is_whisper
@@ -21,6 +21,9 @@ from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
     from ..server.engine import Engine
+
+CLOUD_JOBS, MAX_CLOUD_JOBS = 4, 32
+"""Recordings at once in the cloud: at first, and at most. The plans allow 8 to 60 (docs: concurrency-limits)."""
 
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
@@ -84,11 +87,26 @@ def choose_backend(
     return BackendConfig(address or BASE_URL, found)
 
 
+def concurrency_limit(jobs: int | None, choice: BackendConfig) -> ConcurrencyLimit:
+    """How many recordings are transcribed at once. `jobs`: what the user asks for, or None."""
+    if jobs is not None:
+        return ConcurrencyLimit(jobs)
+    return ConcurrencyLimit(1) if choice.base_url is None else ConcurrencyLimit(MAX_CLOUD_JOBS, CLOUD_JOBS)
+
+
 @contextmanager
 def open_backend(
-    choice: BackendConfig, reporter: Reporter, *, retries: int | None, local_model: str | None
+    choice: BackendConfig,
+    reporter: Reporter,
+    *,
+    retries: int | None,
+    local_model: str | None,
+    limit: ConcurrencyLimit | None = None,
 ) -> Iterator[Backend]:
-    """A client of the chosen server for batch requests. A local server runs until the end of the block."""
+    """A client of the chosen server for batch requests. A local server runs until the end of the block.
+
+    limit   of requests at once; None: one
+    """
     observer = local_extra.LocalServerObserver(reporter)
 
     def load_engines() -> tuple[Engine, Engine | None]:
@@ -102,6 +120,7 @@ def open_backend(
             server.base_url,
             server.credential,
             retry=RetryPolicy(0 if server.local else retries),
+            limit=limit,
             on_retry=reporter.info,
         ) as client,
     ):

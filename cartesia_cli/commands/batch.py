@@ -1,4 +1,7 @@
-"""Transcribes recordings through a backend, one after the other in input order, and writes the results.
+"""Transcribes the recordings of a plan, several at once, and writes the results.
+
+Each recording is a job that a thread does from beginning to end, independent of all others: look up its response in the
+cache, or else send it; then write. Files are written at once, and what goes to stdout in input order.
 
 A recording that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a
 refused key, exhausted credits, a server that can't be reached, a full disk. Cached responses are not requested again.
@@ -6,48 +9,42 @@ refused key, exhausted credits, a server that can't be reached, a full disk. Cac
 
 from __future__ import annotations
 
-import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..alignment import count_missing_words
-from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, probe, probe_raw
+from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo
 from ..cache import Cache, CachedResponse, Lookup
-from ..client import Upload, UploadProgress, is_account_error
-from ..errors import CliError, InputError, OutputError, UsageError
-from ..fingerprint import fingerprint
+from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, Upload, UploadProgress, is_account_error
+from ..daemon_thread import start_daemon_thread
+from ..errors import CliError, Interrupted, OutputError
+from ..fingerprint import Fingerprint, fingerprint
 from ..output import Layout
 from ..output.console import ProgressBar, Reporter
-from ..output.files import write_file
+from ..output.files import write_file, write_stdout
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, drop_wrong_times, from_batch
 from . import resume
 from .backend import Backend
+from .batch_plan import FixedPlan, Job, JobPlan
+from .credits import Budget
 from .inputs import STDIN, Input
-from .output_plan import FindOwner, OutputPlan, Targets
+from .ordered_output import OrderedOutput
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where rows are selected, because it imports every format
-    from .matches import MatchWriter
+    from .matches import MatchWriter, SelectedRows
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One recording that has been probed, and where its results go.
-
-    response_file   where the body of the server's response is saved as it came, or None
-    """
-
-    input: Input
-    media: MediaInfo
-    targets: Targets
-    response_file: Path | None = None
+TICK_SECONDS = 0.1
+"""How often the main thread looks whether more jobs may run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,98 +66,80 @@ class BatchConfig:
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
-def plan_jobs(
-    found: Sequence[Input | InputError],
-    options: BatchOptions,
-    plan: OutputPlan,
-    results: Results,
-    reporter: Reporter,
-    *,
-    response_folder: Path | None = None,
-) -> tuple[list[Job], int]:
-    """Probe every input before anything is sent. Returns the jobs and the number of unusable inputs, which are
-    reported; if there is only one input, its error is raised.
+class BatchObserver(Protocol):
+    """Shows how far the jobs are. Called from their threads; `key` is the number of a job."""
 
-    results           of earlier runs: they keep their file names
-    response_folder   where response bodies are saved, or None
-    """
-    probed: list[tuple[Input, MediaInfo]] = []
-    failed = 0
-    for item in found:
-        try:
-            if isinstance(item, InputError):
-                raise item
-            probed.append((item, probe_input(item, options)))
-        except InputError as error:
-            if len(found) == 1:
-                raise
-            reporter.error(error)
-            failed += 1
-    inputs = [item for item, _ in probed]
+    def started(self, key: int, name: str, seconds: float | None) -> None:
+        """A job begins. `seconds`: of audio, if it is known."""
 
-    def find_owner(stem: Path, inputs: Sequence[Input]) -> object:
-        return resume.find_owner(stem, inputs, results)
+    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+        """What a job is doing, as in "sending", and how much of it is done."""
 
-    targets = plan.targets(inputs, find_owner)
-    response_files = _plan_response_files(inputs, targets, plan, response_folder, find_owner)
-    jobs = [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
-    return jobs, failed
+    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
+        """A job has its transcript, `seconds` long."""
+
+    def failed(self, key: int) -> None:
+        """A job has no transcript. The reporter prints why."""
+
+    def hidden(self) -> AbstractContextManager[None]:
+        """Takes the display off the screen while stdout, which may be the same terminal, is written to."""
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    config: BatchConfig,
-    connect: Callable[[], Backend],
-    reporter: Reporter,
-    *,
-    unusable: int = 0,
-    results: Results | None = None,
-    rest_command: Callable[[Sequence[Job]], str] | None = None,
-) -> int:
-    """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for a
-    failure of the only input, or one that all others would share.
+class NoProgress:
+    """A BatchObserver that shows nothing."""
 
-    connect        called whenever something has to be sent; must return the same backend each time
-    unusable       inputs that failed before, included in the totals
-    results        every file that is written is recorded here
-    rest_command   makes the command for the remaining jobs, for the hint of an error that stops the batch
-    """
-    summary = BatchSummary(total=len(jobs) + unusable, failed=unusable)
-    for k, job in enumerate(jobs):
-        if job.media.note:
-            reporter.info(f"warning: {job.input.source}: {job.media.note}")
-        try:
-            _run_job(job, config, connect, results or Results(None), reporter, summary)
-        except CliError as error:
-            summary.failed += 1
-            if summary.total == 1:
-                raise
-            if not is_account_error(error):
-                reporter.error(error)
-                continue
-            left = jobs[k:]
-            if len(left) > 1:
-                reporter.info(f"warning: stopped: {summary.to_text()}; {len(left) - 1} not tried")
-                rest = f"then: {rest_command(left)}" if rest_command else None
-                error.hint = "; ".join(filter(None, [error.hint, rest]))
-            raise
-    # Said by default if a response came from the cache: the user may have expected a new one.
-    (reporter.info if summary.from_cache or summary.total > 1 else reporter.detail)(summary.to_text())
-    return summary.failed
+    def started(self, key: int, name: str, seconds: float | None) -> None: ...
+
+    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None: ...
+
+    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None: ...
+
+    def failed(self, key: int) -> None: ...
+
+    def hidden(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class SingleBar:
+    """The progress bar of a run with one recording (a BatchObserver), if stderr is a terminal."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._name = ""
+        self._open: AbstractContextManager[ProgressBar] | None = None
+        self._bar = ProgressBar()
+
+    def started(self, key: int, name: str, seconds: float | None) -> None:
+        self._name = name
+        self._open = self._reporter.progress_bar()
+        self._bar = self._open.__enter__()
+
+    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+        self._bar.show(f"{what} {self._name}", done, total)
+
+    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
+        self.failed(key)
+
+    def failed(self, key: int) -> None:
+        if self._open is not None:
+            self._open.__exit__(None, None, None)
+        self._open, self._bar = None, ProgressBar()
+
+    def hidden(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass(slots=True)
 class BatchSummary:
     """Counts what a batch has done so far.
 
-    total, failed, written   inputs
+    total, written           inputs
     from_cache               inputs whose response came from the cache
     audio_seconds            of all transcripts
     billed_seconds           of those whose response didn't come from the cache
     """
 
     total: int
-    failed: int = 0
     written: int = 0
     from_cache: int = 0
     audio_seconds: float = 0.0
@@ -175,93 +154,325 @@ class BatchSummary:
         return f"{self.written} of {self.total} transcribed, {self.audio_seconds:.1f} s of audio, {price}"
 
 
-def _run_job(
-    job: Job,
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The response to a recording.
+
+    job      as it was sent: fetched and probed, if it wasn't before
+    local    whether this machine has transcribed it; None if the response came from the cache
+    """
+
+    job: Job
+    answer: CachedResponse
+    local: bool | None
+
+
+class RestCommand(Protocol):
+    """Makes the command that does the rest of a batch."""
+
+    def __call__(self, left: Sequence[Job] | None, /) -> str:
+        """`left`: the jobs that aren't done, or None if there may be others."""
+
+
+def run_jobs(
+    plan: JobPlan,
     config: BatchConfig,
     connect: Callable[[], Backend],
-    results: Results,
     reporter: Reporter,
-    summary: BatchSummary,
-) -> None:
-    """Transcribe one recording, or find its response in the cache, and write its results."""
-    item = job.input
-    audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
-    lookup, found = look_up(job, config, reporter)
-    if found is None:
-        try:
-            backend = connect()
-        except CliError as error:
-            error.stops_batch = True
-            raise
-        summary.local = backend.local
-        found = _request_transcript(job, config, backend, lookup, reporter)
-    else:
-        summary.from_cache += 1
-        backend = None
-    response = _usable_response(found.response, job, reporter)
-    transcript = from_batch(
-        response, source=item.source, model=config.options.model, measured_duration=job.media.duration
+    *,
+    results: Results | None = None,
+    limit: ConcurrencyLimit | None = None,
+    budget: Budget | None = None,
+    observer: BatchObserver | None = None,
+    rest_command: RestCommand | None = None,
+) -> int:
+    """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for a
+    failure of the only input, or one that all others would share; Interrupted after Ctrl-C.
+
+    connect        called whenever something has to be sent; must return the same backend each time
+    results        every file that is written is recorded here
+    limit          of jobs at once; None: one
+    budget         what the batch may cost
+    observer       shows progress
+    rest_command   for the hint of an error that stops the batch
+    """
+    run = _Run(
+        plan,
+        config,
+        connect,
+        reporter,
+        results or Results(None),
+        limit or ConcurrencyLimit(1),
+        budget or Budget(),
+        observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
     )
-    summary.audio_seconds += transcript.duration or 0.0
-    summary.billed_seconds += 0.0 if backend is None else transcript.duration or 0.0
-    write_error = _save_body(found.body, job, reporter)
-    write_results(
-        transcript, job.targets, config.layout, reporter,
-        name=item.source, matches=config.matches, labelled=summary.total > 1,
-    )  # fmt: skip
-    if write_error is not None:
-        raise write_error
-    config.on_written(transcript)
-    summary.written += 1
-    if not transcript.text.strip():
-        reporter.info(f"{item.source}: nothing was said")
-    has_own_files = config.matches is None or not config.matches.combined
-    if has_own_files and audio is not None and audio.is_current(item.path):
-        source = STDIN if item.source == STDIN else str(item.path)
+    return run.run(rest_command)
+
+
+def is_alone(plan: JobPlan) -> bool:
+    """Whether a plan has a single input: its failure is that of the run."""
+    return plan.complete and len(plan.first) + plan.unusable == 1
+
+
+def run_job(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporter: Reporter) -> None:
+    """Transcribe one recording, as `run_jobs` does."""
+    run_jobs(FixedPlan([job]), config, connect, reporter)
+
+
+class _Stopped(Exception):
+    """The run is being stopped: a job gives up before it costs anything."""
+
+
+class _Run:
+    """One run over a plan. Parameters as of `run_jobs`."""
+
+    def __init__(
+        self,
+        plan: JobPlan,
+        config: BatchConfig,
+        connect: Callable[[], Backend],
+        reporter: Reporter,
+        results: Results,
+        limit: ConcurrencyLimit,
+        budget: Budget,
+        observer: BatchObserver,
+    ) -> None:
+        self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
+        self._results, self._limit, self._budget, self._observer = results, limit, budget, observer
+        self._alone = is_alone(plan)
+        self._known = len(plan.first)
+        self._summary = BatchSummary(total=self._known + plan.unusable)
+        self._jobs = enumerate(plan)
+        self._started: dict[int, Job] = {}
+        self._done: set[int] = set()
+        self._sent: set[int] = set()
+        self._failed = 0
+        self._is_over = self._is_stopping = self._is_interrupted = False
+        self._error: BaseException | None = None
+        self._lock, self._plan_lock, self._connect_lock = threading.Lock(), threading.Lock(), threading.Lock()
+        self._output = OrderedOutput(self._print, self._write_rows)
+
+    def run(self, rest_command: RestCommand | None) -> int:
+        threads: list[Future[None]] = []
+        try:
+            self._run_threads(threads)
+        except Interrupted:
+            self._interrupt(threads)
+            self._report_stop(rest_command)
+            raise
+        finally:
+            self._output.close()
+        if self._error is not None:
+            rest = self._report_stop(rest_command) if isinstance(self._error, CliError) else ""
+            if rest and isinstance(self._error, CliError):
+                self._error.hint = "; ".join(filter(None, [self._error.hint, f"then: {rest}"]))
+            raise self._error
+        # Said by default if a response came from the cache: the user may have expected a new one.
+        summary = self._summary
+        (self._reporter.info if summary.from_cache or summary.total > 1 else self._reporter.detail)(summary.to_text())
+        return self._failed + self._plan.unusable
+
+    def _run_threads(self, threads: list[Future[None]]) -> None:
+        """Start as many threads as jobs may run at once, and more when the limit grows; return when all are done."""
+        most = len(self._plan.first) if self._plan.complete else self._limit.maximum
+        while not threads or wait(threads, TICK_SECONDS).not_done:
+            while len(threads) < min(self._limit.value, most) and not self._is_over:
+                threads.append(start_daemon_thread(self._do_jobs, "job"))
+            if not threads:
+                return
+
+    def _do_jobs(self) -> None:
+        """What each thread does: one job after the other."""
+        try:
+            while (numbered := self._next_job()) is not None:
+                self._do_job(*numbered)
+        except BaseException as error:
+            self._stop(error)
+
+    def _next_job(self) -> tuple[int, Job] | None:
+        with self._plan_lock:
+            if self._is_stopping:
+                return None
+            if (numbered := next(self._jobs, None)) is None:
+                self._is_over = True
+            else:
+                self._started[numbered[0]] = numbered[1]
+                self._known = max(self._known, numbered[0] + 1)
+            self._summary.total = self._known + self._plan.unusable
+            return numbered
+
+    def _do_job(self, number: int, job: Job) -> None:
+        if job.media is not None and job.media.note:
+            self._reporter.info(f"warning: {job.input.source}: {job.media.note}")
+        texts: list[str] = []
+        rows: list[SelectedRows] = []
+        error: CliError | None = None
+        transcript: Transcript | None = None
+        try:
+            fetched = self._fetch(number, job)
+            transcript, error = self._write_files(fetched, texts, rows)
+        except (LimitClosed, _Stopped):
+            self._observer.failed(number)
+            return
+        except CliError as failure:
+            self._observer.failed(number)
+            error = failure
+        self._output.put(number, "".join(texts), rows)
+        if transcript is not None and error is None:
+            self._config.on_written(transcript)
+        stops = error is not None and is_account_error(error)
+        with self._lock:
+            del self._started[number]
+            if number < len(self._plan.first) and not stops:
+                self._done.add(number)
+            self._failed += error is not None
+        if error is not None and (self._alone or stops):
+            self._stop(error)
+        elif error is not None:
+            self._reporter.error(error)
+
+    def _stop(self, error: BaseException) -> None:
+        """Start no more jobs. The first error is the one that is reported."""
+        with self._lock:
+            self._error = self._error or error
+            self._is_stopping = True
+        self._limit.close()
+
+    def _interrupt(self, threads: Sequence[Future[None]]) -> None:
+        """After the first Ctrl-C: give up what isn't sent yet, and wait for the responses to what is, because they are
+        paid for. A second Ctrl-C ends that, too.
+        """
+        self._is_stopping = self._is_interrupted = True
+        self._limit.close()
+        if self._alone or not (sent := len(self._sent)):
+            return
+        what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
+        self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
+        wait(threads)
+
+    def _report_stop(self, rest_command: RestCommand | None) -> str:
+        """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
+        left = [job for number, job in enumerate(self._plan.first) if number not in self._done]
+        untried = len(left) - (not self._is_interrupted)
+        if self._alone or (self._plan.complete and not untried):
+            return ""
+        number = str(untried) if self._plan.complete else "the others"
+        how = "not transcribed" if self._is_interrupted else "not tried"
+        self._reporter.info(f"warning: stopped: {self._summary.to_text()}; {number} {how}")
+        rest = "" if rest_command is None else rest_command(left if self._plan.complete else None)
+        if rest and self._is_interrupted:
+            self._reporter.info(f"to do the rest: {rest}")
+        return rest
+
+    def _fetch(self, number: int, job: Job) -> Fetched:
+        """The response to a recording: from the cache, or else from the server."""
+        self._observer.started(number, job.input.relative_path.name, job.seconds)
+        self._observer.update(number, "looking up")
+        lookup, answer = look_up(job, self._config, self._reporter)
+        if answer is not None:
+            with self._lock:
+                self._summary.from_cache += 1
+            self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
+            return Fetched(job, answer, None)
+        backend = self._open_backend()
+        seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
+        with self._budget.reserve(job.input.source, seconds) as reservation:
+            try:
+                answer = self._request(number, job, backend, lookup)
+            finally:
+                self._sent.discard(number)
+            length = answer.response.duration or seconds
+            reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
+        price = 0.0 if backend.local else batch_credits(length)
+        self._observer.finished(number, seconds=length, credits=price, from_cache=False)
+        return Fetched(job, answer, backend.local)
+
+    def _open_backend(self) -> Backend:
+        with self._connect_lock:
+            try:
+                backend = self._connect()
+            except CliError as error:
+                error.stops_batch = True
+                raise
+        self._summary.local = backend.local
+        return backend
+
+    def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> CachedResponse:
+        """Upload a recording and cache the server's response."""
+
+        def show(progress: UploadProgress) -> None:
+            if progress.uploaded and not backend.local:
+                self._sent.add(number)
+            elif self._is_interrupted:
+                raise _Stopped
+            if not progress.uploaded:
+                self._observer.update(number, "sending", progress.sent, progress.size)
+            elif backend.local and job.seconds:
+                self._observer.update(number, "transcribing", backend.progress.recognized_seconds, job.seconds)
+            else:
+                self._observer.update(number, "transcribing")
+
+        return request_transcript(job, self._config, backend, lookup, self._reporter, show)
+
+    def _write_files(
+        self, fetched: Fetched, texts: list[str], rows: list[SelectedRows]
+    ) -> tuple[Transcript, OutputError | None]:
+        """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
+        `rows`. Returns the transcript, and the error of a file that can't be written.
+        """
+        job, config, reporter = fetched.job, self._config, self._reporter
+        item = job.input
+        audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
+        response = usable_response(fetched.answer.response, job, reporter)
+        transcript = from_batch(response, source=item.source, model=config.options.model, measured_duration=job.seconds)
+        seconds = transcript.duration or 0.0
+        with self._lock:
+            self._summary.audio_seconds += seconds
+            self._summary.billed_seconds += 0.0 if fetched.local is None else seconds
+        write_error = save_body(fetched.answer.body, job, reporter)
+        try:
+            write_results(
+                transcript, job.targets, config.layout, reporter,
+                name=item.source, matches=config.matches, labelled=not self._alone,
+                print_text=texts.append, write_rows=rows.append,
+            )  # fmt: skip
+        except OutputError as error:
+            write_error = error
+        if write_error is not None:
+            return transcript, write_error
+        with self._lock:
+            self._summary.written += 1
+        if not transcript.text.strip():
+            reporter.info(f"{item.source}: nothing was said")
+        has_own_files = config.matches is None or not config.matches.combined
+        if has_own_files and audio is not None and audio.is_current(item.path):
+            self._record(job, audio)
+        return transcript, None
+
+    def _record(self, job: Job, audio: Fingerprint) -> None:
+        """Record the files of a job, so that a resumed run knows them."""
+        source = STDIN if job.input.source == STDIN else str(job.input.path)
         for file in (*job.targets.values(), job.response_file):
             if file is not None and (written := fingerprint(file)):
-                wanted = resume.describe_request(
-                    config.options, None if file is job.response_file else config.layout.selection
-                )
-                results.add(file, written.digest, source, audio, wanted)
+                selection = None if file is job.response_file else self._config.layout.selection
+                wanted = resume.describe_request(self._config.options, selection)
+                self._results.add(file, written.digest, source, audio, wanted)
 
+    def _print(self, text: str) -> None:
+        with self._observer.hidden():
+            write_stdout(text)
 
-def _usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
-    """Drop the unusable parts of a response, with a warning."""
-    source, measured = job.input.source, job.media.duration
-    if malformed := unusable_fields(response):
-        reporter.detail(f"{source}: malformed fields of the response are ignored: {', '.join(malformed)}")
-    if response.trailing:
-        reporter.info(f"warning: {source}: {response.trailing} characters after the response's JSON are ignored")
-    words = response.words or ()
-    if left_out := count_missing_words(response.text, words):
-        reporter.info(
-            f"warning: {source}: {left_out} of {len(words)} words of the response aren't in its text and are left out"
-        )
-    usable = response if job.media.estimated else drop_wrong_times(response, measured)
-    if usable is not response:
-        reporter.info(
-            f"warning: {source}: the server's times don't fit a recording of {measured:.1f} s and are ignored"
-        )
-    return usable
-
-
-def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
-    """Read what an input's header says before it is sent. InputError for one that is not a recording."""
-    name = "stdin" if item.source == STDIN else None
-    if options.encoding is None:
-        return probe(item.path, name)
-    assert options.sample_rate is not None
-    return probe_raw(item.path, options.encoding, options.sample_rate, name)
+    def _write_rows(self, rows: SelectedRows) -> None:
+        assert self._config.matches is not None
+        with self._observer.hidden():
+            self._config.matches.write(rows)
 
 
 def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
     """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None
-    with reporter.progress_bar() as bar:
-        bar.show(f"looking up {job.input.relative_path.name}")
-        lookup = config.cache.lookup(job.input.path, config.options)
+    lookup = config.cache.lookup(job.input.path, config.options)
     found = lookup.find() if lookup else None
     if found:
         stored = datetime.fromtimestamp(found.stored_at)
@@ -269,18 +480,23 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
     return lookup, found
 
 
-def _request_transcript(
-    job: Job, config: BatchConfig, backend: Backend, lookup: Lookup | None, reporter: Reporter
+def request_transcript(
+    job: Job,
+    config: BatchConfig,
+    backend: Backend,
+    lookup: Lookup | None,
+    reporter: Reporter,
+    on_progress: ProgressCallback,
 ) -> CachedResponse:
     """Upload a recording and cache the server's response."""
     item, media = job.input, job.media
+    assert media is not None
     if not (backend.local or media.documented):
         reporter.info(
             f"warning: {item.source}: not in a format that the API documents ({media.container}): sent as it is"
         )
     bodies: list[bytes] = []
-    backend.progress.recognized_seconds = 0.0
-    with reporter.progress_bar() as bar, _save_body_on_error(bodies, backend, job, reporter):
+    with _save_body_on_error(bodies, backend, job, reporter):
         response = backend.client.transcribe(
             Upload(
                 path=item.path,
@@ -291,7 +507,7 @@ def _request_transcript(
             config.options,
             endpoint=config.endpoint,
             deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
-            on_progress=lambda progress: _show_progress(bar, progress, job, backend),
+            on_progress=on_progress,
             on_body=bodies.append,
         )
     if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
@@ -301,14 +517,37 @@ def _request_transcript(
     return CachedResponse(body, response, time.time())
 
 
-def _show_progress(bar: ProgressBar, progress: UploadProgress, job: Job, backend: Backend) -> None:
-    name = job.input.relative_path.name
-    if not progress.uploaded:
-        bar.show(f"sending {name}", progress.sent, progress.size)
-    elif backend.local and job.media.duration:
-        bar.show(f"transcribing {name}", backend.progress.recognized_seconds, job.media.duration)
-    else:
-        bar.show(f"transcribing {name}")
+def duration_to_pay(job: Job, budget: Budget) -> float:
+    """Seconds of audio that a recording will be billed for. If credits are limited and its header doesn't tell exactly,
+    it is decoded to find out.
+    """
+    assert job.media is not None
+    if budget.max_credits is None or (job.media.duration is not None and not job.media.estimated):
+        return job.seconds or 0.0
+    from ..audio.files import decode_file
+
+    rate = 16_000
+    return sum(len(block) for block in decode_file(job.input.path, rate=rate)) / rate
+
+
+def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
+    """Drop the unusable parts of a response, with a warning."""
+    source, measured = job.input.source, job.seconds
+    if malformed := unusable_fields(response):
+        reporter.detail(f"{source}: malformed fields of the response are ignored: {', '.join(malformed)}")
+    if response.trailing:
+        reporter.info(f"warning: {source}: {response.trailing} characters after the response's JSON are ignored")
+    words = response.words or ()
+    if left_out := count_missing_words(response.text, words):
+        reporter.info(
+            f"warning: {source}: {left_out} of {len(words)} words of the response aren't in its text and are left out"
+        )
+    usable = response if job.media is None or job.media.estimated else drop_wrong_times(response, measured)
+    if usable is not response:
+        reporter.info(
+            f"warning: {source}: the server's times don't fit a recording of {measured:.1f} s and are ignored"
+        )
+    return usable
 
 
 def _upload_name(item: Input, media: MediaInfo) -> str:
@@ -325,12 +564,12 @@ def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, rep
     try:
         yield
     except CliError:
-        if bodies and (write_error := _save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
+        if bodies and (write_error := save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
             reporter.error(write_error)
         raise
 
 
-def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
+def save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
     """Write a response body to its file, if it has one. Returns the error of a file that can't be written."""
     if job.response_file is not None:
         try:
@@ -339,18 +578,3 @@ def _save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
             return error
         reporter.info(f"wrote {job.response_file}")
     return None
-
-
-def _plan_response_files(
-    items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
-) -> list[Path | None]:
-    """Name a file for each response. UsageError if it exists, can't be written, or is where a transcript goes."""
-    if folder is None:
-        return [None] * len(items)
-    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, find_owner)
-    taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
-    for one in planned:
-        for file in one.values():
-            if file is not None and os.path.realpath(file) in taken:
-                raise UsageError(f"{file} is where a transcript goes", hint="choose another folder for --keep-json")
-    return [file for one in planned for file in one.values()]

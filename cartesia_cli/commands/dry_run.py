@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
-from .batch import BatchConfig, Job, look_up
+from .batch import BatchConfig, look_up
+from .batch_plan import JobPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class Row:
         )
 
 
-def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
+def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
     """Write what `batch.run_jobs` would do to stdout. `base_url` None: this machine, which costs nothing."""
     priced = base_url is not None
-    rows = _estimate_rows(jobs, config, reporter)
+    rows = _estimate_rows(plan, config, reporter)
     duration = sum(row.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
     unknown = sum(row.duration is None for row in rows)
@@ -93,12 +93,13 @@ def print_estimate(jobs: Sequence[Job], config: BatchConfig, base_url: str | Non
     write_stdout("\n".join(lines) + "\n")
 
 
-def _estimate_rows(jobs: Sequence[Job], config: BatchConfig, reporter: Reporter) -> list[Row]:
+def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter) -> list[Row]:
     rows: list[Row] = []
     first: dict[str, str] = {}
-    for job in jobs:
+    for job in plan:
         lookup, known = look_up(job, config, reporter)
         source, recording = job.input.source, job.media
+        assert recording is not None
         before = first.setdefault(lookup.name, source) if lookup and known is None else source
         same = None if before == source else before
         rows.append(Row(source, recording.bytes, recording.duration, known is not None, same))

@@ -14,11 +14,11 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ..audio.probing.sniff import sniff_head
@@ -52,11 +52,17 @@ class Input:
     path            where its bytes are
     relative_path   what results are named after: relative to the folder that was searched, or to the fixed part of a
                     glob; otherwise the file name
+    remote          the URL that it has to be fetched from: then `path` is no file yet
+    segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
+    fields          further fields of the manifest that named it
     """
 
     source: str
     path: Path
     relative_path: Path
+    remote: str | None = None
+    segment: tuple[float, float] | None = None
+    fields: Mapping[str, Any] | None = None
 
 
 def find_inputs(
@@ -76,11 +82,11 @@ def find_inputs(
     """
     for argument in arguments:
         check_not_url(argument)
-    seen: set[str] = set()
+    seen: set[int] = set()  # hashes, because there may be a hundred thousand
     for argument in arguments:
         for found in _expand_argument(argument, spooled, headerless, on_skip):
             if isinstance(found, Input):
-                real = os.path.realpath(found.path)
+                real = hash(os.path.realpath(found.path))
                 if real in seen:
                     continue
                 seen.add(real)

@@ -7,7 +7,7 @@ that the user didn't name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,20 @@ def _say_no_matches(pattern: str, reporter: Reporter) -> None:
     reporter.info(f"nothing matches {pattern!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class SelectedRows:
+    """What was selected from one transcript, as it is written.
+
+    found      whether any row was
+    text       the rows, without what separates them from those of other transcripts
+    document   the rows in JSON, which are written at the end
+    """
+
+    found: bool
+    text: str = ""
+    document: dict[str, Any] | None = None
+
+
 class MatchWriter:
     """Takes transcripts one by one, and writes the selected rows of each.
 
@@ -65,13 +79,25 @@ class MatchWriter:
 
     def add(self, transcript: Transcript) -> None:
         """Write the selected rows of a transcript, unless its format has to wait for the other transcripts."""
+        self.write(self.select(transcript))
+
+    def select(self, transcript: Transcript) -> SelectedRows:
+        """The selected rows of a transcript. May be called from any thread."""
         found = bool(excerpts(transcript, self._selection))
-        self.found = self.found or found
+        if self._format is None or (self._several and not found):
+            return SelectedRows(found)
         if self._format == "json":
-            if found or not self._several:
-                self._documents.append(matches_document(transcript, self._selection))
-        elif self._format is not None:
-            self._write(self._text(transcript, self._format, found))
+            return SelectedRows(found, document=matches_document(transcript, self._selection))
+        return SelectedRows(found, self._rows(transcript, self._format))
+
+    def write(self, rows: SelectedRows) -> None:
+        """Write the rows of one transcript. Must be called in input order."""
+        self.found = self.found or rows.found
+        if rows.document is not None:
+            self._documents.append(rows.document)
+        elif rows.text:
+            has_header = self._several and self._format != "ndjson"
+            self._write((self._separator() if has_header else "") + rows.text)
 
     @property
     def found_nothing(self) -> bool:
@@ -98,16 +124,19 @@ class MatchWriter:
         elif text:
             write_stdout(text)
 
-    def _text(self, transcript: Transcript, format: str, found: bool) -> str:
-        if not found and self._several:
-            return ""
+    def _separator(self) -> str:
+        """What comes between two results of several."""
+        first, self._is_first = self._is_first, False
+        if self._format == "table":
+            return "" if first else "\n"
+        return self._header(self._format or "") if first else ""
+
+    def _rows(self, transcript: Transcript, format: str) -> str:
         if not self._several or format == "ndjson":
             return writer(format)(transcript, self._layout)
-        first, self._is_first = self._is_first, False
         if format == "table":
-            title = one_line(transcript.source)
-            return f"{'' if first else chr(10)}{title}\n{writer(format)(transcript, self._layout)}"
-        return (self._header(format) if first else "") + self._named_rows(transcript, format)
+            return f"{one_line(transcript.source)}\n{writer(format)(transcript, self._layout)}"
+        return self._named_rows(transcript, format)
 
     def _header(self, format: str) -> str:
         return "file\tstart\tend\ttext\n" if format == "tsv" else "file,number,start,end,word\r\n"

@@ -22,7 +22,7 @@ from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..protocol import BatchOptions
 from ..transcript import Segment, Transcript
-from . import batch
+from . import batch, batch_plan
 from .append_file import AppendFile
 from .backend import Backend
 from .inputs import Input
@@ -149,8 +149,8 @@ def transcribe_recordings(
         )
         order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
         try:
-            job = batch.Job(item, batch.probe_input(item, options), files)
-            batch.run_jobs([job], order, connect, reporter)
+            job = batch_plan.Job(item, batch_plan.probe_input(item, options), files)
+            batch.run_job(job, order, connect, reporter)
             if append is not None and (trouble := append.flush()) is not None:
                 raise trouble
             _dispose(recording, wanted, reporter)

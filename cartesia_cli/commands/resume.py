@@ -29,7 +29,8 @@ from .output_plan import Targets, result_file
 if TYPE_CHECKING:
     import typer
 
-    from .batch import BatchConfig, Job
+    from .batch import BatchConfig
+    from .batch_plan import Job
 
 MAX_NAMED = 20
 """Inputs that a suggested command names one by one."""
@@ -55,18 +56,20 @@ def open_results(reporter: Reporter) -> Results:
     return Results(state_dir() / "results.sqlite", reporter.detail)
 
 
-def rest_command(context: typer.Context, names: Sequence[str], left: Sequence[Job], *, force: bool) -> str:
+def rest_command(
+    context: typer.Context, names: Sequence[str], left: Sequence[Job], *, to_files: bool, force: bool
+) -> str:
     """The command that does the rest of a run that was stopped, with the options of its command line.
 
-    names   the run's inputs
-    left    the jobs that are left; more than MAX_NAMED are not named one by one
+    names      the run's inputs
+    left       the jobs that are left, as far as they are known; more than MAX_NAMED are not named one by one
+    to_files   whether results go to files
     """
     typed = typed_options(context)
-    to_files = all(file is not None for job in left for file in job.targets.values())
     inputs = names
     if to_files and not force:
         typed = [*typed, *({"--resume"} - set(typed))]
-    elif not to_files and len(left) <= MAX_NAMED:
+    elif not to_files and 0 < len(left) <= MAX_NAMED:
         inputs = [job.input.source for job in left]
     # Otherwise once more from the start: the cache has the responses that came before.
     dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in inputs) else []
@@ -88,8 +91,9 @@ def describe_request(options: BatchOptions, selection: Selection | None = None) 
 def pending(
     jobs: Sequence[Job], config: BatchConfig, results: Results, is_free: Callable[[Job], object], reporter: Reporter
 ) -> tuple[list[Job], int]:
-    """The jobs that are left, each with only the results that it lacks, and how many can't be done, which is reported.
-    UsageError if results go to stdout, which leaves no record of what is done.
+    """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
+    is reported. UsageError if the only one can't be done, or if results go to stdout, which leaves no record
+    of what is done.
 
     is_free   whether a job costs nothing, because its response is in the cache
     """
@@ -111,9 +115,6 @@ def pending(
             left = None
         if left is not None:
             waiting.append(left)
-    if done := len(jobs) - len(waiting) - failed:
-        rest = f"{len(waiting)} to do" if waiting else "nothing to do"
-        reporter.info(f"{done} of {len(jobs)} already done; {rest}")
     return waiting, failed
 
 

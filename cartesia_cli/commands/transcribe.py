@@ -1,4 +1,4 @@
-"""`transcribe`: turns recordings into transcripts, one after the other, in the order in which they are named.
+"""`transcribe`: turns recordings into transcripts, several at once, in the order in which they are named.
 
 An error in the command line and unusable inputs are reported before anything is sent. A recording that fails doesn't
 stop the others; a refused key or exhausted credits do.
@@ -38,6 +38,9 @@ cartesia-cli transcribe lectures/ -f text,vtt --output-dir out
 ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 """
 
+MAX_JOBS = 256
+"""A limit against typing errors: each job is a thread."""
+
 SAMPLE = Path(__file__).parent.parent / "sample.wav"
 
 SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
@@ -70,6 +73,17 @@ Endpoint = Annotated[
     typer.Option(help="The API's own route, or its OpenAI-compatible one.", rich_help_panel=given.BACKEND_PANEL),
 ]
 
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS, rich_help_panel=given.BACKEND_PANEL,
+                 help="Recordings at once; by default 4 in the cloud, more while it accepts them."),
+]  # fmt: skip
+MaxCredits = Annotated[
+    float | None,
+    given.number_option(metavar="N", min=0, help="Stop before a run costs more than this many credits.",
+                        rich_help_panel=given.BACKEND_PANEL),
+]  # fmt: skip
+
 
 @expand_groups(
     output_options=OutputOptions,
@@ -98,6 +112,8 @@ def transcribe(
     endpoint: Endpoint = "stt",
     timeout: given.Timeout = None,
     retries: given.Retries = None,
+    jobs: Jobs = None,
+    max_credits: MaxCredits = None,
     no_cache: NoCache = False,
     verbosity: given.VerbosityOptions,
 ) -> None:
@@ -105,8 +121,10 @@ def transcribe(
     from ..protocol import BatchOptions
     from . import backend, batch
     from . import resume as resuming
+    from .batch_plan import BatchPlan, Job
     from .cache import open_cache
-    from .inputs import Input, find_inputs, is_folder_or_glob, spool_stdin
+    from .credits import Budget
+    from .inputs import find_inputs, is_folder_or_glob, spool_stdin
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -124,11 +142,12 @@ def transcribe(
     responses = open_cache(no_cache, backend_config, endpoint, backend_options.local_model, reporter)
     results = resuming.open_results(reporter)
     with ExitStack() as stack:
+        limit = backend.concurrency_limit(jobs, backend_config)
 
         @cache
         def connect() -> Backend:
             opened = backend.open_backend(
-                backend_config, reporter, retries=retries, local_model=backend_options.local_model
+                backend_config, reporter, retries=retries, local_model=backend_options.local_model, limit=limit
             )
             return stack.enter_context(opened)
 
@@ -144,49 +163,87 @@ def transcribe(
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
         several = len(names) > 1 or is_folder_or_glob(names[0])
         matches = output_options.matches(layout, formats, reporter, several=several)
-        plan = output_options.plan(
+        output_plan = output_options.plan(
             formats,
             several=several,
             force=dry_run or resume,
             combined=matches is not None and matches.combined,
         )
         config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches)
-        skipped: list[Path] = []
-        spooled = stack.enter_context(spool_stdin(names))
-        found = list(find_inputs(names, spooled, headerless=encoding is not None, on_skip=skipped.append))
-        for path in skipped:
-            reporter.detail(f"{path}: not a recording: skipped")
-        if skipped and any(isinstance(item, Input) for item in found):
-            count = "1 file is not a recording" if len(skipped) == 1 else f"{len(skipped)} files are not recordings"
-            reporter.info(f"{count}: skipped" + ("" if reporter.verbose else " (-v names them)"))
-        jobs, failed = batch.plan_jobs(found, options, plan, results, reporter, response_folder=keep_json)
-        if resume:
-            jobs, unresumable = resuming.pending(
+
+        def select_pending(jobs: Sequence[Job]) -> tuple[list[Job], int]:
+            return resuming.pending(
                 jobs, config, results, lambda job: batch.look_up(job, config, reporter)[1], reporter
             )
-            failed += unresumable
+
+        skipped = SkippedFiles(reporter)
+        spooled = stack.enter_context(spool_stdin(names))
+        plan = BatchPlan(
+            find_inputs(names, spooled, headerless=encoding is not None, on_skip=skipped.add),
+            options,
+            output_plan,
+            results,
+            reporter,
+            response_folder=keep_json,
+            select=select_pending if resume else None,
+            on_found=skipped.report,
+        )
+        if plan.done:
+            more = "" if plan.complete else " of the first ones"
+            rest = f"{len(plan.first)} to do" if plan.first or not plan.complete else "nothing to do"
+            reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} already done; {rest}")
+        failed = plan.unusable
         if dry_run:
             from .dry_run import print_estimate
 
-            print_estimate(jobs, config, backend_config.base_url, reporter)
-        elif jobs:
+            print_estimate(plan, config, backend_config.base_url, reporter)
+        elif plan.first or not plan.complete:
             if backend_config.reason:
                 reporter.info(backend_config.reason)
+            if plan.complete:
+                limit.lower_maximum(len(plan.first))
+            to_files = all(file is not None for job in plan.first for file in job.targets.values())
 
-            def rest_command(left: Sequence[batch.Job]) -> str:
-                return resuming.rest_command(context, names, left, force=output_options.force)
+            def rest_command(left: Sequence[Job] | None) -> str:
+                return resuming.rest_command(context, names, left or (), to_files=to_files, force=output_options.force)
 
             try:
                 failed = batch.run_jobs(
-                    jobs, config, connect, reporter, unusable=failed, results=results, rest_command=rest_command
+                    plan,
+                    config,
+                    connect,
+                    reporter,
+                    results=results,
+                    limit=limit,
+                    budget=Budget(max_credits),
+                    rest_command=rest_command,
                 )
             finally:
                 write_error = None if matches is None else matches.close()
             if write_error is not None:
                 raise write_error
             failed += matches is not None and matches.found_nothing
+        skipped.report(any_found=True)
     if failed:
         raise typer.Exit(Exit.FAILED)
+
+
+class SkippedFiles:
+    """Counts and reports the files of searched folders that are not recordings."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter, self._count = reporter, 0
+
+    def add(self, path: Path) -> None:
+        self._count += 1
+        self._reporter.detail(f"{path}: not a recording: skipped")
+
+    def report(self, *, any_found: bool) -> None:
+        """Say how many were skipped since the last report."""
+        if self._count and any_found:
+            count = "1 file is not a recording" if self._count == 1 else f"{self._count} files are not recordings"
+            self._reporter.info(f"{count}: skipped" + ("" if self._reporter.verbose else " (-v names them)"))
+        self._count = 0
 
 
 def synthesize_sample(

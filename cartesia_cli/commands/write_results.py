@@ -5,6 +5,7 @@ If there are several results, each is printed there under the name of its file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from ..transcript import Transcript
 from .output_plan import Targets
 
 if TYPE_CHECKING:  # it imports every format
-    from .matches import MatchWriter
+    from .matches import MatchWriter, SelectedRows
 
 FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
 """Formats in which a transcript names its recording."""
@@ -33,13 +34,17 @@ def write_results(
     name: str,
     matches: MatchWriter | None = None,
     labelled: bool = False,
+    print_text: Callable[[str], object] = write_stdout,
+    write_rows: Callable[[SelectedRows], object] | None = None,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
     them are written, for a file that had to go to stdout instead.
 
-    name       of the input, for warnings
-    matches    gets the transcript, too, and writes what matches instead if it writes all inputs to one target
-    labelled   whether other transcripts may have to go to stdout, too
+    name         of the input, for warnings
+    matches      selects rows of the transcript, and writes them instead if it writes all inputs to one target
+    labelled     whether other transcripts may have to go to stdout, too
+    print_text   writes to stdout, at once or later
+    write_rows   takes the selected rows, to write them later; None: `matches` writes them at once
     """
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(targets):
@@ -47,7 +52,7 @@ def write_results(
         elif layout.words:
             reporter.info(f"warning: {name}: no word times: -w has none to show")
     if matches is not None:
-        matches.add(transcript)
+        (write_rows or matches.write)(matches.select(transcript))
         if matches.combined:
             return
     write_error: OutputError | None = None
@@ -55,22 +60,29 @@ def write_results(
     for format, file in targets.items():
         label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
         text = writer(format)(transcript, untruncated if file else layout)
-        write_error = write_result(text, file, reporter, label=label) or write_error
+        write_error = write_result(text, file, reporter, label=label, print_text=print_text) or write_error
     if write_error is not None:
         raise write_error
 
 
-def write_result(text: str, file: Path | None, reporter: Reporter, *, label: bool = False) -> OutputError | None:
+def write_result(
+    text: str,
+    file: Path | None,
+    reporter: Reporter,
+    *,
+    label: bool = False,
+    print_text: Callable[[str], object] = write_stdout,
+) -> OutputError | None:
     """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
     result was printed on stdout, under the name of the file if it has a `label`.
     """
     if file is None:
-        write_stdout(text)
+        print_text(text)
         return None
     try:
         write_file(file, text)
     except OutputError as error:
-        write_stdout(f"==> {one_line(str(file))} <==\n{text}" if label else text)
+        print_text(f"==> {one_line(str(file))} <==\n{text}" if label else text)
         error.hint = "it went to stdout instead; -o names another place"
         return error
     reporter.info(f"wrote {file}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -46,7 +47,8 @@ class ProgressBar:
 
 
 class Reporter:
-    """Prints messages to stderr. Must never show a key, wherever it comes from, nor let a message move the cursor.
+    """Prints messages to stderr, from any thread. Must never show a key, wherever it comes from, nor let a message move
+    the cursor.
 
     quiet            only errors
     verbose          details as well
@@ -61,6 +63,7 @@ class Reporter:
         self._environ = environ
         self._secrets = [environ[name] for name in SECRET_VARIABLES if environ.get(name)]
         self._redactor = Redactor(*filter(is_long, self._secrets))
+        self._lock = threading.RLock()
         self._progress: Progress | None = None
         self._view: LiveView | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.help_requested = False
@@ -92,8 +95,9 @@ class Reporter:
                 json.dumps({"error": {name: value for name, value in facts.items() if value is not None}})
             )
             return
-        self._print_redacted(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
-        self._print_redacted(f"hint: {one_line(todo)}")
+        with self._lock:
+            self._print_redacted(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
+            self._print_redacted(f"hint: {one_line(todo)}")
 
     def print_traceback(self, error: BaseException) -> None:
         """Print the traceback of an error. It may quote what a server sent, so it is sanitized line by line."""
@@ -186,17 +190,18 @@ class Reporter:
         self._print(self.redact(text))
 
     def _print(self, text: str) -> None:
-        if self._view is not None:
-            self._view.clear()
-        try:
-            if self._progress is not None:
-                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-            else:
-                print(text, file=self._stream, flush=True)
-        except OSError:
-            pass  # messages that nobody can read must not end the run
-        if self._view is not None:
-            self._view.redraw()
+        with self._lock:
+            if self._view is not None:
+                self._view.clear()
+            try:
+                if self._progress is not None:
+                    self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                else:
+                    print(text, file=self._stream, flush=True)
+            except OSError:
+                pass  # messages that nobody can read must not end the run
+            if self._view is not None:
+                self._view.redraw()
 
     def _styled(self, style: str, text: str) -> str:
         return f"{style}{text}{PLAIN}" if self._is_colored() else text

@@ -185,7 +185,7 @@ def run(case: Case, folder: Path) -> Case:
     _copy_inputs(" ".join([*(command.line for command in case.commands), *case.values("with")]), work)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
-        "COLUMNS": "100",
+        "COLUMNS": "100", "CARTESIA_TRANSCRIBE_JOBS": "1",
     }  # fmt: skip
     done = []
     with ExitStack() as stack:

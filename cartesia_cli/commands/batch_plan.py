@@ -1,0 +1,226 @@
+"""Plans a batch: probes recordings, and decides where their results go, before they are sent.
+
+The first inputs are planned as a whole, so that nothing is sent if one of them is unusable or has nowhere to go. A
+folder may hold a hundred thousand recordings. Those beyond LOOKAHEAD are planned while others are being sent, so that
+memory and the time until the first upload don't grow with their number; an error there concerns one recording only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Protocol
+
+from ..audio.probing import MediaInfo, probe, probe_raw
+from ..errors import InputError, OutputError, UsageError
+from ..output.console import Reporter
+from ..protocol import BatchOptions
+from ..results import Results
+from . import resume
+from .inputs import STDIN, Input
+from .output_plan import FindOwner, OutputPlan, Targets
+
+LOOKAHEAD = 1000
+"""Inputs that are planned before anything is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording, and where its results go.
+
+    media           what probing found out; None for a recording that has to be fetched first
+    response_file   where the body of the server's response is saved as it came, or None
+    """
+
+    input: Input
+    media: MediaInfo | None
+    targets: Targets
+    response_file: Path | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The length of the recording, if it is known."""
+        return None if self.media is None else self.media.duration
+
+
+SelectPending = Callable[[Sequence[Job]], tuple[list[Job], int]]
+"""Chooses the jobs that have to be done, and counts those that can't be, which it reports."""
+
+
+class OnFound(Protocol):
+    """Called when inputs have been found."""
+
+    def __call__(self, *, any_found: bool) -> object:
+        """`any_found`: whether there is one among them that may be a recording."""
+
+
+class JobPlan(Protocol):
+    """The jobs of a batch, in input order; some of them may not be known yet.
+
+    first      the jobs that are known before anything is sent
+    complete   whether those are all
+    unusable   inputs that can't be transcribed, so far; each has been reported
+    """
+
+    @property
+    def first(self) -> Sequence[Job]: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def unusable(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Job]:
+        """All jobs, the first ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPlan:
+    """A JobPlan of known jobs."""
+
+    first: Sequence[Job]
+    complete: bool = True
+    unusable: int = 0
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.first)
+
+
+class BatchPlan:
+    """The plan of a batch (a JobPlan) that finds its inputs while it runs.
+
+    single   whether there is only one input
+    done     inputs so far that have their results already
+
+    The others as of JobPlan.
+    """
+
+    def __init__(
+        self,
+        found: Iterator[Input | InputError],
+        options: BatchOptions,
+        plan: OutputPlan,
+        results: Results,
+        reporter: Reporter,
+        *,
+        response_folder: Path | None = None,
+        select: SelectPending | None = None,
+        on_found: OnFound = lambda *, any_found: None,
+    ) -> None:
+        """Plan the first jobs. UsageError or OutputError if their results can't be written as asked; InputError if the
+        only input is unusable.
+
+        results           of earlier runs: they keep their file names
+        response_folder   where response bodies are saved, or None
+        select            None: all jobs have to be done
+        on_found          called when the first inputs are found, before they are probed
+        """
+        self._options, self._plan, self._results, self._reporter = options, plan, results, reporter
+        self._response_folder, self._select = response_folder, select
+        self._taken: set[int] = set()
+        self.unusable = self.done = 0
+        groups = (list(group) for _, group in groupby(found, _name_key))
+        items: list[Input | InputError] = []
+        for group in groups:
+            items += group
+            if len(items) >= LOOKAHEAD:
+                break
+        following = next(groups, None)
+        self.complete, self.single = following is None, following is None and len(items) == 1
+        self._later = chain([following], groups) if following else iter(())
+        on_found(any_found=any(isinstance(item, Input) for item in items))
+        self.first = self._jobs(items, is_first=True)
+
+    def __iter__(self) -> Iterator[Job]:
+        """All jobs. Those beyond the first are planned when they are asked for."""
+        yield from self.first
+        for group in self._later:
+            try:
+                yield from self._jobs(group, is_first=False)
+            except (UsageError, OutputError) as error:
+                self._reporter.error(error)
+                self.unusable += len(group)
+        self.complete = True
+
+    def _jobs(self, items: Sequence[Input | InputError], *, is_first: bool) -> list[Job]:
+        probed: list[tuple[Input, MediaInfo | None]] = []
+        for item in items:
+            try:
+                if isinstance(item, InputError):
+                    raise item
+                probed.append((item, probe_input(item, self._options)))
+            except InputError as error:
+                if self.single:
+                    raise
+                self._reporter.error(error)
+                self.unusable += 1
+        jobs = self._with_targets(probed)
+        if not is_first or not self.complete:
+            jobs = [job for job in jobs if self._claim_names(job)]
+        if self._select is not None:
+            count = len(jobs)
+            jobs, failed = self._select(jobs)
+            self.unusable += failed
+            self.done += count - len(jobs) - failed
+        return jobs
+
+    def _with_targets(self, probed: Sequence[tuple[Input, MediaInfo | None]]) -> list[Job]:
+        inputs = [item for item, _ in probed]
+
+        def find_owner(stem: Path, inputs: Sequence[Input]) -> object:
+            return resume.find_owner(stem, inputs, self._results)
+
+        targets = self._plan.targets(inputs, find_owner)
+        response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, find_owner)
+        return [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
+
+    def _claim_names(self, job: Job) -> bool:
+        """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""
+        names = {hash(file) for file in (*job.targets.values(), job.response_file) if file is not None}
+        if names.isdisjoint(self._taken) or self._plan.output is not None:
+            self._taken |= names
+            return True
+        file = next(file for file in job.targets.values() if file is not None)
+        self._reporter.error(
+            UsageError(
+                f"{job.input.source} and another input would both be written to {file}",
+                hint="transcribe them into different folders",
+            )
+        )
+        self.unusable += 1
+        return False
+
+
+def _name_key(item: Input | InputError) -> object:
+    """Equal for neighbours in a folder that may share the name of their results: talk.mp3, talk.wav."""
+    if isinstance(item, InputError):
+        return item
+    return item.relative_path.parent, item.relative_path.name.partition(".")[0]
+
+
+def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
+    """Read what an input's header says before it is sent. InputError for one that is not a recording."""
+    name = "stdin" if item.source == STDIN else None
+    if options.encoding is None:
+        return probe(item.path, name)
+    assert options.sample_rate is not None
+    return probe_raw(item.path, options.encoding, options.sample_rate, name)
+
+
+def _plan_response_files(
+    items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
+) -> list[Path | None]:
+    """Name a file for each response. UsageError if it exists, can't be written, or is where a transcript goes."""
+    if folder is None:
+        return [None] * len(items)
+    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, find_owner)
+    taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
+    for one in planned:
+        for file in one.values():
+            if file is not None and os.path.realpath(file) in taken:
+                raise UsageError(f"{file} is where a transcript goes", hint="choose another folder for --keep-json")
+    return [file for one in planned for file in one.values()]

@@ -1,0 +1,84 @@
+"""Delivers the results of jobs that run at the same time in input order, each as soon as all before it are complete.
+
+Results that have to wait are held in memory up to MAX_HELD_BYTES, and beyond that in a temporary file, so that one long
+recording at the beginning neither stops the others nor fills the memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:  # it imports every format
+    from .matches import SelectedRows
+
+MAX_HELD_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A result that has to wait: its text, or where that is in the temporary file."""
+
+    text: str
+    rows: Sequence[SelectedRows]
+    offset: int = -1
+    size: int = 0
+
+
+class OrderedOutput:
+    """Takes the results of numbered jobs in any order, from any thread.
+
+    print_text   writes to stdout
+    write_rows   writes selected rows
+    """
+
+    def __init__(self, print_text: Callable[[str], object], write_rows: Callable[[SelectedRows], object]) -> None:
+        self._print_text, self._write_rows = print_text, write_rows
+        self._lock = threading.Lock()
+        self._held: dict[int, _Held] = {}
+        self._held_bytes = self._next = 0
+        self._file: IO[bytes] | None = None
+
+    def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
+        """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result."""
+        with self._lock:
+            if number != self._next:
+                self._held[number] = self._hold(text, rows)
+                return
+            self._deliver(text, rows)
+            while (held := self._held.pop(self._next, None)) is not None:
+                self._deliver(self._text(held), held.rows)
+
+    def _deliver(self, text: str, rows: Sequence[SelectedRows]) -> None:
+        self._next += 1
+        if text:
+            self._print_text(text)
+        for one in rows:
+            self._write_rows(one)
+
+    def close(self) -> None:
+        """Remove the temporary file. What was not delivered is lost."""
+        if self._file is not None:
+            self._file.close()
+
+    def _hold(self, text: str, rows: Sequence[SelectedRows]) -> _Held:
+        self._held_bytes += len(text)
+        if self._held_bytes <= MAX_HELD_BYTES:
+            return _Held(text, rows)
+        self._held_bytes -= len(text)
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="cartesia-cli-")  # noqa: SIM115  closed by `close`
+        data = text.encode("utf-8", "surrogatepass")
+        offset = self._file.seek(0, 2)
+        self._file.write(data)
+        return _Held("", rows, offset, len(data))
+
+    def _text(self, held: _Held) -> str:
+        if held.size and self._file is not None:
+            self._file.seek(held.offset)
+            return self._file.read(held.size).decode("utf-8", "surrogatepass")
+        self._held_bytes -= len(held.text)
+        return held.text

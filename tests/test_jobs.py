@@ -1,0 +1,233 @@
+"""Several recordings at once: order, concurrency after refusals, failures, Ctrl-C, memory of the plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault_server import Exchange, FaultServer, environment, refuses, write_wav
+from tests.fork_server import run_program
+
+pytestmark = pytest.mark.waits
+
+
+class Account:
+    """A service that answers with the name of the recording, and refuses more requests at once than `allowed`."""
+
+    def __init__(self, allowed: int = 1000, seconds: float = 0.0) -> None:
+        self.allowed, self.seconds = allowed, seconds
+        self.in_flight = self.most = self.refused = 0
+        self.names: list[str] = []
+        self.lock = threading.Lock()
+        self.delays: dict[str, float] = {}
+        self.waiting = threading.Event()
+
+    def __call__(self, exchange: Exchange) -> None:
+        with self.lock:
+            self.in_flight += 1
+            admitted = self.in_flight <= self.allowed
+            if admitted:
+                self.most = max(self.most, self.in_flight)
+        try:
+            request = exchange.request()
+            name = os.fsdecode(request.part("file").filename or b"")
+            if not admitted:
+                self.refused += 1
+                error = {"error_code": "concurrency_limited", "title": "Too many concurrent requests",
+                         "message": "You have exceeded your plan's concurrency limit.", "request_id": "x"}  # fmt: skip
+                exchange.answer(429, json.dumps(error), [("Retry-After", "0")])
+                return
+            self.names.append(name)
+            self.waiting.set()
+            time.sleep(self.delays.get(name, self.seconds))
+            exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
+        finally:
+            with self.lock:
+                self.in_flight -= 1
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account()
+
+
+@pytest.fixture
+def server(account: Account) -> Iterator[FaultServer]:
+    with FaultServer(account) as running:
+        yield running
+
+
+Transcribe = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
+    """Runs `transcribe` in a folder `talks` with the number of jobs that the program chooses."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "talks").mkdir()
+
+    def run(*arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
+        env = environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None, **changes)
+        words = ["transcribe", *map(str, arguments)]
+        return run_program(words, env=env, cwd=tmp_path / "talks", stdin=subprocess.DEVNULL, text=True, timeout=120)
+
+    return run
+
+
+@pytest.fixture
+def talks(tmp_path: Path, transcribe: Transcribe) -> Callable[[int], list[str]]:
+    """Makes so many recordings, all different."""
+
+    def make(count: int) -> list[str]:
+        names = [f"talk{number:03}.wav" for number in range(count)]
+        for number, name in enumerate(names):
+            write_wav(tmp_path / "talks" / name, 1644 + 2 * number)
+        return names
+
+    return make
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [json.loads(line)["text"] for line in done.stdout.splitlines()]
+
+
+def test_results_are_printed_in_input_order_although_responses_come_in_another(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+) -> None:
+    names = talks(12)
+    account.seconds, account.delays = 0.5, {names[0]: 2.0, names[5]: 1.0}
+    done = transcribe(".", "-f", "ndjson", "--jobs", "6")
+    assert done.returncode == 0, done.stderr
+    assert said(done) == [f"This is {name}." for name in names]
+    assert 4 <= account.most <= 6
+    assert "12 of 12 transcribed" in done.stderr
+
+
+def test_jobs_option_limits_the_requests_in_flight(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+) -> None:
+    account.seconds = 0.05
+    talks(20)
+    done = transcribe(".", "--output-dir", "out", "--jobs", "3")
+    assert done.returncode == 0, done.stderr
+    assert account.most == 3
+
+
+def test_default_number_of_jobs_rises_while_the_service_accepts_them(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+) -> None:
+    account.seconds = 0.1
+    talks(60)
+    done = transcribe(".", "--output-dir", "out")
+    assert done.returncode == 0, done.stderr
+    assert account.most > 6
+
+
+def test_refused_requests_wait_for_their_turn_until_all_are_done(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+) -> None:
+    account.allowed, account.seconds = 2, 0.1
+    names = talks(24)
+    done = transcribe(".", "-f", "ndjson", "--jobs", "8")
+    assert done.returncode == 0, done.stderr
+    assert said(done) == [f"This is {name}." for name in names]
+    assert sorted(account.names) == names  # each once
+    assert account.refused and account.most <= 2
+    assert "too many requests at once: 4 at a time from now on" in done.stderr
+
+
+def test_account_error_stops_all_jobs_and_keeps_what_was_answered(
+    transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    talks(30)
+    answers = Account(seconds=0.05)
+
+    def answer(exchange: Exchange) -> None:
+        (answers if exchange.got.number < 6 else refuses(402))(exchange)
+
+    with FaultServer(answer) as server:
+        done = transcribe(".", "-f", "ndjson", "--jobs", "4", CARTESIA_BASE_URL=server.base_url)
+        assert done.returncode == 5
+        assert len(server.requests) < 15
+    assert len(said(done)) == 6
+    assert "6 of 30 transcribed" in done.stderr and "23 not tried" in done.stderr
+    assert "then: cartesia-cli transcribe" in done.stderr
+
+
+def test_failed_recordings_are_reported_and_do_not_hold_up_the_order(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    names = talks(6)
+
+    def answer(exchange: Exchange) -> None:
+        request = exchange.request()
+        if names[0].encode() in (request.part("file").filename or b""):
+            exchange.answer(400, json.dumps({"title": "Bad request", "message": "It is bad."}))
+        else:
+            exchange.answer(200, json.dumps({"text": "fine", "duration": 0.1}))
+
+    with FaultServer(answer) as server:
+        done = transcribe(".", "-f", "ndjson", "--jobs", "3", CARTESIA_BASE_URL=server.base_url)
+    assert done.returncode == 1
+    assert said(done) == ["fine"] * 5
+    assert done.stderr.count('"error"') == 1 and "5 of 6 transcribed" in done.stderr
+
+
+def test_ctrl_c_waits_for_what_is_sent_and_names_the_command_for_the_rest(
+    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+) -> None:
+    account.seconds = 1.0
+    talks(20)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "--output-dir", "out", "--jobs", "2"],
+        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
+        cwd=tmp_path / "talks",
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert account.waiting.wait(30)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    uploaded = len(account.names)
+    assert uploaded <= 4
+    assert len(list((tmp_path / "talks" / "out").glob("*.txt"))) == uploaded  # all that was paid for is there
+    assert f"{uploaded} of 20 transcribed" in stderr and "to do the rest: cartesia-cli transcribe" in stderr
+    assert "--resume" in stderr
+
+
+def test_max_credits_stops_before_they_are_exceeded(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    names = [f"long{number}.wav" for number in range(6)]
+    for number, name in enumerate(names):
+        write_wav(tmp_path / "talks" / name, 44 + 64_000 - 2 * number)  # 2 s cost a credit
+    done = transcribe(".", "--output-dir", "out", "--max-credits", "3.5", "--jobs", "3")
+    assert done.returncode == 1
+    assert len(account.names) == 3
+    assert "would cost 1.0 credits" in done.stderr and "raise --max-credits" in done.stderr
+
+
+def test_many_inputs_are_planned_while_others_are_sent(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    names = talks(1100)
+    (tmp_path / "talks" / names[1050]).write_text("not a recording")
+    done = transcribe(".", "--output-dir", "out", "--jobs", "16")
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == 1 and names[1050] in done.stderr
+    assert "1099 of 1100 transcribed" in done.stderr
+    assert len(list((tmp_path / "talks" / "out").glob("*.txt"))) == 1099
+    again = transcribe(".", "--output-dir", "out", "--resume")
+    assert again.returncode == 1
+    assert len(account.names) == 1099
