@@ -16,13 +16,12 @@ from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..alignment import count_missing_words
-from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo
 from ..cache import Cache, CachedResponse, Lookup
-from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, Upload, UploadProgress, is_account_error
+from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, UploadProgress, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, Interrupted, OutputError
 from ..fingerprint import Fingerprint, fingerprint
@@ -36,8 +35,9 @@ from . import resume
 from .backend import Backend
 from .batch_plan import FixedPlan, Job, JobPlan
 from .credits import Budget
-from .inputs import STDIN, Input
+from .inputs import STDIN
 from .ordered_output import OrderedOutput
+from .prepare import Recording, TemporaryFolder, choose_upload, materialize
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where rows are selected, because it imports every format
@@ -196,17 +196,19 @@ def run_jobs(
     observer       shows progress
     rest_command   for the hint of an error that stops the batch
     """
-    run = _Run(
-        plan,
-        config,
-        connect,
-        reporter,
-        results or Results(None),
-        limit or ConcurrencyLimit(1),
-        budget or Budget(),
-        observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
-    )
-    return run.run(rest_command)
+    with TemporaryFolder() as temporary:
+        run = _Run(
+            plan,
+            config,
+            connect,
+            reporter,
+            results or Results(None),
+            limit or ConcurrencyLimit(1),
+            budget or Budget(),
+            observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
+            temporary,
+        )
+        return run.run(rest_command)
 
 
 def is_alone(plan: JobPlan) -> bool:
@@ -236,9 +238,11 @@ class _Run:
         limit: ConcurrencyLimit,
         budget: Budget,
         observer: BatchObserver,
+        temporary: TemporaryFolder,
     ) -> None:
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
         self._results, self._limit, self._budget, self._observer = results, limit, budget, observer
+        self._temporary = temporary
         self._alone = is_alone(plan)
         self._known = len(plan.first)
         self._summary = BatchSummary(total=self._known + plan.unusable)
@@ -308,9 +312,11 @@ class _Run:
         rows: list[SelectedRows] = []
         error: CliError | None = None
         transcript: Transcript | None = None
+        self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
-            fetched = self._fetch(number, job)
-            transcript, error = self._write_files(fetched, texts, rows)
+            with materialize(job, self._config.options, self._temporary, partial(self._observer.update, number)) as job:
+                fetched = self._fetch(number, job)
+                transcript, error = self._write_files(fetched, texts, rows)
         except (LimitClosed, _Stopped):
             self._observer.failed(number)
             return
@@ -366,7 +372,6 @@ class _Run:
 
     def _fetch(self, number: int, job: Job) -> Fetched:
         """The response to a recording: from the cache, or else from the server."""
-        self._observer.started(number, job.input.relative_path.name, job.seconds)
         self._observer.update(number, "looking up")
         lookup, answer = look_up(job, self._config, self._reporter)
         if answer is not None:
@@ -412,7 +417,9 @@ class _Run:
             else:
                 self._observer.update(number, "transcribing")
 
-        return request_transcript(job, self._config, backend, lookup, self._reporter, show)
+        update = partial(self._observer.update, number)
+        with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
+            return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
 
     def _write_files(
         self, fetched: Fetched, texts: list[str], rows: list[SelectedRows]
@@ -482,6 +489,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
 
 def request_transcript(
     job: Job,
+    recording: Recording,
     config: BatchConfig,
     backend: Backend,
     lookup: Lookup | None,
@@ -489,21 +497,11 @@ def request_transcript(
     on_progress: ProgressCallback,
 ) -> CachedResponse:
     """Upload a recording and cache the server's response."""
-    item, media = job.input, job.media
-    assert media is not None
-    if not (backend.local or media.documented):
-        reporter.info(
-            f"warning: {item.source}: not in a format that the API documents ({media.container}): sent as it is"
-        )
+    item, media = job.input, recording.media
     bodies: list[bytes] = []
     with _save_body_on_error(bodies, backend, job, reporter):
         response = backend.client.transcribe(
-            Upload(
-                path=item.path,
-                filename=_upload_name(item, media),
-                media_type=MEDIA_TYPES.get(media.container, "application/octet-stream"),
-                name=item.source,
-            ),
+            recording.upload,
             config.options,
             endpoint=config.endpoint,
             deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
@@ -548,14 +546,6 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
             f"warning: {source}: the server's times don't fit a recording of {measured:.1f} s and are ignored"
         )
     return usable
-
-
-def _upload_name(item: Input, media: MediaInfo) -> str:
-    """The file name that is sent. Servers go by its suffix, so one is added to a name without a suffix of audio."""
-    name = "stdin" if item.source == STDIN else item.path.name
-    endings = FORMATS[media.container].extensions
-    known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
-    return name if known or not endings else name + endings[0]
 
 
 @contextmanager
