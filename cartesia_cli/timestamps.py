@@ -10,7 +10,7 @@ Pure. Plausible times must be returned unchanged, except for an end that lies af
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from operator import le
 
@@ -92,8 +92,7 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
             latest = span
             spans.append(span)
     if not rising:
-        kept = set(_longest_rising_run(spans))
-        spans = [span if k in kept else None for k, span in enumerate(spans)]
+        spans = rising_spans(spans)
     limit = _length_ms(duration)
     if limit is None:
         return spans
@@ -101,6 +100,28 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
     if late and 2 * len(late) <= sum(span is not None for span in spans):
         spans = [None if k in late else span for k, span in enumerate(spans)]
     return spans
+
+
+def plausible_spans_by_speaker(
+    times: Sequence[tuple[float | None, float | None]], speakers: Sequence[Hashable], duration: float | None
+) -> list[Span | None]:
+    """`plausible_spans` of each speaker: several may speak at once, so only the times of one have to rise."""
+    places: dict[Hashable, list[int]] = {}
+    for k, speaker in enumerate(speakers):
+        places.setdefault(speaker, []).append(k)
+    if len(places) < 2:
+        return plausible_spans(times, duration)
+    spans: list[Span | None] = [None] * len(times)
+    for own in places.values():
+        for k, span in zip(own, plausible_spans([times[k] for k in own], duration), strict=True):
+            spans[k] = span
+    return spans
+
+
+def rising_spans(spans: Sequence[Span | None]) -> list[Span | None]:
+    """As many of the spans as rise strictly, and None in place of the others."""
+    kept = set(_longest_rising_run(spans))
+    return [span if k in kept else None for k, span in enumerate(spans)]
 
 
 def interpolate_spans(

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from operator import le
 from typing import Any, Literal, NamedTuple
 from unicodedata import east_asian_width
@@ -18,7 +19,17 @@ from unicodedata import east_asian_width
 from .alignment import covering_words
 from .protocol import BatchResponse, Word
 from .text_encoding import ends_within_character, join_surrogates
-from .timestamps import MAX_SECONDS, far_limit, interpolate_spans, known_duration, known_time, plausible_spans
+from .timestamps import (
+    MAX_SECONDS,
+    Span,
+    far_limit,
+    interpolate_spans,
+    known_duration,
+    known_time,
+    plausible_spans,
+    plausible_spans_by_speaker,
+    rising_spans,
+)
 
 Timing = Literal["server", "audio", "estimated"]
 
@@ -29,6 +40,7 @@ TEXT_WORD = re.compile(r"\s*\S+")
 """A word in a text, with the spaces before it."""
 
 SENTENCE_ENDS = tuple(".?!…。？！")
+CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
 CLOSING_MARKS = "\"'”’»)]」』"
 
 
@@ -163,10 +175,10 @@ class Transcript:
     def word_times(self) -> list[WordTimes]:
         """When each of `words` is said. Times that are missing or can't be true are estimated."""
         words = self.words or ()
-        fit = plausible_spans(((word.start, word.end) for word in words), self.duration)
+        fit = _plausible_word_spans(words, self.duration)
         guesses = fit
         if not all(fit):
-            known = [span or (None, None) for span in fit] if any(fit) else self._segment_bounds(words)
+            known = [span or (None, None) for span in rising_spans(fit)] if any(fit) else self._segment_bounds(words)
             guesses = [*interpolate_spans([len(word.word.strip()) + 1 for word in words], known, self.duration)]
         times: list[WordTimes] = []
         for word, span, guess in zip(words, fit, guesses, strict=True):
@@ -178,6 +190,12 @@ class Transcript:
         return times
 
     @property
+    def has_speakers(self) -> bool:
+        """Whether it is known of any part who said it."""
+        parts: Sequence[Word | Segment] = self.words or self.segments
+        return any(part.speaker is not None for part in parts)
+
+    @property
     def has_estimated_segments(self) -> bool:
         """Whether the times of some segment are estimates."""
         return any(segment.timing == "estimated" for segment in self.segments)
@@ -185,7 +203,7 @@ class Transcript:
     def word_spans(self) -> list[TextSpan]:
         """Where each word that isn't white space stands in the text; empty unless all are found there, in order."""
         words = self.words or ()
-        ends = _word_ends(self.text, words)
+        ends = word_ends(self.text, words)
         spans = []
         for word, end in zip(words, ends or (), strict=False):
             if spelling := word.word.strip():
@@ -201,11 +219,22 @@ class Transcript:
                 spans.append(TextSpan(start, end, known_time(segment.start), known_time(segment.end)))
         return spans if "".join(segment.text for segment in self.segments) == self.text else []
 
+    def words_by_segment(self) -> list[tuple[Word, ...]] | None:
+        """The words of each segment, where the segments joined are the text and all words are found there, in order;
+        otherwise None. A word that reaches into the next segment is one of its words."""
+        words = self.words or ()
+        ends = word_ends(self.text, words)
+        if ends is None or "".join(segment.text for segment in self.segments) != self.text:
+            return None
+        firsts = [bisect_right(ends, at) for at in accumulate((len(s.text) for s in self.segments), initial=0)]
+        firsts[:1], firsts[-1:] = [0], [len(words)]
+        return [words[first:end] for first, end in pairwise(firsts)]
+
     def _segment_bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
         """Times of words from those of the segments: the start of the first word in each, and the end of the last."""
         spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
         parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
-        ends = _word_ends("".join(segment.text for segment in self.segments), words)
+        ends = word_ends("".join(segment.text for segment in self.segments), words)
         if ends is None:  # spelt differently: they are said at some time between the first segment and the last
             there = [span for span in spans if span is not None]
             parts, ends = [(0, (there[0][0], there[-1][1]))] if there else [], [0] * len(words)
@@ -340,9 +369,15 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
 
     A word keeps both its times or neither. Idempotent.
     """
-    spans = plausible_spans(((word.start, word.end) for word in words), duration)
+    spans = _plausible_word_spans(words, duration)
     return tuple(
         replace(word, start=None, end=None) if span is None else word for word, span in zip(words, spans, strict=True)
+    )
+
+
+def _plausible_word_spans(words: Sequence[Word], duration: float | None) -> list[Span | None]:
+    return plausible_spans_by_speaker(
+        [(word.start, word.end) for word in words], [word.speaker for word in words], duration
     )
 
 
@@ -367,7 +402,7 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
 def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
     """Sentences, if words have times; otherwise the whole text from 0 to the duration, with the timing `whole`."""
     text, words, times = transcript.text, transcript.words or (), transcript.word_times()
-    ends = _word_ends(text, words)
+    ends = word_ends(text, words)
     if ends is None or all(time.estimated for time in times):
         if text.strip() and transcript.duration is not None:
             yield Segment(0.0, transcript.duration, text, whole, tuple(words))
@@ -390,7 +425,7 @@ def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]
         at, first = cut, i + 1
 
 
-def _word_ends(text: str, words: Sequence[Word]) -> list[int] | None:
+def word_ends(text: str, words: Sequence[Word]) -> list[int] | None:
     """The offset in `text` where each word ends. None if not all are found there, in order."""
     ends, at = [], 0
     for word in words:

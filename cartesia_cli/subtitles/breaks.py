@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..alignment import UNSPACED as UNSPACED
 from ..text_width import text_width
-from ..transcript import CLOSING_MARKS, SENTENCE_ENDS
+from ..transcript import CLAUSE_ENDS, CLOSING_MARKS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
 
 # Costs of a break by its position in the sentence, in points.
@@ -32,7 +32,6 @@ TORN_PHRASE_PENALTY = 2000.0
 LONE_WORD_PENALTY = 40
 """Added if a break cuts a single word off its sentence."""
 
-CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
 OPENING_MARKS = "«„“‘‹([{¿¡「『（【〈《"
 SMALL_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
 

@@ -15,6 +15,7 @@ from statistics import median
 from ..alignment import UNSPACED, covering_words, covers, is_spoken, match_parts
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
+from ..speakers import merge_speakers
 from ..subtitles.breaks import OPENING_MARKS
 from ..timestamps import far_limit, known_duration
 from ..transcript import (
@@ -90,11 +91,22 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
         segments = draft.segments
         if not (draft.is_ours and "".join(segment.text for segment in segments) == text):
             segments = slice_text(text, segments)
-        return replace(whole, segments=plausible_segments(segments, duration))
+        return _name_words(replace(whole, segments=plausible_segments(segments, duration)))
     response = BatchResponse(
         text=text, language=draft.language, duration=duration, words=draft.words, request_id=draft.request_id
     )
     return replace(whole, segments=from_batch(response, source=source, model=UNKNOWN).segments)
+
+
+def _name_words(transcript: Transcript) -> Transcript:
+    """The transcript, whose words have the speakers of their segments if only these have any."""
+    own = transcript.words_by_segment() if any(segment.speaker for segment in transcript.segments) else None
+    if own is None or transcript.has_speakers:
+        return transcript
+    named = [(word, segment.speaker) for segment, said in zip(transcript.segments, own, strict=True) for word in said]
+    return replace(
+        transcript, words=tuple(replace(word, speaker=speaker) for word, speaker in named) or transcript.words
+    )
 
 
 def join_texts(texts: Iterable[str]) -> str:
@@ -153,23 +165,19 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
 
 
 def interleave(channels: Sequence[tuple[str, Draft]]) -> Draft:
-    """Merges channels that were transcribed separately into one conversation, sentence by sentence in order of time.
+    """Merges channels that were transcribed separately into one conversation, as `merge_speakers` does.
 
     A channel's label is used as the speaker if none is given.
     """
     if len(channels) == 1:
         return channels[0][1]
-    sentences: list[Segment] = []
+    parts = []
     for label, draft in channels:
-        words = tuple(replace(word, speaker=word.speaker or label) for word in draft.words or ())
-        text = draft.text if draft.text is not None else join_texts(_spellings(words))
-        found = from_batch(BatchResponse(text=text, words=words), source="", model=UNKNOWN).segments
-        if not found and text.strip():  # it has no times: after the rest
-            found = (Segment(0.0, 0.0, text, "estimated", tuple(Word(word) for word in text.split())),)
-        sentences += found
-    sentences = [replace(sentence, text=sentence.text.strip()) for sentence in sentences]
-    sentences.sort(key=lambda sentence: (sentence.timing == "estimated" and sentence.end == 0, sentence.start))
-    return Draft(None, tuple(word for sentence in sentences for word in sentence.words), tuple(sentences))
+        text = draft.text if draft.text is not None else join_texts(_spellings(draft.words))
+        response = BatchResponse(text=text, words=draft.words)
+        parts.append((label, from_batch(response, source="", model=UNKNOWN)))
+    merged = merge_speakers(parts)
+    return Draft(merged.text, merged.words, merged.segments)
 
 
 def _spellings(words: Iterable[Word] | None) -> list[str]:
@@ -178,9 +186,11 @@ def _spellings(words: Iterable[Word] | None) -> list[str]:
 
 def _check_times(draft: Draft, place: str) -> None:
     """InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
-    words = _complete_spans((word.start, word.end) for word in draft.words or ())
-    segments = _complete_spans((part.start, part.end) for part in draft.segments if part.timing != "estimated")
+    timed_words = [word for word in draft.words or () if _has_span(word)]
+    timed_segments = [part for part in draft.segments if part.timing != "estimated" and _has_span(part)]
+    words, segments = _spans(timed_words), _spans(timed_segments)
     what, spans = ("words", words) if words else ("segments", segments)
+    speakers = [part.speaker for part in timed_words or timed_segments]
     if not spans:
         return
     latest = max(time for span in (*words, *segments) for time in span)
@@ -195,10 +205,12 @@ def _check_times(draft: Draft, place: str) -> None:
             if latest > 100 * length
             else "if the duration is wrong, take it out of the file",
         )
-    starts = [start for start, _ in spans]
-    kept = _longest_rise(starts)
-    if 2 * kept < len(starts):
-        raise _implausible(place, f"{len(starts) - kept} of {len(starts)} {what} begin before those that precede them")
+    starts: dict[str | None, list[float]] = {}
+    for (start, _), speaker in zip(spans, speakers, strict=True):
+        starts.setdefault(speaker, []).append(start)
+    kept = sum(map(_longest_rise, starts.values()))  # several speakers may talk at once
+    if 2 * kept < len(spans):
+        raise _implausible(place, f"{len(spans) - kept} of {len(spans)} {what} begin before those that precede them")
     if draft.is_ours or draft.has_units:
         return
     lengths = [end - start for start, end in spans if end > start]
@@ -224,9 +236,13 @@ def _implausible(place: str, what: str, hint: str = "times of this shape must be
     return InputError(f"{place}{what}", hint=hint)
 
 
-def _complete_spans(times: Iterable[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
-    """Those that have both times, neither negative."""
-    return [(a, b) for a, b in times if a is not None and b is not None and a >= 0 and b >= 0]
+def _has_span(part: Word | Segment) -> bool:
+    """Whether it has both times, neither negative."""
+    return part.start is not None and part.end is not None and part.start >= 0 and part.end >= 0
+
+
+def _spans(parts: Iterable[Word | Segment]) -> list[tuple[float, float]]:
+    return [(part.start or 0.0, part.end or 0.0) for part in parts]
 
 
 def _longest_rise(starts: Sequence[float]) -> int:

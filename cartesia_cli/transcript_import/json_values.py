@@ -47,11 +47,12 @@ class JsonObject:
         return text
 
     def label(self, name: str) -> str | None:
-        """The name or number of a speaker or a channel, as text."""
+        """The name or number of a speaker or a channel, as text. A blank one counts as missing."""
         value = self.values.get(name)
         if isinstance(value, float) and value.is_integer():
             return str(int(value))
-        return self.text(name)
+        text = self.text(name)
+        return text if text and text.strip() else None
 
     def seconds(self, name: str) -> float | None:
         """A JSON number. Infinities count as missing."""
