@@ -20,6 +20,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
   in order:
     alignment          where the words of a transcript stand in its text
     transcript         a transcript: text, words, segments, and its JSON document
+    speakers           channels of a recording as a conversation, names of speakers
     subtitles          cues from transcripts, SRT and VTT; a parser and a linter for subtitle files
     transcript_import  saved transcripts of any service, as transcripts
     audio              probing, decoding, the microphone, voice activity detection, recording

@@ -15,6 +15,7 @@ from itertools import accumulate, pairwise
 from operator import attrgetter, itemgetter
 
 from .protocol import Word
+from .text_width import shorten
 from .timestamps import known_duration
 from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between, word_ends
 
@@ -35,6 +36,12 @@ def display_name(speaker: str | None) -> str:
     """
     name = " ".join(_HIDDEN.sub(" ", speaker or "").split())
     return f"Speaker {name}" if name.isdecimal() or (len(name) == 1 and name.isascii()) else name
+
+
+def speaker_label(speaker: str | None, columns: int) -> str:
+    """What stands before the words of a speaker in subtitles, in at most so many columns: "Anna: ", or ""."""
+    name = display_name(speaker)
+    return f"{shorten(name, columns - 2)}: " if name and columns > 2 else ""
 
 
 def merge_speakers(channels: Sequence[tuple[str, Transcript]], *, duration: float | None = None) -> Transcript:

@@ -17,7 +17,7 @@ from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..output.rows import excerpts, row_words, select_rows
 from ..output.sanitize import one_line
-from ..output.table import csv_lines, tsv_lines
+from ..output.table import ROWS, row_header
 from ..output.text_json import matches_document, to_json
 from ..transcript import Transcript
 from .write_results import write_result
@@ -63,15 +63,23 @@ class MatchWriter:
     format     table, tsv, csv, json or ndjson; None if it only counts
     output     a file, or None for stdout
     several    whether results have the names of their files
+    speakers   whether rows of several inputs have a column for speakers
     """
 
     def __init__(
-        self, layout: Layout, format: str | None, output: Path | None, reporter: Reporter, *, several: bool
+        self,
+        layout: Layout,
+        format: str | None,
+        output: Path | None,
+        reporter: Reporter,
+        *,
+        several: bool,
+        speakers: bool = False,
     ) -> None:
         assert layout.selection is not None
         self._layout = layout if output is None else replace(layout, columns=None)
         self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
-        self._several = several
+        self._several, self._speakers = several, speakers
         self.found, self.combined = False, format is not None
         self._parts: list[str] = []
         self._documents: list[dict[str, Any]] = []
@@ -139,9 +147,9 @@ class MatchWriter:
         return self._named_rows(transcript, format)
 
     def _header(self, format: str) -> str:
-        return "file\tstart\tend\ttext\n" if format == "tsv" else "file,number,start,end,word\r\n"
+        return row_header(format, file=True, speakers=self._speakers)
 
     def _named_rows(self, transcript: Transcript, format: str) -> str:
         """Rows of tsv or csv, with the file name in the first column."""
         found = select_rows(row_words(transcript)[0], self._selection)
-        return (tsv_lines if format == "tsv" else csv_lines)(found, file=transcript.source)
+        return ROWS[format](found, file=transcript.source, speakers=self._speakers)

@@ -153,9 +153,12 @@ class OutputOptions:
         return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined)
 
     def matches(
-        self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool
+        self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool, speakers: bool = False
     ) -> MatchWriter | None:
-        """The writer of selected rows; None if none are selected. UsageError if --output-dir can't take them."""
+        """The writer of selected rows; None if none are selected. UsageError if --output-dir can't take them.
+
+        speakers   whether any transcript is known to have speakers
+        """
         if layout.selection is None:
             return None
         from .matches import MatchWriter, is_combined
@@ -167,7 +170,7 @@ class OutputOptions:
             )
         format = formats[0] if is_combined(layout, formats, self.output_dir) else None
         output = None if self.output is None or str(self.output) == "-" else self.output
-        return MatchWriter(layout, format, output, reporter, several=several)
+        return MatchWriter(layout, format, output, reporter, several=several, speakers=speakers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,8 @@ def render(
             *find_inputs([name for name in inputs if name not in folders], spooled),
         ]
         items, failed = _load_transcripts(found, reporter)
-    matches = output_options.matches(layout, formats, reporter, several=several or len(items) > 1)
+    speakers = any(transcript.has_speakers for _, transcript in items)
+    matches = output_options.matches(layout, formats, reporter, several=several or len(items) > 1, speakers=speakers)
     combined = matches is not None and matches.combined
     targets = output_options.plan(formats, several=several, combined=combined).targets([item for item, _ in items])
     _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=combined)

@@ -1,7 +1,7 @@
-"""Divides a transcript into paragraphs, and writes Markdown.
+"""Divides a transcript into turns and paragraphs, and writes Markdown.
 
-A paragraph ends at a pause that is long for the recording, or when it gets too long. Must never change the text:
-paragraphs are slices of it, and joined they are the text.
+A turn ends where another speaker begins; a paragraph also ends at a pause that is long for the recording, or when it
+gets too long. Must never change the text: turns and paragraphs are slices of it, and joined they are the text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
+from ..speakers import display_name
 from ..subtitles.breaks import OPENING_MARKS, UNSPACED
 from ..timestamps import clock_time, known_time
 from ..transcript import CLOSING_MARKS, SENTENCE_ENDS, TextSpan, Transcript
@@ -40,10 +41,11 @@ _LIST = re.compile(r"\A(\d+)([.)])")
 
 
 class Paragraph(NamedTuple):
-    """A slice of the text, and when it starts, in seconds, or None."""
+    """A slice of the text, when it starts, in seconds, and who says it; None if that isn't known."""
 
     start: float | None
     text: str
+    speaker: str | None = None
 
 
 class _Break(NamedTuple):
@@ -53,16 +55,21 @@ class _Break(NamedTuple):
     sentence   whether a sentence ends here
     pause      seconds; 0 if it is unknown
     start      seconds, of what follows
+    turn       whether another speaker says what follows
+    speaker    who that is
     """
 
     cut: int
     sentence: bool
     pause: float
     start: float | None
+    turn: bool = False
+    speaker: str | None = None
 
 
 def md(transcript: Transcript, layout: Layout) -> str:
-    """The source as a heading, a line of facts, and paragraphs, with a time stamp at most every 30 s."""
+    """The source as a heading, a line of facts, and paragraphs, with a time stamp at most every 30 s, and the name of
+    each speaker who begins."""
     duration = known_time(transcript.duration)
     facts = (
         None if duration is None else clock_time(duration),
@@ -73,8 +80,8 @@ def md(transcript: Transcript, layout: Layout) -> str:
     blocks = [f"# {_escape(title(transcript.source))}", " · ".join(_escape(fact) for fact in facts if fact)]
     blocks += [f"*{clock_time(notice.at)} {_escape(notice.message)}*" for notice in transcript.notices]
     stamped = None
-    for start, text in paragraphs(transcript):
-        block = _escape(text)
+    for name, (start, text, _) in named(paragraphs(transcript)):
+        block = f"**{_escape(name)}:** {_escape(text)}" if name else _escape(text)
         if start is not None and (stamped is None or start - stamped >= STAMP_INTERVAL_SECONDS):
             block, stamped = f"**{clock_time(max(start, 0))}** {block}", start
         blocks.append(block)
@@ -83,19 +90,22 @@ def md(transcript: Transcript, layout: Layout) -> str:
 
 def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """The text in paragraphs, none of them only white space. Times are those of the words, or else of the segments."""
-    text, words = transcript.text, transcript.words or ()
-    places = transcript.word_spans() if any(word.start is not None for word in words) else []
-    breaks = list(_possible_breaks(text, places))
-    if not places:
-        places = transcript.segment_spans()
-        breaks = [each._replace(sentence=True) for each in _possible_breaks(text, places)]
-    begin, start = 0, places[0].start if places else None
-    found = []
-    for each in [*_choose_breaks(breaks, len(text)), _Break(len(text), True, 0, None)]:
-        if text[begin : each.cut].strip():
-            found.append(Paragraph(start, text[begin : each.cut]))
-            begin, start = each.cut, each.start
-    return found
+    first, breaks = _possible_breaks(transcript)
+    return _divide_at(transcript.text, first, _choose_breaks(breaks, len(transcript.text)))
+
+
+def turns(transcript: Transcript) -> list[Paragraph]:
+    """The text in turns, none of them only white space: a single one if nobody is known to say any of it."""
+    first, breaks = _possible_breaks(transcript)
+    return _divide_at(transcript.text, first, (each for each in breaks if each.turn))
+
+
+def named(parts: Iterable[Paragraph]) -> Iterator[tuple[str, Paragraph]]:
+    """Each part with the name of its speaker, to be shown before it; "" if it is the speaker of the part above."""
+    before = None
+    for part in parts:
+        yield display_name(part.speaker) if part.speaker != before else "", part
+        before = part.speaker
 
 
 def paragraph_pause(pauses: Iterable[float]) -> float:
@@ -105,14 +115,43 @@ def paragraph_pause(pauses: Iterable[float]) -> float:
     )
 
 
-def _possible_breaks(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
-    for before, after in pairwise(places):
+def _divide_at(text: str, first: Paragraph, breaks: Iterable[_Break]) -> list[Paragraph]:
+    """The text divided at these breaks. `first` says when it starts, and who begins."""
+    begin, found = 0, []
+    part = first
+    for each in [*breaks, _Break(len(text), True, 0, None)]:
+        if text[begin : each.cut].strip():
+            found.append(part._replace(text=text[begin : each.cut]))
+            begin, part = each.cut, Paragraph(each.start, "", each.speaker)
+    return found
+
+
+def _possible_breaks(transcript: Transcript) -> tuple[Paragraph, list[_Break]]:
+    """When the text starts and who begins, and the breaks between its words, or else between its segments."""
+    text, words = transcript.text, transcript.words or ()
+    speakers = [word.speaker for word in words if word.word.strip()]
+    is_known = any(word.start is not None or word.speaker is not None for word in words)
+    places = transcript.word_spans() if is_known else []
+    are_words = bool(places)
+    if not are_words:
+        places, speakers = transcript.segment_spans(), [part.speaker for part in transcript.segments if part.text]
+    breaks = list(_breaks_between(text, places, speakers))
+    if not are_words:
+        breaks = [each._replace(sentence=True) for each in breaks]
+    first = Paragraph(places[0].start, "", speakers[0]) if places else Paragraph(None, "")
+    return first, breaks
+
+
+def _breaks_between(text: str, places: Sequence[TextSpan], speakers: Sequence[str | None]) -> Iterator[_Break]:
+    for (before, last), (after, speaker) in pairwise(zip(places, speakers, strict=False)):
         cut = _find_cut(text, before.text_end, after.text_start)
-        if cut is not None:
+        turn = speaker != last
+        if cut is not None or turn:
+            cut = after.text_start if cut is None else cut
             unknown = before.end is None or after.start is None
             pause = 0.0 if unknown else round((after.start or 0.0) - (before.end or 0.0), 3)
             said = text[before.text_start : cut].rstrip().rstrip(CLOSING_MARKS)
-            yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start)
+            yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start, turn, speaker)
 
 
 def _find_cut(text: str, last: int, first: int) -> int | None:
@@ -129,11 +168,11 @@ def _find_cut(text: str, last: int, first: int) -> int | None:
 
 def _choose_breaks(breaks: Sequence[_Break], end: int) -> Iterator[_Break]:
     """The breaks to make, in order, in a text of `end` characters."""
-    least = paragraph_pause(each.pause for each in breaks if each.sentence)
+    least = paragraph_pause(each.pause for each in breaks if each.sentence and not each.turn)
     cuts = [each.cut for each in breaks]
     begin = done = 0
     for i, each in enumerate(breaks):
-        if each.pause >= least * (1 if each.sentence else MID_SENTENCE_FACTOR):
+        if each.turn or each.pause >= least * (1 if each.sentence else MID_SENTENCE_FACTOR):
             yield from _divide(breaks[done:i], cuts[done:i], begin, each.cut)
             yield each
             begin, done = each.cut, i + 1

@@ -31,6 +31,7 @@ class WordRow(NamedTuple):
     text          the word as one line
     matched       whether the pattern of the selection is found there
     follows_gap   whether words were left out between it and the row before
+    speaker       who says it, if known
     """
 
     number: int
@@ -41,6 +42,7 @@ class WordRow(NamedTuple):
     text: str
     matched: bool = False
     follows_gap: bool = False
+    speaker: str | None = None
 
 
 def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
@@ -48,7 +50,7 @@ def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
     if transcript.words:
         return transcript.words, True
     if transcript.segments:
-        return [Word(segment.text, segment.start, segment.end) for segment in transcript.segments], False
+        return [Word(part.text, part.start, part.end, part.speaker) for part in transcript.segments], False
     return [Word(transcript.text)] if transcript.text.strip() else [], False
 
 
@@ -65,6 +67,8 @@ def select_rows(
     lengths, gaps = list(map(_difference, ends, starts)), list(map(_difference, [*starts[1:], None], ends))
     numbers = range(before + 1, before + len(words) + 1)
     every = [WordRow(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
+    if any(word.speaker is not None for word in words):
+        every = [row._replace(speaker=word.speaker) for row, word in zip(every, words, strict=True)]
     if selection is None:
         return every
     inside = hits = _in_time_range(every, selection, known_ms(at) or 0)

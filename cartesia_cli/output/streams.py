@@ -22,7 +22,7 @@ from . import Layout, Selection, writer
 from .paragraphs import paragraph_pause
 from .rows import row_words, select_rows
 from .sanitize import printable, title
-from .table import ROWS, table
+from .table import ROWS, row_header, table
 from .text_json import json_line, matches_document, text
 from .timed_text import notice_text
 
@@ -173,7 +173,7 @@ class RowStream:
     """
 
     def __init__(self, name: str, layout: Layout, put: WriteText, source: str, model: str) -> None:
-        self._header, self._lines = ROWS[name]
+        self._header, self._lines = row_header(name), ROWS[name]
         self._put, self._selection = put, layout.selection or Selection()
         self.waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
         self._written = 0  # words

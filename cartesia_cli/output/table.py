@@ -19,8 +19,11 @@ from . import Layout
 from .rows import WordRow, row_words, select_rows
 from .sanitize import one_line
 
-DROPPED_FIRST = ("ch/s", "length", "#", "gap", "end", "start", "")
+DROPPED_FIRST = ("ch/s", "length", "#", "gap", "end", "start", "speaker", "")
 """Columns that are left out on a narrow terminal, in this order. The column of marks has no name."""
+
+MAX_SPEAKER_COLUMNS = 16
+"""Space for names on a terminal."""
 
 MIN_WORD_COLUMNS = 12
 """Space for words, if one is that long, before other columns are left out."""
@@ -39,12 +42,13 @@ ISOLATE, END_OF_ISOLATE = "\u2068", "\u2069"
 _FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
 _HARMLESS = re.compile(r"[+\-＋－]*(?:[\d.,:%]*\d[\d.,:%]*)?")
 
-TSV_HEADER = "start\tend\ttext\n"
-CSV_HEADER = "number,start,end,word\r\n"
+ROW_COLUMNS = {"tsv": ("start", "end", "text"), "csv": ("number", "start", "end", "word")}
+"""Columns of the formats for programs."""
 
 
 def table(transcript: Transcript, layout: Layout) -> str:
-    """Number, start, end, length and gap to the next in seconds, characters per second, and the word.
+    """Number, start, end, length and gap to the next in seconds, characters per second, speaker if any is known, and
+    the word.
 
     A dash stands for an unknown time. Marks before the word show matches of the pattern, and suspicious times, which
     are explained below the table. Empty if the selection is empty.
@@ -62,10 +66,14 @@ def table(transcript: Transcript, layout: Layout) -> str:
         "gap": [_format_seconds(row.gap) for row in found],
         "ch/s": [_format_speed(row) for row in found],
     }
+    if transcript.has_speakers:
+        columns["speaker"] = _speaker_cells(found, None if layout.columns is None else MAX_SPEAKER_COLUMNS)
     if any(marks):
         columns[""] = marks
     texts = [row.text for row in found]
     sizes = {name: max(map(len, (name, *column))) for name, column in columns.items()}
+    if "speaker" in sizes:
+        sizes["speaker"] = max(map(text_width, ("speaker", *columns["speaker"])))
     word_width = width = None
     if layout.columns is not None:
         width = max(layout.columns, 1)
@@ -75,8 +83,7 @@ def table(transcript: Transcript, layout: Layout) -> str:
                 sizes.pop(name, None)
         word_width = width - sum(sizes.values()) - 2 * len(sizes)
     texts = [_fit_cell(text, word_width) for text in ("word", "----", *texts)]
-    justified = ([cell.rjust(size) for cell in (name, "-" * size, *columns[name])] if name else
-                 [cell.ljust(size) for cell in ("", "-" * size, *marks)] for name, size in sizes.items())  # fmt: skip
+    justified = (_justify(name, (name, "-" * size, *columns[name]), size) for name, size in sizes.items())
     lines = list(map(str.rstrip, map("  ".join, zip(*justified, texts, strict=True))))
     if layout.selection is not None and layout.selection.context:
         lines = list(_separate_groups(lines, found, GROUP_SEPARATOR[:width]))
@@ -89,40 +96,59 @@ def table(transcript: Transcript, layout: Layout) -> str:
 
 
 def tsv(transcript: Transcript, layout: Layout) -> str:
-    """Start and end in milliseconds and the text, one line per word, with a header: the columns of whisper's TSV.
+    """Start and end in milliseconds and the text, one line per word, with a header: the columns of whisper's TSV, and
+    the speaker if any is known.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it, as in CSV.
     """
-    return TSV_HEADER + tsv_lines(select_rows(row_words(transcript)[0], layout.selection))
+    speakers = transcript.has_speakers
+    found = select_rows(row_words(transcript)[0], layout.selection)
+    return row_header("tsv", speakers=speakers) + tsv_lines(found, speakers=speakers)
 
 
 def csv(transcript: Transcript, layout: Layout) -> str:
-    """Number, start and end in seconds, and the word, as in RFC 4180.
+    """Number, start and end in seconds, the word, and the speaker if any is known, as in RFC 4180.
 
     Spreadsheets run text that begins with =, +, - or @ as a formula, even in quotes. Such a word gets an apostrophe
     before it, unless it is only a number or a dash; so does a word that begins with apostrophes and such a character.
     To restore the word, remove one apostrophe from a cell that begins with apostrophes and such a character.
     """
-    return CSV_HEADER + csv_lines(select_rows(row_words(transcript)[0], layout.selection))
+    speakers = transcript.has_speakers
+    found = select_rows(row_words(transcript)[0], layout.selection)
+    return row_header("csv", speakers=speakers) + csv_lines(found, speakers=speakers)
 
 
-def tsv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
-    """Rows without the header. `file`: an additional first column that says where they were found."""
+def row_header(format: str, *, file: bool = False, speakers: bool = False) -> str:
+    """The first line of tsv or csv, with a first column for files and a last one for speakers if requested."""
+    names = ["file"] * file + [*ROW_COLUMNS[format]] + ["speaker"] * speakers
+    return "\t".join(names) + "\n" if format == "tsv" else ",".join(names) + "\r\n"
+
+
+def tsv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
+    """Rows without the header. `file`: an additional first column that says where they were found. `speakers`: whether
+    there is a last one that says who speaks."""
     name = "" if file is None else f"{_escape_formula(one_line(file))}\t"
     return "".join(
-        f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{_escape_formula(row.text)}\n" for row in found
+        f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{_escape_formula(row.text)}"
+        + (f"\t{_speaker_cell(row)}\n" if speakers else "\n")
+        for row in found
     )
 
 
-def csv_lines(found: Iterable[WordRow], file: str | None = None) -> str:
-    """Rows without the header. `file`: an additional first column that says where they were found."""
+def csv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
+    """The same as CSV."""
     buffer = io.StringIO()
     name = () if file is None else (_escape_formula(one_line(file)),)
     csv_module.writer(buffer).writerows(
         (*name, row.number, _format_seconds(row.start, ""), _format_seconds(row.end, ""), _escape_formula(row.text))
+        + ((_speaker_cell(row),) if speakers else ())
         for row in found
     )
     return buffer.getvalue()
+
+
+def _speaker_cell(row: WordRow) -> str:
+    return _escape_formula(one_line(row.speaker or ""))
 
 
 def _escape_formula(text: str) -> str:
@@ -130,8 +156,24 @@ def _escape_formula(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _HARMLESS.fullmatch(text) else text
 
 
-ROWS = {"tsv": (TSV_HEADER, tsv_lines), "csv": (CSV_HEADER, csv_lines)}
-"""Formats of rows for programs: their header, and how rows are written below it."""
+ROWS = {"tsv": tsv_lines, "csv": csv_lines}
+"""Formats of rows for programs, and what writes the rows below their header."""
+
+
+def _speaker_cells(found: Iterable[WordRow], columns: int | None) -> list[str]:
+    """The speaker of each row of a table, in at most so many columns."""
+    fitted: dict[str | None, str] = {}
+    for row in found:
+        if row.speaker not in fitted:
+            fitted[row.speaker] = _fit_cell(one_line(row.speaker or ""), columns)
+    return [fitted[row.speaker] for row in found]
+
+
+def _justify(name: str, cells: Iterable[str], size: int) -> list[str]:
+    """The cells of a column in its width: numbers to the right, speakers and marks to the left."""
+    if name in ("", "speaker"):
+        return [cell + " " * (size - text_width(cell)) for cell in cells]
+    return [cell.rjust(size) for cell in cells]
 
 
 def _fit_cell(text: str, word_width: int | None) -> str:

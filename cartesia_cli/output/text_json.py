@@ -22,13 +22,15 @@ _UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
 
 
 def text(transcript: Transcript, layout: Layout) -> str:
-    """The text in one line or in paragraphs, followed by the table of words if requested."""
+    """The text in one line, a line for each turn if speakers are known, or paragraphs, followed by the table of words
+    if requested."""
     parts = [transcript.text]
-    if layout.paragraphs:
-        from .paragraphs import paragraphs
+    if layout.paragraphs or transcript.has_speakers:
+        from .paragraphs import named, paragraphs, turns
 
-        parts = [part.text for part in paragraphs(transcript)]
-    said = "\n\n".join(printable(part).strip() for part in parts)
+        divided = named((paragraphs if layout.paragraphs else turns)(transcript))
+        parts = [f"{name}: {part.text.strip()}" if name else part.text for name, part in divided]
+    said = ("\n\n" if layout.paragraphs else "\n").join(printable(part).strip() for part in parts)
     said += "\n" if said else ""
     if not (layout.words and transcript.words):
         return said
@@ -65,10 +67,18 @@ def matches_document(transcript: Transcript, selection: Selection) -> dict[str, 
 def _match(excerpt: Sequence[WordRow], text: str) -> dict[str, Any]:
     times = {"start": _seconds(excerpt[0].start), "end": _seconds(excerpt[-1].end)}
     words = [
-        {"word": row.text, "start": _seconds(row.start), "end": _seconds(row.end), "matched": row.matched or None}
+        {
+            "word": row.text,
+            "start": _seconds(row.start),
+            "end": _seconds(row.end),
+            "speaker": row.speaker,
+            "matched": row.matched or None,
+        }
         for row in excerpt
     ]
-    match = {**times, "text": text, "words": [_drop_none(word) for word in words]}
+    speakers = {row.speaker for row in excerpt}
+    speaker = speakers.pop() if len(speakers) == 1 else None
+    match = {**times, "text": text, "speaker": speaker, "words": [_drop_none(word) for word in words]}
     return _drop_none(match)
 
 

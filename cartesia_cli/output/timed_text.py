@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import subtitles
+from ..speakers import speaker_label
 from ..subtitles.breaks import UNSPACED
 from ..subtitles.profiles import STANDARD, Rules
 from ..text_width import text_width
@@ -30,7 +31,7 @@ _BRACKETS = str.maketrans("[]", "()")
 
 
 def srt(transcript: Transcript, layout: Layout) -> str:
-    return subtitles.srt(subtitles.cues(transcript, layout.rules or STANDARD), crlf=layout.crlf)
+    return subtitles.srt(subtitles.cues(transcript, layout.rules or STANDARD, labels=True), crlf=layout.crlf)
 
 
 def vtt(transcript: Transcript, layout: Layout) -> str:
@@ -48,8 +49,12 @@ def notice_text(notice: Notice) -> str:
 def lrc(transcript: Transcript, layout: Layout) -> str:
     """Tags, then lines that begin with minutes, seconds and hundredths. The tag `re` says if times are estimated."""
     estimated, lines, latest = transcript.has_estimated_segments, [], 0
+    speaker = None
     for part in _split_by_segment(transcript):
-        for start, text, is_estimate in _lrc_lines(part):
+        own = part.segments[0].speaker if part.segments else None
+        said = _lrc_lines(part, label=own is None or own != speaker)
+        speaker = own
+        for start, text, is_estimate in said:
             latest, estimated = max(latest, start), estimated or is_estimate
             lines.append(f"[{_lrc_time(round(latest / 10))}]" + _LRC_TAG.sub(r"\g<0> ", text))
     duration = known_time(transcript.duration)
@@ -81,16 +86,20 @@ def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
         yield replace(transcript, text=segment.text, duration=None, segments=(segment,), words=tuple(inside) or None)
 
 
-def _lrc_lines(part: Transcript) -> Iterator[tuple[int, str, bool]]:
-    """Lines of LRC: the millisecond at which each begins, its text, and whether that time is estimated."""
+def _lrc_lines(part: Transcript, *, label: bool) -> Iterator[tuple[int, str, bool]]:
+    """Lines of LRC: the millisecond at which each begins, its text, and whether that time is estimated.
+
+    label   whether the first one says who speaks
+    """
     text = one_line(part.text)
     start = known_ms(part.segments[0].start) if part.segments else None
-    if text and start is not None and text_width(text) <= MAX_LRC_COLUMNS:
-        yield max(0, start), text, False
+    name = speaker_label(part.segments[0].speaker, MAX_LRC_COLUMNS // 2) if part.segments and label else ""
+    if text and start is not None and text_width(name + text) <= MAX_LRC_COLUMNS:
+        yield max(0, start), name + text, False
     elif text:
         longest_word = max((text_width(word) for word in text.split() if not UNSPACED.search(word)), default=0)
         rules = Rules(max_line_width=max(MAX_LRC_COLUMNS, longest_word), max_line_count=1, sentences=True)
-        for cue in subtitles.cues(part, rules):
+        for cue in subtitles.cues(part, rules, labels=label):
             yield cue.start, one_line(" ".join(cue.lines)), cue.estimated
 
 

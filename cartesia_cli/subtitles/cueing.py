@@ -9,14 +9,16 @@ Pure: no files, no clock. Must never correct the text, and must not know where a
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, repeat, zip_longest
 from typing import NamedTuple
 
+from ..speakers import speaker_label
 from ..text_width import text_width
-from ..timestamps import Span, interpolate_spans, plausible_spans
-from ..transcript import Transcript
+from ..timestamps import Span, interpolate_spans, plausible_spans_by_speaker
+from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Transcript
 from .breaks import OPENING_MARKS, UNSPACED
 from .profiles import STANDARD, Rules
 from .segmentation import Token, duration_ms, segment, split_word
@@ -28,17 +30,29 @@ _OPENING_PUNCTUATION = re.compile(r"(?:(?<!\S)(?:[^\w\s]+|[«„“‘‹(\[{¿�
 """Punctuation that belongs to the word after it: after a space, and touching that word or opening something."""
 
 
-def cues(transcript: Transcript, rules: Rules = STANDARD) -> list[Cue]:
-    """The cues of a transcript, in order, without overlap.
+def cues(transcript: Transcript, rules: Rules = STANDARD, *, labels: bool = False) -> list[Cue]:
+    """The cues of a transcript, in order, without overlap. None has the words of two speakers.
 
     Times come from the words, or else from the segments. Without any, the text is spread over the
     duration; without even a duration, from 0 at CHARACTERS_PER_SECOND of `timestamps`.
+
+    labels   whether the text of a cue begins with the name of its speaker where another one spoke before: for formats
+             that have no other place for it
     """
-    texts = _split_tokens(_timed_texts(transcript), rules.max_line_width)
+    texts = _timed_texts(transcript)
+    if labels:
+        texts = _add_labels(texts, rules.max_line_width)
+    texts = _split_tokens(texts, rules.max_line_width)
+    turns = [*_find_turns(texts)]
+    texts = _separate_turns(texts, turns, rules)
     spans = interpolate_spans([s.space_before + len(s.text) for s in texts], [(s.start, s.end) for s in texts],
                      transcript.duration)  # fmt: skip
-    tokens = [Token(text, space_before, *span) for (text, space_before, *_), span in zip(texts, spans, strict=True)]
-    settings = segment(tokens, rules, transcript.language)
+    tokens = [Token(s.text, s.space_before, *span, s.label) for s, span in zip(texts, spans, strict=True)]
+    settings: list[tuple[int, ...]] = []
+    for begin, stop in turns:
+        until = tokens[stop].start if stop < len(tokens) else math.inf
+        found = segment(tokens[begin:stop], rules, transcript.language, until)
+        settings += [tuple(begin + k for k in setting) for setting in found]
     shown: list[Cue] = []
     for setting, following in zip_longest(settings, settings[1:]):
         first, last = setting[0], setting[-1] - 1
@@ -48,13 +62,13 @@ def cues(transcript: Transcript, rules: Rules = STANDARD) -> list[Cue]:
         end = _out_time(start, tokens[last].end, next_start, lines, rules)
         invented = [not texts[k].is_measured or texts[k].start is None for k in range(first, last + 1)]
         estimated = invented[0] or not texts[last].is_measured or texts[last].end is None
-        shown.append(Cue(start, end, lines, estimated, marks, any(invented[1:])))
+        shown.append(Cue(start, end, lines, estimated, marks, any(invented[1:]), texts[first].speaker))
     return shown
 
 
 def _line_with_offsets(tokens: Sequence[Token], first: int, end: int) -> tuple[str, WordOffsets]:
     """The tokens from `first` up to `end` as a line, with the offset and the time of each, in milliseconds."""
-    text, marks = tokens[first].text, [(0, tokens[first].start)]
+    text, marks = tokens[first].label + tokens[first].text, [(len(tokens[first].label), tokens[first].start)]
     for k in range(first + 1, end):
         token = tokens[k]
         text += " " * token.space_before
@@ -83,6 +97,8 @@ class _TimedText(NamedTuple):
     space_before   whether a space separates it from the text before
     start, end     milliseconds, or None
     is_measured    whether these times are not estimates themselves
+    speaker        who says it, if known
+    label          the name that is shown before it, with the space after that
     """
 
     text: str
@@ -90,26 +106,33 @@ class _TimedText(NamedTuple):
     start: int | None = None
     end: int | None = None
     is_measured: bool = True
+    speaker: str | None = None
+    label: str = ""
 
 
 def _timed_texts(transcript: Transcript) -> list[_TimedText]:
     """What was said, from the most detailed source that the transcript has: words, else segments, else the text."""
     text, words, segments = transcript.text, transcript.words or (), transcript.segments
     text = text if text.isprintable() else CONTROLS.sub("", text)
-    word_spans = plausible_spans(((word.start, word.end) for word in words), transcript.duration)
-    spans = plausible_spans(((segment.start, segment.end) for segment in segments), transcript.duration)
+    voices, segment_voices = [word.speaker for word in words], [segment.speaker for segment in segments]
+    word_spans = plausible_spans_by_speaker([(word.start, word.end) for word in words], voices, transcript.duration)
+    spans = plausible_spans_by_speaker([(s.start, s.end) for s in segments], segment_voices, transcript.duration)
     sure = [segment.timing != "estimated" for segment in segments]
-    sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool]], ...] = (
-        ([word.word for word in words] if any(word_spans) else [], word_spans, repeat(True)),
-        ([segment.text for segment in segments], spans, sure),
-        ([word.word for word in words], [None] * len(words), repeat(True)),
-        ([text], [None], repeat(True)),
+    sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool], Sequence[str | None]], ...] = (
+        ([word.word for word in words] if any(word_spans) else [], word_spans, repeat(True), voices),
+        ([segment.text for segment in segments], spans, sure, segment_voices),
+        ([word.word for word in words], [None] * len(words), repeat(True), voices),
+        ([text], [None], repeat(True), [None]),
     )
     return next((texts for source in sources if (texts := _add_spacing(*source, text))), [])
 
 
 def _add_spacing(
-    parts: Iterable[str], spans: Iterable[Span | None], sure: Iterable[bool], text: str
+    parts: Iterable[str],
+    spans: Iterable[Span | None],
+    sure: Iterable[bool],
+    speakers: Iterable[str | None],
+    text: str,
 ) -> list[_TimedText]:
     """The texts of a source, with the spaces between them, and with text that only the transcript has.
 
@@ -129,7 +152,9 @@ def _add_spacing(
 
     texts: list[_TimedText] = []
     end = 0  # where the previous one ends in the text, -1 if it wasn't found
-    for spelling, place, span, known in zip(spellings, places, spans, sure):  # noqa: B905  sure may be endless
+    for spelling, place, span, known, speaker in zip(  # noqa: B905  sure may be endless
+        spellings, places, spans, sure, speakers
+    ):
         if not spelling:
             continue
         gap = text[end:place] if end >= 0 and place >= 0 else None
@@ -137,7 +162,7 @@ def _add_spacing(
         end = place + len(spelling) if place >= 0 else -1
         space_before = gap != ""
         if gap == " ":  # the usual case
-            texts.append(_TimedText(spelling, True, start, until, known))
+            texts.append(_TimedText(spelling, True, start, until, known, speaker))
             continue
         if gap is None or not (agreed or _is_punctuation(gap)):
             space_before = not (texts and UNSPACED.match(texts[-1].text[-1]) and UNSPACED.match(spelling))
@@ -146,14 +171,14 @@ def _add_spacing(
             untimed = gap[: len(gap) - len(opening[0])] if opening else gap
             space_before = untimed[-1:].isspace()
             spelling = gap[len(untimed) :] + spelling
-            _attach_untimed(untimed, texts)
-        texts.append(_TimedText(spelling, space_before, start, until, known))
+            _attach_untimed(untimed, texts, texts[-1].speaker if texts else speaker)
+        texts.append(_TimedText(spelling, space_before, start, until, known, speaker))
     if texts and end >= 0 and (agreed or _is_punctuation(text[end:])):
-        _attach_untimed(text[end:], texts)
+        _attach_untimed(text[end:], texts, texts[-1].speaker)
     return texts
 
 
-def _attach_untimed(untimed: str, texts: list[_TimedText]) -> None:
+def _attach_untimed(untimed: str, texts: list[_TimedText], speaker: str | None) -> None:
     """Add text without times: to the text before it up to the first space, then as separate words."""
     if not untimed.strip():
         return
@@ -162,7 +187,7 @@ def _attach_untimed(untimed: str, texts: list[_TimedText]) -> None:
         texts[-1] = texts[-1]._replace(text=texts[-1].text + glued)
     else:
         further = [untimed]
-    texts += [_TimedText(rest.strip(), True) for rest in further if rest.strip()]
+    texts += [_TimedText(rest.strip(), True, speaker=speaker) for rest in further if rest.strip()]
 
 
 def _is_punctuation(text: str) -> bool:
@@ -175,18 +200,20 @@ def _split_tokens(texts: Iterable[_TimedText], line: int) -> list[_TimedText]:
     tokens: list[_TimedText] = []
     for timed in texts:
         chunks = timed.text.split()
-        if len(chunks) == 1 and text_width(chunks[0]) <= line:
+        room = line - text_width(timed.label)
+        if len(chunks) == 1 and text_width(chunks[0]) <= room:
             tokens.append(timed)
             continue
         parts: list[tuple[str, bool]] = []
         for chunk in chunks:
-            if text_width(chunk) > line:
+            room = line if parts else room
+            if text_width(chunk) > room:
                 parts += [(part, k == 0) for k, part in enumerate(split_word(chunk, line))]
             elif (
                 parts
                 and _is_punctuation(chunk)
                 and chunk[-1] not in OPENING_MARKS
-                and text_width(parts[-1][0] + chunk) < line
+                and text_width(parts[-1][0] + chunk) < (room if len(parts) == 1 else line)
             ):
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:
@@ -194,5 +221,85 @@ def _split_tokens(texts: Iterable[_TimedText], line: int) -> list[_TimedText]:
         for k, (text, space_before) in enumerate(parts):
             start = timed.start if k == 0 else None
             end = timed.end if k == len(parts) - 1 else None
-            tokens.append(_TimedText(text, space_before if k else timed.space_before, start, end, timed.is_measured))
+            tokens.append(
+                timed._replace(
+                    text=text,
+                    space_before=space_before if k else timed.space_before,
+                    start=start,
+                    end=end,
+                    label="" if k else timed.label,
+                )
+            )
     return tokens
+
+
+def _add_labels(texts: Sequence[_TimedText], line: int) -> list[_TimedText]:
+    """The texts, of which the first of each turn has the name of its speaker. Half a line is left for the text."""
+    before = None
+    labelled = []
+    for timed in texts:
+        label = "" if timed.speaker == before else speaker_label(timed.speaker, line // 2)
+        labelled.append(timed._replace(label=label))
+        before = timed.speaker
+    return labelled
+
+
+def _find_turns(texts: Sequence[_TimedText]) -> Iterator[tuple[int, int]]:
+    """The turns: for each the first text, and the one after its last."""
+    first = 0
+    for k in range(1, len(texts) + 1):
+        if k == len(texts) or texts[k].speaker != texts[first].speaker:
+            yield first, k
+            first = k
+
+
+def _separate_turns(texts: list[_TimedText], turns: Sequence[tuple[int, int]], rules: Rules) -> list[_TimedText]:
+    """The texts, with times at which no turn begins before the one above it ends.
+
+    People talk at once, but subtitles show one after the other. A turn begins when it does if what is above it can have
+    been read by then; else later, but no later than that one ends, and so that it can be read itself before the next
+    one begins. Times outside the turn that they belong to are moved to its edge.
+    """
+    if len(turns) < 2:
+        return texts
+    parts = [texts[first:stop] for first, stop in turns]
+    starts = [next((timed.start for timed in part if timed.start is not None), None) for part in parts]
+    ends = [max((timed.end for timed in part if timed.end is not None), default=None) for part in parts]
+    separate: list[_TimedText] = []
+    begin = 0  # of the turn, after those above it
+    for k, part in enumerate(parts):
+        start, after = (*starts[k + 1 : k + 3], None, None)[:2]
+        limit, end = None, ends[k]
+        if start is not None and end is not None:
+            latest = min(end, _last_read_time(part, begin, rules))
+            if after is not None:
+                latest = min(latest, after - _reading_ms(parts[k + 1], rules))
+            limit = max(begin, start, latest)
+        bounds = begin, math.inf if limit is None else limit
+        separate += [timed._replace(start=_clip(timed.start, *bounds), end=_clip(timed.end, *bounds)) for timed in part]
+        begin = begin if limit is None else limit
+    return separate
+
+
+def _clip(time: int | None, first: int, last: float) -> int | None:
+    return None if time is None else max(first, int(min(time, last)))
+
+
+def _last_read_time(turn: Sequence[_TimedText], begin: int, rules: Rules) -> int:
+    """When the end of a turn can have been read, whichever clause its last cue begins with, milliseconds."""
+    latest, room = begin, rules.max_line_width * rules.max_line_count
+    for k in range(len(turn) - 1, -1, -1):
+        timed = turn[k]
+        room -= timed.space_before + text_width(timed.label + timed.text)
+        if room < 0:
+            break
+        if k == 0 or turn[k - 1].text.endswith((*CLAUSE_ENDS, *SENTENCE_ENDS)):
+            start = begin if timed.start is None else max(begin, timed.start)
+            latest = max(latest, start + _reading_ms(turn[k:], rules))
+    return latest
+
+
+def _reading_ms(texts: Sequence[_TimedText], rules: Rules) -> int:
+    """How long a cue of these texts is shown at least, with the gap after it, milliseconds."""
+    columns = sum(timed.space_before + text_width(timed.label + timed.text) for timed in texts)
+    return duration_ms(max(rules.min_cue, columns / rules.max_cps) + rules.min_gap)

@@ -149,7 +149,11 @@ def _check_lone_words(cues: Sequence[ParsedCue]) -> Iterator[Finding]:
     """Single words in a line that aren't a sentence."""
     above: ParsedCue | None = None
     for cue in cues:
-        near = above is not None and cue.start - above.end < PAUSE_SECONDS * 1000
+        near = (
+            above is not None
+            and cue.start - above.end < PAUSE_SECONDS * 1000
+            and (cue.speaker == above.speaker or cue.speaker is None)
+        )
         before = above.lines[-1] if near and above is not None and above.lines else None
         if len(cue.lines) == 1 and _is_lone_word(cue.lines[0], before):
             yield _finding("stray-word", cue, "cue")

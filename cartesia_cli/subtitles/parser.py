@@ -18,6 +18,7 @@ from ..text_encoding import decode_text
 
 Kind = Literal["srt", "vtt"]
 Value = int | float | str | None
+Voice = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class ParsedCue:
     line         the line of its times, from 1
     start, end   milliseconds, as given: the end may be before the start
     lines        as a reader sees them: without tags, entities resolved, none of them empty
-    speaker      the name in the first voice tag of WebVTT
+    voices       the same text by speaker: each name in a voice tag of WebVTT, or None, and what stands behind it
     """
 
     number: int
@@ -58,7 +59,13 @@ class ParsedCue:
     start: int
     end: int
     lines: tuple[str, ...]
-    speaker: str | None = field(default=None, compare=False)
+    voices: tuple[Voice, ...] = field(default=(), compare=False)
+
+    @property
+    def speaker(self) -> str | None:
+        """Who says all of it; None if that isn't known, or if there are several."""
+        names = {name for name, _ in self.voices}
+        return names.pop() if len(names) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,8 @@ _TAG: dict[Kind, re.Pattern[str]] = {
 }
 
 
-_VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t]+([^>]{0,200})>")
+_VOICE = re.compile(r"<v(?:\.[^ \t\n>]*)?[ \t\n]+([^<>]{0,1000})>|</v>")
+"""Where a voice begins or ends."""
 
 
 def _guess_kind(lines: Sequence[str]) -> Kind:
@@ -227,15 +235,29 @@ class _Parser:
         for number, text in below:
             if "-->" in text:
                 self._report("arrow-in-text", number, self._count, text=text.strip())
-        voice = _VOICE.search("\n".join(text for _, text in below)) if self.kind == "vtt" else None
-        speaker = html.unescape(voice[1]).strip() or None if voice else None
-        shown = _TAG[self.kind].sub("", "\n".join(text for _, text in below))
-        shown = html.unescape(shown) if self.kind == "vtt" else shown
+        raw = "\n".join(text for _, text in below)
+        shown = self._without_tags(raw)
         lines = tuple(text for piece in shown.split("\n") if (text := piece.strip()))
         if not lines:
             self._report("empty", line.number, self._count)
         if times is not None:
-            self.cues.append(ParsedCue(self._count, line.number, *times, lines, speaker))
+            self.cues.append(ParsedCue(self._count, line.number, *times, lines, tuple(self._voices(raw))))
+
+    def _without_tags(self, raw: str) -> str:
+        shown = _TAG[self.kind].sub("", raw)
+        return html.unescape(shown) if self.kind == "vtt" else shown
+
+    def _voices(self, raw: str) -> Iterator[Voice]:
+        """The text of a cue by speaker. Without any voice tag, nobody is known to say it."""
+        name: str | None = None
+        begin = 0
+        for tag in [*(_VOICE.finditer(raw) if self.kind == "vtt" else ()), None]:
+            text = " ".join(self._without_tags(raw[begin : None if tag is None else tag.start()]).split())
+            if text:
+                yield name, text
+            if tag is not None:
+                name = " ".join(html.unescape(tag[1] or "").split()) or None
+                begin = tag.end()
 
     def _check_number(self, label: str | None, line: _NumberedLine) -> None:
         number = _NUMBER.fullmatch(label) if label is not None else None

@@ -20,7 +20,15 @@ from operator import sub
 from typing import NamedTuple
 
 from ..text_width import text_width
-from .breaks import SENTENCE_END_COST, TORN_PHRASE_PENALTY, UNSPACED, break_costs, must_stay_together, token_features
+from .breaks import (
+    SENTENCE_END_COST,
+    TORN_PHRASE_PENALTY,
+    UNSPACED,
+    TokenFeatures,
+    break_costs,
+    must_stay_together,
+    token_features,
+)
 from .line_breaking import MIXED_SENTENCES_PENALTY, LineBreaker
 from .profiles import Rules
 
@@ -31,12 +39,14 @@ class Token(NamedTuple):
     text           not empty, no spaces at its ends
     space_before   whether a space separates it from the token before
     start, end     milliseconds; neither ever falls from one token to the next
+    label          who says it, with the space after that; "" if it isn't shown
     """
 
     text: str
     space_before: bool
     start: int
     end: int
+    label: str = ""
 
 
 MAX_UNTORN_COST = 100.0
@@ -89,14 +99,17 @@ def duration_ms(seconds: float) -> int:
     return math.ceil(round(seconds * 1000, 3))
 
 
-def segment(tokens: Sequence[Token], rules: Rules, language: str | None) -> list[tuple[int, ...]]:
+def segment(
+    tokens: Sequence[Token], rules: Rules, language: str | None, until: float = math.inf
+) -> list[tuple[int, ...]]:
     """The cheapest division: for each cue the positions where its lines begin, and where it ends.
 
-    (3, 7, 12) is a cue with tokens 3 to 6 in its first line and 7 to 11 in its second.
+    (3, 7, 12) is a cue with tokens 3 to 6 in its first line and 7 to 11 in its second. `until`: when something else
+    is said after these tokens, milliseconds.
     """
     if not tokens:
         return []
-    search = _Search(tokens, rules, language)
+    search = _Search(tokens, rules, language, until)
     search.run(1, len(tokens))
     if areas := search.unblock_around_violations():
         search.repair(areas)
@@ -126,8 +139,8 @@ class _Search:
     blocked           whether it may not end there, since it would tear a phrase apart
     """
 
-    def __init__(self, tokens: Sequence[Token], rules: Rules, language: str | None) -> None:
-        features, spaces = [token_features(token.text) for token in tokens], [token.space_before for token in tokens]
+    def __init__(self, tokens: Sequence[Token], rules: Rules, language: str | None, until: float) -> None:
+        features, spaces = [_features(token) for token in tokens], [token.space_before for token in tokens]
         costs = break_costs(features, spaces, language)
         self.breaker = LineBreaker(features, spaces, rules, costs)
         self.starts, self.ends = [token.start for token in tokens], [token.end for token in tokens]
@@ -140,9 +153,8 @@ class _Search:
         self.mixed_costs = [MIXED_SENTENCES_PENALTY if cost != SENTENCE_END_COST else 0.0 for cost in costs] + [0.0]
         gap, linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
         self.latest_ends = [
-            min(last + linger, then - gap) for last, then in zip(self.ends, self.starts[1:], strict=False)
+            min(last + linger, then - gap) for last, then in zip(self.ends, [*self.starts[1:], until], strict=True)
         ]
-        self.latest_ends.append(self.ends[-1] + linger)
         self.earliest_starts = [0, *self._find_earliest_starts()]
         endings = [
             cost - PAUSE_DISCOUNT_PER_MS * silence for cost, silence in zip(costs[1:], silences[1:], strict=True)
@@ -269,6 +281,15 @@ class _Search:
                 blocked[previous : j - 1] = [True] * (j - 1 - previous)
             previous = j
         return blocked
+
+
+def _features(token: Token) -> TokenFeatures:
+    """What its text says, and how much room it takes together with its label."""
+    features = token_features(token.text)
+    if token.label:
+        columns, spaces = features.columns + text_width(token.label), features.spaces + token.label.count(" ")
+        return features._replace(columns=columns, spaces=spaces)
+    return features
 
 
 def _inner_cost(break_cost: float, silence: int, sentence_end: float) -> float:

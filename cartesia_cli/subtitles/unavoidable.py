@@ -7,6 +7,7 @@ many violations as the file has there. The divisions that are compared obey thes
 - a cue begins with its first word, and lasts until its last one ends, or to the gap before the next cue;
 - it may last `max_linger` longer, up to the next cue; one of a single word may also end earlier;
 - no line is too wide or has too many words, no cue too many lines, and none overlaps the next;
+- no cue has the words of two speakers, and if the file names them, the name stands before their first word;
 - no cue lasts too long, and several words of one cue are all said in that time.
 
 A violation that could only be exchanged for another one is forced. Where a word has no times, or the file has other
@@ -26,6 +27,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..protocol import Word
+from ..speakers import speaker_label
 from ..text_width import text_width
 from ..timestamps import plausible_spans
 from .breaks import UNSPACED
@@ -47,7 +49,8 @@ def mark_unavoidable(
     """The findings, with those marked that are forced. `words` are those of the transcript, with their times."""
     found = list(findings)
     counts = Counter(finding.cue for finding in found if finding.cue is not None and finding.rule in DIVISION_RULES)
-    divisions = _Divisions(_spoken_words(words), sheet.cues, counts, rules) if words and counts else None
+    spoken = _spoken_words(words, _label_columns(words, sheet, rules))
+    divisions = _Divisions(spoken, sheet.cues, counts, rules) if words and counts else None
     marked: list[Finding] = []
     for finding in found:
         forced = finding.rule == "line-width" and len(finding.text.split()) == 1 and not UNSPACED.search(finding.text)
@@ -63,6 +66,7 @@ class _SpokenWord(NamedTuple):
     letters        what it is known by: letters and digits only
     space_before   whether a space separates it from the word before
     start, end     milliseconds; start is None if the word has no times, or none that can be true
+    turn           the number of the turn that it belongs to
     """
 
     letters: str
@@ -70,19 +74,33 @@ class _SpokenWord(NamedTuple):
     space_before: bool
     start: int | None
     end: int
+    turn: int = 0
 
 
-def _spoken_words(words: Iterable[Word]) -> list[_SpokenWord]:
-    """The words that have letters."""
+def _label_columns(words: Sequence[Word], sheet: SubtitleFile, rules: Rules) -> int:
+    """How wide names may be in the lines of a file; 0 if it doesn't name the speakers of these words."""
+    columns = rules.max_line_width // 2
+    labels = tuple({label for word in words if (label := speaker_label(word.speaker, columns))})
+    return columns if any(line.startswith(labels) for cue in sheet.cues for line in cue.lines[:1]) else 0
+
+
+def _spoken_words(words: Iterable[Word], label_columns: int) -> list[_SpokenWord]:
+    """The words that have letters. A name of at most so many columns belongs to the first word of each turn."""
     texts = [(text, letters, word) for word in words if (letters := _letters(text := word.word.strip()))]
     spoken: list[_SpokenWord] = []
-    before, latest = "", 0
-    for (text, letters, _), span in zip(
+    before, latest, turn = "", 0, 0
+    speaker: str | None = None
+    for (text, letters, word), span in zip(
         texts, plausible_spans(((w.start, w.end) for _, _, w in texts), None), strict=True
     ):
         space_before = not (before and UNSPACED.match(before[-1]) and UNSPACED.match(text))
         start, latest = (None, latest) if span is None else span
-        spoken.append(_SpokenWord(letters, text_width(text), space_before, start, latest))
+        columns = text_width(text)
+        if word.speaker != speaker:
+            turn, speaker = turn + 1, word.speaker
+            label = speaker_label(speaker, label_columns)
+            letters, columns = _letters(label) + letters, text_width(label) + columns
+        spoken.append(_SpokenWord(letters, columns, space_before, start, latest, turn))
         before = text
     return spoken
 
@@ -172,6 +190,8 @@ class _Divisions:
         """Whether the words i to j - 1 are too many for a cue, however they are set, and any more of them, too."""
         if j - i == 1:
             return False
+        if self.words[i].turn != self.words[j - 1].turn:
+            return True
         start, last = self.words[i].start, self.words[j - 1].start
         if start is not None and last is not None and last - start > self.longest:
             return True

@@ -37,6 +37,7 @@ class Cue:
     estimated         whether `start` or `end` is
     marks             for each line, its words; empty if they aren't known
     words_estimated   whether any time in `marks` is estimated, except the first, which is `start`
+    speaker           who says all of it, if known
     """
 
     start: int
@@ -45,6 +46,7 @@ class Cue:
     estimated: bool = field(default=False, compare=False)
     marks: tuple[WordOffsets, ...] = field(default=(), compare=False)
     words_estimated: bool = field(default=False, compare=False)
+    speaker: str | None = None
 
 
 class SrtWriter:
@@ -71,6 +73,8 @@ class SrtWriter:
 class VttWriter:
     """Writes a WebVTT file piece by piece, like SrtWriter. The first `write` returns the header, too.
 
+    A cue whose speaker is known begins with a voice tag: <v Anna>.
+
     notes             comments after the header, which no player shows
     highlight_words   words carry the times at which players highlight them
     """
@@ -87,6 +91,8 @@ class VttWriter:
         blocks, self._head = self._head or [""], []
         for cue in cues:
             if lines := self._lines(cue):
+                if cue.speaker is not None and (name := _clean_line(cue.speaker)):
+                    lines[0] = f"<v {name.translate(_ENTITIES)}>{lines[0]}"
                 if (cue.estimated or (cue.words_estimated and self._highlight_words)) and not self._estimated:
                     self._estimated = True
                     blocks.append(f"NOTE {ESTIMATED_NOTE}\n")

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 
 from ..alignment import UNSPACED, covering_words, covers, is_spoken, match_parts
@@ -74,6 +75,7 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
     """The transcript of a draft. InputError, beginning with `place`, if its times as a whole can't be true."""
     duration = known_duration(draft.duration)
     _check_times(draft, place)
+    draft = replace(draft, words=draft.words and _fill_speakers(draft.words))
     parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
     text = join_texts(parts) if draft.text is None else text_of_parts(draft.text, parts)
     words = covering_words(text, draft.words) if draft.words else draft.words
@@ -98,15 +100,26 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
     return replace(whole, segments=from_batch(response, source=source, model=UNKNOWN).segments)
 
 
+def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Words, of which one between two of a speaker has that speaker, too: programs leave it out where they found no
+    time."""
+    named = [k for k, word in enumerate(words) if word.speaker is not None]
+    found = list(words)
+    for before, after in pairwise(named):
+        if words[before].speaker == words[after].speaker:
+            for k in range(before + 1, after):
+                found[k] = replace(words[k], speaker=words[before].speaker)
+    return tuple(found)
+
+
 def _name_words(transcript: Transcript) -> Transcript:
-    """The transcript, whose words have the speakers of their segments if only these have any."""
-    own = transcript.words_by_segment() if any(segment.speaker for segment in transcript.segments) else None
-    if own is None or transcript.has_speakers:
+    """The transcript, whose words have the speakers of their segments if they have none."""
+    own = transcript.words_by_segment() if any(part.speaker for part in transcript.segments) else None
+    if own is None or not transcript.words or all(word.speaker for word in transcript.words):
         return transcript
-    named = [(word, segment.speaker) for segment, said in zip(transcript.segments, own, strict=True) for word in said]
-    return replace(
-        transcript, words=tuple(replace(word, speaker=speaker) for word, speaker in named) or transcript.words
-    )
+    speakers = [part.speaker for part, said in zip(transcript.segments, own, strict=True) for _ in said]
+    named = zip(transcript.words, speakers, strict=True)
+    return replace(transcript, words=tuple(replace(word, speaker=word.speaker or speaker) for word, speaker in named))
 
 
 def join_texts(texts: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ def assemblyai(item: JsonObject) -> Draft:
     return Draft(
         text=join_texts(segment.text for segment in segments) if text is None and segments else text,
         words=said,
-        segments=() if said else tuple(segments),
+        segments=tuple(segments) if not said or not any(word.speaker for word in said) else (),
         model=item.text("speech_model"),
         language=item.text("language_code"),
         duration=item.seconds("audio_duration"),
@@ -184,7 +184,19 @@ def is_aws(item: JsonObject) -> bool:
 
 
 def elevenlabs(item: JsonObject) -> Draft:
-    """Words in seconds; spaces between them, and sounds, are separate entries, distinguished by their `type`."""
+    """Words in seconds; spaces between them, and sounds, are separate entries, distinguished by their `type`.
+
+    Channels that were transcribed separately are `transcripts`.
+    """
+    if channels := item.objects("transcripts"):
+        labels = [channel.label("channel_index") or str(k) for k, channel in enumerate(channels)]
+        drafts = [(f"channel {label}", elevenlabs(channel)) for label, channel in zip(labels, channels, strict=True)]
+        return replace(
+            interleave(drafts),
+            language=channels[0].text("language_code"),
+            duration=item.seconds("audio_duration_secs"),
+            request_id=item.text("transcription_id"),
+        )
     words = [
         Word(
             word.required_text("text"), word.seconds("start"), word.seconds("end"),
@@ -201,6 +213,8 @@ def elevenlabs(item: JsonObject) -> Draft:
 
 def is_elevenlabs(item: JsonObject) -> bool:
     words = _objects(item, "words")
+    for channel in _objects(item, "transcripts"):
+        words += _objects(JsonObject(channel, item.place), "words")
     return bool(words) and all("text" in word and word.get("type") in ELEVENLABS_TYPES for word in words)
 
 

@@ -1,4 +1,4 @@
-"""Imports SRT and WebVTT files: a segment for each cue."""
+"""Imports SRT and WebVTT files: a segment for each cue, or for each voice of a cue that has several."""
 
 from __future__ import annotations
 
@@ -47,10 +47,13 @@ def subtitle_file(text: str, source: str) -> Draft:
         for finding in sheet.findings
         if finding.rule == "stray-text" and not finding.text.isdecimal()
     }
-    segments = []
+    segments: list[Segment] = []
     for cue in sheet.cues:
-        shown = join_texts([*cue.lines, *filter(None, [astray.get(cue.number)])])
-        segments.append(Segment(cue.start / 1000, cue.end / 1000, shown, "server", speaker=cue.speaker))
+        stray = [*filter(None, [astray.get(cue.number)])]
+        said = [(cue.speaker, join_texts([*cue.lines, *stray]))]
+        if len(cue.voices) > 1 and cue.speaker is None:
+            said = [*cue.voices[:-1], (cue.voices[-1][0], join_texts([cue.voices[-1][1], *stray]))]
+        segments += [Segment(cue.start / 1000, cue.end / 1000, text, "server", speaker=name) for name, text in said]
     starts = [*(segment.start for segment in segments[1:]), math.inf]
     segments = [_repair_end(segment, following) for segment, following in zip(segments, starts, strict=True)]
     spoken = [segment for segment in segments if segment.text]
