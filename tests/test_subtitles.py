@@ -28,7 +28,7 @@ from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
 from cartesia_cli.subtitles.function_words import GRAMMARS
 from cartesia_cli.subtitles.profiles import PROFILES
 from cartesia_cli.subtitles.segmentation import split_word
-from cartesia_cli.subtitles.writers import ESTIMATED_NOTE
+from cartesia_cli.subtitles.writers import CONTROLS, ESTIMATED_NOTE
 from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from tests.conftest import need
@@ -55,8 +55,8 @@ def transcript(text: str, words: Sequence[Word] | None = None, **facts: Any) -> 
 
 
 def solid(text: str) -> str:
-    """What must not get lost: everything but blanks and control characters."""
-    return "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cc")
+    """What must not get lost: everything but blanks, control characters and bidirectional overrides."""
+    return "".join(c for c in text if not c.isspace() and not CONTROLS.match(c) and unicodedata.category(c) != "Cc")
 
 
 def shown(found: Sequence[Cue]) -> str:
