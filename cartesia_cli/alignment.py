@@ -17,12 +17,13 @@ from itertools import pairwise
 
 from .protocol import Word
 
-UNSPACED = re.compile(
+UNSPACED_CHARACTER = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )
-"""Characters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+"""Pattern of a character of a script without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese. Not
+compiled here, because that takes long, and most transcripts need no alignment."""
 
-_ATOM = rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})(?:[^\W_]|[\u0300-\u036f]))+"
+_ATOM = rf"{UNSPACED_CHARACTER}|(?:(?!{UNSPACED_CHARACTER})(?:[^\W_]|[\u0300-\u036f]))+"
 """The unit of comparison: letters and digits in a row, or one character of a script without spaces."""
 
 _CHUNK = re.compile(r"\S+")
@@ -162,7 +163,7 @@ def _respell(word: Word, spelling: str) -> Word:
 
 def _is_word_boundary(text: str, at: int) -> bool:
     """Whether words need no space between them at this position."""
-    return any(map(UNSPACED.match, text[max(at - 1, 0) : at + 1]))
+    return re.search(UNSPACED_CHARACTER, text[max(at - 1, 0) : at + 1]) is not None
 
 
 def _is_punctuation(char: str) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -32,8 +31,7 @@ class BuildRequest(Protocol):
     def __call__(self, address: str, /) -> httpx.Request: ...
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
+class HttpReply(NamedTuple):
     """A response as it was received. `complete` False: the connection ended before the body did."""
 
     status: int

@@ -6,7 +6,6 @@ Audio leaves this machine only if the user configured a key or a server, or aske
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -162,6 +161,8 @@ def open_server(
     from ..server import app, runner
 
     engine, live = load_engines()
+    import secrets  # start-up: requests to other servers don't need it
+
     token = Credential(secrets.token_urlsafe(24), "this process")
     # The token keeps other users of this machine out, and no file is too large for the user's own server.
     config = app.ServerConfig(key=token.secret, max_bytes=1 << 62, observer=observer)

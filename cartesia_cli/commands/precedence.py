@@ -10,8 +10,7 @@ Pure: values in, values out, whichever way options are declared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..settings import Setting
@@ -50,8 +49,7 @@ def implied_format(values: Values) -> str | None:
     return EXTENSIONS.get(f".{ending[2].lower()}") if ending[1] else None
 
 
-@dataclass(frozen=True, slots=True)
-class Exclusion:
+class Exclusion(NamedTuple):
     """Two options that can't both apply.
 
     hint       what to do if one layer sets both
@@ -68,8 +66,7 @@ class Exclusion:
     checked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """An option that needs other options: without them, it is an error on the command line and ignored elsewhere.
 
     met   whether these values include what it needs

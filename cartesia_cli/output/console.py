@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 from ..errors import CliError
 from ..redaction import Redactor, is_long
 from ..text_width import text_width, wrap
-from .hints import fit_hint
 from .sanitize import one_line, printable
 
 if TYPE_CHECKING:
@@ -85,6 +84,8 @@ class Reporter:
 
     def error(self, error: CliError) -> None:
         """Print what happened, and what to do next."""
+        from .hints import fit_hint
+
         todo = fit_hint(error, self.options)
         if self.as_json:
             import json

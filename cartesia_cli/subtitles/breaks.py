@@ -5,16 +5,19 @@ The texts on both sides decide. Must not depend on times, lines or cues.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise, repeat
 from typing import NamedTuple
 
-from ..alignment import UNSPACED as UNSPACED
+from ..alignment import UNSPACED_CHARACTER
 from ..text_width import text_width
 from ..transcript import CLAUSE_ENDS, CLOSING_MARKS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
+
+UNSPACED = re.compile(UNSPACED_CHARACTER)
 
 # Costs of a break by its position in the sentence, in points.
 SENTENCE_END_COST = 0

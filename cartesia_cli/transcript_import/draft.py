@@ -7,13 +7,14 @@ becomes a Transcript, where single times that can't be true are estimated and la
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from ..alignment import UNSPACED, covering_words, covers, is_spoken, match_parts
+from ..alignment import UNSPACED_CHARACTER, covering_words, covers, is_spoken, match_parts
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
 from ..speakers import merge_speakers
@@ -128,7 +129,7 @@ def join_texts(texts: Iterable[str]) -> str:
     before = ""
     for text in texts:
         if before and text and not before.isspace() and not text[0].isspace() and before not in OPENING_MARKS:
-            parts.append("" if UNSPACED.match(before) and UNSPACED.match(text[0]) else " ")
+            parts.append("" if re.match(UNSPACED_CHARACTER * 2, before + text[0]) else " ")
         parts.append(text)
         before = text[-1:] or before
     return "".join(parts)
