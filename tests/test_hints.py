@@ -18,7 +18,7 @@ import cartesia_cli
 from cartesia_cli import cli, errors
 from cartesia_cli.commands.option_sources import negation, options
 from cartesia_cli.errors import CliError, InputError, NetworkError, OutputError
-from cartesia_cli.output.hints import fit_hint
+from cartesia_cli.output.hints import OPTION_HINTS, fit_hint
 from tests.conftest import Run
 
 PACKAGE = Path(cartesia_cli.__file__).parent
@@ -75,6 +75,15 @@ def test_hint_names_only_options_of_its_command(name: str) -> None:
 def test_every_option_in_a_hint_belongs_to_some_command() -> None:
     known = set().union(*map(spellings, COMMANDS.values()))
     assert {option for said in all_hints() for option in OPTION.findall(re.sub("`pip [^`]*`", "", said))} <= known
+
+
+def test_advice_of_packages_below_the_command_line_names_options() -> None:
+    source = "".join(file.read_text("utf-8") for file in PACKAGE.rglob("*.py") if file.name != "hints.py")
+    known = set().union(*map(spellings, COMMANDS.values()))
+    for advice, shown in OPTION_HINTS.items():
+        assert f'"{advice}"' in source
+        assert set(OPTION.findall(advice)) < set(OPTION.findall(shown)) <= known
+        assert fit_hint(NetworkError("it failed", hint=advice), None) == shown
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

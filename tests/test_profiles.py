@@ -52,13 +52,6 @@ def test_option_overrides_only_its_own_number_of_the_profile(name: str, value: A
 @pytest.mark.parametrize(
     ("profile", "numbers", "says"),
     [
-        ("hulu", {}, "unknown subtitle profile 'hulu'"),
-        (None, {"max_line_width": 1}, "--max-line-width 1"),
-        (None, {"max_line_count": 0}, "--max-line-count 0"),
-        (None, {"max_words_per_line": 0}, "--max-words-per-line 0"),
-        (None, {"min_cue": -1.0}, "--min-cue -1"),
-        (None, {"max_cps": float("nan")}, "--max-cps nan"),
-        (None, {"max_cue": float("inf")}, "--max-cue inf"),
         (None, {"min_cue": 3.0, "max_cue": 2.0}, r"\(3 s\) exceeds the maximum \(2 s\)"),
         (None, {"max_cue": 0.5}, r"\(0.833 s\) exceeds the maximum \(0.5 s\)"),
         ("shorts", {"min_cue": 4.0}, r"\(4 s\) exceeds the maximum \(3 s\)"),

@@ -57,7 +57,7 @@ class DeadlineExceeded(NetworkError):
     """An exchange took too long. `final`: the total time is used up, so another attempt is impossible."""
 
     def __init__(self, message: str, *, final: bool) -> None:
-        super().__init__(message, hint="--timeout SECONDS waits longer")
+        super().__init__(message, hint="allow more time")
         self.final = final
 
 

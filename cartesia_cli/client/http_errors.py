@@ -37,7 +37,7 @@ CHECK_PARAMETERS = "check the model, the language, the encoding and the sample r
 CHECK_CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
-MAYBE_BILLED = "the audio may have been billed: --retries N sends it again"
+MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
 
 HINTS = {

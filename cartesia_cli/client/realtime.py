@@ -58,7 +58,7 @@ EXCERPT_CHARS = 60
 TEXT_EVENTS = Delta, TurnUpdate, TurnEagerEnd, TurnEnd
 """Events that carry recognized text."""
 
-WORDS_MISSING = "words are missing: --raw-events FILE shows what came instead"
+WORDS_MISSING = "words are missing: a log of the frames shows what came instead"
 
 Notify = Callable[[str], None]
 """Receives a sentence for the user."""

@@ -93,7 +93,7 @@ Profile = Annotated[
                  help="Style guide for subtitles; netflix by default."),
 ]  # fmt: skip
 LineWidth = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Columns per line; 42.", rich_help_panel=SUBTITLES_PANEL)
+    int | None, typer.Option(metavar="N", min=2, help="Columns per line; 42.", rich_help_panel=SUBTITLES_PANEL)
 ]
 LineCount = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Lines per cue; 2.", rich_help_panel=SUBTITLES_PANEL)

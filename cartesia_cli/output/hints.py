@@ -1,7 +1,8 @@
 """Fits the hints of errors to the command that is running.
 
-Errors come from code that several commands share, so that a hint may name an option which the command lacks. Such a
-clause is left out. If nothing remains, the type of the error supplies a general hint.
+Errors of packages below the command line can't name its options: OPTION_HINTS says which ones do what they advise.
+Errors also come from code that several commands share, so that a hint may name an option which the command lacks. Such
+a clause is left out. If nothing remains, the type of the error supplies a general hint.
 """
 
 from __future__ import annotations
@@ -10,6 +11,19 @@ import re
 from collections.abc import Collection
 
 from ..errors import CliError
+
+OPTION_HINTS = {
+    "allow more time": "--timeout SECONDS waits longer",
+    "give a shorter min_cue or a longer max_cue": "give a shorter --min-cue or a longer --max-cue",
+    "give a shorter min_gap or a longer max_cue": "give a shorter --min-gap or a longer --max-cue",
+    "the audio may have been billed: another attempt sends it again": (
+        "the audio may have been billed: --retries N sends it again"
+    ),
+    "words are missing: a log of the frames shows what came instead": (
+        "words are missing: --raw-events FILE shows what came instead"
+    ),
+}
+"""Hint of an error to the same advice on the command line."""
 
 _OPTION = re.compile(r"(?<![\w/.'-])--?[A-Za-z][\w-]*")
 _QUOTED_COMMAND = re.compile(r"`[a-z][^`]*`")
@@ -21,7 +35,7 @@ _COMMAND_LINE = "cartesia-cli "
 
 def fit_hint(error: CliError, options: Collection[str] | None) -> str:
     """The hint of an error for a command with these options, which are None as long as the command isn't known."""
-    text = error.hint or ""
+    text = OPTION_HINTS.get(error.hint or "", error.hint or "")
     if options is not None:
         advice, command, line = text.partition(_COMMAND_LINE)
         first, *rest = re.split(r"(; (?:or )?)", advice)

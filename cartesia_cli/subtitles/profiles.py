@@ -1,13 +1,13 @@
-"""The limits of a good cue, by style guide (Netflix, BBC, upright video), and their validation.
+"""The limits of a good cue, by style guide: Netflix, BBC, upright video.
 
 Must not know how cues are made.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import UsageError
 
@@ -71,46 +71,22 @@ PROFILES = {"netflix": NETFLIX, "bbc": BBC, "shorts": SHORTS, "none": NONE}
 STANDARD = NETFLIX
 
 
-def make_rules(
-    profile: str | None = None,
-    *,
-    max_line_width: int | None = None,
-    max_line_count: int | None = None,
-    max_words_per_line: int | None = None,
-    min_cue: float | None = None,
-    max_cue: float | None = None,
-    min_gap: float | None = None,
-    max_cps: float | None = None,
-) -> Rules:
-    """A profile (the standard one if none is named) with other numbers where some are given.
+def make_rules(profile: str | None = None, **numbers: Any) -> Rules:
+    """A profile (the standard one if none is named) with other numbers where some are given. The command line checks
+    each of them by itself.
 
-    UsageError for an unknown profile, and for numbers that contradict each other.
+    UsageError for numbers that contradict each other.
     """
-    if profile is not None and profile not in PROFILES:
-        raise UsageError(f"unknown subtitle profile {profile!r}", hint=f"profiles are {', '.join(PROFILES)}")
-    asked = {
-        "max_line_width": max_line_width,
-        "max_line_count": max_line_count,
-        "max_words_per_line": max_words_per_line,
-        "min_cue": min_cue,
-        "max_cue": max_cue,
-        "min_gap": min_gap,
-        "max_cps": max_cps,
-    }
-    known: dict[str, float] = {name: value for name, value in asked.items() if value is not None}
-    start = STANDARD if profile is None else PROFILES[profile]
-    for name, value in known.items():
-        _check_minimum(name, value)
-    found = replace(start, **known)  # type: ignore[arg-type]
+    found = replace(STANDARD if profile is None else PROFILES[profile], **numbers)
     if found.min_cue > found.max_cue:
         raise UsageError(
             f"the minimum duration of a cue ({found.min_cue:.3g} s) exceeds the maximum ({found.max_cue:.3g} s)",
-            hint="give a shorter --min-cue or a longer --max-cue",
+            hint="give a shorter min_cue or a longer max_cue",
         )
     if found.min_gap > found.max_cue:
         raise UsageError(
             f"the gap between cues ({found.min_gap:g} s) must not exceed the longest cue ({found.max_cue:g} s)",
-            hint="give a shorter --min-gap or a longer --max-cue",
+            hint="give a shorter min_gap or a longer max_cue",
         )
     return found
 
@@ -122,22 +98,5 @@ def lint_rules(profile: str | None, found: Rules, given: Collection[str]) -> tup
     given   names of the numbers that replace those of the profile
     """
     free = frozenset(UNLIMITED.keys() - set(given)) if profile == "none" else frozenset[str]()
-    limits: dict[str, float] = {name: UNLIMITED[name] for name in free}
-    return replace(found, **limits), free  # type: ignore[arg-type]
-
-
-_MINIMUMS = {
-    "max_line_width": (2, "a wide character takes two columns"),
-    "max_line_count": (1, "a cue has at least one line"),
-    "max_words_per_line": (1, "a line has at least one word"),
-    "min_cue": (0, "times are not negative"),
-    "max_cue": (0.001, "a cue is shown for at least a millisecond"),
-    "min_gap": (0, "times are not negative"),
-    "max_cps": (0.1, "nobody reads that slowly"),
-}
-
-
-def _check_minimum(name: str, value: float) -> None:
-    flag, (least, why) = f"--{name.replace('_', '-')}", _MINIMUMS[name]
-    if not math.isfinite(value) or value < least:
-        raise UsageError(f"{flag} {value:g} is impossible: {why}", hint=f"{flag} must be at least {least:g}")
+    limits: dict[str, Any] = {name: UNLIMITED[name] for name in free}
+    return replace(found, **limits), free
