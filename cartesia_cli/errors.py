@@ -46,8 +46,6 @@ class CliError(Exception):
     exit_code = Exit.FAILED
     type = "internal"
     stops_batch = False
-    next_step = "--debug shows where; please report it"
-    """The hint if none is given."""
 
     def __init__(
         self,
@@ -75,19 +73,16 @@ class CliError(Exception):
 class UsageError(CliError):
     exit_code = Exit.USAGE
     type = "usage"
-    next_step = "cartesia-cli --help lists the commands; the options of each are in its own --help"
 
 
 class InputError(CliError):
     exit_code = Exit.INPUT
     type = "input"
-    next_step = "check that the file exists, that you may read it, and that it plays"
 
 
 class AuthError(CliError):
     exit_code = Exit.AUTH
     type = "auth"
-    next_step = "create a key at play.cartesia.ai/keys, and set CARTESIA_API_KEY"
 
 
 class ApiError(CliError):
@@ -95,29 +90,24 @@ class ApiError(CliError):
 
     exit_code = Exit.API
     type = "api"
-    next_step = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
     code: str | None = None
 
 
 class ProtocolError(ApiError):
     type = "protocol"
-    next_step = "is it really Cartesia's API? Check the base URL"
 
 
 class NetworkError(CliError):
     exit_code = Exit.NETWORK
     type = "network"
-    next_step = "check the network, then run the same command again"
 
 
 class OutputError(CliError):
     type = "output"
-    next_step = "choose another place, or free some space there"
 
 
 class EngineError(CliError):
     type = "engine"
-    next_step = "reinstall cartesia-cli with its extra [local]"
 
 
 class Interrupted(BaseException):

@@ -18,7 +18,7 @@ import cartesia_cli
 from cartesia_cli import cli, errors
 from cartesia_cli.commands.option_sources import negation, options
 from cartesia_cli.errors import CliError, InputError, NetworkError, OutputError
-from cartesia_cli.output.hints import OPTION_HINTS, fit_hint
+from cartesia_cli.output.hints import DEFAULT_HINTS, OPTION_HINTS, fit_hint
 from tests.conftest import Run
 
 PACKAGE = Path(cartesia_cli.__file__).parent
@@ -100,7 +100,7 @@ def test_error_without_hint_has_the_hint_of_its_type(kind: type[CliError]) -> No
         ("add --local", "add --local"),
         ("set a key; or --cloud does it", "set a key"),
         ("--cloud does it; or set a key", "set a key"),
-        ("--timeout SECONDS waits longer", NetworkError.next_step),
+        ("--timeout SECONDS waits longer", DEFAULT_HINTS["network"]),
         ("`transcribe --cloud` has it; -x", "`transcribe --cloud` has it"),
         ("--timeout waits; run this: cartesia-cli transcribe 'a; b' --cloud",
          "run this: cartesia-cli transcribe 'a; b' --cloud"),

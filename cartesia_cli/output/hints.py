@@ -2,7 +2,7 @@
 
 Errors of packages below the command line can't name its options: OPTION_HINTS says which ones do what they advise.
 Errors also come from code that several commands share, so that a hint may name an option which the command lacks. Such
-a clause is left out. If nothing remains, the type of the error supplies a general hint.
+a clause is left out. If nothing remains, there is a general hint for the type of the error.
 """
 
 from __future__ import annotations
@@ -25,6 +25,19 @@ OPTION_HINTS = {
 }
 """Hint of an error to the same advice on the command line."""
 
+DEFAULT_HINTS = {
+    "internal": "--debug shows where; please report it",
+    "usage": "cartesia-cli --help lists the commands; the options of each are in its own --help",
+    "input": "check that the file exists, that you may read it, and that it plays",
+    "auth": "create a key at play.cartesia.ai/keys, and set CARTESIA_API_KEY",
+    "api": "see https://docs.cartesia.ai, or ask Cartesia's support with the request id",
+    "protocol": "is it really Cartesia's API? Check the base URL",
+    "network": "check the network, then run the same command again",
+    "output": "choose another place, or free some space there",
+    "engine": "reinstall cartesia-cli with its extra [local]",
+}
+"""Type of an error to what to do next, where nothing more specific is known."""
+
 _OPTION = re.compile(r"(?<![\w/.'-])--?[A-Za-z][\w-]*")
 _QUOTED_COMMAND = re.compile(r"`[a-z][^`]*`")
 """Another command, quoted with its options, which needn't be options of the running command."""
@@ -45,7 +58,7 @@ def fit_hint(error: CliError, options: Collection[str] | None) -> str:
         text = "".join(separator + clause for separator, clause in fitting) + command + line
         if fitting:
             text = text.removeprefix(fitting[0][0])
-    return text or error.next_step
+    return text or DEFAULT_HINTS[error.type]
 
 
 def _fits(clause: str, options: Collection[str]) -> bool:
