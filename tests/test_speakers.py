@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+import subprocess
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from cartesia_cli.output import FORMATS, Layout, Selection, writer
 from cartesia_cli.protocol import BatchResponse, Word
 from cartesia_cli.speakers import display_name, merge_speakers
-from cartesia_cli.subtitles import Rules, cues
+from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
 from cartesia_cli.subtitles.lint import RULES, lint
 from cartesia_cli.subtitles.parser import Kind, parse
 from cartesia_cli.subtitles.profiles import PROFILES, lint_rules
@@ -30,7 +31,7 @@ from cartesia_cli.subtitles.unavoidable import mark_unavoidable
 from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from cartesia_cli.transcript_import import load_transcripts
-from tests.conftest import Run
+from tests.conftest import Run, need
 
 
 def channel(*words: tuple[str, float, float], duration: float | None = 20.0, **facts: Any) -> Transcript:
@@ -264,9 +265,9 @@ def test_vtt_has_a_voice_for_each_cue_which_the_webvtt_library_reads() -> None:
     captions = webvtt.from_string(written("vtt"))
     assert [caption.text for caption in captions][:2] == ["When we got to the station,", "Mm-hm."]
     voices = [caption.voice for caption in captions]
-    assert voices == ["Anna", "Bob &amp; &lt;b&gt;Co&lt;/b&gt;"] * 2
+    assert voices == ["Anna", "Bob ＆ ‹b›Co‹/b›"] * 2
     again = load_transcripts(written("vtt"), "a.vtt")[0]
-    assert [segment.speaker for segment in again.segments] == ["Anna", "Bob & <b>Co</b>"] * 2
+    assert [segment.speaker for segment in again.segments] == ["Anna", "Bob ＆ ‹b›Co‹/b›"] * 2
 
 
 def test_rows_have_the_speaker_in_their_last_column() -> None:
@@ -350,6 +351,26 @@ def test_no_name_harms_a_format(name: str) -> None:
     assert {line.count("\t") for line in written("tsv", transcript).splitlines()} == {3}
     assert all(re.match(r"\[\w+:[^]]*\](?!\s*[\[<]\d)", line) for line in written("lrc", transcript).splitlines())
     assert not lint(parse(written("srt", transcript), "srt"), Rules()) or name.startswith("a very long")
+
+
+def test_ffmpeg_reads_no_name_as_text(tmp_path: Path) -> None:
+    found = [Cue(k * 1000, k * 1000 + 900, (f"Text {k}",), speaker=name) for k, name in enumerate(HOSTILE)]
+    (tmp_path / "a.vtt").write_text(vtt(found), "utf-8")
+    command = [need("ffmpeg"), "-v", "error", "-i", "a.vtt", "-f", "srt", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert [cue.content for cue in srt_library.parse(done.stdout.decode())] == [cue.lines[0] for cue in found]
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40), st.booleans())
+def test_no_name_changes_what_other_programs_read(name: str, labels: bool) -> None:
+    transcript = merge_speakers([(name, LONG), (name + "2", QUESTION)])
+    found = cues(transcript, labels=labels)
+    captions = webvtt.from_string(vtt(found))
+    assert labels or [caption.text for caption in captions] == ["\n".join(cue.lines) for cue in found]
+    assert len(captions) == len(found) == len(list(srt_library.parse(srt(found))))
+    assert len(parse(vtt(found), "vtt").cues) == len(parse(srt(found), "srt").cues) == len(found)
+    assert not parse(vtt(found), "vtt").findings and not parse(srt(found), "srt").findings
 
 
 # Subtitles --------------------------------------------------------------------------------------------------

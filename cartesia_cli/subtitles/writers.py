@@ -23,6 +23,8 @@ _TAG = re.compile(r"<(\s*/?\s*(?:[\w!?][^>]*)?)>")
 _BRACES = re.compile(r"\{([^}]*)\}")
 _BACKSLASH = re.compile(r"\\(?=[Nnh])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_LOOKALIKES = str.maketrans("&<>{}\\", "＆‹›()∖")
+"""For names in voice tags: ffmpeg, and players that use it, show entities and escapes there as text."""
 
 WordOffsets = tuple[tuple[int, int], ...]
 """For each word of a line: the offset of its first character, and when it is said, in milliseconds."""
@@ -73,7 +75,8 @@ class SrtWriter:
 class VttWriter:
     """Writes a WebVTT file piece by piece, like SrtWriter. The first `write` returns the header, too.
 
-    A cue whose speaker is known begins with a voice tag: <v Anna>.
+    A cue whose speaker is known begins with a voice tag: <v Anna>. Markup in a name is written with similar
+    characters, as in SubRip.
 
     notes             comments after the header, which no player shows
     highlight_words   words carry the times at which players highlight them
@@ -92,7 +95,7 @@ class VttWriter:
         for cue in cues:
             if lines := self._lines(cue):
                 if cue.speaker is not None and (name := _clean_line(cue.speaker)):
-                    lines[0] = f"<v {name.translate(_ENTITIES)}>{lines[0]}"
+                    lines[0] = f"<v {name.translate(_LOOKALIKES)}>{lines[0]}"
                 if (cue.estimated or (cue.words_estimated and self._highlight_words)) and not self._estimated:
                     self._estimated = True
                     blocks.append(f"NOTE {ESTIMATED_NOTE}\n")
