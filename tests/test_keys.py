@@ -246,7 +246,7 @@ def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(
     path = tmp_path / "drawing.py"
     drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
     path.write_text(
-        "from cartesia_cli.commands.terminal_signals import job_control\n"
+        "from cartesia_cli.output.job_control import job_control\n"
         + PROGRAM.replace("    with read_keys(", f"    with {drawing}, read_keys(")
     )
     terminal = on_terminal(*shell, sys.executable, str(path))

@@ -11,7 +11,6 @@ import termios
 from dataclasses import replace
 from fcntl import ioctl
 
-import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,40 +20,9 @@ from cartesia_cli.output.console import Reporter
 from cartesia_cli.output.live_rows import LiveRows, LiveState, MicrophoneLevel, Wait
 from cartesia_cli.output.live_view import MIN_REDRAW_SECONDS, LiveView
 from cartesia_cli.text_width import text_width, wrap
+from tests.emulated_terminal import Terminal
 
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 5
-
-
-class Terminal(io.StringIO):
-    """A text stream whose output is shown on an emulated screen of six rows."""
-
-    def __init__(self, width: int = 80, encoding: str = "utf-8") -> None:
-        super().__init__()
-        self.screen = pyte.Screen(width, 6)
-        self._stream = pyte.ByteStream(self.screen)
-        self._encoding = encoding
-        self.raw = b""
-
-    @property
-    def encoding(self) -> str:
-        return self._encoding
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        data = text.replace("\n", "\r\n").encode(self._encoding, "backslashreplace")
-        self.raw += data
-        self._stream.feed(data)
-        return len(text)
-
-    @property
-    def rows(self) -> list[str]:
-        """The rows of the screen without blank ones at the end."""
-        rows = [row.rstrip() for row in self.screen.display]
-        while rows and not rows[-1]:
-            rows.pop()
-        return rows
 
 
 class SteppingClock:

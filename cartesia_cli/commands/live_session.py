@@ -34,6 +34,7 @@ from ..output.clipboard import copy
 from ..output.console import Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..output.frame_log import FrameLog
+from ..output.job_control import job_control
 from ..output.live_rows import LiveState, MicrophoneLevel
 from ..output.live_view import LiveView
 from ..output.stats_report import render_report
@@ -55,7 +56,7 @@ from .live_metrics import LiveMetrics
 from .live_options import StreamOptions
 from .matches import report_no_matches
 from .output_plan import Targets
-from .terminal_signals import job_control, stop_on_signals
+from .terminal_signals import stop_on_signals
 from .wait_status import STARTING, WaitStatus
 from .write_results import write_result
 

@@ -1,10 +1,10 @@
-"""Signal handlers of a live session: Ctrl-C, SIGTERM and SIGHUP stop it, Ctrl-Z suspends it and `fg` resumes it."""
+"""Signal handlers of a live session: Ctrl-C, SIGTERM and SIGHUP stop it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -35,33 +35,3 @@ def stop_on_signals(stop: StopSignal) -> Iterator[StopSignal]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def job_control(on_stop: Callable[[], None], on_continue: Callable[[], None]) -> Iterator[None]:
-    """While the block runs, call `on_stop` before Ctrl-Z suspends the program and `on_continue` after it resumes.
-
-    Where Ctrl-Z is ignored it stays ignored. Must be entered in the main thread; both are called by signal handlers.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        on_stop()
-        installed = signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-        # Execution resumes here; without a job-control shell the program was never suspended.
-        signal.signal(number, installed)
-        on_continue()
-
-    def resume(number: int, frame: FrameType | None) -> None:
-        on_continue()
-
-    before = {}
-    for name, handler in (("SIGTSTP", stop), ("SIGCONT", resume)):
-        number = getattr(signal, name, None)  # Windows has neither
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, handler_before in before.items():
-            signal.signal(number, handler_before)

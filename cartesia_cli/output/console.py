@@ -1,4 +1,7 @@
-"""Prints messages, errors with hints, the progress bar and the live view: on stderr, never on stdout."""
+"""Prints messages, errors with hints, progress and the live view: on stderr, never on stdout.
+
+Messages may come from any thread: each is printed whole, above what is shown at the bottom of the terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
@@ -17,6 +20,7 @@ from .sanitize import one_line, printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from .batch_progress import BatchProgress
     from .live_view import LiveView
 
 SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
@@ -29,6 +33,17 @@ RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
 MIN_WRAP_COLUMNS = 10
 """Narrower terminals break lines themselves."""
+
+
+class View(Protocol):
+    """What is shown at the bottom of a terminal. `wraps_messages`: whether messages above it are wrapped at words."""
+
+    active: bool
+    wraps_messages: bool
+
+    def clear(self) -> None: ...
+
+    def redraw(self) -> None: ...
 
 
 class ProgressBar:
@@ -62,9 +77,9 @@ class Reporter:
         self._environ = environ
         self._secrets = [environ[name] for name in SECRET_VARIABLES if environ.get(name)]
         self._redactor = Redactor(*filter(is_long, self._secrets))
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # signal handlers print, too
         self._progress: Progress | None = None
-        self._view: LiveView | None = None
+        self._view: View | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.help_requested = False
         self.color = "auto"
         self.options: Collection[str] | None = None
@@ -174,9 +189,51 @@ class Reporter:
             self._view = None
             view.close()
 
+    @contextmanager
+    def batch_progress(self, *, total: int = 0, local: bool = False) -> Iterator[BatchProgress]:
+        """The progress of a batch while the block runs: rows on a terminal, a line now and then elsewhere.
+
+        total   recordings of which it is known from the start that there are at least as many
+        local   whether they cost nothing
+        """
+        from .batch_progress import BatchProgress, BatchView, ProgressLines
+
+        if self.quiet:
+            yield BatchProgress(None, total=total, local=local)
+            return
+        if not self._is_visible():
+            with BatchProgress(ProgressLines(self.info), total=total, local=local) as progress:
+                yield progress
+            return
+        from .job_control import job_control
+
+        view = BatchView(self._stream, self._lock, self._environ, colored=self._is_colored())
+        self._view = view
+        try:
+            with job_control(view.suspend, view.resume), BatchProgress(view, total=total, local=local) as progress:
+                yield progress
+        finally:
+            self._view = None
+
+    @contextmanager
+    def above_view(self) -> Iterator[None]:
+        """Nothing is shown at the bottom of the terminal, nor printed by another thread, while the block runs: for
+        writing to stdout, where that is the same terminal.
+        """
+        from .terminal_rows import is_same_terminal
+
+        if self._view is None or sys.stdout is None or not is_same_terminal(self._stream, sys.stdout):
+            yield
+            return
+        with self._lock:
+            self._view.clear()
+            yield
+            self._view.redraw()
+
     def _wrap_beside_view(self, sentence: str) -> str:
         """Wrap only beside the live view: elsewhere a sentence may hold a command to copy."""
-        if self._view is None or not self._view.active:
+        view = self._view
+        if view is None or not (view.active and view.wraps_messages):
             return sentence
         return self.wrap(self.redact(sentence))  # before wrapping can divide a key
 

@@ -1,0 +1,290 @@
+"""The progress of a batch on stderr: rows that are redrawn on a terminal, a line now and then elsewhere.
+
+Jobs report to a BatchProgress from their threads. One thread of its own shows the state a few times a second, so that
+no job ever waits for the terminal: must never hold the lock of the counts while something is written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain, count, repeat
+from types import TracebackType
+from typing import Protocol, TextIO
+
+from ..daemon_thread import start_daemon_thread
+from . import taskbar_progress
+from .batch_rows import BatchRows, BatchState, JobState, Pause, progress_sentence
+from .terminal_rows import TerminalRows
+
+REDRAW_SECONDS = 1 / 8
+
+LINE_SECONDS = (10.0, 10.0, 20.0, 40.0)
+"""Pauses before the first lines, where stderr is not a terminal."""
+
+MAX_LINE_SECONDS = 60.0
+
+TASKBAR_SECONDS = 1.0
+"""How often the terminal's own progress is sent, changed or not: Ghostty hides it after 15 s without any."""
+
+CLOSE_SECONDS = 1.0
+"""How long the end of a batch waits for the thread: longer only if the terminal doesn't take what is written."""
+
+
+class BatchDisplay(Protocol):
+    """Shows a batch. `intervals` are the seconds before each time."""
+
+    @property
+    def intervals(self) -> Iterable[float]: ...
+
+    def show_state(self, state: BatchState) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """A recording in work. `row` is its place in the list, `seconds` its duration, if that is known."""
+
+    row: int
+    name: str
+    seconds: float | None
+    began: float
+    what: str = ""
+    done: float = 0.0
+    total: float | None = None
+
+    @property
+    def transcribed_seconds(self) -> float:
+        if self.what != "transcribing" or not self.total or self.seconds is None:
+            return 0.0
+        return self.seconds * min(self.done / self.total, 1.0)
+
+
+class BatchProgress:
+    """Counts what the jobs of a batch report, and shows it while it is entered. All methods may be called by any
+    thread, and none of them waits for the display.
+
+    display   None: nothing is shown
+    total     recordings of which it is known from the start that there are at least as many
+    local     whether they cost nothing
+    """
+
+    def __init__(
+        self,
+        display: BatchDisplay | None,
+        *,
+        total: int = 0,
+        local: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.local = local
+        self._display, self._clock = display, clock
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._began = clock()
+        self._least, self._found, self._all_found, self._unknown = total, 0, False, 0
+        self._jobs: dict[int, _Job] = {}
+        self._ended = self._failed = self._from_cache = 0
+        self._audio_total = self._audio_ended = self._audio_done = self._audio_requested = self._credits = 0.0
+        self._has_begun = False
+        self._pause, self._pause_ends = "", 0.0
+
+    def __enter__(self) -> BatchProgress:
+        if self._display is not None:
+            self._thread = start_daemon_thread(self._show_now_and_then, "batch progress")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._display is not None:
+            from concurrent.futures import wait
+
+            wait({self._thread}, CLOSE_SECONDS)
+            self._display.close()
+
+    def found(self, recordings: int, seconds: float | None) -> None:
+        """Recordings were found that are going to be transcribed, of so many seconds in all; None: unknown."""
+        with self._lock:
+            self._found += recordings
+            if seconds is None:
+                self._unknown += recordings
+            else:
+                self._audio_total += seconds
+
+    def all_found(self) -> None:
+        """No more will be found."""
+        with self._lock:
+            self._all_found = True
+
+    def started(self, key: int, name: str, seconds: float | None) -> None:
+        """A recording is begun. `seconds` as it was told to `found`."""
+        with self._lock:
+            now = self._clock()
+            if not self._has_begun:
+                self._began, self._has_begun = now, True
+            taken = {job.row for job in self._jobs.values()}
+            row = next(row for row in count() if row not in taken)
+            self._jobs[key] = _Job(row, name, seconds, now)
+
+    def update(self, key: int, what: str, done: float, total: float | None) -> None:
+        """What is being done to a recording (downloading, sending, transcribing), and how much of it is done: bytes,
+        seconds when transcribing. `total` None: unknown.
+        """
+        with self._lock:
+            if (job := self._jobs.get(key)) is not None:
+                job.what, job.done, job.total = what, done, total
+
+    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
+        """A recording was transcribed; it had so many seconds, and cost so many credits."""
+        with self._lock:
+            self._end(key)
+            self._audio_done += seconds
+            self._credits += credits
+            if from_cache:
+                self._from_cache += 1
+            else:
+                self._audio_requested += seconds
+
+    def failed(self, key: int) -> None:
+        """A recording failed."""
+        with self._lock:
+            self._end(key)
+            self._failed += 1
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        """All recordings wait for so many seconds, because the server asks for it."""
+        with self._lock:
+            self._pause, self._pause_ends = reason, self._clock() + seconds
+
+    def state(self) -> BatchState:
+        """How far the batch is at this moment."""
+        with self._lock:
+            now = self._clock()
+            jobs = sorted(self._jobs.values(), key=lambda job: job.row)
+            pause = self._pause_ends - now
+            return BatchState(
+                total=max(self._least, self._found, self._ended + len(jobs)),
+                all_found=self._all_found,
+                ended=self._ended,
+                failed=self._failed,
+                from_cache=self._from_cache,
+                elapsed=now - self._began,
+                audio_total=self._audio_total,
+                audio_ended=self._audio_ended + sum(job.transcribed_seconds for job in jobs),
+                audio_done=self._audio_done,
+                audio_requested=self._audio_requested,
+                unknown=self._unknown,
+                credits=None if self.local else self._credits,
+                pause=Pause(seconds=pause, reason=self._pause) if pause > 0 else None,
+                jobs=tuple(
+                    JobState(name=job.name, what=job.what, done=job.done, total=job.total, elapsed=now - job.began)
+                    for job in jobs
+                ),
+            )
+
+    def _end(self, key: int) -> None:
+        job = self._jobs.pop(key, None)
+        self._ended += 1
+        if job is not None and job.seconds is not None:
+            self._audio_ended += job.seconds
+        else:
+            self._unknown = max(0, self._unknown - 1)
+
+    def _show_now_and_then(self) -> None:
+        assert self._display is not None
+        for seconds in self._display.intervals:
+            if self._stop.wait(seconds):
+                return
+            self._display.show_state(self.state())
+
+
+class BatchView(TerminalRows):
+    """The rows of a batch at the bottom of a terminal, and the progress that the terminal shows itself.
+
+    colored   whether text may be dim, red or yellow
+    lock      held by whoever writes to the terminal
+    """
+
+    wraps_messages = False
+    intervals: Iterable[float] = repeat(REDRAW_SECONDS)
+
+    def __init__(
+        self,
+        stream: TextIO,
+        lock: AbstractContextManager[object],
+        environ: Mapping[str, str],
+        *,
+        colored: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(stream)
+        self._lock, self._clock = lock, clock
+        self._renderer = BatchRows(stream.encoding or "utf-8", colored=colored)
+        self._columns = int(limit) if (limit := environ.get("COLUMNS", "")).isdecimal() else None
+        self._has_taskbar = taskbar_progress.is_supported(environ)
+        self._taskbar_sent: float | None = None
+        self._state: BatchState | None = None
+        self._is_suspended = False
+
+    def show_state(self, state: BatchState) -> None:
+        with self._lock:
+            self._state = state
+            self.redraw()
+
+    def redraw(self) -> None:
+        """Show the last state again, after something else was written."""
+        with self._lock:
+            if self._state is None or self._is_suspended or not self.is_drawable():
+                return
+            size = self.size()
+            columns = min(size.columns, self._columns or size.columns)
+            self.show(self._renderer.rows(self._state, columns, size.lines), size)
+            self._send_taskbar(self._state)
+
+    def suspend(self) -> None:
+        """Show nothing until `resume`: the program is about to be stopped."""
+        with self._lock:
+            self._is_suspended = True
+            self.clear()
+            self._remove_taskbar()
+
+    def resume(self) -> None:
+        """Show the state again, at the cursor: others have used the terminal."""
+        with self._lock:
+            self.restore()
+            self._is_suspended = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._remove_taskbar()
+            super().close()
+
+    def _send_taskbar(self, state: BatchState) -> None:
+        now = self._clock()
+        if self._has_taskbar and (self._taskbar_sent is None or now - self._taskbar_sent >= TASKBAR_SECONDS):
+            self._taskbar_sent = now
+            self._write(taskbar_progress.sequence(state.share, failed=state.failed > 0))
+
+    def _remove_taskbar(self) -> None:
+        if self._taskbar_sent is not None:
+            self._taskbar_sent = None
+            self._write(taskbar_progress.REMOVE)
+
+
+class ProgressLines:
+    """A line now and then, where stderr is not a terminal. `say` prints it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.intervals = chain(LINE_SECONDS, repeat(MAX_LINE_SECONDS))
+
+    def show_state(self, state: BatchState) -> None:
+        self._say(progress_sentence(state))
+
+    def close(self) -> None:
+        pass

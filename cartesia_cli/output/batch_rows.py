@@ -1,0 +1,226 @@
+"""Renders the progress of a batch: as rows for a terminal, or as one sentence for a log.
+
+    ▇▇▇▇▇▇▇····· 12 of 30, 1:02:14 of 2:40:00, 45× real time, 2:10 left, 1,867 credits
+      sending 43%        monday.mp3
+      transcribing 0:12  tuesday.mp3
+      … and 5 more
+
+The first row is the whole batch; parts of it that don't fit are left out, the least important first. Below it are the
+recordings in work. Pure. Must never return a row that is wider than the terminal, nor a name that moves the cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..text_width import ELLIPSIS, shorten, text_width
+from ..timestamps import clock_time
+from .sanitize import can_encode, one_line
+from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, single_columns, styled
+
+BAR_COLUMNS = 12
+
+STATE_COLUMNS = len("transcribing 1:02:03")
+"""Columns for what is being done to a recording."""
+
+MIN_SPEED_SECONDS = 3.0
+"""Seconds of a run after which its speed is shown: the first ones are mostly connecting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """One recording in work.
+
+    name      of the recording, as the user knows it
+    what      downloading, sending or transcribing
+    done      how much of it is done; bytes, or seconds when transcribing
+    total     of these; None: unknown
+    elapsed   seconds since this recording was begun
+    """
+
+    name: str
+    what: str = ""
+    done: float = 0.0
+    total: float | None = None
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """All recordings wait, because the server asks for it.
+
+    seconds   left of it
+    reason    why, in a few words
+    """
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchState:
+    """A batch at one moment.
+
+    total            recordings that were found
+    all_found        whether these are all
+    ended            recordings that were transcribed, or failed
+    failed           of these
+    from_cache       of these
+    elapsed          seconds since the start
+    audio_total      seconds of all recordings whose duration is known before they are transcribed
+    audio_ended      of these, in recordings that have ended, and in what is done of the others
+    audio_done       seconds of all transcripts
+    audio_requested  of these, without those from the cache
+    unknown          recordings that haven't ended and whose duration isn't known
+    credits          spent; None: it costs nothing
+    pause            None: nobody waits
+    jobs             the recordings in work
+    """
+
+    total: int = 0
+    all_found: bool = True
+    ended: int = 0
+    failed: int = 0
+    from_cache: int = 0
+    elapsed: float = 0.0
+    audio_total: float = 0.0
+    audio_ended: float = 0.0
+    audio_done: float = 0.0
+    audio_requested: float = 0.0
+    unknown: int = 0
+    credits: float | None = 0.0
+    pause: Pause | None = None
+    jobs: tuple[JobState, ...] = field(default=())
+
+    @property
+    def share(self) -> float | None:
+        """How much is done, from 0 to 1: by audio if all durations are known, otherwise by recordings. None while
+        recordings are still being found.
+        """
+        if not self.all_found or not self.total:
+            return None
+        by_audio = self.unknown == 0 and self.audio_total > 0
+        share = self.audio_ended / self.audio_total if by_audio else self.ended / self.total
+        return min(1.0, max(0.0, share))
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio a second, without what came from the cache. None while that can't be told."""
+        if self.elapsed < MIN_SPEED_SECONDS or not self.audio_requested:
+            return None
+        return self.audio_requested / self.elapsed
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest will take at the speed so far: by audio if all durations are known, otherwise by
+        recordings. None while that can't be told.
+        """
+        if not self.all_found or self.speed is None:
+            return None
+        if self.unknown:
+            requested = self.ended - self.failed - self.from_cache
+            return (self.total - self.ended) * self.elapsed / requested if requested > 0 else None
+        return max(0.0, self.audio_total - self.audio_ended) / self.speed
+
+
+class BatchRows:
+    """Renders states for one terminal.
+
+    encoding   of the terminal
+    colored    whether text may be dim, red or yellow
+    """
+
+    def __init__(self, encoding: str, *, colored: bool) -> None:
+        self._encoding, self._colored = encoding, colored
+        self._ascii = not can_encode(encoding, "▇·…×")
+
+    def rows(self, state: BatchState, columns: int, lines: int) -> list[str]:
+        """The row of the batch, and rows of its recordings, on at most half of the terminal's lines."""
+        width = max(columns - 1, 0)  # terminals differ in what they do after the last column
+        room = max(lines // 2 - 1, 0)
+        shown = state.jobs if len(state.jobs) <= room else state.jobs[: max(room - 1, 0)]
+        rows = [self._job_row(job, width) for job in shown]
+        if room and (hidden := len(state.jobs) - len(shown)):
+            rows.append(self._shorten(f"  {'...' if self._ascii else ELLIPSIS} and {hidden} more", width))
+        return [self._overall_row(state, width), *(styled(row, DIM, colored=self._colored) for row in rows)]
+
+    def _overall_row(self, state: BatchState, width: int) -> str:
+        return first_fitting(drop_parts(list(self._overall_parts(state))), width, colored=self._colored)
+
+    def _overall_parts(self, state: BatchState) -> Iterator[Part]:
+        yield Part(5, f"{self._bar(state.share)} ")
+        yield Part(0, f"{state.ended:,} of {_total(state)}")
+        if state.failed:
+            yield Part(1, f", {state.failed:,} failed", RED)
+        if state.pause is not None:
+            yield Part(2, f", waiting {clock_time(state.pause.seconds)}", YELLOW)
+            yield Part(4, f" ({single_columns(one_line(state.pause.reason), self._encoding)})", YELLOW)
+        if state.audio_done or state.audio_total:
+            yield Part(6, f", {clock_time(state.audio_done)}")
+            if state.all_found and not state.unknown:
+                yield Part(8, f" of {clock_time(state.audio_total)}")
+        if state.speed is not None:
+            yield Part(7, f", {_speed(state.speed)}{'x' if self._ascii else '×'}")
+            yield Part(9, " real time")
+        if state.seconds_left is not None and state.pause is None:
+            yield Part(3, f", {clock_time(state.seconds_left)} left")
+            if state.unknown:
+                yield Part(10, " by recordings")
+        yield Part(8, f", {_price(state)}")
+        if state.jobs:
+            yield Part(11, f", {len(state.jobs)} in work")
+
+    def _bar(self, share: float | None) -> str:
+        full, empty = ("#", ".") if self._ascii else ("▇", "·")
+        filled = int((share or 0.0) * BAR_COLUMNS)
+        return full * filled + empty * (BAR_COLUMNS - filled)
+
+    def _job_row(self, job: JobState, width: int) -> str:
+        name = one_line(job.name).encode(self._encoding, "replace").decode(self._encoding)
+        return self._shorten(f"  {_progress(job):<{STATE_COLUMNS}}  {name}", width)
+
+    def _shorten(self, row: str, width: int) -> str:
+        if not self._ascii or text_width(row) <= width:
+            return shorten(row, width)
+        return shorten(row, width - 2).removesuffix(ELLIPSIS) + "..." if width > 2 else ""
+
+
+def progress_sentence(state: BatchState) -> str:
+    """How far a batch is, for a log: 12 of 30 transcribed, 1:02:14 of 2:40:00 of audio, ..."""
+    parts = [f"{state.ended - state.failed:,} of {_total(state)} transcribed"]
+    if state.failed:
+        parts.append(f"{state.failed:,} failed")
+    audio = clock_time(state.audio_done)
+    if state.all_found and not state.unknown:
+        audio += f" of {clock_time(state.audio_total)}"
+    parts.append(f"{audio} of audio")
+    if state.speed is not None:
+        parts.append(f"{_speed(state.speed)} times real time")
+    if state.seconds_left is not None:
+        parts.append(f"about {clock_time(state.seconds_left)} left" + (" by recordings" if state.unknown else ""))
+    parts.append(_price(state))
+    if state.pause is not None:
+        parts.append(f"waiting {clock_time(state.pause.seconds)}: {state.pause.reason}")
+    return ", ".join(parts)
+
+
+def _progress(job: JobState) -> str:
+    """What is being done to a recording, and how far it is."""
+    if job.total:
+        return f"{job.what} {min(job.done / job.total, 1.0):.0%}"
+    if job.what == "downloading" and job.done:
+        return f"{job.what} {job.done / 1e6:.1f} MB"
+    return f"{job.what} {clock_time(job.elapsed)}".strip()
+
+
+def _total(state: BatchState) -> str:
+    return f"{state.total:,}" + ("" if state.all_found else "+")
+
+
+def _speed(speed: float) -> str:
+    return f"{speed:.1f}" if speed < 10 else f"{speed:,.0f}"
+
+
+def _price(state: BatchState) -> str:
+    return "on this machine" if state.credits is None else f"{state.credits:,.0f} credits"
