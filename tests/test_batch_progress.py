@@ -210,11 +210,32 @@ def test_counts_follow_the_jobs() -> None:
 
 def test_recordings_keep_their_rows_while_others_come_and_go() -> None:
     progress = BatchProgress(None)
+    progress.found(4, None)
     for key, name in enumerate("abc"):
         progress.started(key, name, None)
     progress.finished(0, seconds=1.0, credits=0.0, from_cache=False)
     progress.started(3, "d", None)
     assert [job.name for job in progress.state().jobs] == ["d", "b", "c"]
+
+
+def test_job_ends_once_whatever_is_reported_afterwards() -> None:
+    progress = BatchProgress(None)
+    progress.found(2, 20.0)
+    progress.started(0, "a", 10.0)
+    progress.finished(0, seconds=10.0, credits=5.0, from_cache=False)
+    progress.failed(0)
+    progress.finished(0, seconds=10.0, credits=5.0, from_cache=False)
+    state = progress.state()
+    assert (state.ended, state.failed, state.audio_ended, state.credits) == (1, 0, 10.0, 5.0)
+
+
+def test_unusable_inputs_count_as_failed() -> None:
+    progress = BatchProgress(None)
+    progress.found(2, 20.0)
+    for inputs in (1, 3):
+        progress.unusable(inputs)
+    state = progress.state()
+    assert (state.total, state.ended, state.failed) == (5, 3, 3)
 
 
 def test_pause_ends_by_itself() -> None:
@@ -332,12 +353,12 @@ def test_screen_stays_right_while_threads_work_and_print() -> None:
 def test_stdout_on_the_same_terminal_is_written_above_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(80, lines=24)
     monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setattr("cartesia_cli.output.terminal_rows.is_same_terminal", lambda one, other: one is other)
+    monkeypatch.setattr("cartesia_cli.output.batch_progress.is_same_terminal", lambda one, other: one is other)
     reporter = Reporter(terminal, {"NO_COLOR": "1"})
     with reporter.batch_progress(total=2) as progress:
         progress.started(0, "monday.mp3", 60.0)
         wait_until_shown(terminal, "monday.mp3")
-        with reporter.above_view():
+        with progress.hidden():
             assert terminal.rows == []
             terminal.write("It was a bright cold day\n")
         assert terminal.rows[0] == "It was a bright cold day" and terminal.rows[1].startswith("············ 0 of 2+")

@@ -6,10 +6,11 @@ no job ever waits for the terminal: must never hold the lock of the counts while
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, count, repeat
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Protocol, TextIO
 from ..daemon_thread import start_daemon_thread
 from . import taskbar_progress
 from .batch_rows import BatchRows, BatchState, JobState, Pause, progress_sentence
-from .terminal_rows import TerminalRows
+from .terminal_rows import TerminalRows, is_same_terminal
 
 REDRAW_SECONDS = 1 / 8
 
@@ -41,6 +42,8 @@ class BatchDisplay(Protocol):
     def intervals(self) -> Iterable[float]: ...
 
     def show_state(self, state: BatchState) -> None: ...
+
+    def hidden(self) -> AbstractContextManager[None]: ...
 
     def close(self) -> None: ...
 
@@ -85,7 +88,7 @@ class BatchProgress:
         self._display, self._clock = display, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._began = clock()
-        self._least, self._found, self._all_found, self._unknown = total, 0, False, 0
+        self._least, self._found, self._all_found, self._unknown, self._unusable = total, 0, False, 0, 0
         self._jobs: dict[int, _Job] = {}
         self._ended = self._failed = self._from_cache = 0
         self._audio_total = self._audio_ended = self._audio_done = self._audio_requested = self._credits = 0.0
@@ -104,8 +107,10 @@ class BatchProgress:
         if self._display is not None:
             from concurrent.futures import wait
 
-            wait({self._thread}, CLOSE_SECONDS)
-            self._display.close()
+            try:
+                wait({self._thread}, CLOSE_SECONDS)
+            finally:  # after another Ctrl-C, too
+                self._display.close()
 
     def found(self, recordings: int, seconds: float | None) -> None:
         """Recordings were found that are going to be transcribed, of so many seconds in all; None: unknown."""
@@ -115,6 +120,11 @@ class BatchProgress:
                 self._unknown += recordings
             else:
                 self._audio_total += seconds
+
+    def unusable(self, inputs: int) -> None:
+        """So many inputs can't be transcribed, in all; they are not among those that were found."""
+        with self._lock:
+            self._unusable = inputs
 
     def all_found(self) -> None:
         """No more will be found."""
@@ -131,9 +141,9 @@ class BatchProgress:
             row = next(row for row in count() if row not in taken)
             self._jobs[key] = _Job(row, name, seconds, now)
 
-    def update(self, key: int, what: str, done: float, total: float | None) -> None:
-        """What is being done to a recording (downloading, sending, transcribing), and how much of it is done: bytes,
-        seconds when transcribing. `total` None: unknown.
+    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+        """What is being done to a recording, such as "sending", and how much of it is done: bytes, or seconds when
+        "transcribing". `total` None: unknown.
         """
         with self._lock:
             if (job := self._jobs.get(key)) is not None:
@@ -142,7 +152,8 @@ class BatchProgress:
     def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
         """A recording was transcribed; it had so many seconds, and cost so many credits."""
         with self._lock:
-            self._end(key)
+            if not self._end(key):
+                return
             self._audio_done += seconds
             self._credits += credits
             if from_cache:
@@ -153,13 +164,16 @@ class BatchProgress:
     def failed(self, key: int) -> None:
         """A recording failed."""
         with self._lock:
-            self._end(key)
-            self._failed += 1
+            self._failed += self._end(key)
 
     def waiting(self, seconds: float, reason: str) -> None:
         """All recordings wait for so many seconds, because the server asks for it."""
         with self._lock:
             self._pause, self._pause_ends = reason, self._clock() + seconds
+
+    def hidden(self) -> AbstractContextManager[None]:
+        """Nothing is shown on the terminal while the block runs, in which stdout is written to."""
+        return nullcontext() if self._display is None else self._display.hidden()
 
     def state(self) -> BatchState:
         """How far the batch is at this moment."""
@@ -168,10 +182,10 @@ class BatchProgress:
             jobs = sorted(self._jobs.values(), key=lambda job: job.row)
             pause = self._pause_ends - now
             return BatchState(
-                total=max(self._least, self._found, self._ended + len(jobs)),
+                total=max(self._least, self._found) + self._unusable,
                 all_found=self._all_found,
-                ended=self._ended,
-                failed=self._failed,
+                ended=self._ended + self._unusable,
+                failed=self._failed + self._unusable,
                 from_cache=self._from_cache,
                 elapsed=now - self._began,
                 audio_total=self._audio_total,
@@ -187,13 +201,16 @@ class BatchProgress:
                 ),
             )
 
-    def _end(self, key: int) -> None:
-        job = self._jobs.pop(key, None)
+    def _end(self, key: int) -> bool:
+        """Take a job out of work. False if it has ended before."""
+        if (job := self._jobs.pop(key, None)) is None:
+            return False
         self._ended += 1
-        if job is not None and job.seconds is not None:
-            self._audio_ended += job.seconds
+        if job.seconds is None:
+            self._unknown -= 1
         else:
-            self._unknown = max(0, self._unknown - 1)
+            self._audio_ended += job.seconds
+        return True
 
     def _show_now_and_then(self) -> None:
         assert self._display is not None
@@ -246,6 +263,17 @@ class BatchView(TerminalRows):
             self.show(self._renderer.rows(self._state, columns, size.lines), size)
             self._send_taskbar(self._state)
 
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Nothing is shown, nor printed by another thread, while the block runs, if stdout is the same terminal."""
+        if sys.stdout is None or not is_same_terminal(self._stream, sys.stdout):
+            yield
+            return
+        with self._lock:
+            self.clear()
+            yield
+            self.redraw()
+
     def suspend(self) -> None:
         """Show nothing until `resume`: the program is about to be stopped."""
         with self._lock:
@@ -285,6 +313,9 @@ class ProgressLines:
 
     def show_state(self, state: BatchState) -> None:
         self._say(progress_sentence(state))
+
+    def hidden(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         pass

@@ -215,21 +215,6 @@ class Reporter:
         finally:
             self._view = None
 
-    @contextmanager
-    def above_view(self) -> Iterator[None]:
-        """Nothing is shown at the bottom of the terminal, nor printed by another thread, while the block runs: for
-        writing to stdout, where that is the same terminal.
-        """
-        from .terminal_rows import is_same_terminal
-
-        if self._view is None or sys.stdout is None or not is_same_terminal(self._stream, sys.stdout):
-            yield
-            return
-        with self._lock:
-            self._view.clear()
-            yield
-            self._view.redraw()
-
     def _wrap_beside_view(self, sentence: str) -> str:
         """Wrap only beside the live view: elsewhere a sentence may hold a command to copy."""
         view = self._view
