@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from cartesia_cli.errors import InputError
 from cartesia_cli.output import taskbar_progress
 from cartesia_cli.output.batch_progress import BatchProgress, BatchView, ProgressLines
-from cartesia_cli.output.batch_rows import BatchRows, BatchState, JobState, Pause, progress_sentence
+from cartesia_cli.output.batch_rows import BatchRows, BatchState, JobState, progress_sentence
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.text_width import text_width
 from tests.emulated_terminal import Terminal
@@ -114,11 +115,11 @@ def test_speed_and_time_left_ignore_what_came_from_the_cache() -> None:
     assert replace(state, elapsed=1.0).speed is None
 
 
-def test_pause_is_shown_with_its_reason_instead_of_the_time_left() -> None:
-    state = replace(HALFWAY, pause=Pause(seconds=12.3, reason="too many\x1b[2J requests"))
-    assert ", waiting 0:12 (too many�[2J requests)," in rows(state, 120)[0] and " left" not in rows(state, 120)[0]
+def test_pause_is_shown_instead_of_the_time_left() -> None:
+    state = replace(HALFWAY, pause=11.3)
+    assert ", waiting 0:12 (too many requests)," in rows(state, 120)[0] and " left" not in rows(state, 120)[0]
     assert "12 of 30, waiting 0:12" in rows(state, 40)[0]
-    assert progress_sentence(state).endswith(", waiting 0:12: too many\x1b[2J requests")  # the reporter sanitizes it
+    assert progress_sentence(state).endswith(", waiting 0:12: too many requests")
 
 
 def test_sentence_for_a_log_says_the_same_in_words() -> None:
@@ -145,7 +146,7 @@ STATES = st.builds(
     total=COUNTS, all_found=st.booleans(), ended=COUNTS, failed=COUNTS, from_cache=COUNTS, elapsed=SECONDS,
     audio_total=SECONDS, audio_ended=SECONDS, audio_done=SECONDS, audio_requested=SECONDS, unknown=COUNTS,
     credits=SECONDS | st.none(),
-    pause=st.none() | st.builds(Pause, seconds=SECONDS, reason=NAMES),
+    pause=SECONDS,
     jobs=st.lists(
         st.builds(
             JobState, name=NAMES, what=st.sampled_from(["", "downloading", "sending", "transcribing"]), done=SECONDS,
@@ -238,14 +239,10 @@ def test_unusable_inputs_count_as_failed() -> None:
     assert (state.total, state.ended, state.failed) == (5, 3, 3)
 
 
-def test_pause_ends_by_itself() -> None:
-    clock = ManualClock()
-    progress = BatchProgress(None, clock=clock)
-    progress.waiting(20.0, "rate limit")
-    clock.now = 5.0
-    assert progress.state().pause == Pause(seconds=15.0, reason="rate limit")
-    clock.now = 20.0
-    assert progress.state().pause is None
+def test_pause_is_asked_for_whenever_the_state_is() -> None:
+    pauses = iter([15.0, 0.0])
+    progress = BatchProgress(None, pause_seconds=lambda: next(pauses))
+    assert (progress.state().pause, progress.state().pause) == (15.0, 0.0)
 
 
 def test_counts_are_right_when_many_threads_report() -> None:
@@ -287,6 +284,13 @@ def view_on(terminal: Terminal, environ: dict[str, str] | None = None, clock: Ma
     return view
 
 
+@contextmanager
+def batch_progress(reporter: Reporter, recordings: int) -> Iterator[BatchProgress]:
+    with reporter.batch_progress(local=False, pause_seconds=lambda: 0.0) as progress:
+        progress.found(recordings, 60.0 * recordings)
+        yield progress
+
+
 def wait_until_shown(terminal: Terminal, text: str) -> None:
     for _ in range(1000):
         if any(text in row for row in terminal.rows):
@@ -298,7 +302,7 @@ def wait_until_shown(terminal: Terminal, text: str) -> None:
 def test_messages_scroll_above_the_rows_which_are_erased_at_the_end() -> None:
     terminal = Terminal(80, lines=24)
     reporter = Reporter(terminal, {"NO_COLOR": "1"})
-    with reporter.batch_progress(total=2) as progress:
+    with batch_progress(reporter, 2) as progress:
         progress.started(0, "monday.mp3", 60.0)
         wait_until_shown(terminal, "monday.mp3")
         reporter.error(InputError("tuesday.mp3 is empty", hint="record it again"))
@@ -331,7 +335,7 @@ def test_messages_of_many_threads_stay_whole() -> None:
 def test_screen_stays_right_while_threads_work_and_print() -> None:
     terminal = Terminal(60, lines=40)
     reporter = Reporter(terminal, {"NO_COLOR": "1"})
-    with reporter.batch_progress(total=24) as progress:
+    with batch_progress(reporter, 24) as progress:
 
         def run_lane(lane: int) -> None:
             for key in range(lane, 24, 4):
@@ -355,7 +359,7 @@ def test_stdout_on_the_same_terminal_is_written_above_the_rows(monkeypatch: pyte
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setattr("cartesia_cli.output.batch_progress.is_same_terminal", lambda one, other: one is other)
     reporter = Reporter(terminal, {"NO_COLOR": "1"})
-    with reporter.batch_progress(total=2) as progress:
+    with batch_progress(reporter, 2) as progress:
         progress.started(0, "monday.mp3", 60.0)
         wait_until_shown(terminal, "monday.mp3")
         with progress.hidden():
@@ -397,12 +401,11 @@ def test_jobs_never_wait_for_a_terminal_that_takes_nothing() -> None:
         return len(text)
 
     terminal.write = write  # type: ignore[method-assign]
-    with Reporter(terminal, {}).batch_progress(total=1) as progress:
+    with batch_progress(Reporter(terminal, {}), 1) as progress:
         assert is_stuck.wait(30)
         progress.found(1, 1.0)
         progress.started(0, "monday.mp3", 1.0)
         progress.update(0, "sending", 1, 2)
-        progress.waiting(1.0, "rate limit")
         progress.finished(0, seconds=1.0, credits=1.0, from_cache=False)
         assert progress.state().ended == 1 and not go_on.is_set()
         go_on.set()
@@ -415,7 +418,7 @@ def test_batch_goes_on_when_the_terminal_is_gone() -> None:
         raise OSError(5, "Input/output error")
 
     reporter = Reporter(terminal, {})
-    with reporter.batch_progress(total=1) as progress:
+    with batch_progress(reporter, 1) as progress:
         progress.started(0, "monday.mp3", 1.0)
         wait_until_shown(terminal, "monday.mp3")
         terminal.write = gone  # type: ignore[method-assign]
@@ -429,7 +432,7 @@ def test_no_row_is_drawn_when_dumb_quiet_or_a_file(kind: str, environ: dict[str,
     stream = io.StringIO() if kind == "file" else Terminal()
     reporter = Reporter(stream, environ)
     reporter.quiet = kind == "quiet"
-    with reporter.batch_progress(total=1) as progress:
+    with batch_progress(reporter, 1) as progress:
         progress.started(0, "monday.mp3", 1.0)
         threading.Event().wait(0.3)
         progress.finished(0, seconds=1.0, credits=1.0, from_cache=False)

@@ -18,7 +18,7 @@ from typing import Protocol, TextIO
 
 from ..daemon_thread import start_daemon_thread
 from . import taskbar_progress
-from .batch_rows import BatchRows, BatchState, JobState, Pause, progress_sentence
+from .batch_rows import BatchRows, BatchState, JobState, progress_sentence
 from .terminal_rows import TerminalRows, is_same_terminal
 
 REDRAW_SECONDS = 1 / 8
@@ -71,29 +71,27 @@ class BatchProgress:
     """Counts what the jobs of a batch report, and shows it while it is entered. All methods may be called by any
     thread, and none of them waits for the display.
 
-    display   None: nothing is shown
-    total     recordings of which it is known from the start that there are at least as many
-    local     whether they cost nothing
+    display         None: nothing is shown
+    local           whether the recordings cost nothing
+    pause_seconds   returns how long no recording may be sent from now on
     """
 
     def __init__(
         self,
         display: BatchDisplay | None,
         *,
-        total: int = 0,
         local: bool = False,
+        pause_seconds: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.local = local
-        self._display, self._clock = display, clock
+        self._display, self._local, self._pause_seconds, self._clock = display, local, pause_seconds, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._began = clock()
-        self._least, self._found, self._all_found, self._unknown, self._unusable = total, 0, False, 0, 0
+        self._found = self._unknown = self._unusable = 0
+        self._all_found = self._has_begun = False
         self._jobs: dict[int, _Job] = {}
         self._ended = self._failed = self._from_cache = 0
         self._audio_total = self._audio_ended = self._audio_done = self._audio_requested = self._credits = 0.0
-        self._has_begun = False
-        self._pause, self._pause_ends = "", 0.0
 
     def __enter__(self) -> BatchProgress:
         if self._display is not None:
@@ -166,11 +164,6 @@ class BatchProgress:
         with self._lock:
             self._failed += self._end(key)
 
-    def waiting(self, seconds: float, reason: str) -> None:
-        """All recordings wait for so many seconds, because the server asks for it."""
-        with self._lock:
-            self._pause, self._pause_ends = reason, self._clock() + seconds
-
     def hidden(self) -> AbstractContextManager[None]:
         """Nothing is shown on the terminal while the block runs, in which stdout is written to."""
         return nullcontext() if self._display is None else self._display.hidden()
@@ -180,9 +173,8 @@ class BatchProgress:
         with self._lock:
             now = self._clock()
             jobs = sorted(self._jobs.values(), key=lambda job: job.row)
-            pause = self._pause_ends - now
             return BatchState(
-                total=max(self._least, self._found) + self._unusable,
+                total=self._found + self._unusable,
                 all_found=self._all_found,
                 ended=self._ended + self._unusable,
                 failed=self._failed + self._unusable,
@@ -193,8 +185,8 @@ class BatchProgress:
                 audio_done=self._audio_done,
                 audio_requested=self._audio_requested,
                 unknown=self._unknown,
-                credits=None if self.local else self._credits,
-                pause=Pause(seconds=pause, reason=self._pause) if pause > 0 else None,
+                credits=None if self._local else self._credits,
+                pause=self._pause_seconds(),
                 jobs=tuple(
                     JobState(name=job.name, what=job.what, done=job.done, total=job.total, elapsed=now - job.began)
                     for job in jobs

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil
 
 from ..text_width import ELLIPSIS, shorten, text_width
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line
-from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, single_columns, styled
+from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, styled
 
 BAR_COLUMNS = 12
 
 STATE_COLUMNS = len("transcribing 1:02:03")
 """Columns for what is being done to a recording."""
+
+PAUSE_REASON = "too many requests"
 
 MIN_SPEED_SECONDS = 3.0
 """Seconds of a run after which its speed is shown: the first ones are mostly connecting."""
@@ -47,18 +50,6 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """All recordings wait, because the server asks for it.
-
-    seconds   left of it
-    reason    why, in a few words
-    """
-
-    seconds: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchState:
     """A batch at one moment.
 
@@ -74,7 +65,7 @@ class BatchState:
     audio_requested  of these, without those from the cache
     unknown          recordings that haven't ended and whose duration isn't known
     credits          spent; None: it costs nothing
-    pause            None: nobody waits
+    pause            seconds that all of them wait from now on, because too many were sent at once
     jobs             the recordings in work
     """
 
@@ -90,7 +81,7 @@ class BatchState:
     audio_requested: float = 0.0
     unknown: int = 0
     credits: float | None = 0.0
-    pause: Pause | None = None
+    pause: float = 0.0
     jobs: tuple[JobState, ...] = field(default=())
 
     @property
@@ -153,9 +144,9 @@ class BatchRows:
         yield Part(0, f"{state.ended:,} of {_total(state)}")
         if state.failed:
             yield Part(1, f", {state.failed:,} failed", RED)
-        if state.pause is not None:
-            yield Part(2, f", waiting {clock_time(state.pause.seconds)}", YELLOW)
-            yield Part(4, f" ({single_columns(one_line(state.pause.reason), self._encoding)})", YELLOW)
+        if state.pause:
+            yield Part(2, f", waiting {_whole_seconds(state.pause)}", YELLOW)
+            yield Part(4, f" ({PAUSE_REASON})", YELLOW)
         if state.audio_done or state.audio_total:
             yield Part(6, f", {clock_time(state.audio_done)}")
             if state.all_found and not state.unknown:
@@ -163,7 +154,7 @@ class BatchRows:
         if state.speed is not None:
             yield Part(7, f", {_speed(state.speed)}{'x' if self._ascii else '×'}")
             yield Part(9, " real time")
-        if state.seconds_left is not None and state.pause is None:
+        if state.seconds_left is not None and not state.pause:
             yield Part(3, f", {clock_time(state.seconds_left)} left")
             if state.unknown:
                 yield Part(10, " by recordings")
@@ -200,8 +191,8 @@ def progress_sentence(state: BatchState) -> str:
     if state.seconds_left is not None:
         parts.append(f"about {clock_time(state.seconds_left)} left" + (" by recordings" if state.unknown else ""))
     parts.append(_price(state))
-    if state.pause is not None:
-        parts.append(f"waiting {clock_time(state.pause.seconds)}: {state.pause.reason}")
+    if state.pause:
+        parts.append(f"waiting {_whole_seconds(state.pause)}: {PAUSE_REASON}")
     return ", ".join(parts)
 
 
@@ -216,6 +207,11 @@ def _progress(job: JobState) -> str:
 
 def _total(state: BatchState) -> str:
     return f"{state.total:,}" + ("" if state.all_found else "+")
+
+
+def _whole_seconds(pause: float) -> str:
+    """A time that is counted down: not 0:00 before it is over."""
+    return clock_time(ceil(pause))
 
 
 def _speed(speed: float) -> str:

@@ -190,19 +190,20 @@ class Reporter:
             view.close()
 
     @contextmanager
-    def batch_progress(self, *, total: int = 0, local: bool = False) -> Iterator[BatchProgress]:
+    def batch_progress(self, *, local: bool, pause_seconds: Callable[[], float]) -> Iterator[BatchProgress]:
         """The progress of a batch while the block runs: rows on a terminal, a line now and then elsewhere.
 
-        total   recordings of which it is known from the start that there are at least as many
-        local   whether they cost nothing
+        local           whether the recordings cost nothing
+        pause_seconds   returns how long no recording may be sent from now on
         """
         from .batch_progress import BatchProgress, BatchView, ProgressLines
 
         if self.quiet:
-            yield BatchProgress(None, total=total, local=local)
+            yield BatchProgress(None, local=local, pause_seconds=pause_seconds)
             return
         if not self._is_visible():
-            with BatchProgress(ProgressLines(self.info), total=total, local=local) as progress:
+            lines = ProgressLines(self.info)
+            with BatchProgress(lines, local=local, pause_seconds=pause_seconds) as progress:
                 yield progress
             return
         from .job_control import job_control
@@ -210,7 +211,10 @@ class Reporter:
         view = BatchView(self._stream, self._lock, self._environ, colored=self._is_colored())
         self._view = view
         try:
-            with job_control(view.suspend, view.resume), BatchProgress(view, total=total, local=local) as progress:
+            with (
+                job_control(view.suspend, view.resume),
+                BatchProgress(view, local=local, pause_seconds=pause_seconds) as progress,
+            ):
                 yield progress
         finally:
             self._view = None
