@@ -41,6 +41,7 @@ from .prepare import Recording, TemporaryFolder, choose_upload, materialize
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where rows are selected, because it imports every format
+    from .manifest_results import ManifestResults
     from .matches import MatchWriter, SelectedRows
 
 TICK_SECONDS = 0.1
@@ -54,6 +55,7 @@ class BatchConfig:
     timeout      seconds for one recording; None: as long as its size needs
     cache        responses of the same server; None: neither read nor written
     matches      writes the selected rows of each transcript; None: whole transcripts are written
+    manifest     lists the results; None: no manifest is written
     on_written   called with each transcript after its results are written
     """
 
@@ -63,6 +65,7 @@ class BatchConfig:
     timeout: float | None
     cache: Cache | None = None
     matches: MatchWriter | None = None
+    manifest: ManifestResults | None = None
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
@@ -436,6 +439,8 @@ class _Run:
         with self._lock:
             self._summary.audio_seconds += seconds
             self._summary.billed_seconds += 0.0 if fetched.local is None else seconds
+        if config.manifest is not None:  # first, because a recording with results counts as done
+            config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
         write_error = save_body(fetched.answer.body, job, reporter)
         try:
             write_results(

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,6 +24,7 @@ from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ..audio.probing.sniff import sniff_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
+from ..scale.manifests import FolderMetadata, is_manifest, read_manifest, result_path, segment_source
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -54,7 +55,8 @@ class Input:
                     glob; otherwise the file name
     remote          the URL that it has to be fetched from: then `path` is no file yet
     segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
-    fields          further fields of the manifest that named it
+    fields          all fields of the line of a manifest that named it
+    number          its position among the inputs, from 0, if that is needed
     """
 
     source: str
@@ -63,6 +65,7 @@ class Input:
     remote: str | None = None
     segment: tuple[float, float] | None = None
     fields: Mapping[str, Any] | None = None
+    number: int = 0
 
 
 def find_inputs(
@@ -71,6 +74,7 @@ def find_inputs(
     *,
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
+    with_fields: bool = False,
 ) -> Iterator[Input | InputError]:
     """Each input once, in the order of the arguments. An argument that stands for no input yields the error instead.
 
@@ -79,14 +83,15 @@ def find_inputs(
     spooled      the content of stdin
     headerless   whether the recordings are samples without a header
     on_skip      called for each file of a searched folder that is not a recording
+    with_fields  whether recordings of a folder get the fields that its metadata files have for them
     """
     for argument in arguments:
         check_not_url(argument)
     seen: set[int] = set()  # hashes, because there may be a hundred thousand
     for argument in arguments:
-        for found in _expand_argument(argument, spooled, headerless, on_skip):
+        for found in _expand_argument(argument, spooled, headerless, on_skip, with_fields):
             if isinstance(found, Input):
-                real = hash(os.path.realpath(found.path))
+                real = hash((os.path.realpath(found.path), found.segment))
                 if real in seen:
                     continue
                 seen.add(real)
@@ -133,6 +138,11 @@ def folder_error(name: str) -> InputError:
 def is_folder_or_glob(argument: str) -> bool:
     """Whether an argument may stand for several files."""
     return os.path.isdir(argument) or (glob.has_magic(argument) and not os.path.lexists(argument))
+
+
+def may_be_several(argument: str) -> bool:
+    """Whether an argument may stand for several recordings: a folder, a glob or a manifest."""
+    return is_folder_or_glob(argument) or is_manifest(Path(argument))
 
 
 @contextmanager
@@ -198,16 +208,43 @@ class HeaderlessReader(io.RawIOBase):
 
 
 def _expand_argument(
-    argument: str, spooled: Path | None, headerless: bool, on_skip: Callable[[Path], object]
+    argument: str, spooled: Path | None, headerless: bool, on_skip: Callable[[Path], object], with_fields: bool
 ) -> Iterator[Input | InputError]:
     if argument == STDIN and spooled is not None:
         yield Input(STDIN, spooled, Path("stdin"))
     elif os.path.isdir(argument):
-        yield from _search_folder(argument, headerless, on_skip)
+        found = _search_folder(argument, headerless, on_skip)
+        yield from _with_metadata(argument, found) if with_fields else found
     elif is_folder_or_glob(argument):
-        yield from _expand_glob(argument)
+        for item in _expand_glob(argument):
+            yield from [item] if isinstance(item, InputError) else _expand_file(item)
     else:
-        yield Input(argument, Path(argument), Path(Path(argument).name))
+        yield from _expand_file(Input(argument, Path(argument), Path(Path(argument).name)))
+
+
+def _expand_file(item: Input) -> Iterator[Input | InputError]:
+    """What a file stands for: itself, or the recordings that it lists."""
+    yield from _read_manifest(item.path) if is_manifest(item.path) else [item]
+
+
+def _read_manifest(manifest: Path) -> Iterator[Input | InputError]:
+    """The recordings that a manifest lists, and an InputError for each of its lines that can't be used."""
+    for entry in read_manifest(manifest):
+        if isinstance(entry, InputError):
+            yield entry
+            continue
+        name, segment = entry.location, entry.segment
+        source = name if segment is None else segment_source(name, segment)
+        yield Input(source, Path(name), result_path(name, manifest, segment), segment=segment, fields=entry.fields)
+
+
+def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator[Input | InputError]:
+    """Give the recordings of a folder the fields of its metadata; an InputError for each line that can't be used."""
+    metadata = FolderMetadata(Path(folder))
+    for item in found:
+        yield item if isinstance(item, InputError) else replace(item, fields=metadata.fields(item.relative_path))
+        yield from metadata.errors
+        metadata.errors.clear()
 
 
 def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], object]) -> Iterator[Input | InputError]:

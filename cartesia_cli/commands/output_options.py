@@ -138,6 +138,11 @@ class OutputOptions:
     output_dir: OutputDir = None
     force: Force = False
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the command line says what is written or where, except for --force."""
+        return self.json or any(given is not None for given in (self.format, self.output, self.output_dir))
+
     def formats(self, *, selects_rows: bool = False) -> tuple[str, ...]:
         """The formats that are asked for; by default text, or a table of selected rows. UsageError for unknown ones."""
         from . import output_plan

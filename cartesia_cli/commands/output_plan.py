@@ -66,6 +66,7 @@ def _implied_format(output: Path | None) -> str:
 class OutputPlan:
     """What the command line says about results.
 
+    formats      none: no results are written
     several      whether there may be more than one input
     output       one file for all results; "-" is stdout
     output_dir   a folder for a file of each input and format
@@ -89,6 +90,8 @@ class OutputPlan:
         check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
             raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
+        if not self.formats:
+            return [{} for _ in inputs]
         if self._has_single_target():
             planned = self._combined_targets(inputs)
         else:

@@ -89,13 +89,19 @@ def describe_request(options: BatchOptions, selection: Selection | None = None) 
 
 
 def pending(
-    jobs: Sequence[Job], config: BatchConfig, results: Results, is_free: Callable[[Job], object], reporter: Reporter
+    jobs: Sequence[Job],
+    config: BatchConfig,
+    results: Results,
+    is_free: Callable[[Job], object],
+    reporter: Reporter,
+    on_done: Callable[[Job], object] = lambda job: None,
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
     is reported. UsageError if the only one can't be done, or if results go to stdout, which leaves no record
     of what is done.
 
     is_free   whether a job costs nothing, because its response is in the cache
+    on_done   called with each job that is done; a UsageError of it means that the job can't be
     """
     if any(file is None for job in jobs for file in job.targets.values()):
         raise UsageError("--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR")
@@ -104,17 +110,18 @@ def pending(
     for job in jobs:
         try:
             left = _unfinished(job, config, results)
+            if left is not None and not is_free(left) and (old := _renamed(left, config, results)):
+                reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
+                left = None
+            if left is None:
+                on_done(job)
+            else:
+                waiting.append(left)
         except UsageError as error:
             if len(jobs) == 1:
                 raise
             reporter.error(error)
             failed += 1
-            continue
-        if left is not None and not is_free(left) and (old := _renamed(left, config, results)):
-            reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
-            left = None
-        if left is not None:
-            waiting.append(left)
     return waiting, failed
 
 

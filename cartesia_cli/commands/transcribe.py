@@ -21,8 +21,10 @@ from .options import expand_groups
 from .output_options import OUTPUT_PANEL, FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
+    from ..cache import CachedResponse
     from ..output.console import Reporter
     from .backend import Backend, BackendConfig
+    from .manifest_results import ManifestResults
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
@@ -64,6 +66,11 @@ KeepJson = Annotated[
         metavar="DIR", help="Save the server's responses in this folder, unchanged.", rich_help_panel=OUTPUT_PANEL
     ),
 ]
+OutputManifest = Annotated[
+    Path | None,
+    given.path_option(metavar="FILE", rich_help_panel=OUTPUT_PANEL,
+                      help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
+]  # fmt: skip
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Skip inputs that already have results.", rich_help_panel=OUTPUT_PANEL),
@@ -101,6 +108,7 @@ def transcribe(
     output_options: OutputOptions,
     resume: Resume = False,
     keep_json: KeepJson = None,
+    output_manifest: OutputManifest = None,
     format_options: FormatOptions,
     subtitle_options: SubtitleOptions,
     model: given.Model = "ink-whisper",
@@ -124,7 +132,7 @@ def transcribe(
     from .batch_plan import BatchPlan, Job
     from .cache import open_cache
     from .credits import Budget
-    from .inputs import find_inputs, is_folder_or_glob, spool_stdin
+    from .inputs import find_inputs, may_be_several, spool_stdin
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -161,7 +169,16 @@ def transcribe(
             names = inputs
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
-        several = len(names) > 1 or is_folder_or_glob(names[0])
+        several = len(names) > 1 or may_be_several(names[0])
+        manifest: ManifestResults | None = None
+        if output_manifest is not None:
+            from .manifest_results import ManifestResults, check_output_manifest, numbered
+
+            check_output_manifest(output_manifest, names, resume=resume, force=output_options.force or dry_run)
+            if not dry_run:
+                manifest = stack.enter_context(ManifestResults(output_manifest, resume=resume, reporter=reporter))
+            if not (output_options.is_given or format_options.selects_rows):
+                formats = ()
         matches = output_options.matches(layout, formats, reporter, several=several)
         output_plan = output_options.plan(
             formats,
@@ -169,17 +186,27 @@ def transcribe(
             force=dry_run or resume,
             combined=matches is not None and matches.combined,
         )
-        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches)
+        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches, manifest)
+
+        def look_up(job: Job) -> CachedResponse | None:
+            return batch.look_up(job, config, reporter)[1]
+
+        def keep_in_manifest(job: Job) -> None:
+            if manifest is not None:
+                manifest.keep_finished(job, look_up(job))
 
         def select_pending(jobs: Sequence[Job]) -> tuple[list[Job], int]:
-            return resuming.pending(
-                jobs, config, results, lambda job: batch.look_up(job, config, reporter)[1], reporter
-            )
+            if manifest is not None and not formats:
+                return [job for job in jobs if not manifest.keep(job.input)], 0
+            return resuming.pending(jobs, config, results, look_up, reporter, keep_in_manifest)
 
         skipped = SkippedFiles(reporter)
         spooled = stack.enter_context(spool_stdin(names))
+        found = find_inputs(
+            names, spooled, headerless=encoding is not None, on_skip=skipped.add, with_fields=manifest is not None
+        )
         plan = BatchPlan(
-            find_inputs(names, spooled, headerless=encoding is not None, on_skip=skipped.add),
+            found if manifest is None else numbered(found),
             options,
             output_plan,
             results,

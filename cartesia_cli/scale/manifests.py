@@ -105,9 +105,8 @@ def result_path(path: str, manifest: Path, segment: Segment | None) -> Path:
     """The relative path that the results of a recording are named after: below the manifest's folder if the recording
     is there, otherwise its whole path without the root, so that recordings of different folders get different results.
     """
-    base, absolute = os.path.abspath(manifest.parent), os.path.abspath(path)
-    inside = os.path.commonpath([base, absolute]) == base if _drive(base) == _drive(absolute) else False
-    relative = Path(os.path.relpath(absolute, base)) if inside else Path(absolute).relative_to(Path(absolute).anchor)
+    folder, found = os.path.abspath(manifest.parent), Path(os.path.abspath(path))
+    relative = found.relative_to(folder if found.is_relative_to(folder) else found.anchor)
     return relative if segment is None else segment_path(relative, segment)
 
 
@@ -327,10 +326,6 @@ def _by_column(cells: list[str], columns: list[str]) -> Mapping[str, Any] | str:
 
 def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
-
-
-def _drive(path: str) -> str:
-    return os.path.normcase(os.path.splitdrive(path)[0])
 
 
 def _times(segment: Segment, separator: str) -> str:

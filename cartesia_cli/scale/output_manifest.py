@@ -10,6 +10,7 @@ Must never keep the text of more than one recording in memory.
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,19 @@ def describe_result(audio: str, duration: float | None, text: str, fields: Mappi
     facts = {NEMO_PATH: audio} | ({} if known is None else {"duration": known})
     listed = fields if NEMO_PATH in fields else facts | dict(fields)
     return {**listed, **facts, TEXT: text}
+
+
+def audio_path(location: str, given: str | None, manifest: Path) -> str:
+    """The path of a recording in a manifest: as it was given if that means the same there; otherwise relative to the
+    manifest's folder if the recording is below it, and absolute if not.
+
+    location   the path from the working directory
+    given      its path in the manifest that it was listed in, or None
+    """
+    folder, path = os.path.abspath(manifest.parent), os.path.abspath(location)
+    if given is not None and (os.path.isabs(given) or os.path.abspath(os.path.join(folder, given)) == path):
+        return given
+    return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path
 
 
 class OutputManifest:

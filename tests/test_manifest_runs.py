@@ -1,0 +1,234 @@
+"""`transcribe` with manifests: as inputs, as output, after a kill, and with the metadata of a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartesia_cli.errors import Exit
+
+from .fault_server import Exchange, FaultServer, environment, write_wav
+from .fork_server import run_program, start_program
+
+
+class Echo:
+    """A service that answers with the name of the recording. `names`: of all uploads."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.fails: set[str] = set()
+        self.holds: dict[str, threading.Event] = {}
+
+    def __call__(self, exchange: Exchange) -> None:
+        name = os.fsdecode(exchange.request().part("file").filename or b"")
+        self.names.append(name)
+        if name in self.holds:
+            self.holds[name].wait(20)
+        if name in self.fails:
+            exchange.answer(422, json.dumps({"error_code": "bad_audio", "message": "no"}))
+        else:
+            exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def server(echo: Echo) -> Iterator[FaultServer]:
+    with FaultServer(echo) as running:
+        yield running
+
+
+Transcribe = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def env(tmp_path: Path, server: FaultServer) -> dict[str, str]:
+    (tmp_path / "home").mkdir()
+    return environment(tmp_path / "home", server.base_url)
+
+
+@pytest.fixture
+def transcribe(tmp_path: Path, env: dict[str, str]) -> Transcribe:
+    """Runs `transcribe` in a folder with the recordings wavs/0.wav to wavs/9.wav."""
+    (tmp_path / "wavs").mkdir()
+    for number in range(10):
+        write_wav(tmp_path / "wavs" / f"{number}.wav", 3244 + 32 * number)
+
+    def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+        words = ["transcribe", *map(str, arguments)]
+        return run_program(words, env=env | changes, cwd=tmp_path, text=True)
+
+    return run
+
+
+def write_manifest(path: Path, *lines: dict[str, Any] | str) -> None:
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def nemo(*numbers: int) -> list[dict[str, Any]]:
+    return [
+        {"id": n, "audio_filepath": f"wavs/{n}.wav", "duration": 9.25, "text": f"ü {n}", "x": {"a": [None]}}
+        for n in numbers
+    ]
+
+
+def test_results_are_listed_in_input_order_with_all_fields(tmp_path: Path, transcribe: Transcribe, echo: Echo) -> None:
+    lines = nemo(3, 1, 4, 0, 5)
+    echo.fails = {"4.wav"}
+    write_manifest(tmp_path / "in.json", lines[0], lines[1], "{", *lines[2:])
+    done = transcribe("in.json", "--output-manifest", "out.jsonl", "--jobs", "4")
+    assert done.returncode == Exit.FAILED
+    assert done.stdout == ""
+    assert "error: in.json, line 3: not JSON" in done.stderr
+    assert "wrote out.jsonl: 4 recordings" in done.stderr
+    found = documents(tmp_path / "out.jsonl")
+    kept = [line for line in lines if line["id"] != 4]
+    assert found == [line | {"pred_text": f"This is {line['id']}.wav."} for line in kept]
+    assert [list(line) for line in found] == [[*line, "pred_text"] for line in kept]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "in.json", "out.jsonl", "wavs"]
+    assert len(list((tmp_path / "wavs").iterdir())) == 10
+
+
+def test_manifest_of_results_is_a_manifest_that_can_be_transcribed(tmp_path: Path, transcribe: Transcribe) -> None:
+    assert transcribe("wavs", "--output-manifest", "lists/out.jsonl").returncode == Exit.DONE
+    before = (tmp_path / "lists" / "out.jsonl").read_text()
+    assert transcribe("lists/out.jsonl", "--output-manifest", "again.jsonl").returncode == Exit.DONE
+    assert (tmp_path / "again.jsonl").read_text() == before
+    assert str(tmp_path / "wavs" / "0.wav") in before
+
+
+def test_results_of_a_manifest_are_named_after_the_paths_below_its_folder(
+    tmp_path: Path, transcribe: Transcribe
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", *nemo(2, 7))
+    assert transcribe("in.jsonl", "--output-dir", "out").returncode == Exit.DONE
+    assert (tmp_path / "out" / "wavs" / "7.txt").read_text() == "This is 7.wav.\n"
+    done = transcribe("*.jsonl", "-f", "ndjson")
+    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == ["wavs/2.wav", "wavs/7.wav"]
+
+
+def test_other_results_are_written_beside_the_manifest_if_asked_for(tmp_path: Path, transcribe: Transcribe) -> None:
+    write_manifest(tmp_path / "in.jsonl", *nemo(2, 7))
+    done = transcribe("in.jsonl", "--output-manifest", "out.jsonl", "-f", "ndjson")
+    assert len(done.stdout.splitlines()) == len(documents(tmp_path / "out.jsonl")) == 2
+
+
+def test_metadata_of_a_folder_goes_with_its_recordings(tmp_path: Path, transcribe: Transcribe) -> None:
+    (tmp_path / "wavs" / "metadata.csv").write_text('file_name,transcription\n3.wav,"one, two"\n1.wav,x,y\n')
+    done = transcribe("wavs", "--output-manifest", "wavs/out.jsonl")
+    assert done.returncode == Exit.FAILED
+    assert "error: wavs/metadata.csv, line 3: 3 cells for 2 columns" in done.stderr
+    found = documents(tmp_path / "wavs" / "out.jsonl")
+    assert len(found) == 10
+    assert found[3] == {
+        "audio_filepath": "3.wav", "duration": 0.103, "file_name": "3.wav", "transcription": "one, two",
+        "pred_text": "This is 3.wav.",
+    }  # fmt: skip
+    assert list(found[4]) == ["audio_filepath", "duration", "pred_text"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in.jsonl", "--output-manifest", "in.jsonl", "--force"], "in.jsonl is an input and must not be overwritten"),
+        (["in.jsonl", "--output-manifest", "old.jsonl"], "old.jsonl exists"),
+        (["in.jsonl", "--output-manifest", "out.txt"], "out.txt: a manifest's suffix is one of .jsonl, .json, .ndjson"),
+        (["in.jsonl", "--output-manifest", "new.jsonl"], "new.jsonl.part is left of a run that was stopped"),
+    ],
+)
+def test_manifest_that_must_not_be_written_is_a_usage_error_before_any_upload(
+    arguments: list[str], message: str, tmp_path: Path, transcribe: Transcribe, echo: Echo
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", *nemo(1))
+    (tmp_path / "old.jsonl").write_text("old\n")
+    (tmp_path / "new.jsonl.part").write_text("old\n")
+    done = transcribe(*arguments)
+    assert done.returncode == Exit.USAGE
+    assert done.stderr.startswith(f"error: {message}\n")
+    assert echo.names == []
+    assert (tmp_path / "old.jsonl").read_text() == (tmp_path / "new.jsonl.part").read_text() == "old\n"
+
+
+def test_dry_run_writes_no_manifest(tmp_path: Path, transcribe: Transcribe) -> None:
+    assert transcribe("wavs", "--output-manifest", "out.jsonl", "--dry-run").returncode == Exit.DONE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "wavs"]
+
+
+@pytest.mark.parametrize("extra", [[], ["--output-dir", "out"]], ids=["alone", "with_text"])
+def test_killed_run_is_resumed_without_uploading_again(
+    extra: list[str], tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", *nemo(*range(10)))
+    command = ["transcribe", "in.jsonl", "--output-manifest", "out.jsonl", "--no-cache", "--jobs", "3", *extra]
+    echo.holds = {"0.wav": threading.Event(), "6.wav": threading.Event()}
+    with start_program(command, env=env, cwd=tmp_path, text=True) as program:
+        while len(echo.names) < 8:
+            assert program.poll() is None
+        program.send_signal(signal.SIGKILL)
+        program.wait()
+    for held in echo.holds.values():
+        held.set()
+    assert not (tmp_path / "out.jsonl").exists()
+    sent = list(echo.names)
+    done = transcribe(*command[1:], "--resume")
+    assert done.returncode == Exit.DONE, done.stderr
+    assert [line["pred_text"] for line in documents(tmp_path / "out.jsonl")] == [f"This is {n}.wav." for n in range(10)]
+    assert {"0.wav", "6.wav"} <= set(echo.names[len(sent) :])
+    assert len(echo.names) <= 10 + 3
+    assert not (tmp_path / "out.jsonl.part").exists()
+
+
+def test_results_that_were_done_before_get_their_lines_from_the_cache_or_json(
+    tmp_path: Path, transcribe: Transcribe, echo: Echo
+) -> None:
+    assert transcribe("wavs", "--output-dir", "text").returncode == Exit.DONE
+    assert transcribe("wavs", "--output-dir", "json", "-f", "json", "--no-cache").returncode == Exit.DONE
+    before = len(echo.names)
+    assert transcribe("wavs", "--output-dir", "text", "--output-manifest", "1.jsonl", "--resume").returncode == 0
+    arguments = ["wavs", "--no-cache", "--resume", "--output-manifest"]
+    assert transcribe(*arguments, "2.jsonl", "--output-dir", "json", "-f", "json").returncode == 0
+    texts = [f"This is {number}.wav." for number in range(10)]
+    for name in ("1.jsonl", "2.jsonl"):
+        assert [line["pred_text"] for line in documents(tmp_path / name)] == texts
+    done = transcribe(*arguments, "3.jsonl", "--output-dir", "text")
+    assert done.returncode == Exit.FAILED
+    assert (
+        "wavs/0.wav has results, but its text for 3.jsonl is neither in the cache nor in a JSON result" in done.stderr
+    )
+    assert documents(tmp_path / "3.jsonl") == []
+    assert len(echo.names) == before
+
+
+def test_interrupted_run_says_where_its_lines_are(
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo
+) -> None:
+    echo.holds = {"5.wav": threading.Event()}
+    command = ["transcribe", "wavs", "--output-manifest", "out.jsonl"]
+    with start_program(command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE) as program:
+        while "5.wav" not in echo.names:
+            assert program.poll() is None
+        program.send_signal(signal.SIGINT)
+        echo.holds["5.wav"].set()
+        _, messages = program.communicate(timeout=20)
+    assert program.returncode == Exit.INTERRUPTED
+    assert "out.jsonl.part has the results so far, for --resume" in messages
+    assert len((tmp_path / "out.jsonl.part").read_text().splitlines()) >= 5
+    before = len(echo.names)
+    assert transcribe(*command[1:], "--resume").returncode == Exit.DONE
+    assert len(documents(tmp_path / "out.jsonl")) == 10
+    assert len(echo.names) - before <= 5
