@@ -54,6 +54,7 @@ NOT_RUN = {
     r"\bmake\b": "a clone to set up",
     r"\bpipx?\b|\bsudo\b|\bsource\b|\bfpath=|\bcp completions\b|\bgit\b": "a machine that may be changed",
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
+    r"\bdask (scheduler|worker|ssh)\b|--dask\b": "a cluster",
     r"(?<!--dry-run )--cloud|-l de|_API_KEY=|https?://(?!127\.)|--local-model [a-z]|--host 0": "the network",
 }
 """Pattern of a command that isn't run, and what running it would need. It must still parse."""

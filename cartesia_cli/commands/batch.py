@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +23,7 @@ from ..alignment import count_missing_words
 from ..cache import Cache, CachedResponse, Lookup
 from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, UploadProgress, is_account_error
 from ..daemon_thread import start_daemon_thread
-from ..errors import CliError, Interrupted, OutputError
+from ..errors import CliError, InputError, Interrupted, OutputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..output import Layout
 from ..output.console import ProgressBar, Reporter
@@ -40,7 +40,8 @@ from .ordered_output import OrderedOutput
 from .prepare import Recording, TemporaryFolder, choose_upload, materialize
 from .write_results import write_results
 
-if TYPE_CHECKING:  # imported only where rows are selected, because it imports every format
+if TYPE_CHECKING:  # imported only where they are needed, because they import every format
+    from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
     from .matches import MatchWriter, SelectedRows
 
@@ -148,9 +149,10 @@ class BatchSummary:
     audio_seconds: float = 0.0
     billed_seconds: float = 0.0
     local: bool = False
+    place: str = "this machine"
 
     def to_text(self) -> str:
-        price = "on this machine" if self.local else f"{batch_credits(self.billed_seconds):.1f} credits"
+        price = f"on {self.place}" if self.local else f"{batch_credits(self.billed_seconds):.1f} credits"
         if self.from_cache:
             free = self.from_cache == self.written
             price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"
@@ -188,6 +190,7 @@ def run_jobs(
     budget: Budget | None = None,
     observer: BatchObserver | None = None,
     rest_command: RestCommand | None = None,
+    cluster: ClusterJobs | None = None,
 ) -> int:
     """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for a
     failure of the only input, or one that all others would share; Interrupted after Ctrl-C.
@@ -198,6 +201,7 @@ def run_jobs(
     budget         what the batch may cost
     observer       shows progress
     rest_command   for the hint of an error that stops the batch
+    cluster        transcribes the recordings; None: this process does
     """
     with TemporaryFolder() as temporary:
         run = _Run(
@@ -210,6 +214,7 @@ def run_jobs(
             budget or Budget(),
             observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
             temporary,
+            cluster,
         )
         return run.run(rest_command)
 
@@ -242,7 +247,9 @@ class _Run:
         budget: Budget,
         observer: BatchObserver,
         temporary: TemporaryFolder,
+        cluster: ClusterJobs | None,
     ) -> None:
+        self._cluster = cluster
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
         self._results, self._limit, self._budget, self._observer = results, limit, budget, observer
         self._temporary = temporary
@@ -317,7 +324,7 @@ class _Run:
         transcript: Transcript | None = None
         self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
-            with materialize(job, self._config.options, self._temporary, partial(self._observer.update, number)) as job:
+            with self._materialized(number, job) as job:
                 fetched = self._fetch(number, job)
                 transcript, error = self._write_files(fetched, texts, rows)
         except (LimitClosed, _Stopped):
@@ -345,14 +352,19 @@ class _Run:
         with self._lock:
             self._error = self._error or error
             self._is_stopping = True
+        self._close_limit()
+
+    def _close_limit(self) -> None:
         self._limit.close()
+        if self._cluster is not None:
+            self._cluster.cancel()
 
     def _interrupt(self, threads: Sequence[Future[None]]) -> None:
         """After the first Ctrl-C: give up what isn't sent yet, and wait for the responses to what is, because they are
         paid for. A second Ctrl-C ends that, too.
         """
         self._is_stopping = self._is_interrupted = True
-        self._limit.close()
+        self._close_limit()
         if self._alone or not (sent := len(self._sent)):
             return
         what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
@@ -373,8 +385,16 @@ class _Run:
             self._reporter.info(f"to do the rest: {rest}")
         return rest
 
+    def _materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
+        """The job with its recording as a local file, unless it is given to a cluster."""
+        if self._cluster is not None:
+            return nullcontext(job)
+        return materialize(job, self._config.options, self._temporary, partial(self._observer.update, number))
+
     def _fetch(self, number: int, job: Job) -> Fetched:
         """The response to a recording: from the cache, or else from the server."""
+        if self._cluster is not None:
+            return self._fetch_from_cluster(number, job, self._cluster)
         self._observer.update(number, "looking up")
         lookup, answer = look_up(job, self._config, self._reporter)
         if answer is not None:
@@ -394,6 +414,28 @@ class _Run:
         price = 0.0 if backend.local else batch_credits(length)
         self._observer.finished(number, seconds=length, credits=price, from_cache=False)
         return Fetched(job, answer, backend.local)
+
+    def _fetch_from_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> Fetched:
+        """The response to a recording that a worker of the cluster looks up or transcribes."""
+        self._observer.update(number, "on the cluster")
+        if self._budget.max_credits is not None and job.media is None:
+            raise InputError(
+                f"{job.input.source}: what it costs is not known before a worker has fetched it",
+                hint="leave out --max-credits, or --dask",
+            )
+        seconds = 0.0 if cluster.local or job.media is None else duration_to_pay(job, self._budget)
+        with self._budget.reserve(job.input.source, seconds) as reservation:
+            result = cluster.transcribe(job)
+            job = replace(job, media=result.media)
+            length = result.answer.response.duration or job.seconds or 0.0
+            billed = max(length, seconds) if result.local is False else 0.0
+            reservation.billed_seconds = billed
+        from_cache = result.local is None
+        with self._lock:
+            self._summary.local, self._summary.place = cluster.local, "the cluster"
+            self._summary.from_cache += from_cache
+        self._observer.finished(number, seconds=length, credits=batch_credits(billed), from_cache=from_cache)
+        return Fetched(job, result.answer, result.local)
 
     def _open_backend(self) -> Backend:
         with self._connect_lock:

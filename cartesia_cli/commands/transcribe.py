@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # --help does without
     from ..cache import CachedResponse
     from ..output.console import Reporter
     from .backend import Backend, BackendConfig
+    from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
 
 EXAMPLES = """
@@ -90,6 +91,11 @@ MaxCredits = Annotated[
     given.number_option(metavar="N", min=0, help="Stop before a run costs more than this many credits.",
                         rich_help_panel=given.BACKEND_PANEL),
 ]  # fmt: skip
+Dask = Annotated[
+    str | None,
+    typer.Option("--dask", metavar="ADDRESS", rich_help_panel=given.BACKEND_PANEL, show_default=False,
+                 help="Transcribe on the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
+]  # fmt: skip
 
 
 @expand_groups(
@@ -122,6 +128,7 @@ def transcribe(
     retries: given.Retries = None,
     jobs: Jobs = None,
     max_credits: MaxCredits = None,
+    dask: Dask = None,
     no_cache: NoCache = False,
     verbosity: given.VerbosityOptions,
 ) -> None:
@@ -138,7 +145,9 @@ def transcribe(
     formats = output_options.formats(selects_rows=format_options.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = format_options.layout(subtitle_options)
-    backend_config = backend_options.resolve(context, reporter, needs_key=not dry_run)
+    backend_config = backend_options.resolve(
+        context, reporter, needs_key=not (dry_run or (dask is not None and not sample))
+    )
     options = BatchOptions(
         model=model,
         language=language,
@@ -151,6 +160,22 @@ def transcribe(
     results = resuming.open_results(reporter)
     with ExitStack() as stack:
         limit = backend.concurrency_limit(jobs, backend_config)
+        cluster: ClusterJobs | None = None
+        if dask is not None and not dry_run:
+            from . import cluster_jobs
+
+            worker_config = cluster_jobs.WorkerConfig(
+                options,
+                endpoint,
+                timeout,
+                backend_config.base_url,
+                backend_options.local_model,
+                retries,
+                no_cache,
+                reporter.verbose,
+            )
+            cluster = stack.enter_context(cluster_jobs.ClusterJobs(dask, worker_config, reporter))
+            limit = cluster.limit(jobs)
 
         @cache
         def connect() -> Backend:
@@ -226,7 +251,7 @@ def transcribe(
             print_estimate(plan, config, backend_config.base_url, reporter)
         elif plan.first or not plan.complete:
             if backend_config.reason:
-                reporter.info(backend_config.reason)
+                reporter.info(backend_config.reason if cluster is None else cluster_jobs.OFFLINE)
             if plan.complete:
                 limit.lower_maximum(len(plan.first))
             to_files = all(file is not None for job in plan.first for file in job.targets.values())
@@ -244,6 +269,7 @@ def transcribe(
                     limit=limit,
                     budget=Budget(max_credits),
                     rest_command=rest_command,
+                    cluster=cluster,
                 )
             finally:
                 write_error = None if matches is None else matches.close()

@@ -10,7 +10,6 @@ in its dashboard what a call is about: the names of tasks are random.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -19,9 +18,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import uuid4
 
 from .. import __version__
 from ..errors import CliError, EngineError, InputError, NetworkError, UsageError
@@ -71,6 +68,8 @@ class DaskCluster:
     """
 
     def __init__(self, address: str) -> None:
+        import asyncio
+
         try:
             import distributed
         except ImportError as error:
@@ -112,6 +111,8 @@ class DaskCluster:
 
         CliError if the function raises one, or no worker could do it; CallCancelled after `cancel`.
         """
+        from uuid import uuid4
+
         payload = pickle.dumps((function, argument))
         future = self._client.submit(
             _run_on_worker, __version__, payload, key=f"{PACKAGE}-{uuid4().hex}", pure=False, retries=RETRIES
@@ -165,12 +166,21 @@ class DaskCluster:
         return outcome
 
     def _check_versions(self) -> None:
+        from importlib.metadata import version
+
         found: dict[str, Any] = self._client.run(version, PACKAGE, on_error="return")
         for worker, other in found.items():
             if isinstance(other, ImportError):
                 raise UsageError(f"the Dask worker {worker} has no cartesia-cli", hint=SAME_VERSION_HINT)
             if isinstance(other, str) and other != __version__:
                 raise _version_error(worker, other, __version__)
+
+
+def worker_threads() -> int:
+    """How many calls the worker of this process does at once."""
+    from distributed import get_worker
+
+    return int(get_worker().state.nthreads)
 
 
 def _scheduler_address(address: str) -> str:

@@ -1,0 +1,184 @@
+"""`--dask`: what a worker of a Dask cluster does with a recording, and the client's side of it.
+
+A worker does what a job does on one machine: it looks its response up in the cache, or else sends the recording to the
+server or to an engine that the worker loads once. The client writes all results.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from threading import Lock
+
+from ..audio.probing import MediaInfo
+from ..cache import Cache, CachedResponse
+from ..client import ConcurrencyLimit, LimitClosed
+from ..errors import AuthError, CliError
+from ..output import Layout
+from ..output.console import Reporter
+from ..protocol import BatchOptions
+from ..scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
+from . import backend, batch, prepare
+from .batch_plan import Job
+from .cache import open_cache
+from .option_sources import configured
+from .prepare import TemporaryFolder
+
+CALLS_PER_THREAD = 2
+"""Recordings that are given to the cluster at once, per thread of its workers: none of them waits for the client."""
+
+MIN_CALLS = 8
+"""As long as the cluster has few workers or none: more may join."""
+
+OFFLINE = "no CARTESIA_API_KEY: transcribing with the engines of the workers; with --cloud, they use a key of their own"
+KEY_HINT = "set CARTESIA_API_KEY in the environment of the workers"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What all recordings of a run have in common, as far as workers need it. It contains no key.
+
+    base_url   of the server; None: an engine on the worker
+    """
+
+    options: BatchOptions
+    endpoint: str
+    timeout: float | None
+    base_url: str | None
+    local_model: str | None
+    retries: int | None
+    no_cache: bool
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """One recording for a worker."""
+
+    job: Job
+    config: WorkerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResult:
+    """What a worker returns.
+
+    media      what probing found out
+    local      whether an engine has transcribed it; None if the response came from the cache
+    messages   for the user
+    """
+
+    answer: CachedResponse
+    media: MediaInfo | None
+    local: bool | None
+    messages: tuple[str, ...]
+
+
+class ClusterJobs:
+    """A connection to a cluster that transcribes the recordings of a run, as a context. Any thread may use it.
+
+    address   of the cluster's scheduler, or its scheduler file
+    local     whether its workers have engines of their own
+
+    Errors as those of DaskCluster.
+    """
+
+    def __init__(self, address: str, config: WorkerConfig, reporter: Reporter) -> None:
+        self._cluster, self._config, self._reporter = DaskCluster(address), config, reporter
+        self.local = config.base_url is None
+
+    def __enter__(self) -> ClusterJobs:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._cluster.close()
+
+    def limit(self, jobs: int | None) -> ConcurrencyLimit:
+        """How many recordings are with the cluster at once. `jobs`: what the user asks for, or None."""
+        threads = self._cluster.threads
+        if not threads:
+            self._reporter.info("the cluster has no workers yet: waiting for one")
+        return ConcurrencyLimit(jobs or max(MIN_CALLS, CALLS_PER_THREAD * threads))
+
+    def transcribe(self, job: Job) -> WorkerResult:
+        """CliError if the recording fails; LimitClosed after `cancel`."""
+        item = replace(job.input, path=job.input.path.absolute(), fields=None)
+        task = WorkerTask(replace(job, input=item, targets={}, response_file=None), self._config)
+        try:
+            result = self._cluster.call(transcribe_on_worker, task, job.input.source)
+        except CallCancelled as error:
+            raise LimitClosed from error
+        for message in result.messages:
+            self._reporter.info(message)
+        return result
+
+    def cancel(self) -> None:
+        """Cancel all recordings. Those that are being sent are finished by their workers, and cached there."""
+        self._cluster.cancel()
+
+
+def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
+    """What a worker does with a recording."""
+    config, job = task.config, task.job
+    messages = io.StringIO()
+    reporter = Reporter(messages, {})
+    reporter.verbose = config.verbose
+    batch_config = batch.BatchConfig(config.options, Layout(), config.endpoint, config.timeout, _open_cache(config))
+    local = None
+    with TemporaryFolder() as temporary, prepare.materialize(job, config.options, temporary, _show_nothing) as job:
+        lookup, answer = batch.look_up(job, batch_config, reporter)
+        if answer is None:
+            opened = _open_backend(config)
+            local = opened.local
+            with prepare.choose_upload(job, temporary, _show_nothing, reporter, local=local) as recording:
+                answer = batch.request_transcript(
+                    job, recording, batch_config, opened, lookup, reporter, lambda progress: None
+                )
+    return WorkerResult(answer, job.media, local, tuple(messages.getvalue().splitlines()))
+
+
+def _show_nothing(what: str, done: float = 0.0, total: float | None = None) -> None:
+    """The progress of a worker is not shown."""
+
+
+_opened: dict[WorkerConfig, backend.Backend] = {}
+_opening = Lock()
+
+
+def _open_backend(config: WorkerConfig) -> backend.Backend:
+    """The connection or engine of this worker process, which is opened once."""
+    with _opening:
+        if config not in _opened:
+            stack = ExitStack()
+            atexit.register(stack.close)
+            try:
+                opening = backend.open_backend(
+                    _choose_backend(config),
+                    Reporter(),
+                    retries=config.retries,
+                    local_model=config.local_model,
+                    limit=ConcurrencyLimit(worker_threads()),
+                )
+                _opened[config] = stack.enter_context(opening)
+            except CliError as error:
+                error.stops_batch = True
+                raise
+        return _opened[config]
+
+
+def _choose_backend(config: WorkerConfig) -> backend.BackendConfig:
+    """The backend that the client chose, with the key of this worker."""
+    try:
+        return backend.choose_backend(
+            configured(None, None), local=config.base_url is None, cloud=False, base_url=config.base_url
+        )
+    except AuthError as error:
+        error.hint = KEY_HINT
+        raise
+
+
+def _open_cache(config: WorkerConfig) -> Cache | None:
+    choice = backend.BackendConfig(config.base_url)
+    return open_cache(config.no_cache, choice, config.endpoint, config.local_model, Reporter())

@@ -1,0 +1,198 @@
+"""`transcribe --dask`: on worker processes of a cluster, one of which is killed, and by Dask's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from cartesia_cli.errors import Exit
+
+from .fault_server import Exchange, FaultServer, environment, write_wav
+from .fork_server import run_program, start_program
+
+pytestmark = pytest.mark.waits
+
+WORKER_KEY = "sk_car_test_of_the_w0rk3rs"
+
+
+class Service:
+    """Answers with the name of the recording.
+
+    names, keys   of all uploads
+    hold          answers wait until it is set
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.keys: set[str | None] = set()
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def __call__(self, exchange: Exchange) -> None:
+        request = exchange.request()
+        name = os.fsdecode(request.part("file").filename or b"")
+        self.names.append(name)
+        self.keys.add(request.header("Authorization"))
+        time.sleep(0.05)
+        self.hold.wait(30)
+        exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture(scope="module")
+def server(service: Service) -> Iterator[FaultServer]:
+    with FaultServer(service) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Four worker processes, which have another home, working directory and key than the client."""
+    home = tmp_path_factory.mktemp("worker")
+    with LocalCluster(
+        n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=str(home),
+        env={"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "CARTESIA_API_KEY": WORKER_KEY},
+    ) as cluster:  # fmt: skip
+        yield cluster
+
+
+Transcribe = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> list[str]:
+    """Recordings in a folder, of different lengths, so that no two are alike."""
+    (tmp_path / "talks").mkdir()
+    names = [f"{number:02}.wav" for number in range(40)]
+    for number, name in enumerate(names):
+        write_wav(tmp_path / "talks" / name, 3244 + 32 * number)
+    return names
+
+
+@pytest.fixture
+def env(tmp_path: Path, server: FaultServer) -> dict[str, str]:
+    (tmp_path / "home").mkdir()
+    return environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None)
+
+
+@pytest.fixture
+def transcribe(tmp_path: Path, env: dict[str, str]) -> Transcribe:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run_program(["transcribe", *map(str, arguments)], env=env, cwd=tmp_path, text=True)
+
+    return run
+
+
+def texts(output: str) -> list[str]:
+    return [json.loads(line)["text"] for line in output.splitlines()]
+
+
+def test_recordings_of_a_killed_worker_are_transcribed_by_another(
+    cluster: LocalCluster, transcribe: Transcribe, service: Service, talks: list[str]
+) -> None:
+    with Client(cluster, set_as_default=False) as client:
+        victim = next(iter(client.run(os.getpid).values()))
+    before = len(service.names)
+
+    def kill() -> None:
+        while len(service.names) < before + 10:
+            time.sleep(0.01)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = transcribe("talks", "-f", "ndjson", "--dask", cluster.scheduler_address)
+    killer.join()
+    assert done.returncode == Exit.DONE, done.stderr
+    assert texts(done.stdout) == [f"This is {name}." for name in talks]
+    uploads = service.names[before:]
+    assert set(uploads) == set(talks)
+    assert len(uploads) <= len(talks) + 1
+    assert f"{len(talks)} of {len(talks)} transcribed" in done.stderr
+
+
+def test_workers_use_their_own_key_and_cache(
+    cluster: LocalCluster, transcribe: Transcribe, service: Service, talks: list[str], tmp_path: Path
+) -> None:
+    arguments = ["talks/00.wav", "talks/01.wav", "--dask", cluster.scheduler_address, "-f", "ndjson"]
+    first = transcribe(*arguments)
+    assert first.returncode == Exit.DONE, first.stderr
+    before = len(service.names)
+    second = transcribe(*arguments)
+    assert second.stdout == first.stdout
+    assert "from cache, 0 credits" in second.stderr
+    assert len(service.names) == before
+    assert service.keys == {f"Bearer {WORKER_KEY}"}
+    assert not (tmp_path / "home" / ".cache").exists()
+
+
+def test_interrupt_cancels_what_the_cluster_has_not_begun(
+    cluster: LocalCluster, env: dict[str, str], service: Service, talks: list[str], tmp_path: Path
+) -> None:
+    before = len(service.names)
+    service.hold.clear()
+    command = ["transcribe", "talks", "--dask", cluster.scheduler_address, "--output-dir", "out", "--no-cache"]
+    try:
+        with start_program(command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE) as program:
+            while len(service.names) == before:
+                assert program.poll() is None
+                time.sleep(0.01)
+            program.send_signal(signal.SIGINT)
+            _, messages = program.communicate(timeout=30)
+    finally:
+        service.hold.set()
+    assert program.returncode == Exit.INTERRUPTED
+    assert f"--dask {cluster.scheduler_address}" in messages.partition("to do the rest:")[2]
+    time.sleep(0.5)
+    assert len(service.names) - before <= 8
+
+
+def test_scheduler_and_worker_started_by_the_commands_of_dask(
+    transcribe: Transcribe, env: dict[str, str], talks: list[str], tmp_path: Path
+) -> None:
+    dask = Path(sys.executable).with_name("dask")
+    file = tmp_path / "scheduler.json"
+    commands = [
+        [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file],
+        [dask, "worker", "--scheduler-file", file, "--nworkers", "1", "--nthreads", "2", "--no-dashboard"],
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        programs = [subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log) for command in commands]
+        try:
+            while not file.exists():
+                assert programs[0].poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+            done = transcribe("talks", "--dask", "scheduler.json", "--output-dir", "out")
+        finally:
+            for program in reversed(programs):
+                program.terminate()
+                program.wait()
+    assert done.returncode == Exit.DONE, done.stderr
+    assert [(tmp_path / "out" / f"{name[:-4]}.txt").read_text() for name in talks] == [
+        f"This is {name}.\n" for name in talks
+    ]
+
+
+@pytest.mark.engine
+def test_workers_without_a_server_load_their_own_engine(
+    cluster: LocalCluster, tmp_path: Path, transcribe: Transcribe
+) -> None:
+    sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
+    (tmp_path / "a.wav").write_bytes(sample.read_bytes())
+    done = transcribe("a.wav", "--local", "--dask", cluster.scheduler_address, "-v")
+    assert done.returncode == Exit.DONE, done.stderr
+    assert done.stdout.startswith("This is the sample recording of Cartesia.")
