@@ -59,8 +59,8 @@ def cache(
     if action not in (None, "clear"):
         raise UsageError(f"unknown action {action!r}", hint="`cache` shows the cache, `cache clear` clears it")
     directory = cache_dir()
-    if doubt := untrusted(directory):
-        raise OutputError(f"{directory} is not used: {doubt}", hint=NOT_OURS)
+    if reason := untrusted(directory):
+        raise OutputError(f"{directory} is not used: {reason}", hint=NOT_OURS)
     store = Store(directory)
     try:
         entries = store.clear() if action else store.entries()
@@ -95,8 +95,8 @@ def open_cache(
     if no_cache:
         return None
     directory = cache_dir()
-    if warn_unknown := untrusted(directory):
-        reporter.info(f"warning: the cache {directory} is not used: {warn_unknown}")
+    if reason := untrusted(directory):
+        reporter.info(f"warning: the cache {directory} is not used: {reason}")
         return None
     server = engine_identity(local_model) if choice.base_url is None else server_identity(choice.base_url, endpoint)
     if server is None:

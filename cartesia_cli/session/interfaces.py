@@ -1,6 +1,6 @@
 """What a session needs from others: where audio comes from, what carries it, who observes it, and who stops it.
 
-Protocols and values only; `StopSignal` is the one class with state.
+Protocols, values, an observer that does nothing, and `StopSignal`, the one class with state.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ CatchUp = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
 Segments and their words are timed from the start of the session. Raises CliError if that fails."""
 
 
-class SessionObserver(Protocol):
-    """Observes a session while it runs. Its methods must return at once."""
+class SessionObserver:
+    """Observes a session while it runs: subclasses override what they need. Methods must return at once."""
 
     def audio_arrived(self, size: int) -> None:
         """The source gave `size` bytes of audio; 0: it skipped time."""
@@ -73,28 +73,6 @@ class SessionObserver(Protocol):
 
     def rewound(self, position: float) -> None:
         """The connection was replaced: audio from `position` (seconds) on is sent again."""
-
-
-class NullObserver:
-    """Observes nothing."""
-
-    def audio_arrived(self, size: int) -> None:
-        return
-
-    def audio_sent(self, size: int) -> None:
-        return
-
-    def vad_event(self, event: VadEvent) -> None:
-        return
-
-    def finalize_sent(self) -> None:
-        return
-
-    def utterance_measured(self, times: UtteranceTimes) -> None:
-        return
-
-    def rewound(self, position: float) -> None:
-        return
 
 
 class StopSignal:

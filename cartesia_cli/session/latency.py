@@ -30,9 +30,9 @@ from math import ceil
 from typing import Any
 
 from ..audio.pcm import RATE
-from ..audio.vad import VadEvent
 from ..protocol import realtime_credits
 from ..tracker import UtteranceTimes
+from .interfaces import SessionObserver
 
 FIGURES = {
     "speech_to_finalize": ("stopped", "finalized"),
@@ -56,7 +56,7 @@ MAX_VALUES = 1 << 16
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-class LatencyRecorder:
+class LatencyRecorder(SessionObserver):
     """Measures a session with `model`, as its `SessionObserver` and as what `audio.pacing` reports to.
 
     rate   16-bit samples per second
@@ -74,24 +74,10 @@ class LatencyRecorder:
         """All audio that was sent, including what was sent again."""
         return self._bytes / (2 * self._rate)
 
-    def audio_arrived(self, size: int) -> None:
-        """Nothing is measured here."""
-
     def audio_sent(self, size: int) -> None:
-        """`size` bytes of audio have been handed to the socket."""
         self._bytes += size
 
-    def vad_event(self, event: VadEvent) -> None:
-        """Nothing is measured here: the tracker decides what it means."""
-
-    def finalize_sent(self) -> None:
-        """Nothing is measured here: the tracker decides what it is for."""
-
-    def rewound(self, position: float) -> None:
-        """Nothing is measured here."""
-
     def utterance_measured(self, times: UtteranceTimes) -> None:
-        """An utterance or a turn is over."""
         figures = figures_of(times)
         for name, seconds in figures.items():
             self._latencies[name].add(seconds)

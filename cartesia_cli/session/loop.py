@@ -38,7 +38,7 @@ from ..protocol import Close, Command, Config, Finalize, Unknown
 from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
 from .dispatcher import EventDispatcher, Marker
-from .interfaces import CatchUp, Connect, Connection, NullObserver, SessionObserver, Skipped, Source, StopSignal
+from .interfaces import CatchUp, Connect, Connection, SessionObserver, Skipped, Source, StopSignal
 from .reconnect import BURST_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
 from .send_buffer import SendBuffer
 
@@ -111,7 +111,7 @@ class Session:
         self._sends_finalize, self._has_finalize = finalize, manual
         self._reconnect_policy = reconnect_policy or ReconnectPolicy()
         self._limiter, self._catch_up = RateLimiter(pace), catch_up
-        self._observer = observer or NullObserver()
+        self._observer = observer or SessionObserver()
         self._buffer: SendBuffer[Marker] = SendBuffer(
             chunk, rate=rate, on_warning=lambda message: self._dispatcher.notify("no_room", message)
         )
@@ -230,39 +230,56 @@ class Session:
                     lost = await self._run_connection(connection)
             except CliError as error:
                 raise error if lost is None or is_open else reconnect_failed(lost, error) from None
-            if self.phase is Phase.HANDOFF and self._catch_up is not None:
-                position = self._dispatcher.resume_position
-                try:
-                    rest = await self._catch_up(self._buffer.unacknowledged(position), self._buffer.seconds(position))
-                    return self._dispatcher.replace_rest(rest)
-                except CliError as error:  # slower, but complete
-                    lost = NetworkError(error.message, hint=error.hint)
-                    self._catch_up, self.phase = None, Phase.SOURCE_ENDED
-                    self._dispatcher.notify("catch_up_failed", f"{error.message}: continuing in real time")
-                    continue
             was_idle = lost is not None and self.is_idle
-            if was_idle:
-                while not self._buffer.has_more:  # no connection is needed until there is something to send
-                    self._buffer.changed.clear()
-                    await self._buffer.changed.wait()
+            if self.phase is Phase.HANDOFF and self._catch_up is not None:
+                if (lost := await self._hand_off(self._catch_up)) is None:
+                    return
+            elif was_idle:
+                await self._wait_for_audio()
                 if self.phase is Phase.SOURCE_ENDED and self._dispatcher.is_settled:
                     return
-                continue
-            if lost is None and self._dispatcher.check_end():
+            elif lost is None and self._dispatcher.check_end():
                 return
-            if lost is None or self._dispatcher.starts_over:
+            elif lost is None or self._dispatcher.starts_over:
                 lost = lost or NetworkError("the server didn't answer all of the resent audio")
-                continue
-            progress = self._dispatcher.resume_position + self._buffer.sent
-            worked = self._dispatcher.is_answered or self._now() - opened >= WORKING_SECONDS
-            delay = self._reconnect_policy.next_delay(progress, worked=worked)
-            if delay is None:
-                raise lost
-            if self.behind > BURST_SECONDS:
-                self._limiter.slow_down()  # lost while catching up: the pace may be too high for this server
-            self._dispatcher.notify("connection_lost", f"{lost.message}: reconnecting")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+            else:
+                await self._wait_to_reconnect(lost, self._now() - opened)
+
+    async def _hand_off(self, catch_up: CatchUp) -> NetworkError | None:
+        """Have `catch_up` transcribe the rest. If it fails, the session continues: slower, but complete. Returns its
+        error then.
+        """
+        position = self._dispatcher.resume_position
+        try:
+            rest = await catch_up(self._buffer.unacknowledged(position), self._buffer.seconds(position))
+        except CliError as error:
+            self._catch_up, self.phase = None, Phase.SOURCE_ENDED
+            self._dispatcher.notify("catch_up_failed", f"{error.message}: continuing in real time")
+            return NetworkError(error.message, hint=error.hint)
+        self._dispatcher.replace_rest(rest)
+        return None
+
+    async def _wait_for_audio(self) -> None:
+        """Wait until there is something to send. No connection is needed meanwhile."""
+        while not self._buffer.has_more:
+            self._buffer.changed.clear()
+            await self._buffer.changed.wait()
+
+    async def _wait_to_reconnect(self, lost: NetworkError, seconds_open: float) -> None:
+        """Wait as long as the policy says after a connection was lost. Raises its error if no other one is to follow.
+
+        seconds_open   how long the connection was open
+        """
+        progress = self._dispatcher.resume_position + self._buffer.sent
+        worked = self._dispatcher.is_answered or seconds_open >= WORKING_SECONDS
+        delay = self._reconnect_policy.next_delay(progress, worked=worked)
+        if delay is None:
+            raise lost
+        if self.behind > BURST_SECONDS:
+            self._limiter.slow_down()  # lost while catching up: the pace may be too high for this server
+        self._dispatcher.notify("connection_lost", f"{lost.message}: reconnecting")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay)
 
     async def _connect_once(self, stack: AsyncExitStack, again: bool) -> Connection:
         """Open a connection that lasts as long as `stack`. Once a stop was requested, it has GRACE_SECONDS."""
