@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 18
 
 CACHED_FILES = 2048
 """Fingerprints that are kept in memory."""
@@ -80,7 +80,7 @@ def untrusted(path: Path) -> str | None:
 
 @lru_cache(CACHED_FILES)
 def _read(path: Path, state: State) -> Fingerprint | None:
-    digest, block = sha256(), memoryview(bytearray(READ_BYTES))
+    digest, block = sha256(), memoryview(bytearray(min(READ_BYTES, state[2] + 1)))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(block[:count])

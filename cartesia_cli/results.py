@@ -3,7 +3,8 @@
 An SQLite database in the user's state directory with a row for each file that was written: paths and hashes, but no
 speech and no key. Rows are forgotten after MAX_AGE_DAYS. Any number of processes and threads may use it at once.
 
-Must never fail a run: a database that can't be used counts as empty.
+Must never fail a run: a database that can't be used counts as empty. So it needn't survive a power cut, and SQLite
+doesn't wait for the disk, which would take longer than everything else that is done for a short recording.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ class Results:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would let others read it
             self._connection = sqlite3.connect(self._path, timeout=LOCK_SECONDS, check_same_thread=False)
+            self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.executescript(SCHEMA)
             for column in LATER_COLUMNS:
                 with suppress(sqlite3.OperationalError):  # it is there
