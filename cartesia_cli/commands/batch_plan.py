@@ -20,7 +20,7 @@ from ..output.console import Reporter
 from ..protocol import BatchOptions
 from ..results import Results
 from . import resume
-from .inputs import STDIN, Input
+from .inputs import STDIN, Input, SeenNames
 from .output_plan import FindOwner, OutputPlan, Targets
 
 LOOKAHEAD = 1000
@@ -121,7 +121,7 @@ class BatchPlan:
         """
         self._options, self._plan, self._results, self._reporter = options, plan, results, reporter
         self._response_folder, self._select = response_folder, select
-        self._taken: set[int] = set()
+        self._taken = SeenNames()
         self.unusable = self.done = 0
         groups = (list(group) for _, group in groupby(found, _name_key))
         items: list[Input | InputError] = []
@@ -180,14 +180,12 @@ class BatchPlan:
 
     def _claim_names(self, job: Job) -> bool:
         """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""
-        names = {hash(file) for file in (*job.targets.values(), job.response_file) if file is not None}
-        if names.isdisjoint(self._taken) or self._plan.output is not None:
-            self._taken |= names
+        files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
+        if self._plan.output is not None or sum(self._taken.add(file) for file in files) == len(files):
             return True
-        file = next(file for file in job.targets.values() if file is not None)
         self._reporter.error(
             UsageError(
-                f"{job.input.source} and another input would both be written to {file}",
+                f"{job.input.source} and another input would both be written to {files[0]}",
                 hint="transcribe them into different folders",
             )
         )

@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -68,6 +69,37 @@ class Input:
     number: int = 0
 
 
+class SeenNames:
+    """A set of names in some 20 bytes each, because there may be a hundred thousand: a table of their hashes.
+
+    With 64 bits, two of a million names have the same hash in one of 30 million runs.
+    """
+
+    def __init__(self) -> None:
+        self._table, self._count = array("q", bytes(8 * 1024)), 0
+
+    def add(self, name: object) -> bool:
+        """Whether the name is new."""
+        if 2 * self._count >= len(self._table):
+            former, self._table = self._table, array("q", bytes(16 * len(self._table)))
+            for value in former:
+                self._table[self._place(value)] = value
+        value = hash(name) or 1
+        place = self._place(value)
+        is_new = self._table[place] == 0
+        self._table[place] = value
+        self._count += is_new
+        return is_new
+
+    def _place(self, value: int) -> int:
+        """Where a hash is, or would be."""
+        mask = len(self._table) - 1
+        place = value & mask
+        while self._table[place] not in (0, value):
+            place = (place + 1) & mask
+        return place
+
+
 def find_inputs(
     arguments: Sequence[str],
     spooled: Path | None,
@@ -87,14 +119,11 @@ def find_inputs(
     """
     for argument in arguments:
         check_not_url(argument)
-    seen: set[int] = set()  # hashes, because there may be a hundred thousand
+    seen = SeenNames()
     for argument in arguments:
         for found in _expand_argument(argument, spooled, headerless, on_skip, with_fields):
-            if isinstance(found, Input):
-                real = hash((os.path.realpath(found.path), found.segment))
-                if real in seen:
-                    continue
-                seen.add(real)
+            if isinstance(found, Input) and not seen.add((os.path.realpath(found.path), found.segment)):
+                continue
             yield found
 
 
@@ -255,7 +284,10 @@ def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], obje
     found = skipped = 0
     for parent, folders, names in os.walk(folder, onerror=denied.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
+        names.sort(reverse=True)
+        while names:  # it is emptied, because Path keeps all parts of living names in a table of its own
+            if (name := names.pop()).startswith("."):
+                continue
             path = Path(parent, name)
             if _is_wanted(path, headerless):
                 found += 1
