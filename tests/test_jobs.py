@@ -231,3 +231,29 @@ def test_many_inputs_are_planned_while_others_are_sent(
     again = transcribe(".", "--output-dir", "out", "--resume")
     assert again.returncode == 1
     assert len(account.names) == 1099
+
+
+def test_second_ctrl_c_prints_what_waits_for_an_earlier_recording(
+    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+) -> None:
+    names = talks(8)
+    account.delays = {names[0]: 60.0, names[6]: 60.0}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson", "--jobs", "2"],
+        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
+        cwd=tmp_path / "talks",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while names[6] not in account.names:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "waiting for 2 recordings that are sent already" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [json.loads(line)["text"] for line in stdout.splitlines()] == [f"This is {name}." for name in names[1:6]]

@@ -27,7 +27,7 @@ from ..errors import CliError, InputError, Interrupted, OutputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..output import Layout
 from ..output.console import ProgressBar, Reporter
-from ..output.files import write_file, write_stdout
+from ..output.files import StdoutClosed, write_file, write_stdout
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
 from ..transcript import Transcript, drop_wrong_times, from_batch
@@ -275,6 +275,8 @@ class _Run:
             self._report_stop(rest_command)
             raise
         finally:
+            if not isinstance(self._error, StdoutClosed | OutputError):
+                self._output.flush()  # what comes after the first recording that isn't done
             self._output.close()
         if self._error is not None:
             rest = self._report_stop(rest_command) if isinstance(self._error, CliError) else ""

@@ -59,8 +59,15 @@ class OrderedOutput:
         for one in rows:
             self._write_rows(one)
 
+    def flush(self) -> None:
+        """Deliver all results that wait for one that will not come, in order."""
+        with self._lock:
+            for number in sorted(self._held):
+                held = self._held.pop(number)
+                self._deliver(self._text(held), held.rows)
+
     def close(self) -> None:
-        """Remove the temporary file. What was not delivered is lost."""
+        """Remove the temporary file."""
         if self._file is not None:
             self._file.close()
 
