@@ -106,11 +106,11 @@ def plausible_spans_by_speaker(
     times: Sequence[tuple[float | None, float | None]], speakers: Sequence[Hashable], duration: float | None
 ) -> list[Span | None]:
     """`plausible_spans` of each speaker: several may speak at once, so only the times of one have to rise."""
+    if len(set(speakers)) < 2:
+        return plausible_spans(times, duration)
     places: dict[Hashable, list[int]] = {}
     for k, speaker in enumerate(speakers):
         places.setdefault(speaker, []).append(k)
-    if len(places) < 2:
-        return plausible_spans(times, duration)
     spans: list[Span | None] = [None] * len(times)
     for own in places.values():
         for k, span in zip(own, plausible_spans([times[k] for k in own], duration), strict=True):

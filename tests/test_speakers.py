@@ -270,6 +270,14 @@ def test_vtt_has_a_voice_for_each_cue_which_the_webvtt_library_reads() -> None:
     assert [segment.speaker for segment in again.segments] == ["Anna", "Bob ＆ ‹b›Co‹/b›"] * 2
 
 
+def test_voices_and_times_of_words_stand_side_by_side() -> None:
+    text = written("vtt", highlight_words=True)
+    assert "\n<v Anna>When <00:00:00.400>we <00:00:00.700>got" in text
+    assert [caption.text for caption in webvtt.from_string(text)] == [
+        caption.text for caption in webvtt.from_string(written("vtt"))
+    ]
+
+
 def test_rows_have_the_speaker_in_their_last_column() -> None:
     rows = list(csv.reader(io.StringIO(written("csv"))))
     assert rows[0] == ["number", "start", "end", "word", "speaker"]
@@ -460,6 +468,7 @@ def test_subtitles_of_people_who_talk_at_once_break_few_rules(form: Kind) -> Non
         ("WEBVTT\n\n00:00.000 --> 00:02.000\n<v.loud Anna &amp; Eve>So.</v>\n<v Bob>No, no.</v>\n", "vtt"),
         ("1\n00:00:00,000 --> 00:00:02,000\nANNA: Let me\n\n2\n00:00:02,100 --> 00:00:03,000\nBOB: No.\n", "srt"),
         ("1\n00:00:00,000 --> 00:00:02,000\n- Shall we?\n- No.\n", "srt"),
+        ("1\n00:00:00,000 --> 00:00:02,000\n>> Shall we go,\n>> Wait\n", "srt"),
     ],
 )  # fmt: skip
 def test_names_and_dashes_are_nothing_wrong(text: str, kind: Kind) -> None:

@@ -22,7 +22,7 @@ class Word:
 
     word         as the server sent it, with its leading space if it has one
     start, end   seconds from the start of the audio; None if the server gave no times
-    speaker      who said it, from a saved transcript of another service; never sent or received
+    speaker      who said it, from a saved transcript or by the channel of a recording; never sent or received
     """
 
     word: str

@@ -43,7 +43,7 @@ def cues(transcript: Transcript, rules: Rules = STANDARD, *, labels: bool = Fals
     if labels:
         texts = _add_labels(texts, rules.max_line_width)
     texts = _split_tokens(texts, rules.max_line_width)
-    turns = [*_find_turns(texts)]
+    turns = [*_find_turns(texts)] if transcript.has_speakers else [(0, len(texts))]
     texts = _separate_turns(texts, turns, rules)
     spans = interpolate_spans([s.space_before + len(s.text) for s in texts], [(s.start, s.end) for s in texts],
                      transcript.duration)  # fmt: skip
@@ -52,7 +52,7 @@ def cues(transcript: Transcript, rules: Rules = STANDARD, *, labels: bool = Fals
     for begin, stop in turns:
         until = tokens[stop].start if stop < len(tokens) else math.inf
         found = segment(tokens[begin:stop], rules, transcript.language, until)
-        settings += [tuple(begin + k for k in setting) for setting in found]
+        settings += [tuple([begin + k for k in setting]) for setting in found] if begin else found
     shown: list[Cue] = []
     for setting, following in zip_longest(settings, settings[1:]):
         first, last = setting[0], setting[-1] - 1
@@ -200,7 +200,7 @@ def _split_tokens(texts: Iterable[_TimedText], line: int) -> list[_TimedText]:
     tokens: list[_TimedText] = []
     for timed in texts:
         chunks = timed.text.split()
-        room = line - text_width(timed.label)
+        room = line - text_width(timed.label) if timed.label else line
         if len(chunks) == 1 and text_width(chunks[0]) <= room:
             tokens.append(timed)
             continue

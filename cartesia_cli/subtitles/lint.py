@@ -164,7 +164,7 @@ def _check_lone_words(cues: Sequence[ParsedCue]) -> Iterator[Finding]:
 
 
 def _is_lone_word(line: str, before: str | None) -> bool:
-    if count_words(line) != 1 or UNSPACED.search(line) or line.startswith(("-", "–", "—", "[", "(", "♪")):
+    if count_words(line) != 1 or UNSPACED.search(line) or line.startswith(("-", "–", "—", ">>", "[", "(", "♪")):
         return False
     return not (_ends_sentence(line) and (before is None or _ends_sentence(before)))
 

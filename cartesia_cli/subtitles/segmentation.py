@@ -140,7 +140,10 @@ class _Search:
     """
 
     def __init__(self, tokens: Sequence[Token], rules: Rules, language: str | None, until: float) -> None:
-        features, spaces = [_features(token) for token in tokens], [token.space_before for token in tokens]
+        features, spaces = [token_features(token.text) for token in tokens], [token.space_before for token in tokens]
+        for k, token in enumerate(tokens):
+            if token.label:
+                features[k] = _add_label(features[k], token.label)
         costs = break_costs(features, spaces, language)
         self.breaker = LineBreaker(features, spaces, rules, costs)
         self.starts, self.ends = [token.start for token in tokens], [token.end for token in tokens]
@@ -283,13 +286,9 @@ class _Search:
         return blocked
 
 
-def _features(token: Token) -> TokenFeatures:
-    """What its text says, and how much room it takes together with its label."""
-    features = token_features(token.text)
-    if token.label:
-        columns, spaces = features.columns + text_width(token.label), features.spaces + token.label.count(" ")
-        return features._replace(columns=columns, spaces=spaces)
-    return features
+def _add_label(features: TokenFeatures, label: str) -> TokenFeatures:
+    """The features of a token that takes as much room as it does together with its label."""
+    return features._replace(columns=features.columns + text_width(label), spaces=features.spaces + label.count(" "))
 
 
 def _inner_cost(break_cost: float, silence: int, sentence_end: float) -> float:
