@@ -212,8 +212,10 @@ class Cache:
     store: Store
     server: str
 
-    def lookup(self, path: Path, options: BatchOptions) -> Lookup | None:
-        """How to find the response to the recording at `path`. None if it can't be read, or is being written."""
+    def lookup(self, path: Path, options: BatchOptions, segment: tuple[float, float] | None = None) -> Lookup | None:
+        """How to find the response to the recording at `path`, or to a segment of it: its offset and its duration in
+        seconds. None if it can't be read, or is being written.
+        """
         if (audio := fingerprint(path)) is None:
             return None
         # Word times are always requested, so whether they are shown makes no difference, and naming the default
@@ -221,6 +223,7 @@ class Cache:
         language = None if (options.language or "").lower() == DEFAULT_LANGUAGE else options.language
         request = replace(options, word_timestamps=False, language=language)
         facts = {**asdict(request), "audio": audio.digest, "server": self.server}
+        facts |= {} if segment is None else {"segment": segment}
         key = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return Lookup(self.store, key + SUFFIX, path, audio)
 

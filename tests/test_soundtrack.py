@@ -15,7 +15,12 @@ import pytest
 from cartesia_cli.audio.files import decode_file
 from cartesia_cli.audio.pcm import RATE
 from cartesia_cli.audio.probing import probe
-from cartesia_cli.audio.soundtrack import ESTIMATE_BYTES, estimate_soundtrack, extract_soundtrack, needs_extraction
+from cartesia_cli.audio.soundtrack import (
+    ESTIMATE_BYTES,
+    estimate_soundtrack,
+    extract_soundtrack,
+    sound_times,
+)
 from cartesia_cli.audio.time_map import Part, TimeMap
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import BatchResponse, Word
@@ -96,7 +101,7 @@ def test_copied_soundtrack_decodes_to_the_samples_of_the_film(
     films: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
     path, extension = films(name), COPIED[name][1]
-    assert needs_extraction(probe(path))
+    assert not probe(path).is_plain_audio
     soundtrack = extract_soundtrack(path, tmp_path, warn=refuse)
     assert soundtrack.copied and soundtrack.path.suffix == extension
     expected, found = samples_of(path), samples_of(soundtrack.path)
@@ -136,7 +141,7 @@ def test_other_codecs_become_flac_as_the_local_engine_hears_them(
 @pytest.mark.parametrize(("name", "codec"), [("a.aiff", "pcm_s16be"), ("a.au", "pcm_s16be"), ("a.w64", "pcm_s16le")])
 def test_samples_in_undocumented_containers_are_kept(tmp_path: Path, name: str, codec: str) -> None:
     path = ffmpeg(tmp_path / name, *NOISE, "-ar", "16000", "-c:a", codec)
-    assert needs_extraction(probe(path))
+    assert not probe(path).is_plain_audio
     soundtrack = extract_soundtrack(path, tmp_path, warn=refuse)
     assert np.array_equal(samples_of(soundtrack.path), samples_of(path))
 
@@ -144,20 +149,20 @@ def test_samples_in_undocumented_containers_are_kept(tmp_path: Path, name: str, 
 @pytest.mark.parametrize("name", ["a.aac", "a.mka"])
 def test_sound_in_undocumented_containers_is_copied(tmp_path: Path, name: str) -> None:
     path = ffmpeg(tmp_path / name, *NOISE, "-c:a", "aac")
-    assert needs_extraction(probe(path))
+    assert not probe(path).is_plain_audio
     soundtrack = extract_soundtrack(path, tmp_path, warn=refuse)
     assert soundtrack.copied and soundtrack.path.suffix == ".m4a"
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "a.ogg", "a.opus", "a.webm"])
 def test_documented_recordings_without_video_stay_as_they_are(tmp_path: Path, name: str) -> None:
-    assert not needs_extraction(probe(ffmpeg(tmp_path / name, *NOISE)))
+    assert probe(ffmpeg(tmp_path / name, *NOISE)).is_plain_audio
 
 
 def test_cover_pictures_are_no_video(tmp_path: Path) -> None:
     cover = ["-map", "1:a", "-map", "0:v", "-c:v", "png", "-frames:v", "1", "-disposition:v", "attached_pic"]
-    assert not needs_extraction(probe(ffmpeg(tmp_path / "a.mp3", *PICTURES, *NOISE, *cover)))
-    assert not needs_extraction(probe(ffmpeg(tmp_path / "a.m4a", *PICTURES, *NOISE, *cover)))
+    assert probe(ffmpeg(tmp_path / "a.mp3", *PICTURES, *NOISE, *cover)).is_plain_audio
+    assert probe(ffmpeg(tmp_path / "a.m4a", *PICTURES, *NOISE, *cover)).is_plain_audio
 
 
 # Times -------------------------------------------------------------------------------------------------------
@@ -183,7 +188,7 @@ def test_times_are_those_of_the_film(tmp_path: Path, name: str, options: list[st
     soundtrack = extract_soundtrack(path, tmp_path)
     samples = blocks_of(decode_file(soundtrack.path))
     begins = float(np.flatnonzero(np.abs(samples) > 0.03)[0]) / RATE
-    assert soundtrack.times.to_recording(begins) == pytest.approx(1 + float(late), abs=0.04)
+    assert sound_times(path).to_recording(begins) == pytest.approx(1 + float(late), abs=0.04)
 
 
 def test_parts_of_a_film_that_were_joined_are_copied(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg
 from .files import decode_file
 from .flac_writer import flac_file, new_file, saved_sound, unsaved_error
@@ -87,13 +88,11 @@ class Soundtrack:
     path     of the file
     media    what probing would say of it
     copied   whether its packets were copied; otherwise it was decoded to FLAC
-    times    where the sound is in the recording
     """
 
     path: Path
     media: MediaInfo
     copied: bool
-    times: TimeMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +166,6 @@ class _CannotCopy(Exception):
     """The packets of a track don't fit into the file, or can't be decoded."""
 
 
-def needs_extraction(media: MediaInfo) -> bool:
-    """Whether the sound should be taken out of a recording before it is uploaded to Cartesia."""
-    return media.container != "raw" and (media.video or not media.documented)
-
-
 def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: None) -> Soundtrack:
     """Write the sound of a recording to a new file in `folder`, which the caller deletes.
 
@@ -182,13 +176,10 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
 
     name = display_name(path)
     notes: list[str] = []
-    times = TimeMap()
     with open_regular_file(path, name) as (file, _):
         try:
             with open_ffmpeg(RangeReader(file)) as container:
                 track = choose_track(container, name, notes.append)
-                begins = max(0, track.start_time or 0)
-                times = TimeMap.shift(_after_start(container, begins * (track.time_base or 0)))
                 if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
                     soundtrack = _copy_track(container, track, copy_format, folder, name, notes.append)
                     for note in notes:
@@ -196,7 +187,29 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
                     return soundtrack
         except (_CannotCopy, av.FFmpegError):
             pass  # the decoders find out what is wrong, and decode what they can
-    return _decode(path, folder, name, times, warn)
+    return _decode(path, folder, name, warn)
+
+
+def sound_times(path: Path) -> TimeMap:
+    """Where the soundtrack of a film is in the film, which begins with its first track; for a file that can't be read,
+    at the same place.
+    """
+    import av
+
+    with (
+        suppress(av.FFmpegError, InputError),
+        open_regular_file(path, display_name(path)) as (file, _),
+        open_ffmpeg(RangeReader(file)) as container,
+    ):
+        track = choose_track(container, display_name(path), lambda note: None)
+        copy_format = COPY_FORMATS.get(track.codec.canonical_name)
+        if copy_format and not copy_format.has_times:  # what is before 0 is sent, too
+            start = next((packet.pts or 0 for packet in container.demux(track) if packet.size), 0)
+        else:
+            start = max(0, track.start_time or 0)
+        film_start = max(0.0, (container.start_time or 0) / av.time_base)
+        return TimeMap.shift(round(float(start * (track.time_base or 0)) - film_start, 6))
+    return TimeMap()
 
 
 def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
@@ -262,17 +275,16 @@ def _copy_track(
     media = probe(path, name)
     if media.estimated:  # by the bit rate of the first frames
         media = replace(media, duration=tally.seconds, estimated=False)
-    begins = max(0, start or 0) if copy_format.has_times else start or 0
-    return Soundtrack(path, media, True, TimeMap.shift(_after_start(container, begins * (track.time_base or 0))))
+    return Soundtrack(path, media, True)
 
 
-def _decode(path: Path, folder: Path, name: str, times: TimeMap, warn: Warn) -> Soundtrack:
+def _decode(path: Path, folder: Path, name: str, warn: Warn) -> Soundtrack:
     """Decode a recording to FLAC."""
     file = new_file(folder, ".flac", name)
     with flac_file(file, name) as writer:
         for samples in decode_file(path, rate=RATE, warn=warn):
             writer.write(samples)
-    return Soundtrack(file, MediaInfo("flac", writer.seconds, None, file.stat().st_size, None), False, times)
+    return Soundtrack(file, MediaInfo("flac", writer.seconds, None, file.stat().st_size, None), False)
 
 
 def _decodable_packets(
@@ -311,13 +323,6 @@ def _mux(output: OutputContainer, packet: Packet[AudioStream], path: Path, name:
         if error.errno in DISK_ERRORS:
             raise unsaved_error(path, name, error.strerror) from error
         raise _CannotCopy from error  # such as times that go backwards
-
-
-def _after_start(container: InputContainer, time: Fraction | int) -> float:
-    """Seconds between the start of a film, which is that of its first track, and a time in it."""
-    import av
-
-    return round(float(time) - max(0.0, (container.start_time or 0) / av.time_base), 6)
 
 
 def _track_seconds(container: InputContainer, track: AudioStream) -> float | None:

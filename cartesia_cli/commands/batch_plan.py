@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -204,9 +205,23 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     """Read what an input's header says before it is sent. InputError for one that is not a recording."""
     name = "stdin" if item.source == STDIN else None
     if options.encoding is None:
-        return probe(item.path, name)
+        media = probe(item.path, name)
+        return media if item.segment is None else _media_of_segment(media, item.source, *item.segment)
+    if item.segment is not None:
+        raise InputError(
+            f"{item.source} is a part of a recording without a header, which can't be cut", hint="leave out --encoding"
+        )
     assert options.sample_rate is not None
     return probe_raw(item.path, options.encoding, options.sample_rate, name)
+
+
+def _media_of_segment(media: MediaInfo, name: str, offset: float, duration: float) -> MediaInfo:
+    """What is known of a part of a recording. InputError if the recording ends before it begins."""
+    left = None if media.duration is None else media.duration - offset
+    if left is not None and left <= 0 and not media.estimated:
+        raise InputError(f"{name} begins after the end of the recording, which lasts {media.duration:.2f} s")
+    length = duration if left is None or media.estimated else min(duration, left)
+    return replace(media, duration=length if length < inf else None, declared=None, estimated=False)
 
 
 def _plan_response_files(

@@ -6,28 +6,40 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import InputError
 from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
 from .batch import BatchConfig, look_up
 from .batch_plan import JobPlan
+from .upload_audio import UploadEstimate, estimate_upload, size_text
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One recording and what it would cost.
 
-    duration   seconds; None if the file doesn't say
+    bytes      of the file
+    upload     what would be uploaded
     cached     whether the response is in the cache
     same_as    an earlier input with the same audio, whose response would serve for both
     """
 
     source: str
     bytes: int
-    duration: float | None
+    upload: UploadEstimate
     cached: bool = False
     same_as: str | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds; None if the file doesn't say."""
+        return self.upload.duration
+
+    @property
+    def sends_sound_only(self) -> bool:
+        return self.upload.sound_only and not self.cached and self.same_as is None
 
     @property
     def credits(self) -> float | None:
@@ -41,10 +53,15 @@ class Row:
         facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
         times = {"duration": self.duration, "credits": self.credits if priced else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
+        if self.sends_sound_only and self.upload.bytes is not None:
+            facts |= {"upload_bytes": self.upload.bytes, "upload_bytes_estimated": not self.upload.exact}
         return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
 
     def to_text(self, *, priced: bool) -> str:
         note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
+        if self.sends_sound_only and self.upload.bytes is not None:
+            about = "" if self.upload.exact else "about "
+            note = f" (only the sound: {about}{size_text(self.upload.bytes)})"
         return _format_row(
             self.bytes,
             _format_number(self.duration),
@@ -54,10 +71,12 @@ class Row:
         )
 
 
-def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, reporter: Reporter) -> None:
-    """Write what `batch.run_jobs` would do to stdout. `base_url` None: this machine, which costs nothing."""
+def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, reporter: Reporter) -> int:
+    """Write what `batch.run_jobs` would do to stdout. Returns the number of inputs that turned out to be unusable, which
+    are reported. `base_url` None: this machine, which costs nothing.
+    """
     priced = base_url is not None
-    rows = _estimate_rows(plan, config, reporter)
+    rows, unusable = _estimate_rows(plan, config, reporter, local=not priced)
     duration = sum(row.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
     unknown = sum(row.duration is None for row in rows)
@@ -71,7 +90,7 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
         report |= {"credits": round(price, 3)} if priced else {}
         report |= {"unknown_durations": unknown} if unknown else {}
         write_stdout(json.dumps(report, indent=2) + "\n")
-        return
+        return unusable
     reporter.info(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
     notes = {
         "would come from the cache, free of charge": sum(row.cached for row in rows),
@@ -81,6 +100,12 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
     for note, count in notes.items():
         if count:
             reporter.info(f"{count} of {len(rows)} {note}")
+    if films := [row for row in rows if row.sends_sound_only and row.upload.bytes is not None]:
+        about = "" if all(row.upload.exact for row in films) else "about "
+        size, whole = sum(row.upload.bytes or 0 for row in films), sum(row.bytes for row in films)
+        reporter.info(
+            f"{len(films)} of {len(rows)} would be sent as sound only: {about}{size_text(size)} of {size_text(whole)}"
+        )
     lines = [
         _format_row("bytes", "seconds", "credits", "source", priced=priced),
         *(row.to_text(priced=priced) for row in rows),
@@ -91,10 +116,13 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
             _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "total", priced=priced)
         )
     write_stdout("\n".join(lines) + "\n")
+    return unusable
 
 
-def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter) -> list[Row]:
+def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter, *, local: bool) -> tuple[list[Row], int]:
+    """The rows, and how many inputs are unusable, which is reported."""
     rows: list[Row] = []
+    unusable = 0
     first: dict[str, str] = {}
     for job in plan:
         lookup, known = look_up(job, config, reporter)
@@ -102,8 +130,14 @@ def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter) -> li
         assert recording is not None
         before = first.setdefault(lookup.name, source) if lookup and known is None else source
         same = None if before == source else before
-        rows.append(Row(source, recording.bytes, recording.duration, known is not None, same))
-    return rows
+        try:
+            upload = estimate_upload(job, local=local)
+        except InputError as error:
+            reporter.error(error)
+            unusable += 1
+            continue
+        rows.append(Row(source, recording.bytes, upload, known is not None, same))
+    return rows, unusable
 
 
 def _format_row(size: object, seconds: str, price: str, source: str, *, priced: bool) -> str:

@@ -248,7 +248,7 @@ def transcribe(
         if dry_run:
             from .dry_run import print_estimate
 
-            print_estimate(plan, config, backend_config.base_url, reporter)
+            failed += print_estimate(plan, config, backend_config.base_url, reporter)
         elif plan.first or not plan.complete:
             if backend_config.reason:
                 reporter.info(backend_config.reason if cluster is None else cluster_jobs.OFFLINE)

@@ -75,6 +75,11 @@ class MediaInfo:
         """Whether the API documents that it accepts this container."""
         return FORMATS[self.container].documented
 
+    @property
+    def is_plain_audio(self) -> bool:
+        """Whether the API documents that it accepts this container, and there are no pictures in it."""
+        return self.documented and not self.video
+
 
 def probe(path: Path, name: str | None = None) -> MediaInfo:
     """Probe a recording in a container. InputError if it can't be read or provably contains no audio.
