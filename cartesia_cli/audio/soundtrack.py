@@ -26,7 +26,6 @@ from .flac_writer import flac_file, new_file, saved_sound, unsaved_error
 from .pcm import RATE
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import open_regular_file
-from .time_map import TimeMap
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet
@@ -88,26 +87,28 @@ class Soundtrack:
     path     of the file
     media    what probing would say of it
     copied   whether its packets were copied; otherwise it was decoded to FLAC
+    video    whether the recording has pictures
     """
 
     path: Path
     media: MediaInfo
     copied: bool
+    video: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SoundtrackEstimate:
     """What is known of a soundtrack before it is extracted.
 
-    bytes      None if unknown
-    exact      whether `bytes` are those of all packets, to which the file adds about 1 %; otherwise it is a guess
-    copied     whether its packets can be copied
-    duration   seconds; None if unknown
+    bytes       None if unknown
+    exact       whether `bytes` are those of all packets, to which the file adds about 1 %; otherwise it is a guess
+    extension   of the file
+    duration    seconds; None if unknown
     """
 
     bytes: int | None
     exact: bool
-    copied: bool
+    extension: str
     duration: float | None
 
 
@@ -176,9 +177,11 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
 
     name = display_name(path)
     notes: list[str] = []
+    video = False
     with open_regular_file(path, name) as (file, _):
         try:
             with open_ffmpeg(RangeReader(file)) as container:
+                video = bool(container.streams.video)
                 track = choose_track(container, name, notes.append)
                 if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
                     soundtrack = _copy_track(container, track, copy_format, folder, name, notes.append)
@@ -187,12 +190,13 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
                     return soundtrack
         except (_CannotCopy, av.FFmpegError):
             pass  # the decoders find out what is wrong, and decode what they can
-    return _decode(path, folder, name, warn)
+    return _decode(path, folder, name, warn, video=video)
 
 
-def sound_times(path: Path) -> TimeMap:
-    """Where the soundtrack of a film is in the film, which begins with its first track; for a file that can't be read,
-    at the same place.
+def sound_start(path: Path) -> float:
+    """Seconds between the beginning of a film, which is that of its first track, and the beginning of its soundtrack.
+
+    0 for a file that can't be read. Less than 0 if the soundtrack has something that players leave out.
     """
     import av
 
@@ -203,20 +207,20 @@ def sound_times(path: Path) -> TimeMap:
     ):
         track = choose_track(container, display_name(path), lambda note: None)
         copy_format = COPY_FORMATS.get(track.codec.canonical_name)
-        if copy_format and not copy_format.has_times:  # what is before 0 is sent, too
+        if copy_format and not copy_format.has_times:
             start = next((packet.pts or 0 for packet in container.demux(track) if packet.size), 0)
         else:
             start = max(0, track.start_time or 0)
         film_start = max(0.0, (container.start_time or 0) / av.time_base)
-        return TimeMap.shift(round(float(start * (track.time_base or 0)) - film_start, 6))
-    return TimeMap()
+        return round(float(start * (track.time_base or 0)) - film_start, 6)
+    return 0.0
 
 
 def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
     """What `extract_soundtrack` would write. `media`: of the recording. InputError if it has no audio track."""
     import av
 
-    name, copied, duration = display_name(path), False, media.duration
+    name, duration = display_name(path), media.duration
     with (
         suppress(av.FFmpegError),
         open_regular_file(path, name) as (file, size),
@@ -224,20 +228,21 @@ def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
     ):
         track = choose_track(container, name, lambda note: None)
         duration = duration or _track_seconds(container, track)
-        copied = track.codec.canonical_name in COPY_FORMATS
-        if copied and len(track.index_entries) == track.frames > 0:
-            return SoundtrackEstimate(sum(entry.size for entry in track.index_entries), True, True, duration)
-        if copied:
+        if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
+            extension = copy_format.extension
+            if len(track.index_entries) == track.frames > 0:
+                count = sum(entry.size for entry in track.index_entries)
+                return SoundtrackEstimate(count, True, extension, duration)
             count = read = 0
             for packet in container.demux():
                 count += packet.size if packet.stream.index == track.index else 0
                 if (read := file.tell()) >= ESTIMATE_BYTES:
                     break
             else:
-                return SoundtrackEstimate(count, True, True, duration)
-            return SoundtrackEstimate(count * size // read, False, True, duration)
+                return SoundtrackEstimate(count, True, extension, duration)
+            return SoundtrackEstimate(count * size // read, False, extension, duration)
     return SoundtrackEstimate(
-        None if duration is None else int(duration * FLAC_BYTES_PER_SECOND), False, False, duration
+        None if duration is None else int(duration * FLAC_BYTES_PER_SECOND), False, ".flac", duration
     )
 
 
@@ -275,16 +280,17 @@ def _copy_track(
     media = probe(path, name)
     if media.estimated:  # by the bit rate of the first frames
         media = replace(media, duration=tally.seconds, estimated=False)
-    return Soundtrack(path, media, True)
+    return Soundtrack(path, media, copied=True, video=bool(container.streams.video))
 
 
-def _decode(path: Path, folder: Path, name: str, warn: Warn) -> Soundtrack:
+def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> Soundtrack:
     """Decode a recording to FLAC."""
     file = new_file(folder, ".flac", name)
     with flac_file(file, name) as writer:
         for samples in decode_file(path, rate=RATE, warn=warn):
             writer.write(samples)
-    return Soundtrack(file, MediaInfo("flac", writer.seconds, None, file.stat().st_size, None), False)
+    media = MediaInfo("flac", writer.seconds, None, file.stat().st_size, None)
+    return Soundtrack(file, media, copied=False, video=video)
 
 
 def _decodable_packets(

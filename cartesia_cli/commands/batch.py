@@ -37,7 +37,8 @@ from .batch_plan import FixedPlan, Job, JobPlan
 from .credits import Budget
 from .inputs import STDIN
 from .ordered_output import OrderedOutput
-from .prepare import Recording, TemporaryFolder, choose_upload, materialize
+from .prepare import TemporaryFolder, materialize
+from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
@@ -397,6 +398,7 @@ class _Run:
         """The response to a recording: from the cache, or else from the server."""
         if self._cluster is not None:
             return self._fetch_from_cluster(number, job, self._cluster)
+        job = with_sound_start(job)
         self._observer.update(number, "looking up")
         lookup, answer = look_up(job, self._config, self._reporter)
         if answer is not None:
@@ -477,12 +479,13 @@ class _Run:
         job, config, reporter = fetched.job, self._config, self._reporter
         item = job.input
         audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
-        response = usable_response(fetched.answer.response, job, reporter)
+        usable = usable_response(fetched.answer.response, job, reporter)
+        response = in_recording(usable, job.media)
         transcript = from_batch(response, source=item.source, model=config.options.model, measured_duration=job.seconds)
         seconds = transcript.duration or 0.0
         with self._lock:
             self._summary.audio_seconds += seconds
-            self._summary.billed_seconds += 0.0 if fetched.local is None else seconds
+            self._summary.billed_seconds += 0.0 if fetched.local is None else usable.duration or seconds
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
         write_error = save_body(fetched.answer.body, job, reporter)
@@ -528,7 +531,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
     """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None
-    lookup = config.cache.lookup(job.input.path, config.options)
+    lookup = config.cache.lookup(job.input.path, config.options, job.input.segment)
     found = lookup.find() if lookup else None
     if found:
         stored = datetime.fromtimestamp(found.stored_at)

@@ -25,6 +25,7 @@ from .batch_plan import Job
 from .cache import open_cache
 from .option_sources import configured
 from .prepare import TemporaryFolder
+from .upload_audio import choose_upload, with_sound_start
 
 CALLS_PER_THREAD = 2
 """Recordings that are given to the cluster at once, per thread of its workers: none of them waits for the client."""
@@ -128,11 +129,12 @@ def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
     batch_config = batch.BatchConfig(config.options, Layout(), config.endpoint, config.timeout, _open_cache(config))
     local = None
     with TemporaryFolder() as temporary, prepare.materialize(job, config.options, temporary, _show_nothing) as job:
+        job = with_sound_start(job)
         lookup, answer = batch.look_up(job, batch_config, reporter)
         if answer is None:
             opened = _open_backend(config)
             local = opened.local
-            with prepare.choose_upload(job, temporary, _show_nothing, reporter, local=local) as recording:
+            with choose_upload(job, temporary, _show_nothing, reporter, local=local) as recording:
                 answer = batch.request_transcript(
                     job, recording, batch_config, opened, lookup, reporter, lambda progress: None
                 )

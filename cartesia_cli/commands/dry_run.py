@@ -38,8 +38,10 @@ class Row:
         return self.upload.duration
 
     @property
-    def sends_sound_only(self) -> bool:
-        return self.upload.sound_only and not self.cached and self.same_as is None
+    def is_converted(self) -> bool:
+        """Whether something else than the file would be sent, of which the size is known."""
+        has_size = self.upload.extension is not None and self.upload.bytes is not None
+        return has_size and not self.cached and self.same_as is None
 
     @property
     def credits(self) -> float | None:
@@ -53,15 +55,15 @@ class Row:
         facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
         times = {"duration": self.duration, "credits": self.credits if priced else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
-        if self.sends_sound_only and self.upload.bytes is not None:
+        if self.is_converted:
             facts |= {"upload_bytes": self.upload.bytes, "upload_bytes_estimated": not self.upload.exact}
         return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
 
     def to_text(self, *, priced: bool) -> str:
         note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
-        if self.sends_sound_only and self.upload.bytes is not None:
+        if self.is_converted:
             about = "" if self.upload.exact else "about "
-            note = f" (only the sound: {about}{size_text(self.upload.bytes)})"
+            note = f" (sent as {(self.upload.extension or '')[1:]}: {about}{size_text(self.upload.bytes or 0)})"
         return _format_row(
             self.bytes,
             _format_number(self.duration),
@@ -72,7 +74,7 @@ class Row:
 
 
 def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, reporter: Reporter) -> int:
-    """Write what `batch.run_jobs` would do to stdout. Returns the number of inputs that turned out to be unusable, which
+    """Write what `batch.run_jobs` would do to stdout. Returns the number of inputs that turned out to be unusable; they
     are reported. `base_url` None: this machine, which costs nothing.
     """
     priced = base_url is not None
@@ -100,11 +102,12 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
     for note, count in notes.items():
         if count:
             reporter.info(f"{count} of {len(rows)} {note}")
-    if films := [row for row in rows if row.sends_sound_only and row.upload.bytes is not None]:
+    if films := [row for row in rows if row.is_converted]:
         about = "" if all(row.upload.exact for row in films) else "about "
         size, whole = sum(row.upload.bytes or 0 for row in films), sum(row.bytes for row in films)
         reporter.info(
-            f"{len(films)} of {len(rows)} would be sent as sound only: {about}{size_text(size)} of {size_text(whole)}"
+            f"{len(films)} of {len(rows)} would be converted to sound only: "
+            f"{about}{size_text(size)} of {size_text(whole)}"
         )
     lines = [
         _format_row("bytes", "seconds", "credits", "source", priced=priced),

@@ -1,7 +1,4 @@
-"""Gets recordings ready: `materialize` makes a local file of one, `choose_upload` says what of it is sent.
-
-Both may create files, in a temporary folder of the run.
-"""
+"""Gets recordings ready: makes a local file of one that has to be fetched, in a temporary folder of the run."""
 
 from __future__ import annotations
 
@@ -10,16 +7,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo
-from ..client import Upload
-from ..output.console import Reporter
+from ..errors import InputError
 from ..protocol import BatchOptions
 from .batch_plan import Job
-from .inputs import STDIN, Input
 
 
 class ShowProgress(Protocol):
@@ -44,29 +37,15 @@ class TemporaryFolder:
 
     @contextmanager
     def subfolder(self) -> Iterator[Path]:
-        """A new folder, deleted after the block with what is in it."""
+        """A new folder, deleted after the block with what is in it. InputError if it can't be created."""
         with self._lock:
             if self._path is None:
-                self._path = Path(tempfile.mkdtemp(prefix="cartesia-cli-"))
-        folder = Path(tempfile.mkdtemp(dir=self._path))
+                self._path = _new_folder(None)
+            folder = _new_folder(self._path)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """What is uploaded of a recording.
-
-    upload           the file
-    media            what probing says of that file
-    offset_seconds   what has to be added to the times in its transcript
-    """
-
-    upload: Upload
-    media: MediaInfo
-    offset_seconds: float = 0.0
 
 
 @contextmanager
@@ -77,27 +56,10 @@ def materialize(job: Job, options: BatchOptions, temporary: TemporaryFolder, sho
     yield job
 
 
-@contextmanager
-def choose_upload(
-    job: Job, temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter, *, local: bool
-) -> Iterator[Recording]:
-    """What is uploaded of a materialized recording, for the length of the block.
-
-    local   whether this machine transcribes it
-    """
-    item, media = job.input, job.media
-    assert media is not None
-    if not (local or media.documented):
-        reporter.info(
-            f"warning: {item.source}: not in a format that the API documents ({media.container}): sent as it is"
-        )
-    media_type = MEDIA_TYPES.get(media.container, "application/octet-stream")
-    yield Recording(Upload(item.path, _upload_name(item, media), media_type, item.source), media)
-
-
-def _upload_name(item: Input, media: MediaInfo) -> str:
-    """The file name that is sent. Servers go by its suffix, so one is added to a name without a suffix of audio."""
-    name = "stdin" if item.source == STDIN else item.path.name
-    endings = FORMATS[media.container].extensions
-    known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
-    return name if known or not endings else name + endings[0]
+def _new_folder(parent: Path | None) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="cartesia-cli-", dir=parent))
+    except OSError as error:  # also if there is no folder for temporary files
+        raise InputError(
+            f"no temporary folder can be created: {error.strerror}", hint="set TMPDIR to another folder"
+        ) from error

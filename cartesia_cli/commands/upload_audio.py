@@ -6,89 +6,102 @@ decodes them itself. Must never change a recording that the API documents and th
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..audio.probing import EXTENSIONS, FORMATS, MediaInfo, probe
+from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, display_name, probe
+from ..audio.time_map import TimeMap
+from ..client import Upload
 from ..errors import InputError
 from ..output.console import Reporter
 from ..protocol import BatchResponse
 from .batch_plan import Job
-from .inputs import STDIN
+from .inputs import STDIN, Input
+from .prepare import ShowProgress, TemporaryFolder
 
 
 @dataclass(frozen=True, slots=True)
-class UploadAudio:
-    """The file that is uploaded, and under which name. Servers go by its suffix."""
+class Recording:
+    """What is uploaded of a recording.
 
-    path: Path
+    upload   the file
+    media    what probing says of that file
+    """
+
+    upload: Upload
     media: MediaInfo
-    filename: str
 
 
 @dataclass(frozen=True, slots=True)
 class UploadEstimate:
     """What would be uploaded.
 
-    bytes        None if unknown
-    exact        whether that is certain to about 1 %
-    duration     seconds; None if unknown
-    sound_only   whether only the sound of the file would be uploaded
+    bytes       None if unknown
+    exact       whether that is certain to about 1 %
+    duration    seconds; None if unknown
+    extension   of the file that would be made of the recording; None: the recording itself would be uploaded
     """
 
     bytes: int | None
     exact: bool
     duration: float | None
-    sound_only: bool
+    extension: str | None = None
 
 
 @contextmanager
-def upload_audio(job: Job, reporter: Reporter, *, local: bool) -> Iterator[UploadAudio]:
-    """The file that is uploaded for a job, while the block runs. InputError if it can't be made from the recording.
+def choose_upload(
+    job: Job, temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter, *, local: bool
+) -> Iterator[Recording]:
+    """What is uploaded of a materialized recording, for the length of the block. InputError if it can't be made.
 
-    local   whether it goes to this machine
+    local   whether this machine transcribes it
     """
     item, media = job.input, job.media
     assert media is not None
     if item.segment is None and (local or media.is_plain_audio):
-        name = "stdin" if item.source == STDIN else item.path.name
-        endings = FORMATS[media.container].extensions
-        known = Path(name).suffix.lower() in EXTENSIONS.union(endings)
-        yield UploadAudio(item.path, media, name if known or not endings else name + endings[0])
+        yield _recording(job, item.path, media, _file_name(item))
         return
-    with _temporary_folder(item.source) as folder:
-        audio = _cut(job, folder) if item.segment is not None else _sound(job, folder, reporter)
-        yield audio
+    with temporary.subfolder() as folder:
+        with _named(item):
+            recording = _segment(job, folder, show) if item.segment else _sound(job, folder, show, reporter)
+        yield recording
 
 
 def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
-    """What `upload_audio` would upload, as far as can be known beforehand. InputError for a film without sound."""
+    """What `choose_upload` would upload, as far as can be known beforehand. InputError for a film without sound."""
     item, media = job.input, job.media
     assert media is not None
     if item.segment is not None:
         from ..audio.soundtrack import FLAC_BYTES_PER_SECOND
 
         size = None if media.duration is None else int(media.duration * FLAC_BYTES_PER_SECOND)
-        return UploadEstimate(size, False, media.duration, sound_only=False)
+        return UploadEstimate(size, False, media.duration, ".flac")
     if local or media.is_plain_audio:
-        return UploadEstimate(media.bytes, True, media.duration, sound_only=False)
+        return UploadEstimate(media.bytes, True, media.duration)
     from ..audio.soundtrack import estimate_soundtrack
 
-    found = estimate_soundtrack(item.path, media)
-    return UploadEstimate(found.bytes, found.exact, found.duration, sound_only=True)
+    with _named(item):
+        found = estimate_soundtrack(item.path, media)
+    return UploadEstimate(found.bytes, found.exact, found.duration, found.extension)
 
 
-def in_recording(response: BatchResponse, job: Job) -> BatchResponse:
-    """A response with the times of the whole film, even if its sound begins later than its pictures."""
+def with_sound_start(job: Job) -> Job:
+    """The job with the start of the sound, if it is a film."""
     media = job.media
     if media is None or media.is_plain_audio or job.input.segment is not None:
-        return response
-    from ..audio.soundtrack import sound_times
+        return job
+    from ..audio.soundtrack import sound_start
 
-    times = sound_times(job.input.path)
+    return replace(job, media=replace(media, sound_start=sound_start(job.input.path)))
+
+
+def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchResponse:
+    """A response with the times of the whole film, even if its sound begins later than its pictures."""
+    if media is None or not media.sound_start:
+        return response
+    times = TimeMap.shift(media.sound_start)
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 
 
@@ -101,44 +114,51 @@ def size_text(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "bytes" or value >= 9.95 else f"{value:.1f} {unit}"
 
 
-def _cut(job: Job, folder: Path) -> UploadAudio:
+def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
     """The part of a recording that a manifest names."""
     from ..audio.segments import cut_segment
 
     item = job.input
     assert item.segment is not None
+    show("cutting")
     path = cut_segment(item.path, *item.segment, folder)
-    return UploadAudio(path, probe(path, item.source), f"{item.path.stem}.flac")
+    return _recording(job, path, probe(path), Path(_file_name(item)).stem + path.suffix)
 
 
-def _sound(job: Job, folder: Path, reporter: Reporter) -> UploadAudio:
+def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Recording:
     """The sound of a film, or of a recording in a container that the API doesn't document."""
     from ..audio.soundtrack import extract_soundtrack
 
     item, media = job.input, job.media
     assert media is not None
-    notes: list[str] = []
-    sound = extract_soundtrack(item.path, folder, warn=notes.append)
-    for note in notes:
-        reporter.info(f"warning: {item.source}: {note}")
-    sizes = f"{size_text(sound.media.bytes)} of {size_text(media.bytes)}"
-    if sound.media.bytes < media.bytes:
-        reporter.info(f"{item.source}: sending only the sound: {sizes}")
+    show("extracting the sound of")
+    sound = extract_soundtrack(item.path, folder, warn=lambda note: reporter.info(f"warning: {item.source}: {note}"))
+    kind, size, whole = sound.path.suffix[1:], size_text(sound.media.bytes), size_text(media.bytes)
+    if sound.video:
+        reporter.info(f"{item.source}: sending only the sound: {size} of {whole}")
     else:
-        kind = sound.path.suffix[1:]
-        reporter.info(f"{item.source}: sending it as {kind}: the API doesn't document {media.container}")
-    stem = "stdin" if item.source == STDIN else item.path.stem
-    return UploadAudio(sound.path, sound.media, stem + sound.path.suffix)
+        reporter.info(f"{item.source}: sending it as {kind}, because the API doesn't document {media.container}")
+    return _recording(job, sound.path, sound.media, f"{Path(_file_name(item)).stem}.{kind}")
+
+
+def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> Recording:
+    """The file at `path` under a name that servers recognize: they go by its suffix."""
+    endings = FORMATS[media.container].extensions
+    known = Path(filename).suffix.lower() in EXTENSIONS.union(endings)
+    filename = filename if known or not endings else filename + endings[0]
+    media_type = MEDIA_TYPES.get(media.container, "application/octet-stream")
+    return Recording(Upload(path, filename, media_type, job.input.source), media)
 
 
 @contextmanager
-def _temporary_folder(name: str) -> Iterator[Path]:
+def _named(item: Input) -> Iterator[None]:
+    """Put the name that the user knows into errors, instead of that of a temporary file."""
     try:
-        folder = tempfile.TemporaryDirectory(prefix="cartesia-cli-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"{name}: its sound can't be saved in {tempfile.gettempdir()}: {error.strerror}",
-            hint="set TMPDIR to another folder",
-        ) from error
-    with folder as path:
-        yield Path(path)
+        yield
+    except InputError as error:
+        name = "stdin" if item.source == STDIN else item.source
+        raise InputError(error.message.replace(display_name(item.path), name), hint=error.hint) from error
+
+
+def _file_name(item: Input) -> str:
+    return "stdin" if item.source == STDIN else (item.path if item.remote is None else item.relative_path).name

@@ -60,6 +60,7 @@ class MediaInfo:
     note        a warning in one sentence, or None
     estimated   whether the duration is an estimate by the bit rate, not from a header
     video       whether the file has a video track; False where probing doesn't look, see ProbeResult
+    sound_start   seconds after the pictures of a film that its sound begins. Probing doesn't know: `soundtrack` does
     """
 
     container: str
@@ -69,6 +70,7 @@ class MediaInfo:
     note: str | None
     estimated: bool = False
     video: bool = False
+    sound_start: float = 0.0
 
     @property
     def documented(self) -> bool:
