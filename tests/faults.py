@@ -765,7 +765,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Elsewhere("file shrinks during the upload", BATCH, 3, "`… became shorter while it was sent`",
                   "test_client_faults.py::test_a_file_that_becomes_shorter_is_an_input_error"),
         Elsewhere("file grows during the upload", BATCH, 0, "the transcript of the original length",
-                  "test_client_faults.py::test_a_file_that_grows_is_sent_as_long_as_it_was"),
+                  "test_client_faults.py::test_growing_file_is_sent_with_its_first_length"),
     ),
     "Responses that are not transcripts": (
         *(Fault(what, BATCH, http(answers(body)), 5, f"talk.wav: status 200, but {error}", f"{REALLY}{start}")
@@ -919,7 +919,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Elsewhere("Ctrl-C, whatever the network does", BATCH, 130, "nothing",
                   "test_client_faults.py::test_an_interruption_ends_the_program_at_once"),
         Elsewhere("Ctrl-C while connecting", LIVE, 130, "nothing",
-                  "test_faults.py::test_ctrl_c_is_answered_while_nobody_answers"),
+                  "test_faults.py::test_ctrl_c_works_while_the_server_does_not_respond"),
         Elsewhere("Ctrl-C, once", LIVE, 0, "the last words",
                   "test_stream_file.py::test_first_ctrl_c_or_sigterm_finishes_the_session"),
         Elsewhere("Ctrl-C twice, whatever the network does", LIVE, 130, "what was heard so far",

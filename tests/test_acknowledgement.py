@@ -54,9 +54,7 @@ def test_an_answer_to_finalize_acknowledges_the_audio_before_it_to_the_sample() 
 
 
 @pytest.mark.parametrize(("speed", "late"), [(1.0, 0.0), (1.0, 0.9), (2.0, 0.1), (2.0, 0.9)])
-def test_a_connection_begins_in_the_pause_before_the_last_turn_however_late_its_events_come(
-    speed: float, late: float
-) -> None:
+def test_reconnect_resumes_in_the_pause_before_the_last_turn_at_any_delay(speed: float, late: float) -> None:
     """Speech from 0.5 to 0.9 and from 2.9 to 3.3 s; the server takes 0.4 s of silence for the end of a turn."""
     connection = Connection(manual=False, speed=speed)
     ahead = late * speed  # what goes out while an event is on its way
@@ -117,14 +115,14 @@ def test_an_answer_without_text_acknowledges_nothing_until_its_text_has_come() -
 
 
 @pytest.mark.parametrize("event", [Delta(text=" \n"), Delta(text="On", is_final=False)])
-def test_blanks_and_previews_are_not_the_text_of_an_answer(event: Delta) -> None:
+def test_spaces_and_previews_do_not_answer_a_finalize(event: Delta) -> None:
     connection = finalized_sentence()
     connection.receive(event)
     connection.receive(FlushDone())
     assert connection.resume_position == 0
 
 
-def test_an_answer_whose_text_never_comes_acknowledges_after_a_while() -> None:
+def test_flush_done_without_text_acknowledges_after_a_while() -> None:
     connection = finalized_sentence()
     connection.receive(FlushDone())
     connection.send(MAX_RESPONSE_SECONDS - 0.5)

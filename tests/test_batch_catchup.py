@@ -107,7 +107,7 @@ def test_batch_catch_up_writes_each_cue_once_at_its_time(capfd: pytest.CaptureFi
     assert [captions[n].text for n in range(len(captions))] == [cue.content for cue in cues]
 
 
-def test_batch_catch_up_joins_texts_with_a_blank_and_keeps_words(
+def test_batch_catch_up_joins_texts_with_a_space_and_keeps_words(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     run_with_backlog("json", said="Hello there.", words=True)
@@ -148,7 +148,7 @@ def caught_up(server: RunningServer, before: str) -> list[Segment]:
         ("Hello there.", "\nOne.", "\nOne."),
     ],
 )
-def test_batch_catch_up_adds_a_blank_only_where_there_is_none(before: str, sent: str, expected: str) -> None:
+def test_batch_catch_up_adds_a_space_only_if_it_is_missing(before: str, sent: str, expected: str) -> None:
     word = {"word": sent.strip(), "start": 0.5, "end": 1.0}
     with serving({"batch": {"body": {"text": sent, "duration": 1.5, "words": [word]}}}) as server:
         segments = caught_up(server, before)

@@ -135,7 +135,7 @@ def test_eviction_removes_abandoned_temporary_files(tmp_path: Path) -> None:
     assert (old.exists(), young.exists()) == (False, True)
 
 
-def test_failed_write_leaves_no_file_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_no_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(NAME, BODY)
 
     def full(old: object, new: object) -> None:

@@ -482,7 +482,7 @@ REFUSALS: dict[str, Callable[[int], Behaviour]] = {
 
 @pytest.mark.parametrize("body", REFUSALS)
 @pytest.mark.parametrize("status", STATUSES)
-def test_refusal_is_reported_whatever_its_body(status: int, body: str, home: Path) -> None:
+def test_refusal_with_any_body_is_reported(status: int, body: str, home: Path) -> None:
     uploads = 3 if status in PASSING else 1
     error = failure(REFUSALS[body](status), path=home / "talk.wav", uploads=uploads)
     assert (error.exit_code, error.status) == (STATUSES[status], status)
@@ -822,7 +822,7 @@ def test_a_file_that_becomes_shorter_is_an_input_error(home: Path) -> None:
         assert [request.whole for request in server.requests] == [False]
 
 
-def test_a_file_that_grows_is_sent_as_long_as_it_was(home: Path) -> None:
+def test_growing_file_is_sent_with_its_first_length(home: Path) -> None:
     path = write_wav(home / "talk.wav", 30 << 20)
 
     def grow(exchange: Exchange) -> None:
@@ -890,7 +890,7 @@ def test_an_unknown_authority_is_not_trusted(home: Path, authority: Authority) -
         assert (server.connections, server.requests) == (1, [])
 
 
-def test_certificates_are_verified_whatever_the_case_of_the_scheme(home: Path, authority: Authority) -> None:
+def test_certificates_are_verified_for_schemes_in_any_case(home: Path, authority: Authority) -> None:
     with FaultServer("fine", tls=authority.context("localhost")) as server:
         run(home, f"HTTPS://localhost:{server.port}").failed(6, "can't verify")
         assert server.requests == []

@@ -210,7 +210,7 @@ def test_old_previews_words_and_languages_come_through() -> None:
     assert heard.error is None and heard.doubts == []
 
 
-def test_frames_that_are_no_events_are_doubted_and_passed_over() -> None:
+def test_frames_that_are_not_events_are_skipped_as_anomalies() -> None:
     def script(line: Line) -> None:
         line.admit()
         line.say("no JSON " * 1000)
@@ -252,7 +252,7 @@ def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Endpoint) -> None
 
 
 @BOTH
-def test_a_text_that_can_t_be_read_is_told_at_once_and_makes_the_end_no_success(dialect: Endpoint) -> None:
+def test_unreadable_text_is_reported_at_once_and_fails_the_session(dialect: Endpoint) -> None:
     def script(line: Line) -> None:
         line.admit()
         for text in (5, ["Hi"]):
@@ -310,7 +310,7 @@ def test_a_transcript_may_say_the_key_of_a_local_server() -> None:
     assert "'[the key] bag'" in heard.doubts[0]
 
 
-def test_an_event_as_large_as_an_hours_text_comes_through() -> None:
+def test_event_with_an_hour_of_text_is_accepted() -> None:
     text = "word " * (8 << 20 >> 3) + "Größe 🎙" * (1 << 20 >> 1)
 
     def script(line: Line) -> None:
@@ -325,14 +325,14 @@ def test_an_event_as_large_as_an_hours_text_comes_through() -> None:
     assert heard.texts()[0] == text
 
 
-def test_nothing_is_heard_behind_done() -> None:
+def test_events_after_done_are_ignored() -> None:
     with RealtimeServer(foreign.talks_behind_done) as server:
         heard = converse(server)
     assert (heard.error, heard.texts()) == (None, [foreign.PARTIAL, ""])
 
 
 @BOTH
-def test_a_server_that_never_hangs_up_behind_its_end_keeps_nobody(dialect: Endpoint) -> None:
+def test_server_that_never_closes_after_done_delays_nothing(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.never_hangs_up) as server:
         heard = converse(server, dialect, ping_interval=0.2)
     assert heard.error is None
@@ -392,7 +392,7 @@ def test_a_base_url_keeps_its_path() -> None:
 
 
 @BOTH
-def test_the_handshake_says_who_asks_and_offers_no_extensions(dialect: Endpoint) -> None:
+def test_handshake_has_a_user_agent_and_no_extensions(dialect: Endpoint) -> None:
     call = asked(dialect, RealtimeOptions(model="ink-2"))
     assert call.header("Authorization") == f"Bearer {KEY}"
     assert call.header("Cartesia-Version") == API_VERSION
@@ -531,7 +531,7 @@ def test_the_request_id_is_that_of_the_events_before_that_of_the_handshake(diale
         assert (heard.request_id, heard.failure.request_id) == ("of the handshake", "of the handshake")
 
 
-def test_the_key_is_not_logged_even_where_everything_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_key_is_not_in_debug_logs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with RealtimeServer(foreign.falls_silent) as server:
         heard = converse(server, ping_interval=0.1, ping_timeout=0.1)
@@ -576,7 +576,7 @@ def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
 
 
 @BOTH
-def test_behind_a_proper_end_nothing_can_be_sent_and_nothing_is_heard(dialect: Endpoint) -> None:
+def test_closed_connection_neither_sends_nor_receives(dialect: Endpoint) -> None:
     async def scenario(base_url: str) -> None:
         async with connect(base_url, CREDENTIAL, dialect, RealtimeOptions(model="ink-2")) as connection:
             await a_second(connection)

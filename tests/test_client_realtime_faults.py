@@ -89,7 +89,7 @@ def test_close_frame_without_done_is_an_early_end(dialect: Endpoint, code: int |
     assert heard.texts()[-1] == PARTIAL
 
 
-def test_an_auto_session_whose_turn_stays_open_ends_as_it_should_all_the_same() -> None:
+def test_auto_session_with_an_open_turn_ends_normally() -> None:
     """What to do about the turn doesn't concern the connection."""
     with RealtimeServer(foreign.ends_unfinished()) as server:
         heard = converse(server, AUTO)
@@ -121,7 +121,7 @@ def test_an_auto_session_doesnt_end_with_done() -> None:
 
 @BOTH
 @pytest.mark.parametrize(("script", "why"), [(foreign.drops, "closed without"), (foreign.resets, "reset")])
-def test_a_connection_that_is_gone_is_told_with_all_that_was_heard(dialect: Endpoint, script: Script, why: str) -> None:
+def test_lost_connection_is_reported_after_all_events(dialect: Endpoint, script: Script, why: str) -> None:
     with RealtimeServer(script) as server:
         heard = converse(server, dialect, half)
         error = failed(heard, NetworkError, "127.0.0.1", why)
@@ -196,7 +196,7 @@ async def a_lot_and_then_more(connection: RealtimeConnection) -> None:
 
 
 @pytest.mark.parametrize("speak", [flood, a_lot_and_then_more], ids=["while it is sent", "behind it"])
-def test_an_end_that_comes_while_much_is_still_to_be_written_is_a_lost_link(speak: Speak) -> None:
+def test_close_while_frames_are_unsent_is_a_lost_connection(speak: Speak) -> None:
     """asyncio then closes the transport only when all is written, and falls over whoever aborts it behind that."""
 
     def script(line: Line) -> None:
@@ -242,7 +242,7 @@ def test_a_server_that_breaks_the_rules_of_websockets_breaks_the_protocol(data: 
 
 
 @BOTH
-def test_a_close_within_a_message_is_no_proper_end(dialect: Endpoint) -> None:
+def test_close_within_a_message_is_a_lost_connection(dialect: Endpoint) -> None:
     def act(line: Line) -> None:
         line.until_command("close")
         line.frame(TEXT, b"{", fin=False)
@@ -280,7 +280,7 @@ def test_an_error_may_be_the_first_that_is_heard(dialect: Endpoint) -> None:
 
 @pytest.mark.parametrize("heard_before", [False, True])
 @BOTH
-def test_an_error_behind_close_is_an_error(dialect: Endpoint, heard_before: bool) -> None:
+def test_error_after_close_is_raised(dialect: Endpoint, heard_before: bool) -> None:
     with RealtimeServer(foreign.fails_behind_close(500, heard=heard_before)) as server:
         heard = converse(server, dialect)
     failed(heard, ApiError, "status 500")
@@ -328,7 +328,7 @@ def test_error_events_of_any_shape_are_reported_on_one_line(event: dict[str, obj
         ({"request_id": 7}, ApiError, REQUEST_ID), ({"done": "no"}, ApiError, "Buy more."),
     ],
 )  # fmt: skip
-def test_an_error_of_odd_members_ends_the_session_all_the_same(
+def test_error_with_odd_members_ends_the_session(
     dialect: Endpoint, odd: dict[str, object], kind: type[CliError], said: str
 ) -> None:
     def act(line: Line) -> None:
@@ -341,7 +341,7 @@ def test_an_error_of_odd_members_ends_the_session_all_the_same(
     assert heard.texts()[-1] == PARTIAL
 
 
-def test_a_link_that_is_lost_behind_a_text_that_can_t_be_read_is_a_lost_link() -> None:
+def test_lost_connection_after_unreadable_text_is_a_lost_connection() -> None:
     """Another one may bring the same words again."""
 
     def act(line: Line) -> None:
@@ -415,7 +415,7 @@ def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(valu
     ],
     ids=["plain", "html", "bytes", "wrong", "key", "long", "huge"],
 )
-def test_refusal_is_reported_whatever_its_body(body: bytes, said: str) -> None:
+def test_refusal_with_any_body_is_reported(body: bytes, said: str) -> None:
     with RealtimeServer(foreign.refuses(400, body=body)) as server:
         heard = converse(server)
         kind = ProtocolError if len(body) > 1 << 20 else ApiError
@@ -423,7 +423,7 @@ def test_refusal_is_reported_whatever_its_body(body: bytes, said: str) -> None:
         assert len(server.calls) == 1
 
 
-def test_a_key_that_comes_back_as_a_header_is_not_shown() -> None:
+def test_key_returned_in_a_header_is_not_shown() -> None:
     with RealtimeServer(foreign.refuses(400, [("X-Request-Id", f"for {KEY}")], body=b"no")) as server:
         assert failed(converse(server), ApiError).request_id == "for [the key]"
 
@@ -733,7 +733,7 @@ def test_leaving_a_session_does_not_block(script: Script, full: bool) -> None:
         asyncio.run(asyncio.wait_for(leave(server.base_url), SOON / 2))
 
 
-def test_an_error_of_the_caller_comes_through_and_the_line_is_hung_up() -> None:
+def test_exception_of_the_caller_propagates_and_closes_the_connection() -> None:
     class Own(Exception):
         pass
 

@@ -280,7 +280,7 @@ def test_the_program_sends_headerless_audio_with_its_format_in_the_query(tmp_pat
     assert request.part("file").content == raw.read_bytes()
 
 
-def test_the_program_names_files_that_are_no_utf8(wav: Path, tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf8_are_shown(wav: Path, tmp_path: Path) -> None:
     name = b'caf\xe9 "1"\n.wav'
     try:
         os.rename(wav, os.path.join(os.fsencode(tmp_path), name))

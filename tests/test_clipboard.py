@@ -50,7 +50,7 @@ def test_nothing_of_it_is_seen() -> None:
     assert [row.rstrip() for row in screen.display] == ["before after", "", "", ""]
 
 
-def test_what_is_too_long_is_told_and_not_cut() -> None:
+def test_too_long_text_is_reported_and_not_copied() -> None:
     terminal = Terminal()
     assert copy("ä" * (MAX_BYTES // 2), terminal, XTERM)
     assert len(terminal.getvalue()) <= 100_000
@@ -67,13 +67,13 @@ def test_a_terminal_that_knows_no_sequences_gets_none(environ: dict[str, str]) -
     assert not terminal.getvalue()
 
 
-def test_what_is_no_terminal_gets_nothing(tmp_path: Path) -> None:
+def test_nothing_is_copied_without_a_terminal(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as file:
         assert not copy("words", file, XTERM)
     assert not (tmp_path / "log").read_bytes()
 
 
-def test_a_terminal_that_goes_away_meanwhile_is_told() -> None:
+def test_terminal_closed_while_copying_is_reported() -> None:
     class Going(Terminal):
         def write(self, text: str) -> int:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -91,7 +91,7 @@ def test_screen_gets_pieces_that_each_of_its_versions_takes(data: bytes) -> None
     assert copied("".join(pieces)) == data
 
 
-def test_a_tmux_that_can_not_be_asked_is_told_to_pass_it_on(tmp_path: Path) -> None:
+def test_unresponsive_tmux_gets_a_passthrough_sequence(tmp_path: Path) -> None:
     for path in (os.environ["PATH"], str(tmp_path)):
         terminal = Terminal()
         assert copy("words", terminal, XTERM | {"TMUX": f"{tmp_path}/none,1,0", "PATH": path})

@@ -85,7 +85,7 @@ def test_every_option_knows_whether_a_value_follows() -> None:
             assert offered == [value for value, _ in VALUES[kind]], (name, option.name)
 
 
-def test_a_kind_that_nobody_classified_stops_the_generator() -> None:
+def test_option_of_unknown_kind_stops_the_generator() -> None:
     def listen(unheard: Annotated[str, typer.Option(metavar="X")] = "", flag: bool = False) -> None:
         pass
 
@@ -166,7 +166,7 @@ def test_what_may_be_repeated_is_offered_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("value", ["--", "-", "--json", "-q", "serve"])
-def test_a_value_is_a_value_whatever_it_looks_like(value: str) -> None:
+def test_value_that_looks_like_an_option_is_a_value(value: str) -> None:
     assert "--json" in values("transcribe", "--base-url", value, "-")
 
 
@@ -178,7 +178,7 @@ def test_values_that_are_anything_have_no_candidates() -> None:
     assert candidates(["transcribe", "--unknown="]) == []
 
 
-def test_values_behind_an_equals_sign_are_whole_words() -> None:
+def test_values_after_an_equals_sign_are_whole_words() -> None:
     assert values("transcribe", "--color=") == ["--color=auto", "--color=always", "--color=never"]
     assert candidates(["transcribe", "--endpoint="]) == [
         "--endpoint=stt\t/stt",
@@ -238,7 +238,7 @@ def test_answer_never_fails(arguments: list[str], capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == ""
 
 
-def test_a_fault_is_no_answer(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_error_in_completion_offers_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(completion, "candidates", lambda words: 1 / 0)
     assert completion.answer(["zsh", ""]) == 0
     assert capfd.readouterr() == ("", "")
@@ -335,7 +335,7 @@ def shell(name: str) -> str:
     return path
 
 
-def test_a_missing_shell_is_a_failure_where_it_was_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_shell_fails_in_ci_and_skips_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="zsh is not installed"):

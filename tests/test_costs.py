@@ -544,7 +544,7 @@ def test_full_disk_stops_the_batch_and_mixes_no_texts(three: Home) -> None:
     assert "No space left on device" in done.stderr and "2 not tried" in done.stderr
 
 
-def test_full_disk_behind_stdout_stops_the_batch(three: Home) -> None:
+def test_full_stdout_stops_the_batch(three: Home) -> None:
     with FULL.open("wb") as full:
         done = run_program(
             ["transcribe", ".", "-f", "ndjson"],

@@ -65,7 +65,7 @@ def test_async_work_finishes_although_its_awaiter_was_cancelled() -> None:
 
 
 @pytest.mark.parametrize("work", ["threading.Event().wait", "lambda: time.sleep(0.05) or 1 / 0"])
-def test_program_ends_silently_although_nobody_waits_for_the_work(work: str) -> None:
+def test_program_exits_silently_without_waiting_for_the_thread(work: str) -> None:
     script = f"""
 import asyncio, threading, time
 from cartesia_cli.daemon_thread import start_daemon_thread, start_daemon_thread_async

@@ -112,7 +112,7 @@ class TestTheChoice:
     def test_device_is_chosen_by_index_name_or_substring(self, which: str | None, meant: Device) -> None:
         assert match_device(ALL, which) is meant
 
-    def test_what_may_be_several_is_none_and_they_are_listed(self) -> None:
+    def test_ambiguous_name_selects_no_device_and_lists_the_matches(self) -> None:
         with pytest.raises(InputError, match="3 devices match 'head'") as caught:
             match_device(ALL, "head")
         assert caught.value.hint is not None

@@ -74,7 +74,7 @@ def test_a_cap_in_the_middle_of_speech_begins_the_next_utterance_in_the_same_pla
     assert told("aaaaaaaaaa", longest=4) == "onset 0/2, capped end 4/4, onset 4/4, capped end 8/8, onset 8/8"
 
 
-def test_a_cap_in_a_pause_ends_where_speech_stopped_and_the_next_utterance_waits_for_speech() -> None:
+def test_length_cap_in_a_pause_ends_the_utterance_where_speech_stopped() -> None:
     assert told("aaa...a.aa", longest=6) == "onset 0/2, capped end 3/6, onset 8/10"
     assert told("aaa.aa", longest=5) == "onset 0/2, capped end 3/5, onset 4/6"
 
@@ -354,7 +354,7 @@ def test_the_settings_are_kept() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 100, 160, 300])
-def test_a_click_begins_no_utterance_however_loud_it_is(offset: int) -> None:
+def test_click_of_any_level_begins_no_utterance(offset: int) -> None:
     samples = noise(6, -60)
     for start in range(RATE + offset, len(samples), RATE):
         samples[start : start + FRAME] = noise(FRAME_SECONDS, -3)

@@ -194,7 +194,7 @@ def test_ctrl_c_is_answered_while_a_name_is_looked_up(command: str, home: Path) 
 
 @pytest.mark.parametrize("command", [faults.BATCH, faults.LIVE])
 @pytest.mark.parametrize("then", ["hole", "stall"])
-def test_ctrl_c_is_answered_while_nobody_answers(command: str, then: FaultKind, home: Path) -> None:
+def test_ctrl_c_works_while_the_server_does_not_respond(command: str, then: FaultKind, home: Path) -> None:
     dead = Direction(then=then)
     with (
         RealtimeServer(manual()) as server,

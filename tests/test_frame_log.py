@@ -50,7 +50,7 @@ def test_each_event_is_a_line_for_its_owner_only(tmp_path: Path, mode: int | Non
 
 
 @pytest.mark.parametrize("size", [200, 4500, 10_000])
-def test_a_record_for_which_there_is_no_room_ends_with_a_whole_line_and_one_word(tmp_path: Path, size: int) -> None:
+def test_log_on_a_full_disk_ends_with_a_whole_line_and_one_warning(tmp_path: Path, size: int) -> None:
     path, told = tmp_path / "frames.ndjson", list[str]()
     with record(path, tell=told.append) as log, file_size_limit(size):
         log.put("open", OPEN)

@@ -176,7 +176,7 @@ def is_whole(transcript: Transcript) -> bool:
 @example('{"type": "transcript", "text": ' + "[" * 100_000)
 @example('{"type": "error", "status_code": 1e999}')
 @example('{"type": "error", "status_code": ' + "9" * 5000 + "}")
-def test_whatever_a_frame_is_it_is_an_event_or_a_protocol_error(frame: str | bytes) -> None:
+def test_any_frame_is_an_event_or_a_protocol_error(frame: str | bytes) -> None:
     try:
         assert isinstance(decode(frame), Event)
     except ProtocolError as error:
@@ -185,7 +185,7 @@ def test_whatever_a_frame_is_it_is_an_event_or_a_protocol_error(frame: str | byt
 
 @settings(deadline=None, max_examples=300)
 @given(as_bytes(ANSWERS | TEXTS))
-def test_whatever_an_answer_is_it_is_a_transcript_in_every_format_or_a_protocol_error(body: bytes) -> None:
+def test_any_response_is_a_transcript_in_every_format_or_a_protocol_error(body: bytes) -> None:
     try:
         response = decode_batch(body)
     except ProtocolError as error:
@@ -207,7 +207,7 @@ def squeezed(text: str) -> str:
 
 @settings(deadline=None)
 @given(as_bytes(documents("error") | TEXTS))
-def test_whatever_a_refusal_is_it_is_read(body: bytes) -> None:
+def test_any_refusal_is_read(body: bytes) -> None:
     assert decode_error(500, body).status_code == 500
 
 
@@ -227,7 +227,7 @@ def heard(frames: list[str]) -> list[Event]:
 @given(st.lists(EVENTS | VALUES, max_size=12), st.booleans(), st.sampled_from(EVERY_FORMAT))
 @example(['{"type": "transcript", "text": "a", "words": [{"word": "a", "start": 1e308, "end": 1e308}]}'], True, "csv")
 @example(['{"type": "transcript", "text": "a\\u202eb"}'], True, "srt")
-def test_whatever_is_said_in_a_session_its_text_is_whole_and_every_format_can_be_written(
+def test_any_session_keeps_its_text_and_is_written_in_every_format(
     frames: list[str], is_manual: bool, name: str
 ) -> None:
     clock, found = SpeechTimeline(), heard(frames)
@@ -275,7 +275,7 @@ SAVED = documents("segment", "end", "partial", "notice", "transcript") | VALUES
 @example("[" * 100_000)
 @example('{"text": "a", "x": ' + "[" * 100_000)
 @example('{"text": "a", "duration": ' + "9" * 5000 + "}")
-def test_whatever_was_saved_it_is_rendered_in_every_format_or_refused(text: str) -> None:
+def test_any_saved_document_is_rendered_in_every_format_or_refused(text: str) -> None:
     try:
         transcripts = load_transcripts(text, "saved.json")
     except InputError as error:
@@ -462,7 +462,7 @@ def test_no_error_event_or_close_reason_moves_a_cursor_or_fills_the_screen(tmp_p
         assert len(done.stderr) < 3000
 
 
-def test_no_name_that_comes_from_outside_is_where_something_is_written(tmp_path: Path) -> None:
+def test_names_from_a_server_never_become_paths(tmp_path: Path) -> None:
     """Neither that of a header, nor that which a saved transcript gives itself."""
     here = tmp_path / "here"
     here.mkdir()
@@ -539,7 +539,7 @@ def test_what_a_run_keeps_of_speech_is_for_its_owner_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["transcribe", "stream-file"])
-def test_details_tell_neither_what_was_said_nor_the_key(command: str, tmp_path: Path) -> None:
+def test_details_show_neither_text_nor_key(command: str, tmp_path: Path) -> None:
     write_wav(tmp_path / "talk.wav", 32_044)
     server: AbstractContextManager[FaultServer | RealtimeServer] = (
         FaultServer(answers({"text": SECRET}))

@@ -472,7 +472,7 @@ PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\x1b")
 
 
 @given(st.lists(SEQUENCES | PLAIN), st.data())
-def test_escape_sequences_are_ignored_however_they_are_split(parts: list[str], data: Any) -> None:
+def test_escape_sequences_are_ignored_at_any_split(parts: list[str], data: Any) -> None:
     stream = "".join(parts).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     decoder, keys = KeyDecoder(), []

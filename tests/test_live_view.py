@@ -229,7 +229,7 @@ def test_wrap_breaks_at_words_and_beside_wide_characters(text: str, width: int, 
 @given(
     st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]), max_size=60), st.integers(2, 40)
 )
-def test_wrapped_rows_fit_and_lose_only_blanks(text: str, width: int) -> None:
+def test_wrapped_rows_fit_and_lose_only_spaces(text: str, width: int) -> None:
     text = " ".join(text.split())
     wrapped = wrap(text, width)
     assert all(text_width(row) <= width for row in wrapped)

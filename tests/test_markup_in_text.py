@@ -55,19 +55,19 @@ PLAIN = ["1 < 2", "2 > 1", "I <3 you", "a { b", "->", "50 %", "D:\\x", "(x)", "â
 
 
 @pytest.mark.parametrize(("text", "shown"), MARKUP.items())
-def test_subrip_shows_markup_that_was_said_as_text(text: str, shown: str) -> None:
+def test_subrip_shows_spoken_markup_as_text(text: str, shown: str) -> None:
     written = writer("srt")(spoken("Look:", text, "here."), Layout())
     assert " ".join(next(srt.parse(written)).content.split()) == f"Look: {shown} here."
     assert pysubs2.SSAFile.from_string(written)[0].plaintext.split() == f"Look: {shown} here.".split()
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_subrip_leaves_text_alone_that_nothing_takes_for_markup(text: str) -> None:
+def test_subrip_leaves_text_that_is_not_markup(text: str) -> None:
     written = writer("srt")(spoken(*text.split()), Layout())
     assert " ".join(next(srt.parse(written)).content.split()) == text
 
 
-def test_a_tag_across_two_lines_is_none() -> None:
+def test_subrip_escapes_a_tag_across_two_lines() -> None:
     transcript = spoken(
         "<font", "a", "word", "that", "is", "followed", "by", "some", "others", "up", "to", "here>", "x."
     )
@@ -97,7 +97,7 @@ def test_ffmpeg_sees_no_markup_in_subtitles(form: str, tmp_path: Path) -> None:
             assert not re.search(r"(?<!\\)\{[^}]*\\", event.text)
 
 
-def test_webvtt_shows_markup_that_was_said_as_text() -> None:
+def test_webvtt_shows_spoken_markup_as_text() -> None:
     for highlight in (False, True):
         for text in MARKUP:
             if "-->" in text:
@@ -109,20 +109,20 @@ def test_webvtt_shows_markup_that_was_said_as_text() -> None:
             assert again.text == f"Look: {text} here."
 
 
-def test_text_and_json_keep_markup_as_it_was_said() -> None:
+def test_text_and_json_keep_spoken_markup() -> None:
     for text in MARKUP:
         assert writer("text")(spoken(text), Layout()) == f"{text}\n"
         assert json.loads(writer("json")(spoken(text), Layout()))["text"] == text
 
 
-def test_lyrics_have_no_tags_but_ours() -> None:
+def test_lrc_escapes_spoken_tags() -> None:
     for text in ("[ti:x]", "[offset: 500]", "[01:02.03]", "<00:01>", "[ar :x]"):
         *_, line = writer("lrc")(spoken(text, "x"), Layout()).splitlines()
         assert len(re.findall(r"\[\w+\s*:", line)) == 1
         assert re.sub(r"\s", "", line.partition("]")[2]) == re.sub(r"\s", "", f"{text} x")
 
 
-def test_markdown_has_no_formulas() -> None:
+def test_markdown_escapes_formulas() -> None:
     assert "\\$x\\$ and \\$y\\$" in writer("md")(spoken("$x$", "and", "$y$"), Layout())
 
 
@@ -153,7 +153,7 @@ HARMLESS = ["-5", "+1", "-", "--", "-3.5%", "10:30", "a=b", "'tis", "5", "âˆ’5",
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])
-def test_no_cell_is_a_formula_and_every_word_can_be_recovered(form: str) -> None:
+def test_cells_are_not_formulas_and_every_word_can_be_recovered(form: str) -> None:
     words = [*FORMULAS, *HARMLESS]
     written = writer(form)(spoken(*words), Layout())
     rows = list(csv.reader(io.StringIO(written, newline=""), delimiter="," if form == "csv" else "\t"))[1:]
@@ -170,7 +170,7 @@ def test_any_word_can_be_recovered_from_its_cell(word: str) -> None:
     assert not re.match(r"[=@]", row[-1])
 
 
-def test_cells_that_come_live_are_no_formulas_either() -> None:
+def test_live_cells_are_not_formulas() -> None:
     parts: list[str] = []
     writing = open_stream("csv", Layout(), parts.append, "a", "m", live=True)
     writing.write(Segment(0.0, 1.0, "=HYPERLINK(1)", "audio"))
@@ -203,7 +203,9 @@ def live(name: str, events: list[Delta | FlushDone | Done]) -> tuple[str, Transc
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("middle", [[], [Delta(text="")], [FlushDone()]], ids=["at once", "an empty delta", "a flush"])
-def test_an_emoji_in_two_deltas_is_whole_in_every_format(name: str, middle: list[Delta | FlushDone | Done]) -> None:
+def test_emoji_divided_between_deltas_is_whole_in_every_format(
+    name: str, middle: list[Delta | FlushDone | Done]
+) -> None:
     events = [Delta(text=f"So {HIGH}"), *middle, Delta(text=f"{LOW} good."), FlushDone(), Done()]
     written, transcript, partials = live(name, events)
     assert transcript.text == f"So {SMILE} good."
@@ -214,7 +216,7 @@ def test_an_emoji_in_two_deltas_is_whole_in_every_format(name: str, middle: list
     assert SMILE in saved and "\ufffd" not in saved
 
 
-def test_half_a_character_that_nothing_completes_is_kept_in_json() -> None:
+def test_incomplete_character_is_kept_in_json() -> None:
     for events in (
         [Delta(text=f"So {HIGH}"), FlushDone(), Done()],
         [Delta(text=f"So {HIGH}"), FlushDone(), Delta(text="x"), Done()],
@@ -229,14 +231,14 @@ def test_half_a_character_that_nothing_completes_is_kept_in_json() -> None:
                 assert json.loads(written)["text"] == transcript.text
 
 
-def test_halves_in_two_segments_are_joined_in_a_transcript() -> None:
+def test_character_divided_between_segments_is_joined_in_a_transcript() -> None:
     segments = [Segment(0, 1, f"a{HIGH}", "audio"), Segment(1, 2, f"{LOW}b", "audio"), Segment(2, 3, HIGH, "audio")]
     transcript = from_segments(segments, source="a", model="m")
     assert [segment.text for segment in transcript.segments] == ["a", f"{SMILE}b", HIGH]
     assert "".join(segment.text for segment in transcript.segments) == transcript.text
 
 
-def test_halves_survive_the_whole_program(run: Run, tmp_path: Path) -> None:
+def test_render_joins_surrogate_pairs_in_every_format(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"text": "a \\ud83d\\ude00 \\ud83d b", "duration": 2}')
     for name in FORMATS:
         done = run("render", "a.json", "-f", name)
@@ -264,7 +266,7 @@ def alike(text: str) -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=25))
-def test_subtitles_of_any_words_are_read_back_by_others(words: list[str]) -> None:
+def test_subtitles_of_any_words_are_read_by_other_libraries(words: list[str]) -> None:
     transcript = spoken(*words)
     expected = alike(transcript.text)
     written = writer("srt")(transcript, Layout())
@@ -302,7 +304,7 @@ def test_ffmpeg_reads_the_same_cues(tmp_path_factory: pytest.TempPathFactory, wo
 
 @pytest.mark.parametrize("span", [(-5.0, 1.0), (1.0, 1e308), (2.0, 1.0), (-2.0, -1.0), (4e6, 4e6)])
 @pytest.mark.parametrize("name", ["ndjson", "csv", "tsv", "srt", "vtt", "json"])
-def test_live_times_that_can_not_be_true_are_not_written(name: str, span: tuple[float, float]) -> None:
+def test_implausible_live_times_are_not_written(name: str, span: tuple[float, float]) -> None:
     words = (Word("Hello", *span), Word(" there.", 1.0, 2.0))
     written, transcript, _ = live(name, [Delta(text="Hello there.", words=words), FlushDone(), Done()])
     assert not re.search(r"e\+|(?<!ink)-\d|4000000|1111:", written)
@@ -310,7 +312,7 @@ def test_live_times_that_can_not_be_true_are_not_written(name: str, span: tuple[
 
 
 @given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=6), st.none() | st.floats())
-def test_no_writer_gets_times_that_can_not_be_true(times: list[tuple[float, float]], duration: float | None) -> None:
+def test_writers_get_no_implausible_times(times: list[tuple[float, float]], duration: float | None) -> None:
     words = tuple(Word(f"w{k}", *span) for k, span in enumerate(times))
     response = BatchResponse(text=" ".join(word.word for word in words), words=words, duration=duration)
     transcript = from_batch(response, source="a", model="m", measured_duration=None)

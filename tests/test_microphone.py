@@ -387,7 +387,7 @@ class TestTheResampler:
         assert len(whole) == -(-len(noise) * 16000 // rate)
         np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
-    def test_rates_without_much_in_common_are_refused(self) -> None:
+    def test_unrelated_sample_rates_are_refused(self) -> None:
         assert all(map(can_resample, (*RATES, 16000)))
         assert not any(map(can_resample, (0, -1, 47999)))
         with pytest.raises(ValueError, match="47999"):
@@ -494,7 +494,7 @@ class TestSoundServer:
             with pulse.source_selected(None):
                 assert os.environ.get(pulse.SOURCE_VARIABLE) == before
 
-    def test_without_pactl_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_sources_are_unknown_without_pactl(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert pulse.list_sources() is None
         watch = pulse.SourceWatcher(pulse.PulseSource(1, "mic", "Mic", 1, 48000, False), pytest.fail)

@@ -62,7 +62,7 @@ def run(
 
 
 @pytest.mark.parametrize("late", LATENESS)
-def test_in_auto_mode_each_number_is_said_once_and_in_order(late: float | str) -> None:
+def test_auto_mode_settles_each_number_once_in_order(late: float | str) -> None:
     half = LATENESS.index(late) % 2
     for seed, (silence, rest) in [*enumerate(product(TURN_SILENCES, RESTS))][half::2]:
         session = run([*range(NUMBERS)], silence=silence, rest=rest, late=late, seed=seed, updates=seed % 4 < 2)
@@ -71,20 +71,20 @@ def test_in_auto_mode_each_number_is_said_once_and_in_order(late: float | str) -
 
 
 @pytest.mark.parametrize("late", LATENESS)
-def test_in_manual_mode_each_number_is_said_once_and_in_order(late: float | str) -> None:
+def test_manual_mode_settles_each_number_once_in_order(late: float | str) -> None:
     for seed, rest in enumerate((0.2, 0.9, 1.5)):
         session = run([*range(NUMBERS)], manual=True, rest=rest, late=late, seed=seed)
         assert (session.heard, session.error) == ([*range(NUMBERS)], None), rest
 
 
 @pytest.mark.parametrize("speed", [4.0, 10.0])
-def test_a_replay_faster_than_real_time_loses_nothing(speed: float) -> None:
+def test_replay_faster_than_real_time_loses_nothing(speed: float) -> None:
     for seed, rest in enumerate(RESTS):
         session = run([*range(NUMBERS)], rest=rest, late=1.2, seed=seed, speed=speed)
         assert session.heard == [*range(NUMBERS)]
 
 
-def test_numbers_that_are_said_again_and_again_are_said_as_often() -> None:
+def test_repeated_numbers_are_settled_as_often_as_spoken() -> None:
     """What was heard before is recognised by its order, not by its words alone."""
     for numbers, seed in product(REPEATED, range(3)):
         for rest in (0.5, 0.9):
@@ -92,7 +92,7 @@ def test_numbers_that_are_said_again_and_again_are_said_as_often() -> None:
             assert session.heard == numbers
 
 
-def test_little_more_than_what_was_not_answered_is_sent_again() -> None:
+def test_reconnect_resends_little_more_than_the_unanswered_audio() -> None:
     session = run([*range(NUMBERS)], late=0.5, lives=[10.0, 10.0, 10.0])
     whole = len(spoken(range(NUMBERS), 0.9)) / RATE
     assert session.heard == [*range(NUMBERS)]
@@ -100,7 +100,7 @@ def test_little_more_than_what_was_not_answered_is_sent_again() -> None:
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_text_that_was_heard_stays_where_shorter_connections_follow(manual: bool) -> None:
+def test_settled_text_stays_when_shorter_connections_follow(manual: bool) -> None:
     """No utterance ends here: everything is open text, which each connection says from its beginning."""
     lives = [8.0, 1.2, 1.2, 1.2]
     session = run(
@@ -111,7 +111,7 @@ def test_text_that_was_heard_stays_where_shorter_connections_follow(manual: bool
     assert len(session.heard) >= 15
 
 
-def test_a_session_gets_on_where_no_connection_lasts() -> None:
+def test_session_makes_progress_although_no_connection_lasts() -> None:
     """Each is lost before all that may not have been answered was heard again."""
     dice = random.Random(1)
     lives = [dice.uniform(1.5, 5.0) for _ in range(200)]
@@ -121,7 +121,7 @@ def test_a_session_gets_on_where_no_connection_lasts() -> None:
         assert len(session.connections) < 60
 
 
-def test_a_session_that_only_ever_drops_ends_after_some_tries() -> None:
+def test_session_without_progress_ends_after_some_tries() -> None:
     session = run([*range(NUMBERS)], lives=[], last=0.4, tries=MAX_ATTEMPTS)
     assert session.error is not None
     assert len(session.connections) < 4 * MAX_ATTEMPTS
@@ -135,7 +135,7 @@ def placed(session: LateSession) -> list[tuple[Segment, float]]:
 
 @pytest.mark.parametrize("late", [0.0, 2.8, 10.0])
 @pytest.mark.parametrize("speed", [1.0, 10.0])
-def test_turns_are_where_they_were_said_however_late_they_are_told(late: float, speed: float) -> None:
+def test_turns_are_timed_where_they_were_spoken_at_any_delay(late: float, speed: float) -> None:
     session = run([*range(20)], late=late, lives=[], speed=speed)
     assert session.heard == [*range(20)]
     for number, (segment, at) in enumerate(placed(session)):
@@ -145,7 +145,7 @@ def test_turns_are_where_they_were_said_however_late_they_are_told(late: float, 
         assert segment.end == pytest.approx(at + TONE, abs=0.1)
 
 
-def test_times_after_lost_connections_are_right_or_said_to_be_estimated() -> None:
+def test_times_after_reconnects_are_right_or_labelled_estimated() -> None:
     for seed in range(4):
         session = run([*range(NUMBERS)], late="random", seed=seed)
         assert session.heard == [*range(NUMBERS)]
@@ -165,7 +165,7 @@ def measured(recorder: LatencyRecorder, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("late", [0.0, 0.4, 2.8, 10.0])
-def test_a_turn_is_measured_as_late_as_the_server_is_where_others_began_since(late: float) -> None:
+def test_turn_latency_is_the_delay_of_the_server_when_later_turns_have_begun(late: float) -> None:
     silence, recorder = 0.35, LatencyRecorder("ink-2")
     session = run([*range(20)], late=late, lives=[], silence=silence, recorder=recorder)
     assert session.heard == [*range(20)]
@@ -177,7 +177,7 @@ def test_a_turn_is_measured_as_late_as_the_server_is_where_others_began_since(la
 
 
 @pytest.mark.parametrize("late", [0.0, 0.4, 2.8, 10.0])
-def test_an_utterance_is_measured_as_late_as_the_server_is_where_others_were_finalized_since(late: float) -> None:
+def test_utterance_latency_is_the_delay_of_the_server_when_later_ones_were_finalized(late: float) -> None:
     recorder = LatencyRecorder("ink-2")
     session = run([*range(20)], manual=True, late=late, lives=[], updates=False, recorder=recorder)
     assert session.heard == [*range(20)]
@@ -190,7 +190,7 @@ def test_an_utterance_is_measured_as_late_as_the_server_is_where_others_were_fin
         assert figure == pytest.approx(TONE + late, abs=FRAME + 0.001)
 
 
-def test_where_lateness_varies_only_what_is_certain_is_measured() -> None:
+def test_only_unambiguous_latencies_are_measured_when_the_delay_varies() -> None:
     for seed in range(4):
         recorder = LatencyRecorder("ink-2")
         run([*range(NUMBERS)], late="random", lives=[], seed=seed, recorder=recorder)

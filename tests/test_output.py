@@ -30,19 +30,19 @@ WORDS = (Word("It", 0.0, 0.25), Word("is\t5", 0.5, 1.25), Word('"sharp",', 1.000
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_ends_with_a_line_break_and_is_text(name: str) -> None:
+def test_every_format_is_text_that_ends_with_a_line_break(name: str) -> None:
     for transcript in (made("Hi.", Word("Hi.", 0, 1)), made(""), made("Hi.")):
         written = writer(name)(transcript, Layout())
         assert written == "" or written.endswith("\n")
 
 
-def test_every_format_has_a_suffix_of_its_own() -> None:
+def test_every_format_has_its_own_suffix() -> None:
     suffixes = [extension(name) for name in FORMATS]
     assert len(set(suffixes)) == len(suffixes)
     assert set(EXTENSIONS.values()) <= set(FORMATS)
 
 
-def test_the_table_shows_times_lengths_and_gaps() -> None:
+def test_table_shows_times_lengths_and_gaps() -> None:
     assert writer("table")(made('It is\t5 "sharp",', *WORDS), Layout()).splitlines() == [
         "#  start    end  length     gap  ch/s     word",
         "-  -----  -----  ------  ------  ----  -  ----",
@@ -54,13 +54,13 @@ def test_the_table_shows_times_lengths_and_gaps() -> None:
     ]
 
 
-def test_text_gets_the_table_below_it() -> None:
+def test_text_with_words_is_followed_by_the_table() -> None:
     transcript = made("Hi.", Word("Hi.", 0, 1))
     assert writer("text")(transcript, Layout()) == "Hi.\n"
     assert writer("text")(transcript, Layout(words=True)) == "Hi.\n\n" + writer("table")(transcript, Layout())
 
 
-def test_json_always_has_the_words() -> None:
+def test_json_always_includes_words() -> None:
     transcript = made("Hi.", Word("Hi.", 0, 1))
     for name in ("json", "ndjson"):
         for layout in (Layout(), Layout(words=True)):
@@ -81,13 +81,13 @@ def test_tsv_and_csv_are_read_back() -> None:
     assert rows[3] == ["3", "1.000", "2.500", '"sharp",']
 
 
-def test_without_word_times_the_segments_take_their_rows() -> None:
+def test_rows_are_segments_if_there_are_no_word_times() -> None:
     bare = from_batch(BatchResponse(text="Hi there.", duration=2.0), source="a", model="m")
     assert writer("tsv")(bare, Layout()) == "start\tend\ttext\n0\t2000\tHi there.\n"
 
 
 @given(st.text())
-def test_nothing_printed_moves_the_cursor(text: str) -> None:
+def test_control_characters_are_not_printed(text: str) -> None:
     words = (Word(text, 0, 1), Word("x\x1b[2Jy\x9b1m", 1, 2))
     for name in FORMATS:
         transcript = from_batch(BatchResponse(text=text + "\x1b]0;title\x07", words=words), source="a", model="m")
@@ -98,21 +98,21 @@ def test_nothing_printed_moves_the_cursor(text: str) -> None:
 
 
 @pytest.mark.parametrize("trick", ["\u202egpj.exe", "a\u2066b\u2069", "\u202aab\u202c"])
-def test_nothing_printed_turns_the_order_of_a_line(trick: str) -> None:
+def test_bidirectional_overrides_are_not_printed(trick: str) -> None:
     for name in ("text", "tsv", "csv", "table", "md", "lrc", "json", "ndjson"):
         written = writer(name)(made(trick, Word(trick, 0, 1)), Layout(words=True))
         assert not set(written) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
     assert json.loads(writer("json")(made(trick), Layout()))["text"] == trick
 
 
-def test_json_is_one_line_for_everybody_and_can_be_written() -> None:
+def test_json_line_has_no_line_separators_and_is_encodable() -> None:
     text = "a\u2028b\u2029c\x85d \ud800 \U0001f600"
     written = writer("ndjson")(made(text), Layout())
     assert len(written.splitlines()) == 1
     assert json.loads(written.encode())["text"] == text
 
 
-def test_a_file_is_replaced_as_a_whole_and_keeps_its_mode(tmp_path: Path) -> None:
+def test_file_is_replaced_atomically_and_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     write_file(path, "one\n")
     path.chmod(0o600)
@@ -122,7 +122,7 @@ def test_a_file_is_replaced_as_a_whole_and_keeps_its_mode(tmp_path: Path) -> Non
     assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
 
 
-def test_a_link_is_written_through(tmp_path: Path) -> None:
+def test_symbolic_link_is_followed_when_writing(tmp_path: Path) -> None:
     target = tmp_path / "target.txt"
     target.write_text("old")
     (tmp_path / "link").symlink_to(target)
@@ -131,7 +131,7 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -145,7 +145,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_stdout_that_is_full_or_gone() -> None:
+def test_full_or_closed_stdout_raises_its_own_error() -> None:
     with open("/dev/full", "wb") as full, pytest.raises(OutputError, match="No space left"):
         write_stdout("x", full)
     reading, writing = os.pipe()
@@ -156,7 +156,7 @@ def test_stdout_that_is_full_or_gone() -> None:
     assert write_stdout("\ud800", io.BytesIO()) is None
 
 
-def test_errors_are_two_lines_or_one_object() -> None:
+def test_error_is_two_lines_or_one_json_object() -> None:
     error = CliError("a\x1b[31mb\nc", hint="do", status=400, request_id="r")
     stream = io.StringIO()
     Reporter(stream, {}).error(error)
@@ -175,7 +175,7 @@ def test_errors_are_two_lines_or_one_object() -> None:
     [("auto", {}, False), ("always", {}, True), ("auto", {"FORCE_COLOR": "1"}, True),
      ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False), ("never", {"FORCE_COLOR": "1"}, False)],
 )  # fmt: skip
-def test_colour_is_the_users_to_decide(color: str, environ: dict[str, str], red: bool) -> None:
+def test_colour_follows_option_and_environment(color: str, environ: dict[str, str], red: bool) -> None:
     stream = io.StringIO()
     talk = Reporter(stream, environ)
     talk.color = color
@@ -184,9 +184,7 @@ def test_colour_is_the_users_to_decide(color: str, environ: dict[str, str], red:
 
 
 @pytest.mark.parametrize("unnamed", [True, False], ids=["with unnamed files", "without"])
-def test_writing_a_result_deletes_no_file_of_anybody_else(
-    unnamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writing_a_result_deletes_no_other_file(unnamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not unnamed:
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     others = [tmp_path / name for name in (".a.txt.0123abcd.tmp", ".x.deadbeef.tmp", ".c.tmp")]
@@ -201,7 +199,7 @@ def test_writing_a_result_deletes_no_file_of_anybody_else(
     assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "a.txt"])
 
 
-def test_a_result_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path) -> None:
+def test_result_may_have_the_longest_possible_file_name(tmp_path: Path) -> None:
     target = tmp_path / ("会" * 83 + ".txt")  # 253 bytes
     write_file(target, "whole")
     assert target.read_text() == "whole"
@@ -211,5 +209,5 @@ def test_a_result_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path)
     ("source", "name"),
     [("talks/a\\b.wav", "a\\b.wav"), ("C:\\talks\\a.wav", "a.wav"), ("\\\\host\\talks\\a.wav", "a.wav")],
 )
-def test_a_title_is_the_whole_name_of_the_file(source: str, name: str) -> None:
+def test_title_is_the_whole_file_name(source: str, name: str) -> None:
     assert title(source) == name

@@ -57,7 +57,7 @@ def played(
     return asyncio.run(play()), late, gaps
 
 
-def test_blocks_leave_at_absolute_deadlines_however_long_sending_takes() -> None:
+def test_blocks_leave_at_absolute_deadlines_however_slow_sending_is() -> None:
     left, late, gaps = played([ramp(3.0)], costs=[0.03, 0.0, 0.09, 0.02] * 10)
     assert [at for at, _ in left] == pytest.approx([n * STEP for n in range(30)])
     assert max(late) == pytest.approx(0, abs=1e-9)

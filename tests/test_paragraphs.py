@@ -109,7 +109,7 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     )
 
 
-def test_a_long_pause_between_sentences_ends_a_paragraph() -> None:
+def test_long_pause_between_sentences_ends_a_paragraph() -> None:
     assert blocks(TALK) == [
         "The harbour opened long ago. It was busy. Then the railway came.",
         "My grandfather worked on the quay. Nobody complained.",
@@ -117,7 +117,7 @@ def test_a_long_pause_between_sentences_ends_a_paragraph() -> None:
     ]
 
 
-def test_what_is_long_depends_on_the_speaker() -> None:
+def test_long_pause_is_relative_to_the_speaker() -> None:
     slow = heard(*((sentence, 1.6) for sentence in ("Slowly. " * 8).split()), ("He spoke.", 5.0), ("So slowly.", 1.0))
     assert blocks(slow) == ["Slowly. " * 8 + "He spoke.", "So slowly."]
     quick = heard(*((sentence, 0.1) for sentence in ("Quickly. " * 8).split()), ("He ran.", 0.8), ("So quickly.", 0.1))
@@ -125,44 +125,44 @@ def test_what_is_long_depends_on_the_speaker() -> None:
     assert blocks(heard(("Only two.", 4.0), ("Sentences here.", 0.0))) == ["Only two.", "Sentences here."]
 
 
-def test_contiguous_words_make_one_paragraph() -> None:
+def test_words_without_pauses_make_one_paragraph() -> None:
     assert blocks(heard(*(("One two.", 0.0),) * 9)) == [" ".join(["One two."] * 9)]
     assert paragraph_pause([]) == 1.0
     assert paragraph_pause([0.0, -3.0] * 50) == 1.0
     assert paragraph_pause([0.01] * 50) == 0.6
 
 
-def test_a_sentence_is_torn_by_a_very_long_pause_only() -> None:
+def test_only_a_very_long_pause_divides_a_sentence() -> None:
     assert len(blocks(heard(("We went", 1.5), ("home.", 0.0)))) == 1
     assert blocks(heard(("We went", 9.0), ("home.", 0.0))) == ["We went", "home."]
 
 
-def test_a_paragraph_that_goes_on_for_too_long_is_divided_where_the_pause_is_longest() -> None:
+def test_too_long_paragraph_is_divided_at_its_longest_pause() -> None:
     sentences = [("All of these words are said without a stop.", 0.5 if i % 9 == 8 else 0.2) for i in range(60)]
     found = blocks(heard(*sentences))
     assert all(300 <= len(block) <= MAX_CHARACTERS for block in found)
     assert [block.count("stop.") for block in found] == [18, 18, 9, 15]
 
 
-def test_text_without_a_full_stop_is_divided_too() -> None:
+def test_text_without_full_stops_is_divided() -> None:
     found = blocks(heard(*(("and then we went on and on", 0.2),) * 100))
     assert len(found) > 2
     assert " ".join(found) == " ".join(["and then we went on and on"] * 100)
 
 
-def test_scripts_without_blanks_have_paragraphs_before_what_opens() -> None:
+def test_paragraphs_of_scripts_without_spaces_start_with_opening_marks() -> None:
     talk = heard(("世界。", 0.3), ("こんにちは。", 3.0), ("はい。", 0.3), glue="")
     assert blocks(talk) == ["世界。こんにちは。", "はい。"]
     words = (Word("「はい", 0, 1), Word("いいえ", 4, 5))
     assert blocks(Transcript("a", "m", "「はい。」「いいえ」", words=words)) == ["「はい。」", "「いいえ」"]
 
 
-def test_no_word_is_cut() -> None:
+def test_paragraphs_never_divide_a_word() -> None:
     words = (Word("can.", 0, 1), Word("not", 9, 10))
     assert blocks(Transcript("a", "m", "can.not", words=words)) == ["can.not"]
 
 
-def test_paragraphs_fall_back_to_segments_and_then_to_the_text() -> None:
+def test_paragraphs_use_words_or_else_segments_or_else_the_text() -> None:
     segments = (Segment(0, 1, "One.", "audio"), Segment(1.2, 2, " Two", "audio"), Segment(6, 7, " Three.", "audio"))
     assert blocks(Transcript("a", "m", "One. Two Three.", segments=segments)) == ["One. Two", "Three."]
     assert blocks(Transcript("a", "m", "One. Two Three.", segments=segments, words=(Word("Zwei", 0, 1),))) == [
@@ -181,7 +181,7 @@ def test_paragraphs_are_the_text_verbatim(transcript: Transcript) -> None:
     assert letters(text) == letters(transcript.text)
 
 
-def test_paragraphs_of_a_live_session_are_parted_as_they_come() -> None:
+def test_live_paragraphs_are_divided_as_segments_arrive() -> None:
     parts: list[str] = []
     writing = open_stream("text", Layout(paragraphs=True), parts.append, "a", "m", live=True)
     times = ((0, 1, "One."), (1.5, 2, " Two."), (5, 6, " Three."), (6.4, 7, " Four."))
@@ -209,7 +209,7 @@ def test_markdown_has_a_heading_facts_and_stamped_paragraphs() -> None:
     assert all(later - earlier >= 30 for earlier, later in pairwise(seconds))
 
 
-def test_markdown_says_when_times_are_guesses() -> None:
+def test_markdown_marks_estimated_times() -> None:
     segment = Segment(0, 5, "Hello.", "estimated")
     assert writer("md")(Transcript("-", "ink-2", "Hello.", segments=(segment,)), Layout()) == (
         "# stdin\n\nink-2 · times are estimated\n\n**0:00** Hello.\n"
@@ -225,7 +225,7 @@ def test_markdown_says_when_times_are_guesses() -> None:
         "https://a.b <c@d.e>", "    code",
     ],
 )  # fmt: skip
-def test_markdown_shows_what_was_said(text: str) -> None:
+def test_markdown_shows_markup_characters_as_text(text: str) -> None:
     transcript = Transcript(text, "m", text)
     assert rendered(writer("md")(transcript, Layout())) == [title(text), "m", one_line(text)]
 
@@ -241,13 +241,13 @@ def test_markdown_never_changes_a_word(transcript: Transcript) -> None:
     )
 
 
-def test_lyrics_have_tags_and_a_line_a_segment() -> None:
+def test_lrc_has_tags_and_a_line_per_segment() -> None:
     tags, lines = sung(heard(("Hello there.", 1.0), ("One more line.", 0.0), duration=3725.4))
     assert tags == {"ti": "a_b.wav", "length": "62:05", "re": "cartesia-cli"}
     assert lines == [(0.0, "Hello there."), (1.6, "One more line.")]
 
 
-def test_long_segments_become_comfortable_lines_with_the_times_of_their_words() -> None:
+def test_lrc_divides_long_segments_at_word_times() -> None:
     talk = heard(("My grandfather worked on the quay, carrying sacks of grain from the boats to the warehouse.", 0.0))
     tags, lines = sung(talk)
     assert tags["re"] == "cartesia-cli"
@@ -258,13 +258,13 @@ def test_long_segments_become_comfortable_lines_with_the_times_of_their_words() 
     assert [start for start, _ in lines] == [starts[text.split()[0]] for _, text in lines]
 
 
-def test_a_sentence_within_a_segment_begins_a_line() -> None:
+def test_lrc_starts_a_line_with_each_sentence() -> None:
     text = "No. Never. That is what he said to me."
     talk = Transcript("a", "m", text + " " * 9 + "Well.", segments=(Segment(0, 9, text + " " * 9 + "Well.", "server"),))
     assert [line for _, line in sung(talk)[1]] == ["No.", "Never.", "That is what he said to me.", "Well."]
 
 
-def test_a_word_in_two_segments_is_sung_once() -> None:
+def test_lrc_has_a_word_of_two_segments_once() -> None:
     parts = ("One two three four five six seven eight nine Hel", "lo.")
     words = tuple(Word(word, i, i + 1) for i, word in enumerate("".join(parts).split()))
     segments = (Segment(0, 9.5, parts[0], "server"), Segment(9.5, 10, parts[1], "server"))
@@ -272,18 +272,18 @@ def test_a_word_in_two_segments_is_sung_once() -> None:
     assert " ".join(text for _, text in sung(talk)[1]) == " ".join(parts)
 
 
-def test_a_word_wider_than_a_line_stays_whole() -> None:
+def test_lrc_keeps_a_word_wider_than_a_line() -> None:
     address = "www." + "a" * 60 + ".example"
     talk = Transcript("a", "m", f"See {address} now", segments=(Segment(0, 9, f"See {address} now", "server"),))
     assert [text for _, text in sung(talk)[1] if address in text]
 
 
-def test_hours_roll_into_minutes() -> None:
+def test_lrc_counts_hours_as_minutes() -> None:
     talk = Transcript("a", "m", "Late.", segments=(Segment(7384.567, 7390, "Late.", "server"),))
     assert writer("lrc")(talk, Layout()).endswith("\n[123:04.57]Late.\n")
 
 
-def test_lyrics_say_when_times_are_guesses() -> None:
+def test_lrc_marks_estimated_times() -> None:
     long = "A segment that is far too long for a single line of lyrics."
     guessed = "cartesia-cli, times are estimated"
     for talk in (
@@ -295,20 +295,20 @@ def test_lyrics_say_when_times_are_guesses() -> None:
     assert sung(Transcript("a", "m", "Hi.", segments=(Segment(0, 5, "Hi.", "audio"),)))[0]["re"] == "cartesia-cli"
 
 
-def test_text_that_looks_like_a_time_is_none() -> None:
+def test_lrc_text_that_looks_like_a_tag_is_escaped() -> None:
     text = "[00:10.00] or <00:11> or [ti:x]"
     talk = Transcript("a", "m", text, segments=(Segment(3, 5, text, "server"),))
     assert sung(talk)[1] == [(3.0, "[ 00:10.00] or < 00:11> or [ ti:x]")]
 
 
 @given(transcripts())
-def test_lyrics_never_change_a_word_and_never_go_back(transcript: Transcript) -> None:
+def test_lrc_never_changes_a_word_and_its_times_never_fall(transcript: Transcript) -> None:
     _, lines = sung(transcript)
     assert letters("".join(text for _, text in lines)) == letters(transcript.text)
     assert all(earlier <= later for (earlier, _), (later, _) in pairwise(lines))
 
 
-def test_ffmpeg_reads_the_lyrics(tmp_path: Path) -> None:
+def test_ffmpeg_reads_lrc(tmp_path: Path) -> None:
     (tmp_path / "a.lrc").write_text(writer("lrc")(TALK, Layout()), "utf-8")
     command = [need("ffmpeg"), "-v", "error", "-i", "a.lrc", "a.srt"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

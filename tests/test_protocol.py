@@ -74,7 +74,7 @@ OPTIONS = sorted(RESERVED - {"type", "text", "transcript", "extra"})
 
 
 @given(st.sampled_from(sorted(events.EVENT_TYPES)), TEXT, st.dictionaries(st.sampled_from(OPTIONS), JSON))
-def test_text_survives_whatever_the_other_fields_hold(kind: str, text: str, odd: dict[str, object]) -> None:
+def test_text_survives_any_other_fields(kind: str, text: str, odd: dict[str, object]) -> None:
     event = protocol.decode(json.dumps({"type": kind, "text": text, "transcript": text} | odd))
     assert type(event) is events.EVENT_TYPES[kind]
     assert getattr(event, "text", text) == getattr(event, "transcript", text) == text
@@ -116,7 +116,7 @@ def test_malformed_text_raises_unreadable_text(kind: str, name: str, text: objec
         protocol.decode(json.dumps({"type": kind, name: text}))
 
 
-def test_a_number_of_any_length_is_no_reason_to_lose_a_text() -> None:
+def test_number_of_any_length_does_not_lose_the_text() -> None:
     long = "9" * 5000
     event = protocol.decode(f'{{"type": "transcript", "text": "Hi", "duration": {long}, "later": -{long}}}')
     assert event == protocol.Delta(text="Hi", extra={"later": -math.inf})
@@ -223,7 +223,7 @@ ODD_MEMBERS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("odd", ODD_MEMBERS)
-def test_an_error_is_one_whatever_its_members_are(odd: dict[str, object]) -> None:
+def test_error_event_with_any_members_is_an_error(odd: dict[str, object]) -> None:
     assert protocol.decode(json.dumps({"type": "error"} | odd)) == protocol.Error(extra=odd)
     told: dict[str, Any] = {"title": "Out of credits", "message": "Buy more."}
     body = json.dumps(told | odd).encode()
@@ -308,7 +308,7 @@ def test_handshake_queries_are_written_as_documented() -> None:
 
 
 @pytest.mark.parametrize("terms", [("x",) * 101, ("x" * 1201,)])
-def test_too_many_keyterms_are_told_before_connecting(terms: tuple[str, ...]) -> None:
+def test_too_many_keyterms_are_refused_before_connecting(terms: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="too many"):
         protocol.RealtimeOptions(model="ink-2", keyterms=terms).query(protocol.AUTO)
 

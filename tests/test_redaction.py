@@ -103,7 +103,7 @@ def test_key_in_a_response_without_transcript_is_not_written(home: Path) -> None
     assert json.loads((home / "kept" / "talk.json").read_text()) == {"nothing": PLACEHOLDER}
 
 
-def test_short_key_is_replaced_only_where_it_stands_alone() -> None:
+def test_short_key_is_replaced_only_as_a_whole_word() -> None:
     shown = Redactor("test").redact("bad key test: this latest test-run was attested, 'test'")
     assert shown == "bad key [the key]: this latest test-run was attested, '[the key]'"
 

@@ -50,9 +50,7 @@ def test_repeated_words_are_recognised(heard: str, again: str, expected: Repeat 
         (range(3, 4), "no no no yes", Repeat(1, True)),
     ],
 )
-def test_words_that_are_said_over_and_over_enter_where_they_are_expected(
-    expected: range, again: str, result: Repeat
-) -> None:
+def test_repeated_words_are_matched_where_they_are_expected(expected: range, again: str, result: Repeat) -> None:
     assert repeated(words_of("no no no no"), words_of(again), expected) == result
 
 
@@ -73,7 +71,7 @@ def test_what_follows_upon_distinct_words_is_new(numbers: list[int], data: st.Da
     assert repeated(heard, again) == Repeat(end - start, True)
 
 
-def test_tokens_end_behind_their_punctuation() -> None:
+def test_tokens_end_after_their_punctuation() -> None:
     text = " Well, it's 5.30 — “now”!"
     assert [token.word for token in tokenize(text)] == ["well", "it's", "5", "30", "now"]
     assert text[: tokenize(text)[0].end] == " Well,"

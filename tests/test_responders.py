@@ -88,7 +88,7 @@ def test_ink_whisper_deltas_name_the_requested_language(language: str | None, to
     assert isinstance(event, Delta) and event.language == told and event.words
 
 
-def test_first_delta_has_no_leading_blank() -> None:
+def test_first_delta_has_no_leading_space() -> None:
     spoken = say("She counted the chairs twice.")
     first, second = (
         event for event in said(lambda note: manual(note, timed=True), spoken, "finalize", spoken)

@@ -771,7 +771,7 @@ def test_recording_without_closes_is_replayed_to_every_socket() -> None:
 # What is written.
 
 
-def test_parse_lines_lists_comments_and_blanks() -> None:
+def test_parse_accepts_lines_lists_comments_and_blank_lines() -> None:
     lines = '\n# two words\n{"at": 1, "text": "Hello"}\n\n{"at": 2.5,\n "text": " wörld."} # done\n'
     as_list = '# one\n[{"at": 1, "text": "Hello"}, # two\n {"at": 2.5, "text": " wörld."}, ]\n# three'
     assert (

@@ -159,7 +159,7 @@ def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_on
     assert traffic.troubles == ["keeping only the last 0 s of unacknowledged audio: File too large"]
 
 
-def test_a_disk_that_is_no_longer_full_is_used_again() -> None:
+def test_disk_that_is_no_longer_full_is_used_again() -> None:
     traffic = Traffic()
     with file_size_limit(0):
         for _ in range(50):

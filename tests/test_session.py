@@ -184,7 +184,7 @@ def test_audio_ends() -> None:
     assert case.source.closed
 
 
-def test_finalize_goes_out_where_the_utterance_ends_with_all_audio_up_to_there() -> None:
+def test_finalize_is_sent_after_all_audio_of_its_utterance() -> None:
     case = Case(Tape(*talk()), silence_ms=300)
     before = case.wire.said.index(Finalize())
     assert all(isinstance(said, bytes) for said in case.wire.said[:before])
@@ -270,7 +270,7 @@ def test_a_server_that_still_talks_after_close_is_waited_for() -> None:
     assert "".join(case.texts) == " 0 1 2 3 4 5"
 
 
-def test_a_server_that_settles_text_after_close_is_waited_for_as_long_as_it_does() -> None:
+def test_close_waits_while_the_server_settles_text() -> None:
     def answer(said: Said) -> Reply:
         late: Reply = [part for n in range(25) for part in (10.0, Delta(text=f" {n}"), FlushDone())]
         return [*late, Done(), None] if isinstance(said, Close) else []
@@ -322,7 +322,7 @@ def test_signs_of_life_that_say_nothing_after_close_are_not_waited_for() -> None
 
 
 @pytest.mark.parametrize("fault", [OutputError("disk full"), ValueError("the auto endpoint has no finalize")])
-def test_who_can_say_nothing_any_more_for_a_reason_of_our_own_ends_at_once(fault: Exception) -> None:
+def test_internal_send_error_ends_the_session_at_once(fault: Exception) -> None:
     def answer(said: Said) -> Reply:
         raise fault
 
@@ -332,7 +332,7 @@ def test_who_can_say_nothing_any_more_for_a_reason_of_our_own_ends_at_once(fault
     assert case.source.closed
 
 
-def test_why_a_link_broke_is_told_by_what_comes_over_it_last() -> None:
+def test_last_event_explains_a_lost_connection() -> None:
     reason = ApiError("no credits left", status=402)
 
     def answer(said: Said) -> Iterator[Event | Exception | float]:
@@ -370,7 +370,7 @@ def test_nothing_was_said() -> None:
     assert [update.event for update in case.updates if isinstance(update, Notice)] == ["nothing_said"]
 
 
-def test_an_error_after_close_means_that_nothing_was_said_only_where_nobody_spoke() -> None:
+def test_error_after_close_without_speech_means_no_speech() -> None:
     def answer(said: Said) -> Reply:
         return [ApiError("internal", status=500)] if isinstance(said, Close) else []
 
@@ -378,7 +378,7 @@ def test_an_error_after_close_means_that_nothing_was_said_only_where_nobody_spok
     assert isinstance(Case(Tape(*talk()), answer).error, ApiError)
 
 
-def test_an_error_after_close_stays_one_where_somebody_spoke_at_the_very_end() -> None:
+def test_error_after_close_is_raised_if_speech_was_at_the_end() -> None:
     """What the endpointer has not judged yet, it judges when the audio is over."""
 
     def answer(said: Said) -> Reply:
@@ -389,14 +389,14 @@ def test_an_error_after_close_stays_one_where_somebody_spoke_at_the_very_end() -
     assert isinstance(stop.error, ApiError)
 
 
-def test_an_error_after_close_stays_one_where_text_came_that_nobody_could_read() -> None:
+def test_error_after_close_is_raised_after_unreadable_text() -> None:
     def answer(said: Said) -> Reply:
         return [Done(), ProtocolError("text that can't be read")] if isinstance(said, Close) else []
 
     assert isinstance(Case(Tape(SILENCE), answer).error, ProtocolError)
 
 
-def test_an_error_after_close_stays_one_where_text_had_come() -> None:
+def test_error_after_close_is_raised_after_text() -> None:
     def answer(said: Said) -> Reply:
         return [Delta(text="x"), FlushDone(), ApiError("internal", status=500)] if isinstance(said, Close) else []
 
@@ -492,9 +492,7 @@ class Slow(Tape):
 
 @pytest.mark.parametrize("end", [None, NetworkError("closed with 1001"), ApiError("idle", status=408)])
 @pytest.mark.parametrize("talks_again", [True, False])
-def test_a_connection_that_is_ended_while_paused_is_made_again_when_somebody_talks(
-    end: Exception | None, talks_again: bool
-) -> None:
+def test_connection_closed_during_a_pause_is_reopened_by_speech(end: Exception | None, talks_again: bool) -> None:
     lines, updates = Lines(5.0, end), list[Update]()
 
     async def run() -> None:

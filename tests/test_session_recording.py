@@ -433,7 +433,7 @@ class TestDiscardAndKeep:
         assert list(state.iterdir()) == [] and kept.path is None
         kept.discard()
 
-    def test_recording_is_no_orphan_before_keep(self, kept: SessionRecording, state: Path) -> None:
+    def test_recording_is_not_an_orphan_before_keep(self, kept: SessionRecording, state: Path) -> None:
         assert find_orphans(state) == []
 
     def test_kept_recording_is_orphan_with_session_options(self, kept: SessionRecording, state: Path) -> None:

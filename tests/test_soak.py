@@ -258,7 +258,7 @@ def grown(soak: Soak) -> int:
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_nothing_is_lost_or_doubled_and_nothing_grows(manual: bool) -> None:
+def test_long_session_loses_and_doubles_nothing_and_memory_stays_flat(manual: bool) -> None:
     soak = Soak(6 * N + 10, LOSSES, manual, every=N // 5)
     assert grown(soak) < 4 * N * FEW
     assert (soak.heard, soak.wrong, soak.lost) == (soak.count, [], LOSSES)
@@ -267,13 +267,13 @@ def test_nothing_is_lost_or_doubled_and_nothing_grows(manual: bool) -> None:
     assert max(sample.traced for sample in soak.samples) < 8 << 20
 
 
-def test_what_would_be_kept_of_each_utterance_would_be_seen() -> None:
+def test_memory_kept_for_each_utterance_would_be_detected() -> None:
     kept: list[Update] = []
     assert grown(Soak(6 * N + 10, LOSSES, manual=True, every=N // 5, write=kept.append)) > 4 * N * FEW
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_what_is_said_while_the_network_is_away_waits_on_the_disk(manual: bool) -> None:
+def test_audio_of_an_outage_is_buffered_on_disk(manual: bool) -> None:
     before = files_of(os.getpid())
     soak = Soak(400, 2, manual, every=5, outages=[90.0])
     soak.run()
@@ -282,7 +282,7 @@ def test_what_is_said_while_the_network_is_away_waits_on_the_disk(manual: bool) 
     assert files_of(os.getpid()) == before
 
 
-def test_the_program_holds_no_socket_of_a_connection_that_was_lost(environment: dict[str, str], tmp_path: Path) -> None:
+def test_sockets_of_lost_connections_are_closed(environment: dict[str, str], tmp_path: Path) -> None:
     """Each connection is counted when it has been made: those before it are gone."""
     dice, numbers = random.Random(1), list(range(15))
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))

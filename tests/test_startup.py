@@ -97,7 +97,7 @@ def test_help_honours_NO_COLOR_and_FORCE_COLOR() -> None:
     assert "\x1b" not in piped("cache", "--help", FORCE_COLOR="1", NO_COLOR="1")
 
 
-def test_help_is_rendered_live_where_no_page_is_saved(tmp_path: Path) -> None:
+def test_help_is_rendered_live_if_no_page_is_saved(tmp_path: Path) -> None:
     """A page that can't be read, an option before --help, and an encoding that lacks characters."""
     assert piped("--config", str(tmp_path / "none.toml"), "cache", "--help") == piped("cache", "--help")
     assert "╭" not in on_terminal("cache", "--help", columns=80, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
@@ -132,7 +132,7 @@ def test_version_and_help_report_a_full_disk(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"COLUMNS": "80"}], ids=["saved", "live"])
-def test_help_ends_quietly_where_nobody_reads_it(environment: dict[str, str]) -> None:
+def test_help_into_a_closed_pipe_ends_quietly(environment: dict[str, str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [PROGRAM, "transcribe", "--help"]

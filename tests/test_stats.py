@@ -138,7 +138,7 @@ def figures_of_all(report: dict[str, Any]) -> dict[str, list[float]]:
     return found
 
 
-def test_an_utterance_is_measured_from_its_first_sample_to_its_last_text() -> None:
+def test_utterance_is_measured_from_its_first_sample_to_its_last_text() -> None:
     day = Day()
     day.speak(0.5, 2.0, end=2.6)  # its last sample leaves at 2.0, its first at 0.6
     day.finalize()
@@ -166,13 +166,13 @@ def test_an_utterance_is_measured_from_its_first_sample_to_its_last_text() -> No
     json.dumps(report, allow_nan=False)
 
 
-def test_ink_whisper_costs_a_third() -> None:
+def test_ink_whisper_costs_a_third_of_ink_2() -> None:
     day = Day("ink-whisper")
     day.audio(10.0)
     assert day.report()["credits"] == 10.0
 
 
-def test_a_finalize_for_which_nobody_was_heard_gives_no_figure() -> None:
+def test_finalize_without_speech_is_not_measured() -> None:
     day = Day()
     day.audio(3.0)
     day.finalize()
@@ -181,7 +181,7 @@ def test_a_finalize_for_which_nobody_was_heard_gives_no_figure() -> None:
     assert report["latency_ms"] == {} and report["utterances"] == []
 
 
-def test_a_finalize_counts_where_the_server_heard_what_the_endpointer_did_not() -> None:
+def test_finalize_is_measured_if_only_the_server_detected_speech() -> None:
     day = Day()
     day.audio(3.0)
     day.finalize()
@@ -189,7 +189,7 @@ def test_a_finalize_counts_where_the_server_heard_what_the_endpointer_did_not() 
     assert day.figures() == {"finalize_to_flush_done": [100.0], "finalize_to_text": [100.0]}
 
 
-def test_audio_that_ends_in_speech_has_no_last_speech() -> None:
+def test_audio_that_ends_during_speech_has_no_last_speech() -> None:
     day = Day()
     day.mark("onset", 0.0)
     day.audio(1.0)
@@ -200,7 +200,7 @@ def test_audio_that_ends_in_speech_has_no_last_speech() -> None:
     }  # fmt: skip
 
 
-def test_a_pause_that_speech_went_on_after_is_not_its_end() -> None:
+def test_pause_within_speech_is_not_its_end() -> None:
     day = Day()
     day.speak(0.0, 1.0)
     day.audio(1.3)
@@ -213,7 +213,7 @@ def test_a_pause_that_speech_went_on_after_is_not_its_end() -> None:
     assert day.figures() == {"speech_to_finalize": [600.0]}
 
 
-def test_a_cap_is_no_end_of_speech_and_what_goes_on_after_it_no_onset() -> None:
+def test_length_cap_is_neither_an_end_nor_an_onset_of_speech() -> None:
     day = Day()
     day.mark("onset", 0.0)
     day.audio(30.0)
@@ -231,7 +231,7 @@ def test_a_cap_is_no_end_of_speech_and_what_goes_on_after_it_no_onset() -> None:
     assert len(figures["speech_to_finalize"]) == 1
 
 
-def test_speech_that_begins_in_the_frame_where_speech_ended_belongs_to_the_next_utterance() -> None:
+def test_onset_in_the_frame_of_an_end_belongs_to_the_next_utterance() -> None:
     day = Day()
     day.speak(0.0, 1.0)
     day.audio(1.6)
@@ -248,7 +248,7 @@ def test_speech_that_begins_in_the_frame_where_speech_ended_belongs_to_the_next_
     assert day.figures()["speech_to_finalize"] == [700.0, 500.0]
 
 
-def test_speech_that_ended_before_a_finalize_in_mid_sentence_is_not_said_again() -> None:
+def test_speech_ended_by_a_finalize_is_not_counted_again() -> None:
     day = Day()
     day.mark("onset", 0.0)
     day.audio(1.0)
@@ -261,7 +261,7 @@ def test_speech_that_ended_before_a_finalize_in_mid_sentence_is_not_said_again()
     assert day.figures()["finalize_to_flush_done"] == [1100.0]
 
 
-def test_speech_that_goes_on_after_a_finalize_in_mid_sentence_has_an_end_of_its_own() -> None:
+def test_speech_that_continues_after_a_finalize_has_its_own_end() -> None:
     day = Day()
     day.mark("onset", 0.0)
     day.audio(1.0)
@@ -277,7 +277,7 @@ def test_speech_that_goes_on_after_a_finalize_in_mid_sentence_has_an_end_of_its_
     }  # fmt: skip
 
 
-def test_text_that_came_before_its_speech_has_no_onset_nor_has_what_follows_it() -> None:
+def test_text_before_its_speech_has_no_onset_nor_does_the_next() -> None:
     """Somebody was not heard here: what comes behind the next onset may still be of that."""
     day = Day()
     day.audio(1.0)
@@ -287,7 +287,7 @@ def test_text_that_came_before_its_speech_has_no_onset_nor_has_what_follows_it()
     assert day.figures() == {}
 
 
-def test_answers_come_in_the_order_of_their_questions() -> None:
+def test_flush_dones_are_matched_with_finalizes_in_order() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
     day.finalize()
@@ -301,7 +301,7 @@ def test_answers_come_in_the_order_of_their_questions() -> None:
     assert figures["onset_to_text"] == [4000.0, 2800.0]
 
 
-def test_text_may_come_after_its_flush_done_but_not_much_later() -> None:
+def test_text_soon_after_flush_done_belongs_to_it() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
     day.finalize()
@@ -313,7 +313,7 @@ def test_text_may_come_after_its_flush_done_but_not_much_later() -> None:
     assert figures["finalize_to_flush_done"] == [200.0]
 
 
-def test_text_after_the_next_onset_is_not_the_last_utterances() -> None:
+def test_text_after_the_next_onset_is_not_the_last_of_the_utterance_before() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
     day.finalize()
@@ -326,7 +326,7 @@ def test_text_after_the_next_onset_is_not_the_last_utterances() -> None:
     assert figures["onset_to_text"] == [1600.0, 200.0]
 
 
-def test_a_preview_is_text_but_not_the_last() -> None:
+def test_preview_counts_as_first_text_but_not_as_last() -> None:
     day = Day()
     day.speak(0.0, 1.0)
     day.hear(Delta(text="o", is_final=False), after=0.1)
@@ -337,7 +337,7 @@ def test_a_preview_is_text_but_not_the_last() -> None:
     assert day.figures()["finalize_to_text"] == [100.0]
 
 
-def test_without_flush_done_nobody_knows_whether_it_was_the_last_text() -> None:
+def test_last_text_is_unknown_without_flush_done() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
     day.finalize()
@@ -345,7 +345,7 @@ def test_without_flush_done_nobody_knows_whether_it_was_the_last_text() -> None:
     assert day.figures() == {"speech_to_finalize": [600.0], "onset_to_text": [1600.0]}
 
 
-def test_done_says_that_it_was_the_last_text() -> None:
+def test_done_confirms_the_last_text() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
     day.finalize()
@@ -353,7 +353,7 @@ def test_done_says_that_it_was_the_last_text() -> None:
     assert day.figures()["finalize_to_text"] == [100.0]
 
 
-def test_a_turn_is_measured_from_its_first_sample_to_its_end() -> None:
+def test_turn_is_measured_from_its_first_sample_to_its_end() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.speak(0.5, 2.0, told=0.8)
@@ -367,7 +367,7 @@ def test_a_turn_is_measured_from_its_first_sample_to_its_end() -> None:
     assert day.figures() == {"onset_to_text": [2000.0], "speech_to_turn_end": [1100.0], "eager_lead": [200.0]}
 
 
-def test_an_update_takes_an_eager_end_back() -> None:
+def test_update_revokes_an_eager_end() -> None:
     day = Day(auto=True)
     day.hear(TurnStart(), TurnEagerEnd(transcript="a"))
     day.hear(TurnUpdate(transcript="a b"), after=0.5)
@@ -375,7 +375,7 @@ def test_an_update_takes_an_eager_end_back() -> None:
     assert day.figures() == {}
 
 
-def test_somebody_who_speaks_again_when_a_turn_ends_begins_the_next_one() -> None:
+def test_speech_when_a_turn_ends_begins_the_next_turn() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.take_turns(6, late=0.5)
@@ -396,7 +396,7 @@ def test_somebody_who_speaks_again_when_a_turn_ends_begins_the_next_one() -> Non
     assert two["latency_ms"] == {"onset_to_text": 700.0}  # of the second, nobody heard an end
 
 
-def test_an_end_that_is_repeated_does_not_end_the_next_turn() -> None:
+def test_repeated_end_does_not_end_the_next_turn() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.speak(0.0, 1.0, told=0.3)
@@ -414,7 +414,7 @@ def test_an_end_that_is_repeated_does_not_end_the_next_turn() -> None:
     assert day.figures()["speech_to_turn_end"] == [0.0, 500.0]
 
 
-def test_the_end_of_a_turn_that_came_sooner_after_its_start_than_its_speech_lasted_says_nothing_of_its_last() -> None:
+def test_turn_shorter_than_its_speech_has_no_last_speech() -> None:
     day = Day(auto=True)
     day.speak(0.0, 1.0)
     day.audio(1.4)
@@ -422,7 +422,7 @@ def test_the_end_of_a_turn_that_came_sooner_after_its_start_than_its_speech_last
     assert day.figures() == {"onset_to_text": [1300.0]}
 
 
-def test_a_turn_that_ends_while_somebody_goes_on_speaking_has_no_last_speech() -> None:
+def test_turn_that_ends_during_speech_has_no_last_speech() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.mark("onset", 0.0)
@@ -440,7 +440,7 @@ def test_a_turn_that_ends_while_somebody_goes_on_speaking_has_no_last_speech() -
     assert day.figures() == {}  # nor is it certain how much of that it is
 
 
-def test_a_cough_that_the_server_did_not_answer_begins_no_turn() -> None:
+def test_sound_ignored_by_the_server_begins_no_turn() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.speak(0.0, 0.3, end=0.9)
@@ -451,7 +451,7 @@ def test_a_cough_that_the_server_did_not_answer_begins_no_turn() -> None:
     assert day.figures() == {"onset_to_text": [900.0], "speech_to_turn_end": [500.0]}
 
 
-def test_a_cough_just_before_the_first_turn_leaves_open_which_of_both_began_it() -> None:
+def test_sound_just_before_the_first_turn_makes_its_onset_ambiguous() -> None:
     day = Day(auto=True)
     day.speak(0.0, 0.3, end=0.9)
     day.speak(4.0, 5.0, told=4.3)
@@ -460,7 +460,7 @@ def test_a_cough_just_before_the_first_turn_leaves_open_which_of_both_began_it()
     assert day.figures() == {"eager_lead": [0.0]}
 
 
-def test_a_pause_within_a_turn_doesnt_move_its_beginning() -> None:
+def test_pause_within_a_turn_does_not_move_its_onset() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.take_turns(6, late=0.1)
@@ -473,7 +473,7 @@ def test_a_pause_within_a_turn_doesnt_move_its_beginning() -> None:
     assert utterance["latency_ms"] == {"onset_to_text": 5900.0, "speech_to_turn_end": 1000.0}
 
 
-def test_a_turn_without_words_and_one_whose_end_is_left_out_have_no_end() -> None:
+def test_turns_without_words_or_end_have_no_end_latency() -> None:
     day = Day(auto=True)
     day.hear(Connected())
     day.speak(0.0, 0.5, told=0.3)
@@ -485,7 +485,7 @@ def test_a_turn_without_words_and_one_whose_end_is_left_out_have_no_end() -> Non
     assert day.figures() == {}  # where "a" was over is not certain, nor is where "b" began
 
 
-def test_lateness_drift_and_gaps_are_told() -> None:
+def test_lateness_drift_and_gaps_are_reported() -> None:
     day = Day()
     for late in (0.001, 0.0, 0.004, 1.5, 0.003):
         day.recorder.late(late)
@@ -500,7 +500,7 @@ def test_lateness_drift_and_gaps_are_told() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300))
-def test_percentiles_are_values_that_enough_others_dont_exceed(values: list[float]) -> None:
+def test_percentiles_are_observed_values_by_nearest_rank(values: list[float]) -> None:
     percentiles = Percentiles()
     for value in values:
         percentiles.add(value)
@@ -515,7 +515,7 @@ def test_percentiles_are_values_that_enough_others_dont_exceed(values: list[floa
         assert len(below) < math.ceil(len(values) * share / 100)
 
 
-def test_more_values_than_are_kept_are_thinned_evenly() -> None:
+def test_values_beyond_the_limit_are_thinned_evenly() -> None:
     percentiles = Percentiles()
     for number in range(5 * MAX_VALUES):
         percentiles.add(number / 1000)
@@ -526,7 +526,7 @@ def test_more_values_than_are_kept_are_thinned_evenly() -> None:
     assert summary["p99"] == pytest.approx(4.95 * MAX_VALUES, abs=16)
 
 
-def test_a_longer_session_takes_no_more_memory() -> None:
+def test_memory_does_not_grow_with_the_session() -> None:
     def sizes(utterances: int) -> tuple[int, int, int]:
         day = Day()
         for _ in range(utterances):
@@ -541,7 +541,7 @@ def test_a_longer_session_takes_no_more_memory() -> None:
         assert longer <= shorter * 1.1
 
 
-def test_speech_that_nobody_ever_asks_for_takes_no_more_memory() -> None:
+def test_memory_does_not_grow_with_unanswered_speech() -> None:
     timeline, sizes = SpeechTimeline(), []
     for start in range(2 * MAX_SPANS + 200):
         timeline.onset(start)
@@ -553,7 +553,7 @@ def test_speech_that_nobody_ever_asks_for_takes_no_more_memory() -> None:
     assert timeline.end_utterance() == (0, start + 0.4)
 
 
-def test_what_was_sent_too_long_ago_has_no_figure() -> None:
+def test_speech_sent_too_long_ago_is_not_measured() -> None:
     day = Day()
     day.mark("onset", 0.2)
     day.audio(60.0)
@@ -613,7 +613,7 @@ class Recording:
             yield AudioBlock(encode_s16le(self._samples[at : at + 1600]))
 
 
-def test_a_real_session_with_real_speech_is_measured() -> None:
+def test_session_with_speech_reports_its_latencies() -> None:
     words = say("Good morning.")
     spoken = np.concatenate([silence(1.0), words, silence(1.5), words, silence(1.5)])
     recorder, updates = LatencyRecorder("ink-2"), list[Update]()
@@ -640,7 +640,7 @@ def test_a_real_session_with_real_speech_is_measured() -> None:
         assert late >= len(words) / RATE * 1000 * 0.7
 
 
-def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
+def test_stats_report_has_a_row_for_each_figure_and_fits_the_width() -> None:
     day = Day()
     for start in (0.0, 5.0, 10.0):
         day.speak(start, start + 1.0, end=start + 1.6)
@@ -657,14 +657,14 @@ def test_the_table_has_a_row_for_each_figure_and_fits() -> None:
         render_report(report, width, encoding="ascii").encode("ascii")
 
 
-def test_a_report_of_nothing_can_be_drawn() -> None:
+def test_empty_stats_report_is_rendered() -> None:
     assert render_report(Day().report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
 
 
 @given(
     st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.integers(1, 60), st.sampled_from([BLOCK_RAMP, ASCII_RAMP])
 )
-def test_a_histogram_shows_whatever_occurs_at_all(values: list[float], count: int, ramp: str) -> None:
+def test_histogram_shows_rare_values(values: list[float], count: int, ramp: str) -> None:
     drawn = bars(values, count, ramp)
     assert len(drawn) == count
     assert ramp[-1] in drawn
@@ -672,7 +672,7 @@ def test_a_histogram_shows_whatever_occurs_at_all(values: list[float], count: in
     assert sum(bar != " " for bar in drawn) <= len(values)
 
 
-def test_an_outage_is_not_taken_for_latency() -> None:
+def test_outage_does_not_count_as_latency() -> None:
     day = Day()
     day.speak(1.0, 1.5, end=2.0)
     day.now += 30.0
@@ -688,7 +688,7 @@ def test_an_outage_is_not_taken_for_latency() -> None:
     assert figures["speech_to_finalize"] == [pytest.approx(500.0)]
 
 
-def test_speech_that_began_before_what_is_sent_again_has_no_onset() -> None:
+def test_speech_that_began_before_the_resent_audio_has_no_onset() -> None:
     day = Day()
     day.audio(1.0)
     day.mark("onset", 1.0)
@@ -703,7 +703,7 @@ def test_speech_that_began_before_what_is_sent_again_has_no_onset() -> None:
     assert set(day.figures()) == {"finalize_to_text", "finalize_to_flush_done", "speech_to_finalize"}
 
 
-def test_what_is_sent_twice_is_counted_twice() -> None:
+def test_resent_audio_is_counted_twice() -> None:
     day = Day()
     day.audio(2.0)
     day.rewind(1.0)
@@ -713,7 +713,7 @@ def test_what_is_sent_twice_is_counted_twice() -> None:
     assert report["credits"] == 9.0
 
 
-def test_what_was_waited_for_when_the_connection_was_lost_gives_no_figure() -> None:
+def test_pending_latencies_are_dropped_when_the_connection_is_lost() -> None:
     day = Day()
     day.speak(0.0, 1.0, end=1.6)
     day.finalize()
@@ -728,7 +728,7 @@ def test_what_was_waited_for_when_the_connection_was_lost_gives_no_figure() -> N
     }  # fmt: skip
 
 
-def test_a_turn_that_is_repeated_after_a_lost_connection_gives_no_figure_and_a_new_one_does() -> None:
+def test_repeated_turn_after_a_reconnect_is_not_measured_and_a_new_one_is() -> None:
     day = Day(auto=True)
     day.speak(0.5, 1.5, told=0.7)
     day.audio(2.0)
@@ -762,7 +762,7 @@ class Attended:
         return {name: (latencies[name]["count"], latencies[name]["max"]) for name in latencies if name in WAITS}
 
 
-def test_the_wait_behind_a_key_is_told() -> None:
+def test_key_to_finalize_is_measured() -> None:
     day = Attended()
     day.hear(5)
     day.watch.finalize_requested()
@@ -771,7 +771,7 @@ def test_the_wait_behind_a_key_is_told() -> None:
     assert day.figures == {"key_to_finalize": (1, 20.0)}
 
 
-def test_a_key_that_is_pressed_during_an_outage_doesnt_count_it_nor_does_a_hangover() -> None:
+def test_outage_counts_neither_for_keys_nor_for_hangovers() -> None:
     day = Attended()
     day.hear(10)
     day.watch.vad_event(VadEvent("end", 0.5, 0.9))
@@ -785,7 +785,7 @@ def test_a_key_that_is_pressed_during_an_outage_doesnt_count_it_nor_does_a_hango
     assert day.figures == {}
 
 
-def test_a_key_doesnt_count_the_finalize_of_another_one_that_is_still_to_go_out() -> None:
+def test_key_latency_is_that_of_its_own_finalize() -> None:
     day = Attended()
     day.hear(10)
     day.hear(5, sent=False)

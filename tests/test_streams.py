@@ -42,12 +42,12 @@ def written(name: str, *, live: bool = True, words: bool = False) -> list[str]:
     return calls
 
 
-def test_text_is_a_line_a_segment_at_once() -> None:
+def test_text_writes_each_segment_as_a_line_at_once() -> None:
     assert written("text") == ["", "The ferry leaves at seven.\n", f"{TWO.text.strip()}\n", ""]
     assert written("text", live=False) == ["", "", "", f"{ONE.text}\n{TWO.text.strip()}\n"]
 
 
-def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
+def test_ndjson_writes_each_update_as_a_line_and_an_end() -> None:
     assert written("ndjson", words=True)[:3] == written("ndjson")[:3]
     spoken = [{"word": "The", "start": 0.5, "end": 0.7}, {"word": " ferry", "start": 0.7, "end": 1.1}]
     assert json.loads(written("ndjson", words=True)[3])["words"] == spoken
@@ -59,7 +59,7 @@ def test_ndjson_is_a_line_an_update_and_the_last_is_the_end() -> None:
     assert "segments" not in lines[3]
 
 
-def test_a_notice_has_its_place_in_ndjson_only() -> None:
+def test_notices_are_written_to_ndjson_only() -> None:
     for name in ("text", "srt", "csv"):
         parts: list[str] = []
         open_stream(name, Layout(), parts.append, "x", "m", live=True).write(
@@ -69,7 +69,7 @@ def test_a_notice_has_its_place_in_ndjson_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["srt", "vtt", "tsv", "csv"])
-def test_a_format_of_rows_comes_segment_by_segment(name: str) -> None:
+def test_row_formats_are_written_segment_by_segment(name: str) -> None:
     partial, first, second, _ = written(name)
     assert partial == ""
     assert "ferry" in first
@@ -77,7 +77,7 @@ def test_a_format_of_rows_comes_segment_by_segment(name: str) -> None:
     assert "dog" in second
 
 
-def test_subtitles_that_came_in_pieces_are_read_back() -> None:
+def test_live_subtitles_are_read_back() -> None:
     cues = list(srt.parse("".join(written("srt"))))
     assert [cue.index for cue in cues] == list(range(1, len(cues) + 1))
     assert cues[0].start.total_seconds() == 0.5
@@ -88,7 +88,7 @@ def test_subtitles_that_came_in_pieces_are_read_back() -> None:
     assert len(captions) == len(cues)
 
 
-def test_cues_of_a_segment_are_where_its_words_are() -> None:
+def test_live_cues_have_the_times_of_their_words() -> None:
     words = [Word("One.", 0.5, 1.0), Word("Two.", 20.0, 20.5)]
     for name in ("srt", "vtt"):
         parts: list[str] = []
@@ -97,13 +97,13 @@ def test_cues_of_a_segment_are_where_its_words_are() -> None:
         assert "00:20" in "".join(parts).split("Two.")[0].split("One.")[1]
 
 
-def test_rows_are_words_where_there_are_any_and_segments_otherwise() -> None:
+def test_live_rows_are_words_or_else_segments() -> None:
     rows = list(csv.DictReader(io.StringIO("".join(written("csv", words=True)))))
     assert [row["word"] for row in rows] == ["The", "ferry", TWO.text.strip()]
     assert [row["number"] for row in rows] == ["1", "2", "3"]
 
 
-def test_what_needs_all_waits_for_all() -> None:
+def test_formats_of_the_whole_text_are_written_at_the_end() -> None:
     for name in ("json", "table"):
         *before, last = written(name)
         assert before == ["", "", ""]
@@ -111,7 +111,7 @@ def test_what_needs_all_waits_for_all() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5), st.text(max_size=30)), max_size=8))
-def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tuple[float, float, str]]) -> None:
+def test_live_cues_never_overlap_for_any_segment_times(segments: list[tuple[float, float, str]]) -> None:
     parts: list[str] = []
     writing = open_stream("srt", Layout(), parts.append, "x", "m", live=True)
     for start, length, text in segments:
@@ -121,7 +121,7 @@ def test_live_cues_never_overlap_whatever_times_segments_have(segments: list[tup
         assert earlier.start < earlier.end <= later.start
 
 
-def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
+def test_lost_connection_is_marked_in_formats_with_notices() -> None:
     seam = Notice(63.0, "reconnected", "reconnected: 2.0 s --> sent again")
     said = Segment(0.0, 2.0, "Hello there.", "audio")
     transcript = Transcript("x", "m", said.text, segments=(said,), notices=(seam,))
@@ -140,7 +140,7 @@ def test_a_seam_stands_in_every_format_that_has_a_place_for_it() -> None:
 
 @pytest.mark.parametrize("name", ["tsv", "csv"])
 @pytest.mark.parametrize("selection", [Selection(pattern="."), Selection(longest_gaps=9)])
-def test_a_segment_that_was_dropped_has_no_rows_where_rows_wait_for_the_end(name: str, selection: Selection) -> None:
+def test_dropped_segment_has_no_rows_if_rows_are_deferred(name: str, selection: Selection) -> None:
     parts: list[str] = []
     writing = open_stream(name, Layout(selection=selection), parts.append, "talk.wav", "ink-2", live=True)
     writing.write(ONE)

@@ -46,7 +46,7 @@ def shown(sheet: SubtitleFile) -> list[tuple[int, int, tuple[str, ...]]]:
 @example("-" * 5000, None)
 @example("<" * 5000 + "\n\n", "vtt")
 @example("1\n00:00:00,000 --> 00:00:01,000\n" + "<b " * 5000, "srt")
-def test_no_text_is_too_broken_to_be_read(text: str, kind: Kind | None) -> None:
+def test_any_text_is_parsed(text: str, kind: Kind | None) -> None:
     sheet = parse(text, kind)
     numbers = [cue.number for cue in sheet.cues]
     assert numbers == sorted(set(numbers))
@@ -58,7 +58,7 @@ def test_no_text_is_too_broken_to_be_read(text: str, kind: Kind | None) -> None:
 
 
 @given(st.binary())
-def test_no_bytes_are_too_broken_to_be_text(data: bytes) -> None:
+def test_any_bytes_are_decoded(data: bytes) -> None:
     text, findings = decode(data)
     parse(text)
     assert (findings == ()) == (text.encode("utf-8", "surrogatepass") == data)
@@ -66,7 +66,7 @@ def test_no_bytes_are_too_broken_to_be_text(data: bytes) -> None:
 
 @settings(deadline=None)
 @given(CUES)
-def test_our_own_files_are_read_back_as_they_were_meant(cues: list[Cue]) -> None:
+def test_own_files_are_read_back(cues: list[Cue]) -> None:
     meant = [(cue.start, cue.end, cue.lines) for cue in cues]
     sheet = parse(vtt(cues, notes=("talk.mp3, ink-whisper",)))
     assert (shown(sheet), sheet.findings, sheet.kind) == (meant, (), "vtt")
@@ -86,7 +86,7 @@ def test_highlighted_words_are_read_without_their_times() -> None:
 # Files of others
 
 
-def test_a_file_of_srt_is_read() -> None:
+def test_file_written_by_the_srt_library_is_read() -> None:
     from datetime import timedelta
 
     written = srt_library.compose(
@@ -102,7 +102,7 @@ def test_a_file_of_srt_is_read() -> None:
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
-def test_a_file_of_pysubs2_is_read(kind: Kind) -> None:
+def test_file_written_by_pysubs2_is_read(kind: Kind) -> None:
     events = pysubs2.SSAFile()
     events.events = [
         pysubs2.SSAEvent(1000, 2500, text="{\\i1}One{\\i0}\\Ntwo"),
@@ -114,7 +114,7 @@ def test_a_file_of_pysubs2_is_read(kind: Kind) -> None:
     assert sheet.findings == ()
 
 
-def test_a_file_of_webvtt_py_is_read(tmp_path: Path) -> None:
+def test_file_written_by_webvtt_py_is_read(tmp_path: Path) -> None:
     written = webvtt.WebVTT()
     written.captions += [
         webvtt.Caption("00:00:01.000", "00:00:02.500", ["<v Mary>One</v>", "two &amp; three"]),
@@ -128,7 +128,7 @@ def test_a_file_of_webvtt_py_is_read(tmp_path: Path) -> None:
     assert sheet.findings == ()
 
 
-def test_what_players_of_webvtt_never_show_is_no_text() -> None:
+def test_text_that_webvtt_players_never_show_is_not_read() -> None:
     sheet = parse(
         "WEBVTT - a title\nKind: captions\n\nSTYLE\n::cue { color: red }\n\nREGION\nid:one\n\nNOTE one\ntwo\n\n"
         "intro\n00:01.000 --> 00:02.000 line:0 align:start\n&lrm;<c.loud>Oh</c>&nbsp;no\n"
@@ -170,7 +170,7 @@ SRT = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n\n"
         ("WEBVTT\n\n00:01.000 --> 00:02.000\nx\n", [("format", 1)], [(1000, 2000)]),
     ],
 )  # fmt: skip
-def test_each_fault_of_subrip_is_found_in_its_line(
+def test_each_subrip_error_is_reported_with_its_line(
     text: str, findings: list[tuple[str, int]], times: list[tuple[int, int]]
 ) -> None:
     sheet = parse(text, "srt")
@@ -190,11 +190,11 @@ def test_each_fault_of_subrip_is_found_in_its_line(
         ("\ufeffWEBVTT\n\n00:01.000 --> 00:02.000\nx\n", []),
     ],
 )
-def test_each_fault_of_webvtt_is_found_in_its_line(text: str, findings: list[tuple[str, int]]) -> None:
+def test_each_webvtt_error_is_reported_with_its_line(text: str, findings: list[tuple[str, int]]) -> None:
     assert [(finding.rule, finding.line) for finding in parse(text, "vtt").findings] == findings
 
 
-def test_findings_say_what_was_there_and_what_should_be() -> None:
+def test_findings_name_the_found_and_the_expected_text() -> None:
     sheet = parse(SRT + "5\n00:00:03,000 --> 4\nx\n\n00:00:05,000 --> 00:00:06,000\nx\n", "srt")
     form = "00:00:00,000 --> 00:00:00,000"
     assert found(sheet) == [
@@ -204,18 +204,18 @@ def test_findings_say_what_was_there_and_what_should_be() -> None:
     ]
 
 
-def test_a_cue_without_times_that_can_be_read_still_counts() -> None:
+def test_cue_with_unreadable_times_still_counts() -> None:
     sheet = parse("1\nnow --> then\nx\n\n2\n00:00:03,000 --> 00:00:04,000\ny\n")
     assert sheet.cues == (ParsedCue(2, 6, 3000, 4000, ("y",)),)
 
 
 @pytest.mark.parametrize("text", ["words", "\x00\x01", "a --> b", "<!-- -->\n<html>", "{}", "1\n2\n3\n"])
-def test_a_file_without_times_is_no_subtitle_file(text: str) -> None:
+def test_file_without_times_is_not_a_subtitle_file(text: str) -> None:
     assert parse(text).kind is None
 
 
 @pytest.mark.parametrize(("text", "kind"), [("", "srt"), ("\n\n", "srt"), ("WEBVTT", "vtt"), ("WEBVTT\n", "vtt")])
-def test_an_empty_file_is_one_without_cues(text: str, kind: Kind) -> None:
+def test_empty_file_has_no_cues(text: str, kind: Kind) -> None:
     assert parse(text) == SubtitleFile(kind, (), ())
 
 
@@ -230,17 +230,17 @@ def test_an_empty_file_is_one_without_cues(text: str, kind: Kind) -> None:
         ("é".encode(), None),
     ],
 )
-def test_encodings_that_are_not_utf_8_are_found_and_read(data: bytes, value: str | None) -> None:
+def test_other_encodings_than_utf_8_are_detected(data: bytes, value: str | None) -> None:
     text, findings = decode(data)
     assert text.removeprefix("\ufeff").strip() == "é"
     assert [finding.value for finding in findings] == ([value] if value else [])
 
 
-def test_the_line_of_the_first_stray_byte_is_told() -> None:
+def test_line_of_the_first_invalid_byte_is_reported() -> None:
     assert decode(b"1\n2\n\xff\n")[1][0].line == 3
 
 
-def test_utf_8_with_a_damaged_character_is_not_taken_for_another_encoding() -> None:
+def test_damaged_utf_8_is_not_mistaken_for_another_encoding() -> None:
     text, findings = decode("é ü ö\n".encode() + b"\xc3 x\n")
     assert text == "é ü ö\n\ufffd x\n"
     assert [(finding.value, finding.line) for finding in findings] == [("damaged UTF-8", 2)]

@@ -93,7 +93,7 @@ def check(found: Sequence[Cue], rules: Rules = RULES) -> None:
 
 @settings(deadline=None)
 @given(DEFECTIVE, DURATION, LANGUAGE, st.sampled_from(["", " ", "\u3000"]))
-def test_no_defect_loses_doubles_or_moves_a_word(
+def test_defective_times_lose_double_or_move_no_word(
     words: list[Word], duration: float | None, language: str | None, blank: str
 ) -> None:
     text = blank.join(word.word for word in words)
@@ -104,7 +104,7 @@ def test_no_defect_loses_doubles_or_moves_a_word(
 
 @settings(deadline=None)
 @given(DEFECTIVE, st.text(max_size=60))
-def test_words_that_disagree_with_the_text_are_shown_all_the_same(words: list[Word], text: str) -> None:
+def test_words_that_disagree_with_the_text_are_shown(words: list[Word], text: str) -> None:
     found = cues(transcript(text, words))
     check(found)
     letters = "".join(filter(str.isalnum, shown(found)))
@@ -133,7 +133,7 @@ def test_text_alone_loses_nothing(text: str, duration: float | None, language: s
 @settings(deadline=None)
 @given(DEFECTIVE, st.integers(1, 12), st.integers(1, 4), st.floats(0, 3), st.floats(0.001, 3), st.floats(0, 3),
        st.none() | st.integers(1, 4), st.booleans())  # fmt: skip
-def test_any_rules_show_every_word(
+def test_every_word_is_shown_under_any_rules(
     words: list[Word], line: int, count: int, shortest: float, longest: float, gap: float, most: int | None, whole: bool
 ) -> None:
     text = " ".join(word.word for word in words)
@@ -162,7 +162,7 @@ def sane(draw: st.DrawFn) -> Transcript:
 
 
 @given(sane())
-def test_cues_of_sane_words_keep_time(told: Transcript) -> None:
+def test_cues_of_plausible_words_keep_their_times(told: Transcript) -> None:
     found = cues(told)
     check(found)
     words = [(round((word.start or 0) * 1000), round((word.end or 0) * 1000)) for word in told.words or ()]
@@ -185,7 +185,7 @@ def test_cues_of_sane_words_keep_time(told: Transcript) -> None:
         assert cue.end >= min(wanted, *limits)
 
 
-def test_the_same_words_always_give_the_same_cues() -> None:
+def test_same_words_give_the_same_cues() -> None:
     text = "So when we got to the top, he stopped the car, turned off the engine, and told me to look up."
     assert said(text) == said(text)
 
@@ -213,7 +213,7 @@ def expected(found: Sequence[Cue]) -> list[tuple[int, int, list[str]]]:
 
 
 @given(CUES)
-def test_srt_as_the_srt_library_reads_it(found: list[Cue]) -> None:
+def test_srt_library_reads_our_srt(found: list[Cue]) -> None:
     read = list(srt_library.parse(srt(found)))
     wanted = expected(found)
     assert [entry.index for entry in read] == list(range(1, len(wanted) + 1))
@@ -225,7 +225,7 @@ def test_srt_as_the_srt_library_reads_it(found: list[Cue]) -> None:
 
 
 @given(CUES)
-def test_srt_as_pysubs2_reads_it(found: list[Cue]) -> None:
+def test_pysubs2_reads_our_srt(found: list[Cue]) -> None:
     # Aegisub's tags and a last line of digits, which it takes for the next number, are pysubs2's own.
     table = str.maketrans("<>{}\\", "()()/")
     found = [
@@ -237,7 +237,7 @@ def test_srt_as_pysubs2_reads_it(found: list[Cue]) -> None:
 
 
 @given(CUES, st.lists(LINE, max_size=3))
-def test_vtt_as_the_webvtt_library_reads_it(found: list[Cue], notes: list[str]) -> None:
+def test_webvtt_library_reads_our_vtt(found: list[Cue], notes: list[str]) -> None:
     read = webvtt.WebVTT.from_string(vtt(found, notes), strict=True)
     seen = [
         (round(caption.start_in_seconds * 1000), round(caption.end_in_seconds * 1000), html.unescape(caption.raw_text))
@@ -257,7 +257,7 @@ def test_files_of_any_words_can_be_read_and_written(words: list[Word]) -> None:
     assert "\r" not in srt(found) + vtt(found) and "\n\n\n" not in srt(found) + vtt(found)
 
 
-def test_srt_to_the_letter() -> None:
+def test_srt_matches_the_expected_file() -> None:
     found = [Cue(0, 1234, ("Hello,", "world.")), Cue(360_000_000, 363_723_004, ("a ---> b --> c", "\r\n", "\x07d\ne"))]
     assert srt(found) == (
         "1\n00:00:00,000 --> 00:00:01,234\nHello,\nworld.\n\n2\n100:00:00,000 --> 101:02:03,004\na -> b -> c\nd e\n"
@@ -265,7 +265,7 @@ def test_srt_to_the_letter() -> None:
     assert srt([]) == srt([Cue(0, 1, ("\x00", " "))]) == ""
 
 
-def test_vtt_to_the_letter() -> None:
+def test_vtt_matches_the_expected_file() -> None:
     found = [Cue(61_000, 3_723_004, ("Q&A --> <b>",))]
     assert vtt(found, ["made by\n\n00:01 --> 00:02", "", "x"]) == (
         "WEBVTT\n\nNOTE made by 00:01 -> 00:02\n\nNOTE x\n\n00:01:01.000 --> 01:02:03.004\nQ&amp;A --&gt; &lt;b&gt;\n"
@@ -273,7 +273,7 @@ def test_vtt_to_the_letter() -> None:
     assert vtt([]) == "WEBVTT\n"
 
 
-def test_what_utf8_cannot_write_is_replaced() -> None:
+def test_lone_surrogates_are_replaced() -> None:
     found = cues(transcript("a \ud800 b"))
     assert srt(found).encode() and vtt(found, ["\udfff"]).encode()
     assert "\ufffd" in srt(found)
@@ -282,38 +282,38 @@ def test_what_utf8_cannot_write_is_replaced() -> None:
 # Times
 
 
-def test_an_in_time_is_that_of_the_first_word_and_an_out_time_leaves_time_to_read() -> None:
+def test_cue_starts_with_its_first_word_and_ends_with_time_to_read() -> None:
     told = transcript("Yes. No.", [Word("Yes.", 1.0, 1.2), Word("No.", 9.0, 9.2)], duration=20.0)
     assert cues(told) == [Cue(1000, 1834, ("Yes.",)), Cue(9000, 9834, ("No.",))]
 
 
-def test_a_cue_stays_no_longer_than_a_second_and_a_half_behind_its_words() -> None:
+def test_cue_stays_at_most_one_and_a_half_seconds_after_its_words() -> None:
     slow = [Word("Oh", 0.0, 0.1), Word("dear.", 0.1, 0.2)]
     assert cues(transcript("Oh dear.", slow), Rules(min_cue=5.0)) == [Cue(0, 1700, ("Oh dear.",))]
 
 
-def test_a_short_gap_is_closed_and_a_long_one_is_left() -> None:
+def test_short_gaps_are_closed_and_long_ones_are_kept() -> None:
     text = "This is one whole sentence of a certain length. And this is another one behind it, which is as long."
     for silence, gap in ((0.3, 83), (0.55, 550)):
         first, second = cues(transcript(text, spoken(text, 12.0, {"length.": silence})))
         assert second.start - first.end == pytest.approx(gap, abs=1)
 
 
-def test_a_silence_parts_cues_even_within_a_sentence() -> None:
+def test_silence_divides_cues_within_a_sentence() -> None:
     assert said("And the winner is Maria.", silences={"is": 3.0}) == [("And the winner is",), ("Maria.",)]
 
 
-def test_a_word_that_lasts_too_long_leaves_the_screen() -> None:
+def test_cue_of_a_too_long_word_has_the_maximum_duration() -> None:
     assert cues(transcript("Goal!", [Word("Goal!", 0.0, 30.0)])) == [Cue(0, 7000, ("Goal!",))]
 
 
-def test_missing_times_follow_from_the_characters_between_their_neighbours() -> None:
+def test_missing_times_are_interpolated_by_characters() -> None:
     words = [Word("aaaa", 0.0, 1.0), *(Word("b" * 9) for _ in range(3)), Word("cccc", 31.0, 32.0)]
     found = cues(transcript(" ".join(word.word for word in words), words))
     assert [cue.start for cue in found] == [0, 1000, 11000, 21000, 31000]
 
 
-def test_a_stray_time_costs_only_itself() -> None:
+def test_one_implausible_time_affects_no_other() -> None:
     words = spoken("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen")
     for wrong in (1e6, 0.0, -3.0, math.inf, None):
         bent = [replace(word, start=wrong, end=wrong) if k == 4 else word for k, word in enumerate(words)]
@@ -321,20 +321,20 @@ def test_a_stray_time_costs_only_itself() -> None:
         assert cues(transcript(text, bent)) == cues(transcript(text, words))
 
 
-def test_words_at_the_same_moment_are_spread_to_the_next() -> None:
+def test_words_with_the_same_time_are_spread_to_the_next() -> None:
     words = [Word(f"word{k}", 0.0, 0.0) for k in range(40)] + [Word("end", 20.0, 20.5)]
     found = cues(transcript(" ".join(word.word for word in words), words))
     assert all(cue.end - cue.start > 1000 for cue in found)
 
 
-def test_too_dense_words_stay_in_order_and_apart() -> None:
+def test_too_dense_words_keep_their_order() -> None:
     words = [Word("x" * 40, k / 1000, (k + 1) / 1000) for k in range(30)]
     found = cues(transcript(" ".join(word.word for word in words), words))
     check(found)
     assert shown(found) == "x" * 1200
 
 
-def test_segments_lend_their_times_to_their_words() -> None:
+def test_words_without_times_get_those_of_their_segments() -> None:
     text = "First sentence here. Second sentence, after a while."
     parts = (Segment(1.0, 3.0, text[:20], "server"), Segment(8.0, 10.0, text[20:], "server"))
     for words in (None, (), (Word(""),), tuple(Word(word) for word in text.split())):
@@ -344,7 +344,7 @@ def test_segments_lend_their_times_to_their_words() -> None:
         ]
 
 
-def test_text_alone_is_spread_over_the_duration_or_else_at_fifteen_characters_a_second() -> None:
+def test_text_alone_is_spread_over_the_duration_or_at_fifteen_characters_per_second() -> None:
     text = " ".join(["word"] * 60)  # 299 characters
     assert cues(transcript(text, duration=60.0))[-1].end == 60_000
     assert cues(transcript(text))[-1].end == pytest.approx(299 / 15 * 1000, abs=80)
@@ -371,7 +371,7 @@ def test_text_alone_is_spread_over_the_duration_or_else_at_fifteen_characters_a_
         ("a b", ["b", "a"], "b a"),
     ],
 )
-def test_blanks_and_stray_punctuation_come_from_the_text(text: str, words: list[str], line: str) -> None:
+def test_spaces_and_untimed_punctuation_come_from_the_text(text: str, words: list[str], line: str) -> None:
     timed = [Word(word, k / 5, k / 5 + 0.2) for k, word in enumerate(words)]
     assert [cue.lines for cue in cues(transcript(text, timed))] == [(line,)]
 
@@ -394,7 +394,7 @@ from us. Nobody had expected this. Not even Albert Einstein, who had added a con
 the universe still. He later called it the biggest blunder of his career."""
 
 
-def test_what_fits_on_one_line_is_one_line() -> None:
+def test_short_cue_is_one_line() -> None:
     assert said("The quick brown fox jumps over the old dog") == [("The quick brown fox jumps over the old dog",)]
 
 
@@ -404,7 +404,7 @@ def test_two_lines_are_balanced_and_break_before_a_preposition() -> None:
     ]
 
 
-def test_a_line_breaks_at_a_clause() -> None:
+def test_line_breaks_after_a_clause() -> None:
     assert said("When the rain finally stopped, everybody went outside.") == [
         ("When the rain finally stopped,", "everybody went outside."),
     ]
@@ -454,7 +454,7 @@ He later called it the biggest
 blunder of his career."""
 
 
-def test_a_story_is_set_as_by_hand() -> None:
+def test_story_is_divided_as_a_subtitler_would() -> None:
     """A change of prices may change this. Then look whether it has become better."""
     found = said(STORY, rate=15.0, silences={word: 0.8 for word in STORY.split() if word.endswith("e.")})
     assert "\n\n".join("\n".join(cue) for cue in found) == SET
@@ -462,7 +462,7 @@ def test_a_story_is_set_as_by_hand() -> None:
 
 @pytest.mark.parametrize("rate", [10.0, 14.0, 18.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_that_belongs_together_is_torn(rate: float, seed: int) -> None:
+def test_phrases_are_not_divided(rate: float, seed: int) -> None:
     luck = random.Random(seed)
     silences = {word: luck.uniform(0.1, 0.6) for word in STORY.split() if word[-1] in ".,:"}
     found = said(STORY, rate=rate, silences=silences)
@@ -474,7 +474,7 @@ def test_nothing_that_belongs_together_is_torn(rate: float, seed: int) -> None:
     assert all(len(" ".join(cue).split()) > 1 for cue in found)
 
 
-def test_no_stray_word_is_left_behind() -> None:
+def test_no_cue_has_a_stray_word() -> None:
     found = said("We had been walking along the river for more than three hours when it began to rain heavily again.")
     assert len(found) == 2 and all(len(" ".join(cue).split()) > 3 for cue in found)
 
@@ -493,7 +493,7 @@ def test_a_cue_ends_with_its_sentence_rather_than_begin_the_next() -> None:
     ]
 
 
-def test_titles_and_initials_end_no_sentence() -> None:
+def test_titles_and_initials_do_not_end_a_sentence() -> None:
     for line in ("Then Dr. Hubble and his friend J. Smith", "Yesterday evening they called for Mr. Smith"):
         found = said(f"{line} came along, and we all went up the hill to the old observatory together.")
         assert not any(part.endswith(("Dr.", "Mr.", "J.")) for cue in found for part in cue)
@@ -532,7 +532,7 @@ texto. ¿Lo sabía usted?"""
          "monte Wilson,mi padre,los árboles,el cielo,había visto,han puesto"),
     ],
 )  # fmt: skip
-def test_no_language_is_torn_where_it_holds_together(
+def test_phrases_are_not_divided_in_any_language(
     language: str, text: str, never_last: str, together: str, rate: float
 ) -> None:
     found = said(text, language, rate=rate, silences={word: 0.4 for word in text.split() if word[-1] in ".?"})
@@ -543,7 +543,7 @@ def test_no_language_is_torn_where_it_holds_together(
     assert shown([Cue(0, 1, cue) for cue in found]) == solid(text)
 
 
-def test_two_lines_are_of_like_width_unless_the_sentence_says_otherwise() -> None:
+def test_two_lines_have_similar_widths_unless_a_clause_ends() -> None:
     for text, language in ((STORY, "en"), (GERMAN, "de"), (FRENCH, "fr"), (SPANISH, "es")):
         pairs = [cue for cue in said(text, language, rate=15.0) if len(cue) == 2]
         shares = [min(map(text_width, pair)) / sum(map(text_width, pair)) for pair in pairs]
@@ -551,7 +551,7 @@ def test_two_lines_are_of_like_width_unless_the_sentence_says_otherwise() -> Non
         assert min(shares) > 0.15
 
 
-def test_no_word_is_cut_off_its_sentence() -> None:
+def test_no_word_is_separated_from_its_sentence() -> None:
     text = "Thanks for having me. So, tell me what happens when we don't sleep for a night or two. Well, quite a lot."
     for cue in said(text, rate=13.0):
         for line in cue:
@@ -566,13 +566,13 @@ def test_two_sentences_share_a_cue_only_if_the_line_breaks_between_them_or_not_a
         assert ". " not in inner or len(cue) == 1 or cue[0].endswith(".")
 
 
-def test_a_preposition_that_ties_two_nouns_is_no_better_place_than_any_other() -> None:
+def test_preposition_between_two_nouns_is_an_ordinary_break() -> None:
     assert said("and it looks through all of them in the background.") == [
         ("and it looks through all of them", "in the background."),
     ]
 
 
-def test_japanese_has_no_blanks_wide_characters_and_breaks_at_its_punctuation() -> None:
+def test_japanese_breaks_at_its_punctuation_and_counts_wide_characters() -> None:
     text = "昨日から降り続いている雨は、明日の朝までに止む見込みです。" + (
         "気温は平年より少し低く、「寒い」と感じる人もいるでしょう。"
     )
@@ -585,14 +585,14 @@ def test_japanese_has_no_blanks_wide_characters_and_breaks_at_its_punctuation() 
 
 
 @pytest.mark.parametrize("text", ["東京都" * 40, "สวัสดีครับ" * 30, "한국어" * 40])
-def test_scripts_without_blanks_fill_their_lines(text: str) -> None:
+def test_scripts_without_spaces_fill_their_lines(text: str) -> None:
     found = cues(transcript(text, duration=text_width(text) / 12))
     check(found)
     assert shown(found) == text
     assert len(found) <= text_width(text) / 84 + 3
 
 
-def test_thai_and_chinese_break_at_blanks_and_punctuation_and_never_within_a_syllable() -> None:
+def test_thai_and_chinese_break_at_spaces_and_punctuation_never_within_a_syllable() -> None:
     thai = "สวัสดีครับ วันนี้เราจะมาพูดคุยกันเกี่ยวกับการเดินทางไปยังประเทศญี่ปุ่นในช่วงฤดูใบไม้ผลิ ซึ่งเป็นช่วงเวลาที่ดอกซากุระบานสะพรั่งทั่วทั้งประเทศ"
     found = cues(transcript(thai, duration=9.0, language="th"))
     check(found)
@@ -609,7 +609,7 @@ def test_thai_and_chinese_break_at_blanks_and_punctuation_and_never_within_a_syl
     ]  # fmt: skip
 
 
-def test_words_that_the_server_found_in_a_script_without_blanks_are_kept_whole() -> None:
+def test_server_words_of_scripts_without_spaces_are_not_divided() -> None:
     spelt = ["今天", "天气", "很好", "我们", "决定", "一起", "去", "公园", "散步", "然后", "回家", "吃饭", "看", "电视"]
     words = [Word(word, k / 2, k / 2 + 0.4) for k, word in enumerate(spelt * 2)]
     for cue in cues(transcript("".join(spelt * 2), words, language="zh")):
@@ -619,7 +619,7 @@ def test_words_that_the_server_found_in_a_script_without_blanks_are_kept_whole()
                 line = line.removeprefix(next(word for word in rest if line.startswith(word)))
 
 
-def test_a_word_wider_than_two_lines_is_cut_without_loss() -> None:
+def test_word_wider_than_two_lines_is_divided_without_loss() -> None:
     word = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
     found = cues(transcript(f"Die {word} tagt.", spoken(f"Die {word} tagt.")))
     check(found)
@@ -632,7 +632,7 @@ def test_marks_stay_with_their_letters() -> None:
     assert all(not unicodedata.combining(line[0]) for cue in found for line in cue.lines)
 
 
-def test_right_to_left_text_is_left_as_it_is() -> None:
+def test_right_to_left_text_is_unchanged() -> None:
     text = "שלום לכולם, מה שלומכם היום?"
     assert said(text, "he") == [(text,)]
 
@@ -645,11 +645,11 @@ def test_right_to_left_text_keeps_its_order_and_its_marks() -> None:
     assert "\u200f" in srt(found) and "\u200f" in vtt(found)
 
 
-def test_marks_take_no_columns() -> None:
+def test_combining_marks_have_no_width() -> None:
     assert text_width("e\u0301\u200f") == 1 and text_width("東é") == 3 and text_width("ที่") == 1
 
 
-def test_a_line_holds_so_many_words_at_most() -> None:
+def test_max_words_per_line_is_kept() -> None:
     found = cues(transcript(STORY, spoken(STORY)), Rules(max_words_per_line=3))
     check(found)
     assert max(len(line.split()) for cue in found for line in cue.lines) == 3
@@ -657,7 +657,7 @@ def test_a_line_holds_so_many_words_at_most() -> None:
     assert all(len(cue.lines) == 1 and len(cue.lines[0].split()) <= 4 for cue in shorts)
 
 
-def test_without_a_profile_every_sentence_is_a_cue_as_long_as_it_is_spoken() -> None:
+def test_profile_none_makes_a_cue_of_each_sentence() -> None:
     words = spoken(STORY, silences={word: 0.4 for word in STORY.split() if word[-1] == "."})
     found = cues(transcript(STORY, words), PROFILES["none"])
     assert [cue.lines[0][-1] for cue in found] == ["."] * STORY.count(".")
@@ -666,7 +666,7 @@ def test_without_a_profile_every_sentence_is_a_cue_as_long_as_it_is_spoken() -> 
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_profile_keeps_its_numbers_where_words_allow(profile: str) -> None:
+def test_every_profile_keeps_its_limits_if_the_words_allow(profile: str) -> None:
     rules = PROFILES[profile]
     words = spoken(STORY, rate=9.0, silences={word: 0.5 for word in STORY.split() if word[-1] in ".,"})
     found = cues(transcript(STORY, words), rules)
@@ -680,7 +680,7 @@ def test_every_profile_keeps_its_numbers_where_words_allow(profile: str) -> None
             assert text_width(" ".join(cue.lines)) / rules.max_cps * 1000 <= cue.end - cue.start + 1
 
 
-def test_lines_and_their_number_follow_the_rules() -> None:
+def test_line_width_and_count_follow_the_rules() -> None:
     rules = Rules(max_line_width=32, max_line_count=3)
     found = cues(transcript(STORY, spoken(STORY)), rules)
     check(found, rules)
@@ -716,7 +716,7 @@ def with_defects(words: Sequence[Word], *, seed: int = 0) -> list[Word]:
 
 @settings(deadline=None)
 @given(DEFECTIVE, DURATION, st.sampled_from(["", " "]))
-def test_what_was_saved_as_json_is_shown_in_the_same_way(words: list[Word], duration: float | None, blank: str) -> None:
+def test_saved_json_gives_the_same_subtitles(words: list[Word], duration: float | None, blank: str) -> None:
     text = blank.join(word.word for word in words)
     for told in (
         transcript(text, words, duration=duration),
@@ -728,7 +728,7 @@ def test_what_was_saved_as_json_is_shown_in_the_same_way(words: list[Word], dura
         assert vtt(shown_first, highlight_words=True) == vtt(shown_again, highlight_words=True)
 
 
-def test_a_cue_says_whether_its_times_are_estimated() -> None:
+def test_cue_knows_whether_its_times_are_estimated() -> None:
     words = spoken(STORY, silences={word: 0.8 for word in STORY.split() if word[-1] == "."})
     assert not any(cue.estimated for cue in cues(transcript(STORY, words)))
     assert all(cue.estimated for cue in cues(transcript(STORY, duration=60.0)))
@@ -752,7 +752,7 @@ def test_vtt_notes_estimates_before_the_first_and_once() -> None:
     assert len(webvtt.WebVTT.from_string(vtt([sure, guess]), strict=True)) == 2
 
 
-def test_vtt_notes_times_of_words_that_nobody_told_where_words_light_up() -> None:
+def test_vtt_notes_estimated_word_times_if_words_are_highlighted() -> None:
     told = transcript("One two. Three four.", segments=(Segment(0.0, 2.0, "One two. Three four.", "audio"),))
     note = "NOTE times within the text are estimated\n"
     highlighted = vtt(cues(told), highlight_words=True)
@@ -774,7 +774,7 @@ def test_vtt_notes_times_of_words_that_nobody_told_where_words_light_up() -> Non
 
 @pytest.mark.parametrize("kept", ["srt", "vtt"])
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 6), st.sampled_from([STORY[:30], STORY[:200], "Yes.", " "]))))
-def test_a_live_file_is_what_its_cues_are_and_leaves_gaps(kept: str, steps: list[tuple[float, float, str]]) -> None:
+def test_live_file_has_its_cues_and_gaps(kept: str, steps: list[tuple[float, float, str]]) -> None:
     parts: list[str] = []
     live = CueStream(kept, Layout(crlf=True), parts.append, "talk.wav", "ink-2")
     at = 0.0
@@ -796,7 +796,7 @@ def test_a_live_file_is_what_its_cues_are_and_leaves_gaps(kept: str, steps: list
         assert all(b[0] - a[1] > 0.0825 for a, b in pairwise(read))
 
 
-def test_a_live_cue_follows_the_rules_and_waits_for_the_one_before_it() -> None:
+def test_live_cue_follows_the_rules_and_starts_after_the_previous_one() -> None:
     parts: list[str] = []
     live = CueStream("vtt", Layout(rules=Rules(max_line_width=20), highlight_words=True), parts.append, "-", "m")
     live.write(Segment(0.0, 0.3, "A sentence that needs time to be read.", "audio"))
@@ -812,7 +812,7 @@ def test_a_live_cue_follows_the_rules_and_waits_for_the_one_before_it() -> None:
 # Words that light up, and line ends
 
 
-def test_words_light_up_when_they_are_said() -> None:
+def test_highlighted_words_have_their_times() -> None:
     words = [Word("One", 1.0, 1.2), Word("<two>", 1.5, 1.7), Word("three.", 2.0, 2.4)]
     found = cues(transcript("One <two> three.", words))
     assert vtt(found, highlight_words=True) == (
@@ -823,7 +823,7 @@ def test_words_light_up_when_they_are_said() -> None:
 
 @settings(deadline=None)
 @given(DEFECTIVE, DURATION)
-def test_lighting_up_changes_no_text_and_its_times_rise_within_the_cue(
+def test_highlighting_changes_no_text_and_its_times_rise_within_the_cue(
     words: list[Word], duration: float | None
 ) -> None:
     found = cues(transcript(" ".join(word.word for word in words), words, duration=duration))
@@ -846,7 +846,7 @@ def test_crlf_ends_every_line() -> None:
     assert [cue.content for cue in srt_library.parse(srt(found, crlf=True))] == ["a\nb", "c"]
 
 
-def test_a_layout_reaches_the_writers() -> None:
+def test_layout_options_reach_the_writers() -> None:
     told = transcript(STORY, spoken(STORY))
     layout = Layout(rules=PROFILES["shorts"], crlf=True, highlight_words=True)
     assert writer("srt")(told, layout) == srt(cues(told, PROFILES["shorts"]), crlf=True)
@@ -855,7 +855,7 @@ def test_a_layout_reaches_the_writers() -> None:
 
 
 @pytest.mark.parametrize("name", ["talk.srt", "talk.crlf.srt", "talk.vtt"])
-def test_ffmpeg_reads_and_burns_them_without_a_word(name: str, tmp_path: Path) -> None:
+def test_ffmpeg_reads_and_burns_subtitles_without_warnings(name: str, tmp_path: Path) -> None:
     program = need("ffmpeg")
     text = f"{STORY[:300]} Q&A <b>--></b> 東京 «é» {{\\an8}}"
     words = spoken(text)
@@ -880,7 +880,7 @@ def test_ffmpeg_reads_and_burns_them_without_a_word(name: str, tmp_path: Path) -
 
 
 @pytest.mark.waits
-def test_a_hundred_thousand_words_with_every_defect() -> None:
+def test_hundred_thousand_words_with_every_defect_are_shown() -> None:
     text = " ".join([STORY] * 700)
     silences = {word: 0.4 for word in STORY.split() if word[-1] in ".,"}
     words = with_defects(spoken(text, silences=silences))
@@ -891,13 +891,13 @@ def test_a_hundred_thousand_words_with_every_defect() -> None:
     assert len(list(srt_library.parse(srt(found)))) == len(found)
 
 
-def test_long_text_that_has_nothing_to_do_with_its_words() -> None:
+def test_words_unrelated_to_a_long_text_are_shown() -> None:
     words = [Word(f"w{k}", k / 3, k / 3 + 0.3) for k in range(20_000)]
     found = cues(transcript("Lorem ipsum dolor. " * 8000, words))
     assert shown(found) == "".join(word.word for word in words)
 
 
-def test_a_pronoun_before_its_verb_is_a_subject_and_behind_it_an_object() -> None:
+def test_pronoun_before_a_verb_is_its_subject_and_after_it_its_object() -> None:
     found = said(
         "Somebody told you about all of this. On the left you can see the names of all who came along.", rate=13
     )

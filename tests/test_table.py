@@ -61,7 +61,7 @@ selections = st.builds(
 )
 
 
-def test_a_pattern_is_found_across_words() -> None:
+def test_pattern_matches_across_words() -> None:
     assert picked(said(), Selection("ferry")) == [3, 9]
     assert picked(said(), Selection("old ferry|new ferry")) == [2, 3, 8, 9]
     assert picked(said(), Selection(r"rry l")) == [3, 4]
@@ -69,34 +69,34 @@ def test_a_pattern_is_found_across_words() -> None:
     assert picked(said(), Selection("Ferry")) == []
 
 
-def test_blanks_alone_belong_to_no_word() -> None:
+def test_match_of_spaces_alone_selects_no_word() -> None:
     assert picked(said(), Selection(" ")) == []
     assert picked(said(), Selection("")) == []
 
 
-def test_words_that_bring_their_blanks_are_joined_as_they_say() -> None:
+def test_words_with_their_own_spaces_are_joined_verbatim() -> None:
     words = (Word("I", 0, 1), Word(" don", 1, 2), Word("'t", 2, 3), Word(" know", 3, 4))
     assert picked(of(*words), Selection("don't know")) == [2, 3, 4]
     assert picked(said(spaced=True), Selection("old ferry")) == [2, 3]
 
 
-def test_a_language_without_blanks_is_searched_without_them() -> None:
+def test_pattern_matches_in_scripts_without_spaces() -> None:
     assert picked(of(*(Word(c, i, i + 1) for i, c in enumerate("こんにちは世界"))), Selection("は世")) == [5, 6]
 
 
-def test_matches_are_marked_and_groups_parted() -> None:
+def test_matches_are_marked_and_groups_are_separated() -> None:
     lines = shown(said(), selection=Selection("ferry", context=1))
     assert [line.split()[0] for line in lines] == ["#", "--", "2", "3", "4", "--", "8", "9", "10"]
     assert [">" in line for line in lines[2:]] == [False, True, False, False, False, True, False]
     assert "--" not in shown(said(), selection=Selection("ferry"))
 
 
-def test_groups_that_touch_are_one() -> None:
+def test_adjacent_groups_are_merged() -> None:
     assert picked(said(), Selection("old|at", context=1)) == [1, 2, 3, 4, 5, 6]
     assert "--" not in shown(said(), selection=Selection("old|at", context=1))
 
 
-def test_a_stretch_of_time_has_what_is_heard_in_it() -> None:
+def test_time_range_selects_the_words_heard_in_it() -> None:
     assert picked(said(), Selection(since=0.5, until=1.5)) == [2, 3]
     assert picked(said(), Selection(since=0.45, until=1.6)) == [2, 3, 4]
     assert picked(said(), Selection(since=0.3)) == list(range(1, 11))
@@ -106,24 +106,24 @@ def test_a_stretch_of_time_has_what_is_heard_in_it() -> None:
     assert picked(said(), Selection("ferry", context=9, since=5.0, until=6.1)) == [7, 8, 9]
 
 
-def test_a_word_without_a_time_is_where_the_last_one_was() -> None:
+def test_word_without_times_is_placed_after_the_previous_one() -> None:
     words = (Word("a", 0, 1), Word("b", 1, 2), Word("c"), Word("d", 3, 4))
     assert picked(of(*words), Selection(since=1.5, until=2.5)) == [2, 3]
 
 
-def test_the_longest_gaps_come_in_order_of_time() -> None:
+def test_longest_gaps_are_in_order_of_time() -> None:
     words = (Word("a", 0, 1), Word("b", 2, 3), Word("c", 3, 4), Word("d", 9, 10), Word("e", 9.5, 11), Word("f", 14, 15))
     assert picked(of(*words), Selection(longest_gaps=2)) == [3, 5]
     assert picked(of(*words), Selection(longest_gaps=9)) == [1, 3, 5]
     assert picked(of(*words), Selection("a|b|c", longest_gaps=1)) == [3]
 
 
-def test_numbers_and_gaps_are_those_of_the_whole() -> None:
+def test_selected_rows_keep_their_numbers_and_gaps() -> None:
     line = shown(said(), selection=Selection("seven"))[2]
     assert line.split() == ["6", "2.500", "2.900", "0.400", "2.100", "15.0", ">", "seven."]
 
 
-def test_programs_get_the_same_rows() -> None:
+def test_tsv_and_csv_have_the_selected_rows() -> None:
     layout = Layout(selection=Selection("ferry leaves", context=1))
     assert writer("tsv")(said(), layout).splitlines()[1:] == [
         "500\t900\told",
@@ -136,14 +136,14 @@ def test_programs_get_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["[", "(", "*", "a{99999999999999}", "(" * 5000 + ")" * 5000, r"\1", "(?P<a>"])
-def test_what_is_no_expression_is_said(pattern: str) -> None:
+def test_invalid_regular_expression_is_a_usage_error(pattern: str) -> None:
     with pytest.raises(UsageError, match="is not a regular expression"):
         compile_pattern(pattern)
     with pytest.raises(UsageError):
         writer("csv")(said(), Layout(selection=Selection(pattern)))
 
 
-def test_oddities_are_marked_and_explained() -> None:
+def test_estimated_and_odd_times_are_marked_and_explained() -> None:
     words = (Word("a", 0, 1), Word("b", 0.9, 0.9), Word("c", 1, 4.001), Word("d", 5, 8), Word("e", 7.5, 7.4))
     lines = shown(of(*words))
     assert [line.split()[6] for line in lines[2:7]] == ["x", "0", "+", "x", "0"]
@@ -151,7 +151,7 @@ def test_oddities_are_marked_and_explained() -> None:
     assert shown(of(*words), selection=Selection(until=0.5))[-1] == "x overlaps the next"
 
 
-def test_a_sound_table_has_no_marks_and_no_legend() -> None:
+def test_table_without_odd_times_has_no_marks_and_no_legend() -> None:
     words = [Word("a", 0, 0.1 + 0.2), Word("b", 0.3, 0.6)]  # 0.1 + 0.2 is a little more than 0.3
     assert shown(of(*words)) == [
         "#  start    end  length    gap  ch/s  word",
@@ -161,7 +161,7 @@ def test_a_sound_table_has_no_marks_and_no_legend() -> None:
     ]
 
 
-def test_segments_take_the_rows_of_words_and_say_when_their_times_are_guesses() -> None:
+def test_segment_rows_mark_estimated_times() -> None:
     parts = (Segment(0, 4, "One two.", "estimated"), Segment(4, 6, " Three.", "server"))
     lines = shown(Transcript("a", "m", "One two. Three.", segments=parts, words=()))
     assert [line.partition("  ")[0] for line in lines[2:4]] == ["1", "2"]
@@ -183,16 +183,16 @@ def test_segments_take_the_rows_of_words_and_say_when_their_times_are_guesses() 
         (0, "…"),
     ],
 )
-def test_a_narrow_terminal_loses_the_least_useful_columns_first(columns: int | None, header: str) -> None:
+def test_narrow_terminal_drops_the_least_useful_columns_first(columns: int | None, header: str) -> None:
     assert shown(said(), columns=columns)[0].split() == header.split()
 
 
-def test_segments_keep_their_times_in_a_narrow_terminal() -> None:
+def test_segment_rows_keep_their_times_in_a_narrow_terminal() -> None:
     parts = (Segment(0, 4, "A sentence that is far too long for a row.", "server"),)
     assert shown(Transcript("a", "m", parts[0].text, segments=parts), columns=30)[2] == "0.000  4.000  A sentence that…"
 
 
-def test_wide_characters_take_two_columns_and_marks_none() -> None:
+def test_wide_characters_count_two_columns_and_marks_none() -> None:
     assert shorten("世界こんにちは", 14) == "世界こんにちは"
     assert shorten("世界こんにちは", 13) == "世界こんにち…"
     assert shorten("世界こんにちは", 12) == "世界こんに…"
@@ -203,14 +203,14 @@ def test_wide_characters_take_two_columns_and_marks_none() -> None:
     assert shorten("abc", 0) == ""
 
 
-def test_right_to_left_words_do_not_turn_their_row_around() -> None:
+def test_right_to_left_words_do_not_reverse_their_row() -> None:
     line = shown(of(Word("مرحبا", 0, 1)))[2]
     assert line.endswith("  \u2068مرحبا\u2069")
     assert shown(of(Word("مرحبا", 0, 1)), columns=5)[2] == "\u2068مر…\u2069"
 
 
 @given(any_words, selections, st.none() | st.integers(0, 70))
-def test_no_table_is_wider_than_asked_or_moves_the_cursor(
+def test_table_fits_the_width_and_has_no_control_characters(
     words: tuple[Word, ...], selection: Selection, columns: int | None
 ) -> None:
     text = writer("table")(of(*words), Layout(selection=selection, columns=columns))
@@ -221,7 +221,7 @@ def test_no_table_is_wider_than_asked_or_moves_the_cursor(
 
 
 @given(any_words)
-def test_no_word_is_lost_in_any_table(words: tuple[Word, ...]) -> None:
+def test_every_word_is_in_the_table(words: tuple[Word, ...]) -> None:
     letters = ["".join(filter(str.isalnum, word.word)) for word in words]
     table = writer("csv")(of(*words), Layout())
     found = list(csv.reader(io.StringIO(table, newline="")))[1:]
@@ -236,7 +236,7 @@ def test_no_word_is_lost_in_any_table(words: tuple[Word, ...]) -> None:
 
 
 @given(any_words, selections)
-def test_a_selection_only_leaves_rows_out(words: tuple[Word, ...], selection: Selection) -> None:
+def test_selection_only_leaves_out_rows(words: tuple[Word, ...], selection: Selection) -> None:
     every = {row.number: row for row in select_rows(words)}
     chosen = select_rows(words, selection)
     assert [row.number for row in chosen] == sorted({row.number for row in chosen})
@@ -250,7 +250,7 @@ def is_possible(word: Word) -> bool:
 
 
 @given(st.lists(any_words, max_size=4), bounds, bounds)
-def test_rows_that_come_piece_by_piece_are_those_of_the_whole(
+def test_live_rows_equal_those_of_the_whole_transcript(
     pieces: list[tuple[Word, ...]], since: float | None, until: float | None
 ) -> None:
     pieces = [tuple(word for word in piece if is_possible(word)) for piece in pieces]
@@ -267,7 +267,7 @@ def test_rows_that_come_piece_by_piece_are_those_of_the_whole(
             assert "".join(parts) == writer(name)(whole, layout)
 
 
-def test_live_words_without_times_are_where_their_segment_begins() -> None:
+def test_live_words_without_times_start_with_their_segment() -> None:
     parts: list[str] = []
     writing = open_stream("tsv", Layout(selection=Selection(since=5.0)), parts.append, "a", "m", live=True)
     writing.write(Segment(1, 2, "a", "audio", (Word("a"),)))
@@ -275,7 +275,7 @@ def test_live_words_without_times_are_where_their_segment_begins() -> None:
     assert "".join(parts) == "start\tend\ttext\n\t\tb\n"
 
 
-def test_a_selection_that_needs_all_words_waits_for_them() -> None:
+def test_selection_that_needs_all_words_is_written_at_the_end() -> None:
     for selection, waits in ((Selection(since=0.1), False), (Selection("a"), True), (Selection(longest_gaps=1), True)):
         parts: list[str] = []
         writing = open_stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
@@ -284,7 +284,7 @@ def test_a_selection_that_needs_all_words_waits_for_them() -> None:
 
 
 @pytest.mark.parametrize("selection", [Selection("a"), Selection(longest_gaps=9)])
-def test_a_selection_that_waits_leaves_out_segments_that_were_dropped_meanwhile(selection: Selection) -> None:
+def test_deferred_selection_leaves_out_dropped_segments(selection: Selection) -> None:
     parts: list[str] = []
     writing = open_stream("csv", Layout(selection=selection), parts.append, "a", "m", live=True)
     kept, dropped = Segment(0, 1, "a", "audio"), Segment(1, 2, " a again", "audio")

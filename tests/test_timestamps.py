@@ -60,7 +60,7 @@ def test_a_moment_is_the_same_before_and_after_rounding(seconds: float) -> None:
     assert abs(to_ms(seconds) - seconds * 1000) <= 0.501
 
 
-def test_a_half_of_a_millisecond_goes_where_three_decimals_go() -> None:
+def test_half_a_millisecond_is_rounded_like_three_decimals() -> None:
     for seconds in (0.0005, 1.0005, 1.0015, 2.6745, 1234.0625):
         assert to_ms(seconds) == round(round(seconds, 3) * 1000)
 
@@ -69,7 +69,7 @@ def test_a_word_with_half_its_times_has_none() -> None:
     assert plausible_spans([(1.0, None), (None, 2.0), (3.0, 4.0)], None) == [None, None, (3000, 4000)]
 
 
-def test_zero_to_zero_is_no_time_and_zero_length_is() -> None:
+def test_zero_to_zero_is_not_a_time_but_zero_length_is() -> None:
     assert plausible_spans([(0.0, 0.0), (1.0, 1.0), (1.0, 1.4)], None) == [None, (1000, 1000), (1000, 1400)]
 
 
@@ -85,7 +85,7 @@ def test_times_that_run_backwards_cost_only_themselves() -> None:
     assert [k for k, span in enumerate(fit) if span is None] == [3, 5]
 
 
-def test_what_lies_behind_the_recording_is_not_believed_unless_nearly_all_does() -> None:
+def test_times_after_the_recording_are_dropped_unless_nearly_all_are() -> None:
     spans = [(float(k), k + 0.5) for k in range(10)]
     assert [k for k, span in enumerate(plausible_spans(spans, 7.6)) if span is None] == [9]
     assert None not in plausible_spans(spans, 2.0)
@@ -98,7 +98,7 @@ def test_unknown_times_lie_between_known_ones_by_characters() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_before_and_behind_all_known_times_is_spoken_at_fifteen_characters_a_second() -> None:
+def test_text_outside_known_times_is_timed_at_fifteen_characters_per_second() -> None:
     unknown = (None, None)
     assert interpolate_spans([15, 5, 15], [unknown, (5000, 5500), unknown], 60.0) == [
         (4000, 5000),
@@ -116,5 +116,5 @@ def test_without_any_times_all_is_spread_over_the_duration() -> None:
     assert interpolate_spans([], [], 3.0) == plausible_spans([], 3.0) == []
 
 
-def test_an_end_behind_the_next_start_is_cut_off_there() -> None:
+def test_end_after_the_next_start_is_cut_off() -> None:
     assert interpolate_spans([3, 3], [(0, 1500), (1000, 1200)], None) == [(0, 1000), (1000, 1200)]

@@ -53,7 +53,7 @@ def auto(*events: Event) -> list[Update]:
     return reduced(TurnTracker(SpeechTimeline()), events)
 
 
-def test_deltas_are_joined_verbatim_and_settled_when_the_flush_is_done() -> None:
+def test_deltas_are_joined_verbatim_and_settled_by_flush_done() -> None:
     # The documentation's own example: words break across deltas and across a finalize.
     updates = manual(
         Delta(text="GPT sends"), Delta(text=" full transc"), Delta(text="ripts."), FlushDone(),
@@ -64,34 +64,34 @@ def test_deltas_are_joined_verbatim_and_settled_when_the_flush_is_done() -> None
     assert partials[:3] == ["GPT sends", "GPT sends full transc", "GPT sends full transcripts."]
 
 
-def test_a_delta_behind_its_flush_done_is_not_lost() -> None:
+def test_delta_after_its_flush_done_is_not_lost() -> None:
     assert texts(manual(FlushDone(), Delta(text="Late."), Done())) == ["Late."]
     assert texts(manual(Delta(text="One"), FlushDone(), Delta(text=" two"))) == ["One", " two"]
 
 
-def test_a_preview_is_shown_and_not_kept() -> None:
+def test_preview_delta_is_a_partial_and_not_settled() -> None:
     updates = manual(Delta(text="Hallo", is_final=False), Delta(text="Hello"), FlushDone(), Done())
     assert updates[:2] == [Partial(0.0, "Hallo"), Partial(0.0, "Hello")]
     assert texts(updates) == ["Hello"]
 
 
-def test_blanks_alone_wait_for_their_text() -> None:
+def test_spaces_alone_wait_for_their_text() -> None:
     assert texts(manual(Delta(text=" "), FlushDone(), Delta(text="word"), FlushDone())) == [" word"]
     assert texts(manual(Delta(text="word"), FlushDone(), Delta(text="\n"), Done())) == ["word", "\n"]
 
 
-def test_empty_and_unknown_events_change_nothing() -> None:
+def test_empty_and_unknown_events_are_ignored() -> None:
     assert manual(Delta(text=""), Unknown(type="new"), Connected(), FlushDone(), Done()) == []
 
 
-def test_word_times_of_the_server_go_before_those_of_the_audio() -> None:
+def test_server_word_times_take_precedence_over_the_audio() -> None:
     tracker = ManualTracker(SpeechTimeline())
     words = (Word("Hello", 0.5, 0.9), Word(" world!", 0.9, 1.4))
     updates = reduced(tracker, [Delta(text="Hello world!", words=words), FlushDone()])
     assert segments(updates) == [Segment(0.5, 1.4, "Hello world!", "server", words)]
 
 
-def test_words_of_what_is_said_again_are_there_once_and_timed_from_the_start_of_the_session() -> None:
+def test_words_of_resent_audio_appear_once_with_session_times() -> None:
     tracker = ManualTracker(SpeechTimeline())
     tracker.rewind(10.0)
     heard = Delta(text="Hello", words=(Word("Hello", 0.5, 0.75),))
@@ -103,7 +103,7 @@ def test_words_of_what_is_said_again_are_there_once_and_timed_from_the_start_of_
 
 
 @pytest.mark.parametrize("broken", [Word("x"), Word("x", 1.0), Word("x", 2.0, 1.0)])
-def test_broken_word_times_are_not_called_the_servers(broken: Word) -> None:
+def test_broken_word_times_are_not_labelled_as_the_servers(broken: Word) -> None:
     segments = [u for u in manual(Delta(text="x", words=(broken,)), FlushDone()) if isinstance(u, Segment)]
     assert segments[0].timing == "audio"
 
@@ -112,7 +112,7 @@ def segments(updates: Iterable[Update]) -> list[Segment]:
     return [update for update in updates if isinstance(update, Segment)]
 
 
-def test_text_behind_its_flush_done_is_settled_at_once_where_it_was_spoken() -> None:
+def test_text_after_its_flush_done_is_settled_at_once_with_the_times_of_its_speech() -> None:
     """The order of an old example: each text comes a little after the `flush_done` that should be behind it."""
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
@@ -131,7 +131,7 @@ def test_text_behind_its_flush_done_is_settled_at_once_where_it_was_spoken() -> 
     assert segments(reduced(tracker, [FlushDone(), Done()])) == []
 
 
-def test_more_text_behind_its_flush_done_is_said_to_be_where_that_ended() -> None:
+def test_second_text_after_flush_done_is_timed_at_the_end_of_its_utterance() -> None:
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
     clock.onset(0.5)
@@ -145,7 +145,7 @@ def test_more_text_behind_its_flush_done_is_said_to_be_where_that_ended() -> Non
 
 
 @pytest.mark.parametrize(("speaks", "timing"), [(True, "audio"), (False, "estimated")])
-def test_text_behind_a_flush_done_that_had_its_text_waits_for_what_is_said_next(speaks: bool, timing: str) -> None:
+def test_text_after_an_answered_flush_done_waits_for_the_next_utterance(speaks: bool, timing: str) -> None:
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
     clock.onset(0.5)
@@ -164,7 +164,7 @@ def test_text_behind_a_flush_done_that_had_its_text_waits_for_what_is_said_next(
 
 
 @pytest.mark.parametrize("why", ["somebody speaks again", "another finalize waits", "it is long ago"])
-def test_text_that_may_be_of_the_next_utterance_waits_for_it(why: str) -> None:
+def test_text_that_may_belong_to_the_next_utterance_waits_for_it(why: str) -> None:
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
     clock.onset(0.5)
@@ -183,7 +183,7 @@ def test_text_that_may_be_of_the_next_utterance_waits_for_it(why: str) -> None:
     assert timings[0] == ("audio" if why == "it is long ago" else "estimated")
 
 
-def test_late_text_is_not_taken_back_when_the_connection_is_lost() -> None:
+def test_late_text_stays_settled_when_the_connection_is_lost() -> None:
     tracker = ManualTracker(SpeechTimeline())
     tracker.finalized(0.0)
     assert texts(said(tracker, FlushDone())) == []
@@ -192,7 +192,7 @@ def test_late_text_is_not_taken_back_when_the_connection_is_lost() -> None:
     assert texts(reduced(tracker, [Delta(text=" Two.")])) == [" Two."]
 
 
-def test_nothing_is_late_on_a_connection_that_has_answered_nothing() -> None:
+def test_text_is_never_late_on_a_connection_without_answers() -> None:
     tracker = ManualTracker(SpeechTimeline())
     assert texts(said(tracker, FlushDone())) == []
     tracker.rewind(0.0)
@@ -214,7 +214,7 @@ ONE_WORD = (Word("One", 0.5, 0.9),)
         ],
     ],
 )
-def test_words_that_are_a_part_only_are_not_taken_for_all(deltas: list[Delta]) -> None:
+def test_words_of_some_deltas_only_are_discarded(deltas: list[Delta]) -> None:
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
     clock.sent = 3.0
@@ -224,12 +224,12 @@ def test_words_that_are_a_part_only_are_not_taken_for_all(deltas: list[Delta]) -
     assert segments(again) == [Segment(0.5, 0.9, "One", "server", ONE_WORD)]
 
 
-def test_blanks_need_no_words() -> None:
+def test_spaces_need_no_words() -> None:
     deltas = [Delta(text=" "), Delta(text="One", words=ONE_WORD), Delta(text="", words=()), Delta(text="\n", words=())]
     assert segments(manual(*deltas, FlushDone()))[0].words == ONE_WORD
 
 
-def test_the_language_that_a_server_tells_stays_with_its_text() -> None:
+def test_language_of_a_delta_stays_with_its_segment() -> None:
     updates = manual(
         Delta(text="Hallo", language="de"), Delta(text="."), FlushDone(),
         Delta(text=" Hi.", language="en"), FlushDone(), Delta(text=" Bye."),
@@ -237,7 +237,7 @@ def test_the_language_that_a_server_tells_stays_with_its_text() -> None:
     assert [segment.language for segment in segments(updates)] == ["de", "en", None]
 
 
-def test_times_are_where_somebody_spoke_between_two_finalizes() -> None:
+def test_segment_times_are_the_speech_between_two_finalizes() -> None:
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
     clock.sent = 3.0
@@ -251,7 +251,7 @@ def test_times_are_where_somebody_spoke_between_two_finalizes() -> None:
     assert [(u.start, u.end) for u in updates if isinstance(u, Segment)] == [(0.4, 2.1), (3.0, 5.0)]
 
 
-def test_speech_that_runs_on_over_a_finalize_is_divided_there() -> None:
+def test_speech_across_a_finalize_is_divided_there() -> None:
     clock = SpeechTimeline()
     clock.onset(1.0)
     clock.sent = 4.0
@@ -262,7 +262,7 @@ def test_speech_that_runs_on_over_a_finalize_is_divided_there() -> None:
     assert clock.end_utterance() == (6.0, 6.0)
 
 
-def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
+def test_all_speech_before_a_key_is_one_utterance() -> None:
     clock = SpeechTimeline()
     clock.onset(1.0)
     clock.pause(2.0)
@@ -274,7 +274,7 @@ def test_all_that_was_said_before_a_key_is_one_utterance() -> None:
     assert clock.end_utterance() == (4.0, 4.5)
 
 
-def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_next_one() -> None:
+def test_speech_that_starts_in_the_last_frame_of_an_utterance_belongs_to_the_next() -> None:
     clock = SpeechTimeline()
     clock.onset(1.0)
     clock.pause(2.0)
@@ -286,14 +286,14 @@ def test_who_begins_to_speak_in_the_frame_in_which_an_utterance_ends_begins_the_
     assert clock.end_utterance() == (2.55, 3.5)
 
 
-def test_speech_that_was_noticed_before_it_was_sent_does_not_end_before_it_begins() -> None:
+def test_speech_detected_before_it_was_sent_does_not_end_before_it_starts() -> None:
     clock = SpeechTimeline()
     clock.sent = 1.0
     clock.onset(1.05)
     assert clock.end_utterance() == (1.05, 1.05)
 
 
-def test_audio_from_a_lost_connection_is_not_timed_twice() -> None:
+def test_resent_audio_is_not_timed_twice() -> None:
     clock = SpeechTimeline()
     clock.onset(1.0)
     clock.pause(2.0)
@@ -323,7 +323,7 @@ def last(texts: Iterable[str]) -> str:
 
 
 @given(st.lists(STEPS, max_size=30), st.lists(st.sampled_from(["onset", "pause", ""]), max_size=30))
-def test_whatever_comes_between_deltas_segments_joined_are_the_deltas_joined(
+def test_segments_joined_are_the_deltas_joined_in_any_order_of_events(
     steps: list[Event | str], sounds: list[str]
 ) -> None:
     """What is open when a connection is lost is said again by the next one, or kept."""
@@ -396,17 +396,17 @@ def end(text: str) -> TurnEnd:
         ([START], []),
     ],
 )  # fmt: skip
-def test_the_turn_machine(events: list[Event], expected: list[str]) -> None:
+def test_turn_tracker_settles_each_sequence_of_events(events: list[Event], expected: list[str]) -> None:
     assert texts(auto(*events)) == expected
 
 
-def test_eager_ends_and_resumes_are_told() -> None:
+def test_eager_ends_and_resumes_are_notices() -> None:
     updates = auto(START, eager("a"), RESUME, RESUME, end("a b"))
     assert [u.event for u in updates if isinstance(u, Notice)] == ["turn.eager_end", "turn.resume"]
     assert Partial(0.0, "a") in updates
 
 
-def test_turn_times_come_from_the_audio() -> None:
+def test_turn_times_come_from_the_detected_speech() -> None:
     clock = SpeechTimeline()
     tracker = TurnTracker(clock)
     clock.sent = 2.0
@@ -417,7 +417,7 @@ def test_turn_times_come_from_the_audio() -> None:
     assert list(said(tracker, end("Hey"))) == [Segment(1.2, 3.4, "Hey", "audio")]
 
 
-def test_a_turn_whose_end_comes_when_the_next_one_has_begun_ends_where_its_speech_did() -> None:
+def test_turn_that_ends_after_the_next_one_began_keeps_the_times_of_its_speech() -> None:
     clock = SpeechTimeline()
     tracker = TurnTracker(clock)
     clock.sent = 1.2
@@ -436,7 +436,7 @@ def test_a_turn_whose_end_comes_when_the_next_one_has_begun_ends_where_its_speec
     assert reduced(tracker, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "estimated")]
 
 
-def test_speech_that_goes_on_when_a_turn_ends_belongs_to_it_up_to_there() -> None:
+def test_speech_that_continues_when_a_turn_ends_is_divided_there() -> None:
     clock = SpeechTimeline()
     tracker = TurnTracker(clock)
     clock.onset(1.0)
@@ -451,7 +451,7 @@ def test_speech_that_goes_on_when_a_turn_ends_belongs_to_it_up_to_there() -> Non
     assert 5.5 < segment.end <= 6.0
 
 
-def test_what_is_open_at_the_end_lasts_as_long_as_somebody_spoke() -> None:
+def test_open_text_at_the_end_lasts_as_long_as_its_speech() -> None:
     clock = SpeechTimeline()
     tracker = TurnTracker(clock)
     clock.onset(1.0)
@@ -491,7 +491,7 @@ def turns(events: Iterable[Event]) -> list[str]:
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_in_any_order_of_events_every_turn_is_settled_once(events: list[Event]) -> None:
+def test_every_turn_is_settled_once_in_any_order_of_events(events: list[Event]) -> None:
     assert texts(auto(*events)) == turns(events)
 
 
@@ -499,7 +499,7 @@ PARTS = st.lists(st.one_of(TEXTS.map(update), TEXTS.map(eager), st.just(RESUME))
 
 
 @given(st.lists(st.tuples(st.lists(PARTS, max_size=2), PARTS, st.sampled_from(["x", " y"]), st.booleans())), PARTS)
-def test_turns_that_were_cut_off_and_said_again_are_settled_once(
+def test_turns_cut_off_and_sent_again_are_settled_once(
     turns_said: list[tuple[list[list[Event]], list[Event], str, bool]], open_: list[Event]
 ) -> None:
     tracker, updates = TurnTracker(SpeechTimeline()), list[Update]()
@@ -517,7 +517,7 @@ def test_turns_that_were_cut_off_and_said_again_are_settled_once(
     assert [text.strip() for text in texts(updates)] == [text.strip() for text in expected]
 
 
-def test_a_turn_that_lost_its_start_and_its_end_behind_a_new_connection_is_settled() -> None:
+def test_turn_without_start_and_end_after_a_reconnect_is_settled() -> None:
     tracker = TurnTracker(SpeechTimeline())
     list(said(tracker, update("a")))
     tracker.rewind(0.0)
@@ -525,7 +525,7 @@ def test_a_turn_that_lost_its_start_and_its_end_behind_a_new_connection_is_settl
 
 
 @pytest.mark.parametrize("event", [Delta(text="Hal", is_final=False), Delta(text="")])
-def test_nothing_said_for_good_replaces_nothing_that_a_lost_connection_said(event: Delta) -> None:
+def test_event_without_final_text_keeps_open_text_of_a_lost_connection(event: Delta) -> None:
     tracker = ManualTracker(SpeechTimeline())
     list(said(tracker, Delta(text="Hello")))
     tracker.rewind(0.0)
@@ -533,7 +533,7 @@ def test_nothing_said_for_good_replaces_nothing_that_a_lost_connection_said(even
 
 
 @pytest.mark.parametrize("machine", [ManualTracker, TurnTracker])
-def test_what_came_by_another_way_is_not_settled_again(machine: type[ManualTracker | TurnTracker]) -> None:
+def test_open_text_is_dropped_when_catch_up_replaces_the_rest(machine: type[ManualTracker | TurnTracker]) -> None:
     tracker = machine(SpeechTimeline())
     for event in (Delta(text="a", words=(Word("a", 0.0, 1.0),)), START, update("a")):
         list(said(tracker, event))
@@ -542,7 +542,7 @@ def test_what_came_by_another_way_is_not_settled_again(machine: type[ManualTrack
     assert list(tracker.end(complete=True)) == []
 
 
-def test_a_turn_whose_start_is_sent_twice_is_placed_where_it_began() -> None:
+def test_turn_whose_start_is_repeated_is_placed_where_it_began() -> None:
     clock = SpeechTimeline()
     tracker = TurnTracker(clock)
     clock.onset(1.0)
@@ -553,7 +553,7 @@ def test_a_turn_whose_start_is_sent_twice_is_placed_where_it_began() -> None:
     assert said(tracker, end("Hey"), 2.5) == [Segment(1.0, 2.0, "Hey", "audio")]
 
 
-def test_a_sound_that_began_no_turn_for_longer_than_a_server_may_be_late_begins_none() -> None:
+def test_sound_without_a_turn_within_the_longest_delay_is_assigned_to_none() -> None:
     clock = SpeechTimeline()
     tracker = TurnTracker(clock)
     clock.onset(0.0)
@@ -568,7 +568,7 @@ def test_a_sound_that_began_no_turn_for_longer_than_a_server_may_be_late_begins_
     assert said(tracker, end("Hey"), 20.8) == [Segment(20.0, 20.4, "Hey", "audio")]
 
 
-def test_a_turn_without_words_that_is_heard_again_is_not_taken_for_what_was_said_before() -> None:
+def test_resent_turn_without_words_is_not_matched_with_earlier_text() -> None:
     tracker = TurnTracker(SpeechTimeline())
     clock = tracker.timeline
     clock.advance(2.0, 2.0)
@@ -580,7 +580,7 @@ def test_a_turn_without_words_that_is_heard_again_is_not_taken_for_what_was_said
     assert texts(reduced(tracker, [end("three")])) == [" three"]
 
 
-def test_the_first_sample_of_speech_is_remembered_as_long_as_the_speech_lasts() -> None:
+def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
     """A turn may be longer than what is kept of when audio was sent."""
     clock = SpeechTimeline()
     clock.onset(0.5)
@@ -594,7 +594,7 @@ def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
     return [fact for fact in facts if isinstance(fact, UtteranceTimes)]
 
 
-def test_an_utterance_is_reported_when_its_text_can_come_no_more() -> None:
+def test_utterance_is_reported_once_no_more_text_can_come() -> None:
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)
     clock.onset(0.5)
@@ -607,7 +607,7 @@ def test_an_utterance_is_reported_when_its_text_can_come_no_more() -> None:
     assert times_of(tracker.end(complete=True)) == []
 
 
-def test_text_that_may_be_that_of_another_utterance_is_nobodys_last() -> None:
+def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
     """Two were finalized, and the first answer had no text: what comes next belongs to either of them."""
     clock = SpeechTimeline()
     tracker = ManualTracker(clock)

@@ -38,7 +38,7 @@ def test_a_pause_ends_a_segment() -> None:
     assert [segment.text for segment in segments] == ["one", " two"]
 
 
-def test_without_words_the_text_is_one_segment_as_long_as_the_audio() -> None:
+def test_text_without_words_is_one_segment_of_the_whole_duration() -> None:
     server = from_batch(BatchResponse(text="Hi.", duration=2.0), source="a", model="m", measured_duration=9.0)
     assert server.segments == (Segment(0.0, 2.0, "Hi.", "server"),)
     measured = from_batch(BatchResponse(text="Hi."), source="a", model="m", measured_duration=9.0)

@@ -204,14 +204,14 @@ def test_a_bare_list_of_segments_is_one_transcript() -> None:
     assert only(whisper(words=False)).words is None
 
 
-def test_segments_without_blanks_are_joined_with_one() -> None:
+def test_segments_without_spaces_are_joined_with_one() -> None:
     segments = [{"start": 0, "end": 1, "text": "Hello."}, {"start": 1, "end": 2, "text": "Bye."}]
     transcript = only({"segments": segments})
     assert transcript.text == "Hello. Bye."
     assert [segment.text for segment in transcript.segments] == ["Hello.", " Bye."]
 
 
-def test_segments_become_slices_of_the_text_that_stands_beside_them() -> None:
+def test_segments_become_slices_of_the_given_text() -> None:
     segments = [{"start": 0, "end": 1, "text": "Hello."}, {"start": 1, "end": 2, "text": "Bye."}]
     transcript = only({"text": " Hello.  Bye.\n", "segments": segments})
     assert [segment.text for segment in transcript.segments] == [" Hello.", "  Bye.\n"]
@@ -276,7 +276,7 @@ def test_words_that_could_not_be_aligned_are_kept_without_times() -> None:
         ('{"type": "segment", "start": 0}', "a.json: timing is null, not one of server, audio, estimated"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_place(text: str, said: str) -> None:
+def test_invalid_values_are_reported_with_their_place(text: str, said: str) -> None:
     assert refusal(text) == said
 
 
@@ -287,7 +287,7 @@ def test_deep_nesting_is_refused(text: str) -> None:
     assert "nested too deep" in refusal(text)
 
 
-def test_numbers_that_are_no_times_are_none() -> None:
+def test_numbers_that_are_not_times_are_ignored() -> None:
     digits = "9" * 10_000
     for number in ("1e999", "-1e999", "Infinity", "-Infinity", "NaN", "null", digits, f"-{digits}"):
         text = f'{{"text": "a", "id": {digits}, "duration": {number}, "words": [{{"word": "a", "start": {number}}}]}}'
@@ -320,7 +320,7 @@ JSON = st.recursive(
 
 @settings(max_examples=500, deadline=None)
 @given(JSON)
-def test_whatever_json_it_is_it_is_read_and_written_or_refused(value: Any) -> None:
+def test_any_json_is_read_and_written_or_refused(value: Any) -> None:
     try:
         transcripts = load_transcripts(json.dumps(value), "a.json")
     except InputError as error:
@@ -333,7 +333,7 @@ def test_whatever_json_it_is_it_is_read_and_written_or_refused(value: Any) -> No
 
 
 @given(st.text(alphabet='{}[]":, \n\\u0ae1.-tfn"text', max_size=40) | st.text(max_size=20))
-def test_whatever_text_it_is_it_is_read_or_refused(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         load_transcripts(text)
     except InputError as error:
@@ -395,6 +395,6 @@ def test_a_cue_that_ends_before_it_begins_keeps_its_start_and_an_estimated_end()
     assert 3.0 < transcript.segments[1].end < 5.0
 
 
-def test_milliseconds_behind_a_colon_are_no_time_of_a_cue() -> None:
+def test_milliseconds_after_a_colon_are_not_cue_times() -> None:
     with pytest.raises(InputError, match="line 3: times can't be read"):
         only("WEBVTT\n\n01:000 --> 00:02.000\nHello\n", "a.vtt")

@@ -274,7 +274,7 @@ def test_channels_of_elevenlabs_become_one_conversation() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", " ", None])
-def test_a_blank_speaker_is_none(blank: str | None) -> None:
+def test_blank_speaker_counts_as_missing(blank: str | None) -> None:
     document = copy.deepcopy(WHISPERX)
     for segment in document["segments"]:
         segment["speaker"] = blank
@@ -388,7 +388,7 @@ def test_words_that_google_repeats_with_their_speakers_are_there_once() -> None:
     assert [word.speaker for word in transcript.words or ()] == ["1", "1", "1", "2", "2", "2"]
 
 
-def test_durations_of_google_are_read_however_its_libraries_spell_them() -> None:
+def test_durations_of_google_are_read_in_every_spelling() -> None:
     for start, end in (("0.300s", "1s"), ({"nanos": 3e8}, {"seconds": "1"}), ({"seconds": 0, "nanos": 3e8}, "1.000s")):
         for names in (("startTime", "endTime"), ("start_offset", "end_offset")):
             word = {"word": "Hello", names[0]: start, names[1]: end}
@@ -409,7 +409,7 @@ def test_a_batch_of_google_is_a_transcript_for_each_file() -> None:
     assert {transcript.text for transcript in transcripts} == {TEXT}
 
 
-def test_punctuation_that_opens_belongs_to_the_word_behind_it() -> None:
+def test_opening_punctuation_belongs_to_the_next_word() -> None:
     def item(kind: str, content: str, *times: str) -> dict[str, Any]:
         return {"type": kind, "alternatives": [{"content": content}]} | dict(
             zip(("start_time", "end_time"), times, strict=False)
@@ -454,7 +454,7 @@ def test_our_own_subtitles_are_read_back() -> None:
         assert (again.segments[0].start, again.segments[-1].text[-4:]) == (0.24, "you?")
 
 
-def test_text_of_subtitles_is_kept_or_told_never_lost() -> None:
+def test_text_of_subtitles_is_kept_or_reported() -> None:
     assert only(SRT.replace("How", "How\n\nreally"), "a.srt").text == "Good morning, Anna. How really are you?"
     assert refusal(SRT.replace("00:00:03,000 --> 00:00:04,000", "00:00:03,000 --> soon"), "a.srt").startswith(
         "a.srt, line 7: times can't be read: "
@@ -543,7 +543,7 @@ def test_the_refusal_is_exit_code_3(run: Run, tmp_path: Path) -> None:
     assert b"\nhint: if these are milliseconds, divide them by 1000 first" in done.stderr
 
 
-def test_a_duration_that_is_a_little_wrong_is_no_reason_to_refuse() -> None:
+def test_slightly_wrong_duration_is_accepted() -> None:
     assert only({**CARTESIA, "duration": 0.2}).words == SPOKEN
     assert (
         only({"text": "Hi.", "duration": 3600.0, "segments": [{"start": 0, "end": 3600, "text": "Hi."}]}).text == "Hi."

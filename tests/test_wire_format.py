@@ -84,7 +84,7 @@ def test_encoding_g711_takes_the_nearest_code() -> None:
         (wav(bytes(3 * 4800), 1, 3, 48000), None, ("pcm_s16le", 48000)),
     ],
 )
-def test_decoding_tells_in_which_format_a_recording_can_be_sent(
+def test_decoder_reports_the_wire_format_of_a_recording(
     data: bytes, channel: int | None, expected: tuple[str, int], tmp_path: Path
 ) -> None:
     path, formats = tmp_path / "talk.wav", list[tuple[str, int]]()
@@ -235,7 +235,7 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
     assert encode_s16le(np.concatenate(blocks)) == tone(8000, 2.0)
 
 
-def test_a_recording_that_is_left_behind_has_its_rate(tmp_path: Path) -> None:
+def test_orphaned_recording_has_its_rate(tmp_path: Path) -> None:
     path = tmp_path / "left.wav"
     with open_private(path, "xb") as file:
         WavWriter(file, "asked", rate=24000).write(tone(24000, 1.5))

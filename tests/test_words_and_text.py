@@ -102,7 +102,7 @@ def test_words_that_cover_the_text_stay_as_they_came() -> None:
     assert covering_words("Don't stop-ping, 5%... ever!", words) == tuple(words)
 
 
-def test_scripts_without_blanks_are_aligned_by_character() -> None:
+def test_scripts_without_spaces_are_aligned_by_character() -> None:
     words = timed(["今日", "天気", "猫"])
     found = covering_words("今日は天気がいい", words)
     assert found is not None
@@ -143,7 +143,7 @@ def test_imported_segments_and_words_cost_no_text(document: dict[str, object]) -
     st.sampled_from([" ", ". ", ", ", "-", "\n"]),
     st.none() | st.floats(0.5, 50),
 )
-def test_every_format_shows_the_whole_text_whatever_words_come_with_it(
+def test_every_format_shows_the_whole_text_with_any_words(
     texts: list[str], told: list[tuple[str, float | None, float | None]], joint: str, duration: float | None
 ) -> None:
     texts = texts[:7] if joint == "-" else texts  # subtitles break a word that is longer than a line
