@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -12,30 +14,42 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from cartesia_cli.errors import Exit
 
 from .fault_server import Exchange, FaultServer, environment, write_wav
 from .fork_server import run_program, start_program
 
+SAMPLE = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
+
 
 class Echo:
-    """A service that answers with the name of the recording. `names`: of all uploads."""
+    """A service that answers with the name of the recording, or the number of the upload if that is a cut part.
+
+    names, audio   of all uploads
+    fails          names of recordings that it refuses
+    holds          names of recordings that it answers only when an event is set
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.audio: list[bytes] = []
         self.fails: set[str] = set()
         self.holds: dict[str, threading.Event] = {}
 
     def __call__(self, exchange: Exchange) -> None:
-        name = os.fsdecode(exchange.request().part("file").filename or b"")
+        part = exchange.request().part("file")
+        name = os.fsdecode(part.filename or b"")
+        text = f"Upload {len(self.names)}." if name.endswith(".flac") else f"This is {name}."
         self.names.append(name)
+        self.audio.append(part.content)
         if name in self.holds:
             self.holds[name].wait(20)
         if name in self.fails:
             exchange.answer(422, json.dumps({"error_code": "bad_audio", "message": "no"}))
         else:
-            exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
+            exchange.answer(200, json.dumps({"text": text, "duration": 0.1}))
 
 
 @pytest.fixture
@@ -232,3 +246,66 @@ def test_interrupted_run_says_where_its_lines_are(
     assert transcribe(*command[1:], "--resume").returncode == Exit.DONE
     assert len(documents(tmp_path / "out.jsonl")) == 10
     assert len(echo.names) - before <= 5
+
+
+SEGMENTS = ((0, 2.5), (2.5, 4), (6.5, None))
+"""Offsets and durations of parts of the sample."""
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[dict[str, Any]]:
+    """The lines of a manifest, in.jsonl, with parts of a copy of the sample."""
+    shutil.copy(SAMPLE, tmp_path / "talk.wav")
+    lines = [{"audio_filepath": "talk.wav", "offset": offset, "duration": length} for offset, length in SEGMENTS]
+    write_manifest(tmp_path / "in.jsonl", *lines)
+    return lines
+
+
+def test_parts_of_a_recording_are_cut_and_get_results_of_their_own(
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo, parts: list[dict[str, Any]]
+) -> None:
+    whole, rate = soundfile.read(tmp_path / "talk.wav", dtype="int16")
+    arguments = ["in.jsonl", "--output-manifest", "out.jsonl", "-f", "text,json"]
+    first = transcribe(*arguments, "--output-dir", "out")
+    assert first.returncode == Exit.DONE, first.stderr
+    sent = [soundfile.read(io.BytesIO(audio), dtype="int16")[0].tolist() for audio in echo.audio]
+    assert sent == [
+        whole[round(offset * rate) : None if length is None else round((offset + length) * rate)].tolist()
+        for offset, length in SEGMENTS
+    ]
+    found = documents(tmp_path / "out.jsonl")
+    assert [line["pred_text"] for line in found] == [f"Upload {number}." for number in range(3)]
+    assert [line["offset"] for line in found] == [0, 2.5, 6.5]
+    assert [line["duration"] for line in found] == [2.5, 4, pytest.approx(len(whole) / rate - 6.5)]
+    stems = ["talk@0-2.5", "talk@2.5-6.5", "talk@6.5"]
+    assert [(tmp_path / "out" / f"{stem}.txt").read_text() for stem in stems] == [f"Upload {n}.\n" for n in range(3)]
+    document = json.loads((tmp_path / "out" / "talk@2.5-6.5.json").read_text())
+    assert document["source"] == "talk.wav#t=2.5,6.5"
+
+
+def test_parts_that_have_results_are_not_sent_again(
+    tmp_path: Path, transcribe: Transcribe, echo: Echo, parts: list[dict[str, Any]]
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", *parts[:2])
+    arguments = ["in.jsonl", "-f", "text", "--no-cache"]
+    assert transcribe(*arguments).returncode == Exit.DONE
+    assert (tmp_path / "talk@0-2.5.txt").read_text() == "Upload 0.\n"
+    write_manifest(tmp_path / "in.jsonl", *parts)
+    done = transcribe(*arguments, "--resume")
+    assert "2 of 3 already done" in done.stderr
+    assert len(echo.audio) == 3
+    assert (tmp_path / "talk@6.5.txt").read_text() == "Upload 2.\n"
+    (tmp_path / "talk.wav").rename(tmp_path / "lecture.wav")
+    write_manifest(tmp_path / "in.jsonl", {"audio_filepath": "lecture.wav", "offset": 2.5, "duration": 3})
+    assert transcribe(*arguments, "--resume").returncode == Exit.DONE
+    assert (tmp_path / "lecture@2.5-5.5.txt").read_text() == "Upload 3.\n"
+
+
+def test_part_beyond_the_end_is_an_error_before_any_upload(
+    tmp_path: Path, transcribe: Transcribe, echo: Echo, parts: list[dict[str, Any]]
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", {"audio_filepath": "talk.wav", "offset": 100, "duration": 2})
+    done = transcribe("in.jsonl")
+    assert done.returncode == Exit.INPUT
+    assert "talk.wav#t=100,102 begins after the end of the recording" in done.stderr
+    assert echo.names == []

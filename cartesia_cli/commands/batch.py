@@ -514,7 +514,7 @@ class _Run:
         for file in (*job.targets.values(), job.response_file):
             if file is not None and (written := fingerprint(file)):
                 selection = None if file is job.response_file else self._config.layout.selection
-                wanted = resume.describe_request(self._config.options, selection)
+                wanted = resume.describe_request(self._config.options, selection, job.input.segment)
                 self._results.add(file, written.digest, source, audio, wanted)
 
     def _print(self, text: str) -> None:

@@ -135,8 +135,7 @@ def _target_stems(inputs: Sequence[Input], output_dir: Path | None, find_owner: 
     gives talk.txt). The suffix stays (talk.mp3.txt) where such results exist already, and where the short name belongs
     to the results of another recording, or would be shared by two inputs of this run.
     """
-    full = [output_dir / i.relative_path if output_dir else (Path(i.relative_path) if i.source == STDIN else i.path)
-            for i in inputs]  # fmt: skip
+    full = [output_dir / item.relative_path if output_dir else _path_beside(item) for item in inputs]
     sharing: defaultdict[Path, list[int]] = defaultdict(list)
     for k, path in enumerate(full):
         sharing[path.with_suffix("")].append(k)
@@ -149,6 +148,15 @@ def _target_stems(inputs: Sequence[Input], output_dir: Path | None, find_owner: 
                 stems[k] = short
     counts = Counter(stems)
     return [path if counts[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
+
+
+def _path_beside(item: Input) -> Path:
+    """Where results of an input go without --output-dir: beside it. The results of a segment have its times in their
+    names.
+    """
+    if item.source == STDIN:
+        return item.relative_path
+    return item.path if item.segment is None else item.path.with_name(item.relative_path.name)
 
 
 def result_file(stem: Path, format: str) -> Path:

@@ -76,11 +76,15 @@ def rest_command(
     return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
 
 
-def describe_request(options: BatchOptions, selection: Selection | None = None) -> str:
-    """What the content of a result depends on besides its recording, in words: model, language, and which part of the
-    transcript was selected. What only changes its layout is left out.
+def describe_request(
+    options: BatchOptions, selection: Selection | None = None, segment: tuple[float, float] | None = None
+) -> str:
+    """What the content of a result depends on besides its recording, in words: model, language, which part of the
+    recording was transcribed, and which part of the transcript was selected. What only changes its layout is left out.
     """
     words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
+    if segment is not None:
+        words.append(f"segment {segment[0]:g}+{segment[1]:g}")
     chosen = {} if selection is None else asdict(selection)
     for name, value in chosen.items():
         if value != DEFAULTS[name]:
@@ -149,7 +153,9 @@ def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
     """
     files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
     known = results.find(files)
-    wanted, whole = describe_request(config.options, config.layout.selection), describe_request(config.options)
+    segment = job.input.segment
+    wanted = describe_request(config.options, config.layout.selection, segment)
+    whole = describe_request(config.options, segment=segment)
     missing: Targets = {
         name: file for name, file in job.targets.items() if file and not _is_finished(file, job.input, wanted, known)
     }
@@ -188,7 +194,8 @@ def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
     for file in [*job.targets.values(), job.response_file]:
         if file is None:
             continue
-        wanted = describe_request(config.options, None if file is job.response_file else config.layout.selection)
+        selection = None if file is job.response_file else config.layout.selection
+        wanted = describe_request(config.options, selection, job.input.segment)
         orphans = [
             result
             for result in results.in_folder(file.parent)
