@@ -33,6 +33,7 @@ KINDS = {
     "FILE": "file",
     "SUBTITLES...": "file",
     "TRANSCRIPT...": "file",
+    "DIR": "folder",
     "[clear]": "clear",
     "[show [COMMAND...]]": "show",
     "--jobs": "none",

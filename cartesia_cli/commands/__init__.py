@@ -4,5 +4,17 @@ This layer connects packages that don't import each other: settings choose a bac
 go to a writer. Heavy imports are deferred until a command runs.
 """
 
-COMMANDS = ("transcribe", "render", "check", "listen", "stream-file", "devices", "vad", "cache", "serve", "config")
+COMMANDS = (
+    "transcribe",
+    "render",
+    "check",
+    "listen",
+    "stream-file",
+    "status",
+    "devices",
+    "vad",
+    "cache",
+    "serve",
+    "config",
+)
 """In the order of --help. Each is a module here, with a function of that name and its EXAMPLES."""

@@ -255,6 +255,8 @@ class Journal:
     def _count_locked(self, first: int, length: int) -> int | None:
         try:
             locks = self._locks or RecordLocks(self._folder / LOCK_NAME, create=False)
+        except FileNotFoundError:
+            return 0
         except OSError:
             return None
         try:

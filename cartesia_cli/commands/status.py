@@ -1,0 +1,228 @@
+"""`status`: how far the runs of `transcribe --output-dir` are, from any machine that sees the directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Exit, InputError
+from ..output.files import write_stdout
+from ..output.sanitize import one_line
+from . import options as given
+from .options import expand_groups
+
+if TYPE_CHECKING:  # --help does without
+    from ..scale.journal import Journal
+    from ..scale.journal_lines import Entry
+    from ..scale.run_status import DirectoryStatus, RunStatus
+
+EXAMPLES = """
+cartesia-cli status out
+
+cartesia-cli status out -f json
+"""
+
+MAX_FAILURES = 20
+"""Failed recordings in the table. JSON has all of them."""
+
+MAX_RUNS = 100
+"""Shards in the table. JSON has all of them."""
+
+HEADER = ("shard", "state", "done", "failed", "left", "audio", "credits", "started", "host")
+
+Directory = Annotated[
+    str, typer.Argument(metavar="DIR", callback=given.nonempty_path, help="The --output-dir of `transcribe`.")
+]
+
+
+@expand_groups(verbosity=given.VerbosityOptions)
+def status(
+    context: typer.Context,
+    *,
+    directory: Directory,
+    format: given.Listing = "table",
+    verbosity: given.VerbosityOptions,
+) -> None:
+    """Show how far the runs in an output directory are."""
+    reporter = verbosity.apply_to(context.obj)
+    reporter.as_json = format == "json"
+    from ..scale.journal import Journal
+    from ..scale.run_status import read_status
+
+    if not Path(directory).is_dir():
+        raise InputError(f"{directory} is not a folder", hint="name the --output-dir of a run")
+    journal = Journal(Path(directory))
+    journal.read()
+    if not journal.events():
+        raise InputError(
+            f"{directory} has no journal of a run",
+            hint=f"`transcribe INPUT... --output-dir {directory}` keeps one there",
+        )
+    found = read_status(journal)
+    if format == "json":
+        import json
+
+        write_stdout(json.dumps(_report(found, directory, journal), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout("".join(f"{line}\n" for line in _table(found, directory, journal)))
+    if found.failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _failures(journal: Journal) -> Iterator[Entry]:
+    return (entry for entry in journal.entries() if entry.state == "failed")
+
+
+def _rest(found: DirectoryStatus) -> RunStatus | None:
+    """A run whose command does what is left, if anything is."""
+    if not any(run.needs_another for run in found.runs) and not found.missing:
+        return None
+    return next((run for run in found.runs if run.needs_another and run.command), None)
+
+
+# For people ------------------------------------------------------------------------------------------------
+
+
+def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator[str]:
+    yield f"{one_line(directory)}: {_counts(found)}"
+    yield ", ".join(_figures(found))
+    yield ""
+    yield from _align([HEADER, *(_row(run) for run in found.runs[:MAX_RUNS])])
+    if len(found.runs) > MAX_RUNS:
+        yield f"… and {len(found.runs) - MAX_RUNS} more (-f json has all)"
+    if found.failed:
+        yield ""
+        yield "failed:"
+        for number, entry in enumerate(_failures(journal)):
+            if number == MAX_FAILURES:
+                yield f"… and {found.failed - MAX_FAILURES} more (-f json has all)"
+                break
+            yield f"{one_line(entry.recording)}: {one_line(entry.error[1]) if entry.error else 'not known why'}"
+    if rest := _rest(found):
+        yield ""
+        if found.unfinished_shards:
+            yield f"shards to do: --array={_array(found)}"
+        place = f" in {one_line(rest.folder)}" if rest.folder else ""
+        what = "each of them" if len(found.unfinished_shards) > 1 else "the rest"
+        yield f"to do {what}{place}: {one_line(rest.command or '')}"
+
+
+def _counts(found: DirectoryStatus) -> str:
+    parts = [f"{found.done} done", f"{found.failed} failed"]
+    if found.in_work:
+        parts.append(f"{found.in_work} in work")
+    left = found.left
+    parts.append("not known how many are left" if left is None else f"{max(0, left - (found.in_work or 0))} left")
+    return ", ".join(parts)
+
+
+def _figures(found: DirectoryStatus) -> Iterator[str]:
+    yield f"{_duration(found.seconds)} of audio"
+    yield f"{found.credits:.1f} credits"
+    if found.speed is not None:
+        yield f"{found.speed:.1f} x real time"
+    if found.seconds_left:
+        yield f"about {_duration(found.seconds_left)} to go"
+
+
+def _row(run: RunStatus) -> tuple[str, ...]:
+    return (
+        "all" if run.shard is None else f"{run.shard[0]}/{run.shard[1]}",
+        run.state,
+        str(run.skipped + run.done),
+        str(run.failed),
+        "?" if run.left is None else str(run.left),
+        _duration(run.seconds),
+        f"{run.credits:.1f}",
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)),
+        one_line(run.host or "?"),
+    )
+
+
+def _align(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numbers = range(HEADER.index("done"), HEADER.index("started"))
+    for row in rows:
+        cells = [
+            cell.rjust(width) if number in numbers else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _array(found: DirectoryStatus) -> str:
+    from ..scale.shards import array_expression
+
+    return array_expression(found.unfinished_shards)
+
+
+# For programs ----------------------------------------------------------------------------------------------
+
+
+def _report(found: DirectoryStatus, directory: str, journal: Journal) -> dict[str, Any]:
+    rest = _rest(found)
+    report = {
+        "directory": directory,
+        "done": found.done,
+        "failed": found.failed,
+        "in_work": found.in_work,
+        "left": found.left,
+        "duration": round(found.seconds, 3),
+        "credits": round(found.credits, 3),
+        "speed": found.speed and round(found.speed, 3),
+        "seconds_left": found.seconds_left and round(found.seconds_left, 1),
+        "runs": [_run_report(run) for run in found.runs],
+        "unfinished_shards": _array(found) if found.shards else None,
+        "command": rest and rest.command,
+        "folder": rest and rest.folder,
+        "failures": [_failure_report(entry) for entry in _failures(journal)],
+    }
+    return _without_none(report)
+
+
+def _run_report(run: RunStatus) -> dict[str, Any]:
+    return _without_none(
+        {
+            "run": run.run,
+            "shard": run.shard and f"{run.shard[0]}/{run.shard[1]}",
+            "state": run.state,
+            "host": run.host,
+            "pid": run.pid,
+            "started": _iso(run.started),
+            "last_seen": _iso(run.last),
+            "inputs": run.inputs,
+            "skipped": run.skipped,
+            "done": run.done,
+            "failed": run.failed,
+            "left": run.left,
+            "duration": round(run.seconds, 3),
+            "credits": round(run.credits, 3),
+        }
+    )
+
+
+def _failure_report(entry: Entry) -> dict[str, Any]:
+    error = entry.error and {"type": entry.error[0], "message": entry.error[1]}
+    return _without_none(
+        {"recording": entry.recording, "source": entry.source, "time": _iso(entry.time), "error": error}
+    )
+
+
+def _iso(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _without_none(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if value is not None}

@@ -1,0 +1,207 @@
+"""How far the runs in an output directory are, from their journal: what is done, failed, in work and left.
+
+What counts is the newest run and, if it has a shard, the newest run of each shard of the same array; runs before are
+history. Whether a run is alive is known from its lock (see `record_locks`), which other machines see if the file system
+passes locks on.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .journal import Journal
+from .journal_lines import Entry, RunEvent
+
+RunState = Literal["running", "finished", "stopped", "killed", "unknown"]
+"""`unknown`: it ran on another machine, hasn't ended, and no lock of it is seen here."""
+
+
+@dataclass(slots=True)
+class RunStatus:
+    """A run: of one shard, or of all recordings.
+
+    shard     number and total; None if the run has all recordings
+    inputs    recordings that belong to it; None while they are being found
+    skipped   those that were done before
+    found     when all inputs were known
+    done, failed   recordings since it began, by it or by another run with the same recordings
+    seconds   of audio of what it has done itself
+    last      when it last was heard of
+    ended     what the run says of its end
+    """
+
+    run: str
+    started: float
+    last: float
+    shard: tuple[int, int] | None = None
+    host: str | None = None
+    pid: int | None = None
+    command: str | None = None
+    folder: str | None = None
+    inputs: int | None = None
+    skipped: int = 0
+    found: float | None = None
+    done: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    credits: float = 0.0
+    ended: Literal["finished", "stopped"] | None = None
+    state: RunState = "unknown"
+
+    @property
+    def left(self) -> int | None:
+        """Recordings that are neither done nor failed; None while it isn't known."""
+        return None if self.inputs is None else max(0, self.inputs - self.skipped - self.done - self.failed)
+
+    @property
+    def needs_another(self) -> bool:
+        """Whether there is something to do for another run."""
+        return self.state != "running" and (self.failed > 0 or self.left != 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStatus:
+    """How far the runs in a directory are.
+
+    done, failed   recordings, of all runs there ever were
+    seconds        of audio that is done
+    in_work        recordings that runs have claimed now; None if this system can't tell
+    runs           the newest run, or that of each shard
+    missing        shards of which there is no run
+    """
+
+    done: int
+    failed: int
+    seconds: float
+    credits: float
+    in_work: int | None
+    runs: Sequence[RunStatus]
+    missing: Sequence[int] = field(default_factory=list)
+
+    @property
+    def left(self) -> int | None:
+        """Recordings that are neither done nor failed; None if that isn't known."""
+        numbers = [run.left for run in self.runs]
+        known = [number for number in numbers if number is not None]
+        return sum(known) if len(known) == len(numbers) and not self.missing else None
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio in a second, of the runs that are running or else of all; None if nothing is done."""
+        runs = [run for run in self.runs if run.state == "running"] or self.runs
+        speeds = [run.seconds / (run.last - run.started) for run in runs if run.last > run.started]
+        return sum(speeds) or None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the runs will take if they go on as they did; None if that isn't known, or none is running."""
+        times = []
+        for run in self.runs:
+            if run.state != "running":
+                continue
+            if run.left is None or not run.done:
+                return None
+            times.append(run.left * (run.last - run.started) / run.done)
+        return max(times, default=None)
+
+    @property
+    def shards(self) -> int | None:
+        """How many shards there are; None if the runs have none."""
+        return self.runs[0].shard[1] if self.runs and self.runs[0].shard else None
+
+    @property
+    def unfinished_shards(self) -> list[int]:
+        """Numbers of the shards that need another run."""
+        again = [run.shard[0] for run in self.runs if run.shard and run.needs_another]
+        return sorted([*again, *self.missing])
+
+
+def read_status(journal: Journal) -> DirectoryStatus:
+    """The status of the directory whose journal was read."""
+    runs = _runs(journal.events())
+    newest = _newest(runs)
+    done = failed = 0
+    seconds = credits = 0.0
+    for entry in journal.entries():
+        done += entry.state == "done"
+        failed += entry.state == "failed"
+        if entry.state == "done":
+            seconds += entry.seconds or 0.0
+        credits += entry.credits or 0.0
+        _count(entry, runs, newest)
+    for run in newest:
+        run.state = _state(run, journal)
+    total = newest[0].shard[1] if newest and newest[0].shard else 0
+    missing = sorted(set(range(1, total + 1)) - {run.shard[0] for run in newest if run.shard})
+    return DirectoryStatus(done, failed, seconds, credits, journal.count_claimed(), newest, missing)
+
+
+def _runs(events: Iterable[RunEvent]) -> dict[str, RunStatus]:
+    runs: dict[str, RunStatus] = {}
+    for event in events:
+        if event.event == "started":
+            runs[event.run] = RunStatus(
+                event.run,
+                event.time,
+                event.time,
+                _shard(event.shard),
+                event.host,
+                event.pid,
+                event.command,
+                event.folder,
+            )
+        elif (run := runs.get(event.run)) is not None:
+            run.last = max(run.last, event.time)
+            if event.event == "inputs":
+                run.inputs, run.skipped, run.found = event.inputs, event.skipped or 0, event.time
+            else:
+                run.ended = event.event
+    return runs
+
+
+def _newest(runs: Mapping[str, RunStatus]) -> list[RunStatus]:
+    """The newest run, or the newest of each shard of its array, in the order of shards."""
+    if not runs:
+        return []
+    last = max(runs.values(), key=lambda run: run.started)
+    total = last.shard and last.shard[1]
+    newest: dict[tuple[int, int] | None, RunStatus] = {}
+    for run in sorted(runs.values(), key=lambda run: run.started):
+        if (run.shard and run.shard[1]) == total:
+            newest[run.shard] = run
+    return sorted(newest.values(), key=lambda run: run.shard or (0, 0))
+
+
+def _count(entry: Entry, runs: Mapping[str, RunStatus], newest: Sequence[RunStatus]) -> None:
+    """Add a recording to the run that it belongs to."""
+    made_by = runs.get(entry.run)
+    if made_by is None:
+        return
+    run = next((run for run in newest if run.shard == made_by.shard), None)
+    if run is None or not (made_by is run or (run.found is not None and entry.time >= run.found)):
+        return
+    run.done += entry.state == "done"
+    run.failed += entry.state == "failed"
+    if made_by is run:
+        run.last = max(run.last, entry.time)
+        run.seconds += entry.seconds or 0.0
+        run.credits += entry.credits or 0.0
+
+
+def _state(run: RunStatus, journal: Journal) -> RunState:
+    if run.ended is not None:
+        return run.ended
+    alive = journal.is_running(run.run)
+    if alive:
+        return "running"
+    return "killed" if alive is False and run.host == socket.gethostname() else "unknown"
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    number, _, total = (text or "").partition("/")
+    if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+        return None
+    return int(number), int(total)
