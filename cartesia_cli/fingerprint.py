@@ -18,7 +18,9 @@ CACHED_FILES = 2048
 """Fingerprints that are kept in memory."""
 
 State = tuple[int, ...]
-"""Device, inode, size, and times (ns) of modification and change: unchanged as long as the file isn't written to."""
+"""Device, inode, size, and times (ns) of modification and change: unchanged as long as the file isn't written to. All
+but the first are the same on all machines that mount the same file system.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS results_1 (
     file BLOB PRIMARY KEY, folder BLOB, digest TEXT, source BLOB, audio TEXT, state TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS results_1_folder ON results_1 (folder);
+CREATE INDEX IF NOT EXISTS results_1_audio ON results_1 (audio);
 """
 
 LATER_COLUMNS = ("options TEXT", "written REAL")
@@ -60,6 +61,7 @@ class Result:
     audio    SHA-256 of the recording
     state    of the recording when it was read
     options  of the request, in words; None if they aren't known
+    name     of the recording, relative to the folder that was transcribed, with slashes; None if it isn't known
     """
 
     file: str
@@ -68,11 +70,12 @@ class Result:
     audio: str
     state: State
     options: str | None = None
+    name: str | None = None
 
     def is_from(self, path: Path) -> bool:
         """Whether it was made from what a recording holds now. One that wasn't touched since is not read again."""
         with suppress(OSError):
-            if file_state(path) == self.state:
+            if file_state(path)[1:] == self.state[1:]:  # the device has another number on each machine
                 return True
         found = fingerprint(path)
         return found is not None and found.digest == self.audio
@@ -106,11 +109,16 @@ class Results:
             found += self._select(f"SELECT {COLUMNS} FROM results_1 WHERE file IN ({marks})", some)
         return {result.file: result for result in found}
 
-    def in_folder(self, folder: Path) -> list[Result]:
-        """All results that were written into a folder."""
-        return self._select(
-            f"SELECT {COLUMNS} FROM results_1 WHERE folder = ?", [os.fsencode(os.path.realpath(folder))]
-        )
+    def of_same_content(self, recording: Path, folder: Path) -> list[Result]:
+        """The results in a folder of recordings with the same content. The recording is read only if there may be
+        any.
+        """
+        name = os.fsencode(os.path.realpath(folder))
+        if not self._execute("SELECT 1 FROM results_1 WHERE folder = ? LIMIT 1", [name]):
+            return []
+        audio = fingerprint(recording)
+        query = f"SELECT {COLUMNS} FROM results_1 WHERE audio = ? AND folder = ?"
+        return [] if audio is None else self._select(query, [audio.digest, name])
 
     def add(self, file: Path, digest: str, source: str, audio: Fingerprint, options: str | None = None) -> None:
         """Record a file that was written: its content's digest, and the recording's path (or STDIN), fingerprint and
@@ -133,7 +141,7 @@ class Results:
         self._execute("UPDATE results_1 SET written = ? WHERE written IS NULL", [now])
         self._execute("DELETE FROM results_1 WHERE written < ?", [now - MAX_AGE_DAYS * 86_400])
 
-    def _select(self, query: str, values: Sequence[bytes]) -> list[Result]:
+    def _select(self, query: str, values: Sequence[bytes | str]) -> list[Result]:
         return [
             Result(os.fsdecode(file), digest, os.fsdecode(source), audio, tuple(json.loads(state)), options)
             for file, digest, source, audio, state, options in self._execute(query, values)

@@ -90,6 +90,7 @@ KINDS = {
     "--recording": "file",
     "--save-audio": "file",
     "--script": "file",
+    "--shard": "none",
     "--speed": "none",
     "--stop-after-silence": "none",
     "--timeout": "none",

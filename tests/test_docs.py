@@ -52,6 +52,7 @@ PROGRAM = get_command(cli.build())
 
 NOT_RUN = {
     r"\bmake\b": "a clone to set up",
+    r"\bparallel\b": "GNU parallel, and other machines",
     r"\bpipx?\b|\bsudo\b|\bsource\b|\bfpath=|\bcp completions\b|\bgit\b": "a machine that may be changed",
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
     r"\bdask (scheduler|worker|ssh)\b|--dask\b": "a cluster",

@@ -26,7 +26,7 @@ COMMANDS: dict[str, Any] = PROGRAM.commands
 LAYERS = ("flag", "environment", "profile", "file")
 """The strongest first."""
 
-OPERANDS = {"transcribe": ["a"], "render": ["a"], "check": ["a"], "stream-file": ["a"], "vad": ["a"]}
+OPERANDS = {"transcribe": ["a"], "render": ["a"], "check": ["a"], "stream-file": ["a"], "status": ["a"], "vad": ["a"]}
 
 WORDS = {
     "format": ("table", "tsv", "csv", "json"),
@@ -154,6 +154,7 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("local", "base_url"): (True, "https://a.example"),
     ("output", "output_dir"): ("a.txt", "out"),
     ("resume", "force"): (True, True),
+    ("retry_failed", "force"): (True, True),
     ("json", "format"): (True, "text"),
     ("output", "format"): ("a.srt", "text"),
     ("output", "json"): ("a.srt", True),

@@ -40,16 +40,19 @@ def add(results: Results, file: Path, talk: Path) -> None:
     results.add(file, "digest", str(talk), audio, "model ink-whisper")
 
 
-def test_results_are_found_by_file_and_by_folder(database: Path, talk: Path, tmp_path: Path) -> None:
+def test_results_are_found_by_file_and_by_content(database: Path, talk: Path, tmp_path: Path) -> None:
     name = tmp_path / "out" / "a\udcff.txt"  # not UTF-8
     add(Results(database), name, talk)
-    later = Results(database)
+    later, copy = Results(database), tmp_path / "copy.wav"
+    copy.write_bytes(talk.read_bytes())
     expected = later.find([name, tmp_path / "b.txt"])
     assert list(expected) == [str(name)]
-    assert later.in_folder(tmp_path / "out") == list(expected.values())
+    assert later.of_same_content(copy, tmp_path / "out") == list(expected.values())
     (found,) = expected.values()
     assert isinstance(found, Result) and found.is_from(talk) and found.source == str(talk)
-    assert later.in_folder(tmp_path) == []
+    assert later.of_same_content(copy, tmp_path) == []
+    copy.write_bytes(b"other")
+    assert later.of_same_content(copy, tmp_path / "out") == []
 
 
 def test_documentation_says_how_long_results_are_remembered() -> None:
@@ -101,4 +104,5 @@ def test_concurrent_processes_lose_no_result(database: Path, talk: Path, tmp_pat
     for process in running:
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stderr.decode()
-    assert len(Results(database).in_folder(tmp_path)) == 60
+    names = [tmp_path / f"{writer}-{number}.txt" for writer in range(3) for number in range(20)]
+    assert len(Results(database).find(names)) == 60

@@ -86,11 +86,15 @@ def choose_backend(
     return BackendConfig(address or BASE_URL, found)
 
 
-def concurrency_limit(jobs: int | None, choice: BackendConfig) -> ConcurrencyLimit:
-    """How many recordings are transcribed at once. `jobs`: what the user asks for, or None."""
-    if jobs is not None:
-        return ConcurrencyLimit(jobs)
-    return ConcurrencyLimit(1) if choice.base_url is None else ConcurrencyLimit(MAX_CLOUD_JOBS, CLOUD_JOBS)
+def concurrency_limit(jobs: int | None, choice: BackendConfig, shards: int = 1) -> ConcurrencyLimit:
+    """How many recordings are transcribed at once. In the cloud, shards divide that number: their account is the same.
+
+    jobs   what the user asks for, or None
+    """
+    if choice.base_url is None:
+        return ConcurrencyLimit(jobs or 1)
+    most, first = (MAX_CLOUD_JOBS, CLOUD_JOBS) if jobs is None else (jobs, jobs)
+    return ConcurrencyLimit(max(1, most // shards), max(1, first // shards))
 
 
 @contextmanager

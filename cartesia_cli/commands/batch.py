@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,7 +25,7 @@ from ..cache import Cache, CachedResponse, Lookup
 from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, UploadProgress, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, Interrupted, OutputError
-from ..fingerprint import Fingerprint, fingerprint
+from ..fingerprint import fingerprint
 from ..output import Layout
 from ..output.console import ProgressBar, Reporter
 from ..output.files import StdoutClosed, write_file, write_stdout
@@ -35,9 +36,9 @@ from . import resume
 from .backend import Backend
 from .batch_plan import FixedPlan, Job, JobPlan
 from .credits import Budget
-from .inputs import STDIN
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder, materialize
+from .run_record import RunRecord
 from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
 from .write_results import write_results
 
@@ -45,6 +46,9 @@ if TYPE_CHECKING:  # imported only where they are needed, because they import ev
     from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
     from .matches import MatchWriter, SelectedRows
+
+OTHER_RUN_SECONDS = 0.5
+"""How long to wait before looking again whether another run has ended with a recording."""
 
 TICK_SECONDS = 0.1
 """How often the main thread looks whether more jobs may run at once."""
@@ -139,6 +143,7 @@ class BatchSummary:
     """Counts what a batch has done so far.
 
     total, written           inputs
+    elsewhere                inputs that another run has transcribed meanwhile
     from_cache               inputs whose response came from the cache
     audio_seconds            of all transcripts
     billed_seconds           of those whose response didn't come from the cache
@@ -146,6 +151,7 @@ class BatchSummary:
 
     total: int
     written: int = 0
+    elsewhere: int = 0
     from_cache: int = 0
     audio_seconds: float = 0.0
     billed_seconds: float = 0.0
@@ -157,7 +163,9 @@ class BatchSummary:
         if self.from_cache:
             free = self.from_cache == self.written
             price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"
-        return f"{self.written} of {self.total} transcribed, {self.audio_seconds:.1f} s of audio, {price}"
+        others = f" ({self.elsewhere} by another run)" if self.elsewhere else ""
+        done = f"{self.written + self.elsewhere} of {self.total} transcribed{others}"
+        return f"{done}, {self.audio_seconds:.1f} s of audio, {price}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,7 @@ def run_jobs(
     connect: Callable[[], Backend],
     reporter: Reporter,
     *,
-    results: Results | None = None,
+    record: RunRecord | None = None,
     limit: ConcurrencyLimit | None = None,
     budget: Budget | None = None,
     observer: BatchObserver | None = None,
@@ -197,7 +205,7 @@ def run_jobs(
     failure of the only input, or one that all others would share; Interrupted after Ctrl-C.
 
     connect        called whenever something has to be sent; must return the same backend each time
-    results        every file that is written is recorded here
+    record         what becomes of each recording is recorded here
     limit          of jobs at once; None: one
     budget         what the batch may cost
     observer       shows progress
@@ -210,7 +218,7 @@ def run_jobs(
             config,
             connect,
             reporter,
-            results or Results(None),
+            record or RunRecord(Results(None)),
             limit or ConcurrencyLimit(1),
             budget or Budget(),
             observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
@@ -243,7 +251,7 @@ class _Run:
         config: BatchConfig,
         connect: Callable[[], Backend],
         reporter: Reporter,
-        results: Results,
+        record: RunRecord,
         limit: ConcurrencyLimit,
         budget: Budget,
         observer: BatchObserver,
@@ -252,17 +260,19 @@ class _Run:
     ) -> None:
         self._cluster = cluster
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
-        self._results, self._limit, self._budget, self._observer = results, limit, budget, observer
+        self._record, self._limit, self._budget, self._observer = record, limit, budget, observer
         self._temporary = temporary
         self._alone = is_alone(plan)
         self._known = len(plan.first)
+        self._are_inputs_counted = plan.complete
         self._summary = BatchSummary(total=self._known + plan.unusable)
         self._jobs = enumerate(plan)
         self._started: dict[int, Job] = {}
         self._done: set[int] = set()
         self._sent: set[int] = set()
+        self._deferred: deque[tuple[int, Job]] = deque()
         self._failed = 0
-        self._is_over = self._is_stopping = self._is_interrupted = False
+        self._is_over = self._is_waiting = self._is_stopping = self._is_interrupted = False
         self._error: BaseException | None = None
         self._lock, self._plan_lock, self._connect_lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._output = OrderedOutput(self._print, self._write_rows)
@@ -286,7 +296,8 @@ class _Run:
             raise self._error
         # Said by default if a response came from the cache: the user may have expected a new one.
         summary = self._summary
-        (self._reporter.info if summary.from_cache or summary.total > 1 else self._reporter.detail)(summary.to_text())
+        is_news = summary.from_cache or summary.elsewhere or summary.total > 1
+        (self._reporter.info if is_news else self._reporter.detail)(summary.to_text())
         return self._failed + self._plan.unusable
 
     def _run_threads(self, threads: list[Future[None]]) -> None:
@@ -302,7 +313,14 @@ class _Run:
         """What each thread does: one job after the other."""
         try:
             while (numbered := self._next_job()) is not None:
-                self._do_job(*numbered)
+                number, job = numbered
+                if not self._record.claim(job.input):
+                    self._defer(number, job)
+                    continue
+                try:
+                    self._do_job(number, job)
+                finally:
+                    self._record.release(job.input)
         except BaseException as error:
             self._stop(error)
 
@@ -311,12 +329,29 @@ class _Run:
             if self._is_stopping:
                 return None
             if (numbered := next(self._jobs, None)) is None:
+                if not (self._is_over or self._are_inputs_counted):
+                    self._record.count_inputs(self._known, self._plan.done)
                 self._is_over = True
+                if self._deferred:
+                    return self._deferred.popleft()
             else:
                 self._started[numbered[0]] = numbered[1]
                 self._known = max(self._known, numbered[0] + 1)
             self._summary.total = self._known + self._plan.unusable
             return numbered
+
+    def _defer(self, number: int, job: Job) -> None:
+        """Come back to a job at the end: another run has its recording in work."""
+        self._deferred.append((number, job))
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._reporter.info(f"{job.input.source}: another run is working on it: this one goes on with others")
+        if self._is_over:
+            time.sleep(OTHER_RUN_SECONDS)
+
+    def _left(self, job: Job) -> Job | None:
+        """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
+        return resume.unfinished(job, self._config, self._record) if self._record.is_changed(job.input) else job
 
     def _do_job(self, number: int, job: Job) -> None:
         if job.media is not None and job.media.note:
@@ -327,9 +362,14 @@ class _Run:
         transcript: Transcript | None = None
         self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
-            with self._materialized(number, job) as job:
-                fetched = self._fetch(number, job)
-                transcript, error = self._write_files(fetched, texts, rows)
+            if (left := self._left(job)) is None:
+                with self._lock:
+                    self._summary.elsewhere += 1
+                self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
+            else:
+                with self._materialized(number, left) as ready:
+                    fetched = self._fetch(number, ready)
+                    transcript, error = self._write_files(fetched, left, texts, rows)
         except (LimitClosed, _Stopped):
             self._observer.failed(number)
             return
@@ -340,6 +380,8 @@ class _Run:
         if transcript is not None and error is None:
             self._config.on_written(transcript)
         stops = error is not None and is_account_error(error)
+        if error is not None and not stops:
+            self._record.failed(job.input, self._config.options, error)
         with self._lock:
             del self._started[number]
             if number < len(self._plan.first) and not stops:
@@ -471,14 +513,17 @@ class _Run:
             return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
 
     def _write_files(
-        self, fetched: Fetched, texts: list[str], rows: list[SelectedRows]
+        self, fetched: Fetched, planned: Job, texts: list[str], rows: list[SelectedRows]
     ) -> tuple[Transcript, OutputError | None]:
         """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
         `rows`. Returns the transcript, and the error of a file that can't be written.
+
+        planned   the job before its recording was fetched or cut
         """
         job, config, reporter = fetched.job, self._config, self._reporter
         item = job.input
-        audio = fingerprint(item.path) if job.response_file or any(job.targets.values()) else None
+        path = item.path if planned.input.remote else planned.input.path
+        audio = fingerprint(path) if job.response_file or any(job.targets.values()) else None
         usable = usable_response(fetched.answer.response, job, reporter)
         response = in_recording(usable, job.media)
         transcript = from_batch(response, source=item.source, model=config.options.model, measured_duration=job.seconds)
@@ -503,19 +548,11 @@ class _Run:
             self._summary.written += 1
         if not transcript.text.strip():
             reporter.info(f"{item.source}: nothing was said")
-        has_own_files = config.matches is None or not config.matches.combined
-        if has_own_files and audio is not None and audio.is_current(item.path):
-            self._record(job, audio)
+        if config.matches is None or not config.matches.combined:
+            unchanged = audio if audio is not None and audio.is_current(path) else None
+            credits = None if fetched.local else 0.0 if fetched.local is None else batch_credits(seconds)
+            self._record.done(planned, unchanged, config, seconds, credits)
         return transcript, None
-
-    def _record(self, job: Job, audio: Fingerprint) -> None:
-        """Record the files of a job, so that a resumed run knows them."""
-        source = STDIN if job.input.source == STDIN else str(job.input.path)
-        for file in (*job.targets.values(), job.response_file):
-            if file is not None and (written := fingerprint(file)):
-                selection = None if file is job.response_file else self._config.layout.selection
-                wanted = resume.describe_request(self._config.options, selection, job.input.segment)
-                self._results.add(file, written.digest, source, audio, wanted)
 
     def _print(self, text: str) -> None:
         with self._observer.hidden():

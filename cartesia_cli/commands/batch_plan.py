@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ..audio.probing import MediaInfo, probe, probe_raw
-from ..errors import InputError, OutputError, UsageError
+from ..errors import CliError, InputError, OutputError, UsageError
 from ..output.console import Reporter
 from ..protocol import BatchOptions
-from ..results import Results
 from . import resume
 from .inputs import STDIN, Input, SeenNames
 from .output_plan import FindOwner, OutputPlan, Targets
+from .run_record import RunRecord
 
 LOOKAHEAD = 1000
 """Inputs that are planned before anything is sent."""
@@ -64,6 +64,7 @@ class JobPlan(Protocol):
     first      the jobs that are known before anything is sent
     complete   whether those are all
     unusable   inputs that can't be transcribed, so far; each has been reported
+    done       inputs so far that have their results already
     """
 
     @property
@@ -74,6 +75,9 @@ class JobPlan(Protocol):
 
     @property
     def unusable(self) -> int: ...
+
+    @property
+    def done(self) -> int: ...
 
     def __iter__(self) -> Iterator[Job]:
         """All jobs, the first ones included."""
@@ -86,6 +90,7 @@ class FixedPlan:
     first: Sequence[Job]
     complete: bool = True
     unusable: int = 0
+    done: int = 0
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self.first)
@@ -95,7 +100,6 @@ class BatchPlan:
     """The plan of a batch (a JobPlan) that finds its inputs while it runs.
 
     single   whether there is only one input
-    done     inputs so far that have their results already
 
     The others as of JobPlan.
     """
@@ -105,7 +109,7 @@ class BatchPlan:
         found: Iterator[Input | InputError],
         options: BatchOptions,
         plan: OutputPlan,
-        results: Results,
+        record: RunRecord,
         reporter: Reporter,
         *,
         response_folder: Path | None = None,
@@ -115,12 +119,12 @@ class BatchPlan:
         """Plan the first jobs. UsageError or OutputError if their results can't be written as asked; InputError if the
         only input is unusable.
 
-        results           of earlier runs: they keep their file names
+        record            of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
         select            None: all jobs have to be done
         on_found          called when the first inputs are found, before they are probed
         """
-        self._options, self._plan, self._results, self._reporter = options, plan, results, reporter
+        self._options, self._plan, self._record, self._reporter = options, plan, record, reporter
         self._response_folder, self._select = response_folder, select
         self._taken = SeenNames()
         self.unusable = self.done = 0
@@ -145,6 +149,8 @@ class BatchPlan:
             except (UsageError, OutputError) as error:
                 self._reporter.error(error)
                 self.unusable += len(group)
+                for item in group:
+                    self._note_failure(item, error)
         self.complete = True
 
     def _jobs(self, items: Sequence[Input | InputError], *, is_first: bool) -> list[Job]:
@@ -159,6 +165,7 @@ class BatchPlan:
                     raise
                 self._reporter.error(error)
                 self.unusable += 1
+                self._note_failure(item, error)
         jobs = self._with_targets(probed)
         if not is_first or not self.complete:
             jobs = [job for job in jobs if self._claim_names(job)]
@@ -173,11 +180,15 @@ class BatchPlan:
         inputs = [item for item, _ in probed]
 
         def find_owner(stem: Path, inputs: Sequence[Input]) -> object:
-            return resume.find_owner(stem, inputs, self._results)
+            return resume.find_owner(stem, inputs, self._record)
 
         targets = self._plan.targets(inputs, find_owner)
         response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, find_owner)
         return [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
+
+    def _note_failure(self, item: Input | InputError, error: CliError) -> None:
+        if isinstance(item, Input):
+            self._record.failed_before(item, self._options, error)
 
     def _claim_names(self, job: Job) -> bool:
         """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""

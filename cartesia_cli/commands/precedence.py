@@ -116,6 +116,7 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("local", "base_url", "--local needs no server; leave one of them out"),
     Exclusion("output", "output_dir", "-o is for a single file, --output-dir for several"),
     Exclusion("resume", "force", "--resume skips what --force overwrites"),
+    Exclusion("retry_failed", "force", "--retry-failed skips what --force overwrites"),
     Exclusion("json", "format", "-f alone names one or several formats",
               when=lambda values: formats({"format": values["format"]}) != ("json",)),
     Exclusion("output", "format", when=_output_decides, one_way=True),

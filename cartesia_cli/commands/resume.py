@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..directories import state_dir
 from ..errors import InputError, UsageError
-from ..fingerprint import fingerprint
 from ..output import FORMATS, Selection
 from ..output.console import Reporter
 from ..protocol import DEFAULT_LANGUAGE, BatchOptions
+from ..remote_url import display_url, is_remote
 from ..results import Result, Results
 from .inputs import STDIN, Input
 from .options import typed_options
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 MAX_NAMED = 20
 """Inputs that a suggested command names one by one."""
+
+MAX_COMMAND = 4000
+"""Characters of a command in a journal."""
 
 DEFAULTS = asdict(Selection())
 
@@ -49,6 +52,18 @@ OPTION_NAMES = {
 KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
 AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
+
+
+class ResultRecord(Protocol):
+    """What is known of the results of earlier runs."""
+
+    def find(self, files: Iterable[Path], /) -> dict[str, Result]:
+        """The results among these files, by their absolute paths, links resolved."""
+
+    def of_same_content(self, recording: Path, folder: Path, /) -> list[Result]:
+        """The results in a folder of recordings with the same content. The recording is read only if there may be
+        any.
+        """
 
 
 def open_results(reporter: Reporter) -> Results:
@@ -72,8 +87,23 @@ def rest_command(
     elif not to_files and 0 < len(left) <= MAX_NAMED:
         inputs = [job.input.source for job in left]
     # Otherwise once more from the start: the cache has the responses that came before.
-    dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in inputs) else []
-    return shlex.join(["cartesia-cli", "transcribe", *typed, *dashes, *inputs])
+    return shlex.join(["cartesia-cli", "transcribe", *typed, *_operands(inputs)])
+
+
+def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
+    """The command that does what is left of a run with --output-dir, for its journal. None if it would be too long, or
+    show a password or signature in a URL.
+    """
+    typed = [option for option in typed_options(context) if option not in ("--force", "--resume", "--retry-failed")]
+    if any(is_remote(word) and display_url(word) != word for word in (*names, *typed)):
+        return None
+    command = shlex.join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
+    return command if len(command) <= MAX_COMMAND else None
+
+
+def _operands(names: Sequence[str]) -> list[str]:
+    dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in names) else []
+    return [*dashes, *names]
 
 
 def describe_request(
@@ -95,7 +125,7 @@ def describe_request(
 def pending(
     jobs: Sequence[Job],
     config: BatchConfig,
-    results: Results,
+    results: ResultRecord,
     is_free: Callable[[Job], object],
     reporter: Reporter,
     on_done: Callable[[Job], object] = lambda job: None,
@@ -113,8 +143,8 @@ def pending(
     failed = 0
     for job in jobs:
         try:
-            left = _unfinished(job, config, results)
-            if left is not None and not is_free(left) and (old := _renamed(left, config, results)):
+            left = unfinished(job, config, results)
+            if left is not None and (old := _renamed(left, config, results)) and not is_free(left):
                 reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
                 left = None
             if left is None:
@@ -129,7 +159,7 @@ def pending(
     return waiting, failed
 
 
-def find_owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input | Result | None:
+def find_owner(stem: Path, inputs: Sequence[Input], results: ResultRecord) -> Input | Result | None:
     """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
     recording (as the Result of it), or None.
     """
@@ -138,16 +168,16 @@ def find_owner(stem: Path, inputs: Sequence[Input], results: Results) -> Input |
     known = results.find(there)
     for file in there:
         if result := known.get(os.path.realpath(file)):
-            own = [item for item in inputs if result.source == _source(item)]
-            return next((item for item in [*own, *inputs] if result.is_from(item.path)), own[0] if own else result)
+            own = [item for item in inputs if result.source == source_of(item)]
+            return next((item for item in [*own, *inputs] if _is_from(result, item)), own[0] if own else result)
     if len(inputs) > 1 and there:
         # A result can't have been made from a recording that is newer.
-        older = [item for item in inputs if not any(_is_newer(item.path, file) for file in there)]
+        older = [item for item in inputs if item.remote or not any(_is_newer(item.path, file) for file in there)]
         return older[0] if len(older) == 1 else None
     return None
 
 
-def _unfinished(job: Job, config: BatchConfig, results: Results) -> Job | None:
+def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | None:
     """The job without the results that are done; None if all are. UsageError for a file that must not be
     overwritten.
     """
@@ -174,21 +204,21 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
     if not file.stat().st_size and (result is None or not result.is_unchanged()):
         return False  # left by a run that was stopped, or emptied since
     if result is None:
-        if not _is_newer(item.path, file):
+        if item.remote or not _is_newer(item.path, file):
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
-    if result.is_from(item.path):
+    if _is_from(result, item):
         if result.options not in (None, wanted):
             raise UsageError(f"{file} was made with {result.options}, not with {wanted}", hint=KEEP)
         return True
-    if result.source != _source(item):
+    if result.source != source_of(item):
         raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
     if not result.is_unchanged():
         raise UsageError(f"{item.source} has changed, and {file} was edited since it was made", hint=AGAIN)
     return False
 
 
-def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
+def _renamed(job: Job, config: BatchConfig, results: ResultRecord) -> list[Path]:
     """The results of the same recording under a former name, if all of them exist."""
     found = []
     for file in [*job.targets.values(), job.response_file]:
@@ -197,21 +227,39 @@ def _renamed(job: Job, config: BatchConfig, results: Results) -> list[Path]:
         selection = None if file is job.response_file else config.layout.selection
         wanted = describe_request(config.options, selection, job.input.segment)
         orphans = [
-            result
-            for result in results.in_folder(file.parent)
+            result.file
+            for result in results.of_same_content(job.input.path, file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
-            if result.source != STDIN and not os.path.exists(result.source) and result.options in (None, wanted)
+            if result.options in (None, wanted) and not _has_source(result, job.input)
         ]
-        audio = fingerprint(job.input.path) if orphans else None
-        same = [result for result in orphans if audio is not None and result.audio == audio.digest]
-        if not same:
+        if not orphans:
             return []
-        found.append(Path(same[0].file))
+        found.append(Path(orphans[0]))
     return found
 
 
-def _source(item: Input) -> str:
-    return STDIN if item.source == STDIN else os.path.realpath(item.path)
+def _has_source(result: Result, item: Input) -> bool:
+    """Whether the recording of a result may still exist: where it was, or beside this one, if the folder that they are
+    in is called otherwise on another machine.
+    """
+    if result.source == STDIN or os.path.exists(result.source):
+        return True
+    depth = len(item.relative_path.parts) - 1
+    return (
+        result.name is not None and depth < len(item.path.parents) and (item.path.parents[depth] / result.name).exists()
+    )
+
+
+def source_of(item: Input) -> str:
+    """What identifies a recording: STDIN, a URL, or the absolute path with links resolved."""
+    if item.source == STDIN:
+        return STDIN
+    return os.path.realpath(item.path) if item.remote is None else display_url(item.remote)
+
+
+def _is_from(result: Result, item: Input) -> bool:
+    """Whether a result was made from what an input holds now. What is behind a URL isn't fetched again to find out."""
+    return result.source == source_of(item) if item.remote else result.is_from(item.path)
 
 
 def _is_newer(recording: Path, file: Path) -> bool:

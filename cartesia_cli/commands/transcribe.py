@@ -6,6 +6,7 @@ stop the others; a refused key or exhausted credits do.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -76,6 +77,16 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Skip inputs that already have results.", rich_help_panel=OUTPUT_PANEL),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Only inputs that failed before in --output-dir.",
+                 rich_help_panel=OUTPUT_PANEL),
+]  # fmt: skip
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", rich_help_panel=OUTPUT_PANEL,
+                 help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
+]  # fmt: skip
 Endpoint = Annotated[
     Literal["stt", "openai"],
     typer.Option(help="The API's own route, or its OpenAI-compatible one.", rich_help_panel=given.BACKEND_PANEL),
@@ -113,6 +124,8 @@ def transcribe(
     dry_run: DryRun = False,
     output_options: OutputOptions,
     resume: Resume = False,
+    retry_failed: RetryFailed = False,
+    shard: ShardOption = None,
     keep_json: KeepJson = None,
     output_manifest: OutputManifest = None,
     format_options: FormatOptions,
@@ -134,12 +147,14 @@ def transcribe(
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..protocol import BatchOptions
+    from ..scale.shards import parse_shard
     from . import backend, batch
     from . import resume as resuming
     from .batch_plan import BatchPlan, Job
     from .cache import open_cache
     from .credits import Budget
-    from .inputs import find_inputs, may_be_several, spool_stdin
+    from .inputs import Input, find_inputs, may_be_several, spool_stdin
+    from .run_record import open_record, shard_key
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -156,10 +171,13 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.warn_unknown(reporter, options, keyterm)
+    share = parse_shard(shard, os.environ) if shard is not None else None
     responses = open_cache(no_cache, backend_config, endpoint, backend_options.local_model, reporter)
-    results = resuming.open_results(reporter)
+    record = open_record(
+        resuming.open_results(reporter), output_options.output_dir, share, reporter, keeps_journal=not dry_run
+    )
     with ExitStack() as stack:
-        limit = backend.concurrency_limit(jobs, backend_config)
+        limit = backend.concurrency_limit(jobs, backend_config, share.total if share else 1)
         cluster: ClusterJobs | None = None
         if dask is not None and not dry_run:
             from . import cluster_jobs
@@ -208,7 +226,7 @@ def transcribe(
         output_plan = output_options.plan(
             formats,
             several=several,
-            force=dry_run or resume,
+            force=dry_run or resume or retry_failed,
             combined=matches is not None and matches.combined,
         )
         config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches, manifest)
@@ -221,35 +239,45 @@ def transcribe(
                 manifest.keep_finished(job, look_up(job))
 
         def select_pending(jobs: Sequence[Job]) -> tuple[list[Job], int]:
+            chosen = record.select_failed(jobs) if retry_failed else jobs
             if manifest is not None and not formats:
-                return [job for job in jobs if not manifest.keep(job.input)], 0
-            return resuming.pending(jobs, config, results, look_up, reporter, keep_in_manifest)
+                return [job for job in chosen if not manifest.keep(job.input)], 0
+            return resuming.pending(chosen, config, record, look_up, reporter, keep_in_manifest)
 
         skipped = SkippedFiles(reporter)
         spooled = stack.enter_context(spool_stdin(names))
         found = find_inputs(
             names, spooled, headerless=encoding is not None, on_skip=skipped.add, with_fields=manifest is not None
         )
+        if share is not None:
+            found = (item for item in found if not isinstance(item, Input) or share.has(shard_key(item)))
         plan = BatchPlan(
             found if manifest is None else numbered(found),
             options,
             output_plan,
-            results,
+            record,
             reporter,
             response_folder=keep_json,
-            select=select_pending if resume else None,
+            select=select_pending if resume or retry_failed else None,
             on_found=skipped.report,
         )
         if plan.done:
             more = "" if plan.complete else " of the first ones"
             rest = f"{len(plan.first)} to do" if plan.first or not plan.complete else "nothing to do"
-            reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} already done; {rest}")
+            what = "not to be tried again" if retry_failed else "already done"
+            reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} {what}; {rest}")
+        elif share is not None and plan.complete and not plan.first:
+            reporter.info(f"no inputs in shard {share}")
         failed = plan.unusable
         if dry_run:
             from .dry_run import print_estimate
 
             failed += print_estimate(plan, config, backend_config.base_url, reporter)
-        elif plan.first or not plan.complete:
+        else:
+            stack.enter_context(record.run(resuming.run_command(context, names)))
+            if plan.complete:
+                record.count_inputs(len(plan.first), plan.done)
+        if not dry_run and (plan.first or not plan.complete):
             if backend_config.reason:
                 reporter.info(backend_config.reason if cluster is None else cluster_jobs.OFFLINE)
             if plan.complete:
@@ -265,7 +293,7 @@ def transcribe(
                     config,
                     connect,
                     reporter,
-                    results=results,
+                    record=record,
                     limit=limit,
                     budget=Budget(max_credits),
                     rest_command=rest_command,

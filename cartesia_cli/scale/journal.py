@@ -72,12 +72,16 @@ PRAGMA journal_mode = OFF;
 CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
 CREATE TABLE file (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
 CREATE TABLE audio (key INTEGER, place INTEGER, PRIMARY KEY (key, place)) WITHOUT ROWID;
+CREATE TABLE size (bytes INTEGER PRIMARY KEY);
 """
 
 INSERT = """
 INSERT INTO {} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET place = excluded.place, time = excluded.time
 WHERE excluded.time >= time
 """
+
+SIZE = 2
+"""Index of the size in a file's state."""
 
 FILE_BITS = 40
 """A place is a file's number, shifted by this, and the offset of a line in it."""
@@ -114,16 +118,19 @@ class Journal:
         self._claimed: set[str] = set()
         self._changed: set[int] = set()
         self._mutex = threading.RLock()
-        self._writable = False
+        self._early: list[Entry] = []
+        self._is_read = self._is_started = self._writable = False
 
     def read(self) -> None:
         """Read what earlier runs have written, without a run of one's own. Nothing is created."""
         with self._mutex:
             for name in self._index.files():
                 self._index.read(name)
+            self._is_read = True
 
     def start(self, *, command: str | None = None, folder: str | None = None) -> None:
-        """Begin a run: read the journal and append that it has started.
+        """Begin a run: append that it has started, and what was added before. What others have appended since `read`
+        counts as news of them.
 
         command   that does what is left of it
         folder    in which that command is to be entered
@@ -135,7 +142,10 @@ class Journal:
                 self._writable = True
             except OSError as error:
                 self._give_up(error)
-            self.read()
+            self._is_started = True
+            for name in self._index.files():
+                self._index.read(name, self._changed if self._is_read else None)
+            self._is_read = True
         self._append(
             RunEvent(
                 self.run,
@@ -148,6 +158,9 @@ class Journal:
                 folder=folder,
             )
         )
+        for entry in self._early:
+            self._append(entry)
+        self._early.clear()
 
     def count_inputs(self, inputs: int, skipped: int) -> None:
         """Append how many recordings the run has, once all are found, and how many of them were done before."""
@@ -167,8 +180,12 @@ class Journal:
                 self._locks = None
 
     def add(self, entry: Entry) -> None:
-        """Append how a recording ended. `run` and `time` are filled in."""
-        self._append(replace(entry, run=self.run, time=time.time()))
+        """Append how a recording ended; before `start`, that is kept until then. `run` and `time` are filled in."""
+        complete = replace(entry, run=self.run, time=time.time())
+        if self._is_started:
+            self._append(complete)
+        else:
+            self._early.append(complete)
 
     def entry(self, recording: str) -> Entry | None:
         """How a recording ended last. None if it never did."""
@@ -195,6 +212,11 @@ class Journal:
         with self._mutex:
             entries = self._index.with_audio(digest)
         return [entry for entry in entries if entry.audio == digest]
+
+    def has_size(self, size: int) -> bool:
+        """Whether a recording of so many bytes was transcribed: otherwise its content needn't be compared."""
+        with self._mutex:
+            return self._index.has_size(size)
 
     def entries(self) -> Iterator[Entry]:
         """How each recording ended last."""
@@ -297,7 +319,7 @@ class Journal:
                     kept.append(line)
         write_atomically(self._folder / self._own, b"".join(kept))
         self._index.close()
-        self._index = _Index(self._folder)
+        self._index, self._is_read = _Index(self._folder), False
 
     def _refresh(self) -> None:
         """Read what others have appended. The other shards of the same array have other recordings."""
@@ -421,6 +443,7 @@ class _Index:
         recordings: list[tuple[int, int, int]] = []
         files: list[tuple[int, int, int]] = []
         audio: list[tuple[int, int]] = []
+        sizes: list[tuple[int]] = []
         for offset, line in lines:
             if isinstance(line, RunEvent):
                 self.events.append(line)
@@ -431,11 +454,14 @@ class _Index:
             files += ((_key(file), place, clock) for file in line.files)
             if line.audio is not None and line.files:
                 audio.append((_key(line.audio), place))
+                if line.stat is not None:
+                    sizes.append((line.stat[SIZE],))
         self._times[name] = clock
         self._table.execute("BEGIN")
         self._table.executemany(INSERT.format("recording"), recordings)
         self._table.executemany(INSERT.format("file"), files)
         self._table.executemany("INSERT OR IGNORE INTO audio VALUES (?, ?)", audio)
+        self._table.executemany("INSERT OR IGNORE INTO size VALUES (?)", sizes)
         self._table.execute("COMMIT")
 
     def find(self, kind: Kind, name: str) -> Entry | None:
@@ -447,6 +473,9 @@ class _Index:
         rows = self._table.execute("SELECT place FROM audio WHERE key = ?", (_key(digest),)).fetchall()
         found = ((place, self._entry_at(place)) for (place,) in rows)
         return [entry for place, entry in found if entry is not None and self._is_latest(place, entry)]
+
+    def has_size(self, size: int) -> bool:
+        return self._table.execute("SELECT 1 FROM size WHERE bytes = ?", (size,)).fetchone() is not None
 
     def entries(self) -> Iterator[Entry]:
         for (place,) in self._table.execute("SELECT place FROM recording ORDER BY place"):

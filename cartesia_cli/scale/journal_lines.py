@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
@@ -128,7 +128,7 @@ def _entry(facts: Mapping[str, Any]) -> Entry:
         run=_text(facts["run"]),
         time=datetime.fromisoformat(facts["time"]).timestamp(),
         audio=_optional_text(facts, "audio"),
-        stat=None if stat is None else tuple(map(int, stat)),
+        stat=None if stat is None else _state(stat),
         options=_optional_text(facts, "options"),
         model=_optional_text(facts, "model"),
         files={_inside(name): _text(digest) for name, digest in facts.get("files", {}).items()},
@@ -160,6 +160,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     return value
+
+
+def _state(values: Sequence[object]) -> State:
+    """Five numbers that SQLite can take."""
+    if len(values) != 5 or not all(isinstance(value, int) and abs(value) < 1 << 63 for value in values):
+        raise ValueError(values)
+    return tuple(cast(Sequence[int], values))
 
 
 def _inside(name: str) -> str:

@@ -50,6 +50,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, CompletedProcess
 
 import cartesia_cli
+from cartesia_cli.scale import journal
 from tests import fault_server
 from tests.fault_server import BEHAVIOURS, KEY, Behaviour, FaultServer
 from tests.fork_server import run_program, start_program
@@ -258,7 +259,9 @@ def _behaviour(name: str) -> Behaviour:
 
 
 def _contents(work: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
+    """The files in a folder by their names, without journals: tests of their own look at these."""
+    files = (path for path in sorted(work.rglob("*")) if path.is_file() and path.parent.name != journal.FOLDER)
+    return {str(path.relative_to(work)): path.read_bytes() for path in files}
 
 
 def _result(case: Case, ended: CompletedProcess[bytes], before: dict[str, bytes], work: Path) -> list[str]:
