@@ -87,6 +87,19 @@ def test_calls_of_a_killed_worker_are_done_by_another(cluster: DaskCluster) -> N
     assert results == {number: number * 2 for number in range(60)}
 
 
+def test_call_waits_for_the_first_worker_and_its_threads_are_counted() -> None:
+    with (
+        LocalCluster(n_workers=0, threads_per_worker=3, dashboard_address="127.0.0.1:0") as own,
+        DaskCluster(own.scheduler_address) as cluster,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert cluster.threads == 0
+        result = pool.submit(cluster.call, work, 4, "a.wav")
+        own.scale(1)
+        assert result.result(60)[0] == 8
+        assert cluster.threads == 3
+
+
 def test_unusable_recording_names_worker_and_host(cluster: DaskCluster) -> None:
     with pytest.raises(InputError) as caught:
         cluster.call(missing, Path("talks/a.mp3"), "talks/a.mp3")

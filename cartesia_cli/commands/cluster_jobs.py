@@ -33,6 +33,9 @@ CALLS_PER_THREAD = 2
 MIN_CALLS = 8
 """As long as the cluster has few workers or none: more may join."""
 
+MAX_CALLS = 1024
+"""Each waits in a thread of the client."""
+
 OFFLINE = "no CARTESIA_API_KEY: transcribing with the engines of the workers; with --cloud, they use a key of their own"
 KEY_HINT = "set CARTESIA_API_KEY in the environment of the workers"
 
@@ -98,10 +101,9 @@ class ClusterJobs:
 
     def limit(self, jobs: int | None) -> ConcurrencyLimit:
         """How many recordings are with the cluster at once. `jobs`: what the user asks for, or None."""
-        threads = self._cluster.threads
-        if not threads:
+        if not self._cluster.threads:
             self._reporter.info("the cluster has no workers yet: waiting for one")
-        return ConcurrencyLimit(jobs or max(MIN_CALLS, CALLS_PER_THREAD * threads))
+        return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self._cluster)
 
     def transcribe(self, job: Job) -> WorkerResult:
         """CliError if the recording fails; LimitClosed after `cancel`."""
@@ -118,6 +120,18 @@ class ClusterJobs:
     def cancel(self) -> None:
         """Cancel all recordings. Those that are being sent are finished by their workers, and cached there."""
         self._cluster.cancel()
+
+
+class _ClusterLimit(ConcurrencyLimit):
+    """Keeps all threads of a cluster busy, also those of workers that join later."""
+
+    def __init__(self, cluster: DaskCluster) -> None:
+        super().__init__(MAX_CALLS)
+        self._cluster = cluster
+
+    @property
+    def value(self) -> int:
+        return min(self.maximum, max(MIN_CALLS, CALLS_PER_THREAD * self._cluster.threads))
 
 
 def transcribe_on_worker(task: WorkerTask) -> WorkerResult:

@@ -15,8 +15,11 @@ import logging
 import os
 import pickle
 import socket
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +39,8 @@ SHARED_FILES_HINT = "workers need the recordings under the same paths as here, a
 ADDRESS_HINT = "name a scheduler as tcp://HOST:8786, or the file of `dask scheduler --scheduler-file FILE`"
 
 CONNECT_SECONDS = 10.0
+COUNT_SECONDS = 2.0
+"""How often threads of workers are counted, at most: workers may join and leave."""
 
 RETRIES = 2
 """Further attempts at a call that fails unexpectedly, as on a worker that is out of memory."""
@@ -62,6 +67,7 @@ class DaskCluster:
     """A connection to the scheduler of a cluster. Any thread may use it.
 
     address   of the scheduler, such as tcp://host:8786, or the path of its scheduler file
+    threads   of all workers, as of the last call that has ended
 
     UsageError if distributed is missing, the address can't be one, or a worker has another version of this package;
     NetworkError if the scheduler can't be reached.
@@ -77,6 +83,7 @@ class DaskCluster:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
         self._address, self._is_cancelled = _scheduler_address(address), False
         self._futures: set[Future] = set()
+        self._lock, self._next_count = threading.Lock(), 0.0
         try:
             asyncio.run(_connect(self._address))  # a Client that can't connect can't be closed, either
             self._client: Client = distributed.Client(self._address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -89,6 +96,7 @@ class DaskCluster:
             raise UsageError(f"{address} is not the address of a Dask scheduler: {error}", hint=ADDRESS_HINT) from error
         try:
             self._check_versions()
+            self.threads = self._count_threads()
         except BaseException:
             self.close()
             raise
@@ -98,11 +106,6 @@ class DaskCluster:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    @property
-    def threads(self) -> int:
-        """Threads of all workers at the moment."""
-        return sum(self._client.nthreads().values())
 
     def call(self, function: Callable[[A], R], argument: A, name: str) -> R:
         """Call a function of this package on some worker, and wait for what it returns.
@@ -122,6 +125,7 @@ class DaskCluster:
             if self._is_cancelled:
                 raise CallCancelled
             outcome = self._wait(future, name)
+            self._update_threads()
         finally:
             self._futures.discard(future)
         if outcome.error is not None:
@@ -164,6 +168,18 @@ class DaskCluster:
                 hint=SAME_VERSION_HINT if isinstance(error, ImportError) else "look into the log of the workers",
             ) from error
         return outcome
+
+    def _update_threads(self) -> None:
+        """Count the threads again, but not after each call."""
+        with self._lock:
+            if time.monotonic() < self._next_count:
+                return
+            self._next_count = time.monotonic() + COUNT_SECONDS
+        with suppress(Exception):  # the next call says what is wrong
+            self.threads = self._count_threads()
+
+    def _count_threads(self) -> int:
+        return sum(self._client.nthreads().values())
 
     def _check_versions(self) -> None:
         from importlib.metadata import version
