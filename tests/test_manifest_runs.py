@@ -248,6 +248,46 @@ def test_interrupted_run_says_where_its_lines_are(
     assert len(echo.names) - before <= 5
 
 
+def test_each_shard_writes_a_manifest_of_its_own(tmp_path: Path, transcribe: Transcribe) -> None:
+    write_manifest(tmp_path / "in.jsonl", *nemo(*range(10)))
+    for shard in ("1/2", "2/2"):
+        done = transcribe("in.jsonl", "--output-manifest", "out.jsonl", "--shard", shard, "--output-dir", "out")
+        assert done.returncode == Exit.DONE, done.stderr
+    shards = [documents(tmp_path / f"out.{number}-of-2.jsonl") for number in (1, 2)]
+    assert all(shards)
+    assert sorted(line["id"] for shard in shards for line in shard) == list(range(10))
+
+
+def test_retry_of_what_failed_keeps_the_other_lines(tmp_path: Path, transcribe: Transcribe, echo: Echo) -> None:
+    echo.fails = {"2.wav", "7.wav"}
+    arguments = ["wavs", "--output-manifest", "out.jsonl", "--output-dir", "out"]
+    assert transcribe(*arguments).returncode == Exit.FAILED
+    assert len(documents(tmp_path / "out.jsonl")) == 8
+    echo.fails = {"7.wav"}
+    before = len(echo.names)
+    assert transcribe(*arguments, "--retry-failed").returncode == Exit.FAILED
+    assert echo.names[before:] == ["2.wav", "7.wav"]
+    texts = [line["pred_text"] for line in documents(tmp_path / "out.jsonl")]
+    assert texts == [f"This is {number}.wav." for number in range(10) if number != 7]
+
+
+def test_recordings_that_another_run_does_meanwhile_get_their_lines(
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo
+) -> None:
+    echo.holds = {"0.wav": threading.Event()}
+    command = ["transcribe", "wavs", "--output-dir", "out", "--resume", "--output-manifest"]
+    with start_program([*command, "1.jsonl"], env=env, cwd=tmp_path) as first:
+        while echo.names != ["0.wav"]:
+            assert first.poll() is None
+        timer = threading.Timer(1.0, echo.holds["0.wav"].set)
+        timer.start()
+        second = transcribe(*command[1:], "2.jsonl")
+        first.wait()
+    assert (first.returncode, second.returncode) == (Exit.DONE, Exit.DONE), second.stderr
+    assert documents(tmp_path / "1.jsonl") == documents(tmp_path / "2.jsonl")
+    assert sorted(echo.names) == [f"{number}.wav" for number in range(10)]
+
+
 SEGMENTS = ((0, 2.5), (2.5, 4), (6.5, None))
 """Offsets and durations of parts of the sample."""
 

@@ -363,6 +363,8 @@ class _Run:
         self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
             if (left := self._left(job)) is None:
+                if self._config.manifest is not None:
+                    self._config.manifest.keep_finished(job, look_up(job, self._config, self._reporter)[1])
                 with self._lock:
                     self._summary.elsewhere += 1
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)

@@ -14,6 +14,7 @@ from ..output.console import Reporter
 from ..output.text_json import json_line
 from ..scale.manifests import PATH_FIELDS
 from ..scale.output_manifest import OutputManifest, audio_path, describe_result, partial_path
+from ..scale.shards import Shard
 from ..transcript import from_batch
 from .batch_plan import Job
 from .inputs import STDIN, Input
@@ -38,6 +39,11 @@ def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, for
         raise UsageError(
             f"{partial} is left of a run that was stopped", hint="--resume continues it, --force starts anew"
         )
+
+
+def path_of_shard(path: Path, shard: Shard) -> Path:
+    """The manifest of one shard, of which a manifest consists: results.jsonl becomes results.3-of-8.jsonl."""
+    return path.with_name(f"{path.stem}.{shard.number}-of-{shard.total}{path.suffix}")
 
 
 def numbered(found: Iterable[Input | InputError]) -> Iterator[Input | InputError]:
@@ -82,6 +88,13 @@ class ManifestResults:
             return False
         self.add(item, earlier["pred_text"], earlier.get("duration"))
         return True
+
+    def keep_others(self, jobs: Iterable[Job], chosen: Iterable[Job]) -> None:
+        """Take over the lines of the jobs that aren't among the chosen ones, as far as they have any."""
+        numbers = {job.input.number for job in chosen}
+        for job in jobs:
+            if job.input.number not in numbers:
+                self.keep(job.input)
 
     def keep_finished(self, job: Job, cached: CachedResponse | None) -> None:
         """Write the line of a recording whose results an earlier run has written. UsageError if its text is neither in

@@ -215,11 +215,13 @@ def transcribe(
         several = len(names) > 1 or may_be_several(names[0])
         manifest: ManifestResults | None = None
         if output_manifest is not None:
-            from .manifest_results import ManifestResults, check_output_manifest, numbered
+            from .manifest_results import ManifestResults, check_output_manifest, numbered, path_of_shard
 
-            check_output_manifest(output_manifest, names, resume=resume, force=output_options.force or dry_run)
+            path = output_manifest if share is None else path_of_shard(output_manifest, share)
+            keeps_lines = resume or retry_failed
+            check_output_manifest(path, names, resume=keeps_lines, force=output_options.force or dry_run)
             if not dry_run:
-                manifest = stack.enter_context(ManifestResults(output_manifest, resume=resume, reporter=reporter))
+                manifest = stack.enter_context(ManifestResults(path, resume=keeps_lines, reporter=reporter))
             if not (output_options.is_given or format_options.selects_rows):
                 formats = ()
         matches = output_options.matches(layout, formats, reporter, several=several)
@@ -240,6 +242,8 @@ def transcribe(
 
         def select_pending(jobs: Sequence[Job]) -> tuple[list[Job], int]:
             chosen = record.select_failed(jobs) if retry_failed else jobs
+            if manifest is not None and retry_failed:
+                manifest.keep_others(jobs, chosen)
             if manifest is not None and not formats:
                 return [job for job in chosen if not manifest.keep(job.input)], 0
             return resuming.pending(chosen, config, record, look_up, reporter, keep_in_manifest)
