@@ -244,6 +244,7 @@ def test_shards_have_all_recordings_once_and_status_adds_them_up(machine: Machin
         machine.transcribe("--shard", f"{number}/4")
     found = machine.status()
     assert found["unfinished_shards"] == "2" and "left" not in found
+    assert "--shard 2/4 " in found["command"]
     machine.transcribe("--shard", "2/4")
     assert service.uploads == Counter([*names, "00.mp3.wav"])
     found = machine.status()

@@ -44,6 +44,7 @@ def run_lines(
 ) -> list[Entry | RunEvent]:
     """A run of recordings with one-letter names, each 10 s long, one a second."""
     command = "cartesia-cli transcribe talks --output-dir out --resume"
+    command += f" --shard {shard}" if shard else ""
     lines: list[Entry | RunEvent] = [
         RunEvent(run, "started", began, host=host, pid=1, command=command, folder="/data", shard=shard and str(shard))
     ]
@@ -191,6 +192,8 @@ def test_shards_that_never_began_are_unfinished(tmp_path: Path) -> None:
     write(tmp_path, *run_lines("1", 1000.0, "ab", inputs=2, shard=Shard(2, 4)), shard=Shard(2, 4))
     found = report(tmp_path)
     assert found["unfinished_shards"] == "1,3-4" and "left" not in found
+    assert found["command"] == "cartesia-cli transcribe talks --output-dir out --resume --shard 1/4"
+    assert "shards to do: --array=1,3-4\nto do the first of them in /data: cartesia-cli" in status(tmp_path)
 
 
 def test_run_without_shards_that_came_later_counts(tmp_path: Path) -> None:

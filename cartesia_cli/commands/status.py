@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,11 +78,21 @@ def _failures(journal: Journal) -> Iterator[Entry]:
     return (entry for entry in journal.entries() if entry.state == "failed")
 
 
-def _rest(found: DirectoryStatus) -> RunStatus | None:
-    """A run whose command does what is left, if anything is."""
+def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
+    """The command that does what is left, of the first shard of which anything is, and the folder in which to enter it.
+    None if nothing is left, or the command isn't known.
+    """
     if not any(run.needs_another for run in found.runs) and not found.missing:
         return None
-    return next((run for run in found.runs if run.needs_another and run.command), None)
+    runs = sorted(found.runs, key=lambda run: not run.needs_another)
+    run = next((run for run in runs if run.command), None)
+    if run is None or run.command is None:
+        return None
+    command = run.command
+    if found.unfinished_shards:
+        shard = f"--shard {found.unfinished_shards[0]}/{found.shards}"
+        command = re.sub(r"--shard \d+/\d+", shard, command)
+    return command, run.folder
 
 
 # For people ------------------------------------------------------------------------------------------------
@@ -102,13 +113,15 @@ def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator
                 yield f"… and {found.failed - MAX_FAILURES} more (-f json has all)"
                 break
             yield f"{one_line(entry.recording)}: {one_line(entry.error[1]) if entry.error else 'not known why'}"
-    if rest := _rest(found):
+    if found.unfinished_shards:
         yield ""
-        if found.unfinished_shards:
-            yield f"shards to do: --array={_array(found)}"
-        place = f" in {one_line(rest.folder)}" if rest.folder else ""
-        what = "each of them" if len(found.unfinished_shards) > 1 else "the rest"
-        yield f"to do {what}{place}: {one_line(rest.command or '')}"
+        yield f"shards to do: --array={_array(found)}"
+    if rest := _rest(found):
+        command, folder = rest
+        if not found.unfinished_shards:
+            yield ""
+        what = "the first of them" if len(found.unfinished_shards) > 1 else "the rest"
+        yield f"to do {what}{f' in {one_line(folder)}' if folder else ''}: {one_line(command)}"
 
 
 def _counts(found: DirectoryStatus) -> str:
@@ -183,8 +196,8 @@ def _report(found: DirectoryStatus, directory: str, journal: Journal) -> dict[st
         "seconds_left": found.seconds_left and round(found.seconds_left, 1),
         "runs": [_run_report(run) for run in found.runs],
         "unfinished_shards": _array(found) if found.shards else None,
-        "command": rest and rest.command,
-        "folder": rest and rest.folder,
+        "command": rest and rest[0],
+        "folder": rest and rest[1],
         "failures": [_failure_report(entry) for entry in _failures(journal)],
     }
     return _without_none(report)
