@@ -32,7 +32,16 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(ROOT))
 
 from tests.microphone import Studio, open_studio
-from tests.realtime_server import BINARY, TEXT, Call, Line, RealtimeServer, done, flush_done, transcript
+from tests.realtime_server import (
+    BINARY,
+    TEXT,
+    ConnectionRecord,
+    RealtimeServer,
+    ServerConnection,
+    done,
+    flush_done,
+    transcript,
+)
 
 GOAL_MS = 3.0
 
@@ -66,13 +75,13 @@ def run_recording_blocks(path: str, arguments: list[str]) -> None:
     sys.exit(program())
 
 
-def answers_each_finalize(line: Line) -> None:
-    line.admit()
-    while line.until_command() == "finalize":
-        line.say(transcript(" And so on."))
-        line.say(flush_done())
-    line.say(done())
-    line.close()
+def answers_each_finalize(connection: ServerConnection) -> None:
+    connection.admit()
+    while connection.until_command() == "finalize":
+        connection.say(transcript(" And so on."))
+        connection.say(flush_done())
+    connection.say(done())
+    connection.close()
 
 
 class Listener:
@@ -123,7 +132,7 @@ class Listener:
                 self.screen += block
 
 
-def frames(call: Call) -> tuple[list[tuple[float, float]], list[float]]:
+def frames(call: ConnectionRecord) -> tuple[list[tuple[float, float]], list[float]]:
     """The arrival of each audio frame, with the seconds of audio up to its end, and of each `finalize`."""
     audio, finalized, size = [], [], 0
     for frame in call.frames:
@@ -154,8 +163,8 @@ def measure_speech(studio: Studio, seconds: float, folder: Path) -> tuple[list[f
         listener = Listener(studio, server, folder, "--mode", "manual")
         studio.play(sound, RATE)
         came, ends = listener.end()
-    audio, finalized = frames(server.calls[0])
-    heard = Endpointer().process(decode_pcm(bytes(server.calls[0].audio), "pcm_s16le"))
+    audio, finalized = frames(server.records[0])
+    heard = Endpointer().process(decode_pcm(bytes(server.records[0].audio), "pcm_s16le"))
     over = [mark.at for mark in heard if mark.kind == "end"]
     if len(over) != len(finalized) - 1:  # the last one is sent before `close`
         raise SystemExit(f"{len(over)} utterances, {len(finalized)} times finalized")
@@ -169,7 +178,7 @@ def measure_keys(studio: Studio, count: int, folder: Path) -> list[float]:
     rng, delays = random.Random(0), []
     with RealtimeServer(answers_each_finalize) as server:
         listener = Listener(studio, server, folder, "--finalize", "key")
-        call = server.calls[0]
+        call = server.records[0]
         for number in range(count):
             time.sleep(rng.uniform(*KEY_INTERVAL_SECONDS))
             at = listener.press(b" ")

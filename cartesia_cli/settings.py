@@ -254,16 +254,16 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
 
 
 def _checked(found: Credential) -> Credential:
-    trouble = None
+    problem = None
     if not found.secret.strip():
-        trouble = "it is blank"
+        problem = "it is blank"
     elif not found.secret.isascii() or not found.secret.isprintable() or " " in found.secret:
-        trouble = "it contains a blank, a line break or another character that keys don't contain"
+        problem = "it contains a space, a line break or another character that keys don't contain"
     elif found.secret.startswith("sk_car_admin_"):
-        trouble = "it is an admin key, which can't transcribe"
-    if trouble:
+        problem = "it is an admin key, which can't transcribe"
+    if problem:
         raise AuthError(
-            f"{found.origin} does not contain an API key: {trouble}", hint="copy the key again: play.cartesia.ai/keys"
+            f"{found.origin} does not contain an API key: {problem}", hint="copy the key again: play.cartesia.ai/keys"
         )
     return found
 

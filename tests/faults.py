@@ -39,7 +39,7 @@ from .fault_server import (
     tunnels,
     write_wav,
 )
-from .realtime_server import PARTIAL, Line, RealtimeServer, Script
+from .realtime_server import PARTIAL, RealtimeServer, Script, ServerConnection
 
 HEADER, SECOND = 44, 32_000
 """Bytes of a WAV header, and of a second of audio."""
@@ -180,7 +180,7 @@ def live(
         server = scene.stack.enter_context(RealtimeServer(*scripts, receive_buffer=buffer))
         scene.base_url = server.base_url
         scene.arguments += ["--mode", "manual", *options, scene.wav(size=HEADER + int(SECOND * seconds))]
-        scene.must.append((lambda: calls in (None, len(server.calls)), "not so many connections"))
+        scene.must.append((lambda: calls in (None, len(server.records)), "not so many connections"))
 
     return stage
 
@@ -410,40 +410,40 @@ def full_disk(stage: Stage) -> Stage:
 def says(*events: realtime.Event | str | bytes) -> Script:
     """These after a moment; then the regular end."""
 
-    def script(line: Line) -> None:
-        line.admit()
-        line.until_audio(0.2)
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.2)
         for event in events:
-            line.say(event)
-        line.until_command("close")
-        line.say(realtime.done())
-        line.close()
+            connection.say(event)
+        connection.until_command("close")
+        connection.say(realtime.done())
+        connection.close()
 
     return script
 
 
-def strange(line: Line) -> None:
+def strange(connection: ServerConnection) -> None:
     """Everything that must not end a session, around the only text that counts."""
-    line.admit()
-    line.until_audio(0.2)
-    realtime.among_strangers(line, realtime.transcript(PARTIAL))
+    connection.admit()
+    connection.until_audio(0.2)
+    realtime.among_strangers(connection, realtime.transcript(PARTIAL))
     broken: list[realtime.Event] = [{"text": None}, {}, {"is_final": 0, "text": "not kept"}]
     for event in broken:
-        line.say({"type": "transcript"} | event)
-    line.say({"type": "transcript", "is_final": False, "text": "not kept"})
-    line.until_command("close")
-    line.say(realtime.done())
-    line.close()
+        connection.say({"type": "transcript"} | event)
+    connection.say({"type": "transcript", "is_final": False, "text": "not kept"})
+    connection.until_command("close")
+    connection.say(realtime.done())
+    connection.close()
 
 
 def half_open(scene: Scene) -> None:
     """After the first word, nothing is transmitted in either direction, though the connection stays open."""
 
-    def vanish(line: Line) -> None:
-        realtime.begin(line)
-        line.pause(0.5)  # the word is through
+    def vanish(connection: ServerConnection) -> None:
+        realtime.begin(connection)
+        connection.pause(0.5)  # the word is through
         proxy.change(HOLE, HOLE)
-        line.hold()
+        connection.hold()
 
     lost(vanish, seconds=30)(scene)
     proxy = scene.stack.enter_context(FaultProxy(int(scene.base_url.rpartition(":")[2])))
@@ -453,11 +453,11 @@ def half_open(scene: Scene) -> None:
 def garbled(scene: Scene) -> None:
     """After the first word, bytes arrive that the server didn't send."""
 
-    def spoil(line: Line) -> None:
-        realtime.begin(line)
-        line.pause(0.5)
+    def spoil(connection: ServerConnection) -> None:
+        realtime.begin(connection)
+        connection.pause(0.5)
         proxy.change(down=Direction(then="garbage"))
-        line.hold()
+        connection.hold()
 
     lost(spoil, seconds=30)(scene)
     proxy = scene.stack.enter_context(FaultProxy(int(scene.base_url.rpartition(":")[2])))
@@ -486,10 +486,10 @@ def gone(scene: Scene) -> None:
     live(realtime.drops, realtime.resets_unanswered, options=("--reconnect", "1"), calls=None)(scene)
 
 
-def sends_too_much(line: Line) -> None:
-    realtime.begin(line)
-    line.send(realtime.pack(realtime.TEXT, b"{" + b" " * (17 << 20)))
-    line.hold()
+def sends_too_much(connection: ServerConnection) -> None:
+    realtime.begin(connection)
+    connection.send(realtime.pack(realtime.TEXT, b"{" + b" " * (17 << 20)))
+    connection.hold()
 
 
 SPOKEN = realtime.manual([["Hello", " world."]])
@@ -531,7 +531,7 @@ SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the requ
 IDLE = "a server also hangs up when no audio comes for long"
 KINDS = ("a recording is one of flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus, wav, webm; "
          "headerless samples need --encoding and --sample-rate")  # fmt: skip
-BAD_KEY = "it contains a blank, a line break or another character that keys don't contain"
+BAD_KEY = "it contains a space, a line break or another character that keys don't contain"
 COPY = "copy the key again: play.cartesia.ai/keys"
 NO_KEY = "set CARTESIA_API_KEY (play.cartesia.ai/keys), or use --local"
 
@@ -834,12 +834,12 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               f"{UNREADABLE} (request id ID)", "words are missing: --raw-events FILE shows what came instead",
               out=BEGUN, notes=[f"warning: {UNREADABLE}: words are missing"]),
         Fault("the same text twice", LIVE, live(says(*[realtime.transcript(" Yes.")] * 2)), 0, out="Yes. Yes.\n"),
-        Fault("text after `done`", LIVE, live(realtime.talks_behind_done), 0, out=BEGUN),
+        Fault("text after `done`", LIVE, live(realtime.sends_text_after_done), 0, out=BEGUN),
         Fault("event of 17 MiB", LIVE, live(sends_too_much), 5,
               "HOST sent an invalid WebSocket frame: larger than 16 MiB (request id ID)", IS_IT, out=BEGUN),
-        Fault("error because of silence alone", LIVE, live(realtime.fails_behind_close(500)), 0,
+        Fault("error because of silence alone", LIVE, live(realtime.fails_after_close(500)), 0,
               notes=["nothing was said"]),
-        Fault("error instead of the last words", LIVE, live(realtime.fails_behind_close(500, heard=True)), 5,
+        Fault("error instead of the last words", LIVE, live(realtime.fails_after_close(500, heard=True)), 5,
               refusal(500, LIVE), TROUBLE, out=BEGUN),
     ),
     "Recordings": (

@@ -1,7 +1,7 @@
-"""A realtime server in simulated time that hears numbers, ends turns after a chosen silence, answers late, and dies.
+"""A realtime server in simulated time that recognises numbers, ends turns after a chosen silence, and responds late.
 
-It hears tones (`tests.tones`) in the audio that really arrives, so what was sent, how often, and where it was cut shows
-in its text. Lateness is of the answers alone: they arrive in order, however late each of them is.
+It recognises tones (`tests.tones`) in the audio that arrives, so its text shows what was sent, how often, and where it
+was cut. Only events are late: they arrive in order. Connections may be lost after some time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LateConnection:
 
     def __init__(self, *, manual: bool, silence: float, lateness: Lateness, life: float | None, updates: bool) -> None:
         self._manual, self._silence, self._lateness, self._updates = manual, silence, lateness, updates
-        self._ears, self._told, self._in_turn, self._last = Recogniser(), 0, False, 0.0
+        self._recogniser, self._sent, self._in_turn, self._last = Recogniser(), 0, False, 0.0
         self._events: asyncio.Queue[Event | CliError | None] = asyncio.Queue()
         self._under_way: deque[Event | None] = deque()
         self._loop = asyncio.get_running_loop()
@@ -56,16 +56,16 @@ class LateConnection:
         self._check()
         self.audio += len(frame)
         for at in range(0, len(frame), 640):
-            self._ears.feed(frame[at : at + 640])
+            self._recogniser.feed(frame[at : at + 640])
             self._hear()
 
     async def command(self, command: Command) -> None:
         self._check()
         match command:
             case Finalize():
-                if self._ears.heard[self._told :]:
+                if self._recogniser.heard[self._sent :]:
                     self._say(Delta(text=self._text()))
-                    self._told = len(self._ears.heard)
+                    self._sent = len(self._recogniser.heard)
                 self._say(FlushDone())
             case Close():
                 if self._in_turn:
@@ -84,27 +84,27 @@ class LateConnection:
 
     def _hear(self) -> None:
         if self._manual:
-            if self._updates and len(self._ears.heard) > self._told:
+            if self._updates and len(self._recogniser.heard) > self._sent:
                 self._say(Delta(text=self._text()))
-                self._told = len(self._ears.heard)
+                self._sent = len(self._recogniser.heard)
             return
-        if self._ears.within and not self._in_turn:
+        if self._recogniser.within and not self._in_turn:
             self._in_turn = True
             self._say(TurnStart())
-        if self._in_turn and len(self._ears.heard) > self._told:
-            if self._ears.quiet >= self._silence:
+        if self._in_turn and len(self._recogniser.heard) > self._sent:
+            if self._recogniser.quiet >= self._silence:
                 self._end_turn()
-            elif self._updates and self._ears.quiet < 0.03:
+            elif self._updates and self._recogniser.quiet < 0.03:
                 self._say(TurnUpdate(transcript=self._text()))
 
     def _end_turn(self) -> None:
         self._say(TurnEnd(transcript=self._text()))
-        self._told, self._in_turn = len(self._ears.heard), False
+        self._sent, self._in_turn = len(self._recogniser.heard), False
 
     def _text(self) -> str:
-        """As a model writes it: only the first text of a connection begins without a blank."""
-        text = "".join(f" {number}" for number in self._ears.heard[self._told :])
-        return text if self._told else text[1:]
+        """As a model writes it: only the first text of a connection begins without a space."""
+        text = "".join(f" {number}" for number in self._recogniser.heard[self._sent :])
+        return text if self._sent else text[1:]
 
     def _say(self, event: Event | None) -> None:
         self._last = max(self._last, self._loop.time() + self._lateness())
@@ -125,7 +125,7 @@ class LateConnection:
             raise NetworkError("lost")
 
 
-class Talker:
+class RealtimeAudio:
     """Audio in real time, in blocks of 20 ms; `speed` times that."""
 
     def __init__(self, audio: bytes, speed: float = 1.0) -> None:
@@ -168,7 +168,7 @@ class LateSession:
 
         async def run() -> None:
             session = make(
-                connect, Talker(audio, speed), Endpointer(VadSettings()), manual=manual, chunk=CHUNK,
+                connect, RealtimeAudio(audio, speed), Endpointer(VadSettings()), manual=manual, chunk=CHUNK,
                 write=self.updates.append, pace=speed,
             )  # fmt: skip
             try:
@@ -195,10 +195,10 @@ class LateSession:
         return sum(connection.audio for connection in self.connections) / 2 / RATE
 
 
-def lives_of(dice: random.Random, count: int, mean: float) -> list[float]:
+def random_lifetimes(dice: random.Random, count: int, mean: float) -> list[float]:
     return [dice.uniform(0.2, 2 * mean) for _ in range(count)]
 
 
-def lateness_of(dice: random.Random, kind: float | str) -> Lateness:
+def delays(dice: random.Random, kind: float | str) -> Lateness:
     """A number of seconds, or "random": 0 to 3 s."""
     return (lambda: dice.uniform(0.0, 3.0)) if kind == "random" else lambda: float(kind)

@@ -200,7 +200,7 @@ async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
 
     loop = asyncio.get_running_loop()
     microphone = Microphone(
-        select_device(which or None), on_trouble=lambda sentence: tell("trouble", sentence=sentence)
+        select_device(which or None), on_warning=lambda sentence: tell("trouble", sentence=sentence)
     )
     task = asyncio.current_task()
     assert task is not None

@@ -1,17 +1,17 @@
 """A realtime server that runs a script: RFC 6455 on plain sockets, independent of the package's own code.
 
-    def script(line: Line) -> None:
-        line.admit()                                # the handshake, as Cartesia checks it
-        line.until_audio(1.0)                       # seconds, by the encoding and rate of the query
-        line.say(transcript("Hello wor"))
-        line.until_command("finalize")
-        line.say(transcript("ld."))
-        line.say(flush_done())
-        line.drop()                                 # the connection ends without a close frame
+    def script(connection: ServerConnection) -> None:
+        connection.admit()                          # the handshake, as Cartesia checks it
+        connection.until_audio(1.0)                 # seconds, by the encoding and rate of the query
+        connection.say(transcript("Hello wor"))
+        connection.until_command("finalize")
+        connection.say(transcript("ld."))
+        connection.say(flush_done())
+        connection.drop()                           # the connection ends without a close frame
 
     with RealtimeServer(script, manual()) as server:    # the first connection runs `script`, all others `manual`
         ...                                             # a client connects to server.base_url
-    server.calls[0].commands                            # what was received, frame by frame
+    server.records[0].commands                          # what was received, frame by frame
 
 Each connection has a thread for its script and another one that reads, so that pings and close frames are answered and
 frames have the time of their arrival, whatever the script waits for. Nothing waits for ever: a script that waits in
@@ -76,7 +76,7 @@ class Frame:
 
 
 @dataclass
-class Call:
+class ConnectionRecord:
     """What one connection sent.
 
     number     of the connection, from 0
@@ -140,7 +140,7 @@ def _only(name: str, values: list[str]) -> str | None:
     return values[0] if values else None
 
 
-class Line:
+class ServerConnection:
     """One connection, and what a script can do with it. OSError where the client has gone.
 
     reads           False: the reader stops, as in a server that hangs; pings are then not answered, either
@@ -148,8 +148,8 @@ class Line:
     answers_close   False: the client's close frame is read, but not answered
     """
 
-    def __init__(self, server: RealtimeServer, connection: socket.socket, call: Call) -> None:
-        self.call = call
+    def __init__(self, server: RealtimeServer, connection: socket.socket, record: ConnectionRecord) -> None:
+        self.record = record
         self.reads = self.answers_pings = self.answers_close = True
         self._server = server
         self._connection = connection
@@ -176,13 +176,13 @@ class Line:
             self._buffer += block
         request, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = request.decode("latin-1").split("\r\n")
-        method, self.call.target, version = first.split(" ")
+        method, self.record.target, version = first.split(" ")
         for line in lines:
             name, _, value = line.partition(":")
-            self.call.headers.append((name, value.strip()))
-        self.call.began = self._heard_at = time.monotonic()
-        self._server.called(self.call)
-        header = self.call.header
+            self.record.headers.append((name, value.strip()))
+        self.record.began = self._heard_at = time.monotonic()
+        self._server.called(self.record)
+        header = self.record.header
         _must(method == "GET" and version == "HTTP/1.1", first)
         _must(bool(header("Host")), "no Host")
         _must((header("Upgrade") or "").lower() == "websocket", "no upgrade to websocket")
@@ -196,7 +196,7 @@ class Line:
 
     def accept(self, headers: Headers = (), first: Event | None = None) -> None:
         """Switch protocols. `headers` may replace the ordinary ones; `first` goes out in the same segment."""
-        digest = hashlib.sha1(((self.call.header("Sec-WebSocket-Key") or "") + GUID).encode()).digest()
+        digest = hashlib.sha1(((self.record.header("Sec-WebSocket-Key") or "") + GUID).encode()).digest()
         answer = {
             "Upgrade": "websocket",
             "Connection": "Upgrade",
@@ -209,20 +209,20 @@ class Line:
 
     def admit(self, first: Event | None = None) -> None:
         """Accept and refuse what Cartesia does; a refusal ends the script."""
-        call = self.call
-        bearer = (call.header("Authorization") or "").partition("Bearer ")[2]
-        version = call.parameter("cartesia_version") or call.header("Cartesia-Version") or ""
-        if call.path not in (MANUAL, TURNS):
+        record = self.record
+        bearer = (record.header("Authorization") or "").partition("Bearer ")[2]
+        version = record.parameter("cartesia_version") or record.header("Cartesia-Version") or ""
+        if record.path not in (MANUAL, TURNS):
             self.refuse(404)
-        elif not (bearer or call.header("X-API-Key") or call.parameter("access_token")):
+        elif not (bearer or record.header("X-API-Key") or record.parameter("access_token")):
             self.refuse(401)
         elif not re.fullmatch(r"20\d\d-\d\d-\d\d", version):
             self.refuse(400, refusal(400, message="Cartesia-Version is required."))
         else:
             # Invalid values are only seen after the upgrade: an error event, then the end.
-            bad = [name for name in ("model", "encoding", "sample_rate") if not call.parameter(name)]
-            bad += [] if (call.parameter("encoding") or "pcm_s16le") in WIDTHS else ["encoding"]
-            bad += [] if (call.parameter("sample_rate") or "16000").isdecimal() else ["sample_rate"]
+            bad = [name for name in ("model", "encoding", "sample_rate") if not record.parameter(name)]
+            bad += [] if (record.parameter("encoding") or "pcm_s16le") in WIDTHS else ["encoding"]
+            bad += [] if (record.parameter("sample_rate") or "16000").isdecimal() else ["sample_rate"]
             if not bad:
                 return self.accept(first=first)
             self.accept(first=error(400, message=f"invalid {bad[0]}"))
@@ -261,36 +261,36 @@ class Line:
         """Send a close frame and wait for the client's. None: a frame without a code."""
         self._closing = True
         self.frame(CLOSE, b"" if code is None else struct.pack(">H", code) + reason.encode())
-        self._wait(lambda: self.call.closed is not None or self.call.gone.is_set(), "an answer to the close frame")
+        self._wait(lambda: self.record.closed is not None or self.record.gone.is_set(), "an answer to the close frame")
 
     def drop(self) -> None:
         """End the connection with a FIN and no close frame."""
         self._closing = True
         self._connection.shutdown(socket.SHUT_WR)
-        self._wait(self.call.gone.is_set, "the client to hang up")
+        self._wait(self.record.gone.is_set, "the client to hang up")
 
     def reset(self) -> None:
         """End the connection with a RST; what was sent and not yet read is lost."""
         self._stop()  # a socket that is being read from is not closed by closing it
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
-        self.call.gone.set()
+        self.record.gone.set()
 
     # waiting
 
     def until_audio(self, seconds: float) -> bool:
         """Wait until so much audio was received. False if the client has ended its audio before."""
         seconds -= 1e-6  # three times 0.1 is more than 0.3
-        self._wait(lambda: self.call.seconds >= seconds or self.call.finished, f"{seconds:.1f} s of audio")
-        return self.call.seconds >= seconds
+        self._wait(lambda: self.record.seconds >= seconds or self.record.finished, f"{seconds:.1f} s of audio")
+        return self.record.seconds >= seconds
 
     def until_command(self, *wanted: str) -> str:
         """Wait for the next command that is one of these, or any; others before it are skipped."""
         found: list[str] = []
 
         def came() -> bool:
-            while not found and self._taken < len(self.call.commands):
-                command = self.call.commands[self._taken]
+            while not found and self._taken < len(self.record.commands):
+                command = self.record.commands[self._taken]
                 self._taken += 1
                 if not wanted or command in wanted:
                     found.append(command)
@@ -299,8 +299,8 @@ class Line:
         self._wait(came, " or ".join(wanted) or "a command")
         return found[0]
 
-    def until(self, so: Callable[[Call], object], what: str = "something else") -> None:
-        self._wait(lambda: so(self.call), what)
+    def until(self, so: Callable[[ConnectionRecord], object], what: str = "something else") -> None:
+        self._wait(lambda: so(self.record), what)
 
     def pause(self, seconds: float) -> None:
         if self._server.closing.wait(seconds):
@@ -314,7 +314,7 @@ class Line:
         if self._reader is None:
             self._start_reading()
         ends = time.monotonic() + 3 * self._server.patience
-        while not (self.call.gone.is_set() or self._closed_by_client()):
+        while not (self.record.gone.is_set() or self._closed_by_client()):
             self.pause(TICK_SECONDS)
             if time.monotonic() > ends:
                 assert not self.reads, "the client never gave up"
@@ -323,7 +323,7 @@ class Line:
     def end(self) -> None:
         """Close the connection after the script, with a FIN where close frames were exchanged."""
         with suppress(OSError):
-            if self._reader is not None and self.call.closed is not None:
+            if self._reader is not None and self.record.closed is not None:
                 self._connection.shutdown(socket.SHUT_WR)
                 self._reader.join(1.0)  # nothing may come any more
             elif self._reader is not None and self._server.closing.is_set():
@@ -331,10 +331,10 @@ class Line:
         self._stop()
         self._selector.close()
         self._connection.close()
-        self.call.gone.set()
+        self.record.gone.set()
 
     def _closed_by_client(self) -> bool:
-        return self.call.closed is not None and self.answers_close and not self._closing
+        return self.record.closed is not None and self.answers_close and not self._closing
 
     def _wait(self, so: Callable[[], object], what: str) -> None:
         """Wait until something is true. AssertionError after too long a silence, OSError where the client has gone."""
@@ -343,17 +343,17 @@ class Line:
             now = time.monotonic()
             if self._server.closing.is_set():
                 raise ConnectionError("the server is closed")
-            if self.call.gone.is_set() or self._closed_by_client():
+            if self.record.gone.is_set() or self._closed_by_client():
                 raise ConnectionError("the client has gone")
-            deadline = min(max(self._heard_at, asked) + self._server.patience, self.call.began + MAX_CALL_SECONDS)
-            assert now < deadline, f"connection {self.call.number} waited in vain for {what}"
+            deadline = min(max(self._heard_at, asked) + self._server.patience, self.record.began + MAX_CALL_SECONDS)
+            assert now < deadline, f"connection {self.record.number} waited in vain for {what}"
             with self._changed:
                 self._changed.wait(TICK_SECONDS)
 
     # reading
 
     def _start_reading(self) -> None:
-        self._reader = threading.Thread(target=self._read, name=f"reader {self.call.number}", daemon=True)
+        self._reader = threading.Thread(target=self._read, name=f"reader {self.record.number}", daemon=True)
         self._reader.start()
 
     def _stop(self) -> None:
@@ -374,7 +374,7 @@ class Line:
             with suppress(OSError):
                 self.frame(CLOSE, struct.pack(">H", 1002))
         finally:
-            self.call.gone.set()
+            self.record.gone.set()
 
     def _bytes(self, count: int) -> bytes:
         """The next bytes; while the server is being closed, only those that were received already."""
@@ -410,10 +410,10 @@ class Line:
         if mask is not None:
             payload = unmask(payload, mask)
         frame = Frame(time.monotonic(), first & 15, bool(first & 128), mask, payload)
-        self.call.frames.append(frame)
+        self.record.frames.append(frame)
         _must(mask is not None, "a frame without a mask")
         _must(not first & 0x70, f"reserved bits {first >> 4 & 7:03b}")
-        _must(self.call.closed is None, "a frame behind the close frame")
+        _must(self.record.closed is None, "a frame behind the close frame")
         return frame
 
     def _take(self, frame: Frame) -> None:
@@ -432,17 +432,17 @@ class Line:
         self._message = None if frame.fin else (kind, whole)
         self._heard_at = frame.at
         if frame.fin and kind == BINARY:
-            self.call.audio += whole
+            self.record.audio += whole
         elif frame.fin:
             self._take_text(_decode(whole))
 
     def _take_text(self, text: str) -> None:
-        self.call.texts.append(text)
-        command = _command(self.call.path, text)
+        self.record.texts.append(text)
+        command = _command(self.record.path, text)
         if command is not None:
-            self.call.commands.append(command)
+            self.record.commands.append(command)
             return
-        self._server.blame(AssertionError(f"not a command of {self.call.path}: {text!r}"))
+        self._server.blame(AssertionError(f"not a command of {self.record.path}: {text!r}"))
         self.say(error(400, title="Unrecognized message type"))
 
     def _take_close(self, payload: bytes) -> None:
@@ -451,7 +451,7 @@ class Line:
         code = int.from_bytes(payload[:2], "big") if payload else 1005
         allowed = code in range(1000, 1004) or code in range(1007, 1015) or code in range(3000, 5000)
         _must(allowed or not payload, f"close code {code}")
-        self.call.closed = code, _decode(payload[2:])
+        self.record.closed = code, _decode(payload[2:])
         if self.answers_close and not self._closing:
             self.frame(CLOSE, payload[:2])
 
@@ -518,7 +518,7 @@ class RealtimeServer:
         """
         self.scripts = scripts
         self.patience = patience
-        self.calls: list[Call] = []
+        self.records: list[ConnectionRecord] = []
         self.faults: list[BaseException] = []
         self.closing = threading.Event()
         self._changed = threading.Condition()
@@ -558,9 +558,9 @@ class RealtimeServer:
         for thread in self._threads:
             thread.join(SOON)
 
-    def called(self, call: Call) -> None:
+    def called(self, record: ConnectionRecord) -> None:
         with self._changed:
-            self.calls.append(call)
+            self.records.append(record)
             self._changed.notify_all()
 
     def blame(self, fault: BaseException) -> None:
@@ -594,24 +594,24 @@ class RealtimeServer:
     def _serve(self, connection: socket.socket, number: int) -> None:
         connection.settimeout(3 * SOON)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line = Line(self, connection, Call(number))
+        client = ServerConnection(self, connection, ConnectionRecord(number))
         try:
             try:
-                line.handshake()
+                client.handshake()
             except Breach:
-                line.refuse(400)
+                client.refuse(400)
                 raise
-            self.scripts[min(number, len(self.scripts) - 1)](line)
+            self.scripts[min(number, len(self.scripts) - 1)](client)
         except OSError:  # the client has gone, as it may
             pass
         except BaseException as error:
             self.blame(error)
         finally:
-            line.end()
+            client.end()
 
 
-Script = Callable[[Line], None]
-Voice = Callable[[Line, Event], None]
+Script = Callable[[ServerConnection], None]
+Voice = Callable[[ServerConnection, Event], None]
 """How a script says its events."""
 
 
@@ -660,72 +660,74 @@ EVENTS = (
 TURN_TEXTS = (_HELP, "", " Größe und naïve 🎙.")
 
 
-def manual(utterances: Sequence[Sequence[str]] = UTTERANCES, voice: Voice = Line.say, *, early: bool = False) -> Script:
+def manual(
+    utterances: Sequence[Sequence[str]] = UTTERANCES, voice: Voice = ServerConnection.say, *, early: bool = False
+) -> Script:
     """An utterance for each `finalize`, and with `close` those that are left; the first delta comes unasked.
 
     `early`: `flush_done` before the last delta, as in an old example.
     """
 
-    def script(line: Line) -> None:
-        line.admit()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
         rest = [list(utterance) for utterance in utterances]
-        if rest and line.until_audio(0.1):
-            voice(line, transcript(rest[0].pop(0)))
-        while line.until_command() == "finalize":
+        if rest and connection.until_audio(0.1):
+            voice(connection, transcript(rest[0].pop(0)))
+        while connection.until_command() == "finalize":
             deltas = rest.pop(0) if rest else []
             behind = deltas[-1:] if early else []
             for delta in deltas[: len(deltas) - len(behind)]:
-                voice(line, transcript(delta))
-            voice(line, flush_done())
+                voice(connection, transcript(delta))
+            voice(connection, flush_done())
             for delta in behind:
-                voice(line, transcript(delta))
+                voice(connection, transcript(delta))
         for delta in (delta for deltas in rest for delta in deltas):
-            voice(line, transcript(delta))
-        voice(line, done())
-        line.close()
+            voice(connection, transcript(delta))
+        voice(connection, done())
+        connection.close()
 
     return script
 
 
-def turns(events: Iterable[Event] = EVENTS, voice: Voice = Line.say) -> Script:
+def turns(events: Iterable[Event] = EVENTS, voice: Voice = ServerConnection.say) -> Script:
     """An event for each 0.1 s of audio, and with `close` those that are left; then 1000, and no `done`."""
 
-    def script(line: Line) -> None:
-        line.admit(first=connected())
+    def script(connection: ServerConnection) -> None:
+        connection.admit(first=connected())
         for number, event in enumerate(events, 1):
-            line.until_audio(0.1 * number)
-            voice(line, event)
-        line.until_command("close")
-        line.close()
+            connection.until_audio(0.1 * number)
+            voice(connection, event)
+        connection.until_command("close")
+        connection.close()
 
     return script
 
 
-def in_pieces(line: Line, event: Event) -> None:
+def in_pieces(connection: ServerConnection, event: Event) -> None:
     """A frame for every byte, characters and all, with pings between them."""
-    line.say_in_pieces(event, ping=True)
+    connection.say_in_pieces(event, ping=True)
 
 
-def among_strangers(line: Line, event: Event) -> None:
+def among_strangers(connection: ServerConnection, event: Event) -> None:
     """Unknown fields, events and frames, which must not end a session."""
-    line.say({"type": "brandnew", "text": "not to be heard", "transcript": "not to be heard"})
-    line.say(event | {"turn_id": 7, "confidence": None, "later": {"text": ["deep"]}})
-    line.say("no JSON")
-    line.say('["no object"]')
-    line.say({"text": "no type", "transcript": "no type"})
-    line.frame(BINARY, b"\x00\xff")
+    connection.say({"type": "brandnew", "text": "not to be heard", "transcript": "not to be heard"})
+    connection.say(event | {"turn_id": 7, "confidence": None, "later": {"text": ["deep"]}})
+    connection.say("no JSON")
+    connection.say('["no object"]')
+    connection.say({"text": "no type", "transcript": "no type"})
+    connection.frame(BINARY, b"\x00\xff")
 
 
-def whispered(line: Line, event: Event) -> None:
+def whispered(connection: ServerConnection, event: Event) -> None:
     """Ink-whisper as it was documented in 2025: previews, word times, durations, a language."""
     if event["type"] != "transcript":
-        return line.say(event)
+        return connection.say(event)
     text = str(event["text"])
     words = [
         {"word": word, "start": 0.1 * i, "end": 0.1 * i + 0.1} for i, word in enumerate(re.findall(r"\s*\S+", text))
     ]
-    line.say(event | {"is_final": False, "text": text[: len(text) // 2], "duration": 0.1, "words": words[:1]})
-    line.say(event | {"duration": 0.1 * len(words), "words": words, "language": "en"})
+    connection.say(event | {"is_final": False, "text": text[: len(text) // 2], "duration": 0.1, "words": words[:1]})
+    connection.say(event | {"duration": 0.1 * len(words), "words": words, "language": "en"})
 
 
 # Faults before the first event.
@@ -733,46 +735,46 @@ def whispered(line: Line, event: Event) -> None:
 
 def refuses(status: int, headers: Headers = (), body: bytes | None = None, **changes: object) -> Script:
     """No upgrade, but an error in the documented shape, or with another body."""
-    return lambda line: line.refuse(status, body or refusal(status, **changes), headers)
+    return lambda connection: connection.refuse(status, body or refusal(status, **changes), headers)
 
 
-def never_answers(line: Line) -> None:
-    line.hold()
+def never_answers(connection: ServerConnection) -> None:
+    connection.hold()
 
 
-def closes_unanswered(line: Line) -> None:
+def closes_unanswered(connection: ServerConnection) -> None:
     """The connection ends instead of an answer to the handshake: the script is over."""
 
 
-def resets_unanswered(line: Line) -> None:
-    line.reset()
+def resets_unanswered(connection: ServerConnection) -> None:
+    connection.reset()
 
 
-def speaks_no_http(line: Line) -> None:
-    line.send(b"220 mail.example ESMTP\r\n")
-    line.hold()
+def speaks_no_http(connection: ServerConnection) -> None:
+    connection.send(b"220 mail.example ESMTP\r\n")
+    connection.hold()
 
 
-def accepts_another_key(line: Line) -> None:
+def accepts_another_key(connection: ServerConnection) -> None:
     """A cached 101, or that of a server which knows nothing of WebSockets."""
-    line.accept([("Sec-WebSocket-Accept", base64.b64encode(bytes(20)).decode())])
-    line.hold()
+    connection.accept([("Sec-WebSocket-Accept", base64.b64encode(bytes(20)).decode())])
+    connection.hold()
 
 
 def fails_at_once(status: int = 400, code: int = 1008, **changes: object) -> Script:
     """Invalid values are only seen after the upgrade (as third parties observed): an error event, and the end."""
 
-    def script(line: Line) -> None:
-        line.accept(first=error(status, **changes))
-        line.close(code)
+    def script(connection: ServerConnection) -> None:
+        connection.accept(first=error(status, **changes))
+        connection.close(code)
 
     return script
 
 
 def closes_at_once(code: int | None = 1008, reason: str = "Invalid turn thresholds") -> Script:
-    def script(line: Line) -> None:
-        line.accept()
-        line.close(code, reason)
+    def script(connection: ServerConnection) -> None:
+        connection.accept()
+        connection.close(code, reason)
 
     return script
 
@@ -783,43 +785,43 @@ PARTIAL = "Hello wor"
 """The text that `begin` sends, which ends within a word."""
 
 
-def open_up(line: Line) -> None:
-    line.admit(first=connected() if line.call.path == TURNS else None)
+def open_up(connection: ServerConnection) -> None:
+    connection.admit(first=connected() if connection.record.path == TURNS else None)
 
 
-def begin(line: Line, seconds: float = 0.2, **changes: bool) -> None:
+def begin(connection: ServerConnection, seconds: float = 0.2, **changes: bool) -> None:
     """Receive so much audio, set attributes of the line, and send PARTIAL: who gets it meets the changes."""
-    open_up(line)
-    line.until_audio(seconds)
+    open_up(connection)
+    connection.until_audio(seconds)
     for name, value in changes.items():
-        setattr(line, name, value)
-    if line.call.path == TURNS:
-        line.say(turn("start"))
-        line.say(turn("update", PARTIAL))
+        setattr(connection, name, value)
+    if connection.record.path == TURNS:
+        connection.say(turn("start"))
+        connection.say(turn("update", PARTIAL))
     else:
-        line.say(transcript(PARTIAL))
+        connection.say(transcript(PARTIAL))
 
 
 def then(act: Script, seconds: float = 0.2) -> Script:
     """Begin well, then do this."""
 
-    def script(line: Line) -> None:
-        begin(line, seconds)
-        act(line)
+    def script(connection: ServerConnection) -> None:
+        begin(connection, seconds)
+        act(connection)
 
     return script
 
 
 def closes(code: int | None, reason: str = "", seconds: float = 0.2) -> Script:
-    return then(lambda line: line.close(code, reason), seconds)
+    return then(lambda connection: connection.close(code, reason), seconds)
 
 
 def fails(status: int, code: int = 1011, **changes: object) -> Script:
     """An error event, and the end."""
 
-    def act(line: Line) -> None:
-        line.say(error(status, **changes))
-        line.close(code)
+    def act(connection: ServerConnection) -> None:
+        connection.say(error(status, **changes))
+        connection.close(code)
 
     return then(act)
 
@@ -827,87 +829,87 @@ def fails(status: int, code: int = 1011, **changes: object) -> Script:
 def breaks_off(data: bytes) -> Script:
     """Bytes that no server may send: the client has to end the connection."""
 
-    def act(line: Line) -> None:
-        line.send(data)
-        line.hold()
+    def act(connection: ServerConnection) -> None:
+        connection.send(data)
+        connection.hold()
 
     return then(act)
 
 
-def drops(line: Line) -> None:
-    begin(line)
-    line.drop()
+def drops(connection: ServerConnection) -> None:
+    begin(connection)
+    connection.drop()
 
 
-def resets(line: Line) -> None:
-    begin(line)
-    line.pause(0.2)  # so that what was sent is there to be read before the reset
-    line.reset()
+def resets(connection: ServerConnection) -> None:
+    begin(connection)
+    connection.pause(0.2)  # so that what was sent is there to be read before the reset
+    connection.reset()
 
 
-def stops_reading(line: Line) -> None:
-    begin(line, reads=False)
-    line.hold()
+def stops_reading(connection: ServerConnection) -> None:
+    begin(connection, reads=False)
+    connection.hold()
 
 
-def falls_silent(line: Line) -> None:
+def falls_silent(connection: ServerConnection) -> None:
     """Everything is read and nothing answered, neither pings nor a close frame: half open, as the client sees it."""
-    begin(line, answers_pings=False, answers_close=False)
-    line.hold()
+    begin(connection, answers_pings=False, answers_close=False)
+    connection.hold()
 
 
 # Faults at the end.
 
 
-def never_finishes(line: Line) -> None:
+def never_finishes(connection: ServerConnection) -> None:
     """No `done` and no close frame, however long the client waits."""
-    begin(line)
-    line.until_command("close", "done")
-    line.hold()
+    begin(connection)
+    connection.until_command("close", "done")
+    connection.hold()
 
 
-def never_flushes(line: Line) -> None:
+def never_flushes(connection: ServerConnection) -> None:
     """No `flush_done`; but `close` is answered."""
-    begin(line)
-    line.until_command("close", "done")
-    line.say(done())
-    line.close()
+    begin(connection)
+    connection.until_command("close", "done")
+    connection.say(done())
+    connection.close()
 
 
 def ends_unfinished(code: int | None = 1000, reason: str = "") -> Script:
     """`close` is answered by a close frame alone: no `done`, and no `turn.end`."""
 
-    def act(line: Line) -> None:
-        line.until_command("close", "done")
-        line.close(code, reason)
+    def act(connection: ServerConnection) -> None:
+        connection.until_command("close", "done")
+        connection.close(code, reason)
 
     return then(act)
 
 
-def talks_behind_done(line: Line) -> None:
-    begin(line)
-    line.until_command("close", "done")
-    line.say(done())
-    line.say(transcript(" not to be heard"))
-    line.close()
+def sends_text_after_done(connection: ServerConnection) -> None:
+    begin(connection)
+    connection.until_command("close", "done")
+    connection.say(done())
+    connection.say(transcript(" not to be heard"))
+    connection.close()
 
 
-def fails_behind_close(status: int = 500, *, heard: bool = False) -> Script:
+def fails_after_close(status: int = 500, *, heard: bool = False) -> Script:
     """An error as the end, as some clients get that close after hardly any audio. `heard`: there was text before."""
 
-    def script(line: Line) -> None:
-        (begin if heard else open_up)(line)
-        line.until_command("close", "done")
-        line.say(error(status))
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        (begin if heard else open_up)(connection)
+        connection.until_command("close", "done")
+        connection.say(error(status))
+        connection.close()
 
     return script
 
 
-def never_hangs_up(line: Line) -> None:
+def never_hangs_up(connection: ServerConnection) -> None:
     """Everything is as it should be, but the TCP connection stays open after the close frames."""
-    begin(line)
-    line.until_command("close", "done")
-    line.say(turn("end", PARTIAL) if line.call.path == TURNS else done())
-    line.close()
-    line.hold()
+    begin(connection)
+    connection.until_command("close", "done")
+    connection.say(turn("end", PARTIAL) if connection.record.path == TURNS else done())
+    connection.close()
+    connection.hold()

@@ -47,7 +47,7 @@ from cartesia_cli.protocol import (
 
 from . import realtime_server as foreign
 from .fault_server import KEY, REQUEST_ID, SOON
-from .realtime_server import Line, RealtimeServer
+from .realtime_server import RealtimeServer, ServerConnection
 
 CREDENTIAL = Credential(KEY, "CARTESIA_API_KEY")
 FRAME = bytes(range(256)) * 12 + bytes(128)
@@ -175,7 +175,12 @@ async def utterances(connection: RealtimeConnection) -> None:
 
 @pytest.mark.parametrize(
     ("voice", "early"),
-    [(Line.say, False), (Line.say, True), (foreign.in_pieces, False), (foreign.among_strangers, False)],
+    [
+        (ServerConnection.say, False),
+        (ServerConnection.say, True),
+        (foreign.in_pieces, False),
+        (foreign.among_strangers, False),
+    ],
 )
 def test_a_manual_session_ends_with_done(voice: foreign.Voice, early: bool) -> None:
     with RealtimeServer(foreign.manual(voice=voice, early=early)) as server:
@@ -185,20 +190,20 @@ def test_a_manual_session_ends_with_done(voice: foreign.Voice, early: bool) -> N
     assert "".join(event.text for event in events if isinstance(event, Delta)) == foreign.MANUAL_TEXT
     assert [type(event) for event in events].count(FlushDone) == 2
     assert isinstance(events[-1], Done)
-    (call,) = server.calls
+    (call,) = server.records
     assert call.commands == ["finalize", "finalize", "close"]
     assert call.audio == FRAME * 10
     assert call.closed == (1000, "")
 
 
-@pytest.mark.parametrize("voice", [Line.say, foreign.in_pieces, foreign.among_strangers])
+@pytest.mark.parametrize("voice", [ServerConnection.say, foreign.in_pieces, foreign.among_strangers])
 def test_an_auto_session_ends_with_a_normal_close(voice: foreign.Voice) -> None:
     with RealtimeServer(foreign.turns(voice=voice)) as server:
         heard = converse(server, AUTO)
     assert heard.error is None
     assert isinstance(heard.events[0], Connected)
     assert tuple(event.transcript for event in heard.events if isinstance(event, TurnEnd)) == foreign.TURN_TEXTS
-    assert server.calls[0].texts == ['{"type": "close"}']
+    assert server.records[0].texts == ['{"type": "close"}']
 
 
 def test_old_previews_words_and_languages_come_through() -> None:
@@ -211,16 +216,16 @@ def test_old_previews_words_and_languages_come_through() -> None:
 
 
 def test_frames_that_are_not_events_are_skipped_as_anomalies() -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.say("no JSON " * 1000)
-        line.say('["no object"]')
-        line.say({"text": "no type"})
-        line.say({"type": "brandnew", "request_id": ["not a string"]})
-        line.frame(foreign.BINARY, b'{"type": "done"}')
-        line.say(foreign.transcript("still here"))
-        line.say(foreign.done())
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.say("no JSON " * 1000)
+        connection.say('["no object"]')
+        connection.say({"text": "no type"})
+        connection.say({"type": "brandnew", "request_id": ["not a string"]})
+        connection.frame(foreign.BINARY, b'{"type": "done"}')
+        connection.say(foreign.transcript("still here"))
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server)
@@ -235,13 +240,13 @@ def test_frames_that_are_not_events_are_skipped_as_anomalies() -> None:
 def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Endpoint) -> None:
     odd = {"words": {"words": [], "start": [], "end": []}, "duration": "0.5", "language": 5, "request_id": 17}
 
-    def script(line: Line) -> None:
-        line.admit()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
         for text in ("Hello", " there."):
-            line.say((foreign.transcript(text) if dialect is MANUAL else foreign.turn("end", text)) | odd)
-        line.until_command("close")
-        line.say(foreign.done())
-        line.close()
+            connection.say((foreign.transcript(text) if dialect is MANUAL else foreign.turn("end", text)) | odd)
+        connection.until_command("close")
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server, dialect)
@@ -253,15 +258,15 @@ def test_odd_fields_cost_no_text_and_are_doubted_once(dialect: Endpoint) -> None
 
 @BOTH
 def test_unreadable_text_is_reported_at_once_and_fails_the_session(dialect: Endpoint) -> None:
-    def script(line: Line) -> None:
-        line.admit()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
         for text in (5, ["Hi"]):
-            line.say((foreign.transcript("") | {"text": text}) if dialect is MANUAL else
+            connection.say((foreign.transcript("") | {"text": text}) if dialect is MANUAL else
                      (foreign.turn("end", "") | {"transcript": text}))  # fmt: skip
-        line.say(foreign.transcript("after") if dialect is MANUAL else foreign.turn("end", "after"))
-        line.until_command("close")
-        line.say(foreign.done())
-        line.close()
+        connection.say(foreign.transcript("after") if dialect is MANUAL else foreign.turn("end", "after"))
+        connection.until_command("close")
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server, dialect)
@@ -279,14 +284,14 @@ def test_unreadable_text_is_reported_at_once_and_fails_the_session(dialect: Endp
 def test_a_refusal_at_the_end_does_not_hide_that_words_are_missing(dialect: Endpoint, refuses: bool) -> None:
     """A session without text forgives a refusal behind `close`: nobody spoke, it thinks."""
 
-    def script(line: Line) -> None:
-        line.admit()
-        line.say((foreign.transcript("") | {"text": 5}) if dialect is MANUAL else
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.say((foreign.transcript("") | {"text": 5}) if dialect is MANUAL else
                  (foreign.turn("end", "") | {"transcript": 5}))  # fmt: skip
-        line.until_command("close")
+        connection.until_command("close")
         if refuses:
-            line.say(foreign.error(400))
-        line.close(1008)
+            connection.say(foreign.error(400))
+        connection.close(1008)
 
     with RealtimeServer(script) as server:
         heard = converse(server, dialect)
@@ -295,12 +300,12 @@ def test_a_refusal_at_the_end_does_not_hide_that_words_are_missing(dialect: Endp
 
 
 def test_a_transcript_may_say_the_key_of_a_local_server() -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.say(foreign.transcript("a bag"))
-        line.say("a bag")
-        line.say(foreign.done())
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.say(foreign.transcript("a bag"))
+        connection.say("a bag")
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server, credential=Credential("a", "the test"))
@@ -313,11 +318,11 @@ def test_a_transcript_may_say_the_key_of_a_local_server() -> None:
 def test_event_with_an_hour_of_text_is_accepted() -> None:
     text = "word " * (8 << 20 >> 3) + "Größe 🎙" * (1 << 20 >> 1)
 
-    def script(line: Line) -> None:
-        line.admit()
-        line.say(foreign.transcript(text))
-        line.say(foreign.done())
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.say(foreign.transcript(text))
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server)
@@ -326,7 +331,7 @@ def test_event_with_an_hour_of_text_is_accepted() -> None:
 
 
 def test_events_after_done_are_ignored() -> None:
-    with RealtimeServer(foreign.talks_behind_done) as server:
+    with RealtimeServer(foreign.sends_text_after_done) as server:
         heard = converse(server)
     assert (heard.error, heard.texts()) == (None, [foreign.PARTIAL, ""])
 
@@ -342,11 +347,11 @@ def test_server_that_never_closes_after_done_delays_nothing(dialect: Endpoint) -
 # What is asked for.
 
 
-def asked(dialect: Endpoint, options: RealtimeOptions, **settings: Any) -> foreign.Call:
+def asked(dialect: Endpoint, options: RealtimeOptions, **settings: Any) -> foreign.ConnectionRecord:
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         heard = converse(server, dialect, options=options, **settings)
     assert heard.error is None
-    return server.calls[0]
+    return server.records[0]
 
 
 @BOTH
@@ -386,9 +391,9 @@ def test_each_endpoint_is_asked_for_what_it_documents_and_in_order(dialect: Endp
 
 
 def test_a_base_url_keeps_its_path() -> None:
-    with RealtimeServer(lambda line: line.refuse(404)) as server:
+    with RealtimeServer(lambda connection: connection.refuse(404)) as server:
         converse(f"{server.base_url}/proxy/v1")
-    assert server.calls[0].path == "/proxy/v1/stt/websocket"
+    assert server.records[0].path == "/proxy/v1/stt/websocket"
 
 
 @BOTH
@@ -403,9 +408,9 @@ def test_handshake_has_a_user_agent_and_no_extensions(dialect: Endpoint) -> None
 
 
 def test_without_a_key_none_is_sent() -> None:
-    with RealtimeServer(lambda line: line.admit()) as server:
+    with RealtimeServer(lambda connection: connection.admit()) as server:
         heard = converse(server, credential=None)
-    assert server.calls[0].header("Authorization") is None
+    assert server.records[0].header("Authorization") is None
     assert "no key was sent" in (heard.failure.hint or "")
 
 
@@ -414,7 +419,7 @@ def test_too_many_keyterms_are_refused_before_anything_is_opened(keyterms: tuple
     with RealtimeServer(foreign.manual()) as server:
         heard = converse(server, options=RealtimeOptions(model="ink-2", keyterms=keyterms))
         assert isinstance(heard.error, UsageError)
-        assert server.calls == []
+        assert server.records == []
 
 
 @pytest.mark.parametrize(
@@ -431,7 +436,7 @@ def test_commands_use_the_spelling_of_the_endpoint(dialect: Endpoint, command: C
 
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         assert converse(server, dialect, speak).error is None
-    assert server.calls[0].texts[0] == text
+    assert server.records[0].texts[0] == text
 
 
 @pytest.mark.parametrize(("dialect", "command"), [(AUTO, Finalize()), (MANUAL, Config())])
@@ -443,7 +448,7 @@ def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Endpoint, comma
 
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         assert converse(server, dialect, speak).error is None
-    assert server.calls[0].commands == ["close"]
+    assert server.records[0].commands == ["close"]
 
 
 # What is said of it.
@@ -454,8 +459,8 @@ def test_tap_receives_all_frames_unchanged(dialect: Endpoint) -> None:
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
         heard = converse(server, dialect)
     sent = [frame for way, frame in heard.tapped if way == "sent"]
-    assert b"".join(frame for frame in sent if isinstance(frame, bytes)) == server.calls[0].audio
-    assert [frame for frame in sent if isinstance(frame, str)] == server.calls[0].texts
+    assert b"".join(frame for frame in sent if isinstance(frame, bytes)) == server.records[0].audio
+    assert [frame for frame in sent if isinstance(frame, str)] == server.records[0].texts
     received = [decode(frame) for way, frame in heard.tapped if way == "received"]
     assert received == heard.events
 
@@ -464,11 +469,13 @@ def test_tap_receives_all_frames_unchanged(dialect: Endpoint) -> None:
 def test_tap_receives_how_each_connection_ended(dialect: Endpoint) -> None:
     headers = [("Retry-After", "0.1"), ("X-Request-Id", "r"), ("Set-Cookie", "x")]
     scripts = [
-        lambda line: line.refuse(503, b"<busy \xff>", headers), foreign.closes_unanswered, foreign.closes(1011, "ö"),
-    ]  # fmt: skip
+        lambda connection: connection.refuse(503, b"<busy \xff>", headers),
+        foreign.closes_unanswered,
+        foreign.closes(1011, "ö"),
+    ]
     with RealtimeServer(*scripts) as server:
         heard = converse(server, dialect, some_audio)
-    opened = {"url": server.ws_url + server.calls[0].target, "version": API_VERSION}
+    opened = {"url": server.ws_url + server.records[0].target, "version": API_VERSION}
     answer = {"retry-after": "0.1", "x-request-id": "r"}
     silence = {"reason": f"127.0.0.1:{server.port} hung up before it answered"}
     assert [(event, told) for event, told in heard.tapped if event not in ("sent", "received")] == [
@@ -495,17 +502,17 @@ def test_tap_receives_closes_with_and_without_a_code(script: foreign.Script, clo
 
 @pytest.mark.parametrize("where", ["refused", "error", "unknown", "binary", "close"])
 def test_tap_never_receives_the_key(where: str) -> None:
-    def script(line: Line) -> None:
+    def script(connection: ServerConnection) -> None:
         if where == "refused":
-            return line.refuse(401, f"no {KEY}".encode(), [("X-Request-Id", KEY)])
-        line.admit()
+            return connection.refuse(401, f"no {KEY}".encode(), [("X-Request-Id", KEY)])
+        connection.admit()
         if where == "error":
-            line.say(foreign.error(401, message=f"no {KEY}"))
+            connection.say(foreign.error(401, message=f"no {KEY}"))
         if where == "unknown":
-            line.say({"type": "brandnew", "about": KEY})
+            connection.say({"type": "brandnew", "about": KEY})
         if where == "binary":
-            line.frame(foreign.BINARY, f"\0{KEY}".encode())
-        line.close(1008, f"bad {KEY}" if where == "close" else "")
+            connection.frame(foreign.BINARY, f"\0{KEY}".encode())
+        connection.close(1008, f"bad {KEY}" if where == "close" else "")
 
     with RealtimeServer(script) as server:
         heard = converse(server)
@@ -515,13 +522,13 @@ def test_tap_never_receives_the_key(where: str) -> None:
 
 @BOTH
 def test_the_request_id_is_that_of_the_events_before_that_of_the_handshake(dialect: Endpoint) -> None:
-    def script(line: Line) -> None:
-        line.accept([("X-Request-Id", "of the handshake")], foreign.connected() | {"request_id": "of the event"})
-        line.close(1011)
+    def script(connection: ServerConnection) -> None:
+        connection.accept([("X-Request-Id", "of the handshake")], foreign.connected() | {"request_id": "of the event"})
+        connection.close(1011)
 
-    def bare(line: Line) -> None:
-        line.accept([("x-request-id", "of the handshake")])
-        line.close(1011)
+    def bare(connection: ServerConnection) -> None:
+        connection.accept([("x-request-id", "of the handshake")])
+        connection.close(1011)
 
     with RealtimeServer(script) as server:
         heard = converse(server, dialect)
@@ -547,12 +554,12 @@ def test_key_is_not_in_debug_logs(caplog: pytest.LogCaptureFixture) -> None:
 def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
     """The server says why, closes, and only then is something sent: nobody has read the reason yet."""
 
-    def script(line: Line) -> None:
-        line.admit()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
         for number in range(10):
-            line.say(foreign.transcript(str(number)))
-        line.say(foreign.error(402))
-        line.close(1011)
+            connection.say(foreign.transcript(str(number)))
+        connection.say(foreign.error(402))
+        connection.close(1011)
 
     async def scenario(base_url: str) -> None:
         async with connect(base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
@@ -613,10 +620,10 @@ def test_leaving_early_sends_a_close_frame() -> None:
         async with connect(base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
             assert isinstance(await anext(connection), Connected)
 
-    with RealtimeServer(foreign.then(Line.hold)) as server:
+    with RealtimeServer(foreign.then(ServerConnection.hold)) as server:
         asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
-        assert server.calls[0].gone.wait(SOON)
-    assert server.calls[0].closed == (1000, "")
+        assert server.records[0].gone.wait(SOON)
+    assert server.records[0].closed == (1000, "")
 
 
 def test_a_cancelled_session_is_left_at_once() -> None:
@@ -644,7 +651,7 @@ def test_a_cancelled_session_is_left_at_once() -> None:
 
     with RealtimeServer(foreign.falls_silent) as server:
         asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
-        assert server.calls[0].gone.wait(SOON)
+        assert server.records[0].gone.wait(SOON)
 
 
 FRAMES = st.lists(
@@ -663,15 +670,15 @@ FRAMES = st.lists(
 @given(FRAMES)
 @example(['{"type": "transcript", "words": [{}]}'] * 2)
 def test_any_frames_give_events_or_anomalies_and_a_proper_end(frames: list[str | bytes]) -> None:
-    def script(line: Line) -> None:
-        line.admit()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
         for frame in frames:
             if isinstance(frame, bytes):
-                line.frame(foreign.BINARY, frame)
+                connection.frame(foreign.BINARY, frame)
             else:
-                line.say(frame)
-        line.say(foreign.done())
-        line.close()
+                connection.say(frame)
+        connection.say(foreign.done())
+        connection.close()
 
     wanted = []
     for frame in frames:
@@ -695,10 +702,10 @@ def test_batch_client_does_not_import_websockets() -> None:
 
 
 def test_a_server_that_asks_for_no_request_id_gives_none() -> None:
-    def script(line: Line) -> None:
-        line.accept([("X-Request-Id", "")])
-        line.say({"type": "done"})
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.accept([("X-Request-Id", "")])
+        connection.say({"type": "done"})
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server)

@@ -23,7 +23,7 @@ from cartesia_cli.protocol import AUTO, MANUAL, Config, Endpoint, RealtimeOption
 
 from . import realtime_server as foreign
 from .fault_server import KEY, REQUEST_ID, SOON
-from .realtime_server import CLOSE, CONTINUATION, PARTIAL, TEXT, Line, RealtimeServer, Script, pack
+from .realtime_server import CLOSE, CONTINUATION, PARTIAL, TEXT, RealtimeServer, Script, ServerConnection, pack
 from .test_client_realtime import BOTH, CREDENTIAL, Heard, Speak, converse, send_on, session, some_audio
 
 ONCE = RetryPolicy(max_retries=0)
@@ -107,12 +107,12 @@ def test_another_command_than_close_asks_for_no_end() -> None:
 
 
 def test_an_auto_session_doesnt_end_with_done() -> None:
-    def script(line: Line) -> None:
-        line.admit(first=foreign.connected())
-        line.until_command("close")
-        line.say(foreign.done())
-        line.say(foreign.turn("end", "late"))
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.admit(first=foreign.connected())
+        connection.until_command("close")
+        connection.say(foreign.done())
+        connection.say(foreign.turn("end", "late"))
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server, AUTO)
@@ -147,11 +147,11 @@ def test_dead_link_is_detected_by_pings(dialect: Endpoint) -> None:
 
 
 def test_a_link_is_not_dead_while_pings_are_answered() -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.until(lambda call: len(call.payloads(foreign.PING)) > 5)
-        line.say(foreign.done())
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until(lambda call: len(call.payloads(foreign.PING)) > 5)
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         assert converse(server, speak=half, ping_interval=0.05, ping_timeout=SOON).error is None
@@ -160,14 +160,14 @@ def test_a_link_is_not_dead_while_pings_are_answered() -> None:
 def test_a_link_is_not_dead_while_text_comes() -> None:
     """The answer to a ping comes behind all that was sent before it, and reading that may take longer."""
 
-    def script(line: Line) -> None:
-        line.admit()
-        line.answers_pings = False
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.answers_pings = False
         for _ in range(250):
-            line.say(foreign.transcript("x"))
-            line.pause(0.01)
-        line.say(foreign.done())
-        line.close()
+            connection.say(foreign.transcript("x"))
+            connection.pause(0.01)
+        connection.say(foreign.done())
+        connection.close()
 
     with RealtimeServer(script) as server:
         heard = converse(server, speak=half, ping_interval=0.1, ping_timeout=1.0)
@@ -199,12 +199,12 @@ async def a_lot_and_then_more(connection: RealtimeConnection) -> None:
 def test_close_while_frames_are_unsent_is_a_lost_connection(speak: Speak) -> None:
     """asyncio then closes the transport only when all is written, and falls over whoever aborts it behind that."""
 
-    def script(line: Line) -> None:
-        foreign.begin(line, reads=False)
-        line.pause(0.2)  # so that the buffers are full
-        wire = line._connection
+    def script(connection: ServerConnection) -> None:
+        foreign.begin(connection, reads=False)
+        connection.pause(0.2)  # so that the buffers are full
+        wire = connection._connection
         wire.shutdown(socket.SHUT_WR)
-        line.pause(0.2)  # so that it is noticed before they are empty
+        connection.pause(0.2)  # so that it is noticed before they are empty
         wire.settimeout(SOON)
         while wire.recv(1 << 16):
             pass
@@ -243,10 +243,10 @@ def test_a_server_that_breaks_the_rules_of_websockets_breaks_the_protocol(data: 
 
 @BOTH
 def test_close_within_a_message_is_a_lost_connection(dialect: Endpoint) -> None:
-    def act(line: Line) -> None:
-        line.until_command("close")
-        line.frame(TEXT, b"{", fin=False)
-        line.close(1000)
+    def act(connection: ServerConnection) -> None:
+        connection.until_command("close")
+        connection.frame(TEXT, b"{", fin=False)
+        connection.close(1000)
 
     with RealtimeServer(foreign.then(act)) as server:
         heard = converse(server, dialect)
@@ -281,7 +281,7 @@ def test_an_error_may_be_the_first_that_is_heard(dialect: Endpoint) -> None:
 @pytest.mark.parametrize("heard_before", [False, True])
 @BOTH
 def test_error_after_close_is_raised(dialect: Endpoint, heard_before: bool) -> None:
-    with RealtimeServer(foreign.fails_behind_close(500, heard=heard_before)) as server:
+    with RealtimeServer(foreign.fails_after_close(500, heard=heard_before)) as server:
         heard = converse(server, dialect)
     failed(heard, ApiError, "status 500")
     assert (PARTIAL in heard.texts()) == heard_before
@@ -309,9 +309,9 @@ def test_out_of_credits_is_recognized_by_its_code() -> None:
     ],
 )
 def test_error_events_of_any_shape_are_reported_on_one_line(event: dict[str, object], said: list[str]) -> None:
-    def act(line: Line) -> None:
-        line.say(event)
-        line.close(1011)
+    def act(connection: ServerConnection) -> None:
+        connection.say(event)
+        connection.close(1011)
 
     with RealtimeServer(foreign.then(act)) as server:
         error = failed(converse(server, speak=send_on), ApiError, *said)
@@ -331,9 +331,9 @@ def test_error_events_of_any_shape_are_reported_on_one_line(event: dict[str, obj
 def test_error_with_odd_members_ends_the_session(
     dialect: Endpoint, odd: dict[str, object], kind: type[CliError], said: str
 ) -> None:
-    def act(line: Line) -> None:
-        line.say({"type": "error", "title": "No credits", "message": "Buy more."} | odd)
-        line.hold()
+    def act(connection: ServerConnection) -> None:
+        connection.say({"type": "error", "title": "No credits", "message": "Buy more."} | odd)
+        connection.hold()
 
     with RealtimeServer(foreign.then(act)) as server:
         heard = converse(server, dialect, half)
@@ -344,9 +344,9 @@ def test_error_with_odd_members_ends_the_session(
 def test_lost_connection_after_unreadable_text_is_a_lost_connection() -> None:
     """Another one may bring the same words again."""
 
-    def act(line: Line) -> None:
-        line.say(foreign.transcript("") | {"text": 5})
-        line.drop()
+    def act(connection: ServerConnection) -> None:
+        connection.say(foreign.transcript("") | {"text": 5})
+        connection.drop()
 
     with RealtimeServer(foreign.then(act)) as server:
         heard = converse(server, speak=half)
@@ -363,7 +363,7 @@ def test_a_refused_handshake_is_the_refusal_of_a_request(status: int) -> None:
         heard = converse(server)
         kind = AuthError if status in (401, 403) else ApiError
         error = failed(heard, kind, f"127.0.0.1:{server.port}: Title: and message.", f"status {status}")
-        assert (error.status, error.request_id, len(server.calls), heard.told) == (status, REQUEST_ID, 1, [])
+        assert (error.status, error.request_id, len(server.records), heard.told) == (status, REQUEST_ID, 1, [])
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -371,7 +371,7 @@ def test_retryable_handshake_refusal_is_retried(status: int) -> None:
     with RealtimeServer(foreign.refuses(status)) as server:
         heard = converse(server, retry=RetryPolicy(jitter=lambda: 1.0))
         failed(heard, ApiError, f"status {status}")
-        assert (len(server.calls), heard.pauses) == (3, [0.5, 1.0])
+        assert (len(server.records), heard.pauses) == (3, [0.5, 1.0])
     assert "trying again in 0.5 s (try 2 of 3)" in heard.told[0]
     assert "127.0.0.1" in heard.told[1]
     assert "billed" not in str(heard.told)
@@ -382,24 +382,24 @@ def test_session_opened_by_a_retry_works() -> None:
         heard = converse(server, AUTO)
     assert heard.error is None
     assert [event.transcript for event in heard.events if isinstance(event, TurnEnd)] == list(foreign.TURN_TEXTS)
-    assert (len(heard.told), len(server.calls)) == (2, 3)
+    assert (len(heard.told), len(server.records)) == (2, 3)
 
 
 def test_handshake_retry_after_is_waited_up_to_the_limit() -> None:
     with RealtimeServer(foreign.refuses(429, [("Retry-After", "7")])) as server:
         heard = converse(server, retry=RetryPolicy(max_retries=1))
-        assert (heard.pauses, len(server.calls)) == ([7.0], 2)
+        assert (heard.pauses, len(server.records)) == ([7.0], 2)
     with RealtimeServer(foreign.refuses(429, [("Retry-After", "3600")])) as server:
         heard = converse(server)
         failed(heard, ApiError, "wait until")
-        assert (heard.pauses, len(server.calls)) == ([], 1)
+        assert (heard.pauses, len(server.records)) == ([], 1)
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
 def test_a_server_that_asks_for_less_than_our_own_pause_is_not_asked_sooner(value: str) -> None:
     with RealtimeServer(foreign.refuses(503, [("Retry-After", value)])) as server:
         heard = converse(server, retry=RetryPolicy(max_retries=6, jitter=lambda: 1.0))
-        assert (heard.pauses, len(server.calls)) == ([0.5, 1.0, 2.0, 4.0, 8.0, 8.0], 7)
+        assert (heard.pauses, len(server.records)) == ([0.5, 1.0, 2.0, 4.0, 8.0, 8.0], 7)
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def test_refusal_with_any_body_is_reported(body: bytes, said: str) -> None:
         heard = converse(server)
         kind = ProtocolError if len(body) > 1 << 20 else ApiError
         failed(heard, kind, said)
-        assert len(server.calls) == 1
+        assert len(server.records) == 1
 
 
 def test_key_returned_in_a_header_is_not_shown() -> None:
@@ -444,23 +444,23 @@ def test_a_redirect_to_another_origin_gets_no_key(status: int) -> None:
                 heard, ApiError, "redirects", elsewhere.ws_url, "the key is not sent there", f"status {status}"
             )
             assert "secret" not in str(error)
-            assert len(server.calls) == 1
-        assert elsewhere.calls == []
+            assert len(server.records) == 1
+        assert elsewhere.records == []
 
 
 @pytest.mark.parametrize("place", ["/elsewhere", "//[", "", "ws://[::1", "\x80\x81"])
 def test_any_other_redirect_is_refused_too(place: str) -> None:
     with RealtimeServer(foreign.refuses(307, [("Location", place)])) as server:
         failed(converse(server), ApiError, "redirects")
-        assert len(server.calls) == 1
+        assert len(server.records) == 1
 
 
 @pytest.mark.parametrize("status", [200, 204, 304])
 def test_http_server_without_websockets_is_reported(status: int) -> None:
     html = b"<!DOCTYPE html><h1>It works!</h1>" if status == 200 else b""
-    with RealtimeServer(lambda line: line.refuse(status, html)) as server:
+    with RealtimeServer(lambda connection: connection.refuse(status, html)) as server:
         failed(converse(server), ProtocolError if status < 300 else ApiError, f"status {status}")
-        assert len(server.calls) == 1
+        assert len(server.records) == 1
 
 
 @pytest.mark.parametrize(
@@ -469,11 +469,11 @@ def test_http_server_without_websockets_is_reported(status: int) -> None:
 def test_a_server_that_speaks_something_else_breaks_the_protocol(script: Script, said: str) -> None:
     with RealtimeServer(script) as server:
         failed(converse(server), ProtocolError, said, "base URL")
-        assert len(server.calls) == 1
+        assert len(server.records) == 1
 
 
 def test_unrequested_extension_is_a_protocol_error() -> None:
-    script: Script = lambda line: line.accept([("Sec-WebSocket-Extensions", "permessage-deflate")])  # noqa: E731
+    script: Script = lambda connection: connection.accept([("Sec-WebSocket-Extensions", "permessage-deflate")])  # noqa: E731
     with RealtimeServer(script) as server:
         failed(converse(server), ProtocolError, "extension")
 
@@ -483,7 +483,7 @@ def test_a_handshake_that_is_lost_is_tried_again(script: Script) -> None:
     with RealtimeServer(script) as server:
         heard = converse(server)
         failed(heard, NetworkError, f"127.0.0.1:{server.port}")
-        assert len(server.calls) == 3
+        assert len(server.records) == 3
 
 
 def test_hanging_handshake_ends_at_its_timeout() -> None:
@@ -607,7 +607,7 @@ def test_a_private_authority_is_trusted_through_ssl_cert_file(dialect: Endpoint,
     script = foreign.manual() if dialect is MANUAL else foreign.turns()
     heard, server = over_tls(script, authority("localhost"), dialect)
     assert heard.error is None
-    assert server.calls[0].header("Authorization") == f"Bearer {KEY}"
+    assert server.records[0].header("Authorization") == f"Bearer {KEY}"
 
 
 def test_realtime_trusts_the_same_certificates_as_batch(
@@ -625,13 +625,13 @@ def test_an_unknown_authority_is_not_trusted(authority: Authority, monkeypatch: 
     monkeypatch.delenv("SSL_CERT_FILE")
     heard, server = over_tls(foreign.manual(), context)
     failed(heard, NetworkError, "can't verify localhost", "SSL_CERT_FILE")
-    assert (server.calls, heard.told) == ([], [])
+    assert (server.records, heard.told) == ([], [])
 
 
 def test_a_certificate_of_another_host_is_not_trusted(authority: Authority) -> None:
     heard, server = over_tls(foreign.manual(), authority("other.example"))
     failed(heard, NetworkError, "can't verify localhost", "mismatch")
-    assert (server.calls, heard.told) == ([], [])
+    assert (server.records, heard.told) == ([], [])
 
 
 def test_tls_to_a_plain_port_fails_without_retries() -> None:
@@ -672,7 +672,7 @@ def test_a_proxy_is_used_for_the_network(
     assert len(heads) == 1
     assert heads[0].startswith("CONNECT speech.example:443 ")
     assert KEY not in heads[0]
-    assert server.calls[0].header("Host") == "speech.example"
+    assert server.records[0].header("Host") == "speech.example"
 
 
 def test_a_proxy_that_wants_a_password_is_explained(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -742,10 +742,10 @@ def test_exception_of_the_caller_propagates_and_closes_the_connection() -> None:
             await some_audio(connection, 2)
             raise Own
 
-    with RealtimeServer(foreign.then(Line.hold)) as server:
+    with RealtimeServer(foreign.then(ServerConnection.hold)) as server:
         with pytest.raises(Own):
             asyncio.run(asyncio.wait_for(leave(server.base_url), SOON))
-        assert server.calls[0].gone.wait(SOON)
+        assert server.records[0].gone.wait(SOON)
 
 
 @pytest.mark.parametrize("script", [foreign.never_answers, foreign.refuses(503)], ids=["handshake", "pause"])
@@ -763,7 +763,7 @@ def test_waiting_for_the_server_can_be_cancelled_at_once(script: Script) -> None
 
         task = asyncio.create_task(run())
         if script is foreign.never_answers:
-            await asyncio.to_thread(server.wait, lambda server: server.calls)
+            await asyncio.to_thread(server.wait, lambda server: server.records)
         else:
             await pausing.wait()
         task.cancel()

@@ -337,5 +337,5 @@ def test_uploads_and_sessions_pass_through_the_proxy(tmp_path: Path) -> None:
             command, env=environment(tmp_path, proxy.base_url), capture_output=True, timeout=60, check=True
         )
         assert "Größe" in ended.stdout.decode()
-        assert realtime.calls[0].seconds == 1.0
+        assert realtime.records[0].seconds == 1.0
         assert proxy.connections == 1

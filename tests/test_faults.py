@@ -31,7 +31,7 @@ from .fault_proxy import Direction, FaultKind, FaultProxy, Plan
 from .fault_server import KEY, REQUEST_ID, Exchange, FaultServer, environment, write_wav
 from .faults import Elsewhere, Fault, Scene
 from .fork_server import default_signals, run_program
-from .realtime_server import Line, RealtimeServer, begin, manual
+from .realtime_server import RealtimeServer, ServerConnection, begin, manual
 from .test_fault_proxy import until
 
 LONGEST = 120
@@ -212,14 +212,14 @@ def test_ctrl_c_twice_ends_a_session_at_once(mode: str, then: FaultKind, home: P
     """Once means: finish, which may take until the link counts as dead. Twice means what it says."""
     dead = Direction(then=then)
 
-    def script(line: Line) -> None:
-        begin(line)
-        line.hold()
+    def script(connection: ServerConnection) -> None:
+        begin(connection)
+        connection.hold()
 
     with RealtimeServer(script) as server, FaultProxy(server.port) as proxy:
         command = ("-m", "cartesia_cli", faults.LIVE, "talk.wav", "--mode", mode)
         with started(home, proxy.base_url, *command) as program:
-            until(lambda: server.calls and server.calls[0].seconds >= 1.0)
+            until(lambda: server.records and server.records[0].seconds >= 1.0)
             proxy.change(dead, dead)
             time.sleep(0.3)
             code, out, _ = interrupted(program, 2)

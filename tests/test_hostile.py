@@ -390,16 +390,16 @@ def test_no_event_moves_a_cursor(name: str, tmp_path: Path) -> None:
     file = os.fsdecode(os.path.join(os.fsencode(tmp_path), RUDE_NAME))
     write_wav(Path(file), 6444)
 
-    def script(line: realtime.Line) -> None:
-        line.admit()
-        line.until_audio(0.1)
-        line.say({"type": RUDE, "text": RUDE})
-        line.say(f"\x1b[31m no JSON {RUDE}")
-        line.say(realtime.transcript(RUDE, is_final=False))
-        line.say(realtime.transcript(f"one {RUDE} two", words=RUDE_ANSWER["words"], request_id=RUDE))
-        line.until_command("close")
-        line.say(realtime.done())
-        line.close(1000, "\x1b[31m bye")
+    def script(connection: realtime.ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.1)
+        connection.say({"type": RUDE, "text": RUDE})
+        connection.say(f"\x1b[31m no JSON {RUDE}")
+        connection.say(realtime.transcript(RUDE, is_final=False))
+        connection.say(realtime.transcript(f"one {RUDE} two", words=RUDE_ANSWER["words"], request_id=RUDE))
+        connection.until_command("close")
+        connection.say(realtime.done())
+        connection.close(1000, "\x1b[31m bye")
 
     with RealtimeServer(script) as server:
         command: list[str | bytes] = ["stream-file", RUDE_NAME, "--mode", "manual", "-f", name, "-w", "-v", "--stats"]
@@ -412,14 +412,14 @@ def test_no_event_moves_a_cursor(name: str, tmp_path: Path) -> None:
 def test_an_emoji_whose_halves_come_in_two_deltas_is_whole(name: str, tmp_path: Path) -> None:
     write_wav(tmp_path / "talk.wav", 6444)
 
-    def script(line: realtime.Line) -> None:
-        line.admit()
-        line.until_audio(0.1)
-        line.say('{"type": "transcript", "is_final": true, "text": "so \\ud83d"}')
-        line.say('{"type": "transcript", "is_final": true, "text": "\\ude00 good \\ud83d"}')
-        line.until_command("close")
-        line.say(realtime.done())
-        line.close(1000)
+    def script(connection: realtime.ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.1)
+        connection.say('{"type": "transcript", "is_final": true, "text": "so \\ud83d"}')
+        connection.say('{"type": "transcript", "is_final": true, "text": "\\ude00 good \\ud83d"}')
+        connection.until_command("close")
+        connection.say(realtime.done())
+        connection.close(1000)
 
     with RealtimeServer(script) as server:
         done = run(tmp_path, server.base_url, "stream-file", "talk.wav", "--mode", "manual", "-f", name)

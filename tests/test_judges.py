@@ -407,11 +407,11 @@ def test_every_judge_reports_a_refused_handshake(
 # The judges before a server whose words are known, and the server before those who know.
 
 
-def by_the_book(line: realtime.Line) -> None:
+def by_the_book(connection: realtime.ServerConnection) -> None:
     """Either endpoint, and whichever model."""
-    is_whisper = (line.call.parameter("model") or "").startswith("ink-whisper")
-    voice = realtime.whispered if is_whisper else realtime.Line.say
-    (realtime.turns() if line.call.path == realtime.TURNS else realtime.manual(voice=voice))(line)
+    is_whisper = (connection.record.parameter("model") or "").startswith("ink-whisper")
+    voice = realtime.whispered if is_whisper else realtime.ServerConnection.say
+    (realtime.turns() if connection.record.path == realtime.TURNS else realtime.manual(voice=voice))(connection)
 
 
 def test_sdk_gets_the_test_servers_text_verbatim(utterances: list[str]) -> None:
@@ -423,9 +423,9 @@ def test_sdk_gets_the_test_servers_text_verbatim(utterances: list[str]) -> None:
     for name in AUTO:
         check_session(sessions[name])
         assert sessions[name]["turns"] == list(realtime.TURN_TEXTS)
-    manual, *_ = server.calls
+    manual, *_ = server.records
     assert manual.commands == ["finalize", "finalize", "close"]
-    assert len({len(call.audio) for call in server.calls}) == 1
+    assert len({len(call.audio) for call in server.records}) == 1
 
 
 def test_frameworks_get_the_test_servers_text_verbatim(utterances: list[str]) -> None:
@@ -437,7 +437,7 @@ def test_frameworks_get_the_test_servers_text_verbatim(utterances: list[str]) ->
     assert pipecat["turns"]["finals"] == [text for text in realtime.TURN_TEXTS if text]
     assert "".join(livekit["whisper"]["finals"]) == realtime.MANUAL_TEXT
     assert livekit["turns"]["finals"] == list(realtime.TURN_TEXTS)
-    assert [call.commands for call in server.calls] == [
+    assert [call.commands for call in server.records] == [
         ["finalize", "done"],
         ["close"],
         ["close"],

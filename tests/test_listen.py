@@ -25,7 +25,17 @@ from cartesia_cli.audio.pcm import convert_s16le
 from tests import speech
 from tests.conftest import Run
 from tests.microphone import Studio, open_studio
-from tests.realtime_server import BINARY, Line, RealtimeServer, connected, done, flush_done, manual, transcript, turn
+from tests.realtime_server import (
+    BINARY,
+    RealtimeServer,
+    ServerConnection,
+    connected,
+    done,
+    flush_done,
+    manual,
+    transcript,
+    turn,
+)
 
 FERRY, DOG = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
@@ -122,7 +132,7 @@ def test_wire_encoding_and_rate_apply_to_the_microphone(studio: Studio, tmp_path
         with listening(environment, "--mode", "manual", *options) as listener:
             studio.play(speech_of(FERRY)[: 2 * speech.RATE], speech.RATE)
             listener.end()
-        (call,) = server.calls
+        (call,) = server.records
     assert listener.process.returncode == 0, listener.stderr_text
     assert {"encoding": "pcm_mulaw", "sample_rate": "8000"}.items() <= dict(call.query).items()
     audio = b"".join(call.payloads(BINARY))
@@ -251,13 +261,13 @@ def test_recover_without_recordings_says_so(run: Run) -> None:
 
 
 def test_lost_connection_keeps_the_recording(studio: Studio) -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.until_audio(1.0)
-        line.say(transcript("So far."))
-        line.say(flush_done())
-        line.pause(0.2)
-        line.reset()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(1.0)
+        connection.say(transcript("So far."))
+        connection.say(flush_done())
+        connection.pause(0.2)
+        connection.reset()
 
     with RealtimeServer(script) as server:
         environment = studio.environment | KEY
@@ -293,16 +303,16 @@ def terminal(studio: Studio, server: RealtimeServer, *arguments: str) -> Iterato
         program.close(force=True)
 
 
-def answers_each_finalize(line: Line) -> None:
+def answers_each_finalize(connection: ServerConnection) -> None:
     """A server script that answers each `finalize` with a segment."""
-    line.admit()
+    connection.admit()
     count = 0
-    while line.until_command() == "finalize":
+    while connection.until_command() == "finalize":
         count += 1
-        line.say(transcript(f" Number {count}."))
-        line.say(flush_done())
-    line.say(done())
-    line.close()
+        connection.say(transcript(f" Number {count}."))
+        connection.say(flush_done())
+    connection.say(done())
+    connection.close()
 
 
 def test_keys_finalize_mark_undo_pause_and_quit(studio: Studio) -> None:
@@ -327,19 +337,21 @@ def test_keys_finalize_mark_undo_pause_and_quit(studio: Studio) -> None:
         program.send("q")
         program.expect(r"Number 4\.")
     assert program.exitstatus == 0
-    assert server.calls[0].commands == ["finalize"] * 4 + ["close"]
+    assert server.records[0].commands == ["finalize"] * 4 + ["close"]
 
 
 def test_undo_drops_the_words_of_the_segment(studio: Studio, tmp_path: Path) -> None:
-    def script(line: Line) -> None:
-        line.admit()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
         count = 0
-        while line.until_command() == "finalize":
+        while connection.until_command() == "finalize":
             count += 1
-            line.say(transcript(f" word{count}", words=[{"word": f" word{count}", "start": count, "end": count + 0.5}]))
-            line.say(flush_done())
-        line.say(done())
-        line.close()
+            connection.say(
+                transcript(f" word{count}", words=[{"word": f" word{count}", "start": count, "end": count + 0.5}])
+            )
+            connection.say(flush_done())
+        connection.say(done())
+        connection.close()
 
     out = tmp_path / "said.json"
     with RealtimeServer(script) as server:
@@ -347,7 +359,7 @@ def test_undo_drops_the_words_of_the_segment(studio: Studio, tmp_path: Path) -> 
         with terminal(studio, server, *options) as program:
             for key, seen in ((" ", None), ("u", "dropped: word1"), ("q", "wrote")):
                 if key == "u":
-                    server.wait(lambda server: "finalize" in server.calls[0].commands)
+                    server.wait(lambda server: "finalize" in server.records[0].commands)
                     time.sleep(0.3)  # until the answer has arrived as well
                 program.send(key)
                 if seen is not None:
@@ -365,32 +377,32 @@ def test_push_to_talk_sends_audio_only_between_two_taps_of_space(studio: Studio,
     ):
         program.expect(r"hold space to talk\)")
         studio.play(speech_of(FERRY)[: 2 * speech.RATE], speech.RATE)
-        assert server.calls[0].seconds == 0
+        assert server.records[0].seconds == 0
         program.send(" ")
         program.expect("ON AIR")
         studio.play(speech_of(DOG)[: 3 * speech.RATE], speech.RATE)
         program.send(" ")
         program.expect(r"Number 1\.")
         program.expect("PAUSED")
-        sent = server.calls[0].seconds
+        sent = server.records[0].seconds
         studio.play(speech_of(FERRY)[: speech.RATE], speech.RATE)
-        assert server.calls[0].seconds == sent
+        assert server.records[0].seconds == sent
         program.send("q")
     assert program.exitstatus == 0
-    assert any(server.calls[0].audio)
+    assert any(server.records[0].audio)
     document = json.loads(out.read_text())
     assert document["duration"] > sent + 2.0
     assert document["segments"][0]["start"] > 2.0
 
 
 def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: Studio) -> None:
-    def script(line: Line) -> None:
-        line.admit(first=connected())
-        line.until(lambda call: len(call.texts) >= 2)
-        line.say(turn("start"))
-        line.say(turn("end", "Hey."))
-        line.until_command("close")
-        line.close()
+    def script(connection: ServerConnection) -> None:
+        connection.admit(first=connected())
+        connection.until(lambda call: len(call.texts) >= 2)
+        connection.say(turn("start"))
+        connection.say(turn("end", "Hey."))
+        connection.until_command("close")
+        connection.close()
 
     with RealtimeServer(script, answers_each_finalize) as server:
         with terminal(studio, server) as program:
@@ -400,7 +412,7 @@ def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: 
             program.expect("end threshold 0.3")
             program.expect("Hey")
             program.send("q")
-        configs = [json.loads(text) for text in server.calls[0].texts]
+        configs = [json.loads(text) for text in server.records[0].texts]
         assert [entry["turn"] for entry in configs[:2]] == [{"end_threshold": 0.35}, {"end_threshold": 0.3}]
         with terminal(studio, server, "--turn-eager-end-threshold", "0.42") as program:
             program.send("+++++")
@@ -416,7 +428,7 @@ def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: 
             program.send("++")
             program.expect("end threshold 0.5 is as high as it can be")
             program.send("q")
-        configs = [json.loads(text)["turn"] for text in server.calls[-1].texts if "turn" in text]
+        configs = [json.loads(text)["turn"] for text in server.records[-1].texts if "turn" in text]
         assert configs[0] == {"end_threshold": 0.5, "eager_end_threshold": 0.6}
         with terminal(studio, server, "--mode", "manual") as program:
             program.kill(signal.SIGUSR1)
@@ -440,9 +452,9 @@ def test_push_to_talk_finalizes_once_when_a_held_space_bar_is_released(studio: S
             time.sleep(0.05)
         program.expect(r"Number 1\.")
         program.expect("PAUSED")
-        assert server.calls[0].commands == ["finalize"]
+        assert server.records[0].commands == ["finalize"]
         program.send("q")
-    assert server.calls[0].commands == ["finalize", "finalize", "close"]
+    assert server.records[0].commands == ["finalize", "finalize", "close"]
 
 
 def test_undo_removes_the_segment_from_append_file_and_grep_output(studio: Studio, tmp_path: Path) -> None:

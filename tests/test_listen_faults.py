@@ -247,7 +247,7 @@ def run_with_keys(studio: Studio, server: RealtimeServer, command: list[str], ch
         ):
             program.send(key)
             if isinstance(wanted, int):
-                server.wait(lambda server, count=wanted: server.calls[0].commands.count("finalize") >= count)
+                server.wait(lambda server, count=wanted: server.records[0].commands.count("finalize") >= count)
                 time.sleep(0.3)  # until the answer is drawn
             else:
                 program.expect(pexpect.EOF if wanted is None else wanted)
@@ -332,7 +332,7 @@ def test_live_view_under_tmux_leaves_no_remains(studio: Studio, tmp_path: Path) 
             tmux("respawn-pane", "-k", "-t", "0", shlex.join(program))
             wait_for("ends it")
             tmux("send-keys", "-t", "0", "Space")
-            server.wait(lambda server: "finalize" in server.calls[0].commands)
+            server.wait(lambda server: "finalize" in server.records[0].commands)
             tmux("send-keys", "-t", "0", "m")
             wait_for("mark at")
             tmux("send-keys", "-t", "0", "?")

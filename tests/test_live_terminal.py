@@ -20,7 +20,7 @@ import pytest
 from tests import speech
 from tests.conftest import need
 from tests.fork_server import default_signals
-from tests.realtime_server import Line, RealtimeServer, connected, done, flush_done, transcript, turn
+from tests.realtime_server import RealtimeServer, ServerConnection, connected, done, flush_done, transcript, turn
 
 pytestmark = pytest.mark.shell
 
@@ -104,16 +104,16 @@ def stream_file_command(server: RealtimeServer, talk: Path, *options: object) ->
     return shlex.join([*line, *map(str, options)])
 
 
-def two_segments(line: Line) -> None:
+def two_segments(connection: ServerConnection) -> None:
     """A server script that sends one segment at once and one at the end."""
-    line.admit()
-    line.until_audio(0.3)
-    line.say(transcript(SENTENCE))
-    line.say(flush_done())
-    line.until_command("close")
-    line.say(transcript(" The end."))
-    line.say(done())
-    line.close()
+    connection.admit()
+    connection.until_audio(0.3)
+    connection.say(transcript(SENTENCE))
+    connection.say(flush_done())
+    connection.until_command("close")
+    connection.say(transcript(" The end."))
+    connection.say(done())
+    connection.close()
 
 
 def is_status_row(row: str) -> bool:
@@ -212,23 +212,23 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
 ) -> None:
     may_return = threading.Event()
 
-    def drops(line: Line) -> None:
-        line.admit()
-        line.until_audio(0.3)
-        line.say(transcript("Before."))
-        line.say(flush_done())
-        line.close(1012)
+    def drops(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.3)
+        connection.say(transcript("Before."))
+        connection.say(flush_done())
+        connection.close(1012)
 
-    def refuses(line: Line) -> None:
-        line.refuse(503, {"title": "Busy", "message": f"not now, {KEY['CARTESIA_API_KEY']}"})
+    def refuses(connection: ServerConnection) -> None:
+        connection.refuse(503, {"title": "Busy", "message": f"not now, {KEY['CARTESIA_API_KEY']}"})
 
-    def returns(line: Line) -> None:
+    def returns(connection: ServerConnection) -> None:
         assert may_return.wait(TIMEOUT_SECONDS)
-        line.admit()
-        line.until_command("close")
-        line.say(transcript(" After."))
-        line.say(done())
-        line.close()
+        connection.admit()
+        connection.until_command("close")
+        connection.say(transcript(" After."))
+        connection.say(done())
+        connection.close()
 
     with (
         RealtimeServer(drops, refuses, refuses, returns) as server,
@@ -239,7 +239,7 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
         rows = screen.wait(lambda rows: any("reconnecting" in row or "again" in row for row in rows))
         assert rows[0] == "Before." and is_status_row(rows[-1]) and len(rows) == 2
         rows = screen.wait_for("[the key]") if columns == 200 else rows
-        server.wait(lambda server: len(server.calls) == 4)
+        server.wait(lambda server: len(server.records) == 4)
         screen.wait(lambda rows: len(rows) == 2 and is_status_row(rows[-1]))
         may_return.set()
         rows = screen.end()
@@ -267,15 +267,15 @@ class UnfinishedTurn:
     def __init__(self) -> None:
         self.may_end = threading.Event()
 
-    def __call__(self, line: Line) -> None:
-        line.admit(first=connected())
-        line.until_audio(0.2)
-        line.say(turn("start"))
-        line.say(turn("update", SENTENCE[:60]))
+    def __call__(self, connection: ServerConnection) -> None:
+        connection.admit(first=connected())
+        connection.until_audio(0.2)
+        connection.say(turn("start"))
+        connection.say(turn("update", SENTENCE[:60]))
         assert self.may_end.wait(TIMEOUT_SECONDS)
-        line.say(turn("end", SENTENCE))
-        line.until_command("close")
-        line.close()
+        connection.say(turn("end", SENTENCE))
+        connection.until_command("close")
+        connection.close()
 
 
 def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, str], tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_background_session_draws_nothing_over_the_shell(environment: dict[str, 
         with terminal(shell, environment, 80) as screen:
             screen.wait_for("$")
             screen.program.send(stream_file_command(server, talk, "-f", "ndjson") + f" > {tmp_path / 'out'} &\n")
-            server.wait(lambda server: server.calls and server.calls[0].seconds > 1)
+            server.wait(lambda server: server.records and server.records[0].seconds > 1)
             screen.program.send("echo $((40 + 2))\n")
             rows = screen.wait_for("42")
             assert not any(map(is_status_row, rows)), rows

@@ -62,7 +62,7 @@ def test_rows_of_a_file_show_speech_progress_and_text() -> None:
     assert rows(replace(FILE, text=" Good mor")) == ["Good mor", "● 0:12 / 1:03, 0:51 left"]
     assert rows(replace(FILE, speaking=False, elapsed=64.0)) == ["○ 1:04 / 1:03, 0:00 left"]
     assert rows(replace(FILE, total=None, elapsed=3723.0)) == ["● 1:02:03"]
-    assert rows(replace(FILE, behind=3.2)) == ["● 0:12 / 1:03, 0:51 left, 3 s behind"]
+    assert rows(replace(FILE, unsent_seconds=3.2)) == ["● 0:12 / 1:03, 0:51 left, 3 s behind"]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_ascii_terminal_gets_only_ascii() -> None:
 def test_legend_explains_every_part_of_the_status_row_in_40_columns() -> None:
     drawn = LiveRows("utf-8", colored=False)
     legend = drawn.legend(microphone=True, counts_silence=True, costs=True)
-    row = drawn.rows(replace(LISTENING, behind=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
+    row = drawn.rows(replace(LISTENING, unsent_seconds=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
     for name, meaning in legend:
         assert len(f"{name:11}  {meaning}") <= 40
     for name in ("ON AIR", "credits", "behind", "noise", "ends in", "▏"):

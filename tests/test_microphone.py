@@ -239,7 +239,7 @@ class TestMicrophoneWithFakePortAudio:
     def test_full_inbox_drops_the_oldest_and_warns_once(self, sound: Sound) -> None:
         async def session() -> None:
             told: list[str] = []
-            mic = Microphone(device(), on_trouble=told.append)
+            mic = Microphone(device(), on_warning=told.append)
             blocks = mic.frames()
             await first(blocks, sound)
             kept = round(microphone.INBOX_SECONDS / microphone.BLOCK_SECONDS)
@@ -256,7 +256,7 @@ class TestMicrophoneWithFakePortAudio:
     def test_overflows_are_counted_with_one_warning(self, sound: Sound) -> None:
         async def session() -> None:
             told: list[str] = []
-            mic = Microphone(device(), on_trouble=told.append)
+            mic = Microphone(device(), on_warning=told.append)
             blocks = mic.frames()
             await first(blocks, sound)
             for overflow in (True, False, True):

@@ -20,7 +20,7 @@ from cartesia_cli.session.latency import LatencyRecorder
 from cartesia_cli.session.reconnect import MAX_ATTEMPTS, ReconnectPolicy
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
-from tests.late_server import CHUNK, LateSession, lateness_of, lives_of
+from tests.late_server import CHUNK, LateSession, delays, random_lifetimes
 from tests.tones import TONE, spoken
 
 pytestmark = pytest.mark.waits
@@ -54,10 +54,10 @@ def run(
     dice = random.Random(seed)
     audio = encode_s16le(spoken(numbers, rest))
     if lives is None:
-        lives = lives_of(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
+        lives = random_lifetimes(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
     return LateSession(
         audio, session_of(tries, recorder), StopSignal, manual=manual, silence=silence,
-        lateness=lateness_of(dice, late), lives=lives, updates=updates, speed=speed, last=last,
+        lateness=delays(dice, late), lives=lives, updates=updates, speed=speed, last=last,
     )  # fmt: skip
 
 

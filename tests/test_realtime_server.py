@@ -23,9 +23,9 @@ from .realtime_server import (
     TURN_TEXTS,
     TURNS,
     Breach,
-    Line,
     RealtimeServer,
     Script,
+    ServerConnection,
     Voice,
     among_strangers,
     in_pieces,
@@ -101,9 +101,9 @@ def calling(server: RealtimeServer, target: str = PLAIN, changes: Changes | None
         caller.close()
 
 
-def listens(line: Line) -> None:
-    line.accept()
-    line.hold()
+def listens(connection: ServerConnection) -> None:
+    connection.accept()
+    connection.hold()
 
 
 def test_handshake_follows_rfc_6455() -> None:
@@ -153,7 +153,7 @@ def test_client_frames_are_recorded_in_order() -> None:
         with pytest.raises(EOFError):
             caller.frame()
         server.faults.clear()
-    (call,) = server.calls
+    (call,) = server.records
     assert (call.path, call.query_string) == (MANUAL, f"{QUERY}&keyterm=Ink%202&keyterm=a+b&empty=")
     assert call.query[3:] == [("keyterm", "Ink 2"), ("keyterm", "a b"), ("empty", "")]
     assert call.header("authorization") == f"Bearer {KEY}"
@@ -175,7 +175,7 @@ def test_audio_seconds_follow_encoding_and_sample_rate() -> None:
     with RealtimeServer(listens) as server, calling(server, target) as caller:
         caller.head()
         caller.send(pack(2, bytes(8000), mask=b"abcd"))
-    assert server.calls[0].seconds == 0.25
+    assert server.records[0].seconds == 0.25
 
 
 @pytest.mark.parametrize(
@@ -255,12 +255,12 @@ def test_frames_of_all_sizes_are_encoded_as_in_rfc_6455() -> None:
 
 
 def test_text_is_fragmented_inside_a_character() -> None:
-    def script(line: Line) -> None:
-        line.accept()
-        line.say_in_pieces("ü", ping=True)
-        line.say_in_pieces("Größe", 3)
-        line.say_in_pieces("x")
-        line.close(1000)
+    def script(connection: ServerConnection) -> None:
+        connection.accept()
+        connection.say_in_pieces("ü", ping=True)
+        connection.say_in_pieces("Größe", 3)
+        connection.say_in_pieces("x")
+        connection.close(1000)
 
     with RealtimeServer(script) as server, calling(server) as caller:
         caller.head()
@@ -271,17 +271,17 @@ def test_text_is_fragmented_inside_a_character() -> None:
         caller.send(pack(8, b"\x03\xe8", mask=b"abcd"))
         with pytest.raises(EOFError):
             caller.frame()
-    assert server.calls[0].closed == (1000, "")
+    assert server.records[0].closed == (1000, "")
 
 
 def test_unanswered_close_frame_or_endless_wait_is_a_fault() -> None:
-    def closes(line: Line) -> None:
-        line.accept()
-        line.close()
+    def closes(connection: ServerConnection) -> None:
+        connection.accept()
+        connection.close()
 
-    def waits(line: Line) -> None:
-        line.accept()
-        line.until_audio(1.0)
+    def waits(connection: ServerConnection) -> None:
+        connection.accept()
+        connection.until_audio(1.0)
 
     def once(script: Script) -> None:
         with RealtimeServer(script, patience=0.2) as server, calling(server) as caller:
@@ -334,15 +334,15 @@ def test_silent_server_keeps_reading() -> None:
         caller.socket.settimeout(0.5)
         with pytest.raises(TimeoutError):
             caller.frame()
-    assert server.calls[0].payloads(9) == [b"?"]
-    assert server.calls[0].closed == (1005, "")
+    assert server.records[0].payloads(9) == [b"?"]
+    assert server.records[0].closed == (1005, "")
 
 
 def test_frames_sent_before_the_block_ends_are_recorded() -> None:
     with RealtimeServer(listens) as server, calling(server) as caller:
         caller.head()
         caller.send(pack(2, TENTH, mask=b"abcd") * 50)
-    assert server.calls[0].seconds == pytest.approx(5.0)
+    assert server.records[0].seconds == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def finals(events: list[dict[str, Any]]) -> str:
     return "".join(event["text"] for event in events if event["type"] == "transcript" and event["is_final"])
 
 
-@pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers, whispered])
+@pytest.mark.parametrize("voice", [ServerConnection.say, in_pieces, among_strangers, whispered])
 @pytest.mark.parametrize("early", [False, True])
 def test_manual_scripts_send_all_deltas_and_done(voice: Voice, early: bool) -> None:
     with RealtimeServer(manual(voice=voice, early=early)) as server:
@@ -437,7 +437,7 @@ def test_manual_scripts_send_all_deltas_and_done(voice: Voice, early: bool) -> N
         assert until_flush == (
             "Ink sends deltas and may break wor" if early else "Ink sends deltas and may break words."
         )
-        (call,) = server.calls
+        (call,) = server.records
         server.wait(lambda server: call.gone.is_set())
         assert call.closed == (1000, "")
         assert call.commands == ["finalize", "close"]
@@ -445,7 +445,7 @@ def test_manual_scripts_send_all_deltas_and_done(voice: Voice, early: bool) -> N
         assert len(masks) == 4
 
 
-@pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers])
+@pytest.mark.parametrize("voice", [ServerConnection.say, in_pieces, among_strangers])
 def test_turn_scripts_send_all_turn_events(voice: Voice) -> None:
     with RealtimeServer(turns(voice=voice)) as server:
         events = [event for event in turns_session(server) if event["type"] != "brandnew"]
@@ -472,14 +472,14 @@ def test_turn_scripts_send_all_turn_events(voice: Voice) -> None:
         (realtime.drops, 1006, ""),
         (realtime.resets, 1006, ""),
         (realtime.ends_unfinished(), 1000, ""),
-        (realtime.fails_behind_close(heard=True), 1000, ""),
-        (realtime.fails_behind_close(), 1000, ""),
-        (realtime.talks_behind_done, 1000, ""),
+        (realtime.fails_after_close(heard=True), 1000, ""),
+        (realtime.fails_after_close(), 1000, ""),
+        (realtime.sends_text_after_done, 1000, ""),
         (realtime.never_flushes, 1000, ""),
         (realtime.breaks_off(pack(1, b"x", mask=b"abcd")), 1002, None),
         (realtime.breaks_off(pack(1, b"\xff")), 1007, None),
         (realtime.breaks_off(pack(3, b"")), 1002, None),
-        (realtime.then(lambda line: line.say(transcript("x" * (2 << 20)))), 1009, None),
+        (realtime.then(lambda connection: connection.say(transcript("x" * (2 << 20)))), 1009, None),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", [MANUAL, TURNS])
@@ -515,7 +515,7 @@ def test_refused_handshake_has_status_and_body(body: bytes | None) -> None:
         realtime.accepts_another_key,
     ],
 )
-def test_failed_handshake_raises_in_the_client(script: Callable[[Line], None]) -> None:
+def test_failed_handshake_raises_in_the_client(script: Callable[[ServerConnection], None]) -> None:
     expected = pytest.raises((InvalidHandshake, InvalidMessage, OSError, EOFError))
     with RealtimeServer(script) as server, expected:
         dial(server, MANUAL, open_timeout=0.5)
@@ -528,7 +528,7 @@ def test_hanging_scripts_need_a_client_timeout(path: str, script: Script) -> Non
     with RealtimeServer(script) as server, dial(server, path, close_timeout=0.3) as connection:
         with impatience:
             exhaust(connection, path, timeout=0.5)
-        assert (server.calls[0].closed is None) == (script is realtime.never_finishes)
+        assert (server.records[0].closed is None) == (script is realtime.never_finishes)
 
 
 def test_each_connection_runs_its_own_script() -> None:
@@ -539,11 +539,11 @@ def test_each_connection_runs_its_own_script() -> None:
                 listen(connection)
         assert finals(manual_session(server)) == MANUAL_TEXT
         assert finals(manual_session(server)) == MANUAL_TEXT
-        assert [call.number for call in server.calls] == [0, 1, 2]
+        assert [call.number for call in server.records] == [0, 1, 2]
 
 
 def test_random_bytes_for_a_handshake_do_not_crash() -> None:
     with RealtimeServer(listens) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as noisy:
             noisy.sendall(os.urandom(64).replace(b"\r", b""))
-        assert not server.calls
+        assert not server.records

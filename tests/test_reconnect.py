@@ -47,24 +47,23 @@ from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, side_by_side
 from tests.fork_server import PIPE, start_program
 from tests.microphone import open_studio
-from tests.realtime_server import Line as Peer
-from tests.realtime_server import RealtimeServer, refuses
+from tests.realtime_server import RealtimeServer, ServerConnection, refuses
 from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
 from tests.test_listen import listening
-from tests.tones import REST, Recogniser, dies, listens, spoken
+from tests.tones import REST, Recogniser, random_loss, recognises, spoken
 
 pytestmark = pytest.mark.waits
 
 CHUNK = 2 * RATE // 10
 
 
-class Line:
+class SimulatedConnection:
     """A server on one connection, that says what its recogniser hears; `life`: frames until it drops, None for ever."""
 
     def __init__(self, manual: bool, life: int | None, error: CliError) -> None:
         self._manual, self._life, self._error = manual, life, error
-        self._ears, self._told, self._in_turn = Recogniser(), 0, False
+        self._recogniser, self._told, self._in_turn = Recogniser(), 0, False
         self._events: asyncio.Queue[Event | CliError | None] = asyncio.Queue()
         self.commands: list[Command] = []
         self.audio = 0
@@ -77,10 +76,10 @@ class Line:
                 self._events.put_nowait(self._error)
                 await asyncio.sleep(0.001)
                 raise self._error
-        self._ears.feed(frame)
+        self._recogniser.feed(frame)
         if not self._manual:
             self._turns()
-        elif len(self._ears.heard) > self._told:
+        elif len(self._recogniser.heard) > self._told:
             self._tell()
         await asyncio.sleep(0.0005)  # time for whoever hears
 
@@ -105,27 +104,27 @@ class Line:
             yield event
 
     def _tell(self) -> None:
-        for number in self._ears.heard[self._told :]:
+        for number in self._recogniser.heard[self._told :]:
             self._events.put_nowait(
                 Delta(text=f" {number}", words=(Word(str(number), self.audio / 32000 - 0.3, None),))
             )
-        self._told = len(self._ears.heard)
+        self._told = len(self._recogniser.heard)
 
     def _turns(self) -> None:
-        if self._ears.within and not self._in_turn:
+        if self._recogniser.within and not self._in_turn:
             self._in_turn = True
             self._events.put_nowait(TurnStart())
-        if self._in_turn and len(self._ears.heard) > self._told and self._ears.quiet < 0.3:
+        if self._in_turn and len(self._recogniser.heard) > self._told and self._recogniser.quiet < 0.3:
             self._events.put_nowait(TurnUpdate(transcript=self._text()))
-        if self._in_turn and self._ears.quiet >= 0.4:
+        if self._in_turn and self._recogniser.quiet >= 0.4:
             self._end_turn()
 
     def _end_turn(self) -> None:
         self._events.put_nowait(TurnEnd(transcript=self._text()))
-        self._told, self._in_turn = len(self._ears.heard), False
+        self._told, self._in_turn = len(self._recogniser.heard), False
 
     def _text(self) -> str:
-        return "".join(f" {number}" for number in self._ears.heard[self._told :])
+        return "".join(f" {number}" for number in self._recogniser.heard[self._told :])
 
 
 class Tape:
@@ -141,25 +140,28 @@ class Tape:
 
 
 class Case:
-    """A session over lines with these lives; the last of them for ever. `outage`: seconds until there is another."""
+    """A session over connections with these lifetimes; the last one is never lost.
+
+    outage   seconds until there is another connection
+    """
 
     def __init__(
         self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
         error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
         noise: float = 0.0005, catch_up: CatchUp | None = None, outage: float = 0.0, source: Source | None = None,
     ) -> None:  # fmt: skip
-        self.lines: list[Line] = []
+        self.connections: list[SimulatedConnection] = []
         self.updates: list[Update] = []
         self.error: CliError | None = None
         error = error or NetworkError("lost")
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[Line]:
-            assert again == bool(self.lines)
+        async def connect(again: bool) -> AsyncIterator[SimulatedConnection]:
+            assert again == bool(self.connections)
             await asyncio.sleep(outage if again else 0.0)
-            life = lives[len(self.lines)] if len(self.lines) < len(lives) else last
-            self.lines.append(Line(manual, life, error))
-            yield self.lines[-1]
+            life = lives[len(self.connections)] if len(self.connections) < len(lives) else last
+            self.connections.append(SimulatedConnection(manual, life, error))
+            yield self.connections[-1]
 
         async def run() -> None:
             clock = SpeechTimeline()
@@ -211,7 +213,7 @@ def test_lost_connections_lose_and_double_no_number(manual: bool, seed: int, noi
     case = Case(NUMBERS, lives, manual=manual, rest=dice.choice([0.6, 0.9, 1.5]), noise=noise)
     assert case.error is None
     assert case.heard == NUMBERS
-    assert len(case.noticed("reconnected")) == len(case.lines) - 1 > 5
+    assert len(case.noticed("reconnected")) == len(case.connections) - 1 > 5
     starts = [segment.start for segment in case.segments]
     assert starts == sorted(starts)
 
@@ -219,7 +221,7 @@ def test_lost_connections_lose_and_double_no_number(manual: bool, seed: int, noi
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
 def test_times_after_reconnect_count_from_session_start(manual: bool) -> None:
     whole, torn = Case(NUMBERS, [], manual=manual), Case(NUMBERS, [33, 50, 21, 80], manual=manual)
-    assert len(torn.lines) == 5
+    assert len(torn.connections) == 5
     for before, after in zip(whole.segments, torn.segments, strict=True):
         assert (after.start, after.end) == (pytest.approx(before.start, abs=0.25), pytest.approx(before.end, abs=0.25))
     for before, after in zip(whole.words, torn.words, strict=True):
@@ -229,21 +231,21 @@ def test_times_after_reconnect_count_from_session_start(manual: bool) -> None:
 def test_without_finalize_all_audio_is_resent() -> None:
     case = Case(NUMBERS[:10], [70], manual=True, finalize=False)
     assert case.heard == NUMBERS[:10]
-    assert case.lines[1].audio == len(encode_s16le(spoken(NUMBERS[:10], 0.9)))
+    assert case.connections[1].audio == len(encode_s16le(spoken(NUMBERS[:10], 0.9)))
 
 
 def test_acknowledged_audio_is_not_resent() -> None:
     case = Case(NUMBERS, [300], manual=True)
     assert case.heard == NUMBERS
-    assert case.lines[1].audio < len(encode_s16le(spoken(NUMBERS, 0.9))) - 250 * CHUNK
+    assert case.connections[1].audio < len(encode_s16le(spoken(NUMBERS, 0.9))) - 250 * CHUNK
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
 def test_long_silence_is_not_resent(manual: bool) -> None:
     case = Case([], [200], manual=manual, rest=40.0)
-    assert [len(case.lines), case.error] == [2, None]
+    assert [len(case.connections), case.error] == [2, None]
     assert (
-        case.lines[1].audio
+        case.connections[1].audio
         <= len(encode_s16le(spoken([], 40.0))) - 200 * CHUNK + (MAX_RESPONSE_SECONDS + 0.2) * 2 * RATE
     )
 
@@ -253,7 +255,7 @@ def test_session_gives_up_after_connections_without_progress(manual: bool) -> No
     lost = NetworkError("lost")
     case = Case(NUMBERS, [200], manual=manual, error=lost, tries=5, last=3)
     assert case.error is lost
-    assert len(case.lines) == 6
+    assert len(case.connections) == 6
     assert case.heard == NUMBERS[: len(case.heard)]
     assert len(case.heard) >= 15
 
@@ -271,13 +273,13 @@ def test_open_text_of_last_connection_is_written(manual: bool) -> None:
 def test_refused_reconnect_ends_session(error: CliError) -> None:
     case = Case(NUMBERS, [100], manual=True, error=error)
     assert case.error is error
-    assert len(case.lines) == 1
+    assert len(case.connections) == 1
 
 
 def test_config_is_sent_to_new_connection() -> None:
     shifted = Config(TurnConfig(end_threshold=0.2))
     case = Case(NUMBERS[:10], [50], manual=False, config=shifted)
-    assert [line.commands[0] for line in case.lines] == [shifted, shifted]
+    assert [connection.commands[0] for connection in case.connections] == [shifted, shifted]
     assert case.heard == NUMBERS[:10]
 
 
@@ -328,7 +330,7 @@ def test_text_of_dropped_audio_is_kept(monkeypatch: pytest.MonkeyPatch, manual: 
     case = Case(numbers, [900, 300], manual=manual, rest=0.3, finalize=False)
     assert case.error is None
     assert sorted(set(case.heard) - {BROKEN}) == numbers
-    assert len(case.lines) == 3
+    assert len(case.connections) == 3
     assert len(case.heard) < len(numbers) + 2 * MAX_MEMORY_BYTES / len(encode_s16le(spoken([0], 0.3)))
 
 
@@ -381,13 +383,13 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
     numbers = NUMBERS[:25]
     recording = write_wav(folder / f"{mode}-{late}.wav", spoken(numbers))
     kind = {"turn_silence": turn_silence, "late": late}
-    scripts = [listens(dice.uniform(0.3, 3.0) + 3 * late, dies(dice), **kind) for _ in range(20)]
-    with RealtimeServer(*scripts, listens(**kind)) as server:
+    scripts = [recognises(dice.uniform(0.3, 3.0) + 3 * late, random_loss(dice), **kind) for _ in range(20)]
+    with RealtimeServer(*scripts, recognises(**kind)) as server:
         ended = run(
             "stream-file", recording, "--mode", mode, "-f", "ndjson", "--base-url", server.base_url,
             "--catch-up", "live", env={"CARTESIA_API_KEY": "sk_car_test"},
         )  # fmt: skip
-        connections = len(server.calls)
+        connections = len(server.records)
     told = ended.stderr.decode()
     assert ended.returncode == 0, told
     updates = [json.loads(line) for line in ended.stdout.splitlines()]
@@ -401,8 +403,8 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
 def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], tmp_path: Path) -> None:
     dice = random.Random(3)
     numbers = NUMBERS[:20]
-    scripts = [listens(seconds, dies(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
-    with open_studio(environment) as studio, RealtimeServer(*scripts, listens()) as server:
+    scripts = [recognises(seconds, random_loss(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
+    with open_studio(environment) as studio, RealtimeServer(*scripts, recognises()) as server:
         kept = tmp_path / "kept.wav"
         arguments = (
             "--mode",
@@ -425,7 +427,7 @@ def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], 
 
 def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
-    with RealtimeServer(listens(10.0, lambda line: line.close(1012)), refuses(503)) as server:
+    with RealtimeServer(recognises(10.0, lambda connection: connection.close(1012)), refuses(503)) as server:
         ended = run(
             "stream-file", recording, "--mode", "manual", "--speed", "4", "--base-url", server.base_url,
             "--reconnect", "2", env={"CARTESIA_API_KEY": "sk_car_test"},
@@ -442,16 +444,16 @@ def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path)
 
 def test_server_that_refuses_reconnect_ends_session(run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
-    with RealtimeServer(listens(5.0, lambda line: line.reset()), refuses(401)) as server:
+    with RealtimeServer(recognises(5.0, lambda connection: connection.reset()), refuses(401)) as server:
         arguments = ("--mode", "manual", "--speed", "4", "--base-url", server.base_url)
         ended = run("stream-file", recording, *arguments, env={"CARTESIA_API_KEY": "sk_car_test"})
-        assert len(server.calls) == 2
+        assert len(server.records) == 2
     assert ended.returncode == 4, ended.stderr
 
 
 def test_ctrl_c_while_reconnecting_ends_soon_with_its_text(environment: dict[str, str], tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
-    with RealtimeServer(listens(4.0, lambda line: line.close(1012)), refuses(503)) as server:
+    with RealtimeServer(recognises(4.0, lambda connection: connection.close(1012)), refuses(503)) as server:
         process = start_program(
             ["stream-file", str(recording), "--mode", "manual", "--base-url", server.base_url],
             env=environment | {"CARTESIA_API_KEY": "x"}, stdout=PIPE, stderr=PIPE,
@@ -473,7 +475,9 @@ def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_
     """While it sleeps, nothing is sent and no ping is answered, and the server hangs up."""
     numbers = NUMBERS[:12]
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
-    with RealtimeServer(listens(math.inf, lambda line: line.reset(), silence=1.0), listens()) as server:
+    with RealtimeServer(
+        recognises(math.inf, lambda connection: connection.reset(), silence=1.0), recognises()
+    ) as server:
         process = start_program(
             ["stream-file", str(recording), "--mode", "manual", "--base-url", server.base_url],
             env=environment | {"CARTESIA_API_KEY": "x"}, stdout=PIPE, stderr=PIPE,
@@ -481,7 +485,7 @@ def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGSTOP)
-        server.calls[0].gone.wait(30)
+        server.records[0].gone.wait(30)
         process.send_signal(signal.SIGCONT)
         out, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
@@ -492,12 +496,12 @@ def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_
 def test_backlog_is_shown_and_sent(environment: dict[str, str], tmp_path: Path) -> None:
     numbers = NUMBERS[:30]
     recording, said = write_wav(tmp_path / "numbers.wav", spoken(numbers)), tmp_path / "said.txt"
-    listening = listens()
+    listening = recognises()
 
-    def slow(line: Peer) -> None:
-        line.reads = False
-        threading.Timer(5.0, setattr, (line, "reads", True)).start()
-        listening(line)
+    def slow(connection: ServerConnection) -> None:
+        connection.reads = False
+        threading.Timer(5.0, setattr, (connection, "reads", True)).start()
+        listening(connection)
 
     with RealtimeServer(slow, receive_buffer=1 << 14) as server:
         command = ["-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual", "--speed", "6"]

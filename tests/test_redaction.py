@@ -22,7 +22,7 @@ from cartesia_cli.redaction import LONGEST_EXCERPT, PLACEHOLDER, Redactor
 from . import realtime_server as foreign
 from .fault_server import KEY, TEXT, TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
 from .fork_server import run_program
-from .realtime_server import BINARY, Line, RealtimeServer
+from .realtime_server import BINARY, RealtimeServer, ServerConnection
 
 ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
 """The key as JSON may spell it."""
@@ -255,37 +255,41 @@ def test_key_in_a_batch_response_is_not_shown(echo: str, home: Path) -> None:
             check_shown(err)
 
 
-def say_error(line: Line) -> None:
-    foreign.open_up(line)
-    line.until_audio(0.1)
-    line.say(f'{{"type": "error", "status_code": 400, "message": "{ESCAPED}", "request_id": "{ESCAPED}"}}')
-    line.close(1011, KEY)
+def say_error(connection: ServerConnection) -> None:
+    foreign.open_up(connection)
+    connection.until_audio(0.1)
+    connection.say(f'{{"type": "error", "status_code": 400, "message": "{ESCAPED}", "request_id": "{ESCAPED}"}}')
+    connection.close(1011, KEY)
 
 
-def say_nonsense(line: Line) -> None:
-    foreign.open_up(line)
-    line.until_audio(0.1)
-    line.say(f"no JSON: {ESCAPED}")
-    line.frame(BINARY, KEY.encode())
-    line.say({"type": "transcript", "text": [KEY], "request_id": KEY})
-    line.close(1008, f"{'x' * 60} {KEY}")
+def say_nonsense(connection: ServerConnection) -> None:
+    foreign.open_up(connection)
+    connection.until_audio(0.1)
+    connection.say(f"no JSON: {ESCAPED}")
+    connection.frame(BINARY, KEY.encode())
+    connection.say({"type": "transcript", "text": [KEY], "request_id": KEY})
+    connection.close(1008, f"{'x' * 60} {KEY}")
 
 
 REALTIME_ECHOES: dict[str, foreign.Script] = {
     "request id": foreign.refuses(400, [("X-Request-Id", KEY)]),
-    "status line": lambda line: line.send(f"HTTP/1.1 400 {KEY}\r\nContent-Length: 0\r\n\r\n".encode()),
-    "broken status line": lambda line: line.send(f"HTTP/1.1 {KEY}\r\n\r\n".encode()),
-    "broken header line": lambda line: line.send(f"HTTP/1.1 101 OK\r\n{KEY}\r\n\r\n".encode()),
+    "status line": lambda connection: connection.send(f"HTTP/1.1 400 {KEY}\r\nContent-Length: 0\r\n\r\n".encode()),
+    "broken status line": lambda connection: connection.send(f"HTTP/1.1 {KEY}\r\n\r\n".encode()),
+    "broken header line": lambda connection: connection.send(f"HTTP/1.1 101 OK\r\n{KEY}\r\n\r\n".encode()),
     "location": foreign.refuses(307, [("Location", f"https://{KEY}.example/{KEY}?{KEY}")]),
     "location, nonsense": foreign.refuses(307, [("Location", f"http://[{KEY}")]),
-    "upgrade": lambda line: line.send(f"HTTP/1.1 101 OK\r\nUpgrade: {KEY}\r\nConnection: Upgrade\r\n\r\n".encode()),
+    "upgrade": lambda connection: connection.send(
+        f"HTTP/1.1 101 OK\r\nUpgrade: {KEY}\r\nConnection: Upgrade\r\n\r\n".encode()
+    ),
     "body with escapes": foreign.refuses(400, body=f'{{"message": "bad {ESCAPED}", "title": "{ESCAPED}"}}'.encode()),
     "body of a 200": foreign.refuses(200, body=f"{'x' * 70}{KEY}".encode()),
-    "long status line": lambda line: line.send(f"HTTP/1.1 400 {LONG}\r\nContent-Length: 0\r\n\r\n".encode()),
-    "long broken status line": lambda line: line.send(f"HTTP/1.1 {LONG}\r\n\r\n".encode()),
-    "long broken header line": lambda line: line.send(f"HTTP/1.1 101 OK\r\n{LONG}\r\n\r\n".encode()),
+    "long status line": lambda connection: connection.send(
+        f"HTTP/1.1 400 {LONG}\r\nContent-Length: 0\r\n\r\n".encode()
+    ),
+    "long broken status line": lambda connection: connection.send(f"HTTP/1.1 {LONG}\r\n\r\n".encode()),
+    "long broken header line": lambda connection: connection.send(f"HTTP/1.1 101 OK\r\n{LONG}\r\n\r\n".encode()),
     "long location": foreign.refuses(307, [("Location", f"https://{LONG[:7000]}.example/")]),
-    "escapes": lambda line: line.send(b"HTTP/1.1 101 OK\r\n\x1b[2J\x1b]0;x\x07\r\n\r\n"),
+    "escapes": lambda connection: connection.send(b"HTTP/1.1 101 OK\r\n\x1b[2J\x1b]0;x\x07\r\n\r\n"),
     "error event": say_error,
     "no events": say_nonsense,
     "close": foreign.closes(1008, f"bad {KEY}"),

@@ -59,7 +59,7 @@ async def main():
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
     count = asked.get("blocks")
     blocks = endless(asked.get("seed", 0)) if count is None else [sound(640 * n, 640) for n in range(count)]
-    kept = SessionRecording(Blocks(blocks), folder, asked=asked, on_trouble=lambda sentence: tell(trouble=sentence))
+    kept = SessionRecording(Blocks(blocks), folder, asked=asked, on_warning=lambda sentence: tell(trouble=sentence))
     given = 0
     async for block in kept.frames():
         if not given and asked.get("child"):
@@ -411,7 +411,7 @@ class TestFullDisk:
     def test_unwritable_folder_is_reported_once_and_session_continues(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         told: list[str] = []
-        kept = SessionRecording(seconds_of_sound(1), tmp_path / "file" / "state", on_trouble=told.append)
+        kept = SessionRecording(seconds_of_sound(1), tmp_path / "file" / "state", on_warning=told.append)
         assert heard(kept) == sound(0, 2 * RATE)
         assert told == [f"nothing is recorded: {tmp_path / 'file' / 'state'}: Not a directory"]
         assert kept.path is None and kept.keep(tmp_path / "a.wav") is None

@@ -34,8 +34,8 @@ from cartesia_cli.transcript import Segment, Update
 from tests.realtime_server import RealtimeServer, Script
 from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
-from tests.test_reconnect import CHUNK, Line
-from tests.tones import TONE, dies, listens, spoken
+from tests.test_reconnect import CHUNK, SimulatedConnection
+from tests.tones import TONE, random_loss, recognises, spoken
 
 pytestmark = pytest.mark.waits
 
@@ -72,7 +72,7 @@ class Wire(asyncio.Queue[Any]):
             super().put_nowait(self._way.popleft())
 
 
-class Distant(Line):
+class Distant(SimulatedConnection):
     """A server that is some way off, and sends no word times, as ink-2: a session keeps those for its end."""
 
     def __init__(self, manual: bool, life: int | None) -> None:
@@ -81,7 +81,7 @@ class Distant(Line):
 
     def _tell(self) -> None:
         self._events.put_nowait(Delta(text=self._text()))
-        self._told = len(self._ears.heard)
+        self._told = len(self._recogniser.heard)
 
 
 class Speaker:
@@ -191,7 +191,7 @@ class Soak:
         lives = [dice.randrange(1, round(1.7 * frames / self.losses)) for _ in range(self.losses)]
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[Line]:
+        async def connect(again: bool) -> AsyncIterator[SimulatedConnection]:
             self.lost += 1
             await asyncio.sleep(dice.choice(self.outages) if again else 0.1)
             yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
@@ -224,7 +224,7 @@ class Soak:
             traced=tracemalloc.get_traced_memory()[0],
             files=files_of(os.getpid()),
             tasks=len(asyncio.all_tasks()),
-            behind=self._session.behind,
+            behind=self._session.unsent_seconds,
         )
         self.samples.append(sample)
         self.look(sample)
@@ -297,8 +297,8 @@ def test_sockets_of_lost_connections_are_closed(environment: dict[str, str], tmp
 
         return counting
 
-    scripts = [counted(listens(dice.uniform(0.3, 3.0), dies(dice))) for _ in range(12)]
-    with RealtimeServer(*scripts, counted(listens())) as server:
+    scripts = [counted(recognises(dice.uniform(0.3, 3.0), random_loss(dice))) for _ in range(12)]
+    with RealtimeServer(*scripts, counted(recognises())) as server:
         command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
         command += ["--speed", "20", "--base-url", server.base_url]
         program = subprocess.Popen(

@@ -27,15 +27,15 @@ from tests.realtime_server import (
     MANUAL,
     TURNS,
     UTTERANCES,
-    Line,
     RealtimeServer,
     Script,
+    ServerConnection,
     among_strangers,
     closes,
     done,
     ends_unfinished,
     error,
-    fails_behind_close,
+    fails_after_close,
     flush_done,
     in_pieces,
     manual,
@@ -64,13 +64,13 @@ def lines(output: bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in output.decode().splitlines()]
 
 
-@pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers, whispered])
+@pytest.mark.parametrize("voice", [ServerConnection.say, in_pieces, among_strangers, whispered])
 def test_manual_text_is_written_verbatim(run: Run, talk: Path, voice: object) -> None:
     with RealtimeServer(manual(voice=voice)) as server:  # type: ignore[arg-type]
         ended = run(
             "stream-file", talk, "--mode", "manual", "-f", "json", "--base-url", server.base_url, *FAST, env=KEY
         )
-        call = server.calls[0]
+        call = server.records[0]
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
     assert document["text"] == "".join("".join(deltas) for deltas in UTTERANCES)
@@ -81,11 +81,11 @@ def test_manual_text_is_written_verbatim(run: Run, talk: Path, voice: object) ->
     assert call.commands[-2:] == ["finalize", "close"]
 
 
-@pytest.mark.parametrize("voice", [Line.say, in_pieces, among_strangers])
+@pytest.mark.parametrize("voice", [ServerConnection.say, in_pieces, among_strangers])
 def test_auto_text_is_written_verbatim(run: Run, talk: Path, voice: object) -> None:
     with RealtimeServer(turns(voice=voice)) as server:  # type: ignore[arg-type]
         ended = run("stream-file", talk, "-f", "json", "--base-url", server.base_url, *FAST, env=KEY)
-        call = server.calls[0]
+        call = server.records[0]
     assert ended.returncode == 0, ended.stderr
     expected = "".join(str(event["transcript"]) for event in EVENTS if event["type"] == "turn.end")
     assert json.loads(ended.stdout)["text"] == expected
@@ -96,7 +96,7 @@ def test_auto_text_is_written_verbatim(run: Run, talk: Path, voice: object) -> N
 def test_recording_is_sent_once_in_equal_frames(run: Run, talk: Path) -> None:
     with RealtimeServer(manual()) as server:
         run("stream-file", talk, "--finalize", "none", "--base-url", server.base_url, *FAST, env=KEY)
-        frames = server.calls[0].payloads(2)
+        frames = server.records[0].payloads(2)
     with wave.open(str(talk)) as file:
         assert b"".join(frames) == file.readframes(file.getnframes())
     assert {len(frame) for frame in frames[:-1]} == {3200}
@@ -108,7 +108,7 @@ def test_options_are_sent_in_the_query(run: Run, talk: Path) -> None:
             "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
         run("stream-file", talk, "-m", "ink-whisper", "-l", "de", "--min-volume", "0.1", "--max-silence-secs", "1",
             "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
-        one, other = server.calls
+        one, other = server.records
     assert one.query_string.endswith("&turn_end_threshold=0.2&keyterm=Ink%202&keyterm=Cartesia")
     assert other.path == MANUAL
     assert dict(other.query) | {"language": "de", "min_volume": "0.1", "max_silence_duration_secs": "1.0"} == dict(
@@ -137,7 +137,7 @@ def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, t
         (refuses(401), 4), (refuses(402), 5), (refuses(403), 4), (refuses(404), 5), (closes(1000), 6),
         (closes(1001), 6), (closes(None), 6), (closes(1008, "Invalid turn thresholds"), 5), (closes(1011), 6),
         (closes(1013), 6),
-        (ends_unfinished(1000), 6), (ends_unfinished(1001), 6), (fails_behind_close(500, heard=True), 5),
+        (ends_unfinished(1000), 6), (ends_unfinished(1001), 6), (fails_after_close(500, heard=True), 5),
     ]  # fmt: skip
 
     def end(failure: tuple[Script, int]) -> tuple[int, str]:
@@ -155,15 +155,15 @@ def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, t
 
 
 def test_text_heard_before_a_lost_connection_is_on_stdout(run: Run, talk: Path) -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.until_audio(1.0)
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(1.0)
         for text in ("Kept", " for", " good."):
-            line.say(transcript(text))
-        line.say(flush_done())
-        line.say(transcript(" And this"))
-        line.pause(0.2)
-        line.reset()
+            connection.say(transcript(text))
+        connection.say(flush_done())
+        connection.say(transcript(" And this"))
+        connection.pause(0.2)
+        connection.reset()
 
     with RealtimeServer(script) as server:
         ended = run(
@@ -184,11 +184,11 @@ def test_text_heard_before_a_lost_connection_is_on_stdout(run: Run, talk: Path) 
 
 
 def test_error_event_is_reported_with_its_request_id(run: Run, talk: Path) -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.until_audio(0.2)
-        line.say(error(429, title="Too many", message="Slow down"))
-        line.close(1008)
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.2)
+        connection.say(error(429, title="Too many", message="Slow down"))
+        connection.close(1008)
 
     with RealtimeServer(script) as server:
         ended = run("stream-file", talk, "--json", "--base-url", server.base_url, *FAST, env=KEY)
@@ -201,7 +201,7 @@ def test_error_event_is_reported_with_its_request_id(run: Run, talk: Path) -> No
 
 def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> None:
     quiet = speech.write_wav(tmp_path / "quiet.wav", speech.silence(1.0))
-    with RealtimeServer(fails_behind_close(500)) as server:
+    with RealtimeServer(fails_after_close(500)) as server:
         ended = run("stream-file", quiet, "--mode", "manual", "--base-url", server.base_url, *FAST, env=KEY)
     assert (ended.returncode, ended.stdout) == (0, b"")
     assert b"nothing was said" in ended.stderr
@@ -435,7 +435,7 @@ def test_save_audio_and_raw_events_record_the_session_without_the_key(run: Run, 
     with RealtimeServer(manual()) as server:
         ended = run("stream-file", talk, "--mode", "manual", "--save-audio", "saved.wav", "--raw-events", "raw.ndjson",
                     "-o", "out.srt", "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
-        sent = b"".join(server.calls[0].payloads(2))
+        sent = b"".join(server.records[0].payloads(2))
     assert ended.returncode == 0, ended.stderr
     with wave.open(str(tmp_path / "saved.wav")) as file:
         assert file.readframes(file.getnframes()) == sent
@@ -457,7 +457,7 @@ def test_headerless_and_wav_audio_on_stdin_are_sent_unchanged(run: Run, talk: Pa
             "--base-url", server.base_url, *FAST, env=KEY, stdin=data)  # fmt: skip
         run("stream-file", "-", "--finalize", "none", "--base-url", server.base_url, *FAST, env=KEY,
             stdin=talk.read_bytes())  # fmt: skip
-        assert [b"".join(call.payloads(2)) for call in server.calls] == [data, data]
+        assert [b"".join(call.payloads(2)) for call in server.records] == [data, data]
 
 
 def start(environment: dict[str, str], *arguments: object) -> Process:
@@ -465,16 +465,16 @@ def start(environment: dict[str, str], *arguments: object) -> Process:
     return start_program(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
-def answers_once_before_close(line: Line) -> None:
-    line.admit()
-    line.until_audio(0.3)
-    line.say(transcript("Heard so far."))
-    line.say(flush_done())
-    if line.until_command("finalize", "close"):
-        line.until_command("close")
-        line.say(transcript(" The rest."))
-        line.say(done())
-        line.close()
+def answers_once_before_close(connection: ServerConnection) -> None:
+    connection.admit()
+    connection.until_audio(0.3)
+    connection.say(transcript("Heard so far."))
+    connection.say(flush_done())
+    if connection.until_command("finalize", "close"):
+        connection.until_command("close")
+        connection.say(transcript(" The rest."))
+        connection.say(done())
+        connection.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -489,7 +489,7 @@ def test_first_ctrl_c_or_sigterm_finishes_the_session(
         first = program.stdout.readline()
         program.send_signal(number)
         rest, err = program.communicate(timeout=60)
-        call = server.calls[0]
+        call = server.records[0]
     assert (first, rest) == (b"Heard so far.\n", b"The rest.\n")
     assert program.returncode == 0, err
     assert call.commands == ["finalize", "close"]
@@ -498,13 +498,13 @@ def test_first_ctrl_c_or_sigterm_finishes_the_session(
 
 
 def test_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> None:
-    def script(line: Line) -> None:
-        line.admit()
-        line.until_audio(0.3)
-        line.say(transcript("Heard so far."))
-        line.say(flush_done())
-        line.until_command("close")
-        line.hold()
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.3)
+        connection.say(transcript("Heard so far."))
+        connection.say(flush_done())
+        connection.until_command("close")
+        connection.hold()
 
     with RealtimeServer(script) as server:
         program = start(
@@ -513,7 +513,7 @@ def test_second_ctrl_c_ends_at_once(environment: dict[str, str], talk: Path) -> 
         assert program.stdout is not None
         assert program.stdout.readline() == b"Heard so far.\n"
         program.send_signal(signal.SIGINT)
-        server.wait(lambda server: "close" in server.calls[0].commands)
+        server.wait(lambda server: "close" in server.records[0].commands)
         program.send_signal(signal.SIGINT)
         _, err = program.communicate(timeout=60)
     assert program.returncode == 130
@@ -606,14 +606,14 @@ def test_no_connection_is_opened_before_stdin_can_be_decoded(
         program.stdin.write(data[: len(data) // 2])
         program.stdin.flush()
         time.sleep(2)  # half an MP3 can't be decoded, and servers close connections without audio
-        assert not server.calls
+        assert not server.records
         _, err = program.communicate(data[len(data) // 2 :], timeout=60)
         assert program.returncode == 0, err
-        assert server.calls[0].seconds > 4
+        assert server.records[0].seconds > 4
 
 
 def has_received(seconds: float, server: RealtimeServer) -> bool:
-    return bool(server.calls) and server.calls[0].seconds > seconds
+    return bool(server.records) and server.records[0].seconds > seconds
 
 
 def test_pause_in_a_pipe_is_filled_with_silence_and_reported_once(
@@ -627,10 +627,10 @@ def test_pause_in_a_pipe_is_filled_with_silence_and_reported_once(
         for part in parts[:2]:
             program.stdin.write(part)
             program.stdin.flush()
-            seconds = server.calls[0].seconds if server.calls else 0.0
+            seconds = server.records[0].seconds if server.records else 0.0
             server.wait(partial(has_received, 1.0 + seconds))  # longer than what was written
         _, err = program.communicate(parts[2], timeout=60)
-        sent = b"".join(server.calls[0].payloads(2))
+        sent = b"".join(server.records[0].payloads(2))
     assert program.returncode == 0, err
     assert err.count(b"no data from stdin: sending silence") == 1
     assert b"held up" not in err
@@ -651,7 +651,7 @@ def test_duration_limit_counts_inserted_silence_and_is_exact(environment: dict[s
         program.stdin.write(talk.read_bytes()[-8000:])
         program.stdin.flush()
         assert program.wait(timeout=60) == 0  # while the pipe is open
-        assert len(b"".join(server.calls[0].payloads(2))) == round(0.95 * 32000)
+        assert len(b"".join(server.records[0].payloads(2))) == round(0.95 * 32000)
         program.communicate()
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests import speech
 from tests.fork_server import PIPE, default_signals, start_program
 from tests.microphone import open_studio
-from tests.realtime_server import Line, RealtimeServer, done, flush_done, transcript
+from tests.realtime_server import RealtimeServer, ServerConnection, done, flush_done, transcript
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test", "TERM": "xterm-256color", "NO_COLOR": "1"}
 TIMEOUT_SECONDS = 30.0
@@ -36,17 +36,17 @@ class SlowServer:
     def __init__(self) -> None:
         self.may_answer = threading.Semaphore(0)
 
-    def __call__(self, line: Line) -> None:
+    def __call__(self, connection: ServerConnection) -> None:
         assert self.may_answer.acquire(timeout=TIMEOUT_SECONDS)
-        line.admit()
-        line.until_audio(0.2)
-        line.say(transcript("Heard so far."))
-        line.say(flush_done())
-        line.until_command("close")
+        connection.admit()
+        connection.until_audio(0.2)
+        connection.say(transcript("Heard so far."))
+        connection.say(flush_done())
+        connection.until_command("close")
         if self.may_answer.acquire(timeout=TIMEOUT_SECONDS):
-            line.say(transcript(" The last words."))
-            line.say(done())
-            line.close()
+            connection.say(transcript(" The last words."))
+            connection.say(done())
+            connection.close()
 
 
 @contextmanager
@@ -134,9 +134,9 @@ def test_wait_status_is_not_written_to_a_pipe(environment: dict[str, str], talk:
                 ["stream-file", "--mode", "manual", talk, "--base-url", server.base_url],
                 env=environment | KEY, stdin=follower, stdout=follower, stderr=PIPE,
             )  # fmt: skip
-            server.wait(lambda server: len(server.calls) == 1)
+            server.wait(lambda server: len(server.records) == 1)
             slow.may_answer.release()
-            server.wait(lambda server: "close" in server.calls[0].commands)
+            server.wait(lambda server: "close" in server.records[0].commands)
             program.send_signal(signal.SIGINT)
             slow.may_answer.release()
             _, err = program.communicate(timeout=60)

@@ -24,7 +24,7 @@ from . import realtime_server as foreign
 from . import speech
 from .conftest import Run
 from .fault_server import KEY, FaultServer
-from .realtime_server import BINARY, Call, RealtimeServer
+from .realtime_server import BINARY, ConnectionRecord, RealtimeServer
 
 SENTENCE = "She kept her letters in a blue box."
 ALL_CODES = bytes(range(256))
@@ -108,7 +108,7 @@ def test_headerless_g711_is_sent_as_it_is(tmp_path: Path) -> None:
 # The program ---------------------------------------------------------------------------------------------------
 
 
-def heard(call: Call) -> bytes:
+def heard(call: ConnectionRecord) -> bytes:
     """All audio that a server was sent."""
     return b"".join(call.payloads(BINARY))
 
@@ -120,7 +120,7 @@ def sent(run: Run, path: Path, *options: str, stdin: bytes = b"") -> tuple[dict[
         arguments = ("--mode", "manual", "--finalize", "none", "--stats", "-f", "ndjson", *options)
         done = run("stream-file", path, *arguments, env=env, stdin=stdin)
         assert done.returncode == 0, done.stderr
-        (call,) = server.calls
+        (call,) = server.records
     return dict(call.query), heard(call), json.loads(done.stdout.splitlines()[-1])["stats"]
 
 
@@ -204,21 +204,21 @@ def test_what_a_lost_connection_did_not_answer_is_sent_again_at_the_same_rate(ru
     data = bytes(ALL_CODES[code] for code in np.random.default_rng(7).integers(0, 256, 16000))
     (tmp_path / "call.wav").write_bytes(wav(data, 7, 1, 8000))
 
-    def drop(line: foreign.Line) -> None:
-        line.admit()
-        line.until_audio(0.5)
-        line.drop()
+    def drop(connection: foreign.ServerConnection) -> None:
+        connection.admit()
+        connection.until_audio(0.5)
+        connection.drop()
 
     with RealtimeServer(drop, foreign.manual()) as server:
         env = {"CARTESIA_API_KEY": KEY, "CARTESIA_BASE_URL": f"http://127.0.0.1:{server.port}"}
         options = ("--mode", "manual", "--finalize", "none", "--wire-encoding", "native")
         done = run("stream-file", tmp_path / "call.wav", *options, env=env)
         assert done.returncode == 0, done.stderr
-        first, second = server.calls
+        first, second = server.records
     assert data.startswith(heard(first))
     assert data.endswith(heard(second))
     assert len(heard(first)) + len(heard(second)) >= len(data)
-    assert {call.query[2] for call in server.calls} <= {("sample_rate", "8000")}
+    assert {call.query[2] for call in server.records} <= {("sample_rate", "8000")}
 
 
 def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Speech that a test can read back without an engine: numbers as tones, and a recogniser that counts on nothing else.
+"""Speech that a test can recognise without an engine: numbers as tones, and a recogniser for them.
 
-Number n is a tone of its own frequency, 0.3 s long, with silence around it. Whoever gets half of one hears nothing,
-whoever gets it twice hears it twice: what reaches a server, and how often, can be told from its text alone.
+Number n is a tone with its own frequency, 0.3 s long, with silence around it. Half a tone is not recognised, and one
+that is received twice is recognised twice, so the text of a server shows what it received, and how often.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from cartesia_cli.audio.pcm import RATE, Samples
 
-from .realtime_server import BINARY, MANUAL, TEXT, Line, Script, done, flush_done, transcript, turn
+from .realtime_server import BINARY, MANUAL, TEXT, Script, ServerConnection, done, flush_done, transcript, turn
 
 TONE, REST = 0.3, 0.9
 LOWEST, STEP = 300, 25
@@ -23,7 +23,7 @@ FRAME = RATE // 50
 
 
 def spoken(numbers: Sequence[int], rest: float = REST, noise: float = 0.0005) -> Samples:
-    """0 to 199, each with silence behind it, and some before the first; over background noise."""
+    """The numbers (0 to 199) as tones over background noise, with `rest` seconds of silence around each."""
     t = np.arange(round(TONE * RATE), dtype=np.float32) / RATE
     silence = np.zeros(round(rest * RATE), np.float32)
     parts = [silence]
@@ -35,11 +35,11 @@ def spoken(numbers: Sequence[int], rest: float = REST, noise: float = 0.0005) ->
 
 
 class Recogniser:
-    """Feed it 16-bit samples of one connection; it collects numbers.
+    """Recognises the numbers in the 16-bit samples of one connection.
 
-    heard     numbers, in order; a tone of another length is heard as -1
+    heard     numbers, in order; -1 for a tone of another length
     quiet     seconds of silence at the end
-    within    whether a tone is under way
+    within    whether the audio ends within a tone
     """
 
     def __init__(self) -> None:
@@ -77,24 +77,24 @@ class Recogniser:
         self.heard.append(round((peak - LOWEST) / STEP))
 
 
-def listens(
+def recognises(
     life: float | None = None,
-    end: Callable[[Line], None] | None = None,
+    end: Callable[[ServerConnection], None] | None = None,
     silence: float = 1e9,
     *,
     turn_silence: float = 0.4,
     late: float = 0.0,
 ) -> Script:
-    """A script that says the numbers it hears, on either endpoint, so many seconds late.
+    """A script that sends the numbers that it recognises, on either endpoint, `late` seconds after it could.
 
-    After `life` seconds of audio, or after so many seconds without any, it ends by `end`. In auto mode `turn_silence`
-    ends a turn.
+    After `life` seconds of audio, or after `silence` seconds without any, it calls `end`. In auto mode, `turn_silence`
+    seconds of silence end a turn.
     """
 
-    def script(line: Line) -> None:
-        line.admit()
-        manual = line.call.path == MANUAL
-        ears, read, told, in_turn, seconds = Recogniser(), 0, 0, False, 0.0
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        manual = connection.record.path == MANUAL
+        recogniser, read, sent, in_turn, seconds = Recogniser(), 0, 0, False, 0.0
         under_way: deque[tuple[float, dict[str, object]]] = deque()
 
         def say(event: dict[str, object]) -> None:
@@ -102,13 +102,13 @@ def listens(
 
         def arrive(*, all_of_them: bool = False) -> None:
             while under_way and (all_of_them or under_way[0][0] <= time.monotonic()):
-                line.say(under_way.popleft()[1])
+                connection.say(under_way.popleft()[1])
 
         def text() -> str:
-            return "".join(f" {number}" for number in ears.heard[told:])
+            return "".join(f" {number}" for number in recogniser.heard[sent:])
 
         while True:
-            for frame in line.call.frames[read:]:
+            for frame in connection.record.frames[read:]:
                 read += 1
                 if frame.opcode == TEXT:
                     message = frame.payload.decode()
@@ -120,45 +120,46 @@ def listens(
                         if manual:
                             say(done())
                         arrive(all_of_them=True)
-                        line.close(1000)
+                        connection.close(1000)
                         return
                 if frame.opcode != BINARY:
                     continue
-                ears.feed(frame.payload)
+                recogniser.feed(frame.payload)
                 seconds += len(frame.payload) / 2 / RATE
-                if manual and len(ears.heard) > told:
+                if manual and len(recogniser.heard) > sent:
                     say(transcript(text()))
-                    told = len(ears.heard)
-                if not manual and ears.within and not in_turn:
+                    sent = len(recogniser.heard)
+                if not manual and recogniser.within and not in_turn:
                     in_turn = True
                     say(turn("start"))
-                if in_turn and ears.quiet >= turn_silence:
+                if in_turn and recogniser.quiet >= turn_silence:
                     say(turn("end", text()))
-                    told, in_turn = len(ears.heard), False
+                    sent, in_turn = len(recogniser.heard), False
                 arrive()
                 if life is not None and seconds >= life:
                     assert end is not None
-                    end(line)
+                    end(connection)
                     return
-            if end is not None and line.call.frames and time.monotonic() - line.call.frames[-1].at > silence:
-                end(line)
+            frames = connection.record.frames
+            if end is not None and frames and time.monotonic() - frames[-1].at > silence:
+                end(connection)
                 return
             arrive()
-            line.pause(0.005)
+            connection.pause(0.005)
 
     return script
 
 
-def dies(dice: random.Random) -> Callable[[Line], None]:
+def random_loss(dice: random.Random) -> Callable[[ServerConnection], None]:
     """One of the ways in which connections are lost."""
     code = dice.choice([None, 1001, 1011, 1012, 1013, "reset", "drop"])
 
-    def end(line: Line) -> None:
+    def end(connection: ServerConnection) -> None:
         if code == "reset":
-            line.reset()
+            connection.reset()
         elif code == "drop":
-            line.drop()
+            connection.drop()
         else:
-            line.close(code if isinstance(code, int) else None)
+            connection.close(code if isinstance(code, int) else None)
 
     return end

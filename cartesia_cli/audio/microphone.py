@@ -70,7 +70,7 @@ class Microphone:
     device        to record from
     block         seconds between callbacks, about the length of a block
     output_rate   Hz of the blocks
-    on_trouble    called with a sentence, once for each problem that loses audio but doesn't end the recording
+    on_warning    called with a sentence, once for each problem that loses audio but doesn't end the recording
     timeout       seconds without a callback, after which the device counts as hung
 
     For meters and statistics:
@@ -89,14 +89,14 @@ class Microphone:
         *,
         block: float = BLOCK_SECONDS,
         output_rate: int = RATE,
-        on_trouble: Callable[[str], None] = lambda sentence: None,
+        on_warning: Callable[[str], None] = lambda sentence: None,
         timeout: float = SILENCE_TIMEOUT_SECONDS,
     ) -> None:
         self.device, self._output_rate = device, output_rate
         self.started = asyncio.Event()
         self.rate = self.channels = self.overflows = 0
         self.latency = self.captured = self.dropped = 0.0
-        self._block, self._on_trouble, self._timeout = block, on_trouble, timeout
+        self._block, self._on_warning, self._timeout = block, on_warning, timeout
 
     async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks until cancelled or closed. InputError if the device can't be opened, hangs or is removed.
@@ -156,9 +156,9 @@ class Microphone:
         if captured.overflow:
             self.overflows += 1
             if self.overflows == 1:
-                self._on_trouble("the sound system lost some audio: this machine is too busy")
+                self._on_warning("the sound system lost some audio: this machine is too busy")
         if stream.dropped and not self.dropped:
-            self._on_trouble(f"audio lost: the session didn't read any for {INBOX_SECONDS:.0f} s")
+            self._on_warning(f"audio lost: the session didn't read any for {INBOX_SECONDS:.0f} s")
         self.dropped = stream.dropped * self._block
 
 

@@ -62,7 +62,7 @@ class SessionRecording:
     folder       for the file; created if missing
     rate         Hz of the source
     asked        stored in the file for `find_orphans`: JSON values
-    on_trouble   called with a sentence, once, when recording fails; the session continues
+    on_warning   called with a sentence, once, when recording fails; the session continues
 
     path         the file; None before the first block, and where none could be created
     """
@@ -74,11 +74,11 @@ class SessionRecording:
         *,
         rate: int = RATE,
         asked: Mapping[str, Any] | None = None,
-        on_trouble: Callable[[str], None] = lambda sentence: None,
+        on_warning: Callable[[str], None] = lambda sentence: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path: Path | None = None
-        self._source, self._folder, self._on_trouble, self._now = source, folder, on_trouble, now
+        self._source, self._folder, self._on_warning, self._now = source, folder, on_warning, now
         self._comment = json.dumps(asked) if asked else ""
         self._rate, self._bytes_per_second = rate, BYTES_PER_SAMPLE * rate
         self._file: FileIO | None = None
@@ -152,7 +152,7 @@ class SessionRecording:
             where = self.path or self._folder
             if not self.seconds:
                 self.discard()
-            self._on_trouble(f"{what}: {where}: {error.strerror}")
+            self._on_warning(f"{what}: {where}: {error.strerror}")
             return block
         return replace(block, store=self, position=position)
 

@@ -221,7 +221,7 @@ def listen(
         ),
     )  # fmt: skip
 
-    opened = Microphone(microphone, output_rate=rate, on_trouble=lambda sentence: reporter.info(f"warning: {sentence}"))
+    opened = Microphone(microphone, output_rate=rate, on_warning=lambda sentence: reporter.info(f"warning: {sentence}"))
 
     def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
         def listening() -> None:
@@ -300,7 +300,7 @@ class _SessionRecording:
         def trouble(sentence: str) -> None:
             self._reporter.info(f"warning: {sentence}")
 
-        self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_trouble=trouble)
+        self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_warning=trouble)
         return self._spool
 
     def __enter__(self) -> _SessionRecording:

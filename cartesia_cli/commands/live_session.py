@@ -402,7 +402,7 @@ class LiveSession:
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
             credits=None if local else realtime_credits(config.options.model, self._metrics.seconds),
-            behind=session.behind,
+            unsent_seconds=session.unsent_seconds,
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
             wait=wait.current_wait(session, stop),
         )

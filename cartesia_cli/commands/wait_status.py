@@ -61,7 +61,9 @@ class WaitStatus:
 
     def current_wait(self, session: Session, stop: StopSignal) -> Wait | None:
         """What the session is waiting for; None while audio is being sent."""
-        behind = f", {session.behind:.0f} s behind" if session.behind >= MIN_SHOWN_BEHIND_SECONDS else ""
+        behind = (
+            f", {session.unsent_seconds:.0f} s behind" if session.unsent_seconds >= MIN_SHOWN_BEHIND_SECONDS else ""
+        )
         kind, words = self._describe(session, stop, behind)
         if kind != self._kind:
             self._kind, self._since = kind, self._clock()
@@ -75,13 +77,13 @@ class WaitStatus:
                 brief = f"connection lost: reconnecting{behind}"
                 full = f"{self._detail}{behind}" if self._detail else brief
                 return "reconnecting", (full, brief, f"reconnecting{behind}", "reconnecting")
-            told = f"connecting to {self._host}"
-            return "connecting", (f"{early}{self._detail or told}", f"{early}{told}", told, "connecting")
+            brief = f"connecting to {self._host}"
+            return "connecting", (f"{early}{self._detail or brief}", f"{early}{brief}", brief, "connecting")
         if session.phase is Phase.STREAMING:
             if early:
                 return "microphone", (f"{early}opening the microphone", "opening the microphone", "starting")
             return "", ()
-        told = f"waiting for the last words{behind}"
+        full = f"waiting for the last words{behind}"
         if stop.requested.is_set():
-            return "last words", (f"{told}; Ctrl-C again ends at once", "last words; Ctrl-C ends at once", "last words")
-        return "last words", (told, "last words")
+            return "last words", (f"{full}; Ctrl-C again ends at once", "last words; Ctrl-C ends at once", "last words")
+        return "last words", (full, "last words")

@@ -64,16 +64,16 @@ class Wait:
 class LiveState:
     """A live session at one moment.
 
-    text          text that isn't settled yet
-    elapsed       seconds of audio that were sent
-    total         seconds of audio there will be; None: unknown
-    speaking      whether speech is detected
-    on_air        whether the microphone is sent; None: without a microphone
-    resume_hint   how to switch the microphone on again
-    credits       cost of the session so far; None: it is free
-    behind        seconds of audio not sent yet
-    level         of the microphone; None: not shown
-    wait          None: audio goes out
+    text             text that isn't settled yet
+    elapsed          seconds of audio that were sent
+    total            seconds of audio there will be; None: unknown
+    speaking         whether speech is detected
+    on_air           whether the microphone is sent; None: without a microphone
+    resume_hint      how to switch the microphone on again
+    credits          cost of the session so far; None: it is free
+    unsent_seconds   seconds of audio not sent yet
+    level            of the microphone; None: not shown
+    wait             None: audio goes out
     """
 
     text: str = ""
@@ -83,7 +83,7 @@ class LiveState:
     on_air: bool | None = None
     resume_hint: str = ""
     credits: float | None = None
-    behind: float = 0.0
+    unsent_seconds: float = 0.0
     level: MicrophoneLevel | None = None
     wait: Wait | None = None
 
@@ -166,8 +166,8 @@ class LiveRows:
         if state.total is not None:
             left = max(int(state.total) - int(state.elapsed), 0)  # so that they add up
             parts += [Part(4, f" / {clock_time(state.total)}"), Part(7, f", {clock_time(left)} left")]
-        if state.behind >= MIN_SHOWN_BEHIND_SECONDS:
-            parts.append(Part(3, f", {state.behind:.0f} s behind"))
+        if state.unsent_seconds >= MIN_SHOWN_BEHIND_SECONDS:
+            parts.append(Part(3, f", {state.unsent_seconds:.0f} s behind"))
         if state.credits is not None:
             parts.append(Part(6, f", {state.credits:,.0f} credits"))
         if state.level is not None:

@@ -129,7 +129,7 @@ class Session:
         self._deadline = math.inf  # of this connection, once `close` was sent
 
     @property
-    def behind(self) -> float:
+    def unsent_seconds(self) -> float:
         """Seconds of audio received from the source but not sent yet."""
         return self._buffer.seconds(self._buffer.written - self._buffer.sent)
 
@@ -275,7 +275,7 @@ class Session:
         delay = self._reconnect_policy.next_delay(progress, worked=worked)
         if delay is None:
             raise lost
-        if self.behind > BURST_SECONDS:
+        if self.unsent_seconds > BURST_SECONDS:
             self._limiter.slow_down()  # lost while catching up: the pace may be too high for this server
         self._dispatcher.notify("connection_lost", f"{lost.message}: reconnecting")
         with suppress(TimeoutError):
@@ -344,7 +344,7 @@ class Session:
                 case None:
                     await self._buffer.changed.wait()
                 case bytes() as frame:
-                    is_far_behind = self.behind > CATCH_UP_SECONDS * self._limiter.pace
+                    is_far_behind = self.unsent_seconds > CATCH_UP_SECONDS * self._limiter.pace
                     if is_far_behind and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
                         self.phase = Phase.HANDOFF
                         return

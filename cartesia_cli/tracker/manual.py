@@ -244,7 +244,7 @@ class ManualTracker:
         yield self._partial(self._open.text)
 
     def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
-        """Emit the open text as a segment. Blanks alone, and half a character at the end, stay open until more text
+        """Emit the open text as a segment. Spaces alone, and half a character at the end, stay open until more text
         comes. whole: no more text will come.
         """
         said = self._open
