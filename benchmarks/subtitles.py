@@ -7,7 +7,7 @@ most twice the time per word for 100,000 words.
     10,000    sentences (`sentences.txt`) with word times as a recogniser sends them
     100,000   the same, ten times as long
     defects   every sixth word has no times, or impossible ones
-    japanese  text without blanks, one character a word
+    japanese  text without spaces, one character per word
 """
 
 from __future__ import annotations

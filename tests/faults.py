@@ -88,7 +88,7 @@ class Scene:
         return name
 
     def serve(self, *script: str | Behaviour, requests: int | None = None) -> FaultServer:
-        """An HTTP server that plays a script, and must have seen so many requests."""
+        """An HTTP server that plays a script, and must have received this many requests."""
         server = self.stack.enter_context(FaultServer(*script))
         self.base_url = server.base_url
         self.must.append((lambda: not server.faults, "the server itself failed"))
@@ -96,7 +96,7 @@ class Scene:
         return server
 
     def closed_port(self) -> int:
-        """It is taken, so that nobody else gets it, and refuses connections."""
+        """A reserved port that refuses connections."""
         taken = self.stack.enter_context(socket.socket())
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
@@ -174,7 +174,7 @@ def live(
     calls: int | None = 1,
     buffer: int | None = None,
 ) -> Stage:
-    """A recording, and a realtime server that plays a script on each connection, of which there must be so many."""
+    """A recording, and a realtime server that plays a script on each connection; there must be this many of them."""
 
     def stage(scene: Scene) -> None:
         server = scene.stack.enter_context(RealtimeServer(*scripts, receive_buffer=buffer))
@@ -838,7 +838,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("event of 17 MiB", LIVE, live(sends_too_much), 5,
               "HOST sent an invalid WebSocket frame: larger than 16 MiB (request id ID)", IS_IT, out=BEGUN),
         Fault("error because of silence alone", LIVE, live(realtime.fails_after_close(500)), 0,
-              notes=["nothing was said"]),
+              notes=["no speech found"]),
         Fault("error instead of the last words", LIVE, live(realtime.fails_after_close(500, heard=True)), 5,
               refusal(500, LIVE), TROUBLE, out=BEGUN),
     ),

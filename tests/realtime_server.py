@@ -279,7 +279,7 @@ class ServerConnection:
     # waiting
 
     def until_audio(self, seconds: float) -> bool:
-        """Wait until so much audio was received. False if the client has ended its audio before."""
+        """Wait until this much audio was received. False if the client has ended its audio before."""
         seconds -= 1e-6  # three times 0.1 is more than 0.3
         self._wait(lambda: self.record.seconds >= seconds or self.record.finished, f"{seconds:.1f} s of audio")
         return self.record.seconds >= seconds
@@ -790,7 +790,7 @@ def open_up(connection: ServerConnection) -> None:
 
 
 def begin(connection: ServerConnection, seconds: float = 0.2, **changes: bool) -> None:
-    """Receive so much audio, set attributes of the line, and send PARTIAL: who gets it meets the changes."""
+    """Receive this much audio, set attributes of the connection, and send PARTIAL: then the changes apply."""
     open_up(connection)
     connection.until_audio(seconds)
     for name, value in changes.items():
@@ -853,7 +853,7 @@ def stops_reading(connection: ServerConnection) -> None:
 
 
 def falls_silent(connection: ServerConnection) -> None:
-    """Everything is read and nothing answered, neither pings nor a close frame: half open, as the client sees it."""
+    """Read everything and answer nothing, neither pings nor a close frame, as on a half-open connection."""
     begin(connection, answers_pings=False, answers_close=False)
     connection.hold()
 

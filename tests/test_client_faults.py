@@ -178,7 +178,7 @@ def run(home: Path, base_url: str, *arguments: str | bytes, **changes: str | Non
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port that is taken, so that nobody else gets it, and that refuses connections."""
+    """A reserved port that refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -189,7 +189,7 @@ def closed_port() -> Iterator[int]:
 
 @dataclass
 class Attempt:
-    """One call of the client: what came of it, what was told the user meanwhile, and how long it would have slept."""
+    """One call of the client: its result, its messages to the user, and how long it would have slept."""
 
     response: BatchResponse | None = None
     error: CliError | None = None
@@ -725,7 +725,7 @@ def test_no_retry_after_the_deadline(home: Path) -> None:
 
 
 def test_silent_server_is_retried_with_explicit_retries(home: Path) -> None:
-    """A timeout behind the upload is a lost answer like any other, as long as the whole is not over."""
+    """A timeout after the upload is a lost response like any other, unless the total time is used up."""
     with FaultServer("never_answers", "fine") as server:
         came = attempt(server, home / "talk.wav", retries=1, deadlines=patient(silence=1.0))
         assert came.response is not None and came.response.text == TEXT, came.error
@@ -746,7 +746,7 @@ def test_stalled_upload_ends_at_the_stall_limit(home: Path) -> None:
 
 @pytest.mark.parametrize(("slow", "size"), [("never_answers", 3244), ("reads_slowly", 24 << 20)])
 def test_abandoned_exchange_is_disconnected(slow: str, size: int, home: Path) -> None:
-    """Or else a file that was told as failed goes on being sent, billed, and counted as one request at a time."""
+    """Otherwise a file that was reported as failed is still sent, billed, and counted as a concurrent request."""
     path = write_wav(home / "talk.wav", size)
     with FaultServer(slow) as server, BatchClient(server.base_url, None, retry=RetryPolicy(0)) as client:
         with pytest.raises(NetworkError):
@@ -1013,7 +1013,7 @@ def test_an_interruption_ends_the_program_at_once(situation: str, number: int, c
 
 
 def test_interruption_during_start_up_exits_quietly(home: Path) -> None:
-    """The first tenths of a second, in which somebody notices that the command was wrong."""
+    """The first tenths of a second, in which a user notices that the command was wrong."""
     (home / "typer.py").write_text(
         # As on a terminal, even where the tests run in the background and inherit that Ctrl-C is ignored.
         "import os, signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"

@@ -1,4 +1,4 @@
-"""The clipboard: what a terminal is told, by itself and through tmux and screen."""
+"""The clipboard: the sequences that are sent to a terminal, also through tmux and screen."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def instead(text: str | None, home: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def shell(name: str) -> str:
-    """The path of a shell. Where nobody promised that it is there, its tests are skipped."""
+    """The path of a shell. If it is missing, the test is skipped, or fails if `CI` is set."""
     path = shutil.which(name)
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{name} is not installed, and CI must have it")
@@ -346,7 +346,7 @@ def test_missing_shell_fails_in_ci_and_skips_elsewhere(monkeypatch: pytest.Monke
 
 
 class Terminal:
-    """An interactive shell, and somebody who types."""
+    """An interactive shell into which a test types."""
 
     def __init__(self, command: str, arguments: list[str], setup: str) -> None:
         self.child = pexpect.spawn(command, arguments, encoding="utf-8", timeout=60, dimensions=(60, 160))

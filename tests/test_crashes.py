@@ -86,7 +86,7 @@ def run_killed_at(step: int, environment: dict[str, str], folder: Path, *argumen
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a recording: so many that a result isn't written in one piece."""
+    """The words of a recording: enough that a result isn't written in one piece."""
     return [f"{name.partition('.')[0]}-{number}" for number in range(WORDS)]
 
 

@@ -24,7 +24,7 @@ FRAME = round(RATE * FRAME_SECONDS)
 
 
 def told(frames: str, attack: int = 2, pause: int = 3, hangover: int = 5, longest: int = 100) -> str:
-    """What the automaton tells of frames, where a letter is speech: each mark as `kind speech/at`, in frames."""
+    """The events of the state machine for frames, where a letter is speech: each as `kind speech/at`, in frames."""
     automaton = VadStateMachine(attack, pause, hangover, longest)
     marks = [mark for frame in frames for mark in automaton.update(frame != ".")]
     return ", ".join(f"{'capped ' * mark.capped}{mark.kind} {mark.speech:g}/{mark.at:g}" for mark in marks)

@@ -24,7 +24,7 @@ A_WHILE = 0.3
 
 
 class Peer:
-    """A server at the end of the line that says what it is told and keeps what it gets.
+    """A server that sends what a test asks for, and keeps what it receives.
 
     got     all bytes of its connections, joined
     ended   how the last one ended: "FIN" or "RST"
@@ -102,7 +102,7 @@ def exactly(end: socket.socket, count: int) -> bytes:
 
 
 def comes_nothing(end: socket.socket) -> bool:
-    """Neither bytes nor an end."""
+    """Neither bytes nor an end of the connection."""
     end.settimeout(A_WHILE)
     try:
         end.recv(1)

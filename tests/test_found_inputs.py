@@ -112,7 +112,7 @@ def test_offline_run_does_not_warn_of_undocumented_formats(run: Run, all_formats
     done = run("transcribe", all_formats / "i.w64", "--local", "--no-cache")
     assert done.returncode == 0, done.stderr
     assert b"documents" not in done.stderr
-    assert b"i.w64: nothing was said\n" in done.stderr and done.stdout == b""
+    assert b"i.w64: no speech found\n" in done.stderr and done.stdout == b""
 
 
 def test_encoding_makes_a_folder_search_find_headerless_samples(run: Run, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_silent_recording_is_reported_and_prints_nothing(text: str, run: Run, tm
     with FaultServer(answers({"text": text, "duration": 1.0, "words": []})) as server:
         done = run("transcribe", "quiet.wav", "--base-url", server.base_url, env=KEY)
     assert (done.returncode, done.stdout) == (0, b"")
-    assert done.stderr.splitlines()[-1] == b"quiet.wav: nothing was said"
+    assert done.stderr.splitlines()[-1] == b"quiet.wav: no speech found"
 
 
 @pytest.mark.parametrize("name", ["vtt", "md", "lrc"])

@@ -201,7 +201,7 @@ def test_any_response_is_a_transcript_in_every_format_or_a_protocol_error(body: 
 
 
 def squeezed(text: str) -> str:
-    """A text without its blanks."""
+    """A text without its spaces."""
     return "".join(join_surrogates(text).split())
 
 

@@ -88,7 +88,7 @@ def serving(*options: str, **environment: str) -> Iterator[str]:
         said = server.stdout.readline()
         assert said.startswith("export CARTESIA_BASE_URL=http://127.0.0.1:"), said + server.stderr.read()
         base_url = said.partition("=")[2].strip()
-        ask(base_url)  # whoever has been told the address finds somebody there
+        ask(base_url)  # the address works as soon as it is printed
         yield base_url
     finally:
         server.terminate()
@@ -263,7 +263,7 @@ GRAMMAR = re.compile(r"c(su*(eru*)*e?\.)*")
 
 @pytest.fixture(scope="module")
 def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Recordings of SAID, each with a pause behind it in which a turn ends."""
+    """Recordings of SAID, each followed by a pause in which a turn ends."""
     folder = tmp_path_factory.mktemp("utterances")
     sounds = [np.concatenate([silence(0.3), say(text), silence(1.8)]) for text in SAID]
     return [str(write_wav(folder / f"{number}.wav", sound)) for number, sound in enumerate(sounds)]
@@ -379,7 +379,7 @@ def test_livekit_gets_word_times_from_whisper(livekit_sessions: dict[str, Any]) 
         assert "".join(word["word"] for word in event["words"]).split() == event["text"].split()
     times = [time for event in finals for word in event["words"] for time in (word["start"], word["end"])]
     assert times == sorted(times) and times[0] >= 0
-    # The second utterance was said behind the first and its pause.
+    # The second utterance was spoken after the first and its pause.
     assert finals[1]["words"][0]["start"] > finals[0]["words"][-1]["end"] + 1
 
 

@@ -259,7 +259,7 @@ TEXTS = st.text(
 
 
 def alike(text: str) -> str:
-    """Text without blanks, in which characters that stand for others are those."""
+    """Text without spaces, in which look-alikes are turned back into the characters that they stand for."""
     bare = re.sub(rf"\s|{BIDI}", "", text)
     return re.sub("-{2,}>", "->", bare).translate(str.maketrans("‹›()∖", "<>{}\\"))
 

@@ -1,4 +1,4 @@
-"""Microphones: a virtual one behind the real PortAudio, and a fake PortAudio for faults that it can't have."""
+"""Microphones: a virtual one through the real PortAudio, and a fake PortAudio for errors that it can't produce."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_turns_are_timed_where_they_were_spoken_at_any_delay(late: float, speed:
     session = run([*range(20)], late=late, lives=[], speed=speed)
     assert session.heard == [*range(20)]
     for number, (segment, at) in enumerate(placed(session)):
-        # How late a server is, is known after some turns, unless nobody spoke since.
+        # The delay of a server is known after some turns, unless there was no speech since.
         assert segment.timing == "audio" or number < 6
         assert segment.start == pytest.approx(at, abs=0.1)
         assert segment.end == pytest.approx(at + TONE, abs=0.1)

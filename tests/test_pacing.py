@@ -41,7 +41,7 @@ def ramp(seconds: float) -> Samples:
 def played(
     blocks: Iterable[Samples], costs: Iterable[float] = (), speed: float = 1.0
 ) -> tuple[list[tuple[float, bytes]], list[float], list[float]]:
-    """When each block left, since the first; how late each was; what gaps were told."""
+    """When each block left, since the first; how late each was; which gaps were reported."""
     time, late, gaps = Time(costs), list[float](), list[float]()
 
     async def play() -> list[tuple[float, bytes]]:
@@ -139,7 +139,7 @@ def test_small_delays_are_reported_when_they_add_up() -> None:
 
 
 class Pipe:
-    """Pieces as somebody writes them: silence from the pipe until `opened`."""
+    """Pieces as another program writes them: nothing comes from the pipe until `opened`."""
 
     def __init__(self, before: Samples, behind: Samples) -> None:
         self.opened = threading.Event()

@@ -82,7 +82,7 @@ def toml(value: Any) -> str:
 
 
 def typed(name: str, option: Any, value: Any) -> list[str]:
-    """As somebody types it."""
+    """As it is typed."""
     spelt = f"--{name.replace('_', '-')}"
     if option.is_flag:
         opposite = negation(option)
@@ -92,7 +92,7 @@ def typed(name: str, option: Any, value: Any) -> list[str]:
 
 
 def four_values(name: str, option: Any) -> tuple[Any, ...]:
-    """Different ones, where there are so many."""
+    """Different ones, if there are enough."""
     kind = option.type.name.split()[0]
     if option.is_flag:
         return True, False, True, False

@@ -81,7 +81,7 @@ class SimulatedConnection:
             self._turns()
         elif len(self._recogniser.heard) > self._told:
             self._tell()
-        await asyncio.sleep(0.0005)  # time for whoever hears
+        await asyncio.sleep(0.0005)  # time for the receiver
 
     async def command(self, command: Command) -> None:
         self.commands.append(command)

@@ -1,4 +1,4 @@
-"""The key: never shown where a server, a proxy or a library quotes it, and never replaced in what somebody said."""
+"""The key: never shown if a server, a proxy or a library quotes it, and never replaced in a transcript."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ AUDIO = random.Random(1).randbytes(40 * MEMORY)
 
 @contextmanager
 def file_size_limit(size: int | None) -> Iterator[None]:
-    """Files take so many bytes; None: any number (POSIX)."""
+    """Files take at most this many bytes; None: any number (POSIX)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
     try:

@@ -1,4 +1,4 @@
-"""The one loop: each of its endings, with a line that does what a test tells it, and a clock that nobody waits for."""
+"""The session loop: each way in which it ends, with a scripted connection and simulated time."""
 
 from __future__ import annotations
 
@@ -434,7 +434,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     timeline = SpeechTimeline()
 
     class Muted(Slow):
-        """Whoever pauses a microphone has what was said finalized."""
+        """Pausing a microphone finalizes what was said."""
 
         async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
             is_paused = False
@@ -507,7 +507,7 @@ def test_connection_closed_during_a_pause_is_reopened_by_speech(end: Exception |
     with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         runner.run(run())
     assert len(lines.wires) == (2 if talks_again else 1)
-    for wire in lines.wires:  # silence behind what was answered is sent again
+    for wire in lines.wires:  # silence after the answered audio is sent again
         assert wire.audio.endswith(b"".join(talk()))
     assert "".join(update.text for update in updates if isinstance(update, Segment)).strip()
     assert {update.event for update in updates if isinstance(update, Notice)} <= {"reconnected"}

@@ -55,7 +55,7 @@ def transcript(text: str, words: Sequence[Word] | None = None, **facts: Any) -> 
 
 
 def solid(text: str) -> str:
-    """What must not get lost: everything but blanks, control characters and bidirectional overrides."""
+    """What must not get lost: everything but spaces, control characters and bidirectional overrides."""
     return "".join(c for c in text if not c.isspace() and not CONTROLS.match(c) and unicodedata.category(c) != "Cc")
 
 
@@ -64,7 +64,7 @@ def shown(found: Sequence[Cue]) -> str:
 
 
 def spoken(text: str, rate: float = 17.0, silences: dict[str, float] | None = None) -> list[Word]:
-    """Words said at an even rate (characters a second), with a silence behind those that `silences` names."""
+    """Words at a constant rate (characters per second), with a silence after those that `silences` names."""
     words, at = [], 0.0
     for spelling in text.split():
         words.append(Word(spelling, at, at := at + (len(spelling) + 1) / rate))
@@ -200,7 +200,7 @@ CUES = st.lists(
 
 
 def expected(found: Sequence[Cue]) -> list[tuple[int, int, list[str]]]:
-    """Cues as a reader should see them: blanks collapsed, control characters and empty lines gone."""
+    """Cues as a reader should see them: spaces collapsed, without control characters and empty lines."""
     tidy = [
         (cue.start, cue.end, [
             " ".join("".join(c for c in line if c.isspace() or unicodedata.category(c) != "Cc").split())

@@ -313,7 +313,7 @@ STEPS = st.one_of(
 
 
 def squeezed(text: str) -> str:
-    """A text without its blanks: one stands between what two connections said."""
+    """A text without its spaces: one is added between the texts of two connections."""
     return "".join(text.split())
 
 

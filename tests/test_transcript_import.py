@@ -1,4 +1,4 @@
-"""Saved JSON is read as it was meant, whoever wrote it; and whatever it is, it is read or refused in one sentence."""
+"""Saved JSON of many services is read as it was meant; any other is read, or refused in one sentence."""
 
 from __future__ import annotations
 

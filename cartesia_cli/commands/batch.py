@@ -549,7 +549,7 @@ class _Run:
         with self._lock:
             self._summary.written += 1
         if not transcript.text.strip():
-            reporter.info(f"{item.source}: nothing was said")
+            reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
             unchanged = audio if audio is not None and audio.is_current(path) else None
             credits = None if fetched.local else 0.0 if fetched.local is None else batch_credits(seconds)

@@ -164,7 +164,7 @@ class Session:
         if failure is not None:
             raise failure
         if not self._dispatcher.has_text:
-            self._dispatcher.notify("nothing_said", "nothing was said")
+            self._dispatcher.notify("nothing_said", "no speech found")
 
     def send_command(self, command: Command) -> None:
         """Queue a command after all audio read so far."""

@@ -144,7 +144,7 @@ SESSIONS: dict[str, Session] = {
 def outcome(session: Session, ask: Asked) -> dict[str, Any]:
     """What the SDK made of it all, and what the documentation says is the transcript.
 
-    A refusal, and a close frame that tells of trouble, are exceptions of websockets: the SDK lets them through.
+    A refusal, and a close frame with an error code, are exceptions of websockets: the SDK lets them through.
     """
     events: list[Any] = []
     end: dict[str, Any]
