@@ -282,8 +282,10 @@ class _Run:
         try:
             self._run_threads(threads)
         except Interrupted:
-            self._interrupt(threads)
-            self._report_stop(rest_command)
+            try:
+                self._interrupt(threads)
+            finally:  # after another Ctrl-C, too
+                self._report_stop(rest_command)
             raise
         finally:
             if not isinstance(self._error, StdoutClosed | OutputError):
@@ -512,6 +514,7 @@ class _Run:
 
         update = partial(self._observer.update, number)
         with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
+            update("waiting")
             return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
 
     def _write_files(

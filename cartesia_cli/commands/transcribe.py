@@ -155,6 +155,7 @@ def transcribe(
     from .credits import Budget
     from .inputs import Input, find_inputs, may_be_several, spool_stdin
     from .run_record import open_record, shard_key
+    from .show_progress import show_progress
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -292,17 +293,19 @@ def transcribe(
                 return resuming.rest_command(context, names, left or (), to_files=to_files, force=output_options.force)
 
             try:
-                failed = batch.run_jobs(
-                    plan,
-                    config,
-                    connect,
-                    reporter,
-                    record=record,
-                    limit=limit,
-                    budget=Budget(max_credits),
-                    rest_command=rest_command,
-                    cluster=cluster,
-                )
+                with show_progress(plan, limit, reporter, local=backend_config.base_url is None) as (counted, observer):
+                    failed = batch.run_jobs(
+                        counted,
+                        config,
+                        connect,
+                        reporter,
+                        record=record,
+                        limit=limit,
+                        budget=Budget(max_credits),
+                        observer=observer,
+                        rest_command=rest_command,
+                        cluster=cluster,
+                    )
             finally:
                 write_error = None if matches is None else matches.close()
             if write_error is not None:

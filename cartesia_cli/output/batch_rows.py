@@ -85,14 +85,18 @@ class BatchState:
     jobs: tuple[JobState, ...] = field(default=())
 
     @property
+    def is_audio_known(self) -> bool:
+        """Whether it is known how much audio there is."""
+        return self.all_found and not self.unknown and self.audio_total > 0
+
+    @property
     def share(self) -> float | None:
         """How much is done, from 0 to 1: by audio if all durations are known, otherwise by recordings. None while
         recordings are still being found.
         """
         if not self.all_found or not self.total:
             return None
-        by_audio = self.unknown == 0 and self.audio_total > 0
-        share = self.audio_ended / self.audio_total if by_audio else self.ended / self.total
+        share = self.audio_ended / self.audio_total if self.is_audio_known else self.ended / self.total
         return min(1.0, max(0.0, share))
 
     @property
@@ -109,7 +113,7 @@ class BatchState:
         """
         if not self.all_found or self.speed is None:
             return None
-        if self.unknown:
+        if not self.is_audio_known:
             requested = self.ended - self.failed - self.from_cache
             return (self.total - self.ended) * self.elapsed / requested if requested > 0 else None
         return max(0.0, self.audio_total - self.audio_ended) / self.speed
@@ -147,16 +151,17 @@ class BatchRows:
         if state.pause:
             yield Part(2, f", waiting {_whole_seconds(state.pause)}", YELLOW)
             yield Part(4, f" ({PAUSE_REASON})", YELLOW)
-        if state.audio_done or state.audio_total:
+        if state.is_audio_known:
+            yield Part(6, f", {clock_time(state.audio_ended)}")
+            yield Part(8, f" of {clock_time(state.audio_total)}")
+        elif state.audio_done:
             yield Part(6, f", {clock_time(state.audio_done)}")
-            if state.all_found and not state.unknown:
-                yield Part(8, f" of {clock_time(state.audio_total)}")
         if state.speed is not None:
             yield Part(7, f", {_speed(state.speed)}{'x' if self._ascii else '×'}")
             yield Part(9, " real time")
         if state.seconds_left is not None and not state.pause:
             yield Part(3, f", {clock_time(state.seconds_left)} left")
-            if state.unknown:
+            if not state.is_audio_known:
                 yield Part(10, " by recordings")
         yield Part(8, f", {_price(state)}")
         if state.jobs:
@@ -182,14 +187,15 @@ def progress_sentence(state: BatchState) -> str:
     parts = [f"{state.ended - state.failed:,} of {_total(state)} transcribed"]
     if state.failed:
         parts.append(f"{state.failed:,} failed")
-    audio = clock_time(state.audio_done)
-    if state.all_found and not state.unknown:
-        audio += f" of {clock_time(state.audio_total)}"
-    parts.append(f"{audio} of audio")
+    if state.is_audio_known:
+        parts.append(f"{clock_time(state.audio_ended)} of {clock_time(state.audio_total)} of audio")
+    else:
+        parts.append(f"{clock_time(state.audio_done)} of audio")
     if state.speed is not None:
         parts.append(f"{_speed(state.speed)} times real time")
     if state.seconds_left is not None:
-        parts.append(f"about {clock_time(state.seconds_left)} left" + (" by recordings" if state.unknown else ""))
+        basis = "" if state.is_audio_known else " by recordings"
+        parts.append(f"about {clock_time(state.seconds_left)} left{basis}")
     parts.append(_price(state))
     if state.pause:
         parts.append(f"waiting {_whole_seconds(state.pause)}: {PAUSE_REASON}")
