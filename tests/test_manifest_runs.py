@@ -178,6 +178,20 @@ def test_manifest_that_must_not_be_written_is_a_usage_error_before_any_upload(
     assert (tmp_path / "old.jsonl").read_text() == (tmp_path / "new.jsonl.part").read_text() == "old\n"
 
 
+def test_file_named_like_a_manifest_that_is_none_is_an_input_error(
+    tmp_path: Path, transcribe: Transcribe, echo: Echo
+) -> None:
+    (tmp_path / "talk.json").write_text('{\n  "text": "hello"\n}\n')
+    shutil.copy(SAMPLE, tmp_path / "odd.csv")
+    done = transcribe("talk.json", "odd.csv", "-f", "ndjson")
+    assert done.returncode == Exit.FAILED
+    assert (
+        "talk.json is neither a recording nor a manifest: its first line has no audio_filepath or file_name"
+        in done.stderr
+    )
+    assert echo.names == ["odd.csv.wav"]
+
+
 def test_dry_run_writes_no_manifest(tmp_path: Path, transcribe: Transcribe) -> None:
     assert transcribe("wavs", "--output-manifest", "out.jsonl", "--dry-run").returncode == Exit.DONE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "wavs"]

@@ -25,6 +25,7 @@ from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ..audio.probing.sniff import sniff_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
+from ..scale.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from ..scale.manifests import FolderMetadata, is_manifest, read_manifest, result_path, segment_source
 
 if TYPE_CHECKING:
@@ -253,7 +254,15 @@ def _expand_argument(
 
 def _expand_file(item: Input) -> Iterator[Input | InputError]:
     """What a file stands for: itself, or the recordings that it lists."""
-    yield from _read_manifest(item.path) if is_manifest(item.path) else [item]
+    if is_manifest(item.path):
+        yield from _read_manifest(item.path)
+    elif item.path.suffix.lower() in MANIFEST_SUFFIXES and item.path.is_file() and not is_recording(item.path):
+        yield InputError(
+            f"{item.source} is neither a recording nor a manifest: its first line has no audio_filepath or file_name",
+            hint="docs/scale.md describes manifests; `cartesia-cli render` reads transcripts",
+        )
+    else:
+        yield item
 
 
 def _read_manifest(manifest: Path) -> Iterator[Input | InputError]:
