@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cartesia_cli.scale import journal as journal_module
+from cartesia_cli.scale import journal_index
 from cartesia_cli.scale.journal import Journal, file_name
 from cartesia_cli.scale.journal_lines import Entry, RunEvent, decode, encode
 from cartesia_cli.scale.shards import Shard
@@ -50,6 +51,7 @@ def begin(out: Path) -> Iterator[Open]:
         while opened:
             opened.pop().close()
         opened.append(Journal(out, shard, on_failure=pytest.fail, on_detail=pytest.fail))
+        opened[-1].read()
         opened[-1].start()
         return opened[-1]
 
@@ -199,6 +201,15 @@ def test_directory_that_cannot_be_written_is_reported_and_fails_nothing(tmp_path
     assert len(reports) == 1 and "Not a directory" in reports[0]
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o2775])
+def test_who_may_write_results_may_write_the_journal(mode: int, begin: Open, out: Path) -> None:
+    out.mkdir()
+    out.chmod(mode)
+    begin().add(DONE)
+    for path in (out / ".cartesia-cli", *(out / ".cartesia-cli").iterdir()):
+        assert path.stat().st_mode & 0o022 == mode & 0o022, path
+
+
 def test_reading_creates_nothing(out: Path) -> None:
     journal = Journal(out)
     journal.read()
@@ -209,7 +220,7 @@ def test_reading_creates_nothing(out: Path) -> None:
 def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "MIN_COMPACTED_LINES", 20)
+    monkeypatch.setattr(journal_index, "MIN_LINES", 20)
     first = begin()
     first.add(DONE)
     for number in range(12):
@@ -227,7 +238,7 @@ def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
 
 
 def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MIN_COMPACTED_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
     begin().add(DONE)
     for _ in range(10):
         begin().add(replace(FAILED, recording=DONE.recording))
@@ -320,6 +331,25 @@ def test_claims_end_with_their_process_and_are_seen_by_others(begin: Open, out: 
         process.wait(10)
         assert journal.claim("a.mp3")
     assert Journal(out).is_running(run) is False
+
+
+def test_index_without_room_for_temporary_files_finds_nothing_and_removes_nothing(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    for _ in range(10):
+        begin().add(FAILED)
+    before = len(lines(out))
+    monkeypatch.setattr(journal_index, "SCHEMA", "no SQL")
+    reports: list[str] = []
+    journal = Journal(out, on_failure=reports.append)
+    journal.read()
+    journal.start()
+    assert journal.entry("b.mp3") is None and list(journal.entries()) == [] and journal.with_audio("") == []
+    assert not journal.has_size(1) and journal.claim("a")
+    journal.add(DONE)
+    journal.finish()
+    assert len(lines(out)) == before + 3 and "no room for temporary files" in reports[0]
 
 
 def test_claims_work_without_locks(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

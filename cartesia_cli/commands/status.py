@@ -6,11 +6,11 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ..errors import Exit, InputError
+from ..errors import Exit, InputError, OutputError
 from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from . import options as given
@@ -56,7 +56,7 @@ def status(
 
     if not Path(directory).is_dir():
         raise InputError(f"{directory} is not a folder", hint="name the --output-dir of a run")
-    journal = Journal(Path(directory))
+    journal = Journal(Path(directory), on_failure=_fail)
     journal.read()
     if not journal.events():
         raise InputError(
@@ -72,6 +72,10 @@ def status(
         write_stdout("".join(f"{line}\n" for line in _table(found, directory, journal)))
     if found.failed:
         raise typer.Exit(Exit.FAILED)
+
+
+def _fail(sentence: str) -> NoReturn:
+    raise OutputError(sentence, hint="set TMPDIR to another folder")
 
 
 def _failures(journal: Journal) -> Iterator[Entry]:

@@ -1,0 +1,242 @@
+"""Finds the current lines of the journal files of a directory: by recording, by result, and by content.
+
+Hashes of names lead to the places of lines, in a temporary database of which SQLite keeps 4 MB in memory; the lines
+themselves are read again when they are needed. Of several lines about a recording, or about a result, the last one
+counts. What isn't a whole line is skipped.
+
+Not thread-safe. Must never raise: what can't be read counts as missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from .journal_lines import Entry, RunEvent, decode
+
+if TYPE_CHECKING:
+    import sqlite3
+
+FILE_NAME = re.compile(r"journal(?:\.(\d{1,7})-of-(\d{1,7}))?\.jsonl")
+
+MAX_LINE = 1 << 20
+"""Bytes of a line. Longer ones are not read."""
+
+MIN_LINES = 1000
+"""Smaller files aren't called outdated."""
+
+LINES_AT_ONCE = 1000
+
+OPEN_FILES = 16
+"""Journal files that are kept open to read lines again."""
+
+SCHEMA = """
+PRAGMA cache_size = -4000;
+PRAGMA journal_mode = OFF;
+CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
+CREATE TABLE file (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
+CREATE TABLE audio (key INTEGER, place INTEGER, PRIMARY KEY (key, place)) WITHOUT ROWID;
+CREATE TABLE size (bytes INTEGER PRIMARY KEY);
+"""
+
+INSERT = """
+INSERT INTO {} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET place = excluded.place, time = excluded.time
+WHERE excluded.time >= time
+"""
+
+SIZE = 2
+"""Index of the size in a file's state."""
+
+FILE_BITS = 40
+"""A place is a file's number, shifted by this, and the offset of a line in it."""
+
+Kind = Literal["recording", "file"]
+"""What is looked up: tables of the index."""
+
+
+class JournalIndex:
+    """Where the current lines are: hashes of names to places, in a temporary database, of which SQLite keeps 4 MB in
+    memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import sqlite3  # start-up: only runs with --output-dir need it
+
+        self.events: list[RunEvent] = []
+        self._folder = folder
+        self._numbers: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        self._times: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._open: dict[int, BinaryIO] = {}
+        self._error = sqlite3.Error
+        self._table: sqlite3.Connection | None = None
+        try:
+            self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            self._table.executescript(SCHEMA)
+        except sqlite3.Error:  # no room for temporary files
+            self.close()
+
+    def files(self) -> list[str]:
+        """The names of all journal files."""
+        try:
+            return sorted(name for name in os.listdir(self._folder) if FILE_NAME.fullmatch(name))
+        except OSError:
+            return []
+
+    def has_grown(self, name: str) -> bool:
+        """Whether a file has lines that weren't read yet. On NFS, this may be told up to a minute late."""
+        try:
+            return (self._folder / name).stat().st_size > self._ends.get(name, 0)
+        except OSError:
+            return False
+
+    def read(self, name: str, changed: set[int] | None = None) -> None:
+        """Read the lines of a file that weren't read yet.
+
+        changed   gets the keys of the recordings in them
+        """
+        try:
+            with (self._folder / name).open("rb") as file:
+                lines = read_lines(file, self._ends.get(name, 0))
+                while some := list(islice(lines, LINES_AT_ONCE)):
+                    self._counts[name] = self._counts.get(name, 0) + len(some)
+                    self._ends[name] = some[-1][0] + len(some[-1][1])
+                    parsed = [(offset, found) for offset, line in some if (found := decode(line)) is not None]
+                    self._add(name, parsed)
+                    if changed is not None:
+                        changed |= {key_of(line.recording) for _, line in parsed if isinstance(line, Entry)}
+        except OSError:  # another user's, or gone
+            pass
+
+    def add_written(self, name: str, offset: int, length: int, line: Entry | RunEvent) -> None:
+        """Add a line that was just appended, so that it needn't be read."""
+        self._add(name, [(offset, line)])
+        if self._ends.get(name, 0) == offset:
+            self._ends[name] = offset + length
+
+    def _add(self, name: str, lines: Iterable[tuple[int, Entry | RunEvent]]) -> None:
+        """Lines of several files are ordered by time; those of one are in order, even if a clock was set back."""
+        number = self._numbers.setdefault(name, len(self._numbers)) << FILE_BITS
+        clock = self._times.get(name, 0)
+        recordings: list[tuple[int, int, int]] = []
+        files: list[tuple[int, int, int]] = []
+        audio: list[tuple[int, int]] = []
+        sizes: list[tuple[int]] = []
+        for offset, line in lines:
+            if isinstance(line, RunEvent):
+                self.events.append(line)
+                continue
+            place = number | offset
+            clock = max(clock, int(line.time))
+            recordings.append((key_of(line.recording), place, clock))
+            files += ((key_of(file), place, clock) for file in line.files)
+            if line.audio is not None and line.files:
+                audio.append((key_of(line.audio), place))
+                if line.stat is not None:
+                    sizes.append((line.stat[SIZE],))
+        self._times[name] = clock
+        if self._table is None:
+            return
+        try:
+            self._table.execute("BEGIN")
+            self._table.executemany(INSERT.format("recording"), recordings)
+            self._table.executemany(INSERT.format("file"), files)
+            self._table.executemany("INSERT OR IGNORE INTO audio VALUES (?, ?)", audio)
+            self._table.executemany("INSERT OR IGNORE INTO size VALUES (?)", sizes)
+            self._table.execute("COMMIT")
+        except self._error:
+            self.close()
+
+    def find(self, kind: Kind, name: str) -> Entry | None:
+        """The last line that has this key. It may be another's with the same hash."""
+        rows = self._query(f"SELECT place FROM {kind} WHERE key = ?", key_of(name))
+        return self._entry_at(rows[0][0]) if rows else None
+
+    def with_audio(self, digest: str) -> list[Entry]:
+        """The recordings whose last line has this key."""
+        rows = self._query("SELECT place FROM audio WHERE key = ?", key_of(digest))
+        found = ((place, self._entry_at(place)) for (place,) in rows)
+        return [entry for place, entry in found if entry is not None and self._is_latest(place, entry)]
+
+    def has_size(self, size: int) -> bool:
+        """Whether there is a recording of so many bytes."""
+        return bool(self._query("SELECT 1 FROM size WHERE bytes = ?", size))
+
+    def entries(self) -> Iterator[Entry]:
+        """The last line of each recording."""
+        for (place,) in self._query("SELECT place FROM recording ORDER BY place"):
+            if (entry := self._entry_at(place)) is not None:
+                yield entry
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing is found any more, because there is no room for temporary files."""
+        return self._table is None
+
+    def is_outdated(self, name: str) -> bool:
+        """Whether most lines of a file don't count any more. It has been read."""
+        total = self._counts.get(name, 0)
+        if self._table is None or total < MIN_LINES:
+            return False
+        (count,) = self._query("SELECT COUNT(*) FROM recording WHERE place >> 40 = ?", self._numbers.get(name, -1))[0]
+        return count * 2 < total and len(self.offsets(name)) * 2 < total
+
+    def offsets(self, name: str) -> set[int]:
+        """Where the lines are in a file that count."""
+        number = self._numbers.get(name, -1)
+        query = "SELECT place FROM recording WHERE place >> 40 = ? UNION SELECT place FROM file WHERE place >> 40 = ?"
+        return {place & ((1 << FILE_BITS) - 1) for (place,) in self._query(query, number, number)}
+
+    def close(self) -> None:
+        """Forget everything."""
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+    def _is_latest(self, place: int, entry: Entry) -> bool:
+        return self._query("SELECT place FROM recording WHERE key = ?", key_of(entry.recording)) == [(place,)]
+
+    def _query(self, query: str, *values: int) -> list[Any]:
+        if self._table is None:
+            return []
+        try:
+            return self._table.execute(query, values).fetchall()
+        except self._error:
+            self.close()
+            return []
+
+    def _entry_at(self, place: int) -> Entry | None:
+        number, offset = place >> FILE_BITS, place & ((1 << FILE_BITS) - 1)
+        try:
+            if number not in self._open:
+                if len(self._open) >= OPEN_FILES:
+                    self._open.pop(next(iter(self._open))).close()
+                name = next(name for name, other in self._numbers.items() if other == number)
+                self._open[number] = (self._folder / name).open("rb")
+            self._open[number].seek(offset)
+            line = decode(self._open[number].readline(MAX_LINE))
+        except OSError:
+            return None
+        return line if isinstance(line, Entry) else None
+
+
+def read_lines(file: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a file from an offset on, each with its offset. Overlong ones come in pieces."""
+    file.seek(start)
+    while (line := file.readline(MAX_LINE)).endswith(b"\n") or len(line) == MAX_LINE:
+        yield start, line
+        start += len(line)
+
+
+def key_of(name: str) -> int:
+    digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
