@@ -78,9 +78,9 @@ class AppendFile:
         new = _AppendedLine(f"{line}\n".encode("utf-8", "replace"))
         self._lines.append(new)
         self._pending.append(new)
-        if (trouble := self.flush()) is not None and not self._warned:
+        if (error := self.flush()) is not None and not self._warned:
             self._warned = True
-            self._warn(f"{trouble.message}; the session goes on")
+            self._warn(f"{error.message}; the session continues")
 
     def flush(self) -> OutputError | None:
         """Write pending lines; returns the error if that fails."""

@@ -40,16 +40,16 @@ Action = Annotated[
 ]
 
 
-@expand_groups(voice=given.VerbosityOptions)
+@expand_groups(verbosity=given.VerbosityOptions)
 def cache(
     context: typer.Context,
     *,
     action: Action = None,
     form: given.Listing = "table",
-    voice: given.VerbosityOptions,
+    verbosity: given.VerbosityOptions,
 ) -> None:
     """Show or clear the cache of earlier responses."""
-    reporter = voice.apply_to(context.obj)
+    reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
     from ..cache import Store, cache_dir
     from ..fingerprint import untrusted

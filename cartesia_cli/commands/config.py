@@ -34,16 +34,16 @@ Action = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups(voice=given.VerbosityOptions)
+@expand_groups(verbosity=given.VerbosityOptions)
 def config(
     context: typer.Context,
     *,
     action: Action = None,
     form: given.Listing = "table",
-    voice: given.VerbosityOptions,
+    verbosity: given.VerbosityOptions,
 ) -> None:
     """Show each setting, its value, and where it is set."""
-    reporter = voice.apply_to(context.obj)
+    reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
     from ..output.files import write_stdout
 

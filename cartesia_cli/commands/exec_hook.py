@@ -1,4 +1,4 @@
-"""`--exec`: runs a command for each settled segment, one after the other, while the session goes on.
+"""`--exec`: runs a command for each settled segment, one after the other, while the session continues.
 
 The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGMENT. The command's output is shown line
 by line on stderr: stdout is data, and the live view has the last row of the terminal. No shell is involved.

@@ -105,11 +105,11 @@ Recording = Annotated[
 @expand_groups(
     session_options=live_given.SessionOptions,
     stream_options=live_given.StreamOptions,
-    place=OutputOptions,
-    look=FormatOptions,
+    output_options=OutputOptions,
+    format_options=FormatOptions,
     subtitle_options=SubtitleOptions,
-    where=given.BackendOptions,
-    voice=given.VerbosityOptions,
+    backend_options=given.BackendOptions,
+    verbosity=given.VerbosityOptions,
 )
 def listen(
     context: typer.Context,
@@ -128,11 +128,11 @@ def listen(
     listing: Listing = False,
     discard: Discard = False,
     recording: Recording = None,
-    place: OutputOptions,
-    look: FormatOptions,
+    output_options: OutputOptions,
+    format_options: FormatOptions,
     subtitle_options: SubtitleOptions,
-    where: given.BackendOptions,
-    voice: given.VerbosityOptions,
+    backend_options: given.BackendOptions,
+    verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
     from . import backend, interaction, live_session, recovery
@@ -142,10 +142,10 @@ def listen(
     from .live_session import SessionConfig
     from .output_checks import check_output
 
-    reporter = voice.apply_to(context.obj)
-    formats = place.formats(selects_rows=look.selects_rows)
+    reporter = verbosity.apply_to(context.obj)
+    formats = output_options.formats(selects_rows=format_options.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(subtitle_options)
+    layout = format_options.layout(subtitle_options)
     if not recover and (listing or discard or recording is not None):
         raise UsageError("--list, --discard and --recording go with --recover", hint="listen --recover --list")
     if listing and discard:
@@ -159,12 +159,12 @@ def listen(
         )
         return
     exec_hook = ExecHook(command, reporter.info, newline=exec_newline) if command is not None else None
-    choice = where.resolve(context, reporter)
+    choice = backend_options.resolve(context, reporter)
     if recover:
-        stream_options.check(None, (place.output, append), force=place.force)
+        stream_options.check(None, (output_options.output, append), force=output_options.force)
         with exec_hook or nullcontext():
             wanted = recovery.RecoveryConfig(
-                plan=place.plan(formats),
+                plan=output_options.plan(formats),
                 layout=layout,
                 language=session_options.language,
                 append=append,
@@ -173,9 +173,9 @@ def listen(
                 on_segment=exec_hook.submit if exec_hook else lambda segment: None,
             )
             left = recovery.find_recordings(recording)
-            if choice.base_url is not None and not where.cloud and where.base_url is None:
+            if choice.base_url is not None and not backend_options.cloud and backend_options.base_url is None:
                 recovery.check_may_upload(left)
-            _recover(left, wanted, choice, where.local_model, reporter)
+            _recover(left, wanted, choice, backend_options.local_model, reporter)
         return
     if push_to_talk and session_options.mode is None:
         finalize = finalize or "key"
@@ -188,8 +188,8 @@ def listen(
     wire_encoding, rate = wire
     options = replace(options, encoding=wire_encoding, sample_rate=rate)
     source = Input("microphone", Path("microphone"), Path("microphone"))
-    targets = place.plan(formats).targets([source])[0]
-    stream_options.check(None, (*targets.values(), append), force=place.force)
+    targets = output_options.plan(formats).targets([source])[0]
+    stream_options.check(None, (*targets.values(), append), force=output_options.force)
 
     if choice.reason:
         reporter.info(choice.reason)
@@ -214,9 +214,9 @@ def listen(
     if choice.base_url is None:
         asked["local"] = True
     kept = _SessionRecording(
-        reporter, stream_options.save_audio, place.force, rate, asked,
+        reporter, stream_options.save_audio, output_options.force, rate, asked,
         lambda file: given.recovery_command(
-            file, session_options.language, place, look, subtitle_options, where,
+            file, session_options.language, output_options, format_options, subtitle_options, backend_options,
             command=("listen", "--recover", "--recording"),
         ),
     )  # fmt: skip
@@ -249,14 +249,14 @@ def listen(
         targets=targets,
         layout=layout,
         seconds=stream_options.duration,
-        force=place.force,
+        force=output_options.force,
         append=append,
         copy=copy,
         stop_after_silence=stop_after_silence,
         captured=lambda: opened.captured,
         microphone=key_actions,
     )
-    with backend.open_live_server(choice, session_options.model, where.local_model, reporter) as server, kept:
+    with backend.open_live_server(choice, session_options.model, backend_options.local_model, reporter) as server, kept:
         try:
             with exec_hook or nullcontext():
                 give = exec_hook.submit if exec_hook else None
@@ -297,10 +297,10 @@ class _SessionRecording:
     def spool(self, source: Microphone) -> SessionRecording:
         from ..audio.session_recording import SessionRecording
 
-        def trouble(sentence: str) -> None:
+        def warn(sentence: str) -> None:
             self._reporter.info(f"warning: {sentence}")
 
-        self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_warning=trouble)
+        self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_warning=warn)
         return self._spool
 
     def __enter__(self) -> _SessionRecording:
@@ -316,10 +316,10 @@ class _SessionRecording:
             return
         try:
             path = self._spool.keep(self._target, force=self._force)
-        except OutputError as trouble:
+        except OutputError as failure:
             if kind is None:
                 raise
-            self._reporter.error(trouble)  # in addition to the error that ended the session
+            self._reporter.error(failure)  # in addition to the error that ended the session
             return
         if path is None:
             if self._target is not None:

@@ -273,7 +273,7 @@ class LiveSession:
         For a session that never connected, only the final event of event streams is written.
         """
         self._view.close()
-        config, trouble = self._config, None
+        config, failure = self._config, None
         transcript = self.transcript()
         if transcript.words is None and transcript.text.strip():
             if not NEEDS_WORDS.isdisjoint(config.targets):
@@ -291,11 +291,11 @@ class LiveSession:
                 with suppress(StdoutClosed):
                     writing.close(transcript, facts)
         for file, parts in self._pending.items() if self._has_connected else ():
-            trouble = write_result("".join(parts), file, self._reporter) or trouble
+            failure = write_result("".join(parts), file, self._reporter) or failure
         if self._append_file is not None:
-            trouble = self._append_file.flush() or trouble
+            failure = self._append_file.flush() or failure
         if config.copy and transcript.text.strip():
-            trouble = self._to_clipboard(transcript.text.strip()) or trouble
+            failure = self._to_clipboard(transcript.text.strip()) or failure
         if figures is not None:
             self._reporter.print_lines(lambda width, encoding: render_report(figures, width, encoding=encoding))
         credits = realtime_credits(
@@ -303,7 +303,7 @@ class LiveSession:
         )  # audio that is sent twice is billed twice
         price = "on this machine" if local else f"{credits:.0f} credits"
         self._reporter.detail(f"{self._clock.elapsed:.1f} s, {self._metrics.seconds:.1f} s of audio sent, {price}")
-        return trouble
+        return failure
 
     def _write(self, update: Update) -> None:
         match update:
@@ -477,11 +477,11 @@ def run_session(
         try:
             asyncio.run(_run_quietly(session.run(server, make_source, tap, interaction), reporter))
         except BaseException:
-            if (trouble := session.finish(local=server.local)) is not None:
-                reporter.error(trouble)
+            if (failure := session.finish(local=server.local)) is not None:
+                reporter.error(failure)
             raise
-        if (trouble := session.finish(local=server.local)) is not None:
-            raise trouble
+        if (failure := session.finish(local=server.local)) is not None:
+            raise failure
         if config.layout.selection is not None and report_no_matches(
             session.transcript(), config.layout.selection, reporter
         ):

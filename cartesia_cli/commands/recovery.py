@@ -151,8 +151,8 @@ def transcribe_recordings(
         try:
             job = batch_plan.Job(item, batch_plan.probe_input(item, options), files)
             batch.run_job(job, order, connect, reporter)
-            if append is not None and (trouble := append.flush()) is not None:
-                raise trouble
+            if append is not None and (error := append.flush()) is not None:
+                raise error
             _dispose(recording, wanted, reporter)
         except CliError as error:
             if len(recordings) == 1 or is_account_error(error):

@@ -63,11 +63,11 @@ Channel = Annotated[
 @expand_groups(
     session_options=live_given.SessionOptions,
     stream_options=live_given.StreamOptions,
-    place=OutputOptions,
-    look=FormatOptions,
+    output_options=OutputOptions,
+    format_options=FormatOptions,
     subtitle_options=SubtitleOptions,
-    where=given.BackendOptions,
-    voice=given.VerbosityOptions,
+    backend_options=given.BackendOptions,
+    verbosity=given.VerbosityOptions,
 )
 def stream_file(
     context: typer.Context,
@@ -80,29 +80,29 @@ def stream_file(
     speed: Speed = 1.0,
     channel: Channel = None,
     stream_options: live_given.StreamOptions,
-    place: OutputOptions,
-    look: FormatOptions,
+    output_options: OutputOptions,
+    format_options: FormatOptions,
     subtitle_options: SubtitleOptions,
-    where: given.BackendOptions,
-    voice: given.VerbosityOptions,
+    backend_options: given.BackendOptions,
+    verbosity: given.VerbosityOptions,
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
     from . import backend, live_session
     from .inputs import STDIN, Input, check_not_url
 
-    reporter = voice.apply_to(context.obj)
-    formats = place.formats(selects_rows=look.selects_rows)
+    reporter = verbosity.apply_to(context.obj)
+    formats = output_options.formats(selects_rows=format_options.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = look.layout(subtitle_options)
+    layout = format_options.layout(subtitle_options)
     check_not_url(file)
-    choice = where.resolve(context, reporter)
+    choice = backend_options.resolve(context, reporter)
     given.checked_encoding(encoding, sample_rate)
     endpoint = session_options.endpoint(finalize)
     by_level = endpoint.name == "manual" and finalize != "none"
     options = session_options.options(endpoint, reporter, local=choice.base_url is None, by_level=by_level)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
-    targets = place.plan(formats).targets([Input(file, path, name)])[0]
-    stream_options.check(file, targets.values(), force=place.force)
+    targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
+    stream_options.check(file, targets.values(), force=output_options.force)
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
     if choice.reason:
         reporter.info(choice.reason)
@@ -154,16 +154,22 @@ def stream_file(
         targets=targets,
         layout=layout,
         seconds=seconds,
-        force=place.force,
+        force=output_options.force,
     )
     try:
-        with backend.open_live_server(choice, session_options.model, where.local_model, reporter) as server:
+        with backend.open_live_server(choice, session_options.model, backend_options.local_model, reporter) as server:
             live_session.run_session(config, server, make, reporter, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
             command = given.recovery_command(
-                file, session_options.language, place, look, subtitle_options, where, extra=headerless
+                file,
+                session_options.language,
+                output_options,
+                format_options,
+                subtitle_options,
+                backend_options,
+                extra=headerless,
             )
             error.hint = "; or ".join(filter(None, (error.hint, f"to transcribe all of it at once: {command}")))
         raise
