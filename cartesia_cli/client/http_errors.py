@@ -37,6 +37,7 @@ CHECK_PARAMETERS = "check the model, the language, the encoding and the sample r
 CHECK_CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
+OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
 
@@ -183,15 +184,16 @@ def invalid_response_failure(
     """A success that is not what the documentation promises. The server has done the work, so it may have billed it."""
     shown = ProtocolError(
         f"{name}: status {status}, but {peer.quote(error.message)}",
-        hint=f"is {peer.host} really Cartesia's API? Its answer begins with {body_excerpt(body, peer)}",
+        hint=other_api_hint(body, peer),
         request_id=peer.quote(headers.get("x-request-id", "")) or None,
     )
     return Failure(shown, retryable=True, maybe_billed=True)
 
 
-def body_excerpt(body: bytes, peer: Peer) -> str:
-    """The first characters of a body, in quotes."""
-    return repr(peer.quote(body[:MAX_EXCERPT_BYTES].decode("utf-8", "replace"), 80))
+def other_api_hint(body: bytes, peer: Peer) -> str:
+    """The hint for a response that Cartesia's API doesn't give, with the first characters of its body."""
+    excerpt = peer.quote(body[:MAX_EXCERPT_BYTES].decode("utf-8", "replace"), 80)
+    return f"is {peer.host} really Cartesia's API? Its answer begins with {excerpt!r}"
 
 
 def is_account_error(error: CliError) -> bool:

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ApiError, ProtocolError, UsageError
 from ..protocol import Credential, is_loopback, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
+from .http_errors import OTHER_SERVER
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
@@ -167,7 +168,7 @@ def _redirect_target(address: str, reply: HttpReply) -> str:
     else:
         raise ApiError(
             f"the server redirects to {there.scheme}://{there.netloc}",
-            hint="the key is not sent there; if that is the right server, make it the base URL",
+            hint=OTHER_SERVER,
             status=reply.status,
         )
     return target

@@ -40,7 +40,7 @@ from ..retry import RetryPolicy
 from .http_errors import Peer
 from .http_transport import is_proxied
 from .ws_connect import CLOSE_TIMEOUT_SECONDS, FrameTap, Socket, describe_close, open_socket, redacting
-from .ws_errors import already_closed_error, close_error, error_event_error, response_headers, stalled_error
+from .ws_errors import already_closed_error, close_error, error_from_event, response_headers, stalled_error
 
 OPEN_TIMEOUT_SECONDS = 10.0
 
@@ -167,7 +167,7 @@ class RealtimeConnection:
                 break
             event = self._decode_frame(frame)
             if isinstance(event, Error):
-                self._failure = self._most_severe(error_event_error(event, self._peer, self.request_id))
+                self._failure = self._most_severe(error_from_event(event, self._peer, self.request_id))
             elif event is not None:
                 if event.kind == self._endpoint.final_event:
                     self._ended, self._failure = True, self._lost_words

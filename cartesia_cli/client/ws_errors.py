@@ -25,7 +25,7 @@ from websockets.http11 import Response
 from ..errors import ApiError, CliError, NetworkError, ProtocolError
 from ..protocol import Error
 from . import http_errors
-from .http_errors import CHECK_NETWORK, Failure, Peer, body_excerpt, describe_error, find_tls_reason
+from .http_errors import CHECK_NETWORK, Failure, Peer, describe_error, find_tls_reason
 from .http_transport import environment_error
 
 MAX_EVENT_BYTES = 16 << 20
@@ -93,7 +93,7 @@ def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> F
     raise environment_error(str(error)) from None
 
 
-def error_event_error(event: Error, peer: Peer, request_id: str | None) -> CliError:
+def error_from_event(event: Error, peer: Peer, request_id: str | None) -> CliError:
     """An error event: the same error as for a refused request (errors)."""
     return http_errors.refusal_error(event, request_id, peer.host, peer, HINTS)
 
@@ -109,7 +109,7 @@ def close_error(closed: ConnectionClosed, peer: Peer, request_id: str | None, si
 
 
 def already_closed_error(peer: Peer) -> NetworkError:
-    return NetworkError(f"the session with {peer.host} is over")
+    return NetworkError(f"the session with {peer.host} has already ended")
 
 
 def stalled_error(peer: Peer, request_id: str | None, seconds: float) -> NetworkError:
@@ -124,11 +124,10 @@ def _response_failure(response: Response, peer: Peer) -> Failure:
         return http_errors.refusal_failure(status, headers, body, peer.host, peer, hints=HINTS)
     request_id = peer.quote(headers.get("x-request-id", "")) or None
     if status >= 300:
-        hint = "the key is not sent there; if that is the right server, make it the base URL"
         message = f"{peer.host} redirects to {peer.quote(_redirect_target(headers)) or 'nowhere'}"
-        return Failure(ApiError(message, hint=hint, status=status, request_id=request_id))
-    hint = f"is {peer.host} really Cartesia's API? Its answer begins with {body_excerpt(body, peer)}"
+        return Failure(ApiError(message, hint=http_errors.OTHER_SERVER, status=status, request_id=request_id))
     message = f"{peer.host}: status {status}, but not a WebSocket"
+    hint = http_errors.other_api_hint(body, peer)
     return Failure(ProtocolError(message, hint=hint, status=status, request_id=request_id))
 
 
