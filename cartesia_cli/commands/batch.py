@@ -35,6 +35,7 @@ from ..transcript import Transcript, drop_wrong_times, from_batch
 from . import resume
 from .backend import Backend
 from .batch_plan import FixedPlan, Job, JobPlan
+from .channel_jobs import split_job
 from .credits import Budget
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder, materialize
@@ -62,6 +63,8 @@ class BatchConfig:
     cache        responses of the same server; None: neither read nor written
     matches      writes the selected rows of each transcript; None: whole transcripts are written
     manifest     lists the results; None: no manifest is written
+    speakers     names of who speaks on each channel, which are transcribed one by one; empty: they are numbered;
+                 None: recordings are transcribed as a whole
     on_written   called with each transcript after its results are written
     """
 
@@ -72,6 +75,7 @@ class BatchConfig:
     cache: Cache | None = None
     matches: MatchWriter | None = None
     manifest: ManifestResults | None = None
+    speakers: tuple[str, ...] | None = None
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
@@ -170,15 +174,33 @@ class BatchSummary:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The response to a recording.
+    """The transcript of a recording.
 
-    job      as it was sent: fetched and probed, if it wasn't before
-    local    whether this machine has transcribed it; None if the response came from the cache
+    job              as it was sent: fetched and probed, if it wasn't before
+    body             of the response; None if there are several, one for each channel
+    billed_seconds   of audio; 0 if the response came from the cache
+    local            whether this machine, or a cluster, has transcribed it
     """
 
     job: Job
+    transcript: Transcript
+    body: bytes | None
+    billed_seconds: float
+    local: bool
+
+    @property
+    def credits(self) -> float | None:
+        """What it cost; None for what was transcribed locally."""
+        return None if self.local else batch_credits(self.billed_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The response to a recording that was sent: seconds of audio by the server, and what they cost."""
+
     answer: CachedResponse
-    local: bool | None
+    seconds: float
+    credits: float
 
 
 class RestCommand(Protocol):
@@ -441,17 +463,72 @@ class _Run:
         return materialize(job, self._config.options, self._temporary, partial(self._observer.update, number))
 
     def _fetch(self, number: int, job: Job) -> Fetched:
-        """The response to a recording: from the cache, or else from the server."""
+        """The transcript of a recording: by the response in the cache, or else by that of the server."""
         if self._cluster is not None:
             return self._fetch_from_cluster(number, job, self._cluster)
         job = with_sound_start(job)
+        if self._config.speakers is not None:
+            return self._fetch_channels(number, job, self._config.speakers)
         self._observer.update(number, "looking up")
         lookup, answer = look_up(job, self._config, self._reporter)
         if answer is not None:
-            with self._lock:
-                self._summary.from_cache += 1
+            self._count_cached()
             self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
-            return Fetched(job, answer, None)
+            return self._fetched(job, answer, None)
+        sent = self._send(number, job, lookup)
+        self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=False)
+        return self._fetched(job, sent.answer, self._summary.local)
+
+    def _fetch_channels(self, number: int, job: Job, names: Sequence[str]) -> Fetched:
+        """The conversation on the channels of a recording, which are sent side by side."""
+        update = partial(self._observer.update, number)
+        with split_job(job, names, self._temporary, update, self._reporter) as conversation:
+            update("looking up")
+            found = [(channel, *look_up(channel, self._config, self._reporter)) for channel in conversation.jobs]
+            cached = [channel for channel, _, answer in found if answer is not None]
+            priced = len(cached) < len(found) and not self._open_backend().local
+            self._reporter.info(f"{job.input.source}: {conversation.describe(cached, priced=priced)}")
+            requests = [
+                start_daemon_thread(partial(self._send, number, channel, lookup), "channel")
+                for channel, lookup, answer in found
+                if answer is None
+            ]
+            wait(requests)
+            sent = [request.result() for request in requests]
+            left = iter(sent)
+            answers = [answer or next(left).answer for _, _, answer in found]
+            responses = [
+                usable_response(answer.response, channel, self._reporter)
+                for answer, (channel, _, _) in zip(answers, found, strict=True)
+            ]
+            transcript = conversation.merge(responses, self._config.options.model)
+        if not sent:
+            self._count_cached()
+        self._observer.finished(
+            number, seconds=conversation.seconds, credits=sum(one.credits for one in sent), from_cache=not sent
+        )
+        return Fetched(
+            job, transcript, None, sum(one.seconds for one in sent), local=bool(sent) and self._summary.local
+        )
+
+    def _count_cached(self) -> None:
+        with self._lock:
+            self._summary.from_cache += 1
+
+    def _fetched(self, job: Job, answer: CachedResponse, local: bool | None) -> Fetched:
+        """The transcript that a response is. `local`: None if the response came from the cache."""
+        response = usable_response(answer.response, job, self._reporter)
+        transcript = from_batch(
+            in_recording(response, job.media),
+            source=job.input.source,
+            model=self._config.options.model,
+            measured_duration=job.seconds,
+        )
+        billed = 0.0 if local is None else response.duration or transcript.duration or 0.0
+        return Fetched(job, transcript, answer.body, billed, local=bool(local))
+
+    def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
+        """Have a recording transcribed within the budget."""
         backend = self._open_backend()
         seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
@@ -461,9 +538,7 @@ class _Run:
                 self._sent.discard(number)
             length = answer.response.duration or seconds
             reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
-        price = 0.0 if backend.local else batch_credits(length)
-        self._observer.finished(number, seconds=length, credits=price, from_cache=False)
-        return Fetched(job, answer, backend.local)
+        return Sent(answer, length, 0.0 if backend.local else batch_credits(length))
 
     def _fetch_from_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> Fetched:
         """The response to a recording that a worker of the cluster looks up or transcribes."""
@@ -485,7 +560,7 @@ class _Run:
             self._summary.local, self._summary.place = cluster.local, "the cluster"
             self._summary.from_cache += from_cache
         self._observer.finished(number, seconds=length, credits=batch_credits(billed), from_cache=from_cache)
-        return Fetched(job, result.answer, result.local)
+        return self._fetched(job, result.answer, result.local)
 
     def _open_backend(self) -> Backend:
         with self._connect_lock:
@@ -529,16 +604,13 @@ class _Run:
         item = job.input
         path = item.path if planned.input.remote else planned.input.path
         audio = fingerprint(path) if job.response_file or any(job.targets.values()) else None
-        usable = usable_response(fetched.answer.response, job, reporter)
-        response = in_recording(usable, job.media)
-        transcript = from_batch(response, source=item.source, model=config.options.model, measured_duration=job.seconds)
-        seconds = transcript.duration or 0.0
+        transcript = fetched.transcript
         with self._lock:
-            self._summary.audio_seconds += seconds
-            self._summary.billed_seconds += 0.0 if fetched.local is None else usable.duration or seconds
+            self._summary.audio_seconds += transcript.duration or 0.0
+            self._summary.billed_seconds += fetched.billed_seconds
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
-        write_error = save_body(fetched.answer.body, job, reporter)
+        write_error = None if fetched.body is None else save_body(fetched.body, job, reporter)
         try:
             write_results(
                 transcript, job.targets, config.layout, reporter,
@@ -555,8 +627,7 @@ class _Run:
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
             unchanged = audio if audio is not None and audio.is_current(path) else None
-            credits = None if fetched.local else 0.0 if fetched.local is None else batch_credits(seconds)
-            self._record.done(planned, unchanged, config, seconds, credits)
+            self._record.done(planned, unchanged, config, transcript.duration or 0.0, fetched.credits)
         return transcript, None
 
     def _print(self, text: str) -> None:

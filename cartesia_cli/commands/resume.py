@@ -107,14 +107,20 @@ def _operands(names: Sequence[str]) -> list[str]:
 
 
 def describe_request(
-    options: BatchOptions, selection: Selection | None = None, segment: tuple[float, float] | None = None
+    options: BatchOptions,
+    selection: Selection | None = None,
+    segment: tuple[float, float] | None = None,
+    speakers: Sequence[str] | None = None,
 ) -> str:
     """What the content of a result depends on besides its recording, in words: model, language, which part of the
-    recording was transcribed, and which part of the transcript was selected. What only changes its layout is left out.
+    recording was transcribed, who speaks on its channels, and which part of the transcript was selected. What only
+    changes its layout is left out.
     """
     words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
     if segment is not None:
         words.append(f"segment {segment[0]:g}+{segment[1]:g}")
+    if speakers is not None:
+        words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
     chosen = {} if selection is None else asdict(selection)
     for name, value in chosen.items():
         if value != DEFAULTS[name]:
@@ -183,9 +189,9 @@ def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | No
     """
     files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
     known = results.find(files)
-    segment = job.input.segment
-    wanted = describe_request(config.options, config.layout.selection, segment)
-    whole = describe_request(config.options, segment=segment)
+    segment, speakers = job.input.segment, config.speakers
+    wanted = describe_request(config.options, config.layout.selection, segment, speakers)
+    whole = describe_request(config.options, None, segment, speakers)
     missing: Targets = {
         name: file for name, file in job.targets.items() if file and not _is_finished(file, job.input, wanted, known)
     }
@@ -225,7 +231,7 @@ def _renamed(job: Job, config: BatchConfig, results: ResultRecord) -> list[Path]
         if file is None:
             continue
         selection = None if file is job.response_file else config.layout.selection
-        wanted = describe_request(config.options, selection, job.input.segment)
+        wanted = describe_request(config.options, selection, job.input.segment, config.speakers)
         orphans = [
             result.file
             for result in results.of_same_content(job.input.path, file.parent)

@@ -150,8 +150,9 @@ class RunRecord:
         credits   that it cost; None on this machine
         """
         source = resume.source_of(job.input)
-        whole = resume.describe_request(config.options, segment=job.input.segment)
-        wanted = resume.describe_request(config.options, config.layout.selection, job.input.segment)
+        segment, speakers = job.input.segment, config.speakers
+        whole = resume.describe_request(config.options, None, segment, speakers)
+        wanted = resume.describe_request(config.options, config.layout.selection, segment, speakers)
         files: dict[str, str] = {}
         for file in (*job.targets.values(), job.response_file):
             if file is None or audio is None or (written := fingerprint(file)) is None:

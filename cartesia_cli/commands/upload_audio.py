@@ -61,10 +61,10 @@ def choose_upload(
     item, media = job.input, job.media
     assert media is not None
     if item.segment is None and (local or media.is_plain_audio):
-        yield _recording(job, item.path, media, _file_name(item))
+        yield _recording(job, item.path, media, item.relative_path.name)
         return
     with temporary.subfolder() as folder:
-        with _named(item):
+        with named_errors(item):
             recording = _segment(job, folder, show) if item.segment else _sound(job, folder, show, reporter)
         yield recording
 
@@ -82,7 +82,7 @@ def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
         return UploadEstimate(media.bytes, True, media.duration)
     from ..audio.soundtrack import estimate_soundtrack
 
-    with _named(item):
+    with named_errors(item):
         found = estimate_soundtrack(item.path, media)
     return UploadEstimate(found.bytes, found.exact, found.duration, found.extension)
 
@@ -122,7 +122,7 @@ def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
     assert item.segment is not None
     show("cutting")
     path = cut_segment(item.path, *item.segment, folder)
-    return _recording(job, path, probe(path), Path(_file_name(item)).stem + path.suffix)
+    return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
 
 
 def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Recording:
@@ -138,7 +138,7 @@ def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Re
         reporter.info(f"{item.source}: sending only the sound: {size} of {whole}")
     else:
         reporter.info(f"{item.source}: sending it as {kind}, because the API doesn't document {media.container}")
-    return _recording(job, sound.path, sound.media, f"{Path(_file_name(item)).stem}.{kind}")
+    return _recording(job, sound.path, sound.media, f"{Path(item.relative_path.name).stem}.{kind}")
 
 
 def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> Recording:
@@ -151,14 +151,10 @@ def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> Recordi
 
 
 @contextmanager
-def _named(item: Input) -> Iterator[None]:
+def named_errors(item: Input) -> Iterator[None]:
     """Put the name that the user knows into errors, instead of that of a temporary file."""
     try:
         yield
     except InputError as error:
         name = "stdin" if item.source == STDIN else item.source
         raise InputError(error.message.replace(display_name(item.path), name), hint=error.hint) from error
-
-
-def _file_name(item: Input) -> str:
-    return "stdin" if item.source == STDIN else (item.path if item.remote is None else item.relative_path).name
