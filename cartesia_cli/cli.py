@@ -6,6 +6,7 @@ Must never import, here or in a command's options, what only the run of a comman
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -42,6 +43,9 @@ ALIASES = {
     "--max_words_per_line": "--max-words-per-line",
 }
 """Spellings of Whisper's command line, for people who are used to them."""
+
+BY_CHANNEL = "--speakers-by-channel"
+"""The option whose value may be left out: the word after it may be an input."""
 
 
 def build(only: str | None = None) -> typer.Typer:
@@ -144,13 +148,25 @@ def _as_cli_error(error: Exception, command: str | None) -> CliError:
 
 
 def _expand_aliases(arguments: list[str]) -> list[str]:
-    """Whisper's spellings replaced by ours, up to a `--`."""
+    """Whisper's spellings replaced by ours, and a value that was left out filled in, up to a `--`."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = []
+    options: list[str] = []
     for argument in arguments[:end]:
         name, separator, value = argument.partition("=")
+        if options and options[-1] == BY_CHANNEL:
+            options[-1] += f"={argument if _is_names(argument) else given.NUMBERED}"
+            if _is_names(argument):
+                continue
         options.append(ALIASES.get(name, name) + separator + value)
+    if options and options[-1] == BY_CHANNEL:
+        options[-1] += f"={given.NUMBERED}"
     return options + arguments[end:]
+
+
+def _is_names(argument: str) -> bool:
+    """Whether an argument is a list of names, rather than an option or an input."""
+    is_input = os.path.lexists(argument) or re.search(r"[*?\[]|://", argument) is not None
+    return "," in argument and not argument.startswith("-") and not is_input
 
 
 def _interrupting(code: Exit, stops: list[Exit]) -> Any:

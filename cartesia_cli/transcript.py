@@ -42,6 +42,7 @@ TEXT_WORD = re.compile(r"\s*\S+")
 SENTENCE_ENDS = tuple(".?!…。？！")
 CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
 CLOSING_MARKS = "\"'”’»)]」』"
+PUNCTUATION = "".join((*SENTENCE_ENDS, *CLAUSE_ENDS)) + CLOSING_MARKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,14 +411,18 @@ def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]
     at = first = 0
     for i, (word, time) in enumerate(zip(words, times, strict=True)):
         is_last = i + 1 == len(words)
+        # Punctuation belongs to the word before it, even if the server's words come without.
+        following = len(text) if is_last else ends[i + 1] - len(words[i + 1].word.strip())
+        between = text[ends[i] : following]
+        stop = ends[i] + len(between) - len(between.lstrip(PUNCTUATION))
         if not (
             is_last
-            or _ends_sentence(word.word)
+            or _ends_sentence(word.word + text[ends[i] : stop])
             or times[i + 1].start - time.end >= PAUSE_SECONDS
             or words[i + 1].speaker != word.speaker
         ):
             continue
-        cut = len(text) if is_last else ends[i]
+        cut = len(text) if is_last else stop
         start, guessed = times[first].start, times[first].estimated or time.estimated
         timing: Timing = "estimated" if guessed else "server"
         said, end = tuple(words[first : i + 1]), max(start, time.end)

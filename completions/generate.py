@@ -38,6 +38,7 @@ KINDS = {
     "[show [COMMAND...]]": "show",
     "--jobs": "none",
     "--dask": "file",
+    "--speakers-by-channel": "file",
     "--keep-json": "folder",
     "--output-manifest": "file",
     "--transcript": "file",

@@ -206,3 +206,10 @@ def test_estimates_run_forward_between_times_that_are_believed(words: tuple[Word
     assert drop_implausible_times(drop_implausible_times(words, duration), duration) == drop_implausible_times(
         words, duration
     )
+
+
+def test_sentences_end_behind_punctuation_that_words_come_without() -> None:
+    words = (Word("Good", 0.0, 0.3), Word("morning", 0.4, 0.8), Word("How", 3.0, 3.2), Word("are", 3.2, 3.4))
+    response = BatchResponse(text='"Good morning." How are...', duration=4.0, words=words)
+    segments = from_batch(response, source="", model="ink-whisper").segments
+    assert [segment.text for segment in segments] == ['"Good morning."', " How are..."]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..audio.time_map import TimeMap
-from ..errors import InputError, UsageError
+from ..errors import InputError
 from ..output.console import Reporter
 from ..protocol import BatchResponse, batch_credits
 from ..speakers import merge_speakers
@@ -75,19 +75,6 @@ class Conversation:
             response = in_recording(channel.times.restore(response, self.seconds), media)
             parts.append((channel.speaker, from_batch(response, source=self.job.input.source, model=model)))
         return merge_speakers(parts, duration=self.seconds + max(0.0, media.sound_start if media else 0.0))
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """The names of speakers, separated by commas; none for "", which means that they are numbered. UsageError for a
-    name that is empty, or is there twice.
-    """
-    names = tuple(name.strip() for name in text.split(",")) if text else ()
-    if not all(names) or len(set(names)) < len(names):
-        raise UsageError(
-            f"--speakers-by-channel={text}: each channel needs a name of its own",
-            hint="as in --speakers-by-channel=Anna,Ben; without names, they are numbered",
-        )
-    return names
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
 from .batch import BatchConfig, look_up
-from .batch_plan import JobPlan
+from .batch_plan import Job, JobPlan
+from .channel_jobs import split_job
+from .prepare import TemporaryFolder
 from .upload_audio import UploadEstimate, estimate_upload, size_text
 
 
@@ -24,6 +27,7 @@ class Row:
     upload     what would be uploaded
     cached     whether the response is in the cache
     same_as    an earlier input with the same audio, whose response would serve for both
+    channels   what would be sent of each channel, in words; None: the recording is sent as a whole
     """
 
     source: str
@@ -31,6 +35,7 @@ class Row:
     upload: UploadEstimate
     cached: bool = False
     same_as: str | None = None
+    channels: str | None = None
 
     @property
     def duration(self) -> float | None:
@@ -55,13 +60,16 @@ class Row:
         facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
         times = {"duration": self.duration, "credits": self.credits if priced else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
+        facts |= {} if self.channels is None else {"channels": self.channels}
         if self.is_converted:
             facts |= {"upload_bytes": self.upload.bytes, "upload_bytes_estimated": not self.upload.exact}
         return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
 
     def to_text(self, *, priced: bool) -> str:
         note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
-        if self.is_converted:
+        if self.channels is not None:
+            note = f" ({self.channels})"
+        elif self.is_converted:
             about = "" if self.upload.exact else "about "
             note = f" (sent as {(self.upload.extension or '')[1:]}: {about}{size_text(self.upload.bytes or 0)})"
         return _format_row(
@@ -128,9 +136,16 @@ def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter, *, lo
     unusable = 0
     first: dict[str, str] = {}
     for job in plan:
-        lookup, known = look_up(job, config, reporter)
         source, recording = job.input.source, job.media
         assert recording is not None
+        if config.speakers is not None:
+            try:
+                rows.append(_channels_row(job, config.speakers, config, reporter, priced=not local))
+            except InputError as error:
+                reporter.error(error)
+                unusable += 1
+            continue
+        lookup, known = look_up(job, config, reporter)
         before = first.setdefault(lookup.name, source) if lookup and known is None else source
         same = None if before == source else before
         try:
@@ -141,6 +156,23 @@ def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter, *, lo
             continue
         rows.append(Row(source, recording.bytes, upload, known is not None, same))
     return rows, unusable
+
+
+def _channels_row(job: Job, names: Sequence[str], config: BatchConfig, reporter: Reporter, *, priced: bool) -> Row:
+    """The row of a recording whose channels are transcribed one by one: it is split to find out."""
+    assert job.media is not None
+    with TemporaryFolder() as temporary, split_job(job, names, temporary, _show_nothing, reporter) as conversation:
+        cached = [channel for channel in conversation.jobs if look_up(channel, config, reporter)[1] is not None]
+        sent = [channel.media for channel in conversation.jobs if channel not in cached and channel.media]
+        upload = UploadEstimate(
+            sum(media.bytes for media in sent), True, sum(media.duration or 0.0 for media in sent), ".flac"
+        )
+        described = conversation.describe(cached, priced=priced)
+    return Row(job.input.source, job.media.bytes, upload, cached=bool(cached) and not sent, channels=described)
+
+
+def _show_nothing(what: str, done: float = 0.0, total: float | None = None, /) -> None:
+    """A dry run shows no progress."""
 
 
 def _format_row(size: object, seconds: str, price: str, source: str, *, priced: bool) -> str:

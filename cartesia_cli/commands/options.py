@@ -85,6 +85,9 @@ def nonempty_path(files: Any) -> Any:
 
 BACKEND_PANEL, MESSAGES_PANEL = "Backend", "Messages on stderr"
 
+NUMBERED = "numbered"
+"""Value of --speakers-by-channel without names."""
+
 Local = Annotated[
     bool, typer.Option("--local", help="Transcribe on this machine, offline.", rich_help_panel=BACKEND_PANEL)
 ]
@@ -286,3 +289,18 @@ def warn_unknown(reporter: Reporter, options: BatchOptions, keyterms: list[str] 
         reporter.info(f"warning: unknown language code {options.language!r} is sent as it is")
     if keyterms:
         reporter.info("warning: key terms are not sent: the batch endpoint does not take them")
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """The names of speakers, separated by commas; none for NUMBERED. UsageError for a name that is empty, or is there
+    twice.
+    """
+    if text == NUMBERED:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(
+            f"--speakers-by-channel={text}: each channel needs a name of its own",
+            hint="as in --speakers-by-channel=Anna,Ben; without names, they are numbered",
+        )
+    return names

@@ -7,7 +7,7 @@ stop the others; a refused key or exhausted credits do.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -102,6 +102,11 @@ MaxCredits = Annotated[
     given.number_option(metavar="N", min=0, help="Stop before a run costs more than this many credits.",
                         rich_help_panel=given.BACKEND_PANEL),
 ]  # fmt: skip
+SpeakersByChannel = Annotated[
+    str | None,
+    typer.Option("--speakers-by-channel", metavar="[NAME,NAME]", show_default=False,
+                 help="Transcribe each channel by itself, and merge them into a conversation."),
+]  # fmt: skip
 Dask = Annotated[
     str | None,
     typer.Option("--dask", metavar="ADDRESS", rich_help_panel=given.BACKEND_PANEL, show_default=False,
@@ -135,6 +140,7 @@ def transcribe(
     keyterm: given.Keyterm = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
+    speakers_by_channel: SpeakersByChannel = None,
     backend_options: given.BackendOptions,
     endpoint: Endpoint = "stt",
     timeout: given.Timeout = None,
@@ -173,6 +179,10 @@ def transcribe(
     )
     given.warn_unknown(reporter, options, keyterm)
     share = parse_shard(shard, os.environ) if shard is not None else None
+    speakers = None
+    if speakers_by_channel is not None:
+        speakers = given.parse_names(speakers_by_channel)
+        _check_channel_options({"--keep-json": keep_json, "--encoding": encoding, "--dask": dask})
     responses = open_cache(no_cache, backend_config, endpoint, backend_options.local_model, reporter)
     record = open_record(
         resuming.open_results(reporter), output_options.output_dir, share, reporter, keeps_journal=not dry_run
@@ -225,17 +235,18 @@ def transcribe(
                 manifest = stack.enter_context(ManifestResults(path, resume=keeps_lines, reporter=reporter))
             if not (output_options.is_given or format_options.selects_rows):
                 formats = ()
-        matches = output_options.matches(layout, formats, reporter, several=several)
+        matches = output_options.matches(layout, formats, reporter, several=several, speakers=speakers is not None)
         output_plan = output_options.plan(
             formats,
             several=several,
             force=dry_run or resume or retry_failed,
             combined=matches is not None and matches.combined,
         )
-        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches, manifest)
+        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches, manifest, speakers)
 
         def look_up(job: Job) -> CachedResponse | None:
-            return batch.look_up(job, config, reporter)[1]
+            # Those to the channels are only known once a recording is split.
+            return batch.look_up(job, config, reporter)[1] if speakers is None else None
 
         def keep_in_manifest(job: Job) -> None:
             if manifest is not None:
@@ -285,7 +296,7 @@ def transcribe(
         if not dry_run and (plan.first or not plan.complete):
             if backend_config.reason:
                 reporter.info(backend_config.reason if cluster is None else cluster_jobs.OFFLINE)
-            if plan.complete:
+            if plan.complete and speakers is None:
                 limit.lower_maximum(len(plan.first))
             to_files = all(file is not None for job in plan.first for file in job.targets.values())
 
@@ -314,6 +325,13 @@ def transcribe(
         skipped.report(any_found=True)
     if failed:
         raise typer.Exit(Exit.FAILED)
+
+
+def _check_channel_options(others: Mapping[str, object]) -> None:
+    """UsageError for an option that makes no sense where each channel is a request."""
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(f"{name} can't be combined with --speakers-by-channel", hint="leave out one of them")
 
 
 class SkippedFiles:
