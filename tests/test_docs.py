@@ -31,6 +31,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from typer.main import get_command
@@ -173,6 +174,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(files / "talk.mp3", files / "talk.mp4")
     shutil.copy(files / "talk.mp3", files / "lectures" / "monday.mp3")
     shutil.copy(sample, files / "lectures" / "tuesday.wav")
+    silence = np.zeros(5 * rate, np.int16)
+    call = np.stack([np.concatenate([samples, silence, 0 * samples]), np.concatenate([0 * samples, silence, samples])])
+    (files / "calls").mkdir()
+    for file in (files / "call.wav", files / "calls" / "one.wav"):
+        soundfile.write(file, call.T, rate)
+    pictures = ["-f", "lavfi", "-i", "testsrc=duration=10:size=320x240:rate=10", "-c:v", "mpeg4", "-b:v", "2M"]
+    command = [need("ffmpeg"), "-v", "error", "-nostdin", "-i", sample, *pictures, "-c:a", "aac", files / "film.mkv"]
+    subprocess.run(command, check=True)
     return folder
 
 
