@@ -186,7 +186,7 @@ def test_segment_of_a_recording_is_sent_alone_and_priced_alone(tmp_path: Path) -
     job = Job(item, probe_input(item, BatchOptions(model="ink-whisper")), {})
     assert job.seconds == 2.5 and estimate_upload(job, local=False).duration == 2.5
     with TemporaryFolder() as temporary, choose_upload(job, temporary, ignore_progress, Reporter(), local=True) as sent:
-        assert sent.upload.filename == "sample.flac" and sent.media.duration == 2.5
+        assert sent.upload.filename == "sample@2-4.5.flac" and sent.media.duration == 2.5
         assert np.array_equal(samples_of(sent.upload.path), samples_of(sample)[32000:72000])
     assert not sent.upload.path.exists()
 
