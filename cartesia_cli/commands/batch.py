@@ -31,6 +31,7 @@ from ..output.console import ProgressBar, Reporter
 from ..output.files import StdoutClosed, write_file, write_stdout
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..results import Results
+from ..timestamps import clock_time
 from ..transcript import Transcript, drop_wrong_times, from_batch
 from . import resume
 from .backend import Backend
@@ -50,6 +51,17 @@ if TYPE_CHECKING:  # imported only where they are needed, because they import ev
 
 OTHER_RUN_SECONDS = 0.5
 """How long to wait before looking again whether another run has ended with a recording."""
+
+LONG_AUDIO_SECONDS = 600.0
+"""Shorter audio is summed up in seconds, longer in hours and minutes."""
+
+LONG_RUN_SECONDS = 60.0
+"""From then on, the summary says how long a run took."""
+
+FEW_INPUTS = 10
+"""With more, messages about failures may have scrolled away: they are named again at the end."""
+
+MAX_FAILURES_NAMED = 5
 
 TICK_SECONDS = 0.1
 """How often the main thread looks whether more jobs may run at once."""
@@ -91,8 +103,8 @@ class BatchObserver(Protocol):
     def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
         """A job has its transcript, `seconds` long."""
 
-    def failed(self, key: int) -> None:
-        """A job has no transcript. The reporter prints why."""
+    def failed(self, key: int, *, given_up: bool = False) -> None:
+        """A job has no transcript. The reporter prints why, unless it is given up because the run is being stopped."""
 
     def hidden(self) -> AbstractContextManager[None]:
         """Takes the display off the screen while stdout, which may be the same terminal, is written to."""
@@ -107,7 +119,7 @@ class NoProgress:
 
     def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None: ...
 
-    def failed(self, key: int) -> None: ...
+    def failed(self, key: int, *, given_up: bool = False) -> None: ...
 
     def hidden(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -133,7 +145,7 @@ class SingleBar:
     def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
         self.failed(key)
 
-    def failed(self, key: int) -> None:
+    def failed(self, key: int, *, given_up: bool = False) -> None:
         if self._open is not None:
             self._open.__exit__(None, None, None)
         self._open, self._bar = None, ProgressBar()
@@ -151,9 +163,10 @@ class BatchSummary:
     from_cache               inputs whose response came from the cache
     audio_seconds            of all transcripts
     billed_seconds           of those whose response didn't come from the cache
+    elapsed_seconds          since the run began
     """
 
-    total: int
+    total: int = 0
     written: int = 0
     elsewhere: int = 0
     from_cache: int = 0
@@ -161,15 +174,26 @@ class BatchSummary:
     billed_seconds: float = 0.0
     local: bool = False
     place: str = "this machine"
+    elapsed_seconds: float = 0.0
 
     def to_text(self) -> str:
-        price = f"on {self.place}" if self.local else f"{batch_credits(self.billed_seconds):.1f} credits"
+        price = f"on {self.place}" if self.local else f"{batch_credits(self.billed_seconds):,.1f} credits"
         if self.from_cache:
             free = self.from_cache == self.written
             price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"
         others = f" ({self.elsewhere} by another run)" if self.elsewhere else ""
         done = f"{self.written + self.elsewhere} of {self.total} transcribed{others}"
-        return f"{done}, {self.audio_seconds:.1f} s of audio, {price}"
+        is_long = self.audio_seconds >= LONG_AUDIO_SECONDS
+        audio = clock_time(self.audio_seconds) if is_long else f"{self.audio_seconds:.1f} s"
+        return f"{done}, {audio} of audio, {price}{self._speed()}"
+
+    def _speed(self) -> str:
+        """How long a run took that took long, and how much faster than real time it was."""
+        if self.elapsed_seconds < LONG_RUN_SECONDS:
+            return ""
+        speed = self.billed_seconds / self.elapsed_seconds
+        times = f" ({speed:,.1f} times real time)" if speed else ""
+        return f", in {clock_time(self.elapsed_seconds)}{times}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +244,7 @@ def run_jobs(
     limit: ConcurrencyLimit | None = None,
     budget: Budget | None = None,
     observer: BatchObserver | None = None,
+    summary: BatchSummary | None = None,
     rest_command: RestCommand | None = None,
     cluster: ClusterJobs | None = None,
 ) -> int:
@@ -231,6 +256,7 @@ def run_jobs(
     limit          of jobs at once; None: one
     budget         what the batch may cost
     observer       shows progress
+    summary        is kept up to date; None: one of its own
     rest_command   for the hint of an error that stops the batch
     cluster        transcribes the recordings; None: this process does
     """
@@ -244,6 +270,7 @@ def run_jobs(
             limit or ConcurrencyLimit(1),
             budget or Budget(),
             observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
+            summary or BatchSummary(),
             temporary,
             cluster,
         )
@@ -277,6 +304,7 @@ class _Run:
         limit: ConcurrencyLimit,
         budget: Budget,
         observer: BatchObserver,
+        summary: BatchSummary,
         temporary: TemporaryFolder,
         cluster: ClusterJobs | None,
     ) -> None:
@@ -287,7 +315,10 @@ class _Run:
         self._alone = is_alone(plan)
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
-        self._summary = BatchSummary(total=self._known + plan.unusable)
+        self._summary = summary
+        summary.total = self._known + plan.unusable
+        self._began = time.monotonic()
+        self._failures: list[Job] = []
         self._jobs = enumerate(plan)
         self._started: dict[int, Job] = {}
         self._done: set[int] = set()
@@ -318,10 +349,13 @@ class _Run:
             if rest and isinstance(self._error, CliError):
                 self._error.hint = "; ".join(filter(None, [self._error.hint, f"then: {rest}"]))
             raise self._error
+        self._update_elapsed()
         # Said by default if a response came from the cache: the user may have expected a new one.
         summary = self._summary
         is_news = summary.from_cache or summary.elsewhere or summary.total > 1
         (self._reporter.info if is_news else self._reporter.detail)(summary.to_text())
+        if self._failed and summary.total > FEW_INPUTS:
+            self._report_failures(rest_command)
         return self._failed + self._plan.unusable
 
     def _run_threads(self, threads: list[Future[None]]) -> None:
@@ -397,7 +431,7 @@ class _Run:
                     fetched = self._fetch(number, ready)
                     transcript, error = self._write_files(fetched, left, texts, rows)
         except (LimitClosed, _Stopped):
-            self._observer.failed(number)
+            self._observer.failed(number, given_up=True)
             return
         except CliError as failure:
             self._observer.failed(number)
@@ -413,6 +447,8 @@ class _Run:
             if number < len(self._plan.first) and not stops:
                 self._done.add(number)
             self._failed += error is not None
+            if error is not None and len(self._failures) < resume.MAX_NAMED:
+                self._failures.append(job)
         if error is not None and (self._alone or stops):
             self._stop(error)
         elif error is not None:
@@ -448,6 +484,7 @@ class _Run:
         untried = len(left) - (not self._is_interrupted)
         if self._alone or (self._plan.complete and not untried):
             return ""
+        self._update_elapsed()
         number = str(untried) if self._plan.complete else "the others"
         how = "not transcribed" if self._is_interrupted else "not tried"
         self._reporter.info(f"warning: stopped: {self._summary.to_text()}; {number} {how}")
@@ -455,6 +492,18 @@ class _Run:
         if rest and self._is_interrupted:
             self._reporter.info(f"to do the rest: {rest}")
         return rest
+
+    def _report_failures(self, rest_command: RestCommand | None) -> None:
+        """Name the recordings that failed, and the command that tries them again."""
+        names = ", ".join(job.input.source for job in self._failures[:MAX_FAILURES_NAMED])
+        more = f" and {self._failed - MAX_FAILURES_NAMED} more" if self._failed > MAX_FAILURES_NAMED else ""
+        self._reporter.info(f"failed: {names}{more}")
+        if rest_command is not None:
+            are_all_known = self._failed == len(self._failures)
+            self._reporter.info(f"to try again: {rest_command(self._failures if are_all_known else None)}")
+
+    def _update_elapsed(self) -> None:
+        self._summary.elapsed_seconds = time.monotonic() - self._began
 
     def _materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
         """The job with its recording as a local file, unless it is given to a cluster."""

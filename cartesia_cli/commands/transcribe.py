@@ -114,6 +114,12 @@ Dask = Annotated[
 ]  # fmt: skip
 
 
+Notify = Annotated[
+    bool,
+    typer.Option("--notify", help="Show a desktop notification at the end.", rich_help_panel=given.MESSAGES_PANEL),
+]
+
+
 @expand_groups(
     output_options=OutputOptions,
     format_options=FormatOptions,
@@ -149,6 +155,7 @@ def transcribe(
     max_credits: MaxCredits = None,
     dask: Dask = None,
     no_cache: NoCache = False,
+    notify: Notify = False,
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
@@ -303,6 +310,7 @@ def transcribe(
             def rest_command(left: Sequence[Job] | None) -> str:
                 return resuming.rest_command(context, names, left or (), to_files=to_files, force=output_options.force)
 
+            summary = batch.BatchSummary()
             try:
                 with show_progress(plan, limit, reporter, local=backend_config.base_url is None) as (counted, observer):
                     failed = batch.run_jobs(
@@ -314,11 +322,14 @@ def transcribe(
                         limit=limit,
                         budget=Budget(max_credits),
                         observer=observer,
+                        summary=summary,
                         rest_command=rest_command,
                         cluster=cluster,
                     )
             finally:
                 write_error = None if matches is None else matches.close()
+                if notify:
+                    reporter.notify(summary.to_text())
             if write_error is not None:
                 raise write_error
             failed += matches is not None and matches.found_nothing

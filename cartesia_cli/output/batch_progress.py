@@ -159,10 +159,13 @@ class BatchProgress:
             else:
                 self._audio_requested += seconds
 
-    def failed(self, key: int) -> None:
-        """A recording failed."""
+    def failed(self, key: int, *, given_up: bool = False) -> None:
+        """A recording failed, or is given up because the batch is being stopped."""
         with self._lock:
-            self._failed += self._end(key)
+            if given_up:
+                self._jobs.pop(key, None)
+            else:
+                self._failed += self._end(key)
 
     def hidden(self) -> AbstractContextManager[None]:
         """Nothing is shown on the terminal while the block runs, in which stdout is written to."""

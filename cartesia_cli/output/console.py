@@ -219,6 +219,13 @@ class Reporter:
         finally:
             self._view = None
 
+    def notify(self, text: str) -> None:
+        """Show a desktop notification, even if quiet."""
+        from .notification import notify
+
+        if not notify(self.redact(text), self._stream, self._environ):
+            self.info("warning: no notification: there is neither a terminal nor a desktop")
+
     def _wrap_beside_view(self, sentence: str) -> str:
         """Wrap only beside the live view: elsewhere a sentence may hold a command to copy."""
         view = self._view
