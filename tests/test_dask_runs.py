@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from distributed import Client, LocalCluster
 
 from cartesia_cli.errors import Exit
@@ -22,6 +25,7 @@ from .fork_server import run_program, start_program
 
 pytestmark = pytest.mark.waits
 
+SAMPLE = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
 WORKER_KEY = "sk_car_test_of_the_w0rk3rs"
 
 
@@ -161,6 +165,27 @@ def test_interrupt_cancels_what_the_cluster_has_not_begun(
     assert len(service.names) - before <= 8
 
 
+def test_workers_transcribe_segments_and_channels_like_this_machine(
+    cluster: LocalCluster, transcribe: Transcribe, tmp_path: Path
+) -> None:
+    voice, rate = soundfile.read(SAMPLE, dtype="int16")
+    soundfile.write(tmp_path / "call.wav", np.stack([voice, voice[::-1]], axis=1), rate)
+    line = {"audio_filepath": "call.wav", "offset": 2, "duration": 3, "speaker": "a"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n")
+    arguments: list[list[object]] = [
+        ["in.jsonl", "--output-manifest", "out.jsonl"],
+        ["call.wav", "--speakers-by-channel", "Ann,Bob", "-f", "json"],
+    ]
+    for words in arguments:
+        on_cluster = transcribe(*words, "--no-cache", "--dask", cluster.scheduler_address)
+        assert on_cluster.returncode == Exit.DONE, on_cluster.stderr
+        written = (tmp_path / "out.jsonl").read_text()
+        here = transcribe(*words, "--no-cache", "--force")
+        assert (here.stdout, (tmp_path / "out.jsonl").read_text()) == (on_cluster.stdout, written)
+    assert written == json.dumps(line | {"pred_text": "This is call@2-5.flac."}) + "\n"
+    assert '"speaker": "Bob"' in on_cluster.stdout
+
+
 def test_scheduler_and_worker_started_by_the_commands_of_dask(
     transcribe: Transcribe, env: dict[str, str], talks: list[str], tmp_path: Path
 ) -> None:
@@ -191,8 +216,7 @@ def test_scheduler_and_worker_started_by_the_commands_of_dask(
 def test_workers_without_a_server_load_their_own_engine(
     cluster: LocalCluster, tmp_path: Path, transcribe: Transcribe
 ) -> None:
-    sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
-    (tmp_path / "a.wav").write_bytes(sample.read_bytes())
+    shutil.copy(SAMPLE, tmp_path / "a.wav")
     done = transcribe("a.wav", "--local", "--dask", cluster.scheduler_address, "-v")
     assert done.returncode == Exit.DONE, done.stderr
     assert done.stdout.startswith("This is the sample recording of Cartesia.")

@@ -287,6 +287,27 @@ def run_job(job: Job, config: BatchConfig, connect: Callable[[], Backend], repor
     run_jobs(FixedPlan([job]), config, connect, reporter)
 
 
+def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporter: Reporter) -> tuple[Fetched, bool]:
+    """The transcript of one recording, as each job of `run_jobs` gets it, and whether it came from the cache. No result
+    is written. This is what workers of a cluster do.
+    """
+    with TemporaryFolder() as temporary:
+        run = _Run(
+            FixedPlan([job]),
+            config,
+            connect,
+            reporter,
+            RunRecord(Results(None)),
+            ConcurrencyLimit(1),
+            Budget(),
+            NoProgress(),
+            summary := BatchSummary(),
+            temporary,
+            None,
+        )
+        return run.fetch(job), bool(summary.from_cache)
+
+
 class _Stopped(Exception):
     """The run is being stopped: a job gives up before it costs anything."""
 
@@ -357,6 +378,10 @@ class _Run:
         if self._failed and summary.total > FEW_INPUTS:
             self._report_failures(rest_command)
         return self._failed + self._plan.unusable
+
+    def fetch(self, job: Job) -> Fetched:
+        with self._materialized(0, job) as ready:
+            return self._fetch(0, ready)
 
     def _run_threads(self, threads: list[Future[None]]) -> None:
         """Start as many threads as jobs may run at once, and more when the limit grows; return when all are done."""
@@ -600,16 +625,15 @@ class _Run:
         seconds = 0.0 if cluster.local or job.media is None else duration_to_pay(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
             result = cluster.transcribe(job)
-            job = replace(job, media=result.media)
-            length = result.answer.response.duration or job.seconds or 0.0
-            billed = max(length, seconds) if result.local is False else 0.0
-            reservation.billed_seconds = billed
-        from_cache = result.local is None
+            fetched = replace(result.fetched, job=replace(job, media=result.fetched.job.media))
+            if not (fetched.local or result.from_cache):
+                reservation.billed_seconds = max(fetched.billed_seconds, seconds)
         with self._lock:
             self._summary.local, self._summary.place = cluster.local, "the cluster"
-            self._summary.from_cache += from_cache
-        self._observer.finished(number, seconds=length, credits=batch_credits(billed), from_cache=from_cache)
-        return self._fetched(job, result.answer, result.local)
+            self._summary.from_cache += result.from_cache
+        length, price = fetched.transcript.duration or 0.0, fetched.credits or 0.0
+        self._observer.finished(number, seconds=length, credits=price, from_cache=result.from_cache)
+        return fetched
 
     def _open_backend(self) -> Backend:
         with self._connect_lock:

@@ -12,20 +12,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from ..audio.probing import MediaInfo
-from ..cache import Cache, CachedResponse
+from ..cache import Cache
 from ..client import ConcurrencyLimit, LimitClosed
-from ..errors import AuthError, CliError
+from ..errors import AuthError
 from ..output import Layout
 from ..output.console import Reporter
 from ..protocol import BatchOptions
 from ..scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
-from . import backend, batch, prepare
+from . import backend, batch
 from .batch_plan import Job
 from .cache import open_cache
 from .option_sources import configured
-from .prepare import TemporaryFolder
-from .upload_audio import choose_upload, with_sound_start
 
 CALLS_PER_THREAD = 2
 """Recordings that are given to the cluster at once, per thread of its workers: none of them waits for the client."""
@@ -45,6 +42,7 @@ class WorkerConfig:
     """What all recordings of a run have in common, as far as workers need it. It contains no key.
 
     base_url   of the server; None: an engine on the worker
+    speakers   as of BatchConfig
     """
 
     options: BatchOptions
@@ -54,6 +52,7 @@ class WorkerConfig:
     local_model: str | None
     retries: int | None
     no_cache: bool
+    speakers: tuple[str, ...] | None
     verbose: bool
 
 
@@ -69,14 +68,12 @@ class WorkerTask:
 class WorkerResult:
     """What a worker returns.
 
-    media      what probing found out
-    local      whether an engine has transcribed it; None if the response came from the cache
-    messages   for the user
+    from_cache   whether all responses came from its cache
+    messages     for the user
     """
 
-    answer: CachedResponse
-    media: MediaInfo | None
-    local: bool | None
+    fetched: batch.Fetched
+    from_cache: bool
     messages: tuple[str, ...]
 
 
@@ -135,28 +132,16 @@ class _ClusterLimit(ConcurrencyLimit):
 
 
 def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
-    """What a worker does with a recording."""
-    config, job = task.config, task.job
+    """What a worker does with a recording: the same as a job without a cluster, up to its transcript."""
+    config = task.config
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
-    batch_config = batch.BatchConfig(config.options, Layout(), config.endpoint, config.timeout, _open_cache(config))
-    local = None
-    with TemporaryFolder() as temporary, prepare.materialize(job, config.options, temporary, _show_nothing) as job:
-        job = with_sound_start(job)
-        lookup, answer = batch.look_up(job, batch_config, reporter)
-        if answer is None:
-            opened = _open_backend(config)
-            local = opened.local
-            with choose_upload(job, temporary, _show_nothing, reporter, local=local) as recording:
-                answer = batch.request_transcript(
-                    job, recording, batch_config, opened, lookup, reporter, lambda progress: None
-                )
-    return WorkerResult(answer, job.media, local, tuple(messages.getvalue().splitlines()))
-
-
-def _show_nothing(what: str, done: float = 0.0, total: float | None = None) -> None:
-    """The progress of a worker is not shown."""
+    batch_config = batch.BatchConfig(
+        config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
+    )
+    fetched, from_cache = batch.fetch(task.job, batch_config, lambda: _open_backend(config), reporter)
+    return WorkerResult(fetched, from_cache, tuple(messages.getvalue().splitlines()))
 
 
 _opened: dict[WorkerConfig, backend.Backend] = {}
@@ -169,18 +154,14 @@ def _open_backend(config: WorkerConfig) -> backend.Backend:
         if config not in _opened:
             stack = ExitStack()
             atexit.register(stack.close)
-            try:
-                opening = backend.open_backend(
-                    _choose_backend(config),
-                    Reporter(),
-                    retries=config.retries,
-                    local_model=config.local_model,
-                    limit=ConcurrencyLimit(worker_threads()),
-                )
-                _opened[config] = stack.enter_context(opening)
-            except CliError as error:
-                error.stops_batch = True
-                raise
+            opening = backend.open_backend(
+                _choose_backend(config),
+                Reporter(),
+                retries=config.retries,
+                local_model=config.local_model,
+                limit=ConcurrencyLimit(worker_threads()),
+            )
+            _opened[config] = stack.enter_context(opening)
         return _opened[config]
 
 

@@ -189,7 +189,11 @@ def transcribe(
     speakers = None
     if speakers_by_channel is not None:
         speakers = given.parse_names(speakers_by_channel)
-        _check_channel_options({"--keep-json": keep_json, "--encoding": encoding, "--dask": dask})
+        _check_channel_options({"--keep-json": keep_json, "--encoding": encoding})
+        if dask is not None and max_credits is not None:  # only workers know how many channels there are
+            raise UsageError(
+                "--max-credits can't be combined with --speakers-by-channel and --dask", hint="leave out one of them"
+            )
     responses = open_cache(no_cache, backend_config, endpoint, backend_options.local_model, reporter)
     record = open_record(
         resuming.open_results(reporter), output_options.output_dir, share, reporter, keeps_journal=not dry_run
@@ -208,6 +212,7 @@ def transcribe(
                 backend_options.local_model,
                 retries,
                 no_cache,
+                speakers,
                 reporter.verbose,
             )
             cluster = stack.enter_context(cluster_jobs.ClusterJobs(dask, worker_config, reporter))
