@@ -73,7 +73,7 @@ def test_one_transcription_writes_all_formats(run: Run, whisper: dict[str, str],
     names = ["text", "json", "ndjson", "srt", "vtt", "tsv", "csv", "table"]
     done = run("transcribe", SAMPLE, "-q", "-f", ",".join(names), "--output-dir", "out", env=whisper)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(
+    assert sorted(file.name for file in (tmp_path / "out").iterdir() if file.is_file()) == sorted(
         ["sample.txt", "sample.json", "sample.ndjson", "sample.srt", "sample.vtt", "sample.tsv", "sample.csv",
          "sample.table.txt"]
     )  # fmt: skip
