@@ -288,8 +288,9 @@ def test_shard_without_recordings_is_said_and_counts_as_finished(machine: Machin
 
 def test_wrong_shard_is_a_usage_error(machine: Machine) -> None:
     record(machine, "a.wav")
-    for value in ("9/8", "auto", "x"):
-        machine.transcribe("--shard", value, code=2)
+    for value, hint in [("9/8", "shards: 1/8 to 8/8"), ("auto", "--shard I/N, such as 3/8"), ("x", "auto, or auto/N")]:
+        assert hint in machine.transcribe("--shard", value, code=2)
+    assert "hint: `sbatch --array=1-8`" in machine.transcribe("--shard", "auto/8", code=2, SLURM_ARRAY_TASK_ID="9")
 
 
 # Recipes ---------------------------------------------------------------------------------------------------

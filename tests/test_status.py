@@ -219,6 +219,7 @@ def test_directory_without_a_journal_is_an_error(what: str, tmp_path: Path) -> N
     done = run_program(["status", str(tmp_path / what)], env={**os.environ}, stdin=subprocess.DEVNULL, text=True)
     assert done.returncode == 3 and done.stdout == ""
     assert ("has no journal of a run" if what == "empty" else "is not a folder") in done.stderr
+    assert ("--output-dir" if what == "empty" else "that a run writes its results to") in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["empty", "file"] and not os.listdir(tmp_path / "empty")
 
 

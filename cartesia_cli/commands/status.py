@@ -55,7 +55,7 @@ def status(
     from ..scale.run_status import read_status
 
     if not Path(directory).is_dir():
-        raise InputError(f"{directory} is not a folder", hint="name the --output-dir of a run")
+        raise InputError(f"{directory} is not a folder", hint="name the folder that a run writes its results to")
     journal = Journal(Path(directory), on_failure=_fail)
     journal.read()
     if not journal.events():

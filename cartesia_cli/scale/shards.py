@@ -97,7 +97,7 @@ def _slurm(size: int | None, environ: Mapping[str, str]) -> Shard:
                 hint="--shard auto/N, with the size N of the whole array",
             )
     elif index > size:
-        raise UsageError(f"--shard auto/{size}: this is task {index} of its array", hint=f"sbatch --array=1-{size}")
+        raise UsageError(f"--shard auto/{size}: this is task {index} of its array", hint=f"`sbatch --array=1-{size}`")
     return Shard(index // step % size or size, size)
 
 
