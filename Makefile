@@ -22,7 +22,7 @@ test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
 	@$(BIN)/pytest $(PARALLEL) || $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test-fast: $(VENV)/.dev
-	@$(BIN)/pytest $(PARALLEL) -m "not engine and not shell and not waits"
+	@$(BIN)/pytest $(PARALLEL) -m "not engine and not shell and not waits" --hypothesis-profile fast
 
 check: $(VENV)/.dev
 	@echo "-- ruff, mypy, import-linter"

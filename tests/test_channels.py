@@ -224,6 +224,7 @@ split_channels(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.waits
 def test_memory_does_not_grow_with_the_length_of_the_recording(tmp_path: Path) -> None:
     peaks = []
     for seconds in (30, 1200):

@@ -29,6 +29,8 @@ from .conftest import need
 from .memory import peak
 from .test_files import blocks_of, ffmpeg
 
+pytestmark = pytest.mark.waits  # for ffmpeg, which makes hundreds of films
+
 SECONDS = 4
 NOISE = ["-f", "lavfi", "-i", f"anoisesrc=duration={SECONDS}:sample_rate=48000:seed=1:amplitude=0.3"]
 PICTURES = ["-f", "lavfi", "-i", f"testsrc=duration={SECONDS}:size=64x48:rate=25"]
@@ -336,7 +338,6 @@ for path in sys.argv[2:]:
 """
 
 
-@pytest.mark.waits
 def test_film_of_an_hour_takes_little_memory_and_at_most_2_percent_more_than_its_track(tmp_path: Path) -> None:
     pictures = ["-f", "lavfi", "-i", "color=size=64x48:rate=1:duration=3600"]
     sound = ["-f", "lavfi", "-i", "anoisesrc=duration=3600:sample_rate=16000:seed=1"]
