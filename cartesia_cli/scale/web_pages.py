@@ -68,11 +68,11 @@ def fetch(
     max_bytes: int,
     on_progress: PageProgress = lambda received, size: None,
 ) -> PageRecording:
-    """Download the recording of a page into a new folder in this one, which the caller deletes.
+    """Download the recording of a page into a new file in this folder, which the caller deletes.
 
     InputError if the page has none or several, or the recording is too large; NetworkError if it can't be downloaded.
+    After an error, no file is left.
     """
-    place = Path(tempfile.mkdtemp(prefix="page-", dir=folder))
 
     def report(status: dict[str, Any]) -> None:
         size = status.get("total_bytes") or status.get("total_bytes_estimate")
@@ -95,19 +95,22 @@ def fetch(
             page = entries[0]
         return downloader.process_ie_result(page, download=True)
 
-    options = {
-        "format": "bestaudio/best",
-        "outtmpl": {"default": str(place / "recording.%(ext)s").replace("%", "%%").replace("%%(ext)s", "%(ext)s")},
-        "max_filesize": max_bytes,
-        "progress_hooks": [report],
-    }
-    info = _run(download, url, options)
-    files = [path for path in place.iterdir() if path.is_file()]
-    if not files:  # yt-dlp says so in a message only
-        raise _too_large_error(url, max_bytes)
-    if len(files) > 1:
-        raise InputError(f"{display_url(url)} has several recordings", hint="name the URL of one of them")
-    return PageRecording(files[0], safe_name(str(info.get("title") or "")) + files[0].suffix, files[0].stat().st_size)
+    with tempfile.TemporaryDirectory(prefix="page-", dir=folder) as place:
+        options = {
+            "format": "bestaudio/best",
+            "paths": {"home": place},
+            "outtmpl": {"default": "recording.%(ext)s"},
+            "max_filesize": max_bytes,
+            "progress_hooks": [report],
+        }
+        info = _run(download, url, options)
+        files = [path for path in Path(place).iterdir() if path.is_file()]
+        if not files:  # yt-dlp says so in a message only
+            raise _too_large_error(url, max_bytes)
+        if len(files) > 1:
+            raise InputError(f"{display_url(url)} has several recordings", hint="name the URL of one of them")
+        path = files[0].rename(f"{place}{files[0].suffix}")
+    return PageRecording(path, safe_name(str(info.get("title") or "")) + path.suffix, path.stat().st_size)
 
 
 class _Silent:
