@@ -148,11 +148,15 @@ def _as_cli_error(error: Exception, command: str | None) -> CliError:
 
 
 def _expand_aliases(arguments: list[str]) -> list[str]:
-    """Whisper's spellings replaced by ours, and a value that was left out filled in, up to a `--`."""
+    """Other spellings replaced by ours, and a value that was left out filled in, up to a `--`. The spellings are
+    Whisper's, and `--from FILE` for a list of inputs.
+    """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options: list[str] = []
-    for argument in arguments[:end]:
+    for position, argument in enumerate(arguments[:end], 1):
         name, separator, value = argument.partition("=")
+        if name == "--from" and _is_list(value if separator else "".join(arguments[:end][position : position + 1])):
+            name = "--files-from"
         if options and options[-1] == BY_CHANNEL:
             options[-1] += f"={argument if _is_names(argument) else given.NUMBERED}"
             if _is_names(argument):
@@ -167,6 +171,11 @@ def _is_names(argument: str) -> bool:
     """Whether an argument is a list of names, rather than an option or an input."""
     is_input = os.path.lexists(argument) or re.search(r"[*?\[]|://", argument) is not None
     return "," in argument and not argument.startswith("-") and not is_input
+
+
+def _is_list(value: str) -> bool:
+    """Whether the value of `--from`, which selects words by their time, is a list of inputs instead."""
+    return value == "-" or (not value.replace(".", "", 1).isdecimal() and os.path.isfile(value))
 
 
 def _interrupting(code: Exit, stops: list[Exit]) -> Any:

@@ -58,6 +58,7 @@ KINDS = {
     "listen --wire-encoding": "encoding",
     "--wire-rate": "none",
     "--exec": "none",
+    "--files-from": "file",
     "transcribe --endpoint": "endpoint",
     "--format": "format",
     "--from": "none",

@@ -133,6 +133,14 @@ def test_errors_name_what_is_missing_or_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(InputError, match="there is no bucket 'nowhere'"):
         list(Buckets().search("s3://nowhere/", SUFFIXES))
     assert not Buckets().exists("s3://talks/talks/z.mp3") and Buckets().exists("s3://talks/talks/a.mp3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    anonymous = error("s3://talks/talks/a.mp3")
+    assert "no credentials for s3://" in anonymous.message and "AWS_ACCESS_KEY_ID" in (anonymous.hint or "")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    private = error("s3://talks/talks/a.mp3")
+    assert private.message.startswith("s3://talks/talks/a.mp3: access denied")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     refused = error("s3://talks/talks/a.mp3")
     assert isinstance(refused, NetworkError) and "9" not in refused.message, refused.message

@@ -58,6 +58,7 @@ NOT_RUN = {
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
     r"\bdask (scheduler|worker|ssh)\b|--dask\b": "a cluster",
     r"(?<!--dry-run )--cloud|-l de|_API_KEY=|https?://(?!127\.)|--local-model [a-z]|--host 0": "the network",
+    r"\b(?:s3|gs|az)://": "a bucket",
 }
 """Pattern of a command that isn't run, and what running it would need. It must still parse."""
 

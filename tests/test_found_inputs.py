@@ -179,14 +179,22 @@ def test_globs_match_like_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("https:/example.com/talk.mp3", "download"),
     ],
 )
-@pytest.mark.parametrize("command", [("transcribe",), ("transcribe", "sample.wav"), ("stream-file",), ("render",),
-                                     ("check",), ("vad",)])  # fmt: skip
-def test_url_as_input_is_a_usage_error(command: tuple[str, ...], url: str, hint: str, run: Run, tmp_path: Path) -> None:
-    (tmp_path / "sample.wav").write_bytes(SAMPLE.read_bytes())
-    done = run(*command, url, *(UNREACHABLE if command[0] in ("transcribe", "stream-file") else ()), env=KEY)
+@pytest.mark.parametrize("command", ["stream-file", "render", "check", "vad"])
+def test_url_as_local_file_is_a_usage_error(command: str, url: str, hint: str, run: Run) -> None:
+    done = run(command, url, *(UNREACHABLE if command == "stream-file" else ()), env=KEY)
     assert (done.returncode, done.stdout) == (2, b""), done.stderr
     first, second = done.stderr.decode().splitlines()
     assert first.startswith(f"error: {url} is a URL") and second.startswith("hint: ") and hint in second
+
+
+@pytest.mark.parametrize("more", [(), ("sample.wav",)])
+@pytest.mark.parametrize("url", ["ftp://example.com/talk.mp3", "file:///tmp/talk.mp3", "https:/example.com/talk.mp3"])
+def test_url_that_cannot_be_read_is_a_usage_error(url: str, more: tuple[str, ...], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sample.wav").write_bytes(SAMPLE.read_bytes())
+    done = run("transcribe", *more, url, *UNREACHABLE, env=KEY)
+    assert (done.returncode, done.stdout) == (2, b""), done.stderr
+    first, second = done.stderr.decode().splitlines()
+    assert first.startswith(f"error: {url} is a URL") and second.startswith("hint: ")
 
 
 def test_file_named_like_a_url_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,9 +215,15 @@ class Downloader:
             raise
         return Download(Path(path), _filename(url, headers), _media_type(headers), partial.received, partial.version)
 
-    def describe(self, url: str) -> RemoteFile:
-        """Ask for a file's size and type without downloading it. Raises what `download` does, also WebPageError."""
-        headers = self._attempts(display_url(url), lambda: self._head(url))
+    def describe(self, url: str, *, once: bool = False) -> RemoteFile:
+        """Ask for a file's size and type without downloading it. Raises what `download` does, also WebPageError.
+
+        once   whether to give up after the first attempt
+        """
+        try:
+            headers = self._head(url) if once else self._attempts(display_url(url), lambda: self._head(url))
+        except _Lost as lost:
+            raise lost.error from lost
         size = None if _is_encoded(headers) else _content_length(headers)
         return RemoteFile(_filename(url, headers), _media_type(headers), size, _version(headers))
 
@@ -239,8 +245,6 @@ class Downloader:
                     raise lost.error from lost
                 self._on_retry(f"{lost}: trying again in {delay:.1f} s (try {failures + 1} of {max_attempts})")
                 self._sleep(delay)
-            except httpx.InvalidURL as error:
-                raise InputError(f"{name} is not a valid URL", hint="check the spelling") from error
 
     def _head(self, url: str) -> httpx.Headers:
         name = display_url(url)
@@ -306,6 +310,8 @@ def _network_errors(name: str, partial: _Partial | None = None) -> Iterator[None
     """Turn errors of httpx into _Lost, or into the error to show if another attempt would fail, too."""
     try:
         yield
+    except httpx.InvalidURL as error:
+        raise InputError(f"{name} is not a valid URL", hint="check the spelling") from error
     except httpx.TooManyRedirects as error:
         raise InputError(f"{name}: more than {MAX_REDIRECTS} redirects", hint="check the URL") from error
     except httpx.UnsupportedProtocol as error:

@@ -40,6 +40,7 @@ from .channel_jobs import split_job
 from .credits import Budget
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder, materialize
+from .remote_inputs import RemoteInputs
 from .run_record import RunRecord
 from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
 from .write_results import write_results
@@ -245,6 +246,7 @@ def run_jobs(
     budget: Budget | None = None,
     observer: BatchObserver | None = None,
     summary: BatchSummary | None = None,
+    remote: RemoteInputs | None = None,
     rest_command: RestCommand | None = None,
     cluster: ClusterJobs | None = None,
 ) -> int:
@@ -257,6 +259,7 @@ def run_jobs(
     budget         what the batch may cost
     observer       shows progress
     summary        is kept up to date; None: one of its own
+    remote         saves recordings that are elsewhere; None: there are none
     rest_command   for the hint of an error that stops the batch
     cluster        transcribes the recordings; None: this process does
     """
@@ -272,6 +275,7 @@ def run_jobs(
             observer or (SingleBar(reporter) if is_alone(plan) else NoProgress()),
             summary or BatchSummary(),
             temporary,
+            remote or RemoteInputs(),
             cluster,
         )
         return run.run(rest_command)
@@ -291,7 +295,7 @@ def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporte
     """The transcript of one recording, as each job of `run_jobs` gets it, and whether it came from the cache. No result
     is written. This is what workers of a cluster do.
     """
-    with TemporaryFolder() as temporary:
+    with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
         run = _Run(
             FixedPlan([job]),
             config,
@@ -303,6 +307,7 @@ def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporte
             NoProgress(),
             summary := BatchSummary(),
             temporary,
+            remote,
             None,
         )
         return run.fetch(job), bool(summary.from_cache)
@@ -327,12 +332,13 @@ class _Run:
         observer: BatchObserver,
         summary: BatchSummary,
         temporary: TemporaryFolder,
+        remote: RemoteInputs,
         cluster: ClusterJobs | None,
     ) -> None:
         self._cluster = cluster
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
         self._record, self._limit, self._budget, self._observer = record, limit, budget, observer
-        self._temporary = temporary
+        self._temporary, self._remote = temporary, remote
         self._alone = is_alone(plan)
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
@@ -453,6 +459,8 @@ class _Run:
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
             else:
                 with self._materialized(number, left) as ready:
+                    if job.media is None and ready.media is not None and ready.media.note:
+                        self._reporter.info(f"warning: {job.input.source}: {ready.media.note}")
                     fetched = self._fetch(number, ready)
                     transcript, error = self._write_files(fetched, left, texts, rows)
         except (LimitClosed, _Stopped):
@@ -534,7 +542,14 @@ class _Run:
         """The job with its recording as a local file, unless it is given to a cluster."""
         if self._cluster is not None:
             return nullcontext(job)
-        return materialize(job, self._config.options, self._temporary, partial(self._observer.update, number))
+        show = partial(self._show, number)
+        return materialize(job, self._config.options, self._temporary, show, self._remote)
+
+    def _show(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+        """Show what a job does before anything of it is sent. _Stopped if the run is being stopped."""
+        if self._is_stopping:
+            raise _Stopped
+        self._observer.update(number, what, done, total)
 
     def _fetch(self, number: int, job: Job) -> Fetched:
         """The transcript of a recording: by the response in the cache, or else by that of the server."""

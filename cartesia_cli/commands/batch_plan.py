@@ -114,6 +114,7 @@ class BatchPlan:
         *,
         response_folder: Path | None = None,
         select: SelectPending | None = None,
+        streamed: bool = False,
         on_found: OnFound = lambda *, any_found: None,
     ) -> None:
         """Plan the first jobs. UsageError or OutputError if their results can't be written as asked; InputError if the
@@ -122,21 +123,26 @@ class BatchPlan:
         record            of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
         select            None: all jobs have to be done
+        streamed          whether inputs come in while others are being transcribed: each is planned by itself
         on_found          called when the first inputs are found, before they are probed
         """
         self._options, self._plan, self._record, self._reporter = options, plan, record, reporter
         self._response_folder, self._select = response_folder, select
         self._taken = SeenNames()
         self.unusable = self.done = 0
-        groups = (list(group) for _, group in groupby(found, _name_key))
         items: list[Input | InputError] = []
-        for group in groups:
-            items += group
-            if len(items) >= LOOKAHEAD:
-                break
-        following = next(groups, None)
-        self.complete, self.single = following is None, following is None and len(items) == 1
-        self._later = chain([following], groups) if following else iter(())
+        if streamed:
+            self.complete = self.single = False
+            self._later: Iterator[list[Input | InputError]] = ([item] for item in found)
+        else:
+            groups = (list(group) for _, group in groupby(found, _name_key))
+            for group in groups:
+                items += group
+                if len(items) >= LOOKAHEAD:
+                    break
+            following = next(groups, None)
+            self.complete, self.single = following is None, following is None and len(items) == 1
+            self._later = chain([following], groups) if following else iter(())
         on_found(any_found=any(isinstance(item, Input) for item in items))
         self.first = self._jobs(items, is_first=True)
 
@@ -159,7 +165,7 @@ class BatchPlan:
             try:
                 if isinstance(item, InputError):
                     raise item
-                probed.append((item, probe_input(item, self._options)))
+                probed.append((item, None if item.remote is not None else probe_input(item, self._options)))
             except InputError as error:
                 if self.single:
                     raise
@@ -214,7 +220,7 @@ def _name_key(item: Input | InputError) -> object:
 
 def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     """Read what an input's header says before it is sent. InputError for one that is not a recording."""
-    name = "stdin" if item.source == STDIN else None
+    name = "stdin" if item.source == STDIN else None if item.remote is None else item.source
     if options.encoding is None:
         media = probe(item.path, name)
         return media if item.segment is None else _media_of_segment(media, item.source, *item.segment)

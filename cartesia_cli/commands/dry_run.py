@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError
+from ..errors import CliError
 from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
-from .batch import BatchConfig, look_up
+from .batch import BatchConfig, is_alone, look_up
 from .batch_plan import Job, JobPlan
 from .channel_jobs import split_job
 from .prepare import TemporaryFolder
+from .remote_inputs import RemoteInputs
 from .upload_audio import UploadEstimate, estimate_upload, size_text
 
 
@@ -23,7 +24,7 @@ from .upload_audio import UploadEstimate, estimate_upload, size_text
 class Row:
     """One recording and what it would cost.
 
-    bytes      of the file
+    bytes      of the file; None if its server doesn't say
     upload     what would be uploaded
     cached     whether the response is in the cache
     same_as    an earlier input with the same audio, whose response would serve for both
@@ -31,7 +32,7 @@ class Row:
     """
 
     source: str
-    bytes: int
+    bytes: int | None
     upload: UploadEstimate
     cached: bool = False
     same_as: str | None = None
@@ -57,7 +58,7 @@ class Row:
 
     def to_dict(self, *, priced: bool) -> dict[str, Any]:
         """The row in the JSON report."""
-        facts: dict[str, Any] = {"source": self.source, "bytes": self.bytes}
+        facts: dict[str, Any] = {"source": self.source} | ({} if self.bytes is None else {"bytes": self.bytes})
         times = {"duration": self.duration, "credits": self.credits if priced else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
         facts |= {} if self.channels is None else {"channels": self.channels}
@@ -73,7 +74,7 @@ class Row:
             about = "" if self.upload.exact else "about "
             note = f" (sent as {(self.upload.extension or '')[1:]}: {about}{size_text(self.upload.bytes or 0)})"
         return _format_row(
-            self.bytes,
+            "?" if self.bytes is None else self.bytes,
             _format_number(self.duration),
             _format_number(self.credits),
             f"{self.source}{note}",
@@ -81,12 +82,17 @@ class Row:
         )
 
 
-def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, reporter: Reporter) -> int:
+def print_estimate(
+    plan: JobPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
+) -> int:
     """Write what `batch.run_jobs` would do to stdout. Returns the number of inputs that turned out to be unusable; they
-    are reported. `base_url` None: this machine, which costs nothing.
+    are reported. CliError for the only input.
+
+    base_url   None: this machine, which costs nothing
+    remote     asks for the sizes of recordings that are elsewhere
     """
     priced = base_url is not None
-    rows, unusable = _estimate_rows(plan, config, reporter, local=not priced)
+    rows, unusable = _estimate_rows(plan, config, remote, reporter, local=not priced)
     duration = sum(row.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
     unknown = sum(row.duration is None for row in rows)
@@ -112,7 +118,7 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
             reporter.info(f"{count} of {len(rows)} {note}")
     if films := [row for row in rows if row.is_converted]:
         about = "" if all(row.upload.exact for row in films) else "about "
-        size, whole = sum(row.upload.bytes or 0 for row in films), sum(row.bytes for row in films)
+        size, whole = sum(row.upload.bytes or 0 for row in films), sum(row.bytes or 0 for row in films)
         reporter.info(
             f"{len(films)} of {len(rows)} would be converted to sound only: "
             f"{about}{size_text(size)} of {size_text(whole)}"
@@ -122,7 +128,7 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
         *(row.to_text(priced=priced) for row in rows),
     ]
     if len(rows) > 1:
-        size = sum(row.bytes for row in rows)
+        size = sum(row.bytes or 0 for row in rows)
         lines.append(
             _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "total", priced=priced)
         )
@@ -130,31 +136,27 @@ def print_estimate(plan: JobPlan, config: BatchConfig, base_url: str | None, rep
     return unusable
 
 
-def _estimate_rows(plan: JobPlan, config: BatchConfig, reporter: Reporter, *, local: bool) -> tuple[list[Row], int]:
+def _estimate_rows(
+    plan: JobPlan, config: BatchConfig, remote: RemoteInputs, reporter: Reporter, *, local: bool
+) -> tuple[list[Row], int]:
     """The rows, and how many inputs are unusable, which is reported."""
     rows: list[Row] = []
     unusable = 0
     first: dict[str, str] = {}
     for job in plan:
-        source, recording = job.input.source, job.media
-        assert recording is not None
-        if config.speakers is not None:
-            try:
-                rows.append(_channels_row(job, config.speakers, config, reporter, priced=not local))
-            except InputError as error:
-                reporter.error(error)
-                unusable += 1
-            continue
-        lookup, known = look_up(job, config, reporter)
-        before = first.setdefault(lookup.name, source) if lookup and known is None else source
-        same = None if before == source else before
         try:
-            upload = estimate_upload(job, local=local)
-        except InputError as error:
+            if job.media is None:
+                size = remote.describe(job.input).bytes
+                rows.append(Row(job.input.source, size, UploadEstimate(size, False, None)))
+            elif config.speakers is not None:
+                rows.append(_channels_row(job, config.speakers, config, reporter, priced=not local))
+            else:
+                rows.append(_estimate_row(job, job.media.bytes, config, first, reporter, local=local))
+        except CliError as error:
+            if is_alone(plan):
+                raise
             reporter.error(error)
             unusable += 1
-            continue
-        rows.append(Row(source, recording.bytes, upload, known is not None, same))
     return rows, unusable
 
 
@@ -173,6 +175,16 @@ def _channels_row(job: Job, names: Sequence[str], config: BatchConfig, reporter:
 
 def _show_nothing(what: str, done: float = 0.0, total: float | None = None, /) -> None:
     """A dry run shows no progress."""
+
+
+def _estimate_row(
+    job: Job, size: int, config: BatchConfig, first: dict[str, str], reporter: Reporter, *, local: bool
+) -> Row:
+    """The row of a recording on this machine. `first`: request to the first input that makes it."""
+    lookup, known = look_up(job, config, reporter)
+    source = job.input.source
+    before = first.setdefault(lookup.name, source) if lookup and known is None else source
+    return Row(source, size, estimate_upload(job, local=local), known is not None, None if before == source else before)
 
 
 def _format_row(size: object, seconds: str, price: str, source: str, *, priced: bool) -> str:

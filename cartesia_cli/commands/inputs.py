@@ -1,5 +1,6 @@
-"""Turns the inputs that a user names into files: searches folders, expands globs, spools stdin, refuses URLs.
+"""Turns the inputs that a user names into files: searches folders, reads lists, expands globs, spools stdin.
 
+URLs and pipes are saved later, by the job that needs them (see `remote_inputs`); commands for local files refuse URLs.
 Must never decide what is audio (`audio.probing` does), nor where results go (`output_plan` does).
 """
 
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,11 +26,22 @@ from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ..audio.probing.sniff import sniff_head
 from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
+from ..remote_url import display_url, is_bucket_url, is_remote
+from ..remote_url import result_path as url_result_path
 from ..scale.manifests import SUFFIXES as MANIFEST_SUFFIXES
-from ..scale.manifests import FolderMetadata, is_manifest, read_manifest, result_path, segment_source
+from ..scale.manifests import (
+    FolderMetadata,
+    is_manifest,
+    read_manifest,
+    result_path,
+    segment_path,
+    segment_source,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+    from .remote_inputs import RemoteInputs
 
 STDIN = "-"
 
@@ -47,6 +59,18 @@ DOWNLOAD_COMMANDS = {
 """URL scheme to the command that writes the resource to stdout."""
 
 
+LIST = "@"
+"""What an argument begins with that is the name of a list of inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteState:
+    """What is known of a remote recording without its content. `version` changes when the content does."""
+
+    bytes: int | None
+    version: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input file.
@@ -55,7 +79,8 @@ class Input:
     path            where its bytes are
     relative_path   what results are named after: relative to the folder that was searched, or to the fixed part of a
                     glob; otherwise the file name
-    remote          the URL that it has to be fetched from: then `path` is no file yet
+    remote          the URL or pipe that it has to be fetched from: then `path` is no file yet
+    listed          what a listing or a server has said about a remote recording
     segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it
     number          its position among the inputs, from 0, if that is needed
@@ -68,6 +93,7 @@ class Input:
     segment: tuple[float, float] | None = None
     fields: Mapping[str, Any] | None = None
     number: int = 0
+    listed: RemoteState | None = None
 
 
 class SeenNames:
@@ -105,41 +131,62 @@ def find_inputs(
     arguments: Sequence[str],
     spooled: Path | None,
     *,
+    files_from: str | None = None,
+    remote: RemoteInputs | None = None,
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
     with_fields: bool = False,
 ) -> Iterator[Input | InputError]:
     """Each input once, in the order of the arguments. An argument that stands for no input yields the error instead.
 
-    An existing file whose name looks like a glob is that file. UsageError for a URL.
+    An existing file whose name looks like a glob, a list or a URL is that file. UsageError for a URL that can't be
+    read.
 
     spooled      the content of stdin
+    files_from   a list of further inputs; "-" is stdin
+    remote       finds what URLs stand for; None: only local files are inputs, and no lists, manifests or pipes
     headerless   whether the recordings are samples without a header
     on_skip      called for each file of a searched folder that is not a recording
     with_fields  whether recordings of a folder get the fields that its metadata files have for them
     """
     for argument in arguments:
-        check_not_url(argument)
+        check_not_url(argument, remote=remote is not None)
     seen = SeenNames()
-    for argument in arguments:
-        for found in _expand_argument(argument, spooled, headerless, on_skip, with_fields):
-            if isinstance(found, Input) and not seen.add((os.path.realpath(found.path), found.segment)):
+    for found in _expand_all(arguments, files_from, _Search(spooled, remote, headerless, on_skip, with_fields)):
+        if isinstance(found, Input):
+            place = found.remote or os.path.realpath(found.path)
+            if not seen.add((place, found.segment)):
                 continue
-            yield found
+        yield found
 
 
-def check_not_url(argument: str) -> None:
-    """UsageError for a URL, unless a file has that name."""
+def check_not_url(argument: str, *, remote: bool = False) -> None:
+    """UsageError for a URL, unless a file has that name. `remote`: except for those that can be read."""
     match = URL.match(argument)
-    if match is None or os.path.lexists(argument):
+    if match is None or os.path.lexists(argument) or (remote and is_remote(argument)):
         return
     if match[1].lower() == "file":
         raise UsageError(f"{argument} is a URL, not a file name", hint="name the file by its path")
+    if remote and is_remote(meant := argument.replace(":/", "://", 1)):
+        raise UsageError(f"{argument} is a URL with a slash too few", hint=f"did you mean {meant}?")
     download = DOWNLOAD_COMMANDS.get(match[1].lower(), "…").format(url=argument)
+    where = "recordings can't be read from there" if remote else "inputs must be local files"
     raise UsageError(
-        f"{argument} is a URL; inputs must be local files",
+        f"{argument} is a URL; {where}",
         hint=f"download it first, or pipe it in: {download} | cartesia-cli transcribe -",
     )
+
+
+def is_list(argument: str) -> bool:
+    """Whether an argument names a list of inputs, as @list.txt does."""
+    return argument.startswith(LIST) and len(argument) > 1 and not os.path.lexists(argument)
+
+
+def is_pipe(argument: str) -> bool:
+    """Whether an input is a named pipe, or what a shell makes of `<(command)`."""
+    with suppress(OSError, ValueError):
+        return stat.S_ISFIFO(os.stat(argument).st_mode)
+    return False
 
 
 def unreadable_error(name: str, error: OSError) -> InputError:
@@ -171,8 +218,20 @@ def is_folder_or_glob(argument: str) -> bool:
 
 
 def may_be_several(argument: str) -> bool:
-    """Whether an argument may stand for several recordings: a folder, a glob or a manifest."""
-    return is_folder_or_glob(argument) or is_manifest(Path(argument))
+    """Whether an argument may stand for several recordings: a folder, a glob, a manifest, a list or a bucket."""
+    if is_remote(argument) and not os.path.lexists(argument):
+        from ..scale.buckets import stands_for_several
+
+        return is_bucket_url(argument) and stands_for_several(argument)
+    return is_folder_or_glob(argument) or is_list(argument) or is_manifest(Path(argument))
+
+
+def is_streamed(files_from: str | None) -> bool:
+    """Whether a list of inputs may still be being written."""
+    if files_from == STDIN:
+        with suppress(OSError, ValueError, AttributeError):
+            return not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    return files_from is not None and is_pipe(files_from)
 
 
 @contextmanager
@@ -204,14 +263,14 @@ def _spool_error(error: OSError) -> InputError:
     )
 
 
-def stdin_stream(stream: BinaryIO | None = None) -> BinaryIO:
-    """stdin, or a substitute. InputError if it is closed, UsageError if it is a terminal."""
-    hint = "pipe a recording in, or name a file"
+def stdin_stream(stream: BinaryIO | None = None, what: str = "a recording") -> BinaryIO:
+    """stdin, or a substitute. InputError if it is closed, UsageError if it is a terminal. `what`: what it should be."""
+    hint = f"pipe {what} in, or name a file"
     if stream is None and sys.stdin is None:
         raise InputError("stdin is closed", hint=hint)
     source = stream or sys.stdin.buffer
     if source.isatty():
-        raise UsageError("stdin is a terminal, not a recording", hint=hint)
+        raise UsageError(f"stdin is a terminal, not {what}", hint=hint)
     return source
 
 
@@ -237,25 +296,101 @@ class HeaderlessReader(io.RawIOBase):
         return len(data)
 
 
-def _expand_argument(
-    argument: str, spooled: Path | None, headerless: bool, on_skip: Callable[[Path], object], with_fields: bool
-) -> Iterator[Input | InputError]:
-    if argument == STDIN and spooled is not None:
-        yield Input(STDIN, spooled, Path("stdin"))
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """How arguments are expanded: parameters of `find_inputs`."""
+
+    spooled: Path | None
+    remote: RemoteInputs | None
+    headerless: bool
+    on_skip: Callable[[Path], object]
+    with_fields: bool
+
+    def is_remote(self, argument: str) -> bool:
+        return self.remote is not None and is_remote(argument) and not os.path.lexists(argument)
+
+
+def _expand_all(arguments: Sequence[str], files_from: str | None, search: _Search) -> Iterator[Input | InputError]:
+    for argument in arguments:
+        if search.remote is not None and is_list(argument):
+            yield from _expand_list(argument.removeprefix(LIST), search)
+        else:
+            yield from _expand_argument(argument, search)
+    if files_from is not None:
+        yield from _expand_list(files_from, search)
+
+
+def _expand_list(name: str, search: _Search) -> Iterator[Input | InputError]:
+    """The inputs that a list names. An InputError if it can't be read, and for each name that can't be used."""
+    from ..scale.input_lists import read_names
+
+    try:
+        with _open_list(name) as stream:
+            for entry in read_names(stream, "the list on stdin" if name == STDIN else name):
+                yield from _expand_entry(f"./{entry}" if entry == STDIN else entry, search)
+    except OSError as error:
+        yield unreadable_error(name, error)
+    except InputError as error:
+        yield error
+
+
+def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
+    """The inputs that an entry of a list stands for. Their results keep the folders of their names."""
+    try:
+        check_not_url(entry, remote=True)
+    except UsageError as error:
+        yield InputError(error.message, hint=error.hint)
+        return
+    if search.remote is not None and search.is_remote(entry):
+        yield from search.remote.expand(entry, keep_folders=True)
+        return
+    has_paths = is_manifest(Path(entry))
+    for found in _expand_argument(entry, search):
+        if has_paths or isinstance(found, InputError):
+            yield found
+        else:
+            yield replace(found, relative_path=_path_to_keep(found.path))
+
+
+@contextmanager
+def _open_list(name: str) -> Iterator[BinaryIO]:
+    if name == STDIN:
+        yield stdin_stream(what="a list of inputs")
+    else:
+        with open(name, "rb") as file:
+            yield file
+
+
+def _path_to_keep(path: Path) -> Path:
+    """The path of a file below the working directory or, if it is elsewhere, its whole path without the root."""
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return absolute.relative_to(here if absolute.is_relative_to(here) else absolute.anchor)
+
+
+def _expand_argument(argument: str, search: _Search) -> Iterator[Input | InputError]:
+    path = Path(argument)
+    if argument == STDIN and search.spooled is not None:
+        yield Input(STDIN, search.spooled, Path("stdin"))
+    elif search.remote is not None and search.is_remote(argument):
+        yield from search.remote.expand(argument)
     elif os.path.isdir(argument):
-        found = _search_folder(argument, headerless, on_skip)
-        yield from _with_metadata(argument, found) if with_fields else found
+        found = _search_folder(argument, search.headerless, search.on_skip)
+        yield from _with_metadata(argument, found) if search.with_fields else found
     elif is_folder_or_glob(argument):
         for item in _expand_glob(argument):
-            yield from [item] if isinstance(item, InputError) else _expand_file(item)
+            yield from [item] if isinstance(item, InputError) else _expand_file(item, search)
+    elif search.remote is not None and is_pipe(argument):
+        yield Input(argument, path, Path(path.name), remote=argument)
     else:
-        yield from _expand_file(Input(argument, Path(argument), Path(Path(argument).name)))
+        yield from _expand_file(Input(argument, path, Path(path.name)), search)
 
 
-def _expand_file(item: Input) -> Iterator[Input | InputError]:
+def _expand_file(item: Input, search: _Search) -> Iterator[Input | InputError]:
     """What a file stands for: itself, or the recordings that it lists."""
-    if is_manifest(item.path):
-        yield from _read_manifest(item.path)
+    if search.remote is None:  # a transcript may look like a manifest
+        yield item
+    elif is_manifest(item.path):
+        yield from _read_manifest(item.path, search)
     elif item.path.suffix.lower() in MANIFEST_SUFFIXES and item.path.is_file() and not is_recording(item.path):
         yield InputError(
             f"{item.source} is neither a recording nor a manifest: its first line has no audio_filepath or file_name",
@@ -265,15 +400,21 @@ def _expand_file(item: Input) -> Iterator[Input | InputError]:
         yield item
 
 
-def _read_manifest(manifest: Path) -> Iterator[Input | InputError]:
+def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputError]:
     """The recordings that a manifest lists, and an InputError for each of its lines that can't be used."""
     for entry in read_manifest(manifest):
         if isinstance(entry, InputError):
             yield entry
             continue
         name, segment = entry.location, entry.segment
-        source = name if segment is None else segment_source(name, segment)
-        yield Input(source, Path(name), result_path(name, manifest, segment), segment=segment, fields=entry.fields)
+        if search.is_remote(name):
+            path = Path(url_result_path(name))
+            relative, shown = path if segment is None else segment_path(path, segment), display_url(name)
+        else:
+            path, relative, shown = Path(name), result_path(name, manifest, segment), name
+        source = shown if segment is None else segment_source(shown, segment)
+        remote = name if search.is_remote(name) else None
+        yield Input(source, path, relative, remote=remote, segment=segment, fields=entry.fields)
 
 
 def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator[Input | InputError]:

@@ -115,6 +115,8 @@ def _separate_targets(
     inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None, find_owner: FindOwner
 ) -> list[Targets]:
     """A file for each input and format."""
+    if output_dir is None and (remote := next((item for item in inputs if item.remote is not None), None)):
+        raise UsageError(f"results can't be written beside {remote.source}", hint="--output-dir DIR, or -f ndjson")
     planned: list[Targets] = []
     taken: dict[Path, str] = {}
     for item, stem in zip(inputs, _target_stems(inputs, output_dir, find_owner), strict=True):
@@ -177,7 +179,7 @@ def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: b
     files = {file for one in planned for file in one.values()}
     if None in files and sys.stdout is None:
         raise OutputError("stdout is closed", hint="-o writes to a file instead")
-    sources = {os.path.realpath(item.path) for item in inputs}
+    sources = {os.path.realpath(item.path) for item in inputs if item.remote is None}
     for file in sorted(file for file in files if file is not None):
         if os.path.realpath(file) in sources:
             raise input_overwrite_error(file)

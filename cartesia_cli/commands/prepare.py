@@ -7,12 +7,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
 from ..protocol import BatchOptions
-from .batch_plan import Job
+from .batch_plan import Job, probe_input
+from .remote_inputs import RemoteInputs
 
 
 class ShowProgress(Protocol):
@@ -49,11 +51,18 @@ class TemporaryFolder:
 
 
 @contextmanager
-def materialize(job: Job, options: BatchOptions, temporary: TemporaryFolder, show: ShowProgress) -> Iterator[Job]:
-    """The job, with its recording as a local file that has been probed, for the length of the block. InputError if that
-    can't be done.
+def materialize(
+    job: Job, options: BatchOptions, temporary: TemporaryFolder, show: ShowProgress, remote: RemoteInputs
+) -> Iterator[Job]:
+    """The job, with its recording as a local file that has been probed, for the length of the block. InputError or
+    NetworkError if that can't be done. `remote` saves recordings that are elsewhere.
     """
-    yield job
+    if job.input.remote is None:
+        yield job
+        return
+    with temporary.subfolder() as folder:
+        item = remote.save(job.input, folder, lambda received, size: show("downloading", received, size))
+        yield replace(job, input=item, media=probe_input(item, options))
 
 
 def _new_folder(parent: Path | None) -> Path:

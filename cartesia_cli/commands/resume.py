@@ -81,10 +81,13 @@ def rest_command(
     to_files   whether results go to files
     """
     typed = typed_options(context)
+    resumes = to_files and not force
+    if _has_secret(names, typed):
+        return "the same command with --resume" if resumes else "the same command"
     inputs = names
-    if to_files and not force:
+    if resumes:
         typed = [*typed, *({"--resume"} - set(typed))]
-    elif not to_files and 0 < len(left) <= MAX_NAMED:
+    elif not to_files and 0 < len(left) <= MAX_NAMED and "--files-from" not in typed:
         inputs = [job.input.source for job in left]
     # Otherwise once more from the start: the cache has the responses that came before.
     return shlex.join(["cartesia-cli", "transcribe", *typed, *_operands(inputs)])
@@ -95,10 +98,15 @@ def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
     show a password or signature in a URL.
     """
     typed = [option for option in typed_options(context) if option not in ("--force", "--resume", "--retry-failed")]
-    if any(is_remote(word) and display_url(word) != word for word in (*names, *typed)):
+    if _has_secret(names, typed):
         return None
     command = shlex.join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
     return command if len(command) <= MAX_COMMAND else None
+
+
+def _has_secret(names: Sequence[str], typed: Sequence[str]) -> bool:
+    """Whether a command line may contain a password or a signature, in a URL."""
+    return any(is_remote(word) and display_url(word) != word for word in (*names, *typed))
 
 
 def _operands(names: Sequence[str]) -> list[str]:

@@ -53,7 +53,12 @@ SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", callback=given.nonempty_path, show_default=False,
-                   help="Files, folders, quoted globs such as 'talks/*.mp3', or - for stdin."),
+                   help="Files, folders, quoted globs such as 'talks/*.mp3', URLs, s3://…, @LIST, or - for stdin."),
+]  # fmt: skip
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", callback=given.nonempty_path,
+                 help="Read more inputs from this list, one on each line; - is stdin."),
 ]  # fmt: skip
 Sample = Annotated[
     bool,
@@ -131,6 +136,7 @@ def transcribe(
     context: typer.Context,
     *,
     inputs: Inputs = None,
+    files_from: FilesFrom = None,
     sample: Sample = False,
     dry_run: DryRun = False,
     output_options: OutputOptions,
@@ -166,7 +172,8 @@ def transcribe(
     from .batch_plan import BatchPlan, Job
     from .cache import open_cache
     from .credits import Budget
-    from .inputs import Input, find_inputs, may_be_several, spool_stdin
+    from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
+    from .remote_inputs import RemoteInputs
     from .run_record import open_record, shard_key
     from .show_progress import show_progress
 
@@ -231,11 +238,15 @@ def transcribe(
             )
         if sample:
             names = [str(synthesize_sample(inputs or (), backend_config, connect, reporter))]
-        elif inputs:
-            names = inputs
+        elif inputs or files_from is not None:
+            names = inputs or []
         else:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
-        several = len(names) > 1 or may_be_several(names[0])
+        if files_from == STDIN and STDIN in names:
+            raise UsageError("stdin can't be a recording and a list of inputs", hint="name a file for one of them")
+        remote = stack.enter_context(RemoteInputs(retries, reporter.info))
+        recordings = [found for name in names for found in remote.recordings_on_page(name)]
+        several = files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
         manifest: ManifestResults | None = None
         if output_manifest is not None:
             from .manifest_results import ManifestResults, check_output_manifest, numbered, path_of_shard
@@ -275,7 +286,13 @@ def transcribe(
         skipped = SkippedFiles(reporter)
         spooled = stack.enter_context(spool_stdin(names))
         found = find_inputs(
-            names, spooled, headerless=encoding is not None, on_skip=skipped.add, with_fields=manifest is not None
+            recordings,
+            spooled,
+            files_from=files_from,
+            remote=remote,
+            headerless=encoding is not None,
+            on_skip=skipped.add,
+            with_fields=manifest is not None,
         )
         if share is not None:
             found = (item for item in found if not isinstance(item, Input) or share.has(shard_key(item)))
@@ -287,6 +304,7 @@ def transcribe(
             reporter,
             response_folder=keep_json,
             select=select_pending if resume or retry_failed else None,
+            streamed=is_streamed(files_from),
             on_found=skipped.report,
         )
         if plan.done:
@@ -300,7 +318,7 @@ def transcribe(
         if dry_run:
             from .dry_run import print_estimate
 
-            failed += print_estimate(plan, config, backend_config.base_url, reporter)
+            failed += print_estimate(plan, config, backend_config.base_url, remote, reporter)
         else:
             stack.enter_context(record.run(resuming.run_command(context, names)))
             if plan.complete:
@@ -328,6 +346,7 @@ def transcribe(
                         budget=Budget(max_credits),
                         observer=observer,
                         summary=summary,
+                        remote=remote,
                         rest_command=rest_command,
                         cluster=cluster,
                     )

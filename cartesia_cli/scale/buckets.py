@@ -56,7 +56,7 @@ ENDPOINTS = {
 }
 """Scheme to the environment variables that name another server than the cloud's own."""
 
-METADATA_SERVER = re.compile(r"169\.254\.169\.254|metadata\.google\.internal|metadata/identity", re.IGNORECASE)
+METADATA_SERVER = re.compile(r"169\.254\.169\.254|metadata\.google\.internal|/latest/api/token|/metadata/identity")
 """Where obstore looks for credentials on a cloud machine if the environment has none."""
 
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|The specified (?:bucket|container) does not exist")
@@ -94,7 +94,10 @@ class FetchProgress(Protocol):
 
 def stands_for_several(url: str) -> bool:
     """Whether a bucket's URL may stand for several objects: a whole bucket, a prefix that ends in "/", or a glob."""
-    key = split_bucket_url(url)[2]
+    try:
+        _, _, key = split_bucket_url(url)
+    except ValueError:
+        return False
     return not key or key.endswith("/") or MAGIC.search(key) is not None
 
 
@@ -335,5 +338,6 @@ def _cli_error(url: str, error: Exception, writing: bool) -> CliError:
 def _reason(error: Exception) -> str:
     """The end of obstore's message, which says what went wrong: without the address, which may be signed."""
     line = str(error).partition("\n\nDebug source")[0]
+    line = line.removeprefix("Generic ").partition(" error: ")[2] if line.startswith("Generic ") else line
     line = re.sub(r"^.*?Error performing [A-Z]+ \S+ in \S+(?:, after [^-]*)?\s+- ", "", line, flags=re.DOTALL)
     return " ".join("".join(c if c.isprintable() else " " for c in line).split())[:200]

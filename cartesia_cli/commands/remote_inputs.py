@@ -1,0 +1,181 @@
+"""Inputs that aren't files yet: URLs, objects in buckets, recordings on web pages, and pipes.
+
+Each is saved in a temporary file by the job that needs it, and deleted after it. Clients are opened when the first
+input of their kind comes up, so that local inputs load nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..audio.probing import EXTENSIONS
+from ..errors import CliError, InputError
+from ..remote_url import (
+    WEB_SCHEMES,
+    display_url,
+    is_bucket_url,
+    is_remote,
+    result_name,
+    result_path,
+    safe_name,
+    split_bucket_url,
+    url_scheme,
+)
+from .inputs import Input, RemoteState
+
+if TYPE_CHECKING:  # httpx and an extra
+    from ..client.download import Downloader
+    from ..scale.buckets import Buckets
+
+
+class TransferProgress(Protocol):
+    """Called while an input is saved. What it raises ends the transfer. Sizes in bytes; `size` may be unknown."""
+
+    def __call__(self, received: int, size: int | None, /) -> object: ...
+
+
+class RemoteInputs:
+    """Finds and saves the remote inputs of a run. May be used from several threads at once.
+
+    retries    attempts after the first, or None for the default
+    on_retry   receives a sentence for the user when a download failed and is tried again
+    """
+
+    def __init__(self, retries: int | None = None, on_retry: Callable[[str], None] = lambda message: None) -> None:
+        self._retries, self._on_retry = retries, on_retry
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> RemoteInputs:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._cleanup.close()
+
+    def expand(self, url: str, *, keep_folders: bool = False) -> Iterator[Input | InputError]:
+        """The inputs that a URL stands for: itself or, for a prefix or a glob of a bucket, the objects below it.
+
+        keep_folders   whether results are named after the host and the whole path, instead of the file
+        """
+        name_of = result_path if keep_folders else result_name
+        if not is_bucket_url(url):
+            yield _remote_input(url, name_of(url))
+            return
+        from ..scale.buckets import stands_for_several
+
+        try:
+            split_bucket_url(url)
+        except ValueError:
+            yield InputError(f"{url} names no bucket", hint=f"{url_scheme(url)}://BUCKET/KEY")
+            return
+        if not stands_for_several(url):
+            yield _remote_input(url, name_of(url))
+            return
+        found = 0
+        try:
+            for item in self._buckets.search(url, EXTENSIONS):
+                found += 1
+                name = "/".join(safe_name(part) for part in item.relative_path.split("/") if part)
+                state = RemoteState(item.bytes, item.version)
+                yield _remote_input(item.url, result_path(item.url) if keep_folders else name, state)
+        except InputError as error:
+            yield error
+            return
+        if not found:
+            hint = "check the spelling; a prefix ends in /, and recordings are recognised by their suffix"
+            yield InputError(f"no recording in {url}", hint=hint)
+
+    def recordings_on_page(self, url: str) -> list[str]:
+        """The URLs of the recordings on a web page, if yt-dlp is installed; otherwise, and for any other URL, itself.
+
+        Asks the server unless the URL ends like a recording.
+        """
+        if url_scheme(url) not in WEB_SCHEMES or os.path.lexists(url):
+            return [url]
+        from ..scale import web_pages
+
+        if Path(result_name(url)).suffix.lower() in EXTENSIONS or not web_pages.is_installed():
+            return [url]
+        from ..client.download import WebPageError
+
+        try:
+            self._downloader.describe(url, once=True)
+        except WebPageError:
+            return web_pages.find_recordings(url)
+        except CliError:  # the job that downloads it reports it
+            pass
+        return [url]
+
+    def describe(self, item: Input) -> RemoteState:
+        """Size and version of a remote input, without its content. CliError if they can't be had."""
+        assert item.remote is not None
+        if item.listed is not None:
+            return item.listed
+        if is_bucket_url(item.remote):
+            found = self._buckets.describe(item.remote)
+            return RemoteState(found.bytes, found.version)
+        if not is_remote(item.remote):
+            return RemoteState(None, None)
+        answer = self._downloader.describe(item.remote)
+        return RemoteState(answer.bytes, answer.version)
+
+    def save(self, item: Input, folder: Path, on_progress: TransferProgress = lambda received, size: None) -> Input:
+        """The input as a new file in this folder, which the caller deletes. CliError if it can't be had or saved."""
+        assert item.remote is not None
+        try:
+            path, state = self._save(item.remote, folder, on_progress)
+        except OSError as error:
+            message = f"{item.source} can't be saved in a temporary file: {error.strerror}"
+            raise InputError(message, hint="set TMPDIR to a folder with more space") from error
+        return replace(item, path=path, listed=state)
+
+    def _save(self, remote: str, folder: Path, on_progress: TransferProgress) -> tuple[Path, RemoteState]:
+        if not is_remote(remote):
+            return _save_pipe(remote, folder), RemoteState(None, None)
+        from ..client.download import MAX_BYTES, WebPageError
+
+        if is_bucket_url(remote):
+            fetched = self._buckets.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
+            return fetched.path, RemoteState(fetched.bytes, fetched.version)
+        try:
+            done = self._downloader.download(remote, folder, on_progress=on_progress)
+            return done.path, RemoteState(done.bytes, done.version)
+        except WebPageError:
+            from ..scale import web_pages
+
+            if not web_pages.is_installed():
+                raise
+            recording = web_pages.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
+            return recording.path, RemoteState(recording.bytes, None)
+
+    @cached_property
+    def _downloader(self) -> Downloader:
+        from ..client import RetryPolicy
+        from ..client.download import Downloader
+
+        return self._cleanup.enter_context(Downloader(retry=RetryPolicy(self._retries), on_retry=self._on_retry))
+
+    @cached_property
+    def _buckets(self) -> Buckets:
+        from ..scale.buckets import Buckets
+
+        return Buckets()
+
+
+def _remote_input(url: str, name: str, listed: RemoteState | None = None) -> Input:
+    return Input(display_url(url), Path(name), Path(name), remote=url, listed=listed)
+
+
+def _save_pipe(pipe: str, folder: Path) -> Path:
+    """Copy what comes through a pipe to a new file. OSError if that fails."""
+    descriptor, path = tempfile.mkstemp(suffix=Path(pipe).suffix, dir=folder)
+    with open(descriptor, "wb") as file, open(pipe, "rb") as source:
+        shutil.copyfileobj(source, file, 1 << 20)
+    return Path(path)
