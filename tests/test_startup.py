@@ -27,9 +27,10 @@ REALTIME = frozenset(
 RARE = frozenset(
     "cartesia_cli.subtitles cartesia_cli.transcript_import cartesia_cli.server cartesia_cli.audio.session_recording "
     "cartesia_cli.commands.matches cartesia_cli.commands.dry_run cartesia_cli.output.live_rows "
-    "cartesia_cli.output.table cartesia_cli.output.paragraphs sqlite3 statistics wcwidth".split()
+    "cartesia_cli.output.table cartesia_cli.output.paragraphs cartesia_cli.scale.journal cartesia_cli.scale.shards "
+    "cartesia_cli.audio.soundtrack cartesia_cli.client.download sqlite3 statistics wcwidth".split()
 )
-"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, result files."""
+"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, result files, --output-dir, films."""
 
 ENVIRONMENT = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
 

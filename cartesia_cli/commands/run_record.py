@@ -17,13 +17,13 @@ from ..fingerprint import Fingerprint, fingerprint
 from ..output.console import Reporter
 from ..protocol import BatchOptions
 from ..results import Result, Results
-from ..scale.journal import Journal
-from ..scale.journal_lines import Entry
-from ..scale.shards import Shard
 from . import resume
 from .inputs import Input
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # start-up: most runs have no journal
+    from ..scale.journal import Journal
+    from ..scale.journal_lines import Entry
+    from ..scale.shards import Shard
     from .batch import BatchConfig
     from .batch_plan import Job
 
@@ -50,6 +50,8 @@ def open_record(
     """
     if output_dir is None:
         return RunRecord(results)
+    from ..scale.journal import Journal
+
     journal = Journal(
         output_dir,
         shard,
@@ -164,6 +166,8 @@ class RunRecord:
             else:
                 self._results.add(file, written.digest, source, audio, options)
         if self._journal is not None:
+            from ..scale.journal_lines import Entry
+
             self._journal.add(
                 Entry(
                     recording_name(job.input),
@@ -184,6 +188,8 @@ class RunRecord:
     def failed(self, item: Input, options: BatchOptions, error: CliError) -> None:
         """Record that a recording has no results, and why."""
         if self._journal is not None:
+            from ..scale.journal_lines import Entry
+
             self._journal.add(
                 Entry(
                     recording_name(item),

@@ -166,7 +166,6 @@ def transcribe(
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from ..protocol import BatchOptions
-    from ..scale.shards import parse_shard
     from . import backend, batch
     from . import resume as resuming
     from .batch_plan import BatchPlan, Job
@@ -192,7 +191,11 @@ def transcribe(
         sample_rate=sample_rate,
     )
     given.warn_unknown(reporter, options, keyterm)
-    share = parse_shard(shard, os.environ) if shard is not None else None
+    share = None
+    if shard is not None:
+        from ..scale.shards import parse_shard
+
+        share = parse_shard(shard, os.environ)
     speakers = None
     if speakers_by_channel is not None:
         speakers = given.parse_names(speakers_by_channel)
