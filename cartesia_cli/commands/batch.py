@@ -591,10 +591,13 @@ class _Run:
                 for answer, (channel, _, _) in zip(answers, found, strict=True)
             ]
             transcript = conversation.merge(responses, self._config.options.model)
-        if not sent:
+        if found and not sent:
             self._count_cached()
         self._observer.finished(
-            number, seconds=conversation.seconds, credits=sum(one.credits for one in sent), from_cache=not sent
+            number,
+            seconds=conversation.seconds,
+            credits=sum(one.credits for one in sent),
+            from_cache=bool(found) and not sent,
         )
         return Fetched(
             job, transcript, None, sum(one.seconds for one in sent), local=bool(sent) and self._summary.local

@@ -63,7 +63,8 @@ class Conversation:
         facts += [f"{batch_credits(seconds):.1f} credits"] if priced else []
         facts += [f"{len(cached)} from cache"] if cached else []
         silent = [str(number) for number, channel in enumerate(self.channels, 1) if channel.job is None]
-        facts += [f"channel {' and '.join(silent)} silent"] if silent else []
+        noun = "channel" if len(silent) == 1 else "channels"
+        facts += [f"{noun} {', '.join(silent)} silent"] if silent else []
         return f"{len(self.channels)} channels: {', '.join(facts)}"
 
     def merge(self, responses: Sequence[BatchResponse], model: str) -> Transcript:
