@@ -81,6 +81,20 @@ def test_password_and_signature_of_a_url_appear_nowhere(run: Run, api: FaultServ
     assert json.loads(result.read_text())["source"].startswith(f"{files.url}/talks/3.wav")
 
 
+def test_resume_skips_urls_without_downloading_them_again(run: Run, api: FaultServer, tmp_path: Path) -> None:
+    with FileServer(TALKS) as files:
+        urls = [files.url + path for path in TALKS]
+        first = run("transcribe", *urls[:8], "--output-dir", "out", "--no-cache", env=user(api))
+        before = len(files.requests)
+        state = str(tmp_path / "of another user")
+        again = run(
+            "transcribe", *urls, "--output-dir", "out", "--resume", "--no-cache", env=user(api, XDG_STATE_HOME=state)
+        )
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert b"8 of 9 already done; 1 to do" in again.stderr
+    assert len(uploads(api)) == 9 and len(files.requests) == before + 1
+
+
 def test_page_is_transcribed_by_the_recording_on_it(run: Run, api: FaultServer) -> None:
     pages = {"/talk.html": b'<html><title>Talk</title><audio src="a.wav"></audio></html>', "/a.wav": SAMPLE}
     with FileServer(pages) as files:
