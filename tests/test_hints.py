@@ -74,7 +74,9 @@ def test_hint_names_only_options_of_its_command(name: str) -> None:
 
 def test_every_option_in_a_hint_belongs_to_some_command() -> None:
     known = set().union(*map(spellings, COMMANDS.values()))
-    assert {option for said in all_hints() for option in OPTION.findall(re.sub("`pip [^`]*`", "", said))} <= known
+    assert {
+        option for said in all_hints() for option in OPTION.findall(re.sub("`(?:pip|sbatch) [^`]*`", "", said))
+    } <= known
 
 
 def test_advice_of_packages_below_the_command_line_names_options() -> None:
