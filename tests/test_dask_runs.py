@@ -21,6 +21,7 @@ from distributed import Client, LocalCluster
 from cartesia_cli.errors import Exit
 
 from .fault_server import Exchange, FaultServer, environment, write_wav
+from .file_server import FileServer
 from .fork_server import run_program, start_program
 
 pytestmark = pytest.mark.waits
@@ -184,6 +185,22 @@ def test_workers_transcribe_segments_and_channels_like_this_machine(
         assert (here.stdout, (tmp_path / "out.jsonl").read_text()) == (on_cluster.stdout, written)
     assert written == json.dumps(line | {"pred_text": "This is call@2-5.flac."}) + "\n"
     assert '"speaker": "Bob"' in on_cluster.stdout
+
+
+def test_workers_fetch_recordings_from_urls(cluster: LocalCluster, transcribe: Transcribe, tmp_path: Path) -> None:
+    with FileServer({"/a/talk.wav": SAMPLE.read_bytes()}) as files:
+        line = {"audio_filepath": f"{files.url}/a/talk.wav", "speaker": "a"}
+        (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n")
+        arguments = ["in.jsonl", "--output-manifest", "out.jsonl", "--output-dir", "out", "--no-cache"]
+        arguments += ["--dask", cluster.scheduler_address]
+        done = transcribe(*arguments)
+        assert done.returncode == Exit.DONE, done.stderr
+        written = json.loads((tmp_path / "out.jsonl").read_text())
+        assert written == line | {"duration": pytest.approx(10.8, abs=0.1), "pred_text": "This is talk.wav."}
+        assert [path.read_text() for path in (tmp_path / "out").glob("*/a/talk.txt")] == ["This is talk.wav.\n"]
+        fetched = len(files.requests)
+        assert "1 of 1 already done" in transcribe(*arguments, "--resume").stderr
+        assert len(files.requests) == fetched
 
 
 def test_scheduler_and_worker_started_by_the_commands_of_dask(

@@ -25,7 +25,7 @@ from ..cache import Cache, CachedResponse, Lookup
 from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, UploadProgress, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, Interrupted, OutputError
-from ..fingerprint import fingerprint
+from ..fingerprint import Fingerprint, fingerprint
 from ..output import Layout
 from ..output.console import ProgressBar, Reporter
 from ..output.files import StdoutClosed, write_file, write_stdout
@@ -205,6 +205,7 @@ class Fetched:
     body             of the response; None if there are several, one for each channel
     billed_seconds   of audio; 0 if the response came from the cache
     local            whether this machine, or a cluster, has transcribed it
+    audio            of the recording, if a worker of a cluster has fetched it
     """
 
     job: Job
@@ -212,6 +213,7 @@ class Fetched:
     body: bytes | None
     billed_seconds: float
     local: bool
+    audio: Fingerprint | None = None
 
     @property
     def credits(self) -> float | None:
@@ -387,7 +389,8 @@ class _Run:
 
     def fetch(self, job: Job) -> Fetched:
         with self._materialized(0, job) as ready:
-            return self._fetch(0, ready)
+            audio = fingerprint(ready.input.path) if job.input.remote else None
+            return replace(self._fetch(0, ready), audio=audio)
 
     def _run_threads(self, threads: list[Future[None]]) -> None:
         """Start as many threads as jobs may run at once, and more when the limit grows; return when all are done."""
@@ -694,7 +697,9 @@ class _Run:
         job, config, reporter = fetched.job, self._config, self._reporter
         item = job.input
         path = item.path if planned.input.remote else planned.input.path
-        audio = fingerprint(path) if job.response_file or any(job.targets.values()) else None
+        audio = fetched.audio
+        if audio is None and (job.response_file or any(job.targets.values())):
+            audio = fingerprint(path)
         transcript = fetched.transcript
         with self._lock:
             self._summary.audio_seconds += transcript.duration or 0.0
@@ -717,7 +722,8 @@ class _Run:
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
-            unchanged = audio if audio is not None and audio.is_current(path) else None
+            is_current = audio is not None and (fetched.audio is not None or audio.is_current(path))
+            unchanged = audio if is_current else None
             self._record.done(planned, unchanged, config, transcript.duration or 0.0, fetched.credits)
         return transcript, None
 
