@@ -162,7 +162,7 @@ def test_google_and_azure_are_read_by_the_same_code(
 def test_object_is_written_whole_and_not_overwritten(storage: ObjectStorage) -> None:
     buckets = Buckets()
     buckets.put("s3://talks/out/a b.txt", "Grüße".encode(), overwrite=False)
-    with pytest.raises(OutputError, match=r"a b\.txt exists"):
+    with pytest.raises(FileExistsError, match=r"a b\.txt exists"):
         buckets.put("s3://talks/out/a b.txt", b"other", overwrite=False)
     assert storage.read("talks", "out/a b.txt") == "Grüße".encode()
     buckets.put("s3://talks/out/a b.txt", b"other", overwrite=True)

@@ -229,7 +229,7 @@ def test_explicit_format_allows_any_suffix(arguments: tuple[str, ...], begins: s
     "arguments",
     [
         ("transcribe", SAMPLE, "-o", "s3://bucket/talk.txt"),
-        ("transcribe", SAMPLE, "--output-dir", "s3://bucket/talks"),
+        ("transcribe", SAMPLE, "--output-dir", "https://bucket/talks"),
         ("transcribe", SAMPLE, "--keep-json", "s3://bucket/talks"),
         ("stream-file", SAMPLE, "-o", "s3://bucket/talk.txt"),
         ("stream-file", SAMPLE, "--save-audio", "s3://bucket/talk.wav"),
@@ -241,5 +241,5 @@ def test_url_as_output_is_a_usage_error(arguments: tuple[object, ...], run: Run,
     talk_json(tmp_path)
     done = run(*arguments, *(() if arguments[0] == "render" else UNREACHABLE), env=KEY)
     assert done.returncode == 2
-    assert b"s3://bucket/talk" in done.stderr and b"is a URL" in done.stderr
-    assert not (tmp_path / "s3:").exists()
+    assert b"://bucket/talk" in done.stderr and b"is a URL" in done.stderr
+    assert not (tmp_path / "s3:").exists() and not (tmp_path / "https:").exists()

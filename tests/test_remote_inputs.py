@@ -143,6 +143,22 @@ def test_prefix_in_a_bucket_stands_for_the_recordings_below_it(
     assert json.loads(results[4].read_text())["source"] == "s3://lectures/talks/4.wav"
 
 
+def test_bucket_to_bucket(run: Run, api: FaultServer, storage: ObjectStorage) -> None:
+    env = user(api, **storage.environment)
+    command = ("transcribe", "s3://lectures/talks/", "--output-dir", "s3://results/a", "-f", "text,json")
+    done = run(*command, env=env)
+    assert done.returncode == 0, done.stderr
+    assert storage.keys("results", "a/") == sorted(f"a/{n}.{end}" for n in range(9) for end in ("json", "txt"))
+    assert storage.read("results", "a/4.txt") == b"words of 4.wav\n"
+    assert json.loads(storage.read("results", "a/4.json"))["source"] == "s3://lectures/talks/4.wav"
+    again = run(*command, env=env)
+    assert again.returncode != 0 and b"exists" in again.stderr
+    assert len(api.requests) == 9
+    resumed = run(*command, "--resume", env=env)
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(api.requests) == 9
+
+
 def test_missing_bucket_or_object_is_one_clear_line(run: Run, api: FaultServer, storage: ObjectStorage) -> None:
     env = user(api, **storage.environment)
     for url, said in (("s3://nowhere/a.wav", "there is no bucket 'nowhere'"), ("s3://lectures/x.wav", "does not exist"),

@@ -46,6 +46,7 @@ from .upload_audio import Recording, choose_upload, in_recording, with_sound_sta
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
+    from .bucket_results import BucketResults
     from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
     from .matches import MatchWriter, SelectedRows
@@ -78,6 +79,7 @@ class BatchConfig:
     manifest     lists the results; None: no manifest is written
     speakers     names of who speaks on each channel, which are transcribed one by one; empty: they are numbered;
                  None: recordings are transcribed as a whole
+    bucket       writes the results as objects; None: they are files
     on_written   called with each transcript after its results are written
     """
 
@@ -89,6 +91,7 @@ class BatchConfig:
     matches: MatchWriter | None = None
     manifest: ManifestResults | None = None
     speakers: tuple[str, ...] | None = None
+    bucket: BucketResults | None = None
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
@@ -443,6 +446,8 @@ class _Run:
 
     def _left(self, job: Job) -> Job | None:
         """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
+        if self._config.bucket is not None:
+            return self._config.bucket.left(job)
         return resume.unfinished(job, self._config, self._record) if self._record.is_changed(job.input) else job
 
     def _do_job(self, number: int, job: Job) -> None:
@@ -711,7 +716,7 @@ class _Run:
             write_results(
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
-                print_text=texts.append, write_rows=rows.append,
+                print_text=texts.append, write_rows=rows.append, bucket=config.bucket,
             )  # fmt: skip
         except OutputError as error:
             write_error = error

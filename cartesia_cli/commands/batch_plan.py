@@ -247,7 +247,8 @@ def _plan_response_files(
     """Name a file for each response. UsageError if it exists, can't be written, or is where a transcript goes."""
     if folder is None:
         return [None] * len(items)
-    planned = replace(plan, formats=("json",), several=True, output=None, output_dir=folder).targets(items, find_owner)
+    to_folder = replace(plan, formats=("json",), several=True, output=None, output_dir=folder, to_bucket=False)
+    planned = to_folder.targets(items, find_owner)
     taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
     for one in planned:
         for file in one.values():

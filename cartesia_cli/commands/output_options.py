@@ -151,11 +151,17 @@ class OutputOptions:
         return ("table",) if selects_rows and self.format is None and found == ("text",) else found
 
     def plan(
-        self, formats: tuple[str, ...], *, several: bool = False, force: bool = False, combined: bool = False
+        self,
+        formats: tuple[str, ...],
+        *,
+        several: bool = False,
+        force: bool = False,
+        combined: bool = False,
+        to_bucket: bool = False,
     ) -> OutputPlan:
         from .output_plan import OutputPlan
 
-        return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined)
+        return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined, to_bucket)
 
     def matches(
         self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool, speakers: bool = False

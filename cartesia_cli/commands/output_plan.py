@@ -72,6 +72,7 @@ class OutputPlan:
     output_dir   a folder for a file of each input and format
     force        whether existing files may be overwritten
     combined     whether the results of all inputs go to one target whatever their format, as those of --grep do
+    to_bucket    whether `output_dir` is in a bucket: what exists there is found out when results are written
     """
 
     formats: Sequence[str]
@@ -80,6 +81,7 @@ class OutputPlan:
     output_dir: Path | None
     force: bool
     combined: bool = False
+    to_bucket: bool = False
 
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. UsageError if they collide, exist or can't be written; OutputError if stdout is
@@ -87,7 +89,8 @@ class OutputPlan:
         """
         if self.output is not None and self.output_dir is not None:
             raise UsageError("-o and --output-dir exclude each other")
-        check_output_url(self.output_dir)
+        if not self.to_bucket:
+            check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
             raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
         if not self.formats:
@@ -96,7 +99,8 @@ class OutputPlan:
             planned = self._combined_targets(inputs)
         else:
             planned = _separate_targets(inputs, self.formats, self.output_dir, find_owner)
-        _check_targets(planned, inputs, self.force)
+        if not self.to_bucket:
+            _check_targets(planned, inputs, self.force)
         return planned
 
     def _has_single_target(self) -> bool:

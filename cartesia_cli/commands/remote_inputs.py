@@ -61,6 +61,7 @@ class RemoteInputs:
 
     def expand(self, url: str, *, keep_folders: bool = False) -> Iterator[Input | InputError]:
         """The inputs that a URL stands for: itself or, for a prefix or a glob of a bucket, the objects below it.
+        UsageError if it needs an extra that is missing; NetworkError if a bucket can't be listed.
 
         keep_folders   whether results are named after the host and the whole path, instead of the file
         """
@@ -75,12 +76,13 @@ class RemoteInputs:
         except ValueError:
             yield InputError(f"{url} names no bucket", hint=f"{url_scheme(url)}://BUCKET/KEY")
             return
+        buckets = self._buckets
         if not stands_for_several(url):
             yield _remote_input(url, name_of(url))
             return
         found = 0
         try:
-            for item in self._buckets.search(url, EXTENSIONS):
+            for item in buckets.search(url, EXTENSIONS):
                 found += 1
                 name = "/".join(safe_name(part) for part in item.relative_path.split("/") if part)
                 state = RemoteState(item.bytes, item.version)

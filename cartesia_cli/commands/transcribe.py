@@ -169,6 +169,7 @@ def transcribe(
     from . import backend, batch
     from . import resume as resuming
     from .batch_plan import BatchPlan, Job
+    from .bucket_results import BucketResults, bucket_url
     from .cache import open_cache
     from .credits import Budget
     from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
@@ -205,8 +206,15 @@ def transcribe(
                 "--max-credits can't be combined with --speakers-by-channel and --dask", hint="leave out one of them"
             )
     responses = open_cache(no_cache, backend_config, endpoint, backend_options.local_model, reporter)
+    bucket: BucketResults | None = None
+    if bucket_url(output_options.output_dir) is not None:
+        bucket = BucketResults(force=output_options.force, resume=resume)
     record = open_record(
-        resuming.open_results(reporter), output_options.output_dir, share, reporter, keeps_journal=not dry_run
+        resuming.open_results(reporter),
+        None if bucket is not None else output_options.output_dir,
+        share,
+        reporter,
+        keeps_journal=not dry_run,
     )
     with ExitStack() as stack:
         limit = backend.concurrency_limit(jobs, backend_config, share.total if share else 1)
@@ -267,8 +275,9 @@ def transcribe(
             several=several,
             force=dry_run or resume or retry_failed,
             combined=matches is not None and matches.combined,
+            to_bucket=bucket is not None,
         )
-        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches, manifest, speakers)
+        config = batch.BatchConfig(options, layout, endpoint, timeout, responses, matches, manifest, speakers, bucket)
 
         def look_up(job: Job) -> CachedResponse | None:
             # Those to the channels are only known once a recording is split.

@@ -19,6 +19,7 @@ from ..transcript import Transcript
 from .output_plan import Targets
 
 if TYPE_CHECKING:  # it imports every format
+    from .bucket_results import BucketResults
     from .matches import MatchWriter, SelectedRows
 
 FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
@@ -36,6 +37,7 @@ def write_results(
     labelled: bool = False,
     print_text: Callable[[str], object] = write_stdout,
     write_rows: Callable[[SelectedRows], object] | None = None,
+    bucket: BucketResults | None = None,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
     them are written, for a file that had to go to stdout instead.
@@ -45,6 +47,7 @@ def write_results(
     labelled     whether other transcripts may have to go to stdout, too
     print_text   writes to stdout, at once or later
     write_rows   takes the selected rows, to write them later; None: `matches` writes them at once
+    bucket       writes the files as objects; None: they are files
     """
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(targets):
@@ -60,7 +63,9 @@ def write_results(
     for format, file in targets.items():
         label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
         text = writer(format)(transcript, untruncated if file else layout)
-        write_error = write_result(text, file, reporter, label=label, print_text=print_text) or write_error
+        write_error = (
+            write_result(text, file, reporter, label=label, print_text=print_text, bucket=bucket) or write_error
+        )
     if write_error is not None:
         raise write_error
 
@@ -72,6 +77,7 @@ def write_result(
     *,
     label: bool = False,
     print_text: Callable[[str], object] = write_stdout,
+    bucket: BucketResults | None = None,
 ) -> OutputError | None:
     """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
     result was printed on stdout, under the name of the file if it has a `label`.
@@ -79,11 +85,15 @@ def write_result(
     if file is None:
         print_text(text)
         return None
+    shown = str(file)
     try:
-        write_file(file, text)
+        if bucket is None:
+            write_file(file, text)
+        else:
+            shown = bucket.write(file, text)
     except OutputError as error:
         print_text(f"==> {one_line(str(file))} <==\n{text}" if label else text)
         error.hint = "it went to stdout instead; -o names another place"
         return error
-    reporter.info(f"wrote {file}")
+    reporter.info(f"wrote {shown}")
     return None

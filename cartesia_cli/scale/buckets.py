@@ -189,7 +189,7 @@ class Buckets:
             raise
 
     def put(self, url: str, content: bytes, *, overwrite: bool, media_type: str = "text/plain; charset=utf-8") -> None:
-        """Write a whole object. OutputError if it can't be written, or exists and must not be overwritten."""
+        """Write a whole object. OutputError if it can't be written, FileExistsError if it must not be overwritten."""
         store, key = self._store(url)
         mode: Literal["overwrite", "create"] = "overwrite" if overwrite else "create"
         attributes: Attributes = {"Content-Type": media_type}
@@ -294,10 +294,12 @@ def _unsaved_error(url: str, error: OSError) -> InputError:
 @contextmanager
 def _errors(url: str, *, writing: bool = False) -> Iterator[None]:
     """Turn obstore's errors into ours."""
-    from obstore.exceptions import BaseError
+    from obstore.exceptions import AlreadyExistsError, BaseError
 
     try:
         yield
+    except AlreadyExistsError as error:
+        raise FileExistsError(f"{url} exists") from error
     except (BaseError, FileNotFoundError, ValueError) as error:
         raise _cli_error(url, error, writing) from error
 
@@ -320,8 +322,6 @@ def _cli_error(url: str, error: Exception, writing: bool) -> CliError:
         )
     elif WRONG_REGION.search(text):
         failure = kind(f"{url}: the bucket is in another region", hint="set AWS_REGION to the region of the bucket")
-    elif isinstance(error, exceptions.AlreadyExistsError):
-        return OutputError(f"{url} exists", hint="--force overwrites it")
     elif isinstance(error, FileNotFoundError):
         hint = f"check the spelling; {url}/ stands for all recordings below it"
         return MissingObjectError(f"{url} does not exist", hint=hint)
