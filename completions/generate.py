@@ -49,6 +49,7 @@ KINDS = {
     "--channel": "none",
     "--chunk-ms": "none",
     "--concurrency": "none",
+    "--workers": "none",
     "--config": "file",
     "--context": "none",
     "--device": "device",

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from cartesia_cli.server import whisper
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload
 from cartesia_cli.server.engine import RecognizedWord, amplify_quiet, split_at_silence, verify_weights
-from cartesia_cli.server.observer import SilentObserver
+from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
 from cartesia_cli.server.runner import BackgroundServer, bind
 from tests import speech
 
@@ -36,7 +37,8 @@ class Echo:
     name = "Echo"
     languages = frozenset({"en", "fr"})
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
         self.go, self.busy = threading.Event(), threading.Event()
         self.go.set()
         self.heard: list[str] = []
@@ -207,6 +209,48 @@ def test_short_recording_does_not_wait_for_a_long_one() -> None:
         long.join()
         short.join()
     assert engine.heard.count("fr") >= 10
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_engine_works_on_as_many_recordings_at_once_as_it_has_workers(workers: int) -> None:
+    class Counting(Echo):
+        """Counts the calls that are in it at the same time; waits for as many as may come."""
+
+        def __init__(self) -> None:
+            super().__init__(workers)
+            self.lock, self.calls, self.most = threading.Lock(), 0, 0
+            self.all_busy = threading.Barrier(workers)
+
+        def wait(self) -> None:
+            with self.lock:
+                self.calls += 1
+                self.most = max(self.most, self.calls)
+            self.all_busy.wait(20)
+            time.sleep(0.05)  # a call too many would come now
+            with self.lock:
+                self.calls -= 1
+
+    engine = Counting()
+    with serving(engine) as client, ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: client.post("/stt", data=FIELDS, files={"file": wav()}), range(6)))
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert engine.most == workers
+
+
+def test_progress_is_reported_for_each_recording_by_the_name_in_its_header() -> None:
+    class Recorder(SilentObserver):
+        def __init__(self) -> None:
+            self.seconds: dict[str, list[float]] = {}
+
+        def audio_recognized(self, recording: str, seconds: float) -> None:
+            self.seconds.setdefault(recording, []).append(seconds)
+
+    observer = Recorder()
+    with serving(observer=observer) as client:
+        for name, seconds in (("one", 1), ("two", 2), ("", 3)):
+            headers = {RECORDING_HEADER: name} if name else {}
+            client.post("/stt", data=FIELDS, files={"file": wav(seconds)}, headers=headers).raise_for_status()
+    assert observer.seconds == {"one": [1.0], "two": [2.0], "": [3.0]}
 
 
 def test_transcribing_stops_when_the_client_disconnects() -> None:

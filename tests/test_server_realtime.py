@@ -41,6 +41,7 @@ class Counter:
 
     name = "Counter"
     languages = frozenset({"en", "fr"})
+    workers = 1
 
     def __init__(self, *, timed: bool = False) -> None:
         self.timed, self.calls = timed, 0

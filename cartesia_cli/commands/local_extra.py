@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from ..errors import EngineError
 
@@ -23,21 +27,40 @@ def require_local_extra() -> None:
         ) from error
 
 
-class LocalServerObserver:
-    """What the local server reports (a `server.observer.ServerObserver`): downloads on stderr, and progress.
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class RecordingProgress:
+    """How much of one recording is done; stays at 0 with a server that doesn't report it.
 
-    recognized_seconds   audio of the current recording that is done
+    headers              what its request must have, so that the server's reports can be told apart
+    recognized_seconds   audio that is done
     """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    recognized_seconds: float = 0.0
+
+
+class LocalServerObserver:
+    """What the local server reports (a `server.observer.ServerObserver`): downloads on stderr, and progress."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
-        self.recognized_seconds = 0.0
+        self._numbers = count(1)
+        self._recordings: WeakValueDictionary[str, RecordingProgress] = WeakValueDictionary()
+
+    def track_recording(self) -> RecordingProgress:
+        """The progress of a recording that is about to be sent; followed as long as the caller has it."""
+        from ..server.observer import RECORDING_HEADER
+
+        name = str(next(self._numbers))
+        self._recordings[name] = progress = RecordingProgress({RECORDING_HEADER: name})
+        return progress
 
     def model_download_started(self, model: str) -> None:
         self.reporter.info(f"downloading the model {model!r} from Hugging Face (once)")
 
-    def audio_recognized(self, seconds: float) -> None:
-        self.recognized_seconds = seconds
+    def audio_recognized(self, recording: str, seconds: float) -> None:
+        if (progress := self._recordings.get(recording)) is not None:
+            progress.recognized_seconds = seconds
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """Not reported: requests are part of the command's own work."""

@@ -52,6 +52,10 @@ def serve(
             "--require-key", help="Require the key in CARTESIA_API_KEY or, without one, a new key that is printed."
         ),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Recordings transcribed side by side, each with its share of the cores."),
+    ] = 1,
     concurrency: Annotated[
         int, typer.Option(metavar="N", min=0, help="Concurrent requests; more are refused with 429.")
     ] = 8,
@@ -103,7 +107,7 @@ def serve(
     key = (configured_key or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     observer = _ServeObserver(reporter)
     if make_server is None:
-        make_server = _engine_server(local_model, observer)
+        make_server = _engine_server(local_model, observer, workers)
     config = ServerConfig(
         key=key,
         concurrency=concurrency,
@@ -171,11 +175,11 @@ MakeServer = Callable[["ServerConfig"], "tuple[Starlette, str]"]
 """Creates a server; returns it, and the name of the engine or script that answers."""
 
 
-def _engine_server(local_model: str | None, observer: LocalServerObserver) -> MakeServer:
+def _engine_server(local_model: str | None, observer: LocalServerObserver, workers: int) -> MakeServer:
     """A server with the engines loaded. EngineError if they can't be loaded."""
     from ..server import app, engine
 
-    batch, live = engine.load_engines(local_model, observer)
+    batch, live = engine.load_engines(local_model, observer, workers)
     identity = app.identify_engines(local_model, batch, live)
     return lambda config: (app.create_app(batch, live, replace(config, identity=identity)), identity.name)
 

@@ -22,7 +22,7 @@ from ..errors import ApiError, InputError
 from ..protocol import MODELS, BatchOptions, BatchResponse, Word, api_error, encode_batch
 from .access import AccessControl
 from .engine import EngineExecutor, split_at_silence
-from .observer import AUDIO_SECONDS, ServerObserver
+from .observer import AUDIO_SECONDS, RECORDING_HEADER, ServerObserver
 from .responses import error_response
 from .uploads import Uploads
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class BatchEndpoint:
     """Answers batch requests: `answer` reads the form, `_transcribe` has its audio recognized window by window.
 
-    executor   the engine, shared by all requests: they take turns after each window
+    executor   the engine, shared by all requests: they take turns after each window, if it has fewer workers
     access     who may use the server, and how many at once
     uploads    receives the request bodies
     observer   gets the seconds of audio that are done
@@ -84,7 +84,7 @@ class BatchEndpoint:
             words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
             done += len(window)
             setattr(request.state, AUDIO_SECONDS, done / RATE)
-            self._observer.audio_recognized(done / RATE)
+            self._observer.audio_recognized(request.headers.get(RECORDING_HEADER, ""), done / RATE)
         return BatchResponse(
             text="".join(word.word for word in words).strip(),
             language=language,

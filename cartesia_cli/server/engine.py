@@ -2,7 +2,8 @@
 
 To add one, implement `Engine` (a loaded model, shared by all requests) and `Utterance` (one stretch of speech), and
 have `load_batch_engine` or `load_live_engine` return it. The server calls an engine through an `EngineExecutor` only:
-off the event loop, one call at a time. A call may take seconds; whatever it raises is answered with status 500.
+off the event loop, as many calls at once as it has workers. A call may take seconds; whatever it raises is answered
+with status 500.
 
 Must never import an engine's library before the engine is chosen.
 """
@@ -13,6 +14,7 @@ import asyncio
 import ctypes
 import hashlib
 import importlib.util
+import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,21 +83,25 @@ class Engine(Protocol):
     def languages(self) -> Container[str]:
         """The language codes that it recognizes; others are refused before it is called."""
 
+    @property
+    def workers(self) -> int:
+        """How many calls it can work on at once, each from a thread of its own."""
+
     def start(self, language: str) -> Utterance:
         """A new utterance, independent of all others."""
 
 
 class EngineExecutor:
-    """An engine and the one thread in which it works.
+    """An engine and the threads in which it works: one for each of its workers.
 
-    Requests and sessions take turns in it, call by call, so that none waits for another to end and an engine's working
-    memory is needed only once.
+    Requests and sessions take turns in them, call by call, so that none waits for another to end and no more calls than
+    there are workers need memory. What a call returns must not depend on the others.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._thread = ThreadPoolExecutor(1, "engine")
-        self._is_busy = False
+        self._threads = ThreadPoolExecutor(engine.workers, "engine")
+        self._lock, self._calls = threading.Lock(), 0
 
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""
@@ -108,13 +114,13 @@ class EngineExecutor:
         return await self.run(self._recognize, samples, language)
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        """Call `work` in the thread, when its turn comes."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work, *arguments)
+        """Call `work` in one of the threads, when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work, *arguments)
 
     def close(self) -> bool:
         """Start no more work. Returns whether the engine is idle: a call of an engine can't be stopped."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        return not self._is_busy
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        return not self._calls
 
     def _recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
         utterance = self.engine.start(language)
@@ -122,11 +128,15 @@ class EngineExecutor:
         return utterance.finish()
 
     def _work(self, work: Callable[..., T], *arguments: object) -> T:
-        self._is_busy = True
+        self._count_calls(1)
         try:
             return work(*arguments)
         finally:
-            self._is_busy = False
+            self._count_calls(-1)
+
+    def _count_calls(self, change: int) -> None:
+        with self._lock:
+            self._calls += change
 
 
 # Which engine answers what. Whisper times words, and takes a third of a second for any audio, however short. Moonshine
@@ -134,14 +144,15 @@ class EngineExecutor:
 # the user names is used for everything, live sessions included.
 
 
-def load_batch_engine(model: str | None, observer: ServerObserver) -> Engine:
+def load_batch_engine(model: str | None, observer: ServerObserver, workers: int = 1) -> Engine:
     """The engine for recordings and ink-whisper, which has word times. EngineError when it can't be loaded.
 
-    model   a model as `whisper.load` takes it, or None for the one that is installed with the program
+    model     a model as `whisper.load` takes it, or None for the one that is installed with the program
+    workers   how many calls it works on at once, if cores and memory allow it
     """
     from . import whisper
 
-    return whisper.load(model, observer)
+    return whisper.load(model, observer, workers)
 
 
 def load_live_engine(model: str | None, observer: ServerObserver) -> Engine:
@@ -151,12 +162,15 @@ def load_live_engine(model: str | None, observer: ServerObserver) -> Engine:
     return moonshine.load() if model is None and moonshine.is_installed() else load_batch_engine(model, observer)
 
 
-def load_engines(model: str | None, observer: ServerObserver) -> tuple[Engine, Engine | None]:
-    """The batch engine and the live engine of a server that answers all models; None if the first does both."""
+def load_engines(model: str | None, observer: ServerObserver, workers: int = 1) -> tuple[Engine, Engine | None]:
+    """The batch engine and the live engine of a server that answers all models; None if the first does both.
+
+    workers   of the batch engine; the live engine has one
+    """
     from . import moonshine
 
     live = model is None and moonshine.is_installed()
-    return load_batch_engine(model, observer), load_live_engine(model, observer) if live else None
+    return load_batch_engine(model, observer, workers), load_live_engine(model, observer) if live else None
 
 
 # What engines have in common.

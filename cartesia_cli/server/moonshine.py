@@ -77,6 +77,7 @@ class MoonshineEngine:
 
     name = "Moonshine tiny"
     languages = frozenset({"en"})
+    workers = 1  # a second one would make the text of all sessions later
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -14,6 +14,11 @@ from ..protocol import api_error
 from .connections import SHUTTING_DOWN
 from .responses import error_response
 
+RECORDING_HEADER = "Cartesia-CLI-Recording"
+"""Header in which a client of this program names the recording of a batch request, to follow how much of it is done.
+Not part of the API: it is only sent to a server in the same process.
+"""
+
 AUDIO_SECONDS = "audio_seconds"
 """Key in a scope's `state` under which an endpoint leaves how much audio a request had."""
 
@@ -44,8 +49,11 @@ class ServerObserver(Protocol):
     def model_download_started(self, model: str) -> None:
         """A named model is about to be downloaded from Hugging Face, for the first time on this machine."""
 
-    def audio_recognized(self, seconds: float) -> None:
-        """Report how much of the recording of a batch request is done: called after each of its windows."""
+    def audio_recognized(self, recording: str, seconds: float) -> None:
+        """Report how much of the recording of a batch request is done: called after each of its windows.
+
+        recording   the request's RECORDING_HEADER, or empty
+        """
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """A request was answered, or a WebSocket was closed or refused."""
@@ -57,7 +65,7 @@ class SilentObserver:
     def model_download_started(self, model: str) -> None:
         """Nothing."""
 
-    def audio_recognized(self, seconds: float) -> None:
+    def audio_recognized(self, recording: str, seconds: float) -> None:
         """Nothing."""
 
     def exchange_ended(self, exchange: Exchange) -> None:

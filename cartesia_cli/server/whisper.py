@@ -6,16 +6,16 @@ they are used only if their digest is the published one of Whisper tiny.en.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
-import ctranslate2
 import faster_whisper
 import numpy as np
+from faster_whisper.transcribe import Segment
 
 from ..audio.pcm import Samples
 from ..errors import EngineError
+from .capacity import max_workers, read_machine
 from .engine import (
     M_ARENA_MAX,
     M_MMAP_THRESHOLD,
@@ -36,16 +36,25 @@ WEIGHTS, TOKENIZER = "model.bin", "tokenizer.json"
 SHA256 = {WEIGHTS: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"}
 """Of Systran/faster-whisper-tiny.en, revision 0d3d19a3."""
 
-THREADS = min(os.cpu_count() or 4, 8)
-"""A tiny model gains nothing from more."""
+MAX_THREADS = 8
+"""Most threads for one call: a tiny model gains nothing from more."""
+
+MAX_COMPRESSION = 2.4
+"""How much zlib may shorten a text: one that it shortens more repeats itself (Whisper's own threshold)."""
+
+REPETITION_PENALTY = 1.1
+"""For the second attempt at a text that repeats itself: "no" was then recognized as often as it had been said, 40
+times, instead of until the model reached its limit.
+"""
 
 
 class WhisperEngine:
-    """A loaded Whisper model."""
+    """A loaded Whisper model. Its workers share the weights and the cores."""
 
     def __init__(self, model: faster_whisper.WhisperModel, name: str) -> None:
         self.name = name
         self.languages = frozenset(model.supported_languages)
+        self.workers: int = model.model.num_workers
         self._model = model
 
     def start(self, language: str) -> WhisperUtterance:
@@ -65,24 +74,34 @@ class WhisperUtterance:
     def finish(self) -> tuple[RecognizedWord, ...]:
         if not self._blocks:
             return ()
-        # Where Whisper is unsure it samples: with a seed, two runs agree.
-        ctranslate2.set_random_seed(0)
+        samples = amplify_quiet(np.concatenate(self._blocks))
+        segments = self._transcribe(samples)
+        if any(segment.compression_ratio > MAX_COMPRESSION for segment in segments):
+            segments = self._transcribe(samples, repetition_penalty=REPETITION_PENALTY)
+        return tuple(RecognizedWord(word.word, word.start, word.end) for s in segments for word in s.words or ())
+
+    def _transcribe(self, samples: Samples, repetition_penalty: float = 1.0) -> list[Segment]:
         segments, _ = self._model.transcribe(
-            amplify_quiet(np.concatenate(self._blocks)),
+            samples,
             language=self._language,
             beam_size=5,  # beam 1 made 15 % more word errors on ten minutes of speech
+            # By default, a text that is unlikely or repeats itself is replaced by random samples, which depend on
+            # everything that the same worker did before. Of the unlikely ones, none was replaced by a likelier one.
+            temperature=0.0,
+            repetition_penalty=repetition_penalty,
             word_timestamps=True,
             vad_filter=True,  # without it, silence becomes "You"
             condition_on_previous_text=False,  # an error must not carry on through the recording
         )
-        return tuple(RecognizedWord(word.word, word.start, word.end) for s in segments for word in s.words or ())
+        return list(segments)
 
 
-def load(model: str | None, observer: ServerObserver) -> WhisperEngine:
+def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
     """The packaged model, or another one. EngineError when it is missing, damaged or unknown.
 
     model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept), or None
     observer   learns of a download before it starts
+    workers    how many calls it can work on at once, if cores and memory allow it
     """
     # The model's big, short-lived arrays leave glibc with memory that it doesn't give back. With one arena for all
     # threads, and everything from a MiB up given back when it is freed, an hour of audio peaks at 450 MB instead of
@@ -94,8 +113,13 @@ def load(model: str | None, observer: ServerObserver) -> WhisperEngine:
         message = f"the model {model!r} can't be read: {error.strerror}"
         raise EngineError(message, hint="check its permissions") from error
     try:
+        machine = read_machine()
+        workers = min(workers, max_workers(machine, Path(folder, WEIGHTS).stat().st_size))
+        threads = min(MAX_THREADS, machine.cores // workers)
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
-        loaded = faster_whisper.WhisperModel(folder, device="cpu", compute_type="float32", cpu_threads=THREADS)
+        loaded = faster_whisper.WhisperModel(
+            folder, device="cpu", compute_type="float32", cpu_threads=threads, num_workers=workers
+        )
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(name, error) from error
     return WhisperEngine(loaded, name)

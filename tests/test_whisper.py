@@ -1,0 +1,79 @@
+"""The Whisper engine: its text depends on the audio alone, whatever it does at the same time and did before."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from cartesia_cli.audio.pcm import Samples
+from cartesia_cli.server import capacity, whisper
+from cartesia_cli.server.app import create_app
+from cartesia_cli.server.capacity import Machine
+from cartesia_cli.server.observer import SilentObserver
+from cartesia_cli.server.runner import BackgroundServer
+from tests import speech
+
+pytestmark = pytest.mark.engine
+
+SENTENCE = "She counted the chairs twice, and found that one of them was missing."
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Path]:
+    """Speech played backwards, of which Whisper makes a loop; clear speech; speech in noise; the first one again."""
+    clear = speech.say(SENTENCE)
+    noise = np.random.default_rng(0).standard_normal(len(clear)).astype(np.float32)
+    backwards = np.tile(clear[::-1], 3)
+    audio: list[Samples] = [backwards, clear, clear * np.float32(0.3) + noise * np.float32(0.1), backwards]
+    return [speech.write_wav(tmp_path / f"{number}.wav", samples) for number, samples in enumerate(audio)]
+
+
+def transcribe(engine: whisper.WhisperEngine, files: list[Path]) -> list[bytes]:
+    """The responses to these recordings, sent all at once, without their ids."""
+    with (
+        BackgroundServer(create_app(engine)) as server,
+        httpx.Client(base_url=server.base_url, timeout=300, trust_env=False) as client,
+        ThreadPoolExecutor(len(files)) as pool,
+    ):
+
+        def send(file: Path) -> bytes:
+            answer = client.post(
+                "/stt",
+                headers={"Cartesia-Version": "2026-03-01"},
+                data={"model": "ink-whisper", "timestamp_granularities[]": "word"},
+                files={"file": file.read_bytes()},
+            ).raise_for_status()
+            return answer.content.replace(answer.json()["request_id"].encode(), b"")
+
+        return list(pool.map(send, files))
+
+
+@pytest.mark.waits
+def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
+    recordings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whisper, "read_machine", lambda: Machine(2, None))
+    alone, two = (whisper.load(None, SilentObserver(), workers) for workers in (1, 2))
+    assert (alone.workers, two.workers) == (1, 2)
+    one_by_one = [transcribe(alone, [file])[0] for file in recordings]
+    assert one_by_one[0] == one_by_one[3]  # the same audio
+    assert b"one of them was missing" in one_by_one[1]
+    assert transcribe(two, recordings) == one_by_one
+
+
+def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
+    utterance = whisper.load(None, SilentObserver()).start("en")
+    utterance.push(np.tile(speech.say("No."), 20))
+    words = [word.word.strip(" ,.").lower() for word in utterance.finish()]
+    assert set(words) == {"no"}
+    assert 15 <= len(words) <= 25
+
+
+def test_memory_limits_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    room_for_one = capacity.PROCESS_BYTES + capacity.WORKER_BYTES
+    monkeypatch.setattr(whisper, "read_machine", lambda: Machine(8, room_for_one))
+    assert whisper.load(None, SilentObserver(), 8).workers == 1
