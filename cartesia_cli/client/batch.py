@@ -100,12 +100,14 @@ class BatchClient:
         *,
         endpoint: str = "stt",
         deadlines: Deadlines,
+        headers: Mapping[str, str] | None = None,
         on_progress: ProgressCallback = lambda progress: None,
         on_body: Callable[[bytes], None] = lambda body: None,
     ) -> BatchResponse:
         """`POST /stt`, or its alias: the transcript, or an ApiError, AuthError, NetworkError or InputError.
 
         endpoint      a key of HTTP_ROUTES
+        headers       besides those that the API documents
         on_progress   called every tick of an attempt
         on_body       receives the body of every success (2xx) verbatim, whether or not it is a transcript
         """
@@ -114,7 +116,8 @@ class BatchClient:
         def build(address: str) -> httpx.Request:
             body = MultipartBody(options.form(), upload, progress.advance)
             progress.size = body.file_bytes
-            return self._http.build_request("POST", address, headers=body.headers, content=body)
+            all_headers = {**(headers or {}), **body.headers}
+            return self._http.build_request("POST", address, headers=all_headers, content=body)
 
         name = upload.name or upload.filename
         address = build_url(self._base_url, HTTP_ROUTES[endpoint], options.query())

@@ -24,8 +24,16 @@ if TYPE_CHECKING:  # needs the extra [local]
 CLOUD_JOBS, MAX_CLOUD_JOBS = 4, 32
 """Recordings at once in the cloud: at first, and at most. The plans allow 8 to 60 (docs: concurrency-limits)."""
 
+MAX_LOCAL_JOBS = 8
+"""Most recordings at once on this machine by default. With more cores, several work on each recording: what is done in
+Python can only be done for one recording at a time.
+"""
+
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
+
+MAX_TURN_SECONDS = 30.0
+"""Longest audio that the local server works on before another recording has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +57,32 @@ class RunningServer:
 class Backend:
     """A client for batch requests, and facts about its server.
 
-    local      whether the server runs in this process
-    progress   how much of the current recording is done; changes with a local server only
+    local   whether the server runs in this process
     """
 
-    def __init__(self, client: BatchClient, progress: local_extra.LocalServerObserver, *, local: bool) -> None:
-        self.client, self.progress = client, progress
-        self.local = local
+    def __init__(
+        self, client: BatchClient, observer: local_extra.LocalServerObserver, *, local: bool, jobs: int = 1
+    ) -> None:
+        """`jobs`: how many recordings may be sent at once."""
+        self.client, self.local = client, local
+        self._observer, self._jobs = observer, jobs
+
+    def track_recording(self) -> local_extra.RecordingProgress:
+        """Follows how much of a recording the server has transcribed, if its `headers` are sent with the request."""
+        return self._observer.track_recording() if self.local else local_extra.RecordingProgress()
 
     def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
+        """The time limits of a request: of `size` bytes, with `seconds` of audio if that is known.
+
+        timeout   the user's limit for each step, or None for limits that fit the recording
+        """
         if timeout is not None:
             return Deadlines(total=timeout, stall=timeout, response=timeout)
-        return Deadlines.for_audio(size, seconds, **({"speed": MIN_LOCAL_SPEED} if self.local else {}))
+        if not self.local:
+            return Deadlines.for_audio(size, seconds)
+        # Recordings share the cores, and take turns: before each of its own, one of every other may come.
+        waiting = None if seconds is None else seconds + MAX_TURN_SECONDS
+        return Deadlines.for_audio(size, waiting, speed=MIN_LOCAL_SPEED / self._jobs)
 
 
 def choose_backend(
@@ -92,9 +114,15 @@ def concurrency_limit(jobs: int | None, choice: BackendConfig, shards: int = 1) 
     jobs   what the user asks for, or None
     """
     if choice.base_url is None:
-        return ConcurrencyLimit(jobs or 1)
+        return ConcurrencyLimit(jobs or _default_local_jobs())
     most, first = (MAX_CLOUD_JOBS, CLOUD_JOBS) if jobs is None else (jobs, jobs)
     return ConcurrencyLimit(max(1, most // shards), max(1, first // shards))
+
+
+def _default_local_jobs() -> int:
+    from ..server import capacity
+
+    return min(MAX_LOCAL_JOBS, capacity.max_workers(capacity.read_machine()))
 
 
 @contextmanager
@@ -108,14 +136,15 @@ def open_backend(
 ) -> Iterator[Backend]:
     """A client of the chosen server for batch requests. A local server runs until the end of the block.
 
-    limit   of requests at once; None: one
+    limit   of requests at once; None: one. A local server works on as many recordings at once, up to one for each core
     """
     observer = local_extra.LocalServerObserver(reporter)
+    jobs = 1 if limit is None else limit.maximum
 
     def load_engines() -> tuple[Engine, Engine | None]:
         from ..server import engine
 
-        return engine.load_batch_engine(local_model, observer), None
+        return engine.load_batch_engine(local_model, observer, jobs), None
 
     with (
         open_server(choice, load_engines, observer) as server,
@@ -127,7 +156,7 @@ def open_backend(
             on_retry=reporter.info,
         ) as client,
     ):
-        yield Backend(client, observer, local=server.local)
+        yield Backend(client, observer, local=server.local, jobs=jobs)
 
 
 def open_live_server(
@@ -168,7 +197,8 @@ def open_server(
     import secrets  # start-up: requests to other servers don't need it
 
     token = Credential(secrets.token_urlsafe(24), "this process")
-    # The token keeps other users of this machine out, and no file is too large for the user's own server.
-    config = app.ServerConfig(key=token.secret, max_bytes=1 << 62, observer=observer)
+    # The token keeps other users of this machine out. For the user's own server, no file is too large and no request
+    # is one too many.
+    config = app.ServerConfig(key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer)
     with runner.BackgroundServer(app.create_app(engine, live, config)) as server:
         yield RunningServer(server.base_url, token, local=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..alignment import count_missing_words
 from ..cache import Cache, CachedResponse, Lookup
-from ..client import ConcurrencyLimit, LimitClosed, ProgressCallback, UploadProgress, is_account_error
+from ..client import ConcurrencyLimit, LimitClosed, UploadProgress, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, Interrupted, OutputError
 from ..fingerprint import Fingerprint, fingerprint
@@ -674,7 +674,7 @@ class _Run:
     def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> CachedResponse:
         """Upload a recording and cache the server's response."""
 
-        def show(progress: UploadProgress) -> None:
+        def show(progress: UploadProgress, recognized_seconds: float) -> None:
             if progress.uploaded and not backend.local:
                 self._sent.add(number)
             elif self._is_interrupted:
@@ -682,7 +682,7 @@ class _Run:
             if not progress.uploaded:
                 self._observer.update(number, "sending", progress.sent, progress.size)
             elif backend.local and job.seconds:
-                self._observer.update(number, "transcribing", backend.progress.recognized_seconds, job.seconds)
+                self._observer.update(number, "transcribing", recognized_seconds, job.seconds)
             else:
                 self._observer.update(number, "transcribing")
 
@@ -761,18 +761,23 @@ def request_transcript(
     backend: Backend,
     lookup: Lookup | None,
     reporter: Reporter,
-    on_progress: ProgressCallback,
+    on_progress: Callable[[UploadProgress, float], object],
 ) -> CachedResponse:
-    """Upload a recording and cache the server's response."""
+    """Upload a recording and cache the server's response.
+
+    on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
+    """
     item, media = job.input, recording.media
     bodies: list[bytes] = []
+    done = backend.track_recording()
     with _save_body_on_error(bodies, backend, job, reporter):
         response = backend.client.transcribe(
             recording.upload,
             config.options,
             endpoint=config.endpoint,
             deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
-            on_progress=on_progress,
+            headers=done.headers,
+            on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
             on_body=bodies.append,
         )
     if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:

@@ -100,7 +100,8 @@ Endpoint = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS, rich_help_panel=given.BACKEND_PANEL,
-                 help="Recordings at once; by default 4 in the cloud, more while it accepts them."),
+                 help="Recordings at once; by default 4 in the cloud, more while it accepts them, offline "
+                      "by cores and memory."),
 ]  # fmt: skip
 MaxCredits = Annotated[
     float | None,
