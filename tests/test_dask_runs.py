@@ -145,12 +145,16 @@ def test_workers_use_their_own_key_and_cache(
     assert not (tmp_path / "home" / ".cache").exists()
 
 
-def test_interrupt_cancels_what_the_cluster_has_not_begun(
-    cluster: LocalCluster, env: dict[str, str], service: Service, talks: list[str], tmp_path: Path
+def test_interrupt_cancels_what_is_not_begun_and_keeps_what_is(
+    cluster: LocalCluster, transcribe: Transcribe, env: dict[str, str], service: Service, tmp_path: Path
 ) -> None:
+    """Workers finish what they have begun, and the next run finds it in their cache."""
+    (tmp_path / "more").mkdir()
+    for number in range(20):
+        write_wav(tmp_path / "more" / f"{number:02}.wav", 9044 + 32 * number)
     before = len(service.names)
     service.hold.clear()
-    command = ["transcribe", "talks", "--dask", cluster.scheduler_address, "--output-dir", "out", "--no-cache"]
+    command = ["transcribe", "more", "--dask", cluster.scheduler_address, "--output-dir", "out"]
     try:
         with start_program(command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE) as program:
             while len(service.names) == before:
@@ -162,8 +166,13 @@ def test_interrupt_cancels_what_the_cluster_has_not_begun(
         service.hold.set()
     assert program.returncode == Exit.INTERRUPTED
     assert f"--dask {cluster.scheduler_address}" in messages.partition("to do the rest:")[2]
-    time.sleep(0.5)
-    assert len(service.names) - before <= 8
+    time.sleep(1.0)
+    begun = len(service.names) - before
+    assert begun <= 8
+    done = transcribe(*command[1:], "--resume")
+    assert done.returncode == Exit.DONE, done.stderr
+    assert f"{begun} from cache" in done.stderr
+    assert len(service.names) == before + 20
 
 
 def test_workers_transcribe_segments_and_channels_like_this_machine(
