@@ -134,7 +134,7 @@ def test_film_without_sound_costs_nothing(tmp_path: Path, service: Service, tran
     done = transcribe("mute.avi")
     assert done.returncode == 3 and "mute.avi has no audio track" in done.stderr
     dry = transcribe("mute.avi", "--dry-run")
-    assert dry.returncode == 1 and "mute.avi has no audio track" in dry.stderr
+    assert dry.returncode == 3 and "mute.avi has no audio track" in dry.stderr
     assert not service.files
 
 

@@ -124,7 +124,7 @@ def test_silence_is_not_sent_and_the_cost_is_said_before(call: Path, service: Se
 def test_dry_run_names_the_same_cost_and_sends_nothing(call: Path, service: Service, transcribe: Transcribe) -> None:
     dry = transcribe(call.name, "--speakers-by-channel", "--dry-run")
     report = json.loads(transcribe(call.name, "--speakers-by-channel", "--dry-run", "-f", "json").stdout)
-    assert dry.returncode == 0 and not service.requests
+    assert dry.returncode == 0 and not service.requests and "sound only" not in dry.stderr
     sent = transcribe(call.name, "--speakers-by-channel").stderr
     described = next(line for line in sent.splitlines() if "2 requests" in line).removeprefix("call.wav: ")
     assert f"call.wav ({described})" in dry.stdout

@@ -116,7 +116,7 @@ def print_estimate(
     for note, count in notes.items():
         if count:
             reporter.info(f"{count} of {len(rows)} {note}")
-    if films := [row for row in rows if row.is_converted]:
+    if films := [row for row in rows if row.is_converted and row.channels is None]:
         about = "" if all(row.upload.exact for row in films) else "about "
         size, whole = sum(row.upload.bytes or 0 for row in films), sum(row.bytes or 0 for row in films)
         reporter.info(
