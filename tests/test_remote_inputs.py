@@ -122,6 +122,17 @@ def test_dry_run_tells_the_sizes_of_urls_and_downloads_nothing(run: Run) -> None
     assert report["unknown_durations"] == 9
 
 
+def test_urls_with_the_same_name_keep_their_folders_in_a_list(run: Run, api: FaultServer, tmp_path: Path) -> None:
+    with FileServer({"/1/talk.wav": SAMPLE, "/2/talk.wav": SAMPLE + b"\0\0"}) as files:
+        urls = [f"{files.url}/{number}/talk.wav" for number in (1, 2)]
+        refused = run("transcribe", *urls, "--output-dir", "out", env=user(api))
+        assert refused.returncode == 2 and b"--files-from" in refused.stderr and not files.requests
+        (tmp_path / "urls.txt").write_text("\n".join(urls))
+        done = run("transcribe", "--files-from", "urls.txt", "--output-dir", "out", env=user(api))
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / "out" / files.host / number / "talk.txt").exists() for number in ("1", "2")] == [True, True]
+
+
 def test_results_of_urls_need_a_place(run: Run) -> None:
     with FileServer(TALKS) as files:
         done = run("transcribe", *(files.url + path for path in TALKS), env=KEY)
@@ -141,6 +152,21 @@ def test_prefix_in_a_bucket_stands_for_the_recordings_below_it(
     results = sorted((tmp_path / "out" / "talks").iterdir())
     assert [path.name for path in results] == [f"{number}.json" for number in range(9)]
     assert json.loads(results[4].read_text())["source"] == "s3://lectures/talks/4.wav"
+
+
+def test_resumed_run_transcribes_objects_that_changed(
+    run: Run, api: FaultServer, storage: ObjectStorage, tmp_path: Path
+) -> None:
+    storage.create("changing", {"a.wav": SAMPLE, "b.wav": SAMPLE + b"\0\0"})
+    command = ("transcribe", "s3://changing/", "--output-dir", "out", "--resume")
+    env = user(api, **storage.environment)
+    assert run(*command, env=env).returncode == 0
+    assert run(*command, env=env).returncode == 0
+    assert len(api.requests) == 2
+    storage.create("changing", {"b.wav": SAMPLE + bytes(4)})
+    again = run(*command, env=env)
+    assert again.returncode == 0, again.stderr
+    assert uploads(api)[2:] == [SAMPLE + bytes(4)]
 
 
 def test_bucket_to_bucket(run: Run, api: FaultServer, storage: ObjectStorage) -> None:

@@ -32,6 +32,12 @@ class FindOwner(Protocol):
     def __call__(self, stem: Path, inputs: Sequence[Input], /) -> object: ...
 
 
+FOLDER_HINT = (
+    "transcribe them into different folders, or name the folder that both are in as the input: "
+    "results then keep the folders below it"
+)
+LIST_HINT = "name them in a list, --files-from FILE: results then keep the folders of the URLs"
+
 MAX_NAME_BYTES = 255
 """Limit of most file systems."""
 
@@ -129,8 +135,7 @@ def _separate_targets(
             if taken.setdefault(file, item.source) != item.source:
                 raise UsageError(
                     f"{taken[file]} and {item.source} would both be written to {file}",
-                    hint="transcribe them into different folders, or name the folder that both are in as the input: "
-                    "results then keep the folders below it",
+                    hint=LIST_HINT if item.remote is not None else FOLDER_HINT,
                 )
         planned.append({**files})
     return planned

@@ -272,8 +272,13 @@ def source_of(item: Input) -> str:
 
 
 def _is_from(result: Result, item: Input) -> bool:
-    """Whether a result was made from what an input holds now. What is behind a URL isn't fetched again to find out."""
-    return result.source == source_of(item) if item.remote else result.is_from(item.path)
+    """Whether a result was made from what an input holds now. Servers aren't asked to find out, but the listing of a
+    bucket tells.
+    """
+    if item.remote is None:
+        return result.is_from(item.path)
+    listed = None if item.listed is None else item.listed.to_numbers()
+    return result.source == source_of(item) and (listed is None or not result.state or result.state == listed)
 
 
 def _is_newer(recording: Path, file: Path) -> bool:

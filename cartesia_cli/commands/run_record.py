@@ -153,6 +153,7 @@ class RunRecord:
         """
         source = resume.source_of(job.input)
         segment, speakers = job.input.segment, config.speakers
+        listed = None if job.input.listed is None else job.input.listed.to_numbers()
         whole = resume.describe_request(config.options, None, segment, speakers)
         wanted = resume.describe_request(config.options, config.layout.selection, segment, speakers)
         files: dict[str, str] = {}
@@ -176,7 +177,7 @@ class RunRecord:
                     run="",
                     time=0.0,
                     audio=None if audio is None else audio.digest,
-                    stat=None if audio is None or job.input.remote else audio.state,
+                    stat=None if audio is None else listed if job.input.remote else audio.state,
                     options=wanted,
                     model=config.options.model,
                     files=files,
