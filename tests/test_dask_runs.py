@@ -166,8 +166,10 @@ def test_interrupt_cancels_what_is_not_begun_and_keeps_what_is(
         service.hold.set()
     assert program.returncode == Exit.INTERRUPTED
     assert f"--dask {cluster.scheduler_address}" in messages.partition("to do the rest:")[2]
-    time.sleep(1.0)
-    begun = len(service.names) - before
+    begun = -1
+    while begun != len(service.names) - before:  # until the workers have ended what they had begun
+        begun = len(service.names) - before
+        time.sleep(2.0)
     assert begun <= 8
     done = transcribe(*command[1:], "--resume")
     assert done.returncode == Exit.DONE, done.stderr
