@@ -629,6 +629,7 @@ class _Run:
 
     def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
         """Have a recording transcribed within the budget."""
+        self._observer.update(number, "starting")  # a local engine takes seconds
         backend = self._open_backend()
         seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
