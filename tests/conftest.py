@@ -43,7 +43,7 @@ TIERS = {
 
 LONGEST = (
     "test_judges", "test_soak", "test_docs", "test_stream_file", "test_listen", "test_program", "test_reconnect",
-    "test_dask_runs", "test_dask_cluster",
+    "test_dask_runs", "test_dask_cluster", "test_remote_inputs",
     "test_crashes", "test_faults", "test_listen_faults", "test_no_word_lost", "test_costs", "test_live_terminal",
     "test_files", "test_offline", "test_hostile", "test_listen_judged", "test_microphone", "test_serve_hostile",
     "test_client_faults", "test_precedence", "test_moonshine", "test_cache", "test_config", "test_recovery",

@@ -18,6 +18,8 @@ from cartesia_cli.scale.buckets import Buckets, MissingObjectError, stands_for_s
 from tests.file_server import FileServer
 from tests.object_storage import ObjectStorage, object_storage
 
+pytestmark = pytest.mark.waits
+
 DATA = random.Random(1).randbytes(3_000_000)
 SUFFIXES = frozenset({".mp3", ".wav"})
 TALKS = {

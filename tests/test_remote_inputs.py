@@ -18,6 +18,8 @@ from tests.fault_server import SOON, FaultServer, names_the_file
 from tests.file_server import FileServer
 from tests.object_storage import ObjectStorage, object_storage
 
+pytestmark = pytest.mark.waits
+
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 SAMPLE = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
 TALKS = {f"/talks/{number}.wav": SAMPLE + bytes(2 * number) for number in range(9)}

@@ -12,6 +12,8 @@ from cartesia_cli.errors import CliError, InputError, NetworkError
 from cartesia_cli.scale.web_pages import fetch, find_recordings, is_installed
 from tests.file_server import FileServer
 
+pytestmark = pytest.mark.waits
+
 SAMPLE = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
 
 
