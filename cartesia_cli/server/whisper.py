@@ -36,8 +36,16 @@ WEIGHTS, TOKENIZER = "model.bin", "tokenizer.json"
 SHA256 = {WEIGHTS: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"}
 """Of Systran/faster-whisper-tiny.en, revision 0d3d19a3."""
 
-MAX_THREADS = 8
-"""Most threads for one call: a tiny model gains nothing from more."""
+MAX_THREADS, MAX_PACKAGED_THREADS = 8, 4
+"""Most threads for one call, of any model and of the packaged one. A transcript must not depend on how many workers
+share the cores: with up to four threads, the packaged model's results are the same to the last bit, with eight they
+aren't.
+"""
+
+MIN_THREADS = 2
+"""Fewest threads for one call, where there are as many cores, so that workers without work don't slow down the others.
+When all have work, it costs no CPU time.
+"""
 
 MAX_COMPRESSION = 2.4
 """How much zlib may shorten a text: one that it shortens more repeats itself (Whisper's own threshold)."""
@@ -115,7 +123,8 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
     try:
         machine = read_machine()
         workers = min(workers, max_workers(machine, Path(folder, WEIGHTS).stat().st_size))
-        threads = min(MAX_THREADS, machine.cores // workers)
+        most = min(machine.cores, MAX_PACKAGED_THREADS if model is None else MAX_THREADS)
+        threads = min(most, max(MIN_THREADS, machine.cores // workers))
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
         loaded = faster_whisper.WhisperModel(
             folder, device="cpu", compute_type="float32", cpu_threads=threads, num_workers=workers
