@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from ..alignment import count_missing_words
@@ -350,7 +351,7 @@ class _Run:
         self._summary = summary
         summary.total = self._known + plan.unusable
         self._began = time.monotonic()
-        self._failures: list[Job] = []
+        self._failures: list[tuple[int, Job]] = []
         self._jobs = enumerate(plan)
         self._started: dict[int, Job] = {}
         self._done: set[int] = set()
@@ -489,7 +490,7 @@ class _Run:
                 self._done.add(number)
             self._failed += error is not None
             if error is not None and len(self._failures) < resume.MAX_NAMED:
-                self._failures.append(job)
+                self._failures.append((number, job))
         if error is not None and (self._alone or stops):
             self._stop(error)
         elif error is not None:
@@ -536,12 +537,13 @@ class _Run:
 
     def _report_failures(self, rest_command: RestCommand | None) -> None:
         """Name the recordings that failed, and the command that tries them again."""
-        names = ", ".join(job.input.source for job in self._failures[:MAX_FAILURES_NAMED])
+        failures = [job for _, job in sorted(self._failures, key=itemgetter(0))]
+        names = ", ".join(job.input.source for job in failures[:MAX_FAILURES_NAMED])
         more = f" and {self._failed - MAX_FAILURES_NAMED} more" if self._failed > MAX_FAILURES_NAMED else ""
         self._reporter.info(f"failed: {names}{more}")
         if rest_command is not None:
-            are_all_known = self._failed == len(self._failures)
-            self._reporter.info(f"to try again: {rest_command(self._failures if are_all_known else None)}")
+            are_all_known = self._failed == len(failures)
+            self._reporter.info(f"to try again: {rest_command(failures if are_all_known else None)}")
 
     def _update_elapsed(self) -> None:
         self._summary.elapsed_seconds = time.monotonic() - self._began
