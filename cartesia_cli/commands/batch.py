@@ -478,7 +478,12 @@ class _Run:
         except CliError as failure:
             self._observer.failed(number)
             error = failure
-        self._output.put(number, "".join(texts), rows)
+        try:
+            self._output.put(number, "".join(texts), rows)
+        except BaseException:  # of another job, perhaps
+            with self._lock:
+                self._done |= {number} - self._output.lost
+            raise
         if transcript is not None and error is None:
             self._config.on_written(transcript)
         stops = error is not None and is_account_error(error)
@@ -522,14 +527,17 @@ class _Run:
 
     def _report_stop(self, rest_command: RestCommand | None) -> str:
         """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
-        left = [job for number, job in enumerate(self._plan.first) if number not in self._done]
-        untried = len(left) - (not self._is_interrupted)
-        if self._alone or (self._plan.complete and not untried):
+        lost = self._output.lost
+        unfinished = set(range(len(self._plan.first))) - self._done - lost
+        untried = len(unfinished) - (not self._is_interrupted and not lost)
+        if self._alone or (self._plan.complete and not untried and not lost):
             return ""
         self._update_elapsed()
         number = str(untried) if self._plan.complete else "the others"
         how = "not transcribed" if self._is_interrupted else "not tried"
-        self._reporter.info(f"warning: stopped: {self._summary.to_text()}; {number} {how}")
+        unprinted = f", {len(lost)} not printed" if lost else ""
+        self._reporter.info(f"warning: stopped: {self._summary.to_text()}; {number} {how}{unprinted}")
+        left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
         rest = "" if rest_command is None else rest_command(left if self._plan.complete else None)
         if rest and self._is_interrupted:
             self._reporter.info(f"to do the rest: {rest}")

@@ -40,12 +40,22 @@ class OrderedOutput:
         self._lock = threading.Lock()
         self._held: dict[int, _Held] = {}
         self._held_bytes = self._next = 0
+        self._broken = False
         self._file: IO[bytes] | None = None
 
-    def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
-        """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result."""
+    @property
+    def lost(self) -> set[int]:
+        """The jobs whose results can't be written any more, because writing one of them has failed."""
         with self._lock:
-            if number != self._next:
+            held = {number for number, held in self._held.items() if held.text or held.size or held.rows}
+            return {self._next} | held if self._broken else set()
+
+    def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
+        """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result;
+        after that, nothing more is written.
+        """
+        with self._lock:
+            if number != self._next or self._broken:
                 self._held[number] = self._hold(text, rows)
                 return
             self._deliver(text, rows)
@@ -53,17 +63,20 @@ class OrderedOutput:
                 self._deliver(self._text(held), held.rows)
 
     def _deliver(self, text: str, rows: Sequence[SelectedRows]) -> None:
-        self._next += 1
+        self._broken = True
         if text:
             self._print_text(text)
         for one in rows:
             self._write_rows(one)
+        self._broken = False
+        self._next += 1
 
     def flush(self) -> None:
         """Deliver all results that wait for one that will not come, in order."""
         with self._lock:
             for number in sorted(self._held):
                 held = self._held.pop(number)
+                self._next = number
                 self._deliver(self._text(held), held.rows)
 
     def close(self) -> None:
