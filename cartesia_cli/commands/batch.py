@@ -424,6 +424,7 @@ class _Run:
         with self._plan_lock:
             if self._is_stopping:
                 return None
+                    self._sent.discard(number)  # only now: a response that has come must be written, too
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_over or self._are_inputs_counted):
                     self._record.count_inputs(self._known, self._plan.done)
@@ -643,10 +644,9 @@ class _Run:
         backend = self._open_backend()
         seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
-            try:
-                answer = self._request(number, job, backend, lookup)
-            finally:
-                self._sent.discard(number)
+            answer = self._request(number, job, backend, lookup)
+            if not backend.local:
+                self._sent.add(number)  # progress isn't reported if the response comes at once
             length = answer.response.duration or seconds
             reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
         return Sent(answer, length, 0.0 if backend.local else batch_credits(length))
@@ -680,6 +680,7 @@ class _Run:
                 error.stops_batch = True
                 raise
         self._summary.local = backend.local
+            self._sent.add(number)
         return backend
 
     def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> CachedResponse:
