@@ -257,3 +257,111 @@ def test_second_ctrl_c_prints_what_waits_for_an_earlier_recording(
     stdout, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert [json.loads(line)["text"] for line in stdout.splitlines()] == [f"This is {name}." for name in names[1:6]]
+
+
+def test_copies_that_run_side_by_side_are_sent_once(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "talks"
+    (original,) = talks(1)
+    for number in range(5):
+        (folder / f"copy{number}.wav").write_bytes((folder / original).read_bytes())
+    account.seconds = 0.5
+    done = transcribe(".", "-f", "ndjson", "--jobs", "6")
+    assert done.returncode == 0, done.stderr
+    assert len(account.names) == 1
+    assert said(done) == [f"This is {account.names[0]}."] * 6
+    assert "6 of 6 transcribed, 0.6 s of audio, 5 from cache, 0.1 credits" in done.stderr
+
+
+def test_copy_of_a_recording_that_failed_is_tried_itself(
+    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "talks"
+    (original,) = talks(1)
+    (folder / "copy.wav").write_bytes((folder / original).read_bytes())
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.got.number == 0:
+            exchange.request()
+            time.sleep(0.5)
+            exchange.answer(400, json.dumps({"title": "Bad request", "message": "It is bad."}))
+        else:
+            account(exchange)
+
+    with FaultServer(answer) as server:
+        done = transcribe(".", "-f", "ndjson", "--jobs", "2", CARTESIA_BASE_URL=server.base_url)
+    assert done.returncode == 1
+    assert len(said(done)) == 1 and "1 of 2 transcribed" in done.stderr
+
+
+def test_results_that_stdout_does_not_take_are_left_to_do(
+    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+) -> None:
+    names = talks(5)
+    account.delays = {names[0]: 2.0}  # so that the others are held back
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson", "--jobs", "5"],
+            env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
+            cwd=tmp_path / "talks",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert sorted(account.names) == names
+    hint = done.stderr.rpartition("then: ")[2]
+    assert [name for name in names if name in hint] == names
+    assert "5 of 5 transcribed" in done.stderr and "0 not tried, 5 not printed" in done.stderr
+
+
+SLOW_WRITER = """
+import sys, time
+from cartesia_cli.commands import batch
+write_results = batch.write_results
+def write_slowly(*arguments, **options):
+    print("writing", file=sys.stderr, flush=True)
+    time.sleep(1)
+    write_results(*arguments, **options)
+batch.write_results = write_slowly
+from cartesia_cli.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_waits_until_responses_that_have_come_are_written(
+    talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+) -> None:
+    talks(3)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER, "transcribe", ".", "--output-dir", "out", "--jobs", "1", "--no-cache"],
+        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
+        cwd=tmp_path / "talks",
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "writing" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "1 of 3 transcribed" in stderr
+    assert [file.name for file in (tmp_path / "talks" / "out").glob("*.txt")] == ["talk000.txt"]
+
+
+def test_failures_are_named_in_input_order(transcribe: Transcribe, talks: Callable[[int], list[str]]) -> None:
+    names = talks(11)
+
+    def answer(exchange: Exchange) -> None:
+        name = os.fsdecode(exchange.request().part("file").filename or b"")
+        time.sleep(0.5 if name == names[0] else 0)
+        exchange.answer(400, json.dumps({"title": "Bad request", "message": "It is bad."}))
+
+    with FaultServer(answer) as server:
+        done = transcribe(".", "-f", "ndjson", "--jobs", "11", CARTESIA_BASE_URL=server.base_url)
+    assert done.returncode == 1
+    again = done.stderr.rpartition("to try again: ")[2].split()
+    assert [word for word in again if word.endswith(".wav")] == names

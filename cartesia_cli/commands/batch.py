@@ -43,6 +43,7 @@ from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
 from .run_record import RunRecord
+from .same_requests import SameRequests
 from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
 from .write_results import write_results
 
@@ -227,11 +228,17 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The response to a recording that was sent: seconds of audio by the server, and what they cost."""
+    """The response to a recording that had to be sent.
+
+    seconds      of audio, by the server
+    credits      that it cost
+    from_cache   whether it came from the cache after all, because another job has sent the same
+    """
 
     answer: CachedResponse
     seconds: float
     credits: float
+    from_cache: bool = False
 
 
 class RestCommand(Protocol):
@@ -356,6 +363,7 @@ class _Run:
         self._started: dict[int, Job] = {}
         self._done: set[int] = set()
         self._sent: set[int] = set()
+        self._same = SameRequests()
         self._deferred: deque[tuple[int, Job]] = deque()
         self._failed = 0
         self._is_over = self._is_waiting = self._is_stopping = self._is_interrupted = False
@@ -416,6 +424,7 @@ class _Run:
                 try:
                     self._do_job(number, job)
                 finally:
+                    self._sent.discard(number)  # only now: a response that has come must be written, too
                     self._record.release(job.input)
         except BaseException as error:
             self._stop(error)
@@ -424,7 +433,6 @@ class _Run:
         with self._plan_lock:
             if self._is_stopping:
                 return None
-                    self._sent.discard(number)  # only now: a response that has come must be written, too
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_over or self._are_inputs_counted):
                     self._record.count_inputs(self._known, self._plan.done)
@@ -584,8 +592,10 @@ class _Run:
             self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
             return self._fetched(job, answer, None)
         sent = self._send(number, job, lookup)
-        self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=False)
-        return self._fetched(job, sent.answer, self._summary.local)
+        if sent.from_cache:
+            self._count_cached()
+        self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=sent.from_cache)
+        return self._fetched(job, sent.answer, None if sent.from_cache else self._summary.local)
 
     def _fetch_channels(self, number: int, job: Job, names: Sequence[str]) -> Fetched:
         """The conversation on the channels of a recording, which are sent side by side."""
@@ -610,16 +620,17 @@ class _Run:
                 for answer, (channel, _, _) in zip(answers, found, strict=True)
             ]
             transcript = conversation.merge(responses, self._config.options.model)
-        if found and not sent:
+        paid = [one for one in sent if not one.from_cache]
+        if found and not paid:
             self._count_cached()
         self._observer.finished(
             number,
             seconds=conversation.seconds,
-            credits=sum(one.credits for one in sent),
-            from_cache=bool(found) and not sent,
+            credits=sum(one.credits for one in paid),
+            from_cache=bool(found) and not paid,
         )
         return Fetched(
-            job, transcript, None, sum(one.seconds for one in sent), local=bool(sent) and self._summary.local
+            job, transcript, None, sum(one.seconds for one in paid), local=bool(paid) and self._summary.local
         )
 
     def _count_cached(self) -> None:
@@ -639,7 +650,14 @@ class _Run:
         return Fetched(job, transcript, answer.body, billed, local=bool(local))
 
     def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
-        """Have a recording transcribed within the budget."""
+        """Have a recording transcribed within the budget, once if another job has the same in work."""
+        if lookup is None:
+            return self._pay(number, job, None)
+        with self._same.turn(lookup.name) as has_waited:
+            answer = lookup.find() if has_waited else None
+            return self._pay(number, job, lookup) if answer is None else Sent(answer, job.seconds or 0.0, 0.0, True)
+
+    def _pay(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
         self._observer.update(number, "starting")  # a local engine takes seconds
         backend = self._open_backend()
         seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
@@ -662,6 +680,7 @@ class _Run:
         seconds = 0.0 if cluster.local or job.media is None else duration_to_pay(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
             result = cluster.transcribe(job)
+            self._sent.add(number)
             fetched = replace(result.fetched, job=replace(job, media=result.fetched.job.media))
             if not (fetched.local or result.from_cache):
                 reservation.billed_seconds = max(fetched.billed_seconds, seconds)
@@ -680,7 +699,6 @@ class _Run:
                 error.stops_batch = True
                 raise
         self._summary.local = backend.local
-            self._sent.add(number)
         return backend
 
     def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> CachedResponse:
