@@ -18,6 +18,12 @@ command that is running.
 RENDERING_VARIABLES = ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TERMINAL_WIDTH", "TYPER_USE_RICH")
 """Variables of the environment that change what Typer and rich make of a help page."""
 
+STOPPED = (130, 143)
+"""Exit codes after Ctrl-C and SIGTERM: Exit.INTERRUPTED and Exit.TERMINATED."""
+
+FLUSH_SECONDS = 1.0
+"""How long to wait then for what is still to be written."""
+
 SAVED_COLUMNS = 80
 """Width of the saved help pages."""
 
@@ -116,15 +122,28 @@ def _leave(code: int) -> int:
     """End the process now: everything is written.
 
     Finalizing the interpreter takes time; and after Ctrl-C, a thread that is still busy with a network or a model could
-    delay it without limit.
+    delay it without limit. It could also be writing to a pipe that nobody reads.
     """
+    if code in STOPPED:
+        import threading
+
+        flushing = threading.Thread(target=_flush, args=[code], daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_SECONDS)
+    else:
+        code = _flush(code)
+    os._exit(code)
+    return code
+
+
+def _flush(code: int) -> int:
+    """Write what is buffered. Returns the exit code: 1 instead of 0 if that fails."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except OSError as error:
             code = code if isinstance(error, BrokenPipeError) else code or 1
-    os._exit(code)
     return code
 
 

@@ -365,3 +365,30 @@ def test_failures_are_named_in_input_order(transcribe: Transcribe, talks: Callab
     assert done.returncode == 1
     again = done.stderr.rpartition("to try again: ")[2].split()
     assert [word for word in again if word.endswith(".wav")] == names
+
+
+def test_second_ctrl_c_stops_although_nobody_reads_stdout(
+    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+) -> None:
+    names = talks(600)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson", "--jobs", "2"],
+        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
+        cwd=tmp_path / "talks",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pipesize=4096,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    sent = -1
+    while sent < len(account.names) or not sent:  # until the pipe is full
+        sent = len(account.names)
+        time.sleep(1)
+    assert sent < len(names)
+    process.send_signal(signal.SIGINT)
+    assert b"waiting for" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    stderr = process.stderr.read().decode()
+    process.stdout.close()
+    assert "not printed" in stderr and "to do the rest: cartesia-cli transcribe" in stderr

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -379,11 +379,13 @@ class _Run:
             try:
                 self._interrupt(threads)
             finally:  # after another Ctrl-C, too
+                with suppress(StdoutClosed, OutputError):
+                    self._output.flush()
                 self._report_stop(rest_command)
             raise
+        else:
+            self._output.flush()  # what comes after the first recording that isn't done
         finally:
-            if not isinstance(self._error, StdoutClosed | OutputError):
-                self._output.flush()  # what comes after the first recording that isn't done
             self._output.close()
         if self._error is not None:
             rest = self._report_stop(rest_command) if isinstance(self._error, CliError) else ""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # it imports every format
 
 MAX_HELD_BYTES = 4 << 20
 
+STUCK_SECONDS = 1.0
+"""How long to wait at the end for a thread that writes: the reader of a pipe, such as `less`, may have stopped."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Held:
@@ -45,10 +48,10 @@ class OrderedOutput:
 
     @property
     def lost(self) -> set[int]:
-        """The jobs whose results can't be written any more, because writing one of them has failed."""
-        with self._lock:
-            held = {number for number, held in self._held.items() if held.text or held.size or held.rows}
-            return {self._next} | held if self._broken else set()
+        """The jobs whose results can't be written, because writing one of them has failed, or doesn't end."""
+        waiting = dict(self._held)  # without the lock, which may be held by a thread that writes
+        held = {number for number, held in waiting.items() if held.text or held.size or held.rows}
+        return {self._next} | held if self._broken else set()
 
     def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
         """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result;
@@ -72,12 +75,18 @@ class OrderedOutput:
         self._next += 1
 
     def flush(self) -> None:
-        """Deliver all results that wait for one that will not come, in order."""
-        with self._lock:
-            for number in sorted(self._held):
+        """Deliver all results that wait for one that will not come, in order, unless an earlier one can't be written.
+        Gives up after a moment if nobody reads what is being written.
+        """
+        if not self._lock.acquire(timeout=STUCK_SECONDS):
+            return
+        try:
+            for number in [] if self._broken else sorted(self._held):
                 held = self._held.pop(number)
                 self._next = number
                 self._deliver(self._text(held), held.rows)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Remove the temporary file."""
