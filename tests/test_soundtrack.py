@@ -211,6 +211,14 @@ def test_gaps_in_the_sound_give_a_warning(tmp_path: Path) -> None:
     assert len(notes) == 1 and "gaps of 2.0" in notes[0]
 
 
+def test_gap_that_a_fragmented_film_hides_in_the_length_of_a_packet_gives_a_warning(tmp_path: Path) -> None:
+    fragments = ["-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"]
+    path = film(tmp_path / "late.mp4", *fragments, sound=["-itsoffset", "1.5", *NOISE])
+    notes: list[str] = []
+    assert extract_soundtrack(path, tmp_path, warn=notes.append).copied
+    assert len(notes) == 1 and "gaps of 1.4" in notes[0]
+
+
 def test_shift_of_a_response_keeps_its_text_and_the_order_of_its_words() -> None:
     response = BatchResponse(text="a b", duration=2.0, words=(Word("a", 0.0, 0.5), Word("b", 0.5, 1.0), Word("c")))
     moved = TimeMap.shift(1.5).restore(response, duration=4.0)

@@ -300,6 +300,7 @@ def _decodable_packets(
     import av
 
     unit, tried, is_decodable = float(track.time_base or 0), 0, False
+    frame_seconds = track.codec_context.frame_size / (track.codec_context.sample_rate or 1)  # 0: they vary
     try:
         for packet in container.demux(track):
             if not packet.size:  # the end
@@ -310,7 +311,10 @@ def _decodable_packets(
                     is_decodable = bool(packet.decode())
                 if not is_decodable and tried == MAX_UNDECODABLE_PACKETS:
                     break
-            tally.add(None if packet.pts is None else packet.pts * unit, (packet.duration or 0) * unit)
+            length = (packet.duration or 0) * unit
+            if 0 < frame_seconds < length - MIN_GAP_SECONDS:  # a fragmented MP4 adds a gap to the packet before it
+                length = frame_seconds
+            tally.add(None if packet.pts is None else packet.pts * unit, length)
             yield packet
     except av.FFmpegError as error:
         if not is_decodable:
