@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.fault_server import Exchange, FaultServer, environment, refuses, write_wav
 from tests.fork_server import run_program
@@ -216,6 +218,17 @@ def test_max_credits_stops_before_they_are_exceeded(
     assert done.returncode == 1
     assert len(account.names) == 3
     assert "would cost 1.0 credits" in done.stderr and "raise --max-credits" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--speakers-by-channel", "--speakers-by-channel=Anna,Ben"])
+def test_command_for_the_rest_names_speakers_as_they_were_given(
+    transcribe: Transcribe, tmp_path: Path, option: str
+) -> None:
+    noise = np.random.default_rng(13).integers(-9000, 9000, (16000, 2), np.int16)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / "talks" / name, noise, 16000)
+    done = transcribe("a.wav", "b.wav", option, "-f", "ndjson", "--max-credits", "0.1", "--no-cache")
+    assert f"then: cartesia-cli transcribe --format ndjson {option} --max-credits 0.1 --no-cache a.wav" in done.stderr
 
 
 def test_many_inputs_are_planned_while_others_are_sent(

@@ -252,6 +252,8 @@ def typed_options(context: typer.Context) -> list[str]:
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is False:
                 words += [negation(parameter) or name]
+            elif name == "--speakers-by-channel":  # a word after it is a value only if it has a comma
+                words += [name if one == NUMBERED else f"{name}={one}"]
             else:
                 words += [name] if one is True else [name, str(one)]
     for name, chosen in context.meta.get(CHOSEN, {}).items():
