@@ -180,6 +180,8 @@ def test_redirects_are_followed_but_not_for_ever(tmp_path: Path) -> None:
         assert "more than 10 redirects" in error_of(server, empty).message
     with FileServer({}, statuses=[(302, {"Location": "file:///etc/passwd"})]) as server:
         assert "something else than http" in error_of(server, empty).message
+    with downloader() as client, pytest.raises(InputError, match="http:// has no host"):
+        client.download("http://", empty)
 
 
 def test_download_that_stalls_counts_as_lost(tmp_path: Path) -> None:

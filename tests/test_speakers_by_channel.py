@@ -164,7 +164,8 @@ def test_recording_of_silence_costs_nothing(tmp_path: Path, service: Service, tr
 @pytest.mark.parametrize(("arguments", "message"), [
     (["sample.wav", "--speakers-by-channel"], "sample.wav has 1 channel"),
     (["same.wav", "--speakers-by-channel"], "both channels hold the same sound"),
-    (["call.wav", "--speakers-by-channel=Anna,Ben,Cy"], "has 2 channels, and --speakers-by-channel names 3 speakers"),
+    (["call.wav", "--speakers-by-channel=Anna,Ben,Cy"],
+     "has 2 channels, and --speakers-by-channel names 3 speakers\nhint: name all 2, or none"),
     (["call.wav", "--speakers-by-channel=Anna,Anna"], "each channel needs a name of its own"),
     (["call.wav", "--speakers-by-channel=Anna,"], "each channel needs a name of its own"),
     (["call.wav", "--speakers-by-channel", "--keep-json", "."], "--keep-json can't be combined"),

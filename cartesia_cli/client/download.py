@@ -315,7 +315,8 @@ def _network_errors(name: str, partial: _Partial | None = None) -> Iterator[None
     except httpx.TooManyRedirects as error:
         raise InputError(f"{name}: more than {MAX_REDIRECTS} redirects", hint="check the URL") from error
     except httpx.UnsupportedProtocol as error:
-        raise InputError(f"{name} redirects to something else than http or https", hint="check the URL") from error
+        message = f"{name} has no host, or redirects to something else than http or https"
+        raise InputError(message, hint="check the URL") from error
     except (httpx.DecodingError, httpx.LocalProtocolError) as error:
         raise InputError(
             f"{name}: the server's answer can't be read: {_one_line(error)}", hint="check the URL"

@@ -103,7 +103,8 @@ def split_job(
             )
         if names and len(names) != len(channels):
             raise InputError(
-                f"{item.source} has {len(channels)} channels, and --speakers-by-channel names {len(names)} speakers"
+                f"{item.source} has {len(channels)} channels, and --speakers-by-channel names {len(names)} speakers",
+                hint=f"name all {len(channels)}, or none: then they are numbered",
             )
         found: list[ChannelJob] = []
         for channel in channels:
