@@ -126,6 +126,8 @@ def results(folder: Path) -> set[str]:
     """The names of the results in a folder. Checks that each is whole, and that all other files are temporary ones."""
     found = set()
     for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name == ".cartesia-cli":  # the journal
+            continue
         if path.name.startswith("."):
             assert TEMPORARY_FILE.fullmatch(path.name)
             continue
@@ -144,7 +146,7 @@ def results(folder: Path) -> set[str]:
 
 
 def temporary_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.startswith(".")] if folder.exists() else []
+    return [path.name for path in folder.iterdir() if TEMPORARY_FILE.fullmatch(path.name)] if folder.exists() else []
 
 
 def all_results(names: Sequence[str]) -> set[str]:

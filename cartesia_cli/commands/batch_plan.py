@@ -96,6 +96,11 @@ class FixedPlan:
         return iter(self.first)
 
 
+def is_alone(plan: JobPlan) -> bool:
+    """Whether a plan has a single input: its failure is that of the run."""
+    return plan.complete and len(plan.first) + plan.unusable == 1
+
+
 class BatchPlan:
     """The plan of a batch (a JobPlan) that finds its inputs while it runs.
 

@@ -19,7 +19,7 @@ from ..output import Layout
 from ..output.console import Reporter
 from ..protocol import BatchOptions
 from ..scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
-from . import backend, batch
+from . import backend, batch_fetch
 from .batch_plan import Job
 from .cache import open_cache
 from .option_sources import configured
@@ -72,7 +72,7 @@ class WorkerResult:
     messages     for the user
     """
 
-    fetched: batch.Fetched
+    fetched: batch_fetch.Fetched
     from_cache: bool
     messages: tuple[str, ...]
 
@@ -137,10 +137,10 @@ def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
-    batch_config = batch.BatchConfig(
+    batch_config = batch_fetch.BatchConfig(
         config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
     )
-    fetched, from_cache = batch.fetch(task.job, batch_config, lambda: _open_backend(config), reporter)
+    fetched, from_cache = batch_fetch.fetch(task.job, batch_config, lambda: _open_backend(config), reporter)
     return WorkerResult(fetched, from_cache, tuple(messages.getvalue().splitlines()))
 
 

@@ -12,8 +12,8 @@ from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
-from .batch import BatchConfig, is_alone, look_up
-from .batch_plan import Job, JobPlan
+from .batch_fetch import BatchConfig, look_up
+from .batch_plan import Job, JobPlan, is_alone
 from .channel_jobs import split_job
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs

@@ -22,7 +22,7 @@ from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..protocol import BatchOptions
 from ..transcript import Segment, Transcript
-from . import batch, batch_plan
+from . import batch, batch_fetch, batch_plan
 from .append_file import AppendFile
 from .backend import Backend
 from .inputs import Input
@@ -147,7 +147,7 @@ def transcribe_recordings(
         options = BatchOptions(
             model=BATCH_MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
         )
-        order = batch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
+        order = batch_fetch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
         try:
             job = batch_plan.Job(item, batch_plan.probe_input(item, options), files)
             batch.run_job(job, order, connect, reporter)

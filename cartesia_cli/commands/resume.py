@@ -29,7 +29,7 @@ from .output_plan import Targets, result_file
 if TYPE_CHECKING:
     import typer
 
-    from .batch import BatchConfig
+    from .batch_fetch import BatchConfig
     from .batch_plan import Job
 
 MAX_NAMED = 20

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # start-up: most runs have no journal
     from ..scale.journal import Journal
     from ..scale.journal_lines import Entry
     from ..scale.shards import Shard
-    from .batch import BatchConfig
+    from .batch_fetch import BatchConfig
     from .batch_plan import Job
 
 

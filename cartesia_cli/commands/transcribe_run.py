@@ -15,14 +15,15 @@ from ..output.console import Reporter
 from . import backend, batch
 from . import resume as resuming
 from .backend import Backend, BackendConfig
+from .batch_fetch import BatchConfig, look_up
 from .batch_plan import BatchPlan, Job
+from .batch_progress import BatchSummary, show_progress
 from .bucket_results import BucketResults, bucket_url
 from .cache import open_cache
 from .credits import Budget
 from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
 from .remote_inputs import RemoteInputs
 from .run_record import open_record, shard_key
-from .show_progress import show_progress
 
 if TYPE_CHECKING:
     import typer
@@ -121,7 +122,7 @@ class TranscribeRun:
             combined=matches is not None and matches.combined,
             to_bucket=self._bucket is not None,
         )
-        config = batch.BatchConfig(
+        config = BatchConfig(
             self._request,
             self._layout,
             options.sending.endpoint,
@@ -216,7 +217,7 @@ class TranscribeRun:
         self,
         found: Iterator[Input | InputError],
         output_plan: OutputPlan,
-        config: batch.BatchConfig,
+        config: BatchConfig,
         skipped: SkippedFiles,
     ) -> BatchPlan:
         """Plan the inputs of this shard, and of those only what is left if an earlier run is continued."""
@@ -239,17 +240,17 @@ class TranscribeRun:
             on_found=skipped.report,
         )
 
-    def _select_pending(self, config: batch.BatchConfig) -> Callable[[Sequence[Job]], tuple[list[Job], int]]:
+    def _select_pending(self, config: BatchConfig) -> Callable[[Sequence[Job]], tuple[list[Job], int]]:
         """A function that chooses the jobs that earlier runs have left."""
         manifest, record, reporter = self._manifest, self._record, self._reporter
 
-        def look_up(job: Job) -> CachedResponse | None:
+        def find_answer(job: Job) -> CachedResponse | None:
             # Those to the channels are only known once a recording is split.
-            return batch.look_up(job, config, reporter)[1] if self._speakers is None else None
+            return look_up(job, config, reporter)[1] if self._speakers is None else None
 
         def keep_in_manifest(job: Job) -> None:
             if manifest is not None:
-                manifest.keep_finished(job, look_up(job))
+                manifest.keep_finished(job, find_answer(job))
 
         def select(jobs: Sequence[Job]) -> tuple[list[Job], int]:
             chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
@@ -257,7 +258,7 @@ class TranscribeRun:
                 manifest.keep_others(jobs, chosen)
             if manifest is not None and not self._formats:
                 return [job for job in chosen if not manifest.keep(job.input)], 0
-            return resuming.pending(chosen, config, record, look_up, reporter, keep_in_manifest)
+            return resuming.pending(chosen, config, record, find_answer, reporter, keep_in_manifest)
 
         return select
 
@@ -274,7 +275,7 @@ class TranscribeRun:
     def _transcribe(
         self,
         plan: BatchPlan,
-        config: batch.BatchConfig,
+        config: BatchConfig,
         names: Sequence[str],
         remote: RemoteInputs,
         matches: MatchWriter | None,
@@ -290,7 +291,7 @@ class TranscribeRun:
         def rest_command(left: Sequence[Job] | None) -> str:
             return resuming.rest_command(self._context, names, left or (), to_files=to_files, force=force)
 
-        summary = batch.BatchSummary()
+        summary = BatchSummary()
         try:
             with show_progress(plan, self._limit, self._reporter, local=is_local) as (counted, observer):
                 failed = batch.run_jobs(

@@ -1,0 +1,418 @@
+"""Gets the transcripts of recordings: from the cache, from a server, or from a cluster.
+
+Nothing is written but the cache. Must never send a recording whose response is in the cache, nor copies of it twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..alignment import count_missing_words
+from ..cache import Cache, CachedResponse, Lookup
+from ..client import UploadProgress
+from ..daemon_thread import start_daemon_thread
+from ..errors import CliError, InputError, OutputError
+from ..fingerprint import Fingerprint, fingerprint
+from ..output import Layout
+from ..output.console import Reporter
+from ..output.files import write_file
+from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
+from ..transcript import Transcript, drop_wrong_times, from_batch
+from .backend import Backend
+from .batch_plan import Job
+from .batch_progress import BatchObserver, BatchSummary, NoProgress
+from .channel_jobs import split_job
+from .credits import Budget
+from .prepare import TemporaryFolder, materialize
+from .remote_inputs import RemoteInputs
+from .same_requests import SameRequests
+from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
+
+if TYPE_CHECKING:  # imported only where they are needed, because they import every format
+    from .bucket_results import BucketResults
+    from .cluster_jobs import ClusterJobs
+    from .manifest_results import ManifestResults
+    from .matches import MatchWriter
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfig:
+    """What all recordings of a batch have in common.
+
+    timeout      seconds for one recording; None: as long as its size needs
+    cache        responses of the same server; None: neither read nor written
+    matches      writes the selected rows of each transcript; None: whole transcripts are written
+    manifest     lists the results; None: no manifest is written
+    speakers     names of who speaks on each channel, which are transcribed one by one; empty: they are numbered;
+                 None: recordings are transcribed as a whole
+    bucket       writes the results as objects; None: they are files
+    on_written   called with each transcript after its results are written
+    """
+
+    options: BatchOptions
+    layout: Layout
+    endpoint: str
+    timeout: float | None
+    cache: Cache | None = None
+    matches: MatchWriter | None = None
+    manifest: ManifestResults | None = None
+    speakers: tuple[str, ...] | None = None
+    bucket: BucketResults | None = None
+    on_written: Callable[[Transcript], None] = lambda transcript: None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The transcript of a recording.
+
+    job              as it was sent: fetched and probed, if it wasn't before
+    body             of the response; None if there are several, one for each channel
+    billed_seconds   of audio; 0 if the response came from the cache
+    local            whether this machine, or a cluster, has transcribed it
+    audio            of the recording, if a worker of a cluster has fetched it
+    """
+
+    job: Job
+    transcript: Transcript
+    body: bytes | None
+    billed_seconds: float
+    local: bool
+    audio: Fingerprint | None = None
+
+    @property
+    def credits(self) -> float | None:
+        """What it cost; None for what was transcribed locally."""
+        return None if self.local else batch_credits(self.billed_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The response to a recording that had to be sent.
+
+    seconds      of audio, by the server
+    credits      that it cost
+    from_cache   whether it came from the cache after all, because another job has sent the same
+    """
+
+    answer: CachedResponse
+    seconds: float
+    credits: float
+    from_cache: bool = False
+
+
+class Stopped(Exception):
+    """The run is being stopped: a job gives up before it costs anything."""
+
+
+class Fetcher:
+    """Gets the transcript of one recording after the other. Many threads may use it at once.
+
+    connect     called whenever something has to be sent; must return the same backend each time
+    budget      what the recordings may cost
+    observer    shows progress; `number` is that of a job
+    summary     counts what came from the cache
+    temporary   for what is fetched, cut or converted
+    remote      saves recordings that are elsewhere
+    cluster     transcribes the recordings; None: this process does
+
+    is_stopping        whether jobs have to give up what is not being sent yet
+    gives_up_uploads   whether they have to give up what isn't sent completely, too
+    sent               numbers of the jobs whose recordings are sent, and have to be paid for
+    """
+
+    def __init__(
+        self,
+        config: BatchConfig,
+        connect: Callable[[], Backend],
+        reporter: Reporter,
+        budget: Budget,
+        observer: BatchObserver,
+        summary: BatchSummary,
+        temporary: TemporaryFolder,
+        remote: RemoteInputs,
+        cluster: ClusterJobs | None = None,
+    ) -> None:
+        self._config, self._connect, self._reporter = config, connect, reporter
+        self._budget, self._observer, self._summary = budget, observer, summary
+        self._temporary, self._remote, self._cluster = temporary, remote, cluster
+        self._same = SameRequests()
+        self._lock, self._connect_lock = threading.Lock(), threading.Lock()
+        self.is_stopping = self.gives_up_uploads = False
+        self.sent: set[int] = set()
+
+    def materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
+        """The job with its recording as a local file, unless it is given to a cluster."""
+        if self._cluster is not None:
+            return nullcontext(job)
+        show = partial(self._show, number)
+        return materialize(job, self._config.options, self._temporary, show, self._remote)
+
+    def _show(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+        """Show what a job does before anything of it is sent. Stopped if the run is being stopped."""
+        if self.is_stopping:
+            raise Stopped
+        self._observer.update(number, what, done, total)
+
+    def fetch(self, number: int, job: Job) -> Fetched:
+        """The transcript of a recording: by the response in the cache, or else by that of the server."""
+        if self._cluster is not None:
+            return self._fetch_from_cluster(number, job, self._cluster)
+        job = with_sound_start(job)
+        if self._config.speakers is not None:
+            return self._fetch_channels(number, job, self._config.speakers)
+        self._observer.update(number, "looking up")
+        lookup, answer = look_up(job, self._config, self._reporter)
+        if answer is not None:
+            self._count_cached()
+            self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
+            return self._fetched(job, answer, None)
+        sent = self._send(number, job, lookup)
+        if sent.from_cache:
+            self._count_cached()
+        self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=sent.from_cache)
+        return self._fetched(job, sent.answer, None if sent.from_cache else self._summary.local)
+
+    def _fetch_channels(self, number: int, job: Job, names: Sequence[str]) -> Fetched:
+        """The conversation on the channels of a recording, which are sent side by side."""
+        update = partial(self._observer.update, number)
+        with split_job(job, names, self._temporary, update, self._reporter) as conversation:
+            update("looking up")
+            found = [(channel, *look_up(channel, self._config, self._reporter)) for channel in conversation.jobs]
+            cached = [channel for channel, _, answer in found if answer is not None]
+            priced = len(cached) < len(found) and not self._open_backend().local
+            self._reporter.info(f"{job.input.source}: {conversation.describe(cached, priced=priced)}")
+            requests = [
+                start_daemon_thread(partial(self._send, number, channel, lookup), "channel")
+                for channel, lookup, answer in found
+                if answer is None
+            ]
+            wait(requests)
+            sent = [request.result() for request in requests]
+            left = iter(sent)
+            answers = [answer or next(left).answer for _, _, answer in found]
+            responses = [
+                usable_response(answer.response, channel, self._reporter)
+                for answer, (channel, _, _) in zip(answers, found, strict=True)
+            ]
+            transcript = conversation.merge(responses, self._config.options.model)
+        paid = [one for one in sent if not one.from_cache]
+        if found and not paid:
+            self._count_cached()
+        self._observer.finished(
+            number,
+            seconds=conversation.seconds,
+            credits=sum(one.credits for one in paid),
+            from_cache=bool(found) and not paid,
+        )
+        return Fetched(
+            job, transcript, None, sum(one.seconds for one in paid), local=bool(paid) and self._summary.local
+        )
+
+    def _count_cached(self) -> None:
+        with self._lock:
+            self._summary.from_cache += 1
+
+    def _fetched(self, job: Job, answer: CachedResponse, local: bool | None) -> Fetched:
+        """The transcript that a response is. `local`: None if the response came from the cache."""
+        response = usable_response(answer.response, job, self._reporter)
+        transcript = from_batch(
+            in_recording(response, job.media),
+            source=job.input.source,
+            model=self._config.options.model,
+            measured_duration=job.seconds,
+        )
+        billed = 0.0 if local is None else response.duration or transcript.duration or 0.0
+        return Fetched(job, transcript, answer.body, billed, local=bool(local))
+
+    def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
+        """Have a recording transcribed within the budget, once if another job has the same in work."""
+        if lookup is None:
+            return self._pay(number, job, None)
+        with self._same.turn(lookup.name) as has_waited:
+            answer = lookup.find() if has_waited else None
+            return self._pay(number, job, lookup) if answer is None else Sent(answer, job.seconds or 0.0, 0.0, True)
+
+    def _pay(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
+        self._observer.update(number, "starting")  # a local engine takes seconds
+        backend = self._open_backend()
+        seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
+        with self._budget.reserve(job.input.source, seconds) as reservation:
+            answer = self._request(number, job, backend, lookup)
+            if not backend.local:
+                self.sent.add(number)  # progress isn't reported if the response comes at once
+            length = answer.response.duration or seconds
+            reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
+        return Sent(answer, length, 0.0 if backend.local else batch_credits(length))
+
+    def _fetch_from_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> Fetched:
+        """The response to a recording that a worker of the cluster looks up or transcribes."""
+        self._observer.update(number, "on the cluster")
+        if self._budget.max_credits is not None and job.media is None:
+            raise InputError(
+                f"{job.input.source}: what it costs is not known before a worker has fetched it",
+                hint="leave out --max-credits, or --dask",
+            )
+        seconds = 0.0 if cluster.local or job.media is None else duration_to_pay(job, self._budget)
+        with self._budget.reserve(job.input.source, seconds) as reservation:
+            result = cluster.transcribe(job)
+            self.sent.add(number)
+            fetched = replace(result.fetched, job=replace(job, media=result.fetched.job.media))
+            if not (fetched.local or result.from_cache):
+                reservation.billed_seconds = max(fetched.billed_seconds, seconds)
+        with self._lock:
+            self._summary.local, self._summary.place = cluster.local, "the cluster"
+            self._summary.from_cache += result.from_cache
+        length, price = fetched.transcript.duration or 0.0, fetched.credits or 0.0
+        self._observer.finished(number, seconds=length, credits=price, from_cache=result.from_cache)
+        return fetched
+
+    def _open_backend(self) -> Backend:
+        with self._connect_lock:
+            try:
+                backend = self._connect()
+            except CliError as error:
+                error.stops_batch = True
+                raise
+        self._summary.local = backend.local
+        return backend
+
+    def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> CachedResponse:
+        """Upload a recording and cache the server's response."""
+
+        def show(progress: UploadProgress, recognized_seconds: float) -> None:
+            if progress.uploaded and not backend.local:
+                self.sent.add(number)
+            elif self.gives_up_uploads:
+                raise Stopped
+            if not progress.uploaded:
+                self._observer.update(number, "sending", progress.sent, progress.size)
+            elif backend.local and job.seconds:
+                self._observer.update(number, "transcribing", recognized_seconds, job.seconds)
+            else:
+                self._observer.update(number, "transcribing")
+
+        update = partial(self._observer.update, number)
+        with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
+            update("waiting")
+            return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
+
+
+def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporter: Reporter) -> tuple[Fetched, bool]:
+    """The transcript of one recording, as each job of a batch gets it, and whether it came from the cache. This is what
+    workers of a cluster do.
+    """
+    summary = BatchSummary()
+    with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
+        fetcher = Fetcher(config, connect, reporter, Budget(), NoProgress(), summary, temporary, remote)
+        with fetcher.materialized(0, job) as ready:
+            audio = fingerprint(ready.input.path) if job.input.remote else None
+            fetched = replace(fetcher.fetch(0, ready), audio=audio)
+    return fetched, bool(summary.from_cache)
+
+
+def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
+    """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
+    if config.cache is None:
+        return None, None
+    lookup = config.cache.lookup(job.input.path, config.options, job.input.segment)
+    found = lookup.find() if lookup else None
+    if found:
+        stored = datetime.fromtimestamp(found.stored_at)
+        reporter.detail(f"{job.input.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
+    return lookup, found
+
+
+def request_transcript(
+    job: Job,
+    recording: Recording,
+    config: BatchConfig,
+    backend: Backend,
+    lookup: Lookup | None,
+    reporter: Reporter,
+    on_progress: Callable[[UploadProgress, float], object],
+) -> CachedResponse:
+    """Upload a recording and cache the server's response.
+
+    on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
+    """
+    item, media = job.input, recording.media
+    bodies: list[bytes] = []
+    done = backend.track_recording()
+    with _save_body_on_error(bodies, backend, job, reporter):
+        response = backend.client.transcribe(
+            recording.upload,
+            config.options,
+            endpoint=config.endpoint,
+            deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
+            headers=done.headers,
+            on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
+            on_body=bodies.append,
+        )
+    if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
+        reporter.info(f"warning: {item.source}: the response repeats the key: only its documented fields are saved")
+    if lookup and (reason := lookup.save(body)):
+        reporter.detail(f"{item.source}: not cached: {reason}")
+    return CachedResponse(body, response, time.time())
+
+
+def duration_to_pay(job: Job, budget: Budget) -> float:
+    """Seconds of audio that a recording will be billed for. If credits are limited and its header doesn't tell exactly,
+    it is decoded to find out.
+    """
+    assert job.media is not None
+    if budget.max_credits is None or (job.media.duration is not None and not job.media.estimated):
+        return job.seconds or 0.0
+    from ..audio.files import decode_file
+
+    rate = 16_000
+    return sum(len(block) for block in decode_file(job.input.path, rate=rate)) / rate
+
+
+def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:
+    """Drop the unusable parts of a response, with a warning."""
+    source, measured = job.input.source, job.seconds
+    if malformed := unusable_fields(response):
+        reporter.detail(f"{source}: malformed fields of the response are ignored: {', '.join(malformed)}")
+    if response.trailing:
+        reporter.info(f"warning: {source}: {response.trailing} characters after the response's JSON are ignored")
+    words = response.words or ()
+    if left_out := count_missing_words(response.text, words):
+        reporter.info(
+            f"warning: {source}: {left_out} of {len(words)} words of the response aren't in its text and are left out"
+        )
+    usable = response if job.media is None or job.media.estimated else drop_wrong_times(response, measured)
+    if usable is not response:
+        reporter.info(
+            f"warning: {source}: the server's times don't fit a recording of {measured:.1f} s and are ignored"
+        )
+    return usable
+
+
+@contextmanager
+def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, reporter: Reporter) -> Iterator[None]:
+    """Save the last of these response bodies if the block fails, because it may have been paid for."""
+    try:
+        yield
+    except CliError:
+        if bodies and (write_error := save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
+            reporter.error(write_error)
+        raise
+
+
+def save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
+    """Write a response body to its file, if it has one. Returns the error of a file that can't be written."""
+    if job.response_file is not None:
+        try:
+            write_file(job.response_file, body)
+        except OutputError as error:
+            return error
+        reporter.info(f"wrote {job.response_file}")
+    return None
