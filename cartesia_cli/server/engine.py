@@ -151,8 +151,9 @@ def load_batch_engine(model: str | None, observer: ServerObserver, workers: int 
     workers   how many calls it works on at once, if cores and memory allow it
     """
     from . import whisper
+    from .timed_engine import TimedEngine
 
-    return whisper.load(model, observer, workers)
+    return TimedEngine(whisper.load(model, observer, workers))
 
 
 def load_live_engine(model: str | None, observer: ServerObserver) -> Engine:

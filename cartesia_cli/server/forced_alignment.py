@@ -1,0 +1,100 @@
+"""Forced alignment of English words to the audio in which they were recognized, by PocketSphinx.
+
+The acoustic model and the dictionary come with the package; nothing is downloaded. Results depend on the arguments
+only, not on what was aligned before. PocketSphinx holds the interpreter's lock while it works, 15 ms for a second of
+audio: other threads wait that long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import pocketsphinx
+
+from ..audio.pcm import RATE, Samples
+from .engine import amplify_quiet
+from .spoken_form import pronounce, spell_out
+from .word_times import Span
+
+FRAMES_PER_SECOND = 100
+
+START_DELAY_SECONDS, END_DELAY_SECONDS = 0.025, 0.01
+"""What is added to starts and ends. A frame is named by its beginning but describes the sound 13 ms later, and to the
+model, the transition between two words belongs to the second one.
+"""
+
+MIN_SECONDS = 0.05
+"""Shorter audio has no word; the decoder raises IndexError for none."""
+
+BEAM = 1e-60
+"""How much less likely than the best a path may be: with the default of 1e-48, more paths end before the text does."""
+
+PAUSE_PROBABILITY = 0.05
+"""Of a pause after a word. With the default, a tenth of it, more paths end early in noise."""
+
+FILLER = re.compile(r"[<\[].*")
+"""Silence and noise in a result: `<sil>`, `[NOISE]`."""
+
+
+class Aligner:
+    """A loaded acoustic model. Must be used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._decoder = pocketsphinx.Decoder(
+            lm=None, loglevel="FATAL", beam=BEAM, wbeam=BEAM, pbeam=BEAM, silprob=PAUSE_PROBABILITY
+        )
+
+    def align(self, words: Sequence[str], samples: Samples) -> list[Span | None]:
+        """When each word is said, in seconds; None for words that can't be placed. At most 30 s of 16 kHz audio."""
+        spoken = [self._add_unknown(spell_out(*pair)) for pair in zip_longest(words, words[1:], fillvalue="")]
+        found = self._place([word for parts in spoken for word in parts], samples)
+        spans: list[Span | None] = []
+        for parts in spoken:
+            own, found = found[: len(parts)], found[len(parts) :]
+            is_placed = parts and len(own) == len(parts)
+            spans.append((own[0][0] + START_DELAY_SECONDS, own[-1][1] + END_DELAY_SECONDS) if is_placed else None)
+        return spans
+
+    def _add_unknown(self, words: Sequence[str]) -> list[str]:
+        """The words that have sounds. Those that the dictionary lacks are added to it."""
+        known = []
+        for word in words:
+            if self._decoder.lookup_word(word) is None:
+                sounds = pronounce(word, self._decoder.lookup_word)
+                if not sounds:
+                    continue
+                self._decoder.add_word(word, sounds, False)
+            known.append(word)
+        return known
+
+    def _place(self, words: Sequence[str], samples: Samples) -> list[Span]:
+        """The spans of the first of `words`: of all of them, unless the text doesn't fit the audio."""
+        placed: list[Span] = []
+        offset = 0.0
+        while len(placed) < len(words):
+            found = self._decode(words[len(placed) :], samples[int(offset * RATE) :])
+            # In noise, the path may stay in silence from some word on. The last word that it found is unsure: the rest
+            # is aligned again from there on, as long as that gets any further.
+            sure = found if len(placed) + len(found) == len(words) else found[:-1]
+            if not sure:
+                break
+            placed += [(start + offset, end + offset) for start, end in sure]
+            offset = placed[-1][1]
+        return placed
+
+    def _decode(self, words: Sequence[str], samples: Samples) -> list[Span]:
+        """The spans of `words`, all of which are in the dictionary, or of the first of them; in order."""
+        if len(samples) < MIN_SECONDS * RATE:
+            return []
+        decoder = self._decoder
+        decoder.set_align_text(" ".join(words))
+        # So that the result doesn't depend on what was decoded before: without a reset, the limits of a few words moved
+        # by a frame; and the cepstral mean is that of this audio only if it comes in one piece.
+        decoder.reinit_feat()
+        decoder.start_utt()
+        decoder.process_raw((amplify_quiet(samples) * 32767).astype("<i2").tobytes(), full_utt=True)
+        decoder.end_utt()
+        segments = [segment for segment in decoder.seg() or () if not FILLER.match(segment.word)]
+        return [(s.start_frame / FRAMES_PER_SECOND, (s.end_frame + 1) / FRAMES_PER_SECOND) for s in segments]

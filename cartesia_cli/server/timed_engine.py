@@ -1,0 +1,92 @@
+"""An engine whose word times are corrected, by forced alignment for English and by loudness for all languages.
+
+Only times change: words and their order are those of the engine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..audio.pcm import Samples
+from .engine import Engine, RecognizedWord, Utterance
+from .word_times import Span, correct
+
+if TYPE_CHECKING:
+    from .forced_alignment import Aligner
+
+logger = logging.getLogger(__name__)
+
+ALIGNED_LANGUAGE = "en"
+"""The only language of the alignment's model."""
+
+
+class TimedEngine:
+    """Another engine, with corrected word times. Each thread that it works in has an aligner of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._threads = threading.local()
+        self._can_align = importlib.util.find_spec("pocketsphinx") is not None
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
+    def languages(self) -> Container[str]:
+        return self._engine.languages
+
+    @property
+    def workers(self) -> int:
+        return self._engine.workers
+
+    def start(self, language: str) -> TimedUtterance:
+        return TimedUtterance(self._engine.start(language), self, language)
+
+    def align(self, words: Sequence[str], samples: Samples, language: str) -> list[Span | None]:
+        """When each word is said, in seconds; None for words that can't be placed."""
+        if language == ALIGNED_LANGUAGE and self._can_align:
+            try:
+                return self._aligner().align(words, samples)
+            except (ImportError, RuntimeError):  # a transcript must not be lost for its times
+                logger.debug("alignment failed", exc_info=True)
+                self._threads = threading.local()  # the aligner may be in the middle of an utterance
+        return [None] * len(words)
+
+    def _aligner(self) -> Aligner:
+        """The aligner of this thread, loaded when it is first needed: 0.2 s."""
+        from .forced_alignment import Aligner
+
+        if not hasattr(self._threads, "aligner"):
+            self._threads.aligner = Aligner()
+        aligner: Aligner = self._threads.aligner
+        return aligner
+
+
+class TimedUtterance:
+    """An utterance of another engine. Words without times stay so."""
+
+    def __init__(self, utterance: Utterance, engine: TimedEngine, language: str) -> None:
+        self._utterance, self._engine, self._language = utterance, engine, language
+        self._blocks: list[Samples] = []
+
+    def push(self, samples: Samples) -> None:
+        self._utterance.push(samples)
+        self._blocks.append(samples)
+
+    def finish(self) -> tuple[RecognizedWord, ...]:
+        words = tuple(self._utterance.finish())
+        times = [(word.start, word.end) for word in words if word.start is not None and word.end is not None]
+        if not times or len(times) < len(words):
+            return words
+        samples = np.concatenate(self._blocks)
+        aligned = self._engine.align([word.word for word in words], samples, self._language)
+        corrected = zip(words, correct(times, aligned, samples), strict=True)
+        return tuple(replace(word, start=start, end=end) for word, (start, end) in corrected)

@@ -1,0 +1,140 @@
+"""Corrects the times of recognized words by forced alignment, where there is one, and by the loudness of the audio.
+
+A recognizer's own times are off by a tenth of a second on average, and it stretches words over pauses. Loudness tells
+where speech begins and ends, in any language. Pure; must never change, drop or reorder a word, only its times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from ..audio.pcm import RATE, Samples
+
+Span = tuple[float, float]
+"""Start and end, seconds."""
+
+FRAME_SAMPLES, FRAME_SECONDS = RATE // 100, 0.01
+"""The resolution of the limits of speech."""
+
+LOUD_PERCENTILE, RANGE_DB = 98, 35
+"""Frames belong to speech if they are at most 35 dB softer than the loudest 2 %."""
+
+MAX_GAP_FRAMES, MIN_SPEECH_FRAMES = 15, 4
+"""Shorter silence belongs to speech: stop consonants are silent for a tenth of a second. Shorter speech is a click."""
+
+MAX_MOVE_SECONDS, MAX_ALIGNED_MOVE_SECONDS = 0.5, 0.1
+"""How far a word may be lengthened to where speech begins or ends: breath or noise may be there. The second is for
+times from an alignment, which are better.
+"""
+
+MAX_DISAGREEMENT_SECONDS, MAX_DISAGREEING_WORDS = 0.7, 2
+"""How far an aligned word may be from where it was recognized, and how many in a row may be farther. A recognizer
+places one or two words on the wrong side of a pause; if there are more, the alignment is wrong, as in noise.
+"""
+
+MIN_WORD_SECONDS = 0.02
+"""Least time for each of several words that were recognized where there is none for them."""
+
+
+def correct(recognized: Sequence[Span], aligned: Sequence[Span | None], samples: Samples) -> list[Span]:
+    """The times of words that were recognized in `samples`: in order, without overlaps.
+
+    recognized   the recognizer's times, in order
+    aligned      for each word the time of an alignment, or None where there is none
+    """
+    speech, duration = find_speech(samples), len(samples) / RATE
+    snapped = snap_to_speech(recognized, speech, duration, MAX_MOVE_SECONDS)
+    placed = _drop_disagreeing(aligned, recognized)
+    if not any(placed):
+        return snapped
+    return snap_to_speech(_merge(placed, snapped, duration), speech, duration, MAX_ALIGNED_MOVE_SECONDS)
+
+
+def find_speech(samples: Samples) -> list[Span]:
+    """The spans of a recording that are about as loud as its loudest parts, in order; none in digital silence."""
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    power = np.var(frames, axis=1) if len(frames) else np.zeros(0)
+    if not power.any():
+        return []
+    loud = np.flatnonzero(power > np.percentile(power, LOUD_PERCENTILE) * 10 ** (-RANGE_DB / 10))
+    parts = np.split(loud, np.flatnonzero(np.diff(loud) > MAX_GAP_FRAMES) + 1)
+    limits = [(int(part[0]), int(part[-1]) + 1) for part in parts if part.size]
+    return [(first * FRAME_SECONDS, end * FRAME_SECONDS) for first, end in limits if end - first >= MIN_SPEECH_FRAMES]
+
+
+def snap_to_speech(spans: Sequence[Span], speech: Sequence[Span], duration: float, max_move: float) -> list[Span]:
+    """The spans of words, in order, moved into the spans of `speech`.
+
+    A word goes to the one that holds most of it, or to the nearest. The first word there begins with it and the last
+    one ends with it, if they are lengthened by at most `max_move` seconds for that; not at the limits of the audio,
+    where nothing is known of a pause.
+    """
+    if not speech or not spans:
+        return _separate(spans, 0.0, duration)
+    nearest = [max(range(len(speech)), key=lambda k: _overlap(span, speech[k])) for span in spans]
+    places = np.maximum.accumulate(nearest).tolist()
+    snapped: list[Span] = []
+    for place, group in groupby(zip(places, spans, strict=True), key=lambda pair: pair[0]):
+        begin, end = speech[place]
+        inside = [(_clip(start, begin, end), _clip(stop, begin, end)) for _, (start, stop) in group]
+        if begin > 0 and inside[0][0] - begin <= max_move:
+            inside[0] = begin, inside[0][1]
+        if end < duration - FRAME_SECONDS and end - inside[-1][1] <= max_move:
+            inside[-1] = inside[-1][0], end
+        snapped += _separate(inside, begin, end)
+    return snapped
+
+
+def _drop_disagreeing(aligned: Sequence[Span | None], recognized: Sequence[Span]) -> list[Span | None]:
+    """`aligned` without words that, in a long row, are far from where they were recognized."""
+    pairs = list(zip(aligned, recognized, strict=True))
+    kept: list[Span | None] = []
+    for is_far, group in groupby(pairs, key=lambda pair: _is_far(*pair)):
+        row = [span for span, _ in group]
+        kept += [None] * len(row) if is_far and len(row) > MAX_DISAGREEING_WORDS else row
+    return kept
+
+
+def _is_far(aligned: Span | None, recognized: Span) -> bool:
+    return aligned is not None and -_overlap(aligned, recognized) > MAX_DISAGREEMENT_SECONDS
+
+
+def _merge(placed: Sequence[Span | None], others: Sequence[Span], duration: float) -> list[Span]:
+    """The times of `placed`; where there is none, those of `others`, between their neighbours in `placed`."""
+    earliest = [0.0]
+    for span in placed:
+        earliest.append(span[1] if span else earliest[-1])
+    latest = [duration]
+    for span in reversed(placed):
+        latest.append(span[0] if span else latest[-1])
+    limits = zip(earliest, reversed(latest[:-1]), strict=False)
+    merged = [
+        span or (_clip(start, *limit), _clip(end, *limit))
+        for span, (start, end), limit in zip(placed, others, limits, strict=True)
+    ]
+    return _separate(merged, 0.0, duration)
+
+
+def _separate(spans: Sequence[Span], begin: float, end: float) -> list[Span]:
+    """`spans` in order within `begin` and `end`, without overlaps; each at least MIN_WORD_SECONDS if all can be."""
+    if not spans:
+        return []
+    starts, ends = np.array(spans, float).T
+    least = min(MIN_WORD_SECONDS, (end - begin) / len(spans))
+    steps = np.arange(len(spans)) * least
+    starts = np.maximum(begin, np.maximum.accumulate(starts - steps)) + steps
+    starts = np.minimum(starts, end - least * len(spans) + steps)
+    ends = np.maximum(np.minimum(ends, np.append(starts[1:], end)), starts + least)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _overlap(one: Span, other: Span) -> float:
+    """Seconds that two spans share; negative for the distance between them."""
+    return min(one[1], other[1]) - max(one[0], other[0])
+
+
+def _clip(time: float, earliest: float, latest: float) -> float:
+    return max(earliest, min(time, latest))
