@@ -34,6 +34,9 @@ BEAM = 1e-60
 PAUSE_PROBABILITY = 0.05
 """Of a pause after a word. With the default, a tenth of it, more paths end early in noise."""
 
+MAX_ATTEMPTS = 3
+"""How often the rest of a text is aligned again, from where the alignment before ended early."""
+
 FILLER = re.compile(r"[<\[].*")
 """Silence and noise in a result: `<sil>`, `[NOISE]`."""
 
@@ -73,20 +76,19 @@ class Aligner:
         """The spans of the first of `words`: of all of them, unless the text doesn't fit the audio."""
         placed: list[Span] = []
         offset = 0.0
-        while len(placed) < len(words):
+        for _ in range(MAX_ATTEMPTS):
             found = self._decode(words[len(placed) :], samples[int(offset * RATE) :])
-            # In noise, the path may stay in silence from some word on. The last word that it found is unsure: the rest
-            # is aligned again from there on, as long as that gets any further.
-            sure = found if len(placed) + len(found) == len(words) else found[:-1]
-            if not sure:
+            if len(placed) + len(found) < len(words):  # in noise, the path may stay in silence from some word on
+                found = found[:-1]  # the last one is unsure
+            placed += [(start + offset, end + offset) for start, end in found]
+            if not found or len(placed) == len(words):
                 break
-            placed += [(start + offset, end + offset) for start, end in sure]
             offset = placed[-1][1]
         return placed
 
     def _decode(self, words: Sequence[str], samples: Samples) -> list[Span]:
         """The spans of `words`, all of which are in the dictionary, or of the first of them; in order."""
-        if len(samples) < MIN_SECONDS * RATE:
+        if not words or len(samples) < MIN_SECONDS * RATE:
             return []
         decoder = self._decoder
         decoder.set_align_text(" ".join(words))
