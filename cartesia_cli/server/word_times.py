@@ -30,9 +30,10 @@ MAX_MOVE_SECONDS, MAX_ALIGNED_MOVE_SECONDS = 0.5, 0.1
 times from an alignment, which are better.
 """
 
-MAX_DISAGREEMENT_SECONDS, MAX_DISAGREEING_WORDS = 0.7, 2
-"""How far an aligned word may be from where it was recognized, and how many in a row may be farther. A recognizer
-places one or two words on the wrong side of a pause; if there are more, the alignment is wrong, as in noise.
+MAX_DISAGREEMENT_SECONDS, MAX_DISAGREEING_WORDS = 0.5, 2
+"""How far the start of an aligned word may be from the recognized one, and how many in a row may be farther: a
+recognizer places one or two words on the wrong side of a pause. If there are more, or no pauses because of noise, the
+alignment is wrong.
 """
 
 MIN_WORD_SECONDS = 0.02
@@ -47,7 +48,7 @@ def correct(recognized: Sequence[Span], aligned: Sequence[Span | None], samples:
     """
     speech, duration = find_speech(samples), len(samples) / RATE
     snapped = snap_to_speech(recognized, speech, duration, MAX_MOVE_SECONDS)
-    placed = _drop_disagreeing(aligned, recognized)
+    placed = _drop_disagreeing(aligned, recognized, MAX_DISAGREEING_WORDS if len(speech) > 1 else 0)
     if not any(placed):
         return snapped
     return snap_to_speech(_merge(placed, snapped, duration), speech, duration, MAX_ALIGNED_MOVE_SECONDS)
@@ -88,18 +89,18 @@ def snap_to_speech(spans: Sequence[Span], speech: Sequence[Span], duration: floa
     return snapped
 
 
-def _drop_disagreeing(aligned: Sequence[Span | None], recognized: Sequence[Span]) -> list[Span | None]:
-    """`aligned` without words that, in a long row, are far from where they were recognized."""
+def _drop_disagreeing(aligned: Sequence[Span | None], recognized: Sequence[Span], tolerated: int) -> list[Span | None]:
+    """`aligned` without words that are far from where they were recognized, more than `tolerated` in a row."""
     pairs = list(zip(aligned, recognized, strict=True))
     kept: list[Span | None] = []
     for is_far, group in groupby(pairs, key=lambda pair: _is_far(*pair)):
         row = [span for span, _ in group]
-        kept += [None] * len(row) if is_far and len(row) > MAX_DISAGREEING_WORDS else row
+        kept += [None] * len(row) if is_far and len(row) > tolerated else row
     return kept
 
 
 def _is_far(aligned: Span | None, recognized: Span) -> bool:
-    return aligned is not None and -_overlap(aligned, recognized) > MAX_DISAGREEMENT_SECONDS
+    return aligned is not None and abs(aligned[0] - recognized[0]) > MAX_DISAGREEMENT_SECONDS
 
 
 def _merge(placed: Sequence[Span | None], others: Sequence[Span], duration: float) -> list[Span]:
