@@ -97,6 +97,18 @@ def test_resume_skips_urls_without_downloading_them_again(run: Run, api: FaultSe
     assert len(uploads(api)) == 9 and len(files.requests) == before + 1
 
 
+def test_timeout_ends_a_download_that_stalls(run: Run, api: FaultServer) -> None:
+    with FaultServer(lambda exchange: (exchange.head(), exchange.hold())) as stalled:
+        url = f"{stalled.base_url}/talk.wav"
+        done = run("transcribe", url, "--timeout", "0.5", "--retries", "0", env=user(api))
+    assert done.returncode == 6 and not uploads(api), done.stderr
+
+
+def test_empty_list_of_inputs_is_reported(run: Run, api: FaultServer) -> None:
+    done = run("transcribe", "--files-from", "-", "-f", "ndjson", stdin=b"\n", env=user(api))
+    assert (done.returncode, done.stdout) == (0, b"") and b"the list of inputs is empty" in done.stderr
+
+
 def test_page_is_transcribed_by_the_recording_on_it(run: Run, api: FaultServer) -> None:
     pages = {"/talk.html": b'<html><title>Talk</title><audio src="a.wav"></audio></html>', "/a.wav": SAMPLE}
     with FileServer(pages) as files:

@@ -5,6 +5,7 @@ nothing is left out.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -188,6 +189,21 @@ def test_retry_failed_needs_an_output_dir(options: str, machine: Machine) -> Non
     record(machine, "a.wav")
     done = machine("transcribe", "talks/a.wav", "--retry-failed", *shlex.split(options))
     assert done.returncode == 2 and "--retry-failed needs the journal of an output directory" in done.stderr
+
+
+def test_retry_failed_refuses_a_folder_without_a_journal(machine: Machine) -> None:
+    record(machine, "a.wav")
+    done = machine("transcribe", "talks", "--output-dir", "typo", "--retry-failed")
+    assert done.returncode == 2 and "typo has no journal of an earlier run" in done.stderr
+    assert not (machine.folder / "typo").exists()
+
+
+def test_pipe_in_place_of_a_journal_does_not_hang_a_run(machine: Machine, service: Service) -> None:
+    record(machine, "a.wav")
+    (machine.folder / "out" / FOLDER).mkdir(parents=True)
+    os.mkfifo(machine.folder / "out" / FOLDER / "journal.jsonl")
+    assert "not a regular file" in machine.transcribe()
+    assert service.uploads == Counter(["a.wav"])
 
 
 def test_recording_made_again_in_another_format_keeps_both_results(machine: Machine, service: Service) -> None:

@@ -47,10 +47,16 @@ class RemoteInputs:
 
     retries    attempts after the first, or None for the default
     on_retry   receives a sentence for the user when a download failed and is tried again
+    timeout    seconds after which a download that doesn't move is given up, or None for the default
     """
 
-    def __init__(self, retries: int | None = None, on_retry: Callable[[str], None] = lambda message: None) -> None:
-        self._retries, self._on_retry = retries, on_retry
+    def __init__(
+        self,
+        retries: int | None = None,
+        on_retry: Callable[[str], None] = lambda message: None,
+        timeout: float | None = None,
+    ) -> None:
+        self._retries, self._on_retry, self._timeout = retries, on_retry, timeout
         self._cleanup = ExitStack()
 
     def __enter__(self) -> RemoteInputs:
@@ -160,9 +166,12 @@ class RemoteInputs:
     @cached_property
     def _downloader(self) -> Downloader:
         from ..client import RetryPolicy
-        from ..client.download import Downloader
+        from ..client.download import STALL_SECONDS, Downloader
 
-        return self._cleanup.enter_context(Downloader(retry=RetryPolicy(self._retries), on_retry=self._on_retry))
+        retry, stall_seconds = RetryPolicy(self._retries), self._timeout or STALL_SECONDS
+        return self._cleanup.enter_context(
+            Downloader(retry=retry, on_retry=self._on_retry, stall_seconds=stall_seconds)
+        )
 
     @cached_property
     def _buckets(self) -> Buckets:

@@ -40,6 +40,13 @@ def shard_key(item: Input) -> str:
     return (item.relative_path.parent / item.relative_path.name.partition(".")[0]).as_posix()
 
 
+def has_journal(output_dir: Path) -> bool:
+    """Whether an earlier run has kept a journal in this folder."""
+    from ..scale.journal import FOLDER
+
+    return (output_dir / FOLDER).is_dir()
+
+
 def open_record(
     results: Results, output_dir: Path | None, shard: Shard | None, reporter: Reporter, *, keeps_journal: bool
 ) -> RunRecord:

@@ -23,7 +23,7 @@ from .cache import open_cache
 from .credits import Budget
 from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
 from .remote_inputs import RemoteInputs
-from .run_record import open_record, shard_key
+from .run_record import has_journal, open_record, shard_key
 
 if TYPE_CHECKING:
     import typer
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .matches import MatchWriter
     from .output_plan import OutputPlan
     from .transcribe import TranscribeOptions
+
+EMPTY_LIST = "nothing to transcribe: the list of inputs is empty"
 
 SAMPLE = Path(__file__).parent.parent / "sample.wav"
 
@@ -73,9 +75,12 @@ class TranscribeRun:
             if bucket_url(output.output_dir) is None
             else BucketResults(force=output.force, resume=options.run.resume)
         )
+        folder = output.output_dir if self._bucket is None else None
+        if options.run.retry_failed and folder is not None and not has_journal(folder):
+            raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
         self._record = open_record(
             resuming.open_results(reporter),
-            output.output_dir if self._bucket is None else None,
+            folder,
             self._shard,
             reporter,
             keeps_journal=not options.input.dry_run,
@@ -107,7 +112,9 @@ class TranscribeRun:
         if options.sending.dask is not None and not dry_run:
             self._connect_to_cluster(options.sending.dask)
         names = self._names()
-        remote = self._stack.enter_context(RemoteInputs(options.sending.retries, reporter.info))
+        remote = self._stack.enter_context(
+            RemoteInputs(options.sending.retries, reporter.info, options.sending.timeout)
+        )
         recordings = [found for name in names for found in remote.recordings_on_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
         if options.run.output_manifest is not None:
@@ -271,6 +278,8 @@ class TranscribeRun:
             self._reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} {what}; {rest}")
         elif self._shard is not None and plan.complete and not plan.first:
             self._reporter.info(f"no inputs in shard {self._shard}")
+        elif plan.complete and not plan.first and not plan.unusable:
+            self._reporter.info(EMPTY_LIST)
 
     def _transcribe(
         self,
@@ -314,6 +323,8 @@ class TranscribeRun:
                 self._reporter.notify(summary.to_text())
         if write_error is not None:
             raise write_error
+        if not summary.total + plan.done:
+            self._reporter.info(EMPTY_LIST)
         return failed + (matches is not None and matches.found_nothing)
 
 

@@ -15,6 +15,7 @@ Must never fail a run: a journal that can't be used is reported; results that ar
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -254,6 +255,8 @@ class Journal:
         """Create the journal's files. The group may write to them if it may write results."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in (self._folder / LOCK_NAME, self._folder / self._own):
+            if path.exists() and not path.is_file():
+                raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
             path.open("ab").close()
         if self.directory.stat().st_mode & stat.S_IWGRP:
             for path in (self._folder, self._folder / LOCK_NAME, self._folder / self._own):

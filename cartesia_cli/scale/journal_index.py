@@ -85,7 +85,8 @@ class JournalIndex:
     def files(self) -> list[str]:
         """The names of all journal files."""
         try:
-            return sorted(name for name in os.listdir(self._folder) if FILE_NAME.fullmatch(name))
+            names = sorted(name for name in os.listdir(self._folder) if FILE_NAME.fullmatch(name))
+            return [name for name in names if (self._folder / name).is_file()]  # a pipe would never end
         except OSError:
             return []
 
