@@ -121,10 +121,26 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _show_help_json(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        from .commands.help_json import describe_program
+        from .output.files import write_stdout
+        from .output.text_json import to_json
+
+        write_stdout(to_json(describe_program(context.command), 2))
+        raise typer.Exit
+
+
 def _program(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", "-V", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+    help_json: Annotated[
+        bool,
+        typer.Option(
+            "--help-json", is_eager=True, callback=_show_help_json, help="Show the whole command line as JSON."
+        ),
     ] = False,
     config: given.Config = None,
     profile: given.ConfigurationProfile = None,

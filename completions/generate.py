@@ -27,6 +27,7 @@ from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
 
 PACKAGE = Path(cli.__file__).parent
+SCHEMAS = PACKAGE / "schemas"
 
 KINDS = {
     "INPUT...": "file",
@@ -36,6 +37,7 @@ KINDS = {
     "DIR": "folder",
     "[clear]": "clear",
     "[show [COMMAND...]]": "show",
+    "[NAME]": "schema",
     "--jobs": "none",
     "--dask": "file",
     "--speakers-by-channel": "file",
@@ -145,6 +147,7 @@ VALUES = {
     "format": dict.fromkeys(FORMATS, ""),
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "model": dict.fromkeys(MODELS, ""),
+    "schema": {file.stem: json.loads(file.read_text("utf-8"))["title"] for file in sorted(SCHEMAS.glob("*.json"))},
     "whisper": dict.fromkeys(WHISPER, ""),
 }
 """Kind to its values, each with a description."""

@@ -48,7 +48,7 @@ from .conftest import need
 from .fork_server import default_signals
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "cartesia_cli" / "SKILL.md"]
 PROGRAM = get_command(cli.build())
 
 NOT_RUN = {

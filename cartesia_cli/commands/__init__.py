@@ -16,5 +16,7 @@ COMMANDS = (
     "cache",
     "serve",
     "config",
+    "schema",
+    "skill",
 )
 """In the order of --help. Each is a module here, with a function of that name and its EXAMPLES."""

@@ -1,0 +1,44 @@
+"""The `schema` command, which prints JSON Schemas of all JSON that the program writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+from . import options as given
+from .options import expand_groups
+
+EXAMPLES = """
+cartesia-cli schema document > transcript.schema.json
+
+cartesia-cli schema | jq keys
+"""
+
+FOLDER = Path(__file__).parent.parent / "schemas"
+
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="Only this schema; by default an object with all of them.",
+                   show_default=False),
+]  # fmt: skip
+
+
+@expand_groups(verbosity=given.VerbosityOptions)
+def schema(context: typer.Context, *, name: Name = None, verbosity: given.VerbosityOptions) -> None:
+    """Print JSON Schemas of all JSON output."""
+    verbosity.apply_to(context.obj)
+    from ..output.files import write_stdout
+
+    names = sorted(file.stem for file in FOLDER.glob("*.json"))
+    if name is not None and name not in names:
+        raise UsageError(f"there is no schema {name!r}", hint=f"schemas: {', '.join(names)}")
+    document = _read(name) if name is not None else {one: _read(one) for one in names}
+    write_stdout(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def _read(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
