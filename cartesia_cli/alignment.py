@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import NamedTuple
 
 from .protocol import Word
 
@@ -32,8 +33,7 @@ MAX_THOROUGH_ATOMS = 2000
 """Number of atoms up to which frequent ones are compared, too: with more of them that takes too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class TextMatch:
+class TextMatch(NamedTuple):
     """Where in a text a part was found.
 
     start, end     offsets of its first character, and of the one after its last

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from . import directories
@@ -58,8 +59,7 @@ def cache_dir() -> Path:
     return directories.cache_dir() / "answers"  # the name that version 0.1.0 gave it
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file of the store.
 
     bytes       its size
@@ -155,8 +155,7 @@ class Store:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class CachedResponse:
+class CachedResponse(NamedTuple):
     """A server's response to a recording.
 
     body        as the server sent it
@@ -169,8 +168,7 @@ class CachedResponse:
     stored_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The key of a response: one recording, as its bytes are now, with the options of a request.
 
     name   of the response's file

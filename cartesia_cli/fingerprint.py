@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 READ_BYTES = 1 << 18
 
@@ -23,8 +23,7 @@ but the first are the same on all machines that mount the same file system.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """Identifies the bytes of a file.
 
     digest   SHA-256, in hexadecimal digits

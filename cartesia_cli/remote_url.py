@@ -18,17 +18,16 @@ BUCKET_SCHEMES = frozenset({"s3", "gs", "az"})
 MAX_SEGMENT_BYTES = 200
 """Longest part of a path that is made of a URL. File systems allow 255, and suffixes are added to it."""
 
-SIGNATURE_PARAMETER = re.compile(
-    r"x-(?:amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id", re.IGNORECASE
-)
+SIGNATURE_PARAMETER = r"(?i)x-(?:amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
 """Parameters that sign a request for S3, Google Cloud Storage or CloudFront. They change each time a URL is signed."""
 
-AZURE_SIGNATURE_PARAMETER = re.compile(r"s[a-z]{1,2}|sk[a-z]{1,3}|sig", re.IGNORECASE)
+AZURE_SIGNATURE_PARAMETER = r"(?i)s[a-z]{1,2}|sk[a-z]{1,3}|sig"
 """Parameters of a shared access signature of Azure: sv, se, sp, skoid, sig, …"""
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.IGNORECASE | re.DOTALL)
-_BUCKET_URL = re.compile(r"(s3|gs|az)://([^/]+)/?(.*)", re.IGNORECASE | re.DOTALL)
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Not compiled here: start-up. Most inputs are files.
+_BUCKET_URL = r"(?is)(s3|gs|az)://([^/]+)/?(.*)"
+_UNSAFE = r"[\x00-\x1f\x7f-\x9f/\\\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def url_scheme(text: str) -> str | None:
@@ -51,7 +50,7 @@ def split_bucket_url(url: str) -> tuple[str, str, str]:
 
     ValueError if there is no bucket.
     """
-    if (match := _BUCKET_URL.fullmatch(url)) is None:
+    if (match := re.fullmatch(_BUCKET_URL, url)) is None:
         raise ValueError(f"no bucket in {url!r}")
     return match[1].lower(), match[2], match[3]
 
@@ -78,7 +77,7 @@ def result_path(url: str) -> str:
 
 def safe_name(text: str, default: str = "recording") -> str:
     """A name from outside as the name of one file: without separators, control characters, or dots at the start."""
-    name = _UNSAFE.sub("_", text).strip().lstrip(".")
+    name = re.sub(_UNSAFE, "_", text).strip().lstrip(".")
     if len(name.encode()) > MAX_SEGMENT_BYTES:
         mark = f"~{_hash(name)}"
         while len((name + mark).encode()) > MAX_SEGMENT_BYTES:
@@ -105,7 +104,7 @@ def _query_hash(query: str | None) -> str:
     pairs = parse_qsl(query or "", keep_blank_values=True)
     names = {name.lower() for name, _ in pairs}
     signed = AZURE_SIGNATURE_PARAMETER if {"sv", "sig"} <= names else SIGNATURE_PARAMETER
-    kept = [pair for pair in pairs if not signed.fullmatch(pair[0])]
+    kept = [pair for pair in pairs if not re.fullmatch(signed, pair[0])]
     return _hash(repr(kept)) if kept else ""
 
 

@@ -15,9 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .fingerprint import Fingerprint, State, file_state, fingerprint, untrusted
 
@@ -51,8 +50,7 @@ QUERY_NAMES = 500
 """File names in one query: SQLite takes 999 parameters at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A file that was written, and what it was made from.
 
     file     absolute path, links resolved

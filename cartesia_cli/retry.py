@@ -12,9 +12,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 """The longest Retry-After that is respected; a longer one ends the attempts, and the user decides."""
@@ -29,8 +29,7 @@ def backoff_seconds(failures: float, first_seconds: float) -> float:
     return float(min(first_seconds * 2.0 ** min(failures - 1, 10), MAX_DELAY_SECONDS))
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How often a request is attempted.
 
     max_retries   attempts after the first. None: DEFAULT_RETRIES if a repeat is safe, none if it might be billed

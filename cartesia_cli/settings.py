@@ -16,7 +16,7 @@ import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import AuthError, CliError, UsageError
 from .protocol import Credential, check_base_url
@@ -43,8 +43,7 @@ class Setting:
     general: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """The settings in the file outside of profiles, or in one profile.
 
     layer      "file" or "profile"

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 PCM, MICROSOFT_ADPCM, FLOAT, ALAW, MULAW, IMA_ADPCM, EXTENSIBLE = 0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0xFFFE
 """Codecs (mmreg.h, WAVE_FORMAT_…). EXTENSIBLE: the codec is in an extension of the chunk."""
@@ -54,8 +53,7 @@ class ByteSource(Protocol):
     def tell(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkLayout:
+class ChunkLayout(NamedTuple):
     """How a format of the RIFF kind writes its chunks.
 
     head              struct format of what a chunk begins with: name, length
@@ -80,8 +78,7 @@ LAYOUTS = {
 """First four bytes of a file of the family → its layout."""
 
 
-@dataclass(frozen=True, slots=True)
-class WavFormat:
+class WavFormat(NamedTuple):
     """A fmt chunk.
 
     codec               PCM, FLOAT …; for EXTENSIBLE the codec in it
@@ -128,8 +125,7 @@ class WavFormat:
         return float(figure or self.bytes_per_second) or None
 
 
-@dataclass(frozen=True, slots=True)
-class WavHeader:
+class WavHeader(NamedTuple):
     """What a file says about its samples.
 
     layout          of its chunks

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -37,8 +37,7 @@ from .upload import MultipartBody, Upload, file_size
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Request(Generic[T]):
+class Request(NamedTuple, Generic[T]):
     """A request that may be attempted several times.
 
     name          what is asked for, as messages name it

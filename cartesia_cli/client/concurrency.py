@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..retry import backoff_seconds
 
@@ -36,8 +37,7 @@ class Slot:
     waited_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """What a refusal leads to.
 
     seconds   how long no request may be sent

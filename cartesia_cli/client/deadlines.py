@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import NetworkError
@@ -28,8 +27,7 @@ MIN_AUDIO_BYTES_PER_SECOND = 2_000
 """The most compressed speech: from the size of a file, it gives the longest duration that the recording might have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
+class Deadlines(NamedTuple):
     """Limits of one request, all in seconds.
 
     total      for everything: connecting, upload, waiting, retries

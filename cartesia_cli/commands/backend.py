@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
 from ..errors import AuthError, EngineError
@@ -36,8 +35,7 @@ MAX_TURN_SECONDS = 30.0
 """Longest audio that the local server works on before another recording has its turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class BackendConfig:
+class BackendConfig(NamedTuple):
     """The chosen backend. `base_url` None: this machine. `reason`: why it was chosen, if the user should know."""
 
     base_url: str | None
@@ -45,8 +43,7 @@ class BackendConfig:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RunningServer:
+class RunningServer(NamedTuple):
     """A server that is ready, and the credential that it accepts. `local`: it runs in this process."""
 
     base_url: str

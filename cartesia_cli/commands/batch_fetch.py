@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..alignment import count_missing_words
 from ..cache import Cache, CachedResponse, Lookup
@@ -29,7 +29,6 @@ from ..transcript import Transcript, drop_wrong_times, from_batch
 from .backend import Backend
 from .batch_plan import Job
 from .batch_progress import BatchObserver, BatchSummary, NoProgress
-from .channel_jobs import split_job
 from .credits import Budget
 from .prepare import TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
@@ -43,8 +42,7 @@ if TYPE_CHECKING:  # imported only where they are needed, because they import ev
     from .matches import MatchWriter
 
 
-@dataclass(frozen=True, slots=True)
-class BatchConfig:
+class BatchConfig(NamedTuple):
     """What all recordings of a batch have in common.
 
     timeout      seconds for one recording; None: as long as its size needs
@@ -93,8 +91,7 @@ class Fetched:
         return None if self.local else batch_credits(self.billed_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The response to a recording that had to be sent.
 
     seconds      of audio, by the server
@@ -182,6 +179,8 @@ class Fetcher:
 
     def _fetch_channels(self, number: int, job: Job, names: Sequence[str]) -> Fetched:
         """The conversation on the channels of a recording, which are sent side by side."""
+        from .channel_jobs import split_job  # start-up: few recordings are split
+
         update = partial(self._observer.update, number)
         with split_job(job, names, self._temporary, update, self._reporter) as conversation:
             update("looking up")

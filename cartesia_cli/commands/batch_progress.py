@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..client import ConcurrencyLimit
-from ..output.batch_progress import BatchProgress
 from ..output.console import ProgressBar, Reporter
 from ..protocol import batch_credits
 from ..timestamps import clock_time
 from .batch_plan import Job, JobPlan, is_alone
+
+if TYPE_CHECKING:  # one recording does without
+    from ..output.batch_progress import BatchProgress
 
 LONG_AUDIO_SECONDS = 600.0
 """Shorter audio is summed up in seconds, longer in hours and minutes."""

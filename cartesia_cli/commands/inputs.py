@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ..audio.probing.sniff import sniff_head
@@ -64,8 +64,7 @@ LIST = "@"
 """What an argument begins with that is the name of a list of inputs."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteState:
+class RemoteState(NamedTuple):
     """What is known of a remote recording without its content. `version` changes when the content does."""
 
     bytes: int | None
@@ -305,8 +304,7 @@ class HeaderlessReader(io.RawIOBase):
         return len(data)
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
+class _Search(NamedTuple):
     """How arguments are expanded: parameters of `find_inputs`."""
 
     spooled: Path | None

@@ -9,8 +9,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # it imports every format
     from .matches import SelectedRows
@@ -21,8 +20,7 @@ STUCK_SECONDS = 1.0
 """How long to wait at the end for a thread that writes: the reader of a pipe, such as `less`, may have stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     """A result that has to wait: its text, or where that is in the temporary file."""
 
     text: str

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, display_name, probe
-from ..audio.time_map import TimeMap
 from ..client import Upload
 from ..errors import InputError
 from ..output.console import Reporter
@@ -22,8 +22,7 @@ from .inputs import STDIN, Input
 from .prepare import ShowProgress, TemporaryFolder
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(NamedTuple):
     """What is uploaded of a recording.
 
     upload   the file
@@ -34,8 +33,7 @@ class Recording:
     media: MediaInfo
 
 
-@dataclass(frozen=True, slots=True)
-class UploadEstimate:
+class UploadEstimate(NamedTuple):
     """What would be uploaded.
 
     bytes       None if unknown
@@ -101,6 +99,8 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
     """A response with the times of the whole film, even if its sound begins later than its pictures."""
     if media is None or not media.sound_start:
         return response
+    from ..audio.time_map import TimeMap
+
     times = TimeMap.shift(media.sound_start)
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 

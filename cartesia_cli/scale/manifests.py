@@ -18,7 +18,6 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -45,8 +44,7 @@ Segment = tuple[float, float]
 """Where a part of a recording begins, and how long it is, in seconds; math.inf: to the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestEntry:
+class ManifestEntry(NamedTuple):
     """A recording, or a part of one, that a manifest lists.
 
     audio      its path or URL, as the manifest has it

@@ -6,14 +6,13 @@ Must never decide what a file is: `sniff` does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import chunked_formats, mp4_matroska, mpeg, ogg_flac
 from .bounded_reader import BoundedReader, ProbeResult
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """A container.
 
     media_type   for uploads

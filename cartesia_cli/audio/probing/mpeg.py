@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .bounded_reader import WINDOW_BYTES, BoundedReader, NoAudio, ProbeResult, proportional_duration
 
@@ -39,8 +39,7 @@ ID3V1_BYTES = 128
 """Length of the tag that a file may end with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """The header of a frame.
 
     start, length   bytes
