@@ -10,7 +10,7 @@ FILE ?=
 # Workers run whole test files, in the order of tests/conftest.py, which also sets the number of workers.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # Debian packages for the tests: shells, a speech synthesiser, ffmpeg, a sound server, a tracer.
-SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 pulseaudio pulseaudio-utils strace tmux zsh
+SYSTEM := bash curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 mandoc pulseaudio pulseaudio-utils strace tmux zsh
 
 .PHONY: run test test-fast check format completions sample bench faults fuzz golden clean
 
@@ -35,6 +35,7 @@ format: $(VENV)/.dev
 
 completions: $(VENV)/.dev
 	@$(BIN)/python completions/generate.py
+	@$(BIN)/python man/generate.py
 
 sample: $(VENV)/.dev
 	@$(BIN)/python -m tests.speech sample cartesia_cli/sample.wav

@@ -41,4 +41,4 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     __main__           console entry point: serves --version, --help and completion without importing Typer
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
