@@ -29,12 +29,13 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     session            a live session: send loop, receive loop, reconnects, latencies
     client             HTTP and WebSocket: uploads, downloads, retries, deadlines, errors
     output             one writer per format, and what is printed on stderr
-    settings           configuration file, profiles, key
+    settings           configuration file and profiles
     cache, results     earlier responses, and which result files were made from which recording
     server             a local server that speaks the same protocol
     scale              many recordings: manifests, buckets, runs that can be resumed, several machines
 
   in order:
+    credentials        the API key: from the environment, a command, a file or the keyring
     commands           one module per command: its options, and the calls that it consists of
     cli                the Typer app: runs a command, and turns errors into one line and an exit code
     completion         shell completion, from completion_table.json

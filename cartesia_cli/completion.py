@@ -95,6 +95,8 @@ def _values(kind: str, word: str, *, prefix: str = "") -> list[str]:
         offers = [(named + comma + name, about) for name, about in offers if name not in named.split(",")]
     elif kind == "device":
         offers = [(name, "") for name in _microphones() if name.isprintable()]
+    elif kind == "profile":
+        offers = [(name, "") for name in _profiles() if name.isprintable()]
     lines = [f"{prefix}{value}\t{about}" for value, about in offers]
     return [*lines, f"\t{BY_THE_SHELL[kind]}\t{prefix}"] if kind in BY_THE_SHELL else lines
 
@@ -121,10 +123,23 @@ def _kind(command: str, name: str) -> str:
 
 
 def _microphones() -> list[str]:
-    # The only candidates that depend on this machine. Imported on demand, since it loads a sound library.
+    # Imported on demand, since it loads a sound library.
     from importlib import import_module
 
     try:
         return list(import_module("cartesia_cli.audio.devices").list_device_names())
+    except Exception:
+        return []
+
+
+def _profiles() -> list[str]:
+    """The profiles in the configuration file. One that --config names isn't read."""
+    from pathlib import Path
+
+    from . import directories, settings
+
+    try:
+        named = os.environ.get("CARTESIA_CONFIG")
+        return settings.profile_names(Path(named) if named else directories.config_dir() / "config.toml")
     except Exception:
         return []

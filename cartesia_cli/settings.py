@@ -1,27 +1,22 @@
-"""Reads the configuration file, its profiles and the API key, and reports mistakes with file and line.
+"""Reads the configuration file and its profiles, and reports mistakes with file and line.
 
     config.toml        base_url, api_key_command, a table of option defaults for each command, and
                        [profile.NAME]: the same keys, used when that profile is selected
-    api-key            the key alone, readable by its owner only
 
-Must never write these files, take the key from the command line, where every process list shows it, or run
-`api_key_command` before a key is needed.
+Must never write the file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import AuthError, CliError, UsageError
-from .protocol import Credential, check_base_url
-
-KEY_COMMAND_SECONDS = 30
+from .errors import CliError, UsageError
+from .protocol import check_base_url
 
 GENERAL = ("base_url", "api_key_command")
 """Keys outside of the commands' tables. Their values are strings."""
@@ -60,9 +55,8 @@ class Section(NamedTuple):
 class Settings:
     """The configuration of one run.
 
-    folder             contains the file `api-key`, and `config.toml` unless another file was named
+    folder             contains `config.toml`, unless another file was named, and the stored keys
     base_url           from the environment, the profile or the file, or None
-    api_key_command    a command that prints the key, or None
     file               the file that was read, or None
     profile            the name of the profile, or None
     sections           the profile, then the rest of the file; empty without a file
@@ -70,7 +64,6 @@ class Settings:
 
     folder: Path
     base_url: str | None = None
-    api_key_command: str | None = None
     file: Path | None = None
     profile: str | None = None
     sections: tuple[Section, ...] = ()
@@ -106,42 +99,21 @@ def load(
         raise UsageError(f"{path} has no profile {profile!r}", hint=known)
     rest = () if text is None else (reader.section("file", "", document),)
     found = (sections[profile], *rest) if profile is not None else rest
-    base_url, command = _general(found, "base_url"), _general(found, "api_key_command")
+    base_url = _general(found, "base_url")
     return Settings(
         folder,
         base_url=environ.get("CARTESIA_BASE_URL") or (base_url.value if base_url else None),
-        api_key_command=command.value if command else None,
         file=None if text is None else path,
         profile=profile,
         sections=found,
     )
 
 
-def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> Credential | None:
-    """The API key, or else an access token, or else None. AuthError for what can't be a key."""
-    for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
-        if secret := environ.get(variable):
-            return _checked(Credential(secret, f"the variable {variable}"))
-    if settings.api_key_command:
-        found = settings.general("api_key_command")
-        place = found.origin if found else "api_key_command"
-        return _checked(Credential(_output(settings.api_key_command, place), f"api_key_command ({place})"))
-    path = settings.folder / "api-key"
-    if path.is_file():
-        return _checked(Credential(_private(path), f"the file {path}"))
-    return None
-
-
-def key_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> Setting | None:
-    """Where `credential` would take the key from, with a description as its value. No command is run."""
-    for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
-        if environ.get(variable):
-            return Setting("present", "environment", variable)
-    if settings.api_key_command:
-        command = settings.general("api_key_command") or Setting(None, "file", "api_key_command")
-        return Setting("printed by api_key_command (not run)", command.layer, command.origin)
-    path = settings.folder / "api-key"
-    return Setting("present", "file", str(path)) if path.is_file() else None
+def profile_names(path: Path) -> list[str]:
+    """The names of the profiles in a configuration file; none if it doesn't exist. UsageError for a mistake in it."""
+    text = _text(path, needed=False)
+    profiles = {} if text is None else _parsed(path, text).get("profile", {})
+    return list(profiles) if isinstance(profiles, dict) else []
 
 
 def suggestion(name: str, known: Collection[str]) -> str | None:
@@ -195,7 +167,7 @@ class _Reader:
 
     def _unknown(self, name: str, key: str, value: Any) -> UsageError:
         if key.replace("-", "_") == "api_key":
-            hint = "the API key doesn't belong here: use CARTESIA_API_KEY, the file api-key beside config.toml, or "
+            hint = "the API key doesn't belong here: use `cartesia-cli login`, CARTESIA_API_KEY or "
             return UsageError(f"{self._place(name, key)} is not a setting", hint=f"{hint}api_key_command")
         known = (*self.commands, "profile") if isinstance(value, dict) else (*GENERAL, *self.commands)
         meant = suggestion(key.replace("-", "_"), known) or suggestion(key, known)
@@ -250,52 +222,3 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
         elif entry := re.match(r"\s*[\"']?([\w-]+)[\"']?\s*=", line):
             found.setdefault((table, entry[1]), number)
     return found
-
-
-def _checked(found: Credential) -> Credential:
-    problem = None
-    if not found.secret.strip():
-        problem = "it is blank"
-    elif not found.secret.isascii() or not found.secret.isprintable() or " " in found.secret:
-        problem = "it contains a space, a line break or another character that keys don't contain"
-    elif found.secret.startswith("sk_car_admin_"):
-        problem = "it is an admin key, which can't transcribe"
-    if problem:
-        raise AuthError(
-            f"{found.origin} does not contain an API key: {problem}", hint="copy the key again: play.cartesia.ai/keys"
-        )
-    return found
-
-
-def _output(command: str, place: str) -> str:
-    """The output of a command. AuthError if it fails; its output is not quoted, because it may contain the key."""
-    import shlex
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=KEY_COMMAND_SECONDS, check=True
-        )
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-        match error:
-            case OSError():
-                reason = f"it can't be started: {error.strerror}"
-            case subprocess.CalledProcessError():
-                reason = f"it ended with exit status {error.returncode}"
-            case subprocess.TimeoutExpired():
-                reason = f"it took longer than {KEY_COMMAND_SECONDS} s"
-            case _:
-                reason = "it is not a command: check its quotes"
-        raise AuthError(f"api_key_command failed: {reason}", hint=f"run it by hand; it is in {place}") from error
-    return done.stdout.decode("utf-8", "replace").strip()
-
-
-def _private(path: Path) -> str:
-    """The content of a file that must be readable by its owner only."""
-    try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077 and os.name == "posix":
-            raise AuthError(f"{path} can be read by others", hint=f"chmod 600 '{path}'")
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise AuthError(f"{path} can't be read: {reason}", hint="it must hold the API key alone, as text") from error

@@ -60,6 +60,7 @@ KINDS = {
     "--wire-encoding": "wire-encoding",
     "listen --wire-encoding": "encoding",
     "--wire-rate": "none",
+    "--with-key": "stdin",
     "--exec": "none",
     "--files-from": "file",
     "transcribe --endpoint": "endpoint",
@@ -87,7 +88,7 @@ KINDS = {
     "--output": "file",
     "--output-dir": "folder",
     "--port": "none",
-    "--profile": "none",
+    "--profile": "profile",
     "--raw-events": "file",
     "--reconnect": "none",
     "--retries": "none",
@@ -113,6 +114,7 @@ Options that take one of a few values need no entry; their kind is these values,
 file, folder   completed by the shell
 whisper        a folder, or one of VALUES
 device         a microphone of this machine
+profile        a profile in the configuration file
 none           no completions
 others         one of VALUES; of `format`, several with commas
 """
@@ -148,6 +150,7 @@ VALUES = {
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "model": dict.fromkeys(MODELS, ""),
     "schema": {file.stem: json.loads(file.read_text("utf-8"))["title"] for file in sorted(SCHEMAS.glob("*.json"))},
+    "stdin": {"-": "stdin"},
     "whisper": dict.fromkeys(WHISPER, ""),
 }
 """Kind to its values, each with a description."""

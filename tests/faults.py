@@ -533,7 +533,7 @@ KINDS = ("a recording is one of flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus,
          "headerless samples need --encoding and --sample-rate")  # fmt: skip
 BAD_KEY = "it contains a space, a line break or another character that keys don't contain"
 COPY = "copy the key again: play.cartesia.ai/keys"
-NO_KEY = "set CARTESIA_API_KEY (play.cartesia.ai/keys), or use --local"
+NO_KEY = "run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local"
 
 REFUSALS = {
     400: CHECK_OPTIONS,

@@ -105,7 +105,7 @@ def test_a_kind_may_differ_by_command() -> None:
 
 
 def test_classified_kinds_are_known() -> None:
-    assert set(generate.KINDS.values()) <= {*generate.VALUES, "file", "folder", "whisper", "device", "none"}
+    assert set(generate.KINDS.values()) <= {*generate.VALUES, "file", "folder", "whisper", "device", "profile", "none"}
 
 
 def test_values_are_those_of_the_program() -> None:
@@ -219,6 +219,24 @@ class TestDevices:
         monkeypatch.setitem(sys.modules, "cartesia_cli.audio.devices", microphone)
         assert values("serve", "--device", "") == ["Built-in", "USB: Mic (hw:1,0)"]
         assert values("serve", "--device=") == ["--device=Built-in", "--device=USB: Mic (hw:1,0)"]
+
+    def test_profiles_of_the_configuration_file_are_offered(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "cartesia-cli").mkdir()
+        (tmp_path / "other.toml").write_text("[profile.home]\n")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+        monkeypatch.delenv("CARTESIA_CONFIG", raising=False)
+        path = tmp_path / "cartesia-cli" / "config.toml"
+        for text, names in (
+            ("[profile.work]\n[profile.'my own']\n[serve]", ["work", "my own"]), ("profile = 5", []), ("[", []),
+        ):  # fmt: skip
+            path.write_text(text)
+            assert values("transcribe", "--profile", "") == names
+        path.unlink()
+        assert values("--profile", "") == []
+        monkeypatch.setenv("CARTESIA_CONFIG", str(tmp_path / "other.toml"))
+        assert values("transcribe", "--profile", "") == ["home"]
 
     @pytest.mark.parametrize("module", [None, SimpleNamespace(), SimpleNamespace(list_device_names=lambda: 1 / 0)])
     def test_no_names(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ WORDS = {
     "format": ("table", "tsv", "csv", "json"),
     "base_url": tuple(f"https://{letter}.example" for letter in "abcd"),
     "mode": ("auto", "manual", "auto", "manual"),
+    "with_key": ("-", "-", "-", "-"),
 }
 """Values of options that can't be anything."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cartesia_cli.commands.backend import choose_backend
+from cartesia_cli.credentials import credential
 from cartesia_cli.errors import AuthError, UsageError
 from cartesia_cli.protocol import BASE_URL, Credential
-from cartesia_cli.settings import Setting, Settings, credential, load
+from cartesia_cli.settings import Section, Setting, Settings, load
 
 
 def test_environment_overrides_the_file(tmp_path: Path) -> None:
@@ -35,7 +36,8 @@ def test_profile_overrides_the_rest_of_the_file(tmp_path: Path) -> None:
     plain = load(tmp_path, {}, commands=["transcribe"])
     work = load(tmp_path, {}, profile="work", commands=["transcribe"])
     assert (plain.base_url, len(plain.sections)) == ("https://a.example", 1)
-    assert (work.base_url, work.api_key_command, len(work.sections)) == ("https://b.example", "true", 2)
+    assert (work.base_url, len(work.sections)) == ("https://b.example", 2)
+    assert (command := work.general("api_key_command")) is not None and command.value == "true"
     assert work.sections[0].commands["transcribe"]["language"].layer == "profile"
     with pytest.raises(UsageError, match="no profile 'home'") as caught:
         load(tmp_path, {}, profile="home", commands=["transcribe"])
@@ -86,11 +88,17 @@ def test_invalid_file_is_a_usage_error(tmp_path: Path, text: str) -> None:
         load(tmp_path, {})
 
 
+def settings_with_command(command: str, folder: Path) -> Settings:
+    """Settings with an `api_key_command`."""
+    section = Section("file", {"api_key_command": Setting(command, "file", "line 1")})
+    return Settings(folder, sections=(section,))
+
+
 def test_key_sources_are_tried_in_order(tmp_path: Path) -> None:
     (tmp_path / "api-key").write_text("sk_car_file\n")
     (tmp_path / "api-key").chmod(0o600)
     by_file = Settings(tmp_path)
-    by_command = Settings(tmp_path, api_key_command=f"{sys.executable} -c 'print(\"sk_car_command\")'")
+    by_command = settings_with_command(f"{sys.executable} -c 'print(\"sk_car_command\")'", tmp_path)
     environ = {"CARTESIA_API_KEY": "sk_car_key", "CARTESIA_ACCESS_TOKEN": "jwt"}
     secrets = [
         credential(by_command, environ),
@@ -125,7 +133,7 @@ def test_failing_key_command_is_reported_without_its_output(tmp_path: Path) -> N
         "  ": "it is not a command",
     }.items():
         with pytest.raises(AuthError, match=f"api_key_command failed: {reason}") as caught:
-            credential(Settings(tmp_path, api_key_command=command), {})
+            credential(settings_with_command(command, tmp_path), {})
         assert caught.value.hint
         assert "sk_car_x" not in f"{caught.value} {caught.value.hint}"
 

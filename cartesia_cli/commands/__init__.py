@@ -15,6 +15,8 @@ COMMANDS = (
     "vad",
     "cache",
     "serve",
+    "login",
+    "logout",
     "config",
     "schema",
     "skill",

@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
+from ..credentials import credential, key_source
 from ..errors import AuthError, EngineError
 from ..output.console import Reporter
 from ..protocol import BASE_URL, Credential, check_base_url, is_loopback, is_whisper
-from ..settings import Settings, credential, key_source
+from ..settings import Settings
 from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
@@ -101,7 +102,7 @@ def choose_backend(
     if found is None and address is None and not cloud:
         return BackendConfig(None, reason="no CARTESIA_API_KEY: transcribing on this machine")
     if found is None and not is_loopback(address or BASE_URL):
-        raise AuthError("no API key", hint="set CARTESIA_API_KEY (play.cartesia.ai/keys), or use --local")
+        raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
     return BackendConfig(address or BASE_URL, found)
 
 
@@ -186,7 +187,7 @@ def open_server(
     except EngineError as error:
         if not choice.reason:
             raise
-        hint = f"set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
+        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
     from ..server import app, runner
 

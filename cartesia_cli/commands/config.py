@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..credentials import key_source
 from ..errors import UsageError
-from ..settings import Setting, Settings, key_source
+from ..settings import Setting, Settings
 from . import COMMANDS
 from . import options as given
 from .option_sources import CHOOSING, CHOSEN, configured, effective, options

@@ -29,7 +29,7 @@ DEFAULT_HINTS = {
     "internal": "--debug shows where; please report it",
     "usage": "cartesia-cli --help lists the commands; the options of each are in its own --help",
     "input": "check that the file exists, that you may read it, and that it plays",
-    "auth": "create a key at play.cartesia.ai/keys, and set CARTESIA_API_KEY",
+    "auth": "create a key at play.cartesia.ai/keys, and run `cartesia-cli login`",
     "api": "see https://docs.cartesia.ai, or ask Cartesia's support with the request id",
     "protocol": "is it really Cartesia's API? Check the base URL",
     "network": "check the network, then run the same command again",

@@ -22,10 +22,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from ..errors import ApiError
 from ..protocol import AUTO, HTTP_ROUTES, MANUAL, Endpoint, api_error
 from .access import DEFAULT_CONCURRENCY, AccessControl
 from .batch import BatchEndpoint
@@ -127,9 +128,18 @@ def _build_app(
 
     new_id   makes the id of a request that no endpoint answers, from its kind: `http` or `websocket`
     """
+    access = config.access_control()
 
     async def status(request: Request) -> Response:
         return status_response(identity, new_id("http"))
+
+    async def voices(request: Request) -> Response:
+        """None: clients ask for them to find out whether a key is accepted."""
+        try:
+            access.authorise(request.headers, request.query_params)
+        except ApiError as error:
+            return error_response(error, new_id("http"))
+        return JSONResponse({"data": [], "has_more": False})
 
     async def manual(websocket: WebSocket) -> None:
         await answer_realtime(websocket, MANUAL)
@@ -148,6 +158,7 @@ def _build_app(
     return Starlette(
         routes=[
             Route("/", status, methods=["GET"]),
+            Route("/voices", voices, methods=["GET"]),
             *(Route(path, answer_batch, methods=["POST"]) for path in HTTP_ROUTES.values()),
             WebSocketRoute(MANUAL.path, manual),
             WebSocketRoute(AUTO.path, auto),

@@ -1,0 +1,143 @@
+"""`login`: asks for an API key, has the server check it, and stores it where all commands find it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import AuthError, UsageError
+from . import options as given
+from .option_sources import CHOSEN, configured
+from .options import expand_groups
+
+if TYPE_CHECKING:  # --help does without
+    from ..output.console import Reporter
+    from ..protocol import Credential
+
+EXAMPLES = """
+cartesia-cli login
+
+cartesia-cli login --with-key - < key.txt
+
+cartesia-cli login --profile work --keyring
+
+cartesia-cli logout
+"""
+
+CHECK_SECONDS = 15.0
+
+MAX_KEY_CHARS = 1 << 14
+
+NOTHING_STORED = "nothing was stored"
+
+
+def _only_stdin(value: str | None) -> str | None:
+    """Refuse a key on the command line, without quoting it."""
+    if value not in (None, "-"):
+        raise typer.BadParameter(
+            "It takes only -, for stdin: other users of this machine can read command lines. If that was a key, "
+            "revoke it."
+        )
+    return value
+
+
+WithKey = Annotated[
+    str | None,
+    typer.Option(metavar="-", help="Read the key from stdin instead of asking for it.", callback=_only_stdin),
+]
+Keyring = Annotated[
+    bool, typer.Option("--keyring", help="Store the key in the system's keyring; needs the extra [keyring].")
+]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Store the key without asking the server.")]
+
+
+@expand_groups(verbosity=given.VerbosityOptions)
+def login(
+    context: typer.Context,
+    *,
+    with_key: WithKey = None,
+    keyring: Keyring = False,
+    no_check: NoCheck = False,
+    base_url: given.BaseUrl = None,
+    verbosity: given.VerbosityOptions,
+) -> None:
+    """Store an API key, after the server has accepted it.
+
+    The key is asked for, or read from stdin, but never shown. It goes to a file that only you can read, or to the
+    keyring; with --profile, it is used with that profile only. `cartesia-cli logout` removes it.
+    """
+    reporter: Reporter = verbosity.apply_to(context.obj)
+    from ..credentials import check_form, key_source, store_key
+    from ..protocol import BASE_URL, Credential, check_base_url
+
+    settings = configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
+    address = check_base_url(base_url or settings.base_url or BASE_URL)
+    secret = _read_stdin() if with_key else _ask()
+    reporter.add_secret(secret)
+    credential = check_form(Credential(secret, "stdin" if with_key else "your input"))
+    if no_check:
+        reporter.info("warning: the key was not checked")
+    else:
+        _check(address, credential, reporter)
+    path = store_key(settings, secret, in_keyring=keyring)
+    where = "the keyring" if keyring else f"{path}, which only you can read"
+    owner = "" if settings.profile is None else f" of the profile {settings.profile}"
+    reporter.info(f"the key{owner} is stored in {where}")
+    used = key_source(settings)
+    if used is not None and used.origin != str(path):
+        reporter.info(f"warning: it is not used as long as there is {used.origin}, which takes precedence")
+
+
+def _check(address: str, credential: Credential, reporter: Reporter) -> None:
+    """AuthError if the server refuses the key; another CliError if it can't be asked."""
+    from urllib.parse import urlsplit
+
+    from ..client.key_check import check_key
+
+    host = urlsplit(address).netloc
+    error = check_key(address, credential, seconds=CHECK_SECONDS).error
+    if error is None:
+        reporter.info(f"{host} accepts the key")
+        return
+    if isinstance(error, AuthError):
+        error.hint = f"{NOTHING_STORED}: copy the key again from play.cartesia.ai/keys"
+    else:
+        error.hint = f"{NOTHING_STORED}: {error.hint}; --no-check stores the key unchecked"
+    raise error
+
+
+def _ask() -> str:
+    """The key that the user types. UsageError without a terminal."""
+    import getpass
+    import warnings
+
+    hint = "--with-key - reads the key from stdin"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask for the key", hint=hint)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)  # it would show the key
+        try:
+            secret = getpass.getpass("API key from play.cartesia.ai/keys (not shown): ").strip()
+        except (getpass.GetPassWarning, OSError) as error:
+            raise UsageError("the terminal can't hide what is typed", hint=hint) from error
+        except EOFError:
+            secret = ""
+    if not secret:
+        raise AuthError("no key was entered", hint=f"{NOTHING_STORED}: keys are created at play.cartesia.ai/keys")
+    return secret
+
+
+def _read_stdin() -> str:
+    """The key from stdin. UsageError if stdin can't be read, AuthError if it is empty."""
+    try:
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_KEY_CHARS)
+    except OSError as error:
+        reason = error.strerror or os.strerror(error.errno or 0)
+        raise UsageError(f"stdin can't be read: {reason}", hint="cartesia-cli login --with-key - < key.txt") from error
+    secret = data.decode("utf-8", "replace").strip()
+    if not secret:
+        raise AuthError("stdin is empty: no key", hint="cartesia-cli login --with-key - < key.txt")
+    return secret

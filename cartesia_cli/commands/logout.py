@@ -1,0 +1,31 @@
+"""`logout`: removes the key that `login` has stored."""
+
+from __future__ import annotations
+
+import typer
+
+from . import options as given
+from .option_sources import CHOSEN, configured
+from .options import expand_groups
+
+EXAMPLES = """
+cartesia-cli logout
+
+cartesia-cli logout --profile work
+"""
+
+
+@expand_groups(verbosity=given.VerbosityOptions)
+def logout(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None:
+    """Remove the stored API key, or with --profile that of the profile."""
+    reporter = verbosity.apply_to(context.obj)
+    from ..credentials import key_file, key_source, remove_key
+
+    settings = configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
+    path = remove_key(settings)
+    if path is None:
+        reporter.info(f"no key is stored: there is no {key_file(settings.folder, settings.profile)}")
+    else:
+        reporter.info(f"removed the key in {path}; it stays valid until it is revoked at play.cartesia.ai/keys")
+    if left := key_source(settings):
+        reporter.info(f"warning: there is still a key in {left.origin}")
