@@ -90,7 +90,7 @@ def _options(command: str, word: str, given: set[str]) -> list[str]:
 
 def _values(kind: str, word: str, *, prefix: str = "") -> list[str]:
     offers = VALUES.get(kind, [])
-    if kind == "format":
+    if kind in ("format", "mode"):
         named, comma, _ = word.rpartition(",")
         offers = [(named + comma + name, about) for name, about in offers if name not in named.split(",")]
     elif kind == "device":

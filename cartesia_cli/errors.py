@@ -8,6 +8,7 @@
     │   └── ProtocolError   the API's response contradicts its documentation
     ├── NetworkError    6   unreachable, TLS, timeout, dropped
     ├── OutputError     1   a result can't be written where it was to go
+    ├── GateError       1   an evaluation has more errors than it may have
     └── EngineError     1   the offline engine is missing or broken
 
 Must never print, import another module of the package, or decide what is worth a retry.
@@ -104,6 +105,10 @@ class NetworkError(CliError):
 
 class OutputError(CliError):
     type = "output"
+
+
+class GateError(CliError):
+    type = "gate"
 
 
 class EngineError(CliError):

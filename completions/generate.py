@@ -48,10 +48,12 @@ KINDS = {
     "--allow-host": "none",
     "--allow-origin": "none",
     "--base-url": "none",
+    "--baseline": "file",
     "--channel": "none",
     "--chunk-ms": "none",
     "--concurrency": "none",
     "--workers": "none",
+    "--compare": "mode",
     "--config": "file",
     "--context": "none",
     "--device": "device",
@@ -61,6 +63,7 @@ KINDS = {
     "listen --wire-encoding": "encoding",
     "--wire-rate": "none",
     "--with-key": "stdin",
+    "--worst": "none",
     "--exec": "none",
     "--files-from": "file",
     "transcribe --endpoint": "endpoint",
@@ -73,12 +76,15 @@ KINDS = {
     "--local-model": "whisper",
     "--longest-gaps": "none",
     "--max-bytes": "none",
+    "--max-cer": "none",
     "--max-credits": "none",
     "--max-cps": "none",
     "--max-cue": "none",
     "--max-line-count": "none",
     "--max-line-width": "none",
+    "--max-regression": "none",
     "--max-silence-secs": "none",
+    "--max-wer": "none",
     "--max-words-per-line": "none",
     "--min-cue": "none",
     "--min-gap": "none",
@@ -116,7 +122,7 @@ whisper        a folder, or one of VALUES
 device         a microphone of this machine
 profile        a profile in the configuration file
 none           no completions
-others         one of VALUES; of `format`, several with commas
+others         one of VALUES; of `format` and `mode`, several with commas
 """
 
 LANGUAGE_NAMES = dict(
@@ -147,6 +153,7 @@ VALUES = {
     "wire-encoding": dict.fromkeys((*ENCODINGS, live_options.NATIVE_ENCODING), ""),
     "endpoint": HTTP_ROUTES,
     "format": dict.fromkeys(FORMATS, ""),
+    "mode": {"batch": "whole recordings", "auto": "live, turns", "manual": "live, finalize"},
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
     "model": dict.fromkeys(MODELS, ""),
     "schema": {file.stem: json.loads(file.read_text("utf-8"))["title"] for file in sorted(SCHEMAS.glob("*.json"))},

@@ -65,6 +65,13 @@ NOT_RUN = {
 """Pattern of a command that isn't run, and what running it would need. It must still parse."""
 
 
+SAMPLE_TEXT = (
+    "This is a sample recording of Cartesia: it was spoken by one computer and written down by another. Every word has "
+    "its own time. Nothing you say leaves this machine, unless you give it a key."
+)
+"""What talk.txt says of the sample, with an error for docs/eval.md."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A fenced block of a page."""
@@ -173,6 +180,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample = ROOT / "cartesia_cli" / "sample.wav"
     samples, rate = soundfile.read(sample, dtype="int16")
     shutil.copy(sample, files / "talk.wav")
+    (files / "talk.txt").write_text(f"{SAMPLE_TEXT}\n")
     soundfile.write(files / "talk.mp3", samples, rate)
     shutil.copy(files / "talk.mp3", files / "talk.mp4")
     shutil.copy(files / "talk.mp3", files / "lectures" / "monday.mp3")
@@ -404,6 +412,7 @@ OPTION_TABLES = {
     "stream-file": ("docs/live.md", "Options of live sessions"),
     "listen": ("docs/live.md", "Options of live sessions"),
     "serve": ("docs/serve.md", "Options"),
+    "eval": ("docs/eval.md", "What is compared"),
     "check": ("docs/subtitles.md", "Checking subtitles"),
     "vad": ("docs/live.md", "How speech is detected"),
 }

@@ -8,6 +8,7 @@ COMMANDS = (
     "transcribe",
     "render",
     "check",
+    "eval",
     "listen",
     "stream-file",
     "status",

@@ -7,6 +7,7 @@ the live view. Whatever ends a session, the text that was received is written be
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -432,6 +433,10 @@ class LiveSession:
         """The text of all segments so far."""
         return "".join(segment.text for segment in self._segments)
 
+    def measured(self) -> dict[str, Any]:
+        """What was measured so far: see `LatencyRecorder.report`."""
+        return self._metrics.report()
+
     def transcript(self) -> Transcript:
         """The transcript of all segments so far."""
         config = self._config
@@ -486,6 +491,19 @@ def run_session(
             session.transcript(), config.layout.selection, reporter
         ):
             raise typer.Exit(Exit.FAILED)
+
+
+def run_unshown_session(
+    config: SessionConfig, server: RunningServer, make_source: MakeSource
+) -> tuple[Transcript, dict[str, Any]]:
+    """Run one session that shows and writes nothing, in any thread. Returns its transcript, and what was measured (see
+    `LatencyRecorder.report`). CliError if it fails.
+    """
+    reporter = Reporter(io.StringIO(), {})
+    reporter.quiet = True
+    session = LiveSession(config, reporter, LiveView(io.StringIO(), colored=False, active=False))
+    asyncio.run(_run_quietly(session.run(server, make_source, _ignore_frame, lambda controls: nullcontext()), reporter))
+    return session.transcript(), session.measured()
 
 
 class _AbandonedThreads(ThreadPoolExecutor):

@@ -242,7 +242,7 @@ class FormatOptions:
             highlight_words=self.highlight_words,
             paragraphs=self.paragraphs,
             selection=self._selection() if self.selects_rows else None,
-            columns=_terminal_width(),
+            columns=terminal_width(),
         )
 
     def _selection(self) -> Selection:
@@ -254,7 +254,7 @@ class FormatOptions:
         return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
 
 
-def _terminal_width() -> int | None:
+def terminal_width() -> int | None:
     """The width of the terminal on stdout, or COLUMNS; None in a pipe or file, where nothing is truncated."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,8 +18,11 @@ STOP_SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP")
 @contextmanager
 def stop_on_signals(stop: StopSignal) -> Iterator[StopSignal]:
     """While the block runs, the first stop signal asks the session to finish, the second to end at once, and the third
-    raises Interrupted.
+    raises Interrupted. In another thread than the main one, signals have no effect.
     """
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
+        yield stop
+        return
     loop = asyncio.get_running_loop()
     count = 0
 

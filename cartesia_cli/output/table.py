@@ -127,9 +127,9 @@ def row_header(format: str, *, file: bool = False, speakers: bool = False) -> st
 def tsv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
     """Rows without the header. `file`: an additional first column that says where they were found. `speakers`: whether
     there is a last one that says who speaks."""
-    name = "" if file is None else f"{_escape_formula(one_line(file))}\t"
+    name = "" if file is None else f"{escape_formula(one_line(file))}\t"
     return "".join(
-        f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{_escape_formula(row.text)}"
+        f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{escape_formula(row.text)}"
         + (f"\t{_speaker_cell(row)}\n" if speakers else "\n")
         for row in found
     )
@@ -138,9 +138,9 @@ def tsv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bo
 def csv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
     """The same as CSV."""
     buffer = io.StringIO()
-    name = () if file is None else (_escape_formula(one_line(file)),)
+    name = () if file is None else (escape_formula(one_line(file)),)
     csv_module.writer(buffer).writerows(
-        (*name, row.number, _format_seconds(row.start, ""), _format_seconds(row.end, ""), _escape_formula(row.text))
+        (*name, row.number, _format_seconds(row.start, ""), _format_seconds(row.end, ""), escape_formula(row.text))
         + ((_speaker_cell(row),) if speakers else ())
         for row in found
     )
@@ -148,10 +148,10 @@ def csv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bo
 
 
 def _speaker_cell(row: WordRow) -> str:
-    return _escape_formula(one_line(row.speaker or ""))
+    return escape_formula(one_line(row.speaker or ""))
 
 
-def _escape_formula(text: str) -> str:
+def escape_formula(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{text}" if _FORMULA.match(text) and not _HARMLESS.fullmatch(text) else text
 

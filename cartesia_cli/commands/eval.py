@@ -1,0 +1,374 @@
+"""`eval`: word error rates of endpoints, models and engines, on recordings of which it is known what is said.
+
+Transcripts are compared with reference texts or, where there are none, with those of the first system. What has been
+evaluated so far is reported even if the run is interrupted.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+
+from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
+from . import options as given
+from .cache import NoCache
+from .options import expand_groups
+from .output_options import OUTPUT_PANEL, Force
+from .transcribe import MAX_JOBS
+
+if TYPE_CHECKING:  # --help does without
+    from ..output.console import Reporter
+    from .eval_report import Report
+    from .eval_run import EvalConfig, Mode, Recording, System
+    from .inputs import Input
+
+EXAMPLES = """
+cartesia-cli eval test-set.jsonl
+
+cartesia-cli eval talk.wav --compare auto,manual
+
+cartesia-cli eval recordings/ -l de --local --local-model base -o eval.html
+
+cartesia-cli eval test-set.jsonl --max-wer 0.08 --baseline eval.json --max-regression 0.01
+"""
+
+FORMATS = {".json": "json", ".csv": "csv", ".html": "html", ".htm": "html", ".txt": "table"}
+"""Suffix of an output file to its format."""
+
+MODE_MODELS = {"batch": "ink-whisper", "auto": "ink-2", "manual": "ink-2"}
+"""The model of each mode if none is named."""
+
+TEXT_FIELDS = ("text", "transcription", "sentence")
+"""Fields with what is said, in manifests of NeMo and in the metadata of Hugging Face; the first that a line has."""
+
+REFERENCE_SUFFIX = ".txt"
+MAX_REFERENCE_BYTES = 16 << 20
+
+GATES_PANEL, COMPARE_PANEL = "Gates", "What is compared"
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", callback=given.nonempty_path, show_default=False,
+                   help="Manifests with texts; or recordings, folders or quoted globs, with talk.txt beside talk.wav."),
+]  # fmt: skip
+Compare = Annotated[
+    str,
+    typer.Option(metavar="MODE,...", rich_help_panel=COMPARE_PANEL,
+                 help="Endpoints to compare: batch, and auto and manual, which replay recordings in real time."),
+]  # fmt: skip
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", metavar="MODEL", rich_help_panel=COMPARE_PANEL,
+                 help="Model to evaluate (repeatable); by default ink-whisper for batch, ink-2 for live."),
+]  # fmt: skip
+OutputFormat = Annotated[
+    Literal["table", "json", "csv", "html"],
+    typer.Option("--format", "-f", help="Format on stdout.", rich_help_panel=OUTPUT_PANEL),
+]
+OutputFiles = Annotated[
+    list[Path] | None,
+    given.path_option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT_PANEL,
+                      help="Also write the report to this file: .json, .csv, .html or .txt (repeatable)."),
+]  # fmt: skip
+Worst = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="Show the differences in the N worst recordings.",
+                 rich_help_panel=OUTPUT_PANEL),
+]  # fmt: skip
+MaxWer = Annotated[
+    float | None,
+    given.number_option(metavar="RATE", min=0, help="Fail if a word error rate is higher, such as 0.08.",
+                        rich_help_panel=GATES_PANEL),
+]  # fmt: skip
+MaxCer = Annotated[
+    float | None,
+    given.number_option(metavar="RATE", min=0, help="Fail if a character error rate is higher.",
+                        rich_help_panel=GATES_PANEL),
+]  # fmt: skip
+Baseline = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="JSON of an earlier evaluation, for --max-regression.",
+                 rich_help_panel=GATES_PANEL),
+]  # fmt: skip
+MaxRegression = Annotated[
+    float | None,
+    given.number_option(metavar="RATE", min=0, rich_help_panel=GATES_PANEL,
+                        help="Fail if a word error rate exceeds that of the baseline by more, such as 0.01."),
+]  # fmt: skip
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS, rich_help_panel=given.BACKEND_PANEL,
+                 help="Recordings at once; by default as `transcribe`, and one live session on this machine."),
+]  # fmt: skip
+Speed = Annotated[
+    float,
+    given.number_option(metavar="FACTOR", min=0.1, max=100, rich_help_panel=given.BACKEND_PANEL,
+                        help="Playback speed of live sessions: 2 is twice real time; then no latencies are measured."),
+]  # fmt: skip
+
+
+@expand_groups(backend_options=given.BackendOptions, verbosity=given.VerbosityOptions)
+def eval(
+    context: typer.Context,
+    *,
+    inputs: Inputs,
+    compare: Compare = "batch",
+    model: Models = None,
+    language: given.Language = None,
+    max_wer: MaxWer = None,
+    max_cer: MaxCer = None,
+    baseline: Baseline = None,
+    max_regression: MaxRegression = None,
+    format: OutputFormat = "table",
+    output: OutputFiles = None,
+    force: Force = False,
+    worst: Worst = 3,
+    backend_options: given.BackendOptions,
+    jobs: Jobs = None,
+    speed: Speed = 1.0,
+    timeout: given.Timeout = None,
+    retries: given.Retries = None,
+    no_cache: NoCache = False,
+    verbosity: given.VerbosityOptions,
+) -> None:
+    """Measure word error rates of models and endpoints, and fail if they exceed a limit."""
+    reporter = verbosity.apply_to(context.obj)
+    reporter.as_json = format == "json"
+    from ..evaluation import load_normalizer
+    from .eval_report import Gates, build_report, check_baseline, check_gates, load_baseline
+    from .eval_run import EvalConfig, EvalRun
+
+    normalizer = load_normalizer(language)
+    modes = _modes(compare)
+    if (baseline is None) != (max_regression is None):
+        raise UsageError("--baseline and --max-regression go together", hint="give both, or none of them")
+    former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline))
+    gates = Gates(max_wer, max_cer, former, max_regression)
+    files = _check_files(output or (), inputs, force=force)
+    choice = backend_options.resolve(context, reporter)
+    systems = _systems(modes, model, _local_models(backend_options.local_model))
+    config = EvalConfig(choice, language, jobs, speed, timeout, retries, no_cache)
+    recordings, unusable = _find_recordings(inputs, len(systems), reporter)
+    if former is not None:
+        compared = systems if any(recording.reference is not None for recording in recordings) else systems[1:]
+        check_baseline(former, [system.name for system in compared], [recording.source for recording in recordings])
+    if choice.reason:
+        reporter.info(choice.reason)
+    if speed != 1.0 and not config.local and any(system.is_live for system in systems):
+        reporter.info("warning: --speed: the API expects audio in real time; other speeds are for experiments")
+    reporter.info(_describe(recordings, systems, config))
+
+    run = EvalRun(systems, recordings, config, reporter)
+    stopped: CliError | Interrupted | None = None
+    try:
+        run.run()
+    except (CliError, Interrupted) as error:
+        stopped = error
+    report = build_report(recordings, run.results, config, normalizer, complete=stopped is None)
+    if unusable:
+        report["unusable"] = [error.message for error in unusable]
+    if stopped is not None and not any("hypothesis" in row for row in report["rows"]):
+        raise stopped
+    if stopped is None and len(report["rows"]) == 1 and "error" in report["rows"][0]:
+        raise next(outcome.error for outcome in run.results[0].outcomes.values() if outcome.error)
+    if stopped is None:
+        report["gates"] = check_gates(report, gates)
+    _write(report, files, format, worst, reporter)
+    if stopped is not None:
+        done = f"{len(report['rows'])} of {len(recordings) * len(systems)}"
+        reporter.info(f"warning: stopped: {done} transcripts are in the report; gates are not checked")
+        raise stopped
+    if missed := [gate for gate in report["gates"] if not gate["passed"]]:
+        raise GateError("; ".join(map(_describe_gate, missed)), hint=_gate_hint(files))
+    if unusable or report["failed"]:
+        raise typer.Exit(Exit.FAILED)
+
+
+# What is compared ------------------------------------------------------------------------------------------
+
+
+def _modes(text: str) -> list[Mode]:
+    """The modes that --compare names, each once. UsageError for others."""
+    from .eval_run import Mode
+
+    modes: list[Mode] = []
+    for name in text.split(","):
+        mode = next((known for known in get_args(Mode) if known == name.strip().lower()), None)
+        if mode is None:
+            raise UsageError(f"--compare {text}: {name.strip()!r} is not a mode", hint="modes: batch, auto, manual")
+        if mode not in modes:
+            modes.append(mode)
+    return modes
+
+
+def _local_models(text: str | None) -> Sequence[str | None]:
+    """The models that --local-model names, separated by commas; a file or folder with a comma in its name is one."""
+    if text is None or Path(text).exists():
+        return [text]
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or [text]
+
+
+def _systems(modes: Sequence[Mode], models: Sequence[str] | None, local_models: Sequence[str | None]) -> list[System]:
+    """Each mode with each of its models, and each local model. A model that is known for some of the modes only is not
+    tried in the others.
+    """
+    from .eval_run import System
+
+    pairs: list[tuple[Mode, str]] = [(mode, MODE_MODELS[mode]) for mode in modes]
+    if models:
+        fitting = {model: [mode for mode in modes if _has_mode(model, mode)] or modes for model in models}
+        pairs = [(mode, model) for mode in modes for model in fitting if mode in fitting[model]]
+    return [System(mode, model, local_model) for local_model in local_models for mode, model in pairs]
+
+
+def _has_mode(model: str, mode: Mode) -> bool:
+    """Whether a model may be used in a mode, as far as that is known."""
+    from ..protocol import is_whisper
+
+    return mode != "auto" if is_whisper(model) else mode != "batch" or model != "ink-2"
+
+
+def _find_recordings(
+    inputs: Sequence[str], systems: int, reporter: Reporter
+) -> tuple[list[Recording], list[InputError]]:
+    """The recordings with their references, and those that can't be evaluated, each of which was reported. InputError
+    if none can.
+    """
+    from ..protocol import BatchOptions
+    from .batch_plan import Job, probe_input
+    from .eval_run import Recording
+    from .inputs import STDIN, find_inputs
+    from .remote_inputs import RemoteInputs
+
+    if STDIN in inputs:
+        raise UsageError("eval doesn't read stdin", hint="name a file, with its text beside it")
+    options = BatchOptions(model=MODE_MODELS["batch"])
+    recordings: list[Recording] = []
+    unusable: list[InputError] = []
+    with RemoteInputs(on_retry=reporter.info) as remote:
+        for item in find_inputs(inputs, None, remote=remote, with_fields=True):
+            try:
+                if isinstance(item, InputError):
+                    raise item
+                reference = _reference(item)
+                media = None if item.remote is not None else probe_input(item, options)
+                recordings.append(Recording(Job(item, media, {}), reference))
+            except InputError as problem:
+                unusable.append(problem)
+    if any(recording.reference is not None for recording in recordings) or systems == 1:
+        for recording in recordings:
+            if recording.reference is None:
+                hint = "write what is said to a file of the same name with .txt, or compare: --compare auto,manual"
+                unusable.append(InputError(f"{recording.source}: it is not known what is said in it", hint=hint))
+        recordings = [recording for recording in recordings if recording.reference is not None]
+    if not recordings:
+        raise unusable[0] if unusable else InputError("no recordings", hint="name a manifest or recordings")
+    for error in unusable:
+        reporter.error(error)
+    return recordings, unusable
+
+
+def _reference(item: Input) -> str | None:
+    """What is said in a recording: by its line in a manifest, or by the text file beside it. InputError for a text
+    file that can't be read.
+    """
+    fields = item.fields or {}
+    for name in TEXT_FIELDS:
+        if name in fields:
+            if not isinstance(fields[name], str):
+                raise InputError(f"{item.source}: {name} in the manifest is not a text", hint="correct the manifest")
+            return str(fields[name])
+    if item.remote is not None or item.segment is not None:
+        return None
+    beside = item.path.with_suffix(REFERENCE_SUFFIX)
+    return _read_text(beside) if beside.is_file() else None
+
+
+def _read_text(path: Path) -> str:
+    """The content of a text file. InputError if it can't be read, or isn't Unicode."""
+    from ..text_encoding import decode_text
+    from .inputs import Input, read_input
+
+    decoded = decode_text(read_input(Input(str(path), path, path), MAX_REFERENCE_BYTES))
+    if not decoded.is_sound:
+        raise InputError(f"{path} is not text in Unicode", hint="save it as UTF-8")
+    return decoded.text.removeprefix("\ufeff")
+
+
+def _describe(recordings: Sequence[Recording], systems: Sequence[System], config: EvalConfig) -> str:
+    """What is going to be done, and how long the live part takes: "12 recordings, 1:23 of audio, …"."""
+    from ..timestamps import clock_time
+
+    seconds = sum(recording.job.seconds or 0.0 for recording in recordings)
+    count = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
+    sentence = f"{count}, {clock_time(seconds)} of audio: {', '.join(system.name for system in systems)}"
+    if live := [system for system in systems if system.is_live]:
+        jobs = min(config.limit(live[0]).value, len(recordings))
+        needed = len(live) * seconds / (jobs * config.speed)
+        pace = "in real time" if config.speed == 1.0 else f"at {config.speed:g} times real time"
+        sentence += f"; live sessions replay them {pace}, which takes about {clock_time(needed)}"
+    return sentence
+
+
+# The report ------------------------------------------------------------------------------------------------
+
+
+def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -> dict[Path, str]:
+    """The output files with their formats. UsageError for one that can't be written, or whose suffix says no format."""
+    from .output_checks import check_output
+    from .output_plan import file_identity, input_overwrite_error
+
+    named = {file_identity(name) for name in inputs} - {None}
+    formats: dict[Path, str] = {}
+    for file in files:
+        if (format := FORMATS.get(file.suffix.lower())) is None:
+            raise UsageError(f"{file}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
+        if file_identity(file) in named:
+            raise input_overwrite_error(file)
+        if file in formats:
+            raise UsageError(f"{file} would be written twice", hint="name another file")
+        check_output(file, force=force)
+        formats[file] = format
+    return formats
+
+
+def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter) -> None:
+    """Write the report to its files, then to stdout. OutputError, after all of them, for one that can't be written."""
+    from ..output.files import write_stdout
+    from .output_options import terminal_width
+    from .write_results import write_result
+
+    failures = [
+        write_result(_render(report, one, worst, None), file, reporter, label=True) for file, one in files.items()
+    ]
+    write_stdout(_render(report, format, worst, terminal_width()))
+    if failure := next(filter(None, failures), None):
+        raise failure
+
+
+def _render(report: Report, format: str, worst: int, columns: int | None) -> str:
+    from ..output import eval_page, eval_text
+
+    if format == "json":
+        return json_module.dumps(report, ensure_ascii=False, indent=2) + "\n"
+    if format == "csv":
+        return eval_text.csv(report)
+    return eval_page.html(report) if format == "html" else eval_text.table(report, columns=columns, worst=worst)
+
+
+def _describe_gate(gate: dict[str, Any]) -> str:
+    """Which limit a system has missed, in words."""
+    option = f"--{gate['gate'].replace('_', '-')} {gate['limit']:g}"
+    if "value" not in gate:
+        return f"gate failed: {gate['system']} has no error rate for {option}"
+    what = {"max_wer": "WER", "max_cer": "CER", "max_regression": "WER minus that of the baseline"}[gate["gate"]]
+    return f"gate failed: {gate['system']}: {what} {gate['value']:.4f} is above {option}"
+
+
+def _gate_hint(files: dict[Path, str]) -> str:
+    shown = next((file for file, format in files.items() if format == "html"), None)
+    return f"{shown} shows the differences" if shown else "-o eval.html shows the differences in each recording"

@@ -1,0 +1,240 @@
+"""The report of an evaluation, ready for JSON: error rates of each system, its gates, and a row for each recording.
+
+All other formats are made of this report, and gates are decided by it. What is not known is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..evaluation import Comparison, ErrorCounts, Normalizer, compare, confidence_interval, total
+from ..session.latency import Percentiles
+from .eval_run import EvalConfig, Outcome, Recording, SystemResults
+
+REFERENCE_TEXT = "text"
+"""Value of `reference` in the report if transcripts are compared with what was said, not with another system."""
+
+COUNTS = ("substitutions", "insertions", "deletions", "words", "character_errors", "characters")
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Limits that every system has to keep.
+
+    max_wer, max_cer   error rates; None: any
+    baseline           the report of an earlier evaluation, or None
+    max_regression     by how much the word error rate may exceed that of the baseline, on the same recordings
+    """
+
+    max_wer: float | None = None
+    max_cer: float | None = None
+    baseline: Report | None = None
+    max_regression: float | None = None
+
+
+def build_report(
+    recordings: Sequence[Recording],
+    results: Sequence[SystemResults],
+    config: EvalConfig,
+    normalizer: Normalizer,
+    *,
+    complete: bool,
+) -> Report:
+    """The report, without gates.
+
+    complete   whether all systems have run over all recordings
+    """
+    has_references = any(recording.reference is not None for recording in recordings)
+    first = results[0]
+    rows: list[Report] = []
+    for number, recording in enumerate(recordings):
+        standard = first.outcomes.get(number)
+        reference = recording.reference if has_references else standard.text if standard else None
+        for one in results:
+            if (outcome := one.outcomes.get(number)) is not None:
+                is_standard = not has_references and one is first
+                rows.append(_row(recording, one, outcome, None if is_standard else reference, normalizer))
+    systems = [_system_report(one, rows, config) for one in results]
+    scored = next((system for system in systems if "words" in system), {})
+    report = {name: scored[name] for name in ("wer", "wer_interval", "cer", "cer_interval", *COUNTS) if name in scored}
+    return report | {
+        "recordings": len(recordings),
+        "failed": sum("error" in row for row in rows),
+        "duration": round(sum(recording.job.seconds or 0.0 for recording in recordings), 3),
+        "complete": complete,
+        "reference": REFERENCE_TEXT if has_references else first.system.name,
+        "normalizer": normalizer.name,
+        "language": config.language or "en",
+        "systems": systems,
+        "rows": rows,
+    }
+
+
+def _row(
+    recording: Recording, results: SystemResults, outcome: Outcome, reference: str | None, normalizer: Normalizer
+) -> Report:
+    row: Report = {"recording": recording.source, "system": results.system.name}
+    if outcome.seconds is not None:
+        row["duration"] = round(outcome.seconds, 3)
+    if outcome.error is not None:
+        return row | {"error": {"type": outcome.error.type, "message": outcome.error.message}}
+    assert outcome.text is not None
+    if reference is not None:
+        compared = compare(reference, outcome.text, normalizer)
+        row |= _counts_report(compared.counts) | {"reference": reference}
+        row["edits"] = _edits_report(compared)
+    row |= {"hypothesis": outcome.text, "from_cache": outcome.from_cache}
+    if latencies := _latency_report([outcome.latencies]):
+        row["latency_ms"] = latencies
+    return row
+
+
+def _edits_report(compared: Comparison) -> list[Report]:
+    """Runs of equal and of different words, in order."""
+    return [
+        {"kind": edit.kind}
+        | ({"reference": edit.reference} if edit.reference else {})
+        | ({"hypothesis": edit.hypothesis} if edit.hypothesis else {})
+        for edit in compared.edits
+    ]
+
+
+def _counts_report(counts: ErrorCounts) -> Report:
+    rates = {"wer": counts.wer, "cer": counts.cer}
+    return {name: round(rate, 6) for name, rate in rates.items() if rate is not None} | {
+        name: getattr(counts, name) for name in COUNTS
+    }
+
+
+def _system_report(results: SystemResults, rows: Sequence[Report], config: EvalConfig) -> Report:
+    system = results.system
+    report: Report = {"system": system.name, "mode": system.mode, "model": system.model}
+    report["engine"] = "local" if config.local else config.backend.base_url
+    if system.local_model is not None:
+        report["local_model"] = system.local_model
+    own = [row for row in rows if row["system"] == system.name]
+    if scored := [row for row in own if "words" in row]:
+        report |= _counts_report(_total(scored))
+        for rate, errors, lengths in (
+            ("wer_interval", [_word_errors(row) for row in scored], [row["words"] for row in scored]),
+            (
+                "cer_interval",
+                [row["character_errors"] for row in scored],
+                [row["characters"] for row in scored],
+            ),
+        ):
+            if (interval := confidence_interval(errors, lengths)) is not None:
+                report[rate] = [round(limit, 6) for limit in interval]
+    outcomes = list(results.outcomes.values())
+    report |= {
+        "recordings": sum("hypothesis" in row for row in own),
+        "failed": sum("error" in row for row in own),
+        "from_cache": sum(outcome.from_cache for outcome in outcomes),
+        "elapsed": round(results.elapsed, 3),
+    }
+    if not config.local:
+        report["credits"] = round(sum(outcome.credits for outcome in outcomes), 1)
+    if latencies := _latency_report(outcome.latencies for outcome in outcomes):
+        report["latency_ms"] = latencies
+    return report
+
+
+def _latency_report(sessions: Iterable[Sequence[Mapping[str, float]]]) -> Report:
+    """Percentiles of each figure over the utterances of some sessions."""
+    figures: dict[str, Percentiles] = {}
+    for session in sessions:
+        for utterance in session:
+            for name, milliseconds in utterance.items():
+                figures.setdefault(name, Percentiles()).add(milliseconds / 1000)
+    return {name: values.summary() for name, values in figures.items()}
+
+
+def _total(rows: Iterable[Report]) -> ErrorCounts:
+    return total(ErrorCounts(**{name: row[name] for name in COUNTS}) for row in rows)
+
+
+def _word_errors(row: Report) -> int:
+    return int(row["substitutions"] + row["insertions"] + row["deletions"])
+
+
+# Gates -----------------------------------------------------------------------------------------------------
+
+
+def check_gates(report: Report, gates: Gates) -> list[Report]:
+    """Whether each system keeps each limit: `gate`, `system`, `limit`, `value` and `passed`."""
+    checked = []
+    for system in report["systems"]:
+        if report["reference"] == system["system"]:
+            continue  # the others are compared with it
+        for gate, limit in (("wer", gates.max_wer), ("cer", gates.max_cer)):
+            if limit is not None:
+                checked.append(_gate(f"max_{gate}", system["system"], limit, system.get(gate)))
+        if gates.baseline is not None and gates.max_regression is not None:
+            value = _regression(report, gates.baseline, system["system"])
+            checked.append(_gate("max_regression", system["system"], gates.max_regression, value))
+    return checked
+
+
+def _gate(name: str, system: str, limit: float, value: float | None) -> Report:
+    """One gate. A system without a value has heard words where nothing was said, or nothing at all: it fails."""
+    gate: Report = {"gate": name, "system": system, "limit": limit, "passed": value is not None and value <= limit}
+    return gate if value is None else gate | {"value": round(value, 6)}
+
+
+def check_baseline(baseline: Report, systems: Sequence[str], recordings: Iterable[str]) -> None:
+    """InputError for a baseline that lacks one of the systems, or has none of the recordings."""
+    sources = set(recordings)
+    for name in systems:
+        former = _former_name(baseline, name, alone=len(systems) == 1)
+        if former is None:
+            raise InputError(f"the baseline has no {name}", hint="evaluate the same systems, or one alone")
+        if sources.isdisjoint(_scored_rows(baseline, former)):
+            raise InputError("the baseline has none of the recordings", hint="evaluate the same recordings")
+
+
+def _regression(report: Report, baseline: Report, name: str) -> float | None:
+    """By how much the word error rate of a system is above that in a baseline, on the recordings that both have. None
+    if they have none, or no rate.
+    """
+    former = _former_name(baseline, name, alone=len(report["systems"]) == 1)
+    if former is None:
+        return None
+    now, before = _scored_rows(report, name), _scored_rows(baseline, former)
+    common = now.keys() & before.keys()
+    rates = [_total(rows[recording] for recording in common).wer for rows in (now, before)]
+    return None if not common or rates[0] is None or rates[1] is None else rates[0] - rates[1]
+
+
+def _former_name(baseline: Report, name: str, *, alone: bool) -> str | None:
+    """The system of a baseline that another one is compared with: the one of its name or, if each is the only one
+    (`alone`), whatever there is, such as another model. None if there is none.
+    """
+    names = [str(system["system"]) for system in baseline["systems"]]
+    return name if name in names else names[0] if alone and len(names) == 1 else None
+
+
+def _scored_rows(report: Report, system: str) -> dict[str, Report]:
+    return {row["recording"]: row for row in report["rows"] if row["system"] == system and "words" in row}
+
+
+def load_baseline(text: str, source: str) -> Report:
+    """The report of an earlier evaluation. InputError for anything else."""
+    import json
+
+    error = InputError(f"{source} is not the JSON of an evaluation", hint="`eval ... -o FILE.json` writes it")
+    try:
+        report = json.loads(text)
+        for system in report["systems"]:
+            str(system["system"])
+        for row in report["rows"]:
+            if "words" in row:
+                _total([row])
+            str(row["recording"]), str(row["system"])
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        raise error from problem
+    return dict(report)

@@ -1,0 +1,438 @@
+"""Transcribes the recordings of an evaluation, by each endpoint, model and engine that is compared.
+
+Uses what `transcribe` and `stream-file` use: recordings go to the batch endpoint by way of the cache, and live sessions
+replay them. Systems are run one after the other, so that they don't slow each other down, and only one local engine is
+loaded at a time. Live sessions are never cached, because their latencies are part of the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain, count
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ..audio.pcm import RATE
+from ..client import ConcurrencyLimit, LimitClosed, is_account_error
+from ..daemon_thread import start_daemon_thread
+from ..errors import CliError, Interrupted
+from ..output import Layout
+from ..output.console import Reporter
+from ..protocol import MANUAL, BatchOptions, realtime_credits
+from ..transcript import Transcript
+from . import backend
+from .backend import Backend, BackendConfig, RunningServer
+from .batch_fetch import BatchConfig, Fetcher, Stopped
+from .batch_plan import Job
+from .batch_progress import BatchObserver, BatchSummary
+from .cache import open_cache
+from .credits import Budget
+from .live_options import SessionOptions, StreamOptions
+from .options import warn_unknown
+from .prepare import ShowProgress, TemporaryFolder, materialize
+from .remote_inputs import RemoteInputs
+from .upload_audio import choose_upload
+
+if TYPE_CHECKING:
+    from ..session.latency import LatencyRecorder
+
+Mode = Literal["batch", "auto", "manual"]
+
+ENDPOINT = "stt"
+"""The route of the batch endpoint."""
+
+TICK_SECONDS = 0.1
+"""How often the main thread looks whether more recordings may be transcribed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One way to transcribe.
+
+    mode          the batch endpoint, or one of the two realtime ones
+    local_model   a Whisper model of this machine, by its name or folder; None: the default
+    """
+
+    mode: Mode
+    model: str
+    local_model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As in "auto ink-2"."""
+        return " ".join(filter(None, (self.mode, self.model, self.local_model)))
+
+    @property
+    def is_live(self) -> bool:
+        return self.mode != "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording, and what is said in it.
+
+    reference   None: it is not known
+    """
+
+    job: Job
+    reference: str | None
+
+    @property
+    def source(self) -> str:
+        """Its name, for people."""
+        return self.job.input.source
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a system made of a recording.
+
+    text        None if it failed
+    error       why it failed, or None
+    seconds     length of the recording, if that is known
+    credits     that it cost; 0 on this machine and from the cache
+    latencies   of each utterance of a live session: milliseconds by figure (see `session.latency`)
+    """
+
+    text: str | None = None
+    error: CliError | None = None
+    seconds: float | None = None
+    credits: float = 0.0
+    from_cache: bool = False
+    latencies: Sequence[Mapping[str, float]] = ()
+
+
+@dataclass(slots=True)
+class SystemResults:
+    """The outcomes of a system so far.
+
+    outcomes   by the number of the recording
+    elapsed    seconds from the first recording to the last, without loading an engine
+    """
+
+    system: System
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalConfig:
+    """What all systems have in common.
+
+    jobs       recordings at once; None: as many as is usual for the backend
+    speed      of live sessions; 1 is real time
+    timeout    seconds for one recording at the batch endpoint; None: as long as its size needs
+    """
+
+    backend: BackendConfig
+    language: str | None
+    jobs: int | None
+    speed: float
+    timeout: float | None
+    retries: int | None
+    no_cache: bool
+
+    @property
+    def local(self) -> bool:
+        """Whether this machine transcribes."""
+        return self.backend.base_url is None
+
+    def limit(self, system: System) -> ConcurrencyLimit:
+        """How many recordings a system transcribes at once. Live sessions on this machine don't share it, unless the
+        user says so: they would measure each other.
+        """
+        if not system.is_live:
+            return backend.concurrency_limit(self.jobs, self.backend)
+        return ConcurrencyLimit(self.jobs or (1 if self.local else backend.CLOUD_JOBS))
+
+
+class Transcriber(Protocol):
+    """Transcribes recordings with one system, several at once. A context manager that opens what the system needs.
+
+    opening_seconds   how long it took to load an engine, or to connect
+    """
+
+    opening_seconds: float
+
+    def transcribe(self, number: int, job: Job) -> Outcome:
+        """Transcribe a recording. CliError if that fails; Stopped after `stop`. `number`: its key for the progress."""
+
+    def stop(self) -> int:
+        """Give up what isn't sent. Returns how many recordings are, whose responses will be paid for."""
+
+    def __enter__(self) -> Transcriber: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the transcribers of a run have in common."""
+
+    config: EvalConfig
+    temporary: TemporaryFolder
+    remote: RemoteInputs
+    observer: BatchObserver
+    reporter: Reporter
+
+
+class BatchTranscriber:
+    """Transcribes at the batch endpoint, as `transcribe` does (a Transcriber). Connects, or loads an engine, when the
+    first recording isn't in the cache.
+    """
+
+    def __init__(self, system: System, limit: ConcurrencyLimit, shared: Shared) -> None:
+        self._system, self._limit, self._shared = system, limit, shared
+        config, reporter = shared.config, shared.reporter
+        request = BatchOptions(model=system.model, language=config.language, word_timestamps=True)
+        warn_unknown(reporter, request, None)
+        responses = open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
+        self._fetcher = Fetcher(
+            BatchConfig(request, Layout(), ENDPOINT, config.timeout, responses),
+            self._connect,
+            reporter,
+            Budget(),
+            shared.observer,
+            BatchSummary(),
+            shared.temporary,
+            shared.remote,
+        )
+        self._stack = ExitStack()
+        self._backend: Backend | None = None
+        self.opening_seconds = 0.0
+
+    def __enter__(self) -> BatchTranscriber:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _connect(self) -> Backend:
+        """The backend, which is opened once. The fetcher calls this from one thread at a time."""
+        if self._backend is None:
+            began, config = time.monotonic(), self._shared.config
+            self._backend = self._stack.enter_context(
+                backend.open_backend(
+                    config.backend,
+                    self._shared.reporter,
+                    retries=config.retries,
+                    local_model=self._system.local_model,
+                    limit=self._limit,
+                )
+            )
+            self.opening_seconds = time.monotonic() - began
+        return self._backend
+
+    def transcribe(self, number: int, job: Job) -> Outcome:
+        try:
+            with self._fetcher.materialized(number, job) as ready:
+                fetched = self._fetcher.fetch(number, ready)
+        finally:
+            self._fetcher.sent.discard(number)
+        return Outcome(
+            text=fetched.transcript.text,
+            seconds=ready.seconds or fetched.transcript.duration,
+            credits=fetched.credits or 0.0,
+            from_cache=not (fetched.billed_seconds or fetched.local),
+        )
+
+    def stop(self) -> int:
+        self._fetcher.is_stopping = self._fetcher.gives_up_uploads = True
+        self._limit.close()
+        return len(self._fetcher.sent)
+
+
+class LiveTranscriber:
+    """Replays recordings into a realtime endpoint, as `stream-file` does (a Transcriber)."""
+
+    def __init__(self, system: System, shared: Shared) -> None:
+        self._system, self._shared = system, shared
+        options = SessionOptions(
+            mode="manual" if system.mode == "manual" else "auto", model=system.model, language=shared.config.language
+        )
+        self._endpoint = options.endpoint(None)
+        self._finalizes = self._endpoint is MANUAL
+        self._request = options.options(
+            self._endpoint, shared.reporter, local=shared.config.local, by_level=self._finalizes
+        )
+        self._endpointing = options.endpointing()
+        self._stack = ExitStack()
+        self._server: RunningServer | None = None
+        self._is_stopping = False
+        self.opening_seconds = 0.0
+
+    def __enter__(self) -> LiveTranscriber:
+        began, system, shared = time.monotonic(), self._system, self._shared
+        opening = backend.open_live_server(shared.config.backend, system.model, system.local_model, shared.reporter)
+        self._server = self._stack.enter_context(opening)
+        self.opening_seconds = time.monotonic() - began
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def transcribe(self, number: int, job: Job) -> Outcome:
+        shared = self._shared
+
+        def show(what: str, done: float = 0.0, total: float | None = None) -> None:
+            if self._is_stopping:
+                raise Stopped
+            shared.observer.update(number, what, done, total)
+
+        request = BatchOptions(model=self._system.model)
+        with (
+            materialize(job, request, shared.temporary, show, shared.remote) as ready,
+            choose_upload(ready, shared.temporary, show, shared.reporter, local=True) as recording,
+        ):
+            seconds = recording.media.duration
+            transcript, measured = self._replay(recording.upload.path, ready, seconds, show)
+        if any(notice.event == "reconnected" for notice in transcript.notices):
+            shared.reporter.info(f"warning: {job.input.source}: the connection was lost for a while")
+        price = 0.0 if shared.config.local else realtime_credits(self._system.model, measured["seconds"])
+        shared.observer.finished(number, seconds=measured["seconds"], credits=price, from_cache=False)
+        return Outcome(
+            text=transcript.text,
+            seconds=measured["seconds"] if seconds is None else seconds,
+            credits=price,
+            latencies=[one["latency_ms"] for one in measured["utterances"]] if shared.config.speed == 1.0 else (),
+        )
+
+    def _replay(
+        self, path: Path, job: Job, seconds: float | None, show: ShowProgress
+    ) -> tuple[Transcript, dict[str, Any]]:
+        """Stream a recording. Returns its transcript, and what was measured (see `LatencyRecorder.report`)."""
+        from ..audio.files import decode_file
+        from ..audio.pacing import RealtimeSource
+        from . import live_session
+
+        source, speed = job.input.source, self._shared.config.speed
+        blocks = decode_file(path, warn=lambda note: self._shared.reporter.info(f"warning: {source}: {note}"))
+        blocks = chain([next(blocks)], blocks)  # what can't be decoded is reported before anything is connected
+        stream = StreamOptions(catch_up="live")
+        sent = count(1)
+
+        def make_source(recorder: LatencyRecorder, say: Callable[[str], None]) -> RealtimeSource:
+            def on_late(late: float) -> None:
+                recorder.late(late)
+                show("transcribing", min(next(sent) * stream.chunk_ms / 1000, seconds or 0.0), seconds)
+
+            return RealtimeSource(
+                blocks, stream.chunk_ms / 1000, rate=RATE, speed=speed, on_late=on_late, on_gap=recorder.gap
+            )
+
+        session = live_session.SessionConfig(
+            source=source,
+            endpoint=self._endpoint,
+            options=self._request,
+            endpointing=self._endpointing,
+            finalize=self._finalizes,
+            stream_options=stream,
+            targets={},
+            layout=Layout(),
+            speed=speed,
+            seconds=seconds,
+        )
+        assert self._server is not None
+        return live_session.run_unshown_session(session, self._server, make_source)
+
+    def stop(self) -> int:
+        self._is_stopping = True
+        return 0
+
+
+class EvalRun:
+    """Runs the systems over the recordings. `results` can be read at any time, also after an interruption."""
+
+    def __init__(
+        self, systems: Sequence[System], recordings: Sequence[Recording], config: EvalConfig, reporter: Reporter
+    ) -> None:
+        self._recordings, self._config, self._reporter = recordings, config, reporter
+        self.results = [SystemResults(system) for system in systems]
+
+    def run(self) -> None:
+        """Run all systems. Recordings that fail are reported, unless there is only one for one system. CliError for a
+        failure that all others would share; Interrupted after Ctrl-C.
+        """
+        config, reporter = self._config, self._reporter
+        with (
+            TemporaryFolder() as temporary,
+            RemoteInputs(config.retries, reporter.info, config.timeout) as remote,
+            reporter.batch_progress(local=config.local, pause_seconds=lambda: 0.0) as progress,
+        ):
+            for _ in self.results:
+                for recording in self._recordings:
+                    progress.found(1, recording.job.seconds)
+            progress.all_found()
+            shared = Shared(config, temporary, remote, progress, reporter)
+            for place, results in enumerate(self.results):
+                system, limit = results.system, config.limit(results.system)
+                opened: Transcriber = (
+                    LiveTranscriber(system, shared) if system.is_live else BatchTranscriber(system, limit, shared)
+                )
+                with opened as transcriber:
+                    self._run_system(place, results, transcriber, limit, progress)
+
+    def _run_system(
+        self,
+        place: int,
+        results: SystemResults,
+        transcriber: Transcriber,
+        limit: ConcurrencyLimit,
+        progress: BatchObserver,
+    ) -> None:
+        left, lock = iter(enumerate(self._recordings)), Lock()
+        stopped: list[BaseException] = []
+
+        def work() -> None:
+            while not stopped:
+                with lock:
+                    numbered = next(left, None)
+                if numbered is None:
+                    return
+                number, recording = numbered
+                key = place * len(self._recordings) + number
+                progress.started(key, f"{recording.job.input.relative_path.name} ({results.system.name})",
+                                 recording.job.seconds)  # fmt: skip
+                try:
+                    results.outcomes[number] = transcriber.transcribe(key, recording.job)
+                except CliError as error:
+                    progress.failed(key)
+                    results.outcomes[number] = Outcome(error=error, seconds=recording.job.seconds)
+                    if is_account_error(error):
+                        stopped.append(error)
+                        transcriber.stop()
+                    elif len(self._recordings) * len(self.results) > 1:  # otherwise the caller raises it
+                        self._reporter.error(error)
+                except BaseException as error:  # Stopped and LimitClosed, too
+                    progress.failed(key, given_up=True)
+                    stopped.append(error)
+
+        began, opened = time.monotonic(), transcriber.opening_seconds
+        threads: list[Future[None]] = []
+        try:
+            while not threads or wait(threads, TICK_SECONDS).not_done:
+                while len(threads) < min(limit.value, len(self._recordings)) and not stopped:
+                    threads.append(start_daemon_thread(work, "eval"))
+        except Interrupted as error:
+            stopped.append(error)
+            if sent := transcriber.stop():
+                what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
+                self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
+                wait(threads)
+            raise
+        finally:
+            results.elapsed = max(0.0, time.monotonic() - began - (transcriber.opening_seconds - opened))
+        if failure := next((error for error in stopped if not isinstance(error, Stopped | LimitClosed)), None):
+            raise failure
