@@ -23,6 +23,7 @@ from tests.conftest import Run
 from tests.fault_server import KEY, SOON, FaultServer, answers, fine, refuses
 from tests.fork_server import start_program
 from tests.realtime_server import RealtimeServer, manual, turn, turns
+from tests.test_schema import check
 
 HEARD = "The quick brown fox."
 """What the batch server hears in everything."""
@@ -59,6 +60,7 @@ def evaluate(run: Run, env: dict[str, str], *arguments: object, code: int = 0) -
     done = run("eval", *arguments, "-f", "json", env=env)
     assert done.returncode == code, done.stderr.decode()
     report: dict[str, Any] = json.loads(done.stdout)
+    check("eval", report)
     return report
 
 
@@ -295,6 +297,7 @@ def test_interrupted_run_reports_what_was_evaluated(environment: dict[str, str],
         stdout, _ = program.communicate(timeout=SOON)
     assert program.returncode == 130, told
     report = json.loads(stdout)
+    check("eval", report)
     assert (report["complete"], report["wer"], len(report["rows"])) == (False, 0.0, 1)
     assert "1 of 2 transcripts are in the report" in told
 
