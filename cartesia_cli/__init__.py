@@ -16,6 +16,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     atomic_files       files that are written whole or not at all
     directories        the user's directories for configuration, cache and state
     daemon_thread      blocking calls in threads, with deadlines
+    evaluation         word and character error rates, and their confidence intervals
 
   in order:
     alignment          where the words of a transcript stand in its text
