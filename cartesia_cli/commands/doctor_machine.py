@@ -277,11 +277,14 @@ def check_engine(examined: Examined, found: Found) -> Result:
 
 
 def check_weights(examined: Examined, found: Found) -> Result:
-    from ..server import moonshine, whisper
+    from ..server import moonshine
     from ..server.engine import verify_weights
+    from ..server.packaged_models import PACKAGED_MODELS, TINY_EN
 
-    whisper.find_packaged()
-    names = [whisper.PACKAGED_NAME]
+    names = []
+    for model in [model for model in PACKAGED_MODELS if model.is_installed] or [TINY_EN]:
+        model.verified_files()
+        names.append(model.title)
     if moonshine.is_installed():
         verify_weights(
             moonshine.packaged_weights(), moonshine.SHA256, model="the live model", requirement=moonshine.REQUIREMENT
