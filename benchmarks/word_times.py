@@ -103,7 +103,7 @@ def measure(
 ) -> None:
     """Add the rows for one kind of audio."""
     aligner = Aligner()
-    kinds: dict[str, Callable[[Sequence[RecognizedWord], Samples], list[Span]]] = {
+    kinds: dict[str, Callable[[Sequence[RecognizedWord], Samples], list[tuple[float, ...]]]] = {
         "Whisper alone": lambda words, _: own_times(words),
         "by loudness": lambda words, audio: correct(own_times(words), [None] * len(words), audio),
         "by loudness and alignment": lambda words, audio: correct(
@@ -124,7 +124,7 @@ def measure(
             began = time.process_time()
             spans = correct_times(words, audio)
             figures[kind].cpu += time.process_time() - began
-            timed = [RecognizedWord(word.word, *span) for word, span in zip(words, spans, strict=True)]
+            timed = [RecognizedWord(word.word, *span[:2]) for word, span in zip(words, spans, strict=True)]
             figures[kind].errors += np.abs(start_errors(spoken, timed)).tolist()
             figures[kind].in_pauses += sum(most_in_a_pause(spoken, word) > MAX_IN_PAUSE_SECONDS for word in timed)
     count = len(figures["Whisper alone"].errors)

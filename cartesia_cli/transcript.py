@@ -256,6 +256,8 @@ class Transcript:
             document: dict[str, Any] = {"word": word.word, "start": times.start, "end": times.end}
             if times.estimated:
                 document["timing"] = "estimated"
+            elif word.estimated:
+                document["estimated"] = True
             if word.speaker is not None:
                 document["speaker"] = word.speaker
             documents.append(document)
@@ -311,7 +313,7 @@ def from_segments(
     """
     segments = _join_split_characters(segments)
     detected = [segment.language for segment in segments if segment.language]
-    words = [word for segment in segments for word in segment.words or map(Word, TEXT_WORD.findall(segment.text))]
+    words = words_of_segments(segments)
     return Transcript(
         source=source,
         model=model,
@@ -323,6 +325,11 @@ def from_segments(
         words=drop_implausible_times(words, duration) if any(segment.words for segment in segments) else None,
         notices=tuple(notices),
     )
+
+
+def words_of_segments(segments: Sequence[Segment]) -> tuple[Word, ...]:
+    """The words of all segments; of one that has none, those of its text, without times."""
+    return tuple(word for segment in segments for word in segment.words or map(Word, TEXT_WORD.findall(segment.text)))
 
 
 def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
@@ -363,6 +370,15 @@ def shifted_word(word: Word, by: float) -> Word:
     """A word, `by` seconds later."""
     start, end = word.start, word.end
     return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
+
+
+def bounds(words: Sequence[Word]) -> tuple[float, float] | None:
+    """First start and last end, if all words have plausible times and none ends before it starts."""
+    times = [(word.start, word.end) for word in words]
+    if not times or any(start is None or end is None or not 0 <= start <= end < MAX_SECONDS for start, end in times):
+        return None
+    starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
+    return min(starts), max(ends)
 
 
 def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tuple[Word, ...]:

@@ -23,12 +23,12 @@ UNLIMITED = "9223372036854771712"
     [
         (Machine(8, 32 * GB), TINY_MODEL_BYTES, 8),  # one for each core
         (Machine(8, None), TINY_MODEL_BYTES, 8),  # memory unknown
-        (Machine(8, GB), TINY_MODEL_BYTES, 5),  # as many as memory has room for
+        (Machine(8, GB), TINY_MODEL_BYTES, 4),  # as many as memory has room for
         (Machine(8, 100_000_000), TINY_MODEL_BYTES, 1),  # never none
         (Machine(8, -GB), TINY_MODEL_BYTES, 1),  # a group beyond its limit
         (Machine(1, 32 * GB), TINY_MODEL_BYTES, 1),
-        (Machine(8, 5 * GB), 6 * TINY_MODEL_BYTES, 4),  # a larger model needs more
-        (Machine(8, GB), 1, 5),  # a smaller one is counted as the smallest that was measured
+        (Machine(8, 5 * GB), 6 * TINY_MODEL_BYTES, 3),  # a larger model needs more
+        (Machine(8, GB), 1, 4),  # a smaller one is counted as the smallest that was measured
     ],
 )
 def test_workers_by_cores_and_memory(machine: Machine, model_bytes: int, workers: int) -> None:

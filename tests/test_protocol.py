@@ -17,7 +17,8 @@ from cartesia_cli.protocol import events
 
 TEXT = st.text(max_size=40)
 SECONDS = st.floats(0, 1e6) | st.integers(0, 10**6).map(float)
-WORDS = st.lists(st.builds(protocol.Word, TEXT, st.none() | SECONDS, st.none() | SECONDS), max_size=4).map(tuple)
+WORD = st.builds(protocol.Word, TEXT, st.none() | SECONDS, st.none() | SECONDS, st.none(), st.booleans())
+WORDS = st.lists(WORD, max_size=4).map(tuple)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -305,6 +306,14 @@ def test_handshake_queries_are_written_as_documented() -> None:
     for dialect in (protocol.MANUAL, protocol.AUTO):
         parsed = protocol.RealtimeOptions.parse(dialect, options.query(dialect))
         assert parsed.query(dialect) == options.query(dialect)
+
+
+def test_word_times_are_requested_from_a_realtime_endpoint_as_from_the_batch_endpoint() -> None:
+    for dialect in (protocol.MANUAL, protocol.AUTO):
+        query = protocol.RealtimeOptions(model="ink-2", word_timestamps=True).query(dialect)
+        assert query[-1] == ("timestamp_granularities[]", "word")
+        assert protocol.RealtimeOptions.parse(dialect, query).word_timestamps
+        assert not protocol.RealtimeOptions.parse(dialect, [*query[:-1], (query[-1][0], "letter")]).word_timestamps
 
 
 @pytest.mark.parametrize("terms", [("x",) * 101, ("x" * 1201,)])

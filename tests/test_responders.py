@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd
+from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import moonshine
 from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.live_recognizer import LiveRecognizer
+from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.responders import ManualResponder, Responder, TurnResponder
+from cartesia_cli.server.word_times import Span
 
 from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
@@ -33,6 +36,43 @@ def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **op
 
 def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
     return TurnResponder(LiveRecognizer(recognise, 8.0), say, RealtimeOptions(model="ink-2"))
+
+
+def timed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Event], Awaitable[None]]], Responder]:
+    """A responder whose client requested word times. Words that contain an odd number can't be aligned."""
+
+    async def align(words: Sequence[str], samples: Samples) -> list[Span | None]:
+        step = len(samples) / RATE / max(1, len(words))
+        return [None if int(word[1:].strip(".")) % 2 else (n * step, (n + 1) * step) for n, word in enumerate(words)]
+
+    def start(say: Callable[[Event], Awaitable[None]]) -> Responder:
+        asked = RealtimeOptions(model="ink-2", word_timestamps=True)
+        times = LiveWordTimes(align)
+        if make is TurnResponder:
+            return TurnResponder(LiveRecognizer(recognise_untimed, 8.0, times=times), say, asked, times)
+        recognizer = LiveRecognizer(recognise_untimed, 8.0, idle_buffer_seconds=8.0, times=times)
+        return ManualResponder(recognizer, say, asked, has_word_times=False, times=times)
+
+    return start
+
+
+def untimed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Event], Awaitable[None]]], Responder]:
+    """The same, if it didn't."""
+
+    def start(say: Callable[[Event], Awaitable[None]]) -> Responder:
+        asked = RealtimeOptions(model="ink-2")
+        if make is TurnResponder:
+            return TurnResponder(LiveRecognizer(recognise_untimed, 8.0), say, asked)
+        recognizer = LiveRecognizer(recognise_untimed, 8.0, idle_buffer_seconds=8.0)
+        return ManualResponder(recognizer, say, asked, has_word_times=False)
+
+    return start
+
+
+async def recognise_untimed(samples: Samples) -> Sequence[RecognizedWord]:
+    """The same words with a full stop at their end, and without times."""
+    words = [RecognizedWord(one.word) for one in await recognise(samples)]
+    return words[:-1] + [RecognizedWord(f"{one.word}.") for one in words[-1:]]
 
 
 def said(
@@ -97,6 +137,38 @@ def test_first_delta_has_no_leading_space() -> None:
     for event in (first, second):
         assert event.words and "".join(one.word for one in event.words) == event.text
     assert (first.text[:2], second.text[:2]) == ("w0", " w")
+
+
+SPEECH = np.concatenate([say("The ferry leaves at seven in the morning, and comes back after dark.")] * 4)
+"""Longer than what is recognized at once."""
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("endpoint", [ManualResponder, TurnResponder])
+def test_requested_word_times_change_no_event_and_are_those_of_the_text(
+    endpoint: type[ManualResponder | TurnResponder], live: bool
+) -> None:
+    steps = (word(), silence(2), SPEECH, silence(2), SPEECH[: 3 * RATE], *["finalize"][: endpoint is ManualResponder],
+             SPEECH[3 * RATE : 5 * RATE], silence(2))  # fmt: skip
+    events = said(timed(endpoint), *steps, live=live)
+    bare = [replace(event, words=None) if isinstance(event, Delta | TurnEnd) else event for event in events]
+    assert [event for event in bare if event != Delta()] == said(untimed(endpoint), *steps, live=live)
+    texts, words = "", list[Word]()
+    for event in events:
+        if isinstance(event, Delta | TurnEnd):
+            texts += event.text if isinstance(event, Delta) else event.transcript
+            words += event.words or ()
+    assert texts and "".join(one.word for one in words) == texts
+    times = [time for one in words for time in (one.start, one.end) if time is not None]
+    assert len(times) == 2 * len(words) and times == sorted(times)
+    assert {one.estimated for one in words if one.word.strip(" .w")} == {False, True}
+
+
+def test_words_of_an_utterance_come_before_its_flush_done() -> None:
+    events = said(timed(ManualResponder), SPEECH[: 3 * RATE], silence(0.5), "finalize", silence(3))
+    flushed = [event.kind for event in events].index("flush_done")
+    assert isinstance(event := events[flushed - 1], Delta) and event.words and not event.text
+    assert not any(isinstance(event, Delta) for event in events[flushed:])
 
 
 @pytest.mark.parametrize("options", [{"min_volume": 0.1}, {"max_silence_duration_secs": 0.2}])

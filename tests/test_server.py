@@ -63,7 +63,7 @@ class EchoUtterance:
         self.engine.wait()
         self.engine.heard.append(self.language)
         # Times beyond the window, as an engine may guess them.
-        return (RecognizedWord(" heard", -0.5, self.samples / RATE + 1.0),)
+        return (RecognizedWord(" heard", -0.5, self.samples / RATE + 1.0, estimated=True),)
 
 
 @contextmanager
@@ -252,6 +252,16 @@ def test_progress_is_reported_for_each_recording_by_the_name_in_its_header() -> 
             headers = {RECORDING_HEADER: name} if name else {}
             client.post("/stt", data=FIELDS, files={"file": wav(seconds)}, headers=headers).raise_for_status()
     assert observer.seconds == {"one": [1.0], "two": [2.0], "": [3.0]}
+
+
+def test_estimated_word_times_are_marked_for_clients_of_this_program_only() -> None:
+    with serving() as client:
+        asked: dict[str, Any] = {
+            "data": FIELDS | {"timestamp_granularities[]": "word"}, "files": {"file": wav()},
+        }  # fmt: skip
+        assert client.post("/stt", **asked).json()["words"] == [{"word": "heard", "start": 0.0, "end": 1.0}]
+        marked = client.post("/stt", **asked, headers={RECORDING_HEADER: "one"}).json()["words"]
+    assert marked == [{"word": "heard", "start": 0.0, "end": 1.0, "estimated": True}]
 
 
 def test_transcribing_stops_when_the_client_disconnects() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 from socket import SHUT_RDWR
 from typing import Any, cast
@@ -68,8 +69,8 @@ class CounterUtterance:
         half = RATE // 2
         loud = [n for n in range(len(self.samples) // half) if np.abs(self.samples[n * half :][:half]).max() > 0.01]
         times = [(n / 2, n / 2 + 0.5) if self.engine.timed else (None, None) for n in loud]
-        words = [RecognizedWord(f" w{n}", *time) for n, time in enumerate(times)]
-        return tuple(words[:-1]) + ((RecognizedWord(f"{words[-1].word}.", *times[-1]),) if words else ())
+        words = [RecognizedWord(f" w{n}", *time, estimated=True) for n, time in enumerate(times)]
+        return tuple(words[:-1]) + ((replace(words[-1], word=f"{words[-1].word}."),) if words else ())
 
 
 @contextmanager
@@ -166,6 +167,21 @@ def test_ink_whisper_word_times_count_from_stream_start() -> None:
     assert "".join(word["word"] for word in delta["words"]).strip() == delta["text"].strip()
     assert delta["words"][0]["start"] == pytest.approx(5.5, abs=0.7)
     assert delta["duration"] > 5
+
+
+@pytest.mark.parametrize("model", ["ink-2", "ink-whisper"])
+def test_word_members_that_the_api_lacks_are_sent_only_if_word_times_are_requested(model: str) -> None:
+    query = QUERY.replace("ink-2", model)
+    found = []
+    for request in ("", "&timestamp_granularities[]=word", "&timestamp_granularities%5B%5D=word"):
+        with serving() as url, dial(url, MANUAL, query + request) as socket:
+            send(socket, talk())
+            socket.send("close")
+            found.append([event.get("words") for event in events(socket) if event["type"] == "transcript"])
+    plain, asked, escaped = found
+    assert asked == escaped and any(word.get("estimated") for words in asked if words for word in words)
+    assert not any("estimated" in word for words in plain if words for word in words)
+    assert any(plain) == (model == "ink-whisper")
 
 
 def test_partial_text_only_grows_during_speech() -> None:

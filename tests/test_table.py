@@ -151,6 +151,12 @@ def test_estimated_and_odd_times_are_marked_and_explained() -> None:
     assert shown(of(*words), selection=Selection(until=0.5))[-1] == "x overlaps the next"
 
 
+def test_words_with_times_that_the_server_estimated_are_marked_and_explained() -> None:
+    lines = shown(of(Word("a", 0, 1), Word("b", 1, 2, estimated=True), Word("c", estimated=True)))
+    assert [line.split()[6] for line in lines[2:5]] == ["a", "~", "c"]
+    assert lines[5:] == ["", "~ was not found in the audio: its times are estimates"]
+
+
 def test_table_without_odd_times_has_no_marks_and_no_legend() -> None:
     words = [Word("a", 0, 0.1 + 0.2), Word("b", 0.3, 0.6)]  # 0.1 + 0.2 is a little more than 0.3
     assert shown(of(*words)) == [

@@ -102,6 +102,64 @@ def test_words_of_resent_audio_appear_once_with_session_times() -> None:
     ]
 
 
+HELLO = Word("Hello", 0.5, 0.9), Word(" world!", 0.9, 1.4)
+
+
+def test_words_may_come_after_their_text() -> None:
+    deltas = [Delta(text="Hel"), Delta(text="lo wor"), Delta(text="ld!"), Delta(words=HELLO)]
+    assert segments(manual(*deltas, FlushDone())) == [Segment(0.5, 1.4, "Hello world!", "server", HELLO)]
+    more = [Delta(text=" And"), Delta(text=" more."), Delta(words=(Word(" And", 1.5, 1.7), Word(" more.", 1.7, 2.0)))]
+    assert [word.word for word in segments(manual(*deltas, *more, FlushDone()))[0].words] == [
+        "Hello", " world!", " And", " more.",
+    ]  # fmt: skip
+
+
+def test_text_after_the_last_words_leaves_the_segment_without_words() -> None:
+    segment = segments(manual(Delta(text="Hello world!"), Delta(words=HELLO), Delta(text=" And."), FlushDone()))[0]
+    assert (segment.text, segment.timing, segment.words) == ("Hello world! And.", "audio", ())
+
+
+def test_words_that_come_after_their_segment_settled_are_ignored() -> None:
+    first, second = segments(manual(Delta(text="Hello world!"), FlushDone(), Delta(words=HELLO), Delta(text=" And.")))
+    assert first.words == second.words == ()
+
+
+def test_turn_with_words_has_their_times() -> None:
+    clock = SpeechTimeline()
+    tracker = TurnTracker(clock)
+    clock.onset(0.4)
+    clock.advance(2.0, 2.0)
+    clock.pause(1.5)
+    assert said(tracker, TurnEnd(transcript="Hello world!", words=HELLO)) == [
+        Segment(0.5, 1.4, "Hello world!", "server", HELLO)
+    ]
+
+
+def test_turn_words_without_times_or_of_another_text_leave_the_times_of_the_audio() -> None:
+    for words in ((Word("Hello"), Word("world!")), (Word("Goodbye", 0.1, 0.2),), (Word("Hello", 3.0, 2.0),)):
+        assert segments(auto(TurnEnd(transcript="Hello world!", words=words)))[0].timing != "server"
+
+
+def test_turn_words_count_from_the_start_of_their_connection() -> None:
+    tracker = TurnTracker(SpeechTimeline())
+    tracker.rewind(10.0)
+    (segment,) = segments(reduced(tracker, [TurnEnd(transcript="Hello world!", words=HELLO)]))
+    assert (segment.start, segment.end, segment.words[0]) == (10.5, 11.4, Word("Hello", 10.5, 10.9))
+
+
+def test_part_of_a_resent_turn_that_is_new_keeps_its_word_times() -> None:
+    tracker = TurnTracker(SpeechTimeline())
+    clock = tracker.timeline
+    clock.advance(3.0, 3.0)
+    list(said(tracker, TurnEnd(transcript="One two.", words=(Word("One", 0.5, 0.9), Word(" two.", 0.9, 1.4)))))
+    tracker.rewind(0.0)
+    clock.rewind(0.0)
+    clock.advance(3.0, 6.0)
+    spoken = (Word("One", 0.5, 0.9), Word(" two.", 0.9, 1.4), Word(" Three.", 1.6, 2.0))
+    new = segments(reduced(tracker, [TurnEnd(transcript="One two. Three.", words=spoken)]))
+    assert new == [Segment(1.6, 2.0, " Three.", "server", spoken[2:])]
+
+
 @pytest.mark.parametrize("broken", [Word("x"), Word("x", 1.0), Word("x", 2.0, 1.0)])
 def test_broken_word_times_are_not_labelled_as_the_servers(broken: Word) -> None:
     segments = [u for u in manual(Delta(text="x", words=(broken,)), FlushDone()) if isinstance(u, Segment)]

@@ -35,7 +35,7 @@ def refusal(text: str) -> str:
 
 SPELLINGS = st.text(alphabet='ab cé.?,\t\n日\u0301ש👩\u200d\ud800\x00\x85\u2028"\\<-', max_size=6) | st.text(max_size=4)
 TIMES = st.none() | st.floats(0, 30) | st.floats() | st.integers(0, 30).map(float)
-WORDS = st.builds(Word, SPELLINGS, TIMES, TIMES)
+WORDS = st.builds(Word, SPELLINGS, TIMES, TIMES, st.none(), st.booleans())
 
 
 @st.composite
@@ -83,6 +83,14 @@ def test_estimated_times_are_estimated_again() -> None:
     assert [word.get("timing") for word in document["words"]] == [None, "estimated", None]
     assert only(document).words == words
     assert only(document).to_dict() == transcript.to_dict()
+
+
+def test_times_that_the_server_estimated_are_kept_and_stay_marked() -> None:
+    words = (Word("one", 0.5, 1.0), Word("two", 1.1, 1.4, estimated=True))
+    transcript = from_batch(BatchResponse(text="one two", words=words), source="a", model="m")
+    document = json.loads(writer("json")(transcript, Layout(words=True)))
+    assert document["words"][1] == {"word": "two", "start": 1.1, "end": 1.4, "estimated": True}
+    assert only(document).words == words
 
 
 def test_what_a_document_says_about_itself_is_kept() -> None:
@@ -143,6 +151,9 @@ def test_a_session_that_was_cut_off_is_what_had_settled() -> None:
         "live.ndjson", "unknown", "One. Two.", None, None, None, KEPT, None, NOTICES
     )
     assert only("".join(lines[:2])).text == "One."
+    spoken = [{"word": "One.", "start": 0.0, "end": 1.0}]
+    timed = [json.dumps(json.loads(line) | {"words": spoken}) if "One." in line else line for line in lines[:-1]]
+    assert only("\n".join(timed)).words == (Word("One.", 0.0, 1.0), Word(" Two."))
     assert only(lines[-1]).text == "One. Two."
     assert refusal("".join(lines[:-1]) + lines[-1][:30]).startswith("a.json, line 7, column ")
 

@@ -12,13 +12,29 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 
-from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.server.engine import RecognizedWord, load_batch_engine
+from cartesia_cli.audio.pcm import RATE, Samples, encode_s16le
+from cartesia_cli.protocol import (
+    API_VERSION,
+    AUTO,
+    MANUAL,
+    Close,
+    Delta,
+    Endpoint,
+    RealtimeOptions,
+    TurnEnd,
+    build_url,
+    decode,
+    encode_command,
+)
+from cartesia_cli.server.app import ServerConfig, create_app
+from cartesia_cli.server.engine import RecognizedWord, load_batch_engine, load_live_engine
 from cartesia_cli.server.observer import SilentObserver
+from cartesia_cli.server.runner import BackgroundServer
 from cartesia_cli.server.spoken_form import pronounce, spell_out
-from cartesia_cli.server.timed_engine import TimedEngine
-from cartesia_cli.server.word_times import Span, correct, find_speech
+from cartesia_cli.server.timed_engine import TimedEngine, WordAligner
+from cartesia_cli.server.word_times import Span, correct, find_speech, place
 from tests.speech import recite, say_words, silence
 from tests.word_errors import are_in_order, most_in_a_pause, start_errors
 
@@ -41,8 +57,8 @@ def white_noise(seconds: float, level: float) -> Samples:
     return np.random.default_rng(1).normal(0, level, int(seconds * RATE)).astype(np.float32)
 
 
-def close(spans: Sequence[Span], expected: Sequence[Span]) -> bool:
-    return np.allclose(spans, expected, atol=0.011)
+def close(spans: Sequence[tuple[float, ...]], expected: Sequence[Span]) -> bool:
+    return np.allclose([span[:2] for span in spans], expected, atol=0.011)
 
 
 TWO_TONES = np.concatenate([silence(1), tone(1), silence(1), tone(1), silence(1)])
@@ -72,8 +88,8 @@ def test_words_that_reach_into_a_pause_end_and_begin_with_speech() -> None:
 
 
 def test_words_that_were_recognized_in_a_pause_get_time_in_the_nearest_speech() -> None:
-    (start, end), after = correct([(2.6, 2.8), (3.0, 3.9)], [None] * 2, TWO_TONES)
-    assert close([(start, after[1])], [(3, 4)]) and start < end <= after[0]
+    first, second = correct([(2.6, 2.8), (3.0, 3.9)], [None] * 2, TWO_TONES)
+    assert close([(first.start, second.end)], [(3, 4)]) and first.start < first.end <= second.start
 
 
 def test_a_word_is_not_lengthened_over_a_sound_that_is_no_word() -> None:
@@ -115,7 +131,7 @@ def test_corrected_times_are_in_order_and_within_the_audio(pairs: list[Span], da
     audio = data.draw(st.sampled_from([TWO_TONES, silence(5), white_noise(5, 0.1), silence(0), silence(0.001)]))
     corrected = correct(recognized, aligned, audio)
     assert len(corrected) == len(recognized)
-    limits = [0.0, *(time for span in corrected for time in span), len(audio) / RATE]
+    limits = [0.0, *(time for span in corrected for time in span[:2]), len(audio) / RATE]
     assert all(late - early > -1e-9 for early, late in pairwise(limits)), corrected
 
 
@@ -193,7 +209,7 @@ def recognize(engine: FixedEngine, language: str, samples: Samples) -> Sequence[
 def late_words(text: str, spans: Sequence[Span]) -> list[RecognizedWord]:
     """Words as Whisper has them: a tenth of a second late."""
     pairs = zip(text.split(), spans, strict=True)
-    return [RecognizedWord(f" {word}", start + 0.1, end + 0.1, 0.5) for word, (start, end) in pairs]
+    return [RecognizedWord(f" {word}", start + 0.1, end + 0.1, probability=0.5) for word, (start, end) in pairs]
 
 
 def test_words_without_times_stay_without_times() -> None:
@@ -271,6 +287,58 @@ def test_audio_in_which_the_words_are_not_has_no_alignment(seconds: float) -> No
 
     assert Aligner().align(["Hello", "there."], silence(seconds)) == [None, None]
     assert Aligner().align([], silence(seconds)) == []
+
+
+def test_words_that_an_alignment_lacks_share_the_speech_between_their_neighbours() -> None:
+    placed = place(["one", "three", "four", "nine", "ten"], [None, (1.4, 1.7), None, None, (3.5, 4.0)], TWO_TONES)
+    assert close(placed, [(1, 1.4), (1.4, 1.7), (1.7, 2), (3.1, 3.5), (3.5, 4)])
+    assert [span.aligned for span in placed] == [False, True, False, False, True]
+    assert close(place(["one", "two"], [None, None], TWO_TONES), [(1, 2), (3, 4)])
+    assert close(place(["one", "two"], [None, None], silence(2)), [(0, 1), (1, 2)])
+    assert place([], [], TWO_TONES) == place([], [], silence(0)) == []
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=12), st.data())
+def test_placed_words_are_in_order_and_within_the_audio(places: list[Span | None], data: st.DataObject) -> None:
+    aligned = iter(sorted(span for span in places if span is not None))
+    audio = data.draw(st.sampled_from([TWO_TONES, silence(5), white_noise(5, 0.1), silence(0), silence(0.001)]))
+    words = data.draw(st.lists(st.sampled_from(["a", "longer"]), min_size=len(places), max_size=len(places)))
+    placed = place(words, [span and next(aligned) for span in places], audio)
+    limits = [0.0, *(time for span in placed for time in span[:2]), len(audio) / RATE]
+    assert len(placed) == len(places) and all(late - early > -1e-9 for early, late in pairwise(limits)), placed
+
+
+def test_words_that_could_not_be_aligned_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
+    monkeypatch.setattr(WordAligner, "align", lambda *_: [(1.1, 1.5), None])
+    assert [word.estimated for word in recognize(FixedEngine(words), "en", TWO_TONES)] == [False, True]
+    assert not any(word.estimated for word in recognize(FixedEngine(words), "de", TWO_TONES))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("endpoint", [MANUAL, AUTO])
+def test_requested_word_times_of_a_live_session_are_true(endpoint: Endpoint) -> None:
+    audio, spoken = recite(SENTENCES[:4], PAUSES[:4])
+    options = RealtimeOptions(model="ink-2", word_timestamps=True)
+    engine = load_live_engine(None, SilentObserver())
+    with BackgroundServer(create_app(engine, None, ServerConfig())) as server:
+        address = build_url(server.base_url, endpoint.path, options.query(endpoint), websocket=True)
+        headers = {"Cartesia-Version": API_VERSION}
+        with connect(address, compression=None, proxy=None, additional_headers=headers) as socket:
+            socket.send(encode_s16le(np.concatenate([audio, silence(1)])))
+            socket.send(encode_command(endpoint, Close()))
+            events = [decode(frame) for frame in socket]
+    words = [word for event in events if isinstance(event, Delta | TurnEnd) for word in event.words or ()]
+    texts = [event.text if isinstance(event, Delta) else event.transcript for event in events
+             if isinstance(event, Delta | TurnEnd)]  # fmt: skip
+    assert "".join(word.word for word in words) == "".join(texts)
+    assert are_in_order(words, len(audio) / RATE + 1)
+    aligned = [word for word in words if not word.estimated]
+    assert len(aligned) > 0.9 * len(spoken)
+    errors = np.abs(start_errors(spoken, aligned))
+    assert len(errors) > 0.8 * len(spoken) and errors.mean() <= 35 and np.percentile(errors, 95) <= 90, errors
+    assert max(most_in_a_pause(spoken, word) for word in words) <= 0.15
 
 
 @pytest.mark.engine

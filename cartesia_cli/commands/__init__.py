@@ -18,7 +18,6 @@ COMMANDS = (
     "serve",
     "login",
     "logout",
-    "doctor",
     "config",
     "schema",
     "skill",

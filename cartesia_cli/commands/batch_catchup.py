@@ -50,12 +50,17 @@ def batch_catch_up(
 
     def transcribe(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
-        speed = {"speed": MIN_LOCAL_SPEED} if server.local else {}
+        speed, headers = {"speed": MIN_LOCAL_SPEED} if server.local else {}, dict[str, str]()
+        if server.local:
+            from ..server.observer import RECORDING_HEADER
+
+            headers[RECORDING_HEADER] = path.name
         with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), on_retry=reporter.info) as client:
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),
                 asked,
                 deadlines=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
+                headers=headers,
             )
         return from_batch(response, source="", model=MODEL, measured_duration=seconds).segments
 

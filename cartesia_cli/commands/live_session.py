@@ -41,7 +41,16 @@ from ..output.live_view import LiveView
 from ..output.stats_report import render_report
 from ..output.streams import EventStream, open_stream
 from ..output.terminal_rows import is_same_terminal
-from ..protocol import ENCODINGS, MANUAL, Command, Endpoint, Finalize, RealtimeOptions, realtime_credits
+from ..protocol import (
+    ENCODINGS,
+    MANUAL,
+    Command,
+    Endpoint,
+    Finalize,
+    RealtimeOptions,
+    is_loopback,
+    realtime_credits,
+)
 from ..session import Session
 from ..session.interfaces import Source, StopSignal
 from ..session.latency import LatencyRecorder
@@ -206,6 +215,7 @@ class LiveSession:
         interaction: Interaction,
     ) -> None:
         config, reporter = self._config, self._reporter
+        options = replace(config.options, word_timestamps=self._requests_word_times(server))
         host = urlsplit(server.base_url).netloc
         wait = self._wait_status = WaitStatus(host, microphone=config.microphone is not None)
 
@@ -217,7 +227,7 @@ class LiveSession:
                 else RetryPolicy()
             )
             async with connect(
-                server.base_url, server.credential, config.endpoint, config.options,
+                server.base_url, server.credential, config.endpoint, options,
                 retry=retry, on_notice=self._report_connection, on_anomaly=reporter.detail, tap=tap,
             ) as connection:  # fmt: skip
                 self._has_connected = True
@@ -267,6 +277,12 @@ class LiveSession:
             finally:
                 redrawing.cancel()
             self._is_complete = True
+
+    def _requests_word_times(self, server: RunningServer) -> bool:
+        """Whether to ask for word times. The API doesn't document them here: the local server always has them, and
+        another one is only asked if they are requested with -w and if it is known to accept the question."""
+        is_known = self._config.endpoint is MANUAL or is_loopback(server.base_url)
+        return server.local or (self._config.layout.words and is_known)
 
     def finish(self, *, local: bool) -> OutputError | None:
         """Write what is written at the end, however the session ended; returns the error of an output that failed.

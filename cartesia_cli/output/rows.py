@@ -32,6 +32,7 @@ class WordRow(NamedTuple):
     matched       whether the pattern of the selection is found there
     follows_gap   whether words were left out between it and the row before
     speaker       who says it, if known
+    estimated     whether its times are the server's estimates
     """
 
     number: int
@@ -43,6 +44,7 @@ class WordRow(NamedTuple):
     matched: bool = False
     follows_gap: bool = False
     speaker: str | None = None
+    estimated: bool = False
 
 
 def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
@@ -67,8 +69,9 @@ def select_rows(
     lengths, gaps = list(map(_difference, ends, starts)), list(map(_difference, [*starts[1:], None], ends))
     numbers = range(before + 1, before + len(words) + 1)
     every = [WordRow(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
-    if any(word.speaker is not None for word in words):
-        every = [row._replace(speaker=word.speaker) for row, word in zip(every, words, strict=True)]
+    if any(word.speaker is not None or word.estimated for word in words):
+        pairs = zip(every, words, strict=True)
+        every = [row._replace(speaker=word.speaker, estimated=word.estimated) for row, word in pairs]
     if selection is None:
         return every
     inside = hits = _in_time_range(every, selection, known_ms(at) or 0)

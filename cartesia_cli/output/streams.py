@@ -111,7 +111,9 @@ class EventStream:
             case Partial():
                 self._put(json_line({"type": "partial", "at": round(update.at, 3), "text": update.text}))
             case Segment():
-                self._put(json_line({"type": "segment", **update.to_dict()}))
+                said = Transcript("", "", update.text, segments=(update,), words=update.words or None).to_dict()
+                words = {"words": said["words"]} if "words" in said else {}
+                self._put(json_line({"type": "segment", **update.to_dict(), **words}))
             case Notice():
                 self._put(json_line({"type": "notice", **update.to_dict()}))
 

@@ -32,7 +32,12 @@ GROUP_SEPARATOR = "--"
 """Between groups of words, as in grep."""
 
 MATCH_MARK = ">"
-ODDITIES = {"x": "overlaps the next", "0": "has no length", "+": "is longer than 3 s"}
+ODDITIES = {
+    "x": "overlaps the next",
+    "0": "has no length",
+    "+": "is longer than 3 s",
+    "~": "was not found in the audio: its times are estimates",
+}
 LONG_WORD_MS = 3000
 """The times of longer words are usually wrong."""
 
@@ -194,6 +199,8 @@ def _marks(row: WordRow, is_word: bool) -> str:
         marks += "0"
     if length is not None and length > LONG_WORD_MS and is_word:
         marks += "+"
+    if row.estimated and row.start is not None:
+        marks += "~"
     return marks
 
 

@@ -72,6 +72,7 @@ def _match(excerpt: Sequence[WordRow], text: str) -> dict[str, Any]:
             "start": _seconds(row.start),
             "end": _seconds(row.end),
             "speaker": row.speaker,
+            "estimated": (row.estimated and row.start is not None) or None,
             "matched": row.matched or None,
         }
         for row in excerpt

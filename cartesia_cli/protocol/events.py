@@ -39,7 +39,8 @@ class Delta(Event):
     text       may begin or end inside a word, may begin with a space, may be empty
     is_final   False: a preview that the next delta replaces (old ink-whisper only)
     duration   seconds; not from ink-2
-    words      not from ink-2
+    words      not from Cartesia's ink-2. The local server sends them when they are requested, in a delta of their own,
+               whose text is empty: they are those of all text since the words before
     language   only in older API versions
     """
 
@@ -104,10 +105,14 @@ class TurnResume(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnd(Event):
-    """The final text of the turn, including the space that joins it to the previous turn."""
+    """The final text of the turn, including the space that joins it to the previous turn.
+
+    words   not from Cartesia; the local server sends them when they are requested
+    """
 
     kind = "turn.end"
     transcript: str = ""
+    words: tuple[Word, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,14 @@ class Word:
     word         as the server sent it, with its leading space if it has one
     start, end   seconds from the start of the audio; None if the server gave no times
     speaker      who said it, from a saved transcript or by the channel of a recording; never sent or received
+    estimated    whether the server says that it could not measure `start` and `end`; only the local server does
     """
 
     word: str
     start: float | None = None
     end: float | None = None
     speaker: str | None = None
+    estimated: bool = False
 
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
@@ -128,14 +130,20 @@ def usable_words(value: Any) -> tuple[Word, ...] | None:
         return None
     named = [item for item in value if isinstance(item, dict) and isinstance(item.get("word"), str)]
     times = [take_valid_fields({name: item.get(name) for name in ("start", "end")}, ("start", "end")) for item in named]
-    return tuple(Word(item["word"], **found) for item, found in zip(named, times, strict=True))
+    return tuple(
+        Word(item["word"], **found, estimated=item.get("estimated") is True)
+        for item, found in zip(named, times, strict=True)
+    )
 
 
 def to_json_fields(value: Any) -> dict[str, Any]:
     """The fields of an event or a response as JSON values, without those that are None, and without `extra`."""
     members = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type", "trailing")}
     if members.get("words") is not None:
-        members["words"] = [{"word": word.word, "start": word.start, "end": word.end} for word in members["words"]]
+        members["words"] = [
+            {"word": word.word, "start": word.start, "end": word.end} | ({"estimated": True} if word.estimated else {})
+            for word in members["words"]
+        ]
     return {name: item for name, item in members.items() if item is not None}
 
 
@@ -202,7 +210,7 @@ def _read_word(item: Any) -> Word:
     if not isinstance(item, dict) or not isinstance(item.get("word"), str):
         raise _type_error("words", item, "words")
     start, end = (None if item.get(name) is None else _read_seconds(name, item[name]) for name in ("start", "end"))
-    return Word(item["word"], start, end)
+    return Word(item["word"], start, end, estimated=item.get("estimated") is True)
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {

@@ -115,6 +115,8 @@ class RealtimeOptions:
     keyterms                                 ink-2 only; at most 100, with at most 1200 characters in all (keyterms)
     min_volume, max_silence_duration_secs    0 to 1, and seconds: when ink-whisper finalizes by itself at silence
     turn                                     auto endpoint only
+    word_timestamps                          whether word times are requested: undocumented, but cartesia-mcp does it on
+                                             the manual endpoint, in the spelling of the batch endpoint
     """
 
     model: str
@@ -125,6 +127,7 @@ class RealtimeOptions:
     min_volume: float | None = None
     max_silence_duration_secs: float | None = None
     turn: TurnConfig = TurnConfig()
+    word_timestamps: bool = False
 
     def query(self, endpoint: Endpoint) -> list[tuple[str, str]]:
         """The query parameters of the handshake. UsageError when the keyterms exceed their limits."""
@@ -135,6 +138,7 @@ class RealtimeOptions:
         pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
         pairs += [(name, named[name]) for name in endpoint.options if named.get(name) is not None]
         pairs += [("keyterm", term) for term in self.keyterms]
+        pairs += [("timestamp_granularities[]", "word")] if self.word_timestamps else []
         return [(name, str(value)) for name, value in pairs]
 
     @classmethod
@@ -163,6 +167,7 @@ class RealtimeOptions:
             min_volume=numbers.get("min_volume"),
             max_silence_duration_secs=numbers.get("max_silence_duration_secs"),
             turn=_turn_config(numbers),
+            word_timestamps=("timestamp_granularities[]", "word") in query,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -75,6 +76,7 @@ class BatchEndpoint:
             raise api_error(400, "Invalid model", message, "model_not_found")
         self._executor.check_language(language)
         words: list[Word] = []
+        is_own_client = RECORDING_HEADER in request.headers
         done = 0
         windows = split_at_silence(decode_upload(file, options))
         while (window := await self._executor.run(next, windows, None)) is not None:
@@ -89,7 +91,7 @@ class BatchEndpoint:
             text="".join(word.word for word in words).strip(),
             language=language,
             duration=round(done / RATE, 3),
-            words=tuple(Word(w.word.strip(), w.start, w.end) for w in words) if options.word_timestamps else None,
+            words=tuple(_sent_word(word, is_own_client) for word in words) if options.word_timestamps else None,
             request_id=request_id,
         )
 
@@ -125,4 +127,9 @@ def _shift_words(words: Iterable[Word], offset: float, length: float, before: li
     for word in words:
         start = max(latest, min(offset + (word.start or 0.0), offset + length))
         latest = max(start, min(offset + (word.end or 0.0), offset + length))
-        yield Word(word.word, round(start, 3), round(latest, 3))
+        yield Word(word.word, round(start, 3), round(latest, 3), estimated=word.estimated)
+
+
+def _sent_word(word: Word, marks_estimates: bool) -> Word:
+    """A word as it is sent: Cartesia's has no spaces around it, and doesn't say whether its times are estimates."""
+    return replace(word, word=word.word.strip(), estimated=word.estimated and marks_estimates)

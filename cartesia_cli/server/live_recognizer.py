@@ -14,7 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
+from ..transcript import TEXT_WORD
 from .engine import FRAME_SAMPLES, RecognizedWord, find_quietest
+from .live_word_times import LiveWordTimes
 from .stable_text import StableText
 
 Recognize = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
@@ -52,15 +54,21 @@ class LiveRecognizer:
     recognize             has samples recognized
     longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
     idle_buffer_seconds   audio that is held during silence
+    times                 gets the text of each utterance with its audio, except what `partial` returns; or None
     is_open               whether there is an utterance
     """
 
     def __init__(
-        self, recognize: Recognize, longest_seconds: float, idle_buffer_seconds: float = IDLE_BUFFER_SECONDS
+        self,
+        recognize: Recognize,
+        longest_seconds: float,
+        idle_buffer_seconds: float = IDLE_BUFFER_SECONDS,
+        times: LiveWordTimes | None = None,
     ) -> None:
         self._recognize = recognize
         self._longest, self._idle_buffer = int(longest_seconds * RATE), int(idle_buffer_seconds * RATE)
         self._text = StableText()
+        self._times, self._timed_length = times, 0  # how much of the text has been given to `times`
         self._blocks: list[Samples] = []
         self._start = self._end = 0  # of the blocks, in samples since the first one
         self._recognized_at = self._speculated_at = 0
@@ -78,7 +86,7 @@ class LiveRecognizer:
     def open(self, onset: float) -> None:
         """Begin an utterance, whose speech began at `onset`."""
         self._discard_before(int(onset * RATE) - LEAD_IN_SAMPLES)
-        self._text = StableText()
+        self._text, self._timed_length = StableText(), 0
         self._speculation = None
         self._recognized_at = self._speculated_at = self._start
         self.is_open = True
@@ -112,7 +120,11 @@ class LiveRecognizer:
     async def speculate(self) -> None:
         """Recognize the utterance as if it were over, and keep the result for `commit` or `settle`."""
         self._speculated_at = self._end
-        self._speculation = await self._recognize_until(self._end)
+        words = self._speculation = await self._recognize_until(self._end)
+        if self._times is not None:
+            rest = "".join(_texts(words[self._text.count_emitted(_texts(words)) :]))
+            text = self._text.text[self._timed_length :] + rest
+            self._times.prepare(text, words, self._audio(self._end), self._start / RATE)
 
     def commit(self) -> str:
         """Emit what was speculated; the utterance may still go on."""
@@ -127,28 +139,36 @@ class LiveRecognizer:
         at = self._start + find_quietest(self._audio(self._end))
         self._speculation = None
         words = await self._recognize_until(at)
-        self._discard_before(at)
         emitted = self._text.count_emitted(_texts(words))
-        return self._text.cut(_texts(words)), words[emitted:]
+        new = self._text.cut(_texts(words))
+        self._time_words(words, at)
+        self._discard_before(at)
+        return new, words[emitted:]
 
     async def recover_missed(self, onset: float | None = None) -> NewText:
         """Recognize speech that was missed since the last utterance, up to the next `onset`."""
         end = self._end if onset is None else int(onset * RATE) - LEAD_IN_SAMPLES
         words = await self._recognize_until(end) if _has_contrast(self._audio(end)) else ()
         probabilities = [word.probability for word in words if word.probability]
+        audio, offset = self._audio(end), self._start / RATE
         self._discard_before(end)
         if probabilities and sum(probabilities) < MIN_MEAN_PROBABILITY * len(probabilities):
             return "", ()
-        return "".join(_texts(words)), words
+        text = "".join(_texts(words))
+        if self._times is not None:
+            self._times.add(text, words, audio, offset)
+        return text, words
 
     async def settle(self, offset: float | None = None) -> NewText:
         """The rest of the utterance, which is over; its speech ended at `offset`, or with the audio."""
         end = self._end if offset is None else min(self._end, int(offset * RATE) + TAIL_SAMPLES)
         words = await self._recognize_until(end) if self._speculation is None else self._speculation
         self._speculation, self.is_open = None, False
-        self._discard_before(end)
         emitted = self._text.count_emitted(_texts(words))
-        return self._text.settle(_texts(words)), words[emitted:]
+        new = self._text.settle(_texts(words))
+        self._time_words(words, end)
+        self._discard_before(end)
+        return new, words[emitted:]
 
     async def flush(self) -> NewText:
         """Recognize the utterance up to now, in mid-speech; it goes on.
@@ -161,7 +181,18 @@ class LiveRecognizer:
         if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
             words = words[:-1]
         emitted = self._text.count_emitted(_texts(words))
-        return self._text.flush(_texts(words)), words[emitted:]
+        new = self._text.flush(_texts(words))
+        self._time_words(words, self._end)
+        return new, words[emitted:]
+
+    def _time_words(self, words: tuple[RecognizedWord, ...], end: int) -> None:
+        """Have the words timed that were emitted of the text up to the sample `end`."""
+        if self._times is not None:
+            text = self._text.text[self._timed_length :]
+            if beyond := self._text.beyond:  # words that are said after `end`
+                text = "".join(TEXT_WORD.findall(text)[:-beyond])
+            self._timed_length += len(text)
+            self._times.add(text, words, self._audio(end), self._start / RATE)
 
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._blocks, np.zeros(0, np.float32)])[: max(0, end - self._start)]

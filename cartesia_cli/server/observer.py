@@ -15,8 +15,8 @@ from .connections import SHUTTING_DOWN
 from .responses import error_response
 
 RECORDING_HEADER = "Cartesia-CLI-Recording"
-"""Header in which a client of this program names the recording of a batch request, to follow how much of it is done.
-Not part of the API: it is only sent to a server in the same process.
+"""Header in which a client of this program names the recording of a batch request, to follow how much of it is done,
+and to be told which word times are estimates. Not part of the API: it is only sent to a server in the same process.
 """
 
 AUDIO_SECONDS = "audio_seconds"

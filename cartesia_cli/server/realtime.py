@@ -34,9 +34,12 @@ from ..protocol import (
 from .access import AccessControl
 from .engine import EngineExecutor, RecognizedWord
 from .live_recognizer import LiveRecognizer
+from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, SendEvent, TurnResponder
 from .responses import error_response
+from .timed_engine import WordAligner
+from .word_times import Span
 
 IDLE_SECONDS = 20.0
 """Time without a frame after which a session is closed (docs of 2025: api-reference/stt/stt)."""
@@ -73,6 +76,7 @@ class RealtimeEndpoint:
     ) -> None:
         self._executor, self._live_executor, self._access = executor, live_executor, access
         self._idle_seconds = idle_seconds
+        self._aligner = WordAligner()
 
     async def answer(self, websocket: WebSocket, endpoint: Endpoint) -> None:
         """A whole session, or the refusal of its handshake."""
@@ -106,12 +110,16 @@ class RealtimeEndpoint:
         def recognize(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
             return executor.recognize(samples, options.language or "en")
 
+        def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[Span | None]]:
+            return executor.run(self._aligner.align, words, samples, options.language or "en")
+
         has_word_times = is_whisper(options.model)
         longest = WORD_TIMES_WINDOW_SECONDS if has_word_times else LIVE_WINDOW_SECONDS
+        times = LiveWordTimes(align) if options.word_timestamps and not has_word_times else None
         if endpoint is MANUAL:
-            recognizer = LiveRecognizer(recognize, longest, idle_buffer_seconds=longest)
-            return ManualResponder(recognizer, send, options, has_word_times=has_word_times)
-        return TurnResponder(LiveRecognizer(recognize, longest), send, options)
+            recognizer = LiveRecognizer(recognize, longest, idle_buffer_seconds=longest, times=times)
+            return ManualResponder(recognizer, send, options, has_word_times=has_word_times, times=times)
+        return TurnResponder(LiveRecognizer(recognize, longest, times=times), send, options, times)
 
     def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
         return self._executor if is_whisper(options.model) else self._live_executor

@@ -33,6 +33,7 @@ from ..protocol import (
     api_error,
 )
 from .live_recognizer import LiveRecognizer
+from .live_word_times import LiveWordTimes
 
 SendEvent = Callable[[Event], Awaitable[None]]
 
@@ -70,12 +71,22 @@ class ManualResponder:
 
     recognizer       recognizes the utterances
     has_word_times   ink-whisper: words with times, and each utterance as a whole; otherwise text alone, as it grows
+    times            of the words that the recognizer recognizes, if a client requested them for text that grows; their
+                     words are sent after it, in a delta without text
     """
 
     def __init__(
-        self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions, *, has_word_times: bool
+        self,
+        recognizer: LiveRecognizer,
+        send: SendEvent,
+        options: RealtimeOptions,
+        *,
+        has_word_times: bool,
+        times: LiveWordTimes | None = None,
     ) -> None:
         self._recognizer, self._send, self._has_word_times = recognizer, send, has_word_times
+        self._times = times
+        self._marks_estimates = options.word_timestamps  # the API has no such member
         self._language = options.language or "en"
         silence, threshold = MANUAL_SILENCE_SECONDS, None
         if has_word_times and options.max_silence_duration_secs is not None:
@@ -101,11 +112,13 @@ class ManualResponder:
         await self._process_rest()
         if not isinstance(command, Finalize):
             await self._settle(None)
+            await self._send_word_times()
             return
         if self._endpointer.in_speech and not self._endpointer.in_pause:
             await self._send_delta(*await self._recognizer.flush())
         else:
             await self._settle(None)
+        await self._send_word_times()
         await self._send(FlushDone())
 
     async def _process(self, samples: Samples, *, caught_up: bool) -> None:
@@ -139,10 +152,15 @@ class ManualResponder:
                     recognizer.resume()
                 case "end":
                     await self._settle(event)
+                    await self._send_word_times()
 
     async def _settle(self, end: VadEvent | None) -> None:
         if self._recognizer.is_open:
             await self._send_delta(*await self._recognizer.settle(end.speech if end else None))
+
+    async def _send_word_times(self) -> None:
+        if self._times is not None and (words := await self._times.take()):
+            await self._send(Delta(words=words))
 
     async def _send_delta(self, text: str, words: tuple[Word, ...]) -> None:
         if not self._has_sent_text:
@@ -155,15 +173,22 @@ class ManualResponder:
             return
         processed = self._endpointer.processed_seconds
         duration = round(processed - self._sent_until, 3)
+        words = tuple(replace(word, estimated=word.estimated and self._marks_estimates) for word in words)
         await self._send(Delta(text=text, words=words, duration=duration, language=self._language))
         self._sent_until = processed
 
 
 class TurnResponder:
-    """The auto endpoint: turns, found by level and silence instead of the real service's model of conversation."""
+    """The auto endpoint: turns, found by level and silence instead of the real service's model of conversation.
 
-    def __init__(self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions) -> None:
-        self._recognizer, self._send = recognizer, send
+    recognizer   recognizes the turns
+    times        of the words that it recognizes, if a client requested them: sent with the end of a turn
+    """
+
+    def __init__(
+        self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions, times: LiveWordTimes | None = None
+    ) -> None:
+        self._recognizer, self._send, self._times = recognizer, send, times
         self._turn = _merge_turn_config(TURN_DEFAULTS, options.turn)
         self._endpointer = Endpointer(_vad_settings(self._turn))
         self._is_eager = False  # whether an eager end was sent, and neither a resume nor the end since
@@ -224,7 +249,8 @@ class TurnResponder:
         text = self._text()
         if text != self._last_update and not self._is_eager:  # an eager end is followed by a resume or the end
             await self._send_update()
-        await self._send(TurnEnd(transcript=text))
+        words = await self._times.take() if self._times is not None else ()
+        await self._send(TurnEnd(transcript=text, words=words or None))
         self._has_sent_text = self._has_sent_text or bool(text)
         self._is_eager, self._last_update = False, ""
 

@@ -30,11 +30,12 @@ class StableText:
 
     Each method takes the words of a hypothesis, with their leading spaces, and returns the text that is new.
 
-    text   everything that was emitted; each value begins with the one before
+    text     everything that was emitted; each value begins with the one before
+    beyond   how many words of it are beyond the last `cut`; 0 after the other methods
     """
 
     def __init__(self) -> None:
-        self.text = ""
+        self.text, self.beyond = "", 0
         self._words: list[str] = []
         self._recent: deque[list[str]] = deque(maxlen=AGREEING_HYPOTHESES - 1)
         self._punctuation_withheld = False
@@ -82,7 +83,7 @@ class StableText:
             return self.settle(words)
         beyond = self._words[_count_covered(words, self._words) :]
         new = "" if beyond else self._emit(words, open_ended=True)
-        self._words = beyond
+        self._words, self.beyond = beyond, len(beyond)
         self._recent.clear()
         return new
 
@@ -107,6 +108,7 @@ class StableText:
         if new:
             self._punctuation_withheld = open_ended
         self._words += words[at:]
+        self.beyond = 0
         text = "".join(new)
         self.text += text
         return text

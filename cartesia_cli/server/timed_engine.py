@@ -1,4 +1,4 @@
-"""An engine whose word times are corrected, by forced alignment for English and by loudness for all languages.
+"""An engine whose word times are corrected: by forced alignment for English, and by loudness for all languages.
 
 Only times change: words and their order are those of the engine.
 """
@@ -27,13 +27,41 @@ ALIGNED_LANGUAGE = "en"
 """The only language of the alignment's model."""
 
 
+class WordAligner:
+    """Aligns words in any thread: each has an `Aligner` of its own, loaded when it is first needed (0.2 s)."""
+
+    def __init__(self) -> None:
+        self._threads = threading.local()
+        self._is_installed = importlib.util.find_spec("pocketsphinx") is not None
+
+    def supports(self, language: str) -> bool:
+        """Whether words in this language can be aligned."""
+        return language == ALIGNED_LANGUAGE and self._is_installed
+
+    def align(self, words: Sequence[str], samples: Samples, language: str) -> list[Span | None]:
+        """When each word is said, in seconds; None for words that can't be placed."""
+        if self.supports(language):
+            try:
+                return self._aligner().align(words, samples)
+            except (ImportError, RuntimeError):  # a transcript must not be lost for its times
+                logger.debug("alignment failed", exc_info=True)
+                self._threads = threading.local()  # the aligner may be in the middle of an utterance
+        return [None] * len(words)
+
+    def _aligner(self) -> Aligner:
+        from .forced_alignment import Aligner
+
+        if not hasattr(self._threads, "aligner"):
+            self._threads.aligner = Aligner()
+        aligner: Aligner = self._threads.aligner
+        return aligner
+
+
 class TimedEngine:
-    """Another engine, with corrected word times. Each thread that it works in has an aligner of its own."""
+    """Another engine, with corrected word times."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._threads = threading.local()
-        self._can_align = importlib.util.find_spec("pocketsphinx") is not None
+        self._engine, self._aligner = engine, WordAligner()
 
     @property
     def name(self) -> str:
@@ -48,33 +76,14 @@ class TimedEngine:
         return self._engine.workers
 
     def start(self, language: str) -> TimedUtterance:
-        return TimedUtterance(self._engine.start(language), self, language)
-
-    def align(self, words: Sequence[str], samples: Samples, language: str) -> list[Span | None]:
-        """When each word is said, in seconds; None for words that can't be placed."""
-        if language == ALIGNED_LANGUAGE and self._can_align:
-            try:
-                return self._aligner().align(words, samples)
-            except (ImportError, RuntimeError):  # a transcript must not be lost for its times
-                logger.debug("alignment failed", exc_info=True)
-                self._threads = threading.local()  # the aligner may be in the middle of an utterance
-        return [None] * len(words)
-
-    def _aligner(self) -> Aligner:
-        """The aligner of this thread, loaded when it is first needed: 0.2 s."""
-        from .forced_alignment import Aligner
-
-        if not hasattr(self._threads, "aligner"):
-            self._threads.aligner = Aligner()
-        aligner: Aligner = self._threads.aligner
-        return aligner
+        return TimedUtterance(self._engine.start(language), self._aligner, language)
 
 
 class TimedUtterance:
-    """An utterance of another engine. Words without times stay so."""
+    """An utterance of another engine. Words without times stay so; those that can't be aligned are `estimated`."""
 
-    def __init__(self, utterance: Utterance, engine: TimedEngine, language: str) -> None:
-        self._utterance, self._engine, self._language = utterance, engine, language
+    def __init__(self, utterance: Utterance, aligner: WordAligner, language: str) -> None:
+        self._utterance, self._aligner, self._language = utterance, aligner, language
         self._blocks: list[Samples] = []
 
     def push(self, samples: Samples) -> None:
@@ -87,6 +96,10 @@ class TimedUtterance:
         if not times or len(times) < len(words):
             return words
         samples = np.concatenate(self._blocks)
-        aligned = self._engine.align([word.word for word in words], samples, self._language)
+        aligned = self._aligner.align([word.word for word in words], samples, self._language)
         corrected = zip(words, correct(times, aligned, samples), strict=True)
-        return tuple(replace(word, start=start, end=end) for word, (start, end) in corrected)
+        expected = self._aligner.supports(self._language)
+        return tuple(
+            replace(word, start=span.start, end=span.end, estimated=expected and not span.aligned)
+            for word, span in corrected
+        )

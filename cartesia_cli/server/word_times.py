@@ -7,7 +7,8 @@ where speech begins and ends, in any language. Pure; must never change, drop or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,18 +41,39 @@ MIN_WORD_SECONDS = 0.02
 """Least time for each of several words that were recognized where there is none for them."""
 
 
-def correct(recognized: Sequence[Span], aligned: Sequence[Span | None], samples: Samples) -> list[Span]:
+class WordSpan(NamedTuple):
+    """When a word is said, in seconds. aligned: whether by an alignment; otherwise the times are less exact."""
+
+    start: float
+    end: float
+    aligned: bool
+
+
+def correct(recognized: Sequence[Span], aligned: Sequence[Span | None], samples: Samples) -> list[WordSpan]:
     """The times of words that were recognized in `samples`: in order, without overlaps.
 
     recognized   the recognizer's times, in order
     aligned      for each word the time of an alignment, or None where there is none
     """
     speech, duration = find_speech(samples), len(samples) / RATE
-    snapped = snap_to_speech(recognized, speech, duration, MAX_MOVE_SECONDS)
+    spans = snap_to_speech(recognized, speech, duration, MAX_MOVE_SECONDS)
     placed = _drop_disagreeing(aligned, recognized, MAX_DISAGREEING_WORDS if len(speech) > 1 else 0)
-    if not any(placed):
-        return snapped
-    return snap_to_speech(_merge(placed, snapped, duration), speech, duration, MAX_ALIGNED_MOVE_SECONDS)
+    if any(placed):
+        spans = snap_to_speech(_merge(placed, spans, duration), speech, duration, MAX_ALIGNED_MOVE_SECONDS)
+    return [WordSpan(*span, place is not None) for span, place in zip(spans, placed, strict=True)]
+
+
+def place(words: Sequence[str], aligned: Sequence[Span | None], samples: Samples) -> list[WordSpan]:
+    """The times of words without times of a recognizer: in order, without overlaps.
+
+    Words without an alignment share the speech between their neighbours by their lengths.
+    """
+    if not words:
+        return []
+    speech, duration = find_speech(samples), len(samples) / RATE
+    spans = _merge(aligned, _spread(words, aligned, speech, duration), duration)
+    spans = snap_to_speech(spans, speech, duration, MAX_ALIGNED_MOVE_SECONDS)
+    return [WordSpan(*span, place is not None) for span, place in zip(spans, aligned, strict=True)]
 
 
 def find_speech(samples: Samples) -> list[Span]:
@@ -117,6 +139,29 @@ def _merge(placed: Sequence[Span | None], others: Sequence[Span], duration: floa
         for span, (start, end), limit in zip(placed, others, limits, strict=True)
     ]
     return _separate(merged, 0.0, duration)
+
+
+def _spread(
+    words: Sequence[str], aligned: Sequence[Span | None], speech: Sequence[Span], duration: float
+) -> list[Span]:
+    """Times of all words: those of `aligned`, and between them, as much speech for each word as it has characters."""
+    spans: list[Span] = []
+    for is_placed, group in groupby(zip(words, aligned, strict=True), key=lambda pair: pair[1] is not None):
+        row = list(group)
+        if is_placed:
+            spans += [span for _, span in row if span is not None]
+            continue
+        begin = spans[-1][1] if spans else 0.0
+        following = [span for span in aligned[len(spans) + len(row) :][:1] if span is not None]
+        end = max(begin, following[0][0] if following else duration)
+        parts = [(max(begin, start), min(end, stop)) for start, stop in speech if start < end and stop > begin]
+        parts = parts or [(begin, end)]
+        passed = [0.0, *accumulate(stop - start for start, stop in parts)]  # speech before each part
+        sizes = [0.0, *accumulate(len(word) for word, _ in row)]
+        marks = [passed[-1] * size / sizes[-1] for size in sizes]
+        known = [mark for pair in pairwise(passed) for mark in pair], [time for part in parts for time in part]
+        spans += list(pairwise(np.interp(marks, *known).tolist()))
+    return spans
 
 
 def _separate(spans: Sequence[Span], begin: float, end: float) -> list[Span]:

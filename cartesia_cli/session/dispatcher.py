@@ -164,8 +164,8 @@ class EventDispatcher:
         words = tuple(
             replace(
                 word,
-                start=None if word.start is None else timeline.session_time(word.start),
-                end=None if word.end is None else timeline.session_time(word.end, before_gap=True),
+                start=None if word.start is None else round(timeline.session_time(word.start), 3),
+                end=None if word.end is None else round(timeline.session_time(word.end, before_gap=True), 3),
             )
             for word in update.words
         )

@@ -19,11 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..alignment import covering_words
+from ..alignment import covering_words, covers
 from ..protocol import Delta, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
-from ..timestamps import MAX_SECONDS
-from ..transcript import Partial, Segment, Timing, blank_between, shifted_word
+from ..transcript import Partial, Segment, Timing, blank_between, bounds, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
@@ -37,6 +36,7 @@ class PendingText:
     """Final text that is not settled yet.
 
     words         with times, as the server sent them; None once some text came without: the others would seem to be all
+    untimed       text at the end whose words have not come yet: they may come after it
     timing        of the segment, if its times aren't those of the words
     language      the last one that the server named
     sent_at_end   position of the sender when the last of it came, seconds
@@ -46,6 +46,7 @@ class PendingText:
 
     text: str = ""
     words: list[Word] | None = field(default_factory=list)
+    untimed: str = ""
     timing: Timing = "audio"
     language: str | None = None
     sent_at_end: float = 0.0
@@ -62,17 +63,19 @@ class PendingText:
         self.text = join_surrogates(self.text + delta.text)
         self.sent_at_end = sent
         self.language = delta.language or self.language
-        if delta.text.strip() and not delta.words:
-            self.words = None
-        elif self.words is not None:
-            self.words += [shifted_word(word, origin) for word in delta.words or ()]
+        text, self.untimed = self.untimed + delta.text, ""
+        if not delta.words:
+            self.untimed = text
+        elif text.strip() and self.words is not None:
+            whole = text == delta.text or covers(text, [word.word for word in delta.words])
+            self.words = self.words + [shifted_word(word, origin) for word in delta.words] if whole else None
 
     def drop_words(self, count: int) -> PendingText:
         """The same without its first `count` words."""
         if not count:
             return self
         rest = self.text[tokenize(self.text)[count - 1].end :]
-        return PendingText(rest, None, "estimated", self.language, self.sent_at_end)
+        return PendingText(rest, None, "", "estimated", self.language, self.sent_at_end)
 
 
 class SentFinalize(NamedTuple):
@@ -250,8 +253,8 @@ class ManualTracker:
         said = self._open
         if not said.text or (said.text.isspace() and not whole):
             return
-        timing = said.timing
-        if (times := _bounds(said.words or [])) is not None:
+        timing, timed = said.timing, [] if said.untimed.strip() else said.words or []
+        if (times := bounds(timed)) is not None:
             span, timing = times, "server"
         half = said.text[-1:] if ends_within_character(said.text) and not whole else ""
         self._open = PendingText(half)
@@ -260,7 +263,7 @@ class ManualTracker:
             if self._is_first:  # of its connection
                 text = blank_between(self._settled_text, text) + text
             self._settled_text, self._is_first = text, False
-            words = covering_words(text, said.words) if said.words else None
+            words = covering_words(text, timed) if timed else None
             yield Segment(*span, text, timing, words or (), said.language)
 
     def _forget_lost(self, text: str) -> None:
@@ -317,12 +320,3 @@ class ManualTracker:
         """The text so far, without half a character at the end."""
         text = join_surrogates(self._lost.text if len(text) < len(self._lost.text) else text)
         return Partial(self.timeline.sent, text[:-1] if ends_within_character(text) else text)
-
-
-def _bounds(words: list[Word]) -> tuple[float, float] | None:
-    """First start and last end, if all words have plausible times and none ends before it starts."""
-    times = [(word.start, word.end) for word in words]
-    if not times or any(start is None or end is None or not 0 <= start <= end < MAX_SECONDS for start, end in times):
-        return None
-    starts, ends = [start for start, _ in times if start is not None], [end for _, end in times if end is not None]
-    return min(starts), max(ends)

@@ -15,8 +15,9 @@ and reports of other clients). Emitted text is final; no transition retracts it.
     any open   end         idle        settles; an empty end keeps the last text
     others                             no change
 
-Times. The events carry none. When a turn ends, `placement` finds its speech in the audio: it is the earliest speech not
-assigned to a previous turn, and the delay of the server tells where it stops.
+Times. Cartesia's events carry none. When a turn ends, `placement` finds its speech in the audio: it is the earliest
+speech not assigned to a previous turn, and the delay of the server tells where it stops. If `turn.end` has word times,
+the segment has those.
 
 Acknowledged audio. While no turn is open, all audio that was sent MAX_RESPONSE_SECONDS ago is acknowledged: it is never
 sent again. A new connection usually resumes later than that, before the last speech that was answered, judging by the
@@ -38,13 +39,15 @@ emitted at the end unless something replaced it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
-from ..transcript import Notice, Partial, Segment, blank_between
+from ..alignment import covering_words
+from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate, Word
+from ..transcript import Notice, Partial, Segment, blank_between, bounds, shifted_word, word_ends
 from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
 from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
 from .repeats import Repeat, repeated, tokenize, words_of
@@ -123,6 +126,7 @@ class TurnTracker:
         self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
         self._has_new_text = False  # a turn was emitted since a connection was lost
         self._acknowledged = self._origin = 0.0
+        self._connected_at = 0.0  # where this connection began: word times count from there
 
     @property
     def resume_position(self) -> float:
@@ -172,7 +176,7 @@ class TurnTracker:
                 yield Notice(self.timeline.sent, "turn.resume", "the turn goes on")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last_turn_text:
                 self._set_text(text, now)
-                yield from self._settle(now, is_end=True)
+                yield from self._settle(now, is_end=True, words=event.words or ())
                 self._turn_ended_at = now
                 if self._replay is None:
                     yield from self._acknowledge(now)
@@ -187,6 +191,7 @@ class TurnTracker:
         self._state, self._text, self._opened_at, self._turn_ended_at, self._last_turn_text = "idle", "", None, None, ""
         self._first_text_at = self._eager_end_at = None
         self._origin, self._has_new_text, self._is_first = position, False, True
+        self._connected_at = position
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         settled, expected_skips = self._settled_words_since(self.resume_position)
@@ -229,7 +234,7 @@ class TurnTracker:
         if self._first_text_at is None and text.strip():
             self._first_text_at = now
 
-    def _settle(self, now: float, *, is_end: bool) -> Iterator[Fact]:
+    def _settle(self, now: float, *, is_end: bool, words: Sequence[Word] = ()) -> Iterator[Fact]:
         """Close the open turn. is_end: its `turn.end` has just come; otherwise it was omitted."""
         if self._text or self._state != "idle":
             opened_at = now if self._opened_at is None else self._opened_at
@@ -244,9 +249,18 @@ class TurnTracker:
             self._first_text_at = self._eager_end_at = None
             if text:
                 self._last_turn_text = text
-                yield from self._emit_unless_repeated(
-                    EndedTurn(Segment(placement.start, placement.stop, text, placement.timing), times)
-                )
+                segment = Segment(placement.start, placement.stop, text, placement.timing)
+                yield from self._emit_unless_repeated(EndedTurn(self._with_words(segment, words), times))
+
+    def _with_words(self, segment: Segment, words: Sequence[Word]) -> Segment:
+        """A segment with the words that the server sent with it, and with their times if it has them."""
+        said = covering_words(segment.text, [shifted_word(word, self._connected_at) for word in words])
+        if not words or said is None:
+            return segment
+        times = bounds(said)
+        if times is None:
+            return replace(segment, words=said)
+        return replace(segment, start=times[0], end=times[1], timing="server", words=said)
 
     # Repeats after a reconnect
 
@@ -317,16 +331,21 @@ class TurnTracker:
 
 
 def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
-    """Segments without their first `count` words. A partly dropped segment gets an estimated start."""
+    """Segments without their first `count` words. A partly dropped segment gets an estimated start, unless its words
+    have times."""
     for segment in segments:
         tokens = tokenize(segment.text)
         if 0 < count >= len(tokens):
             count -= len(tokens)
         elif count:
-            share = tokens[count - 1].end / len(segment.text)
+            at = tokens[count - 1].end
+            words = segment.words[bisect_right(word_ends(segment.text, segment.words) or [], at) :]
+            share = at / len(segment.text)
             start = segment.start + share * (segment.end - segment.start)
-            words = segment.words[count:] if len(segment.words) == len(tokens) else ()
-            yield replace(segment, start=start, text=_text_after(segment.text, count), timing="estimated", words=words)
+            rest = replace(segment, start=start, text=segment.text[at:], timing="estimated", words=words)
+            if (times := bounds(words)) is not None:
+                rest = replace(rest, start=times[0], end=times[1], timing=segment.timing)
+            yield rest
             count = 0
         else:
             yield segment

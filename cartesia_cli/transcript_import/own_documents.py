@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 
 from ..errors import InputError
 from ..protocol import Word
-from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing
+from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing, words_of_segments
 from .draft import Draft
 from .json_values import KNOWN_FORMATS, JsonObject
 
@@ -39,8 +39,11 @@ def session(lines: Sequence[JsonObject]) -> Draft:
     end = lines[-1] if lines[-1].values["type"] == "end" else JsonObject({}, lines[-1].place)
     text = end.text("text")
     whole = "".join(segment.text for segment in segments) if text is None else text
+    draft = _draft(end, whole, segments)
+    if draft.words is None and any(segment.words for segment in segments):  # the session has not ended
+        draft = replace(draft, words=words_of_segments(segments))
     kept = tuple(notice for notice in notices if notice.event in PERSISTED_NOTICES)
-    return replace(_draft(end, whole, segments), notices=kept)
+    return replace(draft, notices=kept)
 
 
 def answer(item: JsonObject) -> Draft:
@@ -77,7 +80,8 @@ def _usable_words(items: Iterable[object]) -> Iterator[Word]:
         if spelt is not None:
             is_guess = item.values.get("timing") == "estimated"
             start, end = (None if is_guess else _usable(item.seconds, name) for name in ("start", "end"))
-            yield Word(spelt, start, end, _usable(item.label, "speaker"))
+            is_rough = item.values.get("estimated") is True
+            yield Word(spelt, start, end, _usable(item.label, "speaker"), is_rough)
 
 
 def words(items: Sequence[JsonObject] | None) -> tuple[Word, ...] | None:
@@ -111,7 +115,8 @@ def _segment(item: JsonObject) -> Segment:
             f"{item.place}timing is {json.dumps(named)}, not one of {', '.join(TIMINGS)}", hint=KNOWN_FORMATS
         )
     start, end = item.required_seconds("start"), item.required_seconds("end")
-    return Segment(start, end, item.required_text("text"), timing, speaker=item.label("speaker"))
+    said = words(item.objects("words")) or ()
+    return Segment(start, end, item.required_text("text"), timing, said, speaker=item.label("speaker"))
 
 
 def _word(item: JsonObject) -> Word:
@@ -123,4 +128,4 @@ def _word(item: JsonObject) -> Word:
     speaker = item.label("speaker")
     if item.values.get("timing") == "estimated":  # by ourselves: it is estimated again
         return Word(spelt, speaker=speaker)
-    return Word(spelt, item.seconds("start"), item.seconds("end"), speaker)
+    return Word(spelt, item.seconds("start"), item.seconds("end"), speaker, item.values.get("estimated") is True)
