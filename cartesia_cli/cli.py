@@ -44,6 +44,9 @@ ALIASES = {
 }
 """Spellings of Whisper's command line, for people who are used to them."""
 
+WHOLE = ("config", "doctor")
+"""Commands that look at the options of every command."""
+
 BY_CHANNEL = "--speakers-by-channel"
 """The option whose value may be left out: the word after it may be an input."""
 
@@ -89,8 +92,7 @@ def main(arguments: list[str]) -> int:
     _, named, _ = divided(arguments)
     program: Any = None
     try:
-        # `config` shows the options of every command.
-        program = get_command(build(named if named in COMMANDS and named != "config" else None))
+        program = get_command(build(named if named in COMMANDS and named not in WHOLE else None))
         return program.main(args=arguments, prog_name="cartesia-cli", obj=reporter, standalone_mode=False) or Exit.DONE
     except StdoutClosed:
         return Exit.DONE

@@ -21,6 +21,8 @@ from typer.main import get_command
 from cartesia_cli import cli
 from cartesia_cli.__main__ import PROGRAM, RENDERING_VARIABLES
 from cartesia_cli.commands import COMMANDS, live_options
+from cartesia_cli.commands.doctor_machine import MACHINE_CHECKS
+from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
@@ -35,6 +37,7 @@ KINDS = {
     "SUBTITLES...": "file",
     "TRANSCRIPT...": "file",
     "DIR": "folder",
+    "[CHECK...]": "check",
     "[clear]": "clear",
     "[show [COMMAND...]]": "show",
     "[NAME]": "schema",
@@ -146,6 +149,7 @@ LANGUAGE_NAMES = dict(
 WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3")
 
 VALUES = {
+    "check": {check.name: check.title for check in (*MACHINE_CHECKS, *NETWORK_CHECKS)},
     "clear": {"clear": "delete everything"},
     "show": {"show": "each setting, its value and where it comes from"},
     "batch-model": dict.fromkeys(BATCH_MODELS, ""),

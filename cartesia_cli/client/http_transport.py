@@ -103,6 +103,18 @@ def is_proxied(base_url: str) -> bool:
     return bool(proxies.get(parts.scheme) or proxies.get("all"))
 
 
+def find_proxy(base_url: str) -> str | None:
+    """The proxy that requests to a server go through, as a URL, which may contain a password; None without one.
+
+    For WebSockets, too: websockets alone would ignore ALL_PROXY, and proxies without a scheme.
+    """
+    if not is_proxied(base_url):
+        return None
+    proxies = getproxies()
+    found = proxies.get(urlsplit(base_url).scheme) or proxies["all"]
+    return found if "://" in found else f"http://{found}"
+
+
 def exchange(
     http: httpx.Client, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
 ) -> HttpReply:

@@ -25,8 +25,6 @@ import time
 from collections.abc import Awaitable, Callable
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, Protocol
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import httpx
 from websockets.asyncio import client
@@ -38,7 +36,7 @@ from ..protocol import API_VERSION, request_headers
 from ..redaction import Redactor
 from ..retry import RetryPolicy
 from .http_errors import Failure, Peer, describe_error
-from .http_transport import environment_error, is_proxied
+from .http_transport import environment_error, find_proxy
 from .ws_errors import MAX_EVENT_BYTES, handshake_failure, response_headers
 
 CLOSE_TIMEOUT_SECONDS = 1.0
@@ -79,7 +77,7 @@ async def open_socket(
 
     UsageError for settings with which nothing can be opened; AuthError, ApiError or NetworkError of the last attempt.
     """
-    context, proxy = _tls_context(base_url), _find_proxy(base_url)
+    context, proxy = _tls_context(base_url), find_proxy(base_url)
 
     async def attempt() -> Socket | Failure:
         tap("open", {"url": address, "version": API_VERSION})
@@ -168,15 +166,6 @@ def _tls_context(base_url: str) -> ssl.SSLContext | None:
         return httpx.create_ssl_context() if base_url.startswith("https:") else None
     except (OSError, ValueError) as error:
         raise environment_error(str(error)) from error
-
-
-def _find_proxy(base_url: str) -> str | None:
-    """The proxy that batch requests use. websockets alone would ignore ALL_PROXY, and proxies without a scheme."""
-    if not is_proxied(base_url):
-        return None
-    proxies = getproxies()
-    found = proxies.get(urlsplit(base_url).scheme) or proxies["all"]
-    return found if "://" in found else f"http://{found}"
 
 
 def redacting(tap: FrameTap, redactor: Redactor) -> FrameTap:

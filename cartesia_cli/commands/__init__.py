@@ -18,6 +18,7 @@ COMMANDS = (
     "serve",
     "login",
     "logout",
+    "doctor",
     "config",
     "schema",
     "skill",

@@ -95,7 +95,7 @@ def _check(address: str, credential: Credential, reporter: Reporter) -> None:
     """AuthError if the server refuses the key; another CliError if it can't be asked."""
     from urllib.parse import urlsplit
 
-    from ..client.key_check import check_key
+    from ..client.probe import check_key
 
     host = urlsplit(address).netloc
     error = check_key(address, credential, seconds=CHECK_SECONDS).error

@@ -36,6 +36,12 @@ CHOSEN = "cartesia_cli.chosen"
 OVERRULED = "cartesia_cli.overruled"
 """Key in the context's `meta` for what overruled `local = true`."""
 
+PROBLEM = "cartesia_cli.problem"
+"""Key in the context's `meta` for what is wrong with the configuration, for commands in DIAGNOSING."""
+
+DIAGNOSING = ("doctor",)
+"""Commands that run even if the configuration can't be used: they report it themselves."""
+
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "boolean": ((bool,), "true or false"),
     "int": ((int,), "a whole number"),
@@ -84,12 +90,23 @@ class ConfiguredCommand(TyperCommand):
         if not ctx.obj.help_requested:  # help is shown even if the file is broken
             given = read(self, args)
             _refuse_repeated(self, given)
-            found = effective(self, dict(given), {} if ctx.parent is None else ctx.parent.params)
-            known = options(self)
-            ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
-            ctx.meta[OVERRULED] = _overruled_local(self, dict(given), found)
-            ctx.meta[CHOSEN] = {name: setting for name, setting in found.items() if name in CHOOSING}
+            try:
+                self._configure(ctx, dict(given))
+            except UsageError as error:
+                group = {} if ctx.parent is None else ctx.parent.params
+                is_flag = any(dict(given).get(name, group.get(name)) for name in CHOOSING)
+                if self.name not in DIAGNOSING or is_flag:
+                    raise
+                ctx.meta[PROBLEM] = error
         return super().parse_args(ctx, args)
+
+    def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
+        """Take the defaults from the environment and the configuration file. UsageError for a mistake in them."""
+        found = effective(self, given, {} if ctx.parent is None else ctx.parent.params)
+        known = options(self)
+        ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
+        ctx.meta[OVERRULED] = _overruled_local(self, given, found)
+        ctx.meta[CHOSEN] = {name: setting for name, setting in found.items() if name in CHOOSING}
 
 
 def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str, Setting]) -> str | None:

@@ -49,6 +49,21 @@ def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
     return True
 
 
+def describe_support(environ: Mapping[str, str]) -> str:
+    """Whether the terminal of this environment can be expected to copy, in words. It can't be asked."""
+    if environ.get("TERM", "dumb") == "dumb":
+        return "none"
+    if environ.get("TERM_PROGRAM") == "Apple_Terminal":
+        return "none: Apple's Terminal ignores OSC 52"
+    if environ.get("TMUX"):
+        return "through tmux, if its option set-clipboard is on"
+    if environ.get("STY"):
+        return "through screen, if the terminal around it knows OSC 52"
+    if environ.get("VTE_VERSION"):
+        return "uncertain: most terminals based on VTE ignore OSC 52"
+    return "by OSC 52, if the terminal knows it"
+
+
 def osc52_sequence(data: bytes, environ: Mapping[str, str]) -> str:
     """The escape sequence, wrapped for the terminal multiplexer in between, if there is one."""
     plain = f"\033]52;c;{b64encode(data).decode()}\a"

