@@ -171,12 +171,11 @@ def test_recording_that_comes_through_stdin_is_a_film_too(
 def test_local_transcript_of_a_film_has_the_times_of_the_film(tmp_path: Path, transcribe: Transcribe) -> None:
     sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
     film(tmp_path / "film.mp4", "-c:a", "aac", sound=["-itsoffset", "2", "-i", str(sample)])
-    found = []
-    for name in (sample, "film.mp4"):
-        done = transcribe(name, "--local", "-f", "json", CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None)
-        assert done.returncode == 0, done.stderr
-        assert "only the sound" not in done.stderr
-        found.append(words_of(done)[0][0])
+    arguments = (sample, "film.mp4", "--local", "-f", "ndjson")
+    done = transcribe(*arguments, CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None)
+    assert done.returncode == 0, done.stderr
+    assert "only the sound" not in done.stderr
+    found = [json.loads(line)["words"][0]["start"] for line in done.stdout.splitlines()]
     assert found[1] == pytest.approx(found[0] + 2, abs=0.2)
 
 

@@ -59,8 +59,8 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(2, None))
     alone, two = (whisper.load("tiny.en", SilentObserver(), workers) for workers in (1, 2))
     assert (alone.workers, two.workers) == (1, 2)
-    one_by_one = [transcribe(alone, [file])[0] for file in recordings]
-    assert one_by_one[0] == one_by_one[3]  # the same audio
+    one_by_one = [transcribe(alone, [file])[0] for file in recordings[:3]]
+    one_by_one.append(one_by_one[0])  # of the same audio
     assert b"one of them was missing" in one_by_one[1]
     assert transcribe(two, recordings) == one_by_one
 
