@@ -39,6 +39,7 @@ DEFAULT_HINTS = {
     "network": "check the network, then run the same command again",
     "output": "choose another place, or free some space there",
     "engine": "reinstall cartesia-cli with its extra [local]",
+    "gate": "look at the recordings with the most errors, or allow more",
 }
 """Type of an error to what to do next, where nothing more specific is known."""
 
