@@ -60,14 +60,6 @@ def test_session_gives_up_after_five_connections_in_a_row_without_progress() -> 
     assert delays[4] is None
 
 
-def test_completion_scripts_are_installed_under_share() -> None:
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    for source, target in data["shared-data"].items():
-        assert (ROOT / source).is_file()
-        assert target.startswith("share/")
-    assert len(data["shared-data"]) == 3
-
-
 def test_make_run_takes_a_file_and_transcribes_the_sample_without_one() -> None:
     def recipe(*arguments: str) -> str:
         # Without the variables of an outer `make test`, which would print the folders that it enters.

@@ -17,7 +17,7 @@ from ..errors import Exit, UsageError
 from . import options as given
 from .cache import NoCache
 from .options import expand_groups
-from .output_options import OUTPUT_PANEL, FormatOptions, OutputOptions, SubtitleOptions
+from .output_options import OUTPUT_PANEL, EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
@@ -135,6 +135,7 @@ class RunOptions:
     shard: ShardOption = None
     keep_json: KeepJson = None
     output_manifest: OutputManifest = None
+    embed_audio: EmbedAudio = False
 
     @property
     def continues(self) -> bool:

@@ -139,6 +139,7 @@ class TranscribeRun:
             self._manifest,
             self._speakers,
             self._bucket,
+            options.run.embed_audio,
         )
         skipped = SkippedFiles(reporter)
         spooled = self._stack.enter_context(spool_stdin(names))
