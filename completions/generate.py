@@ -48,6 +48,7 @@ KINDS = {
     "--output-manifest": "file",
     "--transcript": "file",
     "--append": "file",
+    "render --audio": "file",
     "--allow-host": "none",
     "--allow-origin": "none",
     "--base-url": "none",

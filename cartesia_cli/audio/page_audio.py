@@ -49,7 +49,8 @@ def peaks(blocks: Iterable[Samples]) -> tuple[bytes, float]:
 
 
 def _halved(values: Samples) -> Samples:
-    return values[: len(values) // 2 * 2].reshape(-1, 2).max(axis=1)
+    halved: Samples = values[: len(values) // 2 * 2].reshape(-1, 2).max(axis=1)
+    return halved
 
 
 def opus(path: Path, max_bytes: int) -> bytes | None:

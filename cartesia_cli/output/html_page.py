@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import subtitles
-from ..speakers import display_name
 from ..subtitles.profiles import STANDARD
 from ..timestamps import clock_time, known_time
 from ..transcript import Transcript
