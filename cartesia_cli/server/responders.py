@@ -108,7 +108,11 @@ class ManualResponder:
             await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
     async def execute(self, command: Command) -> None:
-        """Send the text of all audio received so far. After `finalize` in mid-speech, the utterance goes on."""
+        """Send the text of all audio received so far. After `finalize` in mid-speech, the utterance goes on. A `config`
+        changes nothing here.
+        """
+        if isinstance(command, Config):
+            return
         await self._process_rest()
         if not isinstance(command, Finalize):
             await self._settle(None)
@@ -266,7 +270,7 @@ class TurnResponder:
 
 def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
     """`new` where it has a value, else `old`. ApiError unless start > eager end > end (docs: turns)."""
-    merged = TurnConfig(**(old.to_dict() | new.to_dict()))
+    merged = old.merged(new)
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None
     if not 1 > start > eager > end > 0 or (merged.end_timeout_ms or 0) < 0:
