@@ -37,6 +37,7 @@ from ..protocol import (
     build_url,
     decode,
     encode_command,
+    is_unencrypted,
     malformed_fields,
 )
 from ..redaction import Redactor, is_long
@@ -331,7 +332,7 @@ async def connect(
     server refuses, or can't be reached in any attempt. Until then no audio was sent, so nothing is billed.
     """
     address = build_url(base_url, endpoint.path, options.query(endpoint), websocket=True)
-    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
+    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
     tap = redacting(tap, peer.redactor)
     socket = await open_socket(
         base_url, address, peer, retry=retry or RetryPolicy(), on_notice=on_notice, tap=tap, sleep=sleep,

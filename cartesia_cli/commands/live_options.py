@@ -195,6 +195,7 @@ class SessionOptions:
         local      whether the local engine answers
         by_level   whether voice activity ends utterances
         """
+        from ..model_cache import known_models
         from ..protocol import (
             HINT_LANGUAGES,
             LANGUAGES,
@@ -220,8 +221,9 @@ class SessionOptions:
                 raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
             if value is not None and not value.isprintable():
                 raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+        known = MODELS if self.model in MODELS else tuple(model.id for model in known_models(None))
         doubts = {
-            f"{self.model!r} is not a known model ({', '.join(MODELS)}): sent as it is": (self.model not in MODELS),
+            f"{self.model!r} is not a known model ({', '.join(known)}): sent as it is": self.model not in known,
             "--mode auto has no language parameter: not sent": self.language is not None and endpoint is not MANUAL,
             "--language is for ink-whisper; other models detect the language": (
                 self.language is not None and endpoint is MANUAL and not self._is_whisper

@@ -240,6 +240,7 @@ class LiveSession:
             async with connect(
                 server.base_url, server.credential, config.endpoint, options,
                 retry=retry, on_notice=self._report_connection, on_anomaly=reporter.detail, tap=tap,
+                api_version=server.api_version,
             ) as connection:  # fmt: skip
                 self._has_connected = True
                 reporter.detail(f"connected to {host}")

@@ -154,7 +154,7 @@ class RecordingOptions:
     sample_rate: given.SampleRate = None
     speakers_by_channel: SpeakersByChannel = None
 
-    def request(self, reporter: Reporter) -> BatchOptions:
+    def request(self, reporter: Reporter, base_url: str | None) -> BatchOptions:
         """The options of each request, with warnings of those that look wrong. UsageError for impossible ones."""
         from ..protocol import BatchOptions
 
@@ -165,7 +165,7 @@ class RecordingOptions:
             encoding=given.checked_encoding(self.encoding, self.sample_rate),
             sample_rate=self.sample_rate,
         )
-        given.warn_unknown(reporter, options, self.keyterm)
+        given.warn_unknown(reporter, options, self.keyterm, base_url)
         return options
 
 

@@ -60,7 +60,7 @@ class TranscribeRun:
         self._backend_config = options.backend.resolve(
             context, reporter, needs_key=sends_here and not options.input.dry_run
         )
-        self._request = options.recording.request(reporter)
+        self._request = options.recording.request(reporter, self._backend_config.base_url)
         self._shard = None
         if options.run.shard is not None:
             from ..scale.shards import parse_shard
@@ -178,6 +178,8 @@ class TranscribeRun:
             options.sending.endpoint,
             options.sending.timeout,
             self._backend_config.base_url,
+            self._backend_config.credential is not None,
+            self._backend_config.api_version,
             options.backend.local_model,
             options.sending.retries,
             options.sending.no_cache,

@@ -77,10 +77,11 @@ def decode_models(body: str | bytes) -> tuple[Model, ...]:
 
 def encode_models(models: Sequence[Model]) -> bytes:
     """The response to `GET /models`, as the local server sends it."""
-    return json.dumps({"data": [_row(model) for model in models]}).encode()
+    return json.dumps({"data": [to_row(model) for model in models]}).encode()
 
 
-def _row(model: Model) -> dict[str, Any]:
+def to_row(model: Model) -> dict[str, Any]:
+    """A model as it is in a response."""
     row: dict[str, Any] = {"id": model.id, "capability": "stt", "modes": list(model.modes)}
     return row | ({"languages": list(model.languages)} if model.languages else {})
 
