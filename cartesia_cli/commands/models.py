@@ -66,14 +66,15 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
     why. AuthError if the key is refused.
     """
     from .. import model_cache
-    from ..protocol import MODELS_AT_RELEASE, RELEASED_ON
+    from ..protocol import MODELS_AT_RELEASE, RELEASED_ON, is_loopback
 
     release = Listing("release", choice.base_url, RELEASED_ON, MODELS_AT_RELEASE)
     if choice.base_url is None:
         why = "no key, so no server was asked" if choice.reason else "no server was asked"
         reporter.info(f"{why}: this list is that of the program's release, {RELEASED_ON}")
         return release
-    kept = model_cache.read(choice.base_url)
+    is_here = is_loopback(choice.base_url)  # the next server on that port may be another one
+    kept = None if is_here else model_cache.read(choice.base_url)
     cached = None if kept is None else Listing("cache", choice.base_url, _day(kept.at), kept.models)
     if cached is not None and kept is not None and kept.is_fresh and not refresh:
         return cached
@@ -84,7 +85,8 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
     except CliError as error:
         reporter.info(f"warning: {error}: the list is that of {(cached or release).as_of}")
         return cached or release
-    model_cache.write(choice.base_url, found)
+    if not is_here:
+        model_cache.write(choice.base_url, found)
     return Listing("server", choice.base_url, _day(datetime.now(UTC).timestamp()), found)
 
 

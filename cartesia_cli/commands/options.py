@@ -225,7 +225,8 @@ class BackendOptions:
 
         found = configured(self.config, self.profile)
         choice = backend.choose_backend(
-            found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key, optional_key=optional_key,
+            found, local=self.local, cloud=self.cloud, base_url=self.base_url,
+            needs_key=needs_key, optional_key=optional_key,
             insecure_http=self.insecure_http, insecure_http_key=self.insecure_http_key, api_version=self.api_version,
         )  # fmt: skip
         if choice.credential is not None:

@@ -44,8 +44,8 @@ def status_response(identity: ServerIdentity, request_id: str) -> Response:
 
 
 def models_response(request: Request, access: AccessControl, models: Sequence[Model], request_id: str) -> Response:
-    """The response to `GET /models`, for which no key is needed (docs: api-reference/models/list). All models transcribe:
-    a list of those that speak is empty.
+    """The response to `GET /models`, for which no key is needed (docs: api-reference/models/list). All models
+    transcribe: a list of those that speak is empty.
     """
     try:
         access.check_version(request.headers.get("cartesia-version", ""))
