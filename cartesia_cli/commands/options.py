@@ -324,7 +324,7 @@ def warn_unknown(
     """
     from ..protocol import BATCH_MODELS, LANGUAGES
 
-    known = BATCH_MODELS
+    known: tuple[str, ...] = BATCH_MODELS
     if options.model not in known:
         from ..model_cache import known_models
         from ..protocol import BATCH
