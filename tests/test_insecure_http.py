@@ -32,7 +32,7 @@ def test_plain_http_to_another_machine_is_refused_before_connecting(run: Run, re
         assert server.requests == []
     assert ended.returncode == 2
     assert ended.stderr.decode().splitlines() == [
-        f"error: base URL '{other(server)}' would send the audio unencrypted",
+        f"error: base URL '{other(server)}' would send everything unencrypted",
         "hint: use https; for a server that speaks plain http only, add --insecure-http: it sends no key",
     ]
 
@@ -135,3 +135,16 @@ def test_what_cannot_be_an_api_version_is_refused(run: Run, recording: Path, ver
     ended = run("transcribe", recording, "--api-version", version, env=KEY)
     assert ended.returncode == 2
     assert b"is not a date such as 2026-03-01" in ended.stderr
+
+
+def test_login_sends_no_key_over_plain_http_unless_the_configuration_allows_it(run: Run, tmp_path: Path) -> None:
+    with FaultServer(fine) as server:
+        refused = run("login", "--with-key", "-", "--base-url", other(server), stdin=b"sk_car_x")
+        assert refused.returncode == 2
+        assert b"would send everything unencrypted" in refused.stderr
+        assert server.requests == []
+        config = tmp_path / "config.toml"
+        config.write_text("insecure_http_key = true\n")
+        allowed = run("login", "--with-key", "-", "--base-url", other(server), "--config", config, stdin=b"sk_car_x")
+        assert allowed.returncode == 0, allowed.stderr
+        assert server.requests[0].header("Authorization") == "Bearer sk_car_x"

@@ -122,7 +122,7 @@ def check_encryption(base_url: str, *, allowed: bool) -> None:
     """
     if is_unencrypted(base_url) and not allowed:
         raise UsageError(
-            f"base URL {base_url!r} would send the audio unencrypted",
+            f"base URL {base_url!r} would send everything unencrypted",
             hint="use https; for a server that speaks plain http only, add --insecure-http: it sends no key",
         )
 
