@@ -98,7 +98,8 @@ def _values(kind: str, word: str, *, prefix: str = "") -> list[str]:
     elif kind == "profile":
         offers = [(name, "") for name in _profiles() if name.isprintable()]
     elif kind in ("model", "batch-model"):
-        offers = [(name, "") for name in _models(kind) if name.isprintable()] or offers
+        known = [name for name, _ in offers]
+        offers = [*offers, *((name, "") for name in _models(kind) if name not in known and name.isprintable())]
     lines = [f"{prefix}{value}\t{about}" for value, about in offers]
     return [*lines, f"\t{BY_THE_SHELL[kind]}\t{prefix}"] if kind in BY_THE_SHELL else lines
 
@@ -125,7 +126,7 @@ def _kind(command: str, name: str) -> str:
 
 
 def _models(kind: str) -> list[str]:
-    # Those that servers have listed (`models`), and those that were known at release.
+    # Imported on demand. More than the table has if the user has asked a server for its models.
     from importlib import import_module
 
     try:

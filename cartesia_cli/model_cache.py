@@ -46,7 +46,7 @@ def read(base_url: str) -> ListedModels | None:
 
 def write(base_url: str, models: tuple[Model, ...]) -> None:
     """Keep what a server has just listed."""
-    servers = _servers() | {base_url: {"at": round(time.time()), "models": [to_row(model) for model in models]}}
+    servers = _servers() | {base_url: {"at": int(time.time()), "models": [to_row(model) for model in models]}}
     with suppress(OSError):
         path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(path(), json.dumps(servers).encode(), mode=0o600, durable=False)

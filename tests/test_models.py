@@ -121,7 +121,10 @@ def test_a_listed_model_is_not_warned_about_and_an_unlisted_one_is_sent(run: Run
         assert server.requests[-1].part("model").content == b"ink-2"
         unknown = run("transcribe", recording, "-m", "ink-3", *base, env=KEY)
         assert unknown.returncode == 0
-        assert b"unknown batch model 'ink-3' is sent as it is (known: ink-2, " in unknown.stderr
+        assert (
+            b"unknown batch model 'ink-3' is sent as it is (known: ink-whisper, ink-whisper-2025-06-04, ink-2)"
+            in unknown.stderr
+        )
         assert server.requests[-1].part("model").content == b"ink-3"
 
 
@@ -129,10 +132,11 @@ def test_listed_models_are_completed(run: Run) -> None:
     with FaultServer(answers(ROWS)) as server:
         listed(run, server)
     offered = run("__complete", "zsh", "listen", "-m", "").stdout.decode().split()
-    assert offered == ["ink-2", "ink-9", "ink-whisper", "ink-preview", "ink-whisper-2025-06-04"]
+    assert offered == ["ink-whisper", "ink-whisper-2025-06-04", "ink-2", "ink-preview", "ink-9"]
     assert run("__complete", "zsh", "transcribe", "-m", "").stdout.decode().split() == [
-        "ink-2",
+        "ink-whisper",
         "ink-whisper-2025-06-04",
+        "ink-2",
     ]
 
 

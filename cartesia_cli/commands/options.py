@@ -329,7 +329,7 @@ def warn_unknown(
         from ..model_cache import known_models
         from ..protocol import BATCH
 
-        known = tuple(model.id for model in known_models(base_url) if model.takes(BATCH))
+        known += tuple(model.id for model in known_models(base_url) if model.takes(BATCH) and model.id not in known)
     for value in (options.model, options.language or ""):
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")
