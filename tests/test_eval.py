@@ -303,6 +303,16 @@ def test_interrupted_run_reports_what_was_evaluated(environment: dict[str, str],
 
 
 @pytest.mark.engine
+def test_several_local_models_are_compared(run: Run, tmp_path: Path) -> None:
+    speech.write_wav(tmp_path / "talk.wav", speech.say("Good morning."))
+    (tmp_path / "talk.txt").write_text("Good morning.")
+    report = evaluate(run, {}, "talk.wav", "--local-model", "tiny.en,base")
+    assert [(one["local_model"], one["engine"], one["wer"]) for one in report["systems"]] == [
+        ("tiny.en", "local", 0.0), ("base", "local", 0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.engine
 def test_engine_is_evaluated_through_both_endpoints(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     text = "Please open the window. It is warm in here."
     speech.write_wav(tmp_path / "talk.wav", speech.say(text))
