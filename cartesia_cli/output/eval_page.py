@@ -27,7 +27,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1c1c1c }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .8rem .2rem 0; text-align: right }
 th:first-child, td:first-child, td.text, th.text { text-align: left }
-td { white-space: nowrap } td:first-child, td.text { white-space: normal; overflow-wrap: anywhere } thead { border-bottom: 1px solid #999 }
+td { white-space: nowrap } td:first-child, td.text { white-space: normal; overflow-wrap: anywhere }
+thead { border-bottom: 1px solid #999 }
 svg { display: block; margin: 1rem 0; max-width: 100%; height: auto } .bar { fill: #3b6ea8 }
 .range { stroke: #1c1c1c; stroke-width: 2 }
 del { background: #fbd5d5 } ins { background: #d3f0d3; text-decoration: none }
