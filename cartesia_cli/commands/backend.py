@@ -41,8 +41,8 @@ Python can only be done for one recording at a time.
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
 
-MAX_TURN_SECONDS = 30.0
-"""Longest audio that the local server works on before another recording has its turn."""
+MAX_TURN_SECONDS = 120.0
+"""Longest audio that the local server works on before another recording has its turn: four windows of 30 s."""
 
 
 class BackendConfig(NamedTuple):

@@ -105,7 +105,8 @@ class RealtimeEndpoint:
         except ApiError as error:
             await session.refuse(error)
             return
-        await session.run(responder)
+        with self._executor.session():  # it may need this engine, too
+            await session.run(responder)
 
     def _make_responder(self, session: RealtimeSession) -> Responder:
         """The responder of a session. ApiError for turn thresholds out of order."""
