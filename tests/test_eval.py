@@ -241,6 +241,19 @@ def test_auto_and_manual_are_compared_on_the_same_audio(run: Run, tmp_path: Path
     ]  # fmt: skip
 
 
+def test_language_and_keyterms_go_to_models_that_take_them(run: Run, tmp_path: Path) -> None:
+    record(tmp_path, "talk", "Olá")
+    with RealtimeServer(*[turns([turn("start"), turn("end", "Olá")])] * 2, manual([["Olá"]])) as server:
+        for mode, models in (("auto", ["ink-2", "ink-preview"]), ("manual", ["ink-whisper"])):
+            named = [word for model in models for word in ("-m", model)]
+            options = ["--compare", mode, *named, "--speed", "10", "-l", "pt", "--keyterm", "Olá"]
+            evaluate(run, cloud(server.base_url), "talk.wav", *options)
+    names = ("language", "language_hint", "keyterm")
+    assert [{name for name, _ in connection.query if name in names} for connection in server.records] == [
+        {"keyterm"}, {"keyterm", "language_hint"}, {"language"},
+    ]  # fmt: skip
+
+
 def test_without_texts_systems_are_compared_with_the_first(run: Run, tmp_path: Path) -> None:
     record(tmp_path, "talk", None)
     auto = turns([turn("start"), turn("end", "Hello world.")])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
+from . import live_options as live_given
 from . import options as given
 from .cache import NoCache
 from .options import expand_groups
@@ -119,6 +120,8 @@ def eval(
     compare: Compare = "batch",
     model: Models = None,
     language: given.Language = None,
+    keyterm: live_given.Keyterm = None,
+    keyterms: live_given.Keyterms = None,
     max_wer: MaxWer = None,
     max_cer: MaxCer = None,
     baseline: Baseline = None,
@@ -151,7 +154,8 @@ def eval(
     files = _check_files(output or (), inputs, force=force)
     choice = backend_options.resolve(context, reporter)
     systems = _systems(modes, model, _local_models(backend_options.local_model))
-    config = EvalConfig(choice, language, jobs, speed, timeout, retries, no_cache)
+    terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
+    config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
     recordings, unusable = _find_recordings(inputs, len(systems), reporter)
     if former is not None:
         compared = systems if any(recording.reference is not None for recording in recordings) else systems[1:]
@@ -228,8 +232,12 @@ def _systems(modes: Sequence[Mode], models: Sequence[str] | None, local_models: 
 def _has_mode(model: str, mode: Mode) -> bool:
     """Whether a model may be used in a mode, as far as that is known."""
     from ..protocol import is_whisper
+    from ..protocol.models import BATCH, MODELS_AT_RELEASE, STREAM
 
-    return mode != "auto" if is_whisper(model) else mode != "batch" or model != "ink-2"
+    if mode == "auto" and is_whisper(model):
+        return False
+    known = next((one for one in MODELS_AT_RELEASE if one.id == model), None)
+    return known is None or known.takes(BATCH if mode == "batch" else STREAM)
 
 
 def _find_recordings(

@@ -24,7 +24,14 @@ from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, Interrupted
 from ..output import Layout
 from ..output.console import Reporter
-from ..protocol import MANUAL, BatchOptions, realtime_credits
+from ..protocol import (
+    HINT_LANGUAGES,
+    MANUAL,
+    BatchOptions,
+    is_whisper,
+    realtime_credits,
+    takes_language_hints,
+)
 from ..transcript import Transcript
 from . import backend
 from .backend import Backend, BackendConfig, RunningServer
@@ -125,6 +132,7 @@ class SystemResults:
 class EvalConfig:
     """What all systems have in common.
 
+    keyterms   words to expect in live sessions, for models that take them
     jobs       recordings at once; None: as many as is usual for the backend
     speed      of live sessions; 1 is real time
     timeout    seconds for one recording at the batch endpoint; None: as long as its size needs
@@ -132,6 +140,7 @@ class EvalConfig:
 
     backend: BackendConfig
     language: str | None
+    keyterms: Sequence[str]
     jobs: int | None
     speed: float
     timeout: float | None
@@ -257,9 +266,7 @@ class LiveTranscriber:
 
     def __init__(self, system: System, shared: Shared) -> None:
         self._system, self._shared = system, shared
-        options = SessionOptions(
-            mode="manual" if system.mode == "manual" else "auto", model=system.model, language=shared.config.language
-        )
+        options = _session_options(system, shared.config)
         self._endpoint = options.endpoint(None)
         self._finalizes = self._endpoint is MANUAL
         self._request = options.options(
@@ -350,6 +357,19 @@ class LiveTranscriber:
     def stop(self) -> int:
         self._is_stopping = True
         return 0
+
+
+def _session_options(system: System, config: EvalConfig) -> SessionOptions:
+    """The options of a live session: the language and the key terms only for models that take them."""
+    language, takes_language = config.language, config.local or is_whisper(system.model)
+    takes_hints = not config.local and language in HINT_LANGUAGES and takes_language_hints(system.model)
+    return SessionOptions(
+        mode="manual" if system.mode == "manual" else "auto",
+        model=system.model,
+        language=language if takes_language and system.mode == "manual" else None,
+        language_hint=[language] if language is not None and takes_hints else None,
+        keyterm=None if is_whisper(system.model) else list(config.keyterms),
+    )
 
 
 class EvalRun:
