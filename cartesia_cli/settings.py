@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 from .errors import CliError, UsageError
 from .protocol import check_base_url
 
-SWITCHES = ("insecure_http", "insecure_http_key")
-GENERAL = ("base_url", "api_key_command", *SWITCHES)
-"""Keys outside of the commands' tables. Their values are strings, those of SWITCHES true or false."""
+GENERAL = ("base_url", "api_key_command")
+"""Keys outside of the commands' tables. Their values are strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class _Reader:
     commands: Collection[str]
 
     def section(self, layer: str, name: str, table: Mapping[str, Any]) -> Section:
-        """The section of a table. UsageError for unknown keys, and for general keys of another type."""
+        """The section of a table. UsageError for unknown keys, and for general keys that aren't strings."""
         general: dict[str, Setting] = {}
         commands: dict[str, Mapping[str, Setting]] = {}
         for key, value in table.items():
@@ -157,10 +156,7 @@ class _Reader:
 
     def _general(self, layer: str, name: str, key: str, value: Any) -> Setting:
         place = self._place(name, key)
-        if key in SWITCHES:
-            if not isinstance(value, bool):
-                raise UsageError(f"{place} must be true or false", hint=f"write {key} = true")
-        elif not isinstance(value, str):
+        if not isinstance(value, str):
             raise UsageError(f"{place} must be a string", hint=f'put the value in quotes: {key} = "…"')
         if key == "base_url":
             try:

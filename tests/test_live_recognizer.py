@@ -72,7 +72,7 @@ def test_speculation_is_reused_unless_speech_resumes() -> None:
         sound = spoken(4)
         recognizer.push(sound[: 2 * WORD])
         await recognizer.speculate()
-        recognizer.resume()
+        recognizer.resume(2 * WORD / RATE)
         recognizer.push(sound[2 * WORD :])
         await recognizer.speculate()
         before = calls
@@ -97,3 +97,42 @@ def test_word_times_count_from_stream_start() -> None:
 
     (word,) = asyncio.run(listen())
     assert word.start == pytest.approx(4.6, abs=0.01)
+
+
+def test_long_utterance_is_cut_in_a_pause_without_another_recognition() -> None:
+    lengths: list[int] = []
+
+    async def noting(samples: Samples) -> tuple[RecognizedWord, ...]:
+        lengths.append(len(samples))
+        return await recognise(samples)
+
+    async def listen() -> str:
+        recognizer, sound = LiveRecognizer(noting, 5.0), spoken(10)
+        recognizer.open(0.0)
+        recognizer.push(sound[: 5 * WORD])
+        await recognizer.speculate()
+        recognizer.resume(5 * WORD / RATE)
+        recognizer.push(sound[5 * WORD :])
+        assert recognizer.is_too_long
+        text, _ = await recognizer.cut()
+        assert (text, len(lengths)) == (" 1 2 3 4 5", 1)
+        return text + (await recognizer.settle())[0]
+
+    assert asyncio.run(listen()) == " 1 2 3 4 5 6 7 8 9 10"
+    assert lengths[-1] == pytest.approx(5 * WORD, abs=RATE // 5)  # the second part alone
+
+
+def test_uncertain_text_is_not_emitted_in_a_pause() -> None:
+    async def listen(probability: float) -> tuple[bool, str, str]:
+        async def unsure(samples: Samples) -> tuple[RecognizedWord, ...]:
+            return (RecognizedWord(" ensure", probability=probability), RecognizedWord(" the", probability=0.9))
+
+        recognizer = LiveRecognizer(unsure, 8.0)
+        recognizer.open(0.0)
+        recognizer.push(spoken(2))
+        await recognizer.speculate()
+        return recognizer.commit(), recognizer.text, (await recognizer.settle())[0]
+
+    assert asyncio.run(listen(0.4)) == (False, "", " ensure the")
+    assert asyncio.run(listen(0.9)) == (True, " ensure the", "")
+    assert asyncio.run(listen(0.0)) == (True, " ensure the", "")  # an engine without probabilities

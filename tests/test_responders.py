@@ -313,3 +313,38 @@ def test_improbable_last_word_is_withheld_until_close_at_most() -> None:
 
     events = said(make, word(0.5), "finalize")
     assert [event.text for event in events if isinstance(event, Delta)] == ["whole", " cut"]
+
+
+@pytest.mark.parametrize(("probability", "kinds"), [
+    (0.9, ["turn.start", "turn.update", "turn.eager_end", "turn.end"]),
+    (0.4, ["turn.start", "turn.update", "turn.end"]),
+])  # fmt: skip
+def test_uncertain_text_is_sent_with_the_end_of_a_turn_only(probability: float, kinds: list[str]) -> None:
+    async def hear(samples: Samples) -> Sequence[RecognizedWord]:
+        return [RecognizedWord(" whole", probability=probability)]
+
+    def make(note: Callable[[Event], Awaitable[None]]) -> TurnResponder:
+        return TurnResponder(LiveRecognizer(hear, 8.0), note, RealtimeOptions(model="ink-2"))
+
+    events = said(make, silence(0.5), word(), silence(2))
+    assert [event.kind for event in events] == kinds
+    assert isinstance(events[-1], TurnEnd) and events[-1].transcript == "whole"
+
+
+@pytest.mark.parametrize(("pause", "is_joined"), [(0.7, True), (1.5, False)])
+def test_speech_soon_after_finalize_is_recognized_with_the_words_before_it(pause: float, is_joined: bool) -> None:
+    heard: list[int] = []
+
+    async def noting(samples: Samples) -> Sequence[RecognizedWord]:
+        heard.append(len(samples))
+        return await recognise(samples)
+
+    def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
+        options = RealtimeOptions(model="ink-2")
+        return ManualResponder(LiveRecognizer(noting, 8.0, 8.0), note, options, has_word_times=False)
+
+    first, second = word(0.5), word(0.5)
+    events = said(make, silence(0.5), first, silence(0.6), "finalize", silence(pause - 0.6), second, silence(1.5))
+    assert (heard[-1] > len(first) + len(second) + pause * RATE) == is_joined
+    texts = [event.text for event in events if isinstance(event, Delta)]
+    assert len(texts) == 2 and "".join(texts).split() == (["w0", "w2", "w3"] if is_joined else ["w0", "w0"])

@@ -87,6 +87,20 @@ def test_unemitted_text_before_a_cut_is_emitted() -> None:
     assert text.settle(words("four")) == " four"
 
 
+def test_words_beside_a_cut_are_written_as_in_the_hypothesis_that_covers_both() -> None:
+    for before, after, written in [
+        ("the other way. In", "In short, the", " the other way. In short, the"),
+        ("the other way in", "In short, the", " the other way in short, the"),
+        ("the other way, Paul", "Paul is short", " the other way, Paul is short"),
+    ]:
+        text = StableText()
+        text.pause(words("the other way."))
+        text.update(words(before))
+        assert text.cut(words("the other way.")) == ""
+        text.settle(words(after))
+        assert text.text == written
+
+
 HYPOTHESES = st.lists(
     st.tuples(
         st.sampled_from(["update", "pause", "flush", "cut", "settle"]),

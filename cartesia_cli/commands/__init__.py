@@ -13,7 +13,6 @@ COMMANDS = (
     "stream-file",
     "status",
     "devices",
-    "models",
     "vad",
     "cache",
     "serve",

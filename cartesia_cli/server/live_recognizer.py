@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..audio.pcm import RATE, Samples
 from ..transcript import TEXT_WORD
 from .engine import FRAME_SAMPLES, RecognizedWord, find_quietest
 from .live_word_times import LiveWordTimes
-from .stable_text import StableText
+from .stable_text import StableText, count_covered
 
 Recognize = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
 """Has samples recognized off the event loop: `EngineExecutor.recognize` for one language."""
@@ -47,6 +47,26 @@ words count if their mean probability is at least the second: noise alone reache
 MIN_LAST_PROBABILITY = 0.5
 """A less likely last word was cut off. In mid-word, Moonshine invented a word half as often with this."""
 
+MIN_COMMIT_PROBABILITY = 0.6
+"""Text with a less likely word is not emitted in a pause, where speech may go on: with more audio, two of three such
+words became others.
+"""
+
+MIN_PART_SECONDS = 2.0
+"""Shortest first part of an utterance that is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause in an utterance.
+
+    end     where the audio after it begins, in samples since the first one
+    words   all words before it, as they were recognized in the pause
+    """
+
+    end: int
+    words: tuple[RecognizedWord, ...]
+
 
 class LiveRecognizer:
     """Recognizes utterances one after the other. Times are seconds since the first sample that was ever pushed.
@@ -74,6 +94,7 @@ class LiveRecognizer:
         self._recognized_at = self._speculated_at = 0
         self._recognition_seconds = 0.0
         self._speculation: tuple[RecognizedWord, ...] | None = None
+        self._pauses: list[Pause] = []  # in the audio that is held
         self.is_open = False
 
     def push(self, samples: Samples) -> None:
@@ -88,6 +109,7 @@ class LiveRecognizer:
         self._discard_before(int(onset * RATE) - LEAD_IN_SAMPLES)
         self._text, self._timed_length = StableText(), 0
         self._speculation = None
+        self._pauses.clear()
         self._recognized_at = self._speculated_at = self._start
         self.is_open = True
 
@@ -126,19 +148,42 @@ class LiveRecognizer:
             text = self._text.text[self._timed_length :] + rest
             self._times.prepare(text, words, self._audio(self._end), self._start / RATE)
 
-    def commit(self) -> str:
-        """Emit what was speculated; the utterance may still go on."""
-        return self._text.pause(_texts(self._speculation or ()))
+    def commit(self) -> bool:
+        """Emit what was speculated, unless it is too uncertain; the utterance may still go on.
 
-    def resume(self) -> None:
-        """Drop the speculative result, because the utterance wasn't over."""
+        Returns whether it was emitted.
+        """
+        words = self._speculation or ()
+        new = words[self._text.count_emitted(_texts(words)) :]
+        if any(0 < word.probability < MIN_COMMIT_PROBABILITY for word in new):
+            return False
+        self._text.pause(_texts(words))
+        return True
+
+    def resume(self, onset: float) -> None:
+        """Go on after a pause, since speech resumed at `onset`: what was speculated wasn't all of the utterance."""
+        if self._speculation is not None:
+            self._pauses.append(Pause(int(onset * RATE) - LEAD_IN_SAMPLES, self._speculation))
         self._speculation = None
 
     async def cut(self) -> NewText:
-        """The rest of the first part of an utterance that is too long; the second part begins after a quiet place."""
-        at = self._start + find_quietest(self._audio(self._end))
+        """The rest of the first part of an utterance that is too long; the second part begins after a pause.
+
+        If there was none, it begins where it is quietest.
+        """
         self._speculation = None
-        words = await self._recognize_until(at)
+        middle, earliest = (self._start + self._end) // 2, self._start + int(MIN_PART_SECONDS * RATE)
+        pauses = [pause for pause in self._pauses if pause.end >= earliest]
+        if pauses:
+            pause = next((pause for pause in pauses if pause.end >= middle), pauses[-1])
+            at, words = pause.end, pause.words
+        else:
+            at = self._start + find_quietest(self._audio(self._end))
+            words = await self._recognize_until(at)
+        covered = [pause for pause in self._pauses if pause.end > at]
+        self._pauses = [
+            Pause(pause.end, pause.words[count_covered(_texts(words), _texts(pause.words)) :]) for pause in covered
+        ]
         emitted = self._text.count_emitted(_texts(words))
         new = self._text.cut(_texts(words))
         self._time_words(words, at)
@@ -171,15 +216,16 @@ class LiveRecognizer:
         return new, words[emitted:]
 
     async def flush(self) -> NewText:
-        """Recognize the utterance up to now, in mid-speech; it goes on.
+        """Emit the text up to now, in a pause or in mid-speech; the utterance goes on.
 
         Its rest is recognized together with this part, since audio that begins within a word is recognized as another
         word. So is an unlikely last word, which was cut off.
         """
-        self._speculation = None
-        words = await self._recognize_until(self._end)
-        if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
-            words = words[:-1]
+        words = self._speculation
+        if words is None:
+            words = await self._recognize_until(self._end)
+            if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
+                words = words[:-1]
         emitted = self._text.count_emitted(_texts(words))
         new = self._text.flush(_texts(words))
         self._time_words(words, self._end)

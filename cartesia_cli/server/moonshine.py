@@ -62,6 +62,9 @@ NOISE_TEXT = "You"
 
 MUSIC_SYMBOLS = frozenset("♪🎵")
 
+PUNCTUATION = frozenset({b".", b",", b"?", b"!", b";", b":"})
+"""Tokens that say nothing of the word that they follow."""
+
 START_TOKEN, END_TOKEN = 1, 2
 """Tokens that begin and end a text."""
 
@@ -185,14 +188,16 @@ def packaged_weights() -> Path:
 def join_tokens(tokens: Iterable[Token]) -> Iterator[RecognizedWord]:
     """The words of a text, with their leading spaces, without "♪music♪" and stray punctuation.
 
-    A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token.
+    A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token
+    without its punctuation.
     """
     joined: list[Token] = []
     for token, probability in tokens:
         if token.startswith(WORD_START) or not joined:
             joined.append((token.removeprefix(WORD_START), probability))
         else:
-            joined[-1] = joined[-1][0] + token, min(joined[-1][1], probability)
+            before, least = joined[-1]
+            joined[-1] = before + token, least if token in PUNCTUATION else min(least, probability)
     words = [(word.decode("utf-8", "ignore"), probability) for word, probability in joined]
     words = [(word, p) for word, p in words if any(map(str.isalnum, word)) and MUSIC_SYMBOLS.isdisjoint(word)]
     if [word for word, _ in words] != [NOISE_TEXT]:

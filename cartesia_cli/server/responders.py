@@ -108,17 +108,17 @@ class ManualResponder:
             await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
     async def execute(self, command: Command) -> None:
-        """Send the text of all audio received so far. After `finalize` in mid-speech, the utterance goes on. A `config`
-        changes nothing here.
+        """Send the text of all audio received so far.
+
+        After `finalize` the utterance goes on, unless silence ends it: with the words before it, those after it are
+        recognized better. With word times, a pause ends it.
         """
-        if isinstance(command, Config):
-            return
         await self._process_rest()
         if not isinstance(command, Finalize):
             await self._settle(None)
             await self._send_word_times()
             return
-        if self._endpointer.in_speech and not self._endpointer.in_pause:
+        if self._endpointer.in_speech and not (self._has_word_times and self._endpointer.in_pause):
             await self._send_delta(*await self._recognizer.flush())
         else:
             await self._settle(None)
@@ -153,7 +153,7 @@ class ManualResponder:
                 case "resume" if not recognizer.is_open:  # since a `finalize` in the pause
                     recognizer.open(event.speech)
                 case "resume":
-                    recognizer.resume()
+                    recognizer.resume(event.speech)
                 case "end":
                     await self._settle(event)
                     await self._send_word_times()
@@ -235,13 +235,12 @@ class TurnResponder:
                     await self._send(TurnStart())
                 case "pause":
                     await recognizer.speculate()
-                    recognizer.commit()
-                    if text := self._text():
+                    if recognizer.commit() and (text := self._text()):
                         await self._send_update()
                         await self._send(TurnEagerEnd(transcript=text))
                         self._is_eager = True
                 case "resume":
-                    recognizer.resume()
+                    recognizer.resume(event.speech)
                     if self._is_eager:
                         self._is_eager = False
                         await self._send(TurnResume())
@@ -270,7 +269,7 @@ class TurnResponder:
 
 def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
     """`new` where it has a value, else `old`. ApiError unless start > eager end > end (docs: turns)."""
-    merged = old.merged(new)
+    merged = TurnConfig(**(old.to_dict() | new.to_dict()))
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None
     if not 1 > start > eager > end > 0 or (merged.end_timeout_ms or 0) < 0:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 FINAL_PUNCTUATION = ".,;:!?…"
@@ -23,6 +24,18 @@ AGREEING_HYPOTHESES, WITHHELD_WORDS, SURE_PROBABILITY = 4, 2, 0.85
 needs no agreement. Without the probability and with 3 hypotheses, the first text came half a second later, and a
 twelfth more words were wrong; with 2 hypotheses it came as soon, and a third more were wrong.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """How a hypothesis that covers both sides of a cut writes the words beside it.
+
+    punctuation   after the last word before the cut
+    word          the first word after it: in a hypothesis that begins there, it would be capitalised
+    """
+
+    punctuation: str = ""
+    word: str = ""
 
 
 class StableText:
@@ -40,6 +53,8 @@ class StableText:
         self._recent: deque[list[str]] = deque(maxlen=AGREEING_HYPOTHESES - 1)
         self._punctuation_withheld = False
         """Whether the punctuation after the last word may still have to be emitted."""
+        self._seam = Seam()
+        """How the words on both sides of the last cut are written, until a word after it is emitted."""
 
     def update(self, words: Sequence[str], probabilities: Sequence[float] = ()) -> str:
         """Emit what is certain of a hypothesis of the whole utterance so far.
@@ -65,6 +80,7 @@ class StableText:
         rest = self._emit(words, open_ended=False)
         self._words.clear()
         self._recent.clear()
+        self._seam = Seam()
         return rest
 
     def flush(self, words: Sequence[str]) -> str:
@@ -79,34 +95,33 @@ class StableText:
         What was emitted may reach beyond that part. Then the next hypothesis begins with those words, and they must not
         be emitted again.
         """
-        if not self._words:
-            return self.settle(words)
-        beyond = self._words[_count_covered(words, self._words) :]
+        last = self._recent[-1] if self._recent else []
+        at = count_covered(words, last)
+        beyond = self._words[count_covered(words, self._words) :]
         new = "" if beyond else self._emit(words, open_ended=True)
+        self._seam = Seam() if beyond or not 0 < at < len(last) else Seam(_final_punctuation(last[at - 1]), last[at])
         self._words, self.beyond = beyond, len(beyond)
         self._recent.clear()
         return new
 
     def count_emitted(self, words: Sequence[str]) -> int:
         """How many words at the beginning of a hypothesis were emitted before."""
-        return _count_covered(self._words, words)
+        return count_covered(self._words, words)
 
     def _emit(self, words: Sequence[str], *, open_ended: bool) -> str:
-        at = _count_covered(self._words, words)
+        at = count_covered(self._words, words)
         new = list(words[at:])
+        if new and not at and _normalize(new[0]) == _normalize(self._seam.word):
+            new[0] = self._seam.word
         if open_ended and new:
             new[-1] = new[-1].rstrip(FINAL_PUNCTUATION) or new[-1]
         # Withheld punctuation is emitted as soon as something follows it.
-        if (
-            at
-            and self._punctuation_withheld
-            and (new or not open_ended)
-            and self.text
-            and self.text[-1] not in FINAL_PUNCTUATION
-        ):
-            new.insert(0, _final_punctuation(words[at - 1]))
+        punctuation = _final_punctuation(words[at - 1]) if at else self._seam.punctuation
+        if self._punctuation_withheld and (new or not open_ended) and self.text[-1:] not in [*FINAL_PUNCTUATION, ""]:
+            new.insert(0, punctuation)
         if new:
             self._punctuation_withheld = open_ended
+            self._seam = Seam()
         self._words += words[at:]
         self.beyond = 0
         text = "".join(new)
@@ -114,7 +129,7 @@ class StableText:
         return text
 
 
-def _count_covered(emitted: Sequence[str], words: Sequence[str]) -> int:
+def count_covered(emitted: Sequence[str], words: Sequence[str]) -> int:
     """How many of `words` were `emitted` already: the length of the beginning that differs least from it."""
     ours = [_normalize(word) for word in emitted]
     theirs = [_normalize(word) for word in words]
