@@ -31,6 +31,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     client             HTTP and WebSocket: uploads, downloads, retries, deadlines, errors
     output             one writer per format, and what is printed on stderr
     settings           configuration file and profiles
+    model_cache        lists of models, kept for a day
     cache, results     earlier responses, and which result files were made from which recording
     server             a local server that speaks the same protocol
     scale              many recordings: manifests, buckets, runs that can be resumed, several machines

@@ -234,11 +234,11 @@ class Cache:
         return Lookup(self.store, key + SUFFIX, path, audio)
 
 
-def server_identity(base_url: str, endpoint: str) -> str | None:
+def server_identity(base_url: str, endpoint: str, api_version: str = API_VERSION) -> str | None:
     """Identifies a server that is reached over the network. None for one on this machine that can't be told apart from
     the next one on the same port.
     """
-    server = f"{base_url}{HTTP_ROUTES[endpoint]} {API_VERSION}"
+    server = f"{base_url}{HTTP_ROUTES[endpoint]} {api_version}"
     if not is_loopback(base_url):
         return server
     parts = urlsplit(base_url)

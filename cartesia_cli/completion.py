@@ -97,6 +97,9 @@ def _values(kind: str, word: str, *, prefix: str = "") -> list[str]:
         offers = [(name, "") for name in _microphones() if name.isprintable()]
     elif kind == "profile":
         offers = [(name, "") for name in _profiles() if name.isprintable()]
+    elif kind in ("model", "batch-model"):
+        known = [name for name, _ in offers]
+        offers = [*offers, *((name, "") for name in _models(kind) if name not in known and name.isprintable())]
     lines = [f"{prefix}{value}\t{about}" for value, about in offers]
     return [*lines, f"\t{BY_THE_SHELL[kind]}\t{prefix}"] if kind in BY_THE_SHELL else lines
 
@@ -120,6 +123,17 @@ def _kind(command: str, name: str) -> str:
         if name in f"{offered} {understood}".split():
             return kind
     return ""
+
+
+def _models(kind: str) -> list[str]:
+    # Imported on demand. More than the table has if the user has asked a server for its models.
+    from importlib import import_module
+
+    try:
+        known = import_module("cartesia_cli.model_cache").known_models(None)
+        return [model.id for model in known if kind == "model" or model.takes("batch")]
+    except Exception:
+        return []
 
 
 def _microphones() -> list[str]:

@@ -103,6 +103,10 @@ class NetworkError(CliError):
     type = "network"
 
 
+class SettingsRefused(NetworkError):
+    """A server ended a live session because of a change of its settings: a new connection without it may succeed."""
+
+
 class OutputError(CliError):
     type = "output"
 

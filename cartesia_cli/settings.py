@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from .errors import CliError, UsageError
 from .protocol import check_base_url
 
-GENERAL = ("base_url", "api_key_command")
-"""Keys outside of the commands' tables. Their values are strings."""
+SWITCHES = ("insecure_http", "insecure_http_key")
+GENERAL = ("base_url", "api_key_command", *SWITCHES)
+"""Keys outside of the commands' tables. Their values are strings, those of SWITCHES true or false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class _Reader:
     commands: Collection[str]
 
     def section(self, layer: str, name: str, table: Mapping[str, Any]) -> Section:
-        """The section of a table. UsageError for unknown keys, and for general keys that aren't strings."""
+        """The section of a table. UsageError for unknown keys, and for general keys of another type."""
         general: dict[str, Setting] = {}
         commands: dict[str, Mapping[str, Setting]] = {}
         for key, value in table.items():
@@ -156,7 +157,10 @@ class _Reader:
 
     def _general(self, layer: str, name: str, key: str, value: Any) -> Setting:
         place = self._place(name, key)
-        if not isinstance(value, str):
+        if key in SWITCHES:
+            if not isinstance(value, bool):
+                raise UsageError(f"{place} must be true or false", hint=f"write {key} = true")
+        elif not isinstance(value, str):
             raise UsageError(f"{place} must be a string", hint=f'put the value in quotes: {key} = "…"')
         if key == "base_url":
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -17,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 from unicodedata import east_asian_width
 
 from .alignment import covering_words
-from .protocol import BatchResponse, Word
+from .protocol import BatchResponse, DetectedLanguage, Word
 from .text_encoding import ends_within_character, join_surrogates
 from .timestamps import (
     MAX_SECONDS,
@@ -55,6 +56,7 @@ class Segment:
     words        those that the server sent with it, all or none; JSON documents have them beside the segments
     language     as the server detected it
     speaker      who said it, if known
+    languages    those that the server heard, the most certain first
     """
 
     start: float
@@ -64,6 +66,7 @@ class Segment:
     words: tuple[Word, ...] = ()
     language: str | None = None
     speaker: str | None = None
+    languages: tuple[DetectedLanguage, ...] = ()
 
     def shifted(self, by: float) -> Segment:
         """The same, `by` seconds later."""
@@ -72,7 +75,14 @@ class Segment:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        document = {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text, "timing": self.timing}
+        document: dict[str, Any] = {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "text": self.text,
+            "timing": self.timing,
+        }
+        if self.languages:
+            document["languages"] = [language.to_dict() for language in self.languages]
         return document if self.speaker is None else document | {"speaker": self.speaker}
 
 
@@ -80,12 +90,21 @@ class Segment:
 class Partial:
     """Text of a live session that may still change: each partial replaces the one before it.
 
-    at     seconds of audio sent when it came
-    text   the whole open segment so far, verbatim
+    at          seconds of audio sent when it came
+    text        the whole open segment so far, verbatim
+    languages   those that the server heard so far
     """
 
     at: float
     text: str
+    languages: tuple[DetectedLanguage, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        document: dict[str, Any] = {"at": round(self.at, 3), "text": self.text}
+        if self.languages:
+            document["languages"] = [language.to_dict() for language in self.languages]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,11 @@ class Notice:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {"at": round(self.at, 3), "event": self.event, "message": self.message}
+
+
+def ranked(languages: Sequence[DetectedLanguage]) -> tuple[DetectedLanguage, ...]:
+    """Languages, the most certain first."""
+    return tuple(sorted(languages, key=lambda language: -(language.confidence or 0.0)))
 
 
 PERSISTED_NOTICES = frozenset({"mark", "connection_lost", "reconnected"})
@@ -307,18 +331,22 @@ def from_segments(
     request_id: str | None = None,
     notices: Sequence[Notice] = (),
 ) -> Transcript:
-    """The settled segments of a live session as a transcript. `language`: the requested one, if none is detected.
+    """The settled segments of a live session as a transcript. `language`: the requested one, if none is detected;
+    otherwise that of most of the text.
 
     If some segments came with words, the text of the others is split into words without times.
     """
     segments = _join_split_characters(segments)
-    detected = [segment.language for segment in segments if segment.language]
+    spoken = Counter[str]()
+    for segment in segments:
+        if segment.language:
+            spoken[segment.language] += len(segment.text)
     words = words_of_segments(segments)
     return Transcript(
         source=source,
         model=model,
         text="".join(segment.text for segment in segments),
-        language=detected[-1] if detected else language,
+        language=max(spoken, key=spoken.__getitem__) if spoken else language,
         duration=duration,
         request_id=request_id,
         segments=tuple(segments),

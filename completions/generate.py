@@ -26,7 +26,7 @@ from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, LANGUAGES, MODELS
+from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HINT_LANGUAGES, HTTP_ROUTES, LANGUAGES, MODELS
 
 PACKAGE = Path(cli.__file__).parent
 SCHEMAS = PACKAGE / "schemas"
@@ -48,6 +48,7 @@ KINDS = {
     "--output-manifest": "file",
     "--transcript": "file",
     "--append": "file",
+    "render --audio": "file",
     "--allow-host": "none",
     "--allow-origin": "none",
     "--base-url": "none",
@@ -76,6 +77,10 @@ KINDS = {
     "--host": "none",
     "--keyterm": "none",
     "--language": "language",
+    "--language-hint": "language-hint",
+    "--keyterms": "file",
+    "--control": "file",
+    "--api-version": "none",
     "--local-model": "whisper",
     "--longest-gaps": "none",
     "--max-bytes": "none",
@@ -142,7 +147,7 @@ LANGUAGE_NAMES = dict(
     be Belarusian, tg Tajik, sd Sindhi, gu Gujarati, am Amharic, yi Yiddish, lo Lao, uz Uzbek, fo Faroese,
     ht Haitian Creole, ps Pashto, tk Turkmen, nn Nynorsk, mt Maltese, sa Sanskrit, lb Luxembourgish, my Burmese,
     bo Tibetan, tl Tagalog, mg Malagasy, as Assamese, tt Tatar, haw Hawaiian, ln Lingala, ha Hausa, ba Bashkir,
-    jw Javanese, su Sundanese, yue Cantonese
+    jw Javanese, su Sundanese, yue Cantonese, or Odia
     """.split(",")
 )
 
@@ -159,6 +164,7 @@ VALUES = {
     "format": dict.fromkeys(FORMATS, ""),
     "mode": {"batch": "whole recordings", "auto": "live, turns", "manual": "live, finalize"},
     "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
+    "language-hint": {code: LANGUAGE_NAMES.get(code, "") for code in HINT_LANGUAGES},
     "model": dict.fromkeys(MODELS, ""),
     "schema": {file.stem: json.loads(file.read_text("utf-8"))["title"] for file in sorted(SCHEMAS.glob("*.json"))},
     "stdin": {"-": "stdin"},

@@ -42,11 +42,14 @@ TIERS = {
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
 LONGEST = (
-    "test_judges", "test_soak", "test_docs", "test_stream_file", "test_listen", "test_program", "test_reconnect",
-    "test_dask_runs", "test_dask_cluster", "test_remote_inputs",
-    "test_crashes", "test_faults", "test_listen_faults", "test_no_word_lost", "test_costs", "test_live_terminal",
-    "test_files", "test_offline", "test_hostile", "test_listen_judged", "test_microphone", "test_serve_hostile",
-    "test_client_faults", "test_precedence", "test_moonshine", "test_cache", "test_config", "test_recovery",
+    "test_judges", "test_soak", "test_docs", "test_listen", "test_stream_file", "test_program", "test_reconnect",
+    "test_live_terminal", "test_listen_faults", "test_golden", "test_faults", "test_whisper", "test_dask_runs",
+    "test_dask_cluster", "test_offline", "test_listen_judged", "test_crashes", "test_client_faults", "test_soundtrack",
+    "test_serve_access", "test_remote_inputs", "test_no_word_lost", "test_costs", "test_serve_hostile",
+    "test_server_realtime", "test_client_realtime_faults", "test_redaction", "test_output_checks", "test_word_times",
+    "test_scripted", "test_files", "test_hostile", "test_local_jobs", "test_jobs", "test_session_recording",
+    "test_microphone", "test_wire_format", "test_precedence", "test_wait_status", "test_moonshine", "test_cache",
+    "test_config", "test_manifest_runs", "test_films", "test_check", "test_recovery",
 )  # fmt: skip
 """Test files that take longest, in the order in which they start."""
 

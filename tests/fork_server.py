@@ -312,7 +312,8 @@ def start_program(
     prefix: Sequence[str] = (),
 ) -> Process:  # fmt: skip
     """Start the program like `subprocess.Popen`, through the command `prefix`, if any."""
-    env = dict(os.environ if env is None else env)
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # `make coverage`
+    env = dict(os.environ if env is None else env) | measured
     variables = (*prefix, *sorted((name, value) for name, value in env.items() if name.startswith(STARTUP_VARIABLES)))
     with _lock:
         _runs[variables] += 1

@@ -6,9 +6,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import boto3
-from moto.server import ThreadedMotoServer
-
 
 class ObjectStorage:
     """Buckets of an S3 server. `environment`: the variables that lead to it."""
@@ -20,6 +17,8 @@ class ObjectStorage:
             "AWS_SECRET_ACCESS_KEY": "s3cret",
             "AWS_REGION": "us-east-1",
         }
+        import boto3  # here, like moto below: every worker of a run imports this module, and one of them needs it
+
         self._client = boto3.client(
             "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1",
             aws_access_key_id="test", aws_secret_access_key="s3cret",
@@ -42,6 +41,8 @@ class ObjectStorage:
 @contextmanager
 def object_storage() -> Iterator[ObjectStorage]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

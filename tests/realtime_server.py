@@ -469,14 +469,16 @@ def _decode(data: bytes | bytearray) -> str:
 
 
 def _command(path: str, text: str) -> str | None:
-    """The command in a text message: bare words on the manual endpoint, JSON on the other; None: not a command."""
-    if path == MANUAL:
-        return text if text in ("finalize", "close", "done") else None
+    """The command in a text message; None: not a command. Bare words on the manual endpoint, JSON on the other, and
+    `config` is JSON on both.
+    """
+    if path == MANUAL and text in ("finalize", "close", "done"):
+        return text
     try:
         command = json.loads(text)["type"]
     except (ValueError, TypeError, LookupError):
         return None
-    return command if command in ("close", "config") else None
+    return command if command == "config" or (command == "close" and path != MANUAL) else None
 
 
 def _wire(message: Event | str | bytes) -> bytes:

@@ -179,7 +179,7 @@ def test_same_recording_gives_the_same_files(tmp_path: Path) -> None:
 def test_mono_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 1 channel") as caught:
         split_channels(SAMPLE, tmp_path)
-    assert caught.value.hint == "leave out --speakers-by-channel"
+    assert caught.value.hint == "transcribe it as a whole"
 
 
 @pytest.mark.parametrize("other", [1.0, 0.5, -1.0])

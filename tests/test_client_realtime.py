@@ -33,6 +33,7 @@ from cartesia_cli.protocol import (
     Delta,
     Done,
     Endpoint,
+    Error,
     Event,
     Finalize,
     FlushDone,
@@ -439,16 +440,62 @@ def test_commands_use_the_spelling_of_the_endpoint(dialect: Endpoint, command: C
     assert server.records[0].texts[0] == text
 
 
-@pytest.mark.parametrize(("dialect", "command"), [(AUTO, Finalize()), (MANUAL, Config())])
-def test_a_command_of_the_other_endpoint_never_goes_out(dialect: Endpoint, command: Command) -> None:
+def test_a_command_of_the_other_endpoint_never_goes_out() -> None:
     async def speak(connection: RealtimeConnection) -> None:
         with pytest.raises(ValueError, match="endpoint has no"):
-            await connection.command(command)
+            await connection.command(Finalize())
         await a_second(connection)
 
-    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
-        assert converse(server, dialect, speak).error is None
+    with RealtimeServer(foreign.turns()) as server:
+        assert converse(server, AUTO, speak).error is None
     assert server.records[0].commands == ["close"]
+
+
+async def changes_settings(connection: RealtimeConnection) -> None:
+    await some_audio(connection)
+    await connection.command(Config(keyterms=("Ink",)))
+    await a_second(connection)
+
+
+def refuses_config(status: int, *, closes: bool = False) -> Callable[[ServerConnection], None]:
+    """A server that answers `config` with an error."""
+
+    def script(connection: ServerConnection) -> None:
+        connection.admit()
+        connection.until_command("config")
+        connection.say(foreign.error(status))
+        if closes:
+            return connection.close(1008, "no")
+        connection.until_command("close")
+        connection.say(foreign.transcript("still here"))
+        connection.say(foreign.done())
+        connection.close()
+
+    return script
+
+
+def test_a_refused_config_is_an_event_and_not_the_end() -> None:
+    with RealtimeServer(refuses_config(400)) as server:
+        heard = converse(server, MANUAL, changes_settings)
+    assert heard.error is None
+    refused, text, _ = heard.events
+    assert isinstance(refused, Error)
+    assert (refused.title, refused.message) == (None, f"127.0.0.1:{server.port}: Title 400: Message 400.")
+    assert isinstance(text, Delta) and text.text == "still here"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 500])
+def test_an_error_that_no_config_causes_is_the_end(status: int) -> None:
+    with RealtimeServer(refuses_config(status)) as server:
+        heard = converse(server, MANUAL, changes_settings)
+    assert heard.failure.status == status
+
+
+def test_a_close_after_a_refused_config_may_be_followed_by_a_new_connection() -> None:
+    with RealtimeServer(refuses_config(400, closes=True)) as server:
+        heard = converse(server, MANUAL, changes_settings)
+    assert type(heard.failure) is NetworkError
+    assert isinstance(heard.events[0], Error)
 
 
 # What is said of it.

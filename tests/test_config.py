@@ -305,6 +305,7 @@ def test_version_ignores_the_rest_of_the_command_line(run: Run, arguments: tuple
     assert done.stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
 
 
+@pytest.mark.engine
 def test_server_that_overrules_local_true_is_reported(run: Run, configuration: Path) -> None:
     configuration.write_text("[transcribe]\nlocal = true\n")
     server = {"CARTESIA_BASE_URL": "http://127.0.0.1:9"}

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,15 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pexpect
 import pytest
 import trustme
+from jsonschema import Draft202012Validator
 
+import cartesia_cli
 from cartesia_cli.commands.diagnosis import Check, Result, State, ok, run_checks, select, warning
 from cartesia_cli.errors import InputError
+from cartesia_cli.output.clipboard import describe_support
 from tests.conftest import Run
 from tests.fault_server import KEY, Behaviour, Exchange, FaultServer, answers, refusal, refuses
 from tests.microphone import RATE, Studio, open_studio
 
+SCHEMA = json.loads((Path(cartesia_cli.__file__).parent / "schemas" / "doctor.json").read_text("utf-8"))
 VOICES = answers({"data": [], "has_more": False})
 WITH_KEY = {"CARTESIA_API_KEY": KEY}
 
@@ -33,6 +39,7 @@ def examine(run: Run, *arguments: str, code: int | None = None, **variables: str
     done = run("doctor", *arguments, "-f", "json", env=variables)
     assert KEY.encode() not in done.stdout + done.stderr
     document = json.loads(done.stdout)
+    Draft202012Validator(SCHEMA).validate(document)
     checks = {check["check"]: check for check in document["checks"]}
     states = [check["state"] for check in checks.values()]
     assert document["counts"] == {str(state): states.count(state) for state in State}
@@ -70,6 +77,45 @@ def test_unknown_profile_and_variable_are_named(run: Run, environment: dict[str,
     checks = examine(run, "configuration", CARTESIA_TRANSCRIBE_FROMAT="srt")
     failed(checks, "configuration", "CARTESIA_TRANSCRIBE_FROMAT", "CARTESIA_TRANSCRIBE_FORMAT", state="warning")
     failed(examine(run, "configuration", CARTESIA_LISTEN_MODE="x"), "configuration", "CARTESIA_LISTEN_MODE")
+
+
+def test_server_that_no_request_may_go_to_is_named(run: Run) -> None:
+    plain = {"CARTESIA_BASE_URL": "http://a.example"}
+    failed(examine(run, "configuration", "dns", **plain), "configuration", "http://a.example", "unencrypted")
+    done = run("doctor", "dns", "--base-url", "http://a.example")
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    ("variables", "columns", "state", "words"),
+    [
+        ({"TERM": "xterm-256color"}, 80, "ok", "80 columns, utf-8, colour; clipboard: by OSC 52"),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, 80, "ok", "no colour"),
+        ({"TERM": "dumb"}, 80, "warning", "TERM=dumb"),
+        ({"TERM": "xterm", "TERM_PROGRAM": "Apple_Terminal"}, 30, "warning", "widen the terminal"),
+        ({"TERM": "xterm", "PYTHONIOENCODING": "latin-1"}, 80, "warning", "UTF-8 locale"),
+    ],
+)
+def test_terminal_is_described(
+    environment: dict[str, str], variables: dict[str, str], columns: int, state: str, words: str
+) -> None:
+    plain = {name: value for name, value in environment.items() if name not in ("TMUX", "STY", "VTE_VERSION")}
+    child = pexpect.spawn(
+        sys.executable, ["-m", "cartesia_cli", "doctor", "terminal"], env=plain | {"LANG": "C.UTF-8"} | variables,
+        dimensions=(24, columns), timeout=60, encoding="latin-1",
+    )  # fmt: skip
+    said = child.read().replace("\r\n", "\n")
+    child.close()
+    assert child.exitstatus == 0
+    assert said.startswith(state) and words in said
+
+
+def test_clipboard_is_described_by_what_is_known_of_the_terminal() -> None:
+    assert describe_support({"TERM": "dumb"}) == "none"
+    assert "ignores OSC 52" in describe_support({"TERM": "xterm", "TERM_PROGRAM": "Apple_Terminal"})
+    assert "tmux" in describe_support({"TERM": "tmux", "TMUX": "/tmp/x"})
+    assert "screen" in describe_support({"TERM": "screen", "STY": "1"})
+    assert describe_support({"TERM": "xterm", "VTE_VERSION": "7600"}).startswith("uncertain")
 
 
 def test_package_that_cannot_be_imported_is_named(run: Run, tmp_path: Path) -> None:
@@ -264,6 +310,15 @@ def test_unresolvable_name_is_named(run: Run) -> None:
     failed(checks, "dns", "nonexistent.invalid can't be resolved", "base URL")
 
 
+def test_costs_are_told_before_a_round_trip_with_another_machine(run: Run) -> None:
+    variables = {"CARTESIA_BASE_URL": "https://nonexistent.invalid", **WITH_KEY}
+    told = b"the round trips cost %s credits; --offline leaves them out\n"
+    assert run("doctor", "auto", env=variables).stderr.startswith(told % b"3")
+    assert run("doctor", "auto", "manual", "stt", "openai", env=variables).stderr.startswith(told % b"7")
+    assert b"credits" not in run("doctor", "auto", "--offline", env=variables).stderr
+    assert b"credits" not in run("doctor", "python", env=variables).stderr
+
+
 def test_refused_connection_is_named(run: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -373,6 +428,9 @@ def test_checks_that_crash_or_hang_do_not_affect_the_others() -> None:
     assert results["hang"].summary == "no result within 0.2 s"
     assert (results["fine"].summary, results["last"].summary) == ("all is well", "hm")
     assert results["never"].summary == results["after"].summary == "not tried: Hang failed"
+    late = Check("late", "Late", hang)
+    ((_, result),) = run_checks([late], "", max_seconds=0.1)
+    assert result.summary == "no result within 0.1 s"
     never.set()
 
 

@@ -315,6 +315,15 @@ def test_interrupted_run_reports_what_was_evaluated(environment: dict[str, str],
     assert "1 of 2 transcripts are in the report" in told
 
 
+def test_each_of_several_local_models_is_a_system(run: Run, tmp_path: Path) -> None:
+    record(tmp_path, "talk", HEARD)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    done = run("eval", "talk.wav", "--local-model", "one,two")
+    assert b"batch ink-whisper one, batch ink-whisper two" in done.stderr
+    assert done.returncode == 1  # neither folder holds a model
+
+
 @pytest.mark.engine
 def test_engine_is_evaluated_through_both_endpoints(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     text = "Please open the window. It is warm in here."

@@ -20,6 +20,7 @@ from cartesia_cli.commands.upload_audio import choose_upload, estimate_upload
 from cartesia_cli.errors import InputError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import BatchOptions
+from tests.conftest import TINY_MODEL
 from tests.fault_server import Exchange, FaultServer, environment
 from tests.fork_server import run_program
 
@@ -171,12 +172,11 @@ def test_recording_that_comes_through_stdin_is_a_film_too(
 def test_local_transcript_of_a_film_has_the_times_of_the_film(tmp_path: Path, transcribe: Transcribe) -> None:
     sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
     film(tmp_path / "film.mp4", "-c:a", "aac", sound=["-itsoffset", "2", "-i", str(sample)])
-    found = []
-    for name in (sample, "film.mp4"):
-        done = transcribe(name, "--local", "-f", "json", CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None)
-        assert done.returncode == 0, done.stderr
-        assert "only the sound" not in done.stderr
-        found.append(words_of(done)[0][0])
+    arguments = (sample, "film.mp4", "--local", "-f", "ndjson")
+    done = transcribe(*arguments, CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None, **TINY_MODEL)
+    assert done.returncode == 0, done.stderr
+    assert "only the sound" not in done.stderr
+    found = [json.loads(line)["words"][0]["start"] for line in done.stdout.splitlines()]
     assert found[1] == pytest.approx(found[0] + 2, abs=0.2)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests import golden
 
-SLOW = ("lost", "sessions")
-"""Groups that wait: for timeouts, or for audio that is sent in real time."""
+SLOW = ("answers", "http", "lost", "sessions", "transcribe")
+"""Groups that take more than a few seconds: they wait for a time limit or for real time, or run many transcriptions."""
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def ask(base_url: str) -> dict[str, Any]:
 @contextmanager
 def serving(*options: str, **environment: str) -> Iterator[str]:
     """`cartesia-cli serve` on a free port, for the length of the block: its address, once it answers."""
-    command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", *options]
+    command = [sys.executable, "-m", "tests.tiny_model", "serve", "--port", "0", *options]
     server = subprocess.Popen(
-        command, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=ENVIRONMENT | environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout is not None and server.stderr is not None
@@ -111,21 +111,27 @@ def open_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def busy_server() -> Iterator[str]:
+    """A server that has no room for another request."""
+    with serving("--concurrency", "0") as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="module")
 def transcripts(open_server: str) -> dict[str, Any]:
     answers: dict[str, Any] = judge("transcribe", open_server, str(RECORDING))
     return answers
 
 
 @pytest.fixture(scope="module")
-def refusals(open_server: str) -> dict[str, Any]:
+def refusals(open_server: str, busy_server: str) -> dict[str, Any]:
     """Case, then SDK, to what was raised: three servers, each in the mood for its own refusals."""
     outcomes: dict[str, Any] = judge(
         "refusals", open_server, "bad model", "bad audio", "empty audio", "unsupported language"
     )
     with serving("--require-key", "--max-bytes", "1000000", CARTESIA_API_KEY=KEY) as strict:
         outcomes |= judge("refusals", strict, "bad key", "too large", "silence")
-    with serving("--concurrency", "0") as busy:
-        outcomes["busy"] = judge("refusals", busy, "silence")["silence"]
+    outcomes["busy"] = judge("refusals", busy_server, "silence")["silence"]
     return outcomes
 
 
@@ -383,25 +389,20 @@ def test_livekit_gets_word_times_from_whisper(livekit_sessions: dict[str, Any]) 
     assert finals[1]["words"][0]["start"] > finals[0]["words"][-1]["end"] + 1
 
 
-@pytest.mark.parametrize(
-    ("options", "environment", "status", "said"),
-    [
-        (["--require-key"], {"CARTESIA_API_KEY": "sk_car_another"}, 401, "not valid"),
-        (["--concurrency", "0"], {}, 429, "concurrency limit"),
-    ],
-)
-def test_every_judge_reports_a_refused_handshake(
-    utterances: list[str], options: list[str], environment: dict[str, str], status: int, said: str
-) -> None:
-    with serving(*options, **environment) as base_url:
-        sessions = judge("realtime", base_url, "8", utterances[0])
-        for session in sessions.values():
-            assert session["refused"] == status
-            assert set(session["body"]) == {"error_code", "title", "message", "request_id"}
-            assert said in session["body"]["message"]
-        if status == 401:  # what is worth another try, they try again, at length
-            told = judge("livekit_streams", base_url, "8", utterances[0], "--only", "turns")["turns"]["errors"]
-            assert told and "status_code=401" in told[0]
+def test_every_judge_reports_a_refused_handshake(utterances: list[str], busy_server: str) -> None:
+    with serving("--require-key", CARTESIA_API_KEY="sk_car_another") as locked_server:
+        check_refusals(busy_server, utterances[0], 429, "concurrency limit")
+        check_refusals(locked_server, utterances[0], 401, "not valid")
+        # What is worth another try, they try again, at length: so this is asked of one refusal only.
+        told = judge("livekit_streams", locked_server, "8", utterances[0], "--only", "turns")["turns"]["errors"]
+    assert told and "status_code=401" in told[0]
+
+
+def check_refusals(base_url: str, utterance: str, status: int, said: str) -> None:
+    for session in judge("realtime", base_url, "8", utterance).values():
+        assert session["refused"] == status
+        assert set(session["body"]) == {"error_code", "title", "message", "request_id"}
+        assert said in session["body"]["message"]
 
 
 # The judges before a server whose words are known, and the server before those who know.

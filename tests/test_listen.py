@@ -31,6 +31,7 @@ from tests.realtime_server import (
     ServerConnection,
     connected,
     done,
+    error,
     flush_done,
     manual,
     transcript,
@@ -393,6 +394,39 @@ def test_push_to_talk_sends_audio_only_between_two_taps_of_space(studio: Studio,
     document = json.loads(out.read_text())
     assert document["duration"] > sent + 2.0
     assert document["segments"][0]["start"] > 2.0
+
+
+def test_language_hints_and_key_terms_are_edited_by_keys(studio: Studio) -> None:
+    def script(connection: ServerConnection) -> None:
+        connection.admit(first=connected())
+        connection.until(lambda call: len(call.texts) >= 2)
+        connection.say(error(400, title="Invalid config", message="no such language"))
+        connection.until_command("close")
+        connection.close()
+
+    with RealtimeServer(script) as server:
+        options = ("-m", "ink-preview", "--language-hint", "de", "--keyterm", "Ink 2")
+        with terminal(studio, server, *options) as program:
+            program.send("k")
+            program.expect("key terms: Ink 2")
+            program.send(", Größe\r")
+            program.expect("key terms: Ink 2, Größe")
+            program.send("l\x15hi en q?\x7f\x7f\x7f\r")  # Ctrl-U, and keys that are only characters here
+            program.expect("language hints: hi en")
+            program.expect("warning: .*no such language: the session goes on without this change")
+            program.send("l")
+            program.expect("language hints: de")  # as before
+            program.send("\r")
+            program.expect("language hints: unchanged")
+            program.send("lpt-BR\r")
+            program.expect("is not the base code of a language: nothing was changed")
+            program.send("q")
+        sent = [json.loads(text) for text in server.records[0].texts]
+    assert sent[:2] == [
+        {"type": "config", "keyterms": ["Ink 2", "Größe"]},
+        {"type": "config", "language_hints": ["hi", "en"]},
+    ]
+    assert sent[2] == {"type": "close"}
 
 
 def test_plus_and_minus_shift_the_end_threshold_and_signals_act_as_keys(studio: Studio) -> None:

@@ -23,7 +23,7 @@ def test_unsupported_keyterms_are_warned_about(run: Run, command: str) -> None:
     assert NO_KEYTERMS in stderr_of(run, command, "--local", "--keyterm", "Cartesia")
     assert NO_KEYTERMS in stderr_of(run, command, "--local", "--keyterm", "Cartesia", "-m", "ink-whisper")
     assert "keyterm" not in stderr_of(run, command, "--cloud", "--keyterm", "Cartesia")
-    assert "keyterms are supported by ink-2 only" in stderr_of(
+    assert "ink-whisper does not support keyterms" in stderr_of(
         run, command, "--keyterm", "Cartesia", "-m", "ink-whisper"
     )
 

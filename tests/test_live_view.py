@@ -443,3 +443,15 @@ def test_terminal_size_is_read_on_every_draw() -> None:
                 assert len(shown[1]) == width - 2
     finally:
         os.close(leader)
+
+
+def test_a_prompt_takes_the_place_of_the_status_and_shows_its_end() -> None:
+    state = LiveState(text="so far", prompt="key terms: Größe, 日本語")
+    assert rows(state) == ["so far", "key terms: Größe, 日本語"]
+    assert LiveRows("utf-8", colored=False).rows(state, 9, 24)[-1] == ", 日本語"
+    assert LiveRows("utf-8", colored=False).rows(state, 8, 24)[-1] == " 日本語"
+    assert rows(LiveState(prompt="terms: \x1b[2J")) == ["terms: \ufffd[2J"]
+
+
+def test_detected_languages_are_in_the_status_row() -> None:
+    assert rows(LiveState(elapsed=3.0, languages=("hi", "en"))) == ["○ 0:03, hi en"]

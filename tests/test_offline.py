@@ -139,9 +139,10 @@ def test_local_commands_use_only_loopback_and_own_folders(tmp_path: Path) -> Non
     with ThreadPoolExecutor() as beside:
         running = {
             (command, home): beside.submit(command, tmp_path / f"{command.__name__}-{home.name}", home)
-            for home in (fresh, UNWRITABLE)
-            for command in (transcribe, serve, stream_file)
-        }
+            for command, home in (
+                (transcribe, fresh), (transcribe, UNWRITABLE), (serve, fresh), (stream_file, UNWRITABLE),
+            )
+        }  # fmt: skip
     for (command, _), ended in running.items():
         told = ended.result().splitlines()
         assert len(told) == (command is serve), told

@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 from cartesia_cli import __version__
 from cartesia_cli.commands import COMMANDS
@@ -73,6 +75,21 @@ def test_metadata_is_complete(wheel: Path) -> None:
         assert metadata[field], field
     assert {"local", "buckets", "web", "dask"} <= {*metadata.get_all("Provides-Extra", [])}
     assert "# cartesia-cli" in str(metadata.get_payload())
+
+
+def test_extras_can_be_installed_whatever_a_kernel_calls_its_release() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    linux = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_release": "6.1.0-cloud-v2"}
+    darwin = {"sys_platform": "darwin", "platform_machine": "arm64"}
+    versions = {14: "Darwin Kernel Version 23.6.0: Mon Jul 29", 15: "Darwin Kernel Version 24.0.0: Mon Aug 12"}
+    for machine, installs in (
+        (linux | {"platform_version": "#1 SMP Debian"}, True),
+        (darwin | {"platform_release": "23.6.0", "platform_version": versions[14]}, False),
+        (darwin | {"platform_release": "24.0.0", "platform_version": versions[15]}, True),
+    ):
+        found = [Requirement(one) for one in extras["local"] if one.startswith("moonshine-voice")]
+        chosen = [one for one in found if one.marker is not None and one.marker.evaluate(machine)]
+        assert bool(chosen) is installs, machine
 
 
 def test_sdist_has_what_its_own_tests_need(sdist: Path) -> None:

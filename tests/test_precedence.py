@@ -30,6 +30,7 @@ OPERANDS = {"transcribe": ["a"], "render": ["a"], "check": ["a"], "stream-file":
 
 WORDS = {
     "format": ("table", "tsv", "csv", "json"),
+    "api_version": ("2026-03-01", "2026-08-14", "2025-11-04", "2025-04-16"),
     "base_url": tuple(f"https://{letter}.example" for letter in "abcd"),
     "mode": ("auto", "manual", "auto", "manual"),
     "with_key": ("-", "-", "-", "-"),

@@ -27,6 +27,12 @@ from tests.memory import peak
 
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
 
+SENTENCE, SENTENCE_SECONDS = speech.SAMPLE.partition(".")[0], 2.6
+"""The first sentence of SAMPLE, and where it ends."""
+
+FIRST_SENTENCE = ["-i", SAMPLE, "-t", str(SENTENCE_SECONDS)]
+"""Options of ffmpeg."""
+
 
 def plain(text: str) -> str:
     return " ".join(re.sub(r"[^a-z0-9' ]", " ", text.lower()).split())
@@ -90,15 +96,15 @@ def test_containers_and_raw_samples_give_the_same_words(run: Run, whisper: dict[
         "f.mpga": ["-f", "mp3"], "g.oga": ["-c:a", "libvorbis"], "h.ogg": ["-c:a", "libopus"],
         "i.wav": ["-ac", "2", "-ar", "44100"], "j.webm": ["-c:a", "libopus"],
     }.items():  # fmt: skip
-        subprocess.run([ffmpeg, "-loglevel", "error", "-i", SAMPLE, *codec, tmp_path / name], check=True)
+        subprocess.run([ffmpeg, "-loglevel", "error", *FIRST_SENTENCE, *codec, tmp_path / name], check=True)
         files.append(name)
     done = run("transcribe", *files, "-f", "ndjson", "-w", env=whisper)
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     assert [document["source"] for document in documents] == files
     for document in documents:
-        assert word_errors(speech.SAMPLE, document["text"]) <= 0.06, document["source"]
-        assert document["duration"] == pytest.approx(10.8, abs=0.15)
+        assert word_errors(SENTENCE, document["text"]) <= 0.15, document["source"]  # one of seven
+        assert document["duration"] == pytest.approx(SENTENCE_SECONDS, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +118,29 @@ def test_headerless_samples_are_read_in_every_encoding(
     if codec is None:
         import numpy as np
 
-        samples = np.frombuffer(SAMPLE.read_bytes()[44:], "<i2")
+        samples = np.frombuffer(SAMPLE.read_bytes()[44:], "<i2")[: int(SENTENCE_SECONDS * speech.RATE)]
         data = (samples / 32768).astype("<f2").tobytes()
     else:
-        command = [need("ffmpeg"), "-loglevel", "error", "-i", SAMPLE, "-ar", str(rate), "-ac", "1", "-f", codec, "-"]
+        command = [
+            need("ffmpeg"),
+            "-loglevel",
+            "error",
+            *FIRST_SENTENCE,
+            "-ar",
+            str(rate),
+            "-ac",
+            "1",
+            "-f",
+            codec,
+            "-",
+        ]
         data = subprocess.run(command, check=True, capture_output=True).stdout
     done = run(
         "transcribe", "-", "--encoding", encoding, "--sample-rate", rate,
         stdin=data + b"\0" * (encoding != "pcm_mulaw"), env=whisper,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert word_errors(speech.SAMPLE, done.stdout.decode()) <= 0.1
+    assert word_errors(SENTENCE, done.stdout.decode()) <= 0.15
 
 
 def digits(text: str) -> str:

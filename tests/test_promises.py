@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,14 +57,6 @@ def test_session_gives_up_after_five_connections_in_a_row_without_progress() -> 
     assert MAX_ATTEMPTS == 5
     assert None not in delays[:4]
     assert delays[4] is None
-
-
-def test_completion_scripts_are_installed_under_share() -> None:
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    for source, target in data["shared-data"].items():
-        assert (ROOT / source).is_file()
-        assert target.startswith("share/")
-    assert len(data["shared-data"]) == 3
 
 
 def test_make_run_takes_a_file_and_transcribes_the_sample_without_one() -> None:

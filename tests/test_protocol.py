@@ -269,8 +269,6 @@ def test_manual_commands_are_bare_text() -> None:
     assert protocol.decode_command(protocol.MANUAL, "done") == protocol.Close()
     with pytest.raises(ValueError, match="no finalize"):
         protocol.encode_command(protocol.AUTO, protocol.Finalize())
-    with pytest.raises(ValueError, match="no config"):
-        protocol.encode_command(protocol.MANUAL, protocol.Config())
 
 
 @given(st.sampled_from([protocol.MANUAL, protocol.AUTO]), st.text() | JSON.map(json.dumps))
@@ -417,4 +415,75 @@ def test_base_urls_that_are_allowed(given_url: str, kept: str) -> None:
 )  # fmt: skip
 def test_base_urls_that_are_not(bad: str) -> None:
     with pytest.raises(UsageError):
-        protocol.check_base_url(bad)
+        protocol.check_encryption(protocol.check_base_url(bad), allowed=False)
+
+
+def test_plain_http_to_another_machine_has_to_be_allowed() -> None:
+    for url, is_unencrypted in (
+        ("http://speech.example:5000", True),
+        ("http://localhost", False),
+        ("https://x", False),
+    ):
+        assert protocol.is_unencrypted(url) is is_unencrypted
+        protocol.check_encryption(url, allowed=True)
+
+
+@pytest.mark.parametrize("dialect", [protocol.MANUAL, protocol.AUTO])
+def test_config_is_json_on_both_endpoints(dialect: protocol.Endpoint) -> None:
+    config = protocol.Config(language_hints=("de", "pt"), keyterms=())
+    frame = protocol.encode_command(dialect, config)
+    assert json.loads(frame) == {"type": "config", "language_hints": ["de", "pt"], "keyterms": []}
+    assert protocol.decode_command(dialect, frame) == config
+    assert protocol.decode_command(dialect, '{"type": "config", "new": 1}') == protocol.Config(extra={"new": 1})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "members"),
+    [
+        (protocol.AUTO, {"language_hints": ["en"] * 7}),
+        (protocol.AUTO, {"language_hints": ["pt-BR"]}),
+        (protocol.AUTO, {"language_hints": "en"}),
+        (protocol.MANUAL, {"keyterms": [1]}),
+        (protocol.MANUAL, {"keyterms": ["x"] * 101}),
+        (protocol.MANUAL, {"turn": {"end_threshold": 0.2}}),
+        (protocol.AUTO, {"turn": {"end_threshold": 0.6}}),
+        (protocol.AUTO, {"turn": 1}),
+    ],
+)
+def test_configs_with_impossible_values_are_refused(dialect: protocol.Endpoint, members: dict[str, object]) -> None:
+    with pytest.raises(ApiError) as refused:
+        protocol.decode_command(dialect, json.dumps({"type": "config"} | members))
+    assert refused.value.status == 400
+
+
+def test_configs_are_merged_in_order() -> None:
+    first = protocol.Config(protocol.TurnConfig(end_threshold=0.2), ("de",), ("Ink",), {"turn": {"a": 1}, "b": 2})
+    second = protocol.Config(protocol.TurnConfig(start_threshold=0.7), (), None, {"turn": {"c": 3}})
+    merged = protocol.Config(
+        protocol.TurnConfig(start_threshold=0.7, end_threshold=0.2), (), ("Ink",), {"turn": {"a": 1, "c": 3}, "b": 2}
+    )
+    assert first.merged(second) == merged
+    assert protocol.Config().merged(first) == first
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[{"id": "ink-9", "capability": "stt", "modes": ["stream", "batch"]}, {"id": "sonic", "capability": "tts"}, 7]',
+        '{"data": [{"id": "ink-9", "modes": ["stream", "batch"], "new": {}}, {"id": " "}, {}]}',
+        '{"has_more": false, "models": [{"id": "ink-9", "modes": ["stream", 1, "batch"], "languages": null}]}',
+    ],
+)
+def test_lists_of_models_are_read_in_every_shape(body: str) -> None:
+    assert protocol.decode_models(body) == (protocol.Model("ink-9", ("stream", "batch")),)
+
+
+@pytest.mark.parametrize("body", ["", "{}", "7", '"models"', "[" * 100_000, b"\xff"])
+def test_a_response_without_a_list_of_models_is_a_protocol_error(body: str | bytes) -> None:
+    with pytest.raises(ProtocolError):
+        protocol.decode_models(body)
+
+
+def test_models_that_are_encoded_are_decoded_again() -> None:
+    assert protocol.decode_models(protocol.encode_models(protocol.MODELS_AT_RELEASE)) == protocol.MODELS_AT_RELEASE
+    assert {model.id for model in protocol.MODELS_AT_RELEASE} == set(protocol.MODELS)

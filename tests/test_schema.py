@@ -147,6 +147,7 @@ def test_journal_status_and_other_reports_follow_the_schemas(run: Run, tmp_path:
         "status": ("status", "out", "-f", "json"),
         "cache": ("cache", "-f", "json"),
         "devices": ("devices", "-f", "json"),
+        "models": ("models", "-f", "json"),
         "recordings": ("listen", "--recover", "--list", "-f", "json"),
         "config": ("config", "show", "-f", "json"),
     }.items():

@@ -7,7 +7,7 @@ import json
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,7 @@ from cartesia_cli.protocol import ENCODINGS, BatchOptions
 from cartesia_cli.server import whisper
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload
-from cartesia_cli.server.engine import RecognizedWord, amplify_quiet, split_at_silence, verify_weights
+from cartesia_cli.server.engine import EngineExecutor, RecognizedWord, amplify_quiet, split_at_silence, verify_weights
 from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
 from cartesia_cli.server.packaged_models import TINY_EN
 from cartesia_cli.server.runner import BackgroundServer, bind
@@ -273,6 +273,36 @@ def test_transcribing_stops_when_the_client_disconnects() -> None:
         engine.go.set()
         client.post("/stt", data=FIELDS | {"language": "fr"}, files={"file": wav()})
     assert len(engine.heard) < 8  # of ten or more
+
+
+class BatchEcho(Echo):
+    """Recognizes up to four windows in a call, each as a word that says how many were in it."""
+
+    batch_size = 4
+
+    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        self.heard.append(str(len(utterances)))
+        return [(RecognizedWord(f" {len(utterances)}", 0.5, 1.0),) for _ in utterances]
+
+
+def test_several_windows_of_a_recording_are_recognized_in_one_call() -> None:
+    engine = BatchEcho()
+    with serving(engine) as client:
+        data = FIELDS | {"timestamp_granularities[]": "word"}
+        body = client.post("/stt", data=data, files={"file": wav(140)}).json()
+    count = len(body["words"])
+    assert engine.heard == ["4"] * (count // 4) + [str(count % 4)] * (count % 4 > 0)
+    assert count > 4
+    starts = [word["start"] for word in body["words"]]
+    assert starts == sorted(starts) and starts[-1] > 100
+
+
+def test_calls_are_short_while_a_live_session_is_open() -> None:
+    executor = EngineExecutor(BatchEcho())
+    with executor.session():
+        assert executor.batch_size == 1
+    assert executor.batch_size == 4
+    assert EngineExecutor(Echo()).batch_size == 1
 
 
 def test_engine_exception_gets_500_in_json() -> None:

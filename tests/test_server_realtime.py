@@ -47,10 +47,12 @@ class Counter:
     def __init__(self, *, timed: bool = False) -> None:
         self.timed, self.calls = timed, 0
         self.fails = False
+        self.languages_used: set[str] = set()
         self.go = threading.Event()
         self.go.set()
 
     def start(self, language: str) -> CounterUtterance:
+        self.languages_used.add(language)
         return CounterUtterance(self)
 
 
@@ -449,3 +451,96 @@ def test_frame_queue_is_bounded_for_frames_of_any_size() -> None:
         return flood.taken
 
     assert asyncio.run(read()) == MAX_QUEUED_BYTES // (1 << 20)  # what a frame takes by itself counts as well
+
+
+def config(**members: object) -> str:
+    return json.dumps({"type": "config", **members})
+
+
+PREVIEW = QUERY.replace("ink-2", "ink-preview")
+
+
+@pytest.mark.parametrize("path", [MANUAL, AUTO])
+def test_language_hints_are_taken_at_connect_and_in_mid_session(path: str) -> None:
+    live = Counter()
+    with serving(live) as base_url, dial(base_url, path, f"{PREVIEW}&language_hint=en") as socket:
+        socket.send(config(language_hints=["de", "en"], keyterms=["Ink"]))
+        socket.send(encode_s16le(talk()))
+        end(socket, path)
+        events = [json.loads(text) for text in socket]
+    assert [event for event in events if event["type"] == "error"] == []
+    assert live.languages_used == {"en"}  # it knows no German
+
+
+def test_the_first_hint_that_the_engine_knows_is_recognized() -> None:
+    live = Counter()
+    with serving(live) as base_url, dial(base_url, AUTO, f"{PREVIEW}&language_hint=de&language_hint=fr") as socket:
+        socket.send(encode_s16le(talk()))
+        end(socket, AUTO)
+        list(socket)
+    assert live.languages_used == {"fr"}
+
+
+@pytest.mark.parametrize("path", [MANUAL, AUTO])
+@pytest.mark.parametrize(
+    ("query", "members", "title"),
+    [
+        (PREVIEW, {"language_hints": ["pt-BR"]}, "Invalid language hints"),
+        (PREVIEW, {"language_hints": ["tlh"]}, "Invalid language hints"),
+        (PREVIEW, {"language_hints": ["en"] * 7}, "Invalid language hints"),
+        (QUERY, {"language_hints": ["en"]}, "Invalid language hints"),
+        (QUERY, {"keyterms": ["x"] * 101}, "Too many keyterms"),
+        (QUERY, {"turn": []}, "Invalid config"),
+    ],
+)
+def test_a_refused_config_changes_nothing_and_the_session_goes_on(
+    path: str, query: str, members: dict[str, object], title: str
+) -> None:
+    with serving() as base_url, dial(base_url, path, query) as socket:
+        socket.send(config(**members))
+        socket.send(encode_s16le(talk()))
+        end(socket, path)
+        events = [json.loads(text) for text in socket]
+    (error,) = [event for event in events if event["type"] == "error"]
+    assert (error["status_code"], error["title"]) == (400, title)
+    said = [event for event in events if event["type"] in ("transcript", "turn.end")]
+    assert said, "the session went on"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (f"{PREVIEW}&language_hint=pt-BR", "'pt-BR' is not the base code of a language."),
+        (PREVIEW + "&language_hint=en" * 7, "7 language hints are too many: 6 at most."),
+        (f"{PREVIEW}&language_hint=tlh", "'tlh' is not a supported language."),
+        (f"{QUERY}&language_hint=en", "ink-2 does not take language hints."),
+    ],
+)
+@pytest.mark.parametrize("path", [MANUAL, AUTO])
+def test_impossible_language_hints_get_an_error_event_and_the_end(path: str, query: str, message: str) -> None:
+    with serving() as base_url, dial(base_url, path, query) as socket:
+        error = json.loads(socket.recv())
+        assert (error["type"], error["status_code"], error["message"]) == ("error", 400, message)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+
+
+def end(socket: ClientConnection, path: str) -> None:
+    socket.send("close" if path == MANUAL else '{"type": "close"}')
+
+
+def test_models_are_listed_without_a_key() -> None:
+    with serving(key="sk_secret") as base_url:
+        refused = httpx.get(f"{base_url}/models")
+        listed = httpx.get(f"{base_url}/models?capability=stt", headers=VERSION).json()["data"]
+        speaking = httpx.get(f"{base_url}/models?capability=tts", headers=VERSION).json()["data"]
+    assert refused.status_code == 400 and "Cartesia-Version" in refused.text
+    assert speaking == []
+    assert [row["id"] for row in listed] == ["ink-whisper", "ink-whisper-2025-06-04", "ink-2", "ink-preview"]
+    assert listed[0] == {
+        "id": "ink-whisper",
+        "capability": "stt",
+        "modes": ["stream", "batch"],
+        "languages": ["en", "fr"],
+    }

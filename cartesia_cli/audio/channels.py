@@ -99,7 +99,7 @@ def _check_count(count: int, name: str) -> None:
     if count == 1:
         raise InputError(
             f"{name} has 1 channel: speakers can't be told apart by channel",
-            hint="leave out --speakers-by-channel",
+            hint="transcribe it as a whole",
         )
     if count > MAX_CHANNELS:
         raise InputError(f"{name} has {count} channels, more than {MAX_CHANNELS}")
@@ -113,7 +113,7 @@ def _check_likeness(likeness: _Likeness, silent: Sequence[bool], name: str, warn
         which = "both channels" if len(audible) == len(silent) == 2 else "all channels with sound"
         raise InputError(
             f"{name}: {which} hold the same sound, so speakers can't be told apart by channel",
-            hint="leave out --speakers-by-channel",
+            hint="transcribe it as a whole",
         )
     for (first, second), correlation in pairs.items():
         if correlation >= SAME_SOUND:

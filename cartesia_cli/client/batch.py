@@ -11,13 +11,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from ..errors import ApiError, NetworkError, ProtocolError
-from ..protocol import HTTP_ROUTES, BatchOptions, BatchResponse, Credential, build_url, decode_batch, encode_batch
+from ..protocol import (
+    API_VERSION,
+    HTTP_ROUTES,
+    BatchOptions,
+    BatchResponse,
+    Credential,
+    build_url,
+    decode_batch,
+    encode_batch,
+    is_unencrypted,
+)
 from ..redaction import is_long
 from ..retry import RetryPolicy
 from .concurrency import ConcurrencyLimit, Slot
@@ -33,6 +43,9 @@ from .http_errors import (
 )
 from .http_transport import AbortHandle, BuildRequest, exchange, is_proxied, open_client
 from .upload import MultipartBody, Upload, file_size
+
+if TYPE_CHECKING:
+    from ..protocol import Model
 
 T = TypeVar("T")
 
@@ -65,6 +78,7 @@ class BatchClient:
     credential   key or access token, or None for a local server that asks for none
     limit        of requests in flight, if several threads use the client
     on_retry     receives a sentence for the user when an attempt failed and another follows
+    api_version  sent as `Cartesia-Version`
     """
 
     def __init__(
@@ -75,16 +89,17 @@ class BatchClient:
         retry: RetryPolicy | None = None,
         limit: ConcurrencyLimit | None = None,
         on_retry: Callable[[str], None] = lambda message: None,
+        api_version: str = API_VERSION,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url
-        self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
+        self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self.limit = limit or ConcurrencyLimit(1)
         self._clock, self._sleep = clock, sleep
-        self._http = open_client(base_url, credential, transport)
+        self._http = open_client(base_url, credential, transport, api_version)
 
     def __enter__(self) -> BatchClient:
         return self
@@ -165,6 +180,17 @@ class BatchClient:
 
         address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
         return self._send(Request("the sample", address, build, check, progress, deadlines, lambda progress: None))
+
+    def models(self, *, deadlines: Deadlines) -> tuple[Model, ...]:
+        """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
+        from ..protocol import MODELS_PATH, MODELS_QUERY, decode_models
+
+        def build(address: str) -> httpx.Request:
+            return self._http.build_request("GET", address)
+
+        address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress(0, self._clock)
+        name = "the list of models"
+        return self._send(Request(name, address, build, decode_models, progress, deadlines, lambda progress: None))
 
     def _send(self, request: Request[T]) -> T:
         """Attempt a request until it succeeds, or until nothing justifies another attempt."""

@@ -37,6 +37,7 @@ CHECK_CREDITS = "the account is out of credits, or its plan is too small: see pl
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
+NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anybody on the way"
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
 
@@ -64,10 +65,13 @@ class Peer:
     host         name, and port where it isn't the default one
     credential   what was sent to prove who asks, or None
     proxied      whether requests go through a proxy of the environment
+    unencrypted  whether it is reached over plain http, where a key is sent only if the user says so
     """
 
-    def __init__(self, host: str, credential: Credential | None, proxied: bool = False) -> None:
-        self.host, self.credential, self.proxied = host, credential, proxied
+    def __init__(
+        self, host: str, credential: Credential | None, proxied: bool = False, unencrypted: bool = False
+    ) -> None:
+        self.host, self.credential, self.proxied, self.unencrypted = host, credential, proxied, unencrypted
 
     @property
     def key_origin(self) -> str | None:
@@ -226,6 +230,8 @@ def refusal_error(
             denial.hint = CHECK_CREDITS
         denial.code = peer.quote(error.error_code or "") or None
         return denial
+    if peer.unencrypted and not peer.key_origin:
+        return AuthError(message, hint=NO_KEY_UNENCRYPTED, status=status, request_id=request_id)
     origin = f"the key came from {peer.key_origin}" if peer.key_origin else "no key was sent: set CARTESIA_API_KEY"
     hint = f"{origin}; keys are created at play.cartesia.ai/keys"
     return AuthError(message, hint=hint, status=status, request_id=request_id)

@@ -16,7 +16,7 @@ import httpx
 
 from .. import __version__
 from ..errors import ApiError, ProtocolError, UsageError
-from ..protocol import Credential, is_loopback, request_headers
+from ..protocol import API_VERSION, Credential, is_loopback, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 from .http_errors import OTHER_SERVER
 
@@ -65,7 +65,10 @@ class AbortHandle:
 
 
 def open_client(
-    base_url: str, credential: Credential | None, transport: httpx.BaseTransport | None = None
+    base_url: str,
+    credential: Credential | None,
+    transport: httpx.BaseTransport | None = None,
+    api_version: str = API_VERSION,
 ) -> httpx.Client:
     """A client for one server. UsageError when the proxy or certificate settings of the environment are unusable."""
     # A connection kept idle between two files may be dead by then, which would look like a lost response.
@@ -76,7 +79,7 @@ def open_client(
             transport = httpx.HTTPTransport(verify=base_url.startswith("https:"), limits=limits)
         return httpx.Client(
             headers={
-                **request_headers(credential),
+                **request_headers(credential, api_version),
                 "User-Agent": f"cartesia-cli/{__version__}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",

@@ -8,18 +8,22 @@ an event means for a transcript.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from ..errors import ApiError, CliError, ProtocolError
+from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError, SettingsRefused
 from ..protocol import (
+    API_VERSION,
     Close,
     Command,
+    Config,
     Credential,
     Delta,
     Endpoint,
@@ -33,6 +37,7 @@ from ..protocol import (
     build_url,
     decode,
     encode_command,
+    is_unencrypted,
     malformed_fields,
 )
 from ..redaction import Redactor, is_long
@@ -52,6 +57,15 @@ SMALL_FRAME_BYTES = 1 << 14
 more than the sending.
 """
 
+CONFIG_ANSWER_SECONDS = 30.0
+"""Seconds after a `config` in which an `error` event may be its refusal: a server with a backlog answers late."""
+
+CONFIG_CLOSE_SECONDS = 2.0
+"""Seconds after such a refusal, or after a `config`, in which a close of the connection is put down to it."""
+
+ACCOUNT_STATUSES = (402, 429)
+"""Statuses of errors that no `config` causes."""
+
 EXCERPT_CHARS = 60
 """How much of a frame that isn't a documented event is shown."""
 
@@ -70,6 +84,10 @@ def ignore(*_: object) -> None:
 
 class RealtimeConnection:
     """An open session. Iterating yields its events.
+
+    An `error` event ends a session, unless it refuses a `config`: such a one is yielded, as an Error whose `message` is
+    fit for the user, and nothing has changed (docs: stt/languages). A server that closes the connection because of a
+    `config`, without such an event, makes iteration raise SettingsRefused.
 
     Iteration raises the reason when the session ends too early. If the server sent text that can't be read, it raises
     a ProtocolError after all events, because the transcript is incomplete.
@@ -99,6 +117,8 @@ class RealtimeConnection:
         self._frames_received = 0
         self._pending_events: deque[Event] = deque()
         self._closing = self._ended = False
+        self._config_sent_at: float | None = None  # when the last `config` was sent, if it may still be refused
+        self._config_refused_at: float | None = None
         self._failure: CliError | None = None  # why the session ended, once it has
         self._stalled: CliError | None = None  # why the connection was aborted here
         self._lost_words: CliError | None = None  # raised at the end only: the other words are still worth having
@@ -123,6 +143,8 @@ class RealtimeConnection:
     async def command(self, command: Command) -> None:
         """Send a command in the endpoint's spelling. Errors as in `send`; ValueError if the endpoint lacks it."""
         text = encode_command(self._endpoint, command)
+        if isinstance(command, Config):
+            self._config_sent_at = time.monotonic()
         self._closing = self._closing or isinstance(command, Close)
         await self._send(text)
 
@@ -163,11 +185,17 @@ class RealtimeConnection:
                 self._tap("close", describe_close(closed))
                 self._ended = self._is_expected_close(closed)
                 error = self._stalled or close_error(closed, self._peer, self.request_id, self._silence_seconds)
+                if closed.rcvd is not None:
+                    error = self._without_config(error)
                 self._failure = self._lost_words if self._ended else self._most_severe(error)
                 break
             event = self._decode_frame(frame)
             if isinstance(event, Error):
-                self._failure = self._most_severe(error_from_event(event, self._peer, self.request_id))
+                error = error_from_event(event, self._peer, self.request_id)
+                if self._refuses_config(error):
+                    self._config_refused_at = time.monotonic()
+                    return replace(event, title=None, message=error.message)
+                self._failure = self._most_severe(error)
             elif event is not None:
                 if event.kind == self._endpoint.final_event:
                     self._ended, self._failure = True, self._lost_words
@@ -175,6 +203,27 @@ class RealtimeConnection:
         if self._failure is not None:
             raise self._failure
         return None
+
+    def _refuses_config(self, error: CliError) -> bool:
+        """Whether an `error` event may be the answer to a `config`. If it isn't, the server closes the connection next,
+        which is an error of its own.
+        """
+        is_late = self._config_sent_at is None or time.monotonic() - self._config_sent_at > CONFIG_ANSWER_SECONDS
+        is_other = isinstance(error, AuthError) or (error.status or 400) >= 500 or error.status in ACCOUNT_STATUSES
+        return not is_late and not is_other
+
+    def _without_config(self, error: CliError) -> CliError:
+        """The error for a close by the server: one that a new connection may not meet if it was because of a `config`.
+
+        Servers should stay connected, but one may close just after it refused a `config`, or instead of doing so.
+        """
+        now = time.monotonic()
+        if self._config_refused_at is not None and now - self._config_refused_at <= CONFIG_CLOSE_SECONDS:
+            return NetworkError(error.message, hint=error.hint, request_id=error.request_id)
+        is_recent = self._config_sent_at is not None and now - self._config_sent_at <= CONFIG_CLOSE_SECONDS
+        if is_recent and isinstance(error, ApiError) and not isinstance(error, ProtocolError):
+            return SettingsRefused(error.message, hint=error.hint, request_id=error.request_id)
+        return error
 
     def _most_severe(self, error: CliError) -> CliError:
         """The error to raise: lost words before a refusal at the end, which may only mean that no speech was found."""
@@ -263,6 +312,7 @@ async def connect(
     on_notice: Notify = ignore,
     on_anomaly: Notify = ignore,
     tap: FrameTap = ignore,
+    api_version: str = API_VERSION,
     open_timeout: float = OPEN_TIMEOUT_SECONDS,
     ping_interval: float = PING_SECONDS,
     ping_timeout: float = PING_SECONDS,
@@ -275,17 +325,18 @@ async def connect(
     on_notice      receives a sentence for the user: an attempt failed and another follows, or words are lost
     on_anomaly     receives a description of each frame that isn't a documented event
     tap            receives what `ws_connect` lists
+    api_version    sent as `Cartesia-Version`
     ping_interval  seconds, as are the timeouts
 
     UsageError for options and settings with which nothing can be opened; AuthError, ApiError or NetworkError when the
     server refuses, or can't be reached in any attempt. Until then no audio was sent, so nothing is billed.
     """
     address = build_url(base_url, endpoint.path, options.query(endpoint), websocket=True)
-    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
+    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
     tap = redacting(tap, peer.redactor)
     socket = await open_socket(
         base_url, address, peer, retry=retry or RetryPolicy(), on_notice=on_notice, tap=tap, sleep=sleep,
-        open_timeout=open_timeout,
+        open_timeout=open_timeout, api_version=api_version,
     )  # fmt: skip
     connection = RealtimeConnection(
         socket, endpoint, peer, tap=tap, on_notice=on_notice, on_anomaly=on_anomaly, encoding=options.encoding,

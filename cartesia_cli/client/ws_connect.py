@@ -32,7 +32,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 
 from .. import __version__
-from ..protocol import API_VERSION, request_headers
+from ..protocol import request_headers
 from ..redaction import Redactor
 from ..retry import RetryPolicy
 from .http_errors import Failure, Peer, describe_error
@@ -71,6 +71,7 @@ async def open_socket(
     on_notice: Callable[[str], None],
     tap: FrameTap,
     open_timeout: float,
+    api_version: str,
     sleep: Callable[[float], Awaitable[object]],
 ) -> Socket:
     """An open connection to `address`, after as many attempts as `retry` allows.
@@ -80,12 +81,12 @@ async def open_socket(
     context, proxy = _tls_context(base_url), find_proxy(base_url)
 
     async def attempt() -> Socket | Failure:
-        tap("open", {"url": address, "version": API_VERSION})
+        tap("open", {"url": address, "version": api_version})
         try:
             socket = await _Connect(
                 address,
                 create_connection=Socket,
-                additional_headers=request_headers(peer.credential),
+                additional_headers=request_headers(peer.credential, api_version),
                 user_agent_header=f"cartesia-cli/{__version__}",
                 compression=None,  # 15 times the work for a seventh less of PCM
                 proxy=proxy,

@@ -13,6 +13,7 @@ COMMANDS = (
     "stream-file",
     "status",
     "devices",
+    "models",
     "vad",
     "cache",
     "serve",

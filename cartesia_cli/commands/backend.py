@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
 from ..credentials import credential, key_source
-from ..errors import AuthError, EngineError
+from ..errors import AuthError, EngineError, UsageError
 from ..output.console import Reporter
-from ..protocol import BASE_URL, Credential, check_base_url, is_loopback, is_whisper
+from ..protocol import (
+    API_VERSION,
+    BASE_URL,
+    Credential,
+    check_base_url,
+    check_encryption,
+    is_loopback,
+    is_unencrypted,
+    is_whisper,
+)
 from ..settings import Settings
 from . import local_extra
 
@@ -32,24 +41,36 @@ Python can only be done for one recording at a time.
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
 
-MAX_TURN_SECONDS = 30.0
-"""Longest audio that the local server works on before another recording has its turn."""
+MAX_TURN_SECONDS = 120.0
+"""Longest audio that the local server works on before another recording has its turn: four windows of 30 s."""
 
 
 class BackendConfig(NamedTuple):
-    """The chosen backend. `base_url` None: this machine. `reason`: why it was chosen, if the user should know."""
+    """The chosen backend.
+
+    base_url      of the server; None: this machine
+    credential    what is sent to prove who asks
+    reason        why it was chosen, if the user should know
+    api_version   sent as `Cartesia-Version`
+    """
 
     base_url: str | None
     credential: Credential | None = None
     reason: str = ""
+    api_version: str = API_VERSION
 
 
 class RunningServer(NamedTuple):
-    """A server that is ready, and the credential that it accepts. `local`: it runs in this process."""
+    """A server that is ready, and the credential that it accepts.
+
+    local         whether it runs in this process
+    api_version   sent as `Cartesia-Version`
+    """
 
     base_url: str
     credential: Credential | None
     local: bool
+    api_version: str = API_VERSION
 
 
 class Backend:
@@ -84,26 +105,65 @@ class Backend:
 
 
 def choose_backend(
-    settings: Settings, *, local: bool, cloud: bool, base_url: str | None, needs_key: bool = True
+    settings: Settings,
+    *,
+    local: bool,
+    cloud: bool,
+    base_url: str | None,
+    needs_key: bool = True,
+    optional_key: bool = False,
+    insecure_http: bool | None = None,
+    insecure_http_key: bool | None = None,
+    api_version: str | None = None,
 ) -> BackendConfig:
     """The backend that is asked for, or else configured; this machine if nothing is configured. AuthError if a key is
-    needed and there is none.
+    needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
 
-    local       must not be combined with `cloud` or `base_url`
-    needs_key   False if nothing will be sent; then the key isn't read
+    local               must not be combined with `cloud` or `base_url`
+    needs_key           False if nothing will be sent; then the key isn't read
+    optional_key        whether the server may be asked without a key
+    insecure_http       whether plain http to another machine is allowed, without a key; None: as configured
+    insecure_http_key   the same, with the key
     """
+    version = api_version or API_VERSION
     if local:
         return BackendConfig(None)
     configured = base_url or settings.base_url
     address = check_base_url(configured) if configured else None
+    if address is not None and is_unencrypted(address):
+        sends_key = _switch(settings, "insecure_http_key", insecure_http_key)
+        allowed = sends_key or _switch(settings, "insecure_http", insecure_http)
+        _check_encryption(address, settings if base_url is None else None, allowed=allowed)
+        found = credential(settings) if sends_key and needs_key else None
+        return BackendConfig(address, found, api_version=version)
     if not needs_key and (cloud or address or key_source(settings)):
-        return BackendConfig(address or BASE_URL)
+        return BackendConfig(address or BASE_URL, api_version=version)
     found = credential(settings) if needs_key else None
     if found is None and address is None and not cloud:
         return BackendConfig(None, reason="no CARTESIA_API_KEY: transcribing on this machine")
-    if found is None and not is_loopback(address or BASE_URL):
+    if found is None and not optional_key and not is_loopback(address or BASE_URL):
         raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
-    return BackendConfig(address or BASE_URL, found)
+    return BackendConfig(address or BASE_URL, found, api_version=version)
+
+
+def _switch(settings: Settings, name: str, given: bool | None) -> bool:
+    """The value of a switch that is an option and a general setting."""
+    setting = settings.general(name)
+    return given if given is not None else setting is not None and bool(setting.value)
+
+
+def _check_encryption(address: str, settings: Settings | None, *, allowed: bool) -> None:
+    """UsageError for an unencrypted server, with the place in the configuration file where it is set, if it is.
+
+    settings   None: the address is from the command line
+    """
+    try:
+        check_encryption(address, allowed=allowed)
+    except UsageError as error:
+        configured = settings.general("base_url") if settings is not None else None
+        if configured is not None and configured.value == address:
+            error.message = f"{configured.origin}: {error.message}"
+        raise
 
 
 def concurrency_limit(jobs: int | None, choice: BackendConfig, shards: int = 1) -> ConcurrencyLimit:
@@ -152,6 +212,7 @@ def open_backend(
             retry=RetryPolicy(0 if server.local else retries),
             limit=limit,
             on_retry=reporter.info,
+            api_version=server.api_version,
         ) as client,
     ):
         yield Backend(client, observer, local=server.local, jobs=jobs)
@@ -180,7 +241,7 @@ def open_server(
 ) -> Iterator[RunningServer]:
     """The chosen server. `load_engines` loads those of a local one, for batch requests and for live sessions."""
     if choice.base_url is not None:
-        yield RunningServer(choice.base_url, choice.credential, local=False)
+        yield RunningServer(choice.base_url, choice.credential, local=False, api_version=choice.api_version)
         return
     try:
         local_extra.require_local_extra()

@@ -32,6 +32,7 @@ from .batch_fetch import BatchConfig, Fetched, Fetcher, Stopped, look_up, save_b
 from .batch_plan import FixedPlan, Job, JobPlan, is_alone
 from .batch_progress import BatchObserver, BatchSummary, NoProgress, SingleBar
 from .credits import Budget
+from .inputs import STDIN
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
@@ -41,6 +42,7 @@ from .write_results import write_results
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
     from .cluster_jobs import ClusterJobs
     from .matches import SelectedRows
+    from .page_media import PageMedia
 
 OTHER_RUN_SECONDS = 0.5
 """How long to wait before looking again whether another run has ended with a recording."""
@@ -374,6 +376,7 @@ class _Run:
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
                 print_text=texts.append, write_rows=rows.append, bucket=config.bucket,
+                media=self._media(fetched, planned) if "html" in job.targets else None,
             )  # fmt: skip
         except OutputError as error:
             write_error = error
@@ -388,6 +391,14 @@ class _Run:
             unchanged = audio if is_current else None
             self._record.done(planned, unchanged, config, transcript.duration or 0.0, fetched.credits)
         return transcript, None
+
+    def _media(self, fetched: Fetched, planned: Job) -> PageMedia:
+        """The recording for a page, which can refer to it if it is a whole file that stays where it is."""
+        from .page_media import PageMedia
+
+        item = fetched.job.input
+        stays = planned.input.remote is None and item.segment is None and item.source != STDIN
+        return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
 
     def _print(self, text: str) -> None:
         with self._observer.hidden():

@@ -55,7 +55,13 @@ def batch_catch_up(
             from ..server.observer import RECORDING_HEADER
 
             headers[RECORDING_HEADER] = path.name
-        with BatchClient(server.base_url, server.credential, retry=RetryPolicy(), on_retry=reporter.info) as client:
+        with BatchClient(
+            server.base_url,
+            server.credential,
+            retry=RetryPolicy(),
+            on_retry=reporter.info,
+            api_version=server.api_version,
+        ) as client:
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),
                 asked,

@@ -52,6 +52,7 @@ class BatchConfig(NamedTuple):
     speakers     names of who speaks on each channel, which are transcribed one by one; empty: they are numbered;
                  None: recordings are transcribed as a whole
     bucket       writes the results as objects; None: they are files
+    embed_audio  whether pages carry a copy of their recording
     on_written   called with each transcript after its results are written
     """
 
@@ -64,6 +65,7 @@ class BatchConfig(NamedTuple):
     manifest: ManifestResults | None = None
     speakers: tuple[str, ...] | None = None
     bucket: BucketResults | None = None
+    embed_audio: bool = False
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 

@@ -98,7 +98,10 @@ def open_cache(
     if reason := untrusted(directory):
         reporter.info(f"warning: the cache {directory} is not used: {reason}")
         return None
-    server = engine_identity(local_model) if choice.base_url is None else server_identity(choice.base_url, endpoint)
+    base_url = choice.base_url
+    server = (
+        engine_identity(local_model) if base_url is None else server_identity(base_url, endpoint, choice.api_version)
+    )
     if server is None:
         reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
         return None

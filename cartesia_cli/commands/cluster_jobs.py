@@ -42,6 +42,7 @@ class WorkerConfig:
     """What all recordings of a run have in common, as far as workers need it. It contains no key.
 
     base_url   of the server; None: an engine on the worker
+    sends_key  whether the key is sent there; without encryption, that is the user's choice
     speakers   as of BatchConfig
     """
 
@@ -49,6 +50,8 @@ class WorkerConfig:
     endpoint: str
     timeout: float | None
     base_url: str | None
+    sends_key: bool
+    api_version: str
     local_model: str | None
     retries: int | None
     no_cache: bool
@@ -169,13 +172,14 @@ def _choose_backend(config: WorkerConfig) -> backend.BackendConfig:
     """The backend that the client chose, with the key of this worker."""
     try:
         return backend.choose_backend(
-            configured(None, None), local=config.base_url is None, cloud=False, base_url=config.base_url
-        )
+            configured(None, None), local=config.base_url is None, cloud=False, base_url=config.base_url,
+            insecure_http=True, insecure_http_key=config.sends_key, api_version=config.api_version,
+        )  # fmt: skip
     except AuthError as error:
         error.hint = KEY_HINT
         raise
 
 
 def _open_cache(config: WorkerConfig) -> Cache | None:
-    choice = backend.BackendConfig(config.base_url)
+    choice = backend.BackendConfig(config.base_url, api_version=config.api_version)
     return open_cache(config.no_cache, choice, config.endpoint, config.local_model, Reporter())

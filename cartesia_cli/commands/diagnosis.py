@@ -17,6 +17,9 @@ from ..errors import CliError
 
 Context = TypeVar("Context")
 
+MAX_SECONDS = 28.0
+"""For all checks together."""
+
 
 class State(StrEnum):
     """How a check ended. Only a failure changes the exit code."""
@@ -94,11 +97,15 @@ def select(checks: Sequence[Check[Context]], names: Sequence[str]) -> list[Check
     return [check for check in checks if check.name in wanted]
 
 
-def run_checks(checks: Sequence[Check[Context]], context: Context) -> Iterator[tuple[Check[Context], Result]]:
+def run_checks(
+    checks: Sequence[Check[Context]], context: Context, max_seconds: float = MAX_SECONDS
+) -> Iterator[tuple[Check[Context], Result]]:
     """Start all checks at once; yields each with its result, in order, as soon as it is known.
 
-    checks   each after those that it needs
+    checks        each after those that it needs
+    max_seconds   for all of them; those that need others may otherwise take longer one after the other
     """
+    end_time = time.monotonic() + max_seconds
     futures: dict[str, Future[Result]] = {}
     titles = {check.name: check.title for check in checks}
     for check in checks:
@@ -115,7 +122,10 @@ def run_checks(checks: Sequence[Check[Context]], context: Context) -> Iterator[t
 
         futures[check.name] = start_daemon_thread(supervise, f"check {check.name}")
     for check in checks:
-        yield check, futures[check.name].result()
+        try:
+            yield check, futures[check.name].result(max(0.0, end_time - time.monotonic()))
+        except TimeoutError:
+            yield check, _late(max_seconds)
 
 
 def _run_one(check: Check[Context], context: Context, found: Found) -> Result:
@@ -124,9 +134,13 @@ def _run_one(check: Check[Context], context: Context, found: Found) -> Result:
     try:
         result = start_daemon_thread(lambda: check.run(context, found), check.name).result(check.seconds)
     except TimeoutError:
-        result = failure(f"no result within {check.seconds:g} s", "try again; if it stays so, please report it")
+        result = _late(check.seconds)
     except CliError as error:
         result = Result(State.FAILURE, str(error), error.hint)
     except Exception as error:  # a mistake in the check must not hide the results of the others
         result = failure(f"the check itself failed: {type(error).__name__}: {error}", "please report it")
     return replace(result, seconds=time.monotonic() - began)
+
+
+def _late(seconds: float) -> Result:
+    return failure(f"no result within {seconds:g} s", "try again; if it stays so, please report it")

@@ -73,15 +73,21 @@ def doctor(
     if problem is None:
         settings = configured(**choice)
         server = base_url or settings.base_url or (BASE_URL if key_source(settings) else None)
-        address = None if server is None else check_base_url(server)
+        try:
+            address = None if server is None else check_base_url(server)
+        except UsageError as error:
+            if base_url is not None:
+                raise
+            problem = error  # in CARTESIA_BASE_URL
     examined = Examined(
         settings=settings, problem=problem, program=context.find_root().command, choice=choice, base_url=address,
         device=device, offline=offline, colored=reporter.is_colored(), environ=os.environ,
         add_secret=reporter.add_secret,
     )  # fmt: skip
     chosen = select(table, checks or ())
-    if address and not offline and not is_loopback(address) and any(check.name == "auto" for check in chosen):
-        reporter.info(f"the four round trips cost {round_trip_credits():g} credits; --offline leaves them out")
+    credits = round_trip_credits(check.name for check in chosen)
+    if credits and address and not offline and not is_loopback(address):
+        reporter.info(f"the round trips cost {credits:g} credits; --offline leaves them out")
     results = []
     width = max(len(check.title) for check in chosen)
     for check, result in run_checks(chosen, examined):

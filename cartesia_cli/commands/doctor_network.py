@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import wave
+from collections.abc import Iterable
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -37,11 +38,13 @@ NO_SERVER = "neither a key nor a base URL: this machine transcribes"
 LOGIN = "`cartesia-cli login` stores a key for Cartesia's API"
 
 
-def round_trip_credits() -> float:
-    """What the four round trips cost."""
+def round_trip_credits(names: Iterable[str]) -> float:
+    """What those of the named checks cost that send audio."""
     from ..client.round_trip import REALTIME_MODEL
 
-    return 2 * batch_credits(SPOKEN_SECONDS) + 2 * realtime_credits(REALTIME_MODEL, SPOKEN_SECONDS)
+    batch, realtime = batch_credits(SPOKEN_SECONDS), realtime_credits(REALTIME_MODEL, SPOKEN_SECONDS)
+    costs = {"stt": batch, "openai": batch, "manual": realtime, "auto": realtime}
+    return sum(costs.get(name, 0) for name in names)
 
 
 def check_key_present(examined: Examined, found: Found) -> Result:

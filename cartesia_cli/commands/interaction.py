@@ -1,4 +1,4 @@
-"""What keys and signals do to a live session: finalize, pause, push-to-talk, marks, undo and turn thresholds.
+"""What keys and signals do to a live session: finalize, pause, push-to-talk, marks, undo and changes of its settings.
 
 Must never open a device or end a session by itself.
 """
@@ -8,14 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from ..audio.input_check import InputMonitor
 from ..audio.pcm import RATE, AudioBlock, Silence
 from ..audio.wav_writer import AudioSource as AudioSource
 from ..output.console import Reporter
 from ..output.live_view import LiveView
-from ..protocol import LEGACY_EAGER_END_THRESHOLD, TURN_DEFAULTS, Config, Finalize, TurnConfig
+from ..protocol import (
+    LEGACY_EAGER_END_THRESHOLD,
+    TURN_DEFAULTS,
+    Config,
+    Finalize,
+    TurnConfig,
+    keyterms_problem,
+    language_hints_problem,
+)
 from ..session.interfaces import Skipped
 from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
 from .live_session import Controls, Interaction
@@ -77,12 +86,45 @@ class PausableSource:
                     yield block
 
 
+@dataclass(slots=True)
+class _Prompt:
+    """A line in which the user edits a list of settings.
+
+    label       what it is for
+    setting     field of a `Config`
+    separator   what is between the entries, when they are shown
+    """
+
+    label: str
+    setting: Literal["language_hints", "keyterms"]
+    separator: str
+    text: str = ""
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The entries. Key terms may contain spaces, codes of languages don't."""
+        text = self.text if self.setting == "keyterms" else self.text.replace(" ", ",")
+        return tuple(entry.strip() for entry in text.split(",") if entry.strip())
+
+    def change(self, values: tuple[str, ...]) -> Config:
+        """The command that makes these the entries."""
+        return Config(keyterms=values) if self.setting == "keyterms" else Config(language_hints=values)
+
+    def press(self, key: str) -> None:
+        """A character, or a key that deletes: Backspace the last character, Ctrl-U all of them."""
+        if key in ("\x7f", "\b"):
+            self.text = self.text[:-1]
+        elif key == "\x15":
+            self.text = ""
+        elif key == "space" or (len(key) == 1 and key.isprintable()):
+            self.text += " " if key == "space" else key
+
+
 class KeyActions:
     """Runs the actions of keys and signals.
 
     manual           whether the endpoint has `finalize`; otherwise it has turn thresholds
     pushes           whether push-to-talk is on
-    turn             turn detection as requested
     counts_silence   whether silence ends utterances
     billed           whether audio that is sent costs credits
     """
@@ -93,13 +135,12 @@ class KeyActions:
         *,
         manual: bool,
         pushes: bool,
-        turn: TurnConfig,
         counts_silence: bool = False,
         billed: bool = True,
     ) -> None:
         self.microphone: PausableSource | None = None
         self._reporter, self._manual, self._pushes = reporter, manual, pushes
-        self._turn = turn
+        self._prompt: _Prompt | None = None
         self._limit_reported = False
         self._counts_silence, self._billed = counts_silence, billed
         self._bindings = bindings(manual=manual, push_to_talk=pushes)
@@ -115,6 +156,11 @@ class KeyActions:
         """Which key resumes the microphone."""
         return "hold space to talk" if self._pushes else "p resumes"
 
+    @property
+    def prompt(self) -> str:
+        """The line that the user is typing, with what it is for; empty if there is none."""
+        return "" if self._prompt is None else f"{self._prompt.label}: {self._prompt.text}"
+
     def interact(self, view: LiveView) -> Interaction:
         """A context manager that reads keys and handles signals during a session shown by `view`."""
 
@@ -128,11 +174,16 @@ class KeyActions:
                 "undo": controls.undo,
                 "threshold_up": lambda: self._shift_threshold(controls, THRESHOLD_STEP),
                 "threshold_down": lambda: self._shift_threshold(controls, -THRESHOLD_STEP),
+                "language_hints": lambda: self._ask(controls, view, _Prompt("language hints", "language_hints", " ")),
+                "keyterms": lambda: self._ask(controls, view, _Prompt("key terms", "keyterms", ", ")),
                 "help": lambda: self._show_help(view),
                 "stop": controls.stop,
             }
 
             def handle(key: str) -> None:
+                if self._prompt is not None:
+                    self._type(key, controls, self._prompt)
+                    return
                 # A key of the other mode is explained rather than ignored.
                 if (name := action_for(key, self._bindings) or action_for(key, BINDINGS)) is not None:
                     actions[name]()
@@ -191,8 +242,9 @@ class KeyActions:
         if self._manual:
             self._reporter.info("turn thresholds apply to --mode auto only")
             return
-        old = self._turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
-        eager = self._turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
+        turn = controls.settings().turn
+        old = turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
+        eager = turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
         highest = max(old, min(HIGHEST_THRESHOLD, eager - THRESHOLD_STEP))
         new = round(min(highest, max(LOWEST_THRESHOLD, old + by)), 2)
         if new == old:
@@ -205,11 +257,34 @@ class KeyActions:
             return
         self._limit_reported = False
         change = TurnConfig(end_threshold=new)
-        if new >= LEGACY_EAGER_END_THRESHOLD and self._turn.eager_end_threshold is None:
+        if new >= LEGACY_EAGER_END_THRESHOLD and turn.eager_end_threshold is None:
             change = replace(change, eager_end_threshold=eager)  # not every server uses the documented default
-        self._turn = TurnConfig(**(self._turn.to_dict() | change.to_dict()))
         controls.send_command(Config(change))
         self._reporter.info(f"end threshold {new:g} (higher ends turns sooner)")
+
+    def _ask(self, controls: Controls, view: LiveView, prompt: _Prompt) -> None:
+        """Have the user edit language hints or key terms, beginning with those that apply."""
+        prompt.text = prompt.separator.join(getattr(controls.settings(), prompt.setting) or ())
+        self._prompt = prompt
+        if not view.active:  # the view shows what is typed
+            self._reporter.info(f"type the {prompt.label} and press Enter; now: {prompt.text or 'none'}")
+        controls.redraw()
+
+    def _type(self, key: str, controls: Controls, prompt: _Prompt) -> None:
+        if key != "enter":
+            prompt.press(key)
+            controls.redraw()
+            return
+        self._prompt = None
+        before, values = getattr(controls.settings(), prompt.setting) or (), prompt.values
+        problem = (language_hints_problem if prompt.setting == "language_hints" else keyterms_problem)(values)
+        if problem is not None:
+            self._reporter.info(f"{problem}: nothing was changed")
+        elif values == before:
+            self._reporter.info(f"{prompt.label}: unchanged")
+        elif controls.send_command(prompt.change(values)):
+            self._reporter.info(f"{prompt.label}: {prompt.separator.join(values) or 'none'}")
+        controls.redraw()
 
     def _show_help(self, view: LiveView) -> None:
         legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)

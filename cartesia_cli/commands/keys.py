@@ -62,6 +62,8 @@ BINDINGS = (
     Binding(("u",), "undo", "drop the last segment"),
     Binding(("+",), "threshold_up", "raise the end threshold", manual=False),
     Binding(("-",), "threshold_down", "lower the end threshold", manual=False),
+    Binding(("l",), "language_hints", "change the language hints"),
+    Binding(("k",), "keyterms", "change the key terms"),
     Binding(("?",), "help", "show the keys"),
     Binding(("q",), "stop", "finish and write everything"),
 )

@@ -203,13 +203,12 @@ def listen(
     if microphone.is_monitor:
         reporter.info(f"{microphone.name} records what this computer plays")
     key_actions = interaction.KeyActions(
-        reporter, manual=manual, pushes=push_to_talk, turn=options.turn,
-        counts_silence=vad_ends, billed=choice.base_url is not None,
-    )  # fmt: skip
+        reporter, manual=manual, pushes=push_to_talk, counts_silence=vad_ends, billed=choice.base_url is not None
+    )
     asked: dict[str, Any] = {
         "model": session_options.model,
         "language": session_options.language,
-        "keyterms": list(session_options.keyterm or ()),
+        "keyterms": list(options.keyterms),
     }
     if choice.base_url is None:
         asked["local"] = True

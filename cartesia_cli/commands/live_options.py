@@ -6,7 +6,7 @@ decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -92,9 +92,21 @@ Language = Annotated[
     str | None,
     typer.Option("--language", "-l", metavar="CODE", help="Spoken language, such as de; ink-whisper only, default en."),
 ]
-Keyterm = Annotated[
-    list[str] | None, typer.Option(metavar="TERM", help="A word or name to expect; ink-2 only (repeatable).")
+LanguageHint = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODE", help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
 ]
+Keyterm = Annotated[
+    list[str] | None, typer.Option(metavar="TERM", help="A word or name to expect; not with ink-whisper (repeatable).")
+]
+Keyterms = Annotated[
+    Path | None, typer.Option("--keyterms", metavar="FILE", help="A file with words or names to expect, one a line.")
+]
+Control = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE|FIFO", rich_help_panel=STREAM_PANEL,
+                 help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
+]  # fmt: skip
 ChunkMs = Annotated[
     int, typer.Option(metavar="MS", min=10, max=1000, help="Audio per frame.", rich_help_panel=STREAM_PANEL)
 ]
@@ -157,7 +169,9 @@ class SessionOptions:
     turn_end_timeout_ms: TurnTimeout = None
     model: Model = "ink-2"
     language: Language = None
+    language_hint: LanguageHint = None
     keyterm: Keyterm = None
+    keyterms: Keyterms = None
 
     def endpoint(self, finalize: str | None) -> Endpoint:
         """The endpoint to use: auto, unless an option is given that only the manual one has.
@@ -181,32 +195,48 @@ class SessionOptions:
         local      whether the local engine answers
         by_level   whether voice activity ends utterances
         """
-        from ..protocol import LANGUAGES, MANUAL, MODELS, RealtimeOptions, TurnConfig
+        from ..model_cache import known_models
+        from ..protocol import (
+            HINT_LANGUAGES,
+            LANGUAGES,
+            MANUAL,
+            MODELS,
+            RealtimeOptions,
+            TurnConfig,
+            takes_language_hints,
+        )
 
         thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
-        keyterms = tuple(self.keyterm or ())
+        keyterms, hints = self.all_keyterms(), tuple(self.language_hint or ())
+        unknown_hints = ", ".join(hint for hint in hints if hint not in HINT_LANGUAGES)
         if turn.to_dict() and endpoint is MANUAL:
             raise UsageError(
                 "turn thresholds apply to --mode auto only", hint="in manual mode --vad-silence-ms ends utterances"
             )
         _check_order(turn)
-        for name, value in (("model", self.model), ("language", self.language), *(("keyterm", t) for t in keyterms)):
+        texts = [("model", self.model), ("language", self.language), *(("language-hint", hint) for hint in hints)]
+        for name, value in (*texts, *(("keyterm", term) for term in keyterms)):
             if value is not None and not value.strip():
                 raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
             if value is not None and not value.isprintable():
                 raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+        known = MODELS if self.model in MODELS else tuple(model.id for model in known_models(None))
         doubts = {
-            f"{self.model!r} is not a known model ({', '.join(MODELS)}): sent as it is": (self.model not in MODELS),
+            f"{self.model!r} is not a known model ({', '.join(known)}): sent as it is": self.model not in known,
             "--mode auto has no language parameter: not sent": self.language is not None and endpoint is not MANUAL,
-            "--language is for ink-whisper; ink-2 is documented for English": (
+            "--language is for ink-whisper; other models detect the language": (
                 self.language is not None and endpoint is MANUAL and not self._is_whisper
             ),
             f"{self.language!r} is not a known language code: sent as it is": (
                 self.language is not None and self.language not in LANGUAGES
             ),
             "ink-whisper has no auto mode; use --mode manual": self._is_whisper and endpoint is not MANUAL,
-            "keyterms are supported by ink-2 only": bool(keyterms) and self._is_whisper and not local,
+            f"{self.model} rejects language hints: they are for ink-preview": (
+                bool(hints) and not takes_language_hints(self.model)
+            ),
+            f"not known as language hints: {unknown_hints}: sent as they are": bool(unknown_hints),
+            "ink-whisper does not support keyterms": bool(keyterms) and self._is_whisper and not local,
             "local engines have no keyterms: --keyterm has no effect": bool(keyterms) and local,
             "--vad-threshold and --vad-silence-ms only affect segment times unless voice activity ends utterances": (
                 not by_level and (self.vad_threshold is not None or self.vad_silence_ms != DEFAULT_SILENCE_MS)
@@ -215,23 +245,44 @@ class SessionOptions:
                 not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
             ),
         }
-        for sentence, applies in doubts.items():
-            if applies:
-                reporter.info(f"warning: {sentence}")
         options = RealtimeOptions(
             model=self.model,
             language=self.language,
             keyterms=keyterms,
+            language_hints=hints,
             min_volume=self.min_volume,
             max_silence_duration_secs=self.max_silence_secs,
             turn=turn,
         )
-        options.query(endpoint)  # raises UsageError if the keyterms don't fit
+        options.query(endpoint)  # raises UsageError if key terms or language hints exceed their limits
+        for sentence, applies in doubts.items():
+            if applies:
+                reporter.info(f"warning: {sentence}")
         return options
+
+    def all_keyterms(self) -> tuple[str, ...]:
+        """Those of `--keyterm`, then those of the file. UsageError for an unusable file."""
+        return (*(self.keyterm or ()), *(() if self.keyterms is None else _read_keyterms(self.keyterms)))
 
     @property
     def _is_whisper(self) -> bool:
         return self.model.startswith("ink-whisper")
+
+
+def _read_keyterms(path: Path) -> Iterator[str]:
+    """The terms in a file, one a line; empty lines are skipped. UsageError if it can't be read."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        hint = "name a text file with a term on each line"
+        raise UsageError(f"--keyterms {path}: {error.strerror}", hint=hint) from error
+    except ValueError as error:
+        raise UsageError(f"--keyterms {path}: not UTF-8 text", hint="save it as UTF-8") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if term := line.strip():
+            if not term.isprintable():
+                raise UsageError(f"--keyterms {path}, line {number}: {term!r} can't be sent", hint="see --keyterms")
+            yield term
 
 
 def _check_order(turn: TurnConfig) -> None:
@@ -260,6 +311,7 @@ class StreamOptions:
     catch_up: CatchUp = "batch"
     save_audio: SaveAudio = None
     raw_events: RawEvents = None
+    control: Control = None
     stats: Stats = False
 
     def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
@@ -296,6 +348,10 @@ class StreamOptions:
         from .output_checks import check_output
         from .output_plan import file_identity, input_overwrite_error
 
+        if self.control is not None:
+            from .control_file import check_control
+
+            check_control(self.control)
         mine = [file for file in (self.save_audio, self.raw_events) if file is not None]
         taken: set[object] = set()
         for file in (*filter(None, places), *mine):

@@ -29,7 +29,7 @@ import typer
 from ..audio.vad import Endpointer, VadSettings
 from ..client import RetryPolicy
 from ..client.realtime import RealtimeConnection, connect
-from ..errors import Exit, NetworkError, OutputError
+from ..errors import ApiError, Exit, NetworkError, OutputError
 from ..output import NEEDS_WORDS, Layout
 from ..output.clipboard import copy
 from ..output.console import Reporter
@@ -45,6 +45,8 @@ from ..protocol import (
     ENCODINGS,
     MANUAL,
     Command,
+    Config,
+    DetectedLanguage,
     Endpoint,
     Finalize,
     RealtimeOptions,
@@ -81,6 +83,10 @@ class MicrophoneSwitch(Protocol):
     @property
     def resume_hint(self) -> str:
         """Which key resumes it."""
+
+    @property
+    def prompt(self) -> str:
+        """A line that the user is typing, with what it is for; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +130,16 @@ class SessionConfig:
 class Controls:
     """What the user can do to a running session.
 
-    send_command   send a command to the server
+    send_command   send a command to the server; False if the session is ending and it can't be sent
+    settings       the settings as they are: those of the session's options, with all changes that weren't refused
     stop           finish the session and write everything
     mark           add a mark at the current time
     undo           drop the last segment
     redraw         draw the live view again, after another program used the terminal
     """
 
-    send_command: Callable[[Command], None]
+    send_command: Callable[[Command], bool]
+    settings: Callable[[], Config]
     stop: Callable[[], None]
     mark: Callable[[], None]
     undo: Callable[[], None]
@@ -140,6 +148,8 @@ class Controls:
 
 Interaction = Callable[[Controls], AbstractContextManager[object]]
 """A context manager that lets the user control a session while it runs: it reads keys and handles signals."""
+
+LANGUAGE_HINTS_HINT = "--language-hint is for ink-preview, with codes of its languages; leave it out for other models"
 
 MAX_RECONNECTS = 1000
 """Attempts at one reconnect: more than its time limit allows, so that time is the only limit."""
@@ -175,6 +185,7 @@ class LiveSession:
         self._current_state: Callable[[], LiveState] | None = None
         self._wait_status: WaitStatus | None = None
         self._partial_text = ""
+        self._languages: tuple[DetectedLanguage, ...] = ()  # the last ones that were detected
         self._append_file = None if config.append is None else AppendFile(config.append, self._warn)
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
@@ -229,6 +240,7 @@ class LiveSession:
             async with connect(
                 server.base_url, server.credential, config.endpoint, options,
                 retry=retry, on_notice=self._report_connection, on_anomaly=reporter.detail, tap=tap,
+                api_version=server.api_version,
             ) as connection:  # fmt: skip
                 self._has_connected = True
                 reporter.detail(f"connected to {host}")
@@ -259,16 +271,25 @@ class LiveSession:
             self._stop_signal = stop
             self._current_state = lambda: self._live_state(session, wait, stop, local=server.local)
 
-            def send_command(command: Command) -> None:
+            def send_command(command: Command) -> bool:
                 if isinstance(command, Finalize):
                     self._metrics.finalize_requested()
-                session.send_command(command)
+                return session.send_command(command)
 
-            controls = Controls(send_command, stop.requested.set, self._mark, self._undo, self._draw)
+            def settings() -> Config:
+                options = config.options
+                given = Config(options.turn, options.language_hints, options.keyterms)
+                return given.merged(session.settings)
+
+            controls = Controls(send_command, settings, stop.requested.set, self._mark, self._undo, self._draw)
             redrawing = asyncio.create_task(self._redraw_periodically())
             try:
-                with interaction(controls):
+                with interaction(controls), self._follow_control(controls):
                     await session.run(stop)
+            except ApiError as error:
+                if error.status == 400 and config.options.language_hints and not self._segments:
+                    error.hint = LANGUAGE_HINTS_HINT
+                raise
             except NetworkError as error:
                 if self._has_connected:
                     with suppress(StdoutClosed):
@@ -283,6 +304,12 @@ class LiveSession:
         another one is only asked if they are requested with -w and if it is known to accept the question."""
         is_known = self._config.endpoint is MANUAL or is_loopback(server.base_url)
         return server.local or (self._config.layout.words and is_known)
+
+    def _follow_control(self, controls: Controls) -> AbstractContextManager[None]:
+        from .control_file import follow_control
+
+        path = self._config.stream_options.control
+        return nullcontext() if path is None else follow_control(path, self._config.endpoint, controls, self._warn)
 
     def finish(self, *, local: bool) -> OutputError | None:
         """Write what is written at the end, however the session ended; returns the error of an output that failed.
@@ -326,8 +353,10 @@ class LiveSession:
         match update:
             case Partial():
                 self._partial_text = update.text
+                self._languages = update.languages or self._languages
             case Segment():
                 self._partial_text = ""
+                self._languages = update.languages or self._languages
             case Notice():
                 self._report_notice(update)
         self._publish(update)
@@ -346,6 +375,8 @@ class LiveSession:
     def _report_notice(self, notice: Notice) -> None:
         if notice.event in STATUS_NOTICES:
             self._report_connection(notice.message)
+        elif notice.event == "config_refused":
+            self._warn(notice.message)
         else:
             (self._reporter.info if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
 
@@ -420,6 +451,8 @@ class LiveSession:
             resume_hint="" if microphone is None else microphone.resume_hint,
             credits=None if local else realtime_credits(config.options.model, self._metrics.seconds),
             unsent_seconds=session.unsent_seconds,
+            languages=tuple(language.language for language in self._languages),
+            prompt=config.microphone.prompt if config.microphone is not None else "",
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
             wait=wait.current_wait(session, stop),
         )

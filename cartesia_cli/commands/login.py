@@ -16,6 +16,7 @@ from .options import expand_groups
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
     from ..protocol import Credential
+    from ..settings import Settings
 
 EXAMPLES = """
 cartesia-cli login
@@ -75,6 +76,8 @@ def login(
 
     settings = configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
     address = check_base_url(base_url or settings.base_url or BASE_URL)
+    if not no_check:
+        _check_encryption(address, settings)
     secret = _read_stdin() if with_key else _ask()
     reporter.add_secret(secret)
     credential = check_form(Credential(secret, "stdin" if with_key else "your input"))
@@ -89,6 +92,20 @@ def login(
     used = key_source(settings)
     if used is not None and used.origin != str(path):
         reporter.info(f"warning: it is not used as long as there is {used.origin}, which takes precedence")
+
+
+def _check_encryption(address: str, settings: Settings) -> None:
+    """UsageError for a server to which the key would go unencrypted, unless the configuration allows that."""
+    from ..protocol import check_encryption
+
+    allowed = settings.general("insecure_http_key")
+    try:
+        check_encryption(address, allowed=allowed is not None and bool(allowed.value))
+    except UsageError as error:
+        error.hint = (
+            "use https; --no-check stores a key unchecked; insecure_http_key = true in the configuration allows it"
+        )
+        raise
 
 
 def _check(address: str, credential: Credential, reporter: Reporter) -> None:

@@ -242,10 +242,9 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: 
         for name, setting in table.items():
             if name not in known:
                 raise _unknown(command.name, name, setting, known)
-        general = {"base_url": section.general["base_url"]} if "base_url" in section.general else {}
         places += [
             {name: _checked(known[name], _typed(known[name], setting)) for name, setting in table.items()},
-            {name: setting for name, setting in general.items() if name in known},
+            {name: setting for name, setting in section.general.items() if name in known},
         ]
     return places
 

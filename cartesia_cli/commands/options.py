@@ -83,6 +83,18 @@ def nonempty_path(files: Any) -> Any:
     return files
 
 
+def _check_api_version(version: str | None) -> str | None:
+    """A callback. BadParameter for what can't be a version: they are dates."""
+    from datetime import date
+
+    try:
+        if version is not None and (len(version) != 10 or not date.fromisoformat(version)):
+            raise ValueError
+    except ValueError as error:
+        raise typer.BadParameter(f"{version!r} is not a date such as 2026-03-01.") from error
+    return version
+
+
 BACKEND_PANEL, MESSAGES_PANEL = "Backend", "Messages on stderr"
 
 NUMBERED = "numbered"
@@ -108,6 +120,21 @@ BaseUrl = Annotated[
         metavar="URL", help="Use another server, such as http://127.0.0.1:8000.", rich_help_panel=BACKEND_PANEL
     ),
 ]
+InsecureHttp = Annotated[
+    bool | None,
+    typer.Option("--insecure-http", rich_help_panel=BACKEND_PANEL, show_default=False,
+                 help="Allow plain http to another machine, as of a server of your own. No key is sent."),
+]  # fmt: skip
+InsecureHttpKey = Annotated[
+    bool | None,
+    typer.Option("--insecure-http-key", rich_help_panel=BACKEND_PANEL, show_default=False,
+                 help="The same, and send the key, which anybody on the way can read."),
+]  # fmt: skip
+ApiVersion = Annotated[
+    str | None,
+    typer.Option("--api-version", metavar="DATE", callback=_check_api_version, rich_help_panel=BACKEND_PANEL,
+                 help="Version of the API to ask for; 2026-03-01 by default."),
+]  # fmt: skip
 Timeout = Annotated[
     float | None,
     number_option(metavar="SECONDS", min=0.1, help="Give up after this time; by default it depends on the file's size.",
@@ -177,27 +204,39 @@ class BackendOptions:
     cloud: Cloud = False
     local_model: LocalModel = None
     base_url: BaseUrl = None
+    insecure_http: InsecureHttp = None
+    insecure_http_key: InsecureHttpKey = None
+    api_version: ApiVersion = None
     config: Config = None
     profile: ConfigurationProfile = None
 
-    def resolve(self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True) -> BackendConfig:
+    def resolve(
+        self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True, optional_key: bool = False
+    ) -> BackendConfig:
         """The backend that these options and the configuration choose. The reporter will never print its key.
 
-        needs_key   False if nothing will be sent; then the key isn't read
+        needs_key      False if nothing will be sent; then the key isn't read
+        optional_key   whether the server may be asked without a key
         """
         from urllib.parse import urlsplit
 
+        from ..protocol import is_unencrypted
         from . import backend
 
         found = configured(self.config, self.profile)
         choice = backend.choose_backend(
-            found, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=needs_key
-        )
+            found, local=self.local, cloud=self.cloud, base_url=self.base_url,
+            needs_key=needs_key, optional_key=optional_key,
+            insecure_http=self.insecure_http, insecure_http_key=self.insecure_http_key, api_version=self.api_version,
+        )  # fmt: skip
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
         if origin is not None and choice.base_url is not None:
             reporter.info(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
+        if choice.base_url is not None and is_unencrypted(choice.base_url):
+            key = "with the key" if choice.credential is not None else "no key is sent"
+            reporter.info(f"warning: {urlsplit(choice.base_url).netloc} is reached over plain http, unencrypted: {key}")
         return choice
 
 
@@ -213,7 +252,8 @@ def to_argv(*values: Any) -> list[str]:
                 declared = (option.default, *(option.param_decls or ()))  # in annotations, Typer has the first there
                 long = [name for name in declared if isinstance(name, str) and name.startswith("--")]
                 name = long[0] if long else f"--{field.name.replace('_', '-')}"
-                words += [name] if given is True else [name, str(given)]
+                switch = {True: name, False: f"--no-{name.removeprefix('--')}"}
+                words += [switch[given]] if isinstance(given, bool) else [name, str(given)]
     return words
 
 
@@ -273,20 +313,28 @@ def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | Non
     return encoding
 
 
-def warn_unknown(reporter: Reporter, options: BatchOptions, keyterms: list[str] | None) -> None:
+def warn_unknown(
+    reporter: Reporter, options: BatchOptions, keyterms: list[str] | None, base_url: str | None = None
+) -> None:
     """Warn of a model, language or key terms that look wrong. The server decides: it may know more than this program.
+
+    base_url   of the server, whose list of models counts, if it has been asked for it; None: any server
 
     UsageError for control characters in a model or language.
     """
     from ..protocol import BATCH_MODELS, LANGUAGES
 
+    known: tuple[str, ...] = BATCH_MODELS
+    if options.model not in known:
+        from ..model_cache import known_models
+        from ..protocol import BATCH
+
+        known += tuple(model.id for model in known_models(base_url) if model.takes(BATCH) and model.id not in known)
     for value in (options.model, options.language or ""):
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")
-    if options.model not in BATCH_MODELS:
-        reporter.info(
-            f"warning: unknown batch model {options.model!r} is sent as it is (known: {', '.join(BATCH_MODELS)})"
-        )
+    if options.model not in known:
+        reporter.info(f"warning: unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
     if options.language and options.language not in LANGUAGES:
         reporter.info(f"warning: unknown language code {options.language!r} is sent as it is")
     if keyterms:

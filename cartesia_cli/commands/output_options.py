@@ -26,7 +26,8 @@ OUTPUT_PANEL, FORMAT_PANEL, ROWS_PANEL, SUBTITLES_PANEL = "Output", "Text and wo
 Format = Annotated[
     str | None,
     typer.Option("--format", "-f", metavar="FORMAT,...", rich_help_panel=OUTPUT_PANEL,
-                 help="text (default), json, ndjson, srt, vtt, tsv, csv, table, lrc or md; several need --output-dir."),
+                 help="text (default), json, ndjson, srt, vtt, tsv, csv, table, lrc, md or html; "
+                 "several need --output-dir."),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT_PANEL)]
 Output = Annotated[
@@ -85,6 +86,10 @@ LongestGaps = Annotated[
     typer.Option(
         metavar="N", min=1, help="Select the words before the N longest silences.", rich_help_panel=ROWS_PANEL
     ),
+]
+EmbedAudio = Annotated[
+    bool,
+    typer.Option("--embed-audio", help="Put a copy of the recording into the html page.", rich_help_panel=OUTPUT_PANEL),
 ]
 SubtitleProfile = Literal["netflix", "bbc", "shorts", "none"]
 Profile = Annotated[

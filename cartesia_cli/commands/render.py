@@ -10,19 +10,21 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
-from .options import VerbosityOptions, expand_groups, nonempty_path
-from .output_options import FormatOptions, OutputOptions, SubtitleOptions
+from .options import VerbosityOptions, expand_groups, nonempty_path, path_option
+from .output_options import OUTPUT_PANEL, EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
     from ..transcript import Transcript
     from .inputs import Input
     from .output_plan import Targets
+    from .page_media import PageMedia
 
 EXAMPLES = """
 cartesia-cli render talk.json
@@ -36,6 +38,8 @@ cartesia-cli render whisper.json -f table --longest-gaps 10
 cartesia-cli transcribe talk.mp3 -w --json | tee talk.json | cartesia-cli render - -f vtt
 
 cartesia-cli render all.ndjson -f srt,vtt --output-dir out
+
+cartesia-cli render talk.json -o talk.html --audio talk.mp3
 """
 
 MAX_TRANSCRIPT_BYTES = 256 << 20
@@ -55,6 +59,15 @@ Inputs = Annotated[
 ]
 
 
+Audio = Annotated[
+    Path | None,
+    path_option(
+        metavar="FILE", help="The recording, for the html page; by default the one that the transcript names.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]  # fmt: skip
+
+
 @expand_groups(
     output_options=OutputOptions,
     format_options=FormatOptions,
@@ -67,6 +80,8 @@ def render(
     inputs: Inputs,
     output_options: OutputOptions,
     format_options: FormatOptions,
+    audio: Audio = None,
+    embed_audio: EmbedAudio = False,
     subtitle_options: SubtitleOptions,
     verbosity: VerbosityOptions,
 ) -> None:
@@ -95,7 +110,8 @@ def render(
     _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=combined)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
-            write_results(transcript, files, layout, reporter, name=item.source, matches=matches)
+            media = _find_media(audio, item, transcript, reporter, embed_audio) if "html" in files else None
+            write_results(transcript, files, layout, reporter, name=item.source, matches=matches, media=media)
         except CliError as error:
             if len(items) == 1:
                 raise
@@ -105,6 +121,20 @@ def render(
         raise write_error
     if failed or (matches is not None and matches.found_nothing):
         raise typer.Exit(Exit.FAILED)
+
+
+def _find_media(audio: Path | None, item: Input, transcript: Transcript, reporter: Reporter, embed: bool) -> PageMedia:
+    """The recording of a transcript: the one that is named, or else the one that the transcript names, in this folder
+    or beside the transcript.
+    """
+    from .page_media import PageMedia
+
+    named = Path(transcript.source)
+    places = (audio,) if audio is not None else (named, item.path.parent / named, item.path.parent / named.name)
+    found = next((place for place in places if place.is_file()), None)
+    if audio is not None and found is None:
+        raise InputError(f"{audio} does not exist", hint="--audio names the recording of the transcript")
+    return PageMedia(found, reporter, linked=True, embed=embed)
 
 
 def _load_transcripts(

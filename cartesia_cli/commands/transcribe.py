@@ -17,7 +17,7 @@ from ..errors import Exit, UsageError
 from . import options as given
 from .cache import NoCache
 from .options import expand_groups
-from .output_options import OUTPUT_PANEL, FormatOptions, OutputOptions, SubtitleOptions
+from .output_options import OUTPUT_PANEL, EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
@@ -135,6 +135,7 @@ class RunOptions:
     shard: ShardOption = None
     keep_json: KeepJson = None
     output_manifest: OutputManifest = None
+    embed_audio: EmbedAudio = False
 
     @property
     def continues(self) -> bool:
@@ -153,7 +154,7 @@ class RecordingOptions:
     sample_rate: given.SampleRate = None
     speakers_by_channel: SpeakersByChannel = None
 
-    def request(self, reporter: Reporter) -> BatchOptions:
+    def request(self, reporter: Reporter, base_url: str | None) -> BatchOptions:
         """The options of each request, with warnings of those that look wrong. UsageError for impossible ones."""
         from ..protocol import BatchOptions
 
@@ -164,7 +165,7 @@ class RecordingOptions:
             encoding=given.checked_encoding(self.encoding, self.sample_rate),
             sample_rate=self.sample_rate,
         )
-        given.warn_unknown(reporter, options, self.keyterm)
+        given.warn_unknown(reporter, options, self.keyterm, base_url)
         return options
 
 

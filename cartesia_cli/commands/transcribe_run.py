@@ -60,7 +60,7 @@ class TranscribeRun:
         self._backend_config = options.backend.resolve(
             context, reporter, needs_key=sends_here and not options.input.dry_run
         )
-        self._request = options.recording.request(reporter)
+        self._request = options.recording.request(reporter, self._backend_config.base_url)
         self._shard = None
         if options.run.shard is not None:
             from ..scale.shards import parse_shard
@@ -139,6 +139,7 @@ class TranscribeRun:
             self._manifest,
             self._speakers,
             self._bucket,
+            options.run.embed_audio,
         )
         skipped = SkippedFiles(reporter)
         spooled = self._stack.enter_context(spool_stdin(names))
@@ -177,6 +178,8 @@ class TranscribeRun:
             options.sending.endpoint,
             options.sending.timeout,
             self._backend_config.base_url,
+            self._backend_config.credential is not None,
+            self._backend_config.api_version,
             options.backend.local_model,
             options.sending.retries,
             options.sending.no_cache,

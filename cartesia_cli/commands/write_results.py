@@ -21,6 +21,7 @@ from .output_plan import Targets
 if TYPE_CHECKING:  # it imports every format
     from .bucket_results import BucketResults
     from .matches import MatchWriter, SelectedRows
+    from .page_media import PageMedia
 
 FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
 """Formats in which a transcript names its recording."""
@@ -38,6 +39,7 @@ def write_results(
     print_text: Callable[[str], object] = write_stdout,
     write_rows: Callable[[SelectedRows], object] | None = None,
     bucket: BucketResults | None = None,
+    media: PageMedia | None = None,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
     them are written, for a file that had to go to stdout instead.
@@ -48,6 +50,7 @@ def write_results(
     print_text   writes to stdout, at once or later
     write_rows   takes the selected rows, to write them later; None: `matches` writes them at once
     bucket       writes the files as objects; None: they are files
+    media        the recording, for a page that plays it
     """
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(targets):
@@ -62,7 +65,10 @@ def write_results(
     untruncated = replace(layout, columns=None)  # the width of the terminal doesn't matter in a file
     for format, file in targets.items():
         label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
-        text = writer(format)(transcript, untruncated if file else layout)
+        chosen = untruncated if file else layout
+        if format == "html" and media is not None:
+            chosen = replace(chosen, media=media.beside(file))
+        text = writer(format)(transcript, chosen)
         write_error = (
             write_result(text, file, reporter, label=label, print_text=print_text, bucket=bucket) or write_error
         )

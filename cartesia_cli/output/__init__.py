@@ -36,6 +36,22 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """The recording that a page plays.
+
+    link           its URL, relative to the page; "" if it isn't linked
+    embedded       the recording itself, in a format of `type`, to be played from the page
+    peaks          the loudest sample, 0 to 255, of each stretch of `peak_seconds`
+    """
+
+    link: str = ""
+    embedded: bytes = b""
+    type: str = ""
+    peaks: bytes = b""
+    peak_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Options of formats.
 
@@ -46,6 +62,7 @@ class Layout:
     paragraphs        text is divided into paragraphs, by pauses
     selection         which words are wanted; None: all
     columns           maximum width of a table for people; None: no limit
+    media             the recording, for the page that plays it
     """
 
     words: bool = False
@@ -55,6 +72,7 @@ class Layout:
     paragraphs: bool = False
     selection: Selection | None = None
     columns: int | None = None
+    media: Media | None = None
 
 
 Writer = Callable[["Transcript", Layout], str]
@@ -70,6 +88,7 @@ FORMATS = {
     "vtt": "timed_text:vtt",
     "lrc": "timed_text:lrc",
     "md": "paragraphs:md",
+    "html": "html_page:html",
 }
 """Format to the function that writes it, as module:name. Modules are imported when they are used."""
 
@@ -84,10 +103,11 @@ EXTENSIONS = {
     ".vtt": "vtt",
     ".lrc": "lrc",
     ".md": "md",
+    ".html": "html",
 }
 """The format that the name of an output file implies."""
 
-NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md"})
+NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md", "html"})
 """Formats that need word times."""
 
 CONCATENABLE = frozenset({"text", "ndjson"})

@@ -26,14 +26,16 @@ MAX_WORST = 20
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1c1c1c }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .8rem .2rem 0; text-align: right }
-th:first-child, td:first-child, td.text, th.text { text-align: left } thead { border-bottom: 1px solid #999 }
+th:first-child, td:first-child, td.text, th.text { text-align: left }
+td { white-space: nowrap } td:first-child, td.text { white-space: normal; overflow-wrap: anywhere }
+thead { border-bottom: 1px solid #999 }
 svg { display: block; margin: 1rem 0; max-width: 100%; height: auto } .bar { fill: #3b6ea8 }
 .range { stroke: #1c1c1c; stroke-width: 2 }
-del { background: #fbd5d5 } ins { background: #d3f0d3; text-decoration: none } .failed { color: #b00020 }
+del { background: #fbd5d5 } ins { background: #d3f0d3; text-decoration: none }
 p.diff { margin: .2rem 0 1rem } h3 { font-size: 1rem; margin: 1rem 0 0 }
 @media (prefers-color-scheme: dark) {
   body { background: #161616; color: #e6e6e6 } text { fill: #e6e6e6 } .range { stroke: #e6e6e6 }
-  del { background: #6b2424 } ins { background: #1f5a2a } .failed { color: #ff8a80 }
+  del { background: #6b2424 } ins { background: #1f5a2a }
 }
 """
 
@@ -105,7 +107,7 @@ def _latencies(report: Report) -> Iterator[str]:
     ]
     if rows:
         yield "<h2>Latencies in milliseconds</h2>"
-        yield from _table(("System", "From, to", "Count", "p50", "p95", "p99", "Max"), rows)
+        yield from _table(("System", "From, to", "Count", "p50", "p95", "p99", "Max"), rows, text_columns=(1,))
 
 
 def _gates(report: Report) -> Iterator[str]:
@@ -118,6 +120,7 @@ def _gates(report: Report) -> Iterator[str]:
                  "yes" if gate["passed"] else "no"]
                 for gate in gates
             ],
+            text_columns=(1,),
         )  # fmt: skip
 
 

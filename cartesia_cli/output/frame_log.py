@@ -23,7 +23,7 @@ from types import TracebackType
 from ..audio.wav_writer import open_private
 from ..errors import OutputError, UsageError
 
-OTHER_FILE_HINT = "--raw-events names another file"
+OTHER_FILE_HINT = "name another file for the events"
 
 
 class FrameLog:
@@ -44,7 +44,7 @@ class FrameLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if path.exists() and not force:
-            raise UsageError(f"{path} exists", hint="--force overwrites it")
+            raise UsageError(f"{path} exists", hint="allow it to be overwritten")
         self._path, self._on_warning, self._clock, self._began = path, on_warning, clock, clock()
         self._size, self._is_over = 0, False
         try:

@@ -14,16 +14,20 @@ from ..errors import CliError
 
 OPTION_HINTS = {
     "allow more time": "--timeout SECONDS waits longer",
+    "allow it to be overwritten": "--force overwrites it",
     "give a shorter min_cue or a longer max_cue": "give a shorter --min-cue or a longer --max-cue",
     "give a shorter min_gap or a longer max_cue": "give a shorter --min-gap or a longer --max-cue",
+    "headerless samples need an encoding and a sample rate": "headerless samples need --encoding and --sample-rate",
+    "name another file for the events": "--raw-events names another file",
     "the audio may have been billed: another attempt sends it again": (
         "the audio may have been billed: --retries N sends it again"
     ),
+    "transcribe it as a whole": "leave out --speakers-by-channel",
     "words are missing: a log of the frames shows what came instead": (
         "words are missing: --raw-events FILE shows what came instead"
     ),
 }
-"""Hint of an error to the same advice on the command line."""
+"""Hint of an error, or a clause of one that has several, to the same advice on the command line."""
 
 DEFAULT_HINTS = {
     "internal": "--debug shows where; please report it",
@@ -35,6 +39,7 @@ DEFAULT_HINTS = {
     "network": "check the network, then run the same command again",
     "output": "choose another place, or free some space there",
     "engine": "reinstall cartesia-cli with its extra [local]",
+    "gate": "look at the recordings with the most errors, or allow more",
 }
 """Type of an error to what to do next, where nothing more specific is known."""
 
@@ -48,7 +53,7 @@ _COMMAND_LINE = "cartesia-cli "
 
 def fit_hint(error: CliError, options: Collection[str] | None) -> str:
     """The hint of an error for a command with these options, which are None as long as the command isn't known."""
-    text = OPTION_HINTS.get(error.hint or "", error.hint or "")
+    text = "; ".join(OPTION_HINTS.get(clause, clause) for clause in (error.hint or "").split("; "))
     if options is not None:
         advice, command, line = text.partition(_COMMAND_LINE)
         first, *rest = re.split(r"(; (?:or )?)", advice)

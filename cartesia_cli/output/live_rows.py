@@ -11,12 +11,14 @@ text of a server that moves the cursor.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ..text_width import character_width, wrap
 from ..timestamps import clock_time
-from .sanitize import can_encode, one_line
+from .sanitize import can_encode, one_line, printable
 from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, single_columns, styled
 
 MAX_TEXT_ROWS = 3
@@ -74,6 +76,8 @@ class LiveState:
     unsent_seconds   seconds of audio not sent yet
     level            of the microphone; None: not shown
     wait             None: audio goes out
+    languages        codes of the languages that were detected last
+    prompt           a line that is being typed, shown in place of the status; empty: none
     """
 
     text: str = ""
@@ -86,6 +90,8 @@ class LiveState:
     unsent_seconds: float = 0.0
     level: MicrophoneLevel | None = None
     wait: Wait | None = None
+    languages: tuple[str, ...] = ()
+    prompt: str = ""
 
 
 class LiveRows:
@@ -104,7 +110,8 @@ class LiveRows:
         """At most MAX_TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
         width = max(columns - 1, 0)  # terminals differ in what they do after the last column
         text = self._text_rows(state.text, width, min(MAX_TEXT_ROWS, lines - 2))
-        return [*(styled(row, DIM, colored=self._colored) for row in text), self._status_row(state, width)]
+        last = self._prompt_row(state.prompt, width) if state.prompt else self._status_row(state, width)
+        return [*(styled(row, DIM, colored=self._colored) for row in text), last]
 
     def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
         """The parts of the status row in such a session, and what each means.
@@ -141,6 +148,12 @@ class LiveRows:
         rows = rows[-most:]
         return [self._ellipsis + rows[0], *rows[1:]] if rows else []
 
+    def _prompt_row(self, prompt: str, width: int) -> str:
+        """As much of the end of a prompt, where the user is typing, as fits."""
+        safe = printable(prompt, keep="").encode(self._encoding, "replace").decode(self._encoding)
+        columns = [*accumulate(map(character_width, reversed(safe)))]
+        return _without_loose_marks(safe[len(safe) - bisect_right(columns, width) :])
+
     def _status_row(self, state: LiveState, width: int) -> str:
         return first_fitting(self._candidates(state), width, colored=self._colored)
 
@@ -168,6 +181,8 @@ class LiveRows:
             parts += [Part(4, f" / {clock_time(state.total)}"), Part(7, f", {clock_time(left)} left")]
         if state.unsent_seconds >= MIN_SHOWN_BEHIND_SECONDS:
             parts.append(Part(3, f", {state.unsent_seconds:.0f} s behind"))
+        if state.languages:
+            parts.append(Part(6, f", {single_columns(' '.join(state.languages), self._encoding)}"))
         if state.credits is not None:
             parts.append(Part(6, f", {state.credits:,.0f} credits"))
         if state.level is not None:

@@ -109,7 +109,7 @@ class EventStream:
     def write(self, update: Update) -> None:
         match update:
             case Partial():
-                self._put(json_line({"type": "partial", "at": round(update.at, 3), "text": update.text}))
+                self._put(json_line({"type": "partial", **update.to_dict()}))
             case Segment():
                 said = Transcript("", "", update.text, segments=(update,), words=update.words or None).to_dict()
                 words = {"words": said["words"]} if "words" in said else {}

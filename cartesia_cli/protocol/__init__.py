@@ -31,6 +31,7 @@ from .constants import (
     BASE_URL,
     BATCH_MODELS,
     ENCODINGS,
+    HINT_LANGUAGES,
     HTTP_ROUTES,
     LANGUAGES,
     MODELS,
@@ -38,12 +39,15 @@ from .constants import (
     batch_credits,
     build_url,
     check_base_url,
+    check_encryption,
     is_loopback,
+    is_unencrypted,
     is_whisper,
     realtime_credits,
     request_headers,
+    takes_language_hints,
 )
-from .json_fields import Word
+from .json_fields import DetectedLanguage, Word
 
 if TYPE_CHECKING:
     from .events import (
@@ -66,6 +70,17 @@ if TYPE_CHECKING:
         encode_error,
         malformed_fields,
     )
+    from .models import (
+        BATCH,
+        MODELS_AT_RELEASE,
+        MODELS_PATH,
+        MODELS_QUERY,
+        RELEASED_ON,
+        STREAM,
+        Model,
+        decode_models,
+        encode_models,
+    )
     from .realtime import (
         AUTO,
         LEGACY_EAGER_END_THRESHOLD,
@@ -80,22 +95,32 @@ if TYPE_CHECKING:
         RealtimeOptions,
         TurnConfig,
         decode_command,
+        decode_config,
         encode_command,
+        keyterms_problem,
+        language_hints_problem,
     )
 
 __all__ = [
     "API_VERSION",
     "AUTO",
     "BASE_URL",
+    "BATCH",
     "BATCH_MODELS",
     "DEFAULT_LANGUAGE",
     "ENCODINGS",
+    "HINT_LANGUAGES",
     "HTTP_ROUTES",
     "LANGUAGES",
     "LEGACY_EAGER_END_THRESHOLD",
     "MANUAL",
     "MAX_COMMAND_CHARS",
     "MODELS",
+    "MODELS_AT_RELEASE",
+    "MODELS_PATH",
+    "MODELS_QUERY",
+    "RELEASED_ON",
+    "STREAM",
     "TURN_DEFAULTS",
     "BatchOptions",
     "BatchResponse",
@@ -105,12 +130,14 @@ __all__ = [
     "Connected",
     "Credential",
     "Delta",
+    "DetectedLanguage",
     "Done",
     "Endpoint",
     "Error",
     "Event",
     "Finalize",
     "FlushDone",
+    "Model",
     "RealtimeOptions",
     "TurnConfig",
     "TurnEagerEnd",
@@ -125,31 +152,39 @@ __all__ = [
     "batch_credits",
     "build_url",
     "check_base_url",
+    "check_encryption",
     "decode",
     "decode_batch",
     "decode_command",
+    "decode_config",
     "decode_error",
+    "decode_models",
     "encode",
     "encode_batch",
     "encode_command",
     "encode_error",
+    "encode_models",
     "excerpt",
     "is_loopback",
+    "is_unencrypted",
     "is_whisper",
+    "keyterms_problem",
+    "language_hints_problem",
     "malformed_fields",
     "realtime_credits",
     "request_headers",
+    "takes_language_hints",
     "unusable_fields",
 ]
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import the modules of the realtime endpoints when one of their names is first used (PEP 562): a batch request
-        starts faster without them.
+        """Import the modules of the realtime endpoints and of the list of models when one of their names is first used
+        (PEP 562): a batch request starts faster without them.
         """
         if name in __all__:
-            for module in (import_module(f".{name}", __name__) for name in ("events", "realtime")):
+            for module in (import_module(f".{name}", __name__) for name in ("events", "realtime", "models")):
                 if hasattr(module, name):
                     return getattr(module, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

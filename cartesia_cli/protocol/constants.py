@@ -34,6 +34,9 @@ LANGUAGES = tuple(
 )
 """Languages of ink-whisper, in the order of the batch reference."""
 
+HINT_LANGUAGES = (*LANGUAGES, "or")
+"""Codes that may be language hints: the 44 of ink-preview are among these (docs: stt/languages)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -56,9 +59,16 @@ def is_whisper(model: str) -> bool:
     """Whether a model is ink-whisper, with or without a date in its name.
 
     ink-whisper takes a language and sends word times. The others take keyterms, detect turns, and send only text
-    (manual, turns); with API_VERSION, ink-2 is documented for English only.
+    (manual, turns).
     """
     return model.startswith("ink-whisper")
+
+
+def takes_language_hints(model: str) -> bool:
+    """Whether a model may take language hints: ink-preview does; ink-2 and ink-whisper reject them (docs:
+    stt/languages). What others do isn't known.
+    """
+    return not is_whisper(model) and model != "ink-2"
 
 
 def realtime_credits(model: str, seconds: float) -> float:
@@ -66,9 +76,9 @@ def realtime_credits(model: str, seconds: float) -> float:
     return seconds * (1 if is_whisper(model) else 3)
 
 
-def request_headers(credential: Credential | None) -> dict[str, str]:
+def request_headers(credential: Credential | None, api_version: str = API_VERSION) -> dict[str, str]:
     """Headers of every HTTP request and handshake. A key and an access token are sent in the same way (batch)."""
-    version = {"Cartesia-Version": API_VERSION}
+    version = {"Cartesia-Version": api_version}
     return version if credential is None else version | {"Authorization": f"Bearer {credential.secret}"}
 
 
@@ -82,10 +92,9 @@ def is_loopback(base_url: str) -> bool:
 
 
 def check_base_url(text: str) -> str:
-    """A base URL without its trailing slash; its path is kept. UsageError when no request may be sent there.
+    """A base URL without its trailing slash; its path is kept. UsageError when it is not the address of a server.
 
-    Plain http would send the key unencrypted, and Cartesia may revoke keys that are sent so (docs: api-conventions):
-    it is allowed to this machine only.
+    Whether anything may be sent there unencrypted is for `check_encryption` to say.
     """
     try:
         parts = urlsplit(text.strip())
@@ -97,12 +106,25 @@ def check_base_url(text: str) -> str:
         raise UsageError(f"base URL {text!r} is not an http(s) address", hint=f"for example {BASE_URL}")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise UsageError(f"base URL {parts.hostname!r} must not contain a query, a fragment or a password")
-    if parts.scheme == "http" and not is_loopback(text.strip()):
-        raise UsageError(
-            f"base URL {text!r} would send the key and the audio unencrypted",
-            hint="use https; plain http is for this machine only (127.0.0.1, localhost)",
-        )
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+
+
+def is_unencrypted(base_url: str) -> bool:
+    """Whether what is sent to a server can be read on the way: plain http to another machine."""
+    return base_url.startswith("http:") and not is_loopback(base_url)
+
+
+def check_encryption(base_url: str, *, allowed: bool) -> None:
+    """UsageError for plain http to another machine, unless the user has allowed that by name.
+
+    Cartesia may revoke keys that are sent unencrypted (docs: api-conventions). Servers that somebody runs themselves
+    speak plain http (docs: self-hosted/architecture).
+    """
+    if is_unencrypted(base_url) and not allowed:
+        raise UsageError(
+            f"base URL {base_url!r} would send everything unencrypted",
+            hint="use https; for a server that speaks plain http only, add --insecure-http: it sends no key",
+        )
 
 
 def build_url(base_url: str, path: str, query: Iterable[tuple[str, str]] = (), *, websocket: bool = False) -> str:

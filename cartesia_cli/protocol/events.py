@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import ProtocolError
-from .json_fields import Word, load_object, take_valid_fields, to_json_fields
+from .json_fields import DetectedLanguage, Word, load_object, take_valid_fields, to_json_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class Delta(Event):
     words      not from Cartesia's ink-2. The local server sends them when they are requested, in a delta of their own,
                whose text is empty: they are those of all text since the words before
     language   only in older API versions
+    languages  as in TurnEnd; not documented for this endpoint
     """
 
     kind = "transcript"
@@ -50,6 +51,7 @@ class Delta(Event):
     duration: float | None = None
     words: tuple[Word, ...] | None = None
     language: str | None = None
+    languages: tuple[DetectedLanguage, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +84,20 @@ class TurnStart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnUpdate(Event):
-    """`transcript` is the whole turn so far; later ones only append to it (turns)."""
+    """`transcript` is the whole turn so far; later ones only append to it (turns). `languages`: as in TurnEnd."""
 
     kind = "turn.update"
     transcript: str = ""
+    languages: tuple[DetectedLanguage, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEagerEnd(Event):
-    """The turn may be over: `turn.end` or `turn.resume` follows."""
+    """The turn may be over: `turn.end` or `turn.resume` follows. `languages`: as in TurnEnd."""
 
     kind = "turn.eager_end"
     transcript: str = ""
+    languages: tuple[DetectedLanguage, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +111,14 @@ class TurnResume(Event):
 class TurnEnd(Event):
     """The final text of the turn, including the space that joins it to the previous turn.
 
-    words   not from Cartesia; the local server sends them when they are requested
+    words       not from Cartesia; the local server sends them when they are requested
+    languages   heard in the most recent audio; from ink-preview only (docs: stt/languages)
     """
 
     kind = "turn.end"
     transcript: str = ""
     words: tuple[Word, ...] | None = None
+    languages: tuple[DetectedLanguage, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

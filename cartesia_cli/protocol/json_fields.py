@@ -33,12 +33,37 @@ class Word:
     estimated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DetectedLanguage:
+    """A language that the server heard (docs: stt/languages).
+
+    language     its code, such as `hi`
+    confidence   0 to 1; None if the server gave none
+    """
+
+    language: str
+    confidence: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in an event, and in JSON documents."""
+        document: dict[str, Any] = {"language": self.language}
+        return document if self.confidence is None else document | {"confidence": self.confidence}
+
+
 def load_object(frame: str | bytes) -> dict[str, Any]:
     """Parse JSON text that is one object. ProtocolError for anything else."""
     value, rest = load_first_object(frame)
     if rest:
         raise ProtocolError("not JSON")
     return value
+
+
+def load_json(text: str | bytes) -> Any:
+    """Parse JSON text. ProtocolError if it isn't JSON, or is nested too deeply."""
+    try:
+        return _JSON.decode((text if isinstance(text, str) else text.decode("utf-8")).removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("not JSON") from error
 
 
 def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
@@ -144,6 +169,8 @@ def to_json_fields(value: Any) -> dict[str, Any]:
             {"word": word.word, "start": word.start, "end": word.end} | ({"estimated": True} if word.estimated else {})
             for word in members["words"]
         ]
+    if members.get("languages") is not None:
+        members["languages"] = [language.to_dict() for language in members["languages"]]
     return {name: item for name, item in members.items() if item is not None}
 
 
@@ -213,6 +240,19 @@ def _read_word(item: Any) -> Word:
     return Word(item["word"], start, end, estimated=item.get("estimated") is True)
 
 
+def _read_languages(name: str, value: Any) -> tuple[DetectedLanguage, ...]:
+    if not isinstance(value, list):
+        raise _type_error(name, value, "a list")
+    return tuple(_read_language(item) for item in value)
+
+
+def _read_language(item: Any) -> DetectedLanguage:
+    if not isinstance(item, dict) or not isinstance(item.get("language"), str):
+        raise _type_error("languages", item, "languages")
+    confidence = item.get("confidence")
+    return DetectedLanguage(item["language"], None if confidence is None else _read_seconds("confidence", confidence))
+
+
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("request_id", "text", "transcript", "language"), _read_string),
     **dict.fromkeys(("error_code", "title", "message", "error", "doc_url"), _read_string),
@@ -220,4 +260,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "is_final": _read_bool,
     **dict.fromkeys(("status_code", "code"), _read_int),
     "words": _read_words,
+    "languages": _read_languages,
 }

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ..errors import ProtocolError, UsageError
+from ..errors import ApiError, ProtocolError, UsageError
 from .batch import api_error, excerpt, parse_sample_rate
-from .constants import ENCODINGS, MODELS, is_whisper
+from .constants import ENCODINGS, HINT_LANGUAGES, MODELS, is_whisper, takes_language_hints
 from .json_fields import load_object
 
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200
+MAX_LANGUAGE_HINTS = 6
 MAX_COMMAND_CHARS = 16 << 10
 """A longer text frame is rejected unread: no command comes near this length."""
 
@@ -49,6 +50,10 @@ class TurnConfig:
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def merged(self, newer: TurnConfig) -> TurnConfig:
+        """`newer` where it has a value, else this."""
+        return TurnConfig(**(self.to_dict() | newer.to_dict()))
+
 
 TURN_DEFAULTS = TurnConfig(start_threshold=0.8, eager_end_threshold=0.6, end_threshold=0.3, end_timeout_ms=5600)
 """The documented defaults (turns, 2026-08-14)."""
@@ -69,9 +74,40 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Change turn detection during a session. Auto endpoint only."""
+    """Change settings during a session, on both endpoints. What isn't named stays as it is (docs: stt/languages).
+
+    There is no answer but to a refusal: an `error` event, after which nothing has changed and the session goes on.
+
+    turn             auto endpoint only
+    language_hints   replace all hints; empty: there are none from now on
+    keyterms         replace all key terms. The page about key terms says that they can't be changed
+    extra            other members; those of `turn` are in its `turn`
+    """
 
     turn: TurnConfig = TurnConfig()
+    language_hints: tuple[str, ...] | None = None
+    keyterms: tuple[str, ...] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The members of the message."""
+        members: dict[str, Any] = {"type": "config", **self.extra}
+        lists = {"language_hints": self.language_hints, "keyterms": self.keyterms}
+        members |= {name: list(value) for name, value in lists.items() if value is not None}
+        turn = {**self.extra.get("turn", {}), **self.turn.to_dict()}
+        return members | ({"turn": turn} if turn else {})
+
+    def merged(self, newer: Config) -> Config:
+        """The effect of this message and then of a newer one, as one message."""
+        extra = {**self.extra, **newer.extra}
+        if turn := {**self.extra.get("turn", {}), **newer.extra.get("turn", {})}:
+            extra["turn"] = turn
+        return Config(
+            self.turn.merged(newer.turn),
+            self.language_hints if newer.language_hints is None else newer.language_hints,
+            self.keyterms if newer.keyterms is None else newer.keyterms,
+            extra,
+        )
 
 
 Command = Finalize | Close | Config
@@ -82,9 +118,9 @@ class Endpoint:
     """One realtime endpoint.
 
     path            route
-    text_commands   commands by the bare word that is sent for them; empty if commands are JSON
+    text_commands   commands by the bare word that is sent for them; empty if all are JSON, as `config` always is
     final_event     kind of the event that ends a session; None: a close frame with code 1000 ends it
-    options         query parameters of this endpoint besides model, encoding, sample_rate and keyterm
+    options         query parameters of this endpoint besides those of both
     """
 
     name: str
@@ -107,12 +143,14 @@ AUTO = Endpoint("auto", "/stt/turns/websocket", {}, None, tuple(f"turn_{f.name}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealtimeOptions:
-    """The parameters of a realtime session, which can't change once the connection is open.
+    """The parameters of a realtime session. Some can change once the connection is open (`Config`).
 
     encoding                                 of the audio that is sent: one of ENCODINGS, always mono
     sample_rate                              Hz of the audio that is sent
     language                                 manual endpoint with ink-whisper only
-    keyterms                                 ink-2 only; at most 100, with at most 1200 characters in all (keyterms)
+    keyterms                                 not with ink-whisper; at most 100, with at most 1200 characters in all
+                                             (keyterms)
+    language_hints                           ink-preview only: at most 6 base codes, such as `pt` (stt/languages)
     min_volume, max_silence_duration_secs    0 to 1, and seconds: when ink-whisper finalizes by itself at silence
     turn                                     auto endpoint only
     word_timestamps                          whether word times are requested: undocumented, but cartesia-mcp does it on
@@ -124,19 +162,23 @@ class RealtimeOptions:
     sample_rate: int = 16000
     language: str | None = None
     keyterms: tuple[str, ...] = ()
+    language_hints: tuple[str, ...] = ()
     min_volume: float | None = None
     max_silence_duration_secs: float | None = None
     turn: TurnConfig = TurnConfig()
     word_timestamps: bool = False
 
     def query(self, endpoint: Endpoint) -> list[tuple[str, str]]:
-        """The query parameters of the handshake. UsageError when the keyterms exceed their limits."""
-        if (problem := _keyterms_problem(self.keyterms)) is not None:
+        """The query parameters of the handshake. UsageError for key terms or hints beyond their limits."""
+        if (problem := keyterms_problem(self.keyterms)) is not None:
             raise UsageError(problem, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
+        if (problem := language_hints_problem(self.language_hints)) is not None:
+            raise UsageError(problem, hint=f"at most {MAX_LANGUAGE_HINTS} base codes, such as pt, not pt-BR")
         named = {f.name: getattr(self, f.name) for f in fields(self)}
         named |= {f"turn_{name}": value for name, value in self.turn.to_dict().items()}
         pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
         pairs += [(name, named[name]) for name in endpoint.options if named.get(name) is not None]
+        pairs += [("language_hint", code) for code in self.language_hints]
         pairs += [("keyterm", term) for term in self.keyterms]
         pairs += [("timestamp_granularities[]", "word")] if self.word_timestamps else []
         return [(name, str(value)) for name, value in pairs]
@@ -156,7 +198,7 @@ class RealtimeOptions:
         assert rate is not None
         numbers = _check_numbers({name: _parse_number(single[name]) for name in endpoint.options if name in single})
         keyterms = tuple(value for name, value in query if name == "keyterm")
-        if (problem := _keyterms_problem(keyterms)) is not None:
+        if (problem := keyterms_problem(keyterms)) is not None:
             raise api_error(400, "Too many keyterms", f"{problem}.")
         return cls(
             model=single["model"],
@@ -164,44 +206,120 @@ class RealtimeOptions:
             sample_rate=rate,
             language=single.get("language") if "language" in endpoint.options else None,
             keyterms=keyterms,
+            language_hints=tuple(value for name, value in query if name in ("language_hint", "language_hints")),
             min_volume=numbers.get("min_volume"),
             max_silence_duration_secs=numbers.get("max_silence_duration_secs"),
             turn=_turn_config(numbers),
             word_timestamps=("timestamp_granularities[]", "word") in query,
         )
 
+    def language_hints_error(self) -> ApiError | None:
+        """Why a server refuses the language hints. It does so with an `error` event once the connection is open, and
+        then closes it (docs: stt/languages), so `parse` lets them pass.
+        """
+        if not self.language_hints:
+            return None
+        problem = language_hints_problem(self.language_hints)
+        if problem is None and not takes_language_hints(self.model):
+            problem = f"{self.model} does not take language hints"
+        if problem is None and (unknown := [code for code in self.language_hints if code not in HINT_LANGUAGES]):
+            problem = f"{excerpt(unknown[0])} is not a supported language"
+        return None if problem is None else api_error(400, "Invalid language hints", f"{problem}.")
+
+    def changed(self, config: Config) -> RealtimeOptions:
+        """The parameters after a `config`, as a server sees them. ApiError 400 for values that it refuses."""
+        hints = self.language_hints if config.language_hints is None else config.language_hints
+        new = replace(
+            self,
+            turn=self.turn.merged(config.turn),
+            language_hints=hints,
+            keyterms=self.keyterms if config.keyterms is None else config.keyterms,
+        )
+        if config.language_hints is not None and (error := new.language_hints_error()) is not None:
+            raise error
+        return new
+
 
 def encode_command(endpoint: Endpoint, command: Command) -> str:
     """A command as a text frame: a bare word, or JSON (manual, turns). ValueError if the endpoint doesn't have it."""
+    if isinstance(command, Config):
+        return json.dumps(command.to_dict())
     for word, meaning in endpoint.text_commands.items():
         if meaning == command:
             return word
     if not endpoint.text_commands and isinstance(command, Close):
         return json.dumps({"type": "close"})
-    if not endpoint.text_commands and isinstance(command, Config):
-        return json.dumps({"type": "config", "turn": command.turn.to_dict()})
     raise ValueError(f"the {endpoint.name} endpoint has no {type(command).__name__.lower()}")
 
 
 def decode_command(endpoint: Endpoint, frame: str) -> Command:
     """Decode a command on the server. ApiError 400 for anything that is not a command of this endpoint."""
-    if endpoint.text_commands:
-        if frame in endpoint.text_commands:
-            return endpoint.text_commands[frame]
-    elif len(frame) <= MAX_COMMAND_CHARS:
+    if frame in endpoint.text_commands:
+        return endpoint.text_commands[frame]
+    members: dict[str, Any] = {}
+    if len(frame) <= MAX_COMMAND_CHARS:
         try:
             members = load_object(frame)
         except ProtocolError:
-            members = {}
-        turn = members.get("turn")
-        if members.get("type") == "close":
-            return Close()
-        if members.get("type") == "config" and isinstance(turn, dict):
-            return Config(_turn_config(_check_numbers({f"turn_{name}": value for name, value in turn.items()})))
+            pass
+    if members.get("type") == "close" and not endpoint.text_commands:
+        return Close()
+    if members.get("type") == "config":
+        return decode_config(endpoint, members)
     raise api_error(400, "Unrecognized message type", f"{excerpt(frame)} is not a command of {endpoint.path}.")
 
 
-def _keyterms_problem(keyterms: Sequence[str]) -> str | None:
+def decode_config(endpoint: Endpoint, members: Mapping[str, Any]) -> Config:
+    """The members of a `config` message; unknown ones are kept. ApiError 400 for a value of the wrong type, or one that
+    exceeds its limits.
+    """
+    extra = {name: value for name, value in members.items() if name not in ("type", *_CONFIG_FIELDS)}
+    turn = members.get("turn")
+    if turn is None:
+        turn = {}
+    if not isinstance(turn, dict):
+        raise api_error(400, "Invalid config", "'turn' must be an object.")
+    if turn and endpoint is MANUAL:
+        raise api_error(400, "Invalid config", f"{endpoint.path} has no turn detection.")
+    if others := {name: value for name, value in turn.items() if name not in _TURN_FIELDS}:
+        extra["turn"] = others
+    hints, keyterms = (_string_list(name, members.get(name)) for name in ("language_hints", "keyterms"))
+    problems = {
+        "Invalid language hints": language_hints_problem(hints or ()),
+        "Too many keyterms": keyterms_problem(keyterms or ()),
+    }
+    for title, problem in problems.items():
+        if problem is not None:
+            raise api_error(400, title, f"{problem}.")
+    numbers = _check_numbers({f"turn_{name}": value for name, value in turn.items()})
+    return Config(_turn_config(numbers), hints, keyterms, extra)
+
+
+_CONFIG_FIELDS = ("turn", "language_hints", "keyterms")
+_TURN_FIELDS = tuple(f.name for f in fields(TurnConfig))
+
+
+def _string_list(name: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise api_error(400, "Invalid config", f"{name!r} must be a list of strings.")
+    return tuple(value)
+
+
+def language_hints_problem(hints: Sequence[str]) -> str | None:
+    """How language hints exceed their limits, or None if they don't. Which languages there are is for the server."""
+    if len(hints) > MAX_LANGUAGE_HINTS:
+        return f"{len(hints)} language hints are too many: {MAX_LANGUAGE_HINTS} at most"
+    wrong = next((hint for hint in hints if not _BASE_CODE.fullmatch(hint)), None)
+    return None if wrong is None else f"{excerpt(wrong)} is not the base code of a language"
+
+
+_BASE_CODE = re.compile("[a-z]{2,3}")
+"""`pt`, but not `pt-BR` (docs: stt/languages)."""
+
+
+def keyterms_problem(keyterms: Sequence[str]) -> str | None:
     """How keyterms exceed their limits, or None if they don't."""
     characters = sum(map(len, keyterms))
     if len(keyterms) <= MAX_KEYTERMS and characters <= MAX_KEYTERM_CHARS:

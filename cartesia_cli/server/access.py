@@ -42,9 +42,10 @@ class AccessControl:
         if self._key is not None and not hmac.compare_digest(key.encode(), self._key.encode()):
             raise api_error(401, "Unauthorized", "The API key is missing or not valid.")
         version = query.get("cartesia_version") if is_websocket else None
-        self._check_version(version or headers.get("cartesia-version") or "", is_websocket=is_websocket)
+        self.check_version(version or headers.get("cartesia-version") or "", is_websocket=is_websocket)
 
-    def _check_version(self, version: str, *, is_websocket: bool) -> None:
+    def check_version(self, version: str, *, is_websocket: bool = False) -> None:
+        """ApiError 400 for what isn't an API version."""
         if not version and self._lenient:
             return
         if _is_date(version):

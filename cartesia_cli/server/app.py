@@ -12,7 +12,7 @@ so that a client that works with this server works with the real one. Must not t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -27,14 +27,28 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import AUTO, HTTP_ROUTES, MANUAL, Endpoint, api_error
+from ..protocol import (
+    AUTO,
+    BATCH,
+    HTTP_ROUTES,
+    LANGUAGES,
+    MANUAL,
+    MODELS,
+    MODELS_AT_RELEASE,
+    MODELS_PATH,
+    STREAM,
+    Endpoint,
+    Model,
+    api_error,
+    is_whisper,
+)
 from .access import DEFAULT_CONCURRENCY, AccessControl
 from .batch import BatchEndpoint
 from .engine import Engine, EngineExecutor
 from .observer import ExchangeObserver, ServerObserver, SilentObserver
 from .origins import OriginCheck, OriginPolicy
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
-from .responses import ServerIdentity, error_response, status_response
+from .responses import ServerIdentity, error_response, models_response, status_response
 from .script import Script
 from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
 from .uploads import MAX_BODY_BYTES, Uploads
@@ -84,6 +98,7 @@ def create_app(engine: Engine, live: Engine | None = None, config: ServerConfig 
         BatchEndpoint(executor, access, config.uploads(), config.observer).answer,
         RealtimeEndpoint(executor, live_executor, access, idle_seconds=config.idle_seconds).answer,
         config,
+        list_models(engine, live or engine),
         identity=config.identity or identify_engines(None, engine, live),
         new_id=lambda kind: str(uuid4()),
     )
@@ -99,8 +114,18 @@ def create_scripted_app(script: Script, config: ServerConfig | None = None) -> S
         ScriptedBatchEndpoint(script, access, config.uploads()).answer,
         ScriptedRealtimeEndpoint(script, access, idle_seconds=config.idle_seconds).answer,
         config,
+        MODELS_AT_RELEASE,
         identity=config.identity or ServerIdentity.of("script", None, ()),
         new_id=unrouted_id,
+    )
+
+
+def list_models(engine: Engine, live: Engine) -> tuple[Model, ...]:
+    """The models that these engines stand for, with the languages that they recognize. All are for both modes."""
+    engines = {model: engine if is_whisper(model) else live for model in MODELS}
+    return tuple(
+        Model(model, (STREAM, BATCH), tuple(code for code in LANGUAGES if code in engines[model].languages))
+        for model in MODELS
     )
 
 
@@ -120,12 +145,14 @@ def _build_app(
     answer_batch: Callable[[Request], Awaitable[Response]],
     answer_realtime: Callable[[WebSocket, Endpoint], Awaitable[None]],
     config: ServerConfig,
+    listed: Sequence[Model],
     *,
     identity: ServerIdentity,
     new_id: Callable[[str], str],
 ) -> Starlette:
     """The routes and what surrounds them, for either server.
 
+    listed   what `GET /models` says
     new_id   makes the id of a request that no endpoint answers, from its kind: `http` or `websocket`
     """
     access = config.access_control()
@@ -140,6 +167,9 @@ def _build_app(
         except ApiError as error:
             return error_response(error, new_id("http"))
         return JSONResponse({"data": [], "has_more": False})
+
+    async def models(request: Request) -> Response:
+        return models_response(request, access, listed, new_id("http"))
 
     async def manual(websocket: WebSocket) -> None:
         await answer_realtime(websocket, MANUAL)
@@ -159,6 +189,7 @@ def _build_app(
         routes=[
             Route("/", status, methods=["GET"]),
             Route("/voices", voices, methods=["GET"]),
+            Route(MODELS_PATH, models, methods=["GET"]),
             *(Route(path, answer_batch, methods=["POST"]) for path in HTTP_ROUTES.values()),
             WebSocketRoute(MANUAL.path, manual),
             WebSocketRoute(AUTO.path, auto),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -34,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 
 class BatchEndpoint:
-    """Answers batch requests: `answer` reads the form, `_transcribe` has its audio recognized window by window.
+    """Answers batch requests: `answer` reads the form, `_transcribe` has its audio recognized, some windows at a time.
 
-    executor   the engine, shared by all requests: they take turns after each window, if it has fewer workers
+    executor   the engine, shared by all requests: they take turns after each call, if it has fewer workers
     access     who may use the server, and how many at once
     uploads    receives the request bodies
     observer   gets the seconds of audio that are done
@@ -79,12 +80,13 @@ class BatchEndpoint:
         is_own_client = RECORDING_HEADER in request.headers
         done = 0
         windows = split_at_silence(decode_upload(file, options))
-        while (window := await self._executor.run(next, windows, None)) is not None:
+        batch: list[Samples]
+        while batch := await self._executor.run(list, islice(windows, self._executor.batch_size)):
             if await request.is_disconnected():
                 raise api_error(400, "Client closed request", "The client left before the response was ready.")
-            recognized = await self._executor.recognize(window, language)
-            words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
-            done += len(window)
+            for window, recognized in zip(batch, await self._executor.recognize_batch(batch, language), strict=True):
+                words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
+                done += len(window)
             setattr(request.state, AUDIO_SECONDS, done / RATE)
             self._observer.audio_recognized(request.headers.get(RECORDING_HEADER, ""), done / RATE)
         return BatchResponse(

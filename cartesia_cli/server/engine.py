@@ -17,9 +17,10 @@ import importlib.util
 import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -57,6 +58,12 @@ class RecognizedWord(Word):
 
     probability: float = 0.0
 
+    def shifted(self, seconds: float) -> RecognizedWord:
+        """The same word in audio with `seconds` more before it."""
+        if self.start is None or self.end is None:
+            return self
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
 
 class Utterance(Protocol):
     """One stretch of speech, from its samples to its words."""
@@ -91,6 +98,28 @@ class Engine(Protocol):
         """A new utterance, independent of all others."""
 
 
+def recognize(engine: Engine, samples: Samples, language: str) -> Sequence[RecognizedWord]:
+    """The words of a complete utterance."""
+    utterance = engine.start(language)
+    utterance.push(samples)
+    return utterance.finish()
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """An engine that recognizes several utterances in one call, in less time than one after the other."""
+
+    @property
+    def batch_size(self) -> int:
+        """The most utterances in a call."""
+
+    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
+        """The words of each utterance, as `Utterance.finish` gives them: they don't depend on the other utterances.
+
+        utterances   of at most WINDOW_SECONDS each
+        """
+
+
 class EngineExecutor:
     """An engine and the threads in which it works: one for each of its workers.
 
@@ -101,7 +130,21 @@ class EngineExecutor:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._threads = ThreadPoolExecutor(engine.workers, "engine")
-        self._lock, self._calls = threading.Lock(), 0
+        self._lock, self._calls, self._sessions = threading.Lock(), 0, 0
+
+    @property
+    def batch_size(self) -> int:
+        """How many utterances to recognize in a call: one while a session waits for its own, which are short."""
+        return self.engine.batch_size if isinstance(self.engine, BatchEngine) and not self._sessions else 1
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """For the time of a live session: keeps calls of others short."""
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
 
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""
@@ -111,7 +154,13 @@ class EngineExecutor:
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
         """Recognize a complete utterance when its turn comes; returns its words."""
-        return await self.run(self._recognize, samples, language)
+        return await self.run(recognize, self.engine, samples, language)
+
+    async def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
+        """Recognize complete utterances, in one call if there are several: not more than `batch_size`."""
+        if isinstance(self.engine, BatchEngine):
+            return await self.run(self.engine.recognize_batch, utterances, language)
+        return [await self.recognize(samples, language) for samples in utterances]
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Call `work` in one of the threads, when its turn comes."""
@@ -121,11 +170,6 @@ class EngineExecutor:
         """Start no more work. Returns whether the engine is idle: a call of an engine can't be stopped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         return not self._calls
-
-    def _recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
-        utterance = self.engine.start(language)
-        utterance.push(samples)
-        return utterance.finish()
 
     def _work(self, work: Callable[..., T], *arguments: object) -> T:
         self._count_calls(1)

@@ -32,11 +32,11 @@ from ..protocol import (
     is_whisper,
 )
 from .access import AccessControl
-from .engine import EngineExecutor, RecognizedWord
+from .engine import Engine, EngineExecutor, RecognizedWord
 from .live_recognizer import LiveRecognizer
 from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
-from .responders import ManualResponder, Responder, SendEvent, TurnResponder
+from .responders import ManualResponder, Responder, TurnResponder
 from .responses import error_response
 from .timed_engine import WordAligner
 from .word_times import Span
@@ -96,19 +96,25 @@ class RealtimeEndpoint:
             await websocket.send_denial_response(error_response(error, request_id))
 
     async def _run(self, session: RealtimeSession) -> None:
+        if (refusal := session.options.language_hints_error()) is not None:
+            await session.send_error(refusal)
+            await session.refuse(refusal)
+            return
         try:
-            responder = self._make_responder(session.endpoint, session.options, session.send)
+            responder = self._make_responder(session)
         except ApiError as error:
             await session.refuse(error)
             return
-        await session.run(responder)
+        with self._executor.session():  # it may need this engine, too
+            await session.run(responder)
 
-    def _make_responder(self, endpoint: Endpoint, options: RealtimeOptions, send: SendEvent) -> Responder:
+    def _make_responder(self, session: RealtimeSession) -> Responder:
         """The responder of a session. ApiError for turn thresholds out of order."""
+        endpoint, options, send = session.endpoint, session.options, session.send
         executor = self._executor_for(options)
 
         def recognize(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
-            return executor.recognize(samples, options.language or "en")
+            return executor.recognize(samples, _language(session.options, executor.engine))
 
         def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[Span | None]]:
             return executor.run(self._aligner.align, words, samples, options.language or "en")
@@ -125,8 +131,17 @@ class RealtimeEndpoint:
         return self._executor if is_whisper(options.model) else self._live_executor
 
 
+def _language(options: RealtimeOptions, engine: Engine) -> str:
+    """The language to recognize: the one that is asked for, else the first hint that the engine knows, else English."""
+    hints = (hint for hint in options.language_hints if hint in engine.languages)
+    return options.language or next(hints, "en")
+
+
 class RealtimeSession:
-    """One accepted WebSocket: a task receives frames into a queue, another one gives them to the responder."""
+    """One accepted WebSocket: a task receives frames into a queue, another one gives them to the responder.
+
+    options   those of the handshake, with the changes of each accepted `config`
+    """
 
     def __init__(
         self, websocket: WebSocket, endpoint: Endpoint, options: RealtimeOptions, request_id: str, idle_seconds: float
@@ -149,6 +164,11 @@ class RealtimeSession:
     async def send(self, event: Event) -> None:
         """Send an event with the session's request id."""
         await self._websocket.send_text(encode(replace(event, request_id=self._request_id)))
+
+    async def send_error(self, error: ApiError) -> None:
+        """Send a refusal as an `error` event. The session stays open."""
+        title, _, message = error.message.partition(": ")
+        await self.send(Error(status_code=error.status, error_code=error.code, title=title, message=message))
 
     async def refuse(self, error: ApiError) -> None:
         """Close the session before it starts, for options that the handshake could not refuse."""
@@ -207,8 +227,7 @@ class RealtimeSession:
                 elif await self._process_command(responder, frame):
                     return
             except ApiError as error:
-                title, _, message = error.message.partition(": ")
-                await self.send(Error(status_code=error.status, error_code=error.code, title=title, message=message))
+                await self.send_error(error)
 
     async def _process_audio(self, responder: Responder, frame: bytes) -> None:
         data = self._partial_sample + frame
@@ -226,11 +245,15 @@ class RealtimeSession:
     async def _process_command(self, responder: Responder, frame: str) -> bool:
         """Carry out the command in a text frame. Whether it was `close`."""
         command = decode_command(self.endpoint, frame)
-        if not isinstance(command, Config):
+        options = self.options
+        if isinstance(command, Config):
+            options = self.options.changed(command)
+        else:
             # What the resampler holds back came before the command.
             await responder.push_audio(self._resampler.finish(), caught_up=False)
             self._resampler = Resampler(self.options.sample_rate)
         await responder.execute(command)
+        self.options = options
         if not isinstance(command, Close):
             return False
         if self.endpoint is MANUAL:

@@ -108,11 +108,13 @@ class ManualResponder:
             await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
     async def execute(self, command: Command) -> None:
-        """Send the text of all audio received so far.
+        """Send the text of all audio received so far. A `config` changes nothing here.
 
         After `finalize` the utterance goes on, unless silence ends it: with the words before it, those after it are
         recognized better. With word times, a pause ends it.
         """
+        if isinstance(command, Config):
+            return
         await self._process_rest()
         if not isinstance(command, Finalize):
             await self._settle(None)
@@ -269,7 +271,7 @@ class TurnResponder:
 
 def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
     """`new` where it has a value, else `old`. ApiError unless start > eager end > end (docs: turns)."""
-    merged = TurnConfig(**(old.to_dict() | new.to_dict()))
+    merged = old.merged(new)
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None
     if not 1 > start > eager > end > 0 or (merged.end_timeout_ms or 0) < 0:

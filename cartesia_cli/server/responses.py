@@ -1,17 +1,19 @@
-"""HTTP responses that the recognizing and the scripted server have in common: the status page and errors."""
+"""HTTP responses that both servers have in common: the status page, the list of models, and errors."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import __version__
 from ..errors import ApiError
-from ..protocol import Error, encode_error
+from ..protocol import Error, Model, encode_error, encode_models
+from .access import AccessControl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,18 @@ def status_response(identity: ServerIdentity, request_id: str) -> Response:
     engine = {"name": identity.name, "model": identity.model, "id": identity.id}
     status = {"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}
     return Response(json.dumps(status), 200, {"X-Request-Id": request_id}, "application/json")
+
+
+def models_response(request: Request, access: AccessControl, models: Sequence[Model], request_id: str) -> Response:
+    """The response to `GET /models`, for which no key is needed (docs: api-reference/models/list). All models
+    transcribe: a list of those that speak is empty.
+    """
+    try:
+        access.check_version(request.headers.get("cartesia-version", ""))
+    except ApiError as error:
+        return error_response(error, request_id)
+    listed = models if request.query_params.get("capability", "stt") == "stt" else ()
+    return Response(encode_models(listed), 200, {"X-Request-Id": request_id}, "application/json")
 
 
 def error_response(error: ApiError, request_id: str) -> Response:

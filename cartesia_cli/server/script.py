@@ -48,8 +48,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from ..errors import ApiError, UsageError
+from ..errors import ApiError, ProtocolError, UsageError
 from ..protocol import AUTO, ENCODINGS, MANUAL, Endpoint, decode_command
+from ..protocol.json_fields import load_object
 
 T = TypeVar("T")
 Wire = dict[str, Any]
@@ -129,10 +130,14 @@ class Script:
 
 
 def command_name(endpoint: Endpoint, frame: str) -> str:
-    """A client's text frame as one of COMMANDS."""
+    """A client's text frame as one of COMMANDS. A `config` is one even if its values have to be refused."""
     try:
         return type(decode_command(endpoint, frame)).__name__.lower()
     except ApiError:
+        pass
+    try:
+        return "config" if load_object(frame).get("type") == "config" else "unknown"
+    except ProtocolError:
         return "unknown"
 
 

@@ -24,6 +24,7 @@ from ..protocol import (
     ENCODINGS,
     MANUAL,
     MAX_COMMAND_CHARS,
+    Config,
     Connected,
     Delta,
     Done,
@@ -40,7 +41,7 @@ from ..protocol import (
     encode,
 )
 from .connections import CONNECTION_KEY, WebSocketConnection
-from .realtime import GOING_AWAY, IDLE_REASON, NORMAL
+from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY
 from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, ScriptedReply, Step, command_name
 
 MAX_QUEUED_ITEMS = 100
@@ -83,6 +84,7 @@ class ScriptPlayer:
         self._reactions: list[Step] = []
         self._timeline: deque[Step] = deque()
         self._recorded: Endpoint | None = None
+        self._options: RealtimeOptions | None = None  # those of the handshake, changed by each `config`
 
     async def run(self, steps: Sequence[Step], recorded: Endpoint | None = None) -> None:
         """Play these steps to their end. ApiError or HandshakeRefused instead of a handshake."""
@@ -111,9 +113,13 @@ class ScriptPlayer:
         await self._react("handshake")
         if self._recorded is not None and self._recorded is not self._endpoint:
             raise api_error(404, "Not found", f"This recording was made at {self._recorded.path}.")
-        options = RealtimeOptions.parse(self._endpoint, self._websocket.query_params.multi_items())
+        options = self._options = RealtimeOptions.parse(self._endpoint, self._websocket.query_params.multi_items())
         bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
         await self._websocket.accept(headers=[(b"x-request-id", self._request_id.encode())])
+        refusal = None if self._recorded else options.language_hints_error()
+        if refusal is not None:
+            await self._send_error(refusal)
+            await self._drop(Drop(POLICY, refusal.message.partition(": ")[0]))
         if await self._react("open") and self._endpoint is AUTO and self._recorded is None:
             await self._send(_to_object(Connected()))
         await self._advance()
@@ -167,10 +173,15 @@ class ScriptPlayer:
         if name == "finalize":
             await self._send(_to_object(FlushDone()))
         try:
-            decode_command(self._endpoint, frame)
+            command = decode_command(self._endpoint, frame)
+            if isinstance(command, Config) and self._options is not None:
+                self._options = self._options.changed(command)
         except ApiError as error:
-            title, _, message = error.message.partition(": ")
-            await self._send(_to_object(Error(status_code=error.status, title=title, message=message)))
+            await self._send_error(error)
+
+    async def _send_error(self, error: ApiError) -> None:
+        title, _, message = error.message.partition(": ")
+        await self._send(_to_object(Error(status_code=error.status, title=title, message=message)))
 
     async def _run_step(self, step: Step) -> None:
         await self._wait(step.wait)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..audio.pcm import Samples
-from .engine import Engine, RecognizedWord, Utterance
+from .engine import BatchEngine, Engine, RecognizedWord, Utterance, recognize
 from .word_times import Span, correct
 
 if TYPE_CHECKING:
@@ -48,6 +48,25 @@ class WordAligner:
                 self._threads = threading.local()  # the aligner may be in the middle of an utterance
         return [None] * len(words)
 
+    def correct_times(
+        self, recognized: Sequence[RecognizedWord], samples: Samples, language: str
+    ) -> tuple[RecognizedWord, ...]:
+        """Words that were recognized in `samples`, with corrected times; those that can't be aligned are `estimated`.
+
+        Words without times stay so.
+        """
+        words = tuple(recognized)
+        times = [(word.start, word.end) for word in words if word.start is not None and word.end is not None]
+        if not times or len(times) < len(words):
+            return words
+        aligned = self.align([word.word for word in words], samples, language)
+        corrected = zip(words, correct(times, aligned, samples), strict=True)
+        expected = self.supports(language)
+        return tuple(
+            replace(word, start=span.start, end=span.end, estimated=expected and not span.aligned)
+            for word, span in corrected
+        )
+
     def _aligner(self) -> Aligner:
         from .forced_alignment import Aligner
 
@@ -75,12 +94,24 @@ class TimedEngine:
     def workers(self) -> int:
         return self._engine.workers
 
+    @property
+    def batch_size(self) -> int:
+        return self._engine.batch_size if isinstance(self._engine, BatchEngine) else 1
+
     def start(self, language: str) -> TimedUtterance:
         return TimedUtterance(self._engine.start(language), self._aligner, language)
 
+    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        if isinstance(self._engine, BatchEngine):
+            recognized = self._engine.recognize_batch(utterances, language)
+        else:
+            recognized = [recognize(self._engine, samples, language) for samples in utterances]
+        pairs = zip(recognized, utterances, strict=True)
+        return [self._aligner.correct_times(words, samples, language) for words, samples in pairs]
+
 
 class TimedUtterance:
-    """An utterance of another engine. Words without times stay so; those that can't be aligned are `estimated`."""
+    """An utterance of another engine, with corrected times."""
 
     def __init__(self, utterance: Utterance, aligner: WordAligner, language: str) -> None:
         self._utterance, self._aligner, self._language = utterance, aligner, language
@@ -91,15 +122,5 @@ class TimedUtterance:
         self._blocks.append(samples)
 
     def finish(self) -> tuple[RecognizedWord, ...]:
-        words = tuple(self._utterance.finish())
-        times = [(word.start, word.end) for word in words if word.start is not None and word.end is not None]
-        if not times or len(times) < len(words):
-            return words
-        samples = np.concatenate(self._blocks)
-        aligned = self._aligner.align([word.word for word in words], samples, self._language)
-        corrected = zip(words, correct(times, aligned, samples), strict=True)
-        expected = self._aligner.supports(self._language)
-        return tuple(
-            replace(word, start=span.start, end=span.end, estimated=expected and not span.aligned)
-            for word, span in corrected
-        )
+        words = self._utterance.finish()
+        return self._aligner.correct_times(words, np.concatenate(self._blocks), self._language) if words else ()

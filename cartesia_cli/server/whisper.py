@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faster_whisper
-import numpy as np
-from faster_whisper.transcribe import Segment
 
-from ..audio.pcm import Samples
+from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
 from .capacity import max_workers, read_machine
 from .engine import (
     M_ARENA_MAX,
     M_MMAP_THRESHOLD,
     RecognizedWord,
-    amplify_quiet,
     set_malloc_options,
+    split_at_silence,
 )
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
+from .whisper_decoding import recognize
 
 TOKENIZER = "tokenizer.json"
 
@@ -37,17 +36,11 @@ MIN_THREADS = 2
 When all have work, it costs no CPU time.
 """
 
-MAX_COMPRESSION = 2.4
-"""How much zlib may shorten a text: one that it shortens more repeats itself (Whisper's own threshold)."""
-
-REPETITION_PENALTY = 1.1
-"""For the second attempt at a text that repeats itself: "no" was then recognized as often as it had been said, 40
-times, instead of until the model reached its limit.
-"""
-
 
 class WhisperEngine:
     """A loaded Whisper model. Its workers share the weights and the cores."""
+
+    batch_size = 4  # eight at once were no quicker
 
     def __init__(self, model: faster_whisper.WhisperModel, name: str) -> None:
         self.name = name
@@ -59,42 +52,30 @@ class WhisperEngine:
         self._model = model
 
     def start(self, language: str) -> WhisperUtterance:
-        return WhisperUtterance(self._model, language)
+        return WhisperUtterance(self, language)
+
+    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        return recognize(self._model, utterances, language)
 
 
 class WhisperUtterance:
     """Collects audio; Whisper recognizes it as a whole, at the end."""
 
-    def __init__(self, model: faster_whisper.WhisperModel, language: str) -> None:
-        self._model, self._language = model, language
+    def __init__(self, engine: WhisperEngine, language: str) -> None:
+        self._engine, self._language = engine, language
         self._blocks: list[Samples] = []
 
     def push(self, samples: Samples) -> None:
         self._blocks.append(samples)
 
     def finish(self) -> tuple[RecognizedWord, ...]:
-        if not self._blocks:
-            return ()
-        samples = amplify_quiet(np.concatenate(self._blocks))
-        segments = self._transcribe(samples)
-        if any(segment.compression_ratio > MAX_COMPRESSION for segment in segments):
-            segments = self._transcribe(samples, repetition_penalty=REPETITION_PENALTY)
-        return tuple(RecognizedWord(word.word, word.start, word.end) for s in segments for word in s.words or ())
-
-    def _transcribe(self, samples: Samples, repetition_penalty: float = 1.0) -> list[Segment]:
-        segments, _ = self._model.transcribe(
-            samples,
-            language=self._language,
-            beam_size=5,  # beam 1 made 15 % more word errors on ten minutes of speech
-            # By default, a text that is unlikely or repeats itself is replaced by random samples, which depend on
-            # everything that the same worker did before. Of the unlikely ones, none was replaced by a likelier one.
-            temperature=0.0,
-            repetition_penalty=repetition_penalty,
-            word_timestamps=True,
-            vad_filter=True,  # without it, silence becomes "You"
-            condition_on_previous_text=False,  # an error must not carry on through the recording
-        )
-        return list(segments)
+        words: list[RecognizedWord] = []
+        offset = 0.0
+        for window in split_at_silence(self._blocks):
+            found = self._engine.recognize_batch([window], self._language)[0]
+            words += [word.shifted(offset) for word in found]
+            offset += len(window) / RATE
+        return tuple(words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 loop          the session itself: source, send loop, receive loop, reconnecting, and its outcome
 send_buffer   audio and commands in order, kept until the server acknowledges them
 dispatcher    passes events to the tracker, and distributes the tracker's facts
+sent_configs  keeps changes of settings for the next connection
 reconnect     decides which lost connections are replaced, how soon, and how fast the backlog is sent
 latency       how late the server's answers are, how well audio keeps real time, what was sent
 latency       measures delays, pacing and cost

@@ -16,6 +16,7 @@ send buffer, and is sent again over the next one. How a session ends:
     server is silent   an error: after `close`, no event for QUIET_SECONDS, or nothing settled for UNSETTLED_SECONDS
     never finishes     an error: more text for UNSETTLED_SECONDS after `close`, plus SLOWEST_SERVER_FACTOR times the
                        length of the audio that had no answer then
+    settings refused   a notice; the session goes on without that change
     no speech          a notice
     second stop        Interrupted immediately; so does the first stop if nothing has been read yet
 
@@ -33,14 +34,15 @@ from typing import Any
 
 from ..audio.pcm import RATE
 from ..audio.vad import Endpointer, VadEvent
-from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError
-from ..protocol import Close, Command, Config, Finalize, Unknown
+from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError, SettingsRefused
+from ..protocol import Close, Command, Config, Error, Finalize, Unknown
 from ..tracker import SpeechTimeline, Tracker
 from ..transcript import Update
 from .dispatcher import EventDispatcher, Marker
 from .interfaces import CatchUp, Connect, Connection, SessionObserver, Skipped, Source, StopSignal
 from .reconnect import BURST_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
 from .send_buffer import SendBuffer
+from .sent_configs import SentConfigs
 
 QUIET_SECONDS = 15.0
 """Seconds without an event after `close`: waiting too long costs less than losing the last words."""
@@ -120,7 +122,7 @@ class Session:
         )
         self.phase = Phase.STREAMING
         self._is_paused = False  # the source is paused
-        self._config: Config | None = None  # the last one sent, for new connections
+        self._configs = SentConfigs()
         self._reading: asyncio.Task[None] | None = None  # of the source
         self._stopping = asyncio.Event()  # a stop was requested: cut waits short
         self._connect_timeout: asyncio.Timeout | None = None
@@ -166,10 +168,19 @@ class Session:
         if not self._dispatcher.has_text:
             self._dispatcher.notify("nothing_said", "no speech found")
 
-    def send_command(self, command: Command) -> None:
-        """Queue a command after all audio read so far."""
-        if self.phase is Phase.STREAMING:
-            self._buffer.add_marker(command)
+    @property
+    def settings(self) -> Config:
+        """The changes of settings that were requested and not refused, as one."""
+        return self._configs.requested
+
+    def send_command(self, command: Command) -> bool:
+        """Queue a command after all audio read so far. Returns False if the session is ending: it is not sent then."""
+        if self.phase is not Phase.STREAMING:
+            return False
+        if isinstance(command, Config):
+            self._configs.request(command)
+        self._buffer.add_marker(command)
+        return True
 
     async def _read_source(self) -> None:
         """Put all audio into the send buffer, with markers where speech starts, pauses, resumes or ends."""
@@ -325,6 +336,8 @@ class Session:
                 raise internal
         if self.phase is Phase.HANDOFF:
             return None
+        if isinstance(error, SettingsRefused):
+            self._config_refused(error.message)
         if self.is_idle and isinstance(error, ApiError | None):
             return NetworkError("the server closed an idle connection")
         if error is None and self.phase is not Phase.CLOSING:
@@ -337,8 +350,8 @@ class Session:
 
     async def _send_loop(self, connection: Connection) -> None:
         """Send what is in the buffer as it comes, no faster than the endpoint accepts it, up to `close`."""
-        if self._config is not None:
-            await connection.command(self._config)
+        for config in self._configs.in_effect():
+            await connection.command(config)
         while self.phase is not Phase.CLOSING:
             match self._buffer.next_item():
                 case None:
@@ -357,7 +370,9 @@ class Session:
                     if isinstance(marker, VadEvent):
                         continue
                     if isinstance(marker, Config):
-                        self._config = marker
+                        if self._configs.was_sent(marker):  # over a lost connection: it was sent first on this one
+                            continue
+                        self._configs.sent(marker, self._now())
                     elif isinstance(marker, Close):
                         self._begin_closing()
                     await connection.command(marker)
@@ -365,11 +380,19 @@ class Session:
     async def _receive_loop(self, connection: Connection) -> None:
         """Dispatch events until the connection ends."""
         async for event in connection:
+            if isinstance(event, Error):
+                self._config_refused(event.message or "")
+                continue
             self._dispatcher.dispatch(event)
             if self._dispatcher.starts_over:
                 raise NetworkError("the resent audio doesn't match what was transcribed before")
             if not isinstance(event, Unknown):  # these only show that the server is alive
                 self._extend_close_timeout()
+
+    def _config_refused(self, reason: str) -> None:
+        """The server refused a `config`: nothing has changed there, and later connections don't get it."""
+        self._configs.refused()
+        self._dispatcher.notify("config_refused", f"{reason}: the session goes on without this change of its settings")
 
     def _begin_closing(self) -> None:
         self.phase = Phase.CLOSING

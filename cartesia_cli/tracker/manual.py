@@ -20,9 +20,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..alignment import covering_words, covers
-from ..protocol import Delta, Done, Event, FlushDone, Word
+from ..protocol import Delta, DetectedLanguage, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
-from ..transcript import Partial, Segment, Timing, blank_between, bounds, shifted_word
+from ..transcript import Partial, Segment, Timing, blank_between, bounds, ranked, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
 from .repeats import repeated, tokenize, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
@@ -39,6 +39,7 @@ class PendingText:
     untimed       text at the end whose words have not come yet: they may come after it
     timing        of the segment, if its times aren't those of the words
     language      the last one that the server named
+    languages     the last ones that it named, the most certain first
     sent_at_end   position of the sender when the last of it came, seconds
     first_at      when the first of it came, previews included; None: not yet, or on a lost connection
     last_at       when the last of it came
@@ -52,6 +53,7 @@ class PendingText:
     sent_at_end: float = 0.0
     first_at: float | None = None
     last_at: float | None = None
+    languages: tuple[DetectedLanguage, ...] = ()
 
     @property
     def length(self) -> int:
@@ -62,7 +64,8 @@ class PendingText:
         """Append text. origin: position from which the times of its words count."""
         self.text = join_surrogates(self.text + delta.text)
         self.sent_at_end = sent
-        self.language = delta.language or self.language
+        self.languages = ranked(delta.languages or ()) or self.languages
+        self.language = delta.language or (self.languages[0].language if self.languages else self.language)
         text, self.untimed = self.untimed + delta.text, ""
         if not delta.words:
             self.untimed = text
@@ -75,7 +78,9 @@ class PendingText:
         if not count:
             return self
         rest = self.text[tokenize(self.text)[count - 1].end :]
-        return PendingText(rest, None, "", "estimated", self.language, self.sent_at_end)
+        return PendingText(
+            rest, None, "", "estimated", self.language, sent_at_end=self.sent_at_end, languages=self.languages
+        )
 
 
 class SentFinalize(NamedTuple):
@@ -264,7 +269,7 @@ class ManualTracker:
                 text = blank_between(self._settled_text, text) + text
             self._settled_text, self._is_first = text, False
             words = covering_words(text, timed) if timed else None
-            yield Segment(*span, text, timing, words or (), said.language)
+            yield Segment(*span, text, timing, words or (), said.language, languages=said.languages)
 
     def _forget_lost(self, text: str) -> None:
         """`text` has settled: it replaces what a lost connection said of the same audio."""
@@ -319,4 +324,5 @@ class ManualTracker:
     def _partial(self, text: str) -> Partial:
         """The text so far, without half a character at the end."""
         text = join_surrogates(self._lost.text if len(text) < len(self._lost.text) else text)
-        return Partial(self.timeline.sent, text[:-1] if ends_within_character(text) else text)
+        whole = text[:-1] if ends_within_character(text) else text
+        return Partial(self.timeline.sent, whole, self._open.languages)

@@ -46,8 +46,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..alignment import covering_words
-from ..protocol import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate, Word
-from ..transcript import Notice, Partial, Segment, blank_between, bounds, shifted_word, word_ends
+from ..protocol import DetectedLanguage, Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate, Word
+from ..transcript import (
+    Notice,
+    Partial,
+    Segment,
+    Timing,
+    blank_between,
+    bounds,
+    ranked,
+    shifted_word,
+    word_ends,
+)
 from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
 from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
 from .repeats import Repeat, repeated, tokenize, words_of
@@ -111,6 +121,7 @@ class TurnTracker:
         # the open turn
         self._state = "idle"
         self._text = ""
+        self._languages: tuple[DetectedLanguage, ...] = ()
         self._opened_at: float | None = None  # when its first event came
         self._first_text_at: float | None = None  # when its first text came
         self._eager_end_at: float | None = None  # when its eager end came, unless it resumed
@@ -164,18 +175,18 @@ class TurnTracker:
                 if self._text:
                     yield from self._settle(now, is_end=False)
                 self._open("speaking", now)
-            case TurnUpdate(transcript=text):
-                yield self._update_text("speaking", text, now)
+            case TurnUpdate():
+                yield self._update_text("speaking", event, now)
                 self._eager_end_at = None
-            case TurnEagerEnd(transcript=text):
-                yield self._update_text("eager", text, now)
+            case TurnEagerEnd():
+                yield self._update_text("eager", event, now)
                 self._eager_end_at = now if self._eager_end_at is None else self._eager_end_at
                 yield Notice(self.timeline.sent, "turn.eager_end", "perhaps the end of a turn")
             case TurnResume() if self._state == "eager":
                 self._state, self._eager_end_at = "speaking", None
                 yield Notice(self.timeline.sent, "turn.resume", "the turn goes on")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last_turn_text:
-                self._set_text(text, now)
+                self._set_text(event, now)
                 yield from self._settle(now, is_end=True, words=event.words or ())
                 self._turn_ended_at = now
                 if self._replay is None:
@@ -189,6 +200,7 @@ class TurnTracker:
         end = self._settled[-1].sent_at_end if words else position
         self._replay = Replay(words, expected_skips, end, skips_nothing, []) if words else None
         self._state, self._text, self._opened_at, self._turn_ended_at, self._last_turn_text = "idle", "", None, None, ""
+        self._languages = ()
         self._first_text_at = self._eager_end_at = None
         self._origin, self._has_new_text, self._is_first = position, False, True
         self._connected_at = position
@@ -198,15 +210,16 @@ class TurnTracker:
         again = repeated(settled, words_of("".join(part.text for part in segments)), expected_skips)
         yield from drop_words(segments, again.length if again else 0)
         self._state, self._text, self._replay, self._lost_text = "idle", "", None, ""
+        self._languages = ()
 
     def end(self, *, complete: bool) -> Iterator[Fact]:
         if self._text:
-            last = EndedTurn(Segment(*self.timeline.end_utterance(), self._text, "audio"), None)
+            last = EndedTurn(self._segment(*self.timeline.end_utterance(), "audio"), None)
             if self._replay is not None:
                 self._replay.pending.append(last)
             else:
                 yield from self._emit(last)
-        self._state, self._text = "idle", ""
+        self._state, self._text, self._languages = "idle", "", ()
         if self._replay is not None:
             yield from self._release(self._replay)
         if self._lost_text and not (complete and self._has_new_text):
@@ -223,15 +236,16 @@ class TurnTracker:
             self._opened_at = now
         self._state = state
 
-    def _update_text(self, state: str, text: str, now: float) -> Partial:
+    def _update_text(self, state: str, event: TurnUpdate | TurnEagerEnd, now: float) -> Partial:
         self._open(state, now)
-        self._set_text(text, now)
+        self._set_text(event, now)
         pending = self._replay.text if self._replay else ""
-        return Partial(self.timeline.sent, pending + self._text)
+        return Partial(self.timeline.sent, pending + self._text, self._languages)
 
-    def _set_text(self, text: str, now: float) -> None:
-        self._text = text or self._text
-        if self._first_text_at is None and text.strip():
+    def _set_text(self, event: TurnUpdate | TurnEagerEnd | TurnEnd, now: float) -> None:
+        self._text = event.transcript or self._text
+        self._languages = event.languages or self._languages
+        if self._first_text_at is None and event.transcript.strip():
             self._first_text_at = now
 
     def _settle(self, now: float, *, is_end: bool, words: Sequence[Word] = ()) -> Iterator[Fact]:
@@ -245,12 +259,18 @@ class TurnTracker:
                 times = replace(times, eager_end=self._eager_end_at, ended=now)
             else:
                 times = replace(times, stop=None, stopped=None)
-            text, self._state, self._text = self._text, "idle", ""
+            segment = self._segment(placement.start, placement.stop, placement.timing)
+            self._state, self._text, self._languages = "idle", "", ()
             self._first_text_at = self._eager_end_at = None
-            if text:
-                self._last_turn_text = text
-                segment = Segment(placement.start, placement.stop, text, placement.timing)
+            if segment.text:
+                self._last_turn_text = segment.text
                 yield from self._emit_unless_repeated(EndedTurn(self._with_words(segment, words), times))
+
+    def _segment(self, start: float, end: float, timing: Timing) -> Segment:
+        """The open turn as a segment."""
+        languages = ranked(self._languages)
+        spoken = languages[0].language if languages else None
+        return Segment(start, end, self._text, timing, language=spoken, languages=languages)
 
     def _with_words(self, segment: Segment, words: Sequence[Word]) -> Segment:
         """A segment with the words that the server sent with it, and with their times if it has them."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar, get_args
 
 from ..errors import InputError
-from ..protocol import Word
+from ..protocol import DetectedLanguage, Word
 from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing, words_of_segments
 from .draft import Draft
 from .json_values import KNOWN_FORMATS, JsonObject
@@ -116,7 +116,22 @@ def _segment(item: JsonObject) -> Segment:
         )
     start, end = item.required_seconds("start"), item.required_seconds("end")
     said = words(item.objects("words")) or ()
-    return Segment(start, end, item.required_text("text"), timing, said, speaker=item.label("speaker"))
+    languages = tuple(_language(language) for language in item.objects("languages") or ())
+    spoken = languages[0].language if languages else None
+    return Segment(
+        start,
+        end,
+        item.required_text("text"),
+        timing,
+        said,
+        language=spoken,
+        speaker=item.label("speaker"),
+        languages=languages,
+    )
+
+
+def _language(item: JsonObject) -> DetectedLanguage:
+    return DetectedLanguage(item.text("language") or "", item.seconds("confidence"))
 
 
 def _word(item: JsonObject) -> Word:

@@ -90,7 +90,7 @@ def reject_other_files(name: str, head: bytes, *, trust_extension: bool) -> None
     if what:
         raise InputError(
             f"{name} is not a recording: it begins like {what}",
-            hint=f"a recording is one of {DOCUMENTED_FORMATS}; headerless samples need --encoding and --sample-rate",
+            hint=f"a recording is one of {DOCUMENTED_FORMATS}; headerless samples need an encoding and a sample rate",
         )
 
 

@@ -1,0 +1,81 @@
+"""What a page with a player needs of a recording: its waveform, and a small copy to carry in the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from .files import decode_file
+from .pcm import RATE, Samples
+
+MIN_PEAK_SECONDS = 0.05
+MAX_PEAKS = 8000
+"""As many as a wide screen has columns, several times over."""
+
+OPUS_RATE = 48_000
+OPUS_BITS_PER_SECOND = 32_000
+"""Clear speech; some 15 MB an hour."""
+
+OPUS_TYPE = "audio/webm; codecs=opus"
+
+FRAME_SAMPLES = OPUS_RATE // 50
+
+
+def peaks(blocks: Iterable[Samples]) -> tuple[bytes, float]:
+    """The waveform of 16 kHz samples: the loudest, 0 to 255, of each stretch, and the seconds of a stretch.
+
+    The stretches get longer with the recording, so that there are never more than MAX_PEAKS.
+    """
+    size = int(MIN_PEAK_SECONDS * RATE)
+    found = np.zeros(0, np.float32)
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        joined = np.abs(np.concatenate([rest, block]))
+        whole = len(joined) // size * size
+        found = np.concatenate([found, joined[:whole].reshape(-1, size).max(axis=1)])
+        rest = joined[whole:]
+        while len(found) >= MAX_PEAKS:
+            found, size, rest = (
+                _halved(found),
+                2 * size,
+                np.concatenate([found[len(found) // 2 * 2 :].repeat(size), rest]),
+            )
+    if len(rest):
+        found = np.append(found, rest.max())
+    return (np.clip(found, 0, 1) * 255).astype(np.uint8).tobytes(), size / RATE
+
+
+def _halved(values: Samples) -> Samples:
+    halved: Samples = values[: len(values) // 2 * 2].reshape(-1, 2).max(axis=1)
+    return halved
+
+
+def opus(path: Path, max_bytes: int) -> bytes | None:
+    """A recording as Opus in WebM, mono; None if it would take more than `max_bytes`.
+
+    InputError if it can't be decoded.
+    """
+    import av
+
+    target = io.BytesIO()
+    with av.open(target, "w", format="webm") as output:
+        stream = output.add_stream("libopus", rate=OPUS_RATE, layout="mono", options={"application": "voip"})
+        stream.bit_rate = OPUS_BITS_PER_SECOND
+        resampler = av.AudioFifo()
+        at = 0
+        for block in decode_file(path, rate=OPUS_RATE):
+            frame = av.AudioFrame.from_ndarray(block[np.newaxis], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = OPUS_RATE, at
+            at += len(block)
+            resampler.write(frame)
+            for ready in resampler.read_many(FRAME_SAMPLES):
+                output.mux(stream.encode(ready))
+            if target.tell() > max_bytes:
+                return None
+        if (last := resampler.read()) is not None:
+            output.mux(stream.encode(last))
+        output.mux(stream.encode(None))
+    return target.getvalue() if target.tell() <= max_bytes else None

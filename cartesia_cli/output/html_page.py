@@ -1,0 +1,151 @@
+"""Writes a transcript as a web page with a player: one file that needs no network.
+
+The page is `player/page.html` with a style, a script and the data in it. Must never let what was said become markup or
+script: text is escaped, data can't end its element, and the page's Content-Security-Policy allows its own style and
+script only, by their hashes. Control characters and bidirectional overrides are shown as U+FFFD, as in plain text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .. import subtitles
+from ..subtitles.profiles import STANDARD
+from ..timestamps import clock_time, known_time
+from ..transcript import Transcript
+from . import Layout, Media
+from .paragraphs import Paragraph, md, named, paragraphs
+from .sanitize import printable, title
+from .timed_text import srt
+
+FOLDER = Path(__file__).parent.parent / "player"
+
+COLOURS = 8
+"""Colours of speakers in page.css; more speakers than that share them."""
+
+Place = tuple[int, int, float, float]
+"""A word or a segment: offsets of its first character and behind its last in the text, its start and end in seconds."""
+
+
+def html(transcript: Transcript, layout: Layout) -> str:
+    """The whole page. Without `layout.media`, a recording can be chosen on the page."""
+    style, script = _read("page.css"), _read("page.js")
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; media-src 'self' file: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    found = paragraphs(transcript)
+    parts = {
+        "language": f' lang="{escape(transcript.language)}"' if transcript.language else "",
+        "policy": policy,
+        "title": escape(title(transcript.source)),
+        "facts": escape(" · ".join(_facts(transcript))),
+        "paragraphs": "\n".join(_paragraphs(found)),
+        "data": _data(transcript, found, layout),
+        "style": style,
+        "script": script,
+    }
+    # In a single pass, so that nothing in a part can be taken for the place of another.
+    return re.sub(r"\{(\w+)\}", lambda place: parts[place[1]], _read("page.html"))
+
+
+def _facts(transcript: Transcript) -> Iterator[str]:
+    duration = known_time(transcript.duration)
+    if duration is not None:
+        yield clock_time(duration)
+    if transcript.language:
+        yield transcript.language
+    yield transcript.model
+    if transcript.has_estimated_segments or any(times.estimated for times in transcript.word_times()):
+        yield "times are estimated"
+    if not transcript.text.strip():
+        yield "no speech found"
+
+
+def _paragraphs(found: Sequence[Paragraph]) -> Iterator[str]:
+    """An element for each paragraph: its time, its speaker if another one spoke before, and its text."""
+    speakers = _speakers(found)
+    for name, (start, text, speaker) in named(found):
+        at = "" if start is None else f'<a class="at" href="#t={max(start, 0):.2f}">{clock_time(max(start, 0))}</a> '
+        colour = "" if speaker is None else f" s{speakers.index(speaker) % COLOURS}"
+        who = f'<strong class="name{colour}">{escape(printable(name, keep=""))}:</strong> ' if name else ""
+        yield f'<p>{at}{who}<span class="words" dir="auto">{escape(printable(text))}</span></p>'
+
+
+def _speakers(found: Sequence[Paragraph]) -> list[str]:
+    return list(dict.fromkeys(part.speaker for part in found if part.speaker is not None))
+
+
+def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) -> str:
+    """What the script needs, as JSON that can stand in a script element.
+
+    words    for each paragraph: offset and length in its text, start and end in milliseconds, of each word
+    cues     start and end of each subtitle, in milliseconds
+    copies   the transcript in the formats that can be copied
+    """
+    media = layout.media or Media()
+    plain = "\n\n".join(f"{name}: {part.text.strip()}" if name else part.text.strip() for name, part in named(found))
+    cues = subtitles.cues(transcript, layout.rules or STANDARD)
+    document: dict[str, Any] = {
+        "duration": known_time(transcript.duration) or max((cue.end / 1000 for cue in cues), default=0),
+        "words": list(_words(transcript, found)),
+        "cues": [[cue.start, cue.end] for cue in cues],
+        "peaks": {"step": media.peak_seconds, "values": b64encode(media.peaks).decode("ascii")},
+        "media": {"link": media.link, "type": media.type, "embedded": b64encode(media.embedded).decode("ascii")},
+        "copies": {"text": printable(plain), "srt": srt(transcript, layout), "md": md(transcript, layout)},
+    }
+    text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[int]]:
+    """The words of each paragraph, flattened. Offsets count UTF-16 code units, as scripts do."""
+    places, k, begin = list(_places(transcript)), 0, 0
+    for part in found:
+        begin = transcript.text.index(part.text, begin)
+        end, numbers = begin + len(part.text), []
+        at = units = 0  # the same place in the paragraph, in characters and in code units
+        while k < len(places) and places[k][0] < end:
+            first, last, start, stop = places[k]
+            k += 1
+            if first < begin:
+                continue
+            units += _code_units(part.text[at : first - begin])
+            at = first - begin
+            length = _code_units(part.text[at : min(last, end) - begin])
+            numbers += [units, length, round(1000 * start), round(1000 * max(start, stop))]
+        yield numbers
+        begin = end
+
+
+def _places(transcript: Transcript) -> Iterator[Place]:
+    """Words with their times, estimated where they have none; segments where the words aren't found in the text."""
+    spans = transcript.word_spans()
+    if spans:
+        spoken = [times for word, times in zip(transcript.words or (), transcript.word_times(), strict=True)
+                  if word.word.strip()]  # fmt: skip
+        for span, times in zip(spans, spoken, strict=True):
+            yield span.text_start, span.text_end, times.start, times.end
+        return
+    for span in transcript.segment_spans():
+        if span.start is not None and span.end is not None:
+            yield span.text_start, span.text_end, span.start, span.end
+
+
+def _code_units(text: str) -> int:
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
