@@ -65,7 +65,7 @@ def local_cluster() -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def cluster(local_cluster: LocalCluster) -> Iterator[DaskCluster]:
-    local_cluster.wait_for_workers(4)
+    local_cluster.wait_for_workers(4, timeout=60)
     with DaskCluster(local_cluster.scheduler_address) as cluster:
         yield cluster
 
