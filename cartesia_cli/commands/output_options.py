@@ -26,7 +26,7 @@ OUTPUT_PANEL, FORMAT_PANEL, ROWS_PANEL, SUBTITLES_PANEL = "Output", "Text and wo
 Format = Annotated[
     str | None,
     typer.Option("--format", "-f", metavar="FORMAT,...", rich_help_panel=OUTPUT_PANEL,
-                 help="text (default), json, ndjson, srt, vtt, tsv, csv, table, lrc, md or html; "
+                 help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; "
                  "several need --output-dir."),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT_PANEL)]

@@ -86,6 +86,7 @@ FORMATS = {
     "table": "table:table",
     "srt": "timed_text:srt",
     "vtt": "timed_text:vtt",
+    "ass": "timed_text:ass",
     "lrc": "timed_text:lrc",
     "md": "paragraphs:md",
     "html": "html_page:html",
@@ -101,13 +102,14 @@ EXTENSIONS = {
     ".csv": "csv",
     ".srt": "srt",
     ".vtt": "vtt",
+    ".ass": "ass",
     ".lrc": "lrc",
     ".md": "md",
     ".html": "html",
 }
 """The format that the name of an output file implies."""
 
-NEEDS_WORDS = frozenset({"srt", "vtt", "tsv", "csv", "table", "lrc", "md", "html"})
+NEEDS_WORDS = frozenset({"srt", "vtt", "ass", "tsv", "csv", "table", "lrc", "md", "html"})
 """Formats that need word times."""
 
 CONCATENABLE = frozenset({"text", "ndjson"})

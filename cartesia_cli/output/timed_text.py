@@ -1,4 +1,4 @@
-"""Subtitle and lyrics files: SubRip (.srt), WebVTT (.vtt), and LRC (.lrc).
+"""Subtitle and lyrics files: SubRip (.srt), WebVTT (.vtt), Advanced SubStation Alpha (.ass), and LRC (.lrc).
 
 Subtitles are the cues that `subtitles` makes. LRC has a line for each segment, or several if it is long; the format
 has no end times and no hours, only minutes. Must never change, drop or duplicate a word, whatever times it has, and no
@@ -39,6 +39,13 @@ def vtt(transcript: Transcript, layout: Layout) -> str:
     comments = (f"{title(transcript.source)}, {transcript.model}", *map(notice_text, transcript.notices))
     cues = subtitles.cues(transcript, layout.rules or STANDARD)
     return subtitles.vtt(cues, comments, highlight_words=layout.highlight_words)
+
+
+def ass(transcript: Transcript, layout: Layout) -> str:
+    from ..subtitles.ass import ass as write
+
+    rules = layout.rules or STANDARD
+    return write(subtitles.cues(transcript, rules, labels=True), rules, title(transcript.source))
 
 
 def notice_text(notice: Notice) -> str:

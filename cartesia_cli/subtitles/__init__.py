@@ -6,6 +6,7 @@
     line_breaking   where lines break within a cue
     segmentation    where cues end, found by dynamic programming
     writers         a cue, and cues as the text of a file
+    ass             cues as the text of an ASS file, with karaoke
     cueing          transcripts to cues
     parser          reads subtitle files, however broken
     lint            checks the cues of a file against the limits of a profile

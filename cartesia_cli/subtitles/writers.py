@@ -65,7 +65,7 @@ class SrtWriter:
     def write(self, cues: Iterable[Cue]) -> str:
         blocks: list[str] = [""] if self._count else []
         for cue in cues:
-            if lines := _escape_srt([text for line in cue.lines if (text := _clean_line(line))]):
+            if lines := _escape_srt([text for line in cue.lines if (text := clean_line(line))]):
                 self._count += 1
                 times = f"{_format_time(cue.start, ',')} --> {_format_time(cue.end, ',')}"
                 blocks.append(self._break.join([str(self._count), times, *lines, ""]))
@@ -85,7 +85,7 @@ class VttWriter:
     def __init__(self, notes: Iterable[str] = (), *, highlight_words: bool = False) -> None:
         self._head = [
             "WEBVTT\n",
-            *(f"NOTE {text}\n" for note in notes if (text := _ARROW.sub("->", _clean_line(note)))),
+            *(f"NOTE {text}\n" for note in notes if (text := _ARROW.sub("->", clean_line(note)))),
         ]
         self._highlight_words = highlight_words
         self._estimated = False
@@ -94,7 +94,7 @@ class VttWriter:
         blocks, self._head = self._head or [""], []
         for cue in cues:
             if lines := self._lines(cue):
-                if cue.speaker is not None and (name := _clean_line(cue.speaker)):
+                if cue.speaker is not None and (name := clean_line(cue.speaker)):
                     lines[0] = f"<v {name.translate(_LOOKALIKES)}>{lines[0]}"
                 if (cue.estimated or (cue.words_estimated and self._highlight_words)) and not self._estimated:
                     self._estimated = True
@@ -107,10 +107,10 @@ class VttWriter:
     def note(self, text: str) -> str:
         """A comment after the cues so far."""
         blocks, self._head = self._head or [""], []
-        return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', _clean_line(text))}\n"])
+        return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', clean_line(text))}\n"])
 
     def _lines(self, cue: Cue) -> list[str]:
-        tidy = [(line, text) for line in cue.lines if (text := _clean_line(line))]
+        tidy = [(line, text) for line in cue.lines if (text := clean_line(line))]
         if not self._highlight_words or len(cue.marks) != len(cue.lines) or any(a != b for a, b in tidy):
             return [text.translate(_ENTITIES) for _, text in tidy]
         lines, latest = [], cue.start
@@ -152,6 +152,6 @@ def _format_time(time: int, point: str) -> str:
     return f"{hours:02}:{minutes:02}:{seconds:02}{point}{thousandths:03}"
 
 
-def _clean_line(text: str) -> str:
+def clean_line(text: str) -> str:
     """A text as one line without control characters and lone surrogates."""
     return _SURROGATES.sub("\ufffd", " ".join(CONTROLS.sub("", join_surrogates(text)).split()))
