@@ -63,7 +63,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),  # no random failures in CI; `make fuzz` searches further
 )
-settings.register_profile("fast", settings.get_profile("tests"), max_examples=20)  # for `make test-fast`
+settings.register_profile("fast", settings.get_profile("tests"), max_examples=10)  # for `make test-fast`
 settings.load_profile("tests")
 
 sys.dont_write_bytecode = False

@@ -513,6 +513,7 @@ def speech(seed: int, count: int, slowest: float, fastest: float) -> Transcript:
     return Transcript("-", "ink-2", text, language="en", duration=at + 1, words=tuple(said))
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 @pytest.mark.parametrize("rate", [(11, 15), (13, 19), (18, 26)], ids=["slow", "usual", "fast"])
 @pytest.mark.parametrize("profile", PROFILES)

@@ -713,6 +713,7 @@ FRAMES = st.lists(
 )
 
 
+@pytest.mark.waits
 @settings(max_examples=30, deadline=None)
 @given(FRAMES)
 @example(['{"type": "transcript", "words": [{}]}'] * 2)

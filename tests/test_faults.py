@@ -192,6 +192,7 @@ def test_ctrl_c_is_answered_while_a_name_is_looked_up(command: str, home: Path) 
         assert interrupted(program) == (130, b"", [])
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("command", [faults.BATCH, faults.LIVE])
 @pytest.mark.parametrize("then", ["hole", "stall"])
 def test_ctrl_c_works_while_the_server_does_not_respond(command: str, then: FaultKind, home: Path) -> None:
@@ -205,6 +206,7 @@ def test_ctrl_c_works_while_the_server_does_not_respond(command: str, then: Faul
         assert interrupted(program) == (130, b"", [])
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(
     ("mode", "then"), [("manual", "hole"), ("manual", "stall"), ("manual", "cut"), ("auto", "hole")]
 )

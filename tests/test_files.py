@@ -951,6 +951,7 @@ for blocks in (decode_file(path), decode_open_file(io.BytesIO(path.read_bytes())
 """
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(("name", "place", "damage"), [
     ("long.m4a", 60_000, NOISE[:4000]),
     ("talk.caf", 56, b"\x45\x7f\xef\x3e"),  # a chunk that is larger than any file

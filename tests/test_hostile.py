@@ -169,6 +169,7 @@ def is_whole(transcript: Transcript) -> bool:
 # What servers say --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.waits
 @settings(deadline=None, max_examples=300)
 @given(TEXTS | as_bytes(TEXTS))
 @example("[" * 100_000)
@@ -183,6 +184,7 @@ def test_any_frame_is_an_event_or_a_protocol_error(frame: str | bytes) -> None:
         assert len(str(error)) < 200
 
 
+@pytest.mark.waits
 @settings(deadline=None, max_examples=300)
 @given(as_bytes(ANSWERS | TEXTS))
 def test_any_response_is_a_transcript_in_every_format_or_a_protocol_error(body: bytes) -> None:
@@ -322,6 +324,7 @@ def test_any_wav_header_is_plain_samples_or_none(head: bytes, body: bytes, chang
     assert frames.shape == (256, plain.channels)
 
 
+@pytest.mark.waits
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(SEEDS) | st.binary(max_size=300), CHANGES, st.none() | st.integers(1, 400), st.booleans())
 def test_any_recording_decodes_to_finite_samples_or_an_input_error(

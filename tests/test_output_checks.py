@@ -70,6 +70,7 @@ def talk_json(folder: Path) -> None:
     (folder / "talk.json").write_text('{"text": "Hello.", "segments": []}')
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("name", ["out.txt", "talk.txt", "deep/out.txt", "no/such/out.txt"])
 @pytest.mark.parametrize("arguments", WRITING, ids=lambda arguments: " ".join(map(str, arguments[::2])))
 def test_output_in_an_unsearchable_folder_is_a_usage_error(

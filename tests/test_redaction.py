@@ -244,6 +244,7 @@ def check_shown(shown: str) -> None:
     assert all(len(line) <= 1100 for line in shown.splitlines())
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("echo", BATCH_ECHOES)
 def test_key_in_a_batch_response_is_not_shown(echo: str, home: Path) -> None:
     with FaultServer(BATCH_ECHOES[echo]) as server:

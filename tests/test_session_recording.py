@@ -263,6 +263,7 @@ class TestWavWriter:
         assert path.stat().st_size == len(encode_header(0)) + 2000
 
 
+@pytest.mark.waits
 class TestKilledProcess:
     @pytest.mark.parametrize("seed", range(6))
     def test_recording_of_killed_process_is_complete(self, seed: int, tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ CONVERSATIONS = st.lists(channels(), min_size=1, max_size=4).map(
 )
 
 
+@pytest.mark.waits
 @settings(deadline=None, max_examples=300)
 @given(CONVERSATIONS)
 def test_a_conversation_has_every_word_of_every_channel_once_and_in_order(parts: list[tuple[str, Transcript]]) -> None:

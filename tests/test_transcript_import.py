@@ -64,6 +64,7 @@ LAYOUTS = st.builds(
 )
 
 
+@pytest.mark.waits
 @settings(max_examples=300, deadline=None)
 @given(responses(), SOURCES, st.none() | st.floats(0.001, 40), LAYOUTS)
 def test_every_format_of_what_was_saved_is_that_of_what_was_transcribed(
@@ -329,6 +330,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.waits
 @settings(max_examples=500, deadline=None)
 @given(JSON)
 def test_any_json_is_read_and_written_or_refused(value: Any) -> None:

@@ -617,6 +617,7 @@ def _mutate(draw: st.DrawFn, holder: Any, name: Any, found: list[tuple[Any, Any]
             holder[name] *= draw(st.sampled_from([0.001, 1000, -1]))
 
 
+@pytest.mark.waits
 @settings(max_examples=400, deadline=None)
 @given(mutated())
 def test_no_mutation_of_a_document_gives_a_traceback_or_times_in_another_unit(document: Any) -> None:

@@ -66,6 +66,7 @@ def terminal(
         program.close(force=True)
 
 
+@pytest.mark.waits
 def test_waiting_for_the_handshake_and_the_last_words_is_shown_with_seconds(
     environment: dict[str, str], talk: Path
 ) -> None:
