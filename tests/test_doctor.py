@@ -79,11 +79,31 @@ def test_unknown_profile_and_variable_are_named(run: Run, environment: dict[str,
     failed(examine(run, "configuration", CARTESIA_LISTEN_MODE="x"), "configuration", "CARTESIA_LISTEN_MODE")
 
 
-def test_server_that_no_request_may_go_to_is_named(run: Run) -> None:
-    plain = {"CARTESIA_BASE_URL": "http://a.example"}
+def test_unencrypted_server_is_named_unless_it_is_allowed_and_gets_no_key(run: Run, tmp_path: Path) -> None:
+    plain = {"CARTESIA_BASE_URL": "http://a.example", **WITH_KEY}
     failed(examine(run, "configuration", "dns", **plain), "configuration", "http://a.example", "unencrypted")
     done = run("doctor", "dns", "--base-url", "http://a.example")
     assert (done.returncode, done.stdout) == (2, b"")
+    with FaultServer(VOICES) as server:
+        # A name for this machine that isn't known as one.
+        (tmp_path / "sitecustomize.py").write_text(
+            "import socket\nfound = socket.getaddrinfo\n"
+            "socket.getaddrinfo = lambda host, *more, **rest: found('127.0.0.1' if host == 'a.example' else host, "
+            "*more, **rest)\n"
+        )
+        plain |= {"CARTESIA_BASE_URL": f"http://a.example:{server.port}", "PYTHONPATH": str(tmp_path)}
+        for switch, keys in (("--insecure-http", [None, None]), ("--insecure-http-key", [None, f"Bearer {KEY}"])):
+            server.requests.clear()
+            checks = examine(run, "access", switch, **plain)
+            assert [request.header("Authorization") for request in server.requests] == keys
+            assert checks["access"]["state"] == "ok"
+            assert ("not sent over plain http" in checks["key"]["summary"]) == (switch == "--insecure-http")
+
+
+def test_api_version_is_sent(run: Run) -> None:
+    with FaultServer(VOICES) as server:
+        examine(run, "access", "--api-version", "2026-08-14", "--base-url", server.base_url)
+        assert {request.header("Cartesia-Version") for request in server.requests} == {"2026-08-14"}
 
 
 @pytest.mark.parametrize(
@@ -373,8 +393,9 @@ def test_server_that_never_answers_is_named_within_its_time_limit(run: Run) -> N
 def test_offline_and_without_a_key_nothing_is_sent(run: Run) -> None:
     with FaultServer(VOICES) as server:
         checks = examine(run, "dns", "access", "auto", "--offline", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+        assert {checks[name]["summary"] for name in ("proxy", "dns", "tls", "access", "auto")} == {"--offline"}
+        assert examine(run, "dns", "--local", CARTESIA_BASE_URL=server.base_url)["dns"]["summary"] == "--local"
         assert not server.connections
-    assert {checks[name]["summary"] for name in ("proxy", "dns", "tls", "access", "auto")} == {"--offline"}
     checks = examine(run, "access")
     failed(checks, "key", "transcribed on this machine", "cartesia-cli login", state="warning")
     assert "neither a key nor a base URL" in checks["access"]["summary"]

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..errors import ApiError, CliError, NetworkError
-from ..protocol import Credential, build_url
+from ..protocol import API_VERSION, Credential, build_url
 from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
 from .http_errors import (
     CHECK_NETWORK,
@@ -112,13 +112,15 @@ def connect_tcp(gateway: Gateway, seconds: float) -> str:
         raise unreachable_failure(peer, reason).error from error
 
 
-def ask_status(base_url: str, *, seconds: float) -> Answer:
+def ask_status(base_url: str, *, api_version: str = API_VERSION, seconds: float) -> Answer:
     """`GET /`, without a key: any answer is good, as some servers have no such page."""
-    answer, _, _ = _ask(base_url, None, "/", (), "the server can't be asked", seconds)
+    answer, _, _ = _ask(base_url, None, "/", (), "the server can't be asked", api_version, seconds)
     return answer
 
 
-def check_key(base_url: str, credential: Credential | None, *, seconds: float) -> Answer:
+def check_key(
+    base_url: str, credential: Credential | None, *, api_version: str = API_VERSION, seconds: float
+) -> Answer:
     """`GET /voices?limit=1`, as in Cartesia's own dictation app. 401 and 403, an AuthError: the key is refused.
 
     base_url     checked by protocol.check_base_url
@@ -126,7 +128,7 @@ def check_key(base_url: str, credential: Credential | None, *, seconds: float) -
 
     UsageError for proxy or certificate settings that can't be used.
     """
-    answer, reply, peer = _ask(base_url, credential, "/voices", (("limit", "1"),), UNCHECKED, seconds)
+    answer, reply, peer = _ask(base_url, credential, "/voices", (("limit", "1"),), UNCHECKED, api_version, seconds)
     if reply is None or reply.status // 100 == 2:
         return answer
     name = f"{peer.host} refuses the key" if reply.status in (401, 403) else UNCHECKED
@@ -152,6 +154,7 @@ def _ask(
     path: str,
     query: tuple[tuple[str, str], ...],
     name: str,
+    api_version: str,
     seconds: float,
 ) -> tuple[Answer, HttpReply | None, Peer]:
     """Send one GET. `name`: the beginning of the message if no answer comes."""
@@ -161,7 +164,7 @@ def _ask(
     began, local_time = time.monotonic(), datetime.now().astimezone()
     error: CliError | None = None
     reply: HttpReply | None = None
-    with open_client(base_url, credential) as http:
+    with open_client(base_url, credential, None, api_version) as http:
         try:
             reply = run_with_deadline(
                 lambda: exchange(http, lambda url: http.build_request("GET", url), address, progress, handle),

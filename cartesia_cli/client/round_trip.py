@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..protocol import AUTO, BatchOptions, Close, Credential, Delta, Endpoint, RealtimeOptions, TurnEnd
+from ..protocol import API_VERSION, AUTO, BatchOptions, Close, Credential, Delta, Endpoint, RealtimeOptions, TurnEnd
 from ..retry import RetryPolicy
 from .batch import BatchClient
 from .deadlines import Deadlines
@@ -37,11 +37,17 @@ class RoundTrip:
 
 
 def batch_round_trip(
-    base_url: str, credential: Credential | None, endpoint: str, recording: Path, *, seconds: float
+    base_url: str,
+    credential: Credential | None,
+    endpoint: str,
+    recording: Path,
+    *,
+    api_version: str = API_VERSION,
+    seconds: float,
 ) -> RoundTrip:
     """Upload a WAV file. `endpoint`: a key of HTTP_ROUTES. Errors as of `BatchClient.transcribe`."""
     began = time.monotonic()
-    with BatchClient(base_url, credential, retry=RetryPolicy(0)) as client:
+    with BatchClient(base_url, credential, retry=RetryPolicy(0), api_version=api_version) as client:
         response = client.transcribe(
             Upload(recording, recording.name, "audio/wav"),
             BatchOptions(model=BATCH_MODEL),
@@ -52,7 +58,13 @@ def batch_round_trip(
 
 
 async def realtime_round_trip(
-    base_url: str, credential: Credential | None, endpoint: Endpoint, blocks: Sequence[bytes], *, seconds: float
+    base_url: str,
+    credential: Credential | None,
+    endpoint: Endpoint,
+    blocks: Sequence[bytes],
+    *,
+    api_version: str = API_VERSION,
+    seconds: float,
 ) -> RoundTrip:
     """Hold a session with blocks of BLOCK_SECONDS, pcm_s16le at 16 kHz, sent in real time.
 
@@ -64,7 +76,7 @@ async def realtime_round_trip(
     async with asyncio.timeout(seconds):
         async with connect(
             base_url, credential, endpoint, RealtimeOptions(model=REALTIME_MODEL), retry=RetryPolicy(0),
-            open_timeout=seconds,
+            open_timeout=seconds, api_version=api_version,
         ) as connection:  # fmt: skip
             opened = time.monotonic()
 

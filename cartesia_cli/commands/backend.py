@@ -131,8 +131,8 @@ def choose_backend(
     configured = base_url or settings.base_url
     address = check_base_url(configured) if configured else None
     if address is not None and is_unencrypted(address):
-        sends_key = _switch(settings, "insecure_http_key", insecure_http_key)
-        allowed = sends_key or _switch(settings, "insecure_http", insecure_http)
+        sends_key = is_switched_on(settings, "insecure_http_key", insecure_http_key)
+        allowed = sends_key or is_switched_on(settings, "insecure_http", insecure_http)
         _check_encryption(address, settings if base_url is None else None, allowed=allowed)
         found = credential(settings) if sends_key and needs_key else None
         return BackendConfig(address, found, api_version=version)
@@ -146,7 +146,7 @@ def choose_backend(
     return BackendConfig(address or BASE_URL, found, api_version=version)
 
 
-def _switch(settings: Settings, name: str, given: bool | None) -> bool:
+def is_switched_on(settings: Settings, name: str, given: bool | None) -> bool:
     """The value of a switch that is an option and a general setting."""
     setting = settings.general(name)
     return given if given is not None else setting is not None and bool(setting.value)

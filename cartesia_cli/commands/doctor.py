@@ -46,7 +46,12 @@ def doctor(
     checks: Checks = None,
     offline: Offline = False,
     device: Device = None,
+    local: given.Local = False,
+    cloud: given.Cloud = False,
     base_url: given.BaseUrl = None,
+    insecure_http: given.InsecureHttp = None,
+    insecure_http_key: given.InsecureHttpKey = None,
+    api_version: given.ApiVersion = None,
     form: given.Listing = "table",
     verbosity: given.VerbosityOptions,
 ) -> None:
@@ -57,36 +62,41 @@ def doctor(
     """
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
-    from ..credentials import key_source
     from ..output.files import write_stdout
-    from ..protocol import BASE_URL, check_base_url, is_loopback
+    from ..protocol import API_VERSION, is_loopback, is_unencrypted
+    from .backend import choose_backend, is_switched_on
     from .diagnosis import State, run_checks, select
     from .doctor_machine import MACHINE_CHECKS, Examined
-    from .doctor_network import NETWORK_CHECKS, round_trip_credits
+    from .doctor_network import NETWORK_CHECKS, NO_SERVER, round_trip_credits
 
     table = (*MACHINE_CHECKS, *NETWORK_CHECKS)
     names = [check.name for check in table]
     if unknown := next((name for name in checks or () if name not in names), None):
         raise UsageError(f"unknown check {unknown!r}", hint=f"checks: {', '.join(names)}")
-    problem, settings, address = context.meta.get(PROBLEM), None, None
+    problem, settings, address, sends_key = context.meta.get(PROBLEM), None, None, True
     choice = {name: setting.value for name, setting in context.meta.get(CHOSEN, {}).items()}
     if problem is None:
         settings = configured(**choice)
-        server = base_url or settings.base_url or (BASE_URL if key_source(settings) else None)
         try:
-            address = None if server is None else check_base_url(server)
+            address = choose_backend(
+                settings, local=local, cloud=cloud, base_url=base_url, needs_key=False,
+                insecure_http=insecure_http, insecure_http_key=insecure_http_key,
+            ).base_url  # fmt: skip
         except UsageError as error:
             if base_url is not None:
                 raise
-            problem = error  # in CARTESIA_BASE_URL
+            problem = error  # in CARTESIA_BASE_URL or the file
+        unencrypted = address is not None and is_unencrypted(address)
+        sends_key = not unencrypted or is_switched_on(settings, "insecure_http_key", insecure_http_key)
+    unasked = "--offline" if offline else "--local" if local else NO_SERVER if address is None else None
     examined = Examined(
         settings=settings, problem=problem, program=context.find_root().command, choice=choice, base_url=address,
-        device=device, offline=offline, colored=reporter.is_colored(), environ=os.environ,
-        add_secret=reporter.add_secret,
+        api_version=api_version or API_VERSION, sends_key=sends_key, unasked=unasked, device=device,
+        colored=reporter.is_colored(), environ=os.environ, add_secret=reporter.add_secret,
     )  # fmt: skip
     chosen = select(table, checks or ())
     credits = round_trip_credits(check.name for check in chosen)
-    if credits and address and not offline and not is_loopback(address):
+    if credits and address and not unasked and not is_loopback(address):
         reporter.info(f"the round trips cost {credits:g} credits; --offline leaves them out")
     results = []
     width = max(len(check.title) for check in chosen)

@@ -47,8 +47,10 @@ class Examined:
     program      the Typer app's command, with all commands
     choice       the options that chose the configuration, by their names: config, profile
     base_url     of the server that recordings are sent to; None: this machine transcribes
+    api_version  sent as `Cartesia-Version`
+    sends_key    False for plain http to another machine, unless that is allowed by name
+    unasked      why no server is asked, or None
     device       number or name of the microphone; None: the default one
-    offline      whether nothing may be sent
     colored      whether messages are in colour
     add_secret   receives the key, before it is used: it must not be shown
     """
@@ -58,18 +60,25 @@ class Examined:
     program: Any
     choice: Mapping[str, str]
     base_url: str | None
+    api_version: str
+    sends_key: bool
+    unasked: str | None
     device: str | None
-    offline: bool
     colored: bool
     environ: Mapping[str, str]
     add_secret: Callable[[str], None]
 
     @cached_property
     def credential(self) -> Credential | None:
-        """The key, read once: a command that prints it may ask for a password. AuthError for what can't be a key."""
+        """The key that is sent, read once: a command that prints it may ask for a password. None without one.
+
+        AuthError for what can't be a key.
+        """
         from ..credentials import credential
 
-        found = None if self.settings is None else credential(self.settings, self.environ)
+        if self.settings is None or not self.sends_key:
+            return None
+        found = credential(self.settings, self.environ)
         if found is not None:
             self.add_secret(found.secret)
         return found

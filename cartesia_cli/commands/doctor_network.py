@@ -33,7 +33,6 @@ CLOCK_WARNING_SECONDS, CLOCK_FAILURE_SECONDS = 30.0, 300.0
 
 EXPIRY_WARNING_DAYS = 7
 
-OFFLINE = "--offline"
 NO_SERVER = "neither a key nor a base URL: this machine transcribes"
 LOGIN = "`cartesia-cli login` stores a key for Cartesia's API"
 
@@ -56,6 +55,9 @@ def check_key_present(examined: Examined, found: Found) -> Result:
         if is_loopback(examined.base_url or ""):
             return ok("none; a server on this machine may need none")
         return failure("none", LOGIN)
+    if not examined.sends_key:
+        summary = f"{source.value}: {source.origin}; not sent over plain http"
+        return warning(summary, "--insecure-http-key sends it, readable by anybody on the way", origin=source.origin)
     assert examined.credential is not None  # AuthError for one that can't be a key
     return ok(f"{source.value}: {source.origin}", origin=source.origin)
 
@@ -63,8 +65,8 @@ def check_key_present(examined: Examined, found: Found) -> Result:
 def check_proxy(examined: Examined, found: Found) -> Result:
     from ..client.probe import find_gateway
 
-    if reason := _reason_to_skip(examined):
-        return reason
+    if examined.unasked is not None:
+        return skipped(examined.unasked)
     gateway = find_gateway(_url(examined))
     if gateway.is_proxy:
         return ok(f"requests go through {gateway.host}:{gateway.port}", host=gateway.host, port=gateway.port)
@@ -91,7 +93,7 @@ def check_tls(examined: Examined, found: Found) -> Result:
     """An answer to a request without a key: over TLS, unless the server is on this machine."""
     from ..client.probe import ask_status
 
-    answer = ask_status(_url(examined), seconds=STEP_SECONDS - 1)
+    answer = ask_status(_url(examined), api_version=examined.api_version, seconds=STEP_SECONDS - 1)
     if answer.error is not None:
         error = answer.error
         if any(word in error.message for word in ("expired", "not yet valid")):
@@ -129,7 +131,7 @@ def check_access(examined: Examined, found: Found) -> Result:
     from ..client.probe import check_key
 
     host = urlsplit(_url(examined)).netloc
-    answer = check_key(_url(examined), examined.credential, seconds=STEP_SECONDS - 1)
+    answer = check_key(_url(examined), examined.credential, api_version=examined.api_version, seconds=STEP_SECONDS - 1)
     error = answer.error
     if error is None:
         return ok(f"{host} accepts the key" if examined.credential else f"{host} asks for no key")
@@ -156,7 +158,14 @@ def _batch(examined: Examined, endpoint: str) -> Result:
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, 16_000, 0, "NONE", ""))
             file.writeframes(_speech())
-        trip = batch_round_trip(_url(examined), examined.credential, endpoint, path, seconds=ROUND_TRIP_SECONDS - 1)
+        trip = batch_round_trip(
+            _url(examined),
+            examined.credential,
+            endpoint,
+            path,
+            api_version=examined.api_version,
+            seconds=ROUND_TRIP_SECONDS - 1,
+        )
     return ok(f"transcript after {trip.transcript:.2f} s", transcript_seconds=round(trip.transcript, 3))
 
 
@@ -181,7 +190,14 @@ def _realtime(examined: Examined, endpoint: Endpoint) -> Result:
     speech = _speech()
     blocks = [speech[start : start + size] for start in range(0, len(speech), size)]
     trip = asyncio.run(
-        realtime_round_trip(_url(examined), examined.credential, endpoint, blocks, seconds=ROUND_TRIP_SECONDS - 1)
+        realtime_round_trip(
+            _url(examined),
+            examined.credential,
+            endpoint,
+            blocks,
+            api_version=examined.api_version,
+            seconds=ROUND_TRIP_SECONDS - 1,
+        )
     )
     assert trip.handshake is not None
     return ok(
@@ -195,13 +211,6 @@ def _speech() -> bytes:
     """The first second of the bundled sample: 16-bit mono samples at 16 kHz."""
     with files("cartesia_cli").joinpath("sample.wav").open("rb") as file, wave.open(file) as recording:
         return bytes(recording.readframes(round(SPOKEN_SECONDS * 16_000)))
-
-
-def _reason_to_skip(examined: Examined) -> Result | None:
-    """Why the server is left alone, or None."""
-    if examined.offline:
-        return skipped(OFFLINE)
-    return skipped(NO_SERVER) if examined.base_url is None else None
 
 
 def _url(examined: Examined) -> str:
